@@ -1,4 +1,4 @@
-"""The dispatcher function: it submits ready steps and settles attempts that ended."""
+"""The dispatcher function: it submits ready steps and applies the outcomes of attempts that have ended."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ log_to_stdout()
 
 @functions_framework.http
 def dispatcher(request: flask.Request) -> Answer:
-    """Handle one event of the topic `steps`."""
+    """Handle one event from the topic `steps`."""
     return answer_request("steps", on_steps, services(), dict(request.headers), request)

@@ -16,5 +16,5 @@ log_to_stdout()
 
 @functions_framework.http
 def start(request: flask.Request) -> Answer:
-    """Handle one event of the topic `start`, or one HTTP call."""
+    """Handle one event from the topic `start`, or one HTTP call."""
     return answer_request("start", on_start, services(), dict(request.headers), request)

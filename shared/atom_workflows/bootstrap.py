@@ -1,6 +1,6 @@
-"""The composition root: the real adapters, made once in each process, on first use.
+"""The composition root: the real adapters, created once in each process, on first use.
 
-They are made lazily because gunicorn loads a function before it forks, and gRPC channels must not cross a fork.
+They are created lazily because gunicorn loads a function before it forks, and gRPC channels must not cross a fork.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""JSON from outside, read within limits on its depth and its number of values.
+"""Read JSON from outside within limits on its depth and its number of values.
 
-Python's own reader recurses, so the depth that it can read depends on the version and on the caller. It also needs 20
-or more bytes of memory for each byte of `[[],[],...`. Texts beyond the limits are refused here, before anything is
-built.
+Python's own JSON reader is recursive, so the depth that it can read depends on Python's version and on the caller. It
+also needs at least 20 bytes of memory for each byte of a text such as `[[],[],...`. Texts that exceed the limits are
+rejected here, before anything is built from them.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from typing import Any, Final
 from atom_workflows.errors import JsonTooDeep, JsonTooLarge
 
 MAX_DEPTH: Final = 64
-"""Levels of lists and objects: three times what a workflow file may have, a tenth of what Python can read."""
+"""The maximum depth of lists and objects: three times that of a workflow file, and a tenth of what Python can read."""
 
 MAX_VALUES: Final = 10_000
-"""Values in an event, an answer or a stored task: ten times as many as in the largest that we write."""
+"""The maximum number of values in an event, a response or a stored task: ten times as many as we ever write."""
 
 MAX_START_VALUES: Final = 310_000
-"""Values in a start message, whose `definition` may have as many as a workflow file."""
+"""The maximum number of values in a start message, whose `definition` may have as many values as a workflow file."""
 
-# A string is one match, even if it never ends. The quantifiers are possessive, so each character is read only once.
+# A string is one match, even if it is not terminated. The quantifiers are possessive, so no character is read twice.
 _TOKEN: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+|[\[\]{},]', re.DOTALL)
 _DEEPER: Final = frozenset("[{")
 _HIGHER: Final = frozenset("]}")
 
 
 def read_json(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
-    """Return the value of a JSON text.
+    """Parse a JSON text and return its value.
 
-    Raises `JsonTooDeep`, `JsonTooLarge`, or another `ValueError` if it is not JSON.
+    Raises `JsonTooDeep`, `JsonTooLarge`, or another `ValueError` if the text is not JSON.
     """
     text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw), "surrogatepass")
     require_bounded(text, most_values=most_values)
@@ -39,11 +39,11 @@ def read_json(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
 
 
 def require_bounded(text: str, *, most_values: int = MAX_VALUES) -> None:
-    """Refuse text, JSON or not, with too many levels or values.
+    """Reject text, even if not JSON, with too many levels or values.
 
     Raises `JsonTooDeep` or `JsonTooLarge`.
     """
-    # Counting is enough for most texts: the brackets and commas limit both the depth and the number of values.
+    # Counting is enough for most texts: the number of brackets and commas limits both the depth and the values.
     opened = text.count("[") + text.count("{")
     if opened <= MAX_DEPTH and opened + text.count(",") <= most_values:
         return

@@ -1,6 +1,6 @@
-"""End a program quietly when the reader of its output has gone, as in `make plan | head`.
+"""End a program quietly when the reader of its output has gone away, as in `make plan | head`.
 
-Only the standard library is used, for programs that run where nothing is installed.
+This module uses only the standard library, for programs that run where nothing else is installed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ BROKEN_PIPE: Final = 128 + 13
 
 
 def exit_with(main: Callable[[], int]) -> NoReturn:
-    """Run a program and exit with its code.
+    """Run a program and exit with its exit code.
 
     If the reader of stdout goes away early, exit with `BROKEN_PIPE` instead of a traceback.
     """
@@ -24,7 +24,7 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
         try:
             code = main()
         finally:
-            # Otherwise Python writes the rest after main has returned, where no code can catch a failure.
+            # Otherwise, Python would write the rest of the output while exiting, where no code can catch a failure.
             sys.stdout.flush()
     except BrokenPipeError:
         if not _is_reader_gone():
@@ -40,7 +40,7 @@ def discard_output() -> None:
 
 
 def _is_reader_gone() -> bool:
-    """Return True if the broken pipe is stdout, not another connection."""
+    """Return True if the broken pipe is stdout rather than another connection."""
     if not hasattr(select, "poll"):
         return True  # On Windows this is unknown. In a program that prints, stdout is more likely.
     poller = select.poll()

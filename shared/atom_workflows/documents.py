@@ -1,46 +1,54 @@
-"""The documents: their paths, and how runs and steps are written to stored fields and read back.
+"""The documents: their paths, and how runs and steps are converted to stored fields and back.
 
-`runs/{run_id}` holds a run and `runs/{run_id}/steps/{step_id}` each node of its compiled graph; `control/checker` is
-the lease of the checker's burst, `control/round` the place where the next page of a round begins. Fields that hold
-their default are not stored.
+`runs/{run_id}` holds a run, and `runs/{run_id}/steps/{step_id}` a node of its compiled graph. `control/checker` holds
+the lease for the checker's burst, and `control/round` the place where the next page of a round begins. Fields with
+their default values are not stored.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields as dataclass_fields
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.bounded_json import MAX_START_VALUES, read_json
 from atom_workflows.core.graph import Node, kind_of
-from atom_workflows.core.kinds import NodeKind
+from atom_workflows.core.kinds import LANGUAGE_SCHEMA, NodeKind, Phase
 from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.transitions import StepChange
-from atom_workflows.core.workflow import Backoff, OnLost, RetryPolicy, Step
+from atom_workflows.core.workflow import Backoff, Condition, OnLost, RetryPolicy, Step, Template, Trigger
 from atom_workflows.errors import JsonTooDeep, JsonTooLarge, NewerVersion
 from atom_workflows.ports import Document, Fields
 
-SCHEMAS: Final = (1, 2)
+if TYPE_CHECKING:
+    from atom_workflows.expressions.types import Type
+
+SCHEMAS: Final = (1, 2, 3)
 """The schemas that this version reads. One is stored in every document, and the checker's query asks for these.
 
 All documents of a run have the run's schema. Adding a field that may be missing does not change the schema. In runs of
-the second schema, internal barriers forward their counters (core/counts.py).
+the second schema, internal barriers forward their counters (core/counts.py). Runs of the third use what earlier
+versions do not know: expressions, conditions, outputs or `finally`.
 """
 
 SCHEMA: Final = 1
-"""The schema of documents that belong to no run."""
+"""The schema of documents that do not belong to a run."""
 
 SCHEMA_OF_NEW_RUNS: Final = 1
-"""The schema of runs that this version starts. Earlier versions, which may still be deployed, read no other."""
+"""The schema of the plain runs that this version starts, which all versions that may still be deployed can read."""
+
+SCHEMA_OF_LANGUAGE_RUNS: Final = LANGUAGE_SCHEMA
+"""The schema of all other runs. Earlier versions leave them to this one."""
 
 _PART_BYTES: Final = 12
 """The size, in a request, of a number, a time, or the overhead of one element of a list or map."""
 
 RUNS: Final = "runs"
 STEPS: Final = "steps"
+OUTPUTS: Final = "outputs"
 BURST_LEASE_PATH: Final = "control/checker"
 ROUND_PATH: Final = "control/round"
 
@@ -68,17 +76,30 @@ def definitions_path(run_id: str) -> str:
 def definition_path(run_id: str) -> str:
     """Return the path of a large run's stored definition.
 
-    Only a run that cannot be seeded in one commit has it.
+    Only a run that cannot be seeded in one commit has one.
     """
     return f"{definitions_path(run_id)}/text"
 
 
+def outputs_collection(run_id: str) -> str:
+    """Return the path of the collection of a run's outputs."""
+    return f"{RUNS}/{run_id}/{OUTPUTS}"
+
+
+def outputs_path(run_id: str, step_id: str) -> str:
+    """Return the path of the outputs of a step that declares some."""
+    return f"{RUNS}/{run_id}/{OUTPUTS}/{step_id}"
+
+
 # -- steps -----------------------------------------------------------------------------------------------------------
+
+_STEP_EXPRESSIONS: Final = ("templates", "constants", "outputs", "trigger", "when", "conditional", "phase")
+"""Fields that few steps have, each written in its own way."""
 
 _STEP_DEFAULTS: Final = {
     f.name: f.default
     for f in dataclass_fields(StepRecord)
-    if f.name not in {"run_id", "id", "kind", "schema", "request", "policies", "state"}
+    if f.name not in {"run_id", "id", "kind", "schema", "request", "policies", "state", *_STEP_EXPRESSIONS}
 }
 _STEP_LISTS: Final = ("depends_on", "dependents", "barriers")
 
@@ -95,7 +116,78 @@ def step_fields(step: StepRecord) -> dict[str, Any]:
         # Stored as text: Firestore cannot hold lists within lists.
         stored["task"] = json.dumps(step.request, separators=(",", ":"), ensure_ascii=False)
         stored["policies"] = _policies_fields(step.policies)
+    return stored if step.schema < LANGUAGE_SCHEMA else {**stored, **_expression_fields(step)}
+
+
+def _expression_fields(step: StepRecord) -> dict[str, Any]:
+    """Return the stored fields of a step's expressions, conditions and outputs."""
+    stored: dict[str, Any] = {}
+    if step.templates:
+        stored["templates"] = _templates_text(step.templates)
+    if step.constants:
+        stored["constants"] = _json(step.constants)
+    if step.outputs:
+        stored["outputs"] = write_types(step.outputs)
+    if step.trigger is not Trigger.NO_FAILURE:
+        stored["trigger"] = step.trigger.value
+    if step.when is not None:
+        stored["when"] = _condition_fields(step.when)
+    if step.phase is not Phase.MAIN:
+        stored["phase"] = step.phase.value
+    if step.conditional:
+        stored["conditional"] = list(step.conditional)
     return stored
+
+
+def _read_expressions(stored: Fields) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if "templates" in stored:
+        found["templates"] = _read_templates(stored["templates"])
+    if "constants" in stored:
+        found["constants"] = json.loads(stored["constants"])
+    if "outputs" in stored:
+        found["outputs"] = read_types(stored["outputs"])
+    if "trigger" in stored:
+        found["trigger"] = Trigger(stored["trigger"])
+    if "when" in stored:
+        found["when"] = Condition(**stored["when"])
+    if "phase" in stored:
+        found["phase"] = Phase(stored["phase"])
+    if "conditional" in stored:
+        found["conditional"] = tuple(stored["conditional"])
+    return found
+
+
+def write_types(types: Mapping[str, Type]) -> str:
+    """Return the types of named values as JSON text."""
+    from atom_workflows.expressions.types import write_type  # noqa: PLC0415 (only steps with outputs need it)
+
+    return _json({name: write_type(one) for name, one in types.items()})
+
+
+def read_types(text: str) -> dict[str, Type]:
+    """Read the types of named values from JSON text."""
+    from atom_workflows.expressions.types import read_type  # noqa: PLC0415 (see above)
+
+    return {name: read_type(notation) for name, notation in json.loads(text).items()}
+
+
+def _templates_text(templates: Sequence[Template]) -> str:
+    return _json([[list(one.path), one.text, one.line, one.column] for one in templates])
+
+
+def _read_templates(text: str) -> tuple[Template, ...]:
+    return tuple(
+        Template(path=tuple(path), text=text, line=line, column=column) for path, text, line, column in json.loads(text)
+    )
+
+
+def _condition_fields(condition: Condition) -> dict[str, Any]:
+    return {"text": condition.text, "line": condition.line, "column": condition.column}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def step_record(document: Document) -> StepRecord:
@@ -105,6 +197,8 @@ def step_record(document: Document) -> StepRecord:
     known.update({name: tuple(stored.get(name, ())) for name in _STEP_LISTS})
     known["heirs"] = tuple(stored.get("heirs", ()))
     known["task_runner_url"] = stored.get("task_runner_url", "")
+    if stored.get("schema", 1) >= LANGUAGE_SCHEMA:
+        known |= _read_expressions(stored)
     task = stored.get("task")
     return StepRecord(
         run_id=document.path.split("/")[1],
@@ -121,7 +215,7 @@ def step_record(document: Document) -> StepRecord:
 def _read_kind(document: Document) -> NodeKind:
     """Return the node's kind.
 
-    The first versions stored no kind. Raises `NewerVersion` if the kind was added by a newer version.
+    The first versions did not store a kind. Raises `NewerVersion` if the kind was added by a newer version.
     """
     stored = document.fields
     if "kind" not in stored:
@@ -133,15 +227,20 @@ def _read_kind(document: Document) -> NodeKind:
 
 
 def change_fields(change: StepChange) -> dict[str, Any]:
-    """Return the stored fields of a change of a step."""
+    """Return the stored fields of a change to a step."""
     return {"state": change.state.value, **change.fields}
 
 
-def new_step(node: Node, step: Step | None, *, run: RunRecord, request: Mapping[str, Any] | None) -> StepRecord:
+def new_step(
+    node: Node, step: Step | None, *, run: RunRecord, request: Mapping[str, Any] | None, **expressions: Any
+) -> StepRecord:
     """Return the initial record of a node.
 
-    `step` is None for a node that the compiler added.
+    `step` is None for a node that the compiler added. `expressions` are the record's `templates` and `constants`.
     """
+    own: dict[str, Any] = {}
+    if step is not None and run.schema >= LANGUAGE_SCHEMA:
+        own = {name: getattr(step, name) for name in ("outputs", "trigger", "when", "allow_failure")}
     return StepRecord(
         run_id=run.id,
         id=node.id,
@@ -154,6 +253,10 @@ def new_step(node: Node, step: Step | None, *, run: RunRecord, request: Mapping[
         barriers=node.barriers,
         hands_over_to=node.hands_over_to,
         heirs=node.followers,
+        conditional=node.conditional,
+        phase=node.phase,
+        **expressions,
+        **own,
         remaining=len(node.depends_on),
         expire_at=run.expire_at,
         policies=_policies({})
@@ -172,6 +275,7 @@ def _policies_fields(policies: Policies) -> dict[str, Any]:
         "backoff_max_s": backoff.maximum.total_seconds(),
         "backoff_jitter": backoff.jitter,
         "on_lost": policies.on_lost.value,
+        **({} if policies.retry.when is None else {"retry_when": _condition_fields(policies.retry.when)}),
     }
 
 
@@ -185,6 +289,7 @@ def _policies(stored: Fields) -> Policies:
         timeout=timedelta(seconds=stored["timeout_s"]),
         retry=RetryPolicy(
             max_attempts=stored["max_attempts"],
+            when=Condition(**stored["retry_when"]) if "retry_when" in stored else None,
             backoff=Backoff(
                 initial=timedelta(seconds=stored["backoff_initial_s"]),
                 factor=stored["backoff_factor"],
@@ -218,6 +323,25 @@ _RUN_PLAIN: Final = (
 )
 
 
+def main_result_fields(
+    state: RunState, errors: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, Any]], count: int
+) -> dict[str, Any]:
+    """Return the stored fields of the result of a run's main part."""
+    return {
+        "main_state": state.value,
+        "main_errors": [dict(error) for error in errors],
+        "failures": _json(list(failures)),
+        "failure_count": count,
+    }
+
+
+NO_MAIN_RESULT: Final[Fields] = {"main_state": None, "main_errors": [], "failures": "[]", "failure_count": 0}
+"""The same fields before the main part has ended (again)."""
+
+_RUN_TEXTS: Final = ("env", "constants", "outputs")
+"""Fields stored as JSON text, if they are not empty."""
+
+
 def run_fields(run: RunRecord) -> dict[str, Any]:
     """Return the stored fields of a new run."""
     stored: dict[str, Any] = {name: getattr(run, name) for name in _RUN_PLAIN}
@@ -227,6 +351,15 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
         stored["params"] = json.dumps(run.params, separators=(",", ":"), ensure_ascii=False)
     if run.warnings:
         stored["warnings"] = list(run.warnings)
+    stored.update({name: _json(getattr(run, name)) for name in _RUN_TEXTS if getattr(run, name)})
+    if run.defaulted:
+        stored["defaulted"] = list(run.defaulted)
+    if run.finally_timeout is not None:
+        stored["finally_timeout_s"] = run.finally_timeout.total_seconds()
+    if run.main_state is not None:
+        stored |= main_result_fields(run.main_state, run.main_errors, run.failures, run.failure_count)
+    if run.output_templates:
+        stored["output_templates"] = _templates_text(run.output_templates)
     if run.timeout is not None:
         stored["timeout_s"] = run.timeout.total_seconds()
     if run.stop is not None:
@@ -235,7 +368,7 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
 
 
 def _read_params(stored: Fields) -> Mapping[str, Any]:
-    # An earlier version stored parameters without these limits; such a run must still be shown.
+    # An earlier version stored parameters without these limits; it must still be possible to show such a run.
     try:
         params: Mapping[str, Any] = read_json(stored.get("params", "{}"), most_values=MAX_START_VALUES)
     except (JsonTooDeep, JsonTooLarge) as error:
@@ -254,9 +387,22 @@ def run_record(document: Document) -> RunRecord:
         errors=tuple(stored.get("errors", ())),
         warnings=tuple(stored.get("warnings", ())),
         params=_read_params(stored),
+        defaulted=tuple(stored.get("defaulted", ())),
+        finally_timeout=None if "finally_timeout_s" not in stored else timedelta(seconds=stored["finally_timeout_s"]),
+        main_state=RunState(stored["main_state"]) if stored.get("main_state") else None,
+        main_errors=tuple(stored.get("main_errors", ())),
+        failures=tuple(json.loads(stored.get("failures", "[]"))),
+        failure_count=stored.get("failure_count", 0),
+        output_templates=_read_templates(stored["output_templates"]) if "output_templates" in stored else (),
+        **{name: json.loads(stored[name]) for name in _RUN_TEXTS if stored.get(name)},
         stop=None
         if not stop
-        else Stop(kind=StopKind(stop["kind"]), reason=stop["reason"], requested_at=stop["requested_at"]),
+        else Stop(
+            kind=StopKind(stop["kind"]),
+            reason=stop["reason"],
+            requested_at=stop["requested_at"],
+            now=stop.get("now", False),
+        ),
         timeout=None if timeout_s is None else timedelta(seconds=timeout_s),
         **{name: stored[name] for name in _RUN_PLAIN if name in stored},
     )
@@ -265,16 +411,38 @@ def run_record(document: Document) -> RunRecord:
 def _require_known_schema(document: Document) -> Fields:
     """Return the document's fields.
 
-    A document without a schema has the first one. Raises `NewerVersion` if a newer version wrote them.
+    A document that stores no schema has the first one. Raises `NewerVersion` if a newer version wrote the document.
     """
     schema = document.fields.get("schema", 1)
     if schema not in SCHEMAS:
-        raise NewerVersion(document.path, f"its schema is {schema}, and this version reads up to {SCHEMAS[-1]}")
+        raise NewerVersion(
+            document.path, f"its schema is {schema}, but this version reads only schemas up to {SCHEMAS[-1]}"
+        )
     return document.fields
 
 
+def outputs_fields(step: StepRecord, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the stored fields of a step's outputs; with no values, they void those of an earlier round."""
+    return {
+        "schema": step.schema,
+        "values": _json(values) if values else "",
+        "types": write_types(step.outputs),
+        "expire_at": step.expire_at,
+    }
+
+
+def read_outputs(document: Document | None, *, zone: str) -> dict[str, Any] | None:
+    """Return a step's outputs as typed values, or None if it has none."""
+    if document is None or not document.fields.get("values"):
+        return None
+    from atom_workflows.expressions.types import read_value  # noqa: PLC0415 (only steps with expressions need it)
+
+    values, types = json.loads(document.fields["values"]), read_types(document.fields["types"])
+    return {name: read_value(values.get(name), types[name], zone=zone) for name in types}
+
+
 def estimate_bytes(value: Any) -> int:
-    """Estimate a stored value's size from its texts and its parts."""
+    """Estimate a stored value's size from its texts and number of parts."""
     if isinstance(value, str):
         return len(value.encode())
     if isinstance(value, bytes):
@@ -286,4 +454,5 @@ def estimate_bytes(value: Any) -> int:
 
 def stop_fields(stop: Stop) -> dict[str, Any]:
     """Return the stored fields of a request to close a run."""
-    return {"kind": stop.kind.value, "reason": stop.reason, "requested_at": stop.requested_at}
+    now = {"now": True} if stop.now else {}
+    return {"kind": stop.kind.value, "reason": stop.reason, "requested_at": stop.requested_at, **now}

@@ -1,7 +1,7 @@
-"""Every error of the library, in one tree.
+"""All errors of the library, in one tree.
 
-Adapters translate the errors of client libraries, so that none of these reach other code. Only `InvalidWorkflow` is
-defined elsewhere, with the problems that it lists (language/problems.py).
+Adapters translate the errors of client libraries, so that none of those reach other code. Only `InvalidWorkflow` is
+defined elsewhere, beside the problems that it lists (language/problems.py).
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ class AlreadyExists(StoreError, FileExistsError):
 
 
 class Conflict(StoreError):
-    """A guard no longer held, so nothing was written. Read again, and decide again."""
+    """A guard no longer held, so nothing was written. Read the document again, and decide again."""
 
 
 class NotStorable(StoreError, ValueError):
-    """The store can never hold the document: it is too large, or has a value of a type that the store does not have."""
+    """The store can never hold the document: it is too large, or has a value of a type that is not supported."""
 
 
 class StoreUnavailable(StoreError, ConnectionError):
-    """The store gave no answer in time. A commit may or may not have happened."""
+    """The store did not respond in time. A commit may or may not have taken effect."""
 
 
 class BusUnavailable(AtomWorkflowsError, ConnectionError):
@@ -39,7 +39,7 @@ class BusUnavailable(AtomWorkflowsError, ConnectionError):
 
 
 class TaskRunnerError(AtomWorkflowsError):
-    """A Task Runner call gave no usable answer."""
+    """A call to a Task Runner did not succeed."""
 
 
 class JobRefused(TaskRunnerError):
@@ -52,7 +52,7 @@ class JobRefused(TaskRunnerError):
 
 
 class JobConflict(JobRefused):
-    """The Task Runner answered 409: this submission started nothing, but an earlier one with its key may have.
+    """The Task Runner responded with HTTP 409: this call started nothing, but an earlier one with its key may have.
 
     `retry_after_s` is the server's Retry-After in seconds, if it sent one.
     """
@@ -65,7 +65,7 @@ class JobConflict(JobRefused):
 class CredentialUnusable(JobRefused):
     """No request can be sent with the configured credential.
 
-    It can never yield a token, or may not be sent to that address.
+    The credential can never yield a token, or must not be sent to the Task Runner's address.
     """
 
     def __init__(self, reason: str) -> None:
@@ -83,9 +83,9 @@ class JobUnknown(TaskRunnerError, LookupError):
 
 
 class TaskRunnerUnavailable(TaskRunnerError, ConnectionError):
-    """The Task Runner gave no usable answer, and may have done what it was asked.
+    """The Task Runner gave no usable response, but may have done what was requested.
 
-    `status` is the answer's HTTP status, if there was an answer; `retry_after_s` is the server's Retry-After in
+    `status` is the HTTP status of the response, if there was one; `retry_after_s` is the server's Retry-After in
     seconds, if it sent one.
     """
 
@@ -97,9 +97,9 @@ class TaskRunnerUnavailable(TaskRunnerError, ConnectionError):
 
 
 class RequestNotAccepted(TaskRunnerUnavailable):
-    """The Task Runner did not accept the request, so it did nothing: no connection, or it asked for a later retry.
+    """The Task Runner did nothing, because there was no connection or because it asked for a later retry.
 
-    `is_busy` is True if it answered that it has no capacity at the moment (429).
+    `is_busy` is True if it responded that it has no capacity at the moment (HTTP 429).
     """
 
     def __init__(self, reason: str, *, retry_after_s: float | None = None, is_busy: bool = False) -> None:
@@ -112,11 +112,11 @@ class SourceError(AtomWorkflowsError):
 
 
 class SourceNotFound(SourceError, FileNotFoundError):
-    """The object, or that generation of it, does not exist."""
+    """The object, or the requested generation of it, does not exist."""
 
 
 class SourceForbidden(SourceError, PermissionError):
-    """The bucket may not be read."""
+    """Reading from the bucket is not permitted."""
 
 
 class SourceTooLarge(SourceError, ValueError):
@@ -124,11 +124,11 @@ class SourceTooLarge(SourceError, ValueError):
 
 
 class SourceUnavailable(SourceError, ConnectionError):
-    """The storage gave no answer in time."""
+    """The storage did not respond in time."""
 
 
 class NewerVersion(AtomWorkflowsError):
-    """A newer version wrote this, in a form that this version would misread. Leave it to the newer version."""
+    """A newer version wrote data in a form that this version would misread. Leave the data to the newer version."""
 
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(f"{what} was written by a newer version: {reason}")
@@ -158,15 +158,15 @@ class MalformedEvent(AtomWorkflowsError, ValueError):
 
 
 class NotJson(MalformedEvent):
-    """A caller did not declare its body to be JSON. Forms and scripts of other web pages do not."""
+    """A request's body was not declared to be JSON. Forms and scripts on other web pages do not declare that."""
 
     def __init__(self, content_type: str) -> None:
-        super().__init__(f"a start needs the header Content-Type: application/json, not {content_type!r:.80}")
+        super().__init__(f"a start request needs the header Content-Type: application/json, not {content_type!r:.80}")
         self.content_type = content_type
 
 
 class BodyTooLarge(MalformedEvent):
-    """A body is larger than its function can need. `message_id` is empty if the body did not name it."""
+    """A request's body is larger than the function could ever need. `message_id` is empty if it is not known."""
 
     def __init__(self, size: str, most: int, message_id: str) -> None:
         super().__init__(
@@ -176,7 +176,7 @@ class BodyTooLarge(MalformedEvent):
 
 
 class RunNotFound(AtomWorkflowsError, LookupError):
-    """There is no run with that id."""
+    """There is no run with the given id."""
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"there is no run {run_id}; `atom-workflows runs list` shows the runs")
@@ -184,11 +184,11 @@ class RunNotFound(AtomWorkflowsError, LookupError):
 
 
 class RunStateError(AtomWorkflowsError, ValueError):
-    """The run's state does not allow what was asked."""
+    """The run's state does not allow what was requested."""
 
 
 class DefinitionUnusable(AtomWorkflowsError, ValueError):
-    """The stored definition of a half-seeded run is gone, damaged, or not valid for this version."""
+    """The stored definition of a partly seeded run is missing, damaged, or not valid in this version."""
 
 
 class SettingsError(AtomWorkflowsError, ValueError):
@@ -262,7 +262,7 @@ class InvalidParams(AtomWorkflowsError, ValueError):
 
 
 class TransitionError(AtomWorkflowsError, LookupError):
-    """The transition table has no such row: a defect, or a document that someone else wrote."""
+    """The transition table has no such row, because of a defect or of a document that someone else wrote."""
 
     def __init__(self, kind: str, state: str, event: str) -> None:
         super().__init__(f"a {kind} in state {state} cannot {event}")

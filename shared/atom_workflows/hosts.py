@@ -1,4 +1,4 @@
-"""The names of this machine, which are trusted where others are not."""
+"""The names of this machine, which are trusted in places where other host names are not."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
 
 
 def is_this_machine(host: str) -> bool:
-    """Return True if the host, in brackets or not, is this machine."""
+    """Return True if the host, with or without brackets, is this machine."""
     return host.lower().removeprefix("[").removesuffix("]") in THIS_MACHINE

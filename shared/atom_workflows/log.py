@@ -1,12 +1,13 @@
-"""One JSON line on stdout for each decision, in the shape that Cloud Logging reads.
+"""Log each decision as one JSON line on stdout, in the format that Cloud Logging reads.
 
 `severity` and `message` are Cloud Logging's own fields; `action` is the decision's stable name, which is used to search
-logs and count metrics. The id of the event being handled is added to every line, and so is the trace of its request, so
-that Cloud Logging shows the line with that request. Tokens are never logged, nor is anything that contains one.
+logs and to count events for metrics. The id of the event being handled is added to every line, and so is the trace of
+its request, so that Cloud Logging shows the line together with that request. Tokens are never logged, nor is anything
+that contains one.
 
-ERROR is for a person: a run that failed, is invalid or cannot continue, an event that was given up, or a defect.
-WARNING is for problems that the system repairs by itself, and for events that cannot be read. docs/how-to/runbook.md
-lists both.
+ERROR is for problems that need a person's attention: a run that failed, is invalid or cannot continue, an event that
+was given up on, or a defect. WARNING is for problems that the system repairs by itself, and for events that cannot be
+read. docs/how-to/runbook.md lists both.
 """
 
 from __future__ import annotations
@@ -22,22 +23,23 @@ from types import MappingProxyType
 from typing import Any, Final
 
 _UNSEEN: Final = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]")
-"""Characters JSON leaves unescaped that terminals or line readers interpret, and those no stream can encode.
+"""Characters that JSON leaves unescaped although terminals or line readers interpret them or no stream can encode them.
 
-These are control characters from 0x7F on, other line ends, marks that turn or hide text, and half surrogate pairs.
+These are control characters from 0x7F on, other line terminators, marks that reverse or hide text, and unpaired
+surrogates.
 """
 
 MAX_MESSAGE: Final = 4_000
 MAX_DETAIL: Final = 1_000
-"""In characters. Cloud Logging accepts lines of 256 KB, and a name from outside may have any length."""
+"""The limits are in characters. Cloud Logging accepts lines of up to 256 KB, and a name from outside can be longer."""
 
 _TRACE_CONTEXT: Final = re.compile(r"(?P<trace>[0-9a-f]{32})(/(?P<span>[0-9a-f]{1,20}))?(;o=(?P<sampled>[01]))?")
-"""Google's own header, `x-cloud-trace-context`: the span is a decimal number."""
+"""The value of Google's own header `x-cloud-trace-context`, in which the span is a decimal number."""
 
 _SPAN_DIGITS: Final = 16
 
 _TRACE_PARENT: Final = re.compile(r"[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})")
-"""The header `traceparent` of W3C's Trace Context, version 00."""
+"""The value of the header `traceparent` from W3C's Trace Context, version 00."""
 
 _logger: Final = logging.getLogger("atom_workflows")
 _event_id: Final[ContextVar[str]] = ContextVar("event_id", default="")
@@ -46,7 +48,7 @@ _trace: Final[ContextVar[Mapping[str, Any]]] = ContextVar("trace", default=Mappi
 
 @contextmanager
 def handling(event_id: str) -> Iterator[None]:
-    """Add the event's id to the lines that are logged inside."""
+    """Add the event's id to every line logged within the block."""
     token = _event_id.set(event_id)
     try:
         yield
@@ -56,7 +58,7 @@ def handling(event_id: str) -> Iterator[None]:
 
 @contextmanager
 def tracing(headers: Mapping[str, str], project: str) -> Iterator[None]:
-    """Add the request's trace to the lines that are logged inside."""
+    """Add the request's trace to every line logged within the block."""
     token = _trace.set(_trace_fields({name.lower(): value for name, value in headers.items()}, project))
     try:
         yield
@@ -97,7 +99,7 @@ def warning(action: str, message: str, **details: Any) -> None:
 def error(action: str, message: str, *, trace_of: BaseException | None = None, **details: Any) -> None:
     """Log something that needs a person's attention.
 
-    `trace_of` is the exception of a defect, whose traceback is added.
+    `trace_of` is the exception that a defect raised; its traceback is added to the message.
     """
     _write(logging.ERROR, action, message, details, trace_of)
 
@@ -117,10 +119,10 @@ def _write(
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one line of JSON."""
+    """Formats each record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line.
+        """Return the record as one line of JSON.
 
         An exception's traceback is part of the message, where Error Reporting looks for it.
         """
@@ -145,7 +147,7 @@ def _clip(value: Any, most: int) -> Any:
 def log_to_stdout(*, debug: bool = False) -> None:
     """Send the log to stdout.
 
-    May be called again, to change `debug`.
+    May be called again to change `debug`.
     """
     if not _logger.handlers:
         handler = logging.StreamHandler(sys.stdout)

@@ -1,14 +1,14 @@
 """The ports: everything that the coordinator needs from the outside world, and every promise it relies on.
 
-Each port has one contract suite in `tests/contract/` which every implementation passes: the adapters for the real
-services and the in-process implementations of the local platform. The coordinator relies on no promise that is not
+Each port has one contract suite in `tests/contract/`, which every implementation passes: the adapters for the real
+services and the in-process implementations of the local platform. The coordinator relies only on promises that are
 written here.
 
 Three promises hold for every port that calls a service:
 
-- A call is bounded in time, retries included. When its time is up it raises the port's `...Unavailable`.
-- Only the errors named under `Raises` are raised, each from errors.py. No client library's own error is raised.
-- An empty list of things to do is not an error.
+- A call is bounded in time, including its retries. When its time is up, it raises the port's `...Unavailable` error.
+- Only the errors listed under `Raises` are raised, all of them from errors.py. No client library's own error is raised.
+- An empty list as an argument is not an error.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 Fields: TypeAlias = Mapping[str, Any]
-"""A document's top-level fields: None, bool, int, float, str, bytes, aware UTC datetime, list, dict of str keys.
+"""A document's top-level fields.
 
-Values are copied on the way in and out: changing one afterwards changes no document.
+A value is None, a bool, int, float, str or bytes, an aware UTC datetime, a list, or a dict with str keys. Values are
+copied on the way in and out, so changing one afterwards does not change any document.
 """
 
 Version: TypeAlias = object
@@ -35,7 +36,7 @@ Version: TypeAlias = object
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A stored document, as it was when it was read. `path` is relative to the database: `runs/r1/steps/extract`."""
+    """A stored document as it was read. `path` is relative to the database, such as `runs/r1/steps/extract`."""
 
     path: str
     fields: Fields
@@ -57,15 +58,15 @@ class Create:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """Replace the named top-level fields of a document that must exist; other fields stay.
+    """Replace the named top-level fields of a document that must exist; other fields stay as they are.
 
-    A map or a list takes the place of the old one; it is not merged into it.
+    A new map or list replaces the old one; the two are not merged.
     """
 
     path: str
     fields: Fields = field(default_factory=dict)
 
-    # The server adds these, so that racing updates all count. A missing field counts as 0.
+    # The server adds these amounts to the fields, so that racing updates all count. A missing field counts as 0.
     increments: Mapping[str, int] = field(default_factory=dict)
 
     # The commit is refused unless the document still has this version. A guarded update must change something: a write
@@ -77,14 +78,14 @@ class Update:
 class Upsert:
     """Replace the named top-level fields of a document, and create it if it is missing.
 
-    For documents that the first writer has to create, such as a counter that several runs share. Not guarded: if two
-    writes of one field race, the later one wins; all increments count.
+    This is for documents that the first writer has to create, such as a counter that several runs share. It is not
+    guarded: if two writes to the same field race, the later one wins, but all increments count.
     """
 
     path: str
     fields: Fields = field(default_factory=dict)
 
-    # As in an Update.
+    # As in `Update`.
     increments: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -109,57 +110,57 @@ Direction: TypeAlias = Literal["ascending", "descending"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """Documents of a collection, ordered and filtered."""
+    """A query for documents of a collection, filtered and ordered."""
 
-    # `runs` or `runs/r1/steps`; with `group` only the last name, for all collections of that name at any depth.
+    # `runs` or `runs/r1/steps`; with `group`, only the last name, which covers all collections so named at any depth.
     collection: str
     group: bool = False
 
-    # All must hold. A document without a named field never matches. Operators such as `<` compare values of one type;
-    # `!=` also finds values of other types, except null.
+    # All conditions must hold. A document that lacks a named field never matches. Operators such as `<` match only
+    # values of the same type; `!=` also matches values of other types, except null.
     where: Sequence[Condition] = ()
 
-    # Equal values are ordered by path, in the direction of the last field; without any, by path ascending. Ordering by
-    # a field leaves out the documents that lack it. Fields in inequality conditions are always part of the order, so
-    # name them here if pages are read with `after`.
+    # Documents with equal values are ordered by path, in the direction of the last field. If there are no fields, the
+    # order is by path, ascending. Ordering by a field leaves out the documents that lack it. Fields in inequality
+    # conditions are always part of the order, so name them here if pages are read with `after`.
     order_by: Sequence[tuple[str, Direction]] = ()
 
-    # Continue after a document, which may be gone by now: the values of its `order_by` fields, then its path.
+    # Continue after a document, which may no longer exist: the values of its `order_by` fields, then its path.
     after: Sequence[Any] | None = None
     limit: int | None = None
 
-    # Return only these top-level fields, so that a document of a megabyte takes little memory. None returns all.
+    # Return only these top-level fields, so that a document of a megabyte takes up little memory; None means all.
     fields: Sequence[str] | None = None
 
 
 class Store(Protocol):
-    """The documents. Safe to use from several threads.
+    """The store of documents. Safe to use from several threads.
 
-    Reads are consistent: they see every commit that was answered before they started, from any writer.
+    Reads are consistent: they see every commit, by any writer, that was acknowledged before they started.
     """
 
     def get(self, paths: Sequence[str]) -> list[Document | None]:
-        """Return the documents at these paths, None for each missing one.
+        """Return the documents at the given paths, with None for missing ones.
 
-        They are in the order of `paths`; if a path is named twice, its document is returned twice.
+        They are in the order of `paths`; if a path occurs twice, its document is returned twice.
 
         Raises:
-            StoreUnavailable: there was no answer in time.
+            StoreUnavailable: there was no response in time.
 
         """
         ...
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
-        """Do all of the writes or none of them.
+        """Make all of the writes or none of them.
 
-        Results are in the order of the writes; only those of an Update or Upsert have increments. A document may appear
-        once. Do not repeat a commit blindly: an unguarded increment would count again.
+        Results are in the order of the writes; only those of an `Update` or `Upsert` have increments. Each document may
+        appear only once. Do not repeat a commit blindly: an unguarded increment would count again.
 
         Raises:
-            AlreadyExists: the document of a Create exists. Nothing was written.
+            AlreadyExists: the document of a `Create` already exists. Nothing was written.
             Conflict: a guard no longer holds, or an updated document is missing. Nothing was written; read again.
-            NotStorable: the store can never hold a document. Nothing was written.
-            StoreUnavailable: there was no answer in time. The writes may or may not have been done.
+            NotStorable: the store can never hold one of the documents. Nothing was written.
+            StoreUnavailable: there was no response in time. The writes may or may not have been made.
 
         """
         ...
@@ -167,10 +168,10 @@ class Store(Protocol):
     def query(self, query: Query) -> list[Document]:
         """Return the matching documents, in the query's order.
 
-        All of them, unless the query has a limit.
+        All of them are returned, unless the query has a limit.
 
         Raises:
-            StoreUnavailable: there was no answer in time.
+            StoreUnavailable: there was no response in time.
             StoreError: the store cannot run this query; an index may be missing.
 
         """
@@ -180,7 +181,7 @@ class Store(Protocol):
         """Return how many documents match, up to the query's limit.
 
         Raises:
-            StoreUnavailable: there was no answer in time.
+            StoreUnavailable: there was no response in time.
             StoreError: the store cannot run this query; an index may be missing.
 
         """
@@ -194,13 +195,13 @@ class Store(Protocol):
 class Message:
     """A message to be published."""
 
-    # One of the coordinator's, without the deployment's prefix: `start`, `steps`, `tick`, `events`, `dead-letters`.
+    # A topic of the coordinator, without the deployment's prefix: `start`, `steps`, `tick`, `events`, `dead-letters`.
     topic: str
 
-    # A JSON object, never empty unless `raw` takes its place.
+    # A JSON object, never empty unless `raw` is used instead.
     body: Mapping[str, Any] = field(default_factory=dict)
 
-    # For subscribers' filters and for people.
+    # For subscribers' filters, and for people to read.
     attributes: Mapping[str, str] = field(default_factory=dict)
 
     # The bytes of a message that is passed on unchanged; they are published instead of the body.
@@ -208,31 +209,32 @@ class Message:
 
 
 class Bus(Protocol):
-    """The events. Safe to use from several threads.
+    """The bus for events. Safe to use from several threads.
 
-    Every subscription of a topic receives each message at least once, in any order.
+    Every subscription to a topic receives each message at least once, in any order.
     """
 
     def publish(self, messages: Sequence[Message]) -> None:
-        """Publish the messages, to one or several topics.
+        """Publish the messages, each to its topic.
 
-        Returns once all are accepted; makes as few requests as the messages fit into. May be repeated: receivers expect
-        duplicates.
+        Returns once all messages have been accepted, and makes as few requests as possible. May be repeated, since
+        receivers expect duplicates.
 
         Raises:
-            BusUnavailable: not all were accepted in time, or a topic does not exist. Some may have been accepted.
+            BusUnavailable: not all messages were accepted in time, or a topic does not exist. Some messages may have
+                been accepted.
 
         """
         ...
 
 
 DEAD_LETTERS: Final = "dead-letters"
-"""The topic of events that were given up, and its one subscription, from which they are pulled."""
+"""The name of the topic for events that were given up on, and of its only subscription, from which they are pulled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldMessage:
-    """A held message of the dead-letter subscription, which no one else receives meanwhile."""
+    """A message held from the dead-letter subscription. No one else receives it while it is held."""
 
     # The same each time the message is taken.
     id: str
@@ -240,20 +242,21 @@ class HeldMessage:
     attributes: Mapping[str, str]
     published_at: datetime
 
-    # Opaque: the box recognizes the message by it.
+    # Opaque: this is how the box recognizes the message.
     lease: object
 
 
 class DeadLetterBox(Protocol):
-    """The events that were given up, for people to look at. A held message is free again after a minute."""
+    """The events that were given up on, for people to look at. A held message becomes free again after a minute."""
 
     def take(self, limit: int) -> list[HeldMessage]:
-        """Hold up to `limit` messages that are free.
+        """Hold and return up to `limit` messages that are free.
 
-        They are in any order, and one call may not return all of them. The list is empty if none arrives for a moment.
+        They are in no particular order, and one call may not return all of them. The list is empty if no message
+        arrives within a short time.
 
         Raises:
-            BusUnavailable: there was no answer in time, or there is no such subscription.
+            BusUnavailable: there was no response in time, or there is no such subscription.
 
         """
         ...
@@ -264,7 +267,7 @@ class DeadLetterBox(Protocol):
         May be repeated; a message that is no longer held is left alone.
 
         Raises:
-            BusUnavailable: there was no answer in time, or there is no such subscription.
+            BusUnavailable: there was no response in time, or there is no such subscription.
 
         """
         ...
@@ -272,10 +275,10 @@ class DeadLetterBox(Protocol):
     def remove(self, messages: Sequence[HeldMessage]) -> None:
         """Remove the messages for good.
 
-        May be repeated. A message that is no longer held may come again.
+        May be repeated. A message that is no longer held may be taken again later.
 
         Raises:
-            BusUnavailable: there was no answer in time, or there is no such subscription.
+            BusUnavailable: there was no response in time, or there is no such subscription.
 
         """
         ...
@@ -286,14 +289,22 @@ class DeadLetterBox(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobAnswer:
-    """The Task Runner's answer about a job, with any quoted secret removed."""
+    """The Task Runner's response about a job, with any quoted secrets removed."""
 
-    # Empty if the answer contained no usable id.
+    # Empty if the response contained no usable id.
     job_id: str
 
-    # The state in the Task Runner's own words, without spaces around them.
+    # The state in the Task Runner's own words, without surrounding spaces.
     state: str
     message: str = ""
+
+    # The next three are read of a job that has ended, and are empty otherwise. Outputs are the text of a JSON object as
+    # the job sent it (see core/outputs.py). If they cannot be used, a sentence says why and what to do instead.
+    outputs: str = ""
+    outputs_problem: str = ""
+
+    # The Task Runner's own short word for why the job ended like this: OOM, PREEMPTED.
+    reason: str = ""
 
 
 class TaskRunner(Protocol):
@@ -302,15 +313,17 @@ class TaskRunner(Protocol):
     def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
         """Submit a job (`POST {base_url}/job`).
 
-        May be repeated with the same key: a Task Runner that honours keys starts one job. Each error says something
-        different about what was started, and no others are raised.
+        May be repeated with the same key: a Task Runner that honours keys starts only one job. Each error says
+        something different about what was started, and no other errors are raised.
 
         Raises:
-            JobRefused: it started nothing, and the same request can never succeed.
-            JobConflict: a kind of JobRefused (409). This call started nothing; an earlier one with its key may have.
-            RequestNotAccepted: it started nothing, and waiting may help: no token, no connection, 429, or 503 with
-                Retry-After.
-            TaskRunnerUnavailable: it may have started a job. The answer did not come in time, or is not the contract's.
+            JobRefused: the call started nothing, and the same request can never succeed.
+            JobConflict: a kind of `JobRefused` (HTTP 409). The call started nothing, but an earlier call with the same
+                key may have started a job.
+            RequestNotAccepted: the call started nothing, and waiting may help: there was no token or no connection, or
+                the response was HTTP 429, or HTTP 503 with Retry-After.
+            TaskRunnerUnavailable: the call may have started a job. The response did not come in time, or does not
+                follow the contract.
 
         """
         ...
@@ -322,25 +335,25 @@ class TaskRunner(Protocol):
 
         Raises:
             JobUnknown: the Task Runner itself says that it does not know the job.
-            TaskRunnerUnavailable: there was no usable answer, which says nothing about the job.
+            TaskRunnerUnavailable: there was no usable response, which says nothing about the job.
 
         """
         ...
 
 
 class Source(Protocol):
-    """The storage that workflow files are read from."""
+    """The storage from which workflow files are read."""
 
     def read(self, path: str, generation: str | None) -> tuple[bytes, str]:
         """Return the content and the generation of `gs://bucket/object`.
 
-        If no `generation` is given, the newest is read. May be repeated: a generation's content never changes.
+        If no `generation` is given, the newest one is read. May be repeated: a generation's content never changes.
 
         Raises:
             SourceNotFound: there is no such object, or no such generation of it.
-            SourceForbidden: the bucket may not be read.
+            SourceForbidden: reading from the bucket is not permitted.
             SourceTooLarge: the object is larger than any workflow file may be.
-            SourceUnavailable: there was no answer in time.
+            SourceUnavailable: there was no response in time.
 
         """
         ...
@@ -350,33 +363,33 @@ class Source(Protocol):
 
 
 class Calls(Protocol[Item, Answer]):
-    """Concurrent calls of one function, as far as the implementation allows, and their answers as they arrive.
+    """Calls of one function, as concurrent as the implementation allows, and their answers as they arrive.
 
-    Used from one thread. A slow call delays only itself, and many slow calls delay only calls of their own lane.
+    Use it from one thread only. A slow call delays only itself, and many slow calls delay only calls in their own lane.
     """
 
     @property
     def pending(self) -> Collection[Item]:
-        """The items whose calls were begun and have not been returned by a wave."""
+        """The items whose calls have begun but have not been returned by a wave yet."""
         ...
 
     def begin(self, items: Sequence[Item]) -> None:
         """Call the function for each of the items, without waiting.
 
-        Calls that were begun before go on. An item that is begun twice is called twice.
+        Calls begun earlier continue. If an item is begun twice, the function is called for it twice.
         """
         ...
 
     def wave(self, within_s: float | None = None) -> list[tuple[Item, Answer]]:
-        """Return the calls that ended since the last wave.
+        """Return the calls that have ended since the last wave.
 
-        They are in any order. Waits for a first one, at most `within_s` seconds; the result is empty if no call ended,
-        or nothing is pending. A call that raised is not included. Its error is kept until the others have ended, so
-        that no answer is lost.
+        They are in no particular order. Waits until a call has ended, but for no longer than `within_s` seconds; the
+        result is empty if no call has ended or nothing is pending. A call that raised an error is not included. The
+        error is kept until the other calls have ended, so that no answer is lost.
 
         Raises:
-            Exception: a call's own error, once no other call is pending. So call this until nothing is pending, then
-                once more.
+            Exception: a call's own error, once no other call is pending. So keep calling this method until nothing is
+                pending, and then once more.
 
         """
         ...
@@ -390,8 +403,8 @@ class Workers(Protocol):
     ) -> Calls[Item, Answer]:
         """Return a new, empty set of calls of one function.
 
-        `lane` names the service that an item's call uses. Calls of one lane may wait for each other, but never for
-        calls of another lane; without `lane` there is only one.
+        `lane` names the service that an item's call uses. Calls in the same lane may wait for each other, but never for
+        calls in another lane; without `lane`, there is only one lane.
         """
         ...
 
@@ -400,9 +413,9 @@ class Clock(Protocol):
     """The time, as a port so that tests can control it."""
 
     def now(self) -> datetime:
-        """Return the time, as an aware UTC datetime."""
+        """Return the current time as an aware UTC datetime."""
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Wait for that many seconds."""
+        """Wait for the given number of seconds."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
@@ -14,42 +14,48 @@ from atom_workflows.task_runner_urls import expected_instead, is_same_url, shown
 NO_TOKEN: Final = "none"  # noqa: S105 (the first version's word for "send no token", not a secret)
 
 FIRST_VERSIONS_URL: Final = "TASK_RUNNER_URL"
-"""The first version's variable for the Task Runner. It is used if `WORKFLOW_TASK_RUNNER_URL` is not set."""
+"""The first version's variable for the Task Runner's URL. It is used if `WORKFLOW_TASK_RUNNER_URL` is not set."""
+
+ENV_PREFIX: Final = "WORKFLOW_ENV_"
+"""What follows this prefix is a name that workflow files read as `env.NAME`."""
 
 _MISSPELT: Final = "GOOGLE_APPLICATION_CREDENTIAL"
 
 MIN_LEASE_S: Final = 120
-"""A lease must outlast a submission (see advance.py), with time to begin it and to record it."""
+"""The shortest lease allowed. It must outlast a submission (see advance.py), with time to begin and to record it."""
 
 MAX_BURST_S: Final = 500
-"""An event-driven function may run for 540 s."""
+"""The longest burst allowed, since an event-driven function may run for 540 s."""
 
 MIN_KEEP_RUNS_S: Final = 30 * 86_400
 MAX_KEEP_RUNS_S: Final = 3_650 * 86_400
-"""An open run is renewed when half of the time is left, which leaves that long to repair a broken checker."""
+"""The limits on how long runs are kept.
+
+An open run is renewed when half of its time is left, so a broken checker has to be repaired within the other half.
+"""
 
 MAX_DELIVERIES: Final = 30
-"""Deliveries of an event before it is given up, by default.
+"""The default number of times that an event is delivered before it is given up on.
 
 Every delivery that does not succeed counts, whether the function failed, refused the push, or had no free instance.
-With the pauses below, no event is given up during an outage of an hour.
+With the pauses below, no event is given up on during an outage of an hour.
 """
 
 MIN_BACKOFF_S: Final = 1
 MAX_BACKOFF_S: Final[Mapping[str, int]] = MappingProxyType({"start": 600, "steps": 300, "tick": 60})
-"""The longest pause between two deliveries, by topic; the first pause is short, as most failures pass quickly.
+"""The longest pause between two deliveries, by topic; the first pause is short, since most failures pass quickly.
 
-Nothing else starts the run of a `start` event, so this topic has the longest pause that Pub/Sub allows. If another
-event is given up, the checker finds its steps, or another tick follows within a minute.
+Nothing but a `start` event starts its run, so this topic has the longest pause that Pub/Sub allows. If an event from
+another topic is given up on, the checker finds its steps, or another tick follows within a minute.
 """
 
 _DELIVERIES: Final = (5, 100)
-"""The least and the most that Pub/Sub allows in a subscription's dead-letter policy."""
+"""The minimum and maximum number of deliveries that Pub/Sub allows in a subscription's dead-letter policy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """A deployment's settings, each named after its environment variable in `from_environment`."""
+    """A deployment's settings. `from_environment` shows the environment variable for each of them."""
 
     project: str = "atom-local"
     database: str = "(default)"
@@ -68,13 +74,15 @@ class Settings:
     hosts: tuple[str, ...] = ()
     object_prefix: str = "workflows/"
     object_suffixes: tuple[str, ...] = (".yaml", ".yml", ".json")
+    # The values that workflow files read as `env.NAME`.
+    env: Mapping[str, str] = field(default_factory=dict)
 
     def allowed_task_runner(self, url: str) -> str | None:
-        """Return the allowed Task Runner that `url` names, if any.
+        """Return the allowed Task Runner URL that `url` matches, if any.
 
-        It is returned as spelled in the settings, so that a caller can only choose among the allowed ones. URLs are
-        compared regardless of the letter case of scheme and host, a default port, a slash at the end, and the name
-        used for this machine (localhost, 127.0.0.1 or [::1]).
+        The URL is returned as written in the settings, so that a caller can only choose among the allowed ones. The
+        comparison ignores the letter case of scheme and host, a default port, a trailing slash, and which name is used
+        for this machine (localhost, 127.0.0.1 or [::1]).
         """
         allowed = [one.rstrip("/") for one in (self.task_runner_url, *self.allowed_task_runner_urls) if one]
         if url.rstrip("/") in allowed:
@@ -82,11 +90,11 @@ class Settings:
         return next((one for one in allowed if is_same_url(one, url)), None)
 
     def may_use_task_runner(self, url: str) -> bool:
-        """Return True if jobs and identity tokens may be sent there."""
+        """Return True if jobs and identity tokens may be sent to `url`."""
         return self.allowed_task_runner(url) is not None
 
     def is_workflow_object(self, name: str) -> bool:
-        """Return True if an uploaded object of that name starts a run."""
+        """Return True if an uploaded object with this name starts a run."""
         suffixes = tuple(suffix.lower() for suffix in self.object_suffixes)
         return name.startswith(self.object_prefix) and name.lower().endswith(suffixes)
 
@@ -94,7 +102,7 @@ class Settings:
 def from_environment(environment: Mapping[str, str]) -> Settings:
     """Read the settings from environment variables.
 
-    Raises `SettingsError`, which names the variable and says what it must be.
+    Raises `SettingsError`, which names the variable and says what its value must be.
     """
     default = Settings()
 
@@ -137,13 +145,16 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         hosts=tuple(host.lower() for host in split("WORKFLOW_HOSTS")),
         object_prefix=environment.get("WORKFLOW_OBJECT_PREFIX", default.object_prefix),
         object_suffixes=split("WORKFLOW_OBJECT_SUFFIXES") or default.object_suffixes,
+        env={
+            name.removeprefix(ENV_PREFIX): value for name, value in environment.items() if name.startswith(ENV_PREFIX)
+        },
     )
 
 
 def max_deliveries(environment: Mapping[str, str]) -> int:
-    """Read how often an event is delivered before it is given up.
+    """Read after how many deliveries an event is given up on.
 
-    The deployment needs it too, for its subscriptions.
+    The deployment also needs this number, for its subscriptions.
     """
     name = "WORKFLOW_MAX_DELIVERIES"
     text = environment.get(name, "").strip()
@@ -157,11 +168,11 @@ def max_deliveries(environment: Mapping[str, str]) -> int:
 
 
 def misspelt_credentials(environment: Mapping[str, str]) -> str | None:
-    """Return a warning if the credentials variable is misspelt, else None.
+    """Return a warning if the credentials variable is misspelt, or None.
 
-    The first version's README spelt it without its S. It is not read here either: no Google library ever read it, so a
-    key that is named there has never been used.
+    The first version's README wrote its name without the S. The misspelt variable is not read here either: no Google
+    library has ever read it, so a key file that it names has never been used.
     """
     if not environment.get(_MISSPELT) or environment.get(f"{_MISSPELT}S"):
         return None
-    return f"{_MISSPELT} is set, but nothing reads it; the name is {_MISSPELT}S, with an S at its end"
+    return f"{_MISSPELT} is set, but nothing reads it; the name is {_MISSPELT}S, with an S at the end"

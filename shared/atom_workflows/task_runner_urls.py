@@ -1,4 +1,4 @@
-"""Task Runner URLs: check them, compare their spellings, and print them without secrets."""
+"""Check the URLs of Task Runners, compare their spellings, and print them without secrets."""
 
 from __future__ import annotations
 
@@ -22,29 +22,30 @@ _HIDDEN: Final = "***"
 
 
 def expected_instead(url: str) -> str | None:
-    """Return what an invalid URL must be, or None if valid.
+    """Return what an invalid URL must be instead, or None if valid.
 
-    The words follow "it must be". A Task Runner's URL has no query and no fragment, since the paths of the calls are
-    appended to it. It has no password, since it is stored with each run and shown to everyone who may see runs.
+    The text completes a sentence that begins with "it must be". A Task Runner's URL has no query and no fragment, since
+    the paths of the calls are appended to it. It has no user name or password, since it is stored with each run and
+    shown to everyone who may see runs.
     """
     if _LOGIN.match(url):
         return (
-            f"{_EXPECTED}, without a user name or a password, which would be stored with every run; give the Task "
-            "Runner a token with WORKFLOW_TR_AUTH_JWT"
+            f"{_EXPECTED}, without a user name or a password, which would be stored with every run; to send the Task "
+            "Runner a token, set WORKFLOW_TR_AUTH_JWT"
         )
     for sign, name in (("?", "a query"), ("#", "a fragment")):
         if sign in url:
-            return f"{_EXPECTED}, without {name} ({sign} and what follows), as /job and /jobstatus are appended to it"
+            return f"{_EXPECTED}, without {name} ({sign} and what follows), since /job or /jobstatus is appended to it"
     match = _URL.fullmatch(url)
     is_url = match is not None and url.isprintable() and 0 < int(match["port"] or 1) <= _LARGEST_PORT
     return None if is_url else _EXPECTED
 
 
 def is_same_url(one: str, other: str) -> bool:
-    """Return True if these are two spellings of one URL.
+    """Return True if the texts are two spellings of the same URL.
 
-    They may differ in the letter case of scheme and host, a default port, a slash at the end, and the name used for
-    this machine. A text that is not a URL equals only itself.
+    They may differ in the letter case of scheme and host, in a default port, in a trailing slash, and in the name used
+    for this machine. A text that is not a URL matches only itself.
     """
     return _normal_form(one) == _normal_form(other)
 
@@ -59,9 +60,9 @@ def _normal_form(url: str) -> tuple[str, str, int, str] | str:
 
 
 def shown_url(url: str) -> str:
-    """Return the URL as it may be printed.
+    """Return the URL in a form that is safe to print.
 
-    In a refused URL, the user name, password, query and fragment are hidden, since they may contain secrets.
+    In an invalid URL, the user name, password, query and fragment are hidden, since they may contain secrets.
     """
     if expected_instead(url) is None:
         return url

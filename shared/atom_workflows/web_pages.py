@@ -1,8 +1,8 @@
-"""Refuse requests that web pages cause browsers to send to functions and to the local platform.
+"""Refuse requests that web pages make browsers send to functions and to the local platform.
 
-A page of another site can send a request, though not read the answer; the browser then adds the page's `Origin`. If the
-owner of a page points its host name at this address (DNS rebinding), the page can read the answer, too; the request's
-`Host` is then that name.
+A page from another site can send a request, although it cannot read the response; the browser then adds the page's
+`Origin`. If the owner of a page points the page's host name at this server's address (DNS rebinding), the page can also
+read the response; the request's `Host` is then that host name.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Collection, Mapping
 
 
 def explain_refusal(headers: Mapping[str, str], hosts: Collection[str], *, advice: str) -> str:
-    """Explain why a request is refused, or return "" if accepted.
+    """Explain why a request is refused; return "" if it is not.
 
-    The names in `headers` are in lower case. `hosts` are the names that the server may be called by, in lower case; if
-    there are none, any name will do. `advice` says what to do if the request has a different name.
+    The names in `headers` are in lower case. `hosts` holds the names by which the server may be called, in lower case;
+    if it is empty, any name is accepted. `advice` says what to do if the request uses a different name.
     """
     if "origin" in headers:
-        return f"the request comes from a web page ({headers['origin']!r:.80}), and no page may call this server"
+        return f"the request comes from a web page ({headers['origin']!r:.80}), but no web page may call this server"
     host = headers.get("host")  # Every browser sends this header.
     if not hosts or host is None:
         return ""

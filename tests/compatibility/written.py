@@ -47,6 +47,10 @@ OUTCOME: Final = Outcome(
     job_state="FAILED",
     missing_since=NOW,
 )
+RETURNED: Final = replace(
+    OUTCOME, kind=OutcomeKind.SUCCEEDED, missing_since=None, reason="CACHED", outputs='{"rows":12,"note":"größe"}'
+)
+REFUSED_OUTPUTS: Final = replace(RETURNED, step_id="load", outputs="", outputs_problem="its outputs are too large")
 PAGE: Final = SweepPage(after=(NOW, "runs/flow-1/steps/extract"), until=NOW)
 POLICIES: Final = Policies(
     timeout=timedelta(hours=2),
@@ -140,6 +144,11 @@ MESSAGES: Final[Mapping[str, tuple[Message, Callable[[Any], object], object]]] =
         completed_messages("flow-1", [OUTCOME])[0],
         read_steps_event,
         StepsCompleted(run_id="flow-1", outcomes=(OUTCOME,)),
+    ),
+    "steps-steps.completed-outputs": (
+        completed_messages("flow-1", [RETURNED, REFUSED_OUTPUTS])[0],
+        read_steps_event,
+        StepsCompleted(run_id="flow-1", outcomes=(RETURNED, REFUSED_OUTPUTS)),
     ),
     "tick-tick": (tick_message("dispatcher"), read_tick_event, Tick(is_scheduled=False)),
     "tick-sweep.page": (page_message(PAGE), read_tick_event, PAGE),

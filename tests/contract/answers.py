@@ -222,6 +222,13 @@ def by_shape() -> Iterator[Case]:
         + json.dumps(FINE).encode()
         + b"}",
         "ended without an id": body({"job": {"state": "SUCCEEDED"}}),
+        "outputs": body(state="SUCCEEDED", outputs={"rows": 1200, "files": ["gs://b/a"]}, reason=""),
+        "outputs that are no object": body(state="SUCCEEDED", outputs=[1]),
+        "outputs and reason null": body(state="FAILED", outputs=None, reason=None),
+        "large outputs": body(state="SUCCEEDED", outputs={"log": "x" * 40_000}),
+        "outputs before the end": body(outputs={"rows": 1}, reason="OOM"),
+        "deep outputs": b'{"job": {"state": "SUCCEEDED", "outputs": {"a": ' + b"[" * 9_000 + b"]" * 9_000 + b"}}}",
+        "reason a number": body(state="FAILED", reason=137),
         "ended with a long id": body(state="FAILED", jobId="j" * 501),
         "the longest id": body(jobId="j" * 500),
         "odd word": body(state="OUT TO LUNCH"),
@@ -293,6 +300,7 @@ def by_size() -> Iterator[Case]:
     log = ["a line of the log, and another"] * 100_000
     yield Case("3 MB after the state", ANSWERED, answer(body(message="\n".join(log))))
     yield Case("3 MB of fields after the state", ANSWERED, answer(body({"job": FINE, "log": log})))
+    yield Case("3 MB of outputs", ANSWERED, answer(body(state="SUCCEEDED", outputs={"log": log})))
     yield Case("3 MB before the state", NOT_THE_CONTRACTS, answer(body({"log": log, "job": FINE})))
     yield Case(
         "3 MB before the id", WITHOUT_ID, answer(body({"job": {"state": "RUNNING", "message": log, "jobId": JOB}}))
@@ -379,6 +387,8 @@ def by_spelling() -> Iterator[Case]:
         escaped = '{"job": {"state": "RUNNING", "jobId": "7", "message": "' + quoted.replace("\n", "\\n") + '"}}'
         yield Case(f"message, {name}", ANSWERED, answer(body(message=quoted)))
         yield Case(f"message in other fields, {name}", ANSWERED, answer(body(message={"headers": [quoted]})))
+        ended = body(state="SUCCEEDED", outputs={"header": [quoted]}, reason=spelt)
+        yield Case(f"outputs and reason, {name}", ANSWERED, answer(ended))
         yield Case(f"page, {name}", NOT_THE_CONTRACTS, answer(f"<p>{quoted}</p>".encode()))
         yield Case(f"refusal, {name}", REFUSED, with_status(400, quoted.encode()))
         yield Case(f"outage, {name}", BROKEN, with_status(500, body({"error": quoted})))

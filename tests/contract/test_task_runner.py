@@ -107,3 +107,14 @@ def test_threads_may_share_a_client(client: TaskRunnerClient, mock: Mock) -> Non
         states = list(pool.map(lambda job: client.status(mock.url, job.job_id), jobs))
     assert states == jobs
     assert len({job.job_id for job in jobs}) == 64
+
+
+def test_outputs_and_a_reason_come_over_the_wire(client: TaskRunnerClient, mock: Mock) -> None:
+    """What the script says of each attempt is what the port returns, also beyond a limit."""
+    mock.script(fail_times=1, outputs=[None, {"rows": 12}, {"log": "x" * 40_000}], reason="OOM")
+    first, second, third = (submit(client, mock, f"run/load/{attempt}") for attempt in (1, 2, 3))
+    assert (first.state, first.outputs, first.reason) == ("FAILED", "", "OOM")
+    assert second == JobAnswer(job_id=second.job_id, state="SUCCEEDED", outputs='{"rows":12}')
+    assert client.status(mock.url, second.job_id) == second
+    assert third.outputs == ""
+    assert "more than 32,768 bytes" in third.outputs_problem

@@ -64,7 +64,7 @@ rules:
     run_id = site.start(definition({"unwanted": [], "unheard": []}, unwanted=SHORT, unheard=SHORT))
     assert site.ended(run_id)["state"] == "FAILED"
     for step in site.steps(run_id).values():
-        said, _, answer = step["message"].partition("; last answer: ")
+        said, _, answer = step["message"].partition("; last response: ")
         assert (step["state"], said) == ("FAILED", "timed out: no job was accepted within 2s")
         assert answer not in {"", "none"}
 

@@ -159,7 +159,9 @@ def test_another_message_under_a_key_is_warned_of(caplog: pytest.LogCaptureFixtu
         run = publish(world, {**THREE, "run_key": "k"}, event_id)
         assert run.id == first.id
         assert len(run.warnings) == 1
-    assert [record.levelname for record in caplog.records if "another definition" in record.message] == ["WARNING"] * 3
+    assert [record.levelname for record in caplog.records if "differs in its definition" in record.message] == [
+        "WARNING"
+    ] * 3
 
 
 @pytest.mark.parametrize("change", ["replaced", "spoilt", "deleted"])

@@ -100,6 +100,9 @@ def largest_inputs() -> dict[str, Input]:
     ready = {**run, "type": "step.ready", "steps": [{"id": f"s{i}"} for i in range(MAX_ITEMS)]}
     ended = [{"step": f"s{i}", "attempt": 1, "kind": "failed", "message": "x" * 1_900} for i in range(MAX_ITEMS)]
     completed = {**run, "type": "steps.completed", "outcomes": ended}
+    lists = json.dumps({"a": [[]] * 10_900}, separators=(",", ":"))
+    returned = [{"step": f"s{i}", "attempt": 1, "kind": "succeeded", "outputs": lists} for i in range(6)]
+    with_outputs = {**run, "type": "steps.completed", "outcomes": returned}
     start, steps, tick = PartName.START, PartName.DISPATCHER, PartName.CHECKER
     return {
         "a file to read": Input(function=start, body=pushed(to_read), headers=PUSHED),
@@ -113,6 +116,7 @@ def largest_inputs() -> dict[str, Input]:
         "chunks": Input(function=start, pieces=480, headers=HEADERS),
         "steps to claim": Input(function=steps, body=pushed(json.dumps(ready).encode()), headers=PUSHED),
         "steps to settle": Input(function=steps, body=pushed(json.dumps(completed).encode()), headers=PUSHED),
+        "outputs to settle": Input(function=steps, body=pushed(json.dumps(with_outputs).encode()), headers=PUSHED),
         "values as steps": Input(
             function=steps, body=pushed(values_in(MAX_STEPS_BODY * 3 // 4 - 1_000)), headers=PUSHED
         ),

@@ -31,6 +31,14 @@ def test_an_event_of_a_newer_version_comes_again(functions: Deployed, world: Wor
     assert world.run(run_id).state == "RUNNING"
 
 
+def test_an_outcome_with_fields_that_are_not_known(functions: Deployed, world: World, run_id: str) -> None:
+    """Fields that a newer version adds to an event of this schema are ignored: the outcome ends its step."""
+    functions.post("dispatcher-push-step-ready")
+    assert functions.post("dispatcher-push-steps-completed-outputs") == 204
+    assert not functions.logged("event.malformed")
+    assert world.states(run_id)["extract"] == "SUCCEEDED"
+
+
 def test_its_last_delivery_leaves_a_letter_to_replay(functions: Deployed, world: World, run_id: str) -> None:
     """After its last delivery such an event is a dead letter to replay."""
     assert functions.post(on_delivery(NEWER, MAX_DELIVERIES)) == 204

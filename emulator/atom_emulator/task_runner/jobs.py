@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 from atom_emulator.task_runner.contract import find_breaches
 from atom_emulator.task_runner.script import (
@@ -19,6 +19,8 @@ from atom_emulator.task_runner.script import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+Chosen = TypeVar("Chosen")
 
 StepKey: TypeAlias = tuple[str, ...]
 """The identity of a step of a run, as far as calls reveal it."""
@@ -43,6 +45,8 @@ class Answer:
     job_id: str = ""
     state: str = ""
     message: str = ""
+    outputs: Mapping[str, Any] | None = None
+    reason: str | None = None
     delay_s: float = 0.0
     fault: Fault | None = None
 
@@ -76,6 +80,8 @@ class _Job:
     duration_s: float
     end: str
     message: str
+    outputs: Mapping[str, Any] | None
+    reason: str | None
     lost: bool
 
     def state_at(self, now: float) -> str:
@@ -95,8 +101,10 @@ class _Job:
 
     def answer_at(self, now: float) -> Answer:
         state = self.state_at(now)
-        message = self.message if state in TERMINAL_STATES else ""
-        return Answer(status=_OK, job_id=self.id, state=state, message=message, delay_s=self.behaviour.delay_s)
+        answer = Answer(status=_OK, job_id=self.id, state=state, delay_s=self.behaviour.delay_s)
+        if state not in TERMINAL_STATES:
+            return answer
+        return replace(answer, message=self.message, outputs=self.outputs, reason=self.reason)
 
 
 class Jobs:
@@ -224,6 +232,8 @@ class Jobs:
             duration_s=0.0 if behaviour.synchronous else duration_s,
             end=end,
             message=_choose_message(behaviour, end, attempt),
+            outputs=_choose(behaviour.outputs, attempt) if end == "SUCCEEDED" else None,
+            reason=_choose(behaviour.reasons, attempt) if end != "SUCCEEDED" else None,
             lost=lost,
         )
 
@@ -256,6 +266,11 @@ def _choose_end(behaviour: Behaviour, attempt: int) -> str:
         return "FAILED"
     last = behaviour.states[-1]
     return last if last in TERMINAL_STATES else "SUCCEEDED"
+
+
+def _choose(by_attempt: tuple[Chosen | None, ...], attempt: int) -> Chosen | None:
+    """Return the entry for an attempt, which is the last one for attempts beyond the list."""
+    return by_attempt[min(attempt, len(by_attempt)) - 1] if by_attempt else None
 
 
 def _choose_message(behaviour: Behaviour, end: str, attempt: int) -> str:

@@ -59,7 +59,9 @@ class Behaviour:
     """The behaviour of jobs. Durations are in seconds, as in the script's file.
 
     A `duration_s` of None means the server's default; with 0, the submission is answered with the job's final state.
-    Fault lists are used up per step of a run, one fault per call.
+    Fault lists are used up per step of a run, one fault per call. `outputs` and `reasons` are those of the attempts in
+    order, of which the last are also those of all later attempts. Jobs that succeed return the outputs, and all others
+    end for the reason.
     """
 
     duration_s: float | None = None
@@ -68,6 +70,8 @@ class Behaviour:
     fail_times: int = 0
     always_fail: bool = False
     message: str | None = None
+    outputs: tuple[Mapping[str, Any] | None, ...] = ()
+    reasons: tuple[str | None, ...] = ()
     submit_errors: tuple[Fault, ...] = ()
     status_errors: tuple[Fault, ...] = ()
     lose_job: Loss = Loss.NEVER

@@ -14,6 +14,8 @@ rules:
     fail_times: 2             # the first attempts of the step that end FAILED; later ones succeed
     always_fail: false
     message: out of memory
+    outputs: {rows: 12}       # what a job that succeeds returns; a list has one entry for each attempt
+    reason: OOM               # why a job that does not succeed ended, at most 64 characters; or a list likewise
     submit_errors: [503, {status: 429, retry_after: 2}, drop, {drop: true, accepted: true}, 201]
     status_errors: [500, {status: 404, garbage: html}, {garbage: empty, times: forever}]
     garbage: html             # short for both lists with this one fault forever
@@ -41,6 +43,7 @@ from atom_emulator.task_runner.script import (
     Rule,
     Script,
 )
+from atom_workflows.core.outputs import MAX_REASON_LENGTH
 from atom_workflows.language.suggestions import Suggestions, names_of
 
 if TYPE_CHECKING:
@@ -130,7 +133,7 @@ def _build_behaviour(fields: dict[str, Any]) -> Behaviour:
     if garbage is not None:
         forever = Fault(kind=garbage, times=FOREVER)
         fields |= {"submit_errors": (forever,), "status_errors": (forever,)}
-    for written, meant in (("duration", "duration_s"), ("delay", "delay_s")):
+    for written, meant in (("duration", "duration_s"), ("delay", "delay_s"), ("reason", "reasons")):
         if written in fields:
             fields[meant] = fields.pop(written)
     return Behaviour(**fields)
@@ -161,7 +164,11 @@ def _check_fields(document: Any, place: str, checks: Mapping[str, Check], proble
 
 
 def _quote(value: Any) -> str:
-    return json.dumps(value, default=str)
+    try:
+        return json.dumps(value, default=str)
+    except (TypeError, ValueError):
+        # A key that is a date, or a list that contains itself.
+        return repr(value)
 
 
 def _parse_text(value: Any) -> str:
@@ -205,6 +212,38 @@ def _parse_states(value: Any) -> tuple[str, ...]:
     if not states or any(state in TERMINAL_STATES for state in states[:-1]):
         raise ValueError("expected a list of states, of which only the last may be terminal")
     return states
+
+
+def _parse_outputs(value: Any) -> tuple[Mapping[str, Any] | None, ...]:
+    """Return the outputs of each attempt.
+
+    They may break the limits of the contract, to show what follows from that.
+    """
+    entries = value if isinstance(value, list) else [value]
+    expected = "expected a mapping of JSON values, or a list of them, one for each attempt"
+    if not entries or value is None or not all(isinstance(entry, dict | None) for entry in entries):
+        raise ValueError(expected)
+    try:
+        is_json = json.loads(json.dumps(entries, allow_nan=False)) == entries
+    except (TypeError, ValueError):
+        is_json = False
+    if not is_json:
+        raise ValueError(f"{expected}; write dates, and names that are not texts, in quotes")
+    return tuple(entries)
+
+
+def _parse_reasons(value: Any) -> tuple[str | None, ...]:
+    entries = value if isinstance(value, list) else [value]
+    if not entries or value is None or not all(entry is None or _is_reason(entry) for entry in entries):
+        raise ValueError(
+            f"expected a text of one line and at most {MAX_REASON_LENGTH} characters, or a list of them, one for each "
+            "attempt"
+        )
+    return tuple(entries)
+
+
+def _is_reason(value: Any) -> bool:
+    return isinstance(value, str) and len(value.splitlines()) == 1 and 0 < len(value.strip()) <= MAX_REASON_LENGTH
 
 
 def _parse_garbage(value: Any) -> FaultKind:
@@ -287,6 +326,8 @@ _BEHAVIOUR_CHECKS: Final[dict[str, Check]] = {
     "fail_times": _parse_count,
     "always_fail": _parse_flag,
     "message": _parse_text,
+    "outputs": _parse_outputs,
+    "reason": _parse_reasons,
     "submit_errors": _parse_faults,
     "status_errors": _parse_faults,
     "garbage": _parse_garbage,

@@ -147,7 +147,9 @@ def encode_answer(answer: Answer) -> Response:
     fault = answer.fault
     is_success = 200 <= answer.status < 300 and (fault is None or fault.kind is FaultKind.STATUS)  # noqa: PLR2004 - HTTP
     if is_success and answer.status not in _WITHOUT_BODY:
-        job = {"state": answer.state, "jobId": answer.job_id, "message": answer.message}
+        job: dict[str, Any] = {"state": answer.state, "jobId": answer.job_id, "message": answer.message}
+        job |= {} if answer.outputs is None else {"outputs": answer.outputs}
+        job |= {} if answer.reason is None else {"reason": answer.reason}
         return _json_response(answer.status, {"job": job}, delay_s=answer.delay_s)
     if fault is not None:
         return _encode_fault(fault, answer.delay_s)

@@ -230,9 +230,16 @@ class World:
             wake_limit=WakeLimit(settings_used.check_interval),
         )
 
-    def start(self, definition: str, *, run_key: str = "test", path: str = "flow.yaml") -> str:
+    def start(
+        self,
+        definition: str,
+        *,
+        run_key: str = "test",
+        path: str = "flow.yaml",
+        params: Mapping[str, Any] | None = None,
+    ) -> str:
         """Start a run of a definition, but deliver nothing yet."""
-        body = {"definition": definition, "workflow_path": path, "run_key": run_key}
+        body = {"definition": definition, "workflow_path": path, "run_key": run_key, "params": dict(params or {})}
         return handle_start(self.services, read_start_event(body, event_id="event-1")).run_id
 
     def deliver(self, taken: TakenMessage) -> None:

@@ -1,26 +1,31 @@
-"""Run one invocation's work on a run: submit, save, release and claim in turn until it has no more to do.
+"""Run one invocation's work on a run: submit, save, release and claim in turn until nothing is left to do.
 
-A step whose job ends synchronously is saved with its dependents' counters. A released step that depended on it alone is
-claimed in the same commit and submitted next, so a chain of short steps needs no event between them. Other released
-steps are published for other invocations before this one goes on, so that these can work in parallel.
+A step whose job ends synchronously is saved together with its dependents' counters. A released step that depends on it
+alone is claimed in the same commit and submitted next, so a chain of short steps needs no events between its steps.
+Other released steps are published before this invocation continues, so that other invocations can work on them in
+parallel.
 
-    claim ──► submit ──► save the answers ──► release: end barriers and skips, level by level
+    claim ──► submit ──► save the results ──► release: end barriers and skips, level by level
       ▲                    (and claim sole dependents)          │
       └──────── keep some ready steps, publish the others ◄─────┘
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import finish_run
 from atom_workflows.coordinator.commits import Decision, Saved, in_parts, save, save_claims
+from atom_workflows.coordinator.conditions import body_of_job, judge
 from atom_workflows.coordinator.loading import AT_ONCE, StoredStep, load_steps
+from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.counts import Counts, count_end
@@ -44,10 +49,12 @@ from atom_workflows.core.transitions import (
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.errors import (
     BusUnavailable,
+    ExpressionError,
     JobConflict,
     JobRefused,
     RequestNotAccepted,
     StoreError,
+    StoreUnavailable,
     TaskRunnerUnavailable,
 )
 from atom_workflows.messages.internal import STEPS_PER_READY, ReadyStep
@@ -63,11 +70,11 @@ def waves(
 ) -> Iterator[list[tuple[Item, Answer]]]:
     """Make a call for each item and yield lists of (item, answer).
 
-    A list holds the answers that were ready together; each item appears once. An error in a call is raised here, after
-    the other calls have ended. See `ports.Workers.calls` for `lane`.
+    Each list holds the answers that became available together; each item appears once. An error in a call is raised
+    here after the other calls have ended. For `lane`, see `ports.Workers.calls`.
     """
     if len(items) == 1:
-        # Handing a single call to a thread would take longer than everything else around the call.
+        # Handing a single call to a thread would take longer than all the other overhead of the call.
         yield [(items[0], call(items[0]))]
         return
     calls = workers.calls(call, lane=lane)
@@ -78,10 +85,12 @@ def waves(
     calls.wave()
 
 
-SUBMIT_BUDGET: Final = timedelta(seconds=80)
-"""The longest time of one submission; the client's own limits, including a token request, are below it.
+_WITHOUT_JOB: Final = frozenset({Release.BLOCK, Release.SKIP, Release.SUCCEED})
 
-With less of the lease left than this, another instance might submit the same attempt at the same time.
+SUBMIT_BUDGET: Final = timedelta(seconds=80)
+"""The longest time that one submission may take. The client's own limits, including a token request, add up to less.
+
+If less of the lease is left than this, another instance might submit the same attempt at the same time.
 """
 
 
@@ -96,7 +105,7 @@ def submit(services: Services, step: StepRecord) -> StepChange | None:
     held_back = services.breaker.reason_to_wait(url, now)
     # While a claim lasts, `due_at` is the end of its lease.
     if step.due_at - now < SUBMIT_BUDGET:
-        held_back = RequestNotAccepted("it was not called: too little of the lease was left")
+        held_back = RequestNotAccepted("it was not called: too little of the step's lease was left")
     if held_back is not None:
         return _defer(services, step, held_back)
     try:
@@ -113,10 +122,25 @@ def submit(services: Services, step: StepRecord) -> StepChange | None:
 
 
 def _submit(services: Services, step: StepRecord, request: Mapping[str, JsonValue]) -> StepChange | None:
-    """Make the call and apply an answer or a refusal.
+    """Make the call and apply the response, which may be a refusal.
 
-    Raises `TaskRunnerUnavailable` if there was neither, or `RequestNotAccepted` if nothing was started.
+    Raises `TaskRunnerUnavailable` if there was no usable response, or `RequestNotAccepted` if nothing was started.
     """
+    sent: dict[str, str] = {}
+    if step.templates:
+        try:
+            request = body_of_job(services, step)
+        except ExpressionError as error:
+            failed = Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.EXPRESSION, message=str(error))
+            return apply_outcome(step, failed, now=services.clock.now())
+        except StoreUnavailable as error:
+            raise RequestNotAccepted(f"what its expressions read could not be read: {error}") from None
+        sent = {"sent": json.dumps(request, separators=(",", ":"), ensure_ascii=False)}
+    change = _call(services, step, request)
+    return replace(change, fields={**change.fields, **sent}) if change is not None and sent else change
+
+
+def _call(services: Services, step: StepRecord, request: Mapping[str, JsonValue]) -> StepChange | None:
     try:
         answer = services.task_runner.submit(step.task_runner_url, request, idempotency_key=step.idempotency_key)
     except JobConflict as error:
@@ -124,11 +148,19 @@ def _submit(services: Services, step: StepRecord, request: Mapping[str, JsonValu
     except JobRefused as error:
         return _fail_refused(services, step, error)
     now = services.clock.now()
-    outcome = outcome_of(step, job_id=answer.job_id, job_state=answer.state, message=answer.message)
+    outcome = outcome_of(
+        step,
+        job_id=answer.job_id,
+        job_state=answer.state,
+        message=answer.message,
+        outputs=answer.outputs,
+        outputs_problem=answer.outputs_problem,
+        reason=answer.reason,
+    )
     if outcome is not None:
         return apply_outcome(step, outcome, now=now)
     if not answer.job_id:
-        raise TaskRunnerUnavailable(f"it answered {answer.state} without a usable jobId")
+        raise TaskRunnerUnavailable(f"it reported {answer.state} without a usable jobId")
     return record_job(
         step,
         job_id=answer.job_id,
@@ -139,12 +171,13 @@ def _submit(services: Services, step: StepRecord, request: Mapping[str, JsonValu
 
 
 def _resolve_conflict(services: Services, step: StepRecord, error: JobConflict) -> StepChange | None:
-    """Fail the step after a 409.
+    """Fail the step after an HTTP 409 response.
 
-    The step goes on instead if its own earlier submission may be the cause, or if the server asks for a later retry.
+    The step is instead submitted again later if its own earlier submission may be the cause, or if the server asks for
+    that.
     """
     if step.is_unsure:
-        reason = f"an earlier submission may be under way: {error}"
+        reason = f"an earlier submission may still be in progress: {error}"
         return _repeat_or_fail(services, step, TaskRunnerUnavailable(reason, retry_after_s=error.retry_after_s))
     if error.retry_after_s is not None:
         return _defer(services, step, RequestNotAccepted(str(error), retry_after_s=error.retry_after_s))
@@ -175,16 +208,16 @@ def _defer(services: Services, step: StepRecord, error: RequestNotAccepted) -> S
 class Advance:
     """One invocation's work on one run.
 
-    `budget` limits how long it goes on; `refused` are decisions that came too late, because another instance had
-    changed the step. After an outage no more steps are claimed, but steps that are already claimed are still submitted:
-    no one else can do that before their leases end.
+    `budget` limits how long the work continues. `refused` holds decisions that came too late, because another instance
+    had already changed the step. After an outage, no more steps are claimed, but steps that are already claimed are
+    still submitted: no one else can do that before their leases end.
     """
 
     outbox: Outbox
     run_id: str
     budget: Budget
     refused: list[Decision] = field(default_factory=list)
-    # Steps that were read ahead. If one has changed since then, its guard fails and nothing is written.
+    # Steps that were read ahead of time. If a step has changed since then, its guard fails and nothing is written.
     _ahead: dict[str, StoredStep] = field(default_factory=dict)
     _reach: int = 0
     _failure: Exception | None = None
@@ -194,12 +227,19 @@ class Advance:
         """Begin the work of an invocation with its full budget."""
         return cls(outbox=outbox, run_id=run_id, budget=Budget.of_invocation(outbox.services))
 
-    def run(self, *, to_dispatch: Sequence[StoredStep] = (), ended: Sequence[Decision] = ()) -> None:
+    def run(
+        self,
+        *,
+        to_dispatch: Sequence[StoredStep] = (),
+        ended: Sequence[Decision] = (),
+        because: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Dispatch steps, save outcomes, and continue with the released steps.
 
-        `ended` are decisions that end other steps. Raises the first outage that occurred, once the work is done.
+        `ended` are decisions that end other steps. `because` says, by step id, on which values the conditions of the
+        dispatched ones were decided. Raises the first outage that occurred, once the work is done.
         """
-        claimed = self._claim(to_dispatch)
+        claimed = self._claim(to_dispatch, because)
         self._save_and_go_on(ended, claimed, may_keep=True)
         while claimed:
             claimed = self._submit_all(claimed)
@@ -209,9 +249,9 @@ class Advance:
     def _submit_all(self, claimed: Sequence[StoredStep]) -> list[StoredStep]:
         """Submit the steps and save each wave of answers.
 
-        Returns the steps that were claimed meanwhile, to be submitted next. While some answers are outstanding, steps
-        that other answers release are published instead of kept, so a slow Task Runner delays only its own steps. A
-        wave that cannot be saved does not stop the waves after it.
+        Returns the steps that were claimed in the meantime and are to be submitted next. While some answers are
+        outstanding, newly released steps are published instead of kept, so that a slow Task Runner delays only its own
+        steps. A wave that cannot be saved does not stop the waves after it.
         """
         services = self.outbox.services
         following: list[StoredStep] = []
@@ -230,8 +270,8 @@ class Advance:
     def _save_and_go_on(self, decisions: Sequence[Decision], following: list[StoredStep], *, may_keep: bool) -> None:
         """Save the decisions, and claim some of the released steps.
 
-        The claimed steps are added to `following`; all steps in it count towards the limit of steps to keep. An outage
-        is recorded in `_failure`.
+        The claimed steps are added to `following`; all steps in that list count towards the number of steps that may
+        be kept. An outage is recorded in `_failure`.
         """
         try:
             self._try_to_go_on(decisions, following, may_keep=may_keep)
@@ -239,10 +279,25 @@ class Advance:
             self._failure = self._failure or error
 
     def _try_to_go_on(self, decisions: Sequence[Decision], following: list[StoredStep], *, may_keep: bool) -> None:
-        if not decisions:
-            return
-        may_keep = may_keep and self._failure is None and not self.budget.is_spent
-        claims = self._claims_of_sole_dependents(decisions) if may_keep else []
+        # A step that its condition skips or fails is saved next, and may release others.
+        while decisions:
+            keeps = may_keep and self._failure is None and not self.budget.is_spent
+            ready = self._save(decisions, following, may_claim=keeps)
+            room = max(STEPS_PER_READY - len(following), 0) if keeps else 0
+            self._hand_on(ready[room:])
+            self.outbox.flush_ready()
+            # A redelivery or an audit may have published the kept steps too, and another instance may have taken them.
+            judged = judge(self.outbox.services, self._load(ready[:room]))
+            following += self._claim(judged.to_claim, judged.because)
+            decisions = judged.ended
+            self.budget.spend(calls=2 * bool(decisions), written=len(decisions))
+
+    def _save(self, decisions: Sequence[Decision], following: list[StoredStep], *, may_claim: bool) -> list[str]:
+        """Save the decisions, and claim sole dependents in the same commit.
+
+        Returns the released steps that need a job or have to be judged.
+        """
+        claims = self._claims_of_sole_dependents(decisions) if may_claim else []
         saved = save(self.outbox, decisions, claims)
         self.refused += saved.refused
         following += [
@@ -250,27 +305,23 @@ class Advance:
             for claim in claims
             if claim.step.id in saved.versions
         ]
-        ready = self._release(saved)
-        room = max(STEPS_PER_READY - len(following), 0) if may_keep else 0
-        self._hand_on(ready[room:])
-        self.outbox.flush_ready()
-        # A redelivery or an audit may have published the kept steps too, and another instance may have taken them.
-        kept = self._load(ready[:room])
-        following += self._claim([stored for stored in kept if stored.step.release is Release.CLAIM])
+        return self._release(saved)
 
     def _release(self, saved: Saved) -> list[str]:
-        """End released barriers and skips, level by level.
+        """End released barriers, and steps that are blocked or skipped, level by level.
 
-        Returns the other released steps, which need a job.
+        Returns the other released steps, which need a job or have to be judged.
         """
         ready: list[str] = []
         while released := saved.released:
-            ready += [step_id for step_id, release in released.items() if release is Release.CLAIM]
+            ready += [step_id for step_id, release in released.items() if release in {Release.CLAIM, Release.DECIDE}]
             # Each level may release the next one.
             saved = self._end_without_jobs(
-                [step_id for step_id, release in released.items() if release in {Release.SKIP, Release.SUCCEED}]
+                [step_id for step_id, release in released.items() if release in _WITHOUT_JOB]
             )
             self.refused += saved.refused
+            if Release.BEGIN_FINALLY in released.values():
+                begin_finally(self.outbox, self.run_id)
             if Release.CLOSE in released.values():
                 finish_run(self.outbox, self.run_id)
         return ready
@@ -278,7 +329,7 @@ class Advance:
     def _end_without_jobs(self, step_ids: Sequence[str]) -> Saved:
         """End steps that need no job, as far as the budget allows.
 
-        The others are handed on: any dispatcher can end them.
+        The remaining steps are handed on, since any dispatcher can end them.
         """
         saved = Saved()
         for start in range(0, len(step_ids), AT_ONCE):
@@ -302,9 +353,10 @@ class Advance:
         self.outbox.add_ready(self.run_id, [ReadyStep(step_id=step_id) for step_id in step_ids])
 
     def _claims_of_sole_dependents(self, decisions: Sequence[Decision]) -> list[Decision]:
-        """Claim the steps whose only dependency is one of these.
+        """Claim the steps whose only dependency succeeds with these decisions.
 
-        The claim is part of the commit that releases them, so it contains the counters that they will have then.
+        Each claim is part of the commit that releases the step, so it contains the counters that the step will have
+        after that commit.
         """
         ended = [decision.step for decision in decisions if decision.change.state is StepState.SUCCEEDED]
         unread = [step for step in ended if step.hands_over_to is not None and step.hands_over_to not in self._ahead]
@@ -317,21 +369,23 @@ class Advance:
             (step, self._ahead.pop(name)) for step in ended if (name := step.hands_over_to) in self._ahead and name
         ]
         return [
-            self._claim_of(stored, after=count_end(step, StepState.SUCCEEDED))
+            self._claim_of(stored, after=count_end(replace(step, state=StepState.SUCCEEDED)))
             for step, stored in pairs
             if stored.step.remaining == 1 and replace(stored.step, remaining=0).release is Release.CLAIM
         ]
 
-    def _claim(self, steps: Sequence[StoredStep]) -> list[StoredStep]:
-        return save_claims(self.outbox, [self._claim_of(stored) for stored in steps])
+    def _claim(self, steps: Sequence[StoredStep], because: Mapping[str, str]) -> list[StoredStep]:
+        claims = [self._claim_of(stored, because=because.get(stored.step.id, "")) for stored in steps]
+        return save_claims(self.outbox, claims)
 
-    def _claim_of(self, stored: StoredStep, *, after: Counts | None = None) -> Decision:
+    def _claim_of(self, stored: StoredStep, *, after: Counts | None = None, because: str = "") -> Decision:
         """Decide to claim a step.
 
-        `after` is what its only dependency adds to its counters in the same commit.
+        `after` is what its only dependency adds to its counters in the same commit, and `because` what its condition
+        was decided on.
         """
         services = self.outbox.services
-        change = claim(stored.step, now=services.clock.now(), lease=services.settings.lease)
+        change = claim(stored.step, now=services.clock.now(), lease=services.settings.lease, because=because)
         if after is not None:
             added = {name: count for name, count in after.counters(stored.step.schema).items() if count}
             change = replace(change, fields={**change.fields, **added, "remaining": 0})

@@ -1,7 +1,8 @@
-"""Limit the work of one invocation; the rest of a large run is handed on to another.
+"""Limit the work of one invocation, so that the rest of a large run is handed on to another invocation.
 
-A function is killed after some minutes, and is billed by the second. So work that grows with a run is done in parts:
-once the budget is spent, an event asks for the rest. If an invocation dies before that, the checker's audit continues.
+A function is killed after a few minutes, and is billed by the second. So work that grows with the size of a run is done
+in parts: once the budget is spent, an event requests the rest. If an invocation dies before it publishes that event,
+the checker's audit continues the work.
 """
 
 from __future__ import annotations
@@ -14,23 +15,25 @@ from typing import Final
 from atom_workflows.coordinator.services import Services
 
 MAX_CALLS: Final = 1_000
-"""Calls to the store. Each takes 20 ms or more, so the time usually runs out first."""
+"""The maximum number of calls to the store. Each takes at least 20 ms, so the time usually runs out first."""
 
 MAX_WRITTEN: Final = 5_000
-"""Documents written. It limits reads, too: an invocation reads the documents that it writes, or all documents of one
-run once."""
+"""The maximum number of documents written.
+
+This limits reads as well: an invocation reads the documents that it writes, or all documents of one run once.
+"""
 
 MAX_AUDIT_CALLS: Final = 5
 MAX_AUDIT_WRITTEN: Final = 50
-"""Enough to close a small run immediately. A larger one is handed on to the start function."""
+"""These limits are enough to close a small run immediately. A larger run is handed on to the start function."""
 
 
 @dataclass(slots=True)
 class Budget:
-    """The remaining time, calls and documents of one invocation. It may be exceeded by one call.
+    """The time, calls and documents that an invocation has left. One call may exceed the budget.
 
-    Check it after each part of the work, never before the first: then each invocation makes progress, even if the store
-    is so slow that reading a run takes all the time.
+    Check the budget after each part of the work, never before the first, so that each invocation makes progress, even
+    if the store is so slow that reading a run takes up all the time.
     """
 
     services: Services
@@ -48,18 +51,18 @@ class Budget:
     def of_audit(cls, services: Services) -> Budget:
         """Return the budget of one audit.
 
-        It is small, as the checker has many runs to audit and little memory.
+        It is small because the checker has many runs to audit and little memory.
         """
         return cls(services=services, calls=MAX_AUDIT_CALLS, written=MAX_AUDIT_WRITTEN)
 
     @property
     def is_spent(self) -> bool:
-        """True once the rest has to be handed on."""
+        """True once the remaining work has to be handed on."""
         is_late = self.until is not None and self.services.clock.now() >= self.until
         return is_late or self.calls <= 0 or self.written <= 0
 
     def spend(self, *, calls: int = 1, written: int = 0) -> None:
-        """Subtract work that was done."""
+        """Subtract completed work from the budget."""
         self.calls -= calls
         self.written -= written
 

@@ -1,4 +1,4 @@
-"""Stop calling a Task Runner that does not answer."""
+"""Stop calling a Task Runner for a while if it does not respond."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from atom_workflows.core.workflow import Backoff
 from atom_workflows.errors import RequestNotAccepted
 
 PATIENCE: Final = 3
-"""Calls in a row to one Task Runner that may fail before further calls are held back for a while."""
+"""The number of consecutive failed calls to a Task Runner after which further calls are held back for a while."""
 
 PAUSES: Final = Backoff(initial=timedelta(seconds=5), factor=2.0, maximum=timedelta(minutes=5), jitter=0.2)
-"""How long submissions are held back, longer after each further failure."""
+"""How long calls are held back. The pause grows with each further failure."""
 
 
 @dataclass(slots=True)
@@ -27,10 +27,10 @@ class _Outage:
 
 
 class CircuitBreaker:
-    """Holds back calls to a Task Runner after a few calls in a row have failed. Safe to use from several threads.
+    """Holds back calls to a Task Runner after a few consecutive calls have failed. Safe to use from several threads.
 
     Holding back is harmless: the caller defers the call as if the Task Runner had not accepted it, and the first call
-    that is answered lets all others through.
+    that gets a response lets all other calls through again.
     """
 
     def __init__(self, pauses: Backoff | None = None) -> None:
@@ -39,23 +39,23 @@ class CircuitBreaker:
         self._outages: dict[str, _Outage] = {}
 
     def reason_to_wait(self, url: str, now: datetime) -> RequestNotAccepted | None:
-        """Return the reason to hold a call back, or None."""
+        """Return the reason for holding back a call, or None."""
         with self._lock:
             outage = self._outages.get(url)
             if outage is None or outage.until is None or outage.until <= now:
                 return None
-            reason = f"it was not called, as earlier calls just failed: {outage.reason}"
+            reason = f"it was not called, because recent calls failed: {outage.reason}"
             return RequestNotAccepted(reason, retry_after_s=(outage.until - now).total_seconds())
 
     def record_answer(self, url: str) -> None:
-        """Record that the Task Runner answered, which ends its outage."""
+        """Record that the Task Runner responded, which ends its outage."""
         with self._lock:
             self._outages.pop(url, None)
 
     def record_failure(self, url: str, reason: str, *, began: datetime, now: datetime) -> None:
         """Count a failed call, which may begin or prolong a pause.
 
-        Calls that were under way when a pause began do not prolong it.
+        Calls that were in progress when a pause began do not prolong it.
         """
         with self._lock:
             outage = self._outages.setdefault(url, _Outage())

@@ -1,27 +1,39 @@
-"""Close a run whose end node was released, since every leaf of its graph is terminal, or that was stopped."""
+"""Close a run that was stopped, or whose end node was released because every leaf of its graph is terminal."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, save_alone
-from atom_workflows.coordinator.loading import StoredRun, StoredStep, load_run, load_run_and_end, load_steps
+from atom_workflows.coordinator.conditions import outputs_of_run
+from atom_workflows.coordinator.loading import (
+    StoredRun,
+    StoredStep,
+    iter_failed,
+    load_run,
+    load_run_and_end,
+    load_steps,
+)
+from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.graph import END_ID, is_internal
-from atom_workflows.core.kinds import WhenStopped
-from atom_workflows.core.records import RunRecord, Stop, StopKind
-from atom_workflows.core.states import OPEN_STEP_STATES, RunState, StepState, next_run_state
+from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES
+from atom_workflows.core.kinds import NodeKind, Phase, WhenStopped
+from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
+from atom_workflows.core.states import OPEN_STEP_STATES, RunEvent, RunState, StepState, next_run_state
 from atom_workflows.core.transitions import clip, end_run, stop_step
+from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import change_fields, run_path, step_path, steps_path, stop_fields
-from atom_workflows.errors import Conflict, RunNotFound, RunStateError
+from atom_workflows.errors import Conflict, ExpressionError, RunNotFound, RunStateError
 from atom_workflows.ports import Query, Update
 
 MAX_ERRORS: Final = 100
-"""The most failed steps whose messages are copied to the run's document; the steps' documents hold them all."""
+"""The maximum number of failed steps whose messages are copied to the run's document."""
 
 MAX_ERROR_TEXT: Final = 500
 
@@ -29,9 +41,9 @@ _TRIES: Final = 5
 
 
 def finish_run(outbox: Outbox, run_id: str) -> None:
-    """Close the run if its end is released.
+    """Close the run if its end node is released.
 
-    May be repeated. If the run keeps changing, it is left to the checker's audit, which finds the released end.
+    May be repeated. If the run keeps changing, it is left to the checker's audit, which finds the released end node.
     """
     for _ in range(_TRIES):
         stored, end = load_run_and_end(outbox.services, run_id)
@@ -44,19 +56,30 @@ def finish_run(outbox: Outbox, run_id: str) -> None:
 
 
 def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
-    """Make the run and its end terminal in one commit.
+    """Make the run and its end node terminal in one commit.
 
     Returns False if either has changed since it was read. Only a run that is being stopped may be closed without an end
-    node, which someone must have deleted.
+    node; in that case, someone must have deleted the node.
     """
     run, now = stored.run, outbox.services.clock.now()
     event, change = end_run(run, None if end is None else end.step, now=now)
     errors = _load_errors(outbox.services, run, end)
+    outputs: dict[str, JsonValue] = {}
+    if event is RunEvent.SUCCEED and run.output_templates:
+        try:
+            outputs = outputs_of_run(outbox.services, run)
+        except ExpressionError as error:
+            event, errors = RunEvent.FAIL, ({"step": None, "message": f"the run's outputs: {error}"},)
     closed = replace(run, state=next_run_state(run.state, event), finished_at=now, errors=errors)
-    fields = {"state": closed.state.value, "finished_at": now, "errors": [dict(error) for error in errors]}
+    fields: dict[str, Any] = {
+        "state": closed.state.value,
+        "finished_at": now,
+        "errors": [dict(error) for error in errors],
+        **({"outputs": json.dumps(outputs, ensure_ascii=False)} if outputs else {}),
+    }
     writes = [Update(path=run_path(run.id), fields=fields, guard=stored.version)]
     if end is not None:
-        # If the run was stopped before it was reset, its end has been terminal since its previous round.
+        # If a retried run is stopped before it is reset, its end node has been terminal since before the retry.
         end_fields = {"due_at": None} if change is None else change_fields(change)
         writes.append(Update(path=step_path(run.id, END_ID), fields=end_fields, guard=end.version))
     try:
@@ -64,7 +87,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
     except Conflict:
         return False
     outbox.report_run(closed)
-    # A failed run needs a person's attention, so alerts on severity must include it.
+    # A failed run needs a person's attention, so it must be logged with a severity that raises an alert.
     write = log.error if closed.state is RunState.FAILED else log.info
     write(f"run.{event}", f"run {run.id} is {closed.state}", run_id=run.id)
     return True
@@ -72,25 +95,17 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
 
 def _load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> tuple[dict[str, Any], ...]:
     """Return the reason for a stop, then the messages of failed steps."""
-    errors: list[dict[str, Any]] = []
+    errors: list[dict[str, Any]] = [dict(error) for error in run.main_errors]
     if run.stop is not None and run.stop.kind is not StopKind.CANCEL:
         errors.append({"step": None, "message": run.stop.reason})
-    if run.stop is None and end is not None and not end.step.unsuccessful:
+    if run.stop is None and end is not None and not end.step.fails_run and run.main_state in {None, RunState.SUCCEEDED}:
         return ()
     # In a run that was stopped, the stop itself cancels steps, so CANCELLED is not an error.
-    states = [StepState.FAILED.value] if run.stop else [StepState.FAILED.value, StepState.CANCELLED.value]
-    failed = services.store.query(
-        Query(
-            collection=steps_path(run.id),
-            where=[("state", "in", states)],
-            limit=MAX_ERRORS,
-            fields=("state", "message"),
-        )
-    )
+    is_stopped = run.stop is not None or run.main_state is RunState.CANCELLED
+    states = [StepState.FAILED.value] if is_stopped else [StepState.FAILED.value, StepState.CANCELLED.value]
     errors += [
         {"step": document.id, "message": clip(document.fields.get("message", ""))[:MAX_ERROR_TEXT]}
-        for document in failed
-        if not is_internal(document.id)
+        for document in islice(iter_failed(services, run.id, states, fields=("message",)), MAX_ERRORS)
     ]
     return tuple(errors)
 
@@ -100,10 +115,10 @@ _STOP_TRIES: Final = 20
 
 
 def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None = None) -> bool:
-    """Record the stop of a run, then close the run.
+    """Record that a run is to stop, then close it.
 
     If the instance dies in between, the checker's audit continues the work. Returns False if the budget was spent
-    before the run was closed. A second request keeps the first one's reason and continues closing the run.
+    before the run was closed. A second request keeps the reason given by the first and continues closing the run.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended, or if a timeout comes too late because a retry gave
     the run more time.
@@ -115,9 +130,13 @@ def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None 
         run = stored.run
         if run.state.is_terminal:
             raise RunStateError(f"run {run_id} has ended: it is {run.state}")
+        if stop.kind is StopKind.CANCEL and not stop.now and run.main_state is not None:
+            message = f"the main steps of run {run_id} have ended, and its `finally` steps are running"
+            raise RunStateError(f"{message}; to end these as well, cancel it with --now")
         if stop.kind is StopKind.TIMEOUT and not run.is_overdue(stop.requested_at):
             raise RunStateError(f"run {run_id} was given more time")
-        if run.stop is not None or _record_stop(outbox, stored, stop):
+        is_known = run.stop is not None and (run.stop.now or not stop.now)
+        if is_known or _record_stop(outbox, stored, stop):
             return close_run(outbox, run_id, budget)
     raise RunStateError(f"run {run_id} could not be stopped: it keeps changing; try again")
 
@@ -125,12 +144,14 @@ def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None 
 def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool:
     """End every open step of a stopped run, then the run.
 
-    May be repeated. Returns False if the budget was spent first: the caller hands the rest on. Without a budget it
-    continues to the end.
+    May be repeated. Returns False if the budget was spent first; the caller then hands the rest on. Without a budget,
+    it continues to the end.
 
     Steps that change in between are found in the next pass of the loop, and a step that has ended stays ended. The
     order of the reads matters. The run is read after its steps: once a user has retried it, they must not be ended any
     more. Its end node is read before them: a retry resets it first, so if it is still the same, no step was reopened.
+
+    If there are steps under `finally`, only the main steps are ended, and those then begin.
     """
     budget = budget or Budget(services=outbox.services)
     while True:
@@ -139,15 +160,15 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool
         query = Query(
             collection=steps_path(run_id),
             where=[("state", "in", [state.value for state in OPEN_STEP_STATES])],
-            # The run's end is among them, and is closed last.
-            limit=page + 1,
+            # Nodes that are not ended in this loop are among them: the run's end, and the steps under `finally`.
+            limit=page + (MAX_FINALLY_NODES if ends and ends[0].step.phase is Phase.FINALLY else 1),
         )
-        found = map(StoredStep.without_task, outbox.services.store.query(query))
-        open_steps = [one for one in found if one.step.rules.stopped is WhenStopped.WITH_STEPS][:page]
+        found = [StoredStep.without_task(document) for document in outbox.services.store.query(query)]
         stored = load_run(outbox.services, run_id)
         if stored is None or stored.run.stop is None:
             return True
-        if not open_steps and (stored.run.state.is_terminal or close(outbox, stored, ends[0] if ends else None)):
+        open_steps = [one for one in found if _ends_with_steps(one.step, stored.run)][:page]
+        if not open_steps and _end_stopped(outbox, stored, ends[0] if ends else None):
             return True
         stop, now = stored.run.stop, outbox.services.clock.now()
         stops = [Decision(stored=one, change=stop_step(one.step, stop, now=now)) for one in open_steps]
@@ -157,10 +178,27 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool
             return False
 
 
-def fail_run(outbox: Outbox, run_id: str, reason: str, budget: Budget, *, action: str) -> None:
-    """Close a run that cannot continue, unless it has ended meanwhile.
+def _ends_with_steps(step: StepRecord, run: RunRecord) -> bool:
+    """Return True if a stop ends this node, not the end of the run or of its main part."""
+    if run.runs_finally and (step.phase is Phase.FINALLY or step.kind is NodeKind.MAIN_END):
+        return False
+    return step.rules.stopped is WhenStopped.WITH_STEPS
 
-    `action` names the reason in the log.
+
+def _end_stopped(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
+    """End a stopped run whose steps have ended, or only its main part.
+
+    Returns False if something has changed since it was read.
+    """
+    if stored.run.runs_finally:
+        return begin_finally(outbox, stored.run.id)
+    return stored.run.state.is_terminal or close(outbox, stored, end)
+
+
+def fail_run(outbox: Outbox, run_id: str, reason: str, budget: Budget, *, action: str) -> None:
+    """Close a run that cannot continue, unless it has already ended.
+
+    `action` is the name for the reason in the log.
     """
     stop = Stop(kind=StopKind.FAIL, reason=reason, requested_at=outbox.services.clock.now())
     try:
@@ -176,5 +214,5 @@ def _record_stop(outbox: Outbox, stored: StoredRun, stop: Stop) -> bool:
         outbox.services.store.commit([update])
     except Conflict:
         return False
-    log.info(f"run.stop.{stop.kind}", f"run {run_id} is stopped: {stop.reason}", run_id=run_id)
+    log.info(f"run.stop.{stop.kind}", f"run {run_id} is being stopped: {stop.reason}", run_id=run_id)
     return True

@@ -10,16 +10,16 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import Stop, StopKind
 
 
-def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by the user") -> None:
+def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by the user", now: bool = False) -> None:
     """End the run as CANCELLED.
 
-    After this, no more steps of the run are claimed. Running jobs continue at the Task Runner, which has no call to
-    stop them, and so does a submission that is in progress; their results are dropped.
+    After this, no more steps of the run are claimed. Running jobs continue in the Task Runner, which offers no way to
+    stop them, and so does a submission that is in progress; their results are discarded.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended.
     """
     outbox = Outbox(services)
-    stop = Stop(kind=StopKind.CANCEL, reason=reason, requested_at=services.clock.now())
+    stop = Stop(kind=StopKind.CANCEL, reason=reason, requested_at=services.clock.now(), now=now)
     request_stop(outbox, run_id, stop)
     outbox.flush()
 
@@ -27,8 +27,8 @@ def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by t
 def retry_run(services: Services, run_id: str) -> None:
     """Rerun the steps that failed, were cancelled or were skipped.
 
-    Steps that succeeded are kept. Raises `RunNotFound`, or `RunStateError` if the run is not FAILED or CANCELLED, or
-    will soon be deleted.
+    Steps that succeeded are kept. Raises `RunNotFound`, or `RunStateError` if the run is neither FAILED nor CANCELLED
+    or will soon be deleted.
     """
     outbox = Outbox(services)
     reopen_run(outbox, run_id)

@@ -1,16 +1,16 @@
-"""Save decisions about steps: guarded commits that also count down dependents, and report which of these are released.
+"""Save decisions about steps in guarded commits that also count down dependents and show which of them are released.
 
 This is how dependencies are enforced without locks. Each step counts the dependencies it still waits for (`remaining`)
 and those that did not succeed (`unsuccessful`). The commit that ends a step also increments the counters of all its
-dependents, atomically. A guard on the ended step's version makes that happen once: of two instances that handle the
-same outcome, only one passes the guard. The store returns the counters after the increments, so the instance whose
-commit brings `remaining` to 0 sees this and releases the dependent. If that instance dies first, redelivery or the
-checker's audit finds the released step.
+dependents, atomically. A guard on the ended step's version ensures that this happens only once: of two instances that
+handle the same outcome, only one passes the guard. The store returns the counters after the increments, so the
+instance whose commit brings `remaining` to 0 sees this and releases the dependent. If that instance dies first,
+redelivery or the checker's audit finds the released step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,34 +21,40 @@ from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.graph import kind_of
-from atom_workflows.core.kinds import Release, decide_release
+from atom_workflows.core.kinds import Counters, Release, decide_release
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.transitions import StepChange, apply_change
-from atom_workflows.documents import SCHEMA, change_fields, estimate_bytes, step_path
+from atom_workflows.documents import SCHEMA, change_fields, estimate_bytes, outputs_fields, outputs_path, step_path
 from atom_workflows.errors import AlreadyExists, Conflict
 from atom_workflows.ports import Create, Document, Fields, Update, Upsert, Version, WriteResult
 
 MAX_WRITES: Final = 250
-"""Documents in one commit: enough for a step with its dependents, of which it has at most 200."""
+"""The maximum number of documents in one commit. It is enough for a step with its dependents, at most 200."""
 
 MAX_BYTES: Final = 900_000
-"""The size of one commit, estimated from its texts: no request may exceed a megabyte."""
+"""The maximum size of one commit, estimated from its texts. No request may exceed a megabyte."""
 
 _DOCUMENT_BYTES: Final = 600
-"""The approximate size of a written document without texts from outside."""
+"""The approximate size of a written document, not counting texts from outside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A change to a step that has been decided and is not saved yet.
+    """A change to a step that has been decided but not saved yet.
 
     `companions` are a few writes to other documents, none a step of the run, which take effect with the change or not
-    at all. They have no guards of their own: the guard of the step applies to them as well.
+    at all, such as the step's outputs. The guard of the step applies to them as well; an `Update` may have its own.
     """
 
     stored: StoredStep
     change: StepChange
-    companions: Sequence[Upsert] = ()
+    companions: Sequence[Update | Upsert] = ()
+
+    def __post_init__(self) -> None:
+        if self.change.outputs is not None:
+            path = outputs_path(self.step.run_id, self.step.id)
+            own = Upsert(path=path, fields=outputs_fields(self.step, self.change.outputs))
+            object.__setattr__(self, "companions", (*self.companions, own))
 
     @property
     def step(self) -> StepRecord:
@@ -56,16 +62,16 @@ class Decision:
         return self.stored.step
 
     def documents(self, *, counting: bool) -> set[str]:
-        """Return the step ids and companion paths that saving it writes.
+        """Return the step ids and companion paths that will be written.
 
-        `counting` includes the dependents.
+        With `counting`, this includes the dependents.
         """
         counted = self.step.dependents if counting and self.change.is_terminal else ()
         return {self.step.id, *counted, *(one.path for one in self.companions)}
 
     @property
     def text_bytes(self) -> int:
-        """The approximate size of its texts, in addition to `_DOCUMENT_BYTES` for each document."""
+        """The approximate size of the decision's texts, in addition to `_DOCUMENT_BYTES` for each document."""
         message = len(str(self.change.fields.get("message", "")).encode())
         return message + sum(estimate_bytes(one.fields) for one in self.companions)
 
@@ -74,10 +80,10 @@ class Decision:
 class Saved:
     """The result of one or more commits.
 
-    `versions` are the new versions of the changed steps. `released` are dependents whose dependencies have all ended,
-    each with the decision about it. `companions` are the results of companions by their paths. `refused` are decisions
-    that came too late, because another instance had changed the step. `commits` counts the commits that were tried, and
-    `written` the documents that were written.
+    `versions` holds the new versions of the changed steps. `released` holds the dependents whose dependencies have all
+    ended, and what happens to each. `companions` holds the results of companion writes by path. `refused` holds the
+    decisions that came too late, because another instance had already changed the step. `commits` is the number of
+    attempted commits, and `written` the number of documents written.
     """
 
     versions: dict[str, Version] = field(default_factory=dict)
@@ -100,8 +106,9 @@ class Saved:
 def save(outbox: Outbox, decisions: Sequence[Decision], claims: Sequence[Decision] = ()) -> Saved:
     """Save decisions about one run's steps, and count down their dependents.
 
-    Each is saved exactly once or not at all. `claims` are dependents to claim in the commit that releases them; each
-    depends on one of the decided steps alone. If any guard fails, every decision is tried by itself, without claims.
+    Each decision is saved exactly once or not at all. `claims` holds decisions to claim dependents in the commit that
+    releases them; each of these dependents depends on only one step, which is among those decided. If any guard fails,
+    each decision is tried on its own, without claims.
     """
     if claims and len(list(in_parts([*decisions, *claims]))) == 1:
         try:
@@ -115,10 +122,10 @@ def save(outbox: Outbox, decisions: Sequence[Decision], claims: Sequence[Decisio
 
 
 def save_claims(outbox: Outbox, claims: Sequence[Decision]) -> list[StoredStep]:
-    """Save claims of one run's steps.
+    """Save claims on one run's steps.
 
-    Returns the steps that this invocation now holds. One commit saves them all, or one commit each if another instance
-    was faster with some.
+    Returns the steps that this invocation now holds. All claims are saved in one commit, or in a commit each if another
+    instance was faster with some of them.
     """
     if not claims:
         return []
@@ -135,11 +142,11 @@ def save_claims(outbox: Outbox, claims: Sequence[Decision]) -> list[StoredStep]:
 
 
 def save_while(outbox: Outbox, unchanged: StoredStep, decisions: Sequence[Decision], budget: Budget) -> bool:
-    """Save the decisions in order, unless someone else changes one given step.
+    """Save the decisions in order, unless someone else changes a given step.
 
-    Returns False if a guard failed, or if the budget was spent before all were saved. Each commit checks the version of
-    the step `unchanged` and renews it, so anything else that is guarded by that version happens before the first of
-    these decisions, after the last, or not at all. One decision may be about that step itself; it comes first.
+    Returns False if a guard failed, or if the budget was spent before all decisions were saved. Each commit checks and
+    renews the version of the step `unchanged`, so any other write guarded by that version takes effect before the first
+    of these decisions, after the last, or not at all. One decision may be about that step itself; it is saved first.
     """
     own = [decision for decision in decisions if decision.step.id == unchanged.step.id]
     others = [decision for decision in decisions if decision.step.id != unchanged.step.id]
@@ -168,9 +175,9 @@ def save_while(outbox: Outbox, unchanged: StoredStep, decisions: Sequence[Decisi
 
 
 def save_document(services: Services, path: str, read: Document | None, fields: Fields) -> Document | None:
-    """Change a document as it was read, or create it.
+    """Update a document if it is unchanged since `read`, or create it.
 
-    Returns None if someone else was faster.
+    Returns None if someone else wrote the document first.
     """
     fields = {"schema": SCHEMA, **fields}
     write = Create(path=path, fields=fields) if read is None else Update(path=path, fields=fields, guard=read.version)
@@ -220,7 +227,7 @@ def _commit(
     """
     dependents = _count_dependents(decisions, {claim.step.id for claim in claims}) if counting else {}
     run_id, schema = decisions[0].step.run_id, decisions[0].step.schema
-    # Claimed dependents are written with their new counters; the others' counters are incremented.
+    # Claimed dependents are written with their new counters; the counters of the others are incremented.
     guarded = [*decisions, *claims]
     writes = _writes(guarded)
     increments = [
@@ -246,7 +253,7 @@ def _commit(
 
 
 def _writes(decisions: Sequence[Decision]) -> list[Update | Upsert]:
-    """Return the writes of the decided steps, in order, then their companions."""
+    """Return the decided steps' writes, in order, followed by their companions."""
     own = [
         Update(path=step_path(one.step.run_id, one.step.id), fields=change_fields(one.change), guard=one.stored.version)
         for one in decisions
@@ -255,12 +262,12 @@ def _writes(decisions: Sequence[Decision]) -> list[Update | Upsert]:
 
 
 def _count_dependents(decisions: Iterable[Decision], claimed: set[str]) -> dict[str, Counts]:
-    """Return the counter increments of the dependents that are not claimed."""
+    """Return the counter increments for the dependents that are not claimed."""
     dependents: dict[str, Counts] = {}
     for decision in decisions:
         if not decision.change.is_terminal:
             continue
-        counts = count_end(decision.step, decision.change.state)
+        counts = count_end(apply_change(decision.step, decision.change))
         for dependent in decision.step.dependents:
             if dependent not in claimed:
                 dependents[dependent] = dependents[dependent] + counts if dependent in dependents else counts
@@ -272,24 +279,32 @@ def _released(
 ) -> Iterator[tuple[str, Release]]:
     """Yield the dependents whose dependencies have all ended."""
     barriers = {name for decision in decisions for name in decision.step.barriers}
+    conditional = {name for decision in decisions for name in decision.step.conditional}
     for step_id, result in zip(dependents, results, strict=True):
         counters = result.increments
         if counters["remaining"] > 0:
             continue
         kind = kind_of(step_id, has_task=step_id not in barriers)
-        yield step_id, decide_release(kind, remaining=counters["remaining"], unsuccessful=counters["unsuccessful"])
+        yield (
+            step_id,
+            Release.DECIDE if step_id in conditional else decide_release(kind, Counters(**_deciding(counters))),
+        )
+
+
+def _deciding(counters: Mapping[str, int]) -> dict[str, int]:
+    return {name: counters[name] for name in Counters._fields if name in counters}
 
 
 def in_parts(decisions: Sequence[Decision], *, counting: bool = True) -> Iterator[list[Decision]]:
-    """Yield the decisions in parts that one commit can hold."""
+    """Split the decisions into parts that each fit into one commit."""
     part: list[Decision] = []
     touched: set[str] = set()
     texts = 0
     for decision in decisions:
         touches = decision.documents(counting=counting)
         text = decision.text_bytes
-        # A dependent that several steps share is written once. A companion that they share takes a commit for each,
-        # since each needs its own result.
+        # A dependent shared by several steps is written once. A companion shared by several steps is written in a
+        # separate commit for each of them, since each needs its own result.
         together = touched | touches
         is_shared = any(one.path in touched for one in decision.companions)
         is_full = len(together) > MAX_WRITES or len(together) * _DOCUMENT_BYTES + texts + text > MAX_BYTES

@@ -1,8 +1,8 @@
-"""Handle the dispatcher's two events: steps to dispatch, and attempts that ended.
+"""Handle the dispatcher's two kinds of events: steps to dispatch, and attempts that have ended.
 
-An event may come twice, at the same time, and in any order, and an earlier invocation may have died after its commit
-and before it published. So if the work of an event is already done, the steps below are searched (`republish_below`),
-and released steps that no dispatcher has taken are published again.
+Events may be delivered more than once, at the same time and in any order, and an earlier invocation may have died after
+its commit but before it published anything. So if the work of an event is already done, the steps below are searched
+(`republish_below`), and released steps that no dispatcher has taken are published again.
 """
 
 from __future__ import annotations
@@ -15,29 +15,31 @@ from atom_workflows import log
 from atom_workflows.coordinator.advance import Advance
 from atom_workflows.coordinator.close import finish_run
 from atom_workflows.coordinator.commits import Decision
+from atom_workflows.coordinator.conditions import judge
 from atom_workflows.coordinator.loading import StoredStep, load_steps
+from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.repair import stop_if_broken
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.kinds import Release
 from atom_workflows.core.records import StepRecord
-from atom_workflows.core.transitions import apply_outcome, end_without_job, may_claim
+from atom_workflows.core.transitions import apply_outcome, may_claim
 from atom_workflows.messages.internal import ReadyStep, StepsCompleted, StepsEvent, StepsReady
 
 MAX_FOLLOWED: Final = 200
-"""The most steps that `republish_below` reads; the checker's audit of the run finds deeper ones."""
+"""The maximum number of steps that `republish_below` reads; the checker's audit of the run finds deeper steps."""
 
 
 def handle_steps(services: Services, event: StepsEvent) -> None:
-    """Handle an event of the topic `steps`.
+    """Handle an event from the topic `steps`.
 
-    It may come twice, at the same time, in any order.
+    Events may be delivered more than once, at the same time and in any order.
     """
-    # Outcomes come from a checker that is running and will look again; for released steps it may not be running.
+    # Outcomes come from a checker that is running and will look again; it may not be running when steps are released.
     outbox = Outbox(services, wakes_checker=isinstance(event, StepsReady))
     advance = _dispatch(outbox, event) if isinstance(event, StepsReady) else _apply_outcomes(outbox, event)
     if advance.refused:
-        # Another instance has changed these steps, and may have died before it published the released steps.
+        # Another instance has changed these steps, and may have died before it published the steps that this released.
         versions = {decision.step.id: decision.stored.version for decision in advance.refused}
         steps = load_steps(services, event.run_id, versions)
         _republish_below_ended(outbox, event.run_id, steps)
@@ -52,13 +54,19 @@ def _dispatch(outbox: Outbox, event: StepsReady) -> Advance:
     steps = _load(outbox.services, event.run_id, asked)
     now = outbox.services.clock.now()
     _republish_below_ended(outbox, event.run_id, steps)
+    if any(one.step.release is Release.BEGIN_FINALLY for one in steps):
+        begin_finally(outbox, event.run_id)
     if any(one.step.release is Release.CLOSE for one in steps):
         finish_run(outbox, event.run_id)
-    changes = [(one, end_without_job(one.step, now=now)) for one in steps]
+    judged = judge(outbox.services, steps)
+    ended = {decision.step.id for decision in judged.ended}
     advance = Advance.of(outbox, event.run_id)
     advance.run(
-        to_dispatch=[one for one in steps if _is_to_dispatch(one.step, asked[one.step.id], now)],
-        ended=[Decision(stored=one, change=change) for one, change in changes if change is not None],
+        to_dispatch=[
+            one for one in steps if one.step.id not in ended and _is_to_dispatch(one.step, asked[one.step.id], now)
+        ],
+        ended=judged.ended,
+        because=judged.because,
     )
     return advance
 
@@ -86,7 +94,7 @@ def _is_to_dispatch(step: StepRecord, attempt: int | None, now: datetime) -> boo
         return False
     if may_claim(step, now=now, attempt=attempt):
         return True
-    log.debug("step.ready.stale", f"step {step.id} is {step.state} and not to be dispatched now", **step.names)
+    log.debug("step.ready.stale", f"step {step.id} is {step.state} and must not be dispatched now", **step.names)
     return False
 
 
@@ -97,8 +105,8 @@ def _republish_below_ended(outbox: Outbox, run_id: str, steps: Sequence[StoredSt
 def republish_below(outbox: Outbox, run_id: str, ended: Sequence[StepRecord]) -> None:
     """Publish every released step below steps that have ended.
 
-    An invocation continues from step to step without an event, so the step to wake may be several levels below the one
-    that the event named. The search continues through steps that have ended.
+    An invocation continues from step to step without events, so the step to publish may be several levels below the
+    step that the event named. The search continues through steps that have ended.
     """
     seen: set[str] = set()
     frontier = list(ended)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.graph import END_ID
+from atom_workflows.core.graph import END_ID, is_internal
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.documents import run_path, run_record, step_path, step_record, steps_path
 from atom_workflows.ports import Document, Query, Version
 
 PAGE: Final = 500
+_PAGE_OF_FAILED: Final = 100
 
 AT_ONCE: Final = 200
-"""Documents that one call reads by path. It is limited because a read has to end within ten seconds."""
+"""The maximum number of documents that one call reads by path, because a read has to end within ten seconds."""
+
+
+_TASK: Final = frozenset({"task", "templates", "sent"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +31,13 @@ class StoredStep:
 
     @classmethod
     def of(cls, document: Document) -> StoredStep:
-        """Read the step in a document."""
+        """Read the step from its document."""
         return cls(step=step_record(document), version=document.version)
 
     @classmethod
     def without_task(cls, document: Document) -> StoredStep:
         """Read the step without its task, the largest part of its document."""
-        fields = {name: value for name, value in document.fields.items() if name != "task"}
+        fields = {name: value for name, value in document.fields.items() if name not in _TASK}
         return cls.of(replace(document, fields=fields))
 
 
@@ -46,7 +50,7 @@ class StoredRun:
 
 
 def load_run(services: Services, run_id: str) -> StoredRun | None:
-    """Return the run, or None if there is none."""
+    """Return the run, or None if it does not exist."""
     document = services.store.get([run_path(run_id)])[0]
     return None if document is None else StoredRun(run=run_record(document), version=document.version)
 
@@ -59,7 +63,7 @@ def load_steps(services: Services, run_id: str, step_ids: Iterable[str]) -> list
 
 
 def load_run_and_end(services: Services, run_id: str) -> tuple[StoredRun | None, StoredStep | None]:
-    """Return the run and its end, read in one call.
+    """Return the run and its end node, read in one call.
 
     Either is None if it does not exist.
     """
@@ -76,12 +80,33 @@ def iter_steps(services: Services, run_id: str) -> Iterator[StoredStep]:
 def iter_documents(services: Services, run_id: str) -> Iterator[Document]:
     """Yield the document of every node of the run.
 
-    They are read a page at a time, in the order of their paths.
+    The documents are read a page at a time, in the order of their paths.
     """
     after: tuple[str] | None = None
     while True:
         page = services.store.query(Query(collection=steps_path(run_id), after=after, limit=PAGE))
         yield from page
         if len(page) < PAGE:
+            return
+        after = (page[-1].path,)
+
+
+def iter_failed(services: Services, run_id: str, states: Sequence[str], *, fields: Sequence[str]) -> Iterator[Document]:
+    """Yield the user's steps in these states, without those whose failure is tolerated.
+
+    They are read a page at a time, since a thousand tolerated failures may come before one that matters.
+    """
+    after: tuple[str] | None = None
+    while True:
+        query = Query(
+            collection=steps_path(run_id),
+            where=[("state", "in", states)],
+            after=after,
+            limit=_PAGE_OF_FAILED,
+            fields=("state", "tolerated", *fields),
+        )
+        page = services.store.query(query)
+        yield from (one for one in page if not is_internal(one.id) and not one.fields.get("tolerated"))
+        if len(page) < _PAGE_OF_FAILED:
             return
         after = (page[-1].path,)

@@ -1,4 +1,4 @@
-"""Collect the messages that one invocation publishes once its state is saved: state first, publish second."""
+"""Collect the messages that an invocation publishes after saving its state: save first, publish second."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ REPORT_AFTER_S = 0.5
 
 @dataclass(slots=True)
 class Outbox:
-    """Messages of one invocation, collected so that few requests publish them.
+    """The messages of one invocation, collected so that only a few requests are needed to publish them.
 
-    Other instances wait for ready steps, so these are published early. Reports to the outside world may wait for the
-    end of the invocation and are published in the same request. `wakes_checker` means that the checker may not know yet
-    that there is work, so it is woken when a job is put in flight.
+    Other instances are waiting for ready steps, so these are published early. Reports to the outside world may wait
+    until the end of the invocation, and share its last request. `wakes_checker` is True if the checker may not know yet
+    that there is work, so that it is woken when a job is put in flight.
     """
 
     services: Services
@@ -88,7 +88,7 @@ class Outbox:
             self.services.bus.publish(messages)
 
     def flush_ready(self) -> None:
-        """Publish the ready steps, and reports that have waited long."""
+        """Publish the ready steps, and reports that have waited long enough."""
         now = self.services.clock.now()
         self._reported_at = self._reported_at or now
         if (now - self._reported_at).total_seconds() >= REPORT_AFTER_S:

@@ -26,16 +26,16 @@ from atom_workflows.messages.internal import seed_message
 from atom_workflows.ports import Query, Update
 
 _TOGETHER: Final = 20
-"""Miscounted steps that are confirmed at a time; each may have 32 dependencies."""
+"""The number of miscounted steps that are confirmed at a time; each may have 32 dependencies."""
 
 _CALLS_TOGETHER: Final = 26
-"""The largest number of calls that it takes to confirm and fix so many steps."""
+"""The maximum number of calls needed to confirm and fix `_TOGETHER` steps."""
 
 
 def is_anything_under_way(services: Services, run_id: str) -> bool:
     """Return True if a step of the run is under way.
 
-    It is being dispatched, is running, or is waiting for its next attempt.
+    Such a step is being dispatched, is running, or is waiting for its next attempt.
     """
     states = [state.value for state in UNDER_WAY]
     query = Query(collection=steps_path(run_id), where=[("state", "in", states)], limit=1, fields=("state",))
@@ -52,7 +52,7 @@ def find_contradictions(
 ) -> list[Finding]:
     """Return the contradictions among the steps of a RUNNING run.
 
-    Counters that only seemed wrong because steps changed while they were read are left out. Once the budget is spent,
+    Counters that only seemed wrong because steps changed while being read are left out. Once the budget is spent,
     further miscounted steps are left to a later check.
     """
     found = list(find_flaws(steps, now=services.clock.now()))
@@ -62,12 +62,12 @@ def find_contradictions(
 
 
 def fix(services: Services, run_id: str, found: Sequence[Finding], budget: Budget | None = None) -> list[Finding]:
-    """Write what the documents should say.
+    """Correct the documents according to the findings.
 
     Returns the findings that were fixed. Once the budget is spent, the others are left to a later check.
     """
     by_id = {finding.step_id: finding for finding in found if finding.flaw is Flaw.UNWATCHED}
-    # Read these again, since a step may have been given a due time, or have ended, meanwhile.
+    # Read these steps again, since a step may have ended or been given a due time in the meantime.
     fixed = _write_fixes(
         services,
         run_id,
@@ -86,12 +86,12 @@ def fix(services: Services, run_id: str, found: Sequence[Finding], budget: Budge
 def _confirm_miscounts(
     services: Services, run_id: str, suspects: Sequence[str], budget: Budget | None
 ) -> list[tuple[StoredStep, Finding]]:
-    """Confirm that the counters of these steps are wrong.
+    """Confirm that the counters of the suspected steps are wrong.
 
-    Returns those that are, each with the version that guards a fix. The order of the reads matters: a step, its run,
-    then what the step depends on. Whatever changes the state of a dependency changes the step's counters in the same
-    commit, and a retry resets a step before what it depends on. So as long as the step's version holds, its counters
-    should agree with what was read after it.
+    Returns the steps with wrong counters, each with the version that guards its fix. The order of the reads matters:
+    first the step, then its run, then its dependencies. Any commit that changes a dependency's state also changes the
+    step's counters, and a retry resets a step before its dependencies. So as long as the step's version stays the same,
+    its counters should agree with whatever was read after the step.
     """
     budget = budget or Budget(services=services)
     found: list[tuple[StoredStep, Finding]] = []
@@ -124,7 +124,7 @@ def _write_fixes(services: Services, run_id: str, wrong: Sequence[tuple[StoredSt
 
 
 LATE: Final = timedelta(minutes=3)
-"""A step that has been due for this long was missed: the checker is not being woken, or is failing."""
+"""A step that has been due for longer than this was missed: the checker is not being woken, or is failing."""
 
 _MOST_NAMED: Final = 3
 
@@ -133,9 +133,9 @@ _MOST_NAMED: Final = 3
 class Examination:
     """The findings about a run. `run` and `steps` are as they were read before anything was fixed.
 
-    `open_work` is a clause that names work that the checker will continue by itself, or "". `published` counts released
-    steps that were published again. `overdue_since` is the earliest due time that a working checker would not have
-    missed. Only the Task Runner can resolve the oddities in `odd`.
+    `open_work` is a clause describing work that the checker will continue by itself, or "". `published` is the number
+    of released steps that were published again. `overdue_since` is the earliest due time that a working checker would
+    not have missed. The oddities in `odd` can be resolved only by the Task Runner.
     """
 
     run: RunRecord
@@ -151,7 +151,7 @@ class Examination:
 def examine(services: Services, run_id: str, *, fixing: bool) -> Examination:
     """Examine a run and, if `fixing`, repair it.
 
-    The repair restarts work that is holding the run up.
+    The repair restarts stalled work that is holding up the run.
 
     Raises `RunNotFound`.
     """
@@ -166,7 +166,7 @@ def examine(services: Services, run_id: str, *, fixing: bool) -> Examination:
     if run.stop is not None and not all(step.state.is_terminal for step in steps.values()):
         open_work = f"it is being closed ({run.stop.reason}), and some of its steps are still open"
     elif run.state is RunState.SEEDING and now - (run.reopened_at or run.created_at) > NEXT_AUDIT:
-        open_work = "its steps were not all written"
+        open_work = "not all of its steps were written"
     found = find_contradictions(services, steps, run_id) if run.state is RunState.RUNNING and run.stop is None else []
     fixed, published = _repair_fully(outbox, run, found, open_work) if fixing else ([], 0)
     outbox.flush()
@@ -198,8 +198,8 @@ def request_repair(outbox: Outbox, run_id: str) -> int:
 def continue_run(outbox: Outbox, run_id: str, *, after: str = "") -> None:
     """Continue a run that was handed on, within one invocation's budget.
 
-    Close, seed, reset, repair or renew it, whichever it needs. With `after`, only publish the released steps that
-    follow that path. Raises `RunNotFound`.
+    Closes, seeds, resets, repairs or renews the run, whichever it needs. With `after`, only publishes the released
+    steps that follow that path. Raises `RunNotFound`.
     """
     budget = Budget.of_invocation(outbox.services)
     stored = load_run(outbox.services, run_id)
@@ -222,14 +222,14 @@ def continue_run(outbox: Outbox, run_id: str, *, after: str = "") -> None:
 def stop_if_broken(outbox: Outbox, run_id: str, budget: Budget) -> list[Finding]:
     """End a run whose documents are incomplete.
 
-    Nothing else could end it. Returns the contradictions of a run that is complete.
+    Nothing else could end such a run. If the documents are complete, returns the contradictions among them.
     """
     found = find_contradictions(outbox.services, load_steps_by_id(outbox.services, run_id), run_id, budget)
     missing = [finding for finding in found if finding.flaw is Flaw.MISSING]
     if not missing:
         return found
     what = "; ".join(finding.what for finding in missing[:_MOST_NAMED])
-    log.error("run.broken", f"run {run_id} cannot go on: {what}", run_id=run_id)
+    log.error("run.broken", f"run {run_id} cannot continue: {what}", run_id=run_id)
     fail_run(outbox, run_id, f"its documents are incomplete: {what}", budget, action="run.broken")
     return []
 
@@ -237,9 +237,9 @@ def stop_if_broken(outbox: Outbox, run_id: str, budget: Budget) -> list[Finding]
 def _repair_fully(
     outbox: Outbox, run: RunRecord, found: Sequence[Finding], open_work: str
 ) -> tuple[Sequence[Finding], int]:
-    """Repair a run without a budget.
+    """Repair a run without limiting the work by a budget.
 
-    Returns what was fixed, and how many steps were published.
+    Returns the findings that were fixed, and the number of steps that were published.
     """
     fixed = fix(outbox.services, run.id, found) if found else []
     if run.stop is not None:

@@ -1,6 +1,7 @@
-"""Keep the documents of a run that is open for long, or was retried, beyond the date set when it started.
+"""Keep the documents of a long or retried run beyond the expiry date that was set when the run started.
 
-The run's own document is renewed last, so the others are always kept for at least as long, even if an instance dies.
+The run's own document is renewed last, so the others are always kept at least as long as it is, even if an instance
+dies.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.retention import expiry_while_open, is_renewal_due
 from atom_workflows.core.states import StepState
-from atom_workflows.documents import definitions_path, run_path, step_path
+from atom_workflows.documents import definitions_path, outputs_path, run_path, step_path
 from atom_workflows.errors import Conflict
 from atom_workflows.messages.internal import seed_message
-from atom_workflows.ports import Query, Update
+from atom_workflows.ports import Query, Update, Upsert
 
 
 def needs_renewal(services: Services, run: RunRecord) -> bool:
@@ -30,7 +31,7 @@ def needs_renewal(services: Services, run: RunRecord) -> bool:
 def renew_run(outbox: Outbox, stored: StoredRun, budget: Budget) -> None:
     """Keep an open run and all of its documents for longer.
 
-    Once the budget is spent, the rest is handed on. Documents that cannot be renewed just now are left to the next
+    Once the budget is spent, the rest is handed on. Documents that cannot be renewed at the moment are left to the next
     audit.
     """
     run, services = stored.run, outbox.services
@@ -45,14 +46,14 @@ def renew_run(outbox: Outbox, stored: StoredRun, budget: Budget) -> None:
         services.store.commit([Update(path=run_path(run.id), fields={"expire_at": until}, guard=stored.version)])
     except Conflict:
         return
-    log.info("run.renewed", f"run {run.id} is open, and kept until {until:%Y-%m-%d}", run_id=run.id)
+    log.info("run.renewed", f"run {run.id} is still open, so it is now kept until {until:%Y-%m-%d}", run_id=run.id)
 
 
 def keep_all(services: Services, run: RunRecord, steps: Iterable[StoredStep], until: datetime, budget: Budget) -> bool:
-    """Keep these steps and the run's definition until that date.
+    """Keep the given steps and the run's definition until a date.
 
-    Returns False if the budget is spent, or some cannot be renewed just now. Each write is guarded, and a step that is
-    being submitted is left alone: otherwise its dispatcher could not record the answer.
+    Returns False if the budget is spent, or if some documents cannot be renewed at the moment. Each write is guarded,
+    and a step that is being submitted is left alone, as its dispatcher could not record the response otherwise.
     """
     is_complete = until == run.expire_at or _keep_definition(services, run.id, until)
     for number, batch in enumerate(_batches_to_renew(steps, until)):
@@ -67,9 +68,9 @@ def keep_all(services: Services, run: RunRecord, steps: Iterable[StoredStep], un
 def _keep_definition(services: Services, run_id: str, until: datetime) -> bool:
     """Keep the run's definition, if it has one.
 
-    Returns False if it cannot be renewed just now.
+    Returns False if the definition cannot be renewed at the moment.
     """
-    # Do not read its text, which may take a megabyte. A refused write would not show that there is no definition.
+    # Do not read the text, which may take up a megabyte. A refused write would not show whether a definition exists.
     query = Query(collection=definitions_path(run_id), limit=1, fields=("expire_at",))
     try:
         services.store.commit(
@@ -91,10 +92,12 @@ def _renew(services: Services, batch: Sequence[StoredStep], until: datetime) -> 
         Update(path=step_path(one.step.run_id, one.step.id), fields={"expire_at": until}, guard=one.version)
         for one in batch
     ]
+    with_outputs = [one.step for one in batch if one.step.outputs and one.step.state is StepState.SUCCEEDED]
+    outputs = [Upsert(path=outputs_path(step.run_id, step.id), fields={"expire_at": until}) for step in with_outputs]
     try:
-        services.store.commit(writes)
+        services.store.commit([*writes, *outputs])
     except Conflict:
-        # At least one has changed; renew the others one by one.
+        # At least one step has changed; renew the others one by one.
         renewed = [_renew(services, [one], until) for one in batch if len(batch) > 1]
         return bool(renewed) and all(renewed)
     return True

@@ -1,4 +1,4 @@
-"""Retry a run: keep the steps that succeeded, and rerun those that failed, were cancelled or were skipped."""
+"""Retry a run: keep the steps that succeeded, and rerun those that did not, with everything behind them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from atom_workflows.core.graph import END_ID
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.rerun import needs_reset, steps_to_rerun
 from atom_workflows.core.retention import expiry_after_retry, is_nearly_gone
-from atom_workflows.core.states import RunEvent, StepState, next_run_state
-from atom_workflows.core.transitions import needs_reset, reset
-from atom_workflows.documents import run_path, step_path
+from atom_workflows.core.states import RunEvent, next_run_state
+from atom_workflows.core.transitions import reset
+from atom_workflows.documents import NO_MAIN_RESULT, run_path, step_path
 from atom_workflows.errors import Conflict, RunNotFound, RunStateError, TransitionError
 from atom_workflows.ports import Update
 
@@ -31,9 +32,9 @@ from atom_workflows.ports import Update
 def reopen_run(outbox: Outbox, run_id: str) -> None:
     """Set a FAILED or CANCELLED run back to SEEDING.
 
-    `seed.resume` continues it.
+    `seed.resume` then continues the run.
 
-    Raises `RunNotFound`, or `RunStateError` if the run did not end that way, or will soon be deleted.
+    Raises `RunNotFound`, or `RunStateError` if the run is in any other state or will soon be deleted.
     """
     stored = load_run(outbox.services, run_id)
     if stored is None:
@@ -56,9 +57,10 @@ def reopen_run(outbox: Outbox, run_id: str) -> None:
         "stop": None,
         "errors": [],
         "finished_at": None,
+        **(NO_MAIN_RESULT if run.main_state is not None else {}),
         "deadline": deadline,
     }
-    # The due time of its end brings the run back to the checker if this instance dies.
+    # If this instance dies, the due time of the end node makes the checker audit the run.
     writes = [
         Update(path=run_path(run_id), fields=fields, guard=stored.version),
         Update(path=step_path(run_id, END_ID), fields={"due_at": first_audit(now, deadline)}),
@@ -72,38 +74,41 @@ def reopen_run(outbox: Outbox, run_id: str) -> None:
 
 
 def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
-    """Make every step that did not succeed PENDING again.
+    """Make the steps that run again PENDING (see rerun.py).
 
-    The others are kept for longer. Returns False if something changed meanwhile or the budget is spent. The caller then
-    reads the run again, and repeats this if the run is still to be reset; steps that were reset are left as they are.
+    The other steps' expiry dates are extended. Returns False if something changed in the meantime or the budget is
+    spent. The caller then reads the run again and repeats the reset if it is still needed; steps that have already been
+    reset are left as they are.
 
-    A late event may dispatch a reset step immediately. So steps are reset before their dependencies: the dependents of
-    a step that runs early are already waiting. The run's end changes with every commit, so that a stop, which closes
-    the run under the guard of its end's version, comes either before or after all of this (see `close.close_run`).
+    A late event may dispatch a step as soon as it is reset. So steps are reset before their dependencies: if a step
+    runs early, its dependents are already waiting for it. Every commit also changes the run's end node, so that a stop,
+    which closes the run under a guard on that node's version, takes effect either before or after the whole reset (see
+    `close.close_run`).
     """
     steps = _dependents_first(list(iter_steps(outbox.services, run.id)))
-    # Read this after the end: either a stop is visible here, or the guard on the end refuses one of the two.
+    # Read the run after its end node: either a stop is already visible here, or the guard on the end node refuses one
+    # of the two changes.
     now = load_run(outbox.services, run.id)
     if now is None or now.run.state is not run.state or now.run.stop is not None or now.run.retries != run.retries:
         return False
     until = expiry_once_running(outbox.services, run)
-    left = [one for one in steps if not needs_reset(one.step, retries=run.retries)]
+    by_id = {one.step.id: one.step for one in steps}
+    again = steps_to_rerun(by_id, retries=run.retries)
+    to_reset = [one for one in steps if one.step.id in again and needs_reset(one.step, retries=run.retries)]
+    chosen = {one.step.id for one in to_reset}
+    left = [one for one in steps if one.step.id not in chosen]
     if until is not None and not keep_all(outbox.services, run, left, until, budget):
         return False
-    kept = {one.step.id: one.step for one in steps if one.step.state is StepState.SUCCEEDED}
-    resets = [
-        _reset(outbox, one, kept, replace(run, expire_at=until))
-        for one in steps
-        if needs_reset(one.step, retries=run.retries)
-    ]
+    kept = {step_id: step for step_id, step in by_id.items() if step_id not in again}
+    resets = [_reset(outbox, one, kept, replace(run, expire_at=until)) for one in to_reset]
     ends = [one for one in steps if one.step.kind is NodeKind.END]
     return not ends or save_while(outbox, ends[0], resets, budget)
 
 
 def expiry_once_running(services: Services, run: RunRecord) -> datetime | None:
-    """Return the date until which a run is kept once RUNNING.
+    """Return the expiry date that a run has once it is RUNNING.
 
-    After a retry this is later than the date in the run's own document, which is renewed last.
+    After a retry, this may be later than the date in the run's own document, which is renewed last.
     """
     if run.reopened_at is None:
         return run.expire_at
@@ -112,9 +117,9 @@ def expiry_once_running(services: Services, run: RunRecord) -> datetime | None:
 
 def _reset(outbox: Outbox, stored: StoredStep, kept: Mapping[str, StepRecord], run: RunRecord) -> Decision:
     needs = [kept[need] for need in stored.step.depends_on if need in kept]
-    # A dependency that is missing has not succeeded: the step waits for it until the run is found to be broken.
+    # A missing dependency has not succeeded: the step waits for it until the run is found to be broken.
     remaining = len(stored.step.depends_on) - len(needs)
-    counts = sum((count_end(need, need.state) for need in needs), Counts())
+    counts = sum((count_end(need) for need in needs), Counts())
     change = reset(stored.step, remaining=remaining, kept=counts, retries=run.retries, expire_at=run.expire_at)
     if stored.step.kind is NodeKind.END:
         due_at = first_audit(outbox.services.clock.now(), run.deadline)

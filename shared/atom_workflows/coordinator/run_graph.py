@@ -1,4 +1,4 @@
-"""Make the documents of a run's graph, each only when it is written."""
+"""Build the documents of a run's graph, each only when it is about to be written."""
 
 from __future__ import annotations
 
@@ -7,45 +7,62 @@ from typing import Any, Final
 
 from atom_workflows.coordinator.loading import iter_documents
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.evaluation import settle_templates
 from atom_workflows.core.graph import compile_graph
 from atom_workflows.core.kinds import KINDS, WhenDue
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord
+from atom_workflows.core.run_values import constants_of
 from atom_workflows.core.states import StepState
-from atom_workflows.core.workflow import Workflow, job_request
+from atom_workflows.core.workflow import Step, Workflow, job_request
 from atom_workflows.documents import new_step, step_fields, step_path
 from atom_workflows.ports import Create, Document, Fields, Update
 
 
 class RunGraph:
-    """A workflow compiled for one run. `path` is the workflow file's, from which the label of its jobs is made."""
+    """A workflow compiled for one run. `path` is the workflow file's path, from which its jobs' label is derived."""
 
     def __init__(self, run: RunRecord, workflow: Workflow, path: str) -> None:
         self.run = run
         self._path = path
         self._nodes = {step_path(run.id, node.id): node for node in compile_graph(workflow).values()}
-        self._steps = {step.id: step for step in workflow.steps}
+        self._steps = {step.id: step for step in workflow.all_steps}
+        self._constants = constants_of(run, workflow)
 
     @property
     def paths(self) -> Sequence[str]:
-        """The paths of all nodes' documents, the end's last."""
+        """The paths of all nodes' documents. The end node's path is last."""
         return list(self._nodes)
 
     def create(self, path: str) -> Create:
-        """Make the document of one node.
+        """Build the document of one node.
 
-        The end has a due time, by which the checker finds an open run.
+        The end node's document has a due time, by which the checker finds an open run.
         """
         node = self._nodes[path]
         step = self._steps.get(node.id)
-        request = None if step is None or step.task is None else job_request(step, step.task, self._path)
-        fields = step_fields(new_step(node, step, run=self.run, request=request))
+        record = new_step(node, step, run=self.run, **self._work_of(step))
+        fields = step_fields(record)
         if KINDS[node.kind].due is WhenDue.AUDIT_RUN:
             fields["due_at"] = first_audit(self.run.created_at, self.run.deadline)
         return Create(path=path, fields=fields)
 
+    def _work_of(self, step: Step | None) -> dict[str, Any]:
+        """Return the step's job, with the values of expressions that are known when the run starts."""
+        if step is None or step.task is None:
+            when = [step.when] if step is not None and step.when else []
+            return {"request": None, "constants": self._constants.read_by(when)}
+        request = job_request(step, step.task, self._path)
+        request, templates = settle_templates(request, step.task.templates, self._constants)
+        conditions = [one for one in (step.when, step.retry.when) if one is not None]
+        return {
+            "request": request,
+            "templates": templates,
+            "constants": self._constants.read_by([*templates, *conditions]),
+        }
+
     def creates(self, paths: Iterable[str]) -> Iterator[Create]:
-        """Make these documents, one at a time."""
+        """Build the documents at the given paths, one at a time."""
         return map(self.create, paths)
 
 
@@ -55,11 +72,15 @@ _ABSENT: Final[Mapping[str, Any]] = {
     "barriers": [],
     "heirs": [],
     "hands_over_to": None,
+    "conditional": [],
     "task": None,
     "policies": {},
     "task_runner_url": "",
+    **dict.fromkeys(("templates", "constants", "outputs", "trigger", "phase"), ""),
+    "when": None,
+    "allow_failure": False,
 }
-"""The fields that the graph determines, each with the value that a missing field stands for."""
+"""The fields that the graph determines, each with the value that is assumed if the field is missing."""
 
 MAX_BYTES: Final = 20_000_000
 
@@ -69,13 +90,13 @@ _SET_ASIDE: Final[Fields] = {
     "remaining": 0,
     "unsuccessful": 0,
 }
-"""A barrier that only the other graph has is disconnected and ended, since functions never delete documents."""
+"""The fields that disconnect and end a barrier of another version's graph. Functions never delete documents."""
 
 
 def compare(services: Services, graph: RunGraph) -> tuple[list[str], list[Update]]:
-    """Return the paths of missing documents, and writes to correct the others.
+    """Return the paths of missing documents, and writes that correct the others.
 
-    The writes stop at about `MAX_BYTES`, so the caller compares again after making them.
+    The writes amount to no more than about `MAX_BYTES`, so the caller compares again after making them.
     """
     missing = dict.fromkeys(graph.paths)
     misfits: list[Update] = []
@@ -84,7 +105,7 @@ def compare(services: Services, graph: RunGraph) -> tuple[list[str], list[Update
         is_known = document.path in missing
         missing.pop(document.path, None)
         if document.fields.get("attempt") or size > MAX_BYTES:
-            continue  # A claimed step was released in a complete graph; the others wait for the next call.
+            continue  # A claimed step was released, so its graph was complete. The rest are left to the next call.
         if is_known:
             fields = _fields_to_fit(graph.create(document.path), document)
         else:
@@ -96,7 +117,7 @@ def compare(services: Services, graph: RunGraph) -> tuple[list[str], list[Update
 
 
 def _fields_to_fit(create: Create, document: Document) -> Fields:
-    """Return the fields that differ from the graph's, or {}."""
+    """Return the fields to change so that a document fits the graph."""
     fields = {
         name: create.fields.get(name, absent)
         for name, absent in _ABSENT.items()
@@ -106,7 +127,7 @@ def _fields_to_fit(create: Create, document: Document) -> Fields:
         fields["kind"] = create.fields["kind"]
     if not fields:
         return {}
-    # The run has not begun, so a step that succeeded is a barrier that was set aside.
+    # The run has not begun yet, so a step that has succeeded is a barrier that was set aside.
     is_set_aside = document.fields["state"] == StepState.SUCCEEDED.value
     again = {"state": create.fields["state"]} if is_set_aside else {}
     return {**fields, **again, "remaining": create.fields["remaining"]}

@@ -1,20 +1,20 @@
-"""Seed a run: write the documents of its graph, in one commit if they fit, else resumably.
+"""Seed a run: write the documents of its graph in one commit if they fit, or else in stages that can be resumed.
 
 A large run goes through three stages:
 
-1. One commit writes the run as SEEDING, its definition, and its end, which the checker watches.
+1. One commit writes the run as SEEDING, its definition, and its end node, which the checker watches.
 2. Batches write its steps.
 3. The run becomes RUNNING, and its roots are published.
 
-If the invocation dies in between, another one (`resume`) reads what is there, writes what is missing, and rewrites
-documents that another version made differently (`run_graph.py`). A definition that is no longer valid ends the run. A
-retry continues in the same way, except that steps are reset instead of written.
+If the invocation dies in between, another invocation (`resume`) reads the existing documents, writes the missing ones,
+and rewrites those that another version built differently (`run_graph.py`). If the definition is no longer valid, the
+run is ended. A retry continues in the same way, except that steps are reset instead of written.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
@@ -28,9 +28,11 @@ from atom_workflows.coordinator.run_graph import RunGraph, compare
 from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord
+from atom_workflows.core.run_values import bind_run
 from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import (
+    SCHEMA_OF_LANGUAGE_RUNS,
     definition_path,
     run_fields,
     run_path,
@@ -52,12 +54,12 @@ BATCH_BYTES: Final = 900_000
 """A request may hold 1 MB; this leaves room for the encoding."""
 
 BATCHES_AT_ONCE: Final = 4
-"""Enough to keep one processor busy; each needs some megabytes while it is written."""
+"""Enough batches to keep one processor busy; each takes up a few megabytes while it is being written."""
 
 PAGE: Final = 500
 
 MAX_DEFINITION_BYTES: Final = 900_000
-"""A larger run's definition is kept, compressed, in one document, which can be up to 1 MiB in size."""
+"""The maximum compressed size of a large run's definition, which is kept in a document of at most 1 MiB."""
 
 _DOCUMENT_OVERHEAD: Final = 600
 _MOST_NAMED: Final = 3
@@ -67,18 +69,22 @@ _EMPTY: Final[Fields] = {"params": "{}", "warnings": []}
 _Batched = TypeVar("_Batched", Create, Update)
 
 
-def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str) -> RunRecord:
-    """Return the run with the fields that its workflow determines."""
-    return replace(
+def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mapping[str, str]) -> RunRecord:
+    """Return the run with the fields filled in that its workflow determines."""
+    ignored = ("params were given, but the file declares none; they are only stored",) if run.params else ()
+    known = replace(
         run,
+        schema=run.schema if workflow.is_plain else SCHEMA_OF_LANGUAGE_RUNS,
         workflow=workflow.name,
         description=workflow.description,
-        step_count=len(workflow.steps),
+        step_count=len(workflow.all_steps),
         timeout=workflow.timeout,
+        finally_timeout=workflow.finally_timeout if workflow.finally_steps else None,
         deadline=None if workflow.timeout is None else run.created_at + workflow.timeout,
         digest=digest,
-        warnings=(*run.warnings, *workflow.warnings),
+        warnings=(*run.warnings, *(() if workflow.params else ignored), *workflow.warnings),
     )
+    return bind_run(known, workflow, env)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +99,13 @@ class Definition:
 def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_of: Document | None = None) -> None:
     """Write a new run and publish its roots.
 
-    It may replace an INVALID run. Raises `AlreadyExists` or `Conflict` if there is a run other than `instead_of`.
+    The run may replace an INVALID run. Raises `AlreadyExists` or `Conflict` if there is a run other than `instead_of`.
     """
     graph = RunGraph(run, definition.workflow, definition.path)
     creates = _fit_into_commit(graph)
     end = [graph.create(step_path(run.id, END_ID))]
     if creates:
-        # This is one commit: the run either exists and is RUNNING, or does not exist.
+        # Everything is in one commit: the run either exists and is RUNNING, or does not exist.
         running = replace(run, state=RunState.RUNNING, started_at=run.created_at)
         opening = [Create(path=run_path(run.id), fields=run_fields(running)), *creates]
     else:
@@ -121,7 +127,7 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
 
 
 def replacement(document: Document, create: Create) -> Update:
-    """Replace a document with another, keeping no field of the old one."""
+    """Build an update that replaces a document and keeps no old field."""
     emptied = {name: _EMPTY.get(name) for name in document.fields if name not in create.fields}
     return Update(path=create.path, fields={**emptied, **create.fields}, guard=document.version)
 
@@ -129,7 +135,7 @@ def replacement(document: Document, create: Create) -> Update:
 def _fit_into_commit(graph: RunGraph) -> list[Create]:
     """Return all documents if they fit into one commit.
 
-    Returns an empty list if they do not. One place is left for the run's own document.
+    Returns an empty list if they do not. Room is left for the run's own document.
     """
     if len(graph.paths) >= BATCH_DOCUMENTS:
         return []
@@ -146,13 +152,13 @@ def _fit_into_commit(graph: RunGraph) -> list[Create]:
 def _opening(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) -> list[Create]:
     """Return the first commit of a large run.
 
-    It holds everything that another invocation needs to continue if this one dies.
+    It holds everything that another invocation needs to continue the run if this one dies.
     """
     compressed = zlib.compress(text)
     if len(compressed) > MAX_DEFINITION_BYTES:
         raise NotStorable(
-            f"{path} takes {len(compressed)} bytes even compressed, and {MAX_DEFINITION_BYTES} can be kept; "
-            "move large args to files that the jobs read"
+            f"{path} takes up {len(compressed)} bytes even when compressed, but at most {MAX_DEFINITION_BYTES} can be "
+            "stored; move large args to files that the jobs read"
         )
     definition = {"text": compressed, "path": path, "expire_at": run.expire_at}
     end = next(create for create in creates if create.path == step_path(run.id, END_ID))
@@ -164,11 +170,11 @@ def _opening(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) 
 
 
 def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
-    """Continue a run where an earlier invocation stopped, wherever that was.
+    """Continue a run from wherever an earlier invocation stopped.
 
-    May be repeated: for a healthy run it only publishes released steps again. Once the budget is spent, the rest is
-    handed on; without one it continues to the end. The run is set RUNNING under the guard of the version read before
-    its steps were written or reset, so a run that was stopped or retried meanwhile is read again.
+    May be repeated: for a healthy run, it only publishes released steps again. Once the budget is spent, the rest is
+    handed on; without a budget, it continues to the end. The run is set to RUNNING under a guard on the version that
+    was read before its steps were written or reset, so a run that was stopped or retried in the meantime is read again.
     """
     budget = budget or Budget(services=outbox.services)
     while True:
@@ -182,7 +188,7 @@ def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
         run = stored.run
         if run.state not in {RunState.SEEDING, RunState.RUNNING}:
             return
-        # If anything fails here, the run has changed meanwhile or the budget is spent.
+        # If anything fails here, the run has changed in the meantime or the budget is spent.
         if run.state is RunState.RUNNING or (
             (run.started_at is not None or _write_missing(outbox, stored, budget))
             and (not run.retries or reset_unsuccessful(outbox, run, budget))
@@ -200,8 +206,8 @@ def publish_released(
 ) -> int:
     """Publish every released step that no dispatcher has taken.
 
-    Returns their number. They are read a page at a time, starting after the path `after`. Once the budget is spent, the
-    rest is handed on.
+    Returns the number of these steps. They are read a page at a time, starting after the path `after`. Once the budget
+    is spent, the rest is handed on.
     """
     budget = budget or Budget(services=outbox.services)
     published = 0
@@ -230,7 +236,8 @@ def publish_released(
 def _write_missing(outbox: Outbox, stored: StoredRun, budget: Budget) -> bool:
     """Write the missing steps of a run.
 
-    Returns False if the run has to be read again: it could not be seeded and was ended, or parts were rewritten.
+    Returns False if the run has to be read again, because it could not be seeded and was ended, or because documents
+    were rewritten.
     """
     run = stored.run
     try:
@@ -253,17 +260,17 @@ def _write_missing(outbox: Outbox, stored: StoredRun, budget: Budget) -> bool:
 
 
 def _load_workflow(outbox: Outbox, run: RunRecord) -> tuple[Workflow, str]:
-    """Return the stored workflow of a large run, with its path.
+    """Return the stored workflow of a large run, and its file's path.
 
     Raises `DefinitionUnusable`.
     """
-    # Only the start function needs the parser; others come here only when they repair a run.
+    # Of the functions, only start needs the parser; others get here only when they repair a run.
     from atom_workflows.language.parser import parse_workflow  # noqa: PLC0415 - see above
     from atom_workflows.language.problems import InvalidWorkflow  # noqa: PLC0415 - see above
 
     stored = outbox.services.store.get([definition_path(run.id)])[0]
     if stored is None:
-        raise DefinitionUnusable("its definition was gone before all of its steps were written")
+        raise DefinitionUnusable("its definition was deleted before all of its steps were written")
     try:
         path, text = stored.fields["path"], zlib.decompress(stored.fields["text"])
         with turn_to_read(len(text)):
@@ -271,7 +278,7 @@ def _load_workflow(outbox: Outbox, run: RunRecord) -> tuple[Workflow, str]:
     except InvalidWorkflow as error:
         problems = "; ".join(map(str, error.problems[:_MOST_NAMED]))
         more = f"; and {len(error.problems) - _MOST_NAMED} more" if len(error.problems) > _MOST_NAMED else ""
-        message = f"its definition is not valid for the version that continued it: {problems}{more}"
+        message = f"its definition is not valid in the version that continued the run: {problems}{more}"
         raise DefinitionUnusable(message) from None
     except (zlib.error, LookupError, TypeError) as error:
         raise DefinitionUnusable(f"its definition cannot be read: {type(error).__name__}: {error}") from None
@@ -281,24 +288,25 @@ def _rewrite(outbox: Outbox, stored: StoredRun, misfits: Sequence[Update]) -> No
     """Make existing documents fit the compiled graph.
 
     Each commit also changes the run under a guard, so the graph can no longer change once another instance has set the
-    run RUNNING.
+    run to RUNNING.
     """
     run_id, version = stored.run.id, stored.version
-    message = f"run {run_id} was begun with another graph: {len(misfits)} of its documents are rewritten"
+    message = f"run {run_id} was begun with a different graph; documents being rewritten: {len(misfits)}"
     log.warning("run.seed.rewritten", message, run_id=run_id)
     for batch in _batches(misfits):
         touch = Update(path=run_path(run_id), increments={"touches": 1}, guard=version)
         try:
             version = outbox.services.store.commit([touch, *batch])[0].version
         except Conflict:
-            log.debug("run.seed.rewritten.late", f"run {run_id} changed meanwhile", run_id=run_id)
+            log.debug("run.seed.rewritten.late", f"run {run_id} changed in the meantime", run_id=run_id)
             return
 
 
 def _write_steps(outbox: Outbox, creates: Iterable[Create]) -> None:
-    """Write the steps' documents, leaving those that exist as they are.
+    """Write the steps' documents, leaving existing documents as they are.
 
-    A batch is made only when it is written: with YAML aliases, all of them may be a hundred times as large as the file.
+    A batch is built only when it is about to be written: with YAML aliases, all batches together may be a hundred times
+    as large as the file.
     """
 
     def write(batch: Sequence[Create]) -> None:
@@ -311,7 +319,7 @@ def _write_steps(outbox: Outbox, creates: Iterable[Create]) -> None:
                 missing = [create for create, there in zip(missing, found, strict=True) if there is None]
             else:
                 return
-        log.debug("run.seed.again", f"{batch[0].path} and the documents after it were written before")
+        log.debug("run.seed.again", f"{batch[0].path} and the documents after it have already been written")
 
     calls = outbox.services.workers.calls(write)
     for batch in _batches(creates):
@@ -324,7 +332,7 @@ def _write_steps(outbox: Outbox, creates: Iterable[Create]) -> None:
 
 
 def _set_running(outbox: Outbox, stored: StoredRun) -> bool:
-    """Set the run RUNNING.
+    """Set the run to RUNNING.
 
     Returns False if its document has changed since it was read.
     """

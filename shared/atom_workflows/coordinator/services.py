@@ -1,4 +1,4 @@
-"""The ports and settings that every handler is given."""
+"""The ports and settings that are passed to every handler."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from atom_workflows.settings import Settings
 class WakeLimit:
     """Lets one wake-up through in each interval: a burst that was just woken notices later work by itself.
 
-    The limit only saves messages. Each process has its own, and an extra or missing wake-up, such as when two threads
-    race, is harmless.
+    The limit only saves messages. Each process has its own limit. An extra or missing wake-up, for example when two
+    threads race, is harmless.
     """
 
     def __init__(self, interval: timedelta) -> None:

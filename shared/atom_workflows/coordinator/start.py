@@ -1,7 +1,7 @@
 """Start a run: read the source, validate it, seed the documents, publish the ready steps.
 
-A run that could not start is kept as INVALID, and the next start with its key replaces it, since the cause may be fixed
-by then. Any other run with the key stays.
+A run that cannot start is stored as INVALID. The next start with the same key replaces it, since the cause may have
+been fixed by then. A run in any other state is never replaced.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from atom_workflows.documents import SCHEMA_OF_NEW_RUNS, run_fields, run_path, r
 from atom_workflows.errors import (
     AlreadyExists,
     Conflict,
+    InvalidParams,
     NotStorable,
     SourceForbidden,
     SourceNotFound,
@@ -44,10 +45,10 @@ MAX_WARNINGS: Final = 20
 
 
 def difference(run: RunRecord, event: StartRequested) -> str:
-    """Return the field in which a request differs, or "".
+    """Return the field in which request and run differ, or "".
 
     If the request names no generation, its file may have changed; that is not a difference. Neither is another spelling
-    of the Task Runner's address, since the run has the spelling of the settings.
+    of the Task Runner's URL, since the run has the spelling that is used in the settings.
     """
     if (event.definition is not None) is not bool(run.source.get("inline")):
         return "definition"
@@ -57,7 +58,8 @@ def difference(run: RunRecord, event: StartRequested) -> str:
         return "generation"
     if event.task_runner_url and not is_same_url(event.task_runner_url, run.task_runner_url):
         return "tr_url"
-    if _text(event.params) != _text(run.params):
+    given = {name: value for name, value in run.params.items() if name not in run.defaulted}
+    if _text(event.params) != _text(given):
         return "params"
     return "labels" if _text(event.labels) != _text(run.labels) else ""
 
@@ -65,26 +67,27 @@ def difference(run: RunRecord, event: StartRequested) -> str:
 def changed_file(run: RunRecord, digest: str) -> str:
     """Return a warning if the run's file has changed, or "".
 
-    `digest` is the file's, "" if it could not be read.
+    `digest` is the digest of the file, or "" if the file could not be read.
     """
     if not digest or digest == run.digest:
         return ""
     return (
         "it was requested again after its file had changed; "
-        f"it continues with generation {run.source.get('generation')}, with which it began"
+        f"it continues with generation {run.source.get('generation')}, with which it was started"
     )
 
 
 def warn_of_reuse(outbox: Outbox, run: RunRecord, what: str) -> str:
     """Warn that a key was reused for a different request.
 
-    The warning is on the run and in the log. Returns the sentence for the caller.
+    The warning is added to the run and to the log. Returns the sentence to send to the caller.
     """
-    log.warning("start.key.reused", f"run {run.id}: its key was used with another {what}", run_id=run.id)
-    warn(outbox, run.id, f"its key was used again with another {what}; that started nothing")
+    reused = f"its key was reused for a request that differs in its {what}"
+    log.warning("start.key.reused", f"run {run.id}: {reused}", run_id=run.id)
+    warn(outbox, run.id, f"{reused}; that request started nothing")
     started = run.created_at.strftime("%Y-%m-%d %H:%M UTC")
     return (
-        f"this key was used with another {what} for run {run.id}, which began {started}; "
+        f"this key already belongs to run {run.id}, started {started}, but this request differs in its {what}; "
         "use another key to start another run"
     )
 
@@ -92,7 +95,7 @@ def warn_of_reuse(outbox: Outbox, run: RunRecord, what: str) -> str:
 def warn(outbox: Outbox, run_id: str, warning: str) -> None:
     """Add a warning to a run.
 
-    A run keeps each warning once, and at most `MAX_WARNINGS` of them.
+    Each warning is stored only once, and a run has at most `MAX_WARNINGS` warnings.
     """
     for _ in range(_TRIES):
         stored = load_run(outbox.services, run_id)
@@ -124,7 +127,7 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The answer to a start. The run has started, now or before, unless there is a `refusal` with its `problems`.
+    """The response to a start. The run has started, now or earlier, unless there is a `refusal` with its `problems`.
 
     `warnings` are remarks about a run that has started.
     """
@@ -137,9 +140,9 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prepared:
-    """A request that was read: a run with its definition, or else a refusal and its problems.
+    """A request after its file was read: a run with its definition, or else a refusal with its problems.
 
-    `digest` is the file's, "" if it could not be read.
+    `digest` is the digest of the file, or "" if the file could not be read.
     """
 
     run: RunRecord
@@ -149,14 +152,14 @@ class _Prepared:
     problems: list[dict[str, Any]] = field(default_factory=list)
 
     def refuse(self, refusal: Refusal, problems: list[dict[str, Any]]) -> _Prepared:
-        """Return the same request as one that cannot start."""
+        """Return the same request as one that is refused."""
         return replace(self, definition=None, refusal=refusal, problems=[{"step": None, **one} for one in problems])
 
 
 def handle_start(services: Services, event: StartRequested | RunSeedRequested) -> Started:
-    """Handle an event of the topic `start`.
+    """Handle an event from the topic `start`.
 
-    It may come twice: the second time starts nothing, and the answer is the same.
+    The event may be delivered twice: the second delivery starts nothing and gets the same response.
     """
     outbox = Outbox(services)
     if isinstance(event, RunSeedRequested):
@@ -172,9 +175,9 @@ def handle_start(services: Services, event: StartRequested | RunSeedRequested) -
 
 
 def _start(outbox: Outbox, run: RunRecord, event: StartRequested) -> Started:
-    """Start the run, or keep it as INVALID.
+    """Start the run, or store it as INVALID.
 
-    It replaces an INVALID run with its key. If there is any other run with its key, the answer is about that one.
+    It replaces an INVALID run with the same key. If any other run has this key, the response is about that run.
     """
     prepared = _prepare(outbox.services, run, event)
     known: Document | None = None
@@ -190,7 +193,7 @@ def _start(outbox: Outbox, run: RunRecord, event: StartRequested) -> Started:
             prepared = prepared.refuse(Refusal.INVALID, [{"message": str(error)}])
         if known is not None and run_record(known).state is not RunState.INVALID:
             return _answer_again(outbox, run_record(known), event, prepared.digest)
-    raise Conflict(f"run {run.id} cannot be written: parts of an earlier run with its key are still being deleted")
+    raise Conflict(f"run {run.id} cannot be written: parts of an earlier run with the same key are still being deleted")
 
 
 def _prepare(services: Services, run: RunRecord, event: StartRequested) -> _Prepared:
@@ -202,36 +205,42 @@ def _prepare(services: Services, run: RunRecord, event: StartRequested) -> _Prep
             text = event.definition.encode()
         else:
             text, generation = services.source.read(event.workflow_path, event.generation)
-            # The generation that was read, if none was requested.
+            # Record the generation that was read, since the request may not have named one.
             run = replace(run, source={**run.source, "generation": generation})
         prepared = _Prepared(run=run, digest=hashlib.sha256(text).hexdigest())
         with turn_to_read(len(text)):
             workflow = parse_workflow(text, filename=event.workflow_path)
+        ready = seed.with_workflow(run, workflow, digest=prepared.digest, env=services.settings.env)
     except InvalidWorkflow as error:
         # The traceback would keep the whole file in memory.
         error.__traceback__ = None
         return prepared.refuse(Refusal.INVALID, [problem.as_fields() for problem in error.problems])
-    except SourceNotFound as error:
-        return prepared.refuse(Refusal.NOT_FOUND, [{"message": str(error)}])
-    except SourceForbidden as error:
-        return prepared.refuse(Refusal.FORBIDDEN, [{"message": str(error)}])
-    except SourceTooLarge as error:
-        return prepared.refuse(Refusal.INVALID, [{"message": str(error)}])
+    except InvalidParams as error:
+        return prepared.refuse(Refusal.INVALID, [{"message": problem} for problem in error.problems])
+    except (SourceNotFound, SourceForbidden, SourceTooLarge) as error:
+        return prepared.refuse(_SOURCE_REFUSALS[type(error)], [{"message": str(error)}])
     definition = seed.Definition(workflow=workflow, text=text, path=event.workflow_path)
-    return replace(prepared, run=seed.with_workflow(run, workflow, digest=prepared.digest), definition=definition)
+    return replace(prepared, run=ready, definition=definition)
+
+
+_SOURCE_REFUSALS: Final[Mapping[type[Exception], Refusal]] = {
+    SourceNotFound: Refusal.NOT_FOUND,
+    SourceForbidden: Refusal.FORBIDDEN,
+    SourceTooLarge: Refusal.INVALID,
+}
 
 
 def _answer_again(outbox: Outbox, run: RunRecord, event: StartRequested, digest: str) -> Started:
-    """Answer a request whose key a run already has.
+    """Respond to a request whose key already belongs to a run.
 
-    The request that started the run gets the same answer again; another one is refused.
+    The request that started the run gets the same response again; any other request is refused.
     """
-    # The instance that started it may have died before it published.
+    # The instance that started the run may have died before it published anything.
     seed.resume(outbox, run.id, Budget.of_invocation(outbox.services))
     if what := difference(run, event):
         problem = {"step": None, "message": warn_of_reuse(outbox, run, what)}
         return Started(run_id=run.id, refusal=Refusal.KEY_IN_USE, problems=(problem,))
-    log.info("run.start.again", f"run {run.id} was started before", run_id=run.id)
+    log.info("run.start.again", f"run {run.id} has already been started", run_id=run.id)
     if warning := changed_file(run, digest):
         log.warning("start.file.changed", f"run {run.id}: {warning}", run_id=run.id)
         warn(outbox, run.id, warning)
@@ -274,14 +283,14 @@ def _new_run(services: Services, event: StartRequested) -> RunRecord:
 
 
 def _refuse(outbox: Outbox, prepared: _Prepared, known: Document | None) -> Started:
-    """Keep a run that cannot start as INVALID, with every reason.
+    """Store a run that cannot start as INVALID, with every reason.
 
-    Raises `AlreadyExists` or `Conflict` if the document is not `known`.
+    Raises `AlreadyExists` or `Conflict` if the stored document is not `known`.
     """
     run, problems = prepared.run, prepared.problems
     refused = Started(run_id=run.id, refusal=prepared.refusal, problems=tuple(problems))
     if known is not None and known.fields.get("errors") == problems:
-        log.debug("run.invalid.again", f"run {run.id} is known to be INVALID", run_id=run.id)
+        log.debug("run.invalid.again", f"run {run.id} is already known to be INVALID", run_id=run.id)
         return refused
     invalid = replace(run, state=RunState.INVALID, errors=tuple(problems), finished_at=run.created_at)
     create = Create(path=run_path(run.id), fields=run_fields(invalid))

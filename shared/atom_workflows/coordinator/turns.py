@@ -1,4 +1,4 @@
-"""Parse one large input at a time, as several together would need more memory than an instance has.
+"""Parse only one large input at a time, because several at once would need more memory than an instance has.
 
 Parsing keeps the processor busy and waits for nothing else, so taking turns costs no time.
 """
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Final
 
 SMALL_BYTES: Final = 65_536
-"""Inputs up to this size need not wait: all that an instance handles at the same time take only a few megabytes."""
+"""Inputs up to this size need not wait: all those that an instance handles at once take up only a few megabytes."""
 
 _reading: Final = threading.Lock()
 

@@ -1,7 +1,7 @@
 """Check that the documents of a run's steps agree, by recomputing counters and due times from the steps' states.
 
-Counters change by increments in the commit that changes a state, so they agree unless someone else wrote to the store
-or the code has a defect. Either would leave a run waiting forever, so it is worth a check.
+Counters are incremented in the same commit that changes a step's state, so they disagree only if someone else wrote to
+the store or the code has a defect. Either could leave a run waiting forever, so this is worth checking.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from enum import StrEnum
 from typing import Any, Final
 
 from atom_workflows.core.counts import Counts, count_end
-from atom_workflows.core.graph import END_ID, is_internal
+from atom_workflows.core.graph import END_ID, MAIN_END_ID, is_internal
 from atom_workflows.core.kinds import WhenDue
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 
 UNDER_WAY: Final = (StepState.DISPATCHING, StepState.RUNNING, StepState.RETRYING)
-"""States in which a dispatcher, a Task Runner or a back-off has the step."""
+"""States in which the step is with a dispatcher or a Task Runner, or is backing off."""
 
 
 class Flaw(StrEnum):
@@ -32,7 +32,10 @@ class Flaw(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One contradiction. `fields` are what the step's document should say; empty if no write can fix it."""
+    """A contradiction between documents.
+
+    `fields` holds the values that the step's document should have; it is empty if no write can fix the contradiction.
+    """
 
     step_id: str
     flaw: Flaw
@@ -43,7 +46,7 @@ class Finding:
 def find_flaws(steps: Mapping[str, StepRecord], *, now: datetime) -> Iterator[Finding]:
     """Yield the contradictions among the steps of a RUNNING run.
 
-    `steps` are all its nodes by id.
+    `steps` holds all nodes of the run by id.
     """
     named_by: dict[str, list[str]] = {}
     for step in steps.values():
@@ -59,51 +62,53 @@ def find_flaws(steps: Mapping[str, StepRecord], *, now: datetime) -> Iterator[Fi
 def check_counters(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding | None:
     """Check the counters of a waiting step.
 
-    `steps` holds at least the step's dependencies; if one is missing, the counters cannot be checked.
+    `steps` should include all dependencies of the step; if one is missing, the counters cannot be checked.
     """
     needs = [steps[name] for name in step.depends_on if name in steps]
     if step.state is not StepState.PENDING or len(needs) < len(step.depends_on):
         return None
-    ended = [count_end(need, need.state) for need in needs if need.state.is_terminal]
+    ended = [count_end(need) for need in needs if need.state.is_terminal]
     counts = sum(ended, Counts())
     remaining = len(needs) - counts.ended
     fields: dict[str, Any] = {"remaining": remaining, **counts.counters(step.schema)}
     if all(getattr(step, name) == value for name, value in fields.items()):
         return None
     what = (
-        f"{label(step.id)} counts {step.remaining} dependencies that have not ended and {step.unsuccessful} that did "
-        f"not succeed; their states say {remaining} and {counts.unsuccessful}"
+        f"{label(step.id)} counts {step.remaining} of its dependencies as unfinished and {step.unsuccessful} as "
+        f"unsuccessful, but their states give {remaining} and {counts.unsuccessful}"
     )
     fields["cause"] = step.cause or next((one.cause for one in ended if one.cause), None)
     return Finding(step_id=step.id, flaw=Flaw.MISCOUNTED, what=what, fields=fields)
 
 
 def check_due_time(step: StepRecord, *, now: datetime) -> Finding | None:
-    """Check that the checker will look at the step.
+    """Check that the step has a due time if it needs one.
 
-    It has to look at every step under way, and at the end of a run.
+    The checker must look at every step under way and at the end node of every run.
     """
     is_end = step.rules.due is WhenDue.AUDIT_RUN and step.state is StepState.PENDING
     if step.due_at is not None or not (is_end or is_under_way(step)):
         return None
-    what = f"{label(step.id)} is {step.state}, and the checker would never look at it"
+    what = f"{label(step.id)} is {step.state} but has no due time, so the checker would never look at it"
     return Finding(step_id=step.id, flaw=Flaw.UNWATCHED, what=what, fields={"due_at": now})
 
 
 def is_under_way(step: StepRecord) -> bool:
-    """Return True while a dispatcher, job or back-off has the step."""
+    """Return True if the step is being dispatched, running or backing off."""
     return step.state in UNDER_WAY
 
 
 def label(step_id: str) -> str:
-    """Return a node's name in messages to users."""
+    """Return a node's name as shown in messages to users."""
     if step_id == END_ID:
         return "the run's end"
+    if step_id == MAIN_END_ID:
+        return "the end of the main steps"
     return f"barrier {step_id}, which joins steps," if is_internal(step_id) else f"step {step_id}"
 
 
 def _are_connected(step_ids: Sequence[str]) -> str:
-    # A step may have thousands of dependents: name one, a user's own if possible, and count the others.
+    # A step may have thousands of dependents: name one, preferably a user's own step, and count the rest.
     first, *others = sorted(step_ids, key=lambda step_id: (is_internal(step_id), step_id == END_ID, step_id))
     if not others:
         return f"{label(first)} is connected"

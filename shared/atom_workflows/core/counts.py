@@ -1,30 +1,34 @@
-"""Count how the dependencies of a node ended, in the commits that end them.
+"""Count how a node's dependencies ended, in the same commits that end them.
 
 A node waits until `remaining` is 0. Its counters then decide what happens to it (see kinds.py):
 
-- `unsuccessful` counts dependencies that failed, were cancelled or were blocked; `cause` is the step where that began.
-- `skipped` counts dependencies that were skipped by choice. No step is yet; the counter exists so that all versions
-  forward it.
+- `unsuccessful` counts dependencies that failed, were cancelled or were blocked; `cause` is the step at which the
+  trouble began.
+- `skipped` counts dependencies that were skipped by choice: their condition was false, or their trigger did not hold
+  without a failure. What such a step depends on does not matter to its dependents.
 - `total` counts all dependencies that have ended.
-- `stained` counts dependencies that fail the run, by themselves or because of a step before them.
+- `stained` counts dependencies that make the run fail, whether because of themselves or because of an earlier step. A
+  step that reacts to a failure may succeed, but it carries the stain on to the run's end.
 
-An internal barrier stands for the nodes above it, so it adds its own counters instead of itself: a step behind a tree
-of barriers knows how many of a thousand failed. In runs of the first schema it adds its state like any other node, and
-only `remaining` and `unsuccessful` are kept.
+A failure that its step allows (`tolerated`) counts as a success.
+
+An internal barrier represents the nodes above it, so it passes on its own counters instead of counting as one node:
+even below a tree of barriers, a step knows how many of a thousand steps failed. In runs with the first schema, an
+internal barrier counts as one node like any other, and only `remaining` and `unsuccessful` are stored.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atom_workflows.core.kinds import FORWARDING_SCHEMA
+from atom_workflows.core.kinds import FORWARDING_SCHEMA, NodeKind
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What ended dependencies add to the counters of a node. `ended` is subtracted from `remaining`."""
+    """The amounts that ended dependencies add to a node's counters. `ended` is subtracted from `remaining`."""
 
     ended: int = 0
     unsuccessful: int = 0
@@ -44,23 +48,30 @@ class Counts:
         )
 
     def counters(self, schema: int) -> dict[str, int]:
-        """Return the counters, other than `remaining`, of runs with a schema."""
+        """Return the counters, except `remaining`, that the schema has."""
         if schema < FORWARDING_SCHEMA:
             return {"unsuccessful": self.unsuccessful}
         return {name: getattr(self, name) for name in ("unsuccessful", "skipped", "total", "stained")}
 
 
-def count_end(step: StepRecord, state: StepState) -> Counts:
-    """Return what a step that ends adds to its dependents' counters.
-
-    `state` is the state in which it ends.
-    """
-    has_failed = state is not StepState.SUCCEEDED
+def count_end(step: StepRecord) -> Counts:
+    """Return what a step that has ended adds to its dependents' counters."""
+    state = step.state
+    if step.kind is NodeKind.MAIN_END:
+        # The steps under `finally` run whatever became of the others, unless none was started. The run remembers that.
+        return Counts(ended=1, skipped=int(step.by_choice), total=1)
     if step.forwards_counts:
         own = {name: getattr(step, name) for name in ("unsuccessful", "skipped", "total", "stained")}
         return Counts(ended=1, **own, cause=step.cause)
-    # A skipped step passes on the failure that caused it to be skipped.
+    is_skipped = state is StepState.SKIPPED and step.by_choice
+    has_failed = state is not StepState.SUCCEEDED and not is_skipped and not step.tolerated
+    # A blocked step passes on the failure that blocks it.
     cause = ((step.cause if state is StepState.SKIPPED else None) or step.id) if has_failed else None
     return Counts(
-        ended=1, unsuccessful=int(has_failed), total=1, stained=int(has_failed or step.stained > 0), cause=cause
+        ended=1,
+        unsuccessful=int(has_failed),
+        skipped=int(is_skipped),
+        total=1,
+        stained=int(has_failed or step.stained > 0),
+        cause=cause,
     )

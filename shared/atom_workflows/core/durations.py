@@ -14,7 +14,7 @@ _PATTERNS: Final = (
     ("s", timedelta(seconds=1), "[0-9]{1,8}([.][0-9]{1,6})?s"),
     ("ms", timedelta(milliseconds=1), "[0-9]{1,8}([.][0-9]{1,3})?ms"),
 )
-"""The units from large to small, with the pattern of a number of each. No fraction is finer than a microsecond."""
+"""The units from largest to smallest, with the pattern of a value in each. No fraction is finer than a microsecond."""
 
 _STARTS_WITH_A_DIGIT: Final = "(?=[0-9])"
 _NO_SPACE_LAST: Final = "(?!.* $)"
@@ -25,7 +25,7 @@ DURATION_PATTERN: Final = (
     + "".join(f"({pattern} *)?" for _, _, pattern in _PATTERNS)
     + "$"
 )
-"""The input that `parse_duration` accepts, as a regular expression that JSON Schema understands, too."""
+"""A regular expression for the input that `parse_duration` accepts; it is also valid in JSON Schema."""
 
 _LENGTHS: Final = {unit: length for unit, length, _ in _PATTERNS}
 _DURATION: Final = re.compile(DURATION_PATTERN.removesuffix("$"))
@@ -33,8 +33,8 @@ _PART: Final = re.compile(r"(?P<whole>[0-9]{1,8})(?:[.](?P<fraction>[0-9]{1,6}))
 _MICROSECOND: Final = timedelta(microseconds=1)
 _WRITTEN_UNITS: Final = ("d", "h", "m")
 
-# Notations of other systems and of people, read only to suggest ours. Months and years have no fixed length, so they
-# are not among them.
+# Notations that people and other systems use, recognized only to suggest ours instead. Months and years are left out,
+# since they have no fixed length.
 _LONGEST_RESPELLED: Final = 60
 _ISO_8601: Final = re.compile(
     r"P(?:(?P<w>[0-9.]+)W)?(?:(?P<d>[0-9.]+)D)?(?:T(?:(?P<h>[0-9.]+)H)?(?:(?P<m>[0-9.]+)M)?(?:(?P<s>[0-9.]+)S)?)?",
@@ -58,8 +58,9 @@ _UNIT_WORDS: Final = {
 def parse_duration(text: str) -> timedelta:
     """Read a duration such as `1h30m`.
 
-    Weeks, days, hours, minutes, seconds and milliseconds come in this order, each at most once. There may be spaces
-    between them, and the last may have a fraction. Raises ValueError with a message that shows the correct form.
+    Weeks, days, hours, minutes, seconds and milliseconds must come in this order, each at most once. Spaces between
+    the parts are allowed, and the last part may have a fraction. Raises ValueError with a message that shows the
+    correct form.
     """
     if not _DURATION.fullmatch(text):
         right = respell_duration(text)
@@ -71,7 +72,7 @@ def parse_duration(text: str) -> timedelta:
 def respell_duration(text: str) -> str | None:
     """Return the duration that was probably meant, or None.
 
-    It is spelt so that `parse_duration` accepts it.
+    The result is in a form that `parse_duration` accepts.
     """
     if len(text) > _LONGEST_RESPELLED:
         return None
@@ -83,12 +84,12 @@ def respell_duration(text: str) -> str | None:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Format a duration so that `parse_duration` returns the same one.
+    """Format a duration so that `parse_duration` returns the same duration.
 
     Raises ValueError if it is negative.
     """
     if duration < timedelta(0):
-        raise ValueError(f"a duration is never negative: {duration}")
+        raise ValueError(f"a duration cannot be negative: {duration}")
     written, rest = "", duration
     for unit in _WRITTEN_UNITS:
         count, rest = divmod(rest, _LENGTHS[unit])
@@ -100,14 +101,14 @@ def format_duration(duration: timedelta) -> str:
 
 
 def _length(part: re.Match[str]) -> timedelta:
-    # In whole microseconds, as a float would round some of them.
+    # Compute in whole microseconds, because a float would round some values.
     length = _LENGTHS[part["unit"]]
     millionths = int((part["fraction"] or "").ljust(6, "0"))
     return int(part["whole"]) * length + (length // _MICROSECOND * millionths // 1_000_000) * _MICROSECOND
 
 
 def _parts_in_words(text: str) -> dict[str, str | None]:
-    """Return the numbers in `2 hours, 5 min` by unit.
+    """Return the numbers in text such as `2 hours` by unit.
 
     The result is empty if the text contains anything else.
     """

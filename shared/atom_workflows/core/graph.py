@@ -1,15 +1,16 @@
-"""Compile a workflow to the graph that is stored: the user's steps, barriers that keep it narrow, and the run's end.
+"""Compile a workflow into the stored graph: the user's steps, barriers that keep it narrow, and the run's end.
 
-A document that a thousand steps decrement is a hot document, and ending a step with a thousand dependents takes one
-huge commit. So the compiled graph is kept narrow with *barrier* nodes, which have no task and end in the pass that
-releases them:
+A document whose counter a thousand steps decrement would be a hot spot, and ending a step with a thousand dependents
+would take one huge commit. So the compiled graph is kept narrow by *barrier* nodes, which have no task and end in the
+same pass that releases them:
 
-- steps that wait for exactly the same set of steps wait for one shared barrier instead, where that takes fewer edges;
+- steps that wait for exactly the same set of steps wait for one shared barrier instead, if that takes fewer edges;
 - a node with more than `FAN_IN_LIMIT` dependencies gets a tree of barriers above it;
 - a node with more than `FAN_OUT_LIMIT` dependents gets a tree of barriers below it;
-- `END_ID` depends on every leaf: when it is released, the run is finished.
+- `END_ID` depends on every leaf: when it is released, the run is finished;
+- if there are steps under `finally`, `MAIN_END_ID` depends on every leaf of the others, and they depend on it.
 
-Ids of such nodes start with `~`, which no step id of a user may contain.
+The ids of these added nodes start with `~`, which a user's step id must not contain.
 """
 
 from __future__ import annotations
@@ -19,22 +20,29 @@ from dataclasses import dataclass
 from itertools import count, pairwise
 from typing import Final
 
-from atom_workflows.core.kinds import KINDS, NodeKind, Release
+from atom_workflows.core.kinds import KINDS, NodeKind, Phase, Release
 from atom_workflows.core.workflow import Workflow
 
 FAN_IN_LIMIT: Final = 32
 FAN_OUT_LIMIT: Final = 200
+MAX_FINALLY_STEPS: Final = 100
+MAX_FINALLY_NODES: Final = MAX_FINALLY_STEPS + MAX_FINALLY_STEPS // FAN_IN_LIMIT + 2
+"""The steps under `finally`, with the barriers below them and the run's end."""
 MAX_FOLLOWERS: Final = 7
-"""The most steps of a chain that a node names, so that a dispatcher can read them ahead."""
+"""The maximum number of following steps in a chain that a node lists, so that a dispatcher can read them ahead."""
 
 INTERNAL_PREFIX: Final = "~"
 END_ID: Final = "~end"
+MAIN_END_ID: Final = "~main"
+
+
+_ENDS: Final[Mapping[str, NodeKind]] = {END_ID: NodeKind.END, MAIN_END_ID: NodeKind.MAIN_END}
 
 
 def kind_of(node_id: str, *, has_task: bool) -> NodeKind:
-    """Return the kind of a node, by its id and its task."""
-    if node_id == END_ID:
-        return NodeKind.END
+    """Return a node's kind, given its id and whether it has a task."""
+    if node_id in _ENDS:
+        return _ENDS[node_id]
     if is_internal(node_id):
         return NodeKind.INTERNAL
     return NodeKind.JOB if has_task else NodeKind.BARRIER
@@ -50,11 +58,12 @@ def is_internal(node_id: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A node of the compiled graph. `barriers` are those of the `dependents` that have no task.
+    """A node of the compiled graph. `barriers` are the `dependents` that have no task.
 
-    `hands_over_to` is the only dependent, if it has a task and waits for nothing else: the commit that releases it can
-    claim it. `followers` continue that chain: each is the step that the previous one hands over to, at most
-    `MAX_FOLLOWERS`.
+    `conditional` are the `dependents` whose own trigger or condition decides whether they run. `hands_over_to` is the
+    node's only dependent, if that has a task, is not conditional and waits for nothing else; the commit that releases
+    this dependent can then claim it as well. `followers` continues the chain with at most `MAX_FOLLOWERS` steps: each
+    is the step to which the previous one hands over.
     """
 
     id: str
@@ -62,24 +71,29 @@ class Node:
     depends_on: tuple[str, ...]
     dependents: tuple[str, ...]
     barriers: tuple[str, ...]
+    conditional: tuple[str, ...] = ()
+    phase: Phase = Phase.MAIN
     hands_over_to: str | None = None
     followers: tuple[str, ...] = ()
 
 
 def compile_graph(workflow: Workflow) -> dict[str, Node]:
-    """Compile a workflow to nodes by id.
+    """Compile a workflow into nodes by id.
 
-    The user's steps come first, in file order, then the barriers, then the end.
-    Within a node, dependencies and dependents keep the order in which they were declared. The same workflow always
-    gives the same graph, so that seeding can be repeated.
+    The user's steps come first, in file order, then the barriers, then the end. Within a node, dependencies and
+    dependents keep the order in which they were declared. The same workflow always gives the same graph, so that
+    seeding can be repeated.
     """
     edges = _Edges({step.id: step.depends_on for step in workflow.steps})
     edges.share_dependency_sets()
     edges.narrow_fan_in(list(edges.depends_on))
-    edges.add_end()
+    if workflow.finally_steps:
+        edges.add_end(MAIN_END_ID)
+        edges.add_finally({step.id: step.depends_on or (MAIN_END_ID,) for step in workflow.finally_steps})
+    edges.add_end(END_ID)
     edges.narrow_fan_out()
-    with_task = {step.id for step in workflow.steps if step.task is not None}
-    return edges.nodes(with_task)
+    with_task = {step.id for step in workflow.all_steps if step.task is not None}
+    return edges.nodes(with_task, conditional={step.id for step in workflow.all_steps if step.is_conditional})
 
 
 class _Edges:
@@ -88,9 +102,10 @@ class _Edges:
     def __init__(self, depends_on: Mapping[str, Sequence[str]]) -> None:
         self.depends_on: dict[str, list[str]] = {node: list(needs) for node, needs in depends_on.items()}
         self._numbers = count(1)
+        self._main: frozenset[str] | None = None
 
     def share_dependency_sets(self) -> None:
-        """Give nodes with the same dependencies one barrier to wait for.
+        """Give nodes with the same dependencies one shared barrier to wait for.
 
         This turns m * n edges into m + n.
         """
@@ -112,12 +127,18 @@ class _Edges:
                 needs = [self._add_barrier(part) for part in _split(needs, FAN_IN_LIMIT)]
             self.depends_on[node] = needs
 
-    def add_end(self) -> None:
-        """Make the run's end wait for every leaf."""
+    def add_end(self, end_id: str) -> None:
+        """Make an end wait for every leaf."""
         needed = {need for needs in self.depends_on.values() for need in needs}
-        self.depends_on[END_ID] = [node for node in self.depends_on if node not in needed]
-        self.narrow_fan_in([END_ID])
-        self.depends_on[END_ID] = self.depends_on.pop(END_ID)
+        self.depends_on[end_id] = [node for node in self.depends_on if node not in needed]
+        self.narrow_fan_in([end_id])
+        self.depends_on[end_id] = self.depends_on.pop(end_id)
+
+    def add_finally(self, depends_on: Mapping[str, Sequence[str]]) -> None:
+        """Add the steps that run when all others have ended."""
+        self._main = frozenset(self.depends_on)
+        self.depends_on |= {node: list(needs) for node, needs in depends_on.items()}
+        self.narrow_fan_in(depends_on)
 
     def narrow_fan_out(self) -> None:
         """Put a tree of barriers below each node with too many dependents."""
@@ -127,14 +148,16 @@ class _Edges:
                 groups = [self._barrier_between(node, part) for part in _split(groups, FAN_OUT_LIMIT)]
         self.depends_on[END_ID] = self.depends_on.pop(END_ID)
 
-    def nodes(self, with_task: set[str]) -> dict[str, Node]:
+    def nodes(self, with_task: set[str], conditional: set[str]) -> dict[str, Node]:
         """Build the finished graph."""
         dependents = self._dependents()
         kinds = {node: kind_of(node, has_task=node in with_task) for node in self.depends_on}
         barriers = {node for node, kind in kinds.items() if KINDS[kind].released is not Release.CLAIM}
+        # A node that is neither a barrier nor conditional can be claimed in the commit that releases it.
+        not_claimed = barriers | conditional
         next_of: dict[str, str | None] = dict.fromkeys(self.depends_on)
         for node, waiting in dependents.items():
-            if len(waiting) == 1 and waiting[0] not in barriers and len(self.depends_on[waiting[0]]) == 1:
+            if len(waiting) == 1 and waiting[0] not in not_claimed and len(self.depends_on[waiting[0]]) == 1:
                 next_of[node] = waiting[0]
         return {
             node: Node(
@@ -143,6 +166,8 @@ class _Edges:
                 depends_on=tuple(needs),
                 dependents=tuple(dependents[node]),
                 barriers=tuple(d for d in dependents[node] if d in barriers),
+                conditional=tuple(d for d in dependents[node] if d in conditional),
+                phase=Phase.MAIN if self._main is None or node in self._main else Phase.FINALLY,
                 hands_over_to=next_of[node],
                 followers=tuple(_chain_behind(next_of, next_of[node])),
             )
@@ -178,9 +203,9 @@ def _chain_behind(next_of: Mapping[str, str | None], node: str | None) -> Iterat
 
 
 def _split(items: Sequence[str], limit: int) -> list[Sequence[str]]:
-    """Split into as few parts as allowed, of about equal length.
+    """Split items into as few parts of almost equal length as possible.
 
-    The limit is on the length of a part.
+    `limit` is the maximum length of a part.
     """
     parts = -(-len(items) // limit)
     size, longer = divmod(len(items), parts)

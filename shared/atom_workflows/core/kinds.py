@@ -1,7 +1,10 @@
-"""The kinds of nodes of a compiled graph, and the only table of what happens to each.
+"""The kinds of nodes in a compiled graph, and the tables that define what happens to each.
 
 A kind decides three things: what happens to a node whose dependencies have all ended (`decide_release`), what the
-checker does when it is due, and how it ends when its run is stopped. A new kind of node is a new row.
+checker does when the node is due, and how the node ends when its run is stopped. To add a kind, add a row.
+
+A step's trigger decides whether the ends of its dependencies let it run, by the second table. If it runs, its
+condition (`when`) may still skip it; see conditions.py of the coordinator.
 """
 
 from __future__ import annotations
@@ -10,10 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
+
+from atom_workflows.core.workflow import Trigger
 
 FORWARDING_SCHEMA: Final = 2
-"""In runs from this schema on (see documents.py), internal barriers forward their counters."""
+"""The first schema (see documents.py) in which internal barriers forward their counters."""
+
+LANGUAGE_SCHEMA: Final = 3
+"""Runs of this schema use expressions, conditions, outputs or `finally`, which earlier versions do not know."""
 
 
 class NodeKind(StrEnum):
@@ -21,16 +29,18 @@ class NodeKind(StrEnum):
 
     # A step with a task.
     JOB = "job"
-    # A user's step without a task: it only joins others.
+    # A user's step without a task: it only joins other steps.
     BARRIER = "barrier"
     # A barrier that the compiler added, to keep the graph narrow. Users do not see it.
     INTERNAL = "internal"
+    # The end of a workflow's main part, behind which the steps under `finally` stand.
+    MAIN_END = "main_end"
     # The last node of every graph.
     END = "end"
 
 
 class Release(StrEnum):
-    """What happens to a node, according to the counters of its dependencies."""
+    """What can happen to a node, depending on its counters."""
 
     # Not all of its dependencies have ended.
     WAIT = "wait"
@@ -39,9 +49,22 @@ class Release(StrEnum):
     # It succeeds immediately.
     SUCCEED = "succeed"
     # It is blocked by a dependency that did not succeed.
+    BLOCK = "block"
+    # It is skipped by choice, as the dependencies ended in a way that its trigger does not ask for.
     SKIP = "skip"
+    # Its own trigger or condition decides, so the step has to be read.
+    DECIDE = "decide"
+    # The main part ends: its result is recorded, and the steps under `finally` begin.
+    BEGIN_FINALLY = "begin_finally"
     # The run ends.
     CLOSE = "close"
+
+
+class Phase(StrEnum):
+    """The two parts of a run, one after the other. The values are stored."""
+
+    MAIN = "main"
+    FINALLY = "finally"
 
 
 class WhenDue(StrEnum):
@@ -63,10 +86,10 @@ class WhenStopped(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindRules:
-    """A kind's row in the table.
+    """One kind's row in the table.
 
-    `released` is what happens to a node whose dependencies all succeeded. `forwards_counts` marks a node that stands
-    for its dependencies: it passes on how many of them did and did not succeed, instead of its own state.
+    `released` is what happens to a node once all its dependencies have succeeded. `forwards_counts` marks a node that
+    represents its dependencies: instead of its own state, it passes on how many of them succeeded and how many did not.
     """
 
     released: Release
@@ -82,20 +105,93 @@ KINDS: Final[Mapping[NodeKind, KindRules]] = MappingProxyType(
         NodeKind.INTERNAL: KindRules(
             released=Release.SUCCEED, due=WhenDue.NOTHING, stopped=WhenStopped.WITH_STEPS, forwards_counts=True
         ),
+        NodeKind.MAIN_END: KindRules(
+            released=Release.BEGIN_FINALLY, due=WhenDue.NOTHING, stopped=WhenStopped.WITH_STEPS
+        ),
         NodeKind.END: KindRules(released=Release.CLOSE, due=WhenDue.AUDIT_RUN, stopped=WhenStopped.WITH_RUN),
     }
 )
 
 
 def forwards_counts(kind: NodeKind, schema: int) -> bool:
-    """Return True if such a node forwards its counters, not its state."""
+    """Return True if the kind forwards its counters instead of its state."""
     return schema >= FORWARDING_SCHEMA and KINDS[kind].forwards_counts
 
 
-def decide_release(kind: NodeKind, *, remaining: int, unsuccessful: int) -> Release:
-    """Decide what happens to a node, from the counters of its dependencies."""
-    if remaining > 0:
+class Ended(StrEnum):
+    """The ways in which the dependencies of a node can have ended: the rows of the trigger table."""
+
+    # All of them succeeded, or there are none.
+    ALL_SUCCEEDED = "all succeeded"
+    # Some succeeded, and the others were skipped by choice.
+    SOME_SKIPPED = "some skipped"
+    ALL_SKIPPED = "all skipped"
+    # At least one failed, was cancelled, or was blocked.
+    ANY_FAILED = "any failed"
+
+
+_RUN: Final = None
+"""In the trigger table: the node runs, as its kind says."""
+
+TRIGGERS: Final[Mapping[Ended, Mapping[Trigger, Release | None]]] = MappingProxyType(
+    {
+        Ended.ALL_SUCCEEDED: {
+            Trigger.NO_FAILURE: _RUN,
+            Trigger.ALL_SUCCEEDED: _RUN,
+            Trigger.ANY_FAILED: Release.SKIP,
+            Trigger.ALWAYS: _RUN,
+        },
+        Ended.SOME_SKIPPED: {
+            Trigger.NO_FAILURE: _RUN,
+            Trigger.ALL_SUCCEEDED: Release.SKIP,
+            Trigger.ANY_FAILED: Release.SKIP,
+            Trigger.ALWAYS: _RUN,
+        },
+        Ended.ALL_SKIPPED: {
+            Trigger.NO_FAILURE: Release.SKIP,
+            Trigger.ALL_SUCCEEDED: Release.SKIP,
+            Trigger.ANY_FAILED: Release.SKIP,
+            Trigger.ALWAYS: _RUN,
+        },
+        Ended.ANY_FAILED: {
+            Trigger.NO_FAILURE: Release.BLOCK,
+            Trigger.ALL_SUCCEEDED: Release.BLOCK,
+            Trigger.ANY_FAILED: _RUN,
+            Trigger.ALWAYS: _RUN,
+        },
+    }
+)
+
+
+class Counters(NamedTuple):
+    """The counters of a node's dependencies; see counts.py.
+
+    In runs with the first schema only the first two are counted, and no step is skipped by choice.
+    """
+
+    remaining: int
+    unsuccessful: int
+    skipped: int = 0
+    total: int = 0
+
+
+def decide_release(kind: NodeKind, counters: Counters, trigger: Trigger = Trigger.NO_FAILURE) -> Release:
+    """Decide what happens to a node with the given counters."""
+    if counters.remaining > 0:
         return Release.WAIT
     released = KINDS[kind].released
-    # The end is never skipped: it is released even if steps failed, and its counters then decide the run's state.
-    return Release.SKIP if unsuccessful and released is not Release.CLOSE else released
+    # An end is never skipped: it is released even if steps failed, and its counters then determine the run's state.
+    if released in {Release.CLOSE, Release.BEGIN_FINALLY}:
+        return released
+    if KINDS[kind].forwards_counts:
+        # An internal barrier only stands for its dependencies: the nodes below it decide.
+        return Release.BLOCK if counters.unsuccessful else released
+    return TRIGGERS[_how_ended(counters)][trigger] or released
+
+
+def _how_ended(counters: Counters) -> Ended:
+    if counters.unsuccessful:
+        return Ended.ANY_FAILED
+    if not counters.skipped:
+        return Ended.ALL_SUCCEEDED
+    return Ended.SOME_SKIPPED if counters.skipped < counters.total else Ended.ALL_SKIPPED

@@ -1,8 +1,8 @@
-"""Turn the result of polling a job into a change of its step.
+"""Turn the result of polling a job into a change to its step.
 
 A poll has four possible results: the job ended (an `Outcome`, see transitions.py), it is still running, the Task Runner
 does not know it, or the call failed. A failed call says nothing about the job: it is repeated with back-off, and never
-fails a job. An unknown job gets a grace period, because a Task Runner may list a new job late.
+counts as a failure of the job. An unknown job gets a grace period, because a Task Runner may be slow to list a new job.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from atom_workflows.core.transitions import (
 from atom_workflows.core.workflow import Backoff
 
 MISSING_GRACE: Final = timedelta(seconds=60)
-"""How long a Task Runner may deny knowing a job, without any other answer, before the job counts as lost."""
+"""How long a Task Runner may keep reporting a job as unknown before the job counts as lost."""
 
 POLL_BACKOFF: Final = Backoff(initial=timedelta(seconds=5), factor=2.0, maximum=timedelta(minutes=2), jitter=0.2)
-"""The wait before the next poll after polls that failed."""
+"""The wait before the next poll after one or more failed polls."""
 
 SOONEST_POLL: Final = 0.2
-"""The wait before the first poll and the shortest wait between two, as a share of the checker's interval."""
+"""The wait before the first poll, and the shortest wait between two polls, as a fraction of the checker's interval."""
 
 WORTH_WAITING: Final = 1.5
-"""The most intervals that a burst waits for its next look; a later look is left to the next tick."""
+"""The maximum number of intervals that a burst waits before its next look; a later look is left to the next tick."""
 
 LONGEST_POLL: Final = timedelta(seconds=60)
 _SHARE_OF_AGE: Final = 20
@@ -43,10 +43,11 @@ _SHARE_OF_YOUNG_AGE: Final = 2
 
 
 def poll_interval(age: timedelta, check_interval: timedelta) -> timedelta:
-    """Return the wait between two polls of a job of this age.
+    """Return the wait between two polls of a job, given its age.
 
     Young jobs are polled often, since many end soon; a job that has run for an hour is unlikely to end in the next ten
-    seconds. The wait is half the age at first, then `check_interval`, then a twentieth of the age, at most a minute.
+    seconds. The wait is at first half the job's age, then `check_interval`, and later a twentieth of the age, but no
+    longer than a minute.
     """
     while_young = min(max(age / _SHARE_OF_YOUNG_AGE, check_interval * SOONEST_POLL), check_interval)
     return max(while_young, min(age / _SHARE_OF_AGE, LONGEST_POLL))
@@ -55,7 +56,7 @@ def poll_interval(age: timedelta, check_interval: timedelta) -> timedelta:
 def young_age(check_interval: timedelta) -> timedelta:
     """Return the age up to which jobs count as young.
 
-    Young jobs are polled at least every `WORTH_WAITING` intervals.
+    Young jobs are polled at least once every `WORTH_WAITING` intervals.
     """
     return _SHARE_OF_AGE * WORTH_WAITING * check_interval
 
@@ -63,7 +64,7 @@ def young_age(check_interval: timedelta) -> timedelta:
 def record_progress(step: StepRecord, *, job_state: str, message: str, now: datetime) -> StepChange | None:
     """Record the progress of a job that has not ended.
 
-    Returns None if the answer contains no new state, so that nothing is written; a new message alone is not recorded.
+    Returns None if the response contains no new state, so that nothing is written; a new message alone is not recorded.
     """
     if job_state == step.job_state and step.missing_since is None and not step.unanswered:
         return None
@@ -77,8 +78,8 @@ def record_progress(step: StepRecord, *, job_state: str, message: str, now: date
 def back_off_poll(step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None) -> StepChange:
     """Back off after a failed poll.
 
-    The job's state is unknown, not bad. A job that was unknown to the Task Runner gets a new grace period, since the
-    Task Runner's denials must be uninterrupted.
+    A failed poll says nothing about the job's state. It also restarts the grace period of an unknown job, which counts
+    as lost only if the Task Runner reports it as unknown without interruption.
     """
     polls = step.unanswered + 1
     seed = f"{step.idempotency_key}/poll/{polls}"
@@ -99,7 +100,7 @@ def back_off_poll(step: StepRecord, *, reason: str, now: datetime, retry_after_s
 def await_unknown_job(step: StepRecord, *, now: datetime) -> StepChange | Outcome | None:
     """Count down the grace period of an unknown job.
 
-    Returns the job's loss once the period is over, or None if there is nothing new to write.
+    Returns a LOST outcome once the period is over, or None if there is nothing new to write.
     """
     since = step.missing_since or now
     if now - since >= MISSING_GRACE:
@@ -129,9 +130,9 @@ _GOLDEN_SECTION: Final = 0.6180339887498949
 
 
 def next_look(step: StepRecord, *, now: datetime, check_interval: timedelta) -> datetime:
-    """Return the time of the next look at a job.
+    """Return the time at which to look at a job next.
 
-    It is later while polls fail, and never after the attempt's deadline unless that has passed.
+    It is later while polls fail, but never after the attempt's deadline, unless the deadline has already passed.
     """
     look_at = now + poll_interval(now - (step.claimed_at or now), check_interval)
     if (step.unanswered or step.unheard_since) and step.due_at is not None and step.due_at > now:
@@ -143,9 +144,10 @@ def next_look(step: StepRecord, *, now: datetime, check_interval: timedelta) -> 
 def with_next_look(
     step: StepRecord, found: StepChange | None, *, now: datetime, check_interval: timedelta
 ) -> StepChange | None:
-    """Add a distant next look to the result of a poll.
+    """Add the next look's time to a poll's result if needed.
 
-    Each burst, once a minute, looks at every step that is due, so only a longer wait has to be stored in the document.
+    There is a burst every minute, and it looks at every step that is due, so only a longer wait has to be stored in
+    the document.
     """
     look_at = next_look(step if found is None else apply_change(step, found), now=now, check_interval=check_interval)
     if look_at - now <= LONGEST_POLL:
@@ -157,7 +159,7 @@ def with_next_look(
 def first_audit(opened_at: datetime, deadline: datetime | None) -> datetime:
     """Return the time of a run's first audit.
 
-    It is the run's deadline at the latest.
+    It is never later than the run's deadline.
     """
     audit_at = opened_at + NEXT_AUDIT
     return audit_at if deadline is None else min(audit_at, deadline)
@@ -166,8 +168,8 @@ def first_audit(opened_at: datetime, deadline: datetime | None) -> datetime:
 def next_audit(run: RunRecord, now: datetime) -> datetime:
     """Return the time of a run's next audit.
 
-    It is the run's deadline at the latest. The wait is a tenth of the run's age, between `SHORTEST_AUDIT` and
-    `LONGEST_AUDIT`.
+    The wait is a tenth of the run's age, but no shorter than `SHORTEST_AUDIT` and no longer than `LONGEST_AUDIT`. The
+    audit is never later than the run's deadline.
     """
     age = now - (run.reopened_at or run.created_at)
     audit_at = now + min(max(age / _AUDIT_SHARE_OF_AGE, SHORTEST_AUDIT), LONGEST_AUDIT)
@@ -177,8 +179,8 @@ def next_audit(run: RunRecord, now: datetime) -> datetime:
 def poll_order(step: StepRecord, *, now: datetime) -> float:
     """Return a sort key that shuffles polls differently each minute.
 
-    Each minute's order starts a golden section further on than the last one's. If a slow Task Runner leaves time to
-    poll only one job in n each minute, all of its jobs are polled within 3n minutes.
+    Each minute's order starts one golden section further along than the previous minute's. Even if a slow Task Runner
+    leaves time to poll only one job in n each minute, all of its jobs are polled within 3n minutes.
     """
     place = crc32(f"{step.run_id}/{step.id}".encode()) / 2**32
     return (place - now.timestamp() // 60 * _GOLDEN_SECTION) % 1

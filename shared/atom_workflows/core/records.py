@@ -10,16 +10,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from atom_workflows.core.kinds import KINDS, KindRules, NodeKind, Release, decide_release, forwards_counts
+from atom_workflows.core.kinds import (
+    KINDS,
+    Counters,
+    KindRules,
+    NodeKind,
+    Phase,
+    Release,
+    decide_release,
+    forwards_counts,
+)
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.core.workflow import JsonValue, OnLost, RetryPolicy
+from atom_workflows.core.workflow import Condition, JsonValue, OnLost, RetryPolicy, Template, Trigger
+
+if TYPE_CHECKING:
+    from atom_workflows.expressions.types import Type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
-    """The limits of a step: the timeout of one attempt, its retries, and what a lost job means."""
+    """A step's limits: the timeout of each attempt, its retries, and what to do if its job is lost."""
 
     timeout: timedelta
     retry: RetryPolicy
@@ -37,41 +49,65 @@ class StepRecord:
     schema: int = 1
 
     # -- the job --
-    # The body of the job; None for a node without a task, and for a step that was read without it.
+    # The body of the job request; None if the node has no task, or if the step was read without its request.
     request: Mapping[str, JsonValue] | None
     task_runner_url: str
     policies: Policies
+    # The parts of the body that expressions give; the body itself holds None there.
+    templates: tuple[Template, ...] = ()
+    # The values of the run that the step's expressions read, stored here so that no step has to read the run.
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    # The types of the outputs that the job must return.
+    outputs: Mapping[str, Type] = field(default_factory=dict)
+
+    # -- what lets it run, besides its dependencies --
+    trigger: Trigger = Trigger.NO_FAILURE
+    when: Condition | None = None
+    allow_failure: bool = False
 
     # -- edges, fixed when the run starts --
     depends_on: tuple[str, ...]
     dependents: tuple[str, ...]
     # The dependents that have no task.
     barriers: tuple[str, ...]
-    # The only dependent, if it has a task and waits for nothing else; `heirs` are the next steps of that chain.
+    # The only dependent, if that has a task and waits for nothing else; `heirs` are the steps after it in the chain.
     hands_over_to: str | None = None
     heirs: tuple[str, ...] = ()
+    phase: Phase = Phase.MAIN
+    # The dependents whose own trigger or condition decides what happens to them.
+    conditional: tuple[str, ...] = ()
 
     # -- counters of the dependencies --
-    # Dependencies that are not terminal yet.
+    # The number of dependencies that are not terminal yet.
     remaining: int
-    # Dependencies that ended in a state other than SUCCEEDED, and the failed step that caused this.
+    # The number of dependencies that ended in a state other than SUCCEEDED, and the failed step that caused this.
     unsuccessful: int = 0
     cause: str | None = None
-    # From the second schema on: dependencies skipped by choice, all that have ended, and those that fail the run.
+    # From the second schema on, the numbers of dependencies that were skipped by choice, that have ended in any way,
+    # and that make the run fail.
     skipped: int = 0
     total: int = 0
     stained: int = 0
 
+    # -- how it ended, if not simply by its state --
+    # Skipped because its condition was false or its trigger did not hold, not because of a failure.
+    by_choice: bool = False
+    # Failed or cancelled at the Task Runner, which `allow_failure` lets pass.
+    tolerated: bool = False
+    # The reason for a decision of its own: the condition, and the values it was decided on.
+    because: str = ""
+
     # -- attempts --
     state: StepState = StepState.PENDING
-    # 0 before the first claim; it never decreases.
+    # The number of the current attempt: 0 before the first claim, and never decreasing.
     attempt: int = 0
-    # The attempt from which the retry policy counts.
+    # The attempt that the retry policy counts as the first.
     first_attempt: int = 1
-    # Lost jobs of the step, and submissions of this attempt that had to be repeated.
+    # The number of the step's jobs that were lost, and of this attempt's submissions that had to be repeated.
     losses: int = 0
     deferrals: int = 0
-    # True if no dispatcher is at work on this attempt (any more), so an expired `due_at` does not mean a lost job.
+    # True if no dispatcher is working on this attempt (any longer), so that an expired `due_at` does not mean that a
+    # job was lost.
     answered: bool = False
     # The latest attempt for which a submission may have started a job whose id is unknown.
     unsure_attempt: int = 0
@@ -82,26 +118,33 @@ class StepRecord:
     job_id: str = ""
     job_state: str = ""
     message: str = ""
-    # Failed polls in a row, and the time of the first of them.
+    # The reason that the Task Runner gave for the job's end, in its own words, such as OOM.
+    reason: str = ""
+    # The body that was sent, as JSON text, if expressions give parts of it.
+    sent: str = ""
+    # The kind and the reason of the last attempt's failure, for the expressions of the next attempt.
+    last_kind: str = ""
+    last_reason: str = ""
+    # The number of consecutive failed polls, and the time of the first.
     unanswered: int = 0
     unanswered_since: datetime | None = None
-    # The time since which the Task Runner has only answered that it does not know the job.
+    # The time since which the Task Runner has reported the job as unknown without interruption.
     missing_since: datetime | None = None
-    # The time when a job whose time is over was first polled without an answer.
+    # The time at which the job, its timeout having passed, was first polled without a response.
     unheard_since: datetime | None = None
 
     # -- times --
-    # The time of the checker's next look; None if it never has to look.
+    # The time of the checker's next look at the step; None if it need not look.
     due_at: datetime | None = None
     claimed_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    # The time when the store deletes the document.
+    # The time at which the store may delete the document.
     expire_at: datetime | None = None
 
     @property
     def rules(self) -> KindRules:
-        """The rules of the step's kind."""
+        """The rules for the step's kind."""
         return KINDS[self.kind]
 
     @property
@@ -111,10 +154,21 @@ class StepRecord:
 
     @property
     def release(self) -> Release:
-        """What happens to the step now: WAIT unless it is released and no one has taken it yet."""
+        """What happens to the step next: WAIT unless it is released and no dispatcher has taken it yet."""
         if self.state is not StepState.PENDING:
             return Release.WAIT
-        return decide_release(self.kind, remaining=self.remaining, unsuccessful=self.unsuccessful)
+        counters = Counters(self.remaining, self.unsuccessful, self.skipped, self.total)
+        return decide_release(self.kind, counters, self.trigger)
+
+    @property
+    def awaits_condition(self) -> bool:
+        """True if the step would run now, but its condition has not been evaluated yet."""
+        return self.when is not None and self.release in {Release.CLAIM, Release.SUCCEED}
+
+    @property
+    def fails_run(self) -> bool:
+        """True if the run fails with what ended before this node, even if a step reacted to it."""
+        return bool(self.unsuccessful or self.stained)
 
     @property
     def is_released(self) -> bool:
@@ -123,12 +177,12 @@ class StepRecord:
 
     @property
     def idempotency_key(self) -> str:
-        """The key of every submission of this attempt."""
+        """The key that is sent with every submission of this attempt."""
         return f"{self.run_id}/{self.id}/{self.attempt}"
 
     @property
     def names(self) -> dict[str, Any]:
-        """The step and its attempt as fields of a log line."""
+        """The log fields that identify the step and its current attempt."""
         return {"run_id": self.run_id, "step_id": self.id, "attempt": self.attempt}
 
     @property
@@ -138,12 +192,12 @@ class StepRecord:
 
     @property
     def attempt_deadline(self) -> datetime | None:
-        """The end of the current attempt's time; None before the first claim."""
+        """The time at which the current attempt times out; None before the first claim."""
         return None if self.claimed_at is None else self.claimed_at + self.policies.timeout
 
 
 class StopKind(StrEnum):
-    """The reasons to close an open run from outside."""
+    """The reasons for closing an open run from outside."""
 
     CANCEL = "cancel"
     TIMEOUT = "timeout"
@@ -152,50 +206,75 @@ class StopKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """A request to close a run; its steps follow, then the run itself."""
+    """A request to close a run: its open steps are ended first, then the run itself."""
 
     kind: StopKind
     reason: str
     requested_at: datetime
+    # Without running the steps under `finally`.
+    now: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """A run.
+    """A run of a workflow.
 
-    `errors` are lists of `{"step": id or None, "message": text}`; an INVALID run has one for every problem of its file.
-    `warnings` are sentences for the run's users: fields of the start message that were ignored, values in the file that
-    may not mean what was intended, and later uses of the run's key for something else.
+    `errors` holds items of the form `{"step": id or None, "message": text}`; an INVALID run has one for every problem
+    in its file. `warnings` holds sentences for the run's users about fields of the start message that were ignored,
+    values in the file that may not mean what was intended, and later requests that reused the run's key for something
+    else.
     """
 
     id: str
     workflow: str
     state: RunState
     created_at: datetime
-    # The schema of all documents of the run, for as long as it exists.
+    # The schema of all the run's documents, which never changes.
     schema: int = 1
     description: str = ""
     task_runner_url: str = ""
-    # The origin of the definition, and the digest of its text.
+    # The origin of the workflow's definition, and the digest of its text.
     source: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
-    # The event that started the run, and its contents.
+    # The event that started the run, and the parameters and labels that it contained.
     trigger: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
+    # The parameters that got their default, and the values of the deployment's environment that the file reads.
+    defaulted: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    # The user's steps, without barriers and the end.
+    # The number of steps that the user defined; nodes that the compiler added do not count.
     step_count: int = 0
-    # The number of retries of the run; the last was at `reopened_at`.
+    # The number of times that the run was retried; the latest retry was at `reopened_at`.
     retries: int = 0
     reopened_at: datetime | None = None
     stop: Stop | None = None
     errors: tuple[Mapping[str, Any], ...] = ()
+    # The time for the steps under `finally`; None if there are none.
+    finally_timeout: timedelta | None = None
+    # The result of the main part, once the steps under `finally` have begun: its state, its errors, how many steps had
+    # failed, and the first of these failures, for expressions.
+    main_state: RunState | None = None
+    main_errors: tuple[Mapping[str, Any], ...] = ()
+    failure_count: int = 0
+    failures: tuple[Mapping[str, Any], ...] = ()
+    # The run's own outputs: how to work them out, and their values once the run has SUCCEEDED.
+    output_templates: tuple[Template, ...] = ()
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, Any] = field(default_factory=dict)
     timeout: timedelta | None = None
     deadline: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expire_at: datetime | None = None
+
+    @property
+    def runs_finally(self) -> bool:
+        """True if steps under `finally` follow once the main part has ended or was stopped."""
+        if self.finally_timeout is None or self.main_state is not None or self.state is not RunState.RUNNING:
+            return False
+        return self.stop is None or not (self.stop.now or self.stop.kind is StopKind.FAIL)
 
     def is_overdue(self, now: datetime) -> bool:
         """Return True once the run's deadline has passed."""

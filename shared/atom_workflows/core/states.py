@@ -1,6 +1,6 @@
-"""The states of runs and steps, and the only tables of the transitions between them.
+"""The states of runs and steps, and the tables that alone define the transitions between them.
 
-Looking up a missing row raises the error: nothing else in the code decides which changes of state are allowed. The
+Looking up a missing row raises an error: nothing else in the code decides which changes of state are allowed. The
 diagrams in ARCHITECTURE.md are generated from these tables.
 """
 
@@ -28,7 +28,7 @@ class StepState(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """True if the step has ended; only retry-from-failed leaves such a state."""
+        """True if the step has ended; only a retry of the run can reopen it."""
         return self in TERMINAL_STEP_STATES
 
 
@@ -55,22 +55,24 @@ STEP_TRANSITIONS: Final[Mapping[tuple[StepState, StepEvent], StepState]] = Mappi
     {
         # A dispatcher takes a released step under a lease.
         (StepState.PENDING, StepEvent.CLAIM): StepState.DISPATCHING,
-        # A released step without a task ends, since it has no job to wait for.
+        # A released step without a task ends immediately, since it has no job to wait for.
         (StepState.PENDING, StepEvent.SUCCEED): StepState.SUCCEEDED,
-        # A dependency did not succeed, or the run's timeout passed before the step was released.
+        # A dependency did not succeed, the step's trigger or condition skips it, or the run's timeout passed too early.
         (StepState.PENDING, StepEvent.SKIP): StepState.SKIPPED,
+        # Its condition could not be evaluated.
+        (StepState.PENDING, StepEvent.FAIL): StepState.FAILED,
         (StepState.PENDING, StepEvent.CANCEL): StepState.CANCELLED,
-        # The lease ran out, or the wait after a refusal is over: the same attempt is dispatched again.
+        # The lease ran out, or the wait after a deferral is over: the same attempt is dispatched again.
         (StepState.DISPATCHING, StepEvent.CLAIM): StepState.DISPATCHING,
-        # The Task Runner could not accept the job now; the attempt waits.
+        # The Task Runner could not accept the job at this time; the attempt waits.
         (StepState.DISPATCHING, StepEvent.DEFER): StepState.DISPATCHING,
         (StepState.DISPATCHING, StepEvent.SUBMIT): StepState.RUNNING,
-        # The answer to the submission was already terminal, or a limit passed before there was one.
+        # The response to the submission already reported a terminal state, or a time limit passed without a response.
         (StepState.DISPATCHING, StepEvent.SUCCEED): StepState.SUCCEEDED,
         (StepState.DISPATCHING, StepEvent.FAIL): StepState.FAILED,
         (StepState.DISPATCHING, StepEvent.RETRY): StepState.RETRYING,
         (StepState.DISPATCHING, StepEvent.CANCEL): StepState.CANCELLED,
-        # The job's state, still in progress, changed.
+        # The job's state changed, but the job has not ended.
         (StepState.RUNNING, StepEvent.OBSERVE): StepState.RUNNING,
         (StepState.RUNNING, StepEvent.SUCCEED): StepState.SUCCEEDED,
         (StepState.RUNNING, StepEvent.FAIL): StepState.FAILED,
@@ -81,11 +83,13 @@ STEP_TRANSITIONS: Final[Mapping[tuple[StepState, StepEvent], StepState]] = Mappi
         # The run's timeout passed during the back-off.
         (StepState.RETRYING, StepEvent.FAIL): StepState.FAILED,
         (StepState.RETRYING, StepEvent.CANCEL): StepState.CANCELLED,
-        # Retry-from-failed; a step of an earlier round may have been left PENDING when its run was closed.
+        # The run is retried. A step may also have been left PENDING when the run was closed earlier.
         (StepState.PENDING, StepEvent.RESET): StepState.PENDING,
         (StepState.FAILED, StepEvent.RESET): StepState.PENDING,
         (StepState.SKIPPED, StepEvent.RESET): StepState.PENDING,
         (StepState.CANCELLED, StepEvent.RESET): StepState.PENDING,
+        # A step that will run again stands before it, so it is decided again.
+        (StepState.SUCCEEDED, StepEvent.RESET): StepState.PENDING,
     }
 )
 
@@ -102,7 +106,7 @@ class RunState(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """True if the run has ended; only retry-from-failed leaves such a state."""
+        """True if the run has ended; only a retry can reopen it."""
         return self not in {RunState.SEEDING, RunState.RUNNING}
 
 
@@ -132,7 +136,7 @@ RUN_TRANSITIONS: Final[Mapping[tuple[RunState, RunEvent], RunState]] = MappingPr
 
 
 def next_step_state(state: StepState, event: StepEvent) -> StepState:
-    """Return the state after the event.
+    """Return the state that follows the event.
 
     Raises `TransitionError` if the table has no such row.
     """
@@ -143,7 +147,7 @@ def next_step_state(state: StepState, event: StepEvent) -> StepState:
 
 
 def next_run_state(state: RunState, event: RunEvent) -> RunState:
-    """Return the state after the event.
+    """Return the state that follows the event.
 
     Raises `TransitionError` if the table has no such row.
     """

@@ -1,8 +1,8 @@
-"""Decide when an attempt has exceeded its step's timeout, or is lost with its dispatcher.
+"""Decide when an attempt has exceeded its step's timeout, or was lost along with its dispatcher.
 
-A job may have ended in time even if no poll shows it: a look can be late, and the last look before the deadline is
-always some seconds before it. So an attempt whose time is over is polled once more, and the answer counts. Without an
-answer, the attempt times out only after `UNHEARD_FOR`.
+A job may have ended in time even if no poll has shown it: a look can be late, and the last look before the deadline
+always comes some seconds early. So a job whose time is up is polled once more, and the response decides. If there is
+no response, the attempt times out only after `UNHEARD_FOR`.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange, ch
 from atom_workflows.core.workflow import OnLost
 
 UNHEARD_FOR: Final = timedelta(minutes=5)
-"""How long an attempt whose time is over waits for an answer about its job."""
+"""How long an attempt whose time is up waits for a response about its job."""
 
 ASK_AGAIN: Final = timedelta(seconds=20)
-"""The wait between two polls of such an attempt."""
+"""The wait between two polls of a job whose time is up."""
 
 
 def end_dispatch(step: StepRecord, *, now: datetime) -> Outcome | None:
-    """Time out or lose an attempt that no Task Runner has accepted.
+    """Time out an attempt that was never accepted, or declare it lost.
 
     Returns None while the attempt may continue.
     """
     deadline = step.attempt_deadline
     if deadline is None or step.state is not StepState.DISPATCHING:
         return None
-    # An unknown submission may be repeated once after the deadline: with the same key, it reports a job that was
-    # accepted after all.
+    # A submission whose result is unknown may be repeated once after the deadline: as it has the same key, the response
+    # reports a job that was accepted after all.
     is_unknown = not step.answered or step.is_unsure
     was_repeated = step.answered and step.due_at is not None and step.due_at > deadline
     may_repeat = is_unknown and not was_repeated and step.policies.on_lost is OnLost.RETRY
@@ -48,26 +48,28 @@ def end_dispatch(step: StepRecord, *, now: datetime) -> Outcome | None:
 def judge_overdue(
     step: StepRecord, found: StepChange | Outcome | None, *, heard: bool, now: datetime
 ) -> StepChange | Outcome | None:
-    """Time out a job whose time is over.
+    """Time out a job whose time is up.
 
-    Returns `found` for any other job. `found` is the result of a poll. `heard` is False if the Task Runner did not
-    answer, or was not asked because its circuit breaker is open.
+    `found` is the result of a poll, which is returned unchanged for any other job. `heard` is False if the Task Runner
+    did not respond, or was not called because its circuit breaker is open.
     """
     deadline = step.attempt_deadline
     if isinstance(found, Outcome) or deadline is None or now < deadline:
         return found
     fields = {} if found is None else dict(found.fields)
     late = f"timed out after {format_duration(step.policies.timeout)}"
-    # A job that is unknown for a moment may have ended in time, too; `await_unknown_job` decides when it is lost.
+    # A job that is briefly unknown may also have ended in time; `await_unknown_job` decides when it is lost.
     if heard and fields.get("missing_since", step.missing_since) is None:
         job_state = fields.get("job_state", step.job_state)
-        return _outcome(step, OutcomeKind.TIMED_OUT, f"{late}; its job {step.job_id} was last seen {job_state}")
+        last = f"the last known state of job {step.job_id} is {job_state}"
+        return _outcome(step, OutcomeKind.TIMED_OUT, f"{late}; {last}")
     since = step.unheard_since or now
     if now - since >= UNHEARD_FOR:
-        unheard = f"its Task Runner has not answered about job {step.job_id} for {format_duration(UNHEARD_FOR)} since"
-        return _outcome(step, OutcomeKind.TIMED_OUT, f"{late}; {unheard}; last seen {step.job_state}")
+        unheard = f"its Task Runner has not responded about job {step.job_id} for {format_duration(UNHEARD_FOR)}"
+        last = f"the job's last known state is {step.job_state}"
+        return _outcome(step, OutcomeKind.TIMED_OUT, f"{late}; {unheard}; {last}")
     if found is None and step.unheard_since is not None:
-        return None  # There was no answer, and the start of the silence is recorded.
+        return None  # There was no response, and the start of the silence is already recorded.
     return change(step, StepEvent.OBSERVE, **fields | {"unheard_since": since, "due_at": now + ASK_AGAIN})
 
 

@@ -3,17 +3,18 @@
 The life of a step:
 
 - `claim` takes a released step under a lease and begins an attempt. `may_claim` filters out stale events.
-- The answer to its submission leads to `record_job` (it runs), `apply_outcome` (it ended immediately), `defer` (nothing
-  was started, submit again later) or `repeat_or_fail` (something may have been started, `onLost` decides).
-- While it runs, polling.py turns polls into changes, and timeouts.py ends attempts whose time is over. Whatever ends an
-  attempt is an `Outcome`, which is sent as an event; `apply_outcome` turns it into a change, and drops it if it is
-  stale.
-- `end_without_job`, `stop_step` and `reset` are for steps that end without a job, or start over. `end_run` closes a
-  run whose steps have ended.
+- The response to its submission leads to `record_job` (the job is running), `apply_outcome` (it ended immediately),
+  `defer` (nothing was started, so submit again later) or `repeat_or_fail` (a job may have been started, so `onLost`
+  decides).
+- While the job runs, polling.py turns polls into changes, and timeouts.py ends attempts whose time is up. Whatever ends
+  an attempt is reported as an `Outcome`, which is sent as an event; `apply_outcome` turns it into a change, or drops it
+  if it is stale.
+- `end_without_job`, `stop_step` and `reset` are for steps that end without a job or start over. `end_run` closes a
+  run whose steps have all ended.
 
-Every decision is pure: it depends on the step as it was read, on new information about it, and on the time that is
-passed in. So deciding twice gives the same result, including the jitter, and the commit's guard on the step's version
-lets only one of two concurrent decisions take effect.
+Every decision is pure: it depends only on the step as it was read, on new information about it, and on the time that
+is passed in. So deciding twice gives the same result, including the jitter, and the commit's guard on the step's
+version lets only one of two concurrent decisions take effect.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final
 
 from atom_workflows.core.counts import Counts
-from atom_workflows.core.kinds import Release
+from atom_workflows.core.evaluation import Verdict, check_outputs, may_retry
+from atom_workflows.core.kinds import LANGUAGE_SCHEMA, Release
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
-from atom_workflows.core.states import RunEvent, StepEvent, StepState, next_step_state
-from atom_workflows.core.workflow import Backoff, OnLost
+from atom_workflows.core.states import RunEvent, RunState, StepEvent, StepState, next_step_state
+from atom_workflows.core.workflow import Backoff, JsonValue, OnLost, Trigger
 
 MAX_LOSSES: Final = 3
 """A step fails after this many lost jobs, whatever `onLost` says; otherwise it might never end."""
@@ -37,14 +40,14 @@ MAX_LOSSES: Final = 3
 DEFER_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=timedelta(minutes=10), jitter=0.2)
 """The wait before a submission that started nothing is repeated.
 
-It grows while the outage lasts, so that thousands of steps do not all come back every minute.
+It grows while the outage lasts, so that thousands of steps are not all submitted again every minute.
 """
 
 BUSY_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=timedelta(minutes=2), jitter=0.2)
-"""The wait if the Task Runner is up but has no capacity. It stays short, so that freed capacity is used soon."""
+"""The wait if the Task Runner is up but has no capacity. It stays short, so that freed capacity is used quickly."""
 
 UNKNOWN_BACKOFF: Final = Backoff(initial=timedelta(seconds=10), factor=2.0, maximum=timedelta(minutes=15), jitter=0.2)
-"""The wait before a submission that may have started a job is repeated. It is long: each may start another job."""
+"""The wait before a submission that may have started a job is repeated. It is long, as a repeat may start another."""
 
 MAX_MESSAGE_LENGTH: Final = 2_000
 
@@ -58,13 +61,36 @@ class OutcomeKind(StrEnum):
     REFUSED = "refused"
     TIMED_OUT = "timed_out"
     LOST = "lost"
+    # The job succeeded, but did not return the outputs that its step declares.
+    OUTPUTS = "outputs"
+    # An expression of the step could not be evaluated, so there was no job.
+    EXPRESSION = "expression"
+
+
+FAILURE_KINDS: Final[Mapping[OutcomeKind, str]] = MappingProxyType(
+    {
+        OutcomeKind.FAILED: "failed",
+        OutcomeKind.TIMED_OUT: "timeout",
+        OutcomeKind.REFUSED: "refused",
+        OutcomeKind.CANCELLED: "cancelled",
+        OutcomeKind.LOST: "lost",
+        OutcomeKind.OUTPUTS: "outputs",
+        OutcomeKind.EXPRESSION: "expression",
+    }
+)
+"""The kinds of failures, in the words that expressions use: `failure.kind`, `step.last.kind`."""
+
+RETRIED_BY_DEFAULT: Final = frozenset({OutcomeKind.FAILED, OutcomeKind.TIMED_OUT, OutcomeKind.OUTPUTS})
+"""The failures that are retried if the step does not say which (`retry.when`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """The end of one attempt of a step, with the last known state of its job.
 
-    A lost job has been unknown to its Task Runner since `missing_since`; a lost dispatcher has no `job_id`.
+    A lost job has been unknown to its Task Runner since `missing_since`. If the dispatcher was lost, `job_id` is empty.
+    The outputs are the text of a JSON object (see outputs.py), or `outputs_problem` says why there are none; only an
+    attempt that succeeded has either. `reason` is the Task Runner's own word for why the job ended.
     """
 
     step_id: str
@@ -74,15 +100,23 @@ class Outcome:
     job_id: str = ""
     job_state: str = ""
     missing_since: datetime | None = None
+    outputs: str = ""
+    outputs_problem: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepChange:
-    """A step's next state and the fields that change with it."""
+    """A step's next state and the fields that change with it.
+
+    `outputs` are the declared outputs of a step that succeeds, as JSON values; {} voids those of an earlier round. None
+    leaves them as they are.
+    """
 
     event: StepEvent
     state: StepState
     fields: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, JsonValue] | None = None
 
     @property
     def is_terminal(self) -> bool:
@@ -96,32 +130,55 @@ JOB_OUTCOMES: Final[Mapping[str, OutcomeKind]] = {
     "CANCELLED": OutcomeKind.CANCELLED,
     "CANCELED": OutcomeKind.CANCELLED,
 }
-"""The states of a job that has ended, as Task Runners report them."""
+"""The states that Task Runners report for jobs that have ended, and what each state means."""
 
 JOB_PROGRESS: Final = frozenset(
     {"NEW", "LOADING", "QUEUED", "PREPARING", "PENDING", "RUNNING", "CANCELLING", "STATE_UNSPECIFIED", "UNSPECIFIED"}
 )
-"""The states of a job that has not ended. Any other state counts as one of these, and is reported as an oddity."""
+"""The states of a job that has not ended. Any unlisted state is treated like these, and is reported as an oddity."""
 
-# Vertex AI puts this prefix before the states of AI Platform, for which the contract was written.
+# Vertex AI adds this prefix to the states of AI Platform, for which the contract was written.
 _VERTEX_PREFIX: Final = "JOB_STATE_"
 
 
-def outcome_of(step: StepRecord, *, job_id: str, job_state: str, message: str) -> Outcome | None:
-    """Return the outcome of the current attempt that an answer reports.
+def outcome_of(  # noqa: PLR0913 (the fields of an answer, which the core does not know as one value)
+    step: StepRecord,
+    *,
+    job_id: str,
+    job_state: str,
+    message: str,
+    outputs: str = "",
+    outputs_problem: str = "",
+    reason: str = "",
+) -> Outcome | None:
+    """Return the outcome that a response reports for the current attempt.
 
-    Returns None while the job has not ended.
+    Returns None while the job has not ended. The outputs of a job that did not succeed are dropped.
     """
     kind = JOB_OUTCOMES.get(_plain_state(job_state))
     if kind is None:
         return None
+    has_outputs = kind is OutcomeKind.SUCCEEDED
     return Outcome(
-        step_id=step.id, attempt=step.attempt, kind=kind, message=clip(message), job_id=job_id, job_state=job_state
+        step_id=step.id,
+        attempt=step.attempt,
+        kind=kind,
+        message=clip(message),
+        job_id=job_id,
+        job_state=job_state,
+        outputs=outputs if has_outputs else "",
+        outputs_problem=outputs_problem if has_outputs else "",
+        reason=reason,
     )
 
 
+def has_ended(job_state: str) -> bool:
+    """Return True if a job in that state has ended."""
+    return _plain_state(job_state) in JOB_OUTCOMES
+
+
 def is_known_state(job_state: str) -> bool:
-    """Return True if the contract has that job state."""
+    """Return True if the contract defines the job state."""
     return _plain_state(job_state) in JOB_OUTCOMES.keys() | JOB_PROGRESS
 
 
@@ -132,13 +189,14 @@ def _plain_state(job_state: str) -> str:
 # -- dispatching -----------------------------------------------------------------------------------------------------
 
 
-def claim(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
+def claim(step: StepRecord, *, now: datetime, lease: timedelta, because: str = "") -> StepChange:
     """Take the step for dispatch until the lease ends.
 
-    This begins the next attempt, or continues the current one if its lease or its wait is over.
+    This begins the next attempt, or continues the current one if its lease or its wait is over. `because` is what the
+    step's condition was decided on.
     """
     if step.state is StepState.DISPATCHING:
-        # The dispatcher that held the step before may have submitted its job and died.
+        # The dispatcher that held the previous lease may have submitted the job and then died.
         fields: dict[str, Any] = {} if step.answered else {"unsure_attempt": step.attempt}
     else:
         fields = {
@@ -150,21 +208,22 @@ def claim(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
             "job_state": "",
             "missing_since": None,
             **({"unheard_since": None} if step.unheard_since else {}),
+            **({"because": because} if because else {}),
         }
     return change(step, StepEvent.CLAIM, due_at=now + lease, answered=False, **fields)
 
 
 def may_claim(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
-    """Return True if a request for a dispatch is still current.
+    """Return True if a request to dispatch the step is still current.
 
-    `attempt` is the one that the event asks for, or None if it names none.
+    `attempt` is the attempt that the event asks for, or None if the event does not name one.
     """
     if step.state is StepState.PENDING:
         return step.release is Release.CLAIM
     due = step.due_at is None or step.due_at <= now
     if step.state is StepState.RETRYING:
         return attempt == step.attempt + 1 or (attempt is None and due)
-    # A dispatcher that died may have submitted the job. With `onLost: fail` the checker declares it lost instead.
+    # A dispatcher that died may have submitted the job. With `onLost: fail`, the checker declares the attempt lost.
     may_repeat = step.answered or step.policies.on_lost is OnLost.RETRY
     return step.state is StepState.DISPATCHING and due and may_repeat and attempt in {None, step.attempt}
 
@@ -194,11 +253,13 @@ def defer(
 def repeat_or_fail(step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None) -> StepChange:
     """Let `onLost` decide about a submission that may have started a job.
 
-    The same attempt is submitted again later, with the same key, which does not count as a loss; or the step fails.
+    Either the same attempt is submitted again later with the same key, which does not count as a loss, or the step
+    fails.
     """
     what = f"its submission may have started a job: {reason}"
     if step.policies.on_lost is OnLost.FAIL:
-        return _end(step, StepEvent.FAIL, now, message=clip(f"{what}; onLost is fail, so it is not submitted again"))
+        message = clip(f"{what}; onLost is fail, so it is not submitted again")
+        return _fail(step, OutcomeKind.LOST, now, message=message)
     unsure = {"unsure_attempt": step.attempt}
     return _submit_later(step, UNKNOWN_BACKOFF, reason=what, now=now, retry_after_s=retry_after_s, **unsure)
 
@@ -216,10 +277,10 @@ def _submit_later(
 
 
 def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
-    """End or retry a step by the outcome of its attempt.
+    """End or retry a step according to the outcome of its attempt.
 
-    Returns None if the outcome is stale: it belongs to another attempt, the step has ended, or the lost dispatcher or
-    job was found again.
+    Returns None if the outcome is stale: it belongs to another attempt, the step has already ended, or the lost
+    dispatcher or job has reappeared.
     """
     if outcome.attempt != step.attempt or step.state not in {StepState.DISPATCHING, StepState.RUNNING}:
         return None
@@ -230,28 +291,43 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
             # The job was accepted after all; polling it will show whether it ended in time.
             return None
         outcome = _explain_timeout(step, outcome)
+    learnt = _learn(step, outcome)
+    if outcome.kind is not OutcomeKind.SUCCEEDED:
+        return _retry_or_fail(step, outcome, now, learnt)
+    outputs = check_outputs(step, outcome.outputs, outcome.outputs_problem)
+    if isinstance(outputs, str):
+        return _retry_or_fail(
+            step, replace(outcome, kind=OutcomeKind.OUTPUTS), now, {**learnt, "message": clip(outputs)}
+        )
+    return replace(_end(step, StepEvent.SUCCEED, now, **learnt), outputs=outputs or None)
+
+
+def _retry_or_fail(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange:
+    return _retry(step, outcome, now, learnt) or _fail(step, outcome.kind, now, **learnt)
+
+
+def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
+    """Return the fields that an outcome tells about the job."""
     learnt: dict[str, Any] = {"message": clip(outcome.message), "missing_since": None}
     if outcome.kind is OutcomeKind.LOST and outcome.job_id:
         learnt["message"] = clip(f"{outcome.message}{_reason_not_to_repeat(step)}")
+    if outcome.kind is OutcomeKind.CANCELLED:
+        learnt["message"] = learnt["message"] or "its job was cancelled in the Task Runner"
     if step.unanswered:
         learnt["unanswered"] = 0
+    if outcome.reason or step.reason:
+        learnt["reason"] = outcome.reason
     job = {"job_id": outcome.job_id, "job_state": outcome.job_state}
-    learnt |= {name: value for name, value in job.items() if value}
-    if outcome.kind is OutcomeKind.SUCCEEDED:
-        return _end(step, StepEvent.SUCCEED, now, **learnt)
-    if outcome.kind is OutcomeKind.CANCELLED:
-        learnt["message"] = learnt["message"] or "its job was cancelled at the Task Runner"
-        return _end(step, StepEvent.CANCEL, now, **learnt)
-    return _retry(step, outcome, now, learnt) or _end(step, StepEvent.FAIL, now, **learnt)
+    return learnt | {name: value for name, value in job.items() if value}
 
 
 def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
     """Return True if a lost dispatcher or job has reappeared.
 
-    The checker may have declared it lost on the basis of a step that it had read long before.
+    The checker may have based its decision on a step that it had read long before.
     """
     if outcome.job_id:
-        # Another instance has received a different answer since then, so the Task Runner's denials were interrupted.
+        # Another instance has received a different response since then, so the job was not unknown all the time.
         return step.missing_since is None or step.missing_since > (outcome.missing_since or step.missing_since)
     is_leased = step.due_at is not None and step.due_at > now
     return step.state is not StepState.DISPATCHING or step.answered or is_leased
@@ -260,10 +336,11 @@ def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
 def _explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:
     """Explain the timeout of an attempt that was never accepted.
 
-    The last answer is added to its message. The timeout becomes a loss if another attempt could run at the same time as
-    an unknown job although `onLost` is `fail`. (A timeout may be shorter than the lease of a dispatcher that died.)
+    The last response is added to the message. The timeout becomes a loss if `onLost` is `fail` and a job that no one
+    knows of may be running, because a retry could then run at the same time. (A timeout may be shorter than the lease
+    of a dispatcher that died.)
     """
-    explained = replace(outcome, message=f"{outcome.message}; last answer: {step.message or 'none'}")
+    explained = replace(outcome, message=f"{outcome.message}; last response: {step.message or 'none'}")
     if step.policies.on_lost is OnLost.RETRY or (step.answered and not step.is_unsure):
         return explained
     maybe = "a submission may have started a job, and onLost is fail"
@@ -274,45 +351,93 @@ def _reason_not_to_repeat(step: StepRecord) -> str:
     """Return why a lost job is not submitted again, or ""."""
     if step.policies.on_lost is OnLost.FAIL:
         return ", and onLost is fail"
-    return f", and lost {step.losses} before" if step.losses + 1 >= MAX_LOSSES else ""
+    return f", and {step.losses} earlier jobs were lost" if step.losses + 1 >= MAX_LOSSES else ""
 
 
 def _retry(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange | None:
-    """Set the step RETRYING if it has another try.
+    """Set the step to RETRYING if it has another try.
 
-    Returns None if it has failed permanently. A refused job would be refused again. A lost job says nothing about the
-    task, so it does not count as an attempt.
+    Returns None if it has failed permanently. `retry.when` decides which failures are retried; without it, a refused
+    job, for example, is not, as it would be refused again. A lost job says nothing about the task, so it does not count
+    as an attempt, and only `onLost` decides about it.
     """
     tries = step.attempt - step.first_attempt + 1
     counted: dict[str, Any] = {}
-    if outcome.kind is OutcomeKind.REFUSED:
-        return None
     if outcome.kind is OutcomeKind.LOST:
         if step.policies.on_lost is OnLost.FAIL or step.losses + 1 >= MAX_LOSSES:
             return None
         counted = {"losses": step.losses + 1, "first_attempt": step.first_attempt + 1}
-    elif tries >= step.policies.retry.max_attempts:
+    elif tries >= step.policies.retry.max_attempts or not _is_retried(step, outcome, learnt):
         return None
     wait = backoff_delay(step.policies.retry.backoff, tries=max(tries, 1), seed=step.idempotency_key)
-    return change(step, StepEvent.RETRY, due_at=now + wait, **learnt, **counted)
+    return change(
+        step, StepEvent.RETRY, due_at=now + wait, **learnt, **counted, **_last_failure(step, outcome.kind, learnt)
+    )
+
+
+def _is_retried(step: StepRecord, outcome: Outcome, learnt: Mapping[str, Any]) -> bool:
+    if step.policies.retry.when is None:
+        return outcome.kind in RETRIED_BY_DEFAULT
+    return may_retry(step, kind=FAILURE_KINDS[outcome.kind], reason=outcome.reason, message=learnt["message"])
+
+
+def _fail(step: StepRecord, kind: OutcomeKind, now: datetime, **fields: Any) -> StepChange:
+    """End the step after its last attempt, and let `allowFailure` decide what that means to others."""
+    event = StepEvent.CANCEL if kind is OutcomeKind.CANCELLED else StepEvent.FAIL
+    if step.allow_failure and kind is not OutcomeKind.EXPRESSION:
+        fields["tolerated"] = True
+    return _end(step, event, now, **fields, **_last_failure(step, kind, fields))
+
+
+def _last_failure(step: StepRecord, kind: OutcomeKind, learnt: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that tell the next attempt, and people, how this one failed."""
+    if step.schema < LANGUAGE_SCHEMA:
+        return {}
+    return {"last_kind": FAILURE_KINDS[kind], "last_reason": learnt.get("reason", "")}
 
 
 # -- ending and resetting without a job ------------------------------------------------------------------------------
 
 
-def end_without_job(step: StepRecord, *, now: datetime) -> StepChange | None:
-    """Skip a released step that is blocked, or complete a released barrier.
+def end_without_job(step: StepRecord, *, now: datetime, verdict: Verdict | None = None) -> StepChange | None:
+    """Skip a released step that will not run, or complete a released barrier.
 
-    Returns None if the step needs a job, or is not released (any more).
+    `verdict` is about the step's condition. Returns None if the step needs a job, its condition has to be evaluated
+    first, or it is not released (any more).
     """
-    if step.release is Release.SKIP:
-        return _skip(step, now)
-    return _end(step, StepEvent.SUCCEED, now) if step.release is Release.SUCCEED else None
+    release = step.release
+    if release is Release.BLOCK:
+        return _block(step, now)
+    if release is Release.SKIP:
+        return _skip_by_choice(step, now, _why_not_triggered(step))
+    if step.awaits_condition and not (verdict is not None and verdict.holds):
+        return None if verdict is None else _obey(step, verdict, now)
+    because = {"because": verdict.because} if verdict is not None and step.when is not None else {}
+    return _end(step, StepEvent.SUCCEED, now, **because) if release is Release.SUCCEED else None
 
 
-def _skip(step: StepRecord, now: datetime) -> StepChange:
+def _obey(step: StepRecord, verdict: Verdict, now: datetime) -> StepChange:
+    """End a step whose condition is false or could not be evaluated."""
+    if verdict.error:
+        return _fail(step, OutcomeKind.EXPRESSION, now, message=clip(verdict.error))
+    return _skip_by_choice(step, now, verdict.because)
+
+
+def _block(step: StepRecord, now: datetime) -> StepChange:
     cause = "a step before it" if step.cause is None else f"step {step.cause}"
     return _end(step, StepEvent.SKIP, now, message=f"skipped because {cause} did not succeed")
+
+
+def _skip_by_choice(step: StepRecord, now: datetime, because: str) -> StepChange:
+    return _end(step, StepEvent.SKIP, now, by_choice=True, because=because, message=f"skipped: {because}")
+
+
+def _why_not_triggered(step: StepRecord) -> str:
+    if step.trigger is Trigger.ANY_FAILED:
+        return "no step that it depends on failed, and its trigger is any-failed"
+    if step.skipped >= step.total:
+        return "every step that it depends on was skipped"
+    return f"{step.skipped} of the {step.total} steps that it depends on were skipped, and its trigger is all-succeeded"
 
 
 def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
@@ -327,37 +452,52 @@ def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
 def end_run(run: RunRecord, end: StepRecord | None, *, now: datetime) -> tuple[RunEvent, StepChange | None]:
     """Decide how a run and its end node end.
 
-    A requested stop takes precedence over the counters of the end node. The node's change is None if its document is
-    missing or the node already ended in an earlier round of the run.
+    A requested stop takes precedence over the counters of the end node. The node's change is None if the node's
+    document is missing, or if the node had ended before the run was retried and has not been reset.
     """
+    event = main_event(run, end)
+    if run.main_state is not None:
+        event = _event_after_finally(run.main_state, event)
     if run.stop is not None:
-        event = RunEvent.CANCEL if run.stop.kind is StopKind.CANCEL else RunEvent.FAIL
-        if end is None or end.state.is_terminal:
-            return event, None
-        return event, stop_step(end, run.stop, now=now)
-    if end is None:
-        return RunEvent.FAIL, None
-    event = RunEvent.FAIL if end.unsuccessful else RunEvent.SUCCEED
-    if end.release is not Release.CLOSE:
+        is_over = end is None or end.state.is_terminal
+        return event, None if is_over or end is None else stop_step(end, run.stop, now=now)
+    if end is None or end.release is not Release.CLOSE:
         return event, None
-    return event, _skip(end, now) if end.unsuccessful else _end(end, StepEvent.SUCCEED, now)
+    return event, _end(end, StepEvent.SUCCEED, now) if event is RunEvent.SUCCEED else _block(end, now)
 
 
-def needs_reset(step: StepRecord, *, retries: int) -> bool:
-    """Return True if a retry has yet to reset the step.
+def main_event(run: RunRecord, end: StepRecord | None) -> RunEvent:
+    """Decide how the main part of a run ends: by a requested stop, or by the counters of its end node."""
+    if run.stop is not None:
+        return RunEvent.CANCEL if run.stop.kind is StopKind.CANCEL else RunEvent.FAIL
+    return RunEvent.FAIL if end is None or end.fails_run else RunEvent.SUCCEED
 
-    `retries` is the number of that retry: a step that it has reset carries the same number.
+
+def _event_after_finally(main_state: RunState, event: RunEvent) -> RunEvent:
+    """Return how a run ends whose steps under `finally` ended with the event.
+
+    A failure under `finally` fails a run that would have succeeded, but never hides the first cause.
     """
-    left_over = step.state.is_terminal or step.state is StepState.PENDING
-    return left_over and step.state is not StepState.SUCCEEDED and step.retries < retries
+    if main_state is RunState.SUCCEEDED:
+        return event
+    return RunEvent.CANCEL if main_state is RunState.CANCELLED else RunEvent.FAIL
+
+
+def end_main(end: StepRecord, *, now: datetime, nothing_started: bool) -> StepChange:
+    """End the node that closes the main part, which releases the steps under `finally`.
+
+    If no step was started, they are skipped by choice.
+    """
+    return _end(end, StepEvent.SUCCEED, now, **({"by_choice": True} if nothing_started else {}))
 
 
 def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expire_at: datetime | None) -> StepChange:
     """Make a step PENDING again.
 
-    `remaining` counts its dependencies that will run again, too; the others are in `kept`.
+    `remaining` is the number of its dependencies that will also run again; the others are counted in `kept`.
     """
-    return change(
+    set_since = {name: empty for name, empty in _DECIDED.items() if getattr(step, name) != empty}
+    reset_step = change(
         step,
         StepEvent.RESET,
         remaining=remaining,
@@ -378,34 +518,43 @@ def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expir
         started_at=None,
         finished_at=None,
         expire_at=expire_at,
+        **set_since,
     )
+    return replace(reset_step, outputs={}) if step.outputs and step.state is StepState.SUCCEEDED else reset_step
+
+
+_DECIDED: Final[Mapping[str, Any]] = {
+    **dict.fromkeys(("because", "reason", "sent", "last_kind", "last_reason"), ""),
+    **dict.fromkeys(("by_choice", "tolerated"), False),
+}
+"""The fields that a round of a run decides anew, each with its empty value."""
 
 
 # -- parts of decisions ----------------------------------------------------------------------------------------------
 
 
 def change(step: StepRecord, event: StepEvent, **fields: Any) -> StepChange:
-    """Build the change of a step by an event.
+    """Build the change that an event makes to a step.
 
-    Raises `TransitionError` if the step's state has no such transition.
+    Raises `TransitionError` if the event is not allowed in the step's state.
     """
     return StepChange(event=event, state=next_step_state(step.state, event), fields=fields)
 
 
 def apply_change(step: StepRecord, change: StepChange) -> StepRecord:
-    """Return the step as the change leaves it."""
+    """Return the step with the change applied."""
     return replace(step, state=change.state, **change.fields)
 
 
 def backoff_delay(backoff: Backoff, *, tries: int, seed: str, at_least_s: float | None = None) -> timedelta:
-    """Return the wait after that many tries.
+    """Return how long to wait after the given number of tries.
 
-    `at_least_s` is what a server asks for (Retry-After), which lengthens the wait up to the back-off's maximum. The
-    jitter is derived from the seed, so that deciding twice gives the same result.
+    `at_least_s` is the wait that a server asked for (Retry-After); it can lengthen the wait up to the back-off's
+    maximum. The jitter is derived from the seed, so that deciding twice gives the same result.
     """
     initial = backoff.initial.total_seconds()
     limit = backoff.maximum.total_seconds()
-    # With far more tries than any limit allows, the power would overflow a float.
+    # After a very large number of tries, the power would overflow a float.
     grown = initial * backoff.factor ** min(tries - 1, 64)
     share = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4], "big") / 2**32
     wait = timedelta(seconds=min(grown, limit) * (1 - backoff.jitter * share))
@@ -422,7 +571,7 @@ def not_after_deadline(step: StepRecord, due_at: datetime, *, now: datetime) -> 
 
 
 def clip(text: str) -> str:
-    """Shorten text to the length that a message may have."""
+    """Shorten text to the maximum length of a message."""
     return text if len(text) <= MAX_MESSAGE_LENGTH else text[: MAX_MESSAGE_LENGTH - 1] + "…"
 
 

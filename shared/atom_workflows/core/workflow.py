@@ -1,6 +1,6 @@
 """The workflow as the user wrote it: immutable values, valid by construction.
 
-Outside tests only the parser makes these values, and it refuses a file that would break one of the rules stated here.
+Outside tests, only the parser creates these values, and it rejects any file that breaks one of the rules stated here.
 Durations are `timedelta`s; only the parser knows the file's notation.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
 DEFAULT_STEP_TIMEOUT: Final = timedelta(hours=10)
-"""The time limit of one attempt; the first version gave up after ten hours."""
+"""The default time limit of one attempt. The first version also gave up after ten hours."""
 
 DEFAULT_SCALE_TIER: Final = "BASIC"
 
@@ -73,7 +73,7 @@ class Template:
 class Backoff:
     """The wait before the next try: `initial * factor ** (tries - 1)`, at most `maximum`.
 
-    `jitter` is the share of the wait, 0 to 1, that may be subtracted so that many tries do not come at the same time.
+    `jitter` is the share of the wait, from 0 to 1, that may be subtracted so that retries do not all happen at once.
     """
 
     initial: timedelta = timedelta(seconds=10)
@@ -158,9 +158,9 @@ class Param:
 class Workflow:
     """A directed acyclic graph of steps, in the order of the file.
 
-    Step ids are unique, every dependency names another step, no step depends on itself, there is no cycle and there is
-    at least one step. `timeout` bounds the whole run; None leaves that to the steps' own timeouts. `warnings` name
-    values in the file that may not mean what its author intended, one per line; workflows that differ only in these are
+    There is at least one step, step ids are unique, every dependency is the id of another step, and there are no
+    cycles. `timeout` limits the whole run; None means that only the steps' own timeouts apply. `warnings` are about
+    values in the file that may not mean what the author intended; workflows that differ only in their warnings are
     equal.
     """
 
@@ -200,7 +200,8 @@ def _is_plain(step: Step) -> bool:
 def job_request(step: Step, task: Task, path: str) -> dict[str, JsonValue]:
     """Build the body of `POST /job` for a step.
 
-    `path` is the workflow file's. Fields that the user left out are left out.
+    `path` is the path of the workflow file; one of the job's labels is derived from it. Fields that the user left out
+    are omitted.
     """
     optional: dict[str, JsonValue] = {
         "imageUri": task.image_uri,

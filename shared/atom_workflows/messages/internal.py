@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
+from atom_workflows.bounded_json import read_json
+from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES, read_outputs
 from atom_workflows.core.transitions import Outcome, OutcomeKind
 from atom_workflows.errors import MalformedEvent
 from atom_workflows.messages.fields import (
@@ -38,6 +40,10 @@ OUTCOMES_PER_COMPLETED: Final = 50
 CHANGES_PER_MESSAGE: Final = 200
 MAX_LIST_BYTES: Final = 200_000
 """The most bytes of the list in a message, so that no message exceeds 256 KB however long its texts are."""
+
+
+_TEXTS_OF_AN_END: Final = ("outputs", "outputs_problem", "reason")
+"""Fields of an outcome that are written if there is something to say. Older versions ignore them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +116,7 @@ def completed_messages(run_id: str, outcomes: Sequence[Outcome]) -> list[Message
             "job_id": outcome.job_id,
             "job_state": outcome.job_state,
             **({"missing_since": outcome.missing_since.isoformat()} if outcome.missing_since else {}),
+            **{name: value for name in _TEXTS_OF_AN_END if (value := getattr(outcome, name))},
         }
         for outcome in outcomes
     ]
@@ -233,8 +240,24 @@ def _outcome(body: Mapping[str, Any]) -> Outcome:
         attempt=number,
         kind=kind,
         missing_since=None if body.get("missing_since") is None else read_time(body, "missing_since"),
+        outputs=_outputs(body),
         **{name: read_optional_text(body, name) or "" for name in ("message", "job_id", "job_state")},
+        **{name: read_optional_text(body, name) or "" for name in ("outputs_problem", "reason")},
     )
+
+
+def _outputs(body: Mapping[str, Any]) -> str:
+    """Return the text of an outcome's outputs, which any reader of the outcome may rely on to be within the limits."""
+    text = read_optional_text(body, "outputs", longest=MAX_OUTPUTS_BYTES)
+    if not text:
+        return ""
+    try:
+        found = read_outputs(read_json(text, most_values=MAX_OUTPUTS_BYTES))
+    except ValueError as error:
+        raise MalformedEvent(f"an outcome's outputs are not JSON: {error}") from None
+    if not found.text:
+        raise MalformedEvent(f"an outcome's outputs cannot be used: {found.problem or 'they are null'}")
+    return found.text
 
 
 def _kind(body: Mapping[str, Any]) -> str:

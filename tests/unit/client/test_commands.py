@@ -154,6 +154,15 @@ def test_wrong_options_are_refused_in_a_sentence(args: list[str], sentence: str)
     assert result.stdout == ""
 
 
+def test_a_wrong_mock_script_is_refused_with_its_name_and_line(tmp_path: Path) -> None:
+    """Outputs that no job can return are reported with file and line, before anything is started."""
+    script = tmp_path / "jobs.mock.yaml"
+    script.write_text("default:\n  outputs: {day: 2026-01-01}\n")
+    result = call("run", FORK_JOIN, "--mock-script", str(script))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "jobs.mock.yaml: the Task Runner script is invalid:\n  line 2: default.outputs: expected" in result.stderr
+
+
 @pytest.mark.parametrize("command", [("run", FORK_JOIN), ("local", "up")])
 @pytest.mark.parametrize("name", ["WORKFLOW_CHECK_STATE_DURATION_SEC", "WORKFLOW_BURST_SEC", "WORKFLOW_MAX_DELIVERIES"])
 def test_settings_that_the_functions_would_refuse(name: str, command: tuple[str, ...], tmp_path: Path) -> None:

@@ -59,8 +59,8 @@ def test_a_wrong_counter_is_reported_and_fixed() -> None:
     """A wrong counter is reported with both counts, and fixed."""
     world, run_id = miscounted()
     first = call(world, "doctor", run_id)
-    assert "Wrong: step s1 counts 2 dependencies that have not ended and 0 that did not succeed" in first.stdout
-    assert "their states say 1 and 0 (fixed)." in first.stdout
+    assert "Wrong: step s1 counts 2 of its dependencies as unfinished and 0 as unsuccessful" in first.stdout
+    assert "their states give 1 and 0 (fixed)." in first.stdout
     assert first.exit_code == 0
     assert "Nothing is wrong" in call(world, "doctor", run_id).stdout
 
@@ -126,9 +126,9 @@ DEAF = "default: {submit_errors: [{status: 503, times: forever}]}"
 @pytest.mark.parametrize(
     ("script", "minutes", "sentence"),
     [
-        ("default: {duration: 90000, lose_job: always}", 0.5, "that it does not know job "),
+        ("default: {duration: 90000, lose_job: always}", 0.5, "has been reporting job "),
         ("default: {duration: 90000, states: [COMPLETING]}", 0.5, "'COMPLETING', which the contract does not define"),
-        (SILENT, 8, "has given no valid answer about job "),
+        (SILENT, 8, "has given no valid response about job "),
         (DEAF, 20, "has not accepted its job for "),
     ],
 )

@@ -25,7 +25,7 @@ def test_a_few_failures_in_a_row_begin_a_pause() -> None:
     assert down(PATIENCE - 1).reason_to_wait(URL, last) is None
     held_back = down().reason_to_wait(URL, last)
     assert held_back is not None
-    assert held_back.reason == "it was not called, as earlier calls just failed: HTTP 503"
+    assert held_back.reason == "it was not called, because recent calls failed: HTTP 503"
     assert 0 < (held_back.retry_after_s or 0) <= PAUSES.initial.total_seconds()
     assert down().reason_to_wait("https://up.test", last) is None
 

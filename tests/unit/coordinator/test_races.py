@@ -288,5 +288,5 @@ def test_a_definition_that_cannot_be_kept_is_an_invalid_run() -> None:
     world = World()
     run = world.run(world.start(definition(edges, **tasks)))
     assert run.state is RunState.INVALID
-    assert "even compressed" in run.errors[0]["message"]
+    assert "even when compressed" in run.errors[0]["message"]
     assert world.steps(run.id) == {}

@@ -196,7 +196,7 @@ UNUSABLE: Mapping[str, tuple[Update | None, str]] = {
     ),
     "not compressed": (Update(path=definition_path(RUN), fields={"text": b"steps: []"}), "cannot be read"),
     "of another form": (Update(path=definition_path(RUN), fields={"text": None}), "cannot be read"),
-    "gone": (None, "was gone"),
+    "gone": (None, "was deleted"),
 }
 
 

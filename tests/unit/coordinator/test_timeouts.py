@@ -80,7 +80,7 @@ def test_a_silent_task_runner_does_not_hold_an_overdue_step_for_ever() -> None:
     play(world, run_id)
     finished_at = world.run(run_id).finished_at
     assert world.run(run_id).state is RunState.FAILED
-    assert "has not answered" in world.steps(run_id)["a"].message
+    assert "has not responded" in world.steps(run_id)["a"].message
     assert finished_at is not None
     assert UNHEARD_FOR <= finished_at - START - timedelta(minutes=10) <= UNHEARD_FOR + timedelta(minutes=2)
 
@@ -138,13 +138,13 @@ def test_the_checker_reads_no_tasks() -> None:
 
 
 def test_a_timed_out_submission_keeps_the_last_answer() -> None:
-    """A step that was never accepted shows the last answer."""
+    """A step that was never accepted shows the last response."""
     script = "default: {submit_errors: [{status: 429, times: 100000}]}"
     world = World(script, burst=timedelta(seconds=50))
     run_id = world.start(one_step("2m"))
     play(world, run_id)
     step = world.steps(run_id)["a"]
-    assert "no job was accepted within 2m; last answer: the Task Runner answered HTTP 429" in step.message
+    assert "no job was accepted within 2m; last response: the Task Runner answered HTTP 429" in step.message
 
 
 def test_an_unknown_submission_is_repeated_behind_its_deadline_without_haste() -> None:

@@ -34,7 +34,7 @@ def test_a_job_that_the_task_runner_does_not_know_is_odd_at_once() -> None:
     odd = oddity_of(step(missing_since=NOW), now=NOW + timedelta(seconds=42.9))
     assert odd is not None
     assert odd.kind is OddityKind.UNKNOWN_JOB
-    assert odd.what.startswith("the Task Runner has answered for 42s that it does not know job j,")
+    assert odd.what.startswith("the Task Runner has been reporting job j as unknown for 42s;")
 
 
 def test_a_silence_is_odd_from_its_fifth_minute() -> None:
@@ -45,7 +45,7 @@ def test_a_silence_is_odd_from_its_fifth_minute() -> None:
     assert oddity_of(silent, now=NOW + LONG_SILENCE - timedelta(seconds=1)) is None
     odd = oddity_of(silent, now=NOW + LONG_SILENCE)
     assert odd is not None
-    assert odd.what == "the Task Runner has given no valid answer about job j for 5m"
+    assert odd.what == "the Task Runner has given no valid response about job j for 5m"
     heard = polling.record_progress(silent, job_state="RUNNING", message="", now=NOW + LONG_SILENCE)
     assert heard is not None
     again = apply_change(silent, heard)

@@ -109,4 +109,4 @@ def test_a_job_is_timed_out_unheard_after_minutes_only(*, is_asked: bool) -> Non
     outcome = judge_overdue(waiting, found, heard=False, now=now + UNHEARD_FOR)
     assert isinstance(outcome, Outcome)
     assert outcome.kind is OutcomeKind.TIMED_OUT
-    assert "has not answered" in outcome.message
+    assert "has not responded" in outcome.message

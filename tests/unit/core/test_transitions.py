@@ -272,6 +272,24 @@ def test_a_word_that_only_looks_like_an_end_is_none(word: str) -> None:
     assert not transitions.is_known_state(word)
 
 
+@pytest.mark.parametrize(("word", "has_outputs"), [("SUCCEEDED", True), ("FAILED", False), ("CANCELLED", False)])
+def test_only_an_attempt_that_succeeded_has_outputs(word: str, has_outputs: bool) -> None:  # noqa: FBT001 (a row's value)
+    """An outcome has the outputs of a job that succeeded, or their problem, and the reason of any job that ended."""
+    found = transitions.outcome_of(
+        step(), job_id="j", job_state=word, message="", outputs='{"a":1}', outputs_problem="too large", reason="OOM"
+    )
+    assert found is not None
+    expected = ('{"a":1}', "too large") if has_outputs else ("", "")
+    assert ((found.outputs, found.outputs_problem), found.reason) == (expected, "OOM")
+
+
+@pytest.mark.parametrize(("word", "ended"), [("SUCCEEDED", True), ("job_state_canceled", True), ("RUNNING", False)])
+def test_a_jobs_state_says_whether_it_has_ended(word: str, ended: bool) -> None:  # noqa: FBT001 (a row's value)
+    """A job has ended in the three terminal states alone."""
+    assert transitions.has_ended(word) is ended
+    assert not transitions.has_ended("DONE")
+
+
 def test_messages_are_clipped() -> None:
     """A Task Runner's novel does not fill the document."""
     assert len(transitions.clip("x" * 10_000)) == transitions.MAX_MESSAGE_LENGTH
@@ -281,7 +299,7 @@ def test_messages_are_clipped() -> None:
     ("policies", "losses", "says"),
     [
         (replace(step().policies, on_lost=OnLost.FAIL), 0, "gone, and onLost is fail"),
-        (step().policies, transitions.MAX_LOSSES - 1, "gone, and lost 2 before"),
+        (step().policies, transitions.MAX_LOSSES - 1, "gone, and 2 earlier jobs were lost"),
         (step().policies, 0, "gone"),
     ],
     ids=["onLost", "too often", "goes on"],

@@ -11,8 +11,10 @@ import json
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
+
+from atom_workflows.core.outputs import TOO_DEEP, JobOutputs, read_outputs
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 """Far more than the usual size. An error is not read beyond this."""
@@ -24,19 +26,28 @@ _MOST_DIGITS: Final = 1_000
 _CHARSET: Final = re.compile(r"charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE)
 _TEXT_CODECS: Final = re.compile(r"utf-8|ascii|iso8859-\d+|cp125\d|utf-(?:16|32)(?:-[bl]e)?")
 
+_FIELDS: Final = frozenset({"state", "jobId", "message", "reason"})
+_OUTPUTS: Final = "outputs"
+_OUTPUTS_NOT_READ: Final = JobOutputs(
+    problem=f"its outputs, if there are any, do not end within the first {MAX_READ_BYTES:,} bytes of the answer: let "
+    "the Task Runner send a shorter message, and write large outputs to Cloud Storage"
+)
+
 # Decoding and parsing take many times an answer's size in memory, so long answers take turns.
 _LONG_ANSWERS_LOCK: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerBody:
-    """An answer's body. `text` is its beginning, and `job` the fields of its `job`, if it has one.
+    """An answer's body. `text` is its beginning, and `job` has the known fields of its `job`, if it has one.
 
-    `is_object` is True if the body is a JSON object, whatever its fields.
+    `outputs` are those of the job, whether or not it has ended. `is_object` is True if the body is a JSON object,
+    whatever its fields.
     """
 
     text: str
     job: Mapping[str, Any] | None = None
+    outputs: JobOutputs = field(default=JobOutputs(), repr=False)
     is_object: bool = False
 
 
@@ -62,15 +73,28 @@ def _parse(content: bytearray, content_type: str, *, is_cut: bool) -> AnswerBody
     text = content.decode(_choose_encoding(bytes(content[:4]), content_type), "replace").removeprefix("\ufeff")
     start = text[:MAX_ANSWER_BYTES]
     if is_cut:
-        return AnswerBody(start, scan_job(text))
+        return _scan_body(text)
     try:
         found = _DECODER.decode(text)
     except RecursionError:
-        return AnswerBody(start, scan_job(text))
+        return _scan_body(text)
     except ValueError:
         return AnswerBody(start)
     job = found.get("job") if isinstance(found, dict) else None
-    return AnswerBody(start, job if isinstance(job, dict) else None, is_object=isinstance(found, dict))
+    if not isinstance(job, dict):
+        return AnswerBody(start, is_object=isinstance(found, dict))
+    # Whatever else the answer contains is released here, while no other long answer is in memory.
+    known = {name: value for name, value in job.items() if name in _FIELDS}
+    return AnswerBody(start, known, read_outputs(job.get(_OUTPUTS)), is_object=True)
+
+
+def _scan_body(text: str) -> AnswerBody:
+    start = text[:MAX_ANSWER_BYTES]
+    job, is_whole = scan_job(text)
+    if job is None:
+        return AnswerBody(start)
+    outputs = job.pop(_OUTPUTS, JobOutputs() if is_whole else _OUTPUTS_NOT_READ)
+    return AnswerBody(start, job, outputs)
 
 
 def _choose_encoding(start: bytes, content_type: str) -> str:
@@ -104,7 +128,6 @@ _DECODER: Final = json.JSONDecoder(strict=False, parse_int=_parse_int)
 # -- texts that JSON readers refuse, because they were cut off or are nested too deeply --------------------------------
 
 # The quantifiers `++` and `*+` never backtrack, so that no text takes quadratic time.
-_FIELDS: Final = frozenset({"state", "jobId", "message"})
 _SPACE: Final = re.compile(r"\s*")
 _STRING: Final = re.compile(r'"(?:[^"\\]++|\\.)*+', re.DOTALL)
 _SCALAR: Final = re.compile(r"[^\s,\]}]*")
@@ -115,29 +138,34 @@ class _End(Exception):
     """The text ends here, or is not JSON from here on."""
 
 
-def scan_job(text: str) -> dict[str, Any] | None:
-    """Find the fields of `job` in truncated text.
+def scan_job(text: str) -> tuple[dict[str, Any] | None, bool]:
+    """Find the fields of `job` in truncated text, and its outputs as `JobOutputs`.
 
-    Returns None if these do not include the state. Skipped values are not checked, and nothing recurses. A message that
-    is not a string is returned as JSON.
+    Returns None if these do not include the state, and True if the text contains all of the job. Skipped values are not
+    checked, and nothing recurses. A message that is not a string is returned as JSON.
     """
     job: dict[str, Any] = {}
+    is_whole = False
     scan = _Scan(text)
     try:
         for key in scan.iter_keys():
             if key == "job" and scan.peek() == "{":
+                is_whole = False
                 _scan_fields(scan, job)
+                is_whole = True
             else:
                 scan.skip()
     except _End:
         pass
-    return job if "state" in job else None
+    return job if "state" in job else None, is_whole
 
 
 def _scan_fields(scan: _Scan, job: dict[str, Any]) -> None:
     job.clear()
     for key in scan.iter_keys():
-        if key not in _FIELDS:
+        if key == _OUTPUTS:
+            job[key] = _parse_outputs(scan.skip())
+        elif key not in _FIELDS:
             scan.skip()
         elif scan.peek() == '"':
             value, is_whole = scan.skip_string()
@@ -147,6 +175,16 @@ def _scan_fields(scan: _Scan, job: dict[str, Any]) -> None:
         else:
             value = scan.skip()
             job[key] = value if key == "message" and value != "null" else _parse_scalar(value)
+
+
+def _parse_outputs(text: str) -> JobOutputs:
+    try:
+        return read_outputs(_DECODER.decode(text))
+    except RecursionError:
+        return JobOutputs(problem=TOO_DEEP)
+    except ValueError:
+        # A text that is not JSON is no object.
+        return read_outputs(text)
 
 
 def _parse_scalar(text: str) -> Any:
@@ -213,7 +251,11 @@ class _Scan:
             return self._skip_match(_SCALAR)
         while True:
             self._skip_match(_UP_TO_BRACKET)
-            depth += 1 if self.peek() in "[{" else -1
+            sign = self.peek()
+            if sign == '"':
+                # A string that the cut left without its end.
+                raise _End
+            depth += 1 if sign in "[{" else -1
             self._at += 1
             if depth == 0:
                 return self._text[began : self._at]

@@ -21,7 +21,8 @@ from atom_workflows.adapters.task_runner.answer_body import (
     read_answer_body,
 )
 from atom_workflows.adapters.task_runner.masking import mask_tokens
-from atom_workflows.core.transitions import MAX_MESSAGE_LENGTH
+from atom_workflows.core.outputs import MAX_REASON_LENGTH, JobOutputs
+from atom_workflows.core.transitions import MAX_MESSAGE_LENGTH, has_ended
 from atom_workflows.errors import JobConflict, JobRefused, JobUnknown, RequestNotAccepted, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
 
@@ -32,6 +33,11 @@ MAX_JOB_STATE: Final = 100
 
 MAX_RETRY_AFTER_S: Final = 86_400.0
 """A day. Servers may send a number that no clock can represent."""
+
+_NOT_TO_BE_STORED: Final = (
+    "its outputs contain a token, such as the one that the Task Runner was called with, and tokens are not stored: "
+    "return the name of a secret instead"
+)
 
 _TAG: Final = re.compile(r"<[^<>]*>")
 
@@ -108,7 +114,7 @@ def receive_answer(
     is_ok = meaning_of(status) is Meaning.ANSWERED
     most = MAX_READ_BYTES if is_ok else MAX_ANSWER_BYTES
     body = read_answer_body(pieces, headers.get("Content-Type", ""), most_bytes=most)
-    job = _parse_job(body.job, tokens) if is_ok and body.job is not None else None
+    job = _parse_job(body, tokens) if is_ok else None
     said = ""
     if job is None:
         said = plain_text(body.text) or "nothing"
@@ -179,19 +185,25 @@ def _names_no_job(body: AnswerBody, job_id: str) -> bool:
     That is a JSON object without a job, or a text that names the job. A proxy, gateway or web framework answers an
     unknown path with a page, a text without the job's id, or nothing; some of them quote the path.
     """
-    if _PATH in body.text or (body.job is not None and _parse_job(body.job, ()) is not None):
+    if _PATH in body.text or _parse_state(body):
         return False
     is_page = body.text.lstrip()[:1] == "<"
     is_named = len(job_id) >= _LEAST_NAME and re.search(rf"(?<!\w){re.escape(job_id)}(?!\w)", body.text) is not None
     return body.is_object or (is_named and not is_page)
 
 
-def _parse_job(fields: Mapping[str, Any], tokens: Sequence[str]) -> JobAnswer | None:
+def _parse_state(body: AnswerBody) -> str:
+    """Return the state of the job that an answer describes, or "" if there is none."""
+    state = None if body.job is None else body.job.get("state")
+    return state.strip() if isinstance(state, str) else ""
+
+
+def _parse_job(body: AnswerBody, tokens: Sequence[str]) -> JobAnswer | None:
     """Return the job that an answer describes, if it has a state."""
-    state = fields.get("state")
-    if not isinstance(state, str) or not state.strip():
+    state = _parse_state(body)
+    if body.job is None or not state:
         return None
-    message = fields.get("message")
+    message = body.job.get("message")
     if message is None:
         message = ""
     elif not isinstance(message, str):
@@ -199,11 +211,29 @@ def _parse_job(fields: Mapping[str, Any], tokens: Sequence[str]) -> JobAnswer | 
             message = json.dumps(message, ensure_ascii=False)
         except RecursionError:
             message = ""
+    outputs = _refuse_tokens(body.outputs, tokens) if has_ended(state) else JobOutputs()
     return JobAnswer(
-        job_id=_parse_id(fields.get("jobId"), tokens),
-        state=_mask_and_cut(state.strip(), tokens, MAX_JOB_STATE),
+        job_id=_parse_id(body.job.get("jobId"), tokens),
+        state=_mask_and_cut(state, tokens, MAX_JOB_STATE),
         message=_mask_and_cut(message, tokens, MAX_MESSAGE_LENGTH),
+        outputs=outputs.text,
+        outputs_problem=outputs.problem,
+        reason=_parse_reason(body.job.get("reason"), tokens) if has_ended(state) else "",
     )
+
+
+def _refuse_tokens(outputs: JobOutputs, tokens: Sequence[str]) -> JobOutputs:
+    """Return the outputs, or a problem if these or the name in their problem contain a token.
+
+    A message is masked instead, but the steps that read an output would take a masked one for the job's own.
+    """
+    text = outputs.text or outputs.problem
+    return outputs if mask_tokens(text, tokens) == text else JobOutputs(problem=_NOT_TO_BE_STORED)
+
+
+def _parse_reason(value: Any, tokens: Sequence[str]) -> str:
+    """Return a reason in one line, or "" if it is not text."""
+    return _mask_and_cut(" ".join(value.split()), tokens, MAX_REASON_LENGTH) if isinstance(value, str) else ""
 
 
 def _parse_id(value: Any, tokens: Sequence[str]) -> str:

@@ -27,8 +27,15 @@ _SHORTEST_JWT: Final = 13
 _ROUNDS: Final = 4
 _PLACE: Final = "(token)"
 _WORD: Final = r"[\w.~+/=-]*"
-_JWT: Final = re.compile(r"\b(?:eyJ[\w-]{8,}\.[\w.~+/=-]+|ya29\.[\w-]{8,})")
-_SPLIT_JWT: Final = re.compile(r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}|ya29\.[\w-]{16,}")
+
+# These find `\b(?:eyJ[\w-]{8,}\.[\w.~+/=-]+|ya29\.[\w-]{8,})` and `eyJ[\w-]{8,}\.eyJ[\w-]{8,}|ya29\.[\w-]{16,}`.
+# Written like that, a search begins anew at each `eyJ` of a long word, which takes quadratic time. So each word is
+# entered at its beginning alone, and what is skipped before the token is skipped for good (`*+`).
+_JWT: Final = re.compile(
+    r"(?<![\w-])((?:(?!\beyJ[\w-]{8}|\bya29\.[\w-]{8})[\w-])*+)"
+    r"(?:eyJ[\w-]{8,}+\.[\w.~+/=-]+|ya29\.[\w-]{8,})"
+)
+_SPLIT_JWT: Final = re.compile(r"(?<![\w-])(?:(?!eyJ[\w-]{8})[\w-])*+eyJ[\w-]{8,}+\.eyJ[\w-]{8}|ya29\.[\w-]{16}")
 _ESCAPED: Final = re.compile(
     r"\\+(?:u([0-9a-fA-F]{4})|u\{0*([0-9a-fA-F]{1,6})\}|x([0-9a-fA-F]{2})|([/\\\"'nrtbf]))|%u([0-9a-fA-F]{4})"
 )
@@ -50,7 +57,7 @@ def mask_tokens(text: str, tokens: Sequence[str]) -> str:
             text = re.sub(rf"(?<!\w){re.escape(token)}(?!\w)", _PLACE, text)
         elif (start := token[:MASKED_START]) in text:
             text = re.sub(re.escape(start) + _WORD, _PLACE, text)
-    text = _JWT.sub(_PLACE, text)
+    text = _JWT.sub(rf"\1{_PLACE}", text)
     return WITHHELD if _quotes_token(text, tokens) else text
 
 

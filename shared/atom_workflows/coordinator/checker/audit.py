@@ -1,6 +1,6 @@
 """Audit each open run from time to time, and restart work that stopped because an event was lost or an instance died.
 
-The checker has many runs to audit, and little memory. So an audit makes only a few calls to the store; longer work,
+The checker has many runs to audit and little memory. So an audit makes only a few calls to the store; longer work,
 such as closing a large run, is handed on to the start function (`run.seed`, see `repair.continue_run`).
 """
 
@@ -29,15 +29,15 @@ from atom_workflows.messages.internal import seed_message
 from atom_workflows.ports import Update
 
 PAGE: Final = 20
-"""The most released steps that an audit publishes by itself."""
+"""The maximum number of released steps that an audit publishes by itself."""
 
 
 def audit_due_run(services: Services, end: StoredStep) -> int:
-    """Audit the run whose end is due, and publish the necessary events.
+    """Audit a run whose end node is due, publishing events as needed.
 
     Returns the number of events.
 
-    Raises `StoreUnavailable` or `BusUnavailable`; any other failure concerns this run alone, and is logged.
+    Raises `StoreUnavailable` or `BusUnavailable`; any other failure concerns only this run, and is logged.
     """
     outbox = Outbox(services)
     try:
@@ -46,7 +46,7 @@ def audit_due_run(services: Services, end: StoredStep) -> int:
     except (StoreUnavailable, BusUnavailable):
         raise
     except (AtomWorkflowsError, LookupError, OverflowError, TypeError, ValueError) as error:
-        # All but `AtomWorkflowsError` come from documents that another program has modified.
+        # All of these except `AtomWorkflowsError` are caused by documents that another program has modified.
         run_id, reason = end.step.run_id, f"{type(error).__name__}: {error}"
         log.warning("run.audit.failed", f"run {run_id} could not be audited: {reason}", run_id=run_id)
         return 0
@@ -56,7 +56,7 @@ def audit_due_run(services: Services, end: StoredStep) -> int:
 def audit_run(outbox: Outbox, end: StoredStep) -> int:
     """Audit a run, and schedule its next audit.
 
-    Returns the number of events that this adds to the outbox.
+    Returns the number of events that were added to the outbox.
     """
     run_id, budget = end.step.run_id, Budget.of_audit(outbox.services)
     stored, now = load_run(outbox.services, run_id), outbox.services.clock.now()
@@ -65,8 +65,7 @@ def audit_run(outbox: Outbox, end: StoredStep) -> int:
         # A stopped run may still have open steps, even if it has ended; close them first.
         is_closed = close_run(outbox, run_id, budget)
     elif run.is_overdue(now):
-        limit = "" if run.timeout is None else f" of {format_duration(run.timeout)}"
-        stop = Stop(kind=StopKind.TIMEOUT, reason=f"the workflow's timeout{limit} expired", requested_at=now)
+        stop = Stop(kind=StopKind.TIMEOUT, reason=_why_overdue(run), requested_at=now)
         try:
             is_closed = request_stop(outbox, run_id, stop, budget)
         except RunStateError as error:
@@ -77,20 +76,25 @@ def audit_run(outbox: Outbox, end: StoredStep) -> int:
         return _restart(outbox, run, budget)
     if not is_closed:
         outbox.add([seed_message(run_id)])
-        # This is in case that event is lost.
+        # In case that event is lost, audit the run again soon.
         _set_next_audit(outbox, end, now + SHORTEST_AUDIT)
     elif run is None:
         _set_next_audit(outbox, end, None)
     return int(not is_closed)
 
 
+def _why_overdue(run: RunRecord) -> str:
+    name, limit = ("timeout", run.timeout) if run.main_state is None else ("finallyTimeout", run.finally_timeout)
+    return f"the workflow's {name}{'' if limit is None else f' of {format_duration(limit)}'} expired"
+
+
 def _restart(outbox: Outbox, run: RunRecord, budget: Budget) -> int:
-    """Publish the unfinished work of an open run.
+    """Publish events that restart the work of an open run.
 
     Returns the number of events.
     """
     if run.state is RunState.SEEDING:
-        log.warning("run.seed.repair", f"run {run.id} was left half seeded", run_id=run.id)
+        log.warning("run.seed.repair", f"run {run.id} was only partly seeded", run_id=run.id)
         outbox.add([seed_message(run.id)])
         return 1
     published = publish_released(outbox, run.id, page=PAGE, budget=budget) or request_repair(outbox, run.id)
@@ -105,4 +109,4 @@ def _set_next_audit(outbox: Outbox, end: StoredStep, due_at: datetime | None) ->
     try:
         outbox.services.store.commit([update])
     except Conflict:
-        log.debug("run.audit.late", "the run's end changed meanwhile", run_id=end.step.run_id)
+        log.debug("run.audit.late", "the run's end node changed in the meantime", run_id=end.step.run_id)

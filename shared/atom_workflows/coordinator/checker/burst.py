@@ -1,16 +1,16 @@
-"""Handle a tick: look at the steps that are due, and repeat that while it is useful.
+"""Handle a tick: look at the steps that are due, and keep looking for as long as that is useful.
 
 Cloud Scheduler ticks once a minute, but jobs should be polled every few seconds. So a tick starts a *burst* of looks,
 for which one instance at a time holds a lease:
 
     tick ──► is anything due? ──► take the lease ──► look ──► sleep until the next look ──► look ──► … ──► give it back
 
-- With nothing in flight a tick costs one query.
+- When nothing is in flight, a tick costs one query.
 - The first look of a burst reads every due step, and the burst remembers them (due_steps.py). Later looks read only
   what has become due since, so a job that is polled five times is read once.
-- When more is due than a burst can remember, it handles newly due steps as before, and leaves the other steps to rounds
-  (rounds.py), in which several instances share them.
-- A burst ends when its time is over, or when nothing is due soon, since time spent sleeping is billed, too.
+- When more steps are due than a burst can remember, it still handles newly due steps itself, but leaves the others to
+  rounds (rounds.py), in which several instances share them.
+- A burst ends when its time is up, or when nothing will be due soon, since time spent sleeping is also billed.
 """
 
 from __future__ import annotations
@@ -45,26 +45,26 @@ from atom_workflows.ports import Document
 from atom_workflows.settings import MAX_BURST_S
 
 SHORTEST_GAP: Final = 0.2
-"""The shortest time between two looks, as a share of the checker's interval."""
+"""The shortest time between two looks, as a fraction of the checker's interval."""
 
 OVERLAP: Final = 0.5
-"""The share of the interval by which a look reaches back before the last one.
+"""How far a look reaches back to before the previous look, as a fraction of the checker's interval.
 
-Instances' clocks differ, and commits take time. Steps that are missed in spite of this are read by the next burst, or
+The clocks of instances differ, and commits take time. Steps that are missed nevertheless are read by the next burst or
 in a round.
 """
 
 FARTHEST_BACK: Final = timedelta(minutes=2)
-"""How far a burst that cannot remember everything may reach back, if the previous one died or was long ago."""
+"""How far a burst that cannot remember everything may reach back if the previous burst died or was long ago."""
 
 LONGEST_LEASE: Final = timedelta(seconds=MAX_BURST_S) + timedelta(minutes=1)
-"""The longest time that a lease may have left by our clock, if its holder's clock is slightly ahead."""
+"""The longest time that a valid lease may have left by our clock; its holder's clock may be slightly ahead."""
 
 
 def handle_tick(services: Services, event: TickEvent) -> None:
-    """Handle an event of the topic `tick`.
+    """Handle an event from the topic `tick`.
 
-    The event starts a burst, or brings a page of a round.
+    The event either starts a burst or contains a page of a round.
     """
     if isinstance(event, SweepPage):
         handle_page(services, event)
@@ -76,23 +76,23 @@ def handle_tick(services: Services, event: TickEvent) -> None:
     ends_at = end_of_burst(began, duration, is_scheduled=event.is_scheduled)
     burst = _Burst(services, ends_at=ends_at, waits_until=began + duration)
     if not burst.take_lease():
-        log.debug("sweep.held", "another instance has the lease of the burst")
+        log.debug("sweep.held", "another instance holds the lease for the burst")
         return
     if burst.run() is None:
-        # A job may have been put in flight after the last look; its wake-up found the lease taken and did nothing.
+        # A job may have been put in flight after the last look, and its wake-up may have found the lease taken.
         if burst.is_anything_new():
             services.bus.publish([tick_message(TickOrigin.CHECKER)])
     elif ends_at != began + duration:
-        # Not earlier, so that the next burst lasts as close to the following tick as a scheduled one would.
+        # Do not start the next burst earlier: it should last as close to the following tick as a scheduled one would.
         services.clock.sleep(max(0.0, (ends_at - services.clock.now()).total_seconds()))
         services.bus.publish([tick_message(TickOrigin.BURST)])
 
 
 def end_of_burst(began: datetime, duration: timedelta, *, is_scheduled: bool) -> datetime:
-    """Return the end of a burst's time.
+    """Return the time at which a burst has to end.
 
-    A burst that was not started by the scheduler ends at the whole minute, when the scheduler ticks. Otherwise that
-    tick would find the lease taken and do nothing, and no looks would follow until the tick after it.
+    A burst that was not started by the scheduler ends at the next full minute, when the scheduler ticks. Otherwise that
+    tick would find the lease taken and do nothing, and there would be no more looks until the following tick.
     """
     minute = began.replace(second=0, microsecond=0) + timedelta(minutes=1)
     return began + duration if is_scheduled else min(began + duration, minute)
@@ -100,17 +100,17 @@ def end_of_burst(began: datetime, duration: timedelta, *, is_scheduled: bool) ->
 
 @dataclass(slots=True)
 class _Burst:
-    """The looks of one burst, for which its instance holds the lease.
+    """One burst. Its instance holds the lease.
 
-    `waits_until` is when the burst would end if it were not cut short: it waits for steps that are due by then, or the
-    next burst does.
+    `waits_until` is when the burst would end if it were not cut short: either this burst or the next one waits for
+    steps that are due by then.
     """
 
     services: Services
     ends_at: datetime
     waits_until: datetime
     _lease: Document | None = None
-    # The time when the last look began, in this burst or the previous one.
+    # The time at which the latest look began, in this burst or the previous one.
     _seen_until: datetime = BEGINNING
     _reads_everything: bool = True
     _full_round_at: datetime = BEGINNING
@@ -121,14 +121,14 @@ class _Burst:
         self._due = DueHandler(self.services, self._in_flight)
 
     def take_lease(self) -> bool:
-        """Take the lease for as long as the burst may take.
+        """Take the lease for as long as the burst may last.
 
-        Returns False if another instance has it. If that instance dies, the next tick finds the lease expired.
+        Returns False if another instance holds it. If that instance dies, the next tick finds the lease expired.
         """
         document = self.services.store.get([BURST_LEASE_PATH])[0]
         fields = {} if document is None else document.fields
         leased_until, seen_until, now = fields.get("until"), fields.get("seen_until"), self.services.clock.now()
-        # A lease that is longer than any valid one was taken with a wrong clock.
+        # A lease that is longer than any valid one was taken by an instance whose clock was wrong.
         if isinstance(leased_until, datetime) and now < leased_until <= now + LONGEST_LEASE:
             return False
         if isinstance(seen_until, datetime):
@@ -141,8 +141,8 @@ class _Burst:
     def run(self) -> datetime | None:
         """Look repeatedly, then give the lease back.
 
-        The burst ends when its time is over or nothing is due soon. Returns the time of the next look, or None if
-        nothing is due soon.
+        The burst ends when its time is up or nothing will be due soon. Returns the time of the next look, or None if
+        nothing will be due soon.
         """
         clock = self.services.clock
         try:
@@ -171,7 +171,7 @@ class _Burst:
     def _look(self) -> datetime | None:
         """Handle the due steps, and take answers until the next look.
 
-        Returns the time of the next look, or None if it is not soon.
+        Returns the time of the next look, or None if it need not be soon.
         """
         now = self.services.clock.now()
         published = self._due.published
@@ -186,18 +186,18 @@ class _Burst:
     def _read_due(self, now: datetime) -> None:
         """Read the steps that became due, and begin to handle them.
 
-        The first look reads every due step, later ones only those that have become due since the last.
+        The first look reads every due step; later looks read only those that have become due since the previous look.
         """
         until = now + self.services.settings.burst
         after: Cursor | None = place_of(BEGINNING) if self._reads_everything else self._known_until(now)
         while after is not None and after[0] <= now:
             due, following = read_due(self.services, until=until, after=after)
             if self._reads_everything and following is not None and following[0] <= now:
-                # More than a page is due now. Leave these steps to rounds, and go on with those that become due.
+                # More than a page is due now. Leave these steps to rounds, and continue with those that become due.
                 self._in_flight.is_full, following = True, self._known_until(now)
             else:
                 self._in_flight.learn(due, since=after[0], now=now, pending=self._due.pending)
-                # Do this before reading another page, since the events about these steps are already late.
+                # Do this before reading another page, since these steps are already due.
                 self._due.begin(self._in_flight.take_due(now), self.ends_at)
             self._reads_everything, after = False, following
         self._seen_until = now
@@ -205,23 +205,23 @@ class _Burst:
     def _known_until(self, now: datetime) -> Cursor:
         """Return the place up to which due steps are known.
 
-        It is a little before the last look.
+        It is a little before the time of the last look.
         """
         return place_of(min(now, max(self._seen_until, now - FARTHEST_BACK)) - self._interval * OVERLAP)
 
     def _advance_round(self, now: datetime) -> None:
         """Keep the round going, or begin the next one.
 
-        Once a minute the new round covers every due step, otherwise only jobs that began recently.
+        Once a minute, the new round covers every due step; otherwise it covers only jobs that began recently.
         """
         current = load_round(self.services)
         if current.page is not None:
-            # The page's event was lost, or reached no instance. The time may be ahead of ours, as another clock set it.
+            # The page's event was lost or reached no instance. `since` may be ahead of our time: another clock set it.
             if abs(now - current.since) >= PAGE_TIME:
                 page = take_page(self.services, current)
                 self._due.begin(page, self.services.clock.now() + PAGE_TIME)
         elif is_little_due(self.services, now + self.services.settings.burst):
-            # Enough steps have ended that the burst can remember all the others.
+            # Enough steps have ended for the burst to remember all the others.
             self._in_flight.is_full, self._reads_everything = False, True
         elif now >= self._full_round_at:
             self._full_round_at = now + LONGEST_POLL
@@ -231,10 +231,9 @@ class _Burst:
             begin_round(self.services, current, due_after=now - young_age(self._interval))
 
     def _is_idle(self) -> bool:
-        """Return True if the next tick is early enough for every look.
+        """Return True if every remaining look can wait for the next tick.
 
-        That is so if the burst's remaining looks are only at long-running jobs, or for audits. The burst waits for
-        retries and timeouts.
+        Looks at long-running jobs and audits can. The burst itself waits for retries and timeouts.
         """
         soon = self.services.clock.now() + self._interval * WORTH_WAITING
         return not (self._in_flight.is_full or self._reads_everything) and all(
@@ -245,10 +244,10 @@ class _Burst:
         )
 
     def _next_look(self, began: datetime) -> datetime:
-        """Return the time of the look that follows one begun at `began`.
+        """Return when to look again after a look begun at `began`.
 
-        It is the next due time. A minimum gap lets several steps share a look, and there is at least one look per
-        interval, since a job may begin unnoticed.
+        That is usually the next due time. A minimum gap lets several steps share a look, and there is at least one look
+        per interval, since a job may have begun unnoticed.
         """
         latest, earliest = began + self._interval, self._in_flight.next_look
         return latest if earliest is None else min(latest, max(earliest, began + self._interval * SHORTEST_GAP))

@@ -1,7 +1,7 @@
 """Handle steps that are due: poll their jobs, publish outcomes, hand steps to dispatchers, and audit runs.
 
-A Task Runner may take long to answer. So other steps are handled while answers are outstanding, and a slow Task Runner
-delays only its own jobs. Audits of whole runs are made as calls, too.
+A Task Runner may take a long time to respond. So other steps are handled while responses are outstanding, and a slow
+Task Runner delays only its own jobs. Audits of whole runs are also made as calls.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from atom_workflows.errors import JobUnknown, TaskRunnerUnavailable
 from atom_workflows.messages.internal import ReadyStep, completed_messages
 
 _Call: TypeAlias = tuple[StoredStep, datetime]
-"""A step, and the time until which the call about it may begin."""
+"""A step, and the time by which a call about it must begin."""
 
 
 class DueHandler:
-    """The work of one instance on due steps, with the calls that are in progress.
+    """One instance's work on due steps, including the calls in progress.
 
-    A failure with one run or step does not delay the others. A Task Runner that does not answer is not called for a
-    while, which is longer each time. `published` counts events for dispatchers and the start function.
+    A failure in one run or step does not delay the others. A Task Runner that does not respond is not called for a
+    while, and for longer after each failure. `published` counts events for dispatchers and the start function.
     """
 
     def __init__(self, services: Services, in_flight: InFlight) -> None:
@@ -57,11 +57,11 @@ class DueHandler:
 
     @property
     def pending(self) -> list[StoredStep]:
-        """The steps whose calls are not answered yet."""
+        """The steps whose calls have not been answered yet."""
         return [stored for stored, _ in self._calls.pending]
 
     def begin(self, due: Sequence[StoredStep], until: datetime) -> None:
-        """Publish events for steps that need no call, and call about others.
+        """Begin the necessary calls, and publish events for the other steps.
 
         Calls that have not begun by `until` are not made.
         """
@@ -83,15 +83,15 @@ class DueHandler:
                 self.published += 1
         self._publish(outcomes)
         if len(calls) > self._services.settings.poll_workers:
-            # Shuffle each minute, so that a slow Task Runner does not starve the same jobs.
+            # Shuffle each minute, so that a slow Task Runner does not always starve the same jobs.
             calls.sort(key=lambda call: poll_order(call[0].step, now=now))
         self._calls.begin(calls)
 
     def take_answers(self, until: datetime | None = None) -> None:
-        """Wait for answers until that time, save and publish them.
+        """Wait for answers until the given time, then save and publish them.
 
-        Returns as soon as there are some. After the last answer, re-raises an error from a call, such as an outage
-        during an audit.
+        Returns as soon as any answers have been handled. After the last answer, re-raises any error from a call, such
+        as an outage during an audit.
         """
         now = self._services.clock.now()
         wave = self._calls.wave(None if until is None else max(0.0, (until - now).total_seconds()))
@@ -103,7 +103,7 @@ class DueHandler:
             self._calls.wave()
 
     def take_all_answers(self) -> None:
-        """Wait for every answer."""
+        """Wait for all outstanding answers, and handle them."""
         while self._calls.pending:
             self.take_answers()
 
@@ -127,7 +127,7 @@ class DueHandler:
         self._outbox.flush()
 
     def _save(self, going_on: Sequence[tuple[StoredStep, StepChange | None]]) -> None:
-        """Save changes of running jobs, and schedule their next look."""
+        """Save changes to steps with running jobs, and schedule their next looks."""
         now, interval = self._services.clock.now(), self._services.settings.check_interval
         changes: dict[tuple[str, int], list[Decision]] = {}
         times_found: Counter[tuple[str, str]] = Counter()
@@ -139,7 +139,7 @@ class DueHandler:
                 # If nothing is new, nothing is written, and the version stays the same.
                 kept.append((stored, stored))
             else:
-                # A round and its burst may both have polled a step, and no commit may name it twice.
+                # A round and its burst may both have polled a step, but no commit may write the step twice.
                 run_id, name = stored.step.run_id, (stored.step.run_id, stored.step.id)
                 changes.setdefault((run_id, times_found[name]), []).append(Decision(stored=stored, change=change))
                 times_found[name] += 1
@@ -153,7 +153,7 @@ class DueHandler:
             ]
         for stored, changed in kept:
             self._in_flight.look_again(stored, changed, next_look(changed.step, now=now, check_interval=interval))
-        # Another instance changed these. No query finds them again, as they were due before the last look.
+        # Another instance changed these steps. No query will find them again, as they were due before the last look.
         for stored, fresh in zip(refused, read_again(self._services, refused), strict=True):
             if fresh is not None and fresh.step.due_at is not None:
                 self._in_flight.look_again(stored, fresh, fresh.step.due_at)
@@ -177,23 +177,31 @@ def poll(services: Services, breaker: CircuitBreaker, step: StepRecord) -> StepC
             now = services.clock.now()
             breaker.record_failure(url, "", began=began, now=now)
             found = back_off_poll(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s)
-        except Exception as error:  # noqa: BLE001 (a defect that one job meets would end the burst for all jobs)
+        except Exception as error:  # noqa: BLE001 (a defect triggered by one job would end the burst for all jobs)
             # A defect says nothing about the Task Runner or the job.
             message = f"polling job {step.job_id} of step {step.id} failed because of a defect"
             log.error("poll.failed", message, trace_of=error, **step.names)
-    # An answer from before the deadline does not show the job's state at the deadline, so compare with `began`.
+    # A response from before the deadline does not show the job's state at the deadline, so compare with `began`.
     return judge_overdue(step, found, heard=heard, now=began)
 
 
 def ask(services: Services, step: StepRecord) -> StepChange | Outcome | None:
-    """Make the call.
+    """Ask the Task Runner about the step's job, and interpret the response.
 
-    Raises `TaskRunnerUnavailable`.
+    Raises `TaskRunnerUnavailable` if the call fails.
     """
     try:
         answer = services.task_runner.status(step.task_runner_url, step.job_id)
     except JobUnknown:
         return await_unknown_job(step, now=services.clock.now())
-    outcome = outcome_of(step, job_id=answer.job_id or step.job_id, job_state=answer.state, message=answer.message)
+    outcome = outcome_of(
+        step,
+        job_id=answer.job_id or step.job_id,
+        job_state=answer.state,
+        message=answer.message,
+        outputs=answer.outputs,
+        outputs_problem=answer.outputs_problem,
+        reason=answer.reason,
+    )
     now = services.clock.now()
     return outcome or record_progress(step, job_state=answer.state, message=answer.message, now=now)

@@ -1,4 +1,4 @@
-"""Read the steps that are due, of all runs, oldest first, and remember them for one burst.
+"""Read the due steps of all runs, oldest first, and remember them for one burst.
 
 What a burst remembers (`InFlight`) is read once per burst, not once per look.
 """
@@ -20,13 +20,13 @@ from atom_workflows.errors import NewerVersion
 from atom_workflows.ports import Document, Query
 
 PAGE: Final = 1_000
-"""Due steps that are read and handled at a time."""
+"""The number of due steps that are read and handled at a time."""
 
 CAPACITY: Final = 1_000
-"""Steps that a burst remembers; with more in flight, the others are left to rounds (see rounds.py)."""
+"""The number of steps that a burst remembers; if more are in flight, the rest are left to rounds (see rounds.py)."""
 
 WHOLE: Final = 20
-"""The number of steps read at a time with all their fields; each may take a quarter of a megabyte."""
+"""The number of steps read at a time with all their fields; each may take up a quarter of a megabyte."""
 
 Cursor: TypeAlias = tuple[datetime, str]
 """A place in the order of the due query: a step's due time and the path of its document."""
@@ -36,11 +36,12 @@ BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _NEVER_READ: Final = (
     {"run_id", "id", "request", "depends_on", "dependents", "barriers", "heirs", "message"}
-    | {"cause", "skipped", "total", "stained"}
+    | {"cause", "skipped", "total", "stained", "templates", "constants", "outputs", "conditional", "trigger", "when"}
+    | {"phase", "allow_failure", "by_choice", "tolerated", "because", "reason", "sent", "last_kind", "last_reason"}
 )  # fmt: skip
 
 DUE_FIELDS: Final = tuple(one.name for one in fields(StepRecord) if one.name not in _NEVER_READ)
-"""The fields that a look at a step needs: not its task, edges and message, which may take 100 KB each."""
+"""The fields that a look at a step needs. Its task, edges and message are left out: each may take up 100 KB."""
 
 _TIME: Final = (datetime, type(None))
 _KINDS: Final = {
@@ -48,36 +49,36 @@ _KINDS: Final = {
     **dict.fromkeys(("attempt", "unanswered"), (int,)),
     **dict.fromkeys(("claimed_at", "unanswered_since", "missing_since", "unheard_since"), _TIME),
 }
-"""The types of fields that looks calculate with. A wrong type in any other field affects only the step's own run."""
+"""The types of fields used in calculations. A wrong type in any other field affects only the step's own run."""
 
 
 def is_anything_due(services: Services, by: datetime) -> bool:
-    """Return True if any step is due by then.
+    """Return True if any step is due by the given time.
 
-    It costs one document read.
+    This costs one document read.
     """
     return bool(services.store.query(due_query(by, limit=1, fields=("due_at",))))
 
 
 def is_little_due(services: Services, by: datetime) -> bool:
-    """Return True if at most half a page is due by then.
+    """Return True if no more than half a page is due.
 
-    It costs one document read.
+    This counts the steps that are due by `by`, and costs one document read.
     """
     return services.store.count(due_query(by, limit=PAGE, fields=None)) <= PAGE // 2
 
 
 def place_of(due_at: datetime) -> Cursor:
-    """Return the place before all steps that are due at that time."""
+    """Return the place before all steps due at the given time."""
     return due_at, "runs/0/steps/0"
 
 
 def read_due(services: Services, *, until: datetime, after: Cursor) -> tuple[list[StoredStep], Cursor | None]:
     """Read a page of due steps.
 
-    Returns the steps and the place where the next page begins. The page begins after `after` and ends with the last
-    step that is due by `until`; the place is None if there are no more steps. The steps hold only `DUE_FIELDS`; those
-    that cannot be read are left out.
+    Returns the steps, and the place where the next page begins or None if this was the last page. The page begins after
+    the place `after` and holds only steps that are due by `until`. The steps have only `DUE_FIELDS`; steps that cannot
+    be read are left out.
     """
     documents = services.store.query(due_query(until, after=after, limit=PAGE))
     last = documents[-1] if len(documents) == PAGE else None
@@ -86,9 +87,9 @@ def read_due(services: Services, *, until: datetime, after: Cursor) -> tuple[lis
 
 
 def read_again(services: Services, stored: Sequence[StoredStep]) -> list[StoredStep | None]:
-    """Read these steps again, in order.
+    """Read the given steps again, in the same order.
 
-    The result is None for a step that is gone or cannot be read.
+    The result contains None for each step that no longer exists or cannot be read.
     """
     paths = [step_path(one.step.run_id, one.step.id) for one in stored]
     parts = (services.store.get(paths[start : start + WHOLE]) for start in range(0, len(paths), WHOLE))
@@ -101,8 +102,8 @@ def due_query(
     """Build the query for due steps.
 
     The condition on `schema` excludes documents of newer versions, which only those versions can handle. It also lets a
-    composite index serve the query: gcloud cannot create the single-field index that a collection group would need
-    otherwise.
+    composite index serve the query: gcloud cannot create the single-field index that a collection-group query would
+    otherwise need.
     """
     return Query(
         collection=STEPS,
@@ -118,7 +119,7 @@ def due_query(
 def _read_step(document: Document) -> StoredStep | None:
     """Read a step, or return None if that fails.
 
-    One bad document must not stop the others.
+    One bad document must not keep the others from being read.
     """
     try:
         stored = StoredStep.without_task(document)
@@ -131,16 +132,16 @@ def _read_step(document: Document) -> StoredStep | None:
     return None if reason else stored
 
 
-# -- remembering them -------------------------------------------------------------------------------------------------
+# -- remembering due steps -------------------------------------------------------------------------------------------
 
 _Name: TypeAlias = tuple[str, str]
 
 
 @dataclass(slots=True)
 class InFlight:
-    """Steps that are under way, each with the time of its next look, unless it is being handled.
+    """Steps that are under way, each with the time of its next look unless it is being handled.
 
-    A step may change unnoticed. Then the remembered version is out of date, and decisions about the step are refused.
+    If a step changes unnoticed, the remembered version is out of date, and decisions about the step are refused.
     """
 
     is_full: bool = False
@@ -159,11 +160,11 @@ class InFlight:
     def learn(
         self, found: Iterable[StoredStep], *, since: datetime, now: datetime, pending: Iterable[StoredStep] = ()
     ) -> None:
-        """Remember steps that became due after `since`, in the state in which they were read.
+        """Remember steps that became due after `since`, as they were read.
 
-        A known step that did not change keeps its time. If there is no room, jobs to poll are left to a round;
-        everything else that is due now is remembered anyway, since it is handled immediately. Steps with a `pending`
-        call take up room until the call is answered, since the call keeps them in memory anyway.
+        A known step that has not changed keeps the time of its next look. If there is no room, jobs to poll are left to
+        a round; everything else that is due now is remembered even so, since it is handled immediately. Steps with a
+        `pending` call take up room until the call is answered, since the call keeps them in memory in any case.
         """
         kept = {*self._looks, *map(_name, pending)}
         # Other steps are forgotten once the queries no longer find them.
@@ -187,9 +188,9 @@ class InFlight:
         return known is not None and known.version == stored.version
 
     def take_due(self, now: datetime) -> list[StoredStep]:
-        """Take the steps whose look is due, the earliest first.
+        """Take the steps whose next look is due, earliest first.
 
-        Each is returned once, until `look_again` schedules it again.
+        A step is not returned again until `look_again` has scheduled its next look.
         """
         due = sorted((at, name) for name, at in self._looks.items() if at <= now)
         for _, name in due:
@@ -199,7 +200,7 @@ class InFlight:
     def look_again(self, taken: StoredStep, stored: StoredStep, at: datetime) -> None:
         """Schedule the next look at a step that was taken.
 
-        `stored` is the step as it is stored now. Does nothing if `learn` has found the step changed meanwhile.
+        `stored` is the step as it is stored now. Does nothing if `learn` has since found that the step has changed.
         """
         if self._steps.get(_name(taken)) is taken:
             self._remember(stored, at)

@@ -1,9 +1,9 @@
-"""Look at every due step in rounds, when there are more of them than a burst can remember.
+"""Look at all due steps in rounds when there are more of them than a burst can remember.
 
-A round goes through the due steps page by page, in the order of the due query. Each page is an event, so several
-instances share the work. `control/round` holds the place where the next page begins. This document outlives bursts, so
-a round continues however long it takes, and reaches its last steps, too. The burst itself takes a page that no instance
-takes, so a round makes progress even with one instance, or if events are lost.
+A round goes through the due steps page by page, in the order of the due query. Each page is published as an event, so
+that several instances share the work. The document `control/round` holds the place where the next page begins. It
+outlives bursts, so a round continues for as long as it takes to reach its last steps. If no instance takes a page, the
+burst takes it itself, so a round makes progress even with a single instance or if events are lost.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from atom_workflows.messages.internal import SweepPage, page_message
 from atom_workflows.ports import Document
 
 PAGE_TIME: Final = timedelta(seconds=10)
-"""The time for the polls of a page. Jobs of a slow Task Runner that were not polled by then wait for another round.
+"""The time allowed for polling a page. Jobs of a slow Task Runner that are not polled in time wait for another round.
 
-If the event of a page does not reach an instance within the same time, the burst takes the page itself.
+If the event for a page does not reach an instance within the same time, the burst takes the page itself.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """A round as it was read. `page`, the next to take, has waited since `since`; None if the round is over."""
+    """A round as it was read. `page` is the next page, which has waited since `since`; None if the round is over."""
 
     page: SweepPage | None
     since: datetime
@@ -40,7 +40,7 @@ class Round:
 
 
 def load_round(services: Services) -> Round:
-    """Return the current round, or the last one if that is over."""
+    """Return the latest round, which may be over."""
     document = services.store.get([ROUND_PATH])[0]
     match {} if document is None else document.fields:
         case {
@@ -55,14 +55,14 @@ def load_round(services: Services) -> Round:
 
 
 def begin_round(services: Services, last: Round, *, due_after: datetime = BEGINNING) -> None:
-    """Begin a round over the steps due after that time."""
+    """Begin a round over the steps that are due after `due_after`."""
     _hand_on(services, last, SweepPage(after=place_of(due_after), until=services.clock.now()))
 
 
 def take_page(services: Services, current: Round) -> list[StoredStep]:
     """Take a round's next page and return its steps.
 
-    The result is empty if another instance took the page.
+    The result is empty if another instance has already taken the page.
     """
     if current.page is None:
         return []
@@ -72,10 +72,10 @@ def take_page(services: Services, current: Round) -> list[StoredStep]:
 
 
 def handle_page(services: Services, page: SweepPage) -> None:
-    """Handle the steps of one page, unless it was taken before."""
+    """Handle the steps on one page, unless it has already been taken."""
     current = load_round(services)
     if current.page is None or current.page.after != page.after:
-        log.debug("sweep.page.stale", "this page of due steps was taken before")
+        log.debug("sweep.page.stale", "this page of due steps has already been taken")
         return
     due = take_page(services, current)
     handler = DueHandler(services, InFlight())
@@ -84,11 +84,11 @@ def handle_page(services: Services, page: SweepPage) -> None:
 
 
 def _hand_on(services: Services, current: Round, page: SweepPage | None) -> bool:
-    """Make a page the next one and publish it.
+    """Make the given page the next one to take, and publish it.
 
     Returns False if another instance was faster.
     """
-    # Changing the document, under its guard, is what takes the current page.
+    # The guarded change of the document is what takes the current page.
     due_at, path = (None, None) if page is None else page.after
     fields = {"next_due_at": due_at, "next_path": path, "at": services.clock.now()}
     if page is not None:
@@ -99,7 +99,7 @@ def _hand_on(services: Services, current: Round, page: SweepPage | None) -> bool
         try:
             services.bus.publish([page_message(page)])
         except BusUnavailable as error:
-            # A burst will take this page later. An error here would also skip the page before it, which this instance
-            # took.
+            # A burst will take this page later. Raising an error here would also skip the previous page, which this
+            # instance has taken.
             log.warning("sweep.page.unpublished", f"the next page of due steps could not be published: {error}")
     return True

@@ -236,3 +236,22 @@ def test_reset_forgets_jobs_and_faults_but_repeats_no_id() -> None:
     after = submitted(runner, "r/a/1")
     assert (after.state, runner.status(before.job_id, 0.0).status) == ("FAILED", 404)
     assert after.job_id != before.job_id
+
+
+def test_each_attempt_has_its_own_outputs_and_reason() -> None:
+    """Failed attempts have a reason and successful ones outputs, of which the last entries hold for later attempts."""
+    runner = jobs(fail_times=3, outputs=(None, None, None, {"rows": 4}, {"rows": 5}), reasons=("OOM", None, "EXIT_2"))
+    answers = [submitted(runner, f"run/load/{attempt}") for attempt in range(1, 7)]
+    assert [answer.reason for answer in answers] == ["OOM", None, "EXIT_2", None, None, None]
+    assert [answer.outputs for answer in answers] == [None, None, None, {"rows": 4}, {"rows": 5}, {"rows": 5}]
+
+
+def test_a_job_has_outputs_and_a_reason_once_it_has_ended() -> None:
+    """While a job runs, its answers have neither; a cancelled one has a reason."""
+    runner = jobs(duration_s=5.0, outputs=({"rows": 1},), reasons=("OOM",))
+    started = submitted(runner)
+    assert (started.state, started.outputs, started.reason) == ("RUNNING", None, None)
+    ended = runner.status(started.job_id, 5.0)
+    assert (ended.state, ended.outputs, ended.reason) == ("SUCCEEDED", {"rows": 1}, None)
+    cancelled = submitted(jobs(states=("CANCELLED",), outputs=({"rows": 1},), reasons=("PREEMPTED",)))
+    assert (cancelled.outputs, cancelled.reason) == (None, "PREEMPTED")

@@ -34,6 +34,18 @@ def test_jobs_go_on_over_a_restart(tmp_path: Path) -> None:
     assert len(list(journal.read())) == 2
 
 
+def test_attempts_keep_their_outputs_over_a_restart(tmp_path: Path) -> None:
+    """The outputs and the reason of an attempt are those of the script, before and after a restart."""
+    script = Script(default=Behaviour(fail_times=1, outputs=(None, {"rows": 2}), reasons=("OOM",)))
+    journal = Journal(tmp_path / "jobs.jsonl")
+    before = Jobs(script, journal=journal)
+    answers = [submitted(before, f"run/load/{attempt}") for attempt in (1, 2)]
+    after = Jobs(script, id_prefix="new", journal=journal)
+    after.restore(journal.read())
+    assert [after.status(answer.job_id, 1.0) for answer in answers] == answers
+    assert [(answer.outputs, answer.reason) for answer in answers] == [(None, "OOM"), ({"rows": 2}, None)]
+
+
 def test_an_emptied_journal_is_a_task_runner_that_forgot(tmp_path: Path) -> None:
     """Jobs that are not in the journal are unknown."""
     journal = Journal(tmp_path / "jobs.jsonl")

@@ -19,6 +19,8 @@ rules:
     states: [QUEUED, RUNNING]
     fail_times: 2
     message: out of memory
+    outputs: [null, {rows: 12, files: [gs://b/a], note: null}]
+    reason: [OOM, EXIT_2]
     submit_errors: [503, {status: 429, retry_after: 2, times: 3}, drop, {garbage: html, accepted: true}]
     lose_job: once
     delay: 0.5
@@ -29,6 +31,9 @@ FAULTS = (
     "expected HTTP statuses from 200 to 599, drop, empty, html, not-json, wrong-shape, "
     "or maps such as {status: 429, times: 2}"
 )
+OUTPUTS = "expected a mapping of JSON values, or a list of them, one for each attempt"
+IN_QUOTES = "write dates, and names that are not texts, in quotes"
+REASON = "expected a text of one line and at most 64 characters, or a list of them, one for each attempt"
 
 
 def test_every_field_is_read() -> None:
@@ -44,6 +49,8 @@ def test_every_field_is_read() -> None:
         states=("QUEUED", "RUNNING"),
         fail_times=2,
         message="out of memory",
+        outputs=(None, {"rows": 12, "files": ["gs://b/a"], "note": None}),
+        reasons=("OOM", "EXIT_2"),
         submit_errors=faults,
         lose_job=Loss.ONCE,
         delay_s=0.5,
@@ -59,6 +66,13 @@ def test_every_field_is_read() -> None:
             Rule(behaviour=Behaviour(submit_errors=empty, status_errors=empty)),
         ),
     )
+
+
+def test_one_entry_is_that_of_every_attempt() -> None:
+    """Outputs and a reason that are no lists hold for all attempts, and may break the contract's limits."""
+    read = parse_script('{"default": {"outputs": {"log": "' + "x" * 40_000 + '", "n": 9223372036854775808}}}')
+    assert read.default.outputs == ({"log": "x" * 40_000, "n": 2**63},)
+    assert parse_script("default: {outputs: {}, reason: OOM}").default == Behaviour(outputs=({},), reasons=("OOM",))
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"rules": []}'])
@@ -91,6 +105,21 @@ def test_an_empty_script_is_the_default_one(text: str) -> None:
         ("rules: [{submit_errors: [fire]}]", f'rules[0].submit_errors: {FAULTS}, not ["fire"]'),
         ("rules: [{submit_errors: [[503]]}]", FAULTS),
         ("rules: [{status_errors: [true]}]", FAULTS),
+        ("rules:\n- step: a\n  outputs: 3", f"line 3: rules[0].outputs: {OUTPUTS}, not 3"),
+        ("rules:\n- step: a\n  output: {}", "line 3: rules[0].output: unknown; did you mean outputs?"),
+        ("default: {outputs: null}", f"line 1: default.outputs: {OUTPUTS}, not null"),
+        ("default: {outputs: []}", f"{OUTPUTS}, not []"),
+        ("default: {outputs: [{a: 1}, 3]}", f'{OUTPUTS}, not [{{"a": 1}}, 3]'),
+        ("default: {outputs: {day: 2026-01-01}}", f'{OUTPUTS}; {IN_QUOTES}, not {{"day": "2026-01-01"}}'),
+        ("default: {outputs: {1: a}}", f'{OUTPUTS}; {IN_QUOTES}, not {{"1": "a"}}'),
+        ("default: {outputs: {2026-01-01: a}}", f"{OUTPUTS}; {IN_QUOTES}, not {{datetime.date"),
+        ("default: {outputs: {a: [.nan]}}", f'{OUTPUTS}; {IN_QUOTES}, not {{"a": [NaN]}}'),
+        ("default: {reason: 137}", f"line 1: default.reason: {REASON}, not 137"),
+        ("default: {reason: [OOM, '']}", f'{REASON}, not ["OOM", ""]'),
+        ("default: {reason: []}", f"{REASON}, not []"),
+        ("default: {reason: null}", f"{REASON}, not null"),
+        ('default: {reason: "two\\nlines"}', REASON),
+        (f"default: {{reason: {'x' * 65}}}", REASON),
         ("rules: [{garbage: [html]}]", "rules[0].garbage: expected one of empty, html, not-json, wrong-shape"),
         ("rules: [{submit_errors: [{times: 2}]}]", "expected one of status, garbage, drop"),
         ("rules: [{submit_errors: [{status: 1, x: 1}]}]", "fault.x: unknown"),

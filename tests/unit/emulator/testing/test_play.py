@@ -172,6 +172,8 @@ def test_a_run_that_takes_too_long_is_given_up(player: Player) -> None:
         ({"rules": [{"engine": "edge"}]}, "rules[0]: no job of flow matches it"),
         ({"rules": [{"step": "s0", "fails": 1}]}, "rules[0].fails: unknown; expected one of"),
         ({"rulez": []}, "script.rulez: unknown"),
+        ({"rules": [{"step": "s0", "outputs": [3]}]}, "rules[0].outputs: expected a mapping of JSON values"),
+        ({"default": {"reason": 137}}, "default.reason: expected a text of one line"),
     ],
 )
 def test_a_wrong_script_is_refused_in_a_sentence(player: Player, script: dict[str, Any], problem: str) -> None:
@@ -196,7 +198,7 @@ def test_a_run_that_cannot_start_is_invalid(tmp_path: Path) -> None:
     file.write_text(json.dumps({"name": "noise", "steps": steps}))
     played = play(file)
     assert (played.state, played.steps) == ("INVALID", {})
-    assert "can be kept" in played.errors[0]
+    assert "can be stored" in played.errors[0]
 
 
 def test_a_script_of_no_known_form_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""End the main part of a run, and begin the steps under `finally`.
+
+One commit records the result of the main part, sets the deadline for the rest, and ends the node on which the steps
+under `finally` depend. It also clears a requested stop, which was about the main part; from then on the run continues
+like any other. So these steps run after a success, a failure, a cancellation and a timeout alike, once for each round
+of the run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any, Final
+
+from atom_workflows import log
+from atom_workflows.coordinator.commits import Decision, save
+from atom_workflows.coordinator.loading import StoredRun, StoredStep, iter_failed, load_run, load_steps
+from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core.graph import END_ID, MAIN_END_ID
+from atom_workflows.core.kinds import Release
+from atom_workflows.core.polling import first_audit
+from atom_workflows.core.records import RunRecord, StopKind
+from atom_workflows.core.states import StepState, next_run_state
+from atom_workflows.core.transitions import end_main, main_event
+from atom_workflows.documents import main_result_fields, run_path, step_path, steps_path
+from atom_workflows.messages.internal import ReadyStep
+from atom_workflows.ports import Condition, Query, Update
+
+MAX_FAILURES: Final = 100
+MAX_FAILURE_BYTES: Final = 20 * 1024
+MAX_FAILURE_TEXT: Final = 500
+"""Expressions read these failures, and the run's document holds them."""
+
+_TRIES: Final = 5
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def begin_finally(outbox: Outbox, run_id: str) -> bool:
+    """End the main part once its steps have ended, or once a stop has ended them.
+
+    May be repeated. Returns False if the run keeps changing; the checker's audit then comes back to it.
+    """
+    for _ in range(_TRIES):
+        stored = load_run(outbox.services, run_id)
+        ends = {one.step.id: one for one in load_steps(outbox.services, run_id, [MAIN_END_ID, END_ID])}
+        if stored is None or MAIN_END_ID not in ends or not _is_over(stored.run, ends[MAIN_END_ID]):
+            return True
+        if _begin(outbox, stored, ends):
+            return True
+    log.warning("run.finally.contended", f"the main part of run {run_id} could not be ended yet", run_id=run_id)
+    return False
+
+
+def _is_over(run: RunRecord, main_end: StoredStep) -> bool:
+    if not run.runs_finally:
+        return False
+    return run.stop is not None or main_end.step.release is Release.BEGIN_FINALLY
+
+
+def _begin(outbox: Outbox, stored: StoredRun, ends: dict[str, StoredStep]) -> bool:
+    """Commit the result of the main part. Returns False if something has changed since it was read."""
+    run, main_end, now = stored.run, ends[MAIN_END_ID], outbox.services.clock.now()
+    state = next_run_state(run.state, main_event(run, main_end.step))
+    deadline = now + (run.finally_timeout or timedelta())
+    failures, count = _load_failures(outbox.services, run)
+    fields = {**main_result_fields(state, _errors(run), failures, count), "stop": None, "deadline": deadline}
+    writes = [Update(path=run_path(run.id), fields=fields, guard=stored.version)]
+    if END_ID in ends:
+        # The checker looks at the run by this time at the latest.
+        writes.append(Update(path=step_path(run.id, END_ID), fields={"due_at": first_audit(now, deadline)}))
+    change = end_main(main_end.step, now=now, nothing_started=not _was_anything_started(outbox.services, run.id))
+    saved = save(outbox, [Decision(stored=main_end, change=change, companions=writes)])
+    if saved.refused:
+        return False
+    log.info("run.finally", f"the main part of run {run.id} is {state}; the steps under `finally` begin", run_id=run.id)
+    outbox.add_ready(run.id, [ReadyStep(step_id=step_id) for step_id in saved.released])
+    return True
+
+
+def _errors(run: RunRecord) -> list[dict[str, Any]]:
+    """Return the reason for a stop; the messages of the steps are added when the run is closed."""
+    if run.stop is None or run.stop.kind is StopKind.CANCEL:
+        return []
+    return [{"step": None, "message": run.stop.reason}]
+
+
+def _was_anything_started(services: Services, run_id: str) -> bool:
+    query = Query(collection=steps_path(run_id), where=[("attempt", ">=", 1)], limit=1, fields=("attempt",))
+    return bool(services.store.query(query))
+
+
+def _load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, Any]], int]:
+    """Return the first failures of the main steps, the oldest first, and the number of all."""
+    states = [StepState.FAILED.value, StepState.CANCELLED.value]
+    fields = ("message", "last_kind", "last_reason", "finished_at")
+    failed = list(islice(iter_failed(services, run.id, states, fields=fields), MAX_FAILURES + 1))
+    failed.sort(key=lambda one: (one.fields.get("finished_at") or _LONG_AGO, one.id))
+    count = len(failed) if len(failed) <= MAX_FAILURES else _count_failures(services, run.id, states)
+    failures: list[dict[str, Any]] = []
+    size = 0
+    for one in failed[:MAX_FAILURES]:
+        failure = {
+            "step": one.id,
+            # A step that the stop ended has no failure of its own.
+            "kind": one.fields.get("last_kind") or "stopped",
+            "reason": one.fields.get("last_reason", ""),
+            "message": str(one.fields.get("message", ""))[:MAX_FAILURE_TEXT],
+        }
+        size += len(json.dumps(failure, ensure_ascii=False).encode())
+        if size > MAX_FAILURE_BYTES:
+            break
+        failures.append(failure)
+    return failures, count
+
+
+def _count_failures(services: Services, run_id: str, states: Sequence[str]) -> int:
+    where: list[Condition] = [("state", "in", states)]
+    counted = services.store.count(Query(collection=steps_path(run_id), where=[*where]))
+    return counted - services.store.count(
+        Query(collection=steps_path(run_id), where=[*where, ("tolerated", "==", True)])
+    )

@@ -1,0 +1,360 @@
+"""Evaluate the expressions of a step: its condition, the values in its task, and whether a failure is retried.
+
+Expressions are evaluated on values that can no longer change when they are needed: constants of the run, which are
+stored with the step, and what became of the steps before it. So evaluating one again, after a redelivery or a death,
+gives the same result. Nothing here reads a document; conditions.py of the coordinator gathers the `Past` of the steps.
+
+The package `expressions` is imported only when a step has an expression.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES
+from atom_workflows.core.workflow import Condition, JsonValue, Template
+from atom_workflows.errors import EvaluationError, ExpressionError, ValueMismatch
+
+if TYPE_CHECKING:
+    from atom_workflows.core.records import StepRecord
+
+MAX_BECAUSE: Final = 500
+MAX_BODY_BYTES: Final = 64 * 1024
+RUN_RESULT: Final = ("state", "failures", "failureCount")
+"""What `run` holds besides its constants, once the main part of the run has ended."""
+
+Scope = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The result of a step's condition, and the values it was decided on. `error` says why there is none."""
+
+    holds: bool = False
+    because: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What became of a step that has ended, as far as expressions can read it.
+
+    `outputs` are typed values; None if it did not succeed, or declares none.
+    """
+
+    state: str = ""
+    message: str = ""
+    outputs: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reads:
+    """The steps whose outputs, and those whose state or message, an expression reads."""
+
+    outputs: frozenset[str] = frozenset()
+    records: frozenset[str] = frozenset()
+    # True if they read the result of the main part (`run.state`), as steps under `finally` can.
+    run: bool = False
+
+    def __or__(self, other: Reads) -> Reads:
+        return Reads(
+            outputs=self.outputs | other.outputs, records=self.records | other.records, run=self.run or other.run
+        )
+
+
+def reads_of(texts: Sequence[Condition | Template]) -> Reads:
+    """Return the steps that these expressions read."""
+    from atom_workflows.expressions.syntax import reads  # noqa: PLC0415 (only steps with expressions need it)
+
+    outputs: set[str] = set()
+    records: set[str] = set()
+    run = False
+    for expression in expressions_in(texts):
+        for path in reads(expression):
+            if path[0] == "steps" and len(path) > 1:
+                (outputs if path[2:3] == ("outputs",) else records).add(path[1])
+            run = run or (path[0] == "run" and (len(path) == 1 or path[1] in RUN_RESULT))
+    return Reads(outputs=frozenset(outputs), records=frozenset(records), run=run)
+
+
+def expressions_in(texts: Sequence[Condition | Template]) -> Iterator[Any]:
+    """Yield the parsed expressions of conditions and templates."""
+    from atom_workflows.expressions.parser import parse  # noqa: PLC0415 (see above)
+    from atom_workflows.expressions.templates import parse_template  # noqa: PLC0415 (see above)
+
+    for text in texts:
+        if isinstance(text, Condition):
+            yield parse(text.text)
+        else:
+            yield from (one.expression for one in parse_template(text.text).placeholders)
+
+
+# -- scopes ----------------------------------------------------------------------------------------------------------
+
+
+def scope_of(step: StepRecord, past: Mapping[str, Past], result: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the names that a step's condition and task can read.
+
+    `past` holds the steps that they read, and `result` the result of the run's main part, if they read it.
+    """
+    constants = typed_constants(step.constants)
+    last = {"kind": step.last_kind, "reason": step.last_reason} if step.last_kind else None
+    return {
+        **constants,
+        "run": {**constants.get("run", {}), **(result or {})},
+        "steps": {step_id: _past_as_map(one) for step_id, one in past.items()},
+        "step": {"attempt": step.attempt, "last": last},
+    }
+
+
+def _past_as_map(past: Past) -> dict[str, Any]:
+    return {"state": past.state, "message": past.message, "outputs": past.outputs}
+
+
+def typed_constants(constants: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the constants of a step or run as typed values, by root name.
+
+    They are stored as JSON values beside their types: `{"values": {...}, "types": {...}, "zone": ...}`.
+    """
+    from atom_workflows.expressions.types import read_type, read_value  # noqa: PLC0415 (see above)
+
+    zone = zone_of(constants)
+    types = constants.get("types", {})
+    return {
+        root: {name: read_value(value, read_type(types[root][name]), zone=zone) for name, value in values.items()}
+        for root, values in constants.get("values", {}).items()
+    }
+
+
+def zone_of(constants: Mapping[str, Any]) -> str:
+    """Return the time zone in which expressions count days."""
+    return str(constants.get("zone", "UTC"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constants:
+    """The values of a run that no longer change once it has started, by root (`params`, `run`, `env`) and name.
+
+    `types` has the notation of each value's type at the same place.
+    """
+
+    values: Mapping[str, Mapping[str, JsonValue]]
+    types: Mapping[str, Mapping[str, Any]]
+    zone: str = "UTC"
+
+    def read_by(self, texts: Sequence[Condition | Template]) -> dict[str, Any]:
+        """Return the part that these expressions read, in the shape in which it is stored with a step."""
+        chosen = {name for text in texts for name in self._names(text)}
+        if not texts:
+            return {}
+        return {
+            "values": _select(self.values, chosen),
+            "types": _select(self.types, chosen),
+            **({} if self.zone == "UTC" else {"zone": self.zone}),
+        }
+
+    def include_all(self, text: Condition | Template) -> bool:
+        """Return True if the expressions of this text read nothing else."""
+        return all(
+            (path[0], path[1]) in self._names(text) if len(path) > 1 else path[0] in self.values
+            for path in paths_in(text)
+        )
+
+    def _names(self, text: Condition | Template) -> set[tuple[str, str]]:
+        """Return the root and name of each constant that a text reads."""
+        names: set[tuple[str, str]] = set()
+        for root, *path in paths_in(text):
+            known = self.values.get(root, {})
+            # An expression that takes a member by a computed name may read any of them.
+            names |= {(root, name) for name in (path[:1] or known) if name in known}
+        return names
+
+
+def paths_in(text: Condition | Template) -> Iterator[tuple[str, ...]]:
+    """Yield what the expressions of a text read, such as `("params", "day")`."""
+    from atom_workflows.expressions.syntax import reads  # noqa: PLC0415 (see above)
+
+    for expression in expressions_in([text]):
+        yield from reads(expression)
+
+
+def _select(values: Mapping[str, Mapping[str, Any]], chosen: set[tuple[str, str]]) -> dict[str, Any]:
+    roots = {root for root, _ in chosen}
+    return {root: {name: values[root][name] for one, name in sorted(chosen) if one == root} for root in sorted(roots)}
+
+
+def settle_templates(
+    body: Mapping[str, JsonValue], templates: Sequence[Template], constants: Constants
+) -> tuple[dict[str, JsonValue], tuple[Template, ...]]:
+    """Evaluate the templates that read only constants.
+
+    Returns the body with their values, and the templates that are left. One that cannot be evaluated is left, too: it
+    fails its step if that ever runs.
+    """
+    if not templates:
+        return dict(body), ()
+    settled = deepcopy(dict(body))
+    left: list[Template] = []
+    # A list that is spliced in would move the places of the templates after it, so these wait until all are known.
+    spliced: set[tuple[str | int, ...]] = set()
+    for template in templates:
+        try:
+            value = _settle(template, constants) if template.path[:-1] not in spliced else _LATER
+        except ExpressionError:
+            value = _LATER
+        if value is _LATER or (isinstance(value, list) and isinstance(template.path[-1], int)):
+            spliced.add(template.path[:-1])
+            left.append(template)
+        else:
+            _put(settled, template, value)
+    return settled, tuple(left)
+
+
+_LATER: Final[Any] = object()
+
+
+def _settle(template: Template, constants: Constants) -> JsonValue:
+    if not constants.include_all(template):
+        return _LATER  # type: ignore[no-any-return]  # a mark, not a value
+    scope = typed_constants(constants.read_by([template]))
+    return render_value(template, scope, zone=constants.zone)
+
+
+# -- conditions ------------------------------------------------------------------------------------------------------
+
+
+def evaluate_condition(condition: Condition, scope: Scope, *, zone: str, name: str = "when") -> Verdict:
+    """Evaluate a condition, and say on which values."""
+    from atom_workflows.expressions.evaluator import evaluate, names_read  # noqa: PLC0415 (see above)
+    from atom_workflows.expressions.parser import parse  # noqa: PLC0415 (see above)
+
+    where = f"`{name}` (line {condition.line})"
+    try:
+        expression = parse(condition.text)
+        value = evaluate(expression, scope, zone=zone)
+        values = names_read(expression, scope)
+    except ExpressionError as error:
+        return Verdict(error=f"{where} cannot be evaluated: {error}")
+    if not isinstance(value, bool):
+        return Verdict(error=f"{where} is neither true nor false")
+    shown = " ".join(condition.text.split())
+    because = f"`{shown}` was {'true' if value else 'false'}"
+    because = f"{because} ({values})" if values else because
+    return Verdict(holds=value, because=because if len(because) <= MAX_BECAUSE else because[: MAX_BECAUSE - 1] + "…")
+
+
+def may_retry(step: StepRecord, *, kind: str, reason: str, message: str) -> bool:
+    """Return True if the step's `retry.when` asks for another attempt after this failure.
+
+    If it cannot be evaluated there is none, and the failure stays what it is.
+    """
+    condition = step.policies.retry.when
+    if condition is None:
+        return True
+    failure = {"kind": kind, "reason": reason, "message": message, "attempt": step.attempt}
+    scope = {"failure": failure, "step": {"attempt": step.attempt, "last": None}}
+    return evaluate_condition(condition, scope, zone=zone_of(step.constants), name="retry.when").holds
+
+
+# -- templates -------------------------------------------------------------------------------------------------------
+
+
+def render_body(step: StepRecord, scope: Scope) -> dict[str, JsonValue]:
+    """Return the body of the step's job with the results of its expressions.
+
+    Raises `ExpressionError` if one cannot be evaluated, or the body becomes too large.
+    """
+    body: dict[str, Any] = deepcopy(dict(step.request or {}))
+    # From the last to the first, so that a list that is spliced in does not move the places before it.
+    for template in reversed(step.templates):
+        _put(body, template, render_value(template, scope, zone=zone_of(step.constants)))
+    size = len(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
+    if size > MAX_BODY_BYTES:
+        raise EvaluationError(
+            f"the task is {size:,} bytes with its values, more than the {MAX_BODY_BYTES:,} allowed", at=0
+        )
+    return body
+
+
+def render_value(template: Template, scope: Scope, *, zone: str) -> JsonValue:
+    """Return a template's value as JSON.
+
+    Raises `ExpressionError` with the template's place.
+    """
+    from atom_workflows.expressions.templates import parse_template, render  # noqa: PLC0415 (see above)
+    from atom_workflows.expressions.types import write_value  # noqa: PLC0415 (see above)
+
+    try:
+        value: JsonValue = write_value(render(parse_template(template.text), scope, zone=zone))
+    except ExpressionError as error:
+        field_name = ".".join(map(str, template.path))
+        raise EvaluationError(f"`{field_name}` (line {template.line}) cannot be evaluated: {error}", at=0) from None
+    return value
+
+
+def _put(body: dict[str, Any], template: Template, value: JsonValue) -> None:
+    """Put a value at its place: null leaves a map's entry out, and a list within a list is spliced in."""
+    *path, last = template.path
+    place: Any = body
+    for part in path:
+        place = place[part]
+    if isinstance(place, dict):
+        if value is None:
+            place.pop(last, None)
+        else:
+            place[last] = value
+    elif isinstance(value, list):
+        place[last : int(last) + 1] = value
+    else:
+        place[last] = value
+
+
+def render_outputs(
+    templates: Sequence[Template], constants: Mapping[str, Any], past: Mapping[str, Past]
+) -> dict[str, JsonValue]:
+    """Return the outputs of a run.
+
+    Raises `ExpressionError` if one cannot be evaluated, or if together they are too large.
+    """
+    scope = {**typed_constants(constants), "steps": {step_id: _past_as_map(one) for step_id, one in past.items()}}
+    values = {str(one.path[-1]): render_value(one, scope, zone=zone_of(constants)) for one in templates}
+    size = len(json.dumps(values, ensure_ascii=False).encode("utf-8", "replace"))
+    if size > MAX_OUTPUTS_BYTES:
+        raise EvaluationError(f"the outputs are {size:,} bytes, more than the {MAX_OUTPUTS_BYTES:,} allowed", at=0)
+    return values
+
+
+# -- outputs ---------------------------------------------------------------------------------------------------------
+
+
+def check_outputs(step: StepRecord, outputs: str, problem: str) -> Mapping[str, JsonValue] | str:
+    """Return the declared outputs that a job returned, as JSON values, or what is wrong with them.
+
+    `outputs` is the JSON text of its answer, and `problem` the reason why that could not be used. Outputs that the step
+    does not declare are dropped.
+    """
+    if not step.outputs:
+        return {}
+    if problem:
+        return problem
+    from atom_workflows.expressions.types import OrNull, read_value, write_value  # noqa: PLC0415 (see above)
+
+    found = json.loads(outputs) if outputs else {}
+    values: dict[str, JsonValue] = {}
+    wrong: list[str] = []
+    for name, kind in step.outputs.items():
+        if name not in found and not isinstance(kind, OrNull):
+            wrong.append(f"`{name}` is missing")
+            continue
+        try:
+            values[name] = write_value(read_value(found.get(name), kind, zone=zone_of(step.constants)))
+        except ValueMismatch as error:
+            wrong.append(f"`{name}` {error}")
+    if not wrong:
+        return values
+    said = ", ".join(list(found)[:20]) or "none"
+    return f"the job succeeded without the outputs that its step declares: {'; '.join(wrong)}; the job returned: {said}"

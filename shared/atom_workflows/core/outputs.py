@@ -1,0 +1,108 @@
+"""The outputs of a job: their limits, which hold wherever outputs come in, and the text in which they are kept."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+MAX_OUTPUTS_BYTES: Final = 32 * 1024
+"""The size of all outputs of a job, as JSON without spaces, in UTF-8."""
+
+MAX_OUTPUT_NAMES: Final = 100
+MAX_OUTPUTS_DEPTH: Final = 8
+"""Levels of objects and lists, of which the object of the outputs is the first."""
+
+MAX_REASON_LENGTH: Final = 64
+MAX_PROBLEM_LENGTH: Final = 500
+
+_LEAST_NUMBER: Final = -(2**63)
+_LARGEST_NUMBER: Final = 2**63 - 1
+_LONGEST_NAMED: Final = 80
+
+_NO_OBJECT: Final = 'its outputs are not a JSON object: return one, such as {"rows": 12}'
+_TOO_LARGE: Final = (
+    f"its outputs have more than {MAX_OUTPUTS_BYTES:,} bytes as JSON: write them to Cloud Storage, and return a gsUri"
+)
+_TOO_MANY: Final = (
+    f"its outputs have more than {MAX_OUTPUT_NAMES} names: group them in an object or a list, or write them to Cloud "
+    "Storage, and return a gsUri"
+)
+TOO_DEEP: Final = (
+    f"its outputs have more than {MAX_OUTPUTS_DEPTH} levels of objects and lists: return fewer levels, or write them "
+    "to Cloud Storage, and return a gsUri"
+)
+_NOT_STORABLE: Final = "its outputs contain half of a surrogate pair, which is not a character: return texts in UTF-8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOutputs:
+    """The outputs that a job returned, as the text of a JSON object.
+
+    If they cannot be used, the text is empty, and `problem` is a sentence that says why and what to do. Both are empty
+    if there are none.
+    """
+
+    text: str = ""
+    problem: str = ""
+
+
+def read_outputs(value: Any) -> JobOutputs:
+    """Return a job's outputs as text, or the limit that they break.
+
+    `value` is the parsed JSON; null is the same as no outputs. Takes no more time than the limits allow, however large
+    the value is.
+    """
+    if value is None:
+        return JobOutputs()
+    if problem := _find_breach(value):
+        return JobOutputs(problem=problem)
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    try:
+        is_too_large = len(text.encode()) > MAX_OUTPUTS_BYTES
+    except UnicodeEncodeError:
+        return JobOutputs(problem=_NOT_STORABLE)
+    return JobOutputs(problem=_TOO_LARGE) if is_too_large else JobOutputs(text=text)
+
+
+def _find_breach(value: Any) -> str:
+    """Return a sentence about the first limit that a value breaks by its parts, or ""."""
+    if not isinstance(value, dict):
+        return _NO_OBJECT
+    if len(value) > MAX_OUTPUT_NAMES:
+        return _TOO_MANY
+    seen = 0
+    for name, part in value.items():
+        for inner, levels in _iter_parts(part, levels=1):
+            seen += 1
+            if levels > MAX_OUTPUTS_DEPTH:
+                return TOO_DEEP
+            # Each value takes a byte or more.
+            if seen > MAX_OUTPUTS_BYTES:
+                return _TOO_LARGE
+            if not _is_storable_number(inner):
+                problem = f"its output {name!r:.{_LONGEST_NAMED}} has a number that is not finite or exceeds 64 bits"
+                return f"{problem}: return it as text, or leave it out"
+    return ""
+
+
+def _iter_parts(value: Any, *, levels: int) -> Iterator[tuple[Any, int]]:
+    """Yield a value and all values in it, each with the number of levels that it ends.
+
+    `levels` is the number of levels around the value. Nothing is read before it is asked for.
+    """
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    if inner is None:
+        yield value, levels
+        return
+    yield value, levels + 1
+    for part in inner:
+        yield from _iter_parts(part, levels=levels + 1)
+
+
+def _is_storable_number(value: Any) -> bool:
+    if isinstance(value, int):
+        return _LEAST_NUMBER <= value <= _LARGEST_NUMBER
+    return not isinstance(value, float) or math.isfinite(value)

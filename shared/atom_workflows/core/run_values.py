@@ -1,0 +1,110 @@
+"""The values of a run that expressions can read: its parameters, `run.*` and `env.*`.
+
+They are fixed when the run starts, so each step is given those that its expressions read, and no step has to read the
+run's document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from atom_workflows.core.evaluation import Constants, paths_in
+from atom_workflows.core.records import RunRecord
+from atom_workflows.core.workflow import Condition, JsonValue, Template, Workflow
+from atom_workflows.errors import InvalidParams
+
+ENV_PREFIX: Final = "WORKFLOW_ENV_"
+"""The variables of a deployment whose names begin like this are what files read as `env.NAME`."""
+
+RUN_TYPES: Final[Mapping[str, Any]] = {
+    "id": "text",
+    "workflow": "text",
+    "createdAt": "instant",
+    "scheduledAt": "instant",
+    "window": "{start: instant, end: instant} or null",
+    "trigger": "text",
+    "labels": "any",
+    "scratch": "text or null",
+}
+"""What `run` holds in every expression, with the notation of its types."""
+
+
+def bind_run(run: RunRecord, workflow: Workflow, env: Mapping[str, str]) -> RunRecord:
+    """Bind the parameters of a new run, and pin what its file reads of the deployment's environment.
+
+    Raises `InvalidParams` with every problem.
+    """
+    if workflow.is_plain:
+        return run
+    paths = [path for text in _texts_of(workflow) for path in paths_in(text)]
+    names = sorted({path[1] for path in paths if path[0] == "env" and len(path) > 1})
+    problems = [
+        f"`env.{name}` is not set; set {ENV_PREFIX}{name} in the deployment" for name in names if name not in env
+    ]
+    values: Mapping[str, JsonValue] = run.params
+    defaulted: tuple[str, ...] = ()
+    if workflow.params:
+        try:
+            values, defaulted = _bind_params(run, workflow)
+        except InvalidParams as error:
+            problems = [*error.problems, *problems]
+    if problems:
+        raise InvalidParams(tuple(problems))
+    bound = replace(run, params=values, defaulted=defaulted, env={name: env[name] for name in names})
+    constants = constants_of(bound, workflow).read_by(workflow.outputs)
+    return replace(bound, output_templates=workflow.outputs, constants=constants)
+
+
+def _bind_params(run: RunRecord, workflow: Workflow) -> tuple[Mapping[str, JsonValue], tuple[str, ...]]:
+    """Return the values of the parameters, and the names of those that have their default."""
+    from atom_workflows.core.params import bind  # noqa: PLC0415 (only runs with parameters need it)
+    from atom_workflows.expressions.types import read_type, read_value  # noqa: PLC0415 (see above)
+
+    zone = workflow.timezone
+    typed = {name: read_value(value, read_type(RUN_TYPES[name]), zone=zone) for name, value in run_values(run).items()}
+    bound = bind(workflow.params, run.params, run=typed, zone=zone)
+    return bound.values, tuple(sorted(bound.defaults))
+
+
+def _texts_of(workflow: Workflow) -> Iterator[Condition | Template]:
+    """Yield every text with expressions that may read `env`."""
+    for step in workflow.all_steps:
+        texts = (step.when, step.retry.when, *(step.task.templates if step.task else ()))
+        yield from (text for text in texts if text is not None and "env" in text.text)
+    yield from (text for text in workflow.outputs if "env" in text.text)
+
+
+def constants_of(run: RunRecord, workflow: Workflow) -> Constants:
+    """Return the values that a run's expressions can read when it starts."""
+    if workflow.is_plain:
+        return Constants(values={}, types={})
+    from atom_workflows.expressions.types import write_type  # noqa: PLC0415 (only runs with expressions need it)
+
+    params = {one.name: run.params[one.name] for one in workflow.params if one.name in run.params}
+    return Constants(
+        values={"params": params, "run": run_values(run), "env": dict(run.env)},
+        types={
+            "params": {one.name: write_type(one.type) for one in workflow.params},
+            "run": RUN_TYPES,
+            "env": dict.fromkeys(run.env, "text"),
+        },
+        zone=workflow.timezone,
+    )
+
+
+def run_values(run: RunRecord) -> dict[str, JsonValue]:
+    """Return what `run` holds, as JSON values."""
+    created_at = run.created_at.isoformat()
+    return {
+        "id": run.id,
+        "workflow": run.workflow,
+        "createdAt": created_at,
+        # A run that no schedule started counts as scheduled for the time at which it was created.
+        "scheduledAt": created_at,
+        "window": None,
+        "trigger": str(run.trigger.get("kind", "")),
+        "labels": dict(run.labels),
+        "scratch": None,
+    }

@@ -1,0 +1,150 @@
+"""Steps under `finally`: they run once the others have ended, however that was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from atom_emulator.testing.world import World
+from atom_workflows.coordinator.commands import cancel_run, retry_run
+from atom_workflows.core.states import RunState
+from atom_workflows.errors import RunStateError
+from support.workflows import definition, script
+
+CLEAN = {"id": "clean", "task": {"imageUri": "image", "args": {"state": "${{ run.state }}"}}}
+
+
+def flow(edges: dict[str, Sequence[str]], *, last: Sequence[dict[str, Any]] = (CLEAN,), **fields: Any) -> str:
+    """Return a workflow with steps under `finally`."""
+    return json.dumps({**json.loads(definition(edges)), "finally": list(last), **fields})
+
+
+def state_sent(world: World) -> str:
+    """Return the state that the clean-up was given."""
+    (body,) = [body for key, body in world.task_runner.submitted if key.split("/")[1] == "clean"]
+    return str(body["args"]["state"])
+
+
+@pytest.mark.parametrize(("outcome", "state"), [("SUCCEEDED", "SUCCEEDED"), ("FAILED", "FAILED")])
+def test_they_run_after_a_success_and_after_a_failure(outcome: str, state: str) -> None:
+    """They read the state of the main part, and the run ends in it."""
+    world = World(script(b={"always_fail": outcome == "FAILED"}))
+    run_id = world.start(flow({"a": [], "b": ["a"], "c": ["b"]}))
+    run = world.run_to_end(run_id)
+    assert (run.state, state_sent(world)) == (state, state)
+    assert world.states(run_id)["clean"] == "SUCCEEDED"
+    assert [error["step"] for error in run.errors] == (["b"] if state == "FAILED" else [])
+
+
+def test_they_run_after_a_cancellation() -> None:
+    """The run is CANCELLED once they have ended."""
+    world = World(script(a={"duration": 600}))
+    run_id = world.start(flow({"a": [], "b": ["a"]}))
+    world.settle_down()
+    cancel_run(world.services, run_id)
+    run = world.run_to_end(run_id)
+    assert (run.state, state_sent(world)) == (RunState.CANCELLED, "CANCELLED")
+    assert world.states(run_id) == {"a": "CANCELLED", "b": "CANCELLED", "clean": "SUCCEEDED"}
+
+
+def test_they_run_after_the_runs_timeout_with_time_of_their_own() -> None:
+    """A clean-up that takes longer than what is left of the run's timeout ends normally."""
+    world = World(script(a={"duration": 6000}, clean={"duration": 60}))
+    run_id = world.start(flow({"a": []}, timeout="5m"))
+    run = world.run_to_end(run_id)
+    assert (run.state, state_sent(world)) == (RunState.FAILED, "FAILED")
+    assert world.states(run_id) == {"a": "FAILED", "clean": "SUCCEEDED"}
+    assert run.errors[0] == {"step": None, "message": "the workflow's timeout of 5m expired"}
+
+
+def test_their_own_time_is_limited() -> None:
+    """Once it is over they are ended, and a run that would have SUCCEEDED has FAILED."""
+    world = World(script(clean={"duration": 6000}))
+    slow = {**CLEAN, "timeout": "2h"}
+    run_id = world.start(flow({"a": []}, last=[slow], finallyTimeout="10m"))
+    run = world.run_to_end(run_id)
+    assert run.state is RunState.FAILED
+    assert "finallyTimeout of 10m expired" in run.errors[0]["message"]
+    assert world.clock.now() - run.created_at < timedelta(minutes=12)
+
+
+def test_a_failed_clean_up_is_a_failure() -> None:
+    """It fails a run that would have SUCCEEDED, unless it is allowed to fail."""
+    world = World(script(clean={"always_fail": True}))
+    run_id = world.start(flow({"a": []}))
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    tolerant = World(script(clean={"always_fail": True}))
+    run_id = tolerant.start(flow({"a": []}, last=[{**CLEAN, "allowFailure": True}]))
+    assert tolerant.run_to_end(run_id).state is RunState.SUCCEEDED
+
+
+def test_they_are_told_which_steps_failed() -> None:
+    """`run.failures` has each failure with its step, kind, reason and message."""
+    world = World(script(b={"reason": "OOM", "message": "no memory", "always_fail": True}))
+    told = {"id": "tell", "task": {"imageUri": "image", "args": {"failures": "${{ run.failures }}"}}}
+    count = {"id": "count", "when": "run.failureCount == 1 and run.state == 'FAILED'", "task": {"imageUri": "image"}}
+    run_id = world.start(flow({"a": [], "b": ["a"]}, last=[told, count]))
+    world.run_to_end(run_id)
+    sent = {key.split("/")[1]: body for key, body in world.task_runner.submitted}
+    assert sent["tell"]["args"] == {
+        "failures": [{"step": "b", "kind": "failed", "reason": "OOM", "message": "no memory"}]
+    }
+    assert world.states(run_id)["count"] == "SUCCEEDED"
+
+
+def test_a_second_cancel_is_refused_unless_it_insists() -> None:
+    """A clean-up is not interrupted by accident."""
+    world = World(script(a={"duration": 600}, clean={"duration": 600}))
+    run_id = world.start(flow({"a": []}))
+    world.settle_down()
+    cancel_run(world.services, run_id)
+    world.settle_down()
+    with pytest.raises(RunStateError, match="--now"):
+        cancel_run(world.services, run_id)
+    cancel_run(world.services, run_id, now=True)
+    run = world.run(run_id)
+    assert run.state is RunState.CANCELLED
+    assert world.states(run_id) == {"a": "CANCELLED", "clean": "CANCELLED"}
+
+
+def test_cancelled_at_once_a_run_cleans_nothing_up() -> None:
+    """`cancel --now` ends the steps under `finally` with the others."""
+    world = World(script(a={"duration": 600}))
+    run_id = world.start(flow({"a": []}))
+    world.settle_down()
+    cancel_run(world.services, run_id, now=True)
+    assert world.run(run_id).state is RunState.CANCELLED
+    assert world.submissions() == ["a/1"]
+
+
+def test_they_run_again_with_every_retry() -> None:
+    """Also if a clean-up alone had failed."""
+    world = World(script(clean={"fail_times": 1}))
+    run_id = world.start(flow({"a": [], "b": ["a"]}))
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    retry_run(world.services, run_id)
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert world.submissions() == ["a/1", "b/1", "clean/1", "clean/2"]
+
+
+def test_they_do_not_run_if_no_step_was_started() -> None:
+    """There is nothing to clean up."""
+    world = World("")
+    skipped = {**json.loads(definition({"a": []}))["steps"][0], "when": "run.id == ''"}
+    run_id = world.start(flow({"a": []}, steps=[skipped]))
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert world.submissions() == []
+    assert world.states(run_id) == {"a": "SKIPPED", "clean": "SKIPPED"}
+
+
+def test_they_can_depend_on_each_other() -> None:
+    """A failure under `finally` blocks what depends on it there."""
+    world = World(script(clean={"always_fail": True}))
+    after = {"id": "after", "dependsOn": ["clean"], "task": {"imageUri": "image"}}
+    run_id = world.start(flow({"a": []}, last=[CLEAN, after]))
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    assert world.states(run_id) == {"a": "SUCCEEDED", "clean": "FAILED", "after": "SKIPPED"}

@@ -1,0 +1,208 @@
+"""Outputs of steps, the values that tasks are given, and the outputs of a run."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from atom_emulator.testing.world import World
+from atom_workflows.coordinator.commands import retry_run
+from atom_workflows.core.states import RunState
+from support.workflows import definition, script
+
+
+def task(**fields: Any) -> dict[str, Any]:
+    """Return a step's task with the fields."""
+    return {"task": {"imageUri": "image", **fields}}
+
+
+def bodies(world: World) -> dict[str, Any]:
+    """Return the body of the last submission of each step."""
+    return {key.split("/")[1]: body for key, body in world.task_runner.submitted}
+
+
+def test_outputs_are_delivered_with_their_types() -> None:
+    """A number stays a number, a list stays a list, and a list among arguments is spliced in."""
+    world = World(script(list={"outputs": {"rows": 12, "files": ["gs://b/a", "gs://b/c"]}}))
+    flow = definition(
+        {"list": [], "load": ["list"]},
+        list={"outputs": {"rows": "int", "files": ["gsUri"]}},
+        load=task(
+            imageUri="image:${{ steps.list.outputs.rows }}",
+            args=["--rows", "${{ steps.list.outputs.rows }}", "${{ steps.list.outputs.files }}", "--end"],
+            labels={"first": "${{ steps.list.outputs.files[0] }}"},
+        ),
+    )
+    run_id = world.start(flow)
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    sent = bodies(world)["load"]
+    assert sent["imageUri"] == "image:12"
+    assert sent["args"] == ["--rows", 12, "gs://b/a", "gs://b/c", "--end"]
+    assert sent["labels"]["first"] == "gs://b/a"
+    assert json.loads(world.steps(run_id)["load"].sent) == sent
+
+
+def test_a_null_leaves_its_entry_out() -> None:
+    """That holds for a field of the task and for an entry of a map of arguments."""
+    world = World("")
+    flow = definition(
+        {"a": []}, a=task(masterType="${{ step.last.reason ?? null }}", args={"x": "${{ null }}", "y": "${{ 2 }}"})
+    )
+    run_id = world.start(flow)
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    sent = bodies(world)["a"]
+    assert "masterType" not in sent
+    assert sent["args"] == {"y": 2}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [
+        ({}, "`rows` is missing"),
+        ({"rows": "12"}, "`rows` "),
+        ({"rows": 1.5}, "`rows` "),
+        ({"rows": 1, "more": 2}, ""),
+        ({"rows": 3.0}, ""),
+    ],
+)
+def test_a_job_must_return_what_its_step_declares(outputs: dict[str, Any], said: str) -> None:
+    """A missing or mistyped output fails the attempt; one that is not declared is dropped."""
+    world = World(script(a={"outputs": outputs}))
+    run_id = world.start(definition({"a": []}, a={"outputs": {"rows": "int"}}))
+    run = world.run_to_end(run_id)
+    step = world.steps(run_id)["a"]
+    assert run.state is (RunState.FAILED if said else RunState.SUCCEEDED)
+    assert said in step.message
+    assert step.last_kind == ("outputs" if said else "")
+
+
+def test_an_attempt_without_its_outputs_is_retried() -> None:
+    """The second attempt returns them."""
+    world = World(script(a={"outputs": [{}, {"rows": 3}]}))
+    retry = {"maxAttempts": 2, "backoff": {"initial": "1s"}}
+    flow = definition(
+        {"a": [], "b": ["a"]},
+        a={"outputs": {"rows": "int"}, "retry": retry},
+        b=task(args={"rows": "${{ steps.a.outputs.rows }}"}),
+    )
+    run_id = world.start(flow)
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert bodies(world)["b"]["args"] == {"rows": 3}
+    assert world.submissions() == ["a/1", "a/2", "b/1"]
+
+
+def test_parameters_and_values_of_the_run_reach_the_task() -> None:
+    """They are put in when the run starts, so a step reads no document for them."""
+    world = World("", env={"registry": "eu.example"})
+    flow = json.loads(
+        definition(
+            {"a": []},
+            a=task(
+                imageUri="${{ env.registry }}/load",
+                args={"day": "${{ day(params.day, -1) }}", "n": "${{ params.n }}"},
+            ),
+        )
+    )
+    flow["params"] = {"day": {"type": "date"}, "n": 8}
+    run_id = world.start(json.dumps(flow), params={"day": "2026-03-01"})
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert bodies(world)["a"]["imageUri"] == "eu.example/load"
+    assert bodies(world)["a"]["args"] == {"day": "2026-02-28", "n": 8}
+    run = world.run(run_id)
+    assert (run.params, run.defaulted, run.env) == ({"day": "2026-03-01", "n": 8}, ("n",), {"registry": "eu.example"})
+    assert world.steps(run_id)["a"].templates == ()
+
+
+def test_wrong_parameters_make_a_visible_run() -> None:
+    """An INVALID run names every problem at once."""
+    world = World("")
+    flow = json.loads(definition({"a": []}))
+    flow["params"] = {"shards": {"type": "int", "max": 64}, "region": {"type": "text"}}
+    run_id = world.start(json.dumps(flow), params={"shards": 128, "regoin": "eu"})
+    run = world.run(run_id)
+    assert run.state is RunState.INVALID
+    said = "\n".join(error["message"] for error in run.errors)
+    for part in ("128", "at most 64", "regoin", "region", "required"):
+        assert part in said
+
+
+def test_a_retry_may_ask_for_more() -> None:
+    """The task reads the reason of the attempt before, and `retry.when` decides by it."""
+    world = World(script(a={"fail_times": 1, "reason": "OOM"}))
+    retry = {"maxAttempts": 3, "when": "failure.reason == 'OOM'", "backoff": {"initial": "1s"}}
+    machine = "${{ 'big' if (step.last.reason ?? '') == 'OOM' else 'small' }}"
+    run_id = world.start(definition({"a": []}, a={**task(masterType=machine), "retry": retry}))
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert [body["masterType"] for _, body in world.task_runner.submitted] == ["small", "big"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "attempts"),
+    [("failure.reason == 'OOM'", 1), ("failure.kind in ['failed', 'timeout']", 3), ("failure.attempt < 2", 2)],
+)
+def test_only_the_failures_that_are_named_are_retried(condition: str, attempts: int) -> None:
+    """Any other failure is final."""
+    world = World(script(a={"reason": "PREEMPTED", "always_fail": True}))
+    retry = {"maxAttempts": 3, "when": condition, "backoff": {"initial": "1s"}}
+    run_id = world.start(definition({"a": []}, a={"retry": retry}))
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    assert len(world.submissions()) == attempts
+    assert world.steps(run_id)["a"].reason == "PREEMPTED"
+
+
+def test_the_outputs_of_a_run() -> None:
+    """They are worked out once every step has ended, and stored with the run."""
+    world = World(script(a={"outputs": {"rows": 12}}))
+    flow = json.loads(definition({"a": [], "b": ["a"]}, a={"outputs": {"rows": "int"}}))
+    flow["outputs"] = {"rows": "${{ steps.a.outputs.rows * 2 }}"}
+    run_id = world.start(json.dumps(flow))
+    run = world.run_to_end(run_id)
+    assert (run.state, run.outputs) == (RunState.SUCCEEDED, {"rows": 24})
+
+
+def test_outputs_that_cannot_be_worked_out_fail_the_run() -> None:
+    """The error names the output."""
+    world = World(script(a={"message": "none"}))
+    flow = json.loads(definition({"a": []}))
+    flow["outputs"] = {"rows": "${{ int(steps.a.message) }}"}
+    run_id = world.start(json.dumps(flow))
+    run = world.run_to_end(run_id)
+    assert run.state is RunState.FAILED
+    assert "rows" in run.errors[0]["message"]
+
+
+def test_a_retry_of_the_run_replaces_outputs() -> None:
+    """A step that runs again because of one before it loses its outputs, and readers get the new ones."""
+    world = World(script(bad={"fail_times": 1}, good={"outputs": [{"n": 1}, {"n": 2}]}))
+    flow = definition(
+        {"bad": [], "good": ["bad"], "read": ["good"]},
+        good={"trigger": "always", "outputs": {"n": "int"}},
+        read=task(args={"n": "${{ steps.good.outputs.n }}"}),
+    )
+    run_id = world.start(flow)
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    assert bodies(world)["read"]["args"] == {"n": 1}
+    retry_run(world.services, run_id)
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert bodies(world)["read"]["args"] == {"n": 2}
+    assert world.submissions() == ["bad/1", "good/1", "read/1", "bad/2", "good/2", "read/2"]
+
+
+def test_the_cost_of_outputs() -> None:
+    """Having outputs costs one write more, and reading those of two steps two reads more; no message is added."""
+
+    def cost(**fields: dict[str, Any]) -> tuple[int, int, int]:
+        world = World(script(a={"outputs": {"n": 1}}, b={"outputs": {"n": 1}}))
+        run_id = world.start(definition({"a": [], "b": ["a"], "c": ["b"]}, **fields))
+        world.settle_down()
+        assert world.run(run_id).state is RunState.SUCCEEDED
+        return world.store.reads, world.store.writes, len(world.changes())
+
+    declared = {"outputs": {"n": "int"}}
+    plain = cost()
+    with_outputs = cost(a=declared, b=declared)
+    read = cost(a=declared, b=declared, c=task(args={"n": "${{ steps.a.outputs.n + steps.b.outputs.n }}"}))
+    assert with_outputs == (plain[0], plain[1] + 2, plain[2])
+    assert read == (plain[0] + 2, plain[1] + 2, plain[2])

@@ -1,0 +1,104 @@
+"""Events between the functions carry the outputs of jobs, in messages that never become too large."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+
+from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES, MAX_PROBLEM_LENGTH, MAX_REASON_LENGTH, read_outputs
+from atom_workflows.core.transitions import MAX_MESSAGE_LENGTH, Outcome, OutcomeKind
+from atom_workflows.errors import MalformedEvent
+from atom_workflows.messages.fields import MAX_ITEMS
+from atom_workflows.messages.internal import StepsCompleted, completed_messages, read_steps_event
+
+MAX_MESSAGE_BYTES: Final = 256_000
+PLAIN: Final = Outcome(step_id="s", attempt=1, kind=OutcomeKind.SUCCEEDED, job_id="j-1", job_state="SUCCEEDED")
+RETURNED: Final = replace(PLAIN, outputs='{"rows":12,"note":"größe"}', outputs_problem="", reason="CACHED")
+
+
+def largest(letter: str) -> str:
+    """Return outputs of the largest size, filled with a letter."""
+    part = json.dumps(letter, ensure_ascii=False)[1:-1]
+    outputs = {"a": letter * ((MAX_OUTPUTS_BYTES - len('{"a":""}')) // len(part.encode()))}
+    text = read_outputs(outputs).text
+    assert len(text.encode()) > MAX_OUTPUTS_BYTES - 8
+    return text
+
+
+def texts_of(strings: int) -> str:
+    """Return outputs of that many empty texts, which double in size within a JSON text."""
+    return read_outputs({"a": [""] * strings}).text
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [*map(largest, ["x", "世", "\U0001f600", "\x01", "\\", '"']), texts_of(10_900)],
+    ids=["ascii", "three bytes", "four bytes", "control", "backslashes", "quotes", "empty texts"],
+)
+@pytest.mark.parametrize("count", [1, MAX_ITEMS, 3 * MAX_ITEMS])
+def test_the_largest_outcomes_fit_into_messages(outputs: str, count: int) -> None:
+    """However many outcomes have the largest outputs, no message exceeds 256 KB, and all are read as they were."""
+    worst: dict[str, Any] = {
+        "message": "\x01" * MAX_MESSAGE_LENGTH,
+        "reason": "世" * MAX_REASON_LENGTH,
+        "job_id": "\x01" * 500,
+    }
+    outcomes = [replace(PLAIN, step_id="s" * 190 + str(at), outputs=outputs, **worst) for at in range(count)]
+    outcomes[0] = replace(outcomes[0], outputs="", outputs_problem="\x01" * MAX_PROBLEM_LENGTH)
+    messages = completed_messages("r" * 200, outcomes)
+    read: list[Outcome] = []
+    for message in messages:
+        data = json.dumps(message.body, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(data) <= MAX_MESSAGE_BYTES
+        event = read_steps_event(json.loads(data))
+        assert isinstance(event, StepsCompleted)
+        read += event.outcomes
+    assert read == outcomes
+    assert len(messages) <= count
+
+
+def test_only_what_there_is_to_say_is_written() -> None:
+    """An outcome without outputs is written as it was before there were any."""
+    [message] = completed_messages("r", [PLAIN])
+    assert message.body["outcomes"][0].keys() == {"step", "attempt", "kind", "message", "job_id", "job_state"}
+
+
+def test_a_reader_of_an_earlier_version_finds_what_it_knows() -> None:
+    """The schema stays, and without the new fields the outcome is the one that was written before."""
+    [new], [old] = completed_messages("r", [RETURNED]), completed_messages("r", [PLAIN])
+    [outcome] = new.body["outcomes"]
+    known = {name: value for name, value in outcome.items() if name not in {"outputs", "reason"}}
+    assert {**new.body, "outcomes": [known]} == old.body
+    assert read_steps_event(old.body) == StepsCompleted(run_id="r", outcomes=(PLAIN,))
+
+
+@pytest.mark.parametrize("outputs", [None, ""])
+def test_missing_outputs_are_none(outputs: Any) -> None:
+    """Outputs that are null or empty count as missing."""
+    [message] = completed_messages("r", [PLAIN])
+    message.body["outcomes"][0]["outputs"] = outputs
+    assert read_steps_event(message.body) == StepsCompleted(run_id="r", outcomes=(PLAIN,))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "problem"),
+    [
+        ({"rows": 1}, "must be text"),
+        ("{", "are not JSON"),
+        ("[1]", "cannot be used: its outputs are not a JSON object"),
+        ("null", "cannot be used: they are null"),
+        ('{"a": NaN}', "cannot be used: its output 'a' has a number"),
+        ('{"a":' + "[" * 70 + "]" * 70 + "}", "are not JSON: "),
+        (" " * MAX_OUTPUTS_BYTES + "{}", "may have 32768 characters"),
+        ('{"a":"' + "世" * 20_000 + '"}', "more than 32,768 bytes"),
+    ],
+)
+def test_outputs_that_this_version_would_not_write_are_malformed(outputs: Any, problem: str) -> None:
+    """Whoever handles an outcome can rely on its outputs being an object within the limits."""
+    [message] = completed_messages("r", [RETURNED])
+    message.body["outcomes"][0]["outputs"] = outputs
+    with pytest.raises(MalformedEvent, match=problem):
+        read_steps_event(message.body)
