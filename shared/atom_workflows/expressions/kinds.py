@@ -35,6 +35,9 @@ GS_URI: Final = Scalar("gsUri")
 ANY: Final = Scalar("any")
 NULL: Final = Scalar("null")
 
+NOTHING: Final = Scalar("nothing")
+"""The type of the items of an empty list. It goes with every other type, and no value has it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Words(Type):
@@ -91,6 +94,7 @@ _DESCRIPTIONS: Final = {
     "gsUri": ("a gs:// address", "gs:// addresses"),
     "any": ("any value", "values"),
     "null": ("null", "nulls"),
+    "nothing": ("no value", "values"),
 }
 _WORDS_SHOWN: Final = 5
 
@@ -105,7 +109,7 @@ def describe(type: Type) -> str:  # noqa: A002 -- the parameter's name is part o
     """Return the type in words, such as `a list of texts`."""
     match type:
         case ListOf(item):
-            return "a list" if item == ANY else f"a list of {_several(item)}"
+            return "a list" if item in (ANY, NOTHING) else f"a list of {_several(item)}"
         case MapOf(fields) if fields:
             shown = ", ".join(f"`{name}`" for name in list(fields)[:_WORDS_SHOWN])
             return f"a map with {shown}{', …' if len(fields) > _WORDS_SHOWN else ''}"

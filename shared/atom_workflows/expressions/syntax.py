@@ -180,6 +180,17 @@ def children(expression: Expression) -> tuple[Expression, ...]:  # noqa: PLR0911
             return ()
 
 
+def start_of(expression: Expression) -> int:
+    """Return the offset where an expression begins; that of an operator stands within."""
+    match expression:
+        case Comparison(left=first) | Arithmetic(first=first) | Coalesce(value=first) | Conditional(value=first):
+            return start_of(first)
+        case Logic(operands=(first, *_)):
+            return start_of(first)
+        case _:
+            return expression.at
+
+
 def too_deep(expression: Expression) -> Expression | None:
     """Return a part that lies deeper than allowed, if one does."""
     level = [expression]
