@@ -96,7 +96,7 @@ def read_condition(node: Node, path: str, report: Report) -> Embedded | Invalid:
 def _refuse_condition(node: Scalar, path: str, at: int, error: ExpressionSyntaxError, report: Report) -> Invalid:
     if OPENING in node.text and not node.text.lstrip().startswith(OPENING):
         return _refuse_partial_wrapper(node, path, report)
-    if report.source and report.source.has_anchor(node):
+    if at == len(node.text) - len(node.text.lstrip()) and report.source and report.source.has_anchor(node):
         said = f"`&` begins an anchor, so it is not part of {code(path)}"
         report.add(report.via or node, said, "put the whole condition in quotes")
         return INVALID
