@@ -58,7 +58,7 @@ def clip(text: str, length: int) -> str:
 
 
 def lasted(duration: timedelta | None) -> str:
-    """Format a duration compactly; return an empty text for None.
+    """Format a duration compactly; return an empty string for None.
 
     For example `45 ms`, `2.4 s`, `12 s`, `3 min 05 s` or `2 h 10 min`.
     """
@@ -83,7 +83,7 @@ def between(start: datetime | None, end: datetime | None) -> timedelta | None:
 
 
 def local_time(moment: datetime | None) -> str:
-    """Format a time in local time; return an empty text for None."""
+    """Format a time as local time; return an empty string for None."""
     return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 

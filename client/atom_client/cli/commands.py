@@ -435,7 +435,7 @@ def doctor_of_platform(**chosen: Any) -> None:
     """Check a platform and print how to fix what is wrong.
 
     Each check prints a line. The command works on the local platform and on a deployment, uses your own credentials,
-    and changes nothing. In a checkout of the repository it also uses gcloud to compare the project with the
+    and changes nothing. In a checkout of the repository, it also uses gcloud to compare the project with the
     deployment's plan.
 
     Exit code: 0 if nothing is wrong, 1 if something is, 2 if the options are invalid.

@@ -1,4 +1,4 @@
-"""`atom-workflows cost`: the cost of a workflow's runs at list prices, with every formula, and that of alternatives."""
+"""`atom-workflows cost`: the cost of a workflow's runs at list prices, with formulas, compared with alternatives."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LARGE_BYTES: Final = 200_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostOptions:
-    """The options that the user gave. Without `source`, the workflow is a chain of as many steps as `steps` says."""
+    """The options that the user gave. Without `source`, the workflow is a chain, and `steps` is its length."""
 
     source: str | None = None
     steps: int | None = None

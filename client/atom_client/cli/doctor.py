@@ -121,7 +121,7 @@ def _expected(settings: Settings, options: DoctorOptions, *, is_local: bool) -> 
 
 
 def _task_runner(services: Services, options: DoctorOptions) -> str:
-    """Return the URL that jobs are sent to.
+    """Return the URL to which jobs are sent.
 
     The user's option takes precedence over the environment, and the environment over the newest run. If none of them
     has a URL, the result is empty.

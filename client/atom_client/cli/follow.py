@@ -88,7 +88,7 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
             if run is not None and run.state.is_terminal:
                 view = _take_last_events(view, feed, monotonic)
             if run is not None and not (view.state is run.state and view.total):
-                # Events may be lost; the document has the state that they failed to report.
+                # Events may be lost; the run's document has the state that they failed to report.
                 view = replace(view, state=run.state, total=view.total or run.step_count)
             is_time_up = timeout_s is not None and now - started >= timeout_s
             if run is not None and (run.state.is_terminal or is_time_up):

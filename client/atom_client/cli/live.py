@@ -37,7 +37,7 @@ class Show(Protocol):
     ) -> None: ...
 
     def update(self, view: RunView) -> None:
-        """Show what is new."""
+        """Show everything that has changed."""
         ...
 
     def finish(self, view: RunView) -> None:
@@ -78,7 +78,7 @@ class Lines:
         pass
 
     def update(self, view: RunView) -> None:
-        """Print lines for what is new."""
+        """Print lines for everything that has changed."""
         # An unchanged view is the same object.
         if view is not self._shown:
             small = view.total <= SMALL_RUN

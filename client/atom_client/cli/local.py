@@ -102,7 +102,7 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
         environment=function_environment(choice, environment, project=where.project),
         log_dir=choice.log_dir,
         grace_s=GRACE_S,
-        # Interrupts whatever the main thread is waiting for.
+        # This interrupts whatever the main thread is waiting for.
         on_crash=(lambda _: _thread.interrupt_main()) if watched else None,
     )
     try:
@@ -152,7 +152,7 @@ def keep_up(platform: LocalPlatform, *, announce: Callable[[], None] = lambda: N
 
 
 def check(choice: PlatformChoice) -> None:
-    """Reject options that cannot work before anything is started."""
+    """Before anything is started, reject options that cannot work."""
     if choice.task_runner_url is not None:
         check_url(choice.task_runner_url)
         for_mock = [name for name in choice.chosen if name.startswith("--mock")]
@@ -197,9 +197,9 @@ def require_log_dir(log_dir: Path) -> None:
 
 
 def disk_full_note(log_dir: Path) -> str:
-    """Return a note if the disk with the logs is full.
+    """Return a note if the disk that holds the logs is full.
 
-    Nothing else reports that.
+    Nothing else reports a full disk.
     """
     try:
         is_full = shutil.disk_usage(log_dir).free < _TRIAL_BYTES
@@ -219,7 +219,7 @@ def function_environment(choice: PlatformChoice, environment: Mapping[str, str],
 def token_for(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
     """Return the token for the Task Runner.
 
-    An empty text means an ID token for the user's own service account. Neither the mock nor a Task Runner on this
+    An empty string means an ID token for the user's own service account. Neither the mock nor a Task Runner on this
     machine needs a token.
     """
     if choice.token is not None:
@@ -292,7 +292,7 @@ def _lines(platform: LocalPlatform) -> Iterator[str]:
 def credential_problem(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
     """Explain why there is no ID token, and what to do.
 
-    Returns an empty text if there is a token or none is needed. Without a token, a step would wait until its timeout,
+    Returns an empty string if there is a token or none is needed. Without a token, a step would wait until its timeout,
     as it does in a deployment while the metadata server is unavailable.
     """
     url = choice.task_runner_url

@@ -254,7 +254,7 @@ def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
 
 
 def _is_anything_wrong(examination: Examination) -> bool:
-    """Return True if something is still wrong."""
+    """Return True if anything is still wrong with the run."""
     is_late = examination.overdue_since is not None
     return len(examination.fixed) < len(examination.found) or is_late or bool(examination.odd)
 

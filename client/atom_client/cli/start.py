@@ -172,7 +172,7 @@ def _find_earlier(request: RunRequest, event: StartRequested, options: StartOpti
     try:
         run = read_run(connect_services(environment()).store, request.run_id)
     except StoreError:
-        return _Earlier(is_started=None)  # A user who may start runs may lack the permission to read them.
+        return _Earlier(is_started=None)  # A user who may start runs may lack permission to read them.
     if run is None:
         return _Earlier()
     if run.state is RunState.INVALID:

@@ -26,7 +26,7 @@ from atom_workflows.settings import from_environment
 def upload_file(source: str, target: str, *, as_json: bool) -> int:
     """Check and upload the file, and return the exit code."""
     path = target
-    if target.endswith("/"):  # The target is a folder, in which the file keeps its name.
+    if target.endswith("/"):  # The target is a folder, and the file keeps its name there.
         if source == STDIN:
             raise Misuse(f"{name_of(target)} is a folder, and stdin has no name; give the object's full name")
         path += PurePath(os.path.abspath(source)).name  # noqa: PTH100 (resolve() would follow links)

@@ -38,7 +38,7 @@ _FORM: Final = (
 def function_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
     """Check each function that events are pushed to.
 
-    On a local platform each must answer; in a deployment each must refuse everyone.
+    On a local platform, each must respond; in a deployment, each must refuse everyone.
     """
     for topic, function in PUSHED.items():
         found = there.subscription(topic)

@@ -198,7 +198,7 @@ def body_text(letter: DeadLetter) -> str:
 
 
 def advice(letter: DeadLetter, desk: Desk) -> Iterator[str]:
-    """Yield sentences on what to do next."""
+    """Yield sentences that say what to do next."""
     if not letter.reason and letter.topic:
         yield _where_the_log_is(letter, desk)
     if letter.topic == "steps":

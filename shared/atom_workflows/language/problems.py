@@ -94,7 +94,7 @@ class Report:
         self._warnings.add((at.line, at.column, message), suggestion)
 
     def take(self, other: Report) -> None:
-        """Add the problems of another report."""
+        """Add the problems from another report."""
         self._problems.take(other._problems)
 
     def nearest(self, word: str, names: Names) -> str | None:

@@ -163,7 +163,7 @@ class FirestoreMessages:
 def decode_results(writes: Sequence[Write], answer: Any) -> list[WriteResult]:
     """Return the results of a commit, in the order of its writes.
 
-    Firestore returns the results of increments in the order in which they were sent.
+    Firestore returns the results of increments in the order in which the increments were sent.
     """
     return [
         WriteResult(

@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import unquote
 
 MASKED_START: Final = 16
-"""This many consecutive letters and digits reveal a token, since a response may quote a header cut at either end."""
+"""This many consecutive letters and digits of a token give it away: a response may quote a header cut at either end."""
 
 WITHHELD: Final = "(hidden, because it contains an encoded token)"
 
