@@ -1,4 +1,4 @@
-"""The rules between steps: ids are unique, dependencies name other steps, and none waits for itself."""
+"""Rules across steps: every id is unique, every dependency names another step, and there are no cycles."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _LONGEST_TAKEN_APART: Final = 1_000
 
 
 def check_dependencies(steps: Sequence[Reading], steps_node: Node | None, report: Report, *, whole: bool) -> None:
-    """Check all rules between steps.
+    """Check all the rules that involve several steps.
 
-    A file that was cut short (`whole` is False) may lack any step, so no name in it counts as unknown.
+    If the file broke off early (`whole` is False), any step may be missing, so no name counts as unknown.
     """
     steps_named = _Steps(steps_node)
     first: dict[str, int] = {}
@@ -28,7 +28,7 @@ def check_dependencies(steps: Sequence[Reading], steps_node: Node | None, report
         own = step.values.get("id")
         if own in first:
             said = f"the step id {code(own)} was already used on line {first[own]}"
-            report.add(step.at("id"), said, "give this step another id")
+            report.add(step.at("id"), said, "give this step a different id")
         elif own is not None:
             first[own] = step.at("id").line
         known = list(_check_names(own, step.values.get("dependsOn", ()), steps_named if whole else None, report))
@@ -40,7 +40,7 @@ def check_dependencies(steps: Sequence[Reading], steps_node: Node | None, report
 
 
 class _Steps:
-    """All ids as written, including refused ones, so that a refused id is not reported again where it is used."""
+    """All ids as written, including invalid ones, so that an invalid id is not reported again wherever it is used."""
 
     def __init__(self, steps_node: Node | None) -> None:
         items = steps_node.items if isinstance(steps_node, Items) else []
@@ -49,11 +49,11 @@ class _Steps:
 
     @cached_property
     def names(self) -> Names:
-        """The ids, indexed for searches when the first search is made."""
+        """The ids, indexed when they are first searched."""
         return Names(self.ids)
 
     def advise(self, unknown: str, report: Report) -> str:
-        """Advise on an id that no step has."""
+        """Return advice on a dependency that names no step."""
         several = [part.strip() for part in unknown[:_LONGEST_TAKEN_APART].split(",")]
         if len(several) > 1 and all(part in self.ids for part in several):
             return f"write a list: {code('[' + ', '.join(several) + ']')}"
@@ -64,10 +64,7 @@ class _Steps:
 def _check_names(
     own: str | None, dependencies: Sequence[Scalar], steps: _Steps | None, report: Report
 ) -> Iterator[Scalar]:
-    """Yield the dependencies that name another step, each once.
-
-    The others are reported.
-    """
+    """Yield each valid dependency once, and report the invalid ones."""
     seen: dict[str, Scalar] = {}
     for node in dependencies:
         name = node.text
@@ -85,8 +82,8 @@ def _check_names(
 def _find_cycles(graph: _Graph) -> Iterator[tuple[list[str], Scalar]]:
     """Yield each cycle as its path and the dependency that closes it.
 
-    This is a depth-first walk with an explicit stack. Every dependency on a step that the walk is still inside closes
-    one cycle. Without these dependencies there would be no cycle, so each independent cycle is found once.
+    This is a depth-first search with an explicit stack. Every dependency on a step that is still on the current path
+    closes a cycle. Without these dependencies, there would be no cycles at all.
     """
     done: set[str] = set()
     for root in graph:
@@ -110,9 +107,9 @@ def _find_cycles(graph: _Graph) -> Iterator[tuple[list[str], Scalar]]:
 
 
 def _excerpt(path: list[str], start: int) -> list[str]:
-    """Return the path from `start` on and back to its first step.
+    """Return the cycle that begins at `start`, ending where it began.
 
-    In the middle of a long path, steps are only counted.
+    The middle of a long cycle is replaced by the number of steps left out.
     """
     length = len(path) - start
     if length <= _LONGEST_PATH_SHOWN:

@@ -1,4 +1,4 @@
-"""The fields of a workflow file: the only definition of which exist, what they allow and what they mean."""
+"""The fields of a workflow file: the only place that defines them, the values they allow and what they mean."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ STEP_ID: Final = Text(
     max_length=limits.MAX_ID,
     pattern=rf"^[A-Za-z0-9_][A-Za-z0-9._-]{{0,{limits.MAX_ID - 1}}}$",
     forbidden="^__.*__$",
-    rule="letters, digits, `_`, `.` and `-` (not `.` or `-` first), not `__` at both ends",
+    rule="letters, digits, `_`, `.` and `-`, not starting with `.` or `-`, and not starting and ending with `__`",
     when_empty="write an id",
     respell=lambda text: plain_word(text).strip("_-"),
-    display=" and put the name that people see into `description`",
+    display=" and put the name that people see in `description`",
 )
 
 BACKOFF: Final = Record(
@@ -50,21 +50,23 @@ BACKOFF: Final = Record(
         Field(
             name="factor",
             kind=Number(minimum=1, maximum=limits.MAX_FACTOR),
-            description="What the delay is multiplied by after each further attempt.",
+            description="The number by which the delay is multiplied after each further attempt.",
             default=_BACKOFF.factor,
             examples=(1.5,),
         ),
         Field(
             name="max",
             kind=Duration(maximum=limits.MAX_BACKOFF),
-            description="The longest delay; not shorter than `initial`.",
+            description="The longest delay; must not be shorter than `initial`.",
             default=format_duration(_BACKOFF.maximum),
             examples=("1h",),
         ),
         Field(
             name="jitter",
             kind=Number(minimum=0, maximum=1),
-            description="The share of the delay that may be taken off at random, so that not all steps retry at once.",
+            description=(
+                "The fraction of the delay that may be subtracted at random, so that steps do not all retry at once."
+            ),
             default=_BACKOFF.jitter,
             examples=(0.2,),
         ),
@@ -74,7 +76,7 @@ BACKOFF: Final = Record(
 RETRY: Final = Record(
     title="Retry policy",
     main="maxAttempts",
-    main_note=", which counts the first try too",
+    main_note=", which includes the first attempt",
     foreign=other_systems.RETRY_FIELDS,
     advice=other_systems.RETRY_ADVICE,
     fields=(
@@ -82,8 +84,8 @@ RETRY: Final = Record(
             name="maxAttempts",
             kind=Number(minimum=1, maximum=limits.MAX_ATTEMPTS, whole=True),
             description=(
-                "How many times the step is tried in all; 1 means that a failure is final. A job that the Task Runner "
-                "loses does not count."
+                "The maximum number of attempts, including the first; 1 means that a failure is final. A job that the "
+                "Task Runner loses does not count."
             ),
             default=RetryPolicy().max_attempts,
             examples=(3,),
@@ -97,19 +99,19 @@ POLICIES: Final = (
         name="timeout",
         kind=Duration(maximum=limits.MAX_TIMEOUT, positive=True),
         description=(
-            "How long one attempt may take before it counts as failed. When the time is up, the job's status is asked "
-            "for once more, and that answer counts."
+            "How long one attempt may take before it counts as failed. When the time is up, the job's status is "
+            "checked once more, and the result of that check decides."
         ),
         default=format_duration(DEFAULT_STEP_TIMEOUT),
         examples=("45m", "1h30m"),
     ),
-    Field(name="retry", kind=RETRY, description="How often and when a failed step is tried again."),
+    Field(name="retry", kind=RETRY, description="How often, and after what delays, a failed step is retried."),
     Field(
         name="onLost",
         kind=Choice(words=tuple(OnLost)),
         description=(
-            "What to do when it is unknown whether a job runs: submit it again (though the third loss fails the step), "
-            "or fail the step at once."
+            "What to do when it is not known whether a job is running: submit it again (although the third loss fails "
+            "the step), or fail the step at once."
         ),
         default=OnLost.RETRY.value,
         examples=("fail",),
@@ -127,7 +129,7 @@ TASK: Final = Record(
         Field(
             name="name",
             kind=Text(max_length=limits.MAX_NAME),
-            description="The job's name at the Task Runner; by default the step's id.",
+            description="The job's name on the Task Runner; defaults to the step's id.",
             examples=("load-sales",),
         ),
         Field(
@@ -139,7 +141,7 @@ TASK: Final = Record(
         Field(
             name="engine",
             kind=_LINE,
-            description="Where the Task Runner should run the job, in the Task Runner's own words.",
+            description="Where the Task Runner should run the job, in the Task Runner's own terms.",
             examples=("edge",),
         ),
         Field(
@@ -151,14 +153,14 @@ TASK: Final = Record(
         Field(
             name="scaleTier",
             kind=_LINE,
-            description="The size of the machines, in the Task Runner's words.",
+            description="The size of the machines, in the Task Runner's own terms.",
             default=DEFAULT_SCALE_TIER,
             examples=("CUSTOM",),
         ),
         Field(
             name="masterType",
             kind=_LINE,
-            description="The type of the main machine, for scale tiers that ask for one.",
+            description="The main machine's type, for scale tiers that require one.",
             examples=("n1-highmem-8",),
         ),
         Field(
@@ -170,7 +172,7 @@ TASK: Final = Record(
         Field(
             name="labels",
             kind=TextMap(key=Text(max_length=limits.MAX_LABEL), value=Text(max_length=limits.MAX_LABEL, min_length=0)),
-            description="Labels of the job; `workflow` and `type` are set for you.",
+            description="Labels for the job; `workflow` and `type` are set for you.",
             examples=({"team": "sales"},),
         ),
     ),
@@ -185,29 +187,31 @@ STEP: Final = Record(
         Field(
             name="id",
             kind=STEP_ID,
-            description="The step's name, unique in the workflow.",
+            description="The step's name, unique within the workflow.",
             required=True,
             examples=("load-sales",),
         ),
         Field(
             name="description",
             kind=_DESCRIPTION,
-            description="What the step does, for people.",
+            description="What the step does, for human readers.",
             examples=("Load yesterday's sales.",),
         ),
         Field(
             name="dependsOn",
             kind=TextList(item=_LINE),
             description=(
-                "The ids of the steps that must succeed first; they may come later in the file. A single id needs no "
-                "list."
+                "The ids of the steps that must succeed before this one starts; they may appear later in the file. A "
+                "single id does not have to be in a list."
             ),
             examples=(["extract", "clean"], "extract"),
         ),
         Field(
             name="task",
             kind=TASK,
-            description="What the Task Runner is asked to run. Without it the step is a barrier: it only waits.",
+            description=(
+                "What the Task Runner should run. Without it, the step is a barrier, which only waits for other steps."
+            ),
         ),
         *POLICIES,
     ),
@@ -221,25 +225,25 @@ WORKFLOW: Final = Record(
         Field(
             name="name",
             kind=Text(max_length=limits.MAX_NAME),
-            description="The workflow's name; by default the file's name without folder and extension.",
+            description="The workflow's name; defaults to the file's name without its folder and extension.",
             examples=("daily-sales",),
         ),
         Field(
             name="description",
             kind=_DESCRIPTION,
-            description="What the workflow does, for people.",
+            description="What the workflow does, for human readers.",
             examples=("Load, clean and report the day's sales.",),
         ),
         Field(
             name="timeout",
             kind=Duration(maximum=limits.MAX_TIMEOUT, positive=True),
-            description="How long the whole run may take; without it only the steps' own timeouts count.",
+            description="How long the whole run may take; without it, only the steps' own timeouts apply.",
             examples=("12h",),
         ),
         Field(
             name="defaults",
             kind=Record(title="Defaults", fields=POLICIES, advice=other_systems.TRIES),
-            description="Policies for every step; a step's own fields take precedence, one by one.",
+            description="Policies for every step; each field that a step sets itself takes precedence.",
         ),
         Field(
             name="steps",

@@ -1,7 +1,7 @@
-"""The published JSON Schema of a workflow file, made from the same fields as the reader.
+"""The published JSON Schema for workflow files, generated from the same fields that the reader uses.
 
-It lets an editor complete and check a file as it is written. Only the parser checks what the schema cannot express
-(unique ids, unknown dependencies, cycles, the bounds of a duration).
+It lets an editor complete and check a file as it is being written. Only the parser checks what the schema cannot
+express (unique ids, unknown dependencies, cycles, the limits on durations).
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from atom_workflows.language.kinds import (
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _ID: Final = "urn:atom-workflows:schema:workflow:1"
-"""A name, not an address, so nothing is fetched. Its number increases when a file that was valid becomes invalid."""
+"""An identifier, not an address, so nothing is fetched. Its number increases when valid files become invalid."""
 
 _DEFINED: Final = {id(STEP): "step", id(TASK): "task"}
-"""The records that have a name of their own, which editors show."""
+"""The records that get a definition of their own, under a name that editors show."""
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the schema of a whole file, in draft 2020-12."""
+    """Return the JSON Schema (draft 2020-12) for a whole file."""
     schema = _record(WORKFLOW)
     definitions = {name: _record(record) for record, name in ((STEP, "step"), (TASK, "task"))}
-    said = "A workflow: steps that run container tasks, each after those it depends on."
+    said = "A workflow: steps that run container tasks, each after the steps it depends on."
     return {"$schema": _DIALECT, "$id": _ID, **schema, "description": said, "$defs": definitions}
 
 
@@ -44,7 +44,7 @@ def _record(record: Record) -> dict[str, Any]:
     for field in record.fields:
         description = field.description
         if isinstance(field.kind, Duration):
-            # The type cannot express the bounds of a duration.
+            # JSON Schema cannot express the limits on a duration, so the description states them.
             least, most = "more than 0s and " * field.kind.positive, format_duration(field.kind.maximum)
             description += f" A duration such as 30s, 10m, 1h30m or 1.5h, {least}at most {most}."
         properties[field.name] = {

@@ -1,4 +1,4 @@
-"""The kinds of values that a field of the file may have. Reader, JSON Schema and reference all follow from them."""
+"""The kinds of values that a field may have. The reader, the JSON Schema and the reference are all based on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from atom_workflows.language.nodes import Node
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A text value. The whole text must match `pattern` and not `forbidden`; `rule` explains both to people."""
+    """A text value. The whole text must match `pattern` but not match `forbidden`; `rule` explains both to users."""
 
     max_length: int
     min_length: int = 1
@@ -21,26 +21,26 @@ class Text:
     forbidden: str | None = None
     rule: str = ""
 
-    # Advice if the text is empty.
+    # Advice for when the text is empty.
     when_empty: str = "write some text, or leave it out"
 
-    # Turn text that is not allowed into text that probably is.
+    # Turns text that is not allowed into similar text that probably is allowed.
     respell: Callable[[str], str] | None = None
 
-    # Advice on where the text may be used as it is.
+    # Advice on where text that is not allowed here can be used unchanged.
     display: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """One of a few words."""
+    """One of a fixed set of words."""
 
     words: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duration:
-    """A duration such as `30s`; `positive` refuses 0."""
+    """A duration such as `30s`; `positive` rules out 0."""
 
     maximum: timedelta
     positive: bool = False
@@ -57,7 +57,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextList:
-    """A list of texts, each once; a single text counts as a list of one."""
+    """A list of distinct texts; a single text counts as a list with one entry."""
 
     item: Text
 
@@ -72,16 +72,16 @@ class TextMap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arguments:
-    """A list or a map of anything that JSON can express, kept as written."""
+    """A list or a map of anything that JSON can express, passed on as written."""
 
 
 Advice: TypeAlias = str | Callable[[Node], str]
-"""A sentence, or a function that makes one for the value."""
+"""Advice as text, or a function that derives the advice from the value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A map of known fields."""
+    """A map with a fixed set of fields."""
 
     title: str
     fields: tuple[Field, ...]
@@ -89,28 +89,28 @@ class Record:
     # At least one of these fields must be present.
     any_of: tuple[str, ...] = ()
 
-    # Advice if the map is empty.
+    # Advice for when the map is empty.
     when_empty: str = ""
 
-    # The field that is probably meant by a single value in the map's place, and a note on it.
+    # The field that is probably meant by a single value in place of the map, and a note on that field.
     main: str = ""
     main_note: str = ""
 
-    # The names that other systems give a field of this record, without case and separators.
+    # Names that other systems use (in lower case, without separators), each with the field that it corresponds to.
     foreign: Mapping[str, str] = field(default_factory=dict)
 
-    # Advice on other systems' names that correspond to no field of this record, written in the same way.
+    # Advice on other systems' names that do not correspond to any field of this record; the names have the same form.
     advice: Mapping[str, Advice] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of its fields."""
+        """The names of the fields."""
         return tuple(field.name for field in self.fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordList:
-    """A list of maps of known fields, at least one."""
+    """A list of one or more maps that all have the same fixed set of fields."""
 
     record: Record
     noun: str
@@ -122,7 +122,7 @@ Kind: TypeAlias = Text | Choice | Duration | Number | TextList | TextMap | Argum
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """A field of the file. `default` is its value if it is left out."""
+    """A field of the workflow file. `default` is its value when it is left out."""
 
     name: str
     kind: Kind

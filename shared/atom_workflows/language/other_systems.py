@@ -1,6 +1,6 @@
-"""Names that other systems use for the fields of a workflow file, for the advice on unknown fields.
+"""Names that other systems use for fields like ours, for advice on unknown fields.
 
-Keys are written without case and separators: `runson` is also `runs-on` and `runs_on`.
+Keys are in lower case and have no separators: `runson` also matches `runs-on` and `runs_on`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def _each(names: str, meaning: _Meaning) -> dict[str, _Meaning]:
 
 
 def _count_tries(retries: Node) -> int:
-    """Return how many tries a number of retries makes.
+    """Return the number of attempts that the given number of retries allows.
 
-    Return 3 if the retries are not a number.
+    Returns 3 if `retries` is not a number.
     """
     text = retries.text if isinstance(retries, Scalar) else ""
     is_count = text.isascii() and text.isdecimal() and len(text) <= _LONGEST_COUNT
@@ -33,9 +33,9 @@ def _count_tries(retries: Node) -> int:
 
 
 def _advise_on_delay(delay: Node) -> str:
-    """Advise on a delay.
+    """Return advice on a delay.
 
-    A bare number is read as seconds, which is what most people mean.
+    A bare number is taken as seconds, since that is what most people mean.
     """
     text = delay.text if isinstance(delay, Scalar) else ""
     spelt = respell_duration(text) or respell_duration(f"{text}s")
@@ -46,13 +46,13 @@ def _advise_on_delay(delay: Node) -> str:
 _NO_CONDITIONS: Final = (
     "leave it out: a step runs once all steps in its `dependsOn` have succeeded, and there are no other conditions"
 )
-_WHERE: Final = "say where a job runs with `engine` or `scaleTier` inside `task`, in the Task Runner's words"
+_WHERE: Final = "use `engine` or `scaleTier` inside `task` to say where a job runs, in the Task Runner's own terms"
 _AS_ARGS: Final = "pass it to the job in `args` inside `task`"
 _ELSEWHERE: Final = "leave it out: the trigger of a workflow is not part of its file"
 
 TRIES: Final[Mapping[str, Advice]] = _each(
     "retries retrylimit maxretries maxretry retrycount",
-    lambda retries: f"write `retry: {{maxAttempts: {_count_tries(retries)}}}`, which counts the first try too",
+    lambda retries: f"write `retry: {{maxAttempts: {_count_tries(retries)}}}`, which includes the first attempt",
 )
 
 WORKFLOW_FIELDS: Final[Mapping[str, str]] = _each("jobs tasks stages nodes states activities", "steps") | _each(
@@ -62,7 +62,7 @@ WORKFLOW_ADVICE: Final[Mapping[str, str]] = {
     **_each("schedule cron on trigger triggers startdate interval", _ELSEWHERE),
     **_each("env environment variables vars params parameters inputs secrets", _AS_ARGS),
     **_each("version apiversion kind metadata spec", "leave it out"),
-    **_each("labels tags", "give a run its labels where it is started, or a job its own in `labels` inside `task`"),
+    **_each("labels tags", "set a run's labels when you start it, and a job's labels with `labels` inside `task`"),
 }
 STEP_FIELDS: Final[Mapping[str, str]] = _each(
     "needs dependencies depends dependency after requires upstream runafter waitfor previous parents", "dependsOn"
@@ -70,7 +70,7 @@ STEP_FIELDS: Final[Mapping[str, str]] = _each(
 STEP_ADVICE: Final[Mapping[str, Advice]] = {
     **TRIES,
     **_each(
-        "name title displayname label", "write the step's name as its `id`, and put text for people into `description`"
+        "name title displayname label", "write the step's name as its `id`, and put text for readers in `description`"
     ),
     **_each("image container dockerimage uses", "write `task: {imageUri: ...}`"),
     **_each("command cmd script run entrypoint arguments with parameters params inputs env environment", _AS_ARGS),
@@ -86,13 +86,13 @@ TASK_FIELDS: Final[Mapping[str, str]] = {
 }
 TASK_ADVICE: Final[Mapping[str, str]] = {
     **_each("env environment variables entrypoint script run", "pass it to the job in `args`"),
-    **_each("runson pool agent agents queue resources", "say where the job runs with `engine` or `scaleTier`"),
+    **_each("runson pool agent agents queue resources", "use `engine` or `scaleTier` to say where the job runs"),
 }
 RETRY_FIELDS: Final[Mapping[str, str]] = _each("attempts tries max times count", "maxAttempts")
 RETRY_ADVICE: Final[Mapping[str, Advice]] = {
     **_each(
         "retries retrylimit maxretries limit",
-        lambda retries: f"write `maxAttempts: {_count_tries(retries)}`, which counts the first try too",
+        lambda retries: f"write `maxAttempts: {_count_tries(retries)}`, which includes the first attempt",
     ),
     **_each("delay interval wait", _advise_on_delay),
 }

@@ -1,4 +1,4 @@
-"""The parser: turn the text of a workflow file into a workflow, or into every problem of the file."""
+"""The parser: turn the text of a workflow file into a workflow, or report every problem in it."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ _MAY_BE_JSON: Final = re.compile(r"[ \t\r\n]*[{]")
 
 
 def parse_workflow(text: bytes | str, *, filename: str, loader: Any = FASTEST_LOADER) -> Workflow:
-    """Read a workflow from the text of its file, YAML or JSON.
+    """Read a workflow from the text of its YAML or JSON file.
 
-    `filename` is named in every problem and gives the workflow its name if the file has none; it may be a path or a
-    `gs://` address. Raises `InvalidWorkflow`, and nothing else, with every problem of the file.
+    `filename` is a path or a `gs://` URI. It is shown in every problem, and the workflow is named after it if the file
+    sets no name. Raises only `InvalidWorkflow`, which lists every problem in the file.
     """
     return parse_into(Report(filename), text, filename=filename, loader=loader)
 
 
 def parse_into(report: Report, text: bytes | str, *, filename: str, loader: Any = FASTEST_LOADER) -> Workflow:
-    """Read a workflow as `parse_workflow` does, into the caller's report.
+    """Read a workflow as `parse_workflow` does, using the caller's report.
 
-    The report counts the work, for tests of its limits.
+    The report counts the work done, so that tests can check its limits.
     """
     tree = _read_tree(text, filename, report, loader)
     if tree.whole and (tree.root is None or is_empty(tree.root)):
         begin = '{"steps": [' if tree.is_json else "steps:"
-        report.add(Place(), "the file has no workflow in it", f"begin with `{begin}`")
+        report.add(Place(), "the file contains no workflow", f"begin with `{begin}`")
         report.raise_if_any()
     reading = read_record(WORKFLOW, tree.root, "", report) if tree.root else None
     if isinstance(reading, Reading):
         _check_steps(reading, report, whole=tree.whole)
     report.raise_if_any()
-    if not isinstance(reading, Reading):  # pragma: no cover  # each value that was not read was reported
-        raise TypeError("a file that is not a workflow had no problem")
+    if not isinstance(reading, Reading):  # pragma: no cover  # every value that could not be read has been reported
+        raise TypeError("a file that is not a workflow has no reported problem")
     if not tree.is_json:
         warn_of_doubts(reading.values["steps"], report)
     values, defaults = reading.values, reading.values.get("defaults")
@@ -72,7 +72,7 @@ def parse_into(report: Report, text: bytes | str, *, filename: str, loader: Any 
 
 
 class _Tree(NamedTuple):
-    """The file's tree. `whole` is False if the file broke off. In JSON, readers agree about every value."""
+    """The file's tree. `whole` is False if the file broke off. For JSON, all readers agree on every value."""
 
     root: Node | None
     whole: bool
@@ -82,7 +82,8 @@ class _Tree(NamedTuple):
 def _read_tree(content: bytes | str, filename: str, report: Report, loader: Any) -> _Tree:
     """Read the file as JSON or YAML.
 
-    A file named .json is JSON. So is one that begins with `{` and is JSON to its end; all others are YAML.
+    A file whose name ends in .json is JSON. So is a file that begins with `{` and is valid JSON to its end. All other
+    files are YAML.
     """
     text = decode(content, report)
     if text is None:
@@ -90,7 +91,7 @@ def _read_tree(content: bytes | str, filename: str, report: Report, loader: Any)
     if filename.lower().endswith(".json"):
         return _Tree(*compose(JsonReader(text, report).events(), report), is_json=True)
     if _MAY_BE_JSON.match(text):
-        # Keep nothing of the failed attempt, so that reading YAML can reuse the memory.
+        # Keep nothing from the failed attempt, so that reading the file as YAML can reuse the memory.
         tried = Report(report.file)
         reader = JsonReader(text, tried)
         tree = _Tree(*compose(reader.events(), tried), is_json=True)
@@ -115,7 +116,7 @@ def _check_steps(workflow: Reading, report: Report, *, whole: bool) -> None:
     for step in steps:
         if "task" not in step.values:
             continue
-        # Values that were reported count as null.
+        # Values that have been reported as invalid count as null.
         text = json.dumps(step.values["task"].values, ensure_ascii=False, default=lambda _: None)
         size = len(text.encode("utf-8", "replace"))
         if size > MAX_TASK_BYTES:
@@ -152,13 +153,13 @@ def _build_step(reading: Reading, defaults: Reading | None) -> Step:
     )
 
 
-# -- policies: a step's own values, else those of the file's defaults, else the built-in ones -------------------------
+# -- policies: a step's own values, or else the file's defaults, or else the built-in values --------------------------
 
 _BUILT_IN: Final = Backoff()
 
 
 def _merge_backoff(step: Reading | None, defaults: Reading | None) -> Backoff:
-    """Return the step's back-off, each field from the nearest place."""
+    """Return the back-off, taking each field from its most specific source."""
     merged = _inside(defaults, "retry", "backoff") | _inside(step, "retry", "backoff")
     return Backoff(
         initial=merged.get("initial", _BUILT_IN.initial),
@@ -171,23 +172,23 @@ def _merge_backoff(step: Reading | None, defaults: Reading | None) -> Backoff:
 def _check_backoff(reading: Reading, inherited: Reading | None, report: Report) -> None:
     """Report a back-off whose longest delay is shorter than its first.
 
-    Inherited values count, too.
+    Inherited values are checked as well.
     """
     own, merged = _inside(reading, "retry", "backoff"), _merge_backoff(reading, inherited)
     given = own.keys() & {"initial", "max"}
     if merged.maximum >= merged.initial or not given:
         return
-    # The other value may have been reported as invalid; then it is not known.
+    # If the other value has been reported as invalid, it is not known.
     if len(given) == 1 and (_is_flawed(reading) or _is_flawed(inherited)):
         return
     blamed = "max" if "max" in own else "initial"
     first, longest = format_duration(merged.initial), format_duration(merged.maximum)
-    said = f"the first delay `initial` of {first} is longer than the longest, `max` of {longest}"
+    said = f"the first delay (`initial`, {first}) is longer than the longest delay (`max`, {longest})"
     report.add(reading.at("retry", "backoff", blamed), said, f"write a `max` of at least {first} here")
 
 
 def _is_flawed(policies: Reading | None) -> bool:
-    """Return True if anything in the retry policy was reported."""
+    """Return True if anything in the retry policy is invalid."""
     for name in ("retry", "backoff"):
         node = policies.node.get(name) if policies else None
         policies = policies.values.get(name) if policies else None

@@ -1,4 +1,4 @@
-"""Read the tree into plain values, by the kinds of the fields. Values that do not fit are reported and left out."""
+"""Turn the tree into plain values according to the kinds of the fields. Invalid values are reported and left out."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def read_record(record: Record, node: Node, path: str, report: Report) -> Reading | Invalid:
-    """Read a map of known fields.
+    """Read a map with a fixed set of fields.
 
-    `path` is its name in messages, empty for the workflow itself and for a step.
+    `path` is the map's name in messages; it is empty for the workflow itself and for a step.
     """
     owner = code(path) if path else f"a {record.title.lower()}"
     if isinstance(node, Broken):
@@ -94,7 +94,7 @@ def _read(kind: Kind, node: Node, path: str, report: Report) -> Any:  # noqa: C9
 
 
 def _as_main_field(record: Record, node: Node, path: str) -> str:
-    """Advise on a value that is written in place of a map.
+    """Return advice on a value written in place of a map.
 
     The advice is empty if the value cannot be the map's main field.
     """
@@ -108,9 +108,9 @@ def _as_main_field(record: Record, node: Node, path: str) -> str:
 
 
 def _check_names(record: Record, node: Fields, owner: str, report: Report) -> set[str | None]:
-    """Report the unknown names, and return those that were probably meant.
+    """Report unknown names, and return the names probably meant instead.
 
-    A field that was misspelt is not reported as missing.
+    This way, a misspelt field is not reported as missing as well.
     """
     names = record.names
     meant = set()
@@ -133,7 +133,7 @@ def _check_names(record: Record, node: Fields, owner: str, report: Report) -> se
 
 @cache
 def _listing(names: tuple[str, ...]) -> str:
-    # A file may have 150,000 unknown fields.
+    # Cached, because a file may have 150,000 unknown fields.
     return listing(names)
 
 
@@ -152,7 +152,7 @@ def _check_presence(record: Record, present: AbstractSet[str | None], node: Fiel
 
 
 def read_records(kind: RecordList, node: Node, path: str, report: Report) -> Any:
-    """Read a list of maps of known fields."""
+    """Read a list of maps with a fixed set of fields."""
     if not isinstance(node, Items):
         remedy = f"begin each {kind.noun} with `- id: `"
         return wrong_type(node, code(path), f"a list of {kind.noun}s", remedy, report)
@@ -168,7 +168,7 @@ def read_records(kind: RecordList, node: Node, path: str, report: Report) -> Any
 def read_text(kind: Text, node: Node, subject: str, report: Report) -> str | Invalid:
     """Read text.
 
-    `subject` is its name in messages.
+    `subject` is the value's name in messages.
     """
     if isinstance(node, Broken):
         return INVALID
@@ -185,7 +185,7 @@ def read_text(kind: Text, node: Node, subject: str, report: Report) -> str | Inv
 
 
 def read_choice(kind: Choice, node: Node, path: str, report: Report) -> str | Invalid:
-    """Read one of a few words."""
+    """Read one of a fixed set of words."""
     allowed = " or ".join(code(word) for word in kind.words)
     if not isinstance(node, Scalar) or is_empty(node):
         return wrong_type(node, code(path), "a word", f"write {allowed}", report)
@@ -200,10 +200,10 @@ def read_choice(kind: Choice, node: Node, path: str, report: Report) -> str | In
 def read_text_list(kind: TextList, node: Node, path: str, report: Report) -> Any:
     """Read a list of texts, or a single text.
 
-    Returns the nodes of the valid ones, as their places are needed later.
+    Returns the nodes of the valid texts, since their positions are needed later.
     """
     if is_empty(node):
-        return wrong_type(node, code(path), "a list", "leave it out if there is none", report)
+        return wrong_type(node, code(path), "a list", "leave it out if there are none", report)
     if not isinstance(node, Items | Scalar):
         return wrong_type(node, code(path), "a list", "write a list, such as `[a, b]`", report)
     subject = f"an entry of {code(path)}" if isinstance(node, Items) else code(path)
@@ -217,7 +217,7 @@ def read_text_list(kind: TextList, node: Node, path: str, report: Report) -> Any
 def read_text_map(kind: TextMap, node: Node, path: str, report: Report) -> Any:
     """Read a map from text to text."""
     if not isinstance(node, Fields):
-        remedy = "leave it out if there is none" if is_empty(node) else "write a map, such as `{team: sales}`"
+        remedy = "leave it out if there are none" if is_empty(node) else "write a map, such as `{team: sales}`"
         return wrong_type(node, code(path), "a map from text to text", remedy, report)
     for entry in node.entries.values():
         wrong = _find_fault(kind.key, entry.name)
@@ -230,7 +230,7 @@ def read_text_map(kind: TextMap, node: Node, path: str, report: Report) -> Any:
 
 
 def _find_fault(kind: Text, text: str) -> tuple[str, str] | None:
-    """Return what is wrong with the text, and the advice."""
+    """Return the text's fault and advice on it, or None."""
     if len(text) > kind.max_length:
         return f"has {len(text):,} characters, more than the {kind.max_length:,} allowed", "shorten it"
     if len(text) < kind.min_length:
@@ -240,11 +240,11 @@ def _find_fault(kind: Text, text: str) -> tuple[str, str] | None:
         return f"contains a line break or control character: {code(text)}", "remove it"
     if _matches(kind, text):
         return None
-    advice = f"use {kind.rule}"
+    advice = f"use only {kind.rule}"
     instead = kind.respell(text)[: kind.max_length] if kind.respell else ""
     if instead and _matches(kind, instead):
         display = kind.display if " " in text or not text.isascii() else ""
-        advice = f"write {code(instead)}{display}; allowed are {kind.rule}"
+        advice = f"write {code(instead)}{display}; use only {kind.rule}"
     return f"cannot be {code(text)}", advice
 
 
@@ -260,7 +260,7 @@ def read_duration(kind: Duration, node: Node, path: str, report: Report) -> time
     """Read a duration."""
     text = resolve(node) if isinstance(node, Scalar) else None
     if _is_number(text):
-        said = f"{code(path)} is the bare number {code(str(text))}, but a duration has a unit"
+        said = f"{code(path)} is the bare number {code(str(text))}, but a duration needs a unit"
         report.add(node, said, _advise_on_unit(str(text)))
         return INVALID
     if not isinstance(text, str):
@@ -296,9 +296,9 @@ def read_number(kind: Number, node: Node, path: str, report: Report) -> float | 
 
 
 def _advise_on_unit(number: str) -> str:
-    """Advise on a number without a unit."""
+    """Return advice on a number without a unit."""
     bare = number.isdecimal() and number.isascii()
-    return f"add the unit: `{shorten(number)}s` is seconds, `{shorten(number)}m` minutes" if bare else _UNITS
+    return f"add a unit: `{shorten(number)}s` for seconds, `{shorten(number)}m` for minutes" if bare else _UNITS
 
 
 def _is_number(value: Any) -> TypeGuard[int | float]:
@@ -315,9 +315,9 @@ def read_arguments(node: Node, path: str, report: Report) -> Any:
 
 
 def _read_json(node: Node, path: str, report: Report) -> Any:
-    """Return the value of the node.
+    """Return the node's value.
 
-    The tree's depth is limited, and so is this recursion.
+    The tree's depth is limited, so this recursion is as well.
     """
     match node:
         case Items():
@@ -328,7 +328,7 @@ def _read_json(node: Node, path: str, report: Report) -> Any:
             value = resolve(node)
             if not isinstance(value, Unclear):
                 return value
-            remedy = f"for the text, put it in quotes: {in_quotes(node.text)}"
+            remedy = f"if you mean the text, put it in quotes: {in_quotes(node.text)}"
             also = f"; otherwise write {value.remedy}" if value.remedy else ""
             report.add(node, f"in {code(path)}, {code(node.text)} is {value.meaning}", remedy + also)
             return INVALID

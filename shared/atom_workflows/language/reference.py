@@ -1,4 +1,4 @@
-"""The field tables of the reference for users, made from the same fields as the reader."""
+"""The field tables of the user reference, generated from the same fields that the reader uses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _TABLES = {
 
 
 def field_tables() -> dict[str, str]:
-    """Return a Markdown table of each map's fields, by its name."""
+    """Return a Markdown table of fields for each map, keyed by name."""
     tables = {}
     for name, fields in _TABLES.items():
         rows = ["| Field | Value | Default | What it is for |\n| --- | --- | --- | --- |\n"]
@@ -49,7 +49,7 @@ def field_tables() -> dict[str, str]:
 
 
 def _describe(kind: Kind) -> str:  # noqa: PLR0911  # one case per kind
-    """Describe the values that may be written."""
+    """Describe the values that a field of this kind accepts."""
     match kind:
         case Text():
             return f"text of at most {kind.max_length:,} characters" + (f": {kind.rule}" if kind.rule else "")
@@ -60,7 +60,7 @@ def _describe(kind: Kind) -> str:  # noqa: PLR0911  # one case per kind
         case Number():
             return f"{'whole ' * kind.whole}number from {kind.minimum} to {kind.maximum}"
         case TextList():
-            return "list of step ids, each once, or one id"
+            return "list of distinct step ids, or a single id"
         case TextMap():
             return "map from text to text"
         case Arguments():
@@ -88,7 +88,7 @@ def with_tables(reference: str) -> str:
 
 
 def publish(folder: Path) -> None:
-    """Write the schema, and the tables into the reference."""
+    """Write the schema file, and update the tables in the reference."""
     (folder / SCHEMA_FILE).write_text(schema_text(), encoding="utf-8")
     reference = folder / REFERENCE_FILE
     reference.write_text(with_tables(reference.read_text(encoding="utf-8")), encoding="utf-8")

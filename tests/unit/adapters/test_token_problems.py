@@ -36,7 +36,7 @@ def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("content", "message"),
     [
         (USER, r'a user\'s own credential.*must be service_account.*not "authorized_user".*WORKFLOW_TR_AUTH_JWT'),
-        ({"type": "external_account"}, r'cannot make ID tokens.*not "external_account"'),
+        ({"type": "external_account"}, r'cannot create ID tokens.*not "external_account"'),
         ({}, "not null"),
         ([], "not a JSON credential"),
         ({"type": "service_account"}, "a key file without client_email, private_key, token_uri"),

@@ -50,7 +50,7 @@ def test_the_reference_names_the_true_limits() -> None:
         f"| Steps | {limits.MAX_STEPS:,} |",
         f"| One task as JSON | {limits.MAX_TASK_BYTES // 2**10} KiB |",
         f"| Lists and maps inside one another | {limits.MAX_DEPTH} |",
-        f"counting all that an alias stands for | {limits.MAX_NODES:,} |",
+        f"counting everything that its aliases expand to | {limits.MAX_NODES:,} |",
     ):
         assert row in reference
 

@@ -1,4 +1,4 @@
-"""The Source port on Cloud Storage's JSON API, so that the functions need not import another client library."""
+"""The Source port, implemented on Cloud Storage's JSON API so that functions need not import another client library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from atom_workflows.errors import SourceForbidden, SourceNotFound, SourceTooLarg
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 TIMEOUT_S: Final = (3.05, 30.0)
-"""The time limits to connect, and for the whole answer."""
+"""The time limits for connecting and for the whole response."""
 SCOPES: Final = ("https://www.googleapis.com/auth/devstorage.read_only",)
 
 
