@@ -372,7 +372,7 @@ def drop_dead_letters(ids: tuple[str, ...], *, hopeless: bool) -> None:
 )
 @click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner to use, if the platform allows it.")
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
-@click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this time, such as 90s or 10m.")
+@click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
 @json_option
 @place_options
 def start(timeout: str | None, **chosen: Any) -> None:
@@ -409,7 +409,7 @@ def upload(file: str, target: str, *, as_json: bool) -> None:
 @runs.command()
 @run_argument
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
-@click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this time, such as 90s or 10m.")
+@click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
 @json_option
 @place_options
 def retry(timeout: str | None, **chosen: Any) -> None:

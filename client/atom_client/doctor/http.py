@@ -38,7 +38,7 @@ _FORM: Final = (
 def function_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
     """Check each function that events are pushed to.
 
-    On a local platform, each must respond; in a deployment, each must refuse everyone.
+    On a local platform, each must respond; in a deployment, each must deny access to all callers.
     """
     for topic, function in PUSHED.items():
         found = there.subscription(topic)
@@ -49,7 +49,7 @@ def function_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
 def _check_function(function: str, endpoint: str, expected: Expected) -> Finding:
     about = f"function {function}"
     try:
-        # In a deployment, the function itself must refuse everyone.
+        # In a deployment, the function itself must deny access to all callers.
         status = fetch_status(urljoin(endpoint, _NO_EVENT) if expected.is_local else endpoint)
     except TaskRunnerUnavailable as error:
         return wrong(about, f"{endpoint} does not answer ({error.reason})", expected.fix_all)

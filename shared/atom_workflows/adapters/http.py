@@ -140,7 +140,7 @@ class IdleCloser:
 def pieces_of(response: requests.Response) -> Iterator[bytes]:
     """Yield the decompressed body of a response as it arrives.
 
-    Raises the errors of `requests` and urllib3.
+    May raise any error of `requests` or urllib3.
     """
     while chunk := response.raw.read1(_PIECE, decode_content=True):
         yield chunk
@@ -149,7 +149,7 @@ def pieces_of(response: requests.Response) -> Iterator[bytes]:
 def read_answer(response: requests.Response, *, most_bytes: int) -> bytes:
     """Read the whole body of a response.
 
-    Raises `AnswerTooLarge`, as well as the errors of `requests` and urllib3.
+    Raises `AnswerTooLarge`, or any error of `requests` or urllib3.
     """
     content = bytearray()
     for chunk in pieces_of(response):
@@ -226,7 +226,7 @@ def _explain_no_connection(error: Exception, connection: HTTPConnection) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"no connection: the certificate of {where} is not accepted ({cause.verify_message})"
     if isinstance(cause, ssl.SSLError):
-        return f"no connection: {where} does not answer with TLS ({cause.reason or 'cut short'}); should the URL be http://?"
+        return f"no connection: {where} does not speak TLS ({cause.reason or 'cut short'}); should the URL be http://?"
     if isinstance(error, TimeoutError | ConnectTimeoutError) and not isinstance(error, NewConnectionError):
         return f"no connection to {where} within {connection.timeout or 0:.0f} s"
     if isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED:

@@ -145,7 +145,7 @@ def test_an_account_that_may_not_be_impersonated(identity: Identity, credentials
     document = identity.read("/_impersonation")
     url = document["service_account_impersonation_url"].replace("invoker@", "stranger@")
     credentials.write_text(json.dumps(document | {"service_account_impersonation_url": url}))
-    message = r"stranger@\S+ may not be impersonated.*roles/iam\.serviceAccountTokenCreator on stranger@"
+    message = r"no permission to impersonate stranger@\S+.*roles/iam\.serviceAccountTokenCreator on stranger@"
     with pytest.raises(TaskRunnerUnavailable, match=message):
         fetch_id_token(AUDIENCE)
 

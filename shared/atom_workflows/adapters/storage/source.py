@@ -37,7 +37,7 @@ class StorageSource:
                 return _read_content(response, path), response.headers.get("x-goog-generation", generation or "")
         except google.auth.exceptions.DefaultCredentialsError as error:
             raise SourceForbidden(
-                f"{path} may not be read: there are no Google credentials here; give the start function a service "
+                f"no permission to read {path}: there are no Google credentials here; give the start function a service "
                 "account, or set GOOGLE_APPLICATION_CREDENTIALS or STORAGE_EMULATOR_HOST"
             ) from error
         except (requests.RequestException, TransportError, google.auth.exceptions.GoogleAuthError) as error:
@@ -49,7 +49,7 @@ def _read_content(response: requests.Response, path: str) -> bytes:
         raise SourceNotFound(f"{path} does not exist (any more)")
     if response.status_code in {requests.codes.forbidden, requests.codes.unauthorized}:
         raise SourceForbidden(
-            f"{path} may not be read; give the start function's service account roles/storage.objectViewer"
+            f"no permission to read {path}; give the start function's service account roles/storage.objectViewer"
         )
     if response.status_code == requests.codes.bad_request:
         raise SourceNotFound(f"{path} is not the name of an object, or its generation is not valid")

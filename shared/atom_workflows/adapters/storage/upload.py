@@ -75,7 +75,7 @@ def _read_generation(response: requests.Response, path: str, bucket: str) -> str
         raise SourceNotFound(f"{path} is not a valid name for an object{said}")
     if response.status_code in {requests.codes.forbidden, requests.codes.unauthorized}:
         raise SourceForbidden(
-            f"{path} may not be written{said}; your account needs roles/storage.objectUser on the bucket: "
+            f"no permission to write {path}{said}; your account needs roles/storage.objectUser on the bucket: "
             f"`gcloud storage buckets add-iam-policy-binding gs://{bucket} --member=user:YOU "
             "--role=roles/storage.objectUser`"
         )

@@ -195,7 +195,7 @@ class _Request:
 def _normalize_url(base_url: str) -> str:
     """Return the URL in the form in which it is sent.
 
-    Checking a URL takes a tenth of the time of a call, so the result is cached.
+    Checking a URL takes a tenth as long as a call, so the result is cached.
     """
     prepared = requests.PreparedRequest()
     prepared.prepare_url(base_url, None)

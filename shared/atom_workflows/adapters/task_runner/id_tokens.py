@@ -196,7 +196,7 @@ class Impersonation:
         """See `Source.explain`."""
         if isinstance(error, _Refused) and error.status == _FORBIDDEN:
             return (
-                f"{self.identity} may not be impersonated (HTTP 403); give your credential's account "
+                f"no permission to impersonate {self.identity} (HTTP 403); give your credential's account "
                 f"roles/iam.serviceAccountTokenCreator on {self.identity}, and enable iamcredentials.googleapis.com"
             )
         if isinstance(error, _Refused):
