@@ -37,8 +37,8 @@ class StorageSource:
                 return _read_content(response, path), response.headers.get("x-goog-generation", generation or "")
         except google.auth.exceptions.DefaultCredentialsError as error:
             raise SourceForbidden(
-                f"no permission to read {path}: there are no Google credentials here; give the start function a service "
-                "account, or set GOOGLE_APPLICATION_CREDENTIALS or STORAGE_EMULATOR_HOST"
+                f"no permission to read {path}: there are no Google credentials here; give the start function a "
+                "service account, or set GOOGLE_APPLICATION_CREDENTIALS or STORAGE_EMULATOR_HOST"
             ) from error
         except (requests.RequestException, TransportError, google.auth.exceptions.GoogleAuthError) as error:
             raise SourceUnavailable(f"{path} could not be read: {type(error).__name__}") from error
