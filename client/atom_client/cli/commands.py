@@ -119,7 +119,7 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @cli.command()
 @click.argument("file", required=False)
 @click.option("--workflow-path", metavar="PATH", help="The workflow file, or gs://bucket/object; same as FILE.")
-@click.option("--timeout", metavar="TIME", help="Stop waiting after this time, such as 90s or 10m.")
+@click.option("--timeout", metavar="TIME", help="Stop waiting after this long, such as 90s or 10m.")
 @click.option("--keep", is_flag=True, help="Keep the platform up after the run has ended, until Ctrl-C.")
 @json_option
 @_platform_options
