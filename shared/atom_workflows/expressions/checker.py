@@ -32,6 +32,7 @@ from atom_workflows.expressions.kinds import (
     Words,
     describe,
 )
+from atom_workflows.expressions.names import printable
 from atom_workflows.expressions.proofs import prove
 from atom_workflows.expressions.scope import Fault, Scope
 from atom_workflows.expressions.syntax import Expression, Literal, Path, reads, start_of
@@ -90,8 +91,7 @@ def check_template(template: Template, scope: Scope, *, expected: Type | None = 
 
 def _printable(fault: Fault) -> Fault:
     """Return the fault as one line, whatever names it quotes."""
-    message, suggestion = ("".join(c if c.isprintable() else "?" for c in s) for s in (fault.message, fault.suggestion))
-    return replace(fault, message=message, suggestion=suggestion)
+    return replace(fault, message=printable(fault.message), suggestion=printable(fault.suggestion))
 
 
 def _shifted(checked: Checked, placeholder: Placeholder) -> Checked:

@@ -61,6 +61,7 @@ from atom_workflows.expressions.syntax import (
     Negative,
     Not,
     Operand,
+    Path,
     path_of,
     spell,
     start_of,
@@ -150,23 +151,22 @@ class _Inference:
                 of = self.refuse_null(chain if isinstance(of, OrNull) and of.reason else part, of)
             elif isinstance(of, OrNull):
                 missing, of = missing or of, of.of
-            of = self._member(of, link, spell(path) if path else "", scope)
+            of = self._member(of, link, path, scope)
             path = (*path, link.name) if path and link.name is not None else None
             of = without_null(of) if path in scope.proven else of
             part = Chain(at=chain.at, base=chain.base, links=chain.links[:number])
         return or_null(of, missing.reason, missing.remedy) if missing else of
 
-    def _member(self, of: Type, link: Member | Index, before: str, scope: Scope) -> Type:
+    def _member(self, of: Type, link: Member | Index, path: Path | None, scope: Scope) -> Type:
         index = self.require(link.index, scope) if isinstance(link, Index) else TEXT
-        if is_unknown(of):
-            return ANY
-        if isinstance(of, ListOf) and isinstance(link, Index):
-            return of.item if fits(index, INT) else self._fault(link.at, faults.no_index(before, of, family(index)))
+        if is_unknown(of) or (isinstance(of, ListOf) and isinstance(link, Index) and fits(index, INT)):
+            return of.item if isinstance(of, ListOf) else ANY
+        before = spell(path) if path else ""
+        if isinstance(link, Index) and not fits(index, TEXT if isinstance(of, MapOf) else INT):
+            return self._fault(link.at, faults.no_index(before, of, family(index)))
         if not isinstance(of, MapOf):
             return self._fault(link.at, faults.no_members(before, family(of)))
         if link.name is None:
-            if not fits(index, TEXT):
-                return self._fault(link.at, faults.no_index(before, of, family(index)))
             return self._fault(link.at, faults.computed_name(before))
         return self._field(of, link.name, link.at, before, scope)
 
@@ -174,9 +174,7 @@ class _Inference:
         found = of.fields.get(name)
         if found is None:
             return self._fault(at, faults.unknown_member(before, name, of.fields, scope.guess))
-        if isinstance(found, Unavailable):
-            return self._fault(at, (found.message, found.suggestion))
-        return found
+        return self._fault(at, (found.message, found.suggestion)) if isinstance(found, Unavailable) else found
 
     # -- operators ---------------------------------------------------------------------------------------------------
 
