@@ -65,7 +65,10 @@ def evaluate(
 
 
 def names_read(expression: Expression, scope: Mapping[str, Any]) -> str:
-    """Return what an expression reads and the values, to explain a decision: "`rows` = 12, `ok` = null"."""
+    """Return the names and values that explain a decision.
+
+    They look like "`rows` = 12, `ok` = null" and have at most 300 characters.
+    """
     paths = list(dict.fromkeys(path for path, _ in places_of_reads(expression)))
     last_names = [path[-1] for path in paths]
     text = ""
@@ -112,16 +115,11 @@ class _Evaluation:
         return _METHODS[type(expression)](self, expression)
 
     def value_if_any(self, expression: Expression) -> Value | _Missing:
-        """Return the value, or `_MISSING` if any link of the chain before a `??` is null or not there."""
+        """Return the value before a `??`, or `_MISSING`."""
         self._budget.charge(1, expression.at)
         match expression:
-            case Chain(base=base, links=links):
-                value = self.value_if_any(base)
-                for number, link in enumerate(links):
-                    if value is None or isinstance(value, _Missing):
-                        return _MISSING
-                    value = self._member(value, self._key(link), expression, number)
-                return value
+            case Chain():
+                return self._chain_if_any(expression)
             case Coalesce(value=first, default=default):
                 value = self.value_if_any(first)
                 return self.value_if_any(default) if value is None or value is _MISSING else value
@@ -161,12 +159,20 @@ class _Evaluation:
             value = found
         return value
 
+    def _chain_if_any(self, chain: Chain) -> Value | _Missing:
+        value = self.value_if_any(chain.base)
+        for number, link in enumerate(chain.links):
+            if value is None or isinstance(value, _Missing):
+                return _MISSING
+            value = self._member(value, self._key(link), chain, number)
+        return value
+
     def _key(self, link: Member | Index) -> Value:
         self._budget.charge(1, link.at)
         return link.name if isinstance(link, Member) else self.value(link.index)
 
     def _member(self, value: Value, key: Value, chain: Chain, number: int) -> Value | _Missing:
-        """Return a member of a value. Raises EvaluationError if it is of a kind that cannot have such a member."""
+        """Return a member, `_MISSING`, or raise if there can be none."""
         if isinstance(value, dict) and isinstance(key, str):
             member: Value | _Missing = value.get(key, _MISSING)
             return member
@@ -223,7 +229,7 @@ class _Evaluation:
                 return not less(left, right, self._budget, at)
 
     def _beside(self, expression: Expression, value: Value, other: Value) -> Value:
-        """Read a text that is written out as the kind of time that stands beside it."""
+        """Read a literal text as the kind of time beside it."""
         if not isinstance(expression, Literal) or not isinstance(value, str):
             return value
         kind = kind_at(other, expression.at)
@@ -235,7 +241,7 @@ class _Evaluation:
             raise EvaluationError(f"the text {error.message}", expression.at, error.suggestion) from error
 
     def _beside_each(self, expression: Expression, values: list[Any], other: Value) -> list[Any]:
-        """Read the texts of a list that is written out, likewise."""
+        """Read the literal texts of a literal list likewise."""
         if not isinstance(expression, ListLiteral):
             return values
         return [self._beside(item, each, other) for item, each in zip(expression.items, values, strict=True)]
@@ -303,7 +309,7 @@ def _no_member(value: Value, key: Value, chain: Chain, number: int) -> MissingMe
 
 
 def _spell_before(chain: Chain, number: int) -> str:
-    """Return how the part of a chain before a link is written, as far as that is known."""
+    """Return how a chain is written up to a link."""
     before = Chain(at=chain.at, base=chain.base, links=chain.links[:number])
     path = path_of(before)
     return spell(path) if path else ""

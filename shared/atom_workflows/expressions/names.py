@@ -12,7 +12,7 @@ _MOST: Final = 500
 
 
 def printable(text: str) -> str:
-    """Return a text as one line that a terminal shows as it is, whatever names and values it quotes."""
+    """Return a text as one line without control characters."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
