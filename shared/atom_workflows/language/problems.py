@@ -90,8 +90,9 @@ class Report:
         self.source: Source | None = None
         # The line of the error that ended the reading, from 1.
         self.broken_line = 0
-        # True once a value with an expression was read.
-        self.has_expressions = False
+        # The expressions that were read so far, and the characters of the texts that they are in.
+        self.expressions = 0
+        self.expression_text = 0
         # The outermost alias through which values are being read.
         self.via: Place | None = None
         self._problems = _Collected(MAX_PROBLEMS)
