@@ -184,16 +184,31 @@ def run(  # noqa: PLR0913  # one for each option
 
 @cli.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-def validate(files: tuple[str, ...]) -> None:
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    show_default=True,
+    help="text for people, json for programs, or github for annotations in GitHub's checks.",
+)
+@click.option(
+    "--env-file",
+    metavar="FILE",
+    help="The names that the deployment sets for env, one NAME or NAME=VALUE a line; other names are then problems.",
+)
+def validate(files: tuple[str, ...], form: str, env_file: str | None) -> None:
     """Check workflow files (- for stdin) and print every problem.
 
-    Each problem is a line of the form file:line:column: what is wrong.
+    Each problem is a line of the form file:line:column: what is wrong, and below it the line of the file. Warnings are
+    about what is valid but perhaps not meant. In a folder, all files that end in .yaml, .yml or .json are checked,
+    except hidden ones and scripts of the mock Task Runner (.mock.yaml).
 
-    Exit code: 0 if all are valid, else 1.
+    Exit code: 0 if all are valid, even with warnings, else 1.
     """
     from atom_client.cli.validate import validate_files  # noqa: PLC0415 (see above)
 
-    if not validate_files(files):
+    if not validate_files(files, form=form, env_file=env_file):
         raise click.exceptions.Exit(RUN_FAILED)
 
 
