@@ -103,6 +103,12 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="The folder for logs [default: .atom-workflows/logs/<time> in the working folder].",
         ),
         click.option(
+            "--env",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="A text that workflow files read as env.NAME; may be repeated [env: WORKFLOW_ENV_NAME].",
+        ),
+        click.option(
             "--emulators",
             type=click.Choice(["embedded", "google"]),
             help="The emulators of Firestore and Pub/Sub: embedded (default) or Google's own. Google's need Java, "
@@ -114,15 +120,41 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _params_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of every command that gives a workflow parameters."""
+    options = [
+        click.option(
+            "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter for the run; may be repeated."
+        ),
+        click.option(
+            "--params-file",
+            metavar="FILE",
+            help="A YAML or JSON map of parameters, or - for stdin; --param overrides it.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @cli.command()
 @click.argument("file", required=False)
+@_params_options
 @click.option("--workflow-path", metavar="PATH", help="The workflow file, or gs://bucket/object; same as FILE.")
 @click.option("--timeout", metavar="TIME", help="Stop waiting after this time, such as 90s or 10m.")
 @click.option("--keep", is_flag=True, help="Keep the platform up after the run has ended, until Ctrl-C.")
 @json_option
 @_platform_options
-def run(
-    file: str | None, workflow_path: str | None, timeout: str | None, *, keep: bool, as_json: bool, **platform: Any
+def run(  # noqa: PLR0913  # one for each option
+    file: str | None,
+    workflow_path: str | None,
+    params: tuple[str, ...],
+    params_file: str | None,
+    timeout: str | None,
+    *,
+    keep: bool,
+    as_json: bool,
+    **platform: Any,
 ) -> None:
     """Run a workflow on a local platform and show its progress.
 
@@ -138,22 +170,45 @@ def run(
         raise click.UsageError("name one workflow file, as FILE or with --workflow-path")
     source = file or workflow_path or ""
     choice = _choice(**platform)
-    options = RunOptions(source=source, choice=choice, as_json=as_json, keep=keep, timeout_s=timeout_of(timeout))
+    options = RunOptions(
+        source=source,
+        choice=choice,
+        params=params,
+        params_file=params_file,
+        as_json=as_json,
+        keep=keep,
+        timeout_s=timeout_of(timeout),
+    )
     raise click.exceptions.Exit(run_workflow(options))
 
 
 @cli.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-def validate(files: tuple[str, ...]) -> None:
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    show_default=True,
+    help="text for people, json for programs, or github for annotations in GitHub's checks.",
+)
+@click.option(
+    "--env-file",
+    metavar="FILE",
+    help="The names that the deployment sets for env, one NAME or NAME=VALUE a line; other names are then problems.",
+)
+def validate(files: tuple[str, ...], form: str, env_file: str | None) -> None:
     """Check workflow files (- for stdin) and print every problem.
 
-    Each problem is a line of the form file:line:column: what is wrong.
+    Each problem is a line of the form file:line:column: what is wrong, and below it the line of the file. Warnings are
+    about what is valid but perhaps not meant. In a folder, all files that end in .yaml, .yml or .json are checked,
+    except hidden ones and scripts of the mock Task Runner (.mock.yaml).
 
-    Exit code: 0 if all are valid, else 1.
+    Exit code: 0 if all are valid, even with warnings, else 1.
     """
     from atom_client.cli.validate import validate_files  # noqa: PLC0415 (see above)
 
-    if not validate_files(files):
+    if not validate_files(files, form=form, env_file=env_file):
         raise click.exceptions.Exit(RUN_FAILED)
 
 
@@ -359,9 +414,7 @@ def drop_dead_letters(ids: tuple[str, ...], *, hopeless: bool) -> None:
 @click.argument("source", metavar="FILE")
 @click.option("--key", metavar="TEXT", help="A name for the run; the same key and file never start a second run.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for the run; may be repeated.")
-@click.option(
-    "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter for the run; may be repeated."
-)
+@_params_options
 @click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner to use, if the platform allows it.")
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
 @click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this time, such as 90s or 10m.")
@@ -372,6 +425,9 @@ def start(timeout: str | None, **chosen: Any) -> None:
 
     FILE is a workflow file, - for stdin, or gs://BUCKET/OBJECT. A file is checked and sent with the start
     message; an object is read by the start function.
+
+    The value of --param is read by the type that the file declares for it. For an object, a value that is JSON is sent
+    as JSON (8, true, null, [1, 2], "8"), and any other as text.
 
     Exit code: 0 if the message was accepted; with --wait, the same as for `run`; 2 if the file or the options are
     wrong.
