@@ -256,26 +256,29 @@ def list_(limit: int, state: str | None, *, as_json: bool) -> None:
 
 @runs.command()
 @run_argument
+@click.option("--outputs", "with_outputs", is_flag=True, help="Show the outputs of the run and of its steps, too.")
 @json_option
 @place_options
-def show(run_id: str, *, as_json: bool) -> None:
+def show(run_id: str, *, with_outputs: bool, as_json: bool) -> None:
     """Show a run and its steps."""
     from atom_client.cli.runs import show_run  # noqa: PLC0415 (see above)
 
-    show_run(_services(), run_id, as_json=as_json)
+    show_run(_services(), run_id, with_outputs=with_outputs, as_json=as_json)
 
 
 @runs.command()
 @run_argument
+@click.option("--now", is_flag=True, help="End the steps under `finally` as well, or do not start them.")
 @place_options
-def cancel(run_id: str) -> None:
+def cancel(run_id: str, *, now: bool) -> None:
     """End a run and submit no more jobs for it.
 
-    The run has ended when this returns, so there is no --wait.
+    The run has ended when this returns, so there is no --wait, unless the file has steps under `finally`: these run
+    then, and --now ends the run without them.
     """
     from atom_client.cli.runs import cancel_named  # noqa: PLC0415 (see above)
 
-    cancel_named(_services(), run_id)
+    cancel_named(_services(), run_id, now=now)
 
 
 @runs.command()
