@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 from itertools import product
+from typing import Any
 
 import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import LANGUAGE_SCHEMA, SCHEMA_OF_NEW_RUNS
+from atom_workflows.documents import SCHEMA_OF_LANGUAGE_RUNS, SCHEMA_OF_NEW_RUNS
 from support.workflows import definition, script
 
 TRIGGERS = ("no-failure", "all-succeeded", "any-failed", "always")
@@ -21,7 +22,7 @@ TABLE = {
     "one failed": (BLOCKED, BLOCKED, RUNS, RUNS),
 }
 FAILS = {"always_fail": True}
-OUTCOMES = {"FAILED": FAILS, "CANCELLED": {"states": ["CANCELLED"]}}
+OUTCOMES: dict[str, dict[str, Any]] = {"FAILED": FAILS, "CANCELLED": {"states": ["CANCELLED"]}}
 NEVER = {"when": "run.id == ''"}
 SKIPPED_BEFORE = {"all succeeded": (), "some skipped": ("b",), "all skipped": ("a", "b"), "one failed": ()}
 
@@ -57,8 +58,8 @@ def test_only_a_run_that_needs_it_has_the_new_schema() -> None:
     run_id = plain.start(definition({"a": []}, a={"trigger": "no-failure"}))
     assert plain.run(run_id).schema == SCHEMA_OF_NEW_RUNS
     run_id = conditional.start(definition({"a": []}, a={"trigger": "always"}))
-    assert conditional.run(run_id).schema == LANGUAGE_SCHEMA
-    assert {step.schema for step in conditional.steps(run_id).values()} == {LANGUAGE_SCHEMA}
+    assert conditional.run(run_id).schema == SCHEMA_OF_LANGUAGE_RUNS
+    assert {step.schema for step in conditional.steps(run_id).values()} == {SCHEMA_OF_LANGUAGE_RUNS}
 
 
 def test_a_skipped_step_says_why() -> None:
