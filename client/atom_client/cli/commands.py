@@ -273,8 +273,8 @@ def show(run_id: str, *, with_outputs: bool, as_json: bool) -> None:
 def cancel(run_id: str, *, now: bool) -> None:
     """End a run and submit no more jobs for it.
 
-    The run has ended when this returns, so there is no --wait, unless the file has steps under `finally`: these run
-    then, and --now ends the run without them.
+    The run has ended when this returns, so there is no --wait. Only if its file has steps under `finally`, these run
+    first; --now ends the run without them.
     """
     from atom_client.cli.runs import cancel_named  # noqa: PLC0415 (see above)
 
