@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from atom_client.views.reasons import Reason
 from atom_client.views.why_run import HEADINGS, Seen, explain_run, headline
 from atom_client.views.why_step import look_around, step_explanation, step_facts, step_headline
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.records import RunRecord
+from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.language.limits import MAX_ID
 
@@ -49,7 +49,9 @@ def explain(services: Services, run_text: str, step_id: str | None, *, as_json: 
 def _explain_run(services: Services, run: RunRecord, *, as_json: bool) -> None:
     now = services.clock.now()
     looked_at = last_look(services.store, now=now) if run.state is RunState.RUNNING else None
-    nodes = {} if run.state is RunState.INVALID else read_outlines(services.store, run.id)
+    nodes: Mapping[str, StepRecord] = {}
+    if run.state is not RunState.INVALID:
+        nodes = read_outlines(services.store, run.id, but_succeeded=run.started_at is not None)
     seen = Seen(run=run, nodes=nodes, now=now, looked_at=looked_at)
     reasons = list(explain_run(seen))
     if as_json:
@@ -58,7 +60,7 @@ def _explain_run(services: Services, run: RunRecord, *, as_json: bool) -> None:
     click.echo(headline(seen))
     for line in _lines(reasons):
         click.echo(line)
-    if nodes:
+    if run.step_count:
         click.echo(f"\n`{with_place(f'why {run.id} STEP')}` explains a step.")
 
 
@@ -87,7 +89,7 @@ def _run_explanation(seen: Seen, reasons: Sequence[Reason]) -> dict[str, Any]:
         "state": run.state.value,
         "main_state": run.main_state.value if run.main_state else None,
         "text": headline(seen),
-        "steps": Counter(step.state.value for step in seen.steps),
+        "steps": seen.count_states(),
         "deadline": moment_text(run.deadline),
         "reasons": [reason.as_fields() for reason in reasons],
     }

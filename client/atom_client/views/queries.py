@@ -16,7 +16,7 @@ from atom_client.text import listing, name_of
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.kinds import Phase
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.states import RunState
+from atom_workflows.core.states import RunState, StepState
 from atom_workflows.documents import (
     BURST_LEASE_PATH,
     RUNS,
@@ -29,7 +29,7 @@ from atom_workflows.documents import (
 )
 from atom_workflows.errors import RunNotFound
 from atom_workflows.language.suggestions import Names, Suggestions
-from atom_workflows.ports import Document, Query, Store
+from atom_workflows.ports import Condition, Document, Query, Store
 
 PAGE: Final = 500
 MOST_RUNS_LOOKED_AT: Final = 2_000
@@ -83,9 +83,14 @@ OUTLINE_FIELDS: Final = tuple(one.name for one in dataclass_fields(StepRecord) i
 """The fields that tell how a step is doing. A task, and the values of its expressions, may take up 100 KB."""
 
 
-def read_outlines(store: Store, run_id: str) -> dict[str, StepRecord]:
-    """Return all nodes of a run by id, the compiler's own ones too, without their jobs."""
-    query = Query(collection=steps_path(run_id), limit=PAGE, fields=OUTLINE_FIELDS)
+def read_outlines(store: Store, run_id: str, *, but_succeeded: bool = False) -> dict[str, StepRecord]:
+    """Return all nodes of a run by id, the compiler's own ones too, without their jobs.
+
+    With `but_succeeded`, those that SUCCEEDED are left out: they are most nodes of most runs.
+    """
+    others = [state.value for state in StepState if state is not StepState.SUCCEEDED]
+    where: list[Condition] = [("state", "in", others)] if but_succeeded else []
+    query = Query(collection=steps_path(run_id), where=where, limit=PAGE, fields=OUTLINE_FIELDS)
     return {document.id: step_record(document) for document in _pages(store, query)}
 
 

@@ -63,7 +63,10 @@ _COUNTED: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What was read about a run: its document, all its nodes by id, and when the checker last looked."""
+    """What was read about a run: its document, its nodes by id, and when the checker last looked.
+
+    Nodes that SUCCEEDED may be left out, unless the run has never been RUNNING.
+    """
 
     run: RunRecord
     nodes: Mapping[str, StepRecord]
@@ -75,6 +78,18 @@ class Seen:
         """The user's steps."""
         return in_order(self.nodes.values())
 
+    @property
+    def is_incomplete(self) -> bool:
+        """True if not all of the run's steps have been written (yet)."""
+        return self.run.started_at is None and len(self.steps) < self.run.step_count
+
+    def count_states(self) -> dict[str, int]:
+        """Return how many steps are in each state."""
+        counts = Counter(step.state.value for step in self.steps)
+        if not self.is_incomplete:
+            counts[StepState.SUCCEEDED] += max(0, self.run.step_count - counts.total())
+        return {state.value: counts[state] for state in StepState if counts[state]}
+
 
 def headline(seen: Seen) -> str:
     """Say on one line where a run is."""
@@ -84,13 +99,13 @@ def headline(seen: Seen) -> str:
     words = [f"{fates[fate]:,} {said}" for fate, said in _COUNTED.items() if fates[fate]]
     if run.state is RunState.INVALID:
         return f"Run {run.id} is INVALID and was not started."
+    total = sum(seen.count_states().values())
     if not run.state.is_terminal:
-        total = run.step_count or len(seen.steps)
-        ended = f"{len(seen.steps) - fates[Fate.OPEN]:,} of {counted(total, 'step')} ended"
+        ended = f"{total - fates[Fate.OPEN]:,} of {counted(max(total, run.step_count), 'step')} ended"
         begun = since(run.reopened_at or run.started_at or run.created_at, seen.now)
         return f"Run {run.id} has been {run.state} for {begun}: {', '.join([ended, *words])}."
     took = lasted(between(run.reopened_at or run.started_at or run.created_at, run.finished_at))
-    return f"Run {run.id} {run.state} after {took}: {', '.join([counted(len(seen.steps), 'step'), *words])}."
+    return f"Run {run.id} {run.state} after {took}: {', '.join([counted(total, 'step'), *words])}."
 
 
 def explain_run(seen: Seen) -> Iterator[Reason]:
@@ -143,9 +158,10 @@ def _where_it_is(seen: Seen) -> Iterator[Reason]:
 
 def _seeding(seen: Seen) -> Reason:
     run, written = seen.run, len(seen.steps)
-    what = "reset for its retry" if run.retries and written >= run.step_count else "written"
     begun = run.reopened_at or run.created_at
-    text = f"Its steps are being {what}: {written:,} of {run.step_count:,} are there."
+    text = f"Its steps are being written: {written:,} of {run.step_count:,} are there."
+    if run.retries and not seen.is_incomplete:
+        text = "Its steps are being reset for its retry."
     if seen.now - begun <= NEXT_AUDIT:
         return Reason(kind="seeding", text=text, facts={"written": written})
     doctor = with_place(f"runs doctor {run.id}")
@@ -314,8 +330,8 @@ def _how_it_was_stopped(seen: Seen) -> Iterator[Reason]:
     elif run.main_state is not None and run.main_state is not run.state:
         text = f"Its main part ended {run.main_state}; the steps under `finally` made it {run.state}."
         yield Reason(kind="finally", text=text, facts={"main_state": run.main_state.value})
-    written = len(seen.steps)
-    if written < run.step_count:
+    if seen.is_incomplete:
+        written = len(seen.steps)
         text = f"Only {written:,} of its {counted(run.step_count, 'step')} had been written."
         yield Reason(kind="half_seeded", text=text, facts={"written": written})
 

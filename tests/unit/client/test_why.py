@@ -8,9 +8,11 @@ from datetime import timedelta
 import pytest
 
 from atom_emulator.testing.world import World
+from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.graph import is_internal
 from atom_workflows.documents import run_path, step_path
+from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Update
 from support.workflows import chain, definition, fan, script
 from unit.client.explained import CLEAN, call, flow, why, why_json
@@ -117,12 +119,35 @@ def test_a_run_that_is_being_written_says_how_far_it_is() -> None:
     """A SEEDING run shows how many steps there are, and after a minute what continues it."""
     world = World()
     run_id = world.start(chain(3))
-    world.store.inner.commit([Update(path=run_path(run_id), fields={"state": "SEEDING", "step_count": 10})])
+    fields = {"state": "SEEDING", "step_count": 10, "started_at": None}
+    world.store.inner.commit([Update(path=run_path(run_id), fields=fields)])
     assert "Its steps are being written: 3 of 10 are there." in why(world, run_id)
     world.clock.move(timedelta(minutes=5))
     text = why(world, run_id)
     assert "This has taken 5 min 00 s; the checker continues it" in text
     assert f"runs doctor {run_id}" in text
+
+
+def test_a_run_that_is_reset_for_its_retry_says_so() -> None:
+    """A retry that is not through its steps yet is told from a run that is being written."""
+    world = World(script(a={"fail_times": 1}))
+    run_id = world.start(definition({"a": [], "b": ["a"]}))
+    world.run_to_end(run_id)
+    fields = {"state": "SEEDING", "retries": 1, "reopened_at": world.clock.now(), "stop": None, "finished_at": None}
+    world.store.inner.commit([Update(path=run_path(run_id), fields=fields)])
+    assert "Its steps are being reset for its retry." in why(world, run_id)
+
+
+def test_a_run_that_ended_before_all_steps_were_written_says_so() -> None:
+    """It is not explained as if its missing steps had succeeded."""
+    world = World()
+    run_id = world.start(chain(3))
+    stop = {"kind": "fail", "reason": "its definition cannot be read", "requested_at": world.clock.now()}
+    fields = {"state": "FAILED", "step_count": 10, "started_at": None, "stop": stop, "finished_at": world.clock.now()}
+    world.store.inner.commit([Update(path=run_path(run_id), fields=fields)])
+    text = why(world, run_id)
+    assert "It was given up at 00:00:00: its definition cannot be read." in text
+    assert "Only 3 of its 10 steps had been written." in text
 
 
 def test_a_run_that_is_closing_says_why() -> None:
@@ -309,6 +334,19 @@ def test_a_wide_run_fits_on_a_screen_and_is_read_once() -> None:
     assert len(why_json(world, run_id)["reasons"]) == 600
 
 
+def test_steps_that_succeeded_are_not_read() -> None:
+    """One failure among hundreds of successes costs a few reads, and all steps are counted."""
+    world = World(script(leaf7={"always_fail": True}))
+    run_id = world.start(fan(600))
+    world.run_to_end(run_id)
+    before = world.store.reads
+    text = why(world, run_id)
+    # The barriers behind the failure and the end of the run are read as well.
+    assert world.store.reads - before < 15
+    assert "FAILED after 0 ms: 602 steps, 1 failed, 1 blocked." in text
+    assert why_json(world, run_id)["steps"] == {"SUCCEEDED": 600, "FAILED": 1, "SKIPPED": 1}
+
+
 def test_an_open_wide_run_fits_on_a_screen() -> None:
     """Hundreds of running steps are cut to a few, those with an oddity first."""
     world = World("rules: [{step: root}]\ndefault: {duration: 6000}")
@@ -353,3 +391,56 @@ def test_messages_cannot_drive_the_terminal() -> None:
     for text in (why(world, run_id), why(world, run_id, "a")):
         assert "\x1b" not in text
         assert "red next" in text
+
+
+def test_at_every_moment_of_a_run_both_explanations_are_given() -> None:
+    """Whatever event was handled last, the run and each of its steps are explained on a screen."""
+    world = World(
+        json.dumps(
+            {
+                "rules": [
+                    {"step": "list", "outputs": {"rows": 12}, "duration": 30},
+                    {"step": "bad", "always_fail": True, "reason": "OOM", "duration": 15},
+                    {"step": "soft", "always_fail": True, "submit_errors": [503, 503]},
+                    {"step": "lost", "duration": 60, "lose_job": True},
+                    {"step": "clean", "duration": 20},
+                ]
+            }
+        )
+    )
+    run_id = world.start(
+        flow(
+            {
+                "list": [],
+                "many": ["list"],
+                "few": ["list"],
+                "bad": ["list"],
+                "blocked": ["bad"],
+                "react": ["bad", "many"],
+                "soft": [],
+                "lost": ["soft"],
+                "join": ["few", "lost"],
+            },
+            more={"finally": [*CLEAN, {"id": "tell", "dependsOn": ["clean"], "task": {"imageUri": "image"}}]},
+            list={"outputs": {"rows": "int"}},
+            many={"when": "steps.list.outputs.rows > 1000"},
+            few={"when": "steps.list.outputs.rows < 1000"},
+            bad={"retry": {"maxAttempts": 2}},
+            react={"trigger": "any-failed"},
+            soft={"allowFailure": True},
+        )
+    )
+    moments = 0
+    while not world.run(run_id).state.is_terminal:
+        for taken in [one for topic in ("start", "steps") for one in world.bus.take_all(topic)]:
+            world.deliver(taken)
+            moments += 1
+            assert len(why(world, run_id).splitlines()) <= SCREEN
+            for step_id in world.states(run_id):
+                assert len(why(world, run_id, step_id).splitlines()) <= SCREEN
+        world.clock.move(timedelta(seconds=10))
+        handle_tick(world.services, Tick())
+        why(world, run_id)
+    assert moments > 10
+    assert why_json(world, run_id, "blocked")["fate"] == "blocked"
+    assert why_json(world, run_id, "tell")["fate"] == "succeeded"
