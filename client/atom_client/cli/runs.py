@@ -243,7 +243,7 @@ def _lines(examination: Examination, *, now: datetime, dry_run: bool) -> Iterato
     if any((examination.found, examination.open_work, examination.overdue_since, examination.odd)):
         return
     if run.state in {RunState.FAILED, RunState.CANCELLED, RunState.INVALID}:
-        yield f"There is nothing to fix; `{with_place(f'runs show {run.id}')}` shows why the run ended this way."
+        yield f"There is nothing to fix; `{with_place(f'why {run.id}')}` explains why the run ended this way."
     elif any(is_under_way(step) for step in steps):
         yield "Nothing is wrong with the run: it is waiting for the steps above."
     else:

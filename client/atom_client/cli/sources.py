@@ -74,7 +74,7 @@ def request_for(source: str, run_key: str | None = None) -> RunRequest:
         workflow_path=STDIN_NAME if source == STDIN else Path(source).name,
         run_key=run_key,
         definition=content.decode("utf-8-sig"),
-        step_ids=tuple(step.id for step in workflow.steps),
+        step_ids=tuple(step.id for step in workflow.all_steps),
     )
 
 
