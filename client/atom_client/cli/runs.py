@@ -77,7 +77,7 @@ def show_run(services: Services, text: str, *, as_json: bool, with_outputs: bool
 
 
 def _output_lines(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[str, Any] | None) -> Iterator[str]:
-    """Yield a line for the outputs of the run and of each step that has some."""
+    """Yield a line for the outputs of the run and of each step."""
     if outputs is None:
         return
     yield ""
@@ -95,7 +95,10 @@ def _json_line(value: Any) -> str:
 
 
 def cancel_named(services: Services, text: str, *, now: bool = False) -> None:
-    """End a run. With `now`, its steps under `finally` end with it or are not started."""
+    """End a run.
+
+    With `now`, its steps under `finally` end with it or are not started.
+    """
     run_id = full_run_id(services.store, text)
     cancel_run(services, run_id, now=now)
     run = read_run(services.store, run_id)
@@ -159,7 +162,10 @@ class RetryOptions:
 
 
 def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
-    """Run the unsuccessful steps, and those behind them, again, and return the exit code."""
+    """Run unsuccessful steps again, and return the exit code.
+
+    The steps behind them run again too.
+    """
     if options.timeout_s is not None and not options.wait:
         raise Misuse("--timeout requires --wait; give both, or leave out --timeout")
     run = require_run(services.store, options.run_id)

@@ -109,7 +109,10 @@ def headline(seen: Seen) -> str:
 
 
 def explain_run(seen: Seen) -> Iterator[Reason]:
-    """Yield the reasons why a run is where it is, most important first."""
+    """Yield the reasons why a run is where it is.
+
+    The most important come first.
+    """
     if seen.run.state is RunState.INVALID:
         yield from (Reason(kind="problem", text=line) for line in problem_lines(seen.run))
         return
