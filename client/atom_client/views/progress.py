@@ -1,4 +1,4 @@
-"""The progress of a run as seen from outside: a value into which changes are folded.
+"""The progress of a run as seen from outside: a value that is updated with each change.
 
 Changes arrive at least once and in any order, so each step keeps the newest one. A later attempt is newer, and within
 an attempt its end takes precedence over everything before it.
@@ -52,8 +52,8 @@ class StepView:
 class RunView:
     """The latest known state of a run; `steps` holds only the steps whose state is known.
 
-    `order` has the step ids in the order of the file, and is empty if the file was not read here; `total` is the number
-    of steps.
+    `order` lists the step ids in the order of the file, and is empty if the file was not read here; `total` is the
+    number of steps.
     """
 
     run_id: str
@@ -65,7 +65,7 @@ class RunView:
     steps: Mapping[str, StepView] = field(default_factory=dict)
 
     def with_changes(self, changes: Iterable[Mapping[str, Any]]) -> RunView:
-        """Return the view with these changes.
+        """Return the view updated with these changes.
 
         Stale, repeated and unreadable changes are ignored.
         """
@@ -100,7 +100,7 @@ class RunView:
     def rows(self, limit: int) -> list[StepView]:
         """Return at most `limit` steps.
 
-        They are in the order of the file if all of them fit, else the most relevant ones.
+        If all of them fit, they are in the order of the file; otherwise, only the most relevant ones are returned.
         """
         if not self.order or len(self.order) > limit:
             return self.most_relevant(limit)
@@ -110,7 +110,8 @@ class RunView:
     def most_relevant(self, limit: int) -> list[StepView]:
         """Return at most `limit` steps, those under way first.
 
-        Of these, the steps that have waited longest come first. Then come the steps that have ended, failed ones first.
+        Among the steps under way, those that have waited longest come first. They are followed by the steps that have
+        ended, failed ones first.
         """
         if limit <= 0:
             return []
@@ -125,7 +126,7 @@ class RunView:
 
 
 def view_of(step: StepRecord) -> StepView:
-    """Return the view of a step as it is stored."""
+    """Return the view of a stored step."""
     at = step.finished_at or step.started_at or _LONG_AGO
     return StepView(
         id=step.id,

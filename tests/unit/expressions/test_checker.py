@@ -319,6 +319,12 @@ def test_what_a_condition_proves_can_be_used_elsewhere(text: str, proven: list[s
         ("'2026-01-31'", DATE, []),
         ("params.word", DATE, []),
         ("'31.1.26'", DATE, ["0: the text is `31.1.26`, which is not a date; a date is written like 2026-01-31"]),
+        ("'2026-01-31'", OrNull(DATE), []),
+        (
+            "'31.1.26'",
+            OrNull(DATE),
+            ["0: the text is `31.1.26`, which is not a date; a date is written like 2026-01-31"],
+        ),
         ("'x'", GS_URI, ["0: the text is `x`, which is not a gs:// address; send gs://BUCKET/OBJECT"]),
         ("'apac'", Words(("eu", "us")), ["0: this value is never `apac`; it is one of eu, us"]),
         ("params.region", Words(("eu", "us", "uk")), []),

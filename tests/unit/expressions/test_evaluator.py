@@ -45,6 +45,7 @@ from support.expressions import VALUES, fault_of, value_of
             ("params.day in ['2026-01-31']", True),
         ),
         *(("run.createdAt == '2026-10-25T02:30:00+02:00'", True), ("run.createdAt == '2026-10-25T00:30Z'", True)),
+        *(("'2026-01-31' in [params.day]", True), ("'2026-01-31' in [day('2026-01-30')]", False)),
         # Conditions.
         *(("not params.on", False), ("params.on and 1 == 1", True), ("params.on or 1 / 0 == 1", True)),
         *(("false and 1 / 0 == 1", False), ("1 if params.on else 1 / 0", 1), ("1 / 0 if not params.on else 2", 2)),
