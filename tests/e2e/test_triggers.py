@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from itertools import product
+from pathlib import Path
 from typing import Any, Final
 
 from e2e.site import Site
@@ -101,3 +102,11 @@ def test_a_run_without_a_failure_succeeds_whatever_was_skipped(site: Site) -> No
     assert len(quiet) == 4
     run = site.ended(site.start(workflow_of({**sources, **joins(quiet)})))
     assert (run["state"], run.get("errors", [])) == ("SUCCEEDED", [])
+
+
+def test_the_page_has_this_table() -> None:
+    """The page on how steps decide has a row for each of the four ends."""
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "how-steps-decide.md").read_text(encoding="utf-8")
+    rows = page.partition("\n## The trigger\n")[2].partition("\n\n## ")[0].replace("*", "").splitlines()
+    shown = [tuple(cell.strip() for cell in row.split("|")[2:-1]) for row in rows if row.startswith("| ")][1:]
+    assert shown == [TABLE[ended] for ended in ("all succeeded", "some skipped", "all skipped", "one failed")]
