@@ -197,6 +197,8 @@ class _Parser:
         while self._sees(".", "["):
             sign = self._take()
             if sign.source == ".":
+                if self._token.kind is Kind.END:
+                    raise ExpressionSyntaxError("a member's name must follow the `.`", sign.at)
                 links.append(Member(at=self._token.at, name=self._take().source))
             else:
                 links.append(self._index(sign.at))
