@@ -250,6 +250,14 @@ class ValueMismatch(ExpressionError):
         self.path = path
 
 
+class InvalidParams(AtomWorkflowsError, ValueError):
+    """The parameters of a start do not fit what the workflow declares. `problems` has a sentence for each."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
 # -- what should never happen ----------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from atom_workflows.errors import EvaluationError
 from atom_workflows.expressions import faults
 from atom_workflows.expressions.budget import Budget
 from atom_workflows.expressions.functions import FUNCTION_NAMES, FUNCTIONS, Parameter
-from atom_workflows.expressions.kinds import ANY, INT, NUMBER, ListOf, Type, describe
+from atom_workflows.expressions.kinds import ANY, INT, TEXT, ListOf, Type, describe
 from atom_workflows.expressions.library import Context
 from atom_workflows.expressions.order import kind_at
 from atom_workflows.expressions.values import MAP, Value, kind_of
@@ -36,7 +36,11 @@ def call(name: str, values: Sequence[Value], *, budget: Budget, zone: str, at: i
 
 def takes_in_words(parameter: Parameter) -> str:
     """Return what a parameter takes, such as `a text or a number`."""
-    return " or ".join(dict.fromkeys(describe(of) for of in parameter.takes))
+    # A time may be given as text, but its name says better what is meant.
+    shown = [of for of in parameter.takes if of != TEXT or not parameter.read_literal] or [TEXT]
+    first, *others = (describe(of) for of in shown)
+    alike = [other.removeprefix("a list of ") for other in others]
+    return ", ".join([first, *alike[:-1]]) + (f" or {alike[-1]}" if alike else "")
 
 
 def _fits(value: Value, of: Type, at: int) -> bool:
@@ -52,13 +56,12 @@ def _fits(value: Value, of: Type, at: int) -> bool:
 
 def _refused(name: str, parameter: Parameter, value: Value, at: int) -> EvaluationError:
     kind = kind_at(value, at)
-    remedy = ""
-    if value is None:
-        remedy = faults.NULL_REMEDY
-    elif parameter.takes == (INT,) and kind == NUMBER:
-        remedy = "write `//` or `int(…)`"
-    elif isinstance(value, list):
-        other = next((item for item in value if not any(_fits([item], of, at) for of in parameter.takes)), None)
-        found = f"a list with {faults.in_words(kind_at(other, at))}"
+    if isinstance(value, list) and any(isinstance(of, ListOf) for of in parameter.takes):
+        misfits = [item for item in value if not any(_fits([item], of, at) for of in parameter.takes)]
+        found = f"a list with {faults.in_words(kind_at(misfits[0], at))}" if misfits else "a list of several kinds"
         return EvaluationError(f"`{name}` takes {takes_in_words(parameter)}, not {found}", at)
-    return EvaluationError(f"`{name}` takes {takes_in_words(parameter)}, not {faults.in_words(kind)}", at, remedy)
+    return EvaluationError(
+        f"`{name}` takes {takes_in_words(parameter)}, not {faults.in_words(kind)}",
+        at,
+        faults.argument_remedy(kind, parameter.takes),
+    )

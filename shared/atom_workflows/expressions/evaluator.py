@@ -176,8 +176,8 @@ class _Evaluation:
             name = link.name or str(self.value(link.index) if isinstance(link, Index) else "")
             message, suggestion = faults.unknown_member(before, name, value)
             return MissingMember(message, link.at, suggestion)
-        count = len(value) if isinstance(value, list) else 0
-        return MissingMember(f"`{before}` has no such item: it has {count}", link.at, "the first is `[0]`")
+        message, suggestion = faults.no_item(before, len(value) if isinstance(value, list) else 0)
+        return MissingMember(message, link.at, suggestion)
 
     # -- operators ---------------------------------------------------------------------------------------------------
 
@@ -293,7 +293,7 @@ def _spell_before(chain: Chain, number: int) -> str:
     """Return how the part of a chain before a link is written, as far as that is known."""
     before = Chain(at=chain.at, base=chain.base, links=chain.links[:number])
     path = path_of(before)
-    return spell(path) if path else "this value"
+    return spell(path) if path else ""
 
 
 _METHODS: Final[dict[type[Expression], Callable[[_Evaluation, Any], Value]]] = {

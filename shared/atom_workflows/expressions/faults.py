@@ -5,7 +5,7 @@ Each function returns the message and what helps, which may be empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias
 
 from atom_workflows.errors import EvaluationError
@@ -13,6 +13,7 @@ from atom_workflows.expressions.kinds import (
     BOOL,
     DATE,
     DURATION,
+    GS_URI,
     INSTANT,
     INT,
     NULL,
@@ -22,16 +23,19 @@ from atom_workflows.expressions.kinds import (
     ListOf,
     MapOf,
     Type,
+    Words,
     describe,
 )
 from atom_workflows.expressions.names import did_you_mean
 
 Advice: TypeAlias = tuple[str, str]
+Guess: TypeAlias = Callable[[str, Iterable[str]], str]
 
 TIMES: Final = frozenset({DATE, TIME, INSTANT, DURATION})
 """The types as which a text is read that is written out beside a value of it."""
 
 NULL_REMEDY: Final = "write `… ?? value`"
+_NAMES_SHOWN: Final = 8
 
 _OTHER_FUNCTIONS: Final = {
     "contains": "write `part in whole`", "coalesce": "write `a ?? b`", "default": "write `a ?? b`",
@@ -54,43 +58,70 @@ def refusal(advice: Advice, at: int) -> EvaluationError:
 
 def in_words(of: Type) -> str:
     """Return what messages call a type, such as `text` or `a whole number`."""
-    return "text" if describe(of) == describe(TEXT) else describe(of)
+    return "text" if of in (TEXT, GS_URI) or isinstance(of, Words) else describe(of)
 
 
-def unknown_function(name: str, names: Iterable[str]) -> Advice:
+def unknown_function(name: str, names: Iterable[str], guess: Guess = did_you_mean) -> Advice:
     """Return the fault of a function that does not exist."""
-    return f"there is no function `{name}`", _OTHER_FUNCTIONS.get(name.lower()) or did_you_mean(name, names)
+    return f"there is no function `{name}`", _OTHER_FUNCTIONS.get(name.lower()) or guess(name, names)
 
 
-def unknown_name(name: str, names: Iterable[str]) -> Advice:
+def unknown_name(name: str, names: Iterable[str], guess: Guess = did_you_mean) -> Advice:
     """Return the fault of a name that does not exist."""
     known = list(names)
-    advice = did_you_mean(name, known)
-    return f"there is no `{name}` here", advice or (f"names are {', '.join(known[:8])}" if known else "")
+    known_in_words = f"names are {', '.join(known[:_NAMES_SHOWN])}" if known else ""
+    return f"there is no `{name}` here", guess(name, known) or known_in_words
 
 
-def unknown_member(of: str, name: str, members: Iterable[str]) -> Advice:
+def unknown_member(of: str, name: str, members: Iterable[str], guess: Guess = did_you_mean) -> Advice:
     """Return the fault of a member that a value does not have."""
     known = list(members)
     minuend, minus, subtrahend = name.partition("-")
     if minus and minuend in known:
-        return f"`{of}` has no `{name}`", f"spaces make a minus: `{of}.{minuend} - {subtrahend}`"
-    return f"`{of}` has no `{name}`", did_you_mean(name, known)
+        return f"{_quoted(of)} has no `{name}`", f"spaces make a minus: `{of}.{minuend} - {subtrahend}`"
+    return f"{_quoted(of)} has no `{name}`", guess(name, known)
+
+
+def unknown_word(word: str, of: str, known: Sequence[str]) -> Advice:
+    """Return the fault of a text that is none of the words that a value can be."""
+    advice = did_you_mean(word, known)
+    return f"{_quoted(of)} is never `{word:.60}`", advice or f"it is one of {', '.join(known[:_NAMES_SHOWN])}"
+
+
+def computed_name(of: str) -> Advice:
+    """Return the fault of a member whose name is computed, so that no one can know what is read."""
+    return f"the name of a member of {_quoted(of)} cannot be computed", f"write it: `{of or 'x'}['name']`"
+
+
+def may_be_missing(of: str, reason: str, remedy: str) -> Advice:
+    """Return the fault of using a value that may be null or missing."""
+    message = f"{_quoted(of)} may be missing, {reason}" if reason else f"{_quoted(of)} may be null"
+    return message, f"{NULL_REMEDY}, or {remedy}" if remedy else NULL_REMEDY
+
+
+def _quoted(of: str) -> str:
+    return f"`{of}`" if of else "this value"
 
 
 def no_members(of: str, kind: Type) -> Advice:
     """Return the fault of a member of a value that has none."""
     if kind == NULL:
-        return f"`{of}` is null", NULL_REMEDY
+        return f"{_quoted(of)} is null", NULL_REMEDY
     if isinstance(kind, ListOf):
-        return f"`{of}` is {describe(kind)} and has no members", f"write `{of}[0]`, or `[x.… for x in {of}]`"
-    return f"`{of}` is {in_words(kind)} and has no members", ""
+        name = of or "…"
+        return f"{_quoted(of)} is {describe(kind)} and has no members", f"write `{name}[0]`, or `[x.… for x in {name}]`"
+    return f"{_quoted(of)} is {in_words(kind)} and has no members", ""
 
 
 def no_index(of: str, kind: Type, index: Type) -> Advice:
     """Return the fault of an index of the wrong type."""
     wanted = "text" if isinstance(kind, MapOf) else "a whole number"
-    return f"the index of `{of}` must be {wanted}, not {in_words(index)}", ""
+    return f"the index of {_quoted(of)} must be {wanted}, not {in_words(index)}", ""
+
+
+def no_item(of: str, count: int) -> Advice:
+    """Return the fault of an index beyond the end of a list."""
+    return f"{_quoted(of)} has {count} items, and none of that number", "the first is `[0]`, the last `[-1]`"
 
 
 def no_condition(kind: Type) -> Advice:
@@ -135,6 +166,19 @@ def never_in(left: Type, right: Type) -> Advice:
 def no_list(of: Type) -> Advice:
     """Return the fault of going through a value that is no list."""
     return f"`for` goes through a list, not {in_words(of)}", NULL_REMEDY if of == NULL else ""
+
+
+def argument_remedy(of: Type, takes: Sequence[Type]) -> str:
+    """Return what helps if a function does not take an argument of that type."""
+    if of == NULL:
+        return NULL_REMEDY
+    if of == NUMBER and INT in takes:
+        return "write `//` or `int(…)`"
+    if of == DATE and INSTANT in takes:
+        return "`day(…, 1)` moves a date"
+    if TEXT in takes and of in (INT, NUMBER, BOOL, *TIMES):
+        return "write `text(…)`"
+    return ""
 
 
 def no_operation(operator: str, left: Type, right: Type) -> Advice:

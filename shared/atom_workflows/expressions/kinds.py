@@ -70,6 +70,14 @@ class OrNull(Type):
     remedy: str = field(default="", compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Unavailable(Type):
+    """What a scope has for a name or member that exists, but cannot be read here: the message, and what helps."""
+
+    message: str
+    suggestion: str = ""
+
+
 # Each in the singular and in the plural.
 _DESCRIPTIONS: Final = {
     "text": ("a text", "texts"),
@@ -89,7 +97,8 @@ _WORDS_SHOWN: Final = 5
 
 def or_null(of: Type, reason: str = "", remedy: str = "") -> Type:
     """Return the type of values that may also be null."""
-    return of if isinstance(of, OrNull) or of in (ANY, NULL) else OrNull(of, reason, remedy)
+    is_null_already = isinstance(of, OrNull) or of == NULL or (of == ANY and not reason)
+    return of if is_null_already else OrNull(of, reason, remedy)
 
 
 def describe(type: Type) -> str:  # noqa: A002 -- the parameter's name is part of the interface

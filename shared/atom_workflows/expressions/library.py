@@ -199,10 +199,7 @@ def count_up(context: Context, *bounds: int) -> list[int]:
 
 def read_moment(text: str, zone: str = "UTC") -> date | datetime:
     """Read a date or an instant. Raises ValueError."""
-    try:
-        return times.read_date(text)
-    except ValueError:
-        return times.read_instant(text, zone)
+    return times.read_date(text) if len(text) == len("2026-01-31") else times.read_instant(text, zone)
 
 
 def read_instant(text: str, zone: str = "UTC") -> datetime:
@@ -212,10 +209,7 @@ def read_instant(text: str, zone: str = "UTC") -> datetime:
 
 def read_any_time(text: str, zone: str = "UTC") -> date | datetime | time:
     """Read a time of day, a date or an instant. Raises ValueError."""
-    try:
-        return times.read_time(text)
-    except ValueError:
-        return read_moment(text, zone)
+    return times.read_time(text) if text[2:3] == ":" else read_moment(text, zone)
 
 
 def _date_of(context: Context, moment: str | date) -> date:

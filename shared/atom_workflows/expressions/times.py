@@ -50,7 +50,7 @@ def read_instant(text: str, zone: str) -> datetime:
     """
     found = _INSTANT.fullmatch(text) if len(text) <= _LONGEST else None
     if not found:
-        raise ValueError("an instant is written like 2026-01-31T06:00:00Z")
+        raise ValueError("a date is written like 2026-01-31, an instant like 2026-01-31T06:00:00Z")
     local = datetime.combine(read_date(found["date"]), read_time((found["time"] or "00:00")[:15]))
     offset = found["zone"]
     if not offset:

@@ -19,6 +19,7 @@ from atom_workflows.expressions.kinds import (
     OrNull,
     Scalar,
     Type,
+    Unavailable,
     Words,
     describe,
     or_null,
@@ -28,6 +29,6 @@ from atom_workflows.expressions.values import Value, read_value, write_value
 
 __all__ = [
     "ANY", "BOOL", "DATE", "DURATION", "GS_URI", "INSTANT", "INT", "NULL", "NUMBER", "TEXT", "TIME", "ListOf", "MapOf",
-    "OrNull", "Scalar", "Type", "Value", "Words", "describe", "or_null", "read_type", "read_value", "write_type",
-    "write_value",
+    "OrNull", "Scalar", "Type", "Unavailable", "Value", "Words", "describe", "or_null", "read_type", "read_value",
+    "write_type", "write_value",
 ]  # fmt: skip

@@ -1,8 +1,9 @@
-"""The rules between steps: ids are unique, dependencies name other steps, and none waits for itself."""
+"""Rules across steps: every id is unique, every dependency names another step, and there are no cycles."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeAlias
 
@@ -16,22 +17,35 @@ _LONGEST_PATH_SHOWN: Final = 12
 _LONGEST_TAKEN_APART: Final = 1_000
 
 
-def check_dependencies(steps: Sequence[Reading], steps_node: Node | None, report: Report, *, whole: bool) -> None:
-    """Check all rules between steps.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The steps of `steps` or of `finally`: those that could be read, and the node of all."""
 
-    A file that was cut short (`whole` is False) may lack any step, so no name in it counts as unknown.
+    steps: Sequence[Reading]
+    node: Node | None
+
+
+def check_dependencies(main: Part, last: Part, report: Report, *, whole: bool) -> None:
+    """Check all the rules that involve several steps. Those under `finally` are `last`.
+
+    If the file broke off early (`whole` is False), any step may be missing, so no name counts as unknown.
     """
-    steps_named = _Steps(steps_node)
     first: dict[str, int] = {}
+    for part, other, advice in ((main, last, _AFTERWARDS), (last, main, _ENDED)):
+        _check_part(part.steps, _Steps(part.node, other.node, advice) if whole else None, first, report)
+
+
+def _check_part(steps: Sequence[Reading], steps_named: _Steps | None, first: dict[str, int], report: Report) -> None:
+    """Check the steps of a part. `first` has the line of each id so far."""
     graph: dict[str, list[Scalar]] = {}
     for step in steps:
         own = step.values.get("id")
         if own in first:
             said = f"the step id {code(own)} was already used on line {first[own]}"
-            report.add(step.at("id"), said, "give this step another id")
+            report.add(step.at("id"), said, "give this step a different id")
         elif own is not None:
             first[own] = step.at("id").line
-        known = list(_check_names(own, step.values.get("dependsOn", ()), steps_named if whole else None, report))
+        known = list(_check_names(own, step.values.get("dependsOn", ()), steps_named, report))
         if own is not None:
             graph.setdefault(own, known)
     for path, closing in _find_cycles(graph):
@@ -39,21 +53,38 @@ def check_dependencies(steps: Sequence[Reading], steps_node: Node | None, report
         report.add(closing, said, "each depends on the next; remove one of these dependencies")
 
 
-class _Steps:
-    """All ids as written, including refused ones, so that a refused id is not reported again where it is used."""
+_AFTERWARDS: Final = "it is under `finally`, which runs after all of `steps`; remove this dependency"
+_ENDED: Final = "all of `steps` have ended before `finally` begins; remove this dependency"
 
-    def __init__(self, steps_node: Node | None) -> None:
-        items = steps_node.items if isinstance(steps_node, Items) else []
-        ids = (item.get("id") for item in items if isinstance(item, Fields))
-        self.ids = {node.text: None for node in ids if isinstance(node, Scalar)}
+
+def read_ids(steps_node: Node | None) -> dict[str, None]:
+    """Return all ids of a list of steps as they are written, invalid ones included."""
+    items = steps_node.items if isinstance(steps_node, Items) else []
+    ids = (item.get("id") for item in items if isinstance(item, Fields))
+    return {node.text: None for node in ids if isinstance(node, Scalar)}
+
+
+class _Steps:
+    """All ids as written, including invalid ones, so that an invalid id is not reported again wherever it is used."""
+
+    def __init__(self, steps_node: Node | None, others_node: Node | None, advice: str) -> None:
+        self.ids = read_ids(steps_node)
+        self._others = read_ids(others_node)
+        self._advice = advice
 
     @cached_property
     def names(self) -> Names:
-        """The ids, indexed for searches when the first search is made."""
+        """The ids, indexed when they are first searched."""
         return Names(self.ids)
 
+    def is_elsewhere(self, name: str) -> bool:
+        """Return True if a step of the other part has the id."""
+        return name in self._others
+
     def advise(self, unknown: str, report: Report) -> str:
-        """Advise on an id that no step has."""
+        """Return advice on a dependency that names no step."""
+        if self.is_elsewhere(unknown):
+            return self._advice
         several = [part.strip() for part in unknown[:_LONGEST_TAKEN_APART].split(",")]
         if len(several) > 1 and all(part in self.ids for part in several):
             return f"write a list: {code('[' + ', '.join(several) + ']')}"
@@ -64,10 +95,7 @@ class _Steps:
 def _check_names(
     own: str | None, dependencies: Sequence[Scalar], steps: _Steps | None, report: Report
 ) -> Iterator[Scalar]:
-    """Yield the dependencies that name another step, each once.
-
-    The others are reported.
-    """
+    """Yield each valid dependency once, and report the invalid ones."""
     seen: dict[str, Scalar] = {}
     for node in dependencies:
         name = node.text
@@ -76,7 +104,8 @@ def _check_names(
         elif name in seen:
             report.add(node, f"the dependency {code(name)} is listed twice", "remove one of them")
         elif steps is not None and name not in steps.ids:
-            report.add(node, f"there is no step {code(name)}", steps.advise(name, report))
+            said = "the step {} cannot be waited for here" if steps.is_elsewhere(name) else "there is no step {}"
+            report.add(node, said.format(code(name)), steps.advise(name, report))
         else:
             yield node
         seen.setdefault(name, node)
@@ -85,8 +114,8 @@ def _check_names(
 def _find_cycles(graph: _Graph) -> Iterator[tuple[list[str], Scalar]]:
     """Yield each cycle as its path and the dependency that closes it.
 
-    This is a depth-first walk with an explicit stack. Every dependency on a step that the walk is still inside closes
-    one cycle. Without these dependencies there would be no cycle, so each independent cycle is found once.
+    This is a depth-first search with an explicit stack. Every dependency on a step that is still on the current path
+    closes a cycle. Without these dependencies, there would be no cycles at all.
     """
     done: set[str] = set()
     for root in graph:
@@ -110,9 +139,9 @@ def _find_cycles(graph: _Graph) -> Iterator[tuple[list[str], Scalar]]:
 
 
 def _excerpt(path: list[str], start: int) -> list[str]:
-    """Return the path from `start` on and back to its first step.
+    """Return the cycle that begins at `start`, ending where it began.
 
-    In the middle of a long path, steps are only counted.
+    The middle of a long cycle is replaced by the number of steps left out.
     """
     length = len(path) - start
     if length <= _LONGEST_PATH_SHOWN:

@@ -1,4 +1,4 @@
-"""The fields of a workflow file: the only definition of which exist, what they allow and what they mean."""
+"""The fields of a workflow file: the only place that defines them, the values they allow and what they mean."""
 
 from __future__ import annotations
 
@@ -6,33 +6,61 @@ from typing import Final
 
 from atom_workflows.core.durations import format_duration
 from atom_workflows.core.run_ids import plain_word
-from atom_workflows.core.workflow import DEFAULT_SCALE_TIER, DEFAULT_STEP_TIMEOUT, Backoff, OnLost, RetryPolicy
+from atom_workflows.core.workflow import (
+    DEFAULT_FINALLY_TIMEOUT,
+    DEFAULT_SCALE_TIER,
+    DEFAULT_STEP_TIMEOUT,
+    Backoff,
+    OnLost,
+    RetryPolicy,
+    Trigger,
+)
 from atom_workflows.language import limits, other_systems
 from atom_workflows.language.kinds import (
+    Anything,
     Arguments,
     Choice,
+    Condition,
     Duration,
+    ExpressionMap,
     Field,
+    Flag,
     Number,
+    ParamMap,
     Record,
     RecordList,
     Text,
     TextList,
     TextMap,
+    TypeMap,
+    TypeNotation,
+    Zone,
 )
 
 _BACKOFF: Final = Backoff()
 _LINE: Final = Text(max_length=limits.MAX_TEXT)
+_TASK_TEXT: Final = Text(max_length=limits.MAX_TEXT, expressions=True)
+_LABEL: Final = Text(max_length=limits.MAX_LABEL, min_length=0, expressions=True)
 _DESCRIPTION: Final = Text(max_length=limits.MAX_DESCRIPTION, min_length=0, multiline=True)
+
+VALUE_NAME: Final = Text(
+    max_length=limits.MAX_ID,
+    pattern=rf"^[A-Za-z_][A-Za-z0-9_-]{{0,{limits.MAX_ID - 1}}}$",
+    forbidden="^.*-$",
+    rule="letters, digits, `_` and `-`, not starting with a digit or `-`, and not ending with `-`",
+    when_empty="write a name",
+    respell=lambda text: plain_word(text).replace(".", "-").strip("_-"),
+)
+"""The name of a parameter or an output, which expressions write after a dot."""
 
 STEP_ID: Final = Text(
     max_length=limits.MAX_ID,
     pattern=rf"^[A-Za-z0-9_][A-Za-z0-9._-]{{0,{limits.MAX_ID - 1}}}$",
     forbidden="^__.*__$",
-    rule="letters, digits, `_`, `.` and `-` (not `.` or `-` first), not `__` at both ends",
+    rule="letters, digits, `_`, `.` and `-`, not starting with `.` or `-`, and not starting and ending with `__`",
     when_empty="write an id",
     respell=lambda text: plain_word(text).strip("_-"),
-    display=" and put the name that people see into `description`",
+    display=" and put the name that people see in `description`",
 )
 
 BACKOFF: Final = Record(
@@ -50,21 +78,23 @@ BACKOFF: Final = Record(
         Field(
             name="factor",
             kind=Number(minimum=1, maximum=limits.MAX_FACTOR),
-            description="What the delay is multiplied by after each further attempt.",
+            description="The number by which the delay is multiplied after each further attempt.",
             default=_BACKOFF.factor,
             examples=(1.5,),
         ),
         Field(
             name="max",
             kind=Duration(maximum=limits.MAX_BACKOFF),
-            description="The longest delay; not shorter than `initial`.",
+            description="The longest delay; must not be shorter than `initial`.",
             default=format_duration(_BACKOFF.maximum),
             examples=("1h",),
         ),
         Field(
             name="jitter",
             kind=Number(minimum=0, maximum=1),
-            description="The share of the delay that may be taken off at random, so that not all steps retry at once.",
+            description=(
+                "The fraction of the delay that may be subtracted at random, so that steps do not all retry at once."
+            ),
             default=_BACKOFF.jitter,
             examples=(0.2,),
         ),
@@ -74,7 +104,7 @@ BACKOFF: Final = Record(
 RETRY: Final = Record(
     title="Retry policy",
     main="maxAttempts",
-    main_note=", which counts the first try too",
+    main_note=", which includes the first attempt",
     foreign=other_systems.RETRY_FIELDS,
     advice=other_systems.RETRY_ADVICE,
     fields=(
@@ -82,11 +112,20 @@ RETRY: Final = Record(
             name="maxAttempts",
             kind=Number(minimum=1, maximum=limits.MAX_ATTEMPTS, whole=True),
             description=(
-                "How many times the step is tried in all; 1 means that a failure is final. A job that the Task Runner "
-                "loses does not count."
+                "The maximum number of attempts, including the first; 1 means that a failure is final. A job that the "
+                "Task Runner loses does not count."
             ),
             default=RetryPolicy().max_attempts,
             examples=(3,),
+        ),
+        Field(
+            name="when",
+            kind=Condition(),
+            description=(
+                "Which failures are retried: a condition over `failure.kind`, `failure.reason`, `failure.message`, "
+                "`failure.attempt` and `step`. Without it, failures of the kinds `failed`, `timeout` and `outputs` are."
+            ),
+            examples=("failure.kind == 'timeout' or failure.reason == 'OOM'",),
         ),
         Field(name="backoff", kind=BACKOFF, description="How long to wait before the next attempt."),
     ),
@@ -97,19 +136,19 @@ POLICIES: Final = (
         name="timeout",
         kind=Duration(maximum=limits.MAX_TIMEOUT, positive=True),
         description=(
-            "How long one attempt may take before it counts as failed. When the time is up, the job's status is asked "
-            "for once more, and that answer counts."
+            "How long one attempt may take before it counts as failed. When the time is up, the job's status is "
+            "checked once more, and the result of that check decides."
         ),
         default=format_duration(DEFAULT_STEP_TIMEOUT),
         examples=("45m", "1h30m"),
     ),
-    Field(name="retry", kind=RETRY, description="How often and when a failed step is tried again."),
+    Field(name="retry", kind=RETRY, description="How often, and after what delays, a failed step is retried."),
     Field(
         name="onLost",
         kind=Choice(words=tuple(OnLost)),
         description=(
-            "What to do when it is unknown whether a job runs: submit it again (though the third loss fails the step), "
-            "or fail the step at once."
+            "What to do when it is not known whether a job is running: submit it again (although the third loss fails "
+            "the step), or fail the step at once."
         ),
         default=OnLost.RETRY.value,
         examples=("fail",),
@@ -126,39 +165,39 @@ TASK: Final = Record(
     fields=(
         Field(
             name="name",
-            kind=Text(max_length=limits.MAX_NAME),
-            description="The job's name at the Task Runner; by default the step's id.",
+            kind=Text(max_length=limits.MAX_NAME, expressions=True),
+            description="The job's name on the Task Runner; defaults to the step's id.",
             examples=("load-sales",),
         ),
         Field(
             name="imageUri",
-            kind=_LINE,
+            kind=_TASK_TEXT,
             description="The container image to run.",
             examples=("europe-docker.pkg.dev/my-project/jobs/load:1.4",),
         ),
         Field(
             name="engine",
-            kind=_LINE,
-            description="Where the Task Runner should run the job, in the Task Runner's own words.",
+            kind=_TASK_TEXT,
+            description="Where the Task Runner should run the job, in the Task Runner's own terms.",
             examples=("edge",),
         ),
         Field(
             name="url",
-            kind=_LINE,
+            kind=_TASK_TEXT,
             description="The service to call, for a task that is not a container.",
             examples=("https://train-ab12cd34-ew.a.run.app",),
         ),
         Field(
             name="scaleTier",
-            kind=_LINE,
-            description="The size of the machines, in the Task Runner's words.",
+            kind=_TASK_TEXT,
+            description="The size of the machines, in the Task Runner's own terms.",
             default=DEFAULT_SCALE_TIER,
             examples=("CUSTOM",),
         ),
         Field(
             name="masterType",
-            kind=_LINE,
-            description="The type of the main machine, for scale tiers that ask for one.",
+            kind=_TASK_TEXT,
+            description="The main machine's type, for scale tiers that require one.",
             examples=("n1-highmem-8",),
         ),
         Field(
@@ -169,9 +208,67 @@ TASK: Final = Record(
         ),
         Field(
             name="labels",
-            kind=TextMap(key=Text(max_length=limits.MAX_LABEL), value=Text(max_length=limits.MAX_LABEL, min_length=0)),
-            description="Labels of the job; `workflow` and `type` are set for you.",
+            kind=TextMap(key=Text(max_length=limits.MAX_LABEL), value=_LABEL),
+            description="Labels for the job; `workflow` and `type` are set for you.",
             examples=({"team": "sales"},),
+        ),
+    ),
+)
+
+PARAM: Final = Record(
+    title="Parameter",
+    foreign=other_systems.PARAM_FIELDS,
+    advice=other_systems.PARAM_ADVICE,
+    when_empty="write its type, such as `{type: text}`",
+    fields=(
+        Field(
+            name="type",
+            kind=TypeNotation(),
+            description="The [type](#types) of the value.",
+            required=True,
+            examples=("date", ["text"]),
+        ),
+        Field(
+            name="default",
+            kind=Anything(),
+            description=(
+                "The value if the start gives none; a parameter without a default is required. It may use `run` and "
+                "the parameters above it. With the default null, the type is `T or null`."
+            ),
+            examples=("${{ day(run.scheduledAt, -1) }}",),
+        ),
+        Field(
+            name="description",
+            kind=_DESCRIPTION,
+            description="What the parameter is for, for human readers.",
+            examples=("Which day's sales.",),
+        ),
+        Field(name="enum", kind=Anything(), description="The only values allowed.", examples=(["eu", "us"],)),
+        Field(
+            name="min",
+            kind=Anything(),
+            description="The smallest number, date, time, instant or duration allowed.",
+            examples=(1,),
+        ),
+        Field(
+            name="max",
+            kind=Anything(),
+            description="The largest number, date, time, instant or duration allowed.",
+            examples=(1000,),
+        ),
+        *(
+            Field(
+                name=name,
+                kind=Number(minimum=0, maximum=limits.MAX_LENGTH, whole=True),
+                description=description,
+                examples=(50,),
+            )
+            for name, description in (
+                ("minLength", "The fewest characters of a text."),
+                ("maxLength", "The most characters of a text."),
+                ("minItems", "The fewest items of a list."),
+                ("maxItems", "The most items of a list."),
+            )
         ),
     ),
 )
@@ -185,29 +282,64 @@ STEP: Final = Record(
         Field(
             name="id",
             kind=STEP_ID,
-            description="The step's name, unique in the workflow.",
+            description="The step's name, unique within the workflow.",
             required=True,
             examples=("load-sales",),
         ),
         Field(
             name="description",
             kind=_DESCRIPTION,
-            description="What the step does, for people.",
+            description="What the step does, for human readers.",
             examples=("Load yesterday's sales.",),
         ),
         Field(
             name="dependsOn",
             kind=TextList(item=_LINE),
             description=(
-                "The ids of the steps that must succeed first; they may come later in the file. A single id needs no "
-                "list."
+                "The ids of the steps that must succeed before this one starts; they may appear later in the file. A "
+                "single id does not have to be in a list."
             ),
             examples=(["extract", "clean"], "extract"),
         ),
         Field(
             name="task",
             kind=TASK,
-            description="What the Task Runner is asked to run. Without it the step is a barrier: it only waits.",
+            description=(
+                "What the Task Runner should run. Without it, the step is a barrier, which only waits for other steps."
+            ),
+        ),
+        Field(
+            name="trigger",
+            kind=Choice(words=tuple(Trigger), foreign=other_systems.TRIGGERS),
+            description="Which ends of its dependencies let the step run; see [the table](#triggers).",
+            default=Trigger.NO_FAILURE.value,
+            examples=("all-succeeded",),
+        ),
+        Field(
+            name="when",
+            kind=Condition(),
+            description=(
+                "A condition that is evaluated once the trigger holds. If it is false, the step is skipped by choice."
+            ),
+            examples=("params.mode == 'full'",),
+        ),
+        Field(
+            name="allowFailure",
+            kind=Flag(),
+            description=(
+                "If true, a failure of the step does not fail the run, and steps behind it go on as if it had "
+                "succeeded, without its outputs."
+            ),
+            examples=(True,),
+        ),
+        Field(
+            name="outputs",
+            kind=TypeMap(key=VALUE_NAME, maximum=limits.MAX_OUTPUTS),
+            description=(
+                "The values that the step's job returns, each with its [type](#types). Steps behind it read them as "
+                "`steps.ID.outputs.NAME`."
+            ),
+            examples=({"files": ["text"], "rows": "int"},),
         ),
         *POLICIES,
     ),
@@ -221,31 +353,68 @@ WORKFLOW: Final = Record(
         Field(
             name="name",
             kind=Text(max_length=limits.MAX_NAME),
-            description="The workflow's name; by default the file's name without folder and extension.",
+            description="The workflow's name; defaults to the file's name without its folder and extension.",
             examples=("daily-sales",),
         ),
         Field(
             name="description",
             kind=_DESCRIPTION,
-            description="What the workflow does, for people.",
+            description="What the workflow does, for human readers.",
             examples=("Load, clean and report the day's sales.",),
+        ),
+        Field(
+            name="params",
+            kind=ParamMap(key=VALUE_NAME, record=PARAM, maximum=limits.MAX_PARAMS),
+            description=(
+                "The values that a start of the workflow may or must give, by name; see [parameters](#parameters). A "
+                "text, number or boolean instead of a map is short for a default."
+            ),
+            examples=({"region": {"type": "text", "enum": ["eu", "us"], "default": "eu"}, "shards": 8},),
+        ),
+        Field(
+            name="timezone",
+            kind=Zone(),
+            description="The time zone in which days begin and times are formatted.",
+            default="UTC",
+            examples=("Europe/Paris",),
         ),
         Field(
             name="timeout",
             kind=Duration(maximum=limits.MAX_TIMEOUT, positive=True),
-            description="How long the whole run may take; without it only the steps' own timeouts count.",
+            description="How long the whole run may take; without it, only the steps' own timeouts apply.",
             examples=("12h",),
         ),
         Field(
             name="defaults",
             kind=Record(title="Defaults", fields=POLICIES, advice=other_systems.TRIES),
-            description="Policies for every step; a step's own fields take precedence, one by one.",
+            description="Policies for every step; each field that a step sets itself takes precedence.",
         ),
         Field(
             name="steps",
             kind=RecordList(record=STEP, noun="step", maximum=limits.MAX_STEPS),
             description="The steps, in any order.",
             required=True,
+        ),
+        Field(
+            name="finally",
+            kind=RecordList(record=STEP, noun="step", maximum=limits.MAX_STEPS),
+            description=(
+                "Steps that run once all `steps` have ended, also if the run failed, was cancelled or timed out; see "
+                "[finally](#finally). An attempt of one may take 10m unless it has a `timeout` of its own."
+            ),
+        ),
+        Field(
+            name="finallyTimeout",
+            kind=Duration(maximum=limits.MAX_FINALLY_TIMEOUT, positive=True),
+            description="How long all steps under `finally` may take together.",
+            default=format_duration(DEFAULT_FINALLY_TIMEOUT),
+            examples=("2h",),
+        ),
+        Field(
+            name="outputs",
+            kind=ExpressionMap(key=VALUE_NAME, maximum=limits.MAX_OUTPUTS),
+            description="The run's own outputs, by name. They are computed at its end, if it succeeded.",
+            examples=({"rows": "${{ steps.list.outputs.rows }}"},),
         ),
     ),
 )

@@ -1,7 +1,7 @@
-"""The published JSON Schema of a workflow file, made from the same fields as the reader.
+"""The published JSON Schema for workflow files, generated from the same fields that the reader uses.
 
-It lets an editor complete and check a file as it is written. Only the parser checks what the schema cannot express
-(unique ids, unknown dependencies, cycles, the bounds of a duration).
+It lets an editor complete and check a file as it is being written. Only the parser checks what the schema cannot
+express (unique ids, unknown dependencies, cycles, the limits on durations).
 """
 
 from __future__ import annotations
@@ -9,33 +9,55 @@ from __future__ import annotations
 from typing import Any, Final
 
 from atom_workflows.core.durations import DURATION_PATTERN, format_duration
-from atom_workflows.language.fields import STEP, TASK, WORKFLOW
+from atom_workflows.language.fields import PARAM, STEP, TASK, WORKFLOW
 from atom_workflows.language.kinds import (
+    Anything,
     Arguments,
     Choice,
+    Condition,
     Duration,
+    ExpressionMap,
+    Flag,
     Kind,
     Number,
+    ParamMap,
     Record,
     RecordList,
     Text,
     TextList,
     TextMap,
+    TypeMap,
+    TypeNotation,
+    Zone,
 )
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _ID: Final = "urn:atom-workflows:schema:workflow:1"
-"""A name, not an address, so nothing is fetched. Its number increases when a file that was valid becomes invalid."""
+"""An identifier, not an address, so nothing is fetched. Its number increases when valid files become invalid."""
 
-_DEFINED: Final = {id(STEP): "step", id(TASK): "task"}
-"""The records that have a name of their own, which editors show."""
+_DEFINED: Final = {id(STEP): "step", id(TASK): "task", id(PARAM): "parameter"}
+"""The records that get a definition of their own, under a name that editors show."""
+
+
+_TYPE_REFERENCE: Final = {"$ref": "#/$defs/type"}
+_TYPE: Final = {
+    "title": "Type",
+    "description": "The type of a value: `int`, `[text]` for a list, `{name: text}` for a map, `T or null`.",
+    "anyOf": [
+        {"type": "string", "maxLength": 2000},
+        {"type": "array", "items": _TYPE_REFERENCE, "minItems": 1, "maxItems": 1},
+        {"type": "object", "additionalProperties": _TYPE_REFERENCE, "minProperties": 1},
+    ],
+}
+_EXPRESSION: Final = {"type": "string", "pattern": r"\$\{\{"}
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the schema of a whole file, in draft 2020-12."""
+    """Return the JSON Schema (draft 2020-12) for a whole file."""
     schema = _record(WORKFLOW)
-    definitions = {name: _record(record) for record, name in ((STEP, "step"), (TASK, "task"))}
-    said = "A workflow: steps that run container tasks, each after those it depends on."
+    definitions = {name: _record(record) for record, name in ((STEP, "step"), (TASK, "task"), (PARAM, "parameter"))}
+    definitions["type"] = _TYPE
+    said = "A workflow: steps that run container tasks, each after the steps it depends on."
     return {"$schema": _DIALECT, "$id": _ID, **schema, "description": said, "$defs": definitions}
 
 
@@ -44,7 +66,7 @@ def _record(record: Record) -> dict[str, Any]:
     for field in record.fields:
         description = field.description
         if isinstance(field.kind, Duration):
-            # The type cannot express the bounds of a duration.
+            # JSON Schema cannot express the limits on a duration, so the description states them.
             least, most = "more than 0s and " * field.kind.positive, format_duration(field.kind.maximum)
             description += f" A duration such as 30s, 10m, 1h30m or 1.5h, {least}at most {most}."
         properties[field.name] = {
@@ -67,7 +89,7 @@ def _record(record: Record) -> dict[str, Any]:
     return schema
 
 
-def _kind(kind: Kind) -> dict[str, Any]:  # noqa: PLR0911  # one case per kind
+def _kind(kind: Kind) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  # one case per kind
     match kind:
         case Text():
             return _text(kind)
@@ -78,17 +100,39 @@ def _kind(kind: Kind) -> dict[str, Any]:  # noqa: PLR0911  # one case per kind
         case Number():
             number = "integer" if kind.whole else "number"
             return {"type": number, "minimum": kind.minimum, "maximum": kind.maximum}
+        case Flag():
+            return {"type": "boolean"}
+        case Condition():
+            return {"type": ["string", "boolean"]}
+        case Zone():
+            return {"type": "string"}
+        case Anything():
+            return {}
+        case TypeNotation():
+            return _TYPE_REFERENCE
+        case TypeMap():
+            return _map_of(kind.key, kind.maximum, _TYPE_REFERENCE)
+        case ExpressionMap():
+            return _map_of(kind.key, kind.maximum, _EXPRESSION)
+        case ParamMap():
+            short = {"type": ["string", "number", "boolean"]}
+            return _map_of(kind.key, kind.maximum, {"anyOf": [_reference(kind.record), short]})
         case TextList():
             return {"anyOf": [{"type": "array", "items": _text(kind.item), "uniqueItems": True}, _text(kind.item)]}
         case TextMap():
             names = _text(kind.key)
             return {"type": "object", "propertyNames": names, "additionalProperties": _text(kind.value)}
         case Arguments():
-            return {"type": ["array", "object"]}
+            return {"anyOf": [{"type": ["array", "object"]}, _EXPRESSION]}
         case Record():
             return _reference(kind)
         case RecordList():
             return {"type": "array", "items": _reference(kind.record), "minItems": 1, "maxItems": kind.maximum}
+
+
+def _map_of(key: Text, maximum: int, value: dict[str, Any]) -> dict[str, Any]:
+    names = _text(key)
+    return {"type": "object", "propertyNames": names, "maxProperties": maximum, "additionalProperties": value}
 
 
 def _text(kind: Text) -> dict[str, Any]:

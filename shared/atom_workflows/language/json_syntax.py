@@ -1,8 +1,9 @@
-"""Read JSON into events shaped like those of YAML, and report its syntax errors in our own words.
+"""Read JSON as events like those of a YAML parser, and report its syntax errors in our own words.
 
-JSON is nearly a subset of YAML, but not quite: YAML folds some characters in strings, limits a key's length and has no
-surrogate pairs, and its advice (indent, use single quotes) makes JSON worse. So a JSON file has its own reader. Its
-only stack is the list of open brackets, and the consumer of its events limits the depth.
+JSON is almost a subset of YAML, but not quite: YAML folds some characters in strings, limits the length of keys and has
+no surrogate pairs, and advice meant for YAML (indent, use single quotes) would make a JSON file worse. JSON files
+therefore have a reader of their own. Its only stack is the list of open brackets, and the consumer of its events limits
+the depth.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ _CLOSERS: Final = {"{": "}", "[": "]"}
 _NOUNS: Final = {"{": "map", "[": "list"}
 _ENTRIES: Final = {"{": "fields", "[": "entries"}
 _BAD_ESCAPE: Final = ("this backslash does not begin a valid escape", r"write `\\` for a backslash")
-_NO_COMMENTS: Final = ("JSON has no comments", "remove this, or name the file .yaml")
+_NO_COMMENTS: Final = ("JSON does not allow comments", "remove this, or give the file the extension .yaml")
 
 
 class JsonValue:
-    """A single value, with the attributes of PyYAML's ScalarEvent that are used. Making one takes half the time."""
+    """A single value with those attributes of PyYAML's ScalarEvent that we use. It takes half as long to create."""
 
     __slots__ = ("column", "line", "style", "value")
     anchor = None
@@ -47,14 +48,14 @@ class JsonValue:
 
     @property
     def start_mark(self) -> JsonValue:
-        """The place of the value; line and column count from 0."""
+        """The value's position, with line and column counted from 0."""
         return self
 
 
 class JsonReader:
     """Reads text as JSON.
 
-    `is_json` is False once an error was found, unless a JSON writer may have produced it (a bare `NaN`).
+    `is_json` becomes False at an error, unless it is one that some JSON writers produce (a bare `NaN`).
     """
 
     def __init__(self, text: str, report: Report) -> None:
@@ -67,9 +68,9 @@ class JsonReader:
         self._open: list[_Opened] = []
 
     def events(self) -> Iterator[Any]:
-        """Yield the file's events, up to its end or first error.
+        """Yield the file's events up to its end or its first error.
 
-        The error is reported.
+        An error is reported.
         """
         try:
             self._skip_space()
@@ -136,14 +137,14 @@ class JsonReader:
     def _read_quoted(self) -> Any:
         start = self._index
         try:
-            text, self._index = scanstring(self._text, start + 1, True)  # noqa: FBT003  # strict, its only way to say it
+            text, self._index = scanstring(self._text, start + 1, True)  # noqa: FBT003  # `strict` is positional-only
         except JSONDecodeError as error:
             self._index = min(error.pos, len(self._text))
             self._refuse_text(start)
         if not text.isascii() and _SURROGATE.search(text):
             escape = _SURROGATE_ESCAPE.search(self._text, start)
             self._index = escape.start() if escape else start
-            self._fail("this is half of a character, which no text can contain", "write both halves, or remove it")
+            self._fail("this is only half of a character", "write both halves, or remove it")
         return JsonValue(text, '"', self._line, start - self._line_start)
 
     def _take_comma(self, opened: _Opened) -> None:
@@ -151,7 +152,7 @@ class JsonReader:
             self._refuse_comment_or_end()
             noun, entries, closer = _NOUNS[opened.bracket], _ENTRIES[opened.bracket], _CLOSERS[opened.bracket]
             self._fail(
-                f"the {noun} that {opened.bracket} opens on line {opened.line} has no `,` or `{closer}` here",
+                f"the {noun} opened by {opened.bracket} on line {opened.line} has no `,` or `{closer}` here",
                 f"separate its {entries} with `,` and close it with `{closer}`",
             )
         line, column = self._line + 1, self._index - self._line_start + 1
@@ -164,14 +165,14 @@ class JsonReader:
         self._refuse_comment_or_end()
         word = _WORD.match(self._text, self._index)
         if not self._open and sign != "'":
-            self._fail("this is not JSON", "begin with `{`, or name the file .yaml if it is YAML")
+            self._fail("this is not JSON", "begin with `{`, or give the file the extension .yaml if it is YAML")
         if sign == "'":
-            self._fail("text must be in double quotes in JSON", "write `\"` for each `'` around it")
+            self._fail("text must be in double quotes in JSON", "use `\"` instead of `'` around it")
         if not word:
             self._fail(f"a value cannot begin with {code(sign)}", "write text in double quotes, a number, [ or {")
         text = word[0]
         if text.lower() in _NO_NUMBERS:
-            advice = f'write `null`, or the text in double quotes: "{text}"'
+            advice = f'write `null`, or put the text in double quotes: "{text}"'
             raise _SyntaxProblem(_place(self._mark()), f"{code(text)} is not a JSON number", advice, is_json=True)
         if right := _OTHER_SPELLINGS.get(text.lower()):
             self._fail(f"{code(text)} is not a JSON value", f"write {code(right)}")
@@ -200,9 +201,9 @@ class JsonReader:
         sign = self._next()
         if not sign:
             opened = self._open[-1]
-            noun, where = _NOUNS[opened.bracket], f"{opened.bracket} opens on line {opened.line}"
+            noun, where = _NOUNS[opened.bracket], f"opened by {opened.bracket} on line {opened.line}"
             self._fail(
-                f"the file ends here, but the {noun} that {where} does not",
+                f"the file ends here, but the {noun} {where} is not closed",
                 f"close it with `{_CLOSERS[opened.bracket]}`",
             )
         if sign == "#" or self._text.startswith(("//", "/*"), self._index):
@@ -218,15 +219,15 @@ class JsonReader:
         return Mark("", self._index, self._line, self._index - self._line_start, None, 0)
 
     def _skip_space(self) -> str:
-        """Skip white space, and return the next character, if any.
+        """Skip whitespace and return the next character, if any.
 
-        Lines are counted only here, since no string in JSON contains a line break.
+        Lines are counted only here, since a JSON string cannot contain a line break.
         """
         start = self._index
         sign = self._text[start : start + 1]
         if sign not in _SPACES:
             return sign
-        self._index = end = _SPACE.match(self._text, start).end()  # type: ignore[union-attr]  # it matches nothing, too
+        self._index = end = _SPACE.match(self._text, start).end()  # type: ignore[union-attr]  # always matches
         breaks = self._text.count("\n", start, end) + self._text.count("\r", start, end)
         if breaks:
             self._line += breaks - self._text.count("\r\n", start, end)
@@ -235,7 +236,7 @@ class JsonReader:
 
 
 class _Opened:
-    """A bracket that is not closed yet, and its line."""
+    """A bracket that has not been closed yet, and its line."""
 
     __slots__ = ("bracket", "has_entries", "line")
 
@@ -246,7 +247,7 @@ class _Opened:
 
 
 class _SyntaxProblem(Exception):
-    """The text is not JSON: the place, the problem and the advice."""
+    """The text is not JSON. Carries the position, the message and the advice."""
 
     def __init__(self, place: Place, message: str, suggestion: str, *, is_json: bool = False) -> None:
         super().__init__(message)

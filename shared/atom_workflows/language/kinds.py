@@ -1,4 +1,4 @@
-"""The kinds of values that a field of the file may have. Reader, JSON Schema and reference all follow from them."""
+"""The kinds of values that a field may have. The reader, the JSON Schema and the reference are all based on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from atom_workflows.language.nodes import Node
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A text value. The whole text must match `pattern` and not `forbidden`; `rule` explains both to people."""
+    """A text value. The whole text must match `pattern` but not match `forbidden`; `rule` explains both to users."""
 
     max_length: int
     min_length: int = 1
@@ -21,26 +21,37 @@ class Text:
     forbidden: str | None = None
     rule: str = ""
 
-    # Advice if the text is empty.
+    # Advice for when the text is empty.
     when_empty: str = "write some text, or leave it out"
 
-    # Turn text that is not allowed into text that probably is.
+    # Turns text that is not allowed into similar text that probably is allowed.
     respell: Callable[[str], str] | None = None
 
-    # Advice on where the text may be used as it is.
+    # Advice on where text that is not allowed here can be used unchanged.
     display: str = ""
+
+    # True if the text may contain expressions, `${{ … }}`.
+    expressions: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """One of a few words."""
+    """One of a fixed set of words."""
 
     words: tuple[str, ...]
+
+    # Words that other systems use (in lower case, without separators), each with the word that it corresponds to.
+    foreign: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """True or false."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duration:
-    """A duration such as `30s`; `positive` refuses 0."""
+    """A duration such as `30s`; `positive` rules out 0."""
 
     maximum: timedelta
     positive: bool = False
@@ -57,7 +68,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextList:
-    """A list of texts, each once; a single text counts as a list of one."""
+    """A list of distinct texts; a single text counts as a list with one entry."""
 
     item: Text
 
@@ -71,17 +82,53 @@ class TextMap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """An expression that is true or false. It needs no `${{ }}` around it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zone:
+    """The name of a time zone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeNotation:
+    """The type of a parameter or an output."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anything:
+    """A value whose type another field declares. It is kept as a node until that type is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeMap:
+    """A map from names to types."""
+
+    key: Text
+    maximum: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpressionMap:
+    """A map from names to values with expressions."""
+
+    key: Text
+    maximum: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Arguments:
-    """A list or a map of anything that JSON can express, kept as written."""
+    """A list or a map of anything that JSON can express, passed on as written."""
 
 
 Advice: TypeAlias = str | Callable[[Node], str]
-"""A sentence, or a function that makes one for the value."""
+"""Advice as text, or a function that derives the advice from the value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A map of known fields."""
+    """A map with a fixed set of fields."""
 
     title: str
     fields: tuple[Field, ...]
@@ -89,40 +136,67 @@ class Record:
     # At least one of these fields must be present.
     any_of: tuple[str, ...] = ()
 
-    # Advice if the map is empty.
+    # Advice for when the map is empty.
     when_empty: str = ""
 
-    # The field that is probably meant by a single value in the map's place, and a note on it.
+    # The field that is probably meant by a single value in place of the map, and a note on that field.
     main: str = ""
     main_note: str = ""
 
-    # The names that other systems give a field of this record, without case and separators.
+    # Names that other systems use (in lower case, without separators), each with the field that it corresponds to.
     foreign: Mapping[str, str] = field(default_factory=dict)
 
-    # Advice on other systems' names that correspond to no field of this record, written in the same way.
+    # Advice on other systems' names that correspond to no field of this record. The names have the same form.
     advice: Mapping[str, Advice] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of its fields."""
+        """The names of the fields."""
         return tuple(field.name for field in self.fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordList:
-    """A list of maps of known fields, at least one."""
+    """A list of one or more maps that all have the same fixed set of fields."""
 
     record: Record
     noun: str
     maximum: int
 
 
-Kind: TypeAlias = Text | Choice | Duration | Number | TextList | TextMap | Arguments | Record | RecordList
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParamMap:
+    """A map from names to parameters. A single value in place of a parameter is short for its default."""
+
+    key: Text
+    record: Record
+    maximum: int
+
+
+Kind: TypeAlias = (
+    Text
+    | Choice
+    | Flag
+    | Duration
+    | Number
+    | Zone
+    | TextList
+    | TextMap
+    | Arguments
+    | Anything
+    | Condition
+    | TypeNotation
+    | TypeMap
+    | ExpressionMap
+    | Record
+    | RecordList
+    | ParamMap
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """A field of the file. `default` is its value if it is left out."""
+    """A field of the workflow file. `default` is its value when it is left out."""
 
     name: str
     kind: Kind

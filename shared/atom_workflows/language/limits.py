@@ -1,4 +1,4 @@
-"""The limits of a workflow file. Each is far above what people write and far below what would do harm."""
+"""The limits on a workflow file. Each is far above what people write and far below what would cause harm."""
 
 from __future__ import annotations
 
@@ -7,23 +7,29 @@ from typing import Final
 
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 20
-"""Levels of lists and maps inside one another, including the file's outermost map."""
+"""The maximum nesting depth of lists and maps, including the file's outermost map."""
 
 MAX_NODES: Final = 300_000
-"""Values in the file. Each use of an alias counts everything that it stands for, and a long text counts as several."""
+"""The maximum number of values in a file.
+
+Each use of an alias counts as everything it expands to, and a long text counts as several values.
+"""
 
 TEXT_PER_NODE: Final = 64
-"""A text counts as one more node per this many characters, so that aliases cannot multiply a long text."""
+"""The number of characters that count as one more value in a text, so that aliases cannot multiply a long text."""
 
 MAX_STEPS: Final = 10_000
 MAX_TASK_BYTES: Final = 64 * 1024
 MAX_PROBLEMS: Final = 100
 MAX_WARNINGS: Final = 20
 MAX_PROBLEM_BYTES: Final = 400_000
-"""Bytes of the listed problems as JSON, so that a run's document of at most 1 MiB holds them with everything else."""
+"""The maximum size of the listed problems as JSON.
+
+They must fit into a run's document, which is limited to 1 MiB, along with everything else.
+"""
 
 MAX_TAG_DIRECTIVES: Final = 100
-"""libyaml compares each `%TAG` with all before it; no file needs one, as tags are not allowed."""
+"""libyaml compares each `%TAG` with all earlier ones. No file needs any, since tags are not allowed."""
 
 
 MAX_NAME: Final = 200
@@ -32,7 +38,19 @@ MAX_DESCRIPTION: Final = 10_000
 MAX_TEXT: Final = 4_096
 MAX_LABEL: Final = 1_024
 
+MAX_PARAMS: Final = 100
+MAX_PARAM_BYTES: Final = 100_000
+"""The bytes of a run's parameters as JSON, as in a start message."""
+
+MAX_OUTPUTS: Final = 100
+MAX_CHOICES: Final = 1_000
+"""The values of a parameter's `enum`."""
+
+MAX_LENGTH: Final = 100_000
+"""The largest bound on the length of a parameter's text or list."""
+
 MAX_TIMEOUT: Final = timedelta(days=7)
+MAX_FINALLY_TIMEOUT: Final = timedelta(days=1)
 MAX_BACKOFF: Final = timedelta(days=1)
 MAX_ATTEMPTS: Final = 100
 MAX_FACTOR: Final = 10

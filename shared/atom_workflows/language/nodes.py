@@ -1,14 +1,16 @@
-"""The tree of a file: its nodes and their places, the meaning of plain values, and the results of reading a node.
+"""The nodes of a file's tree and their positions, the meaning of plain values, and the results of reading a node.
 
-Readers of YAML disagree about `no`, `010` or `1_000`. Here a value means what YAML 1.2 and JSON say. A value that an
-older reader would interpret differently is refused where that matters; in quotes it is text for every reader. Numbers
-that some readers interpret as text (`1e-5`) are numbers, as in YAML 1.2 and JSON, with a warning (see warnings.py).
+YAML readers disagree about values such as `no`, `010` and `1_000`. Here, a value means what it means in YAML 1.2 and
+JSON. A value that an older reader would interpret differently is rejected where that matters; in quotes, it is text for
+every reader. Numbers that some readers interpret as text (`1e-5`) are numbers here, as in YAML 1.2 and JSON, but cause
+a warning (see warnings.py).
 
-`weight` is the number of values that a node stands for, each use of an alias counted, and a long text as several.
-`height` is the depth of lists and maps in it. Both limit what aliases can multiply (see tree.py).
+`weight` is the number of values that a node expands to; every use of an alias counts, and a long text counts as several
+values. `height` is the nesting depth of the lists and maps in a node. Both limit how far aliases can multiply values
+(see tree.py).
 
-Nodes are filled while the file is read and never changed afterwards. They are not frozen, because that would take a
-third of the time spent on reading a large file.
+Nodes are filled in while the file is read and never changed afterwards. They are not frozen, because freezing them
+would take up a third of the time needed to read a large file.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from atom_workflows.language.limits import MAX_INTEGER, MIN_INTEGER
-from atom_workflows.language.problems import Report, code, in_quotes
+from atom_workflows.language.problems import Place, Report, code, in_quotes
 
 
 @dataclass(slots=True, kw_only=True)
 class Scalar:
-    """A single value as written. `plain` means without quotes, so it may be something other than text."""
+    """A single value as written. `plain` means that it has no quotes, so it may be something other than text."""
 
     text: str
     plain: bool
@@ -31,6 +33,7 @@ class Scalar:
     column: int
     weight: int = 1
     height: int = 0
+    alias: Place | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,6 +46,7 @@ class Items:
     complete: bool = True
     weight: int = 1
     height: int = 1
+    alias: Place | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,7 +60,7 @@ class Entry:
 
 @dataclass(slots=True, kw_only=True)
 class Fields:
-    """A map; each name once. `complete` is False if the file broke off inside it."""
+    """A map whose names are unique. `complete` is False if the file broke off inside it."""
 
     line: int
     column: int
@@ -64,21 +68,23 @@ class Fields:
     complete: bool = True
     weight: int = 1
     height: int = 1
+    alias: Place | None = None
 
     def get(self, name: str) -> Node | None:
-        """Return the value of the name, or None if there is none."""
+        """Return the value with the given name, or None if there is none."""
         entry = self.entries.get(name)
         return entry.value if entry else None
 
 
 @dataclass(slots=True, kw_only=True)
 class Broken:
-    """A value that was already reported, so that it is not reported again."""
+    """A value with a problem that has already been reported and need not be reported again."""
 
     line: int
     column: int
     weight: int = 1
     height: int = 0
+    alias: Place | None = None
 
 
 Node: TypeAlias = Scalar | Items | Fields | Broken
@@ -89,9 +95,9 @@ Node: TypeAlias = Scalar | Items | Fields | Broken
 
 @dataclass(frozen=True, slots=True)
 class Unclear:
-    """A value that is not text for every reader.
+    """A value that some readers do not interpret as text.
 
-    `meaning` says what else it is, and `remedy` how to write that clearly.
+    `meaning` is what they take it to be, and `remedy` is how to write that unambiguously.
     """
 
     meaning: str
@@ -115,24 +121,24 @@ _NUMERIC_START: Final = frozenset("0123456789+-.")
 _INTEGER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _FLOAT: Final = re.compile(r"[-+]?(?:[.][0-9]+|[0-9]+(?:[.][0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _UNCLEAR: Final = (
-    (re.compile(r"[-+]?0[0-9_]+"), Unclear("a number that readers understand differently because of its leading 0")),
+    (re.compile(r"[-+]?0[0-9_]+"), Unclear("a number that YAML readers disagree about because of its leading 0")),
     (
         re.compile(r"[-+]?0(?:x[0-9a-fA-F_]+|b[01_]+|o[0-7]+)"),
-        Unclear("a number that only some readers understand"),
+        Unclear("a number that only some YAML readers understand"),
     ),
     (re.compile(r"[-+]?[0-9]+_[0-9_]*(?:[.][0-9_]*)?"), Unclear("a number for some YAML readers")),
     (
         re.compile(r"[-+]?[0-9]+(?::[0-5]?[0-9])+(?:[.][0-9]*)?"),
-        Unclear("a number in base 60 for some readers"),
+        Unclear("a base-60 number for some YAML readers"),
     ),
     (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:(?:[Tt]|[ \t]+)[0-9].*)?"), Unclear("a date")),
-    (re.compile(r"[-+]?[.](?:inf|Inf|INF)|[.](?:nan|NaN|NAN)"), Unclear("not a number that JSON has")),
+    (re.compile(r"[-+]?[.](?:inf|Inf|INF)|[.](?:nan|NaN|NAN)"), Unclear("a value that JSON cannot express")),
 )
 _LONGEST_INTEGER: Final = 20
 
 
 def resolve(scalar: Scalar) -> Value:  # noqa: PLR0911  # one case per form
-    """Return the meaning of the value."""
+    """Return the value that the scalar represents."""
     text = scalar.text
     if not scalar.plain:
         return text
@@ -141,9 +147,13 @@ def resolve(scalar: Scalar) -> Value:  # noqa: PLR0911  # one case per form
     if text[0] not in _NUMERIC_START:
         return text
     if _INTEGER.fullmatch(text):
-        # Python refuses to convert thousands of digits.
+        # Python refuses to convert numbers with thousands of digits.
         integer = int(text) if len(text) <= _LONGEST_INTEGER else MAX_INTEGER + 1
-        return integer if MIN_INTEGER <= integer <= MAX_INTEGER else Unclear("a whole number of more than 64 bits")
+        return (
+            integer
+            if MIN_INTEGER <= integer <= MAX_INTEGER
+            else Unclear("a whole number that does not fit into 64 bits")
+        )
     for pattern, meaning in _UNCLEAR:
         if pattern.fullmatch(text):
             return meaning
@@ -154,7 +164,7 @@ def resolve(scalar: Scalar) -> Value:  # noqa: PLR0911  # one case per form
 
 
 def describe(node: Node) -> str:  # noqa: PLR0911  # one case per type
-    """Name the node's type, such as "a list"."""
+    """Return the node's type in words, such as "a list"."""
     match node:
         case Items():
             return "a list"
@@ -179,7 +189,7 @@ def describe(node: Node) -> str:  # noqa: PLR0911  # one case per type
 
 
 class Invalid:
-    """The result for a value that was reported."""
+    """The result of reading a value that has been reported as invalid."""
 
 
 INVALID: Final = Invalid()
@@ -187,13 +197,13 @@ INVALID: Final = Invalid()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """The result for a map: its valid values by their names in the file, and the node they came from."""
+    """The result of reading a map: its valid values, keyed by their names in the file, and the map's node."""
 
     node: Fields
     values: dict[str, Any]
 
     def at(self, *path: str) -> Node:
-        """Return the node of a nested field, or the innermost present."""
+        """Return the node of a nested field, or of its innermost existing parent."""
         node: Node = self.node
         for name in path:
             node = (node.get(name) if isinstance(node, Fields) else None) or node
@@ -220,5 +230,5 @@ def quotes_missing(node: Scalar, subject: str, report: Report) -> Invalid:
 
 
 def is_empty(node: Node) -> bool:
-    """Return True if nothing was written, or null."""
+    """Return True if the value is missing or null."""
     return isinstance(node, Scalar) and resolve(node) is None

@@ -1,6 +1,6 @@
-"""Names that other systems use for the fields of a workflow file, for the advice on unknown fields.
+"""Names that other systems use for fields like ours, for advice on unknown fields.
 
-Keys are written without case and separators: `runson` is also `runs-on` and `runs_on`.
+Keys are in lower case and have no separators: `runson` also matches `runs-on` and `runs_on`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def _each(names: str, meaning: _Meaning) -> dict[str, _Meaning]:
 
 
 def _count_tries(retries: Node) -> int:
-    """Return how many tries a number of retries makes.
+    """Return the number of attempts that the given number of retries allows.
 
-    Return 3 if the retries are not a number.
+    Returns 3 if `retries` is not a number.
     """
     text = retries.text if isinstance(retries, Scalar) else ""
     is_count = text.isascii() and text.isdecimal() and len(text) <= _LONGEST_COUNT
@@ -33,9 +33,9 @@ def _count_tries(retries: Node) -> int:
 
 
 def _advise_on_delay(delay: Node) -> str:
-    """Advise on a delay.
+    """Return advice on a delay.
 
-    A bare number is read as seconds, which is what most people mean.
+    A bare number is taken as seconds, since that is what most people mean.
     """
     text = delay.text if isinstance(delay, Scalar) else ""
     spelt = respell_duration(text) or respell_duration(f"{text}s")
@@ -43,39 +43,61 @@ def _advise_on_delay(delay: Node) -> str:
     return f"write `backoff: {{initial: {initial}}}`"
 
 
-_NO_CONDITIONS: Final = (
-    "leave it out: a step runs once all steps in its `dependsOn` have succeeded, and there are no other conditions"
-)
-_WHERE: Final = "say where a job runs with `engine` or `scaleTier` inside `task`, in the Task Runner's words"
+_WHERE: Final = "use `engine` or `scaleTier` inside `task` to say where a job runs, in the Task Runner's own terms"
 _AS_ARGS: Final = "pass it to the job in `args` inside `task`"
 _ELSEWHERE: Final = "leave it out: the trigger of a workflow is not part of its file"
+_ONE_RUN: Final = "leave it out: runs do not wait for one another"
+_NO_LOOP: Final = "write a step for each: one step runs one job"
+_NO_MESSAGES: Final = "leave it out: the ends of runs are published on the topic `events`"
 
 TRIES: Final[Mapping[str, Advice]] = _each(
     "retries retrylimit maxretries maxretry retrycount",
-    lambda retries: f"write `retry: {{maxAttempts: {_count_tries(retries)}}}`, which counts the first try too",
+    lambda retries: f"write `retry: {{maxAttempts: {_count_tries(retries)}}}`, which includes the first attempt",
 )
 
-WORKFLOW_FIELDS: Final[Mapping[str, str]] = _each("jobs tasks stages nodes states activities", "steps") | _each(
-    "title displayname workflow workflowname", "name"
-)
-WORKFLOW_ADVICE: Final[Mapping[str, str]] = {
-    **_each("schedule cron on trigger triggers startdate interval", _ELSEWHERE),
-    **_each("env environment variables vars params parameters inputs secrets", _AS_ARGS),
-    **_each("version apiversion kind metadata spec", "leave it out"),
-    **_each("labels tags", "give a run its labels where it is started, or a job its own in `labels` inside `task`"),
+WORKFLOW_FIELDS: Final[Mapping[str, str]] = {
+    **_each("jobs tasks stages nodes states activities", "steps"),
+    **_each("title displayname workflow workflowname", "name"),
+    **_each("parameters inputs arguments variables vars", "params"),
+    **_each("onexit always cleanup teardown ensure", "finally"),
+    **_each("tz zone", "timezone"),
+    **_each("results returns", "outputs"),
 }
-STEP_FIELDS: Final[Mapping[str, str]] = _each(
-    "needs dependencies depends dependency after requires upstream runafter waitfor previous parents", "dependsOn"
-) | _each("timeoutminutes timeoutseconds timeoutinminutes timeoutins executiontimeout", "timeout")
+WORKFLOW_ADVICE: Final[Mapping[str, str]] = {
+    **_each("schedule schedules cron on trigger triggers startdate interval", _ELSEWHERE),
+    **_each("env environment", f"{_AS_ARGS}; expressions read what the deployment sets as `env.NAME`"),
+    **_each("secrets", "give the job the name of a secret in `args`; it reads the secret itself"),
+    **_each("concurrency maxactiveruns maxparallel parallelism", _ONE_RUN),
+    **_each("deadline sla", "leave it out, or limit the run with `timeout`"),
+    **_each("notify notifications alerts", _NO_MESSAGES),
+    **_each("onfailure onsuccess", "write a step under `finally`, with `when: run.state == 'FAILED'`"),
+    **_each("version apiversion kind metadata spec", "leave it out"),
+    **_each("labels tags", "set a run's labels when you start it, and a job's labels with `labels` inside `task`"),
+}
+STEP_FIELDS: Final[Mapping[str, str]] = {
+    **_each(
+        "needs dependencies depends dependency after requires upstream runafter waitfor previous parents", "dependsOn"
+    ),
+    **_each("timeoutminutes timeoutseconds timeoutinminutes timeoutins executiontimeout", "timeout"),
+    **_each("if condition conditions", "when"),
+    **_each("triggerrule", "trigger"),
+    **_each("continueonerror continueon ignoreerrors ignorefailure", "allowFailure"),
+    **_each("results returns", "outputs"),
+}
 STEP_ADVICE: Final[Mapping[str, Advice]] = {
     **TRIES,
     **_each(
-        "name title displayname label", "write the step's name as its `id`, and put text for people into `description`"
+        "name title displayname label", "write the step's name as its `id`, and put text for readers in `description`"
     ),
     **_each("image container dockerimage uses", "write `task: {imageUri: ...}`"),
     **_each("command cmd script run entrypoint arguments with parameters params inputs env environment", _AS_ARGS),
     **_each("runson pool agent agents queue nodeselector runner resources", _WHERE),
-    **_each("if when condition conditions triggerrule allowfailure continueonerror", _NO_CONDITIONS),
+    **_each("foreach loop matrix withitems withparam maxparallel parallelism tolerate", _NO_LOOP),
+    **_each("wait sleep delay approval", "leave it out: a step runs as soon as its dependencies allow it"),
+    **_each("priority", "leave it out: steps that are ready all start"),
+    **_each("cache memoize", "leave it out: a job that need not run again can end at once"),
+    **_each("workflow subworkflow", "write the other workflow's steps into this file"),
+    **_each("onfailure onsuccess", "write a step behind this one, with `trigger: any-failed` for failures"),
 }
 TASK_FIELDS: Final[Mapping[str, str]] = {
     **_each("image container dockerimage", "imageUri"),
@@ -86,13 +108,13 @@ TASK_FIELDS: Final[Mapping[str, str]] = {
 }
 TASK_ADVICE: Final[Mapping[str, str]] = {
     **_each("env environment variables entrypoint script run", "pass it to the job in `args`"),
-    **_each("runson pool agent agents queue resources", "say where the job runs with `engine` or `scaleTier`"),
+    **_each("runson pool agent agents queue resources", "use `engine` or `scaleTier` to say where the job runs"),
 }
 RETRY_FIELDS: Final[Mapping[str, str]] = _each("attempts tries max times count", "maxAttempts")
 RETRY_ADVICE: Final[Mapping[str, Advice]] = {
     **_each(
         "retries retrylimit maxretries limit",
-        lambda retries: f"write `maxAttempts: {_count_tries(retries)}`, which counts the first try too",
+        lambda retries: f"write `maxAttempts: {_count_tries(retries)}`, which includes the first attempt",
     ),
     **_each("delay interval wait", _advise_on_delay),
 }
@@ -100,4 +122,22 @@ BACKOFF_FIELDS: Final[Mapping[str, str]] = {
     **_each("base delay duration interval initialinterval mininterval minbackoff", "initial"),
     **_each("multiplier rate coefficient backoffcoefficient backoffrate", "factor"),
     **_each("maximum cap maxinterval maxdelay maxbackoff limit", "max"),
+}
+PARAM_FIELDS: Final[Mapping[str, str]] = {
+    **_each("options choices allowed values oneof", "enum"),
+    **_each("minimum least", "min"),
+    **_each("maximum most", "max"),
+    **_each("value defaultvalue", "default"),
+}
+PARAM_ADVICE: Final[Mapping[str, str]] = {
+    **_each("required", "leave it out: a parameter without a `default` is required"),
+    **_each("optional nullable", "leave it out, or write `default: null`"),
+    **_each("pattern regex format", "leave it out, and let the job check it"),
+    **_each("secret sensitive", "give the name of a secret; the job reads the secret itself"),
+}
+TRIGGERS: Final[Mapping[str, str]] = {
+    **_each("nonefailed nonefailedminonesuccess onsuccess default", "no-failure"),
+    **_each("allsuccess success succeeded completed", "all-succeeded"),
+    **_each("onefailed failed failure onfailure anyfailure allfailed", "any-failed"),
+    **_each("alldone done any finally", "always"),
 }

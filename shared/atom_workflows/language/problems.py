@@ -1,36 +1,40 @@
-"""The problems of a workflow file: one per line, each with its place and its remedy."""
+"""The problems in a workflow file: one per line, each with its position and a remedy."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from atom_workflows.errors import AtomWorkflowsError
 from atom_workflows.language.limits import MAX_PROBLEM_BYTES, MAX_PROBLEMS, MAX_WARNINGS
 from atom_workflows.language.suggestions import Names, Suggestions
 
+if TYPE_CHECKING:
+    from atom_workflows.language.nodes import Scalar
+    from atom_workflows.language.places import Source
+
 _Key: TypeAlias = tuple[int, int, str]
 
 
 class Located(Protocol):
-    """Anything that has a place in the file."""
+    """Anything that has a position in the file."""
 
     @property
     def line(self) -> int:
-        """The line, from 1."""
+        """The line, counted from 1."""
         ...
 
     @property
     def column(self) -> int:
-        """The column in characters, from 1."""
+        """The column in characters, counted from 1."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A place without a node."""
+    """A position in the file that does not belong to a node."""
 
     line: int = 1
     column: int = 1
@@ -38,7 +42,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong, its place, and advice. `str()` is its line for people."""
+    """A problem with its position and advice. `str()` returns it as a line of text for users."""
 
     file: str
     line: int
@@ -62,7 +66,10 @@ class Problem:
 
 
 class InvalidWorkflow(AtomWorkflowsError, ValueError):
-    """The file is not a workflow. `problems` are in file order, never empty. The last may count those left out."""
+    """The file is not a valid workflow.
+
+    `problems` is in file order and never empty. Its last item may say how many more problems there are.
+    """
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -70,15 +77,23 @@ class InvalidWorkflow(AtomWorkflowsError, ValueError):
 
 
 class Report:
-    """Collects the problems of one file; the same problem at the same place counts once.
+    """Collects the problems in one file; the same problem at the same position counts once.
 
-    Warnings are kept separately, since a file with warnings is valid. The first problems and warnings are kept and the
-    others only counted, so that they fit into a run's document whatever the file contains.
+    Warnings are kept separately, since a file with warnings is valid. Only the first problems and warnings are kept,
+    and the rest are counted, so that the result fits into a run's document whatever the file contains.
     """
 
     def __init__(self, file: str) -> None:
         self.file = "".join(c if c.isprintable() else "?" for c in file)
         self.suggestions = Suggestions()
+        # The file's text, for places inside values.
+        self.source: Source | None = None
+        # The line of the error that ended the reading, from 1.
+        self.broken_line = 0
+        # True once a value with an expression was read.
+        self.has_expressions = False
+        # The outermost alias through which values are being read.
+        self.via: Place | None = None
         self._problems = _Collected(MAX_PROBLEMS)
         self._warnings = _Collected(MAX_WARNINGS)
 
@@ -87,8 +102,12 @@ class Report:
         self._problems.add((at.line, at.column, message), suggestion)
 
     def warn(self, at: Located, message: str, suggestion: str = "") -> None:
-        """Warn of a value that is accepted, but perhaps not meant."""
+        """Warn about a value that is valid but perhaps unintended."""
         self._warnings.add((at.line, at.column, message), suggestion)
+
+    def place(self, scalar: Scalar, offset: int) -> Located:
+        """Return the place of a character of the value's text."""
+        return self.source.place(scalar, offset) if self.source else scalar
 
     def take(self, other: Report) -> None:
         """Add the problems of another report."""
@@ -104,13 +123,13 @@ class Report:
         return tuple(map(str, self._listed(self._warnings, "... and {} more warnings from here on", "")))
 
     def raise_if_any(self) -> None:
-        """Raise `InvalidWorkflow` if there is any problem."""
+        """Raise `InvalidWorkflow` if there are any problems."""
         problems = self._listed(self._problems, "... and {} more from here on", "correct the problems above first")
         if problems:
             raise InvalidWorkflow(problems)
 
     def _listed(self, collected: _Collected, others: str, remedy: str) -> tuple[Problem, ...]:
-        """Return the first problems, and one that counts the others."""
+        """Return the first few problems, plus one that counts the rest."""
         found = [
             Problem(file=self.file, line=line, column=column, message=message, suggestion=suggestion)
             for (line, column, message), suggestion in collected.in_file_order()
@@ -118,7 +137,7 @@ class Report:
         kept: list[Problem] = []
         size = 0
         for problem in found[: collected.most]:
-            # The file's name, which may have 1,000 bytes, is part of each.
+            # Each problem includes the file's name, which may be up to 1,000 bytes long.
             size += len(json.dumps(problem.as_fields(), ensure_ascii=False).encode("utf-8", "replace"))
             if size > MAX_PROBLEM_BYTES:
                 break
@@ -135,7 +154,7 @@ class Report:
 
 
 class _Collected:
-    """Problems by place and message. If there are very many, the last in the file are only counted."""
+    """Problems by position and message. If there are very many, those furthest down the file are only counted."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -164,7 +183,7 @@ _LONGEST_SHOWN: Final = 60
 
 
 def shorten(text: str) -> str:
-    """Return the text on one line, cut at 60 characters."""
+    """Return the text on one line, truncated to 60 characters."""
     if len(text) <= _LONGEST_SHOWN and text.isprintable():
         return text
     start = text[: _LONGEST_SHOWN + 1]
@@ -178,11 +197,11 @@ def code(text: str) -> str:
 
 
 def in_quotes(text: str) -> str:
-    """Return the text in quotes that YAML reads as text."""
+    """Return the text in quotes, so that YAML reads it as text."""
     return f"'{shorten(text)}'" if '"' in text else f'"{shorten(text)}"'
 
 
 def listing(names: Iterable[str]) -> str:
-    """Return the names as code, as in "`a`, `b` and `c`"."""
+    """Return the names as code, such as "`a`, `b` and `c`"."""
     *first, last = (code(name) for name in names)
     return f"{', '.join(first)} and {last}" if first else last

@@ -1,4 +1,4 @@
-"""Read the tree into plain values, by the kinds of the fields. Values that do not fit are reported and left out."""
+"""Turn the tree into plain values according to the kinds of the fields. Invalid values are reported and left out."""
 
 from __future__ import annotations
 
@@ -8,23 +8,43 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from typing import Any, Final, TypeGuard
+from zoneinfo import available_timezones
 
 from atom_workflows.core.durations import format_duration, parse_duration, respell_duration
+from atom_workflows.errors import TypeNotationError
+from atom_workflows.expressions.times import find_zone
+from atom_workflows.expressions.types import ListOf, MapOf, Type, read_type
+from atom_workflows.language.embedded import (
+    OPENING,
+    Embedded,
+    read_condition,
+    read_embedded,
+    refuse_expression,
+)
 from atom_workflows.language.kinds import (
+    Anything,
     Arguments,
     Choice,
+    Condition,
     Duration,
+    ExpressionMap,
+    Flag,
     Kind,
     Number,
+    ParamMap,
     Record,
     RecordList,
     Text,
     TextList,
     TextMap,
+    TypeMap,
+    TypeNotation,
+    Zone,
 )
 from atom_workflows.language.nodes import (
     INVALID,
     Broken,
+    Entry,
     Fields,
     Invalid,
     Items,
@@ -38,16 +58,16 @@ from atom_workflows.language.nodes import (
     wrong_type,
 )
 from atom_workflows.language.problems import Report, code, in_quotes, listing, shorten
-from atom_workflows.language.suggestions import fold_spelling, names_of
+from atom_workflows.language.suggestions import Names, fold_spelling, names_of
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 """Control characters: C0, DEL and C1."""
 
 
 def read_record(record: Record, node: Node, path: str, report: Report) -> Reading | Invalid:
-    """Read a map of known fields.
+    """Read a map with a fixed set of fields.
 
-    `path` is its name in messages, empty for the workflow itself and for a step.
+    `path` is the map's name in messages; it is empty for the workflow itself and for a step.
     """
     owner = code(path) if path else f"a {record.title.lower()}"
     if isinstance(node, Broken):
@@ -69,9 +89,23 @@ def read_record(record: Record, node: Node, path: str, report: Report) -> Readin
     return Reading(node=node, values={name: value for name, value in values.items() if value is not INVALID})
 
 
-def _read(kind: Kind, node: Node, path: str, report: Report) -> Any:  # noqa: C901, PLR0911  # one case per kind
+def _read(kind: Kind, node: Node, path: str, report: Report) -> Any:
+    if node.alias and report.via is None:
+        report.via = node.alias
+        value = _read_kind(kind, node, path, report)
+        report.via = None
+        return value
+    return _read_kind(kind, node, path, report)
+
+
+def _read_kind(kind: Kind, node: Node, path: str, report: Report) -> Any:  # noqa: C901, PLR0911, PLR0912  # one case per kind
     if isinstance(node, Broken):
         return INVALID
+    if isinstance(node, Scalar) and OPENING in node.text and not _allows_expressions(kind):
+        meant = refuse_expression(node, code(path), report)
+        if meant is None:
+            return INVALID
+        node = meant
     match kind:
         case Text():
             return read_text(kind, node, code(path), report)
@@ -81,6 +115,20 @@ def _read(kind: Kind, node: Node, path: str, report: Report) -> Any:  # noqa: C9
             return read_duration(kind, node, path, report)
         case Number():
             return read_number(kind, node, path, report)
+        case Flag():
+            return read_flag(node, path, report)
+        case Zone():
+            return read_zone(node, path, report)
+        case Condition():
+            return read_condition(node, path, report)
+        case TypeNotation():
+            return read_type_notation(node, path, report)
+        case Anything():
+            return replace(node, alias=report.via) if report.via else node
+        case TypeMap() | ExpressionMap():
+            return read_named_values(kind, node, path, report)
+        case ParamMap():
+            return read_params(kind, node, path, report)
         case TextList():
             return read_text_list(kind, node, path, report)
         case TextMap():
@@ -93,8 +141,12 @@ def _read(kind: Kind, node: Node, path: str, report: Report) -> Any:  # noqa: C9
             return read_records(kind, node, path, report)
 
 
+def _allows_expressions(kind: Kind) -> bool:
+    return isinstance(kind, Condition | Anything | Arguments) or (isinstance(kind, Text) and kind.expressions)
+
+
 def _as_main_field(record: Record, node: Node, path: str) -> str:
-    """Advise on a value that is written in place of a map.
+    """Return advice on a value written in place of a map.
 
     The advice is empty if the value cannot be the map's main field.
     """
@@ -108,14 +160,14 @@ def _as_main_field(record: Record, node: Node, path: str) -> str:
 
 
 def _check_names(record: Record, node: Fields, owner: str, report: Report) -> set[str | None]:
-    """Report the unknown names, and return those that were probably meant.
+    """Report unknown names, and return the names probably meant instead.
 
-    A field that was misspelt is not reported as missing.
+    This way, a misspelt field is not reported as missing as well.
     """
     names = record.names
     meant = set()
     for name, entry in node.entries.items():
-        if name in names:
+        if name in names or (OPENING in name and refuse_expression(entry.key, f"a name in {owner}", report) is None):
             continue
         folded = fold_spelling(name)
         # Advice on another system's name, or on a field of an inner map.
@@ -133,7 +185,7 @@ def _check_names(record: Record, node: Fields, owner: str, report: Report) -> se
 
 @cache
 def _listing(names: tuple[str, ...]) -> str:
-    # A file may have 150,000 unknown fields.
+    # Cached, because a file may have 150,000 unknown fields.
     return listing(names)
 
 
@@ -152,7 +204,7 @@ def _check_presence(record: Record, present: AbstractSet[str | None], node: Fiel
 
 
 def read_records(kind: RecordList, node: Node, path: str, report: Report) -> Any:
-    """Read a list of maps of known fields."""
+    """Read a list of maps with a fixed set of fields."""
     if not isinstance(node, Items):
         remedy = f"begin each {kind.noun} with `- id: `"
         return wrong_type(node, code(path), f"a list of {kind.noun}s", remedy, report)
@@ -165,10 +217,10 @@ def read_records(kind: RecordList, node: Node, path: str, report: Report) -> Any
     return tuple(reading for reading in read if isinstance(reading, Reading))
 
 
-def read_text(kind: Text, node: Node, subject: str, report: Report) -> str | Invalid:
-    """Read text.
+def read_text(kind: Text, node: Node, subject: str, report: Report) -> str | Embedded | Invalid:
+    """Read text. Text with expressions is returned with these, where they are allowed.
 
-    `subject` is its name in messages.
+    `subject` is the value's name in messages.
     """
     if isinstance(node, Broken):
         return INVALID
@@ -177,6 +229,11 @@ def read_text(kind: Text, node: Node, subject: str, report: Report) -> str | Inv
     text = resolve(node)
     if not isinstance(text, str):
         return quotes_missing(node, subject, report)
+    if kind.expressions and OPENING in text:
+        value = read_embedded(node, report)
+        if not isinstance(value, str):
+            return value
+        text = value
     wrong = _find_fault(kind, text)
     if wrong is None:
         return text
@@ -185,13 +242,14 @@ def read_text(kind: Text, node: Node, subject: str, report: Report) -> str | Inv
 
 
 def read_choice(kind: Choice, node: Node, path: str, report: Report) -> str | Invalid:
-    """Read one of a few words."""
+    """Read one of a fixed set of words."""
     allowed = " or ".join(code(word) for word in kind.words)
     if not isinstance(node, Scalar) or is_empty(node):
         return wrong_type(node, code(path), "a word", f"write {allowed}", report)
     if node.text in kind.words:
         return node.text
-    near = report.nearest(node.text, names_of(kind.words))
+    folded = fold_spelling(node.text)
+    near = kind.foreign.get(folded) or report.nearest(node.text, names_of(kind.words))
     suggestion = f"did you mean {code(near)}?" if near else f"write {allowed}"
     report.add(node, f"{code(path)} cannot be {code(node.text)}", suggestion)
     return INVALID
@@ -200,37 +258,163 @@ def read_choice(kind: Choice, node: Node, path: str, report: Report) -> str | In
 def read_text_list(kind: TextList, node: Node, path: str, report: Report) -> Any:
     """Read a list of texts, or a single text.
 
-    Returns the nodes of the valid ones, as their places are needed later.
+    Returns the nodes of the valid texts, since their positions are needed later.
     """
     if is_empty(node):
-        return wrong_type(node, code(path), "a list", "leave it out if there is none", report)
+        return wrong_type(node, code(path), "a list", "leave it out if there are none", report)
     if not isinstance(node, Items | Scalar):
         return wrong_type(node, code(path), "a list", "write a list, such as `[a, b]`", report)
     subject = f"an entry of {code(path)}" if isinstance(node, Items) else code(path)
     return tuple(
         item
         for item in (node.items if isinstance(node, Items) else [node])
-        if read_text(kind.item, item, subject, report) is not INVALID and isinstance(item, Scalar)
+        if not _has_expression(item, subject, report)
+        and read_text(kind.item, item, subject, report) is not INVALID
+        and isinstance(item, Scalar)
     )
+
+
+def _has_expression(node: Node, where: str, report: Report) -> bool:
+    """Report an expression where there can be none. Return True if there is one."""
+    return isinstance(node, Scalar) and OPENING in node.text and refuse_expression(node, where, report) is None
 
 
 def read_text_map(kind: TextMap, node: Node, path: str, report: Report) -> Any:
     """Read a map from text to text."""
     if not isinstance(node, Fields):
-        remedy = "leave it out if there is none" if is_empty(node) else "write a map, such as `{team: sales}`"
+        remedy = "leave it out if there are none" if is_empty(node) else "write a map, such as `{team: sales}`"
         return wrong_type(node, code(path), "a map from text to text", remedy, report)
+    values = {}
     for entry in node.entries.values():
-        wrong = _find_fault(kind.key, entry.name)
-        if wrong:
-            report.add(entry.key, f"a name in {code(path)} {wrong[0]}", wrong[1])
-    return {
-        entry.name: read_text(kind.value, entry.value, code(f"{path}.{entry.name}"), report)
-        for entry in node.entries.values()
-    }
+        name = _read_name(kind.key, entry, path, report)
+        values[entry.name if name is None else name] = _read(kind.value, entry.value, f"{path}.{entry.name}", report)
+    return values
+
+
+def _read_name(kind: Text, entry: Entry, path: str, report: Report) -> str | None:
+    """Return the name of an entry, or report it and return None."""
+    name, where = entry.name, f"a name in {code(path)}"
+    if OPENING in name:
+        meant = refuse_expression(entry.key, where, report)
+        if meant is None:
+            return None
+        name = meant.text
+    wrong = _find_fault(kind, name)
+    if wrong is None:
+        return name
+    report.add(entry.key, f"{where} {wrong[0]}", wrong[1])
+    return None
+
+
+def read_flag(node: Node, path: str, report: Report) -> bool | Invalid:
+    """Read true or false."""
+    value = resolve(node) if isinstance(node, Scalar) else None
+    if isinstance(value, bool):
+        return value
+    return wrong_type(node, code(path), "true or false", "write `true` or `false` without quotes", report)
+
+
+def read_zone(node: Node, path: str, report: Report) -> str | Invalid:
+    """Read the name of a time zone."""
+    name = read_text(Text(max_length=100), node, code(path), report)
+    if not isinstance(name, str):
+        return INVALID
+    try:
+        find_zone(name)
+    except ValueError:
+        near = report.nearest(name, _zones())
+        remedy = f"did you mean {code(near)}?" if near else "zones are named like `Europe/Paris`"
+        report.add(node, f"there is no time zone {code(name)}", remedy)
+        return INVALID
+    return name
+
+
+@cache
+def _zones() -> Names:
+    return Names(sorted(available_timezones()))
+
+
+def read_type_notation(node: Node, path: str, report: Report) -> Type | Invalid:
+    """Read a type: a text, a list of the one type of its items, or a map of the types of its members."""
+    match node:
+        case Items(items=[item]):
+            inner = _read(TypeNotation(), item, f"{path}[]", report)
+            return inner if isinstance(inner, Invalid) else ListOf(inner)
+        case Fields(entries=entries) if entries:
+            members = {
+                name: _read(TypeNotation(), entry.value, f"{path}.{name}", report) for name, entry in entries.items()
+            }
+            return INVALID if INVALID in members.values() else MapOf(members)
+    try:
+        return read_type(_as_notation(node))
+    except TypeNotationError as error:
+        report.add(node, error.message, error.suggestion)
+        return INVALID
+
+
+def _as_notation(node: Node) -> object:
+    match node:
+        case Scalar():
+            return None if is_empty(node) else node.text
+        case Items():
+            return [_as_notation(item) for item in node.items[:2]]
+        case _:
+            return {}
+
+
+def read_named_values(kind: TypeMap | ExpressionMap, node: Node, path: str, report: Report) -> Any:
+    """Read a map from names to types, or to values with expressions.
+
+    Returns each as a pair of its name's node and its value.
+    """
+    if not isinstance(node, Fields):
+        example = "{rows: int}" if isinstance(kind, TypeMap) else '{rows: "${{ steps.list.outputs.rows }}"}'
+        remedy = "leave it out if there are none" if is_empty(node) else f"write a map, such as `{example}`"
+        return wrong_type(node, code(path), "a map", remedy, report)
+    _check_count(kind, node, path, report)
+    inner = TypeNotation() if isinstance(kind, TypeMap) else Anything()
+    found = {}
+    for entry in node.entries.values():
+        name = _read_name(kind.key, entry, path, report)
+        value = _read(inner, entry.value, f"{path}.{entry.name}", report)
+        if name is not None and value is not INVALID:
+            found[name] = (entry.key, value)
+    return found
+
+
+def _check_count(kind: TypeMap | ExpressionMap | ParamMap, node: Fields, path: str, report: Report) -> None:
+    if len(node.entries) > kind.maximum:
+        first = list(node.entries.values())[kind.maximum]
+        said = f"{code(path)} has {len(node.entries):,} names, more than the {kind.maximum:,} allowed"
+        report.add(first.key, said, "remove some, or put them in one map")
+
+
+def read_params(kind: ParamMap, node: Node, path: str, report: Report) -> Any:
+    """Read the parameters.
+
+    Returns each as a pair of its name's node and either its fields or the node of its default.
+    """
+    if not isinstance(node, Fields):
+        remedy = "leave it out if there are none" if is_empty(node) else "write a map, such as `{day: {type: date}}`"
+        return wrong_type(node, code(path), "a map", remedy, report)
+    _check_count(kind, node, path, report)
+    found = {}
+    for entry in node.entries.values():
+        name = _read_name(kind.key, entry, path, report)
+        value: Any = entry.value
+        if isinstance(value, Fields) or is_empty(value):
+            value = _read(kind.record, value, f"{path}.{entry.name}", report)
+        elif isinstance(value, Items):
+            said = f"{code(f'{path}.{entry.name}')} must be a map, but this is a list"
+            report.add(value, said, "write its type and its default: `{type: [text], default: [...]}`")
+            continue
+        if name is not None and value is not INVALID and not isinstance(value, Broken):
+            found[name] = (entry.key, value)
+    return found
 
 
 def _find_fault(kind: Text, text: str) -> tuple[str, str] | None:
-    """Return what is wrong with the text, and the advice."""
+    """Return the text's fault and advice on it, or None."""
     if len(text) > kind.max_length:
         return f"has {len(text):,} characters, more than the {kind.max_length:,} allowed", "shorten it"
     if len(text) < kind.min_length:
@@ -240,11 +424,11 @@ def _find_fault(kind: Text, text: str) -> tuple[str, str] | None:
         return f"contains a line break or control character: {code(text)}", "remove it"
     if _matches(kind, text):
         return None
-    advice = f"use {kind.rule}"
+    advice = f"use only {kind.rule}"
     instead = kind.respell(text)[: kind.max_length] if kind.respell else ""
     if instead and _matches(kind, instead):
         display = kind.display if " " in text or not text.isascii() else ""
-        advice = f"write {code(instead)}{display}; allowed are {kind.rule}"
+        advice = f"write {code(instead)}{display}; use only {kind.rule}"
     return f"cannot be {code(text)}", advice
 
 
@@ -260,7 +444,7 @@ def read_duration(kind: Duration, node: Node, path: str, report: Report) -> time
     """Read a duration."""
     text = resolve(node) if isinstance(node, Scalar) else None
     if _is_number(text):
-        said = f"{code(path)} is the bare number {code(str(text))}, but a duration has a unit"
+        said = f"{code(path)} is the bare number {code(str(text))}, but a duration needs a unit"
         report.add(node, said, _advise_on_unit(str(text)))
         return INVALID
     if not isinstance(text, str):
@@ -296,9 +480,9 @@ def read_number(kind: Number, node: Node, path: str, report: Report) -> float | 
 
 
 def _advise_on_unit(number: str) -> str:
-    """Advise on a number without a unit."""
+    """Return advice on a number without a unit."""
     bare = number.isdecimal() and number.isascii()
-    return f"add the unit: `{shorten(number)}s` is seconds, `{shorten(number)}m` minutes" if bare else _UNITS
+    return f"add a unit: `{shorten(number)}s` for seconds, `{shorten(number)}m` for minutes" if bare else _UNITS
 
 
 def _is_number(value: Any) -> TypeGuard[int | float]:
@@ -309,28 +493,55 @@ def read_arguments(node: Node, path: str, report: Report) -> Any:
     """Read a list or a map of JSON values."""
     if isinstance(node, Items | Fields | Broken):
         return _read_json(node, path, report)
+    if OPENING in node.text:
+        value = read_embedded(node, report)
+        if not isinstance(value, str):
+            return value
     example = f"[{shorten(node.text)}]"
     remedy = "leave it out if there are none" if is_empty(node) else f"write a list, such as `{example}`"
     return wrong_type(node, code(path), "a list or a map", remedy, report)
 
 
 def _read_json(node: Node, path: str, report: Report) -> Any:
-    """Return the value of the node.
+    """Return the value of the node, with its expressions where there are any."""
+    if node.alias and report.via is None:
+        report.via = node.alias
+        value = _read_json_node(node, path, report)
+        report.via = None
+        return value
+    return _read_json_node(node, path, report)
 
-    The tree's depth is limited, and so is this recursion.
+
+def _read_json_node(node: Node, path: str, report: Report) -> Any:
+    """Return the node's value.
+
+    The tree's depth is limited, so this recursion is as well.
     """
     match node:
         case Items():
             return [_read_json(item, path, report) for item in node.items]
         case Fields():
-            return {entry.name: _read_json(entry.value, path, report) for entry in node.entries.values()}
+            return {
+                _plain_name(entry, path, report): _read_json(entry.value, path, report)
+                for entry in node.entries.values()
+            }
         case Scalar():
             value = resolve(node)
+            if isinstance(value, str) and OPENING in value:
+                return read_embedded(node, report)
             if not isinstance(value, Unclear):
                 return value
-            remedy = f"for the text, put it in quotes: {in_quotes(node.text)}"
+            remedy = f"if you mean the text, put it in quotes: {in_quotes(node.text)}"
             also = f"; otherwise write {value.remedy}" if value.remedy else ""
             report.add(node, f"in {code(path)}, {code(node.text)} is {value.meaning}", remedy + also)
             return INVALID
         case Broken():
             return INVALID
+
+
+def _plain_name(entry: Entry, path: str, report: Report) -> str:
+    """Return a name that can have no expression. One that has is reported."""
+    if OPENING not in entry.name:
+        return entry.name
+    meant = refuse_expression(entry.key, f"a name in {code(path)}", report)
+    return entry.name if meant is None else meant.text

@@ -1,4 +1,4 @@
-"""The field tables of the reference for users, made from the same fields as the reader."""
+"""The field tables of the user reference, generated from the same fields that the reader uses."""
 
 from __future__ import annotations
 
@@ -9,23 +9,32 @@ from pathlib import Path
 from typing import Final
 
 from atom_workflows.core.durations import format_duration
-from atom_workflows.language.fields import BACKOFF, POLICIES, RETRY, STEP, TASK, WORKFLOW
+from atom_workflows.language.fields import BACKOFF, PARAM, POLICIES, RETRY, STEP, TASK, WORKFLOW
 from atom_workflows.language.json_schema import json_schema
 from atom_workflows.language.kinds import (
+    Anything,
     Arguments,
     Choice,
+    Condition,
     Duration,
+    ExpressionMap,
+    Flag,
     Kind,
     Number,
+    ParamMap,
     Record,
     RecordList,
     Text,
     TextList,
     TextMap,
+    TypeMap,
+    TypeNotation,
+    Zone,
 )
 
 _TABLES = {
     "workflow": WORKFLOW.fields,
+    "parameter": PARAM.fields,
     "step": STEP.fields,
     "task": TASK.fields,
     "defaults": POLICIES,
@@ -35,7 +44,7 @@ _TABLES = {
 
 
 def field_tables() -> dict[str, str]:
-    """Return a Markdown table of each map's fields, by its name."""
+    """Return a Markdown table of fields for each map, keyed by name."""
     tables = {}
     for name, fields in _TABLES.items():
         rows = ["| Field | Value | Default | What it is for |\n| --- | --- | --- | --- |\n"]
@@ -48,8 +57,8 @@ def field_tables() -> dict[str, str]:
     return tables
 
 
-def _describe(kind: Kind) -> str:  # noqa: PLR0911  # one case per kind
-    """Describe the values that may be written."""
+def _describe(kind: Kind) -> str:  # noqa: C901, PLR0911, PLR0912  # one case per kind
+    """Describe the values that a field of this kind accepts."""
     match kind:
         case Text():
             return f"text of at most {kind.max_length:,} characters" + (f": {kind.rule}" if kind.rule else "")
@@ -59,12 +68,28 @@ def _describe(kind: Kind) -> str:  # noqa: PLR0911  # one case per kind
             return f"duration, {'more than 0s, ' * kind.positive}at most {format_duration(kind.maximum)}"
         case Number():
             return f"{'whole ' * kind.whole}number from {kind.minimum} to {kind.maximum}"
+        case Flag():
+            return "`true` or `false`"
+        case Condition():
+            return "[condition](#conditions)"
+        case Zone():
+            return "name of a time zone"
+        case Anything():
+            return "value of the parameter's type"
+        case TypeNotation():
+            return "[type](#types)"
+        case TypeMap():
+            return f"map from at most {kind.maximum} names to [types](#types)"
+        case ExpressionMap():
+            return f"map from at most {kind.maximum} names to [expressions](#expressions)"
+        case ParamMap():
+            return f"map from at most {kind.maximum} names to [parameters](#parameters)"
         case TextList():
-            return "list of step ids, each once, or one id"
+            return "list of distinct step ids, or a single id"
         case TextMap():
             return "map from text to text"
         case Arguments():
-            return "list or map"
+            return "list or map, or an [expression](#expressions) for one"
         case Record():
             return f"map, see [{kind.title.lower()}](#{kind.title.lower().replace(' ', '-')})"
         case RecordList():
@@ -88,7 +113,7 @@ def with_tables(reference: str) -> str:
 
 
 def publish(folder: Path) -> None:
-    """Write the schema, and the tables into the reference."""
+    """Write the schema file, and update the tables in the reference."""
     (folder / SCHEMA_FILE).write_text(schema_text(), encoding="utf-8")
     reference = folder / REFERENCE_FILE
     reference.write_text(with_tables(reference.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,8 +1,8 @@
-"""Find the name that was probably meant, for each "did you mean".
+"""Find the name that was probably meant, for advice such as "did you mean `steps`?".
 
-Names are indexed once, by their spelling without case and separators and by their length. A search looks up one
-spelling, then compares the word letter by letter with names of a similar length, as long as the file's budget lasts.
-The cost of a search is known before it is made, so no file can make searches expensive.
+Names are indexed once, by length and by their spelling in lower case without separators. A search first looks up the
+word's spelling, then compares the word letter by letter with names of similar length, as long as the file's budget
+lasts. The cost of a search is known in advance, so no file can make searches expensive.
 """
 
 from __future__ import annotations
@@ -13,18 +13,21 @@ from functools import cache
 from typing import Final
 
 BUDGET: Final = 10_000_000
-"""The most that all comparisons of one file may cost, about a second. A search among 200 steps costs about 50,000."""
+"""The maximum total cost of the comparisons for one file, which is about a second of work.
+
+A search among 200 steps costs about 50,000.
+"""
 
 _MIN_SIMILARITY: Final = 0.7
 _LONGEST_COMPARED: Final = 100
 _COST_OF_A_PAIR: Final = 50
-"""The cost of a comparison besides its letters, in pairs of letters."""
+"""The fixed cost of a comparison, expressed as a number of pairs of letters."""
 
 _SEPARATORS: Final = str.maketrans("", "", "-_. ")
 
 
 class Names:
-    """Names that may have been meant, indexed for many searches."""
+    """Candidate names, indexed for repeated searches."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._by_spelling: dict[str, str] = {}
@@ -45,7 +48,7 @@ class Names:
         return self._by_spelling.get(word.lower()) or self._by_spelling.get(fold_spelling(word) or word)
 
     def find_similar_lengths(self, word: str) -> list[list[str]]:
-        """Return the names, by length, that can be similar at all."""
+        """Return the names, grouped by length, that could be similar at all."""
         return [
             names
             for length, names in self._by_length.items()
@@ -60,7 +63,7 @@ def names_of(names: tuple[str, ...]) -> Names:
 
 
 class Suggestions:
-    """Makes the searches of one file. `spent` is the cost of their comparisons so far."""
+    """Searches for names on behalf of one file. `spent` is the total cost of its comparisons so far."""
 
     def __init__(self, budget: int = BUDGET) -> None:
         self.spent = 0
@@ -87,8 +90,8 @@ class Suggestions:
 
 
 def fold_spelling(name: str) -> str:
-    """Return the name without case and separators.
+    """Return the name in lower case, without separators.
 
-    A very long name is returned as it is.
+    A very long name is returned unchanged.
     """
     return name.lower().translate(_SEPARATORS) if len(name) <= _LONGEST_COMPARED else name

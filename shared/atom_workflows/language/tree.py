@@ -1,11 +1,12 @@
-"""Compose the events of YAML or JSON into a tree, within every limit.
+"""Build a tree from YAML or JSON events, within all limits.
 
-Nothing recurses, and nothing too large is built. A map's names are text, each once, and `<<` merges other maps in.
+There is no recursion, and nothing too large is built. The names in a map are unique texts, and `<<` merges other maps
+into it.
 
-An alias is the same node again, so it takes no memory here. The values built from the tree later have no aliases, and
-so a file of a kilobyte can stand for gigabytes of values. Therefore each node has a weight and a height, an alias adds
-those of its node, and composing ends once the file is too heavy. Values that are nested too deeply are skipped but
-still weighed, so that the problems after them are found in bounded time.
+An alias is the same node again, so it takes no memory here. The values that are later built from the tree have no
+aliases, so a one-kilobyte file can expand to gigabytes of values. Each node therefore has a weight and a height, an
+alias adds the weight and height of its node, and building stops once the file is too heavy. Values that are nested too
+deeply are skipped but still weighed, so that any problems after them are found in bounded time.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class _Composer:
         }
 
     def feed(self, event: Any) -> None:
-        """Take the next event."""
+        """Process the next event."""
         handler = self._handlers.get(type(event))
         if handler:
             handler(event)
@@ -114,16 +115,16 @@ class _Composer:
         if node is None:
             shown = code("*" + event.anchor)
             if any(opened.anchor == event.anchor for opened in self._open):
-                self._report.add(place, f"the alias {shown} stands for a value that contains it", "remove it")
+                self._report.add(place, f"the alias {shown} refers to a value that contains it", "remove it")
             else:
-                remedy = f"write {code('&' + event.anchor)} before the value it stands for"
+                remedy = f"write {code('&' + event.anchor)} before the value it refers to"
                 self._report.add(place, f"the alias {shown} has no anchor before it", remedy)
             node = Broken(line=place.line, column=place.column)
         if len(self._open) + node.height > limits.MAX_DEPTH:
             self._too_deep(place)
             node = Broken(line=place.line, column=place.column)
         self._weigh(node.weight, place)
-        self._attach(node, None)
+        self._attach(replace(node, alias=place), None)
 
     def _start(self, event: Any) -> None:
         place = _place(event)
@@ -131,7 +132,7 @@ class _Composer:
             if not self._skipping:
                 self._too_deep(place)
             self._skipping += 1
-            # Skipping takes time, too.
+            # Skipping also takes time, so skipped values are weighed as well.
             self._weigh(1, place)
             if self._skipping > _HOPELESS_DEPTH:
                 self.ended = True
@@ -174,19 +175,28 @@ class _Composer:
     def _weigh(self, weight: int, place: Located) -> None:
         self._weight += weight
         if self._weight > limits.MAX_NODES:
-            said = f"the file contains more than {limits.MAX_NODES:,} values, counting all that an alias stands for"
+            most = f"{limits.MAX_NODES:,}"
+            said = f"the file contains more than {most} values, counting everything that its aliases expand to"
             self._report.add(place, said, "use fewer aliases, or split the workflow into several files")
             self.ended = True
 
     def _too_deep(self, place: Place) -> None:
-        said = f"lists and maps are nested more than {limits.MAX_DEPTH} deep"
-        self._report.add(place, said, "make them flatter")
+        said = f"lists and maps are nested more than {limits.MAX_DEPTH} levels deep"
+        self._report.add(place, said, "flatten them")
 
     def _check_tag(self, event: Any) -> None:
         if event.tag and event.tag != "!":
             shown = code(event.tag.replace("tag:yaml.org,2002:", "!!"))
             said = f"the tag {shown} is not allowed"
+            if not event.tag.startswith("tag:") and self._is_condition():
+                self._report.add(_place(event), f"`!` begins a tag, and {shown} is none", "write `not` for `!`")
+                return
             self._report.add(_place(event), said, "remove it; a value in quotes is text")
+
+    def _is_condition(self) -> bool:
+        """Return True if the next value is that of a field `when`."""
+        nodes = self._open[-1].nodes if self._open and self._open[-1].is_map else []
+        return len(nodes) % 2 == 1 and isinstance(nodes[-1], Scalar) and nodes[-1].text == "when"
 
 
 def _place(event: Any) -> Place:
@@ -199,7 +209,7 @@ _MERGE: Final = "<<"
 def build_map(nodes: list[Node], at: Located, report: Report) -> Fields:
     """Build a map from alternating keys and values.
 
-    A last key without a value is left out, since the file broke off there.
+    A final key without a value is left out, since the file broke off there.
     """
     entries: dict[str, Entry] = {}
     for key, value in zip(nodes[::2], nodes[1::2], strict=False):
@@ -213,7 +223,7 @@ def build_map(nodes: list[Node], at: Located, report: Report) -> Fields:
         else:
             placed = value
             if isinstance(value, Scalar) and value.plain and not value.text:
-                # Readers report different places for a value that is not written, so it gets the place of its key.
+                # YAML readers report different positions for a missing value, so it gets the position of its key.
                 placed = replace(value, line=key.line, column=key.column)
             entries[name] = Entry(key=key, name=name, value=placed)
     return Fields(line=at.line, column=at.column, entries=_merge(entries, report))
@@ -233,6 +243,13 @@ def _read_name(key: Node, report: Report) -> str | None:
     return None
 
 
+def _through(alias: Place | None, entries: dict[str, Entry]) -> dict[str, Entry]:
+    """Return the entries of a map that is merged in, with their alias."""
+    if alias is None:
+        return entries
+    return {name: replace(entry, value=replace(entry.value, alias=alias)) for name, entry in entries.items()}
+
+
 def _merge(entries: dict[str, Entry], report: Report) -> dict[str, Entry]:
     merge = entries.get(_MERGE)
     if merge is None or not merge.key.plain:
@@ -240,11 +257,11 @@ def _merge(entries: dict[str, Entry], report: Report) -> dict[str, Entry]:
     own = {name: entry for name, entry in entries.items() if entry is not merge}
     merged: dict[str, Entry] = {}
     sources = merge.value.items if isinstance(merge.value, Items) else [merge.value]
-    # From the last to the first, which takes precedence. Each map is visited once, however many there are.
+    # Go from last to first, since the first map takes precedence. Each map is visited only once.
     for source in reversed(sources):
         if isinstance(source, Fields):
-            merged.update(source.entries)
+            merged.update(_through(source.alias, source.entries))
         elif not isinstance(source, Broken):
             said = f"`<<` merges a map, or a list of maps, but this is {describe(source)}"
-            report.add(source, said, "give it an alias such as `*name` that stands for a map")
+            report.add(source, said, "give it an alias such as `*name` that refers to a map")
     return merged | own

@@ -1,4 +1,4 @@
-"""Warn of values that are valid in YAML 1.2, but may not be meant that way, or may not be sent as written."""
+"""Warn about values that are valid in YAML 1.2 but may be unintended or may not be sent exactly as written."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ _PARTS: Final = re.compile(r"([-+]?)([0-9]*)[.]?([0-9]*)(?:[eE]([-+]?)([0-9]+))?
 
 
 def warn_of_doubts(steps: Sequence[Reading], report: Report) -> None:
-    """Warn of ambiguous numbers in tasks, and of lost digits.
+    """Warn about ambiguous numbers in tasks and about lost digits.
 
-    A number is ambiguous if some readers of YAML interpret it as text.
+    A number is ambiguous if some YAML readers interpret it as text.
     """
     for step in steps:
         task = step.node.get("task")
-        for scalar in _walk_scalars(task) if task else ():
+        for scalar in walk_scalars(task) if task else ():
             if scalar.plain and scalar.text[:1] in _NUMERIC_START:
                 _check_number(scalar, report)
 
 
-def _walk_scalars(root: Node) -> Iterator[Scalar]:
+def walk_scalars(root: Node) -> Iterator[Scalar]:
+    """Yield the single values in a node."""
     pending = [root]
     while pending:
         node = pending.pop()
@@ -54,18 +55,20 @@ def _check_number(scalar: Scalar, report: Report) -> None:
     if isinstance(value, float) and not _FRACTION_IN_YAML_1_1.fullmatch(text):
         said = f"{code(text)} is the number {code(in_json)} here, but text for some YAML readers"
         clearly = _spell_clearly(text)
-        also = f"; for the number, write {code(clearly)}" if float(clearly) == value else ""
-        report.warn(scalar, said, f"for the text, put it in quotes: {in_quotes(text)}{also}")
+        also = f"; if you mean the number, write {code(clearly)}" if float(clearly) == value else ""
+        report.warn(scalar, said, f"if you mean the text, put it in quotes: {in_quotes(text)}{also}")
     elif _loses_digits(text, value):
         said = f"{code(text)} is sent as the number {code(in_json)}"
         number = in_json if isinstance(value, int) else _spell_clearly(in_json)
         report.warn(
-            scalar, said, f"for the text, put it in quotes: {in_quotes(text)}; for the number, write {code(number)}"
+            scalar,
+            said,
+            f"if you mean the text, put it in quotes: {in_quotes(text)}; if you mean the number, write {code(number)}",
         )
 
 
 def _spell_clearly(text: str) -> str:
-    """Spell the number so that it is one in YAML 1.1, too."""
+    """Write the number so that YAML 1.1 also reads it as a number."""
     sign, whole, fraction, exponent_sign, exponent = _PARTS.fullmatch(text).groups()  # type: ignore[union-attr]  # a number
     power = f"e{exponent_sign or '+'}{exponent}" if exponent else ""
     return f"{sign.replace('+', '')}{whole or '0'}.{fraction or '0'}{power}"
@@ -74,7 +77,8 @@ def _spell_clearly(text: str) -> str:
 def _loses_digits(text: str, value: float) -> bool:
     """Return True if the number loses part of its spelling when sent.
 
-    That may be a sign, a last zero, or digits beyond 64 bits. The common case is a version: `3.10` arrives as 3.1.
+    It may lose a plus sign, a trailing zero or digits beyond 64-bit precision. A common case is a version: `3.10`
+    arrives as 3.1.
     """
     if isinstance(value, int):
         return str(value) != text

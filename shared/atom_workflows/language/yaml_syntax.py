@@ -1,6 +1,6 @@
 """Decode a file, read its YAML events, and report its syntax errors in our own words.
 
-The C reader (libyaml) is used where PyYAML was built with it, else the pure Python one. The two word their errors
+The C reader (libyaml) is used if PyYAML was built with it, otherwise the pure Python reader. The two word their errors
 differently but name the same contexts, so our messages depend only on the context.
 """
 
@@ -15,9 +15,10 @@ import yaml
 
 from atom_workflows.language.limits import MAX_FILE_BYTES, MAX_TAG_DIRECTIVES
 from atom_workflows.language.problems import Place, Report, code
+from atom_workflows.language.traps import find_trap
 
 _LINE_BREAKS: Final = "\r\n\x85\u2028\u2029"
-"""The line breaks of YAML, so that our places and the reader's are the same. CR LF is one."""
+"""The characters that YAML treats as line breaks, so that our positions match the reader's. CR LF is a single break."""
 
 _CONTROL: Final = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 """Characters that no YAML file may contain."""
@@ -34,7 +35,7 @@ def decode(content: bytes | str, report: Report) -> str | None:
     """
     encoded = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
     if len(encoded) > MAX_FILE_BYTES:
-        said = f"the file has more than the {MAX_FILE_BYTES:,} bytes allowed"
+        said = f"the file is larger than the {MAX_FILE_BYTES:,} bytes allowed"
         report.add(Place(), said, "split the workflow into several files")
         return None
     if encoded.startswith(_UTF16_MARKS):
@@ -44,7 +45,7 @@ def decode(content: bytes | str, report: Report) -> str | None:
         text = encoded.decode("utf-8")
     except UnicodeDecodeError as error:
         before = encoded[: error.start].decode("utf-8").removeprefix("\ufeff")
-        said = f"the file is not UTF-8: it has the byte 0x{encoded[error.start]:02X} here"
+        said = f"the file is not UTF-8: it contains the byte 0x{encoded[error.start]:02X} here"
         report.add(locate(before, len(before)), said, "save it as UTF-8")
         text = encoded.decode("utf-8", "replace")
     return text.removeprefix("\ufeff")
@@ -55,7 +56,7 @@ def prepare_for_yaml(text: str, report: Report) -> str | None:
 
     Returns None if there are too many of them.
     """
-    # Stop after the first few: a file full of them would cost a hundred times its size.
+    # Stop after the first few: reporting a whole file of them would cost a hundred times the file's size.
     found = list(islice(_CONTROL.finditer(text), _MOST_CONTROLS + 1))
     for match in found[:_MOST_CONTROLS]:
         said = f"the character U+{ord(match[0]):04X} is not allowed in a file"
@@ -63,13 +64,13 @@ def prepare_for_yaml(text: str, report: Report) -> str | None:
     directives = list(islice(_TAG_DIRECTIVE.finditer(text), MAX_TAG_DIRECTIVES + 1))
     if len(directives) > MAX_TAG_DIRECTIVES:
         said = f"there are more than {MAX_TAG_DIRECTIVES} lines that begin with %TAG"
-        report.add(locate(text, directives[-1].start()), said, "remove them; no tag is allowed")
+        report.add(locate(text, directives[-1].start()), said, "remove them; tags are not allowed")
         return None
     return _CONTROL.sub("_", text) if len(found) <= _MOST_CONTROLS else None
 
 
 def locate(text: str, index: int) -> Place:
-    """Return the place of a character."""
+    """Return the line and column of the character at `index`."""
     # Lines are counted, not listed: a file may have millions of lines before its first problem.
     breaks = sum(text.count(sign, 0, index) for sign in _LINE_BREAKS) - text.count("\r\n", 0, index)
     start = max(text.rfind(sign, 0, index) for sign in _LINE_BREAKS) + 1
@@ -97,18 +98,18 @@ _IN_FLOW: Final = ("while parsing a flow mapping", "while parsing a flow sequenc
 _BY_CONTEXT: Final = {
     "while parsing a block mapping": (
         "this does not continue the map that begins on line {line}",
-        "indent it exactly like the other fields of that map, each `field: value`",
+        "indent it exactly like the other fields of that map, and write it as `field: value`",
     ),
     "while parsing a block collection": (
         "this does not continue the list that begins on line {line}",
-        "begin every entry with `- `, all equally indented",
+        "begin every entry with `- `, and indent all entries equally",
     ),
     "while parsing a flow sequence": (
-        "the list that [ opens on line {line} has no `,` or `]` here",
+        "the list opened by [ on line {line} has no `,` or `]` here",
         "separate its entries with `,` and close it with `]`",
     ),
     "while parsing a flow mapping": (
-        "the map that { opens on line {line} has no `,` or `}` here",
+        "the map opened by { on line {line} has no `,` or `}` here",
         "separate its fields with `,` and close it with `}`; quote text that contains { or }",
     ),
     "while scanning for the next token": (
@@ -128,7 +129,7 @@ _BY_PROBLEM: Final = (
     ("tab character", *_TAB),
     ("sequence entries are not allowed", "a list entry `- ` is not allowed here", "begin the list on its own line"),
     ("mapping keys are not allowed", "a key with `?` is not allowed here", "write `field: value`"),
-    ("tag handle", "a tag is not allowed", "put text that begins with ! in quotes"),
+    ("tag handle", "tags are not allowed", "put text that begins with ! in quotes"),
     ("document start", "this is outside the workflow's map", "do not indent anything at the top level"),
 )
 _BAD_ESCAPE: Final = (
@@ -142,16 +143,16 @@ _NOT_YAML: Final = ("this is not valid YAML", "put text with special characters 
 
 
 def events(text: str, report: Report, loader: Any) -> Iterator[Any]:
-    """Yield the file's events, up to its end or first error.
+    """Yield the file's events up to its end or its first error.
 
-    The error is reported.
+    An error is reported.
     """
     last = None
     try:
         for event in yaml.parse(text, Loader=loader):
             last = event
             if isinstance(event, yaml.ScalarEvent) and not event.value.isascii() and _SURROGATE.search(event.value):
-                # An escape produced half a surrogate pair, which the C reader refuses by itself.
+                # An escape produced half a surrogate pair, which the C reader rejects on its own.
                 mark: Any = event.start_mark
                 start = mark.index
                 escape = _SURROGATE_ESCAPE.search(text, start)
@@ -161,7 +162,7 @@ def events(text: str, report: Report, loader: Any) -> Iterator[Any]:
     except yaml.MarkedYAMLError as error:
         _report_error(error, text, report)
     except (yaml.YAMLError, ValueError, OverflowError):
-        # The pure reader lets some of Python's own errors through, for example on \UFFFFFFFF or a very long %YAML
+        # The pure reader lets some of Python's own errors through, for example for \UFFFFFFFF or for a very long %YAML
         # number.
         report.add(_place(last.end_mark) if last else Place(), *_NOT_YAML)
 
@@ -170,6 +171,10 @@ def _report_error(error: yaml.MarkedYAMLError, text: str, report: Report) -> Non
     context, problem = error.context or "", error.problem or ""
     mark = error.problem_mark or error.context_mark
     begin = error.context_mark or mark
+    report.broken_line = mark.line + 1 if mark else 0
+    if trap := find_trap(text, mark.index, context) if mark else None:
+        report.add(locate(text, trap.at), trap.message, trap.suggestion)
+        return
     if "quoted scalar" in context and ("end of stream" in problem or "document" in problem):
         report.add(_place(begin), "the quotes that open here are never closed", "close them")
     elif any(part in problem for part in _ESCAPE_PROBLEMS):

@@ -57,13 +57,13 @@ def test_one_step_too_many_is_one_problem() -> None:
 def test_a_file_over_the_limit_is_not_looked_at() -> None:
     """A file that is too large has that problem only."""
     (message,) = _messages(b"#" * (limits.MAX_FILE_BYTES + 1))
-    assert message == "the file has more than the 4,194,304 bytes allowed"
+    assert message == "the file is larger than the 4,194,304 bytes allowed"
 
 
 @_LOADERS
 def test_no_depth_of_brackets_recurses(loader: Any) -> None:
     """A file of opening brackets is refused at the limit on depth."""
-    assert "lists and maps are nested more than 20 deep" in _messages("[" * 5_000, loader)
+    assert "lists and maps are nested more than 20 levels deep" in _messages("[" * 5_000, loader)
 
 
 @_LOADERS

@@ -189,7 +189,7 @@ def test_a_definition_with_no_number_is_refused(word: str) -> None:
 def test_definitions_in_json_are_not_nested_without_end() -> None:
     """JSON has the same limit on depth as YAML."""
     for text in ('{"a": ' * 100_000, '{"a": ' * 5_000 + "1" + "}" * 5_000, '{"a": ' + "[" * 100_000):
-        with pytest.raises(InvalidWorkflow, match="nested more than 20 deep"):
+        with pytest.raises(InvalidWorkflow, match="nested more than 20 levels deep"):
             parse_workflow(text, filename="inline.yaml")
-        with pytest.raises(InvalidWorkflow, match="nested more than 20 deep"):
+        with pytest.raises(InvalidWorkflow, match="nested more than 20 levels deep"):
             parse_workflow(text, filename="f.json")

@@ -8,9 +8,22 @@ from typing import Any
 
 import pytest
 
-from atom_workflows.core.workflow import Backoff, OnLost, RetryPolicy, Step, Task, Workflow
-from atom_workflows.language.fields import BACKOFF, RETRY, STEP, TASK, WORKFLOW
+from atom_workflows.core.workflow import (
+    Backoff,
+    Condition,
+    OnLost,
+    Param,
+    RetryPolicy,
+    Step,
+    Task,
+    Template,
+    Trigger,
+    Workflow,
+)
+from atom_workflows.expressions.types import DATE, INT, TEXT, TIME, ListOf, MapOf, OrNull
+from atom_workflows.language.fields import BACKOFF, PARAM, RETRY, STEP, TASK, WORKFLOW
 from atom_workflows.language.parser import parse_workflow
+from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.language.yaml_syntax import FASTEST_LOADER, PURE_LOADER
 
 _FULL = """
@@ -40,14 +53,60 @@ steps:
 """
 
 
+_PIPELINE = """
+timezone: Europe/Paris
+params:
+  day: {type: date, default: "${{ day(run.scheduledAt, -1) }}", min: 2020-01-01}
+  region: {type: text, enum: [eu, us], default: eu, description: Where.}
+  limit: {type: int, default: null, min: 1, max: 1000}
+  tables: {type: [text], default: [orders], minItems: 1, maxItems: 50}
+  options: {type: {depth: int, tag: text}}
+  code: {type: text, minLength: 1, maxLength: 3}
+  at: {type: time, default: 06:00}
+  shards: 8
+steps:
+  - id: list
+    task:
+      name: list-${{ params.region }}
+      imageUri: ${{ env.registry }}/list
+      args: {day: "${{ params.day }}", fixed: 1, deep: [a, {limit: "${{ params.limit }}"}]}
+      labels: {team: sales, region: "${{ params.region }}"}
+    outputs: {files: [text], rows: int, note: text or null}
+  - id: quality
+    dependsOn: [list]
+    when: steps.list.outputs.rows > 1000
+    allowFailure: true
+    task:
+      imageUri: registry.example/quality
+      masterType: ${{ 'large' if (step.last.reason ?? '') == 'OOM' else 'small' }}
+      args:
+        - ${{ params.options.tag }}
+        - $${{ text }}
+        - ${{ [params.tables, [params.code, text(params.at)]] }}
+    retry: {maxAttempts: 3, when: "failure.kind in ['failed', 'timeout']"}
+  - id: publish
+    dependsOn: [list, quality]
+    trigger: all-succeeded
+    when: >
+      ${{ params.shards > 3
+      and steps.list.outputs.note != null }}
+finally:
+  - id: clean-up
+    task: {imageUri: registry.example/clean, args: ["${{ run.state }}", "${{ len(steps.list.outputs.files ?? []) }}"]}
+finallyTimeout: 2h
+outputs: {rows: "${{ steps.list.outputs.rows }}"}
+"""
+
+
 def _parse(text: str | bytes, filename: str = "f.yaml") -> Workflow:
     return parse_workflow(text, filename=filename)
 
 
 def test_the_full_file_sets_every_field() -> None:
     """The full file names every field of the format."""
-    names = {name for record in (WORKFLOW, STEP, TASK, RETRY, BACKOFF) for name in record.names} - {"defaults"}
-    assert {name for name in names if not re.search(rf"\b{name}:", _FULL)} == set()
+    records = (WORKFLOW, PARAM, STEP, TASK, RETRY, BACKOFF)
+    names = {name for record in records for name in record.names} - {"defaults"}
+    assert {name for name in names if not re.search(rf"\b{name}:", _FULL + _PIPELINE)} == set()
 
 
 @pytest.mark.parametrize("loader", [FASTEST_LOADER, PURE_LOADER], ids=["fastest", "pure"])
@@ -91,6 +150,124 @@ def test_every_field_of_a_file_is_read(loader: Any) -> None:
             Step(id="all", depends_on=("load",)),
         ),
     )
+
+
+@pytest.mark.parametrize("loader", [FASTEST_LOADER, PURE_LOADER], ids=["fastest", "pure"])
+def test_every_field_with_expressions_is_read(loader: Any) -> None:
+    """Expressions become templates with their paths in the job's body, and leave None in their places."""
+    workflow = parse_workflow(_PIPELINE, filename="f.yaml", loader=loader)
+    assert workflow.warnings == ()
+    assert (workflow.timezone, workflow.finally_timeout) == ("Europe/Paris", timedelta(hours=2))
+    assert workflow.outputs == (Template(path=("rows",), text="${{ steps.list.outputs.rows }}", line=42, column=18),)
+    listing, quality, publish = workflow.steps
+    assert listing.task is not None
+    assert listing.task.args == {"day": None, "fixed": 1, "deep": ["a", {"limit": None}]}
+    assert (listing.task.name, listing.task.image_uri) == (None, None)
+    assert listing.task.labels == {"team": "sales", "region": None}
+    assert listing.task.templates == (
+        Template(path=("job_name",), text="list-${{ params.region }}", line=15, column=13),
+        Template(path=("imageUri",), text="${{ env.registry }}/list", line=16, column=17),
+        Template(path=("args", "day"), text="${{ params.day }}", line=17, column=20),
+        Template(path=("args", "deep", 1, "limit"), text="${{ params.limit }}", line=17, column=69),
+        Template(path=("labels", "region"), text="${{ params.region }}", line=18, column=38),
+    )
+    assert listing.outputs == {"files": ListOf(TEXT), "rows": INT, "note": OrNull(TEXT)}
+    assert quality.when == Condition(text="steps.list.outputs.rows > 1000", line=22, column=11)
+    assert quality.allow_failure
+    assert quality.retry.when == Condition(text="failure.kind in ['failed', 'timeout']", line=31, column=36)
+    assert quality.task is not None
+    assert quality.task.args == [None, "${{ text }}", None]
+    assert publish.trigger is Trigger.ALL_SUCCEEDED
+    assert publish.when == Condition(text="params.shards > 3 and steps.list.outputs.note != null", line=36, column=11)
+    (clean,) = workflow.finally_steps
+    assert (clean.id, clean.timeout) == ("clean-up", timedelta(minutes=10))
+
+
+def test_templates_and_conditions_have_their_places() -> None:
+    """At the place of each stands its text."""
+    lines = _PIPELINE.splitlines()
+    workflow = _parse(_PIPELINE)
+    found: list[Template | Condition] = [*workflow.outputs]
+    for step in workflow.all_steps:
+        found += [*(step.task.templates if step.task else ()), *filter(None, (step.when, step.retry.when))]
+    assert len(found) == 14
+    for one in found:
+        assert lines[one.line - 1][one.column - 1 :].startswith(one.text[:12])
+
+
+def test_parameters_are_read_with_their_types() -> None:
+    """Types, constraints and defaults are read, dates and times without quotes, too."""
+    day, region, limit, tables, options, code, at, shards = _parse(_PIPELINE).params
+    default = Template(path=(), text="${{ day(run.scheduledAt, -1) }}", line=4, column=31)
+    assert day == Param(name="day", type=DATE, required=False, default=default, limits={"min": "2020-01-01"})
+    assert region == Param(
+        name="region", type=TEXT, required=False, default="eu", description="Where.", limits={"enum": ["eu", "us"]}
+    )
+    assert limit == Param(name="limit", type=OrNull(INT), required=False, limits={"min": 1, "max": 1000})
+    assert tables == Param(
+        name="tables", type=ListOf(TEXT), required=False, default=["orders"], limits={"minItems": 1, "maxItems": 50}
+    )
+    assert options == Param(name="options", type=MapOf({"depth": INT, "tag": TEXT}))
+    assert code == Param(name="code", type=TEXT, limits={"minLength": 1, "maxLength": 3})
+    assert at == Param(name="at", type=TIME, required=False, default="06:00")
+    assert shards == Param(name="shards", type=INT, required=False, default=8)
+
+
+def test_policies_of_the_file_do_not_limit_finally() -> None:
+    """Under `finally`, a step's timeout is its own or ten minutes, while other defaults apply."""
+    workflow = _parse(
+        """
+defaults: {timeout: 1h, onLost: fail, retry: {maxAttempts: 2, when: failure.reason == 'OOM'}}
+steps: [{id: a}]
+finally: [{id: b}, {id: c, timeout: 1m}]
+"""
+    )
+    assert [step.timeout for step in workflow.all_steps] == [
+        timedelta(hours=1),
+        timedelta(minutes=10),
+        timedelta(minutes=1),
+    ]
+    condition = Condition(text="failure.reason == 'OOM'", line=2, column=69)
+    assert {step.retry.when for step in workflow.all_steps} == {condition}
+    assert {step.on_lost for step in workflow.all_steps} == {OnLost.FAIL}
+
+
+@pytest.mark.parametrize("filename", ["f.yaml", "f.json"])
+def test_two_dollar_signs_are_a_text(filename: str) -> None:
+    """`$${{` is the text `${{` wherever text may be, in names, too."""
+    text = (
+        '{"name": "$${{n", "steps": [{"id": "a", "description": "$${{d }}",'
+        ' "task": {"url": "$${{u", "args": {"$${{k": "$${{v }} $${{"}, "labels": {"$${{l": "$${{m"}}}]}'
+    )
+    workflow = _parse(text, filename)
+    (step,) = workflow.steps
+    assert (workflow.name, step.description) == ("${{n", "${{d }}")
+    assert step.task == Task(url="${{u", args={"${{k": "${{v }} ${{"}, labels={"${{l": "${{m"})
+    assert workflow.is_plain
+
+
+def test_a_condition_in_json_has_its_place() -> None:
+    """Escapes before an expression are counted in JSON, too."""
+    text = '{"steps": [{"id": "a",\n "when": "\\u0020run.id == \\"a\\" and"}]}'
+    with pytest.raises(InvalidWorkflow) as caught:
+        _parse(text, "f.json")
+    assert str(caught.value) == "f.json:2:36: the expression breaks off"
+
+
+def test_names_of_the_deployment_are_checked_if_they_are_known() -> None:
+    """Any name of `env` is accepted, unless the caller says which exist."""
+    text = 'steps: [{id: a, task: {imageUri: "${{ env.registri }}/a"}}]'
+    assert _parse(text)
+    assert parse_workflow(text, filename="f.yaml", env_names=["registri"])
+    with pytest.raises(InvalidWorkflow) as caught:
+        parse_workflow(text, filename="f.yaml", env_names=["registry"])
+    assert str(caught.value) == "f.yaml:1:43: `env` has no `registri`; did you mean `registry`?"
+
+
+def test_a_file_of_today_is_plain() -> None:
+    """A file without new fields and expressions can be run by older versions."""
+    assert _parse(_FULL).is_plain
+    assert not _parse(_PIPELINE).is_plain
 
 
 def test_steps_override_defaults_field_by_field() -> None:

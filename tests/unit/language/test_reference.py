@@ -12,7 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from atom_workflows.language import limits
-from atom_workflows.language.fields import POLICIES, RETRY, STEP, TASK, WORKFLOW
+from atom_workflows.language.fields import PARAM, POLICIES, RETRY, STEP, TASK, WORKFLOW
 from atom_workflows.language.json_schema import json_schema
 from atom_workflows.language.kinds import Field
 from atom_workflows.language.parser import parse_workflow
@@ -50,7 +50,7 @@ def test_the_reference_names_the_true_limits() -> None:
         f"| Steps | {limits.MAX_STEPS:,} |",
         f"| One task as JSON | {limits.MAX_TASK_BYTES // 2**10} KiB |",
         f"| Lists and maps inside one another | {limits.MAX_DEPTH} |",
-        f"counting all that an alias stands for | {limits.MAX_NODES:,} |",
+        f"counting everything that its aliases expand to | {limits.MAX_NODES:,} |",
     ):
         assert row in reference
 
@@ -118,7 +118,11 @@ def test_the_schema_refuses_what_it_can(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "field",
-    [field for fields in (WORKFLOW.fields, STEP.fields, TASK.fields, POLICIES, RETRY.fields) for field in fields],
+    [
+        field
+        for fields in (WORKFLOW.fields, PARAM.fields, STEP.fields, TASK.fields, POLICIES, RETRY.fields)
+        for field in fields
+    ],
     ids=lambda field: field.name,
 )
 def test_every_field_is_described_and_its_examples_hold(field: Field) -> None:
@@ -135,6 +139,6 @@ def _schemas_of(field: Field) -> dict[str, Any]:
     places = [schema, *schema["$defs"].values(), schema["properties"]["defaults"]]
     places.append(schema["properties"]["defaults"]["properties"]["retry"])
     found: list[dict[str, Any]] = [
-        place["properties"][field.name] for place in places if field.name in place["properties"]
+        place["properties"][field.name] for place in places if field.name in place.get("properties", {})
     ]
     return next(one for one in found if one["description"].startswith(field.description))

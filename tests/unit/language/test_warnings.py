@@ -22,25 +22,41 @@ def _with_args(args: str, filename: str = "f.yaml") -> Workflow:
         (
             "3.10",
             3.1,
-            '`3.10` is sent as the number `3.1`; for the text, put it in quotes: "3.10"; for the number, write `3.1`',
+            (
+                '`3.10` is sent as the number `3.1`; if you mean the text, put it in quotes: "3.10"; '
+                "if you mean the number, write `3.1`"
+            ),
         ),
         (
             "2.00",
             2.0,
-            '`2.00` is sent as the number `2.0`; for the text, put it in quotes: "2.00"; for the number, write `2.0`',
+            (
+                '`2.00` is sent as the number `2.0`; if you mean the text, put it in quotes: "2.00"; '
+                "if you mean the number, write `2.0`"
+            ),
         ),
         (
             "+49",
             49,
-            '`+49` is sent as the number `49`; for the text, put it in quotes: "+49"; for the number, write `49`',
+            (
+                '`+49` is sent as the number `49`; if you mean the text, put it in quotes: "+49"; '
+                "if you mean the number, write `49`"
+            ),
         ),
-        ("-0", 0, '`-0` is sent as the number `0`; for the text, put it in quotes: "-0"; for the number, write `0`'),
+        (
+            "-0",
+            0,
+            (
+                '`-0` is sent as the number `0`; if you mean the text, put it in quotes: "-0"; '
+                "if you mean the number, write `0`"
+            ),
+        ),
         (
             "0.30000000000000001",
             0.3,
             (
                 "`0.30000000000000001` is sent as the number `0.3`; "
-                'for the text, put it in quotes: "0.30000000000000001"; for the number, write `0.3`'
+                'if you mean the text, put it in quotes: "0.30000000000000001"; if you mean the number, write `0.3`'
             ),
         ),
         *(
@@ -49,7 +65,7 @@ def _with_args(args: str, filename: str = "f.yaml") -> Workflow:
                 sent,
                 (
                     f"`{text}` is the number `{json.dumps(sent)}` here, but text for some YAML readers; "
-                    f'for the text, put it in quotes: "{text}"; for the number, write `{clearly}`'
+                    f'if you mean the text, put it in quotes: "{text}"; if you mean the number, write `{clearly}`'
                 ),
             )
             for text, sent, clearly in (

@@ -1,0 +1,190 @@
+"""The parameters of a run: bind what a start gives to what the workflow declares, once and for all.
+
+A bound value is JSON and has the parameter's type, however the run was started. Texts of the command line are read by
+that type first (`read_options`); everything else has to send values of the right type.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from atom_workflows.core.workflow import JsonValue, Param, Template
+from atom_workflows.errors import EvaluationError, InvalidParams, ValueMismatch
+from atom_workflows.expressions.names import did_you_mean
+from atom_workflows.expressions.syntax import reads
+from atom_workflows.expressions.templates import parse_template, render
+from atom_workflows.expressions.types import (
+    BOOL,
+    INT,
+    NUMBER,
+    ListOf,
+    MapOf,
+    OrNull,
+    Scalar,
+    Type,
+    Value,
+    describe,
+    read_value,
+    write_value,
+)
+
+MAX_BYTES: Final = 100_000
+"""The bytes of all values together as JSON; a start message has no room for more."""
+
+_WHOLE: Final = re.compile(r"[-+]?[0-9]{1,19}")
+_NUMBER: Final = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_FLAGS: Final = {"true": True, "false": False}
+_WORDS_SHOWN: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """The values of a run's parameters as JSON, all of them, and the names of those that are defaults."""
+
+    values: Mapping[str, JsonValue]
+    defaults: frozenset[str] = frozenset()
+
+
+def bind(params: Sequence[Param], given: Mapping[str, Any], *, run: Mapping[str, Any], zone: str = "UTC") -> Bound:
+    """Bind the given JSON values to the parameters, and fill in the defaults.
+
+    `run` holds the values of `run.*` that defaults may read, and `zone` is the workflow's. Raises InvalidParams with
+    every problem.
+    """
+    problems = list(_find_unknown(params, given))
+    values: dict[str, Value] = {}
+    for param in params:
+        try:
+            value: Any = _bind_one(param, given, values, run, zone)
+        except ValueMismatch as error:
+            problems.append(_as_sentence(param, error))
+            continue
+        if value is not _UNKNOWN:
+            values[param.name] = value
+            problems += [f"`params.{param.name}` {breach}" for breach in find_breaches(value, param, zone)]
+    bound = {name: write_value(value) for name, value in values.items()}
+    size = len(json.dumps(bound, ensure_ascii=False).encode("utf-8", "replace"))
+    if size > MAX_BYTES:
+        problems.append(f"the params are {size:,} bytes as JSON, more than the {MAX_BYTES:,} allowed")
+    if problems:
+        raise InvalidParams(tuple(problems))
+    return Bound(values=bound, defaults=frozenset(bound) - given.keys())
+
+
+def read_options(params: Sequence[Param], texts: Mapping[str, str]) -> dict[str, JsonValue]:
+    """Read the texts of a command line, `--param NAME=TEXT`, as JSON values of the declared types.
+
+    Names that are not declared are left as they are; `bind` reports them. Raises InvalidParams with every problem.
+    """
+    by_name = {param.name: param for param in params}
+    problems: list[str] = []
+    values: dict[str, JsonValue] = {}
+    for name, text in texts.items():
+        try:
+            values[name] = read_option(text, by_name[name].type) if name in by_name else text
+        except ValueMismatch as error:
+            problems.append(_as_sentence(by_name[name], error))
+    if problems:
+        raise InvalidParams(tuple(problems))
+    return values
+
+
+def read_option(text: str, type: Type) -> JsonValue:  # noqa: A002  # the word for it
+    """Read the text of a value of the type. Lists, maps and values of any type are JSON. Raises ValueMismatch."""
+    if isinstance(type, OrNull):
+        return None if text == "null" else read_option(text, type.of)
+    shown = f"is `{text:.60}`, which is not {describe(type)}"
+    if type == INT:
+        return int(_require(_WHOLE.fullmatch(text), shown))
+    if type == NUMBER:
+        number = _require(_NUMBER.fullmatch(text), shown)
+        return int(number) if _WHOLE.fullmatch(number) else float(number)
+    if type == BOOL:
+        if text not in _FLAGS:
+            raise ValueMismatch("", shown, "write true or false")
+        return _FLAGS[text]
+    if isinstance(type, ListOf | MapOf) or type == Scalar("any"):
+        try:
+            value: JsonValue = json.loads(text)
+        except (ValueError, RecursionError):
+            raise ValueMismatch("", f"is `{text:.60}`, which is not JSON", _advise_on_json(type)) from None
+        return value
+    return text
+
+
+def find_breaches(value: Value, param: Param, zone: str = "UTC") -> Iterator[str]:
+    """Yield the constraints of the parameter that the value breaks, such as "is 128, but at most 64 is allowed"."""
+    if value is None:
+        return
+    inner = param.type.of if isinstance(param.type, OrNull) else param.type
+    shown = write_value(value)
+    for name, limit in param.limits.items():
+        if name == "enum" and isinstance(limit, Sequence):
+            allowed = [read_value(one, inner, zone=zone) for one in limit]
+            if value not in allowed:
+                words = [str(one) for one in limit]
+                near = did_you_mean(str(shown), words)
+                named = ", ".join(words[:_WORDS_SHOWN]) + (", …" if len(words) > _WORDS_SHOWN else "")
+                yield f"is `{shown!s:.60}`, none of {named}" + (f"; {near}" if near else "")
+        elif name in ("min", "max"):
+            bound: Any = read_value(limit, inner, zone=zone)
+            if value < bound if name == "min" else value > bound:
+                yield f"is {shown}, but at {'least' if name == 'min' else 'most'} {limit} is allowed"
+        elif isinstance(limit, int) and isinstance(value, str | list):
+            too_few = name.startswith("min") and len(value) < limit
+            if too_few or (name.startswith("max") and len(value) > limit):
+                noun = "characters" if isinstance(value, str) else "items"
+                yield f"has {len(value):,} {noun}, but at {'least' if too_few else 'most'} {limit:,} are allowed"
+
+
+_UNKNOWN: Final = object()
+"""The value of a parameter whose default reads one that was reported."""
+
+
+def _bind_one(
+    param: Param, given: Mapping[str, Any], above: Mapping[str, Value], run: Mapping[str, Any], zone: str
+) -> Value | object:
+    if param.name in given:
+        return read_value(given[param.name], param.type, zone=zone)
+    if param.required:
+        raise ValueMismatch("", "is required")
+    if not isinstance(param.default, Template):
+        return read_value(param.default, param.type, zone=zone)
+    template = parse_template(param.default.text)
+    read = {path for placeholder in template.placeholders for path in reads(placeholder.expression)}
+    if any(root == "params" and members and members[0] not in above for root, *members in read):
+        return _UNKNOWN
+    try:
+        value = render(template, {"run": run, "params": above}, zone=zone)
+    except EvaluationError as error:
+        raise ValueMismatch("", f"has a default that cannot be computed: {error.message}", error.suggestion) from error
+    return read_value(value, param.type, zone=zone)
+
+
+def _find_unknown(params: Sequence[Param], given: Mapping[str, Any]) -> Iterator[str]:
+    names = [param.name for param in params]
+    for name in given:
+        if name not in names:
+            advice = did_you_mean(name, names) or (f"there are {', '.join(names)}" if names else "there are none")
+            yield f"there is no param `{name:.60}`; {advice}"
+
+
+def _as_sentence(param: Param, error: ValueMismatch) -> str:
+    sentence = f"`params.{param.name}{error.path}` {error.message}"
+    return f"{sentence}; {error.suggestion}" if error.suggestion else sentence
+
+
+def _require(found: re.Match[str] | None, otherwise: str) -> str:
+    if found is None:
+        raise ValueMismatch("", otherwise)
+    return found[0]
+
+
+def _advise_on_json(type: Type) -> str:  # noqa: A002  # as above
+    if isinstance(type, ListOf):
+        return """write it as JSON: '["a", "b"]'"""
+    return """write it as JSON: '{"a": 1}'""" if isinstance(type, MapOf) else """write text as JSON, too: '"text"'"""

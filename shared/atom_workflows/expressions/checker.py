@@ -1,0 +1,160 @@
+"""Find what is wrong with an expression before it runs: `check`, and `check_template` for a text with expressions.
+
+The start function alone needs this; what runs the steps only evaluates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from atom_workflows.errors import EvaluationError, OverBudget, ValueMismatch
+from atom_workflows.expressions import faults
+from atom_workflows.expressions.budget import Budget
+from atom_workflows.expressions.compatibility import NOTHING, family, fits, is_text, is_unknown
+from atom_workflows.expressions.evaluator import evaluate
+from atom_workflows.expressions.faults import TIMES
+from atom_workflows.expressions.inference import infer, spelled, start_of
+from atom_workflows.expressions.kinds import (
+    ANY,
+    BOOL,
+    GS_URI,
+    INT,
+    NULL,
+    NUMBER,
+    TEXT,
+    ListOf,
+    MapOf,
+    OrNull,
+    Type,
+    Unavailable,
+    Words,
+    describe,
+)
+from atom_workflows.expressions.proofs import prove
+from atom_workflows.expressions.scope import Fault, Scope
+from atom_workflows.expressions.syntax import Expression, Literal, Path, reads
+from atom_workflows.expressions.templates import Placeholder, Template
+from atom_workflows.expressions.values import read_value
+
+__all__ = ["Checked", "Fault", "Scope", "Unavailable", "check", "check_template"]
+
+_STEPS_OF_CONSTANTS: Final = 100
+"""Constants are computed to find faults such as `int('x')`, as far as that costs next to nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What is known about an expression.
+
+    `faults` are in the order of the text. `proves` are the paths that are neither null nor missing if the expression is
+    true.
+    """
+
+    type: Type
+    faults: list[Fault]
+    proves: frozenset[Path] = frozenset()
+
+
+def check(expression: Expression, scope: Scope, *, expected: Type | None = None) -> Checked:
+    """Return the type of an expression, and what is wrong with it.
+
+    A result that may be missing for a reason is a fault unless `expected` allows null; a mere `T or null` is a fault
+    only if `expected` is another type. A text is taken where a date, an address or the word of an enum is expected,
+    since `read_value` reads it as one.
+    """
+    of, found = infer(expression, scope)
+    if not found and not reads(expression):
+        found = _compute(expression, scope)
+    if not found:
+        found = _check_expected(expression, of, expected)
+    in_order = sorted(dict.fromkeys(found), key=lambda fault: fault.at)
+    return Checked(type=_public(of), faults=in_order, proves=prove(expression))
+
+
+def check_template(template: Template, scope: Scope, *, expected: Type | None = None) -> Checked:
+    """Return the type of a text with expressions, and what is wrong with these. Offsets are those in the text."""
+    if template.lone:
+        return _shifted(check(template.lone.expression, scope, expected=expected), template.lone)
+    found: list[Fault] = []
+    for placeholder in template.placeholders:
+        checked = check(placeholder.expression, scope)
+        if not checked.faults:
+            checked = replace(checked, faults=_check_insertion(placeholder.expression, checked.type))
+        found += _shifted(checked, placeholder).faults
+    if not found and expected is not None and not fits(TEXT, expected, reads_text=True):
+        found.append(Fault(at=0, message=f"{describe(expected)} is due here, not text"))
+    return Checked(type=TEXT, faults=found)
+
+
+def _shifted(checked: Checked, placeholder: Placeholder) -> Checked:
+    return replace(checked, faults=[replace(fault, at=placeholder.offset + fault.at) for fault in checked.faults])
+
+
+def _compute(expression: Expression, scope: Scope) -> list[Fault]:
+    """Return the fault of a constant that has no value."""
+    try:
+        evaluate(expression, {}, zone=scope.zone, budget=Budget(_STEPS_OF_CONSTANTS))
+    except OverBudget:
+        return []
+    except EvaluationError as error:
+        return [Fault(at=error.at, message=error.message, suggestion=error.suggestion)]
+    return []
+
+
+def _check_insertion(expression: Expression, of: Type) -> list[Fault]:
+    if of == NULL or isinstance(of, ListOf | MapOf):
+        message, suggestion = faults.no_insertion(of)
+    elif isinstance(of, OrNull):
+        message, suggestion = faults.may_be_missing(spelled(expression), of.reason, of.remedy)
+    else:
+        return []
+    return [Fault(at=start_of(expression), message=message, suggestion=suggestion)]
+
+
+def _check_expected(expression: Expression, of: Type, expected: Type | None) -> list[Fault]:
+    if isinstance(of, OrNull) and not isinstance(expected, OrNull) and (of.reason or expected not in (None, ANY)):
+        message, suggestion = faults.may_be_missing(spelled(expression), of.reason, of.remedy)
+    elif expected is None or is_unknown(of):
+        return []
+    elif isinstance(expression, Literal) and is_text(of) and (expected in TIMES or expected == GS_URI):
+        return _read_literal(expression, expected)
+    elif fits(of, expected, reads_text=True):
+        return []
+    else:
+        message, suggestion = _mismatch(of, expected)
+    return [Fault(at=start_of(expression), message=message, suggestion=suggestion)]
+
+
+def _read_literal(literal: Literal, expected: Type) -> list[Fault]:
+    try:
+        read_value(literal.value, expected)
+    except ValueMismatch as error:
+        return [Fault(at=literal.at, message=f"the text {error.message}", suggestion=error.suggestion)]
+    return []
+
+
+def _mismatch(of: Type, expected: Type) -> faults.Advice:
+    """Return the fault of a result of the wrong type."""
+    due = expected.of if isinstance(expected, OrNull) else expected
+    if due == BOOL:
+        return faults.no_condition(family(of))
+    if isinstance(of, Words) and isinstance(due, Words):
+        return faults.unknown_word(of.words[0], "", due.words)
+    suggestion = ""
+    if due == INT:
+        suggestion = "write `//` or `int(…)`" if of == NUMBER else "write `int(…)`" if is_text(of) else ""
+    elif due == TEXT:
+        suggestion = "write `json(…)`" if isinstance(of, ListOf | MapOf) else "write `text(…)`"
+    elif due == NUMBER and is_text(of):
+        suggestion = "write `number(…)`"
+    return f"{describe(due)} is due here, not {faults.in_words(of)}", suggestion
+
+
+def _public(of: Type) -> Type:
+    """Return the type without the type of what is in an empty list."""
+    if isinstance(of, ListOf):
+        return ListOf(_public(of.item))
+    if isinstance(of, OrNull):
+        return OrNull(_public(of.of), of.reason, of.remedy)
+    return ANY if of == NOTHING else of

@@ -1,0 +1,399 @@
+"""Give every part of an expression a type, and note what is wrong.
+
+A part with a fault counts as `any`, so that one mistake is reported once. A value that may be null is of a type `T or
+null`; it can be used before `??`, or where a condition has proved that it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from atom_workflows.errors import ValueMismatch
+from atom_workflows.expressions import faults
+from atom_workflows.expressions.calls import takes_in_words
+from atom_workflows.expressions.compatibility import (
+    NOTHING,
+    can_be_equal,
+    family,
+    fits,
+    have_common_word,
+    is_text,
+    is_unknown,
+    join,
+    without_null,
+)
+from atom_workflows.expressions.faults import NULL_REMEDY, TIMES, Advice
+from atom_workflows.expressions.functions import FUNCTION_NAMES, FUNCTIONS, HAS, Function, Parameter
+from atom_workflows.expressions.kinds import (
+    ANY,
+    BOOL,
+    INT,
+    NULL,
+    NUMBER,
+    TEXT,
+    ListOf,
+    MapOf,
+    OrNull,
+    Type,
+    Unavailable,
+    Words,
+    or_null,
+)
+from atom_workflows.expressions.order import ORDERED
+from atom_workflows.expressions.proofs import prove
+from atom_workflows.expressions.scope import Fault, Scope
+from atom_workflows.expressions.syntax import (
+    Arithmetic,
+    Call,
+    Chain,
+    Coalesce,
+    Comparison,
+    Comprehension,
+    Conditional,
+    Expression,
+    Index,
+    ListLiteral,
+    Literal,
+    Logic,
+    Member,
+    Name,
+    Negative,
+    Not,
+    path_of,
+    spell,
+)
+from atom_workflows.expressions.values import kind_of, read_value
+
+_WORDS_SHOWN: Final = 8
+
+
+def infer(expression: Expression, scope: Scope) -> tuple[Type, list[Fault]]:
+    """Return the type of an expression and what is wrong in it. The items of an empty list are `NOTHING`."""
+    inference = _Inference()
+    of = inference.type_of(expression, scope)
+    return of, inference.faults
+
+
+class _Inference:
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+
+    def type_of(self, expression: Expression, scope: Scope) -> Type:
+        """Return the type of an expression."""
+        return _METHODS[type(expression)](self, expression, scope)
+
+    def type_if_any(self, expression: Expression, scope: Scope) -> Type:
+        """Return the type of what stands before a `??`, where any link of a chain may be null or missing."""
+        match expression:
+            case Chain():
+                return self._follow(expression, scope, may_be_missing=True)
+            case Coalesce(value=value, default=default):
+                first = without_null(self.type_if_any(value, scope))
+                return join([first, self.type_if_any(default, scope)])
+            case Conditional(value=value, condition=condition, otherwise=otherwise):
+                self.require_condition(condition, scope)
+                first = self.type_if_any(value, scope.proving(prove(condition)))
+                return join([first, self.type_if_any(otherwise, scope.proving(prove(condition, is_true=False)))])
+            case _:
+                return self.type_of(expression, scope)
+
+    def require(self, expression: Expression, scope: Scope) -> Type:
+        """Return the type of what must not be null."""
+        return self.refuse_null(expression, self.type_of(expression, scope))
+
+    def refuse_null(self, expression: Expression, of: Type) -> Type:
+        """Note a fault if a value may be null, and return the type that it has otherwise."""
+        if of == NULL:
+            self._fault(expression.at, ("null has no value", NULL_REMEDY))
+            return ANY
+        if isinstance(of, OrNull):
+            self._fault(start_of(expression), faults.may_be_missing(spelled(expression), of.reason, of.remedy))
+        return without_null(of)
+
+    def require_condition(self, expression: Expression, scope: Scope) -> None:
+        """Note a fault if a condition can be anything but true or false."""
+        of = self.require(expression, scope)
+        if of != BOOL and not is_unknown(of):
+            self._fault(start_of(expression), faults.no_condition(family(of)))
+
+    def _fault(self, at: int, advice: Advice) -> Type:
+        message, suggestion = advice
+        self.faults.append(Fault(at=at, message=message, suggestion=suggestion))
+        return ANY
+
+    # -- names and members -------------------------------------------------------------------------------------------
+
+    def literal(self, literal: Literal, _scope: Scope) -> Type:
+        # A text that is written out is the one word that it is, so it can be compared with the words of an enum.
+        return Words((literal.value,)) if isinstance(literal.value, str) else kind_of(literal.value)
+
+    def name(self, name: Name, scope: Scope) -> Type:
+        of = scope.names.get(name.name)
+        if of is None:
+            return self._fault(name.at, faults.unknown_name(name.name, scope.names, scope.guess))
+        if isinstance(of, Unavailable):
+            return self._fault(name.at, (of.message, of.suggestion))
+        return without_null(of) if (name.name,) in scope.proven else of
+
+    def chain(self, chain: Chain, scope: Scope) -> Type:
+        return self._follow(chain, scope, may_be_missing=False)
+
+    def _follow(self, chain: Chain, scope: Scope, *, may_be_missing: bool) -> Type:
+        of = self.type_if_any(chain.base, scope) if may_be_missing else self.type_of(chain.base, scope)
+        path, part, missing = path_of(chain.base), chain.base, None
+        for number, link in enumerate(chain.links, start=1):
+            if not may_be_missing:
+                # A reason concerns all that lies behind; without one, it is this link that has a value or not.
+                of = self.refuse_null(chain if isinstance(of, OrNull) and of.reason else part, of)
+            elif isinstance(of, OrNull):
+                missing, of = missing or of, of.of
+            of = self._member(of, link, spell(path) if path else "", scope)
+            path = (*path, link.name) if path and link.name is not None else None
+            of = without_null(of) if path in scope.proven else of
+            part = Chain(at=chain.at, base=chain.base, links=chain.links[:number])
+        return or_null(of, missing.reason, missing.remedy) if missing else of
+
+    def _member(self, of: Type, link: Member | Index, before: str, scope: Scope) -> Type:
+        index = self.require(link.index, scope) if isinstance(link, Index) else TEXT
+        if is_unknown(of):
+            return ANY
+        if isinstance(of, ListOf) and isinstance(link, Index):
+            return of.item if fits(index, INT) else self._fault(link.at, faults.no_index(before, of, family(index)))
+        if not isinstance(of, MapOf):
+            return self._fault(link.at, faults.no_members(before, family(of)))
+        if link.name is None:
+            if not fits(index, TEXT):
+                return self._fault(link.at, faults.no_index(before, of, family(index)))
+            return self._fault(link.at, faults.computed_name(before))
+        return self._field(of, link.name, link.at, before, scope)
+
+    def _field(self, of: MapOf, name: str, at: int, before: str, scope: Scope) -> Type:
+        found = of.fields.get(name)
+        if found is None:
+            return self._fault(at, faults.unknown_member(before, name, of.fields, scope.guess))
+        if isinstance(found, Unavailable):
+            return self._fault(at, (found.message, found.suggestion))
+        return found
+
+    # -- operators ---------------------------------------------------------------------------------------------------
+
+    def coalesce(self, coalesce: Coalesce, scope: Scope) -> Type:
+        first = without_null(self.type_if_any(coalesce.value, scope))
+        return join([first, self.type_of(coalesce.default, scope)])
+
+    def negative(self, negative: Negative, scope: Scope) -> Type:
+        of = self.require(negative.operand, scope)
+        if is_unknown(of):
+            return NUMBER
+        return of if of in (INT, NUMBER) else self._fault(negative.at, faults.no_operation("-", of, of))
+
+    def arithmetic(self, arithmetic: Arithmetic, scope: Scope) -> Type:
+        of = self.require(arithmetic.first, scope)
+        for operand in arithmetic.rest:
+            other = self.require(operand.value, scope)
+            found = _result(operand.operator, of, other)
+            of = found or self._fault(operand.at, faults.no_operation(operand.operator, of, other))
+        return of
+
+    def comparison(self, comparison: Comparison, scope: Scope) -> Type:
+        left, right = comparison.left, comparison.right
+        if comparison.operator in ("==", "!="):
+            self._check_equality(comparison, scope)
+        elif comparison.operator in ("in", "not in"):
+            self._check_in(comparison, scope)
+        else:
+            first, second = self.require(left, scope), self.require(right, scope)
+            if not self._check_beside(left, first, second) and not self._check_beside(right, second, first):
+                self._check_order(comparison.at, family(first), family(second))
+        return BOOL
+
+    def _check_equality(self, comparison: Comparison, scope: Scope) -> None:
+        left, right = comparison.left, comparison.right
+        first, second = self.type_of(left, scope), self.type_of(right, scope)
+        if NULL in (first, second):
+            return
+        first, second = self.refuse_null(left, first), self.refuse_null(right, second)
+        self._check_equal(left, first, right, second, comparison.at)
+
+    def _check_equal(self, left: Expression, first: Type, right: Expression, second: Type, at: int) -> None:
+        if self._check_beside(left, first, second) or self._check_beside(right, second, first):
+            return
+        if not can_be_equal(first, second):
+            self._fault(at, faults.never_equal(first, second))
+        elif not have_common_word(first, second):
+            literal, other, words = (left, right, second) if isinstance(left, Literal) else (right, left, first)
+            self._fault_of_word(literal, spelled(other), words, at)
+
+    def _fault_of_word(self, literal: Expression, other: str, words: Type, at: int) -> None:
+        """Note that a text is none of the words that the other side can be."""
+        known = words.words if isinstance(words, Words) else ()
+        if isinstance(literal, Literal):
+            self._fault(literal.at, faults.unknown_word(str(literal.value), other, known))
+        else:
+            self._fault(at, ("these texts are never equal", f"`{other}` is one of {', '.join(known[:_WORDS_SHOWN])}"))
+
+    def _check_beside(self, literal: Expression, of: Type, other: Type) -> bool:
+        """Check a text that is read as the kind of time that stands beside it. Return False if it is none."""
+        if not isinstance(literal, Literal) or not is_text(of) or other not in TIMES:
+            return False
+        try:
+            read_value(literal.value, other)
+        except ValueMismatch as error:
+            self._fault(literal.at, (f"the text {error.message}", error.suggestion))
+        return True
+
+    def _check_order(self, at: int, left: Type, right: Type) -> None:
+        both_known = not is_unknown(left) and not is_unknown(right)
+        if (both_known and left != right) or not all(is_unknown(of) or of in ORDERED for of in (left, right)):
+            self._fault(at, faults.no_order(left, right))
+
+    def _check_in(self, comparison: Comparison, scope: Scope) -> None:
+        left, right, at = comparison.left, comparison.right, comparison.at
+        first = self.type_of(left, scope)
+        first = first if first == NULL else self.refuse_null(left, first)
+        if isinstance(right, ListLiteral):
+            for item in right.items:
+                found = self.type_of(item, scope)
+                if NULL not in (first, found):
+                    self._check_equal(left, first, item, self.refuse_null(item, found), item.at)
+            return
+        second = self.require(right, scope)
+        if is_unknown(second) or first == NULL:
+            return
+        if isinstance(second, ListOf):
+            self._check_equal(left, first, right, without_null(second.item), at)
+        elif not is_text(second) and not isinstance(second, MapOf):
+            self._fault(at, faults.no_container(second))
+        elif not fits(first, TEXT):
+            self._fault(at, faults.never_in(first, family(second)))
+
+    def logic(self, logic: Logic, scope: Scope) -> Type:
+        for operand in logic.operands:
+            self.require_condition(operand, scope)
+            # What stands behind `and` is computed only if what stands before it is true.
+            scope = scope.proving(prove(operand, is_true=logic.operator == "and"))
+        return BOOL
+
+    def negation(self, negation: Not, scope: Scope) -> Type:
+        self.require_condition(negation.operand, scope)
+        return BOOL
+
+    def conditional(self, conditional: Conditional, scope: Scope) -> Type:
+        condition = conditional.condition
+        self.require_condition(condition, scope)
+        first = self.type_of(conditional.value, scope.proving(prove(condition)))
+        return join([first, self.type_of(conditional.otherwise, scope.proving(prove(condition, is_true=False)))])
+
+    # -- functions and lists -----------------------------------------------------------------------------------------
+
+    def call(self, call: Call, scope: Scope) -> Type:
+        if call.function == HAS:
+            return self._has(call, scope)
+        function = FUNCTIONS.get(call.function)
+        if function is None:
+            for argument in call.arguments:
+                self.type_of(argument, scope)
+            return self._fault(call.at, faults.unknown_function(call.function, FUNCTION_NAMES, scope.guess))
+        return self._call(function, call, scope)
+
+    def _call(self, function: Function, call: Call, scope: Scope) -> Type:
+        types = []
+        for number, argument in enumerate(call.arguments):
+            of = self.type_of(argument, scope)
+            takes_null = number < len(function.parameters) and ANY in function.parameters[number].takes
+            types.append(of if takes_null else self.refuse_null(argument, of))
+        if fault := function.arity_fault(len(types)):
+            return self._fault(call.at, (fault, f"write `{function.signature}`"))
+        for parameter, argument, of in zip(function.parameters, call.arguments, types, strict=False):
+            self._check_argument(function.name, parameter, argument, of)
+        if isinstance(function.gives, Type):
+            return function.gives
+        return function.gives(types)
+
+    def _check_argument(self, name: str, parameter: Parameter, argument: Expression, of: Type) -> None:
+        if parameter.read_literal and isinstance(argument, Literal) and isinstance(argument.value, str):
+            try:
+                parameter.read_literal(argument.value)
+            except ValueError as error:
+                self._fault(argument.at, (f"`{name}`: {error}", ""))
+        elif not any(fits(of, due) for due in parameter.takes):
+            advice = faults.argument_remedy(family(of) if of != INT else INT, parameter.takes)
+            message = f"`{name}` takes {takes_in_words(parameter)}, not {faults.in_words(of)}"
+            self._fault(start_of(argument), (message, advice))
+
+    def _has(self, call: Call, scope: Scope) -> Type:
+        if len(call.arguments) != 1:
+            self._fault(call.at, (f"`has` takes 1 argument, not {len(call.arguments)}", ""))
+        for argument in call.arguments:
+            self.type_if_any(argument, scope)
+            if not isinstance(argument, Name | Chain):
+                self._fault(argument.at, ("`has` takes a name with its members", "write `has(steps.a.outputs.b)`"))
+        return BOOL
+
+    def list_literal(self, literal: ListLiteral, scope: Scope) -> Type:
+        return ListOf(join(self.type_of(item, scope) for item in literal.items))
+
+    def comprehension(self, comprehension: Comprehension, scope: Scope) -> Type:
+        items = self.require(comprehension.items, scope)
+        name = comprehension.name
+        if name in scope.names:
+            self._fault(comprehension.name_at, (f"there is a `{name}` already", "take another name"))
+        if not isinstance(items, ListOf) and not is_unknown(items):
+            self._fault(start_of(comprehension.items), faults.no_list(items))
+        within = scope.naming(name, items.item if isinstance(items, ListOf) and items.item != NOTHING else ANY)
+        if comprehension.condition is not None:
+            self.require_condition(comprehension.condition, within)
+            within = within.proving(prove(comprehension.condition))
+        return ListOf(self.type_of(comprehension.item, within))
+
+
+def _result(operator: str, left: Type, right: Type) -> Type | None:
+    """Return the type of a sum or product, or None if there is none."""
+    takes_all = operator == "+"
+    if is_unknown(left) or is_unknown(right):
+        known = right if is_unknown(left) else left
+        if is_unknown(known):
+            return ANY if takes_all else NUMBER
+        left = right = known
+        if isinstance(known, ListOf) and takes_all:
+            return ListOf(ANY)
+    if family(left) == family(right) == NUMBER:
+        return INT if left == right == INT and operator != "/" else NUMBER
+    if takes_all and is_text(left) and is_text(right):
+        return TEXT
+    return join([left, right]) if takes_all and isinstance(left, ListOf) and isinstance(right, ListOf) else None
+
+
+def start_of(expression: Expression) -> int:
+    """Return the offset where an expression begins; that of an operator stands within."""
+    match expression:
+        case Comparison(left=first) | Arithmetic(first=first) | Coalesce(value=first) | Conditional(value=first):
+            return start_of(first)
+        case Logic(operands=(first, *_)):
+            return start_of(first)
+        case _:
+            return expression.at
+
+
+def spelled(expression: Expression) -> str:
+    """Return how an expression is written if it is a name with members, else nothing."""
+    path = path_of(expression)
+    return spell(path) if path else ""
+
+
+_METHODS: Final[dict[type[Expression], Callable[[_Inference, Any, Scope], Type]]] = {
+    Literal: _Inference.literal,
+    Name: _Inference.name,
+    Chain: _Inference.chain,
+    Coalesce: _Inference.coalesce,
+    Negative: _Inference.negative,
+    Arithmetic: _Inference.arithmetic,
+    Comparison: _Inference.comparison,
+    Logic: _Inference.logic,
+    Not: _Inference.negation,
+    Conditional: _Inference.conditional,
+    Call: _Inference.call,
+    ListLiteral: _Inference.list_literal,
+    Comprehension: _Inference.comprehension,
+}

@@ -1,0 +1,147 @@
+"""What is certain of the steps that stand behind another one when it runs: which may be read, and which succeeded.
+
+Sets of steps are integers, one bit for each step, so that ten thousand steps in a chain take megabytes and not more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Final
+
+from atom_workflows.core.workflow import Trigger
+from atom_workflows.language.nodes import Reading
+
+_MOST_STEPS_SEEN: Final = 100
+"""A chain of skipped steps is followed back no further."""
+
+_STOPPED_BY_FAILURE: Final = (Trigger.NO_FAILURE, Trigger.ALL_SUCCEEDED)
+
+
+class StepGraph:
+    """The steps of one part of the file. Steps in a cycle are taken to stand behind each other, and to be certain."""
+
+    def __init__(self, steps: Sequence[Reading]) -> None:
+        self.steps = steps
+        self.position: dict[str, int] = {}
+        for number, step in enumerate(steps):
+            if isinstance(step.values.get("id"), str):
+                self.position.setdefault(step.values["id"], number)
+        self.dependencies = [
+            [self.position[node.text] for node in step.values.get("dependsOn", ()) if node.text in self.position]
+            for step in steps
+        ]
+        self.everything = (1 << len(steps)) - 1
+
+    def is_behind(self, reader: int, read: int) -> bool:
+        """Return True if the second step ends before the first one begins."""
+        return bool(self._facts[0][reader] >> read & 1)
+
+    def is_sure(self, reader: int, read: int) -> bool:
+        """Return True if the second step must have succeeded, with outputs, when the first one runs."""
+        return bool(self._facts[1][reader] >> read & 1)
+
+    def can_be_skipped(self, number: int) -> bool:
+        """Return True if the step may be skipped by choice."""
+        return self._facts[2][number]
+
+    def is_sure_at_the_end(self, number: int) -> bool:
+        """Return True if the step has succeeded, with outputs, in every run that succeeds."""
+        return not self.can_be_skipped(number) and not self.allows_failure(number)
+
+    def allows_failure(self, number: int) -> bool:
+        """Return True if the step may fail without an effect on others."""
+        return self.steps[number].values.get("allowFailure") is True
+
+    def trigger(self, number: int) -> Trigger:
+        """Return the step's trigger."""
+        return Trigger(self.steps[number].values.get("trigger", Trigger.NO_FAILURE))
+
+    def explain(self, reader: int | None, read: int) -> tuple[str, str]:
+        """Return why a step's outputs may be missing for a reader, and what helps besides a default.
+
+        Without a `reader`, they are read after the end of the steps.
+        """
+        step = self.steps[read]
+        name = f"`{step.values['id']}`"
+        if reader is not None and self.trigger(reader) not in _STOPPED_BY_FAILURE:
+            return f"as this step also runs when {name} did not succeed", ""
+        if self.allows_failure(read):
+            return f"as {name} may fail (line {step.at('allowFailure').line})", ""
+        cause = next(self._causes_of_skip(read), read)
+        where = self.steps[cause].at("when" if "when" in self.steps[cause].node.entries else "trigger")
+        behind = "" if cause == read else f", which follows `{self.steps[cause].values.get('id', '')}`,"
+        direct = reader is not None and read in self.dependencies[reader]
+        remedy = "`trigger: all-succeeded`" if direct else ""
+        return f"as {name}{behind} may be skipped (line {where.line})", remedy
+
+    def _causes_of_skip(self, number: int) -> Iterator[int]:
+        """Yield the steps whose condition or trigger lets the step be skipped, nearest first."""
+        seen, pending = {number}, [number]
+        while pending and len(seen) < _MOST_STEPS_SEEN:
+            step = pending.pop(0)
+            if "when" in self.steps[step].node.entries or "trigger" in self.steps[step].node.entries:
+                yield step
+            for before in self.dependencies[step]:
+                if before not in seen and self.can_be_skipped(before):
+                    seen.add(before)
+                    pending.append(before)
+
+    @cached_property
+    def _facts(self) -> tuple[list[int], list[int], list[bool]]:
+        count = len(self.steps)
+        behind, sure, skippable = [self.everything] * count, [self.everything] * count, [False] * count
+        # The steps that must have succeeded if a step ended without a failure, be it that it was skipped.
+        unfailed = [self.everything] * count
+        for number in self._in_order():
+            dependencies, trigger = self.dependencies[number], self.trigger(number)
+            behind[number] = _union(behind[one] | 1 << one for one in dependencies)
+            skippable[number] = self._may_skip(number, skippable)
+            stops = trigger in _STOPPED_BY_FAILURE
+            own = 1 << number if not skippable[number] and not self.allows_failure(number) else 0
+            unfailed[number] = own | (_union(unfailed[one] for one in dependencies) if stops else 0)
+            sure[number] = 0
+            if stops and dependencies:
+                ran = {one: sure[one] | (0 if self.allows_failure(one) else 1 << one) for one in dependencies}
+                certain = [one for one in dependencies if trigger is Trigger.ALL_SUCCEEDED or not skippable[one]]
+                at_least = _union(ran[one] for one in certain) if certain else _intersection(ran.values())
+                sure[number] = at_least | _union(unfailed[one] for one in dependencies)
+        return behind, sure, skippable
+
+    def _may_skip(self, number: int, skippable: Sequence[bool]) -> bool:
+        before, trigger = [skippable[one] for one in self.dependencies[number]], self.trigger(number)
+        if "when" in self.steps[number].node.entries or trigger is Trigger.ANY_FAILED:
+            return True
+        if trigger is Trigger.ALL_SUCCEEDED:
+            return any(before)
+        return trigger is Trigger.NO_FAILURE and bool(before) and all(before)
+
+    def _in_order(self) -> Iterator[int]:
+        """Yield the steps after all that they depend on. Those in or behind a cycle are left out."""
+        dependents: list[list[int]] = [[] for _ in self.steps]
+        remaining = [len(dependencies) for dependencies in self.dependencies]
+        for number, dependencies in enumerate(self.dependencies):
+            for one in dependencies:
+                dependents[one].append(number)
+        ready = [number for number, count in enumerate(remaining) if not count]
+        while ready:
+            number = ready.pop()
+            yield number
+            for dependent in dependents[number]:
+                remaining[dependent] -= 1
+                if not remaining[dependent]:
+                    ready.append(dependent)
+
+
+def _union(sets: Iterable[int]) -> int:
+    result = 0
+    for one in sets:
+        result |= one
+    return result
+
+
+def _intersection(sets: Iterable[int]) -> int:
+    result = -1
+    for one in sets:
+        result &= one
+    return result

@@ -1,0 +1,228 @@
+"""Check every expression of a file: what it reads, its types, and whether anything reads what the file declares."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from atom_workflows.errors import EvaluationError
+from atom_workflows.expressions.checker import check_template
+from atom_workflows.expressions.evaluator import evaluate
+from atom_workflows.expressions.syntax import Path, reads
+from atom_workflows.expressions.types import ANY, BOOL, TEXT, ListOf, MapOf, OrNull, Type, describe, or_null
+from atom_workflows.language import scopes
+from atom_workflows.language.certainty import StepGraph
+from atom_workflows.language.dependencies import read_ids
+from atom_workflows.language.embedded import OPENING, Embedded, expressions_of, read_embedded, report_fault
+from atom_workflows.language.nodes import Fields, Node, Reading, Scalar
+from atom_workflows.language.parameters import Declared
+from atom_workflows.language.problems import Report, code
+from atom_workflows.language.scopes import File, Position, scope_of
+from atom_workflows.language.secrets import find_secret
+from atom_workflows.language.warnings import walk_scalars
+
+_NOTHING: Final[frozenset[Path]] = frozenset()
+
+
+def check_expressions(
+    workflow: Reading, params: Sequence[Declared], report: Report, env_names: frozenset[str] | None
+) -> dict[str, Embedded]:
+    """Check all expressions of the file, and warn of what nothing reads. Return the run's outputs."""
+    main = StepGraph(workflow.values.get("steps", ()))
+    last = StepGraph(workflow.values.get("finally", ()))
+    written = [read_ids(workflow.node.get(part)) for part in ("steps", "finally")]
+    file = File(
+        params=_visible_params(workflow, params),
+        main=main,
+        last=last,
+        report=report,
+        zone=workflow.values.get("timezone", "UTC"),
+        env_names=env_names,
+        written_ids=frozenset().union(*written),
+    )
+    checker = _Checker(file=file, read=set())
+    checker.check_defaults(params)
+    for graph in (main, last):
+        for number, step in enumerate(graph.steps):
+            checker.check_step(graph, number, step)
+    checker.check_retry(workflow.values.get("defaults"))
+    outputs = dict(_read_outputs(workflow.values.get("outputs", {}), report))
+    for output in outputs.values():
+        checker.check_value(output, Position(roots=scopes.CONDITION, graph=main), _NOTHING)
+    _warn_of_unused(checker.read, params, (main, last), report)
+    return outputs
+
+
+def _visible_params(workflow: Reading, params: Sequence[Declared]) -> dict[str, Type]:
+    """Return the types of the parameters. Those that were reported are of any type."""
+    node = workflow.node.get("params")
+    written = dict.fromkeys(node.entries, ANY) if isinstance(node, Fields) else {}
+    return {**written, **{one.param.name: one.visible_type for one in params}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Checker:
+    file: File
+    # All paths that any expression reads.
+    read: set[Path]
+
+    def check_defaults(self, params: Sequence[Declared]) -> None:
+        """Check the defaults, each of which may read the parameters above it."""
+        above: dict[str, Type] = {}
+        for one in params:
+            if one.default:
+                position = Position(roots=scopes.DEFAULT, graph=self.file.main, params=dict(above))
+                self.check_value(one.default, position, _NOTHING, one.visible_type)
+            above[one.param.name] = one.visible_type
+
+    def check_step(self, graph: StepGraph, number: int, step: Reading) -> None:
+        """Check the expressions of a step. What its condition proves holds in its task."""
+        position = Position(roots=scopes.CONDITION, graph=graph, reader=number, at_the_end=graph is self.file.last)
+        proven = _NOTHING
+        if when := step.values.get("when"):
+            proven = self.check_condition(when, position)
+            self._refuse_constant(when)
+        self.check_retry(step)
+        if "task" not in step.values:
+            return
+        task = step.values["task"].values
+        _warn_of_secrets(step.values["task"].node, self.file.report)
+        if self.file.report.has_expressions:
+            in_task = replace(position, roots=scopes.TASK)
+            for path, value in expressions_of(task):
+                if path == ("args",):
+                    self._check_args(value, in_task, proven)
+                else:
+                    # Null leaves the field out. Entries of args have any type.
+                    self.check_value(value, in_task, proven, None if path[0] == "args" else or_null(TEXT))
+            _warn_of_shell(task.get("args"), self.file.report)
+
+    def check_retry(self, policies: Reading | None) -> None:
+        """Check the condition of a retry policy."""
+        retry = policies.values.get("retry") if policies else None
+        if retry and (when := retry.values.get("when")):
+            self.check_condition(when, Position(roots=scopes.RETRY, graph=self.file.main))
+
+    def check_condition(self, value: Embedded, position: Position) -> frozenset[Path]:
+        """Check a condition. Return the paths that are not null where it is true."""
+        checked = check_template(value.template, self._scope(value, position, _NOTHING), expected=BOOL)
+        self._report(value, checked.faults)
+        return checked.proves
+
+    def check_value(
+        self, value: Embedded, position: Position, proven: frozenset[Path], expected: Type | None = None
+    ) -> Type:
+        """Check a value and return its type.
+
+        A value that is missing for a reason, such as a skipped step, is a fault even where null is allowed, since its
+        author may not have thought of it.
+        """
+        scope = self._scope(value, position, proven)
+        checked = check_template(value.template, scope)
+        if not checked.faults and expected is not None:
+            checked = check_template(value.template, scope, expected=expected)
+        self._report(value, checked.faults)
+        return ANY if checked.faults else checked.type
+
+    def _check_args(self, value: Embedded, position: Position, proven: frozenset[Path]) -> None:
+        of = self.check_value(value, position, proven)
+        inner = of.of if isinstance(of, OrNull) else of
+        if inner != ANY and not isinstance(inner, ListOf | MapOf):
+            said = f"`args` must be a list or a map, but this is {describe(of)}"
+            report_fault(value, 0, said, "write a list with the expression in it", self.file.report)
+
+    def _scope(self, value: Embedded, position: Position, proven: frozenset[Path]) -> scopes.Scope:
+        expressions = [placeholder.expression for placeholder in value.template.placeholders]
+        self.read.update(*map(reads, expressions))
+        return scope_of(expressions, position, self.file, proven)
+
+    def _report(self, value: Embedded, faults: Sequence[scopes.Fault]) -> None:
+        for fault in faults:
+            report_fault(value, fault.at, fault.message, fault.suggestion, self.file.report)
+
+    def _refuse_constant(self, when: Embedded) -> None:
+        (placeholder,) = when.template.placeholders
+        if reads(placeholder.expression):
+            return
+        try:
+            holds = evaluate(placeholder.expression, {})
+        except EvaluationError:
+            return
+        if isinstance(holds, bool):
+            remedy = "remove it" if holds else "remove the step"
+            said = f"this condition is always {'true' if holds else 'false'}, as it reads nothing"
+            report_fault(when, when.begin, said, remedy, self.file.report)
+
+
+def _read_outputs(read: Mapping[str, tuple[Scalar, Node]], report: Report) -> Iterator[tuple[str, Embedded]]:
+    for name, (_, node) in read.items():
+        value = None
+        if isinstance(node, Scalar) and OPENING in node.text:
+            report.via = node.alias
+            value = read_embedded(node, report)
+            report.via = None
+        if isinstance(value, Embedded):
+            yield name, value
+        elif not isinstance(node, Scalar) or OPENING not in node.text:
+            subject = code(f"outputs.{name}")
+            report.add(node, f"{subject} must be an expression", 'write it as `"${{ steps.list.outputs.rows }}"`')
+
+
+# -- warnings ---------------------------------------------------------------------------------------------------------
+
+_SHELL: Final = re.compile(r"(?:^|[\s/])(?:ba|da|z|k|a)?sh\s+-[a-z]*c\b")
+_SHELLS: Final = re.compile(r"(?:.*/)?(?:ba|da|z|k|a)?sh")
+_COMMAND_FLAG: Final = re.compile(r"-[a-z]*c")
+
+
+def _warn_of_shell(args: Any, report: Report) -> None:
+    """Warn of an expression inside a shell command, whose value would become code."""
+    for value in _shell_commands(args):
+        placeholder = value.template.placeholders[0]
+        place = value.place(report, placeholder.offset + placeholder.expression.at)
+        report.warn(
+            place,
+            "an expression inside a shell command: a quote in its value would become code",
+            """pass it as an argument: ["sh", "-c", "load \\"$1\\"", "-", "${{ … }}"]""",
+        )
+
+
+def _shell_commands(args: Any) -> Iterator[Embedded]:
+    for _, value in expressions_of({"args": args}):
+        first = value.template.parts[0]
+        if isinstance(first, str) and _SHELL.search(first):
+            yield value
+    if not isinstance(args, list):
+        return
+    for number, value in enumerate(args):
+        before = args[max(number - 2, 0) : number]
+        flagged = before and isinstance(before[-1], str) and _COMMAND_FLAG.fullmatch(before[-1])
+        named = len(before) == 1 or (isinstance(before[0], str) and _SHELLS.fullmatch(before[0])) if before else False
+        if isinstance(value, Embedded) and flagged and named:
+            yield value
+
+
+def _warn_of_unused(read: set[Path], params: Sequence[Declared], graphs: Sequence[StepGraph], report: Report) -> None:
+    beginnings = {path[:length] for path in read for length in range(1, 5) if len(path) >= length}
+    if ("params",) not in read:
+        for one in params:
+            if ("params", one.param.name) not in beginnings:
+                report.warn(one.key, f"nothing reads the param {code(one.param.name)}", "remove it, or read it")
+    for graph in graphs:
+        for step in graph.steps:
+            own = ("steps", step.values.get("id"))
+            if {("steps",), own, (*own, "outputs")} & read:
+                continue
+            for name, (key, _) in step.values.get("outputs", {}).items():
+                if (*own, "outputs", name) not in beginnings:
+                    report.warn(key, f"nothing reads the output {code(name)}", "remove it, or read it")
+
+
+def _warn_of_secrets(task: Node, report: Report) -> None:
+    """Warn of texts of a task that look like secrets."""
+    for scalar in walk_scalars(task):
+        if kind := find_secret(scalar.text):
+            said = f"this looks like {kind}, and the file is no place for secrets"
+            report.warn(scalar, said, "give the name of a secret; the job reads the secret itself")

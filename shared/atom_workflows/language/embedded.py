@@ -1,0 +1,162 @@
+"""Values with expressions: conditions, and texts that contain `${{ … }}`, where they are allowed.
+
+Only the syntax is checked here. What an expression may read, and of which type it has to be, depends on the whole file
+(see checks.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeAlias
+
+from atom_workflows.errors import ExpressionSyntaxError
+from atom_workflows.expressions.parser import parse
+from atom_workflows.expressions.templates import Placeholder, Template, parse_template
+from atom_workflows.language.nodes import INVALID, Invalid, Node, Scalar, is_empty, resolve, wrong_type
+from atom_workflows.language.problems import Located, Report, code
+from atom_workflows.language.traps import explain_fault
+
+TaskPath: TypeAlias = tuple[str | int, ...]
+"""The names and indexes that lead to a value of a task."""
+
+OPENING: Final = "${{"
+_WRAPPER: Final = re.compile(r"\$\{\{\s*(.*?)\s*\}\}", re.DOTALL)
+
+WHERE_ALLOWED: Final = (
+    "expressions may be in `task`, conditions, defaults of `params` and the run's `outputs`; for the text, write `$${{`"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """A value with expressions.
+
+    `via` is the alias through which the value is used, if any. A condition is a template of one expression, whose text
+    is `text` and begins at the offset `begin` of the value; otherwise `text` is the whole value's.
+    """
+
+    node: Scalar
+    template: Template
+    text: str
+    begin: int = 0
+    via: Located | None = None
+
+    def place(self, report: Report, offset: int | None = None) -> Located:
+        """Return the place of a character of the value, by default of its first, or that of the alias."""
+        return self.via or report.place(self.node, self.begin if offset is None else offset)
+
+    def describe_origin(self) -> str:
+        """Return where the value is, for a problem that is reported at an alias of it."""
+        return f" (in the value from line {self.node.line})" if self.via else ""
+
+
+def read_embedded(node: Scalar, report: Report) -> Embedded | str | Invalid:
+    """Read a text with `${{` in it.
+
+    A text without an expression, since it has only `$${{`, is returned as the text that it means.
+    """
+    try:
+        template = parse_template(node.text)
+    except ExpressionSyntaxError as error:
+        return _refuse(node, error.at, error, report)
+    if not template.placeholders:
+        return _plain_text(template)
+    report.has_expressions = True
+    return Embedded(node=node, template=template, text=node.text, via=report.via)
+
+
+def read_condition(node: Node, path: str, report: Report) -> Embedded | Invalid:
+    """Read a condition, with `${{ }}` around all of it or without."""
+    if not isinstance(node, Scalar) or is_empty(node) or not isinstance(resolve(node), str | bool):
+        remedy = "write an expression, such as `params.mode == 'full'`; in quotes, if it begins with a bracket"
+        is_cut = node.line == report.broken_line
+        return INVALID if is_cut else wrong_type(node, code(path), "a condition", remedy, report)
+    if report.source and report.source.has_tag(node):
+        # `!` began a tag, which was reported already.
+        return INVALID
+    text, begin = node.text.strip(), len(node.text) - len(node.text.lstrip())
+    if text.startswith(OPENING):
+        inner = _unwrap(text)
+        if inner is None:
+            return _refuse_partial_wrapper(node, path, report)
+        begin, text = begin + text.index(inner, len(OPENING)), inner
+    try:
+        template = Template(parts=(Placeholder(parse(text), begin),))
+    except ExpressionSyntaxError as error:
+        return _refuse_condition(node, path, begin + error.at, error, report)
+    report.has_expressions = True
+    return Embedded(node=node, template=template, text=text, begin=begin, via=report.via)
+
+
+def _refuse_condition(node: Scalar, path: str, at: int, error: ExpressionSyntaxError, report: Report) -> Invalid:
+    if OPENING in node.text and not node.text.lstrip().startswith(OPENING):
+        return _refuse_partial_wrapper(node, path, report)
+    if report.source and report.source.has_anchor(node):
+        said = f"`&` begins an anchor, so it is not part of {code(path)}"
+        report.add(report.via or node, said, "put the whole condition in quotes")
+        return INVALID
+    return _refuse(node, at, error, report)
+
+
+def refuse_expression(node: Scalar, where: str, report: Report) -> Scalar | None:
+    """Return the node with the text that it means, or report the expression in it and return None."""
+    try:
+        template = parse_template(node.text)
+        if not template.placeholders:
+            return replace(node, text=_plain_text(template))
+        opening = node.text.rfind(OPENING, 0, template.placeholders[0].offset)
+    except ExpressionSyntaxError as error:
+        opening = max(node.text.rfind(OPENING, 0, error.at + len(OPENING)), 0)
+    place = report.via or report.place(node, opening)
+    report.add(place, f"there can be no expression in {where}", WHERE_ALLOWED)
+    return None
+
+
+def expressions_of(task: Mapping[str, Any]) -> Iterator[tuple[TaskPath, Embedded]]:
+    """Yield the values with expressions of a task, and the path of each in the task as the file names it."""
+    pending: list[tuple[TaskPath, Any]] = [((name,), value) for name, value in task.items()]
+    while pending:
+        path, value = pending.pop()
+        if isinstance(value, Embedded):
+            yield path, value
+        elif isinstance(value, dict):
+            pending += [((*path, name), inner) for name, inner in value.items()]
+        elif isinstance(value, list):
+            pending += [((*path, number), inner) for number, inner in enumerate(value)]
+
+
+def report_fault(value: Embedded, offset: int, message: str, suggestion: str, report: Report) -> None:
+    """Report what is wrong at an offset of the value."""
+    report.add(value.place(report, offset), message + value.describe_origin(), suggestion)
+
+
+def _plain_text(template: Template) -> str:
+    return "".join(part for part in template.parts if isinstance(part, str))
+
+
+def _unwrap(text: str) -> str | None:
+    """Return the one expression that a text is, without the `${{ }}` around it. Return None if there is more."""
+    inner = text.removeprefix(OPENING).removesuffix("}}").strip()
+    try:
+        return inner if parse_template(text).lone else None
+    except ExpressionSyntaxError:
+        # If the expression itself has the fault, it is found again without the wrapper.
+        return inner if text.count(OPENING) == 1 and text.endswith("}}") else None
+
+
+def _refuse(node: Scalar, at: int, error: ExpressionSyntaxError, report: Report) -> Invalid:
+    if node.line == report.broken_line:
+        # The rest of the value is behind the error.
+        return INVALID
+    message, suggestion = explain_fault(report.source, node, at, error.message, error.suggestion)
+    report.add(report.via or report.place(node, at), message, suggestion)
+    return INVALID
+
+
+def _refuse_partial_wrapper(node: Scalar, path: str, report: Report) -> Invalid:
+    """Report `${{ a }} == b`, which other systems take for a text that is always true."""
+    whole = _WRAPPER.sub(r"\1", node.text.strip())
+    report.add(report.via or node, f"`${{{{ … }}}}` must be the whole of {code(path)}", f"write {code(whole)}")
+    return INVALID

@@ -1,0 +1,169 @@
+"""What expressions may read, by where they stand: the types of the names, and faults of names that cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from atom_workflows.core.states import StepState
+from atom_workflows.expressions.checker import Fault, Scope, Unavailable
+from atom_workflows.expressions.syntax import Expression, Path, reads
+from atom_workflows.expressions.types import ANY, INSTANT, INT, TEXT, ListOf, MapOf, Type, Words, or_null
+from atom_workflows.language.certainty import StepGraph
+from atom_workflows.language.problems import Report, code
+from atom_workflows.language.suggestions import Names
+
+FAILURE_KINDS: Final = ("failed", "timeout", "refused", "cancelled", "outputs", "expression", "rejected")
+"""The kinds of failures that `retry.when` can decide about."""
+
+LAST_KINDS: Final = (*FAILURE_KINDS, "lost", "stopped")
+"""Those that an attempt, or a step of a run that has ended, may have."""
+
+__all__ = ["CONDITION", "DEFAULT", "RETRY", "TASK", "Fault", "File", "Position", "Scope", "scope_of"]
+
+_ENDS: Final = Words(tuple(state.value for state in StepState if state.is_terminal))
+_VERDICTS: Final = Words(("SUCCEEDED", "FAILED", "CANCELLED"))
+
+_WINDOW: Final = or_null(
+    MapOf({"start": INSTANT, "end": INSTANT}), "as the run may have been started without a schedule"
+)
+_RUN: Final[Mapping[str, Type]] = {
+    "id": TEXT,
+    "workflow": TEXT,
+    "createdAt": INSTANT,
+    "scheduledAt": INSTANT,
+    "window": _WINDOW,
+    "trigger": TEXT,
+    "labels": ANY,
+    "scratch": or_null(TEXT, "as the deployment may have no folder for it"),
+}
+_FAILURES: Final = ListOf(MapOf({"step": TEXT, "kind": Words(LAST_KINDS), "reason": TEXT, "message": TEXT}))
+_RUN_AT_THE_END: Final[Mapping[str, Type]] = {"state": _VERDICTS, "failures": _FAILURES, "failureCount": INT}
+_ATTEMPT: Final = MapOf({"kind": Words(LAST_KINDS), "reason": TEXT})
+_STEP: Final = MapOf({"attempt": INT, "last": or_null(_ATTEMPT, "as the first attempt has none before it")})
+_FAILURE: Final = MapOf({"kind": Words(FAILURE_KINDS), "reason": TEXT, "message": TEXT, "attempt": INT})
+
+_ELSEWHERE: Final = {
+    "failure": Unavailable("`failure` can be read in `retry.when` alone"),
+    "step": Unavailable("`step` can be read in the fields of `task` and in `retry.when` alone"),
+    "item": Unavailable("there is no `item`, as a step runs one job"),
+    "index": Unavailable("there is no `index`, as a step runs one job"),
+    "steps": Unavailable("no step has run yet when this is computed"),
+    "env": Unavailable("`env` cannot be read here"),
+}
+_ELSEWHERE_IN_RETRY: Final = {
+    name: Unavailable(f"`{name}` cannot be read in `retry.when`", "it reads `failure` and `step` alone")
+    for name in ("params", "run", "env", "steps")
+}
+_NOT_YET: Final = {name: Unavailable(f"`run.{name}` is known under `finally` alone") for name in _RUN_AT_THE_END}
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """What all expressions of a file may read. `env_names` is None if any name may exist."""
+
+    params: Mapping[str, Type]
+    main: StepGraph
+    last: StepGraph
+    report: Report
+    zone: str = "UTC"
+    env_names: frozenset[str] | None = None
+    # The ids of all steps as they are written, invalid ones included.
+    written_ids: frozenset[str] = frozenset()
+
+    def guess(self, word: str, names: Iterable[str]) -> str:
+        """Return the question for the name that was meant, or "". Without `names`, it is the id of a step."""
+        known = list(names)
+        near = self.report.nearest(word, Names(known) if known else self._step_names)
+        return f"did you mean {code(near)}?" if near else ""
+
+    @cached_property
+    def _step_names(self) -> Names:
+        return Names([*self.main.position, *self.last.position])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Where an expression stands: the roots that it may read, and the step that reads, if one does.
+
+    `graph` has the reader. A reader of None reads once all `steps` have ended: under `finally`, or as the run's output.
+    """
+
+    roots: frozenset[str]
+    graph: StepGraph
+    reader: int | None = None
+    at_the_end: bool = False
+    params: Mapping[str, Type] | None = None
+
+
+CONDITION: Final = frozenset({"params", "run", "env", "steps"})
+TASK: Final = CONDITION | {"step"}
+DEFAULT: Final = frozenset({"params", "run"})
+RETRY: Final = frozenset({"failure", "step"})
+
+
+def scope_of(expressions: Iterable[Expression], position: Position, file: File, proven: frozenset[Path]) -> Scope:
+    """Return what the expressions of one value may read.
+
+    Of steps and of the deployment's names there are only those that are read, since a file may have 10,000 steps.
+    """
+    read = {path for expression in expressions for path in reads(expression)}
+    names: dict[str, Type] = {
+        "params": MapOf(file.params if position.params is None else position.params),
+        "run": MapOf({**_RUN, **(_RUN_AT_THE_END if position.at_the_end else _NOT_YET)}),
+        "env": _env(read, file),
+        "steps": _steps(read, position, file),
+        "step": _STEP,
+        "failure": _FAILURE,
+    }
+    visible = {name: of for name, of in names.items() if name in position.roots}
+    elsewhere = _ELSEWHERE | _ELSEWHERE_IN_RETRY if position.roots == RETRY else _ELSEWHERE
+    asked = {path[0] for path in read} & elsewhere.keys()
+    visible = {**{name: elsewhere[name] for name in asked}, **visible}
+    return Scope(names=visible, proven=proven, zone=file.zone, guess=file.guess)
+
+
+def _env(read: Iterable[Path], file: File) -> Type:
+    if file.env_names is not None:
+        return MapOf(dict.fromkeys(sorted(file.env_names), TEXT))
+    return MapOf({path[1]: TEXT for path in read if path[0] == "env" and len(path) > 1})
+
+
+def _steps(read: Iterable[Path], position: Position, file: File) -> Type:
+    paths = [path for path in read if path[0] == "steps"]
+    if any(len(path) == 1 for path in paths):
+        return Unavailable("a step is read by its name", "write `steps.ID.outputs.NAME`")
+    return MapOf({path[1]: _look_up(path[1], position, file) for path in paths})
+
+
+def _look_up(name: str, position: Position, file: File) -> Type:
+    """Return the type of what can be read of a step, or why nothing can."""
+    own = position.graph.position.get(name)
+    if own is not None and own == position.reader:
+        return Unavailable(f"the step {code(name)} cannot read its own result")
+    if own is not None and (position.reader is None or position.graph.is_behind(position.reader, own)):
+        return _type_of(position.graph, position.reader, own)
+    main = file.main.position.get(name)
+    if position.at_the_end and main is not None:
+        return _type_of(file.main, None, main, ended=True)
+    if own is not None:
+        return Unavailable(f"the step {code(name)} need not have ended before this one", "add it to `dependsOn`")
+    if name in file.last.position:
+        return Unavailable(f"the step {code(name)} is under `finally`, so it cannot be read here")
+    # A step whose id was reported may be meant.
+    return ANY if name in file.written_ids else Unavailable(f"there is no step {code(name)}", file.guess(name, ()))
+
+
+def _type_of(graph: StepGraph, reader: int | None, read: int, *, ended: bool = False) -> Type:
+    """Return the type of what can be read of a step. With `ended`, the run may have failed before the step ran."""
+    declared = graph.steps[read].values.get("outputs", {})
+    outputs = {name: of for name, (_, of) in declared.items()}
+    if ended:
+        reason = f"as `{graph.steps[read].values['id']}` need not have succeeded"
+        outputs = {name: or_null(of, reason) for name, of in outputs.items()}
+    elif not (graph.is_sure_at_the_end(read) if reader is None else graph.is_sure(reader, read)):
+        reason, remedy = graph.explain(reader, read)
+        outputs = {name: or_null(of, reason, remedy) for name, of in outputs.items()}
+    return MapOf({"outputs": MapOf(outputs), "state": _ENDS, "message": TEXT})

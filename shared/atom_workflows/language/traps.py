@@ -1,0 +1,102 @@
+"""Advice for expressions that YAML cuts short or takes for something else."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from atom_workflows.language.nodes import Scalar
+    from atom_workflows.language.places import Source
+
+_BREAKS: Final = "\r\n\x85\u2028\u2029"
+_CONDITION: Final = re.compile(r"(?:^|[\s{,])when\s*:\s*(?P<value>\S.*)$")
+_TYPE: Final = re.compile(r"(?:^|[\s{,])(?P<field>[\w-]+)\s*:\s*(?P<type>(?:\[[^\[\]{}]*\]|\{[^{}]*\})\s+or\s+null\b)")
+_EXPRESSION: Final = re.compile(r"[^\s\[\]{},:]*\$\{\{.*?\}\}")
+_LONGEST_LINE: Final = 1_000
+_FLOW: Final = ("while parsing a flow mapping", "while parsing a flow sequence", "while scanning a plain scalar")
+
+
+class Trap(NamedTuple):
+    """What went wrong, where in the file, and what to write."""
+
+    at: int
+    message: str
+    suggestion: str
+
+
+def find_trap(text: str, index: int, context: str) -> Trap | None:
+    """Return the trap that an error of the YAML reader was caused by, if it is one. `index` is the error's."""
+    start = max(text.rfind(sign, max(0, index - _LONGEST_LINE), index) for sign in _BREAKS) + 1
+    end = min((found for sign in _BREAKS if (found := text.find(sign, index, index + _LONGEST_LINE)) >= 0), default=-1)
+    line = text[start : end if end >= 0 else index + _LONGEST_LINE]
+    at, sign = index - start, text[index : index + 1]
+    if sign == "{" and text[index - 1 : index] == "$" and context in _FLOW:
+        begin = max(line.rfind(" ", 0, at), line.rfind("[", 0, at), line.rfind(",", 0, at), line.rfind(":", 0, at)) + 1
+        shown = _EXPRESSION.match(line, begin)
+        advice = f'write `"{shown[0]}"`' if shown else 'write `"${{ … }}"`'
+        return Trap(start + begin, "inside `[ ]` and `{ }` an expression needs quotes", advice)
+    return (
+        _find_in_condition(line, at, sign, start, context)
+        or _find_in_type(line, at, start)
+        or _find_in_expression(line, at, sign, start)
+    )
+
+
+def _find_in_condition(line: str, at: int, sign: str, start: int, context: str) -> Trap | None:
+    condition = _CONDITION.search(line)
+    if not condition or condition.start("value") > at:
+        return None
+    value, first = condition["value"], condition["value"][0]
+    begin = start + condition.start("value")
+    if first in "'\"" and (closing := value.find(first, 1)) > 0 and at > condition.start("value") + closing:
+        return Trap(begin, "a condition that begins with a quote needs quotes around all of it", _in_quotes(value))
+    if first in "[{@%&*!`" or value.startswith("- "):
+        return Trap(begin, f"a condition that begins with `{first}` needs quotes around all of it", _in_quotes(value))
+    if sign == ":":
+        return Trap(begin, "`: ` cannot be inside a value without quotes", _in_quotes(value))
+    if context in _FLOW and sign and sign in "[{?":
+        return Trap(begin, f"inside `{{ }}` a condition with `{sign}` needs quotes", _in_quotes(value))
+    return None
+
+
+def _find_in_type(line: str, at: int, start: int) -> Trap | None:
+    found = _TYPE.search(line)
+    if not found or found.start("type") > at:
+        return None
+    advice = f'write `{found["field"]}: "{found["type"]}"`'
+    return Trap(start + found.start("type"), "a type with `or null` behind a bracket needs quotes", advice)
+
+
+def _find_in_expression(line: str, at: int, sign: str, start: int) -> Trap | None:
+    opening = line.rfind("${{", 0, at)
+    if sign != ":" or opening < 0 or "}}" in line[opening:at]:
+        return None
+    return Trap(start + opening, "`: ` cannot be inside a value without quotes", "put the whole value in quotes")
+
+
+def _in_quotes(value: str) -> str:
+    value = value.strip()
+    if len(value) > 60 or '"' in value or "}" in value or value[-1] in ",]":  # noqa: PLR2004  # what fits into a line
+        return "put the whole condition in quotes"
+    return f'write `when: "{value}"`'
+
+
+def explain_fault(source: Source | None, scalar: Scalar, at: int, message: str, suggestion: str) -> tuple[str, str]:
+    """Return the message and suggestion for a syntax fault at an offset of the value.
+
+    They are replaced if YAML ended the value early, or put a line break into it.
+    """
+    if source is None or source.is_json:
+        return message, suggestion
+    if scalar.text[at : at + 1] == "\n" and source.is_escaped(scalar, at):
+        return (
+            r"in double quotes `\n` is a line break before the expression is read",
+            r"write `\\n`, or put the value in single quotes",
+        )
+    following = source.following(scalar) if scalar.plain else ""
+    if following.startswith("#"):
+        return "` #` begins a comment, so the expression ends before it", "put the whole value in quotes"
+    if following and following[0] in ",[]{}?":
+        return f"inside `{{ }}` and `[ ]` a `{following[0]}` ends the value", "put the whole value in quotes"
+    return message, suggestion
