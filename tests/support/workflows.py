@@ -19,6 +19,11 @@ def definition(edges: Mapping[str, Sequence[str]], **step_fields: Mapping[str, A
     return json.dumps({"name": "flow", "steps": steps})
 
 
+def script(**steps: Mapping[str, Any]) -> str:
+    """Return a mock Task Runner's script with a rule for each of these steps."""
+    return json.dumps({"rules": [{"step": step_id, **behaviour} for step_id, behaviour in steps.items()]})
+
+
 def chain(length: int) -> str:
     """Return steps `s0` to `sN`, each depending on the one before."""
     return definition({f"s{i}": [f"s{i - 1}"] if i else [] for i in range(length)})

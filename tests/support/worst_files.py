@@ -145,6 +145,36 @@ WORST_YAML: Final[dict[str, Maker]] = {
     ),
     "bad steps": filled("steps:\n", lambda _: "- {q: 1, r: {}, timeout: 1, retry: 3, task: []}\n", most=_MOST_STEPS),
     "steps that are no maps": filled("steps:\n", lambda _: "- x y\n", most=_MOST_STEPS),
+    # expressions
+    "expressions": filled(_ARGS, lambda _: '"${{ run.id }}", ', "]}}\n"),
+    "expressions in one text": filled(_ARGS + '"', lambda _: "${{ run.id }}", '"]}}\n'),
+    "expressions of unknown names": filled(_ARGS, lambda n: f'"${{{{ run.id{n} + runs.id }}}}", ', "]}}\n"),
+    "expressions with faults": filled(_ARGS, lambda _: '"${{ run.id ) }}", ', "]}}\n"),
+    "expressions that are never closed": filled(_ARGS, lambda _: '"${{ \'a }}", ', "]}}\n", most=_MOST_SCALARS),
+    "dollar signs": filled(_ARGS + '"', lambda _: "$${{", '"]}}\n'),
+    "expressions through aliases": filled(
+        _ARGS + f'&a "{"${{ run.id }}" * 90}", ', lambda _: "*a, ", "]}}\n", most=_MOST_SCALARS
+    ),
+    "expressions in folded lines": filled(
+        "steps:\n- id: a\n  task:\n    url: u\n    args:\n    - >\n", lambda _: "     ${{ run.id ) }}\n\n"
+    ),
+    "expressions where none may be": filled("steps:\n", lambda _: '- {id: "${{ a }}", timeout: "${{ b }}"}\n'),
+    "names with expressions": filled(_ARGS + "{", lambda n: f'"${{{{ a{n} }}}}": 1, ', "}]}}\n", most=_MOST_PAIRS),
+    "conditions": filled("steps:\n", lambda n: f"- {{id: s{n}, when: run.id == 'a'}}\n", most=_MOST_STEPS),
+    "conditions of unknown steps": filled(
+        "steps:\n", lambda n: f"- {{id: s{n}, when: steps.q{n}.state == 'FAILED'}}\n", most=_MOST_STEPS
+    ),
+    "a chain of skips": filled(
+        "steps:\n- {id: s0, when: run.id == 'a', task: {url: u}, outputs: {r: int}}\n",
+        lambda n: f"- {{id: s{n + 1}, dependsOn: [s{n}], when: steps.s0.outputs.r > 0}}\n",
+        most=_MOST_STEPS,
+    ),
+    "params": filled("steps: [{id: a}]\nparams:\n", lambda n: f"  p{n}: {{type: int, default: a, min: b}}\n"),
+    "params with long lists": filled(
+        "steps: [{id: a}]\nparams: {a: {type: text, default: x, enum: [", lambda n: f"a{n}, ", "]}}\n", most=290_000
+    ),
+    "types": filled(_ARGS + "]}, outputs: {", lambda n: f"o{n}: [{{a: itn}}], ", "}}\n", most=90_000),
+    "anchors before conditions": filled("steps:\n", lambda n: f"- {{id: s{n}, when: &a{n} == 1}}\n", most=_MOST_STEPS),
     # JSON first, YAML afterwards
     "JSON but for its last value": filled(_JSON_ARGS, lambda _: "1, ", "x]}}]}", most=_MOST_SCALARS),
     "JSON but for its last key": filled(_JSON_ARGS + "{", lambda n: f'"a{n}": 1, ', "x: 1}]}}]}", most=148_000),
@@ -162,6 +192,7 @@ WORST_JSON: Final[dict[str, Maker]] = {
     "brackets in JSON": filled("", lambda _: "["),
     "lists below the depth in JSON": filled("[" * 20, lambda _: "[],", "1" + "]" * 20),
     "escapes": filled('{"steps": "', lambda _: "\\ud83d\\ude00", '\\ud83d"}'),
+    "expressions in JSON": filled(_JSON_ARGS, lambda _: '"\\u00e9 ${{ run.id ) }}", ', "1]}}]}"),
     "digits": filled('{"steps": ', lambda _: "1", "}"),
 }
 

@@ -33,7 +33,6 @@ from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_s
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import (
     SCHEMA_OF_LANGUAGE_RUNS,
-    SCHEMA_OF_NEW_RUNS,
     definition_path,
     run_fields,
     run_path,
@@ -75,7 +74,7 @@ def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mappi
     ignored = ("params were given, but the file declares none; they are only stored",) if run.params else ()
     known = replace(
         run,
-        schema=SCHEMA_OF_NEW_RUNS if workflow.is_plain else SCHEMA_OF_LANGUAGE_RUNS,
+        schema=run.schema if workflow.is_plain else SCHEMA_OF_LANGUAGE_RUNS,
         workflow=workflow.name,
         description=workflow.description,
         step_count=len(workflow.all_steps),

@@ -38,6 +38,7 @@ MAX_BYTES: Final = 100_000
 _WHOLE: Final = re.compile(r"[-+]?[0-9]{1,19}")
 _NUMBER: Final = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _FLAGS: Final = {"true": True, "false": False}
+_VERBS: Final = {"min": "required", "max": "allowed"}
 _WORDS_SHOWN: Final = 10
 
 
@@ -133,12 +134,13 @@ def find_breaches(value: Value, param: Param, zone: str = "UTC") -> Iterator[str
         elif name in ("min", "max"):
             bound: Any = read_value(limit, inner, zone=zone)
             if value < bound if name == "min" else value > bound:
-                yield f"is {shown}, but at {'least' if name == 'min' else 'most'} {limit} is allowed"
+                yield f"is {shown}, but at {'least' if name == 'min' else 'most'} {limit} is {_VERBS[name]}"
         elif isinstance(limit, int) and isinstance(value, str | list):
             too_few = name.startswith("min") and len(value) < limit
             if too_few or (name.startswith("max") and len(value) > limit):
-                noun = "characters" if isinstance(value, str) else "items"
-                yield f"has {len(value):,} {noun}, but at {'least' if too_few else 'most'} {limit:,} are allowed"
+                noun = ("character" if isinstance(value, str) else "item") + ("" if len(value) == 1 else "s")
+                bounds = f"at {'least' if too_few else 'most'} {limit:,} {'is' if limit == 1 else 'are'}"
+                yield f"has {len(value):,} {noun}, but {bounds} {_VERBS[name[:3]]}"
 
 
 _UNKNOWN: Final = object()

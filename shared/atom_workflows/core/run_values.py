@@ -43,7 +43,8 @@ def bind_run(run: RunRecord, workflow: Workflow, env: Mapping[str, str]) -> RunR
     problems = [
         f"`env.{name}` is not set; set {ENV_PREFIX}{name} in the deployment" for name in names if name not in env
     ]
-    values, defaulted = run.params, ()
+    values: Mapping[str, JsonValue] = run.params
+    defaulted: tuple[str, ...] = ()
     if workflow.params:
         try:
             values, defaulted = _bind_params(run, workflow)

@@ -75,7 +75,7 @@ def _build_step(reading: Reading, defaults: Reading | None, timeout: Any, report
 
 def _build_task(job: Mapping[str, Any], report: Report) -> Task:
     templates: list[Template] = []
-    if report.has_expressions:
+    if report.expressions:
         found = [_build_template(_in_body(path), value, report) for path, value in expressions_of(job)]
         templates = sorted(found, key=lambda template: (template.line, template.column))
     return Task(

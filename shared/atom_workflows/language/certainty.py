@@ -65,9 +65,11 @@ class StepGraph:
         step = self.steps[read]
         name = f"`{step.values['id']}`"
         if reader is not None and self.trigger(reader) not in _STOPPED_BY_FAILURE:
-            return f"as this step also runs when {name} did not succeed", ""
+            return f"as this step also runs if {name} did not succeed", ""
         if self.allows_failure(read):
             return f"as {name} may fail (line {step.at('allowFailure').line})", ""
+        if not self.can_be_skipped(read):
+            return f"as {name} need not have succeeded", ""
         cause = next(self._causes_of_skip(read), read)
         where = self.steps[cause].at("when" if "when" in self.steps[cause].node.entries else "trigger")
         behind = "" if cause == read else f", which follows `{self.steps[cause].values.get('id', '')}`,"

@@ -89,7 +89,7 @@ class _Checker:
             return
         task = step.values["task"].values
         _warn_of_secrets(step.values["task"].node, self.file.report)
-        if self.file.report.has_expressions:
+        if self.file.report.expressions:
             in_task = replace(position, roots=scopes.TASK)
             for path, value in expressions_of(task):
                 if path == ("args",):

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 from atom_workflows.errors import ExpressionSyntaxError
 from atom_workflows.expressions.parser import parse
 from atom_workflows.expressions.templates import Placeholder, Template, parse_template
+from atom_workflows.language.limits import MAX_EXPRESSION_TEXT, MAX_EXPRESSIONS
 from atom_workflows.language.nodes import INVALID, Invalid, Node, Scalar, is_empty, resolve, wrong_type
 from atom_workflows.language.problems import Located, Report, code
 from atom_workflows.language.traps import explain_fault
@@ -57,13 +58,14 @@ def read_embedded(node: Scalar, report: Report) -> Embedded | str | Invalid:
 
     A text without an expression, since it has only `$${{`, is returned as the text that it means.
     """
+    if _exceeds_limits(node, report):
+        return INVALID
     try:
         template = parse_template(node.text)
     except ExpressionSyntaxError as error:
         return _refuse(node, error.at, error, report)
     if not template.placeholders:
         return _plain_text(template)
-    report.has_expressions = True
     return Embedded(node=node, template=template, text=node.text, via=report.via)
 
 
@@ -76,6 +78,8 @@ def read_condition(node: Node, path: str, report: Report) -> Embedded | Invalid:
     if report.source and report.source.has_tag(node):
         # `!` began a tag, which was reported already.
         return INVALID
+    if _exceeds_limits(node, report):
+        return INVALID
     text, begin = node.text.strip(), len(node.text) - len(node.text.lstrip())
     if text.startswith(OPENING):
         inner = _unwrap(text)
@@ -86,14 +90,13 @@ def read_condition(node: Node, path: str, report: Report) -> Embedded | Invalid:
         template = Template(parts=(Placeholder(parse(text), begin),))
     except ExpressionSyntaxError as error:
         return _refuse_condition(node, path, begin + error.at, error, report)
-    report.has_expressions = True
     return Embedded(node=node, template=template, text=text, begin=begin, via=report.via)
 
 
 def _refuse_condition(node: Scalar, path: str, at: int, error: ExpressionSyntaxError, report: Report) -> Invalid:
     if OPENING in node.text and not node.text.lstrip().startswith(OPENING):
         return _refuse_partial_wrapper(node, path, report)
-    if report.source and report.source.has_anchor(node):
+    if at == len(node.text) - len(node.text.lstrip()) and report.source and report.source.has_anchor(node):
         said = f"`&` begins an anchor, so it is not part of {code(path)}"
         report.add(report.via or node, said, "put the whole condition in quotes")
         return INVALID
@@ -130,6 +133,19 @@ def expressions_of(task: Mapping[str, Any]) -> Iterator[tuple[TaskPath, Embedded
 def report_fault(value: Embedded, offset: int, message: str, suggestion: str, report: Report) -> None:
     """Report what is wrong at an offset of the value."""
     report.add(value.place(report, offset), message + value.describe_origin(), suggestion)
+
+
+def _exceeds_limits(node: Scalar, report: Report) -> bool:
+    """Count the expressions of a value. Report it, and return True, if there are too many in the file."""
+    was_within = report.expressions <= MAX_EXPRESSIONS and report.expression_text <= MAX_EXPRESSION_TEXT
+    report.expressions += node.text.count(OPENING) or 1
+    report.expression_text += len(node.text)
+    if report.expressions <= MAX_EXPRESSIONS and report.expression_text <= MAX_EXPRESSION_TEXT:
+        return False
+    if was_within:
+        said = f"the file has more than {MAX_EXPRESSIONS:,} expressions, or {MAX_EXPRESSION_TEXT:,} characters of them"
+        report.add(report.via or node, said, "use fewer aliases, or split the workflow into several files")
+    return True
 
 
 def _plain_text(template: Template) -> str:

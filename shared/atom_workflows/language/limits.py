@@ -38,6 +38,12 @@ MAX_DESCRIPTION: Final = 10_000
 MAX_TEXT: Final = 4_096
 MAX_LABEL: Final = 1_024
 
+MAX_EXPRESSIONS: Final = 50_000
+"""Expressions in the file. Each use of an alias counts those that it stands for."""
+
+MAX_EXPRESSION_TEXT: Final = 1_000_000
+"""Characters of all texts with expressions, counted in the same way: checking them takes a few seconds."""
+
 MAX_PARAMS: Final = 100
 MAX_PARAM_BYTES: Final = 100_000
 """The bytes of a run's parameters as JSON, as in a start message."""

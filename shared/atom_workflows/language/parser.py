@@ -143,7 +143,7 @@ def _as_written(value: object) -> str | None:
 def _check_conditions(step: Reading, report: Report) -> None:
     """Check the fields that make sense only together with others."""
     entries = step.node.entries
-    if "trigger" in entries and "dependsOn" not in entries:
+    if "trigger" in entries and ("dependsOn" not in entries or step.values.get("dependsOn") == ()):
         said = "`trigger` is about the ends of dependencies, but this step has none"
         report.add(entries["trigger"].key, said, "add `dependsOn`, or remove `trigger`")
     if "outputs" in entries and "task" not in entries:

@@ -75,13 +75,15 @@ class File:
 
     def guess(self, word: str, names: Iterable[str]) -> str:
         """Return the question for the name that was meant, or "". Without `names`, it is the id of a step."""
-        known = list(names)
-        near = self.report.nearest(word, Names(known) if known else self._step_names)
+        known = tuple(names)
+        if known not in self._indexed:
+            self._indexed[known] = Names(known) if known else Names([*self.main.position, *self.last.position])
+        near = self.report.nearest(word, self._indexed[known])
         return f"did you mean {code(near)}?" if near else ""
 
     @cached_property
-    def _step_names(self) -> Names:
-        return Names([*self.main.position, *self.last.position])
+    def _indexed(self) -> dict[tuple[str, ...], Names]:
+        return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

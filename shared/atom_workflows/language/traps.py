@@ -94,9 +94,10 @@ def explain_fault(source: Source | None, scalar: Scalar, at: int, message: str, 
             r"in double quotes `\n` is a line break before the expression is read",
             r"write `\\n`, or put the value in single quotes",
         )
-    following = source.following(scalar) if scalar.plain else ""
+    breaks_off = at >= len(scalar.text.rstrip()) or "never" in message
+    following = source.following(scalar) if scalar.plain and breaks_off else ""
     if following.startswith("#"):
         return "` #` begins a comment, so the expression ends before it", "put the whole value in quotes"
-    if following and following[0] in ",[]{}?":
+    if following and following[0] in ",[{?":
         return f"inside `{{ }}` and `[ ]` a `{following[0]}` ends the value", "put the whole value in quotes"
     return message, suggestion

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 from itertools import product
+from typing import Any
 
 import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import LANGUAGE_SCHEMA
-from support.workflows import definition
+from atom_workflows.documents import SCHEMA_OF_LANGUAGE_RUNS, SCHEMA_OF_NEW_RUNS
+from support.workflows import definition, script
 
 TRIGGERS = ("no-failure", "all-succeeded", "any-failed", "always")
 RUNS, SKIPPED, BLOCKED = "runs", "skipped", "blocked"
@@ -20,6 +21,8 @@ TABLE = {
     "all skipped": (SKIPPED, SKIPPED, SKIPPED, RUNS),
     "one failed": (BLOCKED, BLOCKED, RUNS, RUNS),
 }
+FAILS = {"always_fail": True}
+OUTCOMES: dict[str, dict[str, Any]] = {"FAILED": FAILS, "CANCELLED": {"states": ["CANCELLED"]}}
 NEVER = {"when": "run.id == ''"}
 SKIPPED_BEFORE = {"all succeeded": (), "some skipped": ("b",), "all skipped": ("a", "b"), "one failed": ()}
 
@@ -32,10 +35,10 @@ def fate(world: World, run_id: str, step_id: str) -> str:
     return RUNS
 
 
-@pytest.mark.parametrize(("ended", "column"), product(TABLE, range(4)))
+@pytest.mark.parametrize(("ended", "column"), list(product(TABLE, range(4))))
 def test_each_cell_of_the_trigger_table(ended: str, column: int) -> None:
     """A step runs, is skipped or is blocked as the table says, and a failure fails the run even if a step reacts."""
-    world = World("steps: {a: FAILED}" if ended == "one failed" else "")
+    world = World(script(a={"always_fail": True}) if ended == "one failed" else "")
     flow = definition(
         {"a": [], "b": [], "join": ["a", "b"], "behind": ["join"]},
         **dict.fromkeys(SKIPPED_BEFORE[ended], NEVER),
@@ -47,25 +50,32 @@ def test_each_cell_of_the_trigger_table(ended: str, column: int) -> None:
     # A chain behind the join follows it.
     assert fate(world, run_id, "behind") == TABLE[ended][column]
     assert run.state is (RunState.FAILED if ended == "one failed" else RunState.SUCCEEDED)
-    assert run.schema == LANGUAGE_SCHEMA
+
+
+def test_only_a_run_that_needs_it_has_the_new_schema() -> None:
+    """Older versions can still coordinate a plain workflow; they leave the other one alone."""
+    plain, conditional = World(""), World("")
+    run_id = plain.start(definition({"a": [], "b": ["a"]}, b={"trigger": "no-failure"}))
+    assert plain.run(run_id).schema == SCHEMA_OF_NEW_RUNS
+    run_id = conditional.start(definition({"a": [], "b": ["a"]}, b={"trigger": "always"}))
+    assert conditional.run(run_id).schema == SCHEMA_OF_LANGUAGE_RUNS
+    assert {step.schema for step in conditional.steps(run_id).values()} == {SCHEMA_OF_LANGUAGE_RUNS}
 
 
 def test_a_skipped_step_says_why() -> None:
     """The document holds the condition, its result and the values that it read."""
-    world = World("steps: {a: {outputs: {rows: 12}}}")
-    flow = definition(
-        {"a": [], "b": ["a"]}, a={"outputs": {"rows": "int"}}, b={"when": "steps.a.outputs.rows > 1000"}
-    )
+    world = World(script(a={"outputs": {"rows": 12}}))
+    flow = definition({"a": [], "b": ["a"]}, a={"outputs": {"rows": "int"}}, b={"when": "steps.a.outputs.rows > 1000"})
     run_id = world.start(flow)
     assert world.run_to_end(run_id).state is RunState.SUCCEEDED
     step = world.steps(run_id)["b"]
-    assert step.because == "`steps.a.outputs.rows > 1000` was false (`steps.a.outputs.rows` = 12)"
+    assert step.because == "`steps.a.outputs.rows > 1000` was false (`rows` = 12)"
     assert step.message == f"skipped: {step.because}"
 
 
 def test_a_condition_that_cannot_be_evaluated_fails_its_step() -> None:
     """It is never silently false, and `allowFailure` does not let it pass."""
-    world = World("steps: {a: {message: none}}")
+    world = World(script(a={"message": "none"}))
     flow = definition({"a": [], "b": ["a"]}, b={"when": "int(steps.a.message) > 3", "allowFailure": True})
     run_id = world.start(flow)
     assert world.run_to_end(run_id).state is RunState.FAILED
@@ -78,7 +88,7 @@ def test_a_condition_that_cannot_be_evaluated_fails_its_step() -> None:
 @pytest.mark.parametrize("outcome", ["FAILED", "CANCELLED"])
 def test_a_tolerated_failure_lets_the_run_succeed(outcome: str) -> None:
     """Its dependents run as if it had succeeded, without its outputs."""
-    world = World(f"steps: {{a: {outcome}}}")
+    world = World(script(a=OUTCOMES[outcome]))
     flow = definition(
         {"a": [], "b": ["a"]},
         a={"allowFailure": True, "outputs": {"rows": "int"}},
@@ -92,7 +102,7 @@ def test_a_tolerated_failure_lets_the_run_succeed(outcome: str) -> None:
 
 def test_a_step_reacts_to_a_tolerated_failure() -> None:
     """Its condition can read the state."""
-    world = World("steps: {a: FAILED}")
+    world = World(script(a={"always_fail": True}))
     flow = definition(
         {"a": [], "b": ["a"], "c": ["a"]},
         a={"allowFailure": True},
@@ -106,10 +116,10 @@ def test_a_step_reacts_to_a_tolerated_failure() -> None:
 
 def test_a_failure_fails_the_run_through_barriers_and_reactions() -> None:
     """The stain passes a tree of barriers and steps that succeeded."""
-    world = World("steps: {s7: FAILED}")
+    world = World(script(s7={"always_fail": True}))
     names = [f"s{number}" for number in range(100)]
     flow = definition(
-        {**dict.fromkeys(names, []), "react": names, "behind": ["react"]}, react={"trigger": "any-failed"}
+        {**{key: [] for key in names}, "react": names, "behind": ["react"]}, react={"trigger": "any-failed"}
     )
     run_id = world.start(flow)
     run = world.run_to_end(run_id)
@@ -140,7 +150,7 @@ def test_a_thousand_conditions_cost_no_claim_of_a_skipped_step() -> None:
     """Steps that their conditions skip are never submitted, however many there are."""
     world = World("")
     names = [f"s{number}" for number in range(1000)]
-    flow = definition({"root": [], **dict.fromkeys(names, ["root"]), "join": names}, **dict.fromkeys(names, NEVER))
+    flow = definition({"root": [], **{key: ["root"] for key in names}, "join": names}, **dict.fromkeys(names, NEVER))
     run_id = world.start(flow)
     assert world.run_to_end(run_id, within=timedelta(hours=2)).state is RunState.SUCCEEDED
     assert world.submissions() == ["root/1"]

@@ -13,7 +13,7 @@ from atom_emulator.testing.world import World
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import RunStateError
-from support.workflows import definition
+from support.workflows import definition, script
 
 CLEAN = {"id": "clean", "task": {"imageUri": "image", "args": {"state": "${{ run.state }}"}}}
 
@@ -32,7 +32,7 @@ def state_sent(world: World) -> str:
 @pytest.mark.parametrize(("outcome", "state"), [("SUCCEEDED", "SUCCEEDED"), ("FAILED", "FAILED")])
 def test_they_run_after_a_success_and_after_a_failure(outcome: str, state: str) -> None:
     """They read the state of the main part, and the run ends in it."""
-    world = World(f"steps: {{b: {outcome}}}")
+    world = World(script(b={"always_fail": outcome == "FAILED"}))
     run_id = world.start(flow({"a": [], "b": ["a"], "c": ["b"]}))
     run = world.run_to_end(run_id)
     assert (run.state, state_sent(world)) == (state, state)
@@ -42,7 +42,7 @@ def test_they_run_after_a_success_and_after_a_failure(outcome: str, state: str) 
 
 def test_they_run_after_a_cancellation() -> None:
     """The run is CANCELLED once they have ended."""
-    world = World("steps: {a: {duration: 600}}")
+    world = World(script(a={"duration": 600}))
     run_id = world.start(flow({"a": [], "b": ["a"]}))
     world.settle_down()
     cancel_run(world.services, run_id)
@@ -53,7 +53,7 @@ def test_they_run_after_a_cancellation() -> None:
 
 def test_they_run_after_the_runs_timeout_with_time_of_their_own() -> None:
     """A clean-up that takes longer than what is left of the run's timeout ends normally."""
-    world = World("steps: {a: {duration: 6000}, clean: {duration: 60}}")
+    world = World(script(a={"duration": 6000}, clean={"duration": 60}))
     run_id = world.start(flow({"a": []}, timeout="5m"))
     run = world.run_to_end(run_id)
     assert (run.state, state_sent(world)) == (RunState.FAILED, "FAILED")
@@ -63,7 +63,7 @@ def test_they_run_after_the_runs_timeout_with_time_of_their_own() -> None:
 
 def test_their_own_time_is_limited() -> None:
     """Once it is over they are ended, and a run that would have SUCCEEDED has FAILED."""
-    world = World("steps: {clean: {duration: 6000}}")
+    world = World(script(clean={"duration": 6000}))
     slow = {**CLEAN, "timeout": "2h"}
     run_id = world.start(flow({"a": []}, last=[slow], finallyTimeout="10m"))
     run = world.run_to_end(run_id)
@@ -74,17 +74,17 @@ def test_their_own_time_is_limited() -> None:
 
 def test_a_failed_clean_up_is_a_failure() -> None:
     """It fails a run that would have SUCCEEDED, unless it is allowed to fail."""
-    world = World("steps: {clean: FAILED}")
+    world = World(script(clean={"always_fail": True}))
     run_id = world.start(flow({"a": []}))
     assert world.run_to_end(run_id).state is RunState.FAILED
-    tolerant = World("steps: {clean: FAILED}")
+    tolerant = World(script(clean={"always_fail": True}))
     run_id = tolerant.start(flow({"a": []}, last=[{**CLEAN, "allowFailure": True}]))
     assert tolerant.run_to_end(run_id).state is RunState.SUCCEEDED
 
 
 def test_they_are_told_which_steps_failed() -> None:
     """`run.failures` has each failure with its step, kind, reason and message."""
-    world = World("steps: {b: {state: FAILED, reason: OOM, message: no memory}}")
+    world = World(script(b={"reason": "OOM", "message": "no memory", "always_fail": True}))
     told = {"id": "tell", "task": {"imageUri": "image", "args": {"failures": "${{ run.failures }}"}}}
     count = {"id": "count", "when": "run.failureCount == 1 and run.state == 'FAILED'", "task": {"imageUri": "image"}}
     run_id = world.start(flow({"a": [], "b": ["a"]}, last=[told, count]))
@@ -98,7 +98,7 @@ def test_they_are_told_which_steps_failed() -> None:
 
 def test_a_second_cancel_is_refused_unless_it_insists() -> None:
     """A clean-up is not interrupted by accident."""
-    world = World("steps: {a: {duration: 600}, clean: {duration: 600}}")
+    world = World(script(a={"duration": 600}, clean={"duration": 600}))
     run_id = world.start(flow({"a": []}))
     world.settle_down()
     cancel_run(world.services, run_id)
@@ -113,7 +113,7 @@ def test_a_second_cancel_is_refused_unless_it_insists() -> None:
 
 def test_cancelled_at_once_a_run_cleans_nothing_up() -> None:
     """`cancel --now` ends the steps under `finally` with the others."""
-    world = World("steps: {a: {duration: 600}}")
+    world = World(script(a={"duration": 600}))
     run_id = world.start(flow({"a": []}))
     world.settle_down()
     cancel_run(world.services, run_id, now=True)
@@ -123,7 +123,7 @@ def test_cancelled_at_once_a_run_cleans_nothing_up() -> None:
 
 def test_they_run_again_with_every_retry() -> None:
     """Also if a clean-up alone had failed."""
-    world = World("steps: {clean: {state: FAILED, fail_times: 1}}")
+    world = World(script(clean={"fail_times": 1}))
     run_id = world.start(flow({"a": [], "b": ["a"]}))
     assert world.run_to_end(run_id).state is RunState.FAILED
     retry_run(world.services, run_id)
@@ -143,7 +143,7 @@ def test_they_do_not_run_if_no_step_was_started() -> None:
 
 def test_they_can_depend_on_each_other() -> None:
     """A failure under `finally` blocks what depends on it there."""
-    world = World("steps: {clean: FAILED}")
+    world = World(script(clean={"always_fail": True}))
     after = {"id": "after", "dependsOn": ["clean"], "task": {"imageUri": "image"}}
     run_id = world.start(flow({"a": []}, last=[CLEAN, after]))
     assert world.run_to_end(run_id).state is RunState.FAILED

@@ -10,7 +10,7 @@ import pytest
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.commands import retry_run
 from atom_workflows.core.states import RunState
-from support.workflows import definition
+from support.workflows import definition, script
 
 
 def task(**fields: Any) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def bodies(world: World) -> dict[str, Any]:
 
 def test_outputs_are_delivered_with_their_types() -> None:
     """A number stays a number, a list stays a list, and a list among arguments is spliced in."""
-    world = World("steps: {list: {outputs: {rows: 12, files: [gs://b/a, gs://b/c]}}}")
+    world = World(script(list={"outputs": {"rows": 12, "files": ["gs://b/a", "gs://b/c"]}}))
     flow = definition(
         {"list": [], "load": ["list"]},
         list={"outputs": {"rows": "int", "files": ["gsUri"]}},
@@ -60,16 +60,16 @@ def test_a_null_leaves_its_entry_out() -> None:
 @pytest.mark.parametrize(
     ("outputs", "said"),
     [
-        ("{}", "`rows` is missing"),
-        ("{rows: '12'}", "`rows` "),
-        ("{rows: 1.5}", "`rows` "),
-        ("{rows: 1, more: 2}", ""),
-        ("{rows: 3.0}", ""),
+        ({}, "`rows` is missing"),
+        ({"rows": "12"}, "`rows` "),
+        ({"rows": 1.5}, "`rows` "),
+        ({"rows": 1, "more": 2}, ""),
+        ({"rows": 3.0}, ""),
     ],
 )
-def test_a_job_must_return_what_its_step_declares(outputs: str, said: str) -> None:
+def test_a_job_must_return_what_its_step_declares(outputs: dict[str, Any], said: str) -> None:
     """A missing or mistyped output fails the attempt; one that is not declared is dropped."""
-    world = World(f"steps: {{a: {{outputs: {outputs}}}}}")
+    world = World(script(a={"outputs": outputs}))
     run_id = world.start(definition({"a": []}, a={"outputs": {"rows": "int"}}))
     run = world.run_to_end(run_id)
     step = world.steps(run_id)["a"]
@@ -80,7 +80,7 @@ def test_a_job_must_return_what_its_step_declares(outputs: str, said: str) -> No
 
 def test_an_attempt_without_its_outputs_is_retried() -> None:
     """The second attempt returns them."""
-    world = World("steps: {a: {outputs: [{}, {rows: 3}]}}")
+    world = World(script(a={"outputs": [{}, {"rows": 3}]}))
     retry = {"maxAttempts": 2, "backoff": {"initial": "1s"}}
     flow = definition(
         {"a": [], "b": ["a"]},
@@ -99,7 +99,10 @@ def test_parameters_and_values_of_the_run_reach_the_task() -> None:
     flow = json.loads(
         definition(
             {"a": []},
-            a=task(imageUri="${{ env.registry }}/load", args={"day": "${{ day(params.day, -1) }}", "n": "${{ params.n }}"}),
+            a=task(
+                imageUri="${{ env.registry }}/load",
+                args={"day": "${{ day(params.day, -1) }}", "n": "${{ params.n }}"},
+            ),
         )
     )
     flow["params"] = {"day": {"type": "date"}, "n": 8}
@@ -127,7 +130,7 @@ def test_wrong_parameters_make_a_visible_run() -> None:
 
 def test_a_retry_may_ask_for_more() -> None:
     """The task reads the reason of the attempt before, and `retry.when` decides by it."""
-    world = World("steps: {a: {state: FAILED, fail_times: 1, reason: OOM}}")
+    world = World(script(a={"fail_times": 1, "reason": "OOM"}))
     retry = {"maxAttempts": 3, "when": "failure.reason == 'OOM'", "backoff": {"initial": "1s"}}
     machine = "${{ 'big' if (step.last.reason ?? '') == 'OOM' else 'small' }}"
     run_id = world.start(definition({"a": []}, a={**task(masterType=machine), "retry": retry}))
@@ -141,7 +144,7 @@ def test_a_retry_may_ask_for_more() -> None:
 )
 def test_only_the_failures_that_are_named_are_retried(condition: str, attempts: int) -> None:
     """Any other failure is final."""
-    world = World("steps: {a: {state: FAILED, reason: PREEMPTED}}")
+    world = World(script(a={"reason": "PREEMPTED", "always_fail": True}))
     retry = {"maxAttempts": 3, "when": condition, "backoff": {"initial": "1s"}}
     run_id = world.start(definition({"a": []}, a={"retry": retry}))
     assert world.run_to_end(run_id).state is RunState.FAILED
@@ -151,7 +154,7 @@ def test_only_the_failures_that_are_named_are_retried(condition: str, attempts: 
 
 def test_the_outputs_of_a_run() -> None:
     """They are worked out once every step has ended, and stored with the run."""
-    world = World("steps: {a: {outputs: {rows: 12}}}")
+    world = World(script(a={"outputs": {"rows": 12}}))
     flow = json.loads(definition({"a": [], "b": ["a"]}, a={"outputs": {"rows": "int"}}))
     flow["outputs"] = {"rows": "${{ steps.a.outputs.rows * 2 }}"}
     run_id = world.start(json.dumps(flow))
@@ -161,7 +164,7 @@ def test_the_outputs_of_a_run() -> None:
 
 def test_outputs_that_cannot_be_worked_out_fail_the_run() -> None:
     """The error names the output."""
-    world = World("steps: {a: {message: none}}")
+    world = World(script(a={"message": "none"}))
     flow = json.loads(definition({"a": []}))
     flow["outputs"] = {"rows": "${{ int(steps.a.message) }}"}
     run_id = world.start(json.dumps(flow))
@@ -172,7 +175,7 @@ def test_outputs_that_cannot_be_worked_out_fail_the_run() -> None:
 
 def test_a_retry_of_the_run_replaces_outputs() -> None:
     """A step that runs again because of one before it loses its outputs, and readers get the new ones."""
-    world = World("steps: {bad: {state: FAILED, fail_times: 1}, good: {outputs: [{n: 1}, {n: 2}]}}")
+    world = World(script(bad={"fail_times": 1}, good={"outputs": [{"n": 1}, {"n": 2}]}))
     flow = definition(
         {"bad": [], "good": ["bad"], "read": ["good"]},
         good={"trigger": "always", "outputs": {"n": "int"}},
@@ -191,11 +194,11 @@ def test_the_cost_of_outputs() -> None:
     """Having outputs costs one write more, and reading those of two steps two reads more; no message is added."""
 
     def cost(**fields: dict[str, Any]) -> tuple[int, int, int]:
-        world = World("steps: {a: {outputs: {n: 1}}, b: {outputs: {n: 1}}}")
+        world = World(script(a={"outputs": {"n": 1}}, b={"outputs": {"n": 1}}))
         run_id = world.start(definition({"a": [], "b": ["a"], "c": ["b"]}, **fields))
         world.settle_down()
         assert world.run(run_id).state is RunState.SUCCEEDED
-        return world.store.reads, world.store.writes, sum(len(body) > 0 for body in world.changes())
+        return world.store.reads, world.store.writes, len(world.changes())
 
     declared = {"outputs": {"n": "int"}}
     plain = cost()

@@ -24,9 +24,21 @@ _VALID = """steps:
   - id: b
     task: {<<: *t, url: u}
 """
+_NEW = """params: {p: {type: [int], default: [1]}, q: "8"}
+timezone: Europe/Paris
+steps:
+  - id: a
+    task: &t {imageUri: "x${{ params.q }}", args: {k: "${{ params.p }}"}}
+    outputs: {n: int}
+    retry: {maxAttempts: 2, when: failure.kind == 'timeout'}
+  - {id: b, dependsOn: a, when: "steps.a.outputs.n > 1", trigger: all-succeeded, allowFailure: true, task: *t}
+finally: [{id: f, task: {url: "${{ run.state }}"}}]
+outputs: {n: "${{ steps.a.outputs.n }}"}
+"""
 _WORDS = r"""
 steps: id: dependsOn: task: args: labels: retry: timeout: imageUri: backoff: [ ] { } , : - ? & * &a *a ! !!str | > <<:
 # % @ ` ' " \ \x \ud83d \U00110000 %YAML --- ... a b 1 0x1 010 1e999 .inf ~ null true no 2024-05-01 30s 1:30
+params: when: trigger: always finally: outputs: type: default: int ${{ }} run.id steps.a.message $${{ [text] == 'a'
 9999999999999999999999 3.10 1e-5 +.5 NaN // 1.5h 500ms 90sec PT1H {" ": needs retries "
 """
 _SPACES = ("\n", "\n  ", "\n  - ", " ", "\t", "\r\n", ": ", "- ")
@@ -79,6 +91,13 @@ def test_any_pieces_of_yaml_are_answered(text: str, filename: str, loader: Any) 
 def test_any_edit_of_a_good_file_is_answered(start: int, removed: int, added: str, loader: Any) -> None:
     """Any edit of a valid file is a workflow or has problems."""
     _answers(_VALID[:start] + added + _VALID[start + removed :], "f.yaml", loader)
+
+
+@_QUICK
+@given(st.integers(0, len(_NEW)), st.integers(0, 12), st.lists(_PIECES, max_size=3).map("".join), _LOADERS)
+def test_any_edit_of_a_file_with_expressions_is_answered(start: int, removed: int, added: str, loader: Any) -> None:
+    """Any edit of a valid file with expressions is a workflow or has problems."""
+    _answers(_NEW[:start] + added + _NEW[start + removed :], "f.yaml", loader)
 
 
 @_QUICK
