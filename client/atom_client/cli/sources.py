@@ -1,4 +1,4 @@
-"""The workflow that a user names: a file, stdin, or an object in a bucket; checked before anything is started."""
+"""The workflow that a user names (a file, stdin or an object in a bucket), checked before anything is started."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BUCKET_PREFIX: Final = "gs://"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """A run to request. For a file in a bucket, there are no `definition`, `step_ids` and `warnings`."""
+    """A request for a run. For a file in a bucket, `definition`, `step_ids` and `warnings` are empty."""
 
     workflow_path: str
     run_key: str
@@ -38,7 +38,7 @@ class RunRequest:
 
     @property
     def size(self) -> str:
-        """The end of a sentence, such as `, 3 steps`; empty if the file was not read here."""
+        """The ending of a sentence, such as `, 3 steps`; it is empty if the file was not read here."""
         return f", {counted(len(self.step_ids), 'step')}" if self.step_ids else ""
 
     def message_body(self, task_runner_url: str | None) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class RunRequest:
 
 
 def request_for(source: str, run_key: str | None = None) -> RunRequest:
-    """Return the request for a run of that file.
+    """Return the request for a run of the given file.
 
     Without a key, the request is for a new run. Raises `InvalidWorkflow` with every problem, and `Failure` for an
     unreadable file.
@@ -65,7 +65,7 @@ def request_for(source: str, run_key: str | None = None) -> RunRequest:
     run_key = run_key or uuid.uuid4().hex
     if source.startswith(BUCKET_PREFIX):
         return RunRequest(workflow_path=source, run_key=run_key)
-    from atom_workflows.language.parser import parse_workflow  # noqa: PLC0415 (not needed for a bucket's file)
+    from atom_workflows.language.parser import parse_workflow  # noqa: PLC0415 (not needed for a file in a bucket)
 
     content = content_of(source)
     workflow = parse_workflow(content, filename=shown_name(source))
@@ -79,7 +79,7 @@ def request_for(source: str, run_key: str | None = None) -> RunRequest:
 
 
 def shown_name(source: str) -> str:
-    """Return the name of a file for messages."""
+    """Return a file's name as shown in messages."""
     return "<stdin>" if source == STDIN else source
 
 

@@ -15,7 +15,7 @@ from atom_workflows.language.parser import InvalidWorkflow, parse_workflow
 def validate_files(sources: Sequence[str]) -> bool:
     """Print every problem in the files. Return True if there are none.
 
-    A file that cannot be read counts as a problem. A valid file also gets a line.
+    A file that cannot be read counts as a problem. For a valid file, a line is printed as well.
     """
     are_valid = True
     for source in sources:

@@ -111,7 +111,7 @@ class Report:
         return self.source.place(scalar, offset) if self.source else scalar
 
     def take(self, other: Report) -> None:
-        """Add the problems of another report."""
+        """Add the problems from another report."""
         self._problems.take(other._problems)
 
     def nearest(self, word: str, names: Names) -> str | None:
