@@ -35,6 +35,9 @@ class Expiry:
                 continue
             for document in self._documents(flow):
                 expire_at = document.fields.get("expire_at")
+                if _is_void(document):
+                    # Nothing is lost with outputs that a retry has voided.
+                    continue
                 if expire_at is not None and expire_at <= now and self._calls.faults.chance.random() < _DELETED:
                     self._delete(flow, run, document)
 
@@ -57,3 +60,7 @@ class Expiry:
         yield from (document for document in self._memory.get(paths) if document is not None)
         yield from self._memory.query(Query(collection=steps_path(flow.run_id)))
         yield from self._memory.query(Query(collection=outputs_collection(flow.run_id)))
+
+
+def _is_void(document: Document) -> bool:
+    return document.fields.get("values") == ""

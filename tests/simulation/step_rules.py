@@ -267,6 +267,9 @@ class StepRules:
             return before.state is StepState.PENDING and step.state.is_terminal
         if run is None or run.stop is None:
             return False
+        if run.runs_finally and step.id in self._watch.scenario.finally_ids:
+            # These run once the stop has ended the main part.
+            return False
         if run.stop.kind is StopKind.CANCEL:
             return step.state is StepState.CANCELLED
         return step.state is (StepState.SKIPPED if before.state is StepState.PENDING else StepState.FAILED)
