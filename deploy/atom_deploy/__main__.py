@@ -54,6 +54,8 @@ def _plan(options: argparse.Namespace) -> int:
     check_regions(deployment)
     for note in deployment.notes:
         _say(f"# {note}")
+    for name, value in sorted(deployment.settings.env.items()):
+        _say(f"# workflow files read env.{name} as {value!r}")
     plan = plan_of(deployment, staged=Path("STAGED"), digests=_NO_DIGESTS)
     for resource in (one for part in plan for one in part):
         _say(f"\n# {resource.kind} {resource.name}: {resource.why}")

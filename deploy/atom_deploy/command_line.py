@@ -10,7 +10,7 @@ from typing import Final
 
 from atom_deploy.deployment import DEFAULT_DATABASE, DEFAULT_PREFIX, MAX_INSTANCES, Deployment
 from atom_deploy.problems import DeployProblem
-from atom_workflows.settings import NO_TOKEN
+from atom_workflows.settings import ENV_PREFIX, NO_TOKEN
 
 STAGED: Final = Path("build") / "staged"
 
@@ -22,6 +22,8 @@ _MAKES: Final = frozenset({"deploy", "plan", "deployer"})
 
 _HERE: Final = "us-central1"
 """The region of a deployment that names none."""
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 _SETTING: Final = re.compile(r"WORKFLOW_[A-Z][A-Z0-9_]*")
 
@@ -69,7 +71,7 @@ def deployment(options: argparse.Namespace) -> Deployment:
         task_runner_region=options.task_runner_region,
         token_file=options.token_file,
         object_prefix=options.object_prefix,
-        environment=_environment(options.set),
+        environment={**_environment(options.set), **_env(options.env)},
         runtime=options.runtime,
         max_instances=options.max_instances,
         alerts=options.alerts or any(options.alert_channel) or bool(options.alert_email),
@@ -108,6 +110,9 @@ def _add(verb: argparse.ArgumentParser, *, region: str = _HERE) -> argparse.Argu
     verb.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a further setting of the functions"
     )
+    verb.add_argument(
+        "--env", action="append", default=[], metavar="NAME=VALUE", help="a text that workflow files read as env.NAME"
+    )
     verb.add_argument("--runtime", default="python313", help="of the functions (default: %(default)s)")
     verb.add_argument(
         "--max-instances", type=_instances, default=MAX_INSTANCES, help="of each function (default: %(default)s)"
@@ -135,4 +140,20 @@ def _environment(settings: Sequence[str]) -> dict[str, str]:
             )
         if name == "WORKFLOW_TR_AUTH_JWT" and value != NO_TOKEN:
             raise DeployProblem("--set WORKFLOW_TR_AUTH_JWT would expose the token; use --token-file")
+    return found
+
+
+def _env(texts: Sequence[str]) -> dict[str, str]:
+    """Return the settings that workflow files read as `env.NAME`."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not _NAME.fullmatch(name) or not value.isprintable() or set(value) & set("<>"):
+            raise DeployProblem(
+                f"--env is {text!r:.100}, but must be NAME=VALUE: a name of letters, digits and _, and a value on one "
+                "line, without < and >"
+            )
+        if f"{ENV_PREFIX}{name}" in found:
+            raise DeployProblem(f"--env names {name} twice; leave one out")
+        found[f"{ENV_PREFIX}{name}"] = value
     return found

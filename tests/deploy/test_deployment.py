@@ -54,6 +54,9 @@ ELSEWHERE: Final = "import sys; from deploy.conftest import deployment; print(de
         ("--set", "WORKFLOW_X=a\nWORKFLOW_Y=b", "on one line"),
         ("--set", "WORKFLOW_X@WORKFLOW_Y=b", "a setting is WORKFLOW_SOMETHING=VALUE"),
         ("--set", "WORKFLOW_X=<start-url>", "without < and >"),
+        ("--env", "registry", "--env is 'registry', but must be NAME=VALUE"),
+        ("--env", "re-gistry=x", "a name of letters, digits and _"),
+        ("--env", "x=<start-url>", "without < and >"),
         ("--task-runner-url", "https://r/x,https://evil", "must be a URL"),
         ("--task-runner-url", "https://r/<start-url>", "must be a URL"),
         ("--task-runner-service", "--flags-file=/tmp/x", "--task-runner-service is '--flags-file=/tmp/x'"),
@@ -259,6 +262,17 @@ def test_no_value_becomes_another_setting(url: str) -> None:
         given = dict(one.split("=", 1) for one in joined.split(sign))
         given.pop("THREADS")
         assert given == dict(wanted.function_environment)
+
+
+def test_what_files_read_as_env_is_a_setting_of_the_functions(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--env` becomes a variable of the functions, and the plan shows it."""
+    options = ["--project", "acme-flow", "--task-runner-url", "https://runner", "--env", "registry=eu.example/a=b"]
+    assert main(["plan", *options]) == 0
+    printed = capsys.readouterr().out
+    assert "# workflow files read env.registry as 'eu.example/a=b'" in printed
+    assert "WORKFLOW_ENV_registry=eu.example/a=b" in printed
+    assert main(["plan", *options, "--env", "registry=x"]) == 1
+    assert "--env names registry twice" in capsys.readouterr().err
 
 
 def test_settings_that_leave_no_sign_are_refused() -> None:

@@ -251,7 +251,7 @@ def hide_the_first_cause(_scene: Scene, document: Document) -> Document:
 @commits
 def end_main_twice(_scene: Scene, together: Sequence[Write]) -> list[Write]:
     """Begin the steps under `finally` whoever began them meanwhile."""
-    ends_main = any("main_state" in fields_of(write) and write.fields["main_state"] for write in together)  # type: ignore[union-attr] # an update
+    ends_main = any("main_state" in fields_of(write) and write.fields["main_state"] for write in together)
     return [replace(write, guard=None) if ends_main and isinstance(write, Update) else write for write in together]
 
 

@@ -105,6 +105,12 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="The folder for logs [default: .atom-workflows/logs/<time> in the working folder].",
         ),
         click.option(
+            "--env",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="A text that workflow files read as env.NAME; may be repeated [env: WORKFLOW_ENV_NAME].",
+        ),
+        click.option(
             "--emulators",
             type=click.Choice(["embedded", "google"]),
             help="Which emulators of Firestore and Pub/Sub to use: embedded (default) or Google's own. Google's need "
@@ -116,15 +122,41 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _params_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of every command that gives a workflow parameters."""
+    options = [
+        click.option(
+            "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter for the run; may be repeated."
+        ),
+        click.option(
+            "--params-file",
+            metavar="FILE",
+            help="A YAML or JSON map of parameters, or - for stdin; --param overrides it.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @cli.command()
 @click.argument("file", required=False)
+@_params_options
 @click.option("--workflow-path", metavar="PATH", help="The workflow file, or gs://bucket/object; same as FILE.")
 @click.option("--timeout", metavar="TIME", help="Stop waiting after this long, such as 90s or 10m.")
 @click.option("--keep", is_flag=True, help="Keep the platform up after the run has ended, until Ctrl-C.")
 @json_option
 @_platform_options
-def run(
-    file: str | None, workflow_path: str | None, timeout: str | None, *, keep: bool, as_json: bool, **platform: Any
+def run(  # noqa: PLR0913  # one for each option
+    file: str | None,
+    workflow_path: str | None,
+    params: tuple[str, ...],
+    params_file: str | None,
+    timeout: str | None,
+    *,
+    keep: bool,
+    as_json: bool,
+    **platform: Any,
 ) -> None:
     """Run a workflow on a local platform and show its progress.
 
@@ -140,22 +172,45 @@ def run(
         raise click.UsageError("name exactly one workflow file, as FILE or with --workflow-path")
     source = file or workflow_path or ""
     choice = _choice(**platform)
-    options = RunOptions(source=source, choice=choice, as_json=as_json, keep=keep, timeout_s=timeout_of(timeout))
+    options = RunOptions(
+        source=source,
+        choice=choice,
+        params=params,
+        params_file=params_file,
+        as_json=as_json,
+        keep=keep,
+        timeout_s=timeout_of(timeout),
+    )
     raise click.exceptions.Exit(run_workflow(options))
 
 
 @cli.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-def validate(files: tuple[str, ...]) -> None:
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    show_default=True,
+    help="text for people, json for programs, or github for annotations in GitHub's checks.",
+)
+@click.option(
+    "--env-file",
+    metavar="FILE",
+    help="The names that the deployment sets for env, one NAME or NAME=VALUE a line; other names are then problems.",
+)
+def validate(files: tuple[str, ...], form: str, env_file: str | None) -> None:
     """Check workflow files (- for stdin) and print every problem.
 
-    Each problem is printed as a line of the form file:line:column: message.
+    Each problem is a line of the form file:line:column: what is wrong, and below it the line of the file. Warnings are
+    about what is valid but perhaps not meant. In a folder, all files that end in .yaml, .yml or .json are checked,
+    except hidden ones and scripts of the mock Task Runner (.mock.yaml).
 
-    Exit code: 0 if all files are valid, otherwise 1.
+    Exit code: 0 if all are valid, even with warnings, else 1.
     """
     from atom_client.cli.validate import validate_files  # noqa: PLC0415 (imported only when needed)
 
-    if not validate_files(files):
+    if not validate_files(files, form=form, env_file=env_file):
         raise click.exceptions.Exit(RUN_FAILED)
 
 
@@ -262,26 +317,29 @@ def list_(limit: int, state: str | None, *, as_json: bool) -> None:
 
 @runs.command()
 @run_argument
+@click.option("--outputs", "with_outputs", is_flag=True, help="Show the outputs of the run and of its steps, too.")
 @json_option
 @place_options
-def show(run_id: str, *, as_json: bool) -> None:
-    """Show a run and its steps."""
-    from atom_client.cli.runs import show_run  # noqa: PLC0415 (imported only when needed)
+def show(run_id: str, *, with_outputs: bool, as_json: bool) -> None:
+    """Show a run and its steps. `why` explains how it came to that."""
+    from atom_client.cli.runs import show_run  # noqa: PLC0415 (see above)
 
-    show_run(_services(), run_id, as_json=as_json)
+    show_run(_services(), run_id, with_outputs=with_outputs, as_json=as_json)
 
 
 @runs.command()
 @run_argument
+@click.option("--now", is_flag=True, help="End the steps under `finally` as well, or do not start them.")
 @place_options
-def cancel(run_id: str) -> None:
+def cancel(run_id: str, *, now: bool) -> None:
     """End a run and submit no more jobs for it.
 
-    The run has ended when the command returns, so there is no --wait.
+    The run has ended when this returns, so there is no --wait. Only if its file has steps under `finally`, these run
+    first; --now ends the run without them.
     """
     from atom_client.cli.runs import cancel_named  # noqa: PLC0415 (imported only when needed)
 
-    cancel_named(_services(), run_id)
+    cancel_named(_services(), run_id, now=now)
 
 
 @runs.command()
@@ -300,6 +358,26 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 
     if not repair(_services(), run_id, dry_run=dry_run, as_json=as_json):
         raise click.exceptions.Exit(RUN_FAILED)
+
+
+@cli.command()
+@run_argument
+@click.argument("step_id", metavar="[STEP]", required=False)
+@json_option
+@place_options
+def why(run_id: str, step_id: str | None, *, as_json: bool) -> None:
+    """Explain why a run, or one of its steps, is where it is.
+
+    For a run that is open: what it waits for. For one that has ended: which steps failed, which were blocked by them,
+    and which were skipped by choice, on which values. For a step: what each of its dependencies counts as, what its
+    condition was decided on, its attempts, what was sent, and its outputs. `runs why` is the same.
+    """
+    from atom_client.cli.why import explain  # noqa: PLC0415 (see above)
+
+    explain(_services(), run_id, step_id, as_json=as_json)
+
+
+runs.add_command(why)
 
 
 @cli.group("dead-letters")
@@ -367,9 +445,7 @@ def drop_dead_letters(ids: tuple[str, ...], *, hopeless: bool) -> None:
 @click.argument("source", metavar="FILE")
 @click.option("--key", metavar="TEXT", help="A name for the run; the same key and file never start a second one.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for the run; may be repeated.")
-@click.option(
-    "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter for the run; may be repeated."
-)
+@_params_options
 @click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner to use, if the platform allows it.")
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
 @click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
@@ -380,6 +456,9 @@ def start(timeout: str | None, **chosen: Any) -> None:
 
     FILE is a workflow file, - for stdin, or gs://BUCKET/OBJECT. A file is checked and sent with the start
     message; an object is read by the start function.
+
+    The value of --param is read by the type that the file declares for it. For an object, a value that is JSON is sent
+    as JSON (8, true, null, [1, 2], "8"), and any other as text.
 
     Exit code: 0 if the message was accepted; with --wait, the same as for `run`; 2 if the file or the options are
     invalid.

@@ -57,7 +57,7 @@ def print_cost(options: CostOptions) -> int:
         click.echo(json_text(as_object(found)))
     else:
         output = Output()
-        steps = counted(len(found.workflow.steps), "step")
+        steps = counted(len(found.workflow.all_steps), "step")
         output.say(f"{one_line(found.workflow.name)}: {steps}, {how_long(found.given)}\n")
         output.show(bill_sheet(found.run))
         output.say()
@@ -148,7 +148,7 @@ def as_object(found: Estimate) -> dict[str, Any]:
     return {
         "prices_as_of": AS_OF.isoformat(),
         "workflow": found.workflow.name,
-        "steps": len(found.workflow.steps),
+        "steps": len(found.workflow.all_steps),
         "job_s": found.given.job.total_seconds(),
         "counts": asdict(found.tally),
         "run": _bill_object(found.run),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import _thread
 import json
 import os
+import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +18,14 @@ from urllib.parse import urlsplit
 
 import click
 
+from atom_client.cli.params import pairs_of
 from atom_client.cli.platform import ask_no_proxy
 from atom_client.errors import INTERRUPTED, Misuse
 from atom_client.text import clean, name_of, one_line
 from atom_client.views.as_json import json_text
 from atom_workflows.errors import SettingsError, TaskRunnerError
 from atom_workflows.hosts import is_this_machine
-from atom_workflows.settings import from_environment
+from atom_workflows.settings import ENV_PREFIX, from_environment
 from atom_workflows.task_runner_urls import expected_instead, shown_url
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ CHECK_INTERVAL: Final = "WORKFLOW_CHECK_STATE_DURATION_SEC"
 _OWN: Final = ("WORKFLOW_PROJECT", "WORKFLOW_DATABASE", "WORKFLOW_TOPIC_PREFIX")
 """Deployment settings that may be set in the shell and would point the functions away from the local platform."""
 
+_ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
 _TRIAL_BYTES: Final = 65_536
 """The number of bytes written in order to detect a full disk."""
 
@@ -51,7 +55,8 @@ _LOGS: Final = frozenset({".log", ".jsonl"})
 class PlatformChoice:
     """The options of a local platform.
 
-    Without `task_runner_url`, it has a mock Task Runner. Without `bucket`, it has no Cloud Storage of its own.
+    Without `task_runner_url` it has a mock Task Runner, and without `bucket` no Cloud Storage of its own. `env` are
+    texts of the form `NAME=VALUE`, which workflow files read as `env.NAME`.
     """
 
     task_runner_url: str | None = None
@@ -61,6 +66,7 @@ class PlatformChoice:
     log_dir: Path | None = None
     emulators: Emulators | None = None
     bucket: str | None = None
+    env: tuple[str, ...] = ()
 
     @property
     def chosen(self) -> list[str]:
@@ -71,6 +77,7 @@ class PlatformChoice:
             "--mock-duration": self.mock_duration_s,
             "--log-dir": self.log_dir,
             "--emulators": self.emulators,
+            "--env": self.env or None,
         }
         return [name for name, value in options.items() if value is not None]
 
@@ -213,7 +220,29 @@ def function_environment(choice: PlatformChoice, environment: Mapping[str, str],
     local = {"WORKFLOW_PROJECT": project, "WORKFLOW_DATABASE": "", "WORKFLOW_TOPIC_PREFIX": ""}
     own = {name: local[name] for name in _OWN if name in environment}
     kept = {CHECK_INTERVAL: environment[CHECK_INTERVAL]} if environment.get(CHECK_INTERVAL) else {}
-    return {**own, **kept, TOKEN: token_for(choice, environment)}
+    env = {f"{ENV_PREFIX}{name}": value for name, value in env_variables(choice, environment).items()}
+    return {**own, **kept, **env, TOKEN: token_for(choice, environment)}
+
+
+def env_variables(choice: PlatformChoice, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what files read as `env`: the options, and the variables of the shell for names without an option."""
+    return {**env_of(environment), **read_env(choice.env)}
+
+
+def env_of(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what files read as `env` where these variables are set."""
+    return {name.removeprefix(ENV_PREFIX): value for name, value in environment.items() if name.startswith(ENV_PREFIX)}
+
+
+def read_env(written: Sequence[str]) -> dict[str, str]:
+    """Read the options `--env NAME=VALUE`."""
+    found = pairs_of("--env", written)
+    for name, value in found.items():
+        if not _ENV_NAME.fullmatch(name) or not value.isprintable():
+            raise Misuse(
+                f"--env is {f'{name}={value}'!r:.100}; a name has letters, digits and _, and a value is one line"
+            )
+    return found
 
 
 def token_for(choice: PlatformChoice, environment: Mapping[str, str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +17,13 @@ from atom_client.cli.local import (
     credential_problem,
     disk_full_note,
     emulators_used,
+    env_variables,
     exports,
     keep_up,
     local_platform,
 )
 from atom_client.cli.output import Output
+from atom_client.cli.params import print_param_problems, read_given
 from atom_client.cli.platform import FIRESTORE_HOST, PUBSUB_HOST, connect_services, names_local_platform
 from atom_client.cli.sources import RunRequest, request_for
 from atom_client.cli.validate import print_warnings, problem_lines
@@ -30,6 +32,7 @@ from atom_client.text import name_of
 from atom_client.views.as_json import json_text
 from atom_client.views.progress import RunView
 from atom_workflows.core.records import RunRecord
+from atom_workflows.errors import InvalidParams
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.ports import Message
 from atom_workflows.settings import from_environment
@@ -42,12 +45,15 @@ if TYPE_CHECKING:
 class RunOptions:
     """The options that the user gave.
 
-    `timeout_s` limits only how long the command waits. `superseded` is an INVALID run that the new run replaces.
-    `more_json` holds the JSON object's fields other than the run and its steps.
+    `params` have the form `name=value`, and `params_file` may be stdin. `timeout_s` limits only the waiting.
+    `superseded` is an INVALID run that the new run replaces. `more_json` has the JSON object's fields other than the
+    run and its steps.
     """
 
     source: str
     choice: PlatformChoice
+    params: Sequence[str] = ()
+    params_file: str | None = None
     as_json: bool = False
     keep: bool = False
     timeout_s: float | None = None
@@ -76,9 +82,15 @@ def run_workflow(options: RunOptions) -> int:
     """Run the workflow, print the result and return the exit code."""
     output = Output(aside=options.as_json)
     try:
-        request = request_for(options.source)
+        given = read_given(options.params, options.params_file, source=options.source)
+        request = request_for(options.source, params=given, env_names=_env_names(options.choice))
     except InvalidWorkflow as error:
-        return print_problems(error, as_json=options.as_json)
+        code = print_problems(error, as_json=options.as_json)
+        if any(problem.message.startswith("`env` has no ") for problem in error.problems):
+            click.echo("Give what files read as env.NAME with --env NAME=VALUE.", err=True)
+        return code
+    except InvalidParams as error:
+        return print_param_problems(error, options.source, as_json=options.as_json)
     print_warnings(request.warnings)
     with _platform(options, output) as running:
         code = run_to_end(running, request, options, output)
@@ -155,6 +167,13 @@ def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
         ended = f"The platform has stopped, and the run with it. Logs: {name_of(platform.log_dir)}"
         with report_if_interrupted(ended, by=(Exception, *INTERRUPTIONS)):
             yield Running(environment={**os.environ, **platform.environment}, own=platform)
+
+
+def _env_names(choice: PlatformChoice) -> Collection[str] | None:
+    """Return the names that the platform sets for `env`, or None if another one is up, which may set any."""
+    if choice.emulators != "google" and names_local_platform(os.environ):
+        return None
+    return env_variables(choice, os.environ).keys()
 
 
 def _refuse_for_platform_that_is_up(options: RunOptions) -> None:

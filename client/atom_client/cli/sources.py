@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from atom_client.errors import Misuse
 from atom_client.text import counted, name_of
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.language.limits import MAX_FILE_BYTES
+
+if TYPE_CHECKING:
+    from atom_client.cli.params import GivenParams
+    from atom_workflows.core.workflow import JsonValue
 
 STDIN: Final = "-"
 STDIN_NAME: Final = "stdin.yaml"
@@ -29,7 +33,7 @@ class RunRequest:
     step_ids: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, JsonValue] = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
@@ -56,26 +60,41 @@ class RunRequest:
         }
 
 
-def request_for(source: str, run_key: str | None = None) -> RunRequest:
-    """Return the request for a run of the given file.
+def request_for(
+    source: str,
+    run_key: str | None = None,
+    *,
+    params: GivenParams | None = None,
+    labels: Mapping[str, str] | None = None,
+    env_names: Collection[str] | None = None,
+) -> RunRequest:
+    """Return the request for a run of that file.
 
-    Without a key, the request is for a new run. Raises `InvalidWorkflow` with every problem, and `Failure` for an
-    unreadable file.
+    Without a key, the request is for a new run. `env_names` are those that the platform sets, if they are known. Raises
+    `InvalidWorkflow` and `InvalidParams` with every problem, and `Failure` for an unreadable file.
     """
-    run_key = run_key or uuid.uuid4().hex
+    run_key, labels = run_key or uuid.uuid4().hex, labels or {}
     if source.startswith(BUCKET_PREFIX):
-        return RunRequest(workflow_path=source, run_key=run_key)
-    from atom_workflows.language.parser import parse_workflow  # noqa: PLC0415 (not needed for a file in a bucket)
+        return RunRequest(
+            workflow_path=source, run_key=run_key, labels=labels, params=params.without_file() if params else {}
+        )
+    from atom_client.cli.params import checked_params, provisional_run  # noqa: PLC0415 (see below)
+    from atom_workflows.language.parser import parse_workflow  # noqa: PLC0415 (not needed for a bucket's file)
 
     content = content_of(source)
-    workflow = parse_workflow(content, filename=shown_name(source))
-    return RunRequest(
+    workflow = parse_workflow(content, filename=shown_name(source), env_names=env_names)
+    request = RunRequest(
         warnings=workflow.warnings,
         workflow_path=STDIN_NAME if source == STDIN else Path(source).name,
         run_key=run_key,
         definition=content.decode("utf-8-sig"),
-        step_ids=tuple(step.id for step in workflow.steps),
+        step_ids=tuple(step.id for step in workflow.all_steps),
+        labels=labels,
     )
+    if params is None:
+        return request
+    run = provisional_run(workflow, labels=labels, run_id=request.run_id)
+    return replace(request, params=checked_params(params, workflow, run))
 
 
 def shown_name(source: str) -> str:
@@ -83,21 +102,22 @@ def shown_name(source: str) -> str:
     return "<stdin>" if source == STDIN else source
 
 
-def content_of(source: str) -> bytes:
+def content_of(source: str, *, what: str = "the name of the workflow file") -> bytes:
     """Read a file, stopping once it is too large.
 
-    Raises `Failure` if it cannot be read.
+    `what` is its name in messages. Raises `Failure` if it cannot be read.
     """
     most = MAX_FILE_BYTES + 1  # A device or a pipe may never end.
     if source == STDIN:
         return sys.stdin.buffer.read(most)
     if not source:
-        raise Misuse("the name of the workflow file is empty")
+        raise Misuse(f"{what} is empty")
     try:
         with Path(source).open("rb") as file:
             return file.read(most)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise Misuse(f"{name_of(source)} cannot be read: {reason}. Name a workflow file.") from error
+        advice = "" if what.startswith("--") else ". Name a workflow file."
+        raise Misuse(f"{name_of(source)} cannot be read: {reason}{advice}") from error
     except ValueError as error:  # The name contains a null character.
         raise Misuse(f"{name_of(source)!r} is not a file name: {error}") from error

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import click
 
 from atom_client.cli.local import PlatformChoice, check_url
 from atom_client.cli.output import Output
+from atom_client.cli.params import pairs_of, print_param_problems, read_given
 from atom_client.cli.platform import connect_services, names_local_platform, platform_of
 from atom_client.cli.run import Running, RunOptions, print_problems, run_to_end
 from atom_client.cli.sources import BUCKET_PREFIX, RunRequest, request_for
@@ -24,7 +25,7 @@ from atom_client.views.queries import read_run
 from atom_workflows.coordinator.start import difference
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
-from atom_workflows.errors import MalformedEvent, StoreError
+from atom_workflows.errors import InvalidParams, MalformedEvent, StoreError
 from atom_workflows.handlers.entry import MAX_START_BODY
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.messages.start import StartRequested, read_start_event
@@ -45,12 +46,13 @@ _DIFFERENCES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartOptions:
-    """The options that the user gave; `labels` and `params` have the form `name=value`."""
+    """What the user asked for; `labels` and `params` have the form `name=value`, and `params_file` may be stdin."""
 
     source: str
     key: str | None = None
     labels: Sequence[str] = ()
     params: Sequence[str] = ()
+    params_file: str | None = None
     task_runner_url: str | None = None
     wait: bool = False
     timeout_s: float | None = None
@@ -68,6 +70,8 @@ def start_run(options: StartOptions) -> int:
         request = _request(options)
     except InvalidWorkflow as error:
         return print_problems(error, as_json=options.as_json)
+    except InvalidParams as error:
+        return print_param_problems(error, options.source, as_json=options.as_json)
     print_warnings(request.warnings)
     body = request.message_body(options.task_runner_url)
     earlier = _find_earlier(request, _checked(body), options)
@@ -91,8 +95,8 @@ def _request(options: StartOptions) -> RunRequest:
         raise Misuse("--key is empty; give a text that identifies only this run, or leave --key out")
     if options.source.startswith(BUCKET_PREFIX):
         require_object(options.source)
-    request = request_for(options.source, options.key)
-    return replace(request, labels=_pairs("--label", options.labels), params=_pairs("--param", options.params))
+    given = read_given(options.params, options.params_file, source=options.source)
+    return request_for(options.source, options.key, params=given, labels=pairs_of("--label", options.labels))
 
 
 def _require_local_task_runner(url: str) -> None:
@@ -121,18 +125,6 @@ def require_object(path: str) -> tuple[str, str]:
             f"{name_of(path)} is not a path of the form gs://BUCKET/OBJECT, such as gs://BUCKET/workflows/nightly.yaml"
         )
     return bucket, name
-
-
-def _pairs(option: str, written: Sequence[str]) -> dict[str, str]:
-    pairs = {}
-    for text in written:
-        name, equals, value = text.partition("=")
-        if not name or not equals:
-            raise Misuse(f"{option} is {text!r:.100}; it must be NAME=VALUE")
-        if name in pairs:
-            raise Misuse(f"{option} names {name!r:.100} twice; leave one out")
-        pairs[name] = value
-    return pairs
 
 
 def _checked(body: Mapping[str, Any]) -> StartRequested:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import PurePath
 
 import click
@@ -14,7 +15,7 @@ from atom_client.cli.start import require_object
 from atom_client.cli.validate import print_warnings
 from atom_client.deployment import environment, with_place
 from atom_client.errors import Misuse
-from atom_client.text import name_of
+from atom_client.text import name_of, one_line
 from atom_client.views.as_json import json_text
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.language.parser import parse_workflow
@@ -51,8 +52,15 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
     generation = StorageUpload().upload(path, content)
     started = start_of_object(bucket, name, generation, event_id="")
     run_id = run_id_for(started.workflow_path, *started.key)
+    required = [param.name for param in workflow.params if param.required]
     if as_json:
-        click.echo(json_text({"run": run_id, "object": path, "generation": generation}))
+        more = {"required_params": required} if required else {}
+        click.echo(json_text({"run": run_id, "object": path, "generation": generation, **more}))
+    elif required:
+        needed = " ".join(f"--param {name}=…" for name in required)
+        click.echo(f"Uploaded {name_of(path)}, generation {generation}.")
+        click.echo(f"An upload gives no parameters, so run {run_id} will be INVALID: `{required[0]}` is required.")
+        click.echo(f"To start a run: `{with_place(f'start {shlex.quote(one_line(path))} {needed}')}`")
     else:
         click.echo(f"Uploaded {name_of(path)}, generation {generation}, which starts run {run_id}.")
         click.echo(f"To look at it: `{with_place(f'runs show {run_id}')}`")

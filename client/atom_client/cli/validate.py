@@ -2,35 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Final
 
 import click
 
-from atom_client.cli.sources import content_of, shown_name
-from atom_client.errors import Failure
-from atom_client.text import counted, name_of, one_line
+from atom_client.cli.sources import STDIN, content_of, shown_name
+from atom_client.errors import Failure, Misuse
+from atom_client.text import name_of, one_line
+from atom_client.views.as_json import json_text
+from atom_client.views.checked_files import CheckedFile, as_object, github_lines, summary, text_lines
 from atom_workflows.language.parser import InvalidWorkflow, parse_workflow
+from atom_workflows.settings import ENV_PREFIX
+
+SUFFIXES: Final = (".yaml", ".yml", ".json")
+"""The endings of workflow files, in any case, as in a bucket."""
+
+_SCRIPTS: Final = tuple(f".mock{suffix}" for suffix in SUFFIXES)
+"""The endings of scripts for the mock Task Runner, which stand beside workflows."""
 
 
-def validate_files(sources: Sequence[str]) -> bool:
+def validate_files(sources: Sequence[str], *, form: str = "text", env_file: str | None = None) -> bool:
     """Print every problem in the files. Return True if there are none.
 
-    A file that cannot be read counts as a problem. For a valid file, a line is printed as well.
+    A file that cannot be read counts as a problem. A valid file also gets a line. Folders are searched for workflow
+    files. `form` is text, json or github, and `env_file` names what the deployment sets for `env`.
     """
-    are_valid = True
+    names = None if env_file is None else read_env_names(env_file)
+    files: list[CheckedFile] = []
     for source in sources:
-        try:
-            workflow = parse_workflow(content_of(source), filename=shown_name(source))
-        except InvalidWorkflow as error:
-            click.echo(problem_lines(error))
-            are_valid = False
-        except Failure as error:
-            error.show()
-            are_valid = False
-        else:
-            print_warnings(workflow.warnings, err=False)
-            click.echo(f"{name_of(shown_name(source))}: ok, {counted(len(workflow.steps), 'step')}")
-    return are_valid
+        for path in _files_in(source):
+            checked = _check(path, names)
+            files.append(checked)
+            _print_file(checked, form)
+    if form == "json":
+        click.echo(json_text(as_object(files)))
+    elif form == "text" and len(files) > 1:
+        click.echo(summary(files))
+    return all(checked.is_valid for checked in files)
+
+
+def _files_in(source: str) -> Iterator[str]:
+    """Yield the file, or the workflow files in a folder and its folders; hidden ones and scripts are left out."""
+    if source == STDIN or not source or not os.path.isdir(source):  # noqa: PTH112 (Path would raise for some names)
+        yield source
+        return
+    found = False
+    for folder, folders, names in os.walk(source):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            lowered = name.lower()
+            if not name.startswith(".") and lowered.endswith(SUFFIXES) and not lowered.endswith(_SCRIPTS):
+                found = True
+                yield str(Path(folder) / name)
+    if not found:
+        yield source
+
+
+def _check(source: str, env_names: Collection[str] | None) -> CheckedFile:
+    name = shown_name(source)
+    if os.path.isdir(source):  # noqa: PTH112 (see below)
+        sentence = f"{name_of(source)} contains no file that ends in {', '.join(SUFFIXES)}; name a workflow file"
+        return CheckedFile(name=name, unreadable=sentence)
+    try:
+        content = content_of(source)
+    except Failure as error:
+        return CheckedFile(name=name, unreadable=error.message)
+    try:
+        workflow = parse_workflow(content, filename=name, env_names=env_names)
+    except InvalidWorkflow as error:
+        return CheckedFile(name=name, content=content, problems=error.problems)
+    return CheckedFile(name=name, content=content, steps=len(workflow.all_steps), warnings=workflow.warnings)
+
+
+def _print_file(checked: CheckedFile, form: str) -> None:
+    if form == "text" and checked.unreadable:
+        Misuse(checked.unreadable).show()
+    elif form == "text":
+        click.echo("\n".join(text_lines(checked)))
+    elif form == "github":
+        for line in github_lines(checked):
+            click.echo(line)
+
+
+def read_env_names(path: str) -> Collection[str]:
+    """Read the names that a deployment sets for `env`, from lines of the form NAME or NAME=VALUE.
+
+    Empty lines and those that begin with # are left out; a name may be written as the variable of the functions.
+    """
+    lines = content_of(path, what="--env-file").decode("utf-8", "replace").splitlines()
+    written = [line.strip().removeprefix("export ").strip() for line in lines]
+    names = [line.partition("=")[0].strip() for line in written if line and not line.startswith("#")]
+    return frozenset(name.removeprefix(ENV_PREFIX) for name in names)
 
 
 def print_warnings(warnings: Sequence[str], *, err: bool = True) -> None:

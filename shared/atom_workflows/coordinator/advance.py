@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
@@ -372,7 +372,8 @@ class Advance:
         for step, stored in pairs:
             after = count_end(replace(step, state=StepState.SUCCEEDED))
             # An internal barrier succeeds although what it stands for was skipped; its dependent is then skipped, too.
-            counted = replace(stored.step, remaining=0, **after.counters(stored.step.schema))
+            counters: dict[str, Any] = {"remaining": 0, **after.counters(stored.step.schema)}
+            counted = replace(stored.step, **counters)
             if stored.step.remaining == 1 and counted.release is Release.CLAIM:
                 claims.append(self._claim_of(stored, after=after))
         return claims

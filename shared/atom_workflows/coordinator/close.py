@@ -70,7 +70,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
             outputs = outputs_of_run(outbox.services, run)
         except ExpressionError as error:
             event, errors = RunEvent.FAIL, ({"step": None, "message": f"the run's outputs: {error}"},)
-    closed = replace(run, state=next_run_state(run.state, event), finished_at=now, errors=errors)
+    closed = replace(run, state=next_run_state(run.state, event), finished_at=now, errors=errors, outputs=outputs)
     fields: dict[str, Any] = {
         "state": closed.state.value,
         "finished_at": now,

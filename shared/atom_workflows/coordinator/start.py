@@ -24,6 +24,7 @@ from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
+from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import SCHEMA_OF_NEW_RUNS, run_fields, run_path, run_record
 from atom_workflows.errors import (
     AlreadyExists,
@@ -216,11 +217,21 @@ def _prepare(services: Services, run: RunRecord, event: StartRequested) -> _Prep
         error.__traceback__ = None
         return prepared.refuse(Refusal.INVALID, [problem.as_fields() for problem in error.problems])
     except InvalidParams as error:
-        return prepared.refuse(Refusal.INVALID, [{"message": problem} for problem in error.problems])
+        problems = [*error.problems, *_how_to_give_params(event, workflow)]
+        return prepared.refuse(Refusal.INVALID, [{"message": problem} for problem in problems])
     except (SourceNotFound, SourceForbidden, SourceTooLarge) as error:
         return prepared.refuse(_SOURCE_REFUSALS[type(error)], [{"message": str(error)}])
     definition = seed.Definition(workflow=workflow, text=text, path=event.workflow_path)
     return replace(prepared, run=ready, definition=definition)
+
+
+def _how_to_give_params(event: StartRequested, workflow: Workflow) -> list[str]:
+    """Return what to do about an uploaded file that needs parameters, which no upload can give."""
+    required = [param.name for param in workflow.params if param.required]
+    if event.trigger.get("kind") != "upload" or not required:
+        return []
+    needed = " ".join(f"--param {name}=…" for name in required)
+    return [f"an upload gives no parameters: start it with `atom-workflows start {event.workflow_path} {needed}`"]
 
 
 _SOURCE_REFUSALS: Final[Mapping[type[Exception], Refusal]] = {

@@ -24,6 +24,14 @@ from atom_emulator.platform.errors import PartCrashed
 from atom_emulator.platform.local import LocalPlatform
 
 
+def test_the_functions_get_what_files_read_as_env() -> None:
+    """Both the shell's variables and the options reach the functions, and an option replaces a variable."""
+    shell = {"WORKFLOW_ENV_registry": "eu.example", "WORKFLOW_ENV_stage": "prod"}
+    environment = function_environment(PlatformChoice(env=("stage=test",)), shell, project="atom-local")
+    named = {name: value for name, value in environment.items() if name.startswith("WORKFLOW_ENV_")}
+    assert named == {"WORKFLOW_ENV_registry": "eu.example", "WORKFLOW_ENV_stage": "test"}
+
+
 @pytest.mark.parametrize(
     ("url", "given", "variable", "token"),
     [

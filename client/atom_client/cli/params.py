@@ -1,0 +1,164 @@
+"""The parameters that a user gives for a run, `--param` and `--params-file`, checked before anything starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from atom_client.cli.sources import STDIN, content_of, shown_name
+from atom_client.errors import INVALID_USE, Misuse
+from atom_client.text import name_of, one_line
+from atom_client.views.as_json import json_text
+from atom_workflows.core.records import RunRecord
+from atom_workflows.core.states import RunState
+from atom_workflows.core.workflow import JsonValue, Workflow
+from atom_workflows.errors import InvalidParams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenParams:
+    """Parameters as given: the texts of `--param`, and the values of the file; a text replaces the file's value."""
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Return True if there are any."""
+        return bool(self.texts or self.values)
+
+    def without_file(self) -> dict[str, JsonValue]:
+        """Return the values for a workflow that cannot be read here: JSON if a text is JSON, else the text itself."""
+        return {**self.values, **{name: _json_or_text(text) for name, text in self.texts.items()}}
+
+
+def read_given(written: Sequence[str], params_file: str | None, *, source: str | None) -> GivenParams:
+    """Read the options.
+
+    `source` is the workflow file, which may be stdin, too. Raises `InvalidWorkflow` with every problem of the
+    parameters' file.
+    """
+    if params_file == STDIN == source:
+        raise Misuse("--params-file and the workflow file cannot both be stdin")
+    values: Mapping[str, JsonValue] = {}
+    if params_file is not None:
+        from atom_client.cli.params_file import read_params_file  # noqa: PLC0415 (only if there is one)
+
+        values = read_params_file(content_of(params_file, what="--params-file"), shown_name(params_file))
+    return GivenParams(texts=pairs_of("--param", written), values=values)
+
+
+def pairs_of(option: str, written: Sequence[str]) -> dict[str, str]:
+    """Split texts of the form NAME=VALUE."""
+    pairs = {}
+    for text in written:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise Misuse(f"{option} is {text!r:.100}; it must be NAME=VALUE")
+        if name in pairs:
+            raise Misuse(f"{option} names {name!r:.100} twice; leave one out")
+        pairs[name] = value
+    return pairs
+
+
+def checked_params(given: GivenParams, workflow: Workflow, run: RunRecord) -> dict[str, JsonValue]:
+    """Return the values to send for a run of the workflow, in the form in which the run will keep them.
+
+    Defaults are left to the start function. Texts are read by the declared types, and stay texts if the workflow
+    declares none. Raises `InvalidParams` with every problem.
+    """
+    if not workflow.params:
+        return {**given.values, **given.texts}
+    read = read_params(given, workflow)
+    bound: Mapping[str, JsonValue] = {}
+    problems = read.problems
+    try:
+        bound = bind_values(workflow, read.values, run, leave_out=read.unread)
+    except InvalidParams as error:
+        problems += error.problems
+    if problems:
+        raise InvalidParams(problems)
+    return {name: bound[name] for name in read.values}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadParams:
+    """Given parameters as JSON values, and the names and problems of the texts that could not be read."""
+
+    values: Mapping[str, JsonValue]
+    unread: frozenset[str]
+    problems: tuple[str, ...]
+
+
+def read_params(given: GivenParams, workflow: Workflow) -> ReadParams:
+    """Read the given texts by the types that the workflow declares."""
+    from atom_workflows.core.params import read_options  # noqa: PLC0415 (only workflows with params need it)
+
+    values = {name: value for name, value in given.values.items() if name not in given.texts}
+    unread: set[str] = set()
+    problems: tuple[str, ...] = ()
+    for name, text in given.texts.items():
+        try:
+            values |= read_options(workflow.params, {name: text})
+        except InvalidParams as error:
+            unread.add(name)
+            problems += error.problems
+    return ReadParams(values=values, unread=frozenset(unread), problems=problems)
+
+
+def provisional_run(
+    workflow: Workflow, *, labels: Mapping[str, str], run_id: str = "", now: datetime | None = None
+) -> RunRecord:
+    """Return a run that defaults can be computed for, though it does not exist yet."""
+    return RunRecord(
+        id=run_id,
+        workflow=workflow.name,
+        state=RunState.SEEDING,
+        created_at=now or datetime.now(UTC),
+        labels=labels,
+        trigger={"kind": "message"},
+    )
+
+
+def bind_values(
+    workflow: Workflow, values: Mapping[str, Any], run: RunRecord, *, leave_out: Collection[str] = ()
+) -> Mapping[str, JsonValue]:
+    """Return the values of all parameters but those left out, defaults included.
+
+    Raises `InvalidParams` with every problem.
+    """
+    from atom_workflows.core.params import bind  # noqa: PLC0415 (see above)
+    from atom_workflows.core.run_values import RUN_TYPES, run_values  # noqa: PLC0415 (see above)
+    from atom_workflows.expressions.types import read_type, read_value  # noqa: PLC0415 (see above)
+
+    zone = workflow.timezone
+    typed = {name: read_value(value, read_type(RUN_TYPES[name]), zone=zone) for name, value in run_values(run).items()}
+    params = [param for param in workflow.params if param.name not in leave_out]
+    return bind(params, values, run=typed, zone=zone).values
+
+
+def print_param_problems(error: InvalidParams, source: str, *, as_json: bool) -> int:
+    """Print every problem with the parameters and return the exit code."""
+    if as_json:
+        click.echo(json_text({"problems": [{"message": problem} for problem in error.problems]}))
+    file = name_of(shown_name(source))
+    click.echo("\n".join(f"{file}: {one_line(problem)}" for problem in error.problems), err=True)
+    if any(problem.endswith("is required") for problem in error.problems):
+        click.echo("Give parameters with --param NAME=VALUE or --params-file.", err=True)
+    return INVALID_USE
+
+
+def _json_or_text(text: str) -> JsonValue:
+    try:
+        value: JsonValue = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return text
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)

@@ -1,0 +1,120 @@
+"""Checked workflow files for people, for programs, and as annotations of GitHub's pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from atom_client.text import clean, counted, name_of, one_line
+from atom_client.views.excerpts import Excerpts
+from atom_workflows.language.problems import Problem
+
+_PLACE: Final = re.compile(r"([0-9]+):([0-9]+): (.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedFile:
+    """A file that was checked. `unreadable` is the reason if it could not be read."""
+
+    name: str
+    content: bytes = b""
+    steps: int = 0
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
+    unreadable: str = ""
+
+    @property
+    def is_valid(self) -> bool:
+        """True if a run of the file can start."""
+        return not self.problems and not self.unreadable
+
+
+def text_lines(checked: CheckedFile) -> Iterator[str]:
+    """Yield the problems and warnings, each followed by an excerpt, or a line that says that the file is valid."""
+    excerpts = Excerpts(checked.content, checked.name)
+    for problem in checked.problems:
+        yield one_line(problem)
+        yield from excerpts.at(problem.line, problem.column)
+    for warning in checked.warnings:
+        yield f"Warning: {one_line(warning)}"
+        place = _place_of(warning, checked.name)
+        yield from excerpts.at(place.line, place.column) if place else ()
+    if checked.is_valid:
+        yield f"{name_of(checked.name)}: ok, {counted(checked.steps, 'step')}"
+
+
+def summary(files: Sequence[CheckedFile]) -> str:
+    """Return a sentence about all files."""
+    invalid = sum(not checked.is_valid for checked in files)
+    problems = sum(len(checked.problems) + bool(checked.unreadable) for checked in files)
+    warnings = sum(len(checked.warnings) for checked in files)
+    parts = [f"{len(files) - invalid:,} ok", *([f"{invalid:,} invalid"] if invalid else [])]
+    found = [counted(count, noun) for count, noun in ((problems, "problem"), (warnings, "warning")) if count]
+    return f"{counted(len(files), 'file')}: {', '.join(parts)}" + (f" ({', '.join(found)})" if found else "")
+
+
+def as_object(files: Sequence[CheckedFile]) -> dict[str, Any]:
+    """Return all files for programs."""
+    return {
+        "valid": all(checked.is_valid for checked in files),
+        "files": [
+            {
+                "file": checked.name,
+                "valid": checked.is_valid,
+                "steps": checked.steps,
+                "problems": [*_unreadable(checked), *(problem.as_fields() for problem in checked.problems)],
+                "warnings": [_warning_fields(warning, checked.name) for warning in checked.warnings],
+            }
+            for checked in files
+        ],
+    }
+
+
+def _unreadable(checked: CheckedFile) -> list[dict[str, Any]]:
+    return [{"file": checked.name, "message": checked.unreadable}] if checked.unreadable else []
+
+
+def _warning_fields(warning: str, name: str) -> dict[str, Any]:
+    place = _place_of(warning, name)
+    return {"file": name, "message": warning} if place is None else place.as_fields()
+
+
+def _place_of(warning: str, name: str) -> Problem | None:
+    """Read the place at the beginning of a warning."""
+    # The name is written as problems write it.
+    shown = "".join(sign if sign.isprintable() else "?" for sign in name)
+    found = _PLACE.fullmatch(warning.removeprefix(f"{shown}:"))
+    if found is None:
+        return None
+    return Problem(file=name, line=int(found[1]), column=int(found[2]), message=found[3])
+
+
+def github_lines(checked: CheckedFile) -> Iterator[str]:
+    """Yield GitHub's commands that annotate the file's lines."""
+    if checked.unreadable:
+        yield _command("error", {"file": checked.name}, checked.unreadable)
+    for problem in checked.problems:
+        text = f"{problem.message}; {problem.suggestion}" if problem.suggestion else problem.message
+        yield _command("error", _properties(problem), text)
+    for warning in checked.warnings:
+        place = _place_of(warning, checked.name)
+        properties = {"file": checked.name} if place is None else _properties(place)
+        yield _command("warning", properties, warning if place is None else place.message)
+
+
+def _properties(problem: Problem) -> dict[str, str]:
+    return {"file": problem.file, "line": str(problem.line), "col": str(problem.column)}
+
+
+def _command(kind: str, properties: dict[str, str], message: str) -> str:
+    """Write a command; see https://docs.github.com/actions/reference/workflow-commands-for-github-actions."""
+    written = ",".join(
+        f"{name}={_escaped(value).replace(':', '%3A').replace(',', '%2C')}" for name, value in properties.items()
+    )
+    return f"::{kind} {written}::{_escaped(message)}"
+
+
+def _escaped(text: str) -> str:
+    return clean(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))

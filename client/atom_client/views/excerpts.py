@@ -1,0 +1,56 @@
+"""Show where in a file a problem is: its line, and a caret under the place."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+from atom_client.text import clean
+from atom_workflows.language.secrets import find_secret
+
+MOST_SHOWN: Final = 100
+"""Characters of a line that are shown; of a longer line, those around the place."""
+
+_BEFORE: Final = 60
+_BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+_BREAK_IN_JSON: Final = re.compile("\r\n|[\r\n]")
+_WIDE: Final = frozenset({"W", "F"})
+
+
+class Excerpts:
+    """The lines of a file, as its problems count them."""
+
+    def __init__(self, content: bytes, filename: str) -> None:
+        text = content.decode("utf-8", "replace").removeprefix("\ufeff")
+        pattern = _BREAK_IN_JSON if filename.lower().endswith(".json") else _BREAK
+        self._lines = pattern.split(text)
+
+    def at(self, line: int, column: int) -> list[str]:
+        """Return the line with its number, and below it a line with the caret; nothing if there is no such line.
+
+        Characters that a terminal would interpret are left out, and so are lines that hold a secret.
+        """
+        text = self._lines[line - 1] if 0 < line <= len(self._lines) else ""
+        if not text.strip() or column > len(text) + 1 or find_secret(text):
+            return []
+        start = max(0, column - 1 - _BEFORE) if len(text) > MOST_SHOWN else 0
+        before, after = text[start : column - 1], text[column - 1 : start + MOST_SHOWN]
+        cut = "…" if start else ""
+        shown_before, shown_after = cut + _shown(before), _shown(after)
+        if start + MOST_SHOWN < len(text):
+            shown_after += "…"
+        number = str(line)
+        return [
+            f"  {number} | {shown_before}{shown_after}".rstrip(),
+            f"  {' ' * len(number)} | {' ' * _width(shown_before)}^",
+        ]
+
+
+def _shown(text: str) -> str:
+    return clean(text.replace("\t", " "))
+
+
+def _width(text: str) -> int:
+    """Return the columns that a text takes on a terminal."""
+    return sum(2 if unicodedata.east_asian_width(sign) in _WIDE else not unicodedata.combining(sign) for sign in text)

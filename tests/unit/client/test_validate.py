@@ -1,0 +1,133 @@
+"""What `validate` prints: excerpts with a caret, formats for programs and for GitHub, and folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from atom_client.cli.commands import cli
+from atom_client.views.excerpts import MOST_SHOWN, Excerpts
+from support.no_cloud import NO_CLOUD
+
+GOOD = "steps: [{id: a}]"
+WARNED = "steps:\n- {id: a, task: {url: u, args: [3.10]}}\n"
+BAD = "steps:\n  - id: a\n    dependsOn: [b]\n"
+
+
+def validate(*args: str | Path, stdin: str | None = None) -> Result:
+    """Call `validate`."""
+    arguments = ["validate", *map(str, args)]
+    return CliRunner().invoke(cli, arguments, input=stdin, env=NO_CLOUD, catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "shown"),
+    [
+        ("steps: x", 1, 8, ["  1 | steps: x", "    |        ^"]),
+        ("a\nbc", 2, 3, ["  2 | bc", "    |   ^"]),
+        ("\ta: b", 1, 2, ["  1 |  a: b", "    |  ^"]),
+        ("日本: x", 1, 5, ["  1 | 日本: x", "    |       ^"]),
+        ("e\u0301: x", 1, 5, ["  1 | e\u0301: x", "    |    ^"]),
+        ("a\x1b[2Jb: c", 1, 8, ["  1 | ab: c", "    |    ^"]),
+        ("a\u2028b", 2, 1, ["  2 | b", "    | ^"]),
+        ("a", 2, 1, []),
+        ("a", 1, 9, []),
+        ("   ", 1, 1, []),
+        ("", 1, 1, []),
+        ("token: ghp_abcdefghijklmnopqrstuvwxyz", 1, 8, []),
+    ],
+)
+def test_an_excerpt_points_at_the_place(text: str, line: int, column: int, shown: list[str]) -> None:
+    """The caret stands under the character, whatever is before it, and no secret is repeated."""
+    assert Excerpts(text.encode(), "a.yaml").at(line, column) == shown
+
+
+def test_a_long_line_is_cut_around_the_place() -> None:
+    """Of a long line, only the part around the place is shown."""
+    text = "x" * 5_000 + "!" + "y" * 5_000
+    above, below = Excerpts(text.encode(), "a.yaml").at(1, 5_001)
+    assert len(above) < MOST_SHOWN + 20
+    assert above[below.index("^")] == "!"
+    assert above[6] == above[-1] == "…"
+
+
+def test_a_problem_is_a_line_with_an_excerpt_below(tmp_path: Path) -> None:
+    """The line with the place stays as editors read it, and its excerpt follows."""
+    file = tmp_path / "a.yaml"
+    file.write_text(BAD)
+    lines = validate(file).stdout.splitlines()
+    assert lines == [
+        f"{file}:3:17: there is no step `b`; add that step, or remove this dependency",
+        "  3 |     dependsOn: [b]",
+        "    |                 ^",
+    ]
+
+
+def test_a_folder_is_searched(tmp_path: Path) -> None:
+    """All workflow files of a folder are checked, but no hidden ones, scripts or other files."""
+    for name in ("b.yaml", "deep/er/c.YML", "d.json", ".hidden/e.yaml", ".f.yaml", "g.mock.yaml", "h.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('{"steps": [{"id": "a"}]}')
+    result = validate(tmp_path)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        *(f"{tmp_path}/{name}: ok, 1 step" for name in ("b.yaml", "d.json", "deep/er/c.YML")),
+        "3 files: 3 ok",
+    ]
+
+
+def test_a_folder_without_workflow_files_is_a_problem(tmp_path: Path) -> None:
+    """A folder that holds nothing to check is probably the wrong one, and the others are still checked."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.yaml").write_text(GOOD)
+    result = validate(tmp_path / "empty", tmp_path / "a.yaml")
+    assert result.exit_code == 1
+    assert "contains no file that ends in .yaml, .yml, .json" in result.stderr
+    assert result.stdout.splitlines()[-1] == "2 files: 1 ok, 1 invalid (1 problem)"
+
+
+def test_json_has_every_file_with_its_problems_and_warnings(tmp_path: Path) -> None:
+    """Programs get one object with places as numbers, and nothing else on stdout."""
+    for name, text in (("good.yaml", WARNED), ("bad.yaml", BAD)):
+        (tmp_path / name).write_text(text)
+    result = validate(tmp_path / "good.yaml", tmp_path / "bad.yaml", tmp_path / "none.yaml", "--format", "json")
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["valid"]) == (1, False)
+    good, bad, none = found["files"]
+    assert (good["valid"], good["steps"], good["problems"]) == (True, 1, [])
+    [warning] = good["warnings"]
+    assert (warning["line"], warning["column"]) == (2, 33)
+    assert warning["message"].startswith("`3.10` is sent as the number `3.1`")
+    [problem] = bad["problems"]
+    assert (problem["line"], problem["column"], problem["message"]) == (3, 17, "there is no step `b`")
+    assert "cannot be read" in none["problems"][0]["message"]
+
+
+def test_github_gets_a_command_for_each_problem_and_warning(tmp_path: Path) -> None:
+    """GitHub annotates the line of each problem, and no text of a file can end the command."""
+    (tmp_path / "a,b:c%.yaml").write_text(BAD.replace("b]", "'100%\\r']"))
+    (tmp_path / "w.yaml").write_text(WARNED)
+    result = validate(tmp_path, "--format", "github")
+    error, warning = result.stdout.splitlines()
+    assert result.exit_code == 1
+    assert error.startswith(f"::error file={tmp_path}/a%2Cb%3Ac%25.yaml,line=3,col=17::there is no step `100%25")
+    assert warning.startswith(f"::warning file={tmp_path}/w.yaml,line=2,col=33::`3.10` is sent as the number")
+    assert validate(tmp_path / "none.yaml", "--format", "github").stdout.startswith("::error file=")
+
+
+def test_names_of_env_are_known_with_an_env_file(tmp_path: Path) -> None:
+    """With `--env-file`, a name that the deployment does not set is a problem."""
+    file, names = tmp_path / "a.yaml", tmp_path / "prod.env"
+    file.write_text('steps: [{id: a, task: {imageUri: "${{ env.registry }}/${{ env.stage }}"}}]')
+    names.write_text("# production\n\nregistry=eu.example\nexport WORKFLOW_ENV_bucket='x'\n")
+    assert validate(file).exit_code == 0
+    result = validate(file, "--env-file", names)
+    assert (result.exit_code, "`env` has no `stage`" in result.stdout, "registry`" in result.stdout) == (1, True, False)
+    names.write_text("registry\nWORKFLOW_ENV_stage=prod\n")
+    assert validate(file, "--env-file", names).exit_code == 0
+    missing = validate(file, "--env-file", tmp_path / "none")
+    assert (missing.exit_code, "none cannot be read: no such file" in missing.stderr) == (2, True)
