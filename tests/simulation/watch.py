@@ -11,7 +11,7 @@ from typing import Any, Final
 from atom_emulator.firestore.memory import MemoryStore
 from atom_workflows.coordinator.advance import SUBMIT_BUDGET
 from atom_workflows.core.graph import END_ID, MAIN_END_ID, is_internal
-from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.records import RunRecord, StepRecord, Stop
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import OnLost
 from atom_workflows.documents import outputs_collection, run_path, run_record, step_path, step_record, steps_path
@@ -41,8 +41,8 @@ class Watch:
     by the meddler; they are known as they stood then. `forgotten` are those whose due times it deleted.
 
     `outputs` are those of steps as they are stored. `reruns` are the steps that each retry has to run again, by its
-    number. `was_stopped` says that the run was, in this round; `is_nothing_started` that no step was, when the main
-    part ended.
+    number. `was_stopped` says that the run was, in this round, and `stops` how, one after the other; a handler may not
+    know of the latest. `is_nothing_started` says that no step was, when the main part ended.
     """
 
     def __init__(  # noqa: PLR0913 - each is one thing that it looks at
@@ -65,6 +65,7 @@ class Watch:
         self.outputs: dict[str, Mapping[str, Any]] = {}
         self.reruns: dict[int, set[str]] = {}
         self.was_stopped = False
+        self.stops: list[Stop] = []
         self.is_nothing_started = False
         self.cancel_was_asked = False
         self.pace = pace
@@ -152,7 +153,9 @@ class Watch:
         if before is not None and run.retries > before.retries:
             ends = {name: self.end_of(name) for name in self.steps}
             self.reruns[run.retries] = runs_again(self.scenario, ends)
-            self.was_stopped = False
+            self.was_stopped, self.stops = False, []
+        if run.stop is not None and run.stop not in self.stops:
+            self.stops.append(run.stop)
         self.was_stopped = self.was_stopped or run.stop is not None
         if run.main_state is not None and (before is None or before.main_state is None):
             self.is_nothing_started = not any(step.attempt for step in self.steps.values())
