@@ -270,9 +270,9 @@ class StepRules:
         if run.runs_finally and step.id in self._watch.scenario.finally_ids:
             # These run once the stop has ended the main part.
             return False
-        if run.stop.kind is StopKind.CANCEL:
-            return step.state is StepState.CANCELLED
-        return step.state is (StepState.SKIPPED if before.state is StepState.PENDING else StepState.FAILED)
+        unstarted = StepState.SKIPPED if before.state is StepState.PENDING else StepState.FAILED
+        kinds = {stop.kind for stop in self._watch.stops}
+        return step.state in {StepState.CANCELLED if kind is StopKind.CANCEL else unstarted for kind in kinds}
 
     def _require(self, holds: bool, step: StepRecord, before: StepRecord | None) -> None:  # noqa: FBT001 - a condition
         if not holds:

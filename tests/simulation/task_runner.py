@@ -90,7 +90,11 @@ class FaultyTaskRunner:
         if key in self._by_key and self.calls.strikes(Fault.SUBMIT_CONFLICT):
             submission.reply = Reply.LOST
             raise JobConflict(409, "a request with this key is being worked on")
-        answer = self._accept(of, key)
+        try:
+            answer = self._accept(of, key)
+        except JobRefused:
+            submission.reply = Reply.NOT_ACCEPTED
+            raise
         if self.calls.strikes(Fault.SUBMIT_SLOW):
             self.calls.scheduler.sleep(self.calls.faults.chance.choice([1, 10, 40, SUBMIT_LIMIT_S]))
         if self.calls.strikes(Fault.SUBMIT_FAILED_AFTER):
