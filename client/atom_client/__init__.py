@@ -1,1 +1,1 @@
-"""The Atom Workflows client: `cli` uses `views`, `cost` and `doctor`; all share `text`, `errors` and `deployment`."""
+"""The Atom Workflows client. `cli` uses `views`, `cost` and `doctor`; all use `text`, `errors` and `deployment`."""

@@ -1,4 +1,7 @@
-"""The program's entry point: exit codes, signals and closed pipes. The commands are in atom_client/cli/commands.py."""
+"""The program's entry point, which handles exit codes, signals and closed pipes.
+
+The commands are in atom_client/cli/commands.py.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,9 @@ def main() -> None:
     """Run the command that `sys.argv` names, and exit."""
     prepare_streams()
     try:
-        import click  # noqa: PLC0415 (an extra; a sentence reports it if it is missing)
+        import click  # noqa: PLC0415 (an optional dependency, whose absence is reported)
 
-        from atom_client.cli.commands import cli  # noqa: PLC0415 (likewise)
+        from atom_client.cli.commands import cli  # noqa: PLC0415 (needs click, an optional dependency)
     except ModuleNotFoundError as error:
         sys.exit(f"Error: {error}; install the command line with `pip install 'atom-workflows[local]'`")
     # SIGTERM and SIGHUP stop a platform as Ctrl-C does. An ignored signal stays ignored, which `nohup` relies on.
@@ -36,12 +39,12 @@ def main() -> None:
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
-        click.echo(clean(shown.getvalue()), err=True, nl=False)  # Click quotes arguments unescaped.
+        click.echo(clean(shown.getvalue()), err=True, nl=False)  # Click quotes arguments without escaping them.
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(_INTERRUPTED)
     except BrokenPipeError:
-        discard_output()  # The reader closed the pipe, as `| head` does.
+        discard_output()  # The pipe's reader has closed it, as `| head` does.
         sys.exit(BROKEN_PIPE)
     except OSError as error:
         discard_output()
@@ -50,8 +53,8 @@ def main() -> None:
 
 
 def _exit_on_signal(signum: int, _frame: FrameType | None) -> NoReturn:
-    """Exit by an exception, so that every open block cleans up."""
-    # When a terminal closes, both the kernel and the shell may send a signal. The second must not disturb the clean-up.
+    """Exit by raising an exception, so that every open block cleans up."""
+    # When a terminal closes, both the kernel and the shell may send a signal. The second must not disrupt cleaning up.
     for one in _END_SIGNALS:
         signal.signal(one, signal.SIG_IGN)
     sys.exit(_SIGNALLED + signum)

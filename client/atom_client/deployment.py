@@ -1,4 +1,4 @@
-"""The deployment that a command works on, as named by its options or else by the environment."""
+"""The deployment that a command works on, as named by its options or, failing that, by the environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 DEPLOYED_PREFIX: Final = "atom-"
-"""The prefix of a deployment's names, unless another one was chosen."""
+"""The prefix of a deployment's names, unless another prefix was chosen."""
 
 PROJECTS: Final = ("WORKFLOW_PROJECT", "GOOGLE_CLOUD_PROJECT")
 """Variables that may name the project; the first one that is set is used."""
@@ -29,15 +29,15 @@ _VARIABLES: Final[Mapping[str, str]] = {
 _PATTERNS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
     "project": (
         re.compile(r"([a-z0-9.-]{1,100}:)?[a-z][a-z0-9-]{4,61}[a-z0-9]"),
-        "a project's id, six or more lower-case letters, digits and hyphens; `gcloud projects list` shows them",
+        "a project's id of six or more lower-case letters, digits and hyphens; `gcloud projects list` shows the ids",
     ),
     "database": (
         re.compile(r"\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9]"),
-        "a Firestore database's id; `gcloud firestore databases list` shows them",
+        "a Firestore database's id; `gcloud firestore databases list` shows the ids",
     ),
     "topic_prefix": (
         re.compile(r"([A-Za-z][A-Za-z0-9._~+%-]{0,99})?"),
-        "the prefix of the topics' names, such as atom-; `gcloud pubsub topics list` shows them",
+        "the prefix of the topics' names, such as atom-; `gcloud pubsub topics list` shows the names",
     ),
 }
 
@@ -46,13 +46,15 @@ def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that name a deployment in Google Cloud."""
     options = (
         _option(
-            "--project", "P", "The Google Cloud project [env: WORKFLOW_PROJECT, GOOGLE_CLOUD_PROJECT; or gcloud's]."
+            "--project",
+            "P",
+            "The Google Cloud project [env: WORKFLOW_PROJECT, GOOGLE_CLOUD_PROJECT; default: gcloud's].",
         ),
-        _option("--database", "NAME", "Its Firestore database [env: WORKFLOW_DATABASE; default: (default)]."),
+        _option("--database", "NAME", "The project's Firestore database [env: WORKFLOW_DATABASE; default: (default)]."),
         _option(
             "--topic-prefix",
             "TEXT",
-            f"The prefix of its topics' names [env: WORKFLOW_TOPIC_PREFIX; default: {DEPLOYED_PREFIX}].",
+            f"The prefix of the topics' names [env: WORKFLOW_TOPIC_PREFIX; default: {DEPLOYED_PREFIX}].",
         ),
     )
     for option in reversed(options):
@@ -66,7 +68,7 @@ def environment() -> dict[str, str]:
 
 
 def chosen_project() -> str | None:
-    """Return the project that an option names."""
+    """Return the project given as an option, if any."""
     return _chosen().get(_VARIABLES["project"])
 
 

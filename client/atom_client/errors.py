@@ -1,4 +1,4 @@
-"""Explain every error of a command in one sentence that says what to do next.
+"""Explain every error in a command with one sentence that says what to do next.
 
 The second half explains what to do when Google Cloud refuses the user's own credentials.
 """
@@ -35,7 +35,7 @@ _LONGEST_SENTENCE: Final = 4_000
 
 
 class Failure(click.ClickException):
-    """A sentence for the user."""
+    """An error message for the user."""
 
     exit_code = RUN_FAILED
 
@@ -44,7 +44,7 @@ class Failure(click.ClickException):
 
 
 class Misuse(Failure):
-    """A sentence about wrong options, files or environment variables."""
+    """A message about invalid options, files or environment variables."""
 
     exit_code = INVALID_USE
 
@@ -64,14 +64,14 @@ def explain_errors() -> Iterator[None]:
 
 
 def explain(error: Exception) -> str | None:
-    """Return the sentence for an error.
+    """Return a sentence that explains the error.
 
     Returns None if the error is a bug in the program.
     """
     if isinstance(error, StoreError | BusUnavailable | SourceError):
         return _of_service(error)
     if isinstance(error, AtomWorkflowsError) or _is_of("atom_emulator.platform.errors", "PlatformError", error):
-        what_to_do = ". Install the version of atom-workflows that the deployment has."
+        what_to_do = ". Install the version of atom-workflows that the deployment uses."
         # The platform's message may end with log lines.
         sentence = one_line(error) if isinstance(error, AtomWorkflowsError) else str(error)
         return f"{sentence}{what_to_do if isinstance(error, NewerVersion) else ''}"
@@ -90,9 +90,9 @@ def explain(error: Exception) -> str | None:
 
 
 def _of_service(error: Exception) -> str:
-    """Explain an error of a service.
+    """Explain an error from a service.
 
-    A local platform refuses no one, so its errors are never about missing rights.
+    A local platform refuses no one, so its errors are never about missing permissions.
     """
     host = os.environ.get("FIRESTORE_EMULATOR_HOST")
     if not host and (sentences := explain_refusal(error, project_meant())):
@@ -121,7 +121,7 @@ _LOG_IN: Final = "gcloud auth application-default login"
 
 
 class Refusal(StrEnum):
-    """The reasons why a service refuses a request."""
+    """The reasons for which a service refuses a request."""
 
     NO_LOGIN = "no login"
     API_DISABLED = "API disabled"
@@ -140,9 +140,9 @@ _SIGNS: Final = (
     (Refusal.FORBIDDEN, re.compile(r"^403 |PERMISSION_DENIED|does not have permission")),
     (Refusal.MISSING, re.compile(r"^404 |The database .* does not exist|Requested project not found")),
 )
-"""How each refusal is recognized, in this order.
+"""The patterns that identify each refusal, in the order in which they are tried.
 
-These are Google's own texts, and the status that its library puts before them.
+They match Google's own messages and the status that its library puts before them.
 """
 
 
@@ -182,14 +182,14 @@ def advice(refusal: Refusal, service: str, project: str) -> str:
         case Refusal.API_DISABLED:
             return (
                 f"Enable the API: `gcloud services enable {service}.googleapis.com --project={project}`. If it is "
-                f"enabled, your credentials use the quota of another project: "
+                f"already enabled, your credentials use the quota of another project: "
                 f"`gcloud auth application-default set-quota-project {project}`."
             )
         case Refusal.FORBIDDEN:
             return (
                 f"Your account needs {_ROLES[service]} in project {project}: `gcloud projects add-iam-policy-binding "
                 f"{project} --member=user:YOU --role={_ROLES[service]}`. If the project's id is wrong, "
-                "`gcloud projects list` shows those that you can see."
+                "`gcloud projects list` shows the ids of your projects."
             )
         case Refusal.NO_INDEX:
             return "The database lacks an index that the platform needs: deploy again."

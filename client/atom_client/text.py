@@ -1,4 +1,4 @@
-"""Text for people: make foreign text safe to print, and write times and counts briefly."""
+"""Text for users: make untrusted text safe to print, and format times and counts compactly."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _UNSEEN: Final = re.compile(
 )
 """Characters that terminals interpret or do not show, and unpaired surrogates.
 
-Among them are control characters, marks that change the direction of writing, line separators and invisible characters,
-but not tab and newline.
+They include control characters, marks that change the writing direction, line separators and invisible characters, but
+not tab and newline.
 """
 
 _LONGEST_NAME: Final = 300
@@ -35,30 +35,30 @@ def clean(text: object) -> str:
 
 
 def escaped(text: object) -> str:
-    """Spell out in ASCII what a terminal would interpret."""
+    """Escape everything that a terminal would interpret, using ASCII."""
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
 
 
 def one_line(text: object) -> str:
-    """Clean a text and put it on one line."""
+    """Clean the text and put it on one line."""
     return " ".join(clean(text).split())
 
 
 def name_of(text: object) -> str:
-    """Put a foreign name on one line, clean and clipped.
+    """Put an untrusted name on one line, cleaned and clipped.
 
-    The name may be that of a file or an object, for example.
+    It may be the name of a file or an object, for example.
     """
     return clip(one_line(text), _LONGEST_NAME)
 
 
 def clip(text: str, length: int) -> str:
-    """Cut the text to that length."""
+    """Cut the text to the given length."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def lasted(duration: timedelta | None) -> str:
-    """Write a duration briefly, or nothing for None.
+    """Format a duration compactly; return an empty string for None.
 
     For example `45 ms`, `2.4 s`, `12 s`, `3 min 05 s` or `2 h 10 min`.
     """
@@ -83,12 +83,12 @@ def between(start: datetime | None, end: datetime | None) -> timedelta | None:
 
 
 def local_time(moment: datetime | None) -> str:
-    """Write a time in this machine's time zone, or nothing for None."""
+    """Format a time as local time; return an empty string for None."""
     return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def counted(count: int, noun: str) -> str:
-    """Write the count with its noun, such as `2 steps`."""
+    """Return the count with its noun, such as `2 steps`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 

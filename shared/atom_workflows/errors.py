@@ -206,6 +206,8 @@ class ExpressionError(AtomWorkflowsError, ValueError):
     """Something is wrong with an expression, a type or a value; `suggestion` is empty if there is no advice."""
 
     def __init__(self, message: str, *, suggestion: str = "") -> None:
+        # Messages quote names and texts of users, which may hold line breaks or control characters.
+        message, suggestion = ("".join(c if c.isprintable() else "?" for c in text) for text in (message, suggestion))
         super().__init__(f"{message}; {suggestion}" if suggestion else message)
         self.message = message
         self.suggestion = suggestion

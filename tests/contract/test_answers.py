@@ -206,7 +206,7 @@ def test_a_failed_connection_is_explained() -> None:
             (nowhere, r"no connection: nothing is listening at 127\.0\.0\.1:\d+"),
             (
                 plain.url.replace("http:", "https:"),
-                r"no connection: 127\.0\.0\.1:\d+ does not answer with TLS .*http://\?",
+                r"no connection: 127\.0\.0\.1:\d+ does not speak TLS .*http://\?",
             ),
             ("http://[::1", "the request cannot be sent"),
         ):

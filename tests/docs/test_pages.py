@@ -14,7 +14,7 @@ from atom_client.cli.commands import cli
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
-EXAMPLES = [path for path in (ROOT / "examples").glob("*.yaml") if ".mock." not in path.name]
+EXAMPLES = [path for path in (ROOT / "examples").rglob("*.yaml") if ".mock." not in path.name]
 
 
 def pages() -> list[Path]:

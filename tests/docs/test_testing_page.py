@@ -18,10 +18,9 @@ PAGE: Final = (ROOT / "docs" / "how-to" / "test-your-workflows.md").read_text(en
 TIME: Final = re.compile(r"\d+\.\d+s")
 
 
-def block(language: str) -> str:
-    """The one block of that language."""
-    [found] = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
-    return str(found)
+def blocks(language: str) -> list[str]:
+    """The blocks of that language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 
 
 def names(section: str) -> list[str]:
@@ -31,18 +30,26 @@ def names(section: str) -> list[str]:
 
 
 def test_its_tests_pass_as_it_shows(tmp_path: Path) -> None:
-    """Whoever saves the two files and runs pytest sees what the page shows, but for the time."""
-    assert all(f"`{name}`" in PAGE for name in ("nightly.yaml", "test_nightly.py"))
-    (tmp_path / "nightly.yaml").write_text(block("yaml"), encoding="utf-8")
-    (tmp_path / "test_nightly.py").write_text(block("python"), encoding="utf-8")
-    command, _, shown = block("console").partition("\n")
-    dollar, *words = command.split()
-    assert (dollar, words[0]) == ("$", "pytest")
-    answer = subprocess.run(
-        [sys.executable, "-m", *words], cwd=tmp_path, env=surroundings(), capture_output=True, text=True, check=False
-    )
-    assert TIME.sub("TIME", answer.stdout) == TIME.sub("TIME", shown)
-    assert (answer.stderr, answer.returncode) == ("", 0)
+    """Whoever saves the files and runs pytest sees what the page shows, but for the time."""
+    commands = iter(blocks("console"))
+    for name, workflow, tests in zip(("nightly", "daily"), blocks("yaml"), blocks("python"), strict=True):
+        assert all(f"`{file}`" in PAGE for file in (f"{name}.yaml", f"test_{name}.py"))
+        (tmp_path / f"{name}.yaml").write_text(workflow, encoding="utf-8")
+        (tmp_path / f"test_{name}.py").write_text(tests, encoding="utf-8")
+        command, _, shown = next(commands).partition("\n")
+        dollar, *words = command.split()
+        assert (dollar, words[0]) == ("$", "pytest")
+        answer = subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=tmp_path,
+            env=surroundings(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert TIME.sub("TIME", answer.stdout) == TIME.sub("TIME", shown)
+        assert (answer.stderr, answer.returncode) == ("", 0)
+    assert next(commands, None) is None
 
 
 def test_it_names_what_there_is() -> None:
@@ -51,7 +58,9 @@ def test_it_names_what_there_is() -> None:
     attributes = {one.name for one in fields(testing.Played)} | {
         name for name in vars(testing.Played) if not name.startswith("_")
     }
-    assert set(names("## What you get")) == attributes - {"steps", "run_id"}
+    of_a_step = {one.name for one in fields(testing.PlayedStep)}
+    assert set(names("## What you get")) - of_a_step == attributes - {"steps", "run_id"} - of_a_step
+    assert of_a_step <= set(names("## What you get"))
 
 
 def test_its_errors_exist() -> None:

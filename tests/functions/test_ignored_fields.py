@@ -33,7 +33,7 @@ def warnings(body: dict[str, Any]) -> tuple[str, ...]:
         ("run-key", "did you mean run_key?"),
         ("workflowPath", "did you mean workflow_path?"),
         ("tr_auth_jwt", "set WORKFLOW_TR_AUTH_JWT"),
-        ("origin", "the known ones are workflow_path, definition, run_key, tr_url, params, labels"),
+        ("origin", "the known fields are workflow_path, definition, run_key, tr_url, params, labels"),
     ],
 )
 def test_a_field_that_is_not_known(name: str, meant: str) -> None:

@@ -1,4 +1,4 @@
-"""The commands and their options. Each command imports what it needs when it is called, so that it starts quickly."""
+"""The commands and their options. Each command imports what it needs when it is called, so startup is fast."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from atom_client.views.dead_letters import Desk
     from atom_workflows.coordinator.services import Services
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
 run_argument = click.argument("run_id", metavar="RUN")
 
 
 def timeout_of(text: str | None) -> float | None:
-    """Return the seconds of `--timeout`, or None for no limit."""
+    """Return `--timeout` in seconds, or None for no limit."""
     if text is None:
         return None
-    from atom_client.cli.follow import seconds_of  # noqa: PLC0415 (only for commands that wait)
+    from atom_client.cli.follow import seconds_of  # noqa: PLC0415 (only needed by commands that wait)
 
     try:
         return seconds_of(text)
@@ -37,10 +37,10 @@ def timeout_of(text: str | None) -> float | None:
 
 
 class FiniteRange(click.FloatRange):
-    """A range of numbers, to which NaN does not belong."""
+    """A range of numbers that excludes NaN."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Refuse what is not a number of the range."""
+        """Reject anything that is not a number in the range."""
         number: float = super().convert(value, param, ctx)
         if math.isnan(number):
             self.fail(f"{value!r} is not a number", param, ctx)
@@ -48,13 +48,13 @@ class FiniteRange(click.FloatRange):
 
 
 def duration_of(text: str | None) -> timedelta | None:
-    """Return the duration of `--duration`, or None.
+    """Return `--duration` as a time span, or None if it is not given.
 
     The text is a duration as in a workflow file, or a number of seconds.
     """
     if text is None:
         return None
-    from atom_workflows.core.durations import parse_duration  # noqa: PLC0415 (see above)
+    from atom_workflows.core.durations import parse_duration  # noqa: PLC0415 (imported only when needed)
 
     try:
         return parse_duration(f"{text}s" if text.replace(".", "", 1).isdecimal() else text)
@@ -67,7 +67,7 @@ _FILE = click.Path(path_type=Path)
 
 
 class Explained(click.Group):
-    """A command group that explains errors in sentences."""
+    """A command group that turns errors into readable messages."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """See `click.Group.invoke`."""
@@ -82,19 +82,21 @@ def cli() -> None:
 
 
 def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of every command that starts a local platform."""
+    """Add the options shared by all commands that start a local platform."""
     options = [
         click.option("--tr-url", "task_runner_url", metavar="URL", help="Use this Task Runner instead of the mock."),
         click.option(
-            "--tr-auth-jwt", "token", metavar="JWT", help="Token for the Task Runner [env: WORKFLOW_TR_AUTH_JWT]."
+            "--tr-auth-jwt", "token", metavar="JWT", help="The token for the Task Runner [env: WORKFLOW_TR_AUTH_JWT]."
         ),
-        click.option("--mock-script", type=_FILE, metavar="FILE", help="A script for the mock Task Runner's jobs."),
+        click.option(
+            "--mock-script", type=_FILE, metavar="FILE", help="A script that controls the mock Task Runner's jobs."
+        ),
         click.option(
             "--mock-duration",
             "mock_duration_s",
             type=FiniteRange(min=0),
             metavar="S",
-            help="Seconds that a mock job takes.",
+            help="How many seconds each mock job takes.",
         ),
         click.option(
             "--log-dir",
@@ -111,8 +113,8 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--emulators",
             type=click.Choice(["embedded", "google"]),
-            help="The emulators of Firestore and Pub/Sub: embedded (default) or Google's own. Google's need Java, "
-            "unless FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST name running ones.",
+            help="Which emulators of Firestore and Pub/Sub to use: embedded (default) or Google's own. Google's need "
+            "Java, unless FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST point to running emulators.",
         ),
     ]
     for option in reversed(options):
@@ -141,7 +143,7 @@ def _params_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("file", required=False)
 @_params_options
 @click.option("--workflow-path", metavar="PATH", help="The workflow file, or gs://bucket/object; same as FILE.")
-@click.option("--timeout", metavar="TIME", help="Stop waiting after this time, such as 90s or 10m.")
+@click.option("--timeout", metavar="TIME", help="Stop waiting after this long, such as 90s or 10m.")
 @click.option("--keep", is_flag=True, help="Keep the platform up after the run has ended, until Ctrl-C.")
 @json_option
 @_platform_options
@@ -161,13 +163,13 @@ def run(  # noqa: PLR0913  # one for each option
     FILE is a workflow file, or - for stdin. The platform is started for this run, unless FIRESTORE_EMULATOR_HOST
     and PUBSUB_EMULATOR_HOST name one that is already up.
 
-    Exit code: 0 if the run SUCCEEDED, 1 if it ended otherwise, 2 if the file or the options are wrong, 130 on
-    Ctrl-C.
+    Exit code: 0 if the run SUCCEEDED, 1 if it ended in another state, 2 if the file or the options are
+    invalid, 130 on Ctrl-C.
     """
-    from atom_client.cli.run import RunOptions, run_workflow  # noqa: PLC0415 (see above)
+    from atom_client.cli.run import RunOptions, run_workflow  # noqa: PLC0415 (imported only when needed)
 
     if (file is None) == (workflow_path is None):
-        raise click.UsageError("name one workflow file, as FILE or with --workflow-path")
+        raise click.UsageError("name exactly one workflow file, as FILE or with --workflow-path")
     source = file or workflow_path or ""
     choice = _choice(**platform)
     options = RunOptions(
@@ -206,7 +208,7 @@ def validate(files: tuple[str, ...], form: str, env_file: str | None) -> None:
 
     Exit code: 0 if all are valid, even with warnings, else 1.
     """
-    from atom_client.cli.validate import validate_files  # noqa: PLC0415 (see above)
+    from atom_client.cli.validate import validate_files  # noqa: PLC0415 (imported only when needed)
 
     if not validate_files(files, form=form, env_file=env_file):
         raise click.exceptions.Exit(RUN_FAILED)
@@ -214,9 +216,9 @@ def validate(files: tuple[str, ...], form: str, env_file: str | None) -> None:
 
 @cli.command()
 def schema() -> None:
-    """Print the JSON Schema of workflow files, for editors."""
-    from atom_client.views.as_json import json_text  # noqa: PLC0415 (see above)
-    from atom_workflows.language.json_schema import json_schema  # noqa: PLC0415 (see above)
+    """Print the JSON Schema for workflow files, for use in editors."""
+    from atom_client.views.as_json import json_text  # noqa: PLC0415 (imported only when needed)
+    from atom_workflows.language.json_schema import json_schema  # noqa: PLC0415 (imported only when needed)
 
     click.echo(json_text(json_schema()))
 
@@ -224,12 +226,15 @@ def schema() -> None:
 @cli.command()
 @click.argument("file", required=False)
 @click.option(
-    "--steps", type=click.IntRange(1, 10_000), metavar="N", help="Without FILE: a chain of N steps [default: 1000]."
+    "--steps",
+    type=click.IntRange(1, 10_000),
+    metavar="N",
+    help="Without FILE: assume a chain of N steps [default: 1000].",
 )
 @click.option(
     "--duration",
     metavar="TIME",
-    help="How long each job takes, such as 90s or 2h [default: 10m, less if timeouts are short; in a chain, 0].",
+    help="How long each job takes, such as 90s or 2h [default: 10m, or less if timeouts are short; 0 in a chain].",
 )
 @click.option(
     "--runs-per-month",
@@ -237,7 +242,7 @@ def schema() -> None:
     default=30,
     show_default=True,
     metavar="N",
-    help="The number of runs in a month.",
+    help="The number of runs per month.",
 )
 @click.option(
     "--checker-cpu",
@@ -246,20 +251,19 @@ def schema() -> None:
     default=0.167,
     show_default=True,
     metavar="VCPU",
-    help="The checker's vCPUs in the deployment; it is awake while jobs are in flight.",
+    help="The number of vCPUs of the deployed checker, which is awake while jobs are in flight.",
 )
 @json_option
 def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
-    """Estimate what a run of a workflow costs, here and elsewhere.
+    """Estimate the cost of running a workflow, here and elsewhere.
 
-    FILE is a workflow file, or - for stdin. The code that is deployed simulates a run in memory, and its usage is
-    billed at list prices; no service is called. WORKFLOW_BURST_SEC and the functions' other settings are used if they
-    are set.
+    FILE is a workflow file, or - for stdin. The deployed code executes a run in memory, and its usage is priced at
+    list prices; no service is called. WORKFLOW_BURST_SEC and the functions' other settings are used if they are set.
 
-    Exit code: 0, or 2 if the file or the options are wrong.
+    Exit code: 0, or 2 if the file or the options are invalid.
     """
-    from atom_client.cli.cost import CostOptions, print_cost  # noqa: PLC0415 (see above)
-    from atom_workflows.settings import from_environment  # noqa: PLC0415 (see above)
+    from atom_client.cli.cost import CostOptions, print_cost  # noqa: PLC0415 (imported only when needed)
+    from atom_workflows.settings import from_environment  # noqa: PLC0415 (imported only when needed)
 
     options = CostOptions(source=file, job=duration_of(duration), settings=from_environment(os.environ), **chosen)
     raise click.exceptions.Exit(print_cost(options))
@@ -272,7 +276,7 @@ def local() -> None:
 
 @local.command()
 @click.option(
-    "--bucket", default="atom-local", show_default=True, metavar="NAME", help="A bucket whose uploads start runs."
+    "--bucket", default="atom-local", show_default=True, metavar="NAME", help="The bucket in which uploads start runs."
 )
 @click.option("--no-bucket", is_flag=True, help="Do not start Cloud Storage; gs:// paths then refer to Google Cloud.")
 @json_option
@@ -280,9 +284,9 @@ def local() -> None:
 def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
     """Run the local platform until Ctrl-C.
 
-    Prints the variables to export in another terminal to use the platform.
+    Prints the variables to export in another terminal so that it uses the platform.
     """
-    from atom_client.cli.local import local_up  # noqa: PLC0415 (see above)
+    from atom_client.cli.local import local_up  # noqa: PLC0415 (imported only when needed)
 
     local_up(_choice(**platform, bucket=None if no_bucket else bucket), as_json=as_json)
 
@@ -291,20 +295,22 @@ def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
 def runs() -> None:
     """List, show, cancel, retry and repair runs.
 
-    The runs are those of a project, or of the local platform whose variables are exported. The first characters of a
+    The runs belong to a project, or to the local platform whose variables are exported. The first characters of a
     run's id are enough if no other id begins with them.
     """
 
 
 @runs.command("list")
-@click.option("--limit", type=click.IntRange(min=1, max=1000), default=20, show_default=True, help="How many.")
-@click.option("--state", type=click.Choice(_RUN_STATES, case_sensitive=False), help="Only runs in this state.")
+@click.option(
+    "--limit", type=click.IntRange(min=1, max=1000), default=20, show_default=True, help="The maximum number to list."
+)
+@click.option("--state", type=click.Choice(_RUN_STATES, case_sensitive=False), help="List only runs in this state.")
 @json_option
 @place_options
 def list_(limit: int, state: str | None, *, as_json: bool) -> None:
     """List the newest runs."""
-    from atom_client.cli.runs import list_runs  # noqa: PLC0415 (see above)
-    from atom_workflows.core.states import RunState  # noqa: PLC0415 (see above)
+    from atom_client.cli.runs import list_runs  # noqa: PLC0415 (imported only when needed)
+    from atom_workflows.core.states import RunState  # noqa: PLC0415 (imported only when needed)
 
     list_runs(_services(), limit=limit, state=RunState(state.upper()) if state else None, as_json=as_json)
 
@@ -315,7 +321,7 @@ def list_(limit: int, state: str | None, *, as_json: bool) -> None:
 @place_options
 def show(run_id: str, *, as_json: bool) -> None:
     """Show a run and its steps."""
-    from atom_client.cli.runs import show_run  # noqa: PLC0415 (see above)
+    from atom_client.cli.runs import show_run  # noqa: PLC0415 (imported only when needed)
 
     show_run(_services(), run_id, as_json=as_json)
 
@@ -326,16 +332,16 @@ def show(run_id: str, *, as_json: bool) -> None:
 def cancel(run_id: str) -> None:
     """End a run and submit no more jobs for it.
 
-    The run has ended when this returns, so there is no --wait.
+    The run has ended when the command returns, so there is no --wait.
     """
-    from atom_client.cli.runs import cancel_named  # noqa: PLC0415 (see above)
+    from atom_client.cli.runs import cancel_named  # noqa: PLC0415 (imported only when needed)
 
     cancel_named(_services(), run_id)
 
 
 @runs.command()
 @run_argument
-@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@click.option("--dry-run", is_flag=True, help="Report what is wrong, but change nothing.")
 @json_option
 @place_options
 def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
@@ -343,9 +349,9 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 
     Recomputes every counter from the steps' states, and republishes released steps that no dispatcher has claimed.
 
-    Exit code: 0 if nothing is wrong or everything was fixed, else 1.
+    Exit code: 0 if nothing is wrong or everything was fixed, otherwise 1.
     """
-    from atom_client.cli.runs import repair  # noqa: PLC0415 (see above)
+    from atom_client.cli.runs import repair  # noqa: PLC0415 (imported only when needed)
 
     if not repair(_services(), run_id, dry_run=dry_run, as_json=as_json):
         raise click.exceptions.Exit(RUN_FAILED)
@@ -355,7 +361,7 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 def dead_letters() -> None:
     """List, show, replay and drop dead-lettered events.
 
-    While one of these commands is running, another one may have to wait a moment.
+    While one of these commands is running, any other may have to wait a moment.
     """
 
 
@@ -363,12 +369,14 @@ _letter_ids = click.argument("ids", nargs=-1, metavar="ID...")
 
 
 @dead_letters.command("list")
-@click.option("--limit", type=click.IntRange(min=1, max=1000), default=20, show_default=True, help="How many.")
+@click.option(
+    "--limit", type=click.IntRange(min=1, max=1000), default=20, show_default=True, help="The maximum number to list."
+)
 @json_option
 @place_options
 def list_dead_letters(limit: int, *, as_json: bool) -> None:
     """List the newest dead letters and the reason for each."""
-    from atom_client.cli.dead_letters import list_letters  # noqa: PLC0415 (see above)
+    from atom_client.cli.dead_letters import list_letters  # noqa: PLC0415 (imported only when needed)
 
     list_letters(_desk(), limit=limit, as_json=as_json)
 
@@ -379,14 +387,14 @@ def list_dead_letters(limit: int, *, as_json: bool) -> None:
 @place_options
 def show_dead_letter(letter_id: str, *, as_json: bool) -> None:
     """Show a dead letter, its event, and what to do about it."""
-    from atom_client.cli.dead_letters import show_letter  # noqa: PLC0415 (see above)
+    from atom_client.cli.dead_letters import show_letter  # noqa: PLC0415 (imported only when needed)
 
     show_letter(_desk(), letter_id, as_json=as_json)
 
 
 @dead_letters.command("replay")
 @_letter_ids
-@click.option("--all", "every", is_flag=True, help="Replay all except those that can never be handled.")
+@click.option("--all", "every", is_flag=True, help="Replay all dead letters except those that can never be handled.")
 @click.option("--dry-run", is_flag=True, help="Only print what would be replayed.")
 @place_options
 def replay_dead_letters(ids: tuple[str, ...], *, every: bool, dry_run: bool) -> None:
@@ -394,30 +402,30 @@ def replay_dead_letters(ids: tuple[str, ...], *, every: bool, dry_run: bool) -> 
 
     Replaying a start message never starts a second run.
     """
-    from atom_client.cli.dead_letters import replay_letters  # noqa: PLC0415 (see above)
+    from atom_client.cli.dead_letters import replay_letters  # noqa: PLC0415 (imported only when needed)
 
     replay_letters(_desk(), ids, every=every, dry_run=dry_run)
 
 
 @dead_letters.command("drop")
 @click.argument("ids", nargs=-1, metavar="[ID...]")
-@click.option("--hopeless", is_flag=True, help="Drop all that can never be handled as they are.")
+@click.option("--hopeless", is_flag=True, help="Drop all dead letters that can never be handled as they are.")
 @place_options
 def drop_dead_letters(ids: tuple[str, ...], *, hopeless: bool) -> None:
     """Delete dead letters permanently."""
-    from atom_client.cli.dead_letters import drop_letters  # noqa: PLC0415 (see above)
+    from atom_client.cli.dead_letters import drop_letters  # noqa: PLC0415 (imported only when needed)
 
     drop_letters(_desk(), ids, hopeless=hopeless)
 
 
 @cli.command()
 @click.argument("source", metavar="FILE")
-@click.option("--key", metavar="TEXT", help="A name for the run; the same key and file never start a second run.")
+@click.option("--key", metavar="TEXT", help="A name for the run; the same key and file never start a second one.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for the run; may be repeated.")
 @_params_options
 @click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner to use, if the platform allows it.")
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
-@click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this time, such as 90s or 10m.")
+@click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
 @json_option
 @place_options
 def start(timeout: str | None, **chosen: Any) -> None:
@@ -430,9 +438,9 @@ def start(timeout: str | None, **chosen: Any) -> None:
     as JSON (8, true, null, [1, 2], "8"), and any other as text.
 
     Exit code: 0 if the message was accepted; with --wait, the same as for `run`; 2 if the file or the options are
-    wrong.
+    invalid.
     """
-    from atom_client.cli.start import StartOptions, start_run  # noqa: PLC0415 (see above)
+    from atom_client.cli.start import StartOptions, start_run  # noqa: PLC0415 (imported only when needed)
 
     raise click.exceptions.Exit(start_run(StartOptions(timeout_s=timeout_of(timeout), **chosen)))
 
@@ -445,11 +453,11 @@ def start(timeout: str | None, **chosen: Any) -> None:
 def upload(file: str, target: str, *, as_json: bool) -> None:
     """Check and upload a workflow, and print the run that it starts.
 
-    FILE is a workflow file, or - for stdin. If the target ends in /, the object has the file's name.
+    FILE is a workflow file, or - for stdin. If the target ends in /, the object gets the file's name.
 
-    Exit code: 0 if it was uploaded, 1 if that failed, 2 if the file or the options are wrong.
+    Exit code: 0 if the file was uploaded, 1 if the upload failed, 2 if the file or the options are invalid.
     """
-    from atom_client.cli.upload import upload_file  # noqa: PLC0415 (see above)
+    from atom_client.cli.upload import upload_file  # noqa: PLC0415 (imported only when needed)
 
     raise click.exceptions.Exit(upload_file(file, target, as_json=as_json))
 
@@ -457,7 +465,7 @@ def upload(file: str, target: str, *, as_json: bool) -> None:
 @runs.command()
 @run_argument
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
-@click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this time, such as 90s or 10m.")
+@click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
 @json_option
 @place_options
 def retry(timeout: str | None, **chosen: Any) -> None:
@@ -467,7 +475,7 @@ def retry(timeout: str | None, **chosen: Any) -> None:
 
     Exit code: 0 if the run continues; with --wait, the same as for `run`.
     """
-    from atom_client.cli.runs import RetryOptions, retry_unsuccessful  # noqa: PLC0415 (see above)
+    from atom_client.cli.runs import RetryOptions, retry_unsuccessful  # noqa: PLC0415 (imported only when needed)
 
     options = RetryOptions(timeout_s=timeout_of(timeout), **chosen)
     raise click.exceptions.Exit(retry_unsuccessful(_services(), options))
@@ -483,34 +491,34 @@ def doctor_of_platform(**chosen: Any) -> None:
     """Check a platform and print how to fix what is wrong.
 
     Each check prints a line. The command works on the local platform and on a deployment, uses your own credentials,
-    and changes nothing. In a checkout of the repository it also uses gcloud to compare the project with the
+    and changes nothing. In a checkout of the repository, it also uses gcloud to compare the project with the
     deployment's plan.
 
-    Exit code: 0 if nothing is wrong, 1 if something is, 2 if the options are wrong.
+    Exit code: 0 if nothing is wrong, 1 if something is, 2 if the options are invalid.
     """
-    from atom_client.cli.doctor import DoctorOptions, check_platform  # noqa: PLC0415 (see above)
+    from atom_client.cli.doctor import DoctorOptions, check_platform  # noqa: PLC0415 (imported only when needed)
 
     if not check_platform(environment(), DoctorOptions(**chosen)):
         raise click.exceptions.Exit(RUN_FAILED)
 
 
 def _desk() -> Desk:
-    from atom_client.cli.platform import desk  # noqa: PLC0415 (see above)
+    from atom_client.cli.platform import desk  # noqa: PLC0415 (imported only when needed)
 
     return desk(environment())
 
 
 def _services() -> Services:
-    from atom_client.cli.platform import connect_services  # noqa: PLC0415 (see above)
+    from atom_client.cli.platform import connect_services  # noqa: PLC0415 (imported only when needed)
 
     return connect_services(environment())
 
 
 def _choice(**chosen: Any) -> PlatformChoice:
-    """Return the choice that the platform options make.
+    """Return the platform options as a `PlatformChoice`.
 
     Each option has the same name as its field.
     """
-    from atom_client.cli.local import PlatformChoice  # noqa: PLC0415 (see above)
+    from atom_client.cli.local import PlatformChoice  # noqa: PLC0415 (imported only when needed)
 
     return PlatformChoice(**chosen)

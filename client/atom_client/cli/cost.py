@@ -1,4 +1,4 @@
-"""`atom-workflows cost`: the cost of a workflow's runs at list prices, with every formula, and of the alternatives."""
+"""`atom-workflows cost`: the cost of a workflow's runs at list prices, with formulas, compared with alternatives."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from atom_workflows.settings import Settings
 USUAL_STEPS: Final = 1000
 
 LARGE_BYTES: Final = 200_000
-"""The size of a file, about 1,500 steps, above which an estimate may take a minute."""
+"""The size of a file (of about 1,500 steps) above which an estimate may take a minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostOptions:
-    """What the user asked for. Without a `source` the workflow is a chain of `steps`."""
+    """The options that the user gave. Without `source`, the workflow is a chain, and `steps` is its length."""
 
     source: str | None = None
     steps: int | None = None
@@ -66,7 +66,7 @@ def print_cost(options: CostOptions) -> int:
         output.say()
         output.show(peers_sheet(found))
         output.say(f"\nList prices as of {AS_OF}, {GOOGLE}, without free tiers.")
-        output.say("docs/explanation/cost.md has the assumptions and sources.")
+        output.say("docs/explanation/cost.md lists the assumptions and sources.")
     return 0
 
 
@@ -82,11 +82,13 @@ def _estimate(options: CostOptions) -> Estimate:
         job = timedelta(0) if options.source is None else usual_job(parse_workflow(definition, filename=name))
     given = Assumptions(job=job, checker_vcpu=options.checker_vcpu, settings=options.settings)
     if job and len(definition) > LARGE_BYTES:
-        click.echo("Playing a large workflow in memory; with thousands of jobs this takes a minute or more.", err=True)
+        click.echo(
+            "Executing a large workflow in memory; with thousands of jobs, this takes a minute or more.", err=True
+        )
     try:
         return estimate(definition, given, filename=name, runs_per_month=options.runs_per_month)
     except NotEstimated as error:
-        raise Misuse(f"with jobs of {format_duration(job)}, {error}") from error
+        raise Misuse(f"with jobs that take {format_duration(job)}, {error}") from error
 
 
 def how_long(given: Assumptions) -> str:
@@ -97,7 +99,7 @@ def how_long(given: Assumptions) -> str:
 
 
 def bill_sheet(bill: Bill) -> Sheet:
-    """Return the lines of a bill, each with its formula."""
+    """Return the lines of a bill as a sheet, each with its formula."""
     rows = [(line.price.service, dollars(line.usd), line.formula) for line in bill.lines]
     return Sheet(heading=("A RUN", "USD", "FORMULA"), rows=(*rows, ("all", dollars(bill.usd), "")), state_column=0)
 
@@ -116,7 +118,7 @@ def sentences(found: Estimate) -> Iterator[str]:
 
 
 def _how_often(settings: Settings) -> str:
-    """Name the settings that decide how often jobs are polled.
+    """Name the settings that determine how often jobs are polled.
 
     In a terminal that has exported the variables of a local platform, these settings differ from the deployed ones.
     """
@@ -131,7 +133,7 @@ def _how_often(settings: Settings) -> str:
 
 
 def peers_sheet(found: Estimate) -> Sheet:
-    """Return a sheet that compares our price with the alternatives."""
+    """Return a sheet that compares our prices with those of alternatives."""
     rows = []
     for quote in found.all:
         per_1000 = None if quote.run is None else found.per_1000_steps(quote.run)
@@ -142,7 +144,7 @@ def peers_sheet(found: Estimate) -> Sheet:
 
 
 def as_object(found: Estimate) -> dict[str, Any]:
-    """Return the estimate for programs, with unrounded dollars."""
+    """Return the estimate for programs, with unrounded dollar amounts."""
     return {
         "prices_as_of": AS_OF.isoformat(),
         "workflow": found.workflow.name,

@@ -28,7 +28,7 @@ from atom_workflows.errors import BusUnavailable
 from atom_workflows.messages.dead_letters import DeadLetter, replay_message
 
 _TOGETHER: Final = 50
-"""How many letters are published in one request and then removed in another."""
+"""How many letters are published in one request, and then removed in a second request."""
 
 _LONGEST_CELL: Final = 300
 
@@ -67,7 +67,7 @@ def letters_sheet(letters: Sequence[DeadLetter]) -> Sheet:
 
 
 def show_letter(desk: Desk, letter_id: str, *, as_json: bool) -> None:
-    """Print all that is known about a letter."""
+    """Print everything that is known about a letter."""
     with hold_letters(desk, [letter_id]) as found:
         [letter] = found.named([letter_id])
     if as_json:
@@ -81,7 +81,7 @@ def show_letter(desk: Desk, letter_id: str, *, as_json: bool) -> None:
 
 
 def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool) -> None:
-    """Publish letters to their own topics, and remove them."""
+    """Republish letters to the topics they came from, and remove them."""
     if every == bool(ids):
         raise Misuse("name the dead letters to replay, or give --all; `atom-workflows dead-letters list` shows them")
     with hold_letters(desk, ids) as found:
@@ -92,7 +92,7 @@ def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool
                 "`atom-workflows dead-letters show ID` prints it, `drop ID` deletes it"
             )
         if hopeless := [letter.id for letter in chosen if letter.is_hopeless]:
-            warning = "can never be handled and will be given up again; use `dead-letters drop` instead"
+            warning = "can never be handled and will become dead letters again; use `dead-letters drop` instead"
             click.echo(f"{listing(hopeless)} {warning}", err=True)
         if not dry_run:
             _replay(found, chosen)
@@ -103,7 +103,7 @@ def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool
 
 
 def drop_letters(desk: Desk, ids: Sequence[str], *, hopeless: bool = False) -> None:
-    """Remove letters with these ids, or all hopeless ones, for good."""
+    """Permanently remove the letters with these ids, or all hopeless letters."""
     if hopeless == bool(ids):
         raise Misuse("name the dead letters to drop, or give --hopeless; `atom-workflows dead-letters list` shows them")
     with hold_letters(desk, ids) as found:
@@ -129,7 +129,7 @@ def _worth_replaying(found: HeldLetters) -> list[DeadLetter]:
 def _replay(found: HeldLetters, letters: Sequence[DeadLetter]) -> None:
     """Publish letters, then remove them.
 
-    In this order, a command that dies in between loses no letter; some may be replayed twice.
+    In this order, no letter is lost if the command dies in between, although some may be replayed twice.
     """
     for start in range(0, len(letters), _TOGETHER):
         part = letters[start : start + _TOGETHER]

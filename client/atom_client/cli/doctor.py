@@ -24,9 +24,10 @@ from atom_workflows.task_runner_urls import shown_url
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorOptions:
-    """What the user asked for.
+    """The options that the user gave.
 
-    The Task Runner's URL is needed for a platform without runs. A deployment does not reveal its region and bucket.
+    The Task Runner's URL is needed if the platform has no runs yet. The region and the bucket are needed for a
+    deployment, since they cannot be looked up.
     """
 
     task_runner_url: str | None = None
@@ -69,11 +70,11 @@ def _findings(environment: Mapping[str, str], options: DoctorOptions) -> Iterato
 
 
 def _login(environment: Mapping[str, str]) -> tuple[Mapping[str, str] | None, Finding]:
-    """Find the platform with the user's credentials.
+    """Find the platform, using the user's credentials.
 
-    The returned platform is None if there is none; the finding says why.
+    The platform is None if it cannot be found; the finding says why.
     """
-    from atom_workflows.adapters.own_credentials import account  # noqa: PLC0415 (of deployments alone)
+    from atom_workflows.adapters.own_credentials import account  # noqa: PLC0415 (only needed for deployments)
 
     try:
         place = platform_of(environment)
@@ -87,7 +88,7 @@ def _login(environment: Mapping[str, str]) -> tuple[Mapping[str, str] | None, Fi
 
 
 def _check_parts(services: Services, expected: Expected, options: DoctorOptions) -> Iterator[Finding]:
-    from atom_workflows.adapters.pubsub.subscriptions import PubsubSettings  # noqa: PLC0415 (Google's clients are slow)
+    from atom_workflows.adapters.pubsub.subscriptions import PubsubSettings  # noqa: PLC0415 (Google's clients are slow to import)
 
     if flaws := [] if expected.is_local else list(region_findings(expected)):
         # No part of the deployment is in that region, and nothing should be created there.
@@ -120,13 +121,14 @@ def _expected(settings: Settings, options: DoctorOptions, *, is_local: bool) -> 
 
 
 def _task_runner(services: Services, options: DoctorOptions) -> str:
-    """Return the URL that jobs are sent to.
+    """Return the URL to which jobs are sent.
 
-    The user's option takes precedence, then the environment, then the newest run. Empty if none of them has a URL.
+    The user's option takes precedence over the environment, and the environment over the newest run. If none of them
+    has a URL, the result is empty.
     """
     named = options.task_runner_url or services.settings.task_runner_url
     if named:
         return named
     run = newest_run(services)
-    # An earlier version may have stored a URL with a password, which must not be printed.
+    # An earlier version may have stored a URL that contains a password, which must not be printed.
     return shown_url(run.task_runner_url) if run else ""

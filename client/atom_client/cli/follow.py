@@ -1,7 +1,7 @@
 """Follow a run to its end, as `run`, `start --wait` and `runs retry --wait` do.
 
-The run's events keep the display live. They may be late or lost, so the run's document, read once a second, decides
-when the run is over, and the steps' documents fill the table at the end.
+The run's events keep the display up to date. They may be late or lost, so the run's document, read once a second,
+decides when the run is over, and the steps' documents fill the table at the end.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ APPEARS_WITHIN_S: Final = 60.0
 PATIENCE_S: Final = 300.0
 """How long the store may be unreachable while a run is followed.
 
-Meanwhile the run continues, and the network may recover or the laptop may wake up.
+Meanwhile, the run continues, and the network may recover or the laptop may wake up.
 """
 
 
 class Feed(Protocol):
-    """A source of changes."""
+    """A source of changes to a run."""
 
     def take(self, timeout_s: float) -> Sequence[Mapping[str, Any]]:
         """Return all changes that have arrived.
@@ -55,7 +55,7 @@ class Feed(Protocol):
         ...
 
 
-def follow(  # noqa: PLR0913 (all but the first by name)
+def follow(  # noqa: PLR0913 (all but the first are keyword-only)
     view: RunView,
     *,
     feed: Feed,
@@ -69,10 +69,10 @@ def follow(  # noqa: PLR0913 (all but the first by name)
     """Show the run until it has ended or time is up.
 
     Returns the run as last read. `superseded` is an INVALID run from an earlier start, which the new run replaces: as
-    long as it is read, the new run has not appeared.
+    long as the store still holds it, the new run has not appeared.
 
     Raises `Failure` if the run does not appear because no function handled the start message. Raises `StoreUnavailable`
-    if the store is unreachable at first, or later for longer than `patience_s`.
+    if the store is unreachable at the start, or later stays unreachable for longer than `patience_s`.
     """
     reader = _PatientReader(read_run, patience_s, monotonic)
     started = monotonic()
@@ -88,7 +88,7 @@ def follow(  # noqa: PLR0913 (all but the first by name)
             if run is not None and run.state.is_terminal:
                 view = _take_last_events(view, feed, monotonic)
             if run is not None and not (view.state is run.state and view.total):
-                # Events may be lost; the document has the state that they failed to report.
+                # Events may be lost; the run's document has the state that they failed to report.
                 view = replace(view, state=run.state, total=view.total or run.step_count)
             is_time_up = timeout_s is not None and now - started >= timeout_s
             if run is not None and (run.state.is_terminal or is_time_up):
@@ -132,9 +132,9 @@ class _PatientReader:
 
 
 def seconds_of(text: str) -> float:
-    """Read a time limit such as `90`, `90s` or `10m`.
+    """Convert a time limit such as `90`, `90s` or `10m` to seconds.
 
-    Raises ValueError.
+    Raises ValueError if it is not a positive duration.
     """
     seconds = float(text) if text.replace(".", "", 1).isdecimal() else parse_duration(text).total_seconds()
     if seconds <= 0:
@@ -145,7 +145,7 @@ def seconds_of(text: str) -> float:
 def _not_started(run_id: str, waited_s: float, *, is_superseded: bool) -> str:
     waited = lasted(timedelta(seconds=waited_s))
     if is_superseded:
-        # A start that is refused for the same reasons writes nothing, so it looks like one not handled yet.
+        # A start that is refused for the same reasons writes nothing, so it looks as if it had not been handled yet.
         return (
             f"run {run_id} is still INVALID from an earlier start: either this start was refused for the same "
             f"reasons, which `{with_place(f'runs show {run_id}')}` lists, or the start function has not handled it "
@@ -165,7 +165,7 @@ _EXIT_CODES: Final = {RunState.SUCCEEDED: 0, RunState.INVALID: INVALID_USE}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A command that waits for a run; `view` is what it knows about the run.
+    """A command that waits for a run; `view` holds what it knows about the run.
 
     If `outlives` is True, the run continues after the command has ended. For `superseded`, see `follow`.
     """
@@ -184,8 +184,7 @@ class Waiting:
 
         Stops earlier if the time limit is reached. `begin` starts the run and returns a line that says so.
         """
-        # Google's clients take a second to import.
-        from atom_workflows.adapters.pubsub.change_feed import ChangeFeed  # noqa: PLC0415 - see above
+        from atom_workflows.adapters.pubsub.change_feed import ChangeFeed  # noqa: PLC0415 (slow to import)
 
         run_id = self.view.run_id
         show_command = with_place(f"runs show {run_id}")
@@ -194,7 +193,7 @@ class Waiting:
         not_followed = f"Run {run_id} was not followed to its end; `{show_command}` shows its state."
         with ChangeFeed(self.services.settings, run_id) as feed:
             if feed.problem:
-                self.output.say(f"Steps cannot be shown live, only when the run has ended: {feed.problem}")
+                self.output.say(f"Steps cannot be shown live, only after the run has ended: {feed.problem}")
             uncertain = f"If the run was started, it continues; `{with_place('runs list')}` shows it."
             with self._report_if_interrupted(uncertain):
                 self.output.say(begin())
@@ -212,7 +211,7 @@ class Waiting:
                     patience_s=0 if os.environ.get(FIRESTORE_HOST) else PATIENCE_S,
                     superseded=self.superseded,
                 )
-        # The steps that the file names come first, in its order, and then all others.
+        # The file's steps come first, in the order of the file, followed by all others.
         steps = {step.id: step for step in read_steps(self.services.store, run_id)}
         named = [steps.pop(name) for name in self.view.order if name in steps]
         return run, [*named, *steps.values()]
@@ -265,5 +264,5 @@ def report_if_interrupted(sentence: str, by: tuple[type[BaseException], ...] = I
 
 
 def exit_code(run: RunRecord) -> int:
-    """Return 0 only for a run that SUCCEEDED."""
+    """Return the exit code for a run, which is 0 only for SUCCEEDED."""
     return _EXIT_CODES.get(run.state, RUN_FAILED)

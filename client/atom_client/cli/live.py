@@ -1,4 +1,4 @@
-"""Show a run in progress: as a live picture on a terminal, as lines of text everywhere else."""
+"""Show a run in progress: as a live picture on a terminal, and as lines of text everywhere else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 REDRAW_EVERY_S: Final = 0.25
 CLOCK_EVERY_S: Final = 1.0
 SMALL_RUN: Final = 50
-"""A run of at most this many steps gets a line for every change."""
+"""In a run with at most this many steps, every change is printed on a line of its own."""
 
 PROGRESS_EVERY_S: Final = 5.0
 MOST_FAILURE_LINES: Final = 20
@@ -37,11 +37,11 @@ class Show(Protocol):
     ) -> None: ...
 
     def update(self, view: RunView) -> None:
-        """Show what is new."""
+        """Show everything that has changed."""
         ...
 
     def finish(self, view: RunView) -> None:
-        """Show what was held back.
+        """Show everything that was held back.
 
         This must be the last call.
         """
@@ -54,7 +54,10 @@ def show_on(output: Output, view: RunView) -> Show:
 
 
 class Lines:
-    """Prints a line for each change of a small run; for a large run, one every few seconds and one for each failure."""
+    """Prints a line for each change in a small run, but only progress and failures of a large run.
+
+    The progress of a large run is printed every few seconds.
+    """
 
     def __init__(self, output: Output, view: RunView, monotonic: Monotonic = time.monotonic) -> None:
         self._output = output
@@ -75,7 +78,7 @@ class Lines:
         pass
 
     def update(self, view: RunView) -> None:
-        """Print lines for what is new."""
+        """Print lines for everything that has changed."""
         # An unchanged view is the same object.
         if view is not self._shown:
             small = view.total <= SMALL_RUN
@@ -104,7 +107,7 @@ class Lines:
     def _say_step(self, step: StepView) -> None:
         """Print the step's line unless it repeats the last one.
 
-        For example, a new state in the Task Runner's own words does not change the line.
+        For example, a new job state reported by the Task Runner does not change the line.
         """
         line = step_line(step)
         if line != self._last.get(step.id):
@@ -116,7 +119,7 @@ class Lines:
 
 
 class Picture:
-    """A picture that is redrawn at most four times a second, and is never larger than the screen."""
+    """A picture that is redrawn at most four times a second and is never larger than the screen."""
 
     def __init__(self, output: Output, view: RunView, monotonic: Monotonic = time.monotonic) -> None:
         from rich.live import Live  # noqa: PLC0415 (needed on terminals only)

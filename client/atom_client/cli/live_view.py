@@ -18,20 +18,20 @@ from atom_client.text import one_line
 from atom_client.views.progress import RunView, StepView
 
 _LINES_AROUND: Final = 6
-"""Lines of the screen that are not for steps: the heading, the bar, the counts and the prompt."""
+"""Screen lines that do not show steps: the heading, the bar, the counts and the prompt."""
 
 _MOST_STEPS: Final = 40
 _LONGEST_BAR: Final = 60
 _GAP: Final = 2
 _ROOM_FOR_REMARKS: Final = 24
-"""Width that ids longer than `_LEAST_ID` leave for remarks, if there are any."""
+"""The width that ids longer than `_LEAST_ID` leave free for remarks, if there are any."""
 
 _LEAST_ID: Final = 12
 _TRACEBACK: Final = "Traceback (most recent call last)"
 
 
 def picture(view: RunView, *, elapsed_s: float, screen: Screen) -> RenderableType:
-    """Draw the run's progress, at most as large as the screen."""
+    """Draw the run's progress, no larger than the screen."""
     rows = view.rows(max(1, min(screen.height - _LINES_AROUND, _MOST_STEPS)))
     length = min(screen.width, _LONGEST_BAR)
     done = length * view.ended // max(1, view.total)

@@ -1,4 +1,4 @@
-"""The local platform as the command line starts it: its options, `local up`, and commands to paste."""
+"""The local platform as started by the command line: its options, `local up`, and commands to copy."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ if TYPE_CHECKING:
 
 TOKEN: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
 GRACE_S: Final = 1.0
-"""How long the parts may take to shut down by themselves. Their data in memory is discarded anyway."""
+"""How long the parts may take to shut down on their own. Their data in memory is discarded anyway."""
 
 NO_TOKEN: Final = "none"  # noqa: S105 (means: send no token)
 CHECK_INTERVAL: Final = "WORKFLOW_CHECK_STATE_DURATION_SEC"
 
 _OWN: Final = ("WORKFLOW_PROJECT", "WORKFLOW_DATABASE", "WORKFLOW_TOPIC_PREFIX")
-"""Deployment settings that may be set in the shell and would direct the functions away from the local platform."""
+"""Deployment settings that may be set in the shell and would point the functions away from the local platform."""
 
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 _TRIAL_BYTES: Final = 65_536
-"""Bytes to write in order to notice a full disk."""
+"""The number of bytes written in order to detect a full disk."""
 
 _LOGS: Final = frozenset({".log", ".jsonl"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformChoice:
-    """What a user may choose about a local platform.
+    """The options of a local platform.
 
     Without `task_runner_url` it has a mock Task Runner, and without `bucket` no Cloud Storage of its own. `env` are
     texts of the form `NAME=VALUE`, which workflow files read as `env.NAME`.
@@ -83,13 +83,13 @@ class PlatformChoice:
 
 
 def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, watched: bool) -> LocalPlatform:
-    """Return the platform, not yet started.
+    """Return the platform without starting it.
 
     If `watched` is True, a crash of any part interrupts the main thread.
     """
     from atom_emulator.platform.google import use_running_emulators  # noqa: PLC0415 (not installed everywhere)
-    from atom_emulator.platform.local import LocalPlatform  # noqa: PLC0415 (likewise)
-    from atom_emulator.platform.options import PlatformOptions  # noqa: PLC0415 (likewise)
+    from atom_emulator.platform.local import LocalPlatform  # noqa: PLC0415 (not installed everywhere)
+    from atom_emulator.platform.options import PlatformOptions  # noqa: PLC0415 (not installed everywhere)
 
     check(choice)
     try:  # With invalid settings, the functions would fail on every event.
@@ -109,13 +109,13 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
         environment=function_environment(choice, environment, project=where.project),
         log_dir=choice.log_dir,
         grace_s=GRACE_S,
-        # Interrupts whatever the main thread is waiting for.
+        # This interrupts whatever the main thread is waiting for.
         on_crash=(lambda _: _thread.interrupt_main()) if watched else None,
     )
     try:
         platform = LocalPlatform(options)
     except FileNotFoundError as error:
-        raise Misuse("the working folder no longer exists; change to another one, or give --log-dir") from error
+        raise Misuse("the working folder no longer exists; change to another folder, or give --log-dir") from error
     require_log_dir(platform.log_dir)
     return platform
 
@@ -135,10 +135,10 @@ def emulators_used(platform: LocalPlatform) -> str | None:
 
 @contextmanager
 def keep_up(platform: LocalPlatform, *, announce: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Keep the platform up while the block lasts.
+    """Keep the platform up for the duration of the block.
 
-    Calls `announce` right before the start. Ctrl-C during the start is reported, and ends the command. If a part
-    crashes, raises that crash rather than an error that follows from it.
+    Calls `announce` right before the start. Ctrl-C during the start is reported and ends the command. If a part
+    crashes, its crash is raised rather than any error that results from it.
     """
     try:
         with ExitStack() as stack:
@@ -159,7 +159,7 @@ def keep_up(platform: LocalPlatform, *, announce: Callable[[], None] = lambda: N
 
 
 def check(choice: PlatformChoice) -> None:
-    """Refuse options that cannot work, before anything is started."""
+    """Before anything is started, reject options that cannot work."""
     if choice.task_runner_url is not None:
         check_url(choice.task_runner_url)
         for_mock = [name for name in choice.chosen if name.startswith("--mock")]
@@ -168,7 +168,7 @@ def check(choice: PlatformChoice) -> None:
             raise Misuse(f"{named} for the mock Task Runner, which --tr-url replaces; leave out one or the other")
     if (path := choice.mock_script) is None:
         return
-    from atom_emulator.task_runner.script_file import InvalidScript, load_script  # noqa: PLC0415 (only if there is one)
+    from atom_emulator.task_runner.script_file import InvalidScript, load_script  # noqa: PLC0415 (only needed for a script)
 
     try:
         load_script(path)
@@ -204,9 +204,9 @@ def require_log_dir(log_dir: Path) -> None:
 
 
 def disk_full_note(log_dir: Path) -> str:
-    """Return a note if the disk with the logs is full.
+    """Return a note if the disk that holds the logs is full.
 
-    Nothing else reports that.
+    Nothing else reports a full disk.
     """
     try:
         is_full = shutil.disk_usage(log_dir).free < _TRIAL_BYTES
@@ -216,7 +216,7 @@ def disk_full_note(log_dir: Path) -> str:
 
 
 def function_environment(choice: PlatformChoice, environment: Mapping[str, str], *, project: str) -> dict[str, str]:
-    """Return the functions' variables beyond those that every platform sets."""
+    """Return the functions' variables apart from those that every platform sets."""
     local = {"WORKFLOW_PROJECT": project, "WORKFLOW_DATABASE": "", "WORKFLOW_TOPIC_PREFIX": ""}
     own = {name: local[name] for name in _OWN if name in environment}
     kept = {CHECK_INTERVAL: environment[CHECK_INTERVAL]} if environment.get(CHECK_INTERVAL) else {}
@@ -248,7 +248,7 @@ def read_env(written: Sequence[str]) -> dict[str, str]:
 def token_for(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
     """Return the token for the Task Runner.
 
-    An empty text means an identity token of the user's own service account. Neither the mock nor a Task Runner on this
+    An empty string means an ID token for the user's own service account. Neither the mock nor a Task Runner on this
     machine needs a token.
     """
     if choice.token is not None:
@@ -269,7 +269,7 @@ def exports(environment: Mapping[str, str]) -> str:
 
 
 def check_url(url: str) -> None:
-    """Refuse a text that cannot be a Task Runner's URL."""
+    """Reject text that cannot be a Task Runner's URL."""
     if expected := expected_instead(url):
         raise Misuse(f"--tr-url is {shown_url(url)!r}; it must be {expected}")
 
@@ -321,7 +321,7 @@ def _lines(platform: LocalPlatform) -> Iterator[str]:
 def credential_problem(choice: PlatformChoice, environment: Mapping[str, str]) -> str:
     """Explain why there is no ID token, and what to do.
 
-    Returns an empty text if there is a token or none is needed. Without a token, a step would wait until its timeout,
+    Returns an empty string if there is a token or none is needed. Without a token, a step would wait until its timeout,
     as it does in a deployment while the metadata server is unavailable.
     """
     url = choice.task_runner_url
@@ -342,7 +342,7 @@ _FILE = "FILE.yaml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A command line for a shell; `FILE.yaml` in it stands for the user's file."""
+    """A shell command in which `FILE.yaml` is a placeholder for the user's file."""
 
     name: str
     purpose: str
@@ -357,7 +357,7 @@ def recipes(platform: LocalPlatform) -> list[Recipe]:
     gcloud = _gcloud_at("PUBSUB", f"{platform.pubsub_url}/")
     publish = Recipe(
         name="publish",
-        purpose="Start a run of a file in a bucket",
+        purpose="Start a run from a file in a bucket",
         command=f"{gcloud} pubsub topics publish start --project={platform.options.project} --message={message}",
     )
     if storage is None:
@@ -366,7 +366,7 @@ def recipes(platform: LocalPlatform) -> list[Recipe]:
     upload = f"{_gcloud_at('STORAGE', f'{storage.url}/storage/v1/')} storage cp {_FILE} {target}"
     return [
         Recipe(name="gsutil", purpose="Start a run by uploading a file", command=_gsutil(storage, target)),
-        Recipe(name="gcloud-storage", purpose="The same with gcloud", command=upload),
+        Recipe(name="gcloud-storage", purpose="Start a run by uploading a file with gcloud", command=upload),
         publish,
     ]
 
@@ -374,8 +374,8 @@ def recipes(platform: LocalPlatform) -> list[Recipe]:
 def _gsutil(storage: Storage, target: str) -> str:
     """Return the gsutil command that uploads to the platform.
 
-    gsutil supports only HTTPS, and no authority has signed the platform's certificate, so it is not validated. gsutil's
-    own credentials are not used.
+    gsutil supports only HTTPS, and no authority has signed the platform's certificate, so the certificate is not
+    validated. gsutil's own credentials are not used.
     """
     address, port = storage.address.rsplit(":", 1)[0], storage.https_port
     options = (

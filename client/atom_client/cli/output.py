@@ -1,4 +1,4 @@
-"""Where text goes: to stdout, or to stderr when stdout is for JSON, with colours only on a terminal."""
+"""Text output: on stdout, or on stderr if stdout is reserved for JSON, with colours only on a terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UNMOVABLE: Final = frozenset({"dumb", "unknown"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """Output for people. With `aside` it goes to stderr."""
+    """Output for human readers. If `aside` is True, it goes to stderr."""
 
     aside: bool = False
 
@@ -49,7 +49,7 @@ class Output:
             self.say(sheet.plain())
 
     def console(self) -> Console:
-        """Return the terminal."""
+        """Return a console for the terminal."""
         from rich.console import Console  # noqa: PLC0415 (needed on terminals only)
 
         console = Console(stderr=self.aside, highlight=False)
@@ -60,7 +60,7 @@ class Output:
 
 
 def screen_of(console: Console) -> Screen:
-    """Return the terminal's size and encoding as they are now."""
+    """Return the terminal's current size and encoding."""
     from atom_client.cli.screen import Screen  # noqa: PLC0415 (needed on terminals only)
 
     return Screen(width=console.size.width, height=console.size.height, encoding=encoding_of(console.file))

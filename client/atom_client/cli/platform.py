@@ -22,13 +22,13 @@ PREFIX: Final = "WORKFLOW_TOPIC_PREFIX"
 _CONNECT_TIMEOUT_S: Final = 2.0
 
 Connect: TypeAlias = Callable[[Mapping[str, str]], Services]
-"""Connects to the services that an environment names; tests pass their own function to the command line as `obj`."""
+"""Connects to the services that an environment names. Tests pass their own function to the command line as `obj`."""
 
 
 def names_local_platform(environment: Mapping[str, str]) -> bool:
     """Return True if the environment names a local platform.
 
-    Refuses an environment that sets only one of the two variables.
+    Rejects an environment that sets only one of the two variables.
     """
     named = [name for name in (FIRESTORE_HOST, PUBSUB_HOST) if environment.get(name)]
     if len(named) == 1:
@@ -69,12 +69,12 @@ def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
                 socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
             except (OSError, ValueError) as error:
                 raise Failure(
-                    f"nothing answers at {address}, which {name} names. Start a platform with `atom-workflows local "
+                    f"nothing answers at {address}, the address in {name}. Start a platform with `atom-workflows local "
                     f"up` and export what it prints, or `unset {FIRESTORE_HOST} {PUBSUB_HOST}`."
                 ) from error
         ask_no_proxy()
         return environment
-    from atom_workflows.adapters import own_credentials  # noqa: PLC0415 (of deployments alone)
+    from atom_workflows.adapters import own_credentials  # noqa: PLC0415 (only needed for deployments)
 
     own_credentials.expect_users_login()
     deployed = {PREFIX: DEPLOYED_PREFIX, **environment}
@@ -87,28 +87,28 @@ def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
 def ask_no_proxy() -> None:
     """Make Google's clients reach servers on this machine without a proxy.
 
-    The clients read the environment of the process.
+    The clients read the process's environment.
     """
-    from atom_emulator.platform.network import bypass_proxies  # noqa: PLC0415 (of local platforms alone)
+    from atom_emulator.platform.network import bypass_proxies  # noqa: PLC0415 (only needed for local platforms)
 
     os.environ.update(bypass_proxies(os.environ))
 
 
 def _own_project() -> str:
-    """Return the project of the user's credentials or of gcloud."""
+    """Return the project from the user's credentials or from gcloud."""
     try:
-        from atom_workflows.adapters.own_credentials import default_project  # noqa: PLC0415 (needed here alone)
+        from atom_workflows.adapters.own_credentials import default_project  # noqa: PLC0415 (only needed here)
 
         found, problem = default_project(), ""
     except Exception as error:
         if explain(error) is None:
             raise
-        found, problem = None, ", and there are no Google credentials to name a project"
+        found, problem = None, ", and there are no Google credentials to take a project from"
     if found is None:
         raise Misuse(
-            f"no platform is chosen{problem}. For a local platform, run `atom-workflows local up` in another terminal "
-            "and export what it prints. For a Google Cloud project, run `gcloud auth application-default login`, and "
-            "give --project or set GOOGLE_CLOUD_PROJECT."
+            f"no platform has been chosen{problem}. For a local platform, run `atom-workflows local up` in another "
+            "terminal and export what it prints. For a Google Cloud project, run `gcloud auth application-default "
+            "login`, and give --project or set GOOGLE_CLOUD_PROJECT."
         )
     remember_project(found)
     return found
@@ -121,7 +121,7 @@ def desk(environment: Mapping[str, str]) -> Desk:
 
 def desk_of(services: Services, *, is_local: bool) -> Desk:
     """Return the dead letters of a platform."""
-    from atom_client.views.dead_letters import Desk  # noqa: PLC0415 (of these commands alone)
+    from atom_client.views.dead_letters import Desk  # noqa: PLC0415 (only needed for dead letters)
     from atom_workflows.bootstrap import dead_letters  # noqa: PLC0415 (Google's clients take a second to import)
 
     settings = services.settings
@@ -135,11 +135,11 @@ def desk_of(services: Services, *, is_local: bool) -> Desk:
 
 
 def services_on(place: Mapping[str, str]) -> Services:
-    """Return the services of a platform, as `platform_of` names it."""
+    """Return the services of a platform returned by `platform_of`."""
     given: Connect | None = click.get_current_context().obj
     if given is not None:
         return given(place)
     from atom_workflows.bootstrap import connect  # noqa: PLC0415 (Google's clients take a second to import)
-    from atom_workflows.settings import from_environment  # noqa: PLC0415 (likewise)
+    from atom_workflows.settings import from_environment  # noqa: PLC0415 (imported only when needed)
 
     return connect(from_environment(place))

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What the user asked for.
+    """The options that the user gave.
 
     `params` have the form `name=value`, and `params_file` may be stdin. `timeout_s` limits only the waiting.
     `superseded` is an INVALID run that the new run replaces. `more_json` has the JSON object's fields other than the
@@ -65,7 +65,7 @@ class RunOptions:
 class Running:
     """A platform that is up; `own` is set if this command started it.
 
-    `note` is a sentence about the platform, to be printed once it has answered.
+    `note` is a sentence about the platform, to be printed once the platform has responded.
     """
 
     environment: Mapping[str, str]
@@ -105,7 +105,7 @@ def run_workflow(options: RunOptions) -> int:
 
 
 def run_to_end(running: Running, request: RunRequest, options: RunOptions, output: Output) -> int:
-    """Start the run, show it until it ends, return the exit code.
+    """Start the run, follow it to its end and return the exit code.
 
     The platform must already be up.
     """
@@ -150,7 +150,7 @@ def print_problems(error: InvalidWorkflow, *, as_json: bool) -> int:
 def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
     """Yield the platform that the environment names, or start one.
 
-    A platform that is started here lasts as long as the block.
+    A platform that is started here is stopped at the end of the block.
     """
     if options.choice.emulators != "google" and names_local_platform(os.environ):
         _refuse_for_platform_that_is_up(options)

@@ -70,8 +70,8 @@ def cancel_named(services: Services, text: str) -> None:
     run_id = full_run_id(services.store, text)
     cancel_run(services, run_id)
     click.echo(
-        f"Run {run_id} is cancelled: no more jobs are submitted. Jobs that are already running continue at the Task "
-        "Runner."
+        f"Run {run_id} is cancelled: no more jobs will be submitted. Jobs that are already running continue on the "
+        "Task Runner."
     )
 
 
@@ -109,7 +109,7 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryOptions:
-    """What the user asked for; `run_id` may be the beginning of an id."""
+    """The options that the user gave; `run_id` may be just the beginning of an id."""
 
     run_id: str
     wait: bool = False
@@ -215,7 +215,7 @@ def _what_it_waits_for(steps: Sequence[StepRecord], now: datetime) -> Iterator[s
     under_way = [step for step in steps if is_under_way(step)]
     for step in under_way[:MOST_STEPS]:
         job = f", job {one_line(step.job_id)} last seen {one_line(step.job_state)}" if step.job_id else ""
-        # A job that answers keeps the due time of its first poll, and is polled in every round from then on.
+        # A job that responds keeps the due time of its first poll and is polled in every round from then on.
         is_polled = step.state is StepState.RUNNING and step.due_at is not None and step.due_at <= now
         look = f"; next check {local_time(step.due_at)}" if step.due_at and not is_polled else ""
         message = f": {clip(one_line(step.message), _LONGEST_MESSAGE)}" if step.message else ""
@@ -250,11 +250,11 @@ def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
         yield "Only the Task Runner can change that; each step's timeout still applies."
     is_stuck = bool(examination.found) and _is_anything_wrong(examination)
     if is_stuck and not dry_run and examination.run.state is RunState.RUNNING:
-        yield f"`{with_place(f'runs cancel {examination.run.id}')}` ends it; then start the workflow again."
+        yield f"`{with_place(f'runs cancel {examination.run.id}')}` ends the run; after that, start the workflow again."
 
 
 def _is_anything_wrong(examination: Examination) -> bool:
-    """Return True if something is still wrong."""
+    """Return True if anything is still wrong with the run."""
     is_late = examination.overdue_since is not None
     return len(examination.fixed) < len(examination.found) or is_late or bool(examination.odd)
 

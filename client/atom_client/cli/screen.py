@@ -1,4 +1,4 @@
-"""Fit text on a terminal."""
+"""Fit text into the width of a terminal."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from atom_client.cli.streams import encodable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screen:
-    """The terminal to draw on. Text is measured as it is printed there, in the terminal's encoding."""
+    """The terminal to draw on. Text is measured as the terminal prints it, in the terminal's encoding."""
 
     width: int
     height: int
     encoding: str = "utf-8"
 
     def sign(self, sign: str) -> str:
-        """Return the sign, or its stand-in if the encoding lacks it."""
+        """Return the text with substitutes for characters that the encoding lacks."""
         return encodable(sign, self.encoding)
 
     def head(self, text: str, room: int) -> str:
-        """Cut the end of a text that does not fit."""
+        """Cut off the end of text that does not fit."""
         text = self.sign(text)
         if cell_len(text) <= room:
             return text
@@ -30,7 +30,7 @@ class Screen:
         return set_cell_size(text, room - len(mark)).rstrip() + mark if room > len(mark) else set_cell_size(text, room)
 
     def ends(self, text: str, room: int) -> str:
-        """Cut the middle of a text that does not fit.
+        """Cut out the middle of text that does not fit.
 
         Names often differ in their last characters.
         """

@@ -1,4 +1,4 @@
-"""The workflow that a user names: a file, stdin, or an object in a bucket; checked before anything is started."""
+"""The workflow that a user names (a file, stdin or an object in a bucket), checked before anything is started."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BUCKET_PREFIX: Final = "gs://"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """A run to request. For a file in a bucket, there are no `definition`, `step_ids` and `warnings`."""
+    """A request for a run. For a file in a bucket, `definition`, `step_ids` and `warnings` are empty."""
 
     workflow_path: str
     run_key: str
@@ -42,7 +42,7 @@ class RunRequest:
 
     @property
     def size(self) -> str:
-        """The end of a sentence, such as `, 3 steps`; empty if the file was not read here."""
+        """The ending of a sentence, such as `, 3 steps`; it is empty if the file was not read here."""
         return f", {counted(len(self.step_ids), 'step')}" if self.step_ids else ""
 
     def message_body(self, task_runner_url: str | None) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def request_for(
 
 
 def shown_name(source: str) -> str:
-    """Return the name of a file for messages."""
+    """Return a file's name as shown in messages."""
     return "<stdin>" if source == STDIN else source
 
 

@@ -41,7 +41,7 @@ _DIFFERENCES: Final = {
     "labels": "with different labels (--label)",
     "tr_url": "with a different Task Runner (--tr-url)",
 }
-"""How the run that a key has started may differ from the request; any other difference is in the file."""
+"""How the run already started with a key may differ from the request; any other difference is in the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ def _request(options: StartOptions) -> RunRequest:
         check_url(options.task_runner_url)
         _require_local_task_runner(options.task_runner_url)
     if options.key is not None and not options.key.strip():
-        raise Misuse("--key is empty; give a text that names this run and no other, or leave it out")
+        raise Misuse("--key is empty; give a text that identifies only this run, or leave --key out")
     if options.source.startswith(BUCKET_PREFIX):
         require_object(options.source)
     given = read_given(options.params, options.params_file, source=options.source)
@@ -100,13 +100,13 @@ def _request(options: StartOptions) -> RunRequest:
 
 
 def _require_local_task_runner(url: str) -> None:
-    """Refuse a Task Runner that the local platform does not allow.
+    """Reject a Task Runner that the local platform does not allow.
 
-    The environment shows which ones it allows.
+    The environment shows which Task Runners it allows.
     """
     place = environment()
     settings = from_environment(place)
-    # Exports by hand may name the emulators alone; then the platform itself decides.
+    # A user may have exported only the emulators' addresses; in that case, the platform itself decides.
     if names_local_platform(place) and settings.task_runner_url and not settings.may_use_task_runner(url):
         raise Misuse(
             f"the local platform uses a different Task Runner than --tr-url {shown_url(url)}. Leave out --tr-url, or "
@@ -115,9 +115,9 @@ def _require_local_task_runner(url: str) -> None:
 
 
 def require_object(path: str) -> tuple[str, str]:
-    """Split a path into bucket and object.
+    """Split a path into its bucket and its object.
 
-    Refuses a path that lacks either.
+    Rejects a path that lacks either.
     """
     bucket, _, name = path.removeprefix(BUCKET_PREFIX).partition("/")
     if not path.startswith(BUCKET_PREFIX) or not bucket or not name:
@@ -128,7 +128,7 @@ def require_object(path: str) -> tuple[str, str]:
 
 
 def _checked(body: Mapping[str, Any]) -> StartRequested:
-    """Read the message as the start function will read it."""
+    """Check the message exactly as the start function will check it."""
     try:
         event = read_start_event(body, event_id="0")
     except MalformedEvent as error:
@@ -136,8 +136,8 @@ def _checked(body: Mapping[str, Any]) -> StartRequested:
     size = len(json.dumps(body, ensure_ascii=False).encode())
     if size > _LARGEST_MESSAGE:
         raise Misuse(
-            f"the message would have {size:,} bytes, and the start function accepts {_LARGEST_MESSAGE:,}; "
-            "upload the file to a bucket and start it by its path"
+            f"the message would be {size:,} bytes long, but the start function accepts at most {_LARGEST_MESSAGE:,}; "
+            "upload the file to a bucket and start it from there"
         )
     return cast("StartRequested", event)  # The body has no `type`, so it is not a RunSeedRequested.
 
@@ -155,16 +155,16 @@ class _Earlier:
 
 
 def _find_earlier(request: RunRequest, event: StartRequested, options: StartOptions) -> _Earlier:
-    """Look up what the key has started before.
+    """Look up the run that the key has already started.
 
-    Refuses a key that belongs to a different run.
+    Rejects a key that belongs to a different run.
     """
     if options.key is None:
         return _Earlier()
     try:
         run = read_run(connect_services(environment()).store, request.run_id)
     except StoreError:
-        return _Earlier(is_started=None)  # A user who may start runs may lack the permission to read them.
+        return _Earlier(is_started=None)  # A user who may start runs may lack permission to read them.
     if run is None:
         return _Earlier()
     if run.state is RunState.INVALID:

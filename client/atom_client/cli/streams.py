@@ -9,7 +9,7 @@ import sys
 from typing import Final
 
 READABLE: Final = "atom_workflows.readable"
-"""The error handler that writes in ASCII the characters that an encoding lacks."""
+"""The name of the error handler that uses ASCII to write the characters that an encoding lacks."""
 
 _SIGNS: Final = {"…": "...", "━": "=", "─": "-", "→": "->"}
 _STANDARD: Final = (0, 1, 2)
@@ -24,24 +24,24 @@ def prepare_streams() -> None:
         try:
             os.fstat(fd)
         except OSError:
-            # The shell has closed this stream. Without devnull in its place, a file or a socket would get its number.
+            # The shell has closed this stream. Unless devnull takes its place, a file or a socket would get its number.
             os.open(os.devnull, os.O_RDWR)
     if sys.stdin is None:
-        sys.stdin = open(_STANDARD[0], encoding="utf-8", closefd=False)  # noqa: SIM115 (it is the process's own)
+        sys.stdin = open(_STANDARD[0], encoding="utf-8", closefd=False)  # noqa: SIM115 (the process's own stream stays open)
     sys.stdout = _tolerant(sys.stdout, 1)
     sys.stderr = _tolerant(sys.stderr, 2)
 
 
 def encoding_of(stream: object) -> str:
-    """Return the encoding that a stream writes.
+    """Return the encoding in which a stream writes.
 
-    A stream that names no encoding accepts everything.
+    A stream that has no encoding accepts any text.
     """
     return "ascii" if isinstance(stream, _Ascii) else getattr(stream, "encoding", None) or "utf-8"
 
 
 def encodable(text: str, encoding: str) -> str:
-    """Return the text as a stream of that encoding prints it.
+    """Return the text as a stream with the given encoding would print it.
 
     Measure the result, not the original text.
     """
@@ -49,7 +49,7 @@ def encodable(text: str, encoding: str) -> str:
 
 
 def fill_in(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Handle an encoding error as `codecs.register_error` asks for."""
+    """Handle an encoding error as `codecs.register_error` requires."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
@@ -60,17 +60,17 @@ codecs.register_error(READABLE, fill_in)
 
 
 class _Ascii(io.TextIOWrapper):
-    """An ASCII stream that names another encoding: click mistakes ASCII for a misconfiguration and writes UTF-8."""
+    """An ASCII stream that claims another encoding, since click mistakes ASCII for a misconfiguration."""
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]  # no one sets it
+    def encoding(self) -> str:  # type: ignore[override]  # it is never set
         return "latin-1"
 
 
 def _tolerant(stream: object, fd: int) -> io.TextIOWrapper:
     """Return the same stream, or one on devnull, with our error handler."""
     if not isinstance(stream, io.TextIOWrapper):
-        stream = open(fd, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (it is the process's own)
+        stream = open(fd, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (the process's own stream stays open)
     if codecs.lookup(stream.encoding).name == "ascii":
         buffering = stream.line_buffering
         stream = _Ascii(stream.detach(), encoding="ascii", line_buffering=buffering)

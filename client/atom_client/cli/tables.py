@@ -1,4 +1,4 @@
-"""Tables: their rows as values, written in plain text for pipes and in colour for terminals."""
+"""Tables: rows of values, written as plain text for pipes and in colour for terminals."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _LEAST_ID: Final = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
-    """A heading and rows of cells, each one line.
+    """A heading and rows of cells, with each cell on one line.
 
     `state_column` is the index of the column that holds states. If `may_be_narrowed` is True, a narrow terminal shows
     the sheet without its last columns, since their content is also shown elsewhere.
@@ -51,7 +51,7 @@ class Sheet:
     may_be_narrowed: bool = False
 
     def plain(self) -> str:
-        """Return columns aligned by spaces, with nothing cut off."""
+        """Return columns aligned with spaces, with nothing cut off."""
         lines = [self.heading, *self.rows]
         widths = [max(len(line[column]) for line in lines) for column in range(len(self.heading))]
         padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
@@ -60,7 +60,7 @@ class Sheet:
     def rich(self, screen: Screen) -> Table:
         """Return the sheet as a table that fits the terminal."""
         from rich.table import Table  # noqa: PLC0415 (needed on terminals only)
-        from rich.text import Text  # noqa: PLC0415 (likewise)
+        from rich.text import Text  # noqa: PLC0415 (needed on terminals only)
 
         shown = self._narrowed(screen) if self.may_be_narrowed else self
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -74,9 +74,9 @@ class Sheet:
         return table
 
     def _narrowed(self, screen: Screen) -> Sheet:
-        """Drop the last columns that do not fit beside whole ids.
+        """Drop the rightmost columns that do not fit next to the full ids.
 
-        If the ids are too long for that, drop the last column only, and cut the ids in the middle.
+        If the ids are too long for that, drop only the last column, and shorten the ids in the middle.
         """
         widths = [max(map(len, column)) for column in zip(self.heading, *self.rows, strict=True)]
         wanted = [*widths[:-1], min(widths[-1], _LEAST_MESSAGE)]
@@ -136,7 +136,7 @@ def runs_sheet(runs: Sequence[RunRecord]) -> Sheet:
 def worth_showing(steps: Sequence[StepRecord]) -> list[StepRecord]:
     """Return the steps to show: all, or only unusual ones.
 
-    Of a large run, they are the steps that did not succeed on their first attempt, at most a screen or two.
+    For a large run, these are the steps that did not succeed on their first attempt, limited to a screen or two.
     """
     if len(steps) <= MOST_ROWS:
         return list(steps)

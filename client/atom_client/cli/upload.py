@@ -27,7 +27,7 @@ from atom_workflows.settings import from_environment
 def upload_file(source: str, target: str, *, as_json: bool) -> int:
     """Check and upload the file, and return the exit code."""
     path = target
-    if target.endswith("/"):  # The target is a folder, in which the file keeps its name.
+    if target.endswith("/"):  # The target is a folder, and the file keeps its name there.
         if source == STDIN:
             raise Misuse(f"{name_of(target)} is a folder, and stdin has no name; give the object's full name")
         path += PurePath(os.path.abspath(source)).name  # noqa: PTH100 (resolve() would follow links)
@@ -35,7 +35,7 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
     settings = from_environment(environment())
     if not settings.is_workflow_object(name):
         raise Misuse(
-            f"an upload to {name_of(path)} would start no run: the object's name must begin with "
+            f"an upload to {name_of(path)} would not start a run: the object's name must begin with "
             f"{settings.object_prefix} and end in {' or '.join(settings.object_suffixes)}. If your deployment expects "
             "other names, set WORKFLOW_OBJECT_PREFIX or WORKFLOW_OBJECT_SUFFIXES to its values"
         )
@@ -45,7 +45,7 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
     except InvalidWorkflow as error:
         return print_problems(error, as_json=as_json)
     print_warnings(workflow.warnings)
-    from atom_workflows.adapters.storage.upload import StorageUpload  # noqa: PLC0415 (only for what is uploaded)
+    from atom_workflows.adapters.storage.upload import StorageUpload  # noqa: PLC0415 (only needed for uploads)
 
     if os.environ.get("STORAGE_EMULATOR_HOST"):
         ask_no_proxy()

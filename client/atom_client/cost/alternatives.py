@@ -1,4 +1,4 @@
-"""What the same workflow costs elsewhere: a formula derives each peer's usage from the same counts."""
+"""The cost of the same workflow elsewhere: for each peer, a formula derives its usage from the same counts."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ EXPRESS_GB: Final = 0.0625
 class Peer:
     """Another way to run workflows.
 
-    `usage` returns the usage of a run, or of a month if the peer is `always_on`. It returns None if the peer cannot do
-    the run.
+    `usage` returns the usage for a run, or for a month if the peer is `always_on`. It returns None if the peer cannot
+    execute the run.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """The price of a workflow at one peer, in dollars; None if the peer cannot run it."""
+    """The price of a workflow on one peer, in dollars; None if the peer cannot run it."""
 
     name: str
     formula: str
@@ -97,7 +97,7 @@ PEERS: Final[Sequence[Peer]] = (
 
 
 def quotes(tally: Tally, runs_per_month: int, prices: Mapping[Item, Price]) -> list[Quote]:
-    """Price a run, and a month of runs, at each peer."""
+    """Return the prices of a run and of a month on each peer."""
     found = []
     for peer in PEERS:
         run: float | None = None

@@ -11,12 +11,12 @@ from typing import TypeAlias
 from atom_client.cost.prices import Item, Price
 
 Usage: TypeAlias = Mapping[Item, float]
-"""The amount that was used of each item."""
+"""The amount of each item that was used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """An item of a bill."""
+    """A line item on a bill."""
 
     item: Item
     amount: float
@@ -29,7 +29,7 @@ class Line:
 
     @property
     def formula(self) -> str:
-        """The calculation of that amount, such as `305 documents written * $0.09 / 100,000`."""
+        """The calculation of the line's amount, such as `305 documents written * $0.09 / 100,000`."""
         per = "" if self.price.per == 1 else f" / {unit(self.price.per)}"
         return f"{quantity(self.amount)} {self.item} * ${plain(self.price.usd)}{per}"
 
@@ -54,7 +54,7 @@ class Bill:
 
 
 def price_of(usage: Usage, prices: Mapping[Item, Price]) -> Bill:
-    """Return the bill for that usage.
+    """Return the bill for the given usage.
 
     Lines are in the order of the price table; items that were not used are left out.
     """
@@ -66,7 +66,7 @@ def price_of(usage: Usage, prices: Mapping[Item, Price]) -> Bill:
 
 
 def added(usages: Iterable[Usage]) -> Usage:
-    """Add up usages."""
+    """Return the sum of several usages."""
     total: Counter[Item] = Counter()
     for usage in usages:
         total.update(usage)
@@ -79,25 +79,25 @@ def times(usage: Usage, factor: float) -> Usage:
 
 
 def quantity(amount: float) -> str:
-    """Write a number briefly, such as `12,400` or `0.43`."""
+    """Format a number compactly, such as `12,400` or `0.43`."""
     if amount == int(amount) or amount >= 1000:  # noqa: PLR2004 (four digits are enough)
         return f"{amount:,.0f}"
-    return f"{amount:,.3g}" if amount < 100 else f"{amount:,.1f}"  # noqa: PLR2004 (likewise)
+    return f"{amount:,.3g}" if amount < 100 else f"{amount:,.1f}"  # noqa: PLR2004 (three digits are enough)
 
 
 def unit(per: float) -> str:
-    """Write the unit of a price, such as `100,000` or `2^40`."""
+    """Format the unit of a price, such as `100,000` or `2^40`."""
     is_binary = per > 1 and log2(per).is_integer()
     return f"2^{log2(per):.0f}" if is_binary else f"{per:,.0f}"
 
 
 def plain(usd: float) -> str:
-    """Write a price without an exponent, such as `0.000024`."""
+    """Format a price without an exponent, such as `0.000024`."""
     return f"{usd:.10f}".rstrip("0").rstrip(".")
 
 
 def dollars(usd: float) -> str:
-    """Write an amount with at least two significant digits.
+    """Format an amount with at least two significant digits.
 
     For example `$357.70`, `$0.0073`, `$0.0000031`.
     """

@@ -25,7 +25,7 @@ SHARED: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """The figures of a workflow.
+    """The estimated figures for a workflow.
 
     `run` is the bill for one run that has the platform to itself; `idle` is the bill for a month without runs.
     """
@@ -83,9 +83,10 @@ def estimate(
 
 
 def usual_job(workflow: Workflow) -> timedelta:
-    """Return how long jobs are assumed to take if no one says.
+    """Return how long jobs are assumed to take if nothing is specified.
 
-    It is `USUAL_JOB`, or half of what the timeouts of the workflow and its steps leave to each of its jobs.
+    It is `USUAL_JOB`, or half the time that the timeouts of the workflow and its steps leave for each job if that is
+    shorter.
     """
     limits = [step.timeout for step in workflow.steps if takes_time(step)]
     if workflow.timeout is not None:
@@ -94,7 +95,7 @@ def usual_job(workflow: Workflow) -> timedelta:
 
 
 def chain(length: int) -> bytes:
-    """Return a workflow file with a chain of that many steps."""
+    """Return a workflow file with a chain of `length` steps."""
     steps = [
         {"id": f"s{at}", "dependsOn": [f"s{at - 1}"] if at else [], "task": {"imageUri": "image"}}
         for at in range(length)

@@ -3,11 +3,11 @@
 An eight-hour job is polled some five hundred times, and each of these polls would have to be simulated. But once
 nothing depends on the age of the job or the run any more, the same events repeat. The repetition is observed for twice
 the interval of the rarest event, which is an audit of the run. From then on, whole repetitions are counted instead of
-simulated: the jobs are moved closer to their next change by that time, and everything else continues as it would have.
+simulated: the jobs are moved closer to their next change by the time skipped, and everything else continues as usual.
 
 In a repetition, the counts of documents, messages and calls must be exactly the same. The seconds that functions take
-and the bytes that they send may differ by one percent: with a thousand jobs in flight, an audit starts some
-milliseconds later in each minute than in the minute before.
+and the bytes that they send may differ by one percent: with a thousand jobs in flight, an audit starts a few
+milliseconds later each minute.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TIMES_SEEN: Final = 2
 
 _TOLERANCE: Final = 0.01
 _MEASURES: Final = frozenset({"message_bytes", "dispatched_s", "watched_s", "took_s"})
-"""Fields of a tally that are measures rather than counts."""
+"""Fields of a tally that are measurements rather than counts."""
 
 _OLD: Final = timedelta(days=365)
 
@@ -69,9 +69,9 @@ class IdleTime:
             self._skip(period)
 
     def _is_idle(self) -> bool:
-        """Return True if nothing depends on ages any more.
+        """Return True if nothing depends on the age of anything any more.
 
-        The ages are those of the run and its jobs.
+        The ages that could matter are those of the run and its jobs.
         """
         functions = self._functions
         world, now = functions.world, functions.timeline.now()
@@ -107,7 +107,7 @@ class IdleTime:
 
 
 def _is_like(some: _Counts, others: _Counts) -> bool:
-    """Return True if the counts are equal and the measures nearly equal."""
+    """Return True if counts are equal and measurements are nearly equal."""
     return all(
         one == other if name not in _MEASURES else isclose(one, other, rel_tol=_TOLERANCE)
         for name, one, other in zip(_NAMES, some, others, strict=True)

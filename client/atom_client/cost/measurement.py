@@ -28,10 +28,13 @@ if TYPE_CHECKING:
     from atom_emulator.testing.functions import Functions, Invocation, Latency
 
 LONGEST: Final = timedelta(seconds=MIN_KEEP_RUNS_S) / 2
-"""No deployment renews the documents of a run that is open for less time, so idle time repeats."""
+"""The longest run that can be estimated.
+
+No deployment renews the documents of a run that is open for less time than this, so idle time repeats exactly.
+"""
 
 AT_ONCE: Final = "edge"
-"""The engine whose jobs end with the answer to their submission."""
+"""The engine whose jobs end with the response to their submission."""
 
 _PATH: Final = "gs://bucket/workflows/workflow.yaml"
 
@@ -39,7 +42,7 @@ _PATH: Final = "gs://bucket/workflows/workflow.yaml"
 def measure(workflow: Workflow, definition: bytes, given: Assumptions) -> Tally:
     """Measure one run of a workflow.
 
-    `definition` is the content of its file.
+    `definition` is the content of the workflow's file.
 
     Raises:
         NotEstimated: with such jobs, the run would not succeed or would take too long.
@@ -67,7 +70,7 @@ def measure(workflow: Workflow, definition: bytes, given: Assumptions) -> Tally:
     if run.finished_at is None or took > LONGEST:
         raise _too_long()
     if run.state is not RunState.SUCCEEDED:
-        raise NotEstimated(f"the run would end {run.state}: {run.errors[0]['message']}")
+        raise NotEstimated(f"the run would end as {run.state}: {run.errors[0]['message']}")
     # The skipped time did not count towards the run's timeout.
     if workflow.timeout is not None and took > workflow.timeout:
         limit = format_duration(workflow.timeout)
@@ -103,14 +106,14 @@ class Meter:
         sizes: dict[str, list[int]] = {}
         for message in messages:
             data = message.raw or json.dumps(message.body, separators=(",", ":"), ensure_ascii=False).encode()
-            # Attributes are billed, too.
+            # Attributes are billed as well.
             size = len(data) + sum(len(name) + len(value) for name, value in message.attributes.items())
             sizes.setdefault(message.topic, []).append(size)
         for topic, of_topic in sizes.items():
             self._tally.publish(of_topic, delivered=topic in self._pushed)
 
     def on_end(self, invocation: Invocation) -> None:
-        """Add the time of an invocation, as it is billed."""
+        """Add the billed time of an invocation."""
         seconds = billed((invocation.ended - invocation.began).total_seconds())
         if invocation.topic == "tick":
             self._tally.watched_s += seconds
@@ -154,12 +157,12 @@ def _too_long() -> NotEstimated:
 
 
 def takes_time(step: Step) -> bool:
-    """Return True if the step has a job that is not answered at once."""
+    """Return True if the step has a job that does not end immediately."""
     return step.task is not None and step.task.engine != AT_ONCE
 
 
 def jobs_in_a_row(workflow: Workflow) -> int:
-    """Return the most jobs that wait for one another and take time."""
+    """Return the length of the longest chain of jobs that take time."""
     steps = {step.id: step for step in workflow.steps}
     in_a_row: dict[str, int] = {}
     for step_id in TopologicalSorter({step.id: step.depends_on for step in workflow.steps}).static_order():
@@ -169,9 +172,9 @@ def jobs_in_a_row(workflow: Workflow) -> int:
 
 
 def _script(given: Assumptions) -> Script:
-    """Return a script with which every job succeeds.
+    """Return a script that makes every job succeed.
 
-    Each job goes through as many states as are assumed.
+    Each job goes through the assumed number of states.
     """
     from atom_emulator.task_runner.script import Behaviour, Rule, Script  # noqa: PLC0415 (not installed everywhere)
 
@@ -199,14 +202,14 @@ class Lines(logging.Handler):
         super().__init__()
         self.count = 0
 
-    def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 (its content costs nothing)
+    def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 (only the number of lines matters)
         """Count a line."""
         self.count += 1
 
 
 @contextmanager
 def _counting_lines() -> Iterator[Lines]:
-    """Count the lines that the functions would log, and print none."""
+    """Count the lines that the functions would log, without printing them."""
     lines = Lines()
     logger = logging.getLogger("atom_workflows")
     level, propagate, handlers = logger.level, logger.propagate, logger.handlers

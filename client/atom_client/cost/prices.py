@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 AS_OF: Final = date(2026, 11, 23)
-"""When these prices were last compared with copies of the price pages, or with quotations of them elsewhere."""
+"""The date on which these prices were last compared with copies of the price pages, or with quotations from them."""
 
 GOOGLE: Final = "us-central1"
 AMAZON: Final = "us-east-1"
@@ -47,7 +47,7 @@ class Item(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """`usd` for `per` units of an item; `free` is the free tier, in the words of the provider's page."""
+    """A price of `usd` for `per` units of an item; `free` is the free tier, as worded on the provider's page."""
 
     service: str
     usd: float
@@ -57,7 +57,7 @@ class Price:
     source: str
 
     def of(self, amount: float) -> float:
-        """Return the price of that amount, in dollars."""
+        """Return the price of the given amount, in dollars."""
         return amount / self.per * self.usd
 
 

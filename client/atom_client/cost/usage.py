@@ -1,4 +1,4 @@
-"""Counts of what a run makes the services do, and assumptions about how long each takes."""
+"""Counts of what a run makes the services do, and assumptions about how long each action takes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEAST_BILLED_BYTES: Final = 1000
 """Pub/Sub bills each publish and each push request as at least this many bytes."""
 
 BILLED_STEP_S: Final = 0.1
-"""Cloud Run rounds the time of a request up to a multiple of this."""
+"""Cloud Run rounds the duration of a request up to a multiple of this many seconds."""
 
 DAYS_PER_MONTH: Final = 30
 
@@ -30,7 +30,7 @@ class Assumptions:
 
     Times are in seconds, for a warm function in the same region.
 
-    `job` is how long each job takes, or 0 if it ends with the answer to its submission. A job changes its state
+    `job` is how long each job takes, or 0 if it ends with the response to its submission. A job changes its state
     `new_states` times before it ends. Every invocation is billed as if it had an instance of `vcpu` and `gib` to
     itself; the checker, which mostly sleeps, has a smaller one. A document takes `document_bytes`, including its index
     entries. A line of our log takes `line_bytes`, including what Cloud Logging adds, and so does the line that Cloud
@@ -55,7 +55,7 @@ class Assumptions:
 
     @property
     def is_at_once(self) -> bool:
-        """True if jobs end with the answer to their submission, so that they need no polls."""
+        """True if jobs end with the response to their submission and so need no polls."""
         return not self.job
 
 
@@ -64,7 +64,7 @@ class Tally:
     """The counts so far.
 
     A delivery is one push to a function; `dispatched_s` and `watched_s` are the durations of the dispatcher's and the
-    checker's requests, each rounded up as it is billed; `took_s` is the duration of the run.
+    checker's requests, each rounded up for billing; `took_s` is the duration of the run.
     """
 
     writes: int = 0
@@ -112,7 +112,7 @@ class Tally:
 
 
 def idle_month(tick: Tally, given: Assumptions) -> Usage:
-    """Return what a month of ticks uses while no run is open."""
+    """Return the usage of a month of ticks while no run is open."""
     ticks = timedelta(days=DAYS_PER_MONTH) / given.tick
     return {item: amount * ticks for item, amount in tick.usage(given).items()} | {Item.SCHEDULES: 1}
 

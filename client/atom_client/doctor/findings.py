@@ -14,7 +14,7 @@ _LONGEST: Final = 600
 
 
 class Verdict(StrEnum):
-    """The result of a check; UNKNOWN means that it could not be done."""
+    """The result of a check; UNKNOWN means that the check could not be carried out."""
 
     OK = "ok"
     WRONG = "wrong"
@@ -34,7 +34,7 @@ class Finding:
     fix: str = ""
 
     def line(self) -> str:
-        """Return the finding for people."""
+        """Return the finding as a line of text for users."""
         fix = f" Fix: {self.fix}" if self.fix else ""
         return f"{self.verdict:8}{one_line(f'{self.about}: {clip(self.detail, _LONGEST)}.{fix}')}"
 
@@ -72,7 +72,7 @@ def run_check(about: str, check: Check) -> Iterator[Finding]:
         detail = explain(error)
         if detail is None:
             raise
-        # Without permission or without an answer, the check cannot know whether something is wrong.
+        # Without permission or without a response, the check cannot know whether something is wrong.
         may_be_well = refusal_of(error) in {None, Refusal.FORBIDDEN}
         yield Finding(about=about, verdict=Verdict.UNKNOWN if may_be_well else Verdict.WRONG, detail=detail.rstrip("."))
 

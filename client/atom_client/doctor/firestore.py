@@ -54,7 +54,7 @@ def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
 
 
 def newest_run(services: Services) -> RunRecord | None:
-    """Return the run that was created last."""
+    """Return the most recently created run, if there is one."""
     return next(iter(newest_runs(services.store, limit=1, state=None)), None)
 
 

@@ -17,7 +17,7 @@ from atom_workflows.errors import JobRefused, JobUnknown, TaskRunnerUnavailable
 from atom_workflows.settings import Settings
 
 _JOB: Final = "atom-workflows-doctor"
-"""A job that no Task Runner knows, so that asking about it changes nothing."""
+"""The id of a job that no Task Runner knows, so that a query about it changes nothing."""
 
 _CLOSED: Final[Mapping[int, str]] = {
     401: "refuses calls without a token",
@@ -30,13 +30,15 @@ _NO_EVENT: Final = "/robots.txt"
 """A path that functions-framework answers itself; a request for any other path would be logged as a broken event."""
 _SERVER_ERROR: Final = 500
 _NOT_FOUND: Final = 404
-_FORM: Final = "give the Task Runner's own address; docs/reference/task-runner.md defines the answer for an unknown job"
+_FORM: Final = (
+    "give the Task Runner's own address; docs/reference/task-runner.md defines the response for an unknown job"
+)
 
 
 def function_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
     """Check each function that events are pushed to.
 
-    On a local platform each must answer; in a deployment each must refuse everyone.
+    On a local platform, each must respond; in a deployment, each must deny access to all callers.
     """
     for topic, function in PUSHED.items():
         found = there.subscription(topic)
@@ -47,7 +49,7 @@ def function_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
 def _check_function(function: str, endpoint: str, expected: Expected) -> Finding:
     about = f"function {function}"
     try:
-        # In a deployment, the function itself must refuse everyone.
+        # In a deployment, the function itself must deny access to all callers.
         status = fetch_status(urljoin(endpoint, _NO_EVENT) if expected.is_local else endpoint)
     except TaskRunnerUnavailable as error:
         return wrong(about, f"{endpoint} does not answer ({error.reason})", expected.fix_all)
@@ -66,7 +68,7 @@ def _check_function(function: str, endpoint: str, expected: Expected) -> Finding
 def task_runner_findings(url: str, expected: Expected) -> Iterator[Finding]:
     """Check that the Task Runner answers and accepts the token.
 
-    The token is made with this machine's credentials.
+    The token is created with this machine's credentials.
     """
     about = "Task Runner"
     if not url:
@@ -80,7 +82,7 @@ def task_runner_findings(url: str, expected: Expected) -> Iterator[Finding]:
             yield wrong(about, f"{url} does not answer ({error.reason})", fix)
         else:
             # A Task Runner may be reachable only from its own network.
-            yield unknown(about, f"{url} does not answer this machine ({error.reason})", fix)
+            yield unknown(about, f"{url} does not answer requests from this machine ({error.reason})", fix)
         return
     if status >= _SERVER_ERROR:
         yield wrong(about, f"{url} answers HTTP {status}", "look at the Task Runner's log")
@@ -95,10 +97,10 @@ def _check_token(url: str, settings: Settings) -> Finding:
     try:
         token = tokens.token_for(url)
     except (JobRefused, TaskRunnerUnavailable) as error:
-        # The functions use their own identity, for which this machine cannot make tokens.
-        return unknown(about, f"no token can be made on this machine ({error})")
+        # The functions use their own identity, for which this machine cannot create tokens.
+        return unknown(about, f"no token can be created on this machine ({error})")
     if token is None:
-        detail = "no token is sent, as WORKFLOW_TR_AUTH_JWT is none"
+        detail = "no token is sent, because WORKFLOW_TR_AUTH_JWT is none"
     else:
         audience, meant = audience_in(token), settings.task_runner_audience or audience_of(url)
         if audience not in {"", meant}:
@@ -107,10 +109,10 @@ def _check_token(url: str, settings: Settings) -> Finding:
     try:
         TaskRunnerClient(tokens).status(url, _JOB)
     except JobUnknown:
-        pass  # It answered about the job, so it accepted the token.
+        pass  # The response was about the job, so the token was accepted.
     except TaskRunnerUnavailable as error:
         if error.status == _NOT_FOUND:
             # If this Task Runner lost a job, the job would be polled until its timeout.
-            return wrong(about, f"{detail}, but the answer may not be the Task Runner's: {error}", _FORM)
+            return wrong(about, f"{detail}, but the response may not be from the Task Runner: {error}", _FORM)
         return wrong(about, f"{detail}, but: {error}", "docs/how-to/tokens.md explains each refusal")
     return ok(about, f"{detail}, and the Task Runner accepts it")

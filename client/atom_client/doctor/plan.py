@@ -29,12 +29,12 @@ _OF_FUNCTIONS: Final = ("WORKFLOW_BURST_SEC", "WORKFLOW_MAX_DELIVERIES")
 def region_findings(expected: Expected) -> Iterator[Finding]:
     """Check the region, and yield what is wrong with it.
 
-    Either there is no such region, or the deployment is in another one and would not be found.
+    Either there is no such region, or the deployment is in another region and would not be found.
     """
     try:
         from atom_deploy.gcloud import InstalledGcloud  # noqa: PLC0415 (not installed everywhere)
-        from atom_deploy.problems import DeployProblem, WrongRegion  # noqa: PLC0415 (likewise)
-        from atom_deploy.regions import check_place, check_regions  # noqa: PLC0415 (likewise)
+        from atom_deploy.problems import DeployProblem, WrongRegion  # noqa: PLC0415 (not installed everywhere)
+        from atom_deploy.regions import check_place, check_regions  # noqa: PLC0415 (not installed everywhere)
     except ModuleNotFoundError:
         return
     if not _is_named(expected):
@@ -58,8 +58,8 @@ def plan_findings(expected: Expected, *, bucket: str, environment: Mapping[str, 
     """
     try:
         from atom_deploy.gcloud import InstalledGcloud  # noqa: PLC0415 (not installed everywhere)
-        from atom_deploy.inspection import State, compare_with_plan  # noqa: PLC0415 (likewise)
-        from atom_deploy.problems import DeployProblem  # noqa: PLC0415 (likewise)
+        from atom_deploy.inspection import State, compare_with_plan  # noqa: PLC0415 (not installed everywhere)
+        from atom_deploy.problems import DeployProblem  # noqa: PLC0415 (not installed everywhere)
     except ModuleNotFoundError:
         settings, prefix = expected.settings, expected.settings.topic_prefix.removesuffix("-")
         command = f"make doctor PROJECT={settings.project} REGION={expected.region} PREFIX={prefix}"

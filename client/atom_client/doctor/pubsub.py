@@ -1,4 +1,4 @@
-"""Checks of topics and subscriptions: they exist, and are set up as the functions need them."""
+"""Checks that topics and subscriptions exist and are set up as the functions need them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PUSHED: Final[Mapping[str, str]] = {"start": "start", "steps": "dispatcher", "ti
 TOPICS: Final = (*PUSHED, "events", DEAD_LETTERS)
 
 UNKNOWN_REGION: Final = "REGION"
-"""The placeholder for the region in printed commands if the user did not give one."""
+"""The placeholder for the region in printed commands if the user did not give a region."""
 
 _LOCAL_ACK_S: Final = 60
 _DEPLOYED_ACK_S: Final = 90
@@ -61,7 +61,7 @@ class Expected:
 
     @property
     def tick_fix(self) -> str:
-        """What to do if the checker does not run."""
+        """What to do if the checker is not running."""
         if self.is_local:
             return self.fix_all
         named, project = self.settings.topic_prefix, self.settings.project
@@ -112,9 +112,9 @@ def _flaws(about: str, name: str, found: SubscriptionSettings, expected: Expecte
         fix = expected.fix_all if expected.is_local else delete + expected.fix_all
         yield wrong(about, f"it belongs to topic {found.topic}, or its topic was deleted", fix)
     if not found.is_active:
-        yield wrong(about, "Pub/Sub delivers nothing to it, as it is detached or failing", expected.fix_all)
+        yield wrong(about, "Pub/Sub delivers nothing to it, because it is detached or failing", expected.fix_all)
     if not expected.is_local and found.expires_s is not None:
-        detail = f"it expires when it is not used for {found.expires_s / 86_400:g} days"
+        detail = f"it expires if it is not used for {found.expires_s / 86_400:g} days"
         yield wrong(about, detail, expected.update(name, "--expiration-period=never"))
     if name == DEAD_LETTERS and found.endpoint:
         fix = expected.update(DEAD_LETTERS, "--push-endpoint=")
@@ -159,11 +159,11 @@ def _flaws_of_redelivery(about: str, name: str, found: SubscriptionSettings, exp
         yield wrong(about, detail, expected.update(name, f"--ack-deadline={least_s}"))
     if found.backoff_s is None or not 0 < found.backoff_s[1] <= _LONGEST_BACKOFF_S:
         fix = expected.update(name, f"--min-retry-delay={MIN_BACKOFF_S}s", f"--max-retry-delay={MAX_BACKOFF_S[name]}s")
-        yield wrong(about, "failed events are redelivered immediately, as it has no backoff", fix)
+        yield wrong(about, "failed events are redelivered immediately, because it has no backoff", fix)
     if (found.dead_letter_topic, found.max_deliveries) != (DEAD_LETTERS, settings.max_deliveries):
         letters = f"projects/{settings.project}/topics/{settings.topic_prefix}{DEAD_LETTERS}"
         flags = (f"--dead-letter-topic={letters}", f"--max-delivery-attempts={settings.max_deliveries}")
-        detail = "failed events are redelivered for a week and then lost, as it has no dead-letter topic"
+        detail = "failed events are redelivered for a week and then lost, because it has no dead-letter topic"
         if found.dead_letter_topic:
             where = f"{found.dead_letter_topic} after {found.max_deliveries} deliveries"
             detail = f"failed events go to {where}, not to {DEAD_LETTERS} after {settings.max_deliveries}"

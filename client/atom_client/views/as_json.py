@@ -1,4 +1,4 @@
-"""Runs and steps as JSON for programs: names as in the documents, times by `moment_text`, durations in seconds."""
+"""Runs and steps as JSON for programs, with the documents' field names, UTC times and durations in seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def json_text(value: Any) -> str:
 
 
 def run_object(run: RunRecord) -> dict[str, Any]:
-    """Return a run for programs."""
+    """Return a run as an object for JSON output."""
     return {
         "id": run.id,
         "workflow": run.workflow,
@@ -40,7 +40,7 @@ def run_object(run: RunRecord) -> dict[str, Any]:
 
 
 def step_object(step: StepRecord) -> dict[str, Any]:
-    """Return a step for programs."""
+    """Return a step as an object for JSON output."""
     return {
         "id": step.id,
         "state": step.state.value,
@@ -54,7 +54,7 @@ def step_object(step: StepRecord) -> dict[str, Any]:
 
 
 def run_with_steps(run: RunRecord, steps: Sequence[StepRecord]) -> dict[str, Any]:
-    """Return a run and its steps for programs."""
+    """Return a run and its steps as an object for JSON output."""
     return {"run": run_object(run), "steps": [step_object(step) for step in steps]}
 
 
@@ -68,7 +68,7 @@ def _times(started_at: datetime | None, finished_at: datetime | None) -> dict[st
 
 
 def moment_text(moment: datetime | None) -> str | None:
-    """Write a time for JSON output.
+    """Format a time for JSON output.
 
     The format is ISO 8601 in UTC, to the millisecond, such as `2026-01-31T08:05:00.000Z`.
     """

@@ -24,10 +24,10 @@ from atom_workflows.task_runner_urls import shown_url
 
 MOST_LETTERS: Final = 1_000
 MOST_BYTES: Final = 100_000_000
-"""The most letters that one command holds."""
+"""Together with `MOST_LETTERS`, this limits the letters that one command holds."""
 
 TRIES: Final = 4
-"""How many times letters are looked up by id. Each try takes seconds, as another command may hold them."""
+"""How many times letters are looked up by id, since another command may be holding them. Each try takes seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Desk:
 class HeldLetters:
     """Letters that this command holds, so that no other command gets them.
 
-    `is_all` is True if there were no more.
+    `is_all` is True if there are no other letters.
     """
 
     desk: Desk
@@ -54,7 +54,7 @@ class HeldLetters:
 
     @property
     def letters(self) -> list[DeadLetter]:
-        """All held letters, the newest first."""
+        """All held letters, newest first."""
         read = [read_dead_letter(one, topic_prefix=self.desk.topic_prefix) for one in self._held.values()]
         # Ids are increasing numbers, so a longer id is a later one.
         return sorted(read, key=lambda letter: (letter.dead_since, len(letter.id), letter.id), reverse=True)
@@ -62,7 +62,7 @@ class HeldLetters:
     def named(self, ids: Sequence[str]) -> list[DeadLetter]:
         """Return the letters with these ids.
 
-        Raises `Failure` unless all are held.
+        Raises `Failure` unless all of them are held.
         """
         missing = self._missing(ids)
         if not missing:
@@ -83,15 +83,15 @@ class HeldLetters:
     def fill(self, wanted: Collection[str]) -> None:
         """Take letters until the wanted ones are held.
 
-        Also ends when no new letters arrive or there is no more room. Without ids, takes all letters.
+        Also stops when no new letters arrive or no more can be held. If no ids are given, takes all letters.
         """
         while not self.is_all and not (wanted and self._held.keys() >= set(wanted)):
             room = MOST_LETTERS - len(self._held)
             if room <= 0 or sum(len(one.data) for one in self._held.values()) > MOST_BYTES:
                 return
             came = self.desk.box.take(room)
-            # Pub/Sub may return fewer letters than there are, so only a batch with nothing new means the end. A letter
-            # whose lease has expired arrives twice.
+            # Pub/Sub may return fewer letters than there are, so only a batch without new letters marks the end. A
+            # letter whose lease has expired arrives again.
             self.is_all = all(one.id in self._held for one in came)
             self._held |= {one.id: one for one in came}
 
@@ -127,7 +127,7 @@ class HeldLetters:
 
 @contextmanager
 def hold_letters(desk: Desk, wanted: Collection[str] = ()) -> Iterator[HeldLetters]:
-    """Hold the wanted letters, or all, while the block lasts.
+    """Hold the wanted letters (or all) for the duration of the block.
 
     Other letters may be held as well.
     """
@@ -148,12 +148,12 @@ _LONGEST_VALUE: Final = 300
 
 
 def reason(letter: DeadLetter) -> str:
-    """Explain on one line why the letter exists."""
+    """Explain in one line why the letter exists."""
     if letter.reason:
         return one_line(letter.reason)
     if not letter.topic:
         return "it is not known where it came from"
-    times = f"{letter.deliveries} times" if letter.deliveries else "often"
+    times = f"{letter.deliveries} times" if letter.deliveries else "repeatedly"
     return f"delivered {times} without success; the log of the function {FUNCTIONS[letter.topic]} shows why"
 
 
@@ -187,7 +187,7 @@ def body_text(letter: DeadLetter) -> str:
     if body is None:
         text = letter.data.decode("utf-8", "backslashreplace")
     else:
-        if isinstance(body, Mapping):  # The URL of a Task Runner may have a password.
+        if isinstance(body, Mapping):  # The URL of a Task Runner may contain a password.
             named = {name: shown_url(url) for name in _URL_FIELDS if isinstance(url := body.get(name), str)}
             body = {**body, **named}
         text = json.dumps(body, indent=2, ensure_ascii=False)
@@ -198,7 +198,7 @@ def body_text(letter: DeadLetter) -> str:
 
 
 def advice(letter: DeadLetter, desk: Desk) -> Iterator[str]:
-    """Yield sentences on what to do next."""
+    """Yield sentences that say what to do next."""
     if not letter.reason and letter.topic:
         yield _where_the_log_is(letter, desk)
     if letter.topic == "steps":
@@ -215,11 +215,11 @@ def advice(letter: DeadLetter, desk: Desk) -> Iterator[str]:
     elif letter.topic == "tick":
         yield f"Later ticks have done its work; {drop} deletes it."
     else:
-        yield f"Once the cause is fixed, {replay} handles it; if no one needs it any more, {drop} deletes it."
+        yield f"Once the cause is fixed, {replay} publishes it again; if it is no longer needed, {drop} deletes it."
 
 
 def letter_object(letter: DeadLetter) -> dict[str, Any]:
-    """Return a letter for programs, without the event's content."""
+    """Return a letter for JSON output, without the event's content."""
     published = _moment(letter.published_at)
     return {
         "id": letter.id,
@@ -236,7 +236,7 @@ def letter_object(letter: DeadLetter) -> dict[str, Any]:
 
 
 def whole_object(letter: DeadLetter) -> dict[str, Any]:
-    """Return a letter for programs, with the whole event.
+    """Return a letter for JSON output, with the whole event.
 
     `body` is None if the event is not JSON.
     """
@@ -265,7 +265,7 @@ def _where_the_log_is(letter: DeadLetter, desk: Desk) -> str:
     if desk.is_local:
         return (
             f"Pub/Sub gave up on it and recorded no reason. Look for `event.failed` in {function}.log, in the "
-            "folder of logs that `local up` printed."
+            "log folder that `local up` printed."
         )
     filters = f'jsonPayload.action="event.failed" AND timestamp<="{letter.dead_since.isoformat()}"'
     return (

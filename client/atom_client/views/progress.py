@@ -1,4 +1,4 @@
-"""The progress of a run as seen from outside: a value into which changes are folded.
+"""The progress of a run as seen from outside: a value that is updated with each change.
 
 Changes arrive at least once and in any order, so each step keeps the newest one. A later attempt is newer, and within
 an attempt its end takes precedence over everything before it.
@@ -43,8 +43,8 @@ class StepView:
 class RunView:
     """The latest known state of a run; `steps` holds only the steps whose state is known.
 
-    `order` has the step ids in the order of the file, and is empty if the file was not read here; `total` is the number
-    of steps.
+    `order` lists the step ids in the order of the file, and is empty if the file was not read here; `total` is the
+    number of steps.
     """
 
     run_id: str
@@ -54,7 +54,7 @@ class RunView:
     steps: Mapping[str, StepView] = field(default_factory=dict)
 
     def with_changes(self, changes: Iterable[Mapping[str, Any]]) -> RunView:
-        """Return the view with these changes.
+        """Return the view updated with these changes.
 
         Stale, repeated and unreadable changes are ignored.
         """
@@ -89,7 +89,7 @@ class RunView:
     def rows(self, limit: int) -> list[StepView]:
         """Return at most `limit` steps.
 
-        They are in the order of the file if all of them fit, else the most relevant ones.
+        If all of them fit, they are in the order of the file; otherwise, only the most relevant ones are returned.
         """
         if not self.order or len(self.order) > limit:
             return self.most_relevant(limit)
@@ -99,14 +99,15 @@ class RunView:
     def most_relevant(self, limit: int) -> list[StepView]:
         """Return at most `limit` steps, those under way first.
 
-        Of these, the steps that have waited longest come first. Then come the steps that have ended, failed ones first.
+        Among the steps under way, those that have waited longest come first. They are followed by the steps that have
+        ended, failed ones first.
         """
         if limit <= 0:
             return []
         under_way = sorted((s for s in self.steps.values() if not s.state.is_terminal), key=lambda step: step.at)
         ended = sorted(
             (step for step in self.steps.values() if step.state.is_terminal),
-            # Failed steps first, and the newest of each kind.
+            # Failed steps come first, and the newest steps come first within each group.
             key=lambda step: (step.state is not StepState.FAILED, -step.at.timestamp()),
         )
         # Leave room for the first three steps that have ended.
@@ -114,7 +115,7 @@ class RunView:
 
 
 def view_of(step: StepRecord) -> StepView:
-    """Return the view of a step as it is stored."""
+    """Return the view of a stored step."""
     at = step.finished_at or step.started_at or _LONG_AGO
     return StepView(
         id=step.id,

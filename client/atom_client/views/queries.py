@@ -1,4 +1,4 @@
-"""Read runs and their steps for people, without the compiler's own nodes."""
+"""Read runs and their steps for display, without the nodes that the compiler adds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from atom_workflows.ports import Document, Query, Store
 
 PAGE: Final = 500
 MOST_RUNS_LOOKED_AT: Final = 2_000
-"""The most runs that a search by state reads; an index over state and time would cost every run two more writes."""
+"""The maximum number of runs that a search by state reads.
+
+An index on state and time would cost two more writes for every run.
+"""
 
 _MOST_CANDIDATES: Final = 10
 _RUN_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
@@ -27,7 +30,7 @@ _LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def read_run(store: Store, run_id: str) -> RunRecord | None:
-    """Return the run as it is stored, if it exists."""
+    """Return the stored run, if it exists."""
     document = store.get([run_path(run_id)])[0]
     return None if document is None else run_record(document)
 
@@ -43,7 +46,7 @@ def read_steps(store: Store, run_id: str) -> list[StepRecord]:
 
 
 def newest_runs(store: Store, *, limit: int, state: RunState | None) -> list[RunRecord]:
-    """Return the newest runs, only those in the state if given."""
+    """Return the newest runs, or the newest runs in one state."""
     if limit <= 0:
         return []
     size = limit if state is None else PAGE
@@ -61,7 +64,7 @@ def newest_runs(store: Store, *, limit: int, state: RunState | None) -> list[Run
 def full_run_id(store: Store, text: str) -> str:
     """Complete a run's id from its beginning.
 
-    Raises `Misuse` for an empty text, `RunNotFound`, or `Failure` if several ids begin with it.
+    Raises `Misuse` if the text is empty, `RunNotFound` if no id begins with it, and `Failure` if several ids do.
     """
     if not text.strip():
         raise Misuse(
@@ -71,7 +74,7 @@ def full_run_id(store: Store, text: str) -> str:
         raise RunNotFound(text)
     if read_run(store, text) is not None:
         return text
-    # Ids are in order of their paths, so those that begin with the text follow it directly.
+    # Runs are sorted by path, so the ids that begin with the text directly follow it.
     behind = Query(collection=RUNS, after=[run_path(text)], limit=_MOST_CANDIDATES + 1)
     candidates = [document.id for document in store.query(behind) if document.id.startswith(text)]
     if not candidates:

@@ -17,7 +17,7 @@ _LONGEST_MESSAGE: Final = 500
 
 
 def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> list[str]:
-    """Return the sentences, most important first."""
+    """Return sentences about the run, most important first."""
     if run.state is RunState.INVALID:
         return [f"Run {run.id} is INVALID and was not started.", *problem_lines(run)]
     if not run.state.is_terminal:
@@ -43,7 +43,7 @@ def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> li
 def problem_lines(run: RunRecord) -> list[str]:
     """Return a run's own errors, not those of its steps.
 
-    They are the problems of its file, or why it was stopped.
+    They are the problems in its file, or the reason why it was stopped.
     """
     lines = []
     for error in run.errors:
@@ -68,7 +68,7 @@ def _failures(steps: Sequence[StepRecord]) -> Iterator[str]:
 
 
 def _odd(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
-    """Yield a sentence for each step that may never end by itself."""
+    """Yield a sentence for each step that may never end on its own."""
     odd = oddities(steps, now=now)
     for oddity in odd[:MOST_FAILURES]:
         yield f"Step `{oddity.step_id}`: {one_line(oddity.what)}."
@@ -98,7 +98,7 @@ def _not_submitted(steps: Sequence[StepRecord]) -> Iterator[str]:
 def _skipped(steps: Sequence[StepRecord]) -> Iterator[str]:
     """Yield a sentence for each cause of skipped steps.
 
-    One more sentence is for steps that were skipped because the run was stopped.
+    Steps that were skipped because the run was stopped share one sentence.
     """
     skipped: dict[str | None, list[str]] = {}
     for step in steps:

@@ -99,13 +99,14 @@ class Functions:
     def __exit__(self, *_: object) -> None:
         self.timeline.close()
 
-    def start(self, path: str, content: bytes) -> str:
-        """Store a workflow file and ask for a run of it.
+    def start(self, path: str, content: bytes, *, params: Mapping[str, Any] | None = None) -> str:
+        """Store a workflow file and ask for a run of it, with these parameters.
 
         Returns the run's id. Nothing happens until time passes.
         """
         self.world.files.content[path, None] = content
-        self.publish([Message(topic="start", body={"workflow_path": path, "run_key": _RUN_KEY})])
+        body = {"workflow_path": path, "run_key": _RUN_KEY, "params": dict(params or {})}
+        self.publish([Message(topic="start", body=body)])
         return run_id_for(path, "key", _RUN_KEY)
 
     def run_to_end(self, run_id: str, *, within: timedelta) -> RunRecord:

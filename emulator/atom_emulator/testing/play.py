@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from atom_emulator.task_runner.script import Script
+from atom_emulator.task_runner.script import Rule, Script
 from atom_emulator.task_runner.script_file import InvalidScript, build_script, load_script
 from atom_emulator.testing.functions import Functions
 from atom_workflows.core.states import StepState
-from atom_workflows.core.workflow import Workflow, job_request
-from atom_workflows.documents import run_path, step_path
+from atom_workflows.core.workflow import Step, Workflow, job_request
+from atom_workflows.documents import outputs_path, run_path, step_path
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.ports import Fields
 from atom_workflows.settings import Settings
@@ -34,13 +35,26 @@ class StillOpen(TimeoutError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlayedStep:
-    """A step at the end of the run. Times count from the start of the run, and are None if the step never began."""
+    """A step at the end of the run. Times count from the start of the run, and are None if the step never began.
+
+    `outputs` are those that the step declares, as JSON values, and empty unless it succeeded. `reason` is what the Task
+    Runner gave for the end of its last job, such as OOM. `because` is the step's condition or trigger, with the values
+    on which it was decided whether the step runs. A SKIPPED step was either `skipped_by_choice`, by its own condition
+    or trigger, or else blocked by the step that `cause` names, which failed. A step that is `tolerated` failed under
+    `allowFailure`.
+    """
 
     state: str
     attempts: int
     message: str
     began: timedelta | None
     ended: timedelta | None
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    because: str = ""
+    skipped_by_choice: bool = False
+    cause: str = ""
+    tolerated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +71,9 @@ class Submission:
 class Played:
     """A run that has ended.
 
-    `took` is the duration of the run in virtual time, `errors` are the reasons if it did not succeed, `steps` and
-    `submissions` are in order, and `reports` are the messages published to the topic `events`.
+    `took` is the duration of the run in virtual time, `errors` are the reasons if it did not succeed, `params` are the
+    values of its parameters with the defaults filled in, `outputs` are the run's own, `steps` and `submissions` are in
+    order, and `reports` are the messages published to the topic `events`.
     """
 
     run_id: str
@@ -69,6 +84,8 @@ class Played:
     steps: Mapping[str, PlayedStep]
     submissions: tuple[Submission, ...]
     reports: tuple[Mapping[str, Any], ...]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def states(self) -> dict[str, str]:
@@ -102,6 +119,7 @@ def play(
     workflow: str | PathLike[str],
     script: ScriptLike | None = None,
     *,
+    params: Mapping[str, Any] | None = None,
     settings: Settings | None = None,
     within: timedelta = timedelta(days=1),
 ) -> Played:
@@ -109,7 +127,9 @@ def play(
 
     The deployed coordinator runs in this process, on a store, a bus, a scheduler and a mock Task Runner in memory.
     Calls take only the time that the script sets, and the test does not wait, because time is virtual. `script`
-    determines what the jobs do; without a script each job succeeds immediately. `settings` are those of a deployment.
+    determines what the jobs do; without a script each job succeeds immediately. `params` are the values of the file's
+    parameters as a start message gives them, in JSON: a date is a text. If they do not fit, the run is INVALID, with
+    every problem among its `errors`. `settings` are those of a deployment.
 
     Raises:
         OSError: a file cannot be read.
@@ -124,7 +144,7 @@ def play(
     read = _read_script(script)
     _require_matches(read, parsed, path)
     with Functions(read, settings=settings or Settings()) as functions:
-        run_id = functions.start(path, content)
+        run_id = functions.start(path, content, params=params or {})
         run = functions.run_to_end(run_id, within=within)
         if not run.state.is_terminal:
             states = functions.world.states(run_id).items()
@@ -148,21 +168,41 @@ def _require_matches(script: Script, workflow: Workflow, path: str) -> None:
 
     A rule without a match is a mistake, often a misspelt step.
     """
-    jobs = {step.id: job_request(step, step.task, path) for step in workflow.steps if step.task is not None}
+    steps = [step for step in workflow.all_steps if step.task is not None]
     problems = [
-        f"rules[{place}]: no job of {workflow.name} matches it; the steps with a job are {_listed(jobs)}"
+        f"rules[{place}]: no job of {workflow.name} matches it; "
+        f"the steps with a job are {_listed([step.id for step in steps])}"
         for place, rule in enumerate(script.rules)
-        if not any(rule.matches(job, name) for name, job in jobs.items())
+        if not any(_may_match(rule, step, path) for step in steps)
     ]
     if problems:
         raise InvalidScript(problems)
 
 
+def _may_match(rule: Rule, step: Step, path: str) -> bool:
+    """Return True if the rule applies to a job of the step, as far as the file says."""
+    if step.task is None:
+        return False
+    by_expression = {str(template.path[0]) for template in step.task.templates}
+    if "job_name" in by_expression:
+        return True
+    # What an expression gives may turn out to be anything.
+    known = replace(
+        rule,
+        image=None if "imageUri" in by_expression else rule.image,
+        engine=None if "engine" in by_expression else rule.engine,
+        labels={} if "labels" in by_expression else rule.labels,
+    )
+    return known.matches(job_request(step, step.task, path), step.id)
+
+
 def _read_run(functions: Functions, run_id: str, workflow: Workflow) -> Played:
-    world = functions.world
-    paths = [run_path(run_id), *(step_path(run_id, step.id) for step in workflow.steps)]
+    world, steps = functions.world, workflow.all_steps
+    paths = [of_step(run_id, step.id) for of_step in (step_path, outputs_path) for step in steps]
     # An INVALID run has no steps.
-    run, *steps = ({} if document is None else document.fields for document in world.store.inner.get(paths))
+    run, *found = (
+        {} if document is None else document.fields for document in world.store.inner.get([run_path(run_id), *paths])
+    )
     began = run["created_at"]
     submissions = []
     for (key, job), at in zip(world.task_runner.submitted, world.task_runner.submitted_at, strict=True):
@@ -175,14 +215,18 @@ def _read_run(functions: Functions, run_id: str, workflow: Workflow) -> Played:
         errors=tuple(": ".join(filter(None, (one["step"], one["message"]))) for one in run.get("errors", ())),
         warnings=tuple(run.get("warnings", ())),
         steps={
-            step.id: _read_step(fields, began) for step, fields in zip(workflow.steps, steps, strict=True) if fields
+            step.id: _read_step(fields, outputs, began)
+            for step, fields, outputs in zip(steps, found[: len(steps)], found[len(steps) :], strict=True)
+            if fields
         },
         submissions=tuple(submissions),
         reports=tuple(change for message in world.changes() for change in message.body["changes"]),
+        params=_read_values(run, "params"),
+        outputs=_read_values(run, "outputs"),
     )
 
 
-def _read_step(fields: Fields, run_began: datetime) -> PlayedStep:
+def _read_step(fields: Fields, outputs: Fields, run_began: datetime) -> PlayedStep:
     began, ended = fields.get("started_at"), fields.get("finished_at")
     return PlayedStep(
         state=fields["state"],
@@ -190,7 +234,19 @@ def _read_step(fields: Fields, run_began: datetime) -> PlayedStep:
         message=fields.get("message", ""),
         began=began and began - run_began,
         ended=ended and ended - run_began,
+        outputs=_read_values(outputs, "values"),
+        reason=fields.get("reason", ""),
+        because=fields.get("because", ""),
+        skipped_by_choice=fields.get("by_choice", False),
+        cause=fields.get("cause") or "",
+        tolerated=fields.get("tolerated", False),
     )
+
+
+def _read_values(fields: Fields, name: str) -> Mapping[str, Any]:
+    """Return values that are stored as JSON text, which is missing or empty if there are none."""
+    values: Mapping[str, Any] = json.loads(fields.get(name) or "{}")
+    return values
 
 
 def _listed(names: Collection[str]) -> str:

@@ -1,8 +1,8 @@
-"""Call Google's gRPC services through their client's channel, with plain protocol messages.
+"""Call Google's gRPC services through their clients' channels, with plain protocol messages.
 
-The client provides the connection, the credentials and the emulator's address. What it adds to each call (a retry, a
-deadline, headers and wrapper messages) costs as much as the call itself, so this module prepares these parts once and
-uses no wrapper messages.
+The client provides the connection, the credentials and the emulator's address. Everything else that it adds to a call
+(a retry, a deadline, headers and wrapper messages) costs as much as the call itself, so this module prepares these
+parts once and uses no wrapper messages.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from google.api_core.gapic_v1 import client_info, routing_header
 from google.api_core.retry import Retry
 
 Call: TypeAlias = Callable[..., Any]
-"""Takes the request and, as a keyword argument, the field used for routing; raises google.api_core's errors."""
+"""Accepts the request and, as a keyword argument, the field used for routing. Raises google.api_core's errors."""
 
 # google.api_core has no types for these.
 _wrap_errors: Final[Any] = grpc_helpers.wrap_errors
@@ -24,7 +24,7 @@ _ClientInfo: Final[Any] = client_info.ClientInfo
 
 
 def message_class(wrapper: Any) -> Any:
-    """Return the protocol message class that the client library's class wraps."""
+    """Return the protocol message class wrapped by a client library's class."""
     return type(wrapper.pb(wrapper()))
 
 
@@ -36,9 +36,9 @@ class ServiceCalls:
     ) -> None:
         self._service = service
         self._channel = transport.grpc_channel
-        # Read streams on the calling thread: by default gRPC starts a thread for each stream, which costs more than the
-        # call. This is a channel option, but the client has already created the channel.
-        self._channel._single_threaded_unary_stream = True  # noqa: SLF001 - see above
+        # Read streams on the calling thread: by default, gRPC starts a thread for each stream, which costs more than
+        # the call. This is a channel option, but the client has already created the channel.
+        self._channel._single_threaded_unary_stream = True  # noqa: SLF001 (the option can be set only like this)
         self._call_timeout_s = call_timeout_s
         self._metadata = (_ClientInfo().to_grpc_metadata(), *metadata)
 

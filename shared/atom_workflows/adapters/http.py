@@ -1,13 +1,13 @@
-"""HTTP requests with limits on the time and size of the whole answer.
+"""HTTP requests with limits on the time and size of the whole response.
 
 The timeout of `requests` limits each wait for bytes, so a server that sends a byte now and then can hold up a caller
-indefinitely. Here the timeout limits the answer as a whole, from the request to the last byte.
+indefinitely. Here, the timeout limits the response as a whole, from the request to the last byte.
 
 A failure to connect raises a separate error, since nothing was sent. A connection is reused only within a second: a
 single-threaded server serves no one else while the connection is open, and a server that closes idle connections might
 close it just as the next request is sent.
 
-google-auth is given `BriefRequest`, because its own transport waits for minutes, retries often, follows redirects, and
+google-auth is given `BriefRequest`, because its own transport waits for minutes, retries often, follows redirects and
 logs whole headers at debug level.
 """
 
@@ -44,7 +44,7 @@ KEEP_ALIVE_S: Final = 1.0
 """How long an idle connection stays open."""
 
 CERTIFICATES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-"""Environment variables of `requests` and OpenSSL for a file of trusted certificates. The first that is set is used."""
+"""Environment variables that may name a file of trusted certificates. The first one that is set is used."""
 
 _PIECE: Final = 64 * 1024
 
@@ -52,7 +52,7 @@ _PIECE: Final = 64 * 1024
 class _DropAll(logging.Filter):
     """Drops every log record, since urllib3 logs whole URLs and any headers that it cannot parse."""
 
-    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 (whatever it says)
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 (every record is dropped)
         return False
 
 
@@ -61,21 +61,21 @@ for _name in ("connection", "connectionpool", "poolmanager", "response", "util.r
 
 
 class AnswerTooLarge(requests.RequestException):
-    """The answer is larger than its limit."""
+    """The response is larger than allowed."""
 
 
 class NotConnected(HTTPError):
-    """The connection failed, so nothing was sent. The text explains why."""
+    """The connection failed, so nothing was sent. The message explains why."""
 
 
 class CertificatesMissing(requests.RequestException):
-    """The environment names a file of certificates that does not exist."""
+    """An environment variable names a certificate file that does not exist."""
 
 
 class PromptAdapter(HTTPAdapter):
-    """A transport adapter for `requests` whose read timeout limits the whole answer.
+    """A transport adapter for `requests` whose read timeout limits the whole response.
 
-    It trusts the certificates that the environment names, as other clients do; `requests` leaves that to a session.
+    Like other clients, it trusts the certificates that the environment names; `requests` leaves that to a session.
     """
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
@@ -98,14 +98,14 @@ class PromptAdapter(HTTPAdapter):
 
         Returns how many idle connections are still open.
         """
-        pools = [self.poolmanager.pools.get(key) for key in self.poolmanager.pools.keys()]  # noqa: SIM118 (no mapping's)
+        pools = [self.poolmanager.pools.get(key) for key in self.poolmanager.pools.keys()]  # noqa: SIM118 (`pools` cannot be iterated over)
         return sum(pool.close_idle() for pool in pools if isinstance(pool, _BriefKeepAlive))
 
 
 class IdleCloser:
     """Closes an adapter's idle connections, on a thread that ends once none are left.
 
-    A cloud function gets no processor time between events, so its idle connections may stay open until the next event.
+    A cloud function gets no CPU time between events, so its idle connections may stay open until the next event.
     """
 
     def __init__(self, adapter: PromptAdapter) -> None:
@@ -114,7 +114,7 @@ class IdleCloser:
         self._is_running = False
 
     def watch(self) -> None:
-        """Close the connections that were just used, once they are idle."""
+        """Arrange for the connections just used to be closed when idle."""
         if self._is_running:
             return
         with self._lock:
@@ -138,18 +138,18 @@ class IdleCloser:
 
 
 def pieces_of(response: requests.Response) -> Iterator[bytes]:
-    """Yield the body of an answer, decompressed, as it arrives.
+    """Yield the decompressed body of a response as it arrives.
 
-    Raises the errors of `requests` and urllib3.
+    May raise any error of `requests` or urllib3.
     """
     while chunk := response.raw.read1(_PIECE, decode_content=True):
         yield chunk
 
 
 def read_answer(response: requests.Response, *, most_bytes: int) -> bytes:
-    """Read the whole body of an answer.
+    """Read the whole body of a response.
 
-    Raises `AnswerTooLarge`, and the errors of `requests` and urllib3.
+    Raises `AnswerTooLarge`, or any error of `requests` or urllib3.
     """
     content = bytearray()
     for chunk in pieces_of(response):
@@ -160,7 +160,7 @@ def read_answer(response: requests.Response, *, most_bytes: int) -> bytes:
 
 
 class _DeadlineStream(io.RawIOBase):
-    """Reads a connection's bytes until the deadline of the whole answer."""
+    """Reads a connection's bytes until the deadline for the whole response."""
 
     def __init__(self, raw: io.RawIOBase, connection: socket.socket) -> None:
         self._raw = raw
@@ -176,7 +176,7 @@ class _DeadlineStream(io.RawIOBase):
             left_s = self._ends_at - time.monotonic()
             if left_s <= 0:
                 raise TimeoutError
-            # Each wait may use all of the remaining time.
+            # Each wait may take all of the remaining time.
             self._connection.settimeout(left_s)
         return self._raw.readinto(buffer)
 
@@ -188,12 +188,12 @@ class _DeadlineStream(io.RawIOBase):
 class _Response(HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        # http.client reads the whole answer from this file, including the headers.
+        # http.client reads the whole response from this file, including the headers.
         self.fp = io.BufferedReader(_DeadlineStream(self.fp.detach(), sock))
 
 
 class _ReportsConnectErrors:
-    """Mixin for connections that distinguishes a failure to connect from any later failure."""
+    """A mixin for connections that distinguishes a failure to connect from any later failure."""
 
     idle_since: float = 0.0
 
@@ -216,7 +216,7 @@ class _SecureConnection(_ReportsConnectErrors, HTTPSConnection):
 
 
 def _explain_no_connection(error: Exception, connection: HTTPConnection) -> str:
-    """Explain why connecting failed, since each cause needs its own fix."""
+    """Explain why a connection failed, since each cause needs its own fix."""
     where = f"{connection.host}:{connection.port}"
     cause = error.__cause__ if isinstance(error, HTTPError) else error
     if isinstance(error, NameResolutionError):
@@ -226,7 +226,7 @@ def _explain_no_connection(error: Exception, connection: HTTPConnection) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"no connection: the certificate of {where} is not accepted ({cause.verify_message})"
     if isinstance(cause, ssl.SSLError):
-        return f"no connection: {where} does not answer with TLS ({cause.reason or 'cut short'}); should the URL be http://?"
+        return f"no connection: {where} does not speak TLS ({cause.reason or 'cut short'}); should the URL be http://?"
     if isinstance(error, TimeoutError | ConnectTimeoutError) and not isinstance(error, NewConnectionError):
         return f"no connection to {where} within {connection.timeout or 0:.0f} s"
     if isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED:
@@ -236,7 +236,7 @@ def _explain_no_connection(error: Exception, connection: HTTPConnection) -> str:
 
 
 class _BriefKeepAlive:
-    """Mixin for connection pools that never reuses a connection that was idle for long."""
+    """A mixin for connection pools that never reuses a connection that has been idle for long."""
 
     pool: queue.LifoQueue[Any] | None
 
@@ -248,7 +248,7 @@ class _BriefKeepAlive:
     def _put_conn(self, conn: Any) -> None:
         if conn is not None:
             conn.idle_since = time.monotonic()
-        super()._put_conn(conn)  # type: ignore[misc]  # likewise
+        super()._put_conn(conn)  # type: ignore[misc]  # defined by the pool class
 
     def close_idle(self) -> int:
         """See `PromptAdapter.close_idle`."""
@@ -266,7 +266,7 @@ class _BriefKeepAlive:
                 left += connection.sock is not None
             try:
                 pool.put(connection, block=False)
-            except queue.Full:  # other threads have returned their connections meanwhile
+            except queue.Full:  # other threads have returned their connections in the meantime
                 if connection is not None:
                     connection.close()
         return left
@@ -283,7 +283,7 @@ class _SecurePool(_BriefKeepAlive, HTTPSConnectionPool):
 def _close_if_stale(connection: Any) -> None:
     """Close a connection that has been idle for long.
 
-    It reopens when it is next used.
+    It is reopened when it is next used.
     """
     if connection.sock is not None and time.monotonic() - connection.idle_since >= KEEP_ALIVE_S:
         connection.close()
@@ -296,14 +296,14 @@ READ_TIMEOUT_S: Final = 5.0
 BUDGET_S: Final = 10.0
 MAX_FAILURES: Final = 2
 MAX_ANSWER_BYTES: Final = 64 * 1024
-"""A token is a few thousand bytes."""
+"""A token is a few thousand bytes long."""
 
-# google-auth is partly typed.
+# google-auth is only partly typed.
 _TransportError: Final[Any] = google.auth.exceptions.TransportError
 
 
 class GaveUp(Exception):
-    """A server failed twice or took too long. google-auth does not retry this error."""
+    """A server failed twice or took too long. google-auth does not retry after this error."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -320,7 +320,7 @@ class Response:
 
 
 class BriefRequest:
-    """A `google.auth.transport.Request` for the few requests that are needed to fetch a token."""
+    """A `google.auth.transport.Request` for the few requests needed to fetch a token."""
 
     def __init__(self) -> None:
         self._ends_at = time.monotonic() + BUDGET_S
@@ -332,7 +332,7 @@ class BriefRequest:
         method: str = "GET",
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,  # noqa: ARG002 (google-auth's own is longer than we can wait)
+        timeout: float | None = None,  # noqa: ARG002 (google-auth's timeout is longer than we can wait)
     ) -> Response:
         """Send one request.
 
@@ -345,7 +345,7 @@ class BriefRequest:
             "timeout": (min(CONNECT_TIMEOUT_S, left_s), min(READ_TIMEOUT_S, left_s)),
             "stream": True,
             "allow_redirects": False,
-            # Keeps the request's own credential, which a password in the machine's `.netrc` would replace.
+            # Keeps the request's own credential, which would otherwise be replaced by a password from `.netrc`.
             "auth": lambda request: request,
         }
         try:
@@ -379,9 +379,9 @@ def _explain_briefly(error: Exception) -> str:
 
 
 def fetch_status(url: str) -> int:
-    """Return the status of a GET.
+    """Send a GET request and return the status of the response.
 
-    Raises `TaskRunnerUnavailable` with the reason if there is no answer.
+    Raises `TaskRunnerUnavailable` with the reason if there is no response.
     """
     try:
         return BriefRequest()(url).status

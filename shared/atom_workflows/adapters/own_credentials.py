@@ -13,7 +13,7 @@ from atom_workflows.adapters.http import BriefRequest, GaveUp
 
 _SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 
-# google-auth is partly typed.
+# google-auth is only partly typed.
 _default: Final[Any] = google.auth.default
 _TransportError: Final[Any] = google.auth.exceptions.TransportError
 
@@ -21,13 +21,13 @@ _TransportError: Final[Any] = google.auth.exceptions.TransportError
 def expect_users_login() -> None:
     """Silence google-auth's warning about a login without a quota project.
 
-    Such a login is normal here. A service that does not accept it says so, and the command line explains what to do.
+    Such a login is normal here. If a service does not accept it, the command line explains what to do.
     """
     warnings.filterwarnings("ignore", message="Your application has authenticated using end user credentials")
 
 
 def default_project() -> str | None:
-    """Return the credentials' project, or the one configured in gcloud.
+    """Return the credentials' project, or the project configured in gcloud.
 
     Raises google-auth's errors.
     """
@@ -38,8 +38,8 @@ def default_project() -> str | None:
 def require_login() -> None:
     """Fetch an access token, to check that the credentials are still valid.
 
-    Raises google-auth's errors. Without this check Google's clients would retry an expired login for half a minute.
-    Network failures are ignored here, as the clients report them.
+    Raises google-auth's errors. Without this check, Google's clients would retry an expired login for half a minute.
+    Network failures are ignored here, since the clients report them.
     """
     credentials, _ = _default(scopes=_SCOPES)
     with suppress(GaveUp, _TransportError):
@@ -47,7 +47,7 @@ def require_login() -> None:
 
 
 def account() -> str:
-    """Return a service account's address, or "" for a person's login."""
+    """Return the service account's address, or "" for a user's login."""
     credentials, _ = _default(scopes=_SCOPES)
     found = getattr(credentials, "service_account_email", "") or ""
     return "" if found == "default" else str(found)

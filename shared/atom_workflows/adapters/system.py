@@ -1,4 +1,4 @@
-"""The Clock and Workers ports, on the local machine's clock and threads."""
+"""The Clock and Workers ports, implemented with the local machine's clock and threads."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from typing import Final, Generic
 from atom_workflows.ports import Answer, Item
 
 WAVE_S: Final = 0.05
-"""How long a wave's first answer waits for others: one commit for many answers is cheaper than many commits."""
+"""How long a wave's first answer waits for others, since one commit for many answers is cheaper than many commits."""
 
 
 AHEAD: Final = 4
-"""Items handed to each thread of a lane: enough to keep it busy while a wave is saved."""
+"""How many items are handed to each thread of a lane: enough to keep it busy while a wave is saved."""
 
 
 class SystemClock:
@@ -48,7 +48,7 @@ class ThreadWorkers:
         """See `ports.Workers.calls`."""
 
         def submit(item: Item, lane: str) -> Future[Answer]:
-            # A deployment allows few Task Runners, so there are few lanes.
+            # A deployment allows only a few Task Runners, so there are few lanes.
             with self._lock:
                 if lane not in self._pools:
                     self._pools[lane] = ThreadPoolExecutor(self._threads, thread_name_prefix="call")
@@ -60,7 +60,7 @@ class ThreadWorkers:
 
 
 class ThreadCalls(Generic[Item, Answer]):
-    """Implements `ports.Calls`. At most `most` items of a lane are handed to threads, each taking a kilobyte."""
+    """Implements `ports.Calls`. At most `most` items per lane are handed to threads; each takes up a kilobyte."""
 
     def __init__(
         self, submit: Callable[[Item, str], Future[Answer]], *, lane: Callable[[Item], str], most: int
@@ -98,7 +98,7 @@ class ThreadCalls(Generic[Item, Answer]):
         return [(item, future.result()) for item, future in ended if future.exception() is None]
 
     def _fill(self) -> None:
-        """Hand each lane's threads as many items as they have room for."""
+        """Hand each lane's threads as many items as they can hold."""
         load = Counter(lane for lane, _ in self._submitted.values())
         for lane, queue in self._queued.items():
             for _ in range(min(len(queue), self._most - load[lane])):

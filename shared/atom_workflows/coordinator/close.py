@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, save_alone
 from atom_workflows.coordinator.conditions import outputs_of_run
-from atom_workflows.coordinator.loading import StoredRun, StoredStep, load_run, load_run_and_end, load_steps
+from atom_workflows.coordinator.loading import (
+    StoredRun,
+    StoredStep,
+    iter_failed,
+    load_run,
+    load_run_and_end,
+    load_steps,
+)
 from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES, is_internal
+from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES
 from atom_workflows.core.kinds import NodeKind, Phase, WhenStopped
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import OPEN_STEP_STATES, RunEvent, RunState, StepState, next_run_state
@@ -95,18 +103,9 @@ def _load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> 
     # In a run that was stopped, the stop itself cancels steps, so CANCELLED is not an error.
     is_stopped = run.stop is not None or run.main_state is RunState.CANCELLED
     states = [StepState.FAILED.value] if is_stopped else [StepState.FAILED.value, StepState.CANCELLED.value]
-    failed = services.store.query(
-        Query(
-            collection=steps_path(run.id),
-            where=[("state", "in", states)],
-            limit=MAX_ERRORS,
-            fields=("state", "message", "tolerated"),
-        )
-    )
     errors += [
         {"step": document.id, "message": clip(document.fields.get("message", ""))[:MAX_ERROR_TEXT]}
-        for document in failed
-        if not is_internal(document.id) and not document.fields.get("tolerated")
+        for document in islice(iter_failed(services, run.id, states, fields=("message",)), MAX_ERRORS)
     ]
     return tuple(errors)
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.graph import END_ID
+from atom_workflows.core.graph import END_ID, is_internal
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.documents import run_path, run_record, step_path, step_record, steps_path
 from atom_workflows.ports import Document, Query, Version
 
 PAGE: Final = 500
+_PAGE_OF_FAILED: Final = 100
 
 AT_ONCE: Final = 200
 """The maximum number of documents that one call reads by path, because a read has to end within ten seconds."""
@@ -86,5 +87,26 @@ def iter_documents(services: Services, run_id: str) -> Iterator[Document]:
         page = services.store.query(Query(collection=steps_path(run_id), after=after, limit=PAGE))
         yield from page
         if len(page) < PAGE:
+            return
+        after = (page[-1].path,)
+
+
+def iter_failed(services: Services, run_id: str, states: Sequence[str], *, fields: Sequence[str]) -> Iterator[Document]:
+    """Yield the user's steps in these states, without those whose failure is tolerated.
+
+    They are read a page at a time, since a thousand tolerated failures may come before one that matters.
+    """
+    after: tuple[str] | None = None
+    while True:
+        query = Query(
+            collection=steps_path(run_id),
+            where=[("state", "in", states)],
+            after=after,
+            limit=_PAGE_OF_FAILED,
+            fields=("state", "tolerated", *fields),
+        )
+        page = services.store.query(query)
+        yield from (one for one in page if not is_internal(one.id) and not one.fields.get("tolerated"))
+        if len(page) < _PAGE_OF_FAILED:
             return
         after = (page[-1].path,)

@@ -9,16 +9,17 @@ of the run.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.commits import Decision, save
-from atom_workflows.coordinator.loading import StoredRun, StoredStep, load_run, load_steps
+from atom_workflows.coordinator.loading import StoredRun, StoredStep, iter_failed, load_run, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.graph import END_ID, MAIN_END_ID, is_internal
+from atom_workflows.core.graph import END_ID, MAIN_END_ID
 from atom_workflows.core.kinds import Release
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord, StopKind
@@ -26,7 +27,7 @@ from atom_workflows.core.states import StepState, next_run_state
 from atom_workflows.core.transitions import end_main, main_event
 from atom_workflows.documents import main_result_fields, run_path, step_path, steps_path
 from atom_workflows.messages.internal import ReadyStep
-from atom_workflows.ports import Query, Update
+from atom_workflows.ports import Condition, Query, Update
 
 MAX_FAILURES: Final = 100
 MAX_FAILURE_BYTES: Final = 20 * 1024
@@ -93,12 +94,11 @@ def _was_anything_started(services: Services, run_id: str) -> bool:
 
 def _load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, Any]], int]:
     """Return the first failures of the main steps, the oldest first, and the number of all."""
-    fields = ("state", "message", "last_kind", "last_reason", "tolerated", "finished_at")
     states = [StepState.FAILED.value, StepState.CANCELLED.value]
-    query = Query(collection=steps_path(run.id), where=[("state", "in", states)], limit=MAX_FAILURES + 1, fields=fields)
-    failed = [one for one in services.store.query(query) if not one.fields.get("tolerated") and not is_internal(one.id)]
+    fields = ("message", "last_kind", "last_reason", "finished_at")
+    failed = list(islice(iter_failed(services, run.id, states, fields=fields), MAX_FAILURES + 1))
     failed.sort(key=lambda one: (one.fields.get("finished_at") or _LONG_AGO, one.id))
-    count = len(failed) if len(failed) <= MAX_FAILURES else services.store.count(replace(query, limit=None))
+    count = len(failed) if len(failed) <= MAX_FAILURES else _count_failures(services, run.id, states)
     failures: list[dict[str, Any]] = []
     size = 0
     for one in failed[:MAX_FAILURES]:
@@ -114,3 +114,11 @@ def _load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, A
             break
         failures.append(failure)
     return failures, count
+
+
+def _count_failures(services: Services, run_id: str, states: Sequence[str]) -> int:
+    where: list[Condition] = [("state", "in", states)]
+    counted = services.store.count(Query(collection=steps_path(run_id), where=[*where]))
+    return counted - services.store.count(
+        Query(collection=steps_path(run_id), where=[*where, ("tolerated", "==", True)])
+    )

@@ -153,9 +153,11 @@ class _Edges:
         dependents = self._dependents()
         kinds = {node: kind_of(node, has_task=node in with_task) for node in self.depends_on}
         barriers = {node for node, kind in kinds.items() if KINDS[kind].released is not Release.CLAIM}
+        # A node that is neither a barrier nor conditional can be claimed in the commit that releases it.
+        not_claimed = barriers | conditional
         next_of: dict[str, str | None] = dict.fromkeys(self.depends_on)
         for node, waiting in dependents.items():
-            if len(waiting) == 1 and waiting[0] not in barriers | conditional and len(self.depends_on[waiting[0]]) == 1:
+            if len(waiting) == 1 and waiting[0] not in not_claimed and len(self.depends_on[waiting[0]]) == 1:
                 next_of[node] = waiting[0]
         return {
             node: Node(

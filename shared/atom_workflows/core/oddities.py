@@ -78,7 +78,7 @@ def _oddity_of_job(step: StepRecord, now: datetime) -> Oddity | None:
 
 
 def _silence(since: datetime | None, now: datetime) -> str:
-    """Format the length of a silence; return "" while it is short."""
+    """Format the length of a silence; return "" if it is short."""
     return _lasting(since, now) if since is not None and now - since >= LONG_SILENCE else ""
 
 

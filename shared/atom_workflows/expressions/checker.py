@@ -11,15 +11,16 @@ from typing import Final
 from atom_workflows.errors import EvaluationError, OverBudget, ValueMismatch
 from atom_workflows.expressions import faults
 from atom_workflows.expressions.budget import Budget
-from atom_workflows.expressions.compatibility import NOTHING, family, fits, is_text, is_unknown
+from atom_workflows.expressions.compatibility import family, fits, is_text, is_unknown
 from atom_workflows.expressions.evaluator import evaluate
 from atom_workflows.expressions.faults import TIMES
-from atom_workflows.expressions.inference import infer, spelled, start_of
+from atom_workflows.expressions.inference import infer, spelled
 from atom_workflows.expressions.kinds import (
     ANY,
     BOOL,
     GS_URI,
     INT,
+    NOTHING,
     NULL,
     NUMBER,
     TEXT,
@@ -33,7 +34,7 @@ from atom_workflows.expressions.kinds import (
 )
 from atom_workflows.expressions.proofs import prove
 from atom_workflows.expressions.scope import Fault, Scope
-from atom_workflows.expressions.syntax import Expression, Literal, Path, reads
+from atom_workflows.expressions.syntax import Expression, Literal, Path, reads, start_of
 from atom_workflows.expressions.templates import Placeholder, Template
 from atom_workflows.expressions.values import read_value
 
@@ -68,7 +69,7 @@ def check(expression: Expression, scope: Scope, *, expected: Type | None = None)
         found = _compute(expression, scope)
     if not found:
         found = _check_expected(expression, of, expected)
-    in_order = sorted(dict.fromkeys(found), key=lambda fault: fault.at)
+    in_order = sorted(dict.fromkeys(map(_printable, found)), key=lambda fault: fault.at)
     return Checked(type=_public(of), faults=in_order, proves=prove(expression))
 
 
@@ -85,6 +86,12 @@ def check_template(template: Template, scope: Scope, *, expected: Type | None = 
     if not found and expected is not None and not fits(TEXT, expected, reads_text=True):
         found.append(Fault(at=0, message=f"{describe(expected)} is due here, not text"))
     return Checked(type=TEXT, faults=found)
+
+
+def _printable(fault: Fault) -> Fault:
+    """Return the fault as one line, whatever names it quotes."""
+    message, suggestion = ("".join(c if c.isprintable() else "?" for c in s) for s in (fault.message, fault.suggestion))
+    return replace(fault, message=message, suggestion=suggestion)
 
 
 def _shifted(checked: Checked, placeholder: Placeholder) -> Checked:

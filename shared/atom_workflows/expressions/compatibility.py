@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from atom_workflows.expressions.faults import TIMES
 from atom_workflows.expressions.kinds import (
     ANY,
     GS_URI,
     INT,
+    NOTHING,
     NULL,
     NUMBER,
     TEXT,
     ListOf,
     MapOf,
     OrNull,
-    Scalar,
     Type,
     Words,
     or_null,
 )
 from atom_workflows.expressions.values import MAP
-
-NOTHING: Final = Scalar("nothing")
-"""The type of the items of an empty list. It goes with every other type, and no value has it."""
 
 
 def without_null(of: Type) -> Type:

@@ -39,6 +39,7 @@ from atom_workflows.expressions.syntax import (
     path_of,
     places_of_reads,
     spell,
+    start_of,
 )
 from atom_workflows.expressions.values import Value, read_value, write_value
 
@@ -127,7 +128,8 @@ class _Evaluation:
         """Return the value of what must be true or false."""
         value = self.value(expression)
         if not isinstance(value, bool):
-            raise refusal(faults.no_condition(kind_at(value, expression.at)), expression.at)
+            at = start_of(expression)
+            raise refusal(faults.no_condition(kind_at(value, at)), at)
         return value
 
     # -- names and members -------------------------------------------------------------------------------------------
@@ -275,7 +277,7 @@ class _Evaluation:
     def comprehension(self, comprehension: Comprehension) -> Value:
         items = self.value(comprehension.items)
         if not isinstance(items, list):
-            at = comprehension.items.at
+            at = start_of(comprehension.items)
             raise refusal(faults.no_list(kind_at(items, at)), at)
         outer = dict(self._items)
         made: list[Value] = []

@@ -63,14 +63,14 @@ def in_words(of: Type) -> str:
 
 def unknown_function(name: str, names: Iterable[str], guess: Guess = did_you_mean) -> Advice:
     """Return the fault of a function that does not exist."""
-    return f"there is no function `{name}`", _OTHER_FUNCTIONS.get(name.lower()) or guess(name, names)
+    return f"there is no function `{name:.60}`", _OTHER_FUNCTIONS.get(name.lower()) or guess(name, names)
 
 
 def unknown_name(name: str, names: Iterable[str], guess: Guess = did_you_mean) -> Advice:
     """Return the fault of a name that does not exist."""
     known = list(names)
     known_in_words = f"names are {', '.join(known[:_NAMES_SHOWN])}" if known else ""
-    return f"there is no `{name}` here", guess(name, known) or known_in_words
+    return f"there is no `{name:.60}` here", guess(name, known) or known_in_words
 
 
 def unknown_member(of: str, name: str, members: Iterable[str], guess: Guess = did_you_mean) -> Advice:
@@ -78,8 +78,8 @@ def unknown_member(of: str, name: str, members: Iterable[str], guess: Guess = di
     known = list(members)
     minuend, minus, subtrahend = name.partition("-")
     if minus and minuend in known:
-        return f"{_quoted(of)} has no `{name}`", f"spaces make a minus: `{of}.{minuend} - {subtrahend}`"
-    return f"{_quoted(of)} has no `{name}`", guess(name, known)
+        return f"{_quoted(of)} has no `{name:.60}`", f"spaces make a minus: `{of}.{minuend} - {subtrahend:.60}`"
+    return f"{_quoted(of)} has no `{name:.60}`", guess(name, known)
 
 
 def unknown_word(word: str, of: str, known: Sequence[str]) -> Advice:
@@ -176,7 +176,7 @@ def argument_remedy(of: Type, takes: Sequence[Type]) -> str:
         return "write `//` or `int(…)`"
     if of == DATE and INSTANT in takes:
         return "`day(…, 1)` moves a date"
-    if TEXT in takes and of in (INT, NUMBER, BOOL, *TIMES):
+    if tuple(takes) == (TEXT,) and of in (INT, NUMBER, BOOL, *TIMES):
         return "write `text(…)`"
     return ""
 

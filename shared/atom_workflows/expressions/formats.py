@@ -29,7 +29,7 @@ _OF_DAY: Final[dict[str, Callable[[date], str]]] = {
     "w": lambda day: f"{day.isoweekday() % 7}",
     "V": lambda day: f"{day.isocalendar().week:02}",
     "G": lambda day: f"{day.isocalendar().year:04}",
-    "F": lambda day: day.isoformat(),
+    "F": lambda day: f"{day.year:04}-{day.month:02}-{day.day:02}",
 }
 _OF_TIME: Final[dict[str, Callable[[datetime | time], str]]] = {
     "H": lambda moment: f"{moment.hour:02}",

@@ -7,11 +7,11 @@ it as they know operators.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from atom_workflows.expressions import library, times
 from atom_workflows.expressions.formats import check_pattern
+from atom_workflows.expressions.frozen import Frozen
 from atom_workflows.expressions.kinds import (
     ANY,
     BOOL,
@@ -30,8 +30,7 @@ from atom_workflows.expressions.values import LIST, MAP, Value, as_text
 HAS: Final = "has"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
+class Parameter(Frozen):
     """A parameter: its name, the types that it takes, and what a text that is written out must be."""
 
     name: str
@@ -39,8 +38,7 @@ class Parameter:
     read_literal: Callable[[str], object] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Function:
+class Function(Frozen):
     """A function. `gives` is the type of its value, or computes it from the types of its arguments."""
 
     name: str

@@ -13,7 +13,6 @@ from atom_workflows.errors import ValueMismatch
 from atom_workflows.expressions import faults
 from atom_workflows.expressions.calls import takes_in_words
 from atom_workflows.expressions.compatibility import (
-    NOTHING,
     can_be_equal,
     family,
     fits,
@@ -29,6 +28,7 @@ from atom_workflows.expressions.kinds import (
     ANY,
     BOOL,
     INT,
+    NOTHING,
     NULL,
     NUMBER,
     TEXT,
@@ -60,8 +60,10 @@ from atom_workflows.expressions.syntax import (
     Name,
     Negative,
     Not,
+    Operand,
     path_of,
     spell,
+    start_of,
 )
 from atom_workflows.expressions.values import kind_of, read_value
 
@@ -179,8 +181,9 @@ class _Inference:
     # -- operators ---------------------------------------------------------------------------------------------------
 
     def coalesce(self, coalesce: Coalesce, scope: Scope) -> Type:
-        first = without_null(self.type_if_any(coalesce.value, scope))
-        return join([first, self.type_of(coalesce.default, scope)])
+        first = self.type_if_any(coalesce.value, scope)
+        default = self.type_of(coalesce.default, scope)
+        return first if _is_certain(coalesce.value, first) else join([without_null(first), default])
 
     def negative(self, negative: Negative, scope: Scope) -> Type:
         of = self.require(negative.operand, scope)
@@ -192,9 +195,19 @@ class _Inference:
         of = self.require(arithmetic.first, scope)
         for operand in arithmetic.rest:
             other = self.require(operand.value, scope)
-            found = _result(operand.operator, of, other)
-            of = found or self._fault(operand.at, faults.no_operation(operand.operator, of, other))
+            of = self._calculate(operand, of, other)
         return of
+
+    def _calculate(self, operand: Operand, left: Type, right: Type) -> Type:
+        operator = operand.operator
+        if is_unknown(left) and is_unknown(right):
+            return ANY if operator == "+" else NUMBER
+        if is_unknown(left) or is_unknown(right):
+            # The other side must be of the known one's kind, but its parts may be of any.
+            kind = family(right if is_unknown(left) else left)
+            left = right = ListOf(ANY) if isinstance(kind, ListOf) else kind
+        found = _result(operator, left, right)
+        return found or self._fault(operand.at, faults.no_operation(operator, left, right))
 
     def comparison(self, comparison: Comparison, scope: Scope) -> Type:
         left, right = comparison.left, comparison.right
@@ -259,10 +272,11 @@ class _Inference:
                     self._check_equal(left, first, item, self.refuse_null(item, found), item.at)
             return
         second = self.require(right, scope)
-        if is_unknown(second) or first == NULL:
+        if is_unknown(second):
             return
         if isinstance(second, ListOf):
-            self._check_equal(left, first, right, without_null(second.item), at)
+            if first != NULL:
+                self._check_equal(left, first, right, without_null(second.item), at)
         elif not is_text(second) and not isinstance(second, MapOf):
             self._fault(at, faults.no_container(second))
         elif not fits(first, TEXT):
@@ -348,32 +362,20 @@ class _Inference:
         return ListOf(self.type_of(comprehension.item, within))
 
 
+def _is_certain(expression: Expression, of: Type) -> bool:
+    """Return True if the value before a `??` is always there, so that the default is never used."""
+    if isinstance(of, OrNull) or of == NULL or is_unknown(of):
+        return False
+    return path_of(expression) is not None or not isinstance(expression, Chain | Coalesce | Conditional)
+
+
 def _result(operator: str, left: Type, right: Type) -> Type | None:
     """Return the type of a sum or product, or None if there is none."""
-    takes_all = operator == "+"
-    if is_unknown(left) or is_unknown(right):
-        known = right if is_unknown(left) else left
-        if is_unknown(known):
-            return ANY if takes_all else NUMBER
-        left = right = known
-        if isinstance(known, ListOf) and takes_all:
-            return ListOf(ANY)
     if family(left) == family(right) == NUMBER:
         return INT if left == right == INT and operator != "/" else NUMBER
-    if takes_all and is_text(left) and is_text(right):
+    if operator == "+" and is_text(left) and is_text(right):
         return TEXT
-    return join([left, right]) if takes_all and isinstance(left, ListOf) and isinstance(right, ListOf) else None
-
-
-def start_of(expression: Expression) -> int:
-    """Return the offset where an expression begins; that of an operator stands within."""
-    match expression:
-        case Comparison(left=first) | Arithmetic(first=first) | Coalesce(value=first) | Conditional(value=first):
-            return start_of(first)
-        case Logic(operands=(first, *_)):
-            return start_of(first)
-        case _:
-            return expression.at
+    return join([left, right]) if operator == "+" and isinstance(left, ListOf) and isinstance(right, ListOf) else None
 
 
 def spelled(expression: Expression) -> str:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
+from atom_workflows.expressions.frozen import Frozen
 
-class Type:
+
+class Type(Frozen):
     """The type of a value. Types are values themselves: frozen, and compared by what they say."""
-
-    __slots__ = ()
 
     def __str__(self) -> str:
         return describe(self)
 
 
-@dataclass(frozen=True, slots=True)
 class Scalar(Type):
     """A type without parts, such as `int`."""
 
@@ -35,29 +33,31 @@ GS_URI: Final = Scalar("gsUri")
 ANY: Final = Scalar("any")
 NULL: Final = Scalar("null")
 
+NOTHING: Final = Scalar("nothing")
+"""The type of the items of an empty list. It goes with every other type, and no value has it."""
 
-@dataclass(frozen=True, slots=True)
+
 class Words(Type):
     """Text that is one of a few words."""
 
     words: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class ListOf(Type):
     """A list whose items are all of one type."""
 
     item: Type
 
 
-@dataclass(frozen=True, slots=True)
 class MapOf(Type):
     """A map with these members and no others."""
 
-    fields: Mapping[str, Type] = field(hash=False)
+    fields: Mapping[str, Type]
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.fields))
 
 
-@dataclass(frozen=True, slots=True)
 class OrNull(Type):
     """A value that may be null, or missing.
 
@@ -66,11 +66,13 @@ class OrNull(Type):
     """
 
     of: Type
-    reason: str = field(default="", compare=False)
-    remedy: str = field(default="", compare=False)
+    reason: str = ""
+    remedy: str = ""
+
+    def _compared(self) -> tuple[object, ...]:
+        return (self.of,)
 
 
-@dataclass(frozen=True, slots=True)
 class Unavailable(Type):
     """What a scope has for a name or member that exists, but cannot be read here: the message, and what helps."""
 
@@ -91,6 +93,7 @@ _DESCRIPTIONS: Final = {
     "gsUri": ("a gs:// address", "gs:// addresses"),
     "any": ("any value", "values"),
     "null": ("null", "nulls"),
+    "nothing": ("no value", "values"),
 }
 _WORDS_SHOWN: Final = 5
 
@@ -105,7 +108,7 @@ def describe(type: Type) -> str:  # noqa: A002 -- the parameter's name is part o
     """Return the type in words, such as `a list of texts`."""
     match type:
         case ListOf(item):
-            return "a list" if item == ANY else f"a list of {_several(item)}"
+            return "a list" if item in (ANY, NOTHING) else f"a list of {_several(item)}"
         case MapOf(fields) if fields:
             shown = ", ".join(f"`{name}`" for name in list(fields)[:_WORDS_SHOWN])
             return f"a map with {shown}{', …' if len(fields) > _WORDS_SHOWN else ''}"

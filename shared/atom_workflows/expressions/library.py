@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
@@ -13,13 +12,13 @@ from atom_workflows.expressions import times
 from atom_workflows.expressions.arithmetic import require_64_bits
 from atom_workflows.expressions.budget import MAX_ITEMS, Budget
 from atom_workflows.expressions.formats import format_moment
+from atom_workflows.expressions.frozen import Frozen
 from atom_workflows.expressions.kinds import ANY
 from atom_workflows.expressions.order import key_of, sort_keys
 from atom_workflows.expressions.values import Value, read_value, write_value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class Context(Frozen):
     """Where a function is called: the budget, the zone in which days begin, and the offset of the call."""
 
     budget: Budget

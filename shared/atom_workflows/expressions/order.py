@@ -31,7 +31,7 @@ def kind_at(value: object, at: int) -> Type:
 def equal(left: Value, right: Value, budget: Budget, at: int, depth: int = 0) -> bool:
     """Return True if two values are equal. Raises EvaluationError if they are of different kinds."""
     budget.charge(1, at)
-    if left is None or right is None:
+    if left is right or left is None or right is None:
         return left is right
     kind, other = kind_at(left, at), kind_at(right, at)
     if kind != other:
@@ -39,9 +39,8 @@ def equal(left: Value, right: Value, budget: Budget, at: int, depth: int = 0) ->
     if depth > MAX_RESULT_DEPTH:
         raise EvaluationError("the values are nested too deeply to be compared", at)
     if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(
-            equal(one, another, budget, at, depth + 1) for one, another in zip(left, right, strict=True)
-        )
+        pairs = zip(left, right, strict=False)
+        return len(left) == len(right) and all(equal(one, two, budget, at, depth + 1) for one, two in pairs)
     if isinstance(left, dict) and isinstance(right, dict):
         return left.keys() == right.keys() and all(equal(left[n], right[n], budget, at, depth + 1) for n in left)
     if isinstance(left, str):

@@ -7,8 +7,9 @@ of members, of sums and of conditions are flat, so that only what is nested in t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+from atom_workflows.expressions.frozen import Frozen
 
 MAX_DEPTH: Final = 32
 """Levels of parts inside one another."""
@@ -17,37 +18,32 @@ Path: TypeAlias = tuple[str, ...]
 """A name and its members, such as `("params", "day")`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expression:
+class Expression(Frozen):
     """Any part that has a value."""
 
     at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Literal(Expression):
     """A number, text, true, false or null."""
 
     value: str | int | float | bool | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Name(Expression):
     """A name of the scope, or the name that a comprehension gives to its items."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(Frozen):
     """`.name` after a value."""
 
     at: int
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Index:
+class Index(Frozen):
     """`[value]` after a value."""
 
     at: int
@@ -60,7 +56,6 @@ class Index:
         return value if isinstance(value, str) else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Chain(Expression):
     """A value and members of members of it, such as `steps.list.outputs.files[0]`."""
 
@@ -68,7 +63,6 @@ class Chain(Expression):
     links: tuple[Member | Index, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Expression):
     """A function with its arguments."""
 
@@ -76,7 +70,6 @@ class Call(Expression):
     arguments: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Coalesce(Expression):
     """`value ?? default`."""
 
@@ -84,15 +77,13 @@ class Coalesce(Expression):
     default: Expression
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Negative(Expression):
     """`-operand`."""
 
     operand: Expression
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operand:
+class Operand(Frozen):
     """An operator of a sum or product, and what stands behind it."""
 
     at: int
@@ -100,7 +91,6 @@ class Operand:
     value: Expression
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Arithmetic(Expression):
     """`first + a - b` or `first * a / b`, from left to right. `at` is that of the first operator."""
 
@@ -108,7 +98,6 @@ class Arithmetic(Expression):
     rest: tuple[Operand, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison(Expression):
     """Two values beside one of `==`, `!=`, `<`, `<=`, `>`, `>=`, `in` and `not in`."""
 
@@ -117,7 +106,6 @@ class Comparison(Expression):
     right: Expression
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Logic(Expression):
     """Two or more conditions joined by `and`, or by `or`."""
 
@@ -125,14 +113,12 @@ class Logic(Expression):
     operands: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Not(Expression):
     """`not operand`."""
 
     operand: Expression
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Conditional(Expression):
     """`value if condition else otherwise`."""
 
@@ -141,14 +127,12 @@ class Conditional(Expression):
     otherwise: Expression
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ListLiteral(Expression):
     """`[a, b]`."""
 
     items: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Comprehension(Expression):
     """`[item for name in items if condition]`."""
 
@@ -178,6 +162,17 @@ def children(expression: Expression) -> tuple[Expression, ...]:  # noqa: PLR0911
             return (item, items) if condition is None else (item, items, condition)
         case _:
             return ()
+
+
+def start_of(expression: Expression) -> int:
+    """Return the offset where an expression begins; that of an operator stands within."""
+    match expression:
+        case Comparison(left=first) | Arithmetic(first=first) | Coalesce(value=first) | Conditional(value=first):
+            return start_of(first)
+        case Logic(operands=(first, *_)):
+            return start_of(first)
+        case _:
+            return expression.at
 
 
 def too_deep(expression: Expression) -> Expression | None:

@@ -7,13 +7,13 @@ otherwise the values are inserted. A value is never looked at for expressions ag
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from atom_workflows.errors import EvaluationError, ExpressionSyntaxError
 from atom_workflows.expressions import faults
 from atom_workflows.expressions.budget import Budget
 from atom_workflows.expressions.evaluator import evaluate
+from atom_workflows.expressions.frozen import Frozen
 from atom_workflows.expressions.order import kind_at
 from atom_workflows.expressions.parser import parse
 from atom_workflows.expressions.syntax import Expression
@@ -31,8 +31,7 @@ class Placeholder(NamedTuple):
     offset: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Template:
+class Template(Frozen):
     """The parts of a text in order: literal texts, none of them empty, and expressions."""
 
     parts: tuple[str | Placeholder, ...]

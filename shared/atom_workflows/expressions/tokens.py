@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from atom_workflows.errors import ExpressionSyntaxError
+from atom_workflows.expressions.frozen import Frozen
 
 MAX_LENGTH: Final = 2_000
 """Characters of an expression."""
@@ -29,8 +29,7 @@ class Kind(StrEnum):
     END = "end"
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Frozen):
     """A piece of the text; `value` is that of a number or text."""
 
     kind: Kind

@@ -1,4 +1,4 @@
-"""The checker function: events of topic `tick`."""
+"""The checker function, which handles events from the topic `tick`."""
 
 from __future__ import annotations
 

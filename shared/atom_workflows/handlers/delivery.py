@@ -1,11 +1,11 @@
-"""Deliver a request's event to its handler, and decide what an error of the handler means.
+"""Deliver a request's event to its handler, and decide what an error in the handler means.
 
-An event that can never be handled is kept as a dead letter and acknowledged, since redelivery cannot help. Any other
-error is answered 500, so that the event is redelivered, until its last delivery.
+An event that can never be handled is kept as a dead letter and acknowledged, since redelivery cannot help. After any
+other error, the response is HTTP 500, so that the event is redelivered, up to its last delivery.
 
-Nothing is lost silently: an event is acknowledged only after its dead letter was accepted. If publishing the dead
-letter fails, the event is redelivered, and after the last delivery Pub/Sub itself forwards it to the dead-letter topic,
-without our reason.
+Nothing is lost silently: an event is acknowledged only after its dead letter has been accepted. If publishing the dead
+letter fails, the event is redelivered, and after the last delivery, Pub/Sub itself forwards it to the dead-letter
+topic, without our reason.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from atom_workflows.messages.envelope import ReceivedEvent, read_event
 from atom_workflows.messages.fields import read_json_body
 
 Answer: TypeAlias = tuple[str, int, dict[str, str]]
-"""Body, status and headers, as functions-framework takes them."""
+"""The body, status and headers of a response, in the form that functions-framework expects."""
 
 _ACKNOWLEDGE: Final[Answer] = ("", HTTPStatus.NO_CONTENT, {})
 _REDELIVER: Final[Answer] = ("", HTTPStatus.INTERNAL_SERVER_ERROR, {})
 
-# The scheduler publishes the next tick anyway, so a failed one is dropped rather than kept.
+# The scheduler publishes the next tick anyway, so a failed tick is dropped rather than kept.
 _NOT_WORTH_KEEPING: Final = frozenset({"tick"})
 
 
 def on_event(
     services: Services, topic: str, headers: Mapping[str, str], raw: bytes, handle: Callable[[Any], None]
 ) -> Answer:
-    """Answer a request that should contain an event of that topic.
+    """Answer a request that should contain an event from the given topic.
 
     `handle` is called with the message's body.
     """
@@ -48,7 +48,7 @@ def on_event(
         event = read_event(lower_names(headers), raw)
     except MalformedEvent as error:
         return drop(error)
-    del raw  # The event has copied the parts that it needs, so free the rest.
+    del raw  # The event has copies of the parts that it needs, so free the rest.
     if not isinstance(event, ReceivedEvent):
         return drop(MalformedEvent("the request contains neither a Pub/Sub message nor a CloudEvent"))
     return handle_event(services, topic, event, lambda received: handle(read_message_body(received.payload)))
@@ -105,24 +105,24 @@ def lower_names(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_event(headers: Mapping[str, str]) -> bool:
-    """Return True if a service sent the request, not a caller.
+    """Return True if a service, rather than a caller, sent the request.
 
-    A service would send it again if it were refused. The names in `headers` are in lower case.
+    A service would send the request again if it were refused. The names in `headers` are in lower case.
     """
     sender = headers.get("user-agent", "")
     return "ce-type" in headers or "cloudevents" in headers.get("content-type", "") or "APIs-Google" in sender
 
 
 def json_answer(status: HTTPStatus, body: Mapping[str, Any]) -> Answer:
-    """Return an answer in JSON, for a caller."""
+    """Return a JSON response for a caller."""
     return json.dumps(body), status, {"Content-Type": "application/json"}
 
 
 def give_up_or_redeliver(services: Services, topic: str, event: ReceivedEvent, error: Exception) -> bool:
     """Dead-letter a hopeless event.
 
-    Returns True if the event may be acknowledged, False if Pub/Sub should deliver it again. `topic` is the one that the
-    event was published to.
+    Returns True if the event may be acknowledged, and False if Pub/Sub should deliver it again. `topic` is the topic to
+    which the event was published.
     """
     malformed = isinstance(error, MalformedEvent | RunNotFound)
     if malformed and event.message is None:
@@ -154,9 +154,9 @@ def log_malformed(error: Exception) -> None:
 
 
 def describe(error: Exception) -> str:
-    """Explain an error to people, without secrets.
+    """Explain an error to users without revealing secrets.
 
-    Our own errors contain none. A defect is described by its location only; the log has its traceback.
+    Our own errors contain no secrets. A defect is described only by its location; the log has its traceback.
     """
     if isinstance(error, AtomWorkflowsError):
         return " ".join(str(error).split())

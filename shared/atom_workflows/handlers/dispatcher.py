@@ -1,4 +1,4 @@
-"""The dispatcher function: events of topic `steps`."""
+"""The dispatcher function, which handles events from the topic `steps`."""
 
 from __future__ import annotations
 

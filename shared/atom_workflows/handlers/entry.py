@@ -1,13 +1,13 @@
-"""Read a function's requests: refuse those of web pages, and bodies that are too large.
+"""Read a function's requests, but refuse requests from web pages and bodies that are too large.
 
 No browser has a reason to call a function, so requests from web pages are refused (see `web_pages`). `WORKFLOW_HOSTS`
-lists the host names that a function may be called by. It is needed on the local platform only: in the cloud, requests
-with any other host name do not reach the function.
+lists the host names under which a function may be called. It is needed only on the local platform: in the cloud,
+requests with any other host name do not reach the function.
 
-A body that is larger than the function can need is refused before it is read into memory. It is measured by its
-Content-Length and, since a chunked body has none, while it is read. The rest of it is read and discarded, because a
-sender that cannot finish sees no answer, and Pub/Sub would redeliver the event. A refused event is acknowledged, since
-it would be just as large the next time.
+A body that is larger than the function can ever need is refused before it is read into memory. Its size is known from
+its Content-Length or, since a chunked body has none, found out while it is read. The rest of it is read and discarded,
+because a sender that cannot finish sending never sees the response, and Pub/Sub would redeliver the event. A refused
+event is acknowledged, since it would be just as large the next time.
 """
 
 from __future__ import annotations
@@ -27,21 +27,24 @@ from atom_workflows.messages.envelope import LONGEST_ID, MESSAGE_PUBLISHED, Rece
 from atom_workflows.web_pages import explain_refusal
 
 MAX_START_BODY: Final = 8 * 1024 * 1024
-"""A workflow file of 4 MiB as the `definition` of a message: JSON may lengthen it by half, and base64 by a third."""
+"""Enough for a 4 MiB workflow file as a message's `definition`: JSON may lengthen it by half, and base64 by a third."""
 
 MAX_STEPS_BODY: Final = 512 * 1024
-"""Our own messages have up to 256 KB, which is 342 KB in base64; attributes and the envelope take the rest."""
+"""Our own messages are at most 256 KB long, or 342 KB in base64; the rest is for attributes and the envelope."""
 
 MAX_TICK_BODY: Final = 64 * 1024
-"""A tick takes a hundred bytes, a page of a round a few hundred; a schedule may add attributes."""
+"""A tick takes up a hundred bytes, and a page of a round a few hundred; a schedule may add attributes."""
 
 MAX_BODIES: Final[Mapping[str, int]] = MappingProxyType(
     {"start": MAX_START_BODY, "steps": MAX_STEPS_BODY, "tick": MAX_TICK_BODY}
 )
-"""The largest body for each function, by the topic of its events."""
+"""The size of the largest body that each function accepts, by the topic of its events."""
 
 MAX_FORGOTTEN: Final = 32 * 1024 * 1024
-"""Cloud Run accepts no larger request, and Pub/Sub sends none over 14 MB. Beyond this the connection is closed."""
+"""How much of a refused body is read and discarded; beyond this, the connection is closed.
+
+Cloud Run accepts no larger requests, and Pub/Sub sends none over 14 MB.
+"""
 
 _HOW_TO_START: Final = (
     "to start a run, POST JSON with workflow_path or definition and the header Content-Type: application/json"
@@ -72,9 +75,9 @@ class RequestBody(Protocol):
 
 
 def read_request_body(body: RequestBody, most: int) -> bytes:
-    """Read the body into memory, if it has at most `most` bytes.
+    """Read the body into memory, provided it has at most `most` bytes.
 
-    Raises `BodyTooLarge` if it has more.
+    Raises `BodyTooLarge` if it is larger.
     """
     declared = body.content_length
     if declared is not None and declared > most:
@@ -93,7 +96,7 @@ def read_request_body(body: RequestBody, most: int) -> bytes:
 def _skip_rest(stream: Stream, tail: bytes = b"") -> str:
     """Read the rest of a body and return its message's id.
 
-    `tail` is the end of what was read before. No other part of the body is kept.
+    `tail` is the end of the part that has already been read. No other part of the body is kept.
     """
     size = 0
     while size <= MAX_FORGOTTEN and (piece := stream.read(_PIECE)):
@@ -121,10 +124,10 @@ def answer_request(
     with log.tracing(headers, services.settings.project):
         lowered, hosts = lower_names(headers), services.settings.hosts
         if reason := explain_refusal(lowered, hosts, advice=f"WORKFLOW_HOSTS allows {', '.join(hosts)}"):
-            log.warning("request.refused", f"refused, as {reason}")
+            log.warning("request.refused", f"refused because {reason}")
             return json_answer(HTTPStatus.FORBIDDEN, {"error": reason})
         if topic == "start" and request.method != "POST":
-            # This is what opening the function's URL in a browser sends.
+            # For example, someone has opened the function's URL in a browser.
             error = f"{request.method!r:.20} starts nothing; {_HOW_TO_START}"
             text, status, answered = json_answer(HTTPStatus.METHOD_NOT_ALLOWED, {"error": error})
             return text, status, {**answered, "Allow": "POST"}
@@ -138,7 +141,7 @@ def answer_request(
 def _answer_too_large(services: Services, topic: str, headers: Mapping[str, str], error: BodyTooLarge) -> Answer:
     """Dead-letter the event without its data.
 
-    A caller of the start function is answered 413 instead.
+    A caller of the start function gets HTTP 413 instead.
     """
     if topic == "start" and not is_event(headers):
         return json_answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"error": str(error)})

@@ -1,4 +1,4 @@
-"""The start function: events of topic `start`, uploads, and plain requests that start a run."""
+"""The start function, which handles events from the topic `start`, uploads, and plain requests to start a run."""
 
 from __future__ import annotations
 
@@ -41,8 +41,9 @@ _STATUS: Final[Mapping[Refusal | None, HTTPStatus]] = {
 def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answer:
     """Answer a request to the start function.
 
-    It is an event of topic `start`, an upload, or a plain POST that starts a run. An event is answered 204. A plain
-    POST is answered 202, or with the reason for refusing it: 400, 403, 404, 409, 415 or 503.
+    The request is an event from the topic `start`, an upload, or a plain POST request to start a run. The response to
+    an event is HTTP 204. The response to a plain POST request is 202 or, with the reason for refusing it, 400, 403,
+    404, 409, 415 or 503.
     """
     headers = lower_names(headers)
     event_id = headers.get("idempotency-key") or uuid.uuid4().hex
@@ -53,10 +54,10 @@ def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answ
     except NotJson as error:
         return json_answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, {"error": str(error)})
     except NewerVersion as error:
-        return json_answer(HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"{error}; another instance may take it"})
+        return json_answer(HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"{error}; another instance may accept it"})
     except MalformedEvent as error:
         return drop(error) if is_event(headers) else json_answer(HTTPStatus.BAD_REQUEST, {"error": str(error)})
-    del raw  # It has been parsed.
+    del raw  # It has been parsed, so free its memory.
     if not isinstance(asked, ReceivedEvent):
         return _start_for_caller(services, asked, event_id)
 
@@ -83,7 +84,7 @@ def _read_request(
 
 
 def _read_start(settings: Settings, event: ReceivedEvent) -> StartRequested | RunSeedRequested | None:
-    """Return the start that an event asks for.
+    """Return the start that an event requests.
 
     Returns None for an object that is not a workflow.
     """
@@ -93,7 +94,8 @@ def _read_start(settings: Settings, event: ReceivedEvent) -> StartRequested | Ru
     if isinstance(attributes, Mapping) and "eventType" in attributes:
         if attributes["eventType"] != "OBJECT_FINALIZE":
             message = (
-                f"a bucket's {attributes['eventType']!r:.80} starts nothing; it should notify only of OBJECT_FINALIZE"
+                f"a bucket's {attributes['eventType']!r:.80} notification starts nothing; "
+                "the bucket should send only OBJECT_FINALIZE notifications"
             )
             log.warning("object.ignored", message)
             return None
@@ -111,7 +113,7 @@ def _read_upload(
     if settings.is_workflow_object(name):
         return start_of_object(bucket, name, generation, event_id=event.id)
     message = (
-        f"gs://{bucket}/{name:.300} starts nothing: the names of workflows begin with {settings.object_prefix!r} "
+        f"gs://{bucket}/{name:.300} starts nothing: the names of workflow files begin with {settings.object_prefix!r} "
         f"and end in {' or '.join(settings.object_suffixes)}"
     )
     log.info("object.ignored", message, object=name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.core.workflow import (
     DEFAULT_FINALLY_STEP_TIMEOUT,
@@ -21,9 +21,11 @@ from atom_workflows.core.workflow import (
 )
 from atom_workflows.language.embedded import Embedded, TaskPath, expressions_of
 from atom_workflows.language.nodes import Reading
-from atom_workflows.language.parameters import Declared
 from atom_workflows.language.policies import inside, merge_backoff
 from atom_workflows.language.problems import Report
+
+if TYPE_CHECKING:
+    from atom_workflows.language.parameters import Declared
 
 _NAMES_IN_BODY: Final = {"name": "job_name"}
 """The fields of a task that the body of a job has under another name."""
@@ -85,7 +87,7 @@ def _build_task(job: Mapping[str, Any], report: Report) -> Task:
         url=_constant(job.get("url")),
         scale_tier=_constant(job.get("scaleTier", DEFAULT_SCALE_TIER)),
         master_type=_constant(job.get("masterType")),
-        args=_constant(job.get("args")),
+        args=_constant(job.get("args")) if templates else job.get("args"),
         labels=_constant(job.get("labels", {})),
         templates=tuple(templates),
     )

@@ -20,8 +20,6 @@ from atom_workflows.language.nodes import Fields, Node, Reading, Scalar
 from atom_workflows.language.parameters import Declared
 from atom_workflows.language.problems import Report, code
 from atom_workflows.language.scopes import File, Position, scope_of
-from atom_workflows.language.secrets import find_secret
-from atom_workflows.language.warnings import walk_scalars
 
 _NOTHING: Final[frozenset[Path]] = frozenset()
 
@@ -88,7 +86,6 @@ class _Checker:
         if "task" not in step.values:
             return
         task = step.values["task"].values
-        _warn_of_secrets(step.values["task"].node, self.file.report)
         if self.file.report.expressions:
             in_task = replace(position, roots=scopes.TASK)
             for path, value in expressions_of(task):
@@ -218,11 +215,3 @@ def _warn_of_unused(read: set[Path], params: Sequence[Declared], graphs: Sequenc
             for name, (key, _) in step.values.get("outputs", {}).items():
                 if (*own, "outputs", name) not in beginnings:
                     report.warn(key, f"nothing reads the output {code(name)}", "remove it, or read it")
-
-
-def _warn_of_secrets(task: Node, report: Report) -> None:
-    """Warn of texts of a task that look like secrets."""
-    for scalar in walk_scalars(task):
-        if kind := find_secret(scalar.text):
-            said = f"this looks like {kind}, and the file is no place for secrets"
-            report.warn(scalar, said, "give the name of a secret; the job reads the secret itself")

@@ -9,15 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from atom_workflows.errors import ExpressionSyntaxError
-from atom_workflows.expressions.parser import parse
-from atom_workflows.expressions.templates import Placeholder, Template, parse_template
 from atom_workflows.language.limits import MAX_EXPRESSION_TEXT, MAX_EXPRESSIONS
 from atom_workflows.language.nodes import INVALID, Invalid, Node, Scalar, is_empty, resolve, wrong_type
 from atom_workflows.language.problems import Located, Report, code
 from atom_workflows.language.traps import explain_fault
+
+if TYPE_CHECKING:
+    from atom_workflows.expressions.templates import Template
+
+# Most files have no expressions, so what parses them is imported when there is one.
 
 TaskPath: TypeAlias = tuple[str | int, ...]
 """The names and indexes that lead to a value of a task."""
@@ -61,7 +64,7 @@ def read_embedded(node: Scalar, report: Report) -> Embedded | str | Invalid:
     if _exceeds_limits(node, report):
         return INVALID
     try:
-        template = parse_template(node.text)
+        template = _parse_template(node.text)
     except ExpressionSyntaxError as error:
         return _refuse(node, error.at, error, report)
     if not template.placeholders:
@@ -87,7 +90,7 @@ def read_condition(node: Node, path: str, report: Report) -> Embedded | Invalid:
             return _refuse_partial_wrapper(node, path, report)
         begin, text = begin + text.index(inner, len(OPENING)), inner
     try:
-        template = Template(parts=(Placeholder(parse(text), begin),))
+        template = _parse_condition(text, begin)
     except ExpressionSyntaxError as error:
         return _refuse_condition(node, path, begin + error.at, error, report)
     return Embedded(node=node, template=template, text=text, begin=begin, via=report.via)
@@ -96,7 +99,7 @@ def read_condition(node: Node, path: str, report: Report) -> Embedded | Invalid:
 def _refuse_condition(node: Scalar, path: str, at: int, error: ExpressionSyntaxError, report: Report) -> Invalid:
     if OPENING in node.text and not node.text.lstrip().startswith(OPENING):
         return _refuse_partial_wrapper(node, path, report)
-    if report.source and report.source.has_anchor(node):
+    if at == len(node.text) - len(node.text.lstrip()) and report.source and report.source.has_anchor(node):
         said = f"`&` begins an anchor, so it is not part of {code(path)}"
         report.add(report.via or node, said, "put the whole condition in quotes")
         return INVALID
@@ -106,7 +109,7 @@ def _refuse_condition(node: Scalar, path: str, at: int, error: ExpressionSyntaxE
 def refuse_expression(node: Scalar, where: str, report: Report) -> Scalar | None:
     """Return the node with the text that it means, or report the expression in it and return None."""
     try:
-        template = parse_template(node.text)
+        template = _parse_template(node.text)
         if not template.placeholders:
             return replace(node, text=_plain_text(template))
         opening = node.text.rfind(OPENING, 0, template.placeholders[0].offset)
@@ -148,6 +151,19 @@ def _exceeds_limits(node: Scalar, report: Report) -> bool:
     return True
 
 
+def _parse_template(text: str) -> Template:
+    from atom_workflows.expressions.templates import parse_template  # noqa: PLC0415  # see above
+
+    return parse_template(text)
+
+
+def _parse_condition(text: str, begin: int) -> Template:
+    from atom_workflows.expressions.parser import parse  # noqa: PLC0415  # see above
+    from atom_workflows.expressions.templates import Placeholder, Template  # noqa: PLC0415  # see above
+
+    return Template(parts=(Placeholder(parse(text), begin),))
+
+
 def _plain_text(template: Template) -> str:
     return "".join(part for part in template.parts if isinstance(part, str))
 
@@ -156,7 +172,7 @@ def _unwrap(text: str) -> str | None:
     """Return the one expression that a text is, without the `${{ }}` around it. Return None if there is more."""
     inner = text.removeprefix(OPENING).removesuffix("}}").strip()
     try:
-        return inner if parse_template(text).lone else None
+        return inner if _parse_template(text).lone else None
     except ExpressionSyntaxError:
         # If the expression itself has the fault, it is found again without the wrapper.
         return inner if text.count(OPENING) == 1 and text.endswith("}}") else None

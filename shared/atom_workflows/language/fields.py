@@ -203,7 +203,7 @@ TASK: Final = Record(
         Field(
             name="args",
             kind=Arguments(),
-            description="The task's arguments: a list or a map, sent as written.",
+            description="The task's arguments: a list or a map, sent as written but for its expressions.",
             examples=(["--date", "2024-05-01"], {"table": "sales", "full": True}),
         ),
         Field(
@@ -296,8 +296,8 @@ STEP: Final = Record(
             name="dependsOn",
             kind=TextList(item=_LINE),
             description=(
-                "The ids of the steps that must succeed before this one starts; they may appear later in the file. A "
-                "single id does not have to be in a list."
+                "The ids of the steps that must have ended before this one starts; unless `trigger` says otherwise, "
+                "none of them may fail. They may appear later in the file. A single id does not have to be in a list."
             ),
             examples=(["extract", "clean"], "extract"),
         ),

@@ -111,7 +111,7 @@ class JsonReader:
             self._open.append(_Opened(sign, mark.line + 1))
             self._index += 1
             kind = yaml.MappingStartEvent if sign == "{" else yaml.SequenceStartEvent
-            return kind(None, None, True, mark, mark)  # noqa: FBT003  # as PyYAML does; "implicit" is for tags
+            return kind(None, None, True, mark, mark)  # noqa: FBT003  # positional, as in PyYAML
         match = _PLAIN.match(self._text, self._index)
         if not match:
             self._refuse_value(sign)

@@ -146,7 +146,7 @@ class Record:
     # Names that other systems use (in lower case, without separators), each with the field that it corresponds to.
     foreign: Mapping[str, str] = field(default_factory=dict)
 
-    # Advice on other systems' names that correspond to no field of this record. The names have the same form.
+    # Advice on other systems' names that do not correspond to any field of this record; the names have the same form.
     advice: Mapping[str, Advice] = field(default_factory=dict)
 
     @property

@@ -16,7 +16,7 @@ Each use of an alias counts as everything it expands to, and a long text counts 
 """
 
 TEXT_PER_NODE: Final = 64
-"""The number of characters that count as one more value in a text, so that aliases cannot multiply a long text."""
+"""The number of characters for which a text counts as one more value, so that aliases cannot multiply a long text."""
 
 MAX_STEPS: Final = 10_000
 MAX_TASK_BYTES: Final = 64 * 1024

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.language.build import build_workflow
-from atom_workflows.language.checks import check_expressions
 from atom_workflows.language.dependencies import Part, check_dependencies
 from atom_workflows.language.embedded import Embedded
 from atom_workflows.language.fields import WORKFLOW
 from atom_workflows.language.json_syntax import JsonReader
 from atom_workflows.language.limits import MAX_NAME, MAX_TASK_BYTES
 from atom_workflows.language.nodes import Node, Reading, is_empty
-from atom_workflows.language.parameters import Declared, declare_params
 from atom_workflows.language.places import Source
 from atom_workflows.language.policies import check_backoff
 from atom_workflows.language.problems import InvalidWorkflow, Place, Report
 from atom_workflows.language.reader import read_record
+from atom_workflows.language.secrets import may_have_secret
 from atom_workflows.language.tree import compose
-from atom_workflows.language.warnings import warn_of_doubts
+from atom_workflows.language.warnings import warn_of_doubts, warn_of_secrets
 from atom_workflows.language.yaml_syntax import FASTEST_LOADER, decode, events, prepare_for_yaml
+
+if TYPE_CHECKING:
+    from atom_workflows.language.parameters import Declared
 
 __all__ = ["InvalidWorkflow", "parse_into", "parse_workflow"]
 
@@ -63,17 +65,19 @@ def parse_into(
         report.raise_if_any()
     reading = read_record(WORKFLOW, tree.root, "", report) if tree.root else None
     params: tuple[Declared, ...] = ()
-    outputs: dict[str, Embedded] = {}
+    outputs: Mapping[str, Embedded] = {}
     if isinstance(reading, Reading):
         _check_steps(reading, report, whole=tree.whole)
-        params = declare_params(reading.values.get("params", {}), reading.values.get("timezone", "UTC"), report)
-        if tree.whole and all(part in reading.values or part not in reading.node.entries for part in _PARTS):
-            outputs = check_expressions(reading, params, report, None if env_names is None else frozenset(env_names))
+        if report.expressions or _declares_values(reading):
+            params, outputs = _check_values(reading, report, env_names, whole=tree.whole)
     report.raise_if_any()
     if not isinstance(reading, Reading):  # pragma: no cover  # every value that could not be read has been reported
         raise TypeError("a file that is not a workflow has no reported problem")
+    steps = (*reading.values["steps"], *reading.values.get("finally", ()))
     if not tree.is_json:
-        warn_of_doubts((*reading.values["steps"], *reading.values.get("finally", ())), report)
+        warn_of_doubts(steps, report)
+    if report.source and may_have_secret(report.source.text):
+        warn_of_secrets(steps, report)
     name = PurePosixPath(filename).stem[:MAX_NAME] or "workflow"
     return build_workflow(reading, params, outputs, name=name, report=report)
 
@@ -136,6 +140,27 @@ def _check_steps(workflow: Reading, report: Report, *, whole: bool) -> None:
             report.add(step.at("task"), said, "put large content into a file and name the file in `args`")
 
 
+def _declares_values(workflow: Reading) -> bool:
+    """Return True if the file has parameters or outputs."""
+    steps = (*workflow.values.get("steps", ()), *workflow.values.get("finally", ()))
+    own = workflow.node.entries
+    return "params" in own or "outputs" in own or any("outputs" in step.node.entries for step in steps)
+
+
+def _check_values(
+    workflow: Reading, report: Report, env_names: Collection[str] | None, *, whole: bool
+) -> tuple[tuple[Declared, ...], Mapping[str, Embedded]]:
+    """Check the parameters and all expressions. Return the parameters and the run's outputs."""
+    # Other files need none of this, and it takes as long to import as everything else here.
+    from atom_workflows.language.checks import check_expressions  # noqa: PLC0415  # see above
+    from atom_workflows.language.parameters import declare_params  # noqa: PLC0415  # see above
+
+    params = declare_params(workflow.values.get("params", {}), workflow.values.get("timezone", "UTC"), report)
+    if not whole or any(part in workflow.node.entries and part not in workflow.values for part in _PARTS):
+        return params, {}
+    return params, check_expressions(workflow, params, report, None if env_names is None else frozenset(env_names))
+
+
 def _as_written(value: object) -> str | None:
     return value.text if isinstance(value, Embedded) else None
 
@@ -143,7 +168,7 @@ def _as_written(value: object) -> str | None:
 def _check_conditions(step: Reading, report: Report) -> None:
     """Check the fields that make sense only together with others."""
     entries = step.node.entries
-    if "trigger" in entries and "dependsOn" not in entries:
+    if "trigger" in entries and ("dependsOn" not in entries or step.values.get("dependsOn") == ()):
         said = "`trigger` is about the ends of dependencies, but this step has none"
         report.add(entries["trigger"].key, said, "add `dependsOn`, or remove `trigger`")
     if "outputs" in entries and "task" not in entries:

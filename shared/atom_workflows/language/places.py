@@ -53,7 +53,7 @@ class Source:
     """The text of a file, for looking up places in it."""
 
     def __init__(self, text: str, *, is_json: bool = False) -> None:
-        self._text = text
+        self.text = text
         self.is_json = is_json
         self._starts: array[int] | None = None
         self._traces: dict[tuple[int, int], _Trace | None] = {}
@@ -77,19 +77,19 @@ class Source:
 
     def has_anchor(self, scalar: Scalar) -> bool:
         """Return True if an anchor stands before the value."""
-        return not self.is_json and self._text[self._start(scalar)] == "&"
+        return not self.is_json and self.text[self._start(scalar)] == "&"
 
     def has_tag(self, scalar: Scalar) -> bool:
         """Return True if a tag stands before the value."""
-        return not self.is_json and self._text[self._start(scalar)] == "!"
+        return not self.is_json and self.text[self._start(scalar)] == "!"
 
     def is_escaped(self, scalar: Scalar, offset: int) -> bool:
         """Return True if the character of the value is written as an escape sequence."""
-        return self._text[self._index(scalar, offset)] == "\\"
+        return self.text[self._index(scalar, offset)] == "\\"
 
     def following(self, scalar: Scalar) -> str:
         """Return what follows the value on its last line, without blanks."""
-        rest = _REST_OF_LINE.match(self._text, self._index(scalar, len(scalar.text)))
+        rest = _REST_OF_LINE.match(self.text, self._index(scalar, len(scalar.text)))
         return rest[0].strip() if rest else ""
 
     def _trace(self, scalar: Scalar) -> _Trace | None:
@@ -108,18 +108,18 @@ class Source:
         return _Trace(offsets, indexes)
 
     def _pieces(self, text: str, begin: int) -> _Pieces:
-        style = self._text[begin : begin + 1]
+        style = self.text[begin : begin + 1]
         if self.is_json:
-            return _trace_json(self._text, begin + 1, text)
+            return _trace_json(self.text, begin + 1, text)
         if style and style in "|>":
-            return _trace_block(self._text, begin, text)
+            return _trace_block(self.text, begin, text)
         quote = style if style in ("'", '"') else ""
-        return _trace_flow(self._text, begin + len(quote), text, quote)
+        return _trace_flow(self.text, begin + len(quote), text, quote)
 
     def _begin(self, scalar: Scalar) -> int:
         """Return the index of the value's first character, after an anchor or a tag."""
         index = self._start(scalar)
-        return index if self.is_json else _PROPERTIES.match(self._text, index).end()  # type: ignore[union-attr]  # it matches nothing, too
+        return index if self.is_json else _PROPERTIES.match(self.text, index).end()  # type: ignore[union-attr]  # it matches nothing, too
 
     def _start(self, scalar: Scalar) -> int:
         return self._line_starts()[scalar.line - 1] + scalar.column - 1
@@ -133,7 +133,7 @@ class Source:
         if self._starts is None:
             pattern = _BREAK_IN_JSON if self.is_json else _BREAK
             self._starts = array("I", [0])
-            self._starts.extend(match.end() for match in pattern.finditer(self._text))
+            self._starts.extend(match.end() for match in pattern.finditer(self.text))
         return self._starts
 
 

@@ -100,18 +100,18 @@ class Report:
 
     def add(self, at: Located, message: str, suggestion: str = "") -> None:
         """Report a problem."""
-        self._problems.add((at.line, at.column, message), suggestion)
+        self._problems.add((at.line, at.column, _printable(message)), _printable(suggestion))
 
     def warn(self, at: Located, message: str, suggestion: str = "") -> None:
         """Warn about a value that is valid but perhaps unintended."""
-        self._warnings.add((at.line, at.column, message), suggestion)
+        self._warnings.add((at.line, at.column, _printable(message)), _printable(suggestion))
 
     def place(self, scalar: Scalar, offset: int) -> Located:
         """Return the place of a character of the value's text."""
         return self.source.place(scalar, offset) if self.source else scalar
 
     def take(self, other: Report) -> None:
-        """Add the problems of another report."""
+        """Add the problems from another report."""
         self._problems.take(other._problems)
 
     def nearest(self, word: str, names: Names) -> str | None:
@@ -188,8 +188,15 @@ def shorten(text: str) -> str:
     if len(text) <= _LONGEST_SHOWN and text.isprintable():
         return text
     start = text[: _LONGEST_SHOWN + 1]
-    visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in start)
+    visible = _printable(start)
     return visible if len(visible) <= _LONGEST_SHOWN else visible[: _LONGEST_SHOWN - 1] + "…"
+
+
+def _printable(text: str) -> str:
+    """Return the text on one line. Messages about expressions may contain their texts as they are."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def code(text: str) -> str:

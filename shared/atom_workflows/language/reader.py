@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from datetime import timedelta
 from functools import cache
-from typing import Any, Final, TypeGuard
-from zoneinfo import available_timezones
+from typing import Any
 
-from atom_workflows.core.durations import format_duration, parse_duration, respell_duration
 from atom_workflows.errors import TypeNotationError
-from atom_workflows.expressions.times import find_zone
 from atom_workflows.expressions.types import ListOf, MapOf, Type, read_type
 from atom_workflows.language.embedded import (
     OPENING,
-    Embedded,
     read_condition,
     read_embedded,
     refuse_expression,
@@ -53,15 +47,20 @@ from atom_workflows.language.nodes import (
     Scalar,
     Unclear,
     is_empty,
-    quotes_missing,
     resolve,
     wrong_type,
 )
 from atom_workflows.language.problems import Report, code, in_quotes, listing, shorten
-from atom_workflows.language.suggestions import Names, fold_spelling, names_of
-
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
-"""Control characters: C0, DEL and C1."""
+from atom_workflows.language.scalars import (
+    find_fault,
+    read_choice,
+    read_duration,
+    read_flag,
+    read_number,
+    read_text,
+    read_zone,
+)
+from atom_workflows.language.suggestions import fold_spelling, names_of
 
 
 def read_record(record: Record, node: Node, path: str, report: Report) -> Reading | Invalid:
@@ -217,44 +216,6 @@ def read_records(kind: RecordList, node: Node, path: str, report: Report) -> Any
     return tuple(reading for reading in read if isinstance(reading, Reading))
 
 
-def read_text(kind: Text, node: Node, subject: str, report: Report) -> str | Embedded | Invalid:
-    """Read text. Text with expressions is returned with these, where they are allowed.
-
-    `subject` is the value's name in messages.
-    """
-    if isinstance(node, Broken):
-        return INVALID
-    if not isinstance(node, Scalar) or is_empty(node):
-        return wrong_type(node, subject, "text", kind.when_empty, report)
-    text = resolve(node)
-    if not isinstance(text, str):
-        return quotes_missing(node, subject, report)
-    if kind.expressions and OPENING in text:
-        value = read_embedded(node, report)
-        if not isinstance(value, str):
-            return value
-        text = value
-    wrong = _find_fault(kind, text)
-    if wrong is None:
-        return text
-    report.add(node, f"{subject} {wrong[0]}", wrong[1])
-    return INVALID
-
-
-def read_choice(kind: Choice, node: Node, path: str, report: Report) -> str | Invalid:
-    """Read one of a fixed set of words."""
-    allowed = " or ".join(code(word) for word in kind.words)
-    if not isinstance(node, Scalar) or is_empty(node):
-        return wrong_type(node, code(path), "a word", f"write {allowed}", report)
-    if node.text in kind.words:
-        return node.text
-    folded = fold_spelling(node.text)
-    near = kind.foreign.get(folded) or report.nearest(node.text, names_of(kind.words))
-    suggestion = f"did you mean {code(near)}?" if near else f"write {allowed}"
-    report.add(node, f"{code(path)} cannot be {code(node.text)}", suggestion)
-    return INVALID
-
-
 def read_text_list(kind: TextList, node: Node, path: str, report: Report) -> Any:
     """Read a list of texts, or a single text.
 
@@ -299,39 +260,11 @@ def _read_name(kind: Text, entry: Entry, path: str, report: Report) -> str | Non
         if meant is None:
             return None
         name = meant.text
-    wrong = _find_fault(kind, name)
+    wrong = find_fault(kind, name)
     if wrong is None:
         return name
     report.add(entry.key, f"{where} {wrong[0]}", wrong[1])
     return None
-
-
-def read_flag(node: Node, path: str, report: Report) -> bool | Invalid:
-    """Read true or false."""
-    value = resolve(node) if isinstance(node, Scalar) else None
-    if isinstance(value, bool):
-        return value
-    return wrong_type(node, code(path), "true or false", "write `true` or `false` without quotes", report)
-
-
-def read_zone(node: Node, path: str, report: Report) -> str | Invalid:
-    """Read the name of a time zone."""
-    name = read_text(Text(max_length=100), node, code(path), report)
-    if not isinstance(name, str):
-        return INVALID
-    try:
-        find_zone(name)
-    except ValueError:
-        near = report.nearest(name, _zones())
-        remedy = f"did you mean {code(near)}?" if near else "zones are named like `Europe/Paris`"
-        report.add(node, f"there is no time zone {code(name)}", remedy)
-        return INVALID
-    return name
-
-
-@cache
-def _zones() -> Names:
-    return Names(sorted(available_timezones()))
 
 
 def read_type_notation(node: Node, path: str, report: Report) -> Type | Invalid:
@@ -411,82 +344,6 @@ def read_params(kind: ParamMap, node: Node, path: str, report: Report) -> Any:
         if name is not None and value is not INVALID and not isinstance(value, Broken):
             found[name] = (entry.key, value)
     return found
-
-
-def _find_fault(kind: Text, text: str) -> tuple[str, str] | None:
-    """Return the text's fault and advice on it, or None."""
-    if len(text) > kind.max_length:
-        return f"has {len(text):,} characters, more than the {kind.max_length:,} allowed", "shorten it"
-    if len(text) < kind.min_length:
-        return "is empty", kind.when_empty
-    # str.isprintable alone would also refuse rare kinds of spaces.
-    if not kind.multiline and not text.isprintable() and _CONTROL.search(text):
-        return f"contains a line break or control character: {code(text)}", "remove it"
-    if _matches(kind, text):
-        return None
-    advice = f"use only {kind.rule}"
-    instead = kind.respell(text)[: kind.max_length] if kind.respell else ""
-    if instead and _matches(kind, instead):
-        display = kind.display if " " in text or not text.isascii() else ""
-        advice = f"write {code(instead)}{display}; use only {kind.rule}"
-    return f"cannot be {code(text)}", advice
-
-
-def _matches(kind: Text, text: str) -> bool:
-    allowed = kind.pattern is None or re.fullmatch(kind.pattern, text)
-    return bool(allowed) and not (kind.forbidden and re.fullmatch(kind.forbidden, text))
-
-
-_UNITS: Final = "write a number with a unit, such as `30s`, `10m`, `2h`, `1d` or `1h30m`"
-
-
-def read_duration(kind: Duration, node: Node, path: str, report: Report) -> timedelta | Invalid:
-    """Read a duration."""
-    text = resolve(node) if isinstance(node, Scalar) else None
-    if _is_number(text):
-        said = f"{code(path)} is the bare number {code(str(text))}, but a duration needs a unit"
-        report.add(node, said, _advise_on_unit(str(text)))
-        return INVALID
-    if not isinstance(text, str):
-        return wrong_type(node, code(path), "a duration", _UNITS, report)
-    try:
-        duration = parse_duration(text)
-    except ValueError:
-        right = respell_duration(text)
-        report.add(node, f"{code(path)} cannot be {code(text)}", f"write `{right}`" if right else _advise_on_unit(text))
-        return INVALID
-    if duration > kind.maximum or (kind.positive and not duration):
-        least = "more than 0s and " * kind.positive
-        bounds = f"write a duration of {least}at most {format_duration(kind.maximum)}"
-        report.add(node, f"{code(path)} cannot be {code(text)}", bounds)
-        return INVALID
-    return duration
-
-
-def read_number(kind: Number, node: Node, path: str, report: Report) -> float | Invalid:
-    """Read a number."""
-    noun = "a whole number" if kind.whole else "a number"
-    bounds = f"write {noun} from {kind.minimum} to {kind.maximum}"
-    value = resolve(node) if isinstance(node, Scalar) else None
-    if isinstance(node, Scalar) and isinstance(value, str) and _is_number(resolve(replace(node, plain=True))):
-        report.add(node, f"{code(path)} must be {noun}, but {code(value)} is text in quotes", "remove the quotes")
-        return INVALID
-    if not _is_number(value):
-        return wrong_type(node, code(path), noun, bounds, report)
-    if kind.minimum <= value <= kind.maximum and (isinstance(value, int) or not kind.whole):
-        return value
-    report.add(node, f"{code(path)} cannot be {code(str(value))}", bounds)
-    return INVALID
-
-
-def _advise_on_unit(number: str) -> str:
-    """Return advice on a number without a unit."""
-    bare = number.isdecimal() and number.isascii()
-    return f"add a unit: `{shorten(number)}s` for seconds, `{shorten(number)}m` for minutes" if bare else _UNITS
-
-
-def _is_number(value: Any) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def read_arguments(node: Node, path: str, report: Report) -> Any:

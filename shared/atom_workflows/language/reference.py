@@ -9,6 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from atom_workflows.core.durations import format_duration
+from atom_workflows.core.kinds import TRIGGERS, Ended, Release
+from atom_workflows.core.workflow import Trigger
+from atom_workflows.expressions.evaluator import evaluate
+from atom_workflows.expressions.functions import FUNCTION_NAMES, FUNCTIONS
+from atom_workflows.expressions.parser import parse
+from atom_workflows.expressions.types import write_value
 from atom_workflows.language.fields import BACKOFF, PARAM, POLICIES, RETRY, STEP, TASK, WORKFLOW
 from atom_workflows.language.json_schema import json_schema
 from atom_workflows.language.kinds import (
@@ -98,6 +104,69 @@ def _describe(kind: Kind) -> str:  # noqa: C901, PLR0911, PLR0912  # one case pe
 
 SCHEMA_FILE: Final = "workflow.schema.json"
 REFERENCE_FILE: Final = "workflow-file.md"
+_FUNCTIONS: Final = {
+    "len": ("The number of characters of a text, items of a list or members of a map.", "len('abc')"),
+    "int": ("Text as a whole number, or a number without its fraction.", "int('12')"),
+    "number": ("Text as a number.", "number('0.5')"),
+    "text": ("A number, boolean or time as text.", "text(12)"),
+    "json": ("Any value as JSON.", "json([1, 'a'])"),
+    "fromJson": ("The value of JSON.", "fromJson('[1, 2]')"),
+    "lower": ("The text in small letters.", "lower('EU')"),
+    "upper": ("The text in capital letters.", "upper('eu')"),
+    "trim": ("The text without the space around it.", "trim(' eu ')"),
+    "split": ("The parts of a text between separators.", "split('a,b', ',')"),
+    "join": ("The texts with a separator between them.", "join(['a', 'b'], ',')"),
+    "replace": ("The text with each occurrence of a part replaced.", "replace('a-b', '-', '_')"),
+    "startsWith": ("Whether the text begins with another.", "startsWith('gs://b', 'gs:')"),
+    "endsWith": ("Whether the text ends with another.", "endsWith('a.csv', '.csv')"),
+    "sum": ("The sum of numbers.", "sum([1, 2, 3])"),
+    "min": ("The smallest number, first text or earliest time.", "min([3, 1, 2])"),
+    "max": ("The largest number, last text or latest time.", "max([3, 1, 2])"),
+    "sort": ("The items in their order.", "sort([3, 1, 2])"),
+    "unique": ("The items, equal ones once.", "unique([1, 2, 1])"),
+    "range": ("Whole numbers up to a limit, which is left out.", "range(1, 4)"),
+    "any": ("Whether any of the conditions is true.", "any([x > 2 for x in [1, 3]])"),
+    "all": ("Whether all of the conditions are true.", "all([x > 2 for x in [1, 3]])"),
+    "day": ("The local date of an instant or date, some days before or after.", "day('2026-03-01', -1)"),
+    "add": ("The instant that is a duration later or earlier.", "add('2026-03-01T06:00:00Z', '-2h')"),
+    "format": ("A date, time or instant as text, with the directives of strftime.", "format('2026-03-01', '%d.%m.%Y')"),
+    "days": ("The number of days from one date to another.", "days('2026-02-27', '2026-03-01')"),
+    "has": ("Whether a value is neither missing nor null.", "has(null)"),
+}
+"""What each function computes, and an example."""
+
+
+def functions_table() -> str:
+    """Return a Markdown table of the functions, with an example of each."""
+    rows = ["| Function | What it computes | Example |\n| --- | --- | --- |\n"]
+    for name in FUNCTION_NAMES:
+        description, example = _FUNCTIONS[name]
+        signature = FUNCTIONS[name].signature if name in FUNCTIONS else f"{name}(value)"
+        value = json.dumps(write_value(evaluate(parse(example), {})))
+        rows.append(f"| `{signature}` | {description} | `{example}` is `{value}` |\n")
+    return "".join(rows)
+
+
+_ENDS: Final = {
+    Ended.ALL_SUCCEEDED: "all succeeded, or there are none",
+    Ended.SOME_SKIPPED: "some succeeded, the others were skipped",
+    Ended.ALL_SKIPPED: "all were skipped",
+    Ended.ANY_FAILED: "any failed, was cancelled or blocked",
+}
+_FATES: Final = {None: "runs", Release.SKIP: "skipped", Release.BLOCK: "blocked"}
+
+
+def triggers_table() -> str:
+    """Return a Markdown table of what each trigger does."""
+    rows = [
+        "| Dependencies | " + " | ".join(f"`{trigger}`" for trigger in Trigger) + " |\n",
+        "| --- |" + " --- |" * len(Trigger) + "\n",
+    ]
+    for ended, row in TRIGGERS.items():
+        rows.append(f"| {_ENDS[ended]} | {' | '.join(_FATES[row[trigger]] for trigger in Trigger)} |\n")
+    return "".join(rows)
+
+
 _TABLE: Final = re.compile(r"(<!-- fields of (\w+) -->\n).*?(<!-- end of fields -->)", re.DOTALL)
 
 
@@ -109,7 +178,13 @@ def schema_text() -> str:
 def with_tables(reference: str) -> str:
     """Return the reference with its tables brought up to date."""
     tables = field_tables()
-    return _TABLE.sub(lambda found: f"{found[1]}\n{tables[found[2]]}\n{found[3]}", reference)
+    text = _TABLE.sub(lambda found: f"{found[1]}\n{tables[found[2]]}\n{found[3]}", reference)
+    for name, table in (("functions", functions_table()), ("triggers", triggers_table())):
+        begin, rest = text.split(f"<!-- {name} -->\n")
+        text = (
+            f"{begin}<!-- {name} -->\n\n{table}\n<!-- end of {name} -->{rest.partition(f'<!-- end of {name} -->')[2]}"
+        )
+    return text
 
 
 def publish(folder: Path) -> None:

@@ -14,11 +14,18 @@ _FORMS: Final = (
     (re.compile(r"\bxox[abprs]-[\w-]{10}"), "a token of Slack"),
     (re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10}"), "a signed token"),
 )
-_STARTS: Final = ("-----BEGIN", "ya29.", "AIza", "gh", "github_pat_", "AKIA", "ASIA", "xox", "eyJ")
+_STARTS: Final = (
+    "-----BEGIN", "ya29.", "AIza", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "AKIA", "ASIA", "xox", "eyJ"
+)  # fmt: skip
+
+
+def may_have_secret(text: str) -> bool:
+    """Return False if no part of the text is a secret."""
+    return any(start in text for start in _STARTS)
 
 
 def find_secret(text: str) -> str:
     """Return what secret the text looks like, or "" for other texts."""
-    if not any(start in text for start in _STARTS):
+    if not may_have_secret(text):
         return ""
     return next((kind for form, kind in _FORMS if form.search(text)), "")

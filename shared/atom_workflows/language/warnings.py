@@ -10,6 +10,7 @@ from typing import Final
 
 from atom_workflows.language.nodes import Fields, Items, Node, Reading, Scalar, resolve
 from atom_workflows.language.problems import Report, code, in_quotes
+from atom_workflows.language.secrets import find_secret
 
 _NUMERIC_START: Final = frozenset("0123456789+-.")
 
@@ -26,13 +27,22 @@ def warn_of_doubts(steps: Sequence[Reading], report: Report) -> None:
     """
     for step in steps:
         task = step.node.get("task")
-        for scalar in walk_scalars(task) if task else ():
+        for scalar in _walk_scalars(task) if task else ():
             if scalar.plain and scalar.text[:1] in _NUMERIC_START:
                 _check_number(scalar, report)
 
 
-def walk_scalars(root: Node) -> Iterator[Scalar]:
-    """Yield the single values in a node."""
+def warn_of_secrets(steps: Sequence[Reading], report: Report) -> None:
+    """Warn of texts in tasks that look like secrets."""
+    for step in steps:
+        task = step.node.get("task")
+        for scalar in _walk_scalars(task) if task else ():
+            if kind := find_secret(scalar.text):
+                said = f"this looks like {kind}, and the file is no place for secrets"
+                report.warn(scalar, said, "give the name of a secret; the job reads the secret itself")
+
+
+def _walk_scalars(root: Node) -> Iterator[Scalar]:
     pending = [root]
     while pending:
         node = pending.pop()

@@ -1,5 +1,5 @@
-"""The messages that are published and received.
+"""The messages that the functions publish and receive.
 
-`internal` events, requests for a run (`start`), the `fields` of both, the `envelope` in which an HTTP request carries
-them, and `dead_letters`.
+These are `internal` events, requests for a run (`start`) and `dead_letters`. `fields` reads and checks the fields of a
+message, and `envelope` unpacks a message from an HTTP request.
 """

@@ -1,7 +1,7 @@
-"""Events that were given up, as messages of the topic `dead-letters`: this module writes and reads them.
+"""Write and read dead letters: events that were given up, as messages on the topic `dead-letters`.
 
-A dead letter has the data and attributes of its event. Further attributes say where it came from and why it is there.
-Pub/Sub also forwards messages there by itself, and then records everything except the reason.
+A dead letter has the data and attributes of its event, plus attributes that say where it came from and why it was given
+up. Pub/Sub also forwards messages to this topic on its own, and then records everything except the reason.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from atom_workflows.bounded_json import MAX_START_VALUES, read_json
 from atom_workflows.ports import DEAD_LETTERS, HeldMessage, Message
 
 REPLAY_OF: Final = "replayOf"
-"""The attribute that holds the event's id when it is replayed, so that it starts the same run."""
+"""The attribute of a replayed event that holds the original event's id, so that both start the same run."""
 
-# The attributes that we publish with a dead letter. Their common prefix sets them apart from the event's own.
+# The attributes that we publish with a dead letter. Their common prefix sets them apart from the event's attributes.
 _OURS: Final = "deadLetter"
 _TOPIC: Final = "deadLetterTopic"
 _REASON: Final = "deadLetterReason"
@@ -26,7 +26,7 @@ _DELIVERIES: Final = "deadLetterDeliveries"
 _EVENT: Final = "deadLetterEvent"
 _PUBLISHED: Final = "deadLetterPublishTime"
 
-# The attributes that Pub/Sub adds to a message that it forwards by itself.
+# The attributes that Pub/Sub adds to a message that it forwards on its own.
 _NATIVE: Final = "CloudPubSubDeadLetterSource"
 _NATIVE_SUBSCRIPTION: Final = "CloudPubSubDeadLetterSourceSubscription"
 _NATIVE_DELIVERIES: Final = "CloudPubSubDeadLetterSourceDeliveryCount"
@@ -36,12 +36,15 @@ _TOPICS: Final = frozenset({"start", "steps", "tick"})
 _HOPELESS: Final = frozenset({"MalformedEvent", "RunNotFound"})
 
 LONGEST_REASON: Final = 1_000
-"""In bytes; Pub/Sub allows 1,024 for the value of an attribute."""
+"""The maximum length of a reason in bytes; Pub/Sub allows 1,024 bytes for the value of an attribute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenUp:
-    """An event that is given up: the message as received, and the reason. `deliveries` is None if not counted."""
+    """An event that is given up: the message as received, and the reason.
+
+    `deliveries` is None if deliveries are not counted.
+    """
 
     topic: str
     event_id: str
@@ -55,10 +58,10 @@ class GivenUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A message of the topic `dead-letters`. Unknown texts are empty.
+    """A message on the topic `dead-letters`. Unknown texts are empty.
 
-    `topic` is where it came from, `error` the name of the exception. If `reason` is empty, Pub/Sub itself forwarded it.
-    `data` and `attributes` are the event's own.
+    `topic` is the topic that it came from, and `error` is the name of the exception. If `reason` is empty, Pub/Sub
+    itself forwarded the message. `data` and `attributes` are those of the event.
     """
 
     id: str
@@ -74,7 +77,7 @@ class DeadLetter:
 
     @property
     def is_hopeless(self) -> bool:
-        """True if the message can never be handled, however often it is delivered."""
+        """True if the message can never be handled, no matter how often it is delivered."""
         return self.error in _HOPELESS
 
     @property
@@ -94,7 +97,7 @@ class DeadLetter:
 
 
 def dead_letter_message(event: GivenUp) -> Message:
-    """Build the dead letter of an event."""
+    """Build the dead letter for an event."""
     ours = {
         _TOPIC: event.topic,
         _REASON: event.reason,
@@ -113,9 +116,9 @@ def dead_letter_message(event: GivenUp) -> Message:
 
 
 def read_dead_letter(message: HeldMessage, *, topic_prefix: str = "") -> DeadLetter:
-    """Read a dead letter, published by us or forwarded by Pub/Sub."""
+    """Read a dead letter that we published or that Pub/Sub forwarded."""
     found = message.attributes
-    # Pub/Sub names the subscription. Ours are named after their topics.
+    # Pub/Sub records the name of the subscription. Our subscriptions are named after their topics.
     source = found.get(_NATIVE_SUBSCRIPTION, "").removeprefix(topic_prefix)
     topic = found.get(_TOPIC) or source
     deliveries = found.get(_DELIVERIES) or found.get(_NATIVE_DELIVERIES) or ""
@@ -136,8 +139,8 @@ def read_dead_letter(message: HeldMessage, *, topic_prefix: str = "") -> DeadLet
 def replay_message(letter: DeadLetter) -> Message:
     """Rebuild the event for the topic that it came from.
 
-    However often it is replayed, it remains the same event: a start message starts one run. Raises `ValueError` if the
-    topic is not known.
+    However often it is replayed, it remains the same event: a start message starts only one run. Raises `ValueError` if
+    the topic is not known.
     """
     if not letter.topic:
         raise ValueError("it is not known where the message came from")

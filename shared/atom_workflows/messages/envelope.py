@@ -1,8 +1,9 @@
-"""Events as they arrive at a function by HTTP: Pub/Sub's push, or a CloudEvent as Eventarc sends it.
+"""Events as they reach a function over HTTP: a push from Pub/Sub, or a CloudEvent from Eventarc.
 
-functions-framework can decode both, but it answers 400 to a request that it cannot decode, and Pub/Sub would redeliver
-that again and again. Here such a request raises `MalformedEvent`, which the handlers log and acknowledge. An event that
-can never be handled becomes a dead letter, so its message is also available here as it was received.
+functions-framework can decode both, but it answers HTTP 400 to a request that it cannot decode, and Pub/Sub would
+redeliver that request again and again. Here, such a request raises `MalformedEvent`, which the handlers log and
+acknowledge. An event that can never be handled becomes a dead letter, so its message is also available as it was
+received.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from atom_workflows.messages.fields import read_json_body, require_object
 MESSAGE_PUBLISHED: Final = "google.cloud.pubsub.topic.v1.messagePublished"
 
 MAX_ATTRIBUTES: Final = 100
-"""The most that Pub/Sub allows in a message."""
+"""The maximum number of attributes that Pub/Sub allows in a message."""
 
 LONGEST_ID: Final = 200
 _MESSAGE_FIELDS: Final = ("data", "attributes", "messageId", "publishTime")
@@ -33,7 +34,7 @@ _PUSH_FIELDS: Final = ("subscription", "deliveryAttempt")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedMessage:
-    """The Pub/Sub message in an event, as it can be published again."""
+    """The Pub/Sub message in an event, in a form that can be published again."""
 
     data: bytes
     attributes: Mapping[str, str]
@@ -42,7 +43,7 @@ class ReceivedMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedEvent:
-    """An event in CloudEvents' terms. `payload` is its data; for a Pub/Sub push, the whole body.
+    """An event in CloudEvents' terms. `payload` is its data or, for a Pub/Sub push, the whole body.
 
     A replayed message has the id of the original event.
     """
@@ -53,7 +54,7 @@ class ReceivedEvent:
 
     @property
     def delivery_attempt(self) -> int | None:
-        """The number of this delivery, from 1. Only subscriptions with a dead-letter policy report it."""
+        """The number of this delivery, counted from 1. Only subscriptions with a dead-letter policy report it."""
         attempt = self.payload.get("deliveryAttempt") if isinstance(self.payload, Mapping) else None
         return attempt if type(attempt) is int and attempt > 0 else None
 
@@ -66,7 +67,7 @@ class ReceivedEvent:
         data = message.get("data") or ""
         try:
             decoded = base64.b64decode(data, validate=True)
-        except (TypeError, ValueError, binascii.Error):  # Pub/Sub always sends base64; others may not.
+        except (TypeError, ValueError, binascii.Error):  # Pub/Sub always sends base64; other senders may not.
             decoded = str(data).encode("utf-8", "replace")
         return ReceivedMessage(
             data=decoded,
@@ -107,7 +108,7 @@ def _drop_unneeded(payload: Any) -> Any:
     if isinstance(message, Mapping):
         message = {name: message[name] for name in _MESSAGE_FIELDS if name in message}
         if isinstance(named := message.get("attributes"), Mapping) and len(named) > MAX_ATTRIBUTES:
-            raise MalformedEvent(f"a message has at most {MAX_ATTRIBUTES} attributes")
+            raise MalformedEvent(f"a message may have at most {MAX_ATTRIBUTES} attributes")
     return {"message": message, **{name: payload[name] for name in _PUSH_FIELDS if name in payload}}
 
 

@@ -15,7 +15,7 @@ SCHEMA: Final = 1
 """The schema of the events that this version publishes. Adding an optional field does not change it."""
 
 ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_~][A-Za-z0-9._~-]{0,199}")
-"""Ids of runs and steps, which become part of a document's path."""
+"""The form of the ids of runs and steps, which become part of a document's path."""
 
 MAX_SCHEMA: Final = 1_000
 """No version will ever reach this number, so a body with a higher one is not one of our events."""
@@ -26,7 +26,7 @@ MAX_LABELS: Final = 64
 MAX_OBJECT_BYTES: Final = 100_000
 MAX_ATTEMPT: Final = 1_000_000
 MAX_ITEMS: Final = 50
-"""The most items in one of our events. Each costs a read, which may take a quarter of a megabyte of memory."""
+"""The maximum number of items in an event. Each costs a read, which may take up a quarter of a megabyte of memory."""
 
 _LONGEST_SHOWN: Final = 80
 
@@ -37,7 +37,7 @@ def read_json_body(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
     """Return the JSON that an event carries."""
     try:
         body = read_json(raw, most_values=most_values)
-        # Half of a surrogate pair and NaN can be read, but not stored or sent again.
+        # An unpaired surrogate or NaN can be read, but can be neither stored nor sent on.
         json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
     except (JsonTooDeep, JsonTooLarge) as error:
         raise MalformedEvent(f"the event's data is not usable: {error}") from None
@@ -60,10 +60,10 @@ def require_object(body: Any) -> Mapping[str, Any]:
 
 
 def require_known_schema(body: Mapping[str, Any]) -> None:
-    """Refuse an event of a newer version.
+    """Reject an event from a newer version.
 
-    An event without a schema has schema 1. Raises `NewerVersion`, so that the event is redelivered until an instance of
-    that version takes it.
+    An event without a schema has schema 1. Raises `NewerVersion`, so that the event is redelivered until it reaches an
+    instance of that version.
     """
     schema = body.get("schema", 1)
     if not isinstance(schema, int) or isinstance(schema, bool) or not 1 <= schema <= MAX_SCHEMA:
@@ -89,7 +89,7 @@ def read_optional_text(body: Mapping[str, Any], name: str, *, longest: int = MAX
     if value is not None and not isinstance(value, str):
         raise MalformedEvent(f"an event's {name} must be text, not {show(value)}")
     if value is not None and len(value) > longest:
-        raise MalformedEvent(f"an event's {name} may have {longest} characters, not {len(value)}")
+        raise MalformedEvent(f"an event's {name} may have at most {longest} characters, not {len(value)}")
     return value
 
 
@@ -112,14 +112,14 @@ def read_attempt(body: Mapping[str, Any]) -> int | None:
 
 
 def read_time(body: Mapping[str, Any], name: str) -> datetime:
-    """Return a time, in UTC."""
+    """Return a time in UTC."""
     try:
         value = datetime.fromisoformat(require_text(body, name))
         in_utc = value.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise MalformedEvent(f"an event's {name} must be a time: {error}") from None
     if value.tzinfo is None:
-        raise MalformedEvent(f"an event's {name} must be a time with its zone")
+        raise MalformedEvent(f"an event's {name} must be a time with a time zone")
     return in_utc
 
 
@@ -132,49 +132,49 @@ def read_step_path(body: Mapping[str, Any], name: str) -> str:
 
 
 def read_objects(body: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    """Return a list of objects, at least one and at most `MAX_ITEMS`."""
+    """Return a list of at least one and at most `MAX_ITEMS` objects."""
     value = body.get(name)
     if not isinstance(value, list) or not value or not all(isinstance(item, Mapping) for item in value):
         raise MalformedEvent(f"an event's {name} must be a list of objects, not {show(value)}")
     if len(value) > MAX_ITEMS:
-        raise MalformedEvent(f"an event's {name} may have {MAX_ITEMS:,} entries, not {len(value):,}")
+        raise MalformedEvent(f"an event's {name} may have at most {MAX_ITEMS:,} entries, not {len(value):,}")
     return value
 
 
 def require_storable(name: str, value: str, *, longest: int = MAX_TEXT) -> str:
     """Check that a string can be stored, and return it.
 
-    It may have up to `longest` bytes, and no half of a surrogate pair.
+    It may have at most `longest` bytes and must not contain unpaired surrogates.
     """
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise MalformedEvent(f"an event's {name} contains half of a surrogate pair: {show(value)}") from None
+        raise MalformedEvent(f"an event's {name} contains an unpaired surrogate: {show(value)}") from None
     if size > longest:
-        raise MalformedEvent(f"an event's {name} may have {longest:,} bytes, not {size:,}")
+        raise MalformedEvent(f"an event's {name} may have at most {longest:,} bytes, not {size:,}")
     return value
 
 
 def read_optional_object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return an object, empty if it is missing."""
+    """Return an object, or an empty object if it is missing."""
     value = body.get(name)
     if value is None:
         return {}
     if not isinstance(value, Mapping):
         raise MalformedEvent(f"an event's {name} must be an object, not {show(value)}")
     if len(json.dumps(value)) > MAX_OBJECT_BYTES:
-        raise MalformedEvent(f"an event's {name} may have {MAX_OBJECT_BYTES} bytes")
+        raise MalformedEvent(f"an event's {name} may have at most {MAX_OBJECT_BYTES} bytes")
     return value
 
 
 def read_labels(body: Mapping[str, Any]) -> dict[str, str]:
-    """Return the labels, empty if they are missing.
+    """Return the labels, or an empty map if they are missing.
 
-    A whole number is converted to its digits.
+    A value that is a whole number is converted to text.
     """
     found = read_optional_object(body, "labels")
     if len(found) > MAX_LABELS:
-        raise MalformedEvent(f"an event may have {MAX_LABELS} labels, not {len(found)}")
+        raise MalformedEvent(f"an event may have at most {MAX_LABELS} labels, not {len(found)}")
     for name, value in found.items():
         if not _is_text_or_number(value) or not LABEL_NAME.fullmatch(name):
             raise MalformedEvent(
@@ -186,7 +186,7 @@ def read_labels(body: Mapping[str, Any]) -> dict[str, str]:
 def read_optional_key(body: Mapping[str, Any], name: str) -> str | None:
     """Return a string, or None if it is missing.
 
-    A whole number, such as a date of eight digits, is converted to its digits.
+    A whole number, such as an eight-digit date, is converted to text.
     """
     value = body.get(name)
     return read_optional_text({name: str(value)} if _is_text_or_number(value) else body, name)

@@ -1,8 +1,8 @@
-"""The events between the functions: this module alone writes and reads their JSON bodies.
+"""The events that the functions send one another; only this module writes and reads their JSON bodies.
 
-Events carry ids, never definitions. Every body names its `type` and the `schema` it follows. Reading one raises
-`MalformedEvent` if no redelivery can help, and `NewerVersion` if a newer version wrote it. Requests for a run are read
-in `start.py`.
+Events carry ids, never definitions. Every body states its `type` and the `schema` that it follows. Reading an event
+raises `MalformedEvent` if redelivery cannot help, and `NewerVersion` if a newer version wrote the event. Requests for a
+run are read in `start.py`.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from atom_workflows.messages.fields import (
 from atom_workflows.ports import Message
 
 STEPS_PER_READY: Final = 10
-"""Steps in one event for a dispatcher: enough to share its reads and commits, few enough to spread the work."""
+"""How many steps are in one event for a dispatcher: enough to share reads and commits, but not to bunch the work."""
 
 OUTCOMES_PER_COMPLETED: Final = 50
 CHANGES_PER_MESSAGE: Final = 200
 MAX_LIST_BYTES: Final = 200_000
-"""The most bytes of the list in a message, so that no message exceeds 256 KB however long its texts are."""
+"""The maximum size of the list in a message, so that no message exceeds 256 KB, however long its texts are."""
 
 
 _TEXTS_OF_AN_END: Final = ("outputs", "outputs_problem", "reason")
@@ -48,7 +48,7 @@ _TEXTS_OF_AN_END: Final = ("outputs", "outputs_problem", "reason")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadyStep:
-    """A step to dispatch. `attempt` is the one to submit, or None for the next attempt of a released step."""
+    """A step to dispatch. `attempt` is the attempt to submit, or None for the next attempt of a released step."""
 
     step_id: str
     attempt: int | None = None
@@ -64,7 +64,7 @@ class StepsReady:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepsCompleted:
-    """Attempts of a run's steps that ended."""
+    """Attempts of a run's steps that have ended."""
 
     run_id: str
     outcomes: tuple[Outcome, ...]
@@ -72,14 +72,14 @@ class StepsCompleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
-    """A wake-up of the checker, by the scheduler or in between (for example, by a dispatcher that submitted a job)."""
+    """A wake-up call to the checker, from the scheduler or (after it has submitted a job, for example) a dispatcher."""
 
     is_scheduled: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPage:
-    """A page of a round over the due steps: those that follow `after` (due time and path) and are due by `until`."""
+    """One page of a round over the due steps: those that follow `after` (due time and path) and are due by `until`."""
 
     after: tuple[datetime, str]
     until: datetime
@@ -93,7 +93,7 @@ TickEvent: TypeAlias = Tick | SweepPage
 
 
 def ready_messages(run_id: str, steps: Sequence[ReadyStep]) -> list[Message]:
-    """Build the messages that ask a dispatcher for these steps."""
+    """Build the messages that ask a dispatcher to claim these steps."""
     return [
         _message(
             "steps",
@@ -125,10 +125,10 @@ def completed_messages(run_id: str, outcomes: Sequence[Outcome]) -> list[Message
 
 
 class TickOrigin(StrEnum):
-    """The reason to wake the checker between two ticks of the scheduler.
+    """The reason for waking the checker between two ticks of the scheduler.
 
-    A dispatcher put a job in flight, the checker noticed a job too late, or a burst continues. Only the last counts as
-    a tick of the scheduler.
+    A dispatcher put a job in flight, the checker noticed a job too late, or a burst continues. Only a tick that
+    continues a burst counts as a tick of the scheduler.
     """
 
     DISPATCHER = "dispatcher"
@@ -155,7 +155,7 @@ def page_message(page: SweepPage) -> Message:
         due_at=page.after[0].isoformat(),
         path=page.after[1],
         until=page.until.isoformat(),
-        # For instances of the first version, which ignore the page after that time.
+        # For instances of the first version, which ignore the page after this time.
         valid_until=(page.until + _PAGE_VALID).isoformat(),
     )
 
@@ -163,7 +163,7 @@ def page_message(page: SweepPage) -> Message:
 def seed_message(run_id: str, *, after: str = "") -> Message:
     """Build the request to continue a run, whatever is left to do.
 
-    With `after`, the released steps that follow that path are published.
+    If `after` is given, publishing continues with the released steps that follow that path.
     """
     return _message("start", "run.seed", run_id=run_id, **({"after": after} if after else {}))
 
@@ -171,7 +171,7 @@ def seed_message(run_id: str, *, after: str = "") -> Message:
 def changes_messages(run_id: str, changes: Sequence[Mapping[str, Any]]) -> list[Message]:
     """Build the messages that report a run's changes to subscribers.
 
-    They are delivered at least once, in any order.
+    Each message is delivered at least once, and in any order.
     """
     parts = _parts(changes, most=CHANGES_PER_MESSAGE)
     return [_message("events", "run.changes", run_id=run_id, changes=part) for part in parts]
@@ -201,7 +201,7 @@ def _message(topic: str, kind: str, **body: Any) -> Message:
 
 
 def read_steps_event(body: Any) -> StepsEvent:
-    """Read an event of the topic `steps`."""
+    """Read an event from the topic `steps`."""
     body = require_object(body)
     kind = _kind(body)
     run_id = read_id(body, "run_id")
@@ -210,20 +210,20 @@ def read_steps_event(body: Any) -> StepsEvent:
         return StepsReady(run_id=run_id, steps=tuple(steps))
     if kind == "steps.completed":
         return StepsCompleted(run_id=run_id, outcomes=tuple(_outcome(body) for body in read_objects(body, "outcomes")))
-    raise MalformedEvent(f"topic steps carries no event of type {show(kind)}")
+    raise MalformedEvent(f"the topic steps carries no events of type {show(kind)}")
 
 
 def read_tick_event(body: Any) -> TickEvent:
-    """Read an event of the topic `tick`.
+    """Read an event from the topic `tick`.
 
-    An object without a type is a plain tick, as an older schedule may send.
+    An object without a type is a plain tick, which an older schedule may send.
     """
     body = require_object(body)
     if body.get("type", "tick") == "tick":
         return Tick(is_scheduled=body.get("origin") not in _IN_BETWEEN)
     kind = _kind(body)
     if kind != "sweep.page":
-        raise MalformedEvent(f"topic tick carries no event of type {show(kind)}")
+        raise MalformedEvent(f"the topic tick carries no events of type {show(kind)}")
     return SweepPage(after=(read_time(body, "due_at"), read_step_path(body, "path")), until=read_time(body, "until"))
 
 

@@ -1,4 +1,4 @@
-"""Requests for a run: a start message, an HTTP call, a bucket's notification, or a request to continue a run."""
+"""Requests for a run: a start message, an HTTP call, a bucket notification, or a request to continue a run."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from atom_workflows.messages.fields import (
 )
 
 MAX_DEFINITION: Final = 8 * 1024 * 1024
-"""More than a request's body can hold (6 MB of text), so that the limits of body and file report the error."""
+"""More than a request's body can hold (6 MB of text), so that the limits on bodies and files report the error."""
 
 MAX_PATH_BYTES: Final = 1_252
-"""gs://, a bucket's name of 222 bytes, / and an object's name of 1,024. Each problem of a file repeats the path."""
+"""Enough for gs://, a bucket name of 222 bytes, / and an object name of 1,024. Each problem in a file repeats it."""
 
 INLINE_NAME: Final = "inline.yaml"
 
@@ -32,16 +32,16 @@ _SPELLINGS: Final = {
     "workflow_path": ("workflow_path", "workflow-path"),
     "tr_url": ("tr_url", "tr-url"),
 }
-"""The names of a field: ours, and the name of the flag in the first version."""
+"""The accepted names of each field: our own, and the name of the flag in the first version."""
 
 _FIELDS: Final = ("workflow_path", "definition", "run_key", "tr_url", "params", "labels")
 _KNOWN: Final = {*_FIELDS, *(name for names in _SPELLINGS.values() for name in names), "generation", "schema", "type"}
 _TOKENS: Final = {"tr_auth_jwt", "tr-auth-jwt"}
-"""The first version's flag for a token, which no message may carry."""
+"""The first version's flag for a token. Messages must not carry tokens."""
 
 _BOTH: Final = (
-    "the start message has a definition and a workflow_path: the definition was used, the object was not read, and its "
-    "path only names the run"
+    "the start message has both a definition and a workflow_path: the definition was used, the object was not read, "
+    "and its path only names the run"
 )
 
 _MOST_NAMED: Final = 10
@@ -51,10 +51,10 @@ _LIKENESS: Final = 0.7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRequested:
-    """A run to start: a stored file (`workflow_path`, of a `generation`) or an inline `definition`.
+    """A run to start, from a stored file (`workflow_path` at a `generation`) or an inline `definition`.
 
-    `key` identifies the run (see run_ids.py). For people, `trigger` says how the start was triggered, and `warnings`
-    name the fields of the message that were ignored.
+    `key` identifies the run (see run_ids.py). For users, `trigger` says how the start was triggered, and `warnings`
+    list the fields of the message that were ignored.
     """
 
     key: tuple[str, ...]
@@ -70,7 +70,7 @@ class StartRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSeedRequested:
-    """A run to continue, whatever is left to be done. Released steps up to the path `after` were published already."""
+    """A run to continue, whatever is left to do. Released steps up to the path `after` have already been published."""
 
     run_id: str
     after: str = ""
@@ -134,7 +134,7 @@ def _read_named(body: Mapping[str, Any], name: str) -> str | None:
 
 def _warnings(body: Mapping[str, Any]) -> tuple[str, ...]:
     """Describe each ignored field in a sentence."""
-    # No value is quoted, as it may be a secret.
+    # Values are not quoted, since they may be secrets.
     unknown = sorted(name for name in body if name not in _KNOWN)
     path = _read_named(body, "workflow_path") or ""
     both = (_BOTH,) if body.get("definition") is not None and path.startswith("gs://") else ()
@@ -147,9 +147,9 @@ def _warnings(body: Mapping[str, Any]) -> tuple[str, ...]:
 def _warn_of(name: str) -> str:
     ignored = f"the start message's field {name!r:.60} is not known and was ignored"
     if name in _TOKENS:
-        return f"{ignored}: no message carries a token; set WORKFLOW_TR_AUTH_JWT where the functions run"
-    import difflib  # noqa: PLC0415 (seldom needed, and a function's start waits for every import)
+        return f"{ignored}: messages do not carry tokens; set WORKFLOW_TR_AUTH_JWT where the functions run"
+    import difflib  # noqa: PLC0415 (rarely needed, and every import delays a function's start)
 
     plain = name[: _LONGEST_COMPARED + 1].lower().replace("-", "_")
     near = difflib.get_close_matches(plain, _FIELDS, n=1, cutoff=_LIKENESS) if len(plain) <= _LONGEST_COMPARED else []
-    return f"{ignored}; did you mean {near[0]}?" if near else f"{ignored}; the known ones are {', '.join(_FIELDS)}"
+    return f"{ignored}; did you mean {near[0]}?" if near else f"{ignored}; the known fields are {', '.join(_FIELDS)}"

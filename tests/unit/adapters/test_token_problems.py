@@ -36,7 +36,7 @@ def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("content", "message"),
     [
         (USER, r'a user\'s own credential.*must be service_account.*not "authorized_user".*WORKFLOW_TR_AUTH_JWT'),
-        ({"type": "external_account"}, r'cannot make ID tokens.*not "external_account"'),
+        ({"type": "external_account"}, r'cannot create ID tokens.*not "external_account"'),
         ({}, "not null"),
         ([], "not a JSON credential"),
         ({"type": "service_account"}, "a key file without client_email, private_key, token_uri"),
@@ -145,7 +145,7 @@ def test_an_account_that_may_not_be_impersonated(identity: Identity, credentials
     document = identity.read("/_impersonation")
     url = document["service_account_impersonation_url"].replace("invoker@", "stranger@")
     credentials.write_text(json.dumps(document | {"service_account_impersonation_url": url}))
-    message = r"stranger@\S+ may not be impersonated.*roles/iam\.serviceAccountTokenCreator on stranger@"
+    message = r"no permission to impersonate stranger@\S+.*roles/iam\.serviceAccountTokenCreator on stranger@"
     with pytest.raises(TaskRunnerUnavailable, match=message):
         fetch_id_token(AUDIENCE)
 

@@ -73,7 +73,7 @@ def test_none_sends_no_token(metadata_server: Identity, task_runner: Server, tmp
     """With `none` no token is sent, and a refusal explains that."""
     with running(tmp_path, "atom_emulator.task_runner") as open_to_all:
         assert submit(client(open_to_all, token=NO_TOKEN), open_to_all) == "SUCCEEDED"
-    with pytest.raises(JobRefused, match="HTTP 403: no token was sent, as WORKFLOW_TR_AUTH_JWT is none"):
+    with pytest.raises(JobRefused, match="HTTP 403: no token was sent, because WORKFLOW_TR_AUTH_JWT is none"):
         submit(client(task_runner.url, token=NO_TOKEN), task_runner.url)
     assert metadata_server.made("metadata") == 0
 

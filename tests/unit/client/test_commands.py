@@ -121,8 +121,8 @@ FORK_JOIN = str(EXAMPLES / "fork_join.yaml")
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        ([], "name one workflow file"),
-        ([FORK_JOIN, "--workflow-path", FORK_JOIN], "name one workflow file"),
+        ([], "name exactly one workflow file"),
+        ([FORK_JOIN, "--workflow-path", FORK_JOIN], "name exactly one workflow file"),
         (["none.yaml"], "none.yaml cannot be read"),
         (["a\x00b"], "is not a file name"),
         ([FORK_JOIN, "--timeout", "soon"], "--timeout is 'soon'"),
@@ -213,7 +213,7 @@ def test_a_start_without_a_platform_says_how_to_get_one() -> None:
     """The sentence names both kinds of platform, and what to do for each."""
     result = call("start", FORK_JOIN)
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: no platform is chosen")
+    assert result.stderr.startswith("Error: no platform has been chosen")
     assert "run `atom-workflows local up` in another terminal and export what it prints" in result.stderr
     assert "give --project" in result.stderr
 

@@ -267,7 +267,7 @@ def test_an_invalid_file_is_refused_with_all_its_problems(tmp_path: Path) -> Non
         (["--duration", "-3"], "--duration is '-3'"),
         (["--duration", "soon"], "--duration is 'soon'"),
         (["--duration", "nan"], "--duration is 'nan'"),
-        (["--duration", "99999999d"], "with jobs of 99999999d, step s0 would time out after 10h"),
+        (["--duration", "99999999d"], "with jobs that take 99999999d, step s0 would time out after 10h"),
         (["--duration", "10h"], "step s0 would time out after 10h; give a shorter --duration"),
         ([NIGHTLY, "--duration", "11d"], "step load-orders would time out after 1h"),
         (["--steps", "1000", "--duration", "1h"], "the run would take more than 15 days"),

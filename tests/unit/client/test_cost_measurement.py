@@ -101,7 +101,7 @@ def test_a_job_of_days_is_not_played_poll_by_poll(monkeypatch: pytest.MonkeyPatc
             6 * DAY,
             "the run would take more than 15 days",
         ),
-        (steps({"id": "a"}, timeout="30m"), HOUR, "the run would end FAILED: the workflow's timeout of 30m expired"),
+        (steps({"id": "a"}, timeout="30m"), HOUR, "the run would end as FAILED: the workflow's timeout of 30m expired"),
         (steps({"id": "a"}, timeout="5h"), 6 * HOUR, "the run would be stopped by its timeout of 5h"),
     ],
 )

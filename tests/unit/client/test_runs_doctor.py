@@ -80,7 +80,7 @@ def test_what_cannot_be_fixed_says_what_to_do() -> None:
     result = call(world, "doctor", run_id)
     assert result.exit_code == 1
     assert "step s2 is missing, though step s1 and 1 more are connected to it (cannot be fixed)" in result.stdout
-    assert f"`atom-workflows runs cancel {run_id}` ends it" in result.stdout
+    assert f"`atom-workflows runs cancel {run_id}` ends the run" in result.stdout
 
 
 def test_a_checker_that_does_not_come_is_noticed() -> None:

@@ -64,7 +64,7 @@ def test_the_next_command_is_printed(storage: Canned, file: Path) -> None:
     ("source", "target", "sentence"),
     [
         ("FILE", "workflows/a.yaml", "is not a path of the form gs://BUCKET/OBJECT"),
-        ("FILE", "gs://flows/a.yaml", "would start no run: the object's name must begin with workflows/"),
+        ("FILE", "gs://flows/a.yaml", "would not start a run: the object's name must begin with workflows/"),
         ("FILE", "gs://flows/workflows/a.txt", "end in .yaml or .yml or .json"),
         ("none.yaml", "gs://flows/workflows/", "none.yaml cannot be read"),
         ("-", "gs://flows/workflows/", "stdin has no name"),

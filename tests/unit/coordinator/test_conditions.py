@@ -55,9 +55,9 @@ def test_each_cell_of_the_trigger_table(ended: str, column: int) -> None:
 def test_only_a_run_that_needs_it_has_the_new_schema() -> None:
     """Older versions can still coordinate a plain workflow; they leave the other one alone."""
     plain, conditional = World(""), World("")
-    run_id = plain.start(definition({"a": []}, a={"trigger": "no-failure"}))
+    run_id = plain.start(definition({"a": [], "b": ["a"]}, b={"trigger": "no-failure"}))
     assert plain.run(run_id).schema == SCHEMA_OF_NEW_RUNS
-    run_id = conditional.start(definition({"a": []}, a={"trigger": "always"}))
+    run_id = conditional.start(definition({"a": [], "b": ["a"]}, b={"trigger": "always"}))
     assert conditional.run(run_id).schema == SCHEMA_OF_LANGUAGE_RUNS
     assert {step.schema for step in conditional.steps(run_id).values()} == {SCHEMA_OF_LANGUAGE_RUNS}
 

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from atom_workflows.core.kinds import TRIGGERS, Ended, Release
+from atom_workflows.core.workflow import Trigger
 from atom_workflows.language.certainty import StepGraph
 from atom_workflows.language.fields import WORKFLOW
 from atom_workflows.language.nodes import Reading
@@ -18,9 +20,6 @@ from atom_workflows.language.problems import InvalidWorkflow, Report
 from atom_workflows.language.reader import read_record
 from atom_workflows.language.tree import compose
 from atom_workflows.language.yaml_syntax import FASTEST_LOADER, events
-
-_TRIGGERS = ("no-failure", "all-succeeded", "any-failed", "always")
-_ENDS = ("succeeded", "tolerated", "failed", "blocked", "skipped")
 
 
 def _graph(text: str) -> StepGraph:
@@ -35,17 +34,14 @@ def _graph(text: str) -> StepGraph:
 
 def _decide(trigger: str, ends: Sequence[str]) -> str:
     """Return what becomes of a step, as the table of triggers says."""
-    failed = "failed" in ends or "blocked" in ends
     counted = [end in ("succeeded", "tolerated") for end in ends]
-    if trigger == "always":
-        return "run"
-    if trigger == "any-failed":
-        return "run" if failed else "skipped"
-    if failed:
-        return "blocked"
-    if trigger == "all-succeeded":
-        return "run" if all(counted) else "skipped"
-    return "run" if any(counted) or not ends else "skipped"
+    if "failed" in ends or "blocked" in ends:
+        row = Ended.ANY_FAILED
+    elif all(counted):
+        row = Ended.ALL_SUCCEEDED
+    else:
+        row = Ended.SOME_SKIPPED if any(counted) else Ended.ALL_SKIPPED
+    return {None: "run", Release.SKIP: "skipped", Release.BLOCK: "blocked"}[TRIGGERS[row][Trigger(trigger)]]
 
 
 _Step = tuple[tuple[int, ...], str, bool, bool]
@@ -57,7 +53,7 @@ def _steps(draw: Any) -> list[_Step]:
     steps: list[_Step] = []
     for number in range(draw(st.integers(1, 5))):
         before = tuple(sorted(draw(st.sets(st.integers(0, number - 1), max_size=3)))) if number else ()
-        trigger = draw(st.sampled_from(_TRIGGERS)) if before else "no-failure"
+        trigger = draw(st.sampled_from([str(trigger) for trigger in Trigger])) if before else "no-failure"
         steps.append((before, trigger, draw(st.booleans()), draw(st.booleans())))
     return steps
 

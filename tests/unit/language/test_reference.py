@@ -11,13 +11,30 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from atom_workflows.language import limits
+from atom_workflows.expressions.types import (
+    ANY,
+    BOOL,
+    DATE,
+    DURATION,
+    GS_URI,
+    INSTANT,
+    INT,
+    NUMBER,
+    TEXT,
+    TIME,
+    MapOf,
+    Type,
+    write_type,
+)
+from atom_workflows.language import limits, scopes
+from atom_workflows.language.certainty import StepGraph
 from atom_workflows.language.fields import PARAM, POLICIES, RETRY, STEP, TASK, WORKFLOW
 from atom_workflows.language.json_schema import json_schema
 from atom_workflows.language.kinds import Field
 from atom_workflows.language.parser import parse_workflow
-from atom_workflows.language.problems import InvalidWorkflow
+from atom_workflows.language.problems import InvalidWorkflow, Report
 from atom_workflows.language.reference import REFERENCE_FILE, SCHEMA_FILE, schema_text, with_tables
+from atom_workflows.language.scopes import FAILURE_KINDS, File, Position, scope_of
 
 _DOCS = Path(__file__).parents[3] / "docs" / "reference"
 _BROKEN = Path(__file__).parent / "broken"
@@ -142,3 +159,23 @@ def _schemas_of(field: Field) -> dict[str, Any]:
         place["properties"][field.name] for place in places if field.name in place.get("properties", {})
     ]
     return next(one for one in found if one["description"].startswith(field.description))
+
+
+def test_the_reference_names_all_that_expressions_read() -> None:
+    """Every name, member, type and kind of failure that an expression can read is in the reference."""
+    reference = (_DOCS / REFERENCE_FILE).read_text(encoding="utf-8")
+    position = Position(roots=scopes.TASK | scopes.RETRY, graph=StepGraph(()), at_the_end=True)
+    file = File(params={}, main=StepGraph(()), last=StepGraph(()), report=Report("f"))
+    names = scope_of((), position, file, frozenset()).names
+    for root in ("run", "step", "failure"):
+        for member in _members(names[root]):
+            assert f"`{root}.{member}" in reference, member
+    for kind in FAILURE_KINDS:
+        assert f"`{kind}`" in reference
+    for scalar in (TEXT, INT, NUMBER, BOOL, DATE, TIME, INSTANT, DURATION, GS_URI, ANY):
+        assert f"| `{write_type(scalar)}` |" in reference
+
+
+def _members(of: Type) -> list[str]:
+    assert isinstance(of, MapOf)
+    return list(of.fields)

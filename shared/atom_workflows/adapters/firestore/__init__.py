@@ -1,1 +1,1 @@
-"""Firestore: the Store port, on plain protocol messages."""
+"""Firestore: the Store port, implemented with plain protocol messages."""

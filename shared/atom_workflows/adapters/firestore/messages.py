@@ -1,7 +1,7 @@
 """Convert documents and writes to and from Firestore's protocol messages.
 
 The client library wraps each message, and every value in it, in another Python object. That costs more than the call
-itself, so requests and answers use the underlying messages directly.
+itself, so requests and responses use the underlying messages directly.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ QUERY_ANSWER: Final = message_class(types.RunQueryResponse)
 COUNT_ANSWER: Final = message_class(types.RunAggregationQueryResponse)
 
 COUNT_ALIAS: Final = "counted"
-"""The alias of the number in the answer to a count query."""
+"""The alias of the number in the response to a count query."""
 
 _Filters: Final = types.StructuredQuery
 _OPERATORS: Final[Mapping[Operator, int]] = {
@@ -74,7 +74,7 @@ class FirestoreMessages:
         return _Get(name=self._documents + path)
 
     def batch_get(self, paths: Iterable[str]) -> Any:
-        """Build a request for several documents, each named once."""
+        """Build a request for several documents with distinct paths."""
         return _BatchGet(database=self._database, documents=[self._documents + path for path in paths])
 
     def commit(self, writes: Sequence[Write]) -> Any:
@@ -88,13 +88,13 @@ class FirestoreMessages:
         return request
 
     def query(self, query: Query) -> Any:
-        """Build a request for the documents of a query."""
+        """Build a request for the documents that match a query."""
         request = _RunQuery(parent=self._parent(query))
         self._set_query(query, request.structured_query)
         return request
 
     def count(self, query: Query) -> Any:
-        """Build a request that counts a query's documents."""
+        """Build a request that counts the documents that match a query."""
         request = _RunAggregation(parent=self._parent(query))
         self._set_query(query, request.structured_aggregation_query.structured_query)
         request.structured_aggregation_query.aggregations.add(alias=COUNT_ALIAS).count.SetInParent()
@@ -118,7 +118,7 @@ class FirestoreMessages:
         for name, operator, value in query.where:
             condition = filters.filters.add()
             if operator == "==" and value is None:
-                # Firestore does not compare with null; it has a separate condition for that.
+                # Firestore cannot compare with null; it has a separate condition for that.
                 condition.unary_filter.field.field_path = name
                 condition.unary_filter.op = _Filters.UnaryFilter.Operator.IS_NULL
                 continue
@@ -163,7 +163,7 @@ class FirestoreMessages:
 def decode_results(writes: Sequence[Write], answer: Any) -> list[WriteResult]:
     """Return the results of a commit, in the order of its writes.
 
-    Firestore returns the results of increments in the order in which they were sent.
+    Firestore returns the results of increments in the order in which the increments were sent.
     """
     return [
         WriteResult(
@@ -184,8 +184,8 @@ def decode_results(writes: Sequence[Write], answer: Any) -> list[WriteResult]:
 def _complete_order(query: Query) -> Iterator[tuple[str, Direction]]:
     """Yield a query's sort fields, including those that Firestore adds.
 
-    Firestore adds the fields of inequality conditions, then the name, all in the direction of the last field. The query
-    needs the same indexes whether or not they are spelled out.
+    Firestore adds the fields of inequality conditions, then the name, all in the direction of the last sort field. The
+    query needs the same indexes whether or not these fields are spelled out.
     """
     yield from query.order_by
     last_direction = query.order_by[-1][1] if query.order_by else "ascending"
@@ -211,7 +211,7 @@ def _encode_fields(fields: Fields, into: Any) -> None:
 
 def _encode(value: Any, into: Any) -> None:
     encoder = _ENCODERS.get(type(value))
-    if encoder is None:  # A `StrEnum`, for example, is encoded as its base class.
+    if encoder is None:  # A `StrEnum`, for example, is encoded like its base class.
         encoder = next((encoder for kind, encoder in _ENCODERS.items() if isinstance(value, kind)), None)
     if encoder is None:
         raise TypeError(f"Firestore cannot hold a {type(value).__name__}")

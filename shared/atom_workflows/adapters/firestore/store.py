@@ -1,4 +1,4 @@
-"""The Store port on google-cloud-firestore, with plain protocol messages on the client's channel."""
+"""The Store port, implemented with google-cloud-firestore and plain protocol messages on the client's channel."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, StoreErr
 from atom_workflows.ports import Document, Query, Write, WriteResult
 
 CALL_TIMEOUT_S: Final = 10.0
-"""The time limit of one attempt at a call."""
+"""The time limit for one attempt at a call."""
 
 TOTAL_TIMEOUT_S: Final = 30.0
-"""No attempt begins later than this: `timeout=` alone does not limit the client's own retries."""
+"""No attempt begins later than this; `timeout=` alone would not limit the client's own retries."""
 
 
 class FirestoreStore:
     """Documents in one Firestore database; the client is safe to share between threads.
 
-    An argument that Firestore calls invalid raises `StoreError`.
+    An argument that Firestore rejects as invalid raises `StoreError`.
     """
 
     def __init__(
@@ -52,17 +52,17 @@ class FirestoreStore:
         retry = _retry(total_timeout_s, *passing)
         calls = ServiceCalls(
             "google.firestore.v1.Firestore",
-            # The client's transport (with the emulator's address) and its headers; neither has a public name.
-            self._client._firestore_api.transport,  # noqa: SLF001 - see above
+            # The client's transport (with the emulator's address) and its headers are both private attributes.
+            self._client._firestore_api.transport,  # noqa: SLF001 (there is no public attribute)
             call_timeout_s=call_timeout_s,
-            metadata=self._client._rpc_metadata,  # noqa: SLF001 - see above
+            metadata=self._client._rpc_metadata,  # noqa: SLF001 (there is no public attribute)
         )
         self._call_get = calls.unary("GetDocument", DOCUMENT, retry)
-        # If the answer breaks off, the call is repeated from the start, so nothing is missing or duplicated.
+        # If the response breaks off, the call is repeated from the start, so nothing is missing or duplicated.
         self._call_batch_get = calls.stream("BatchGetDocuments", BATCH_GET_ANSWER, retry)
         self._call_query = calls.stream("RunQuery", QUERY_ANSWER, retry)
         self._call_count = calls.stream("RunAggregationQuery", COUNT_ANSWER, retry)
-        # An aborted commit wrote nothing: it lost a race for a lock, not for a step. The retry checks its guards again.
+        # An aborted commit wrote nothing: it lost a race for a lock, not for a step. A retry checks its guards again.
         commit_retry = _retry(total_timeout_s, *passing, google_errors.Aborted)
         self._call_commit = calls.unary("Commit", COMMIT_ANSWER, commit_retry)
 
@@ -119,11 +119,11 @@ def _retry(total_timeout_s: float, *errors: type[Exception]) -> Retry:
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Raise the client's errors as the port's."""
+    """Raise the client's errors as errors of the port."""
     try:
         yield
     except google_errors.Conflict as error:
-        # AlreadyExists and Aborted are both HTTP 409; Aborted does not mean that a guard failed.
+        # AlreadyExists and Aborted both correspond to HTTP 409, but Aborted does not mean that a guard failed.
         if isinstance(error, google_errors.Aborted):
             raise StoreUnavailable(f"Firestore was too busy: {error}") from error
         raise AlreadyExists(str(error)) from error
@@ -137,7 +137,7 @@ def _translate_errors() -> Iterator[None]:
 
 @contextmanager
 def _translate_read_errors() -> Iterator[None]:
-    """Raise the client's errors during a read as the port's.
+    """Raise the client's errors during a read as errors of the port.
 
     A read writes nothing, so it cannot lose a race.
     """
@@ -145,5 +145,5 @@ def _translate_read_errors() -> Iterator[None]:
         with _translate_errors():
             yield
     except (Conflict, NotStorable) as error:
-        # For example, a missing index or database. Firestore's own text says what to do.
+        # For example, an index or the database is missing. Firestore's own message says what to do.
         raise StoreError(str(error)) from error

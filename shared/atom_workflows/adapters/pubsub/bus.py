@@ -1,4 +1,4 @@
-"""The Bus port on google-cloud-pubsub."""
+"""The Bus port, implemented with google-cloud-pubsub."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ LIMITS: Final = Limits(total_s=30.0)
 
 MAX_REQUEST_MESSAGES: Final = 1_000
 MAX_REQUEST_BYTES: Final = 5_000_000
-"""The service accepts 1,000 messages and 10 MB per request; half of that leaves room for the encoding."""
+"""The service accepts at most 10 MB per request; half of that leaves room for the encoding."""
 
 
 class PubsubBus:
     """Publishes events to Pub/Sub topics named prefix + name, in as few requests as possible.
 
-    The requests are made directly instead of through the client's batching thread: a handler publishes after saving its
-    state, and must know before it ends that the messages were accepted.
+    The requests are sent directly, not through the client's batching thread: a handler publishes after saving its
+    state, and must know before it returns that the messages were accepted.
     """
 
     def __init__(self, *, project: str, topic_prefix: str, limits: Limits = LIMITS) -> None:

@@ -1,6 +1,6 @@
-"""The changes of one run, read from the topic `events` by a subscription that exists only while someone watches.
+"""The changes to one run, read from the topic `events` through a subscription that exists only while someone watches.
 
-The feed is a convenience: without it, or when an event is lost, the watcher still reads the run's document.
+The feed is a convenience: if there is no feed, or an event is lost, the watcher still reads the run's document.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from atom_workflows.settings import Settings
 
 CALL_TIMEOUT_S: Final = 5.0
 PULL_TIMEOUT_S: Final = 120.0
-"""Longer than the service keeps an empty pull open, so that no answer is missed."""
+"""Longer than the service keeps an empty pull open, so that no response is missed."""
 
 MOST_MESSAGES: Final = 500
 _PAUSE_S: Final = 1.0
@@ -33,7 +33,10 @@ Changes = list[Mapping[str, Any]]
 
 
 class ChangeFeed:
-    """The changes of one run from the moment the `with` block is entered. `problem` is why it has none, or ""."""
+    """The changes to one run from the moment the `with` block is entered.
+
+    If there is no feed, `problem` is the reason; otherwise, it is empty.
+    """
 
     def __init__(self, settings: Settings, run_id: str) -> None:
         project = f"projects/{settings.project}"
@@ -103,12 +106,12 @@ class ChangeFeed:
                 )
             except DeadlineExceeded:
                 continue
-            except (GoogleAPIError, ValueError):  # ValueError: the channel was closed meanwhile
+            except (GoogleAPIError, ValueError):  # ValueError: the channel has been closed in the meantime
                 self._closing.wait(_PAUSE_S)
 
 
 def changes_in(content: bytes, run_id: str) -> Changes:
-    """Return those changes in a message that concern the run.
+    """Return the changes in a message that concern the run.
 
     The run is checked here as well, since emulators may store a subscription's filter but ignore it.
     """

@@ -1,4 +1,4 @@
-"""The DeadLetterBox port on google-cloud-pubsub: a subscription that is pulled, one request at a time."""
+"""The DeadLetterBox port, implemented with a Pub/Sub subscription that is pulled one request at a time."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from atom_workflows.ports import DEAD_LETTERS, HeldMessage
 LIMITS: Final = Limits(total_s=20.0)
 
 WAIT_S: Final = 1.5
-"""How long to wait for a first message, since a pull that returns immediately misses some."""
+"""How long to wait for the first message, since a pull that returns immediately may miss messages."""
 
 LEASE_S: Final = 60
 
 _MOST_A_PULL: Final = 50
-"""A message may be as large as 10 MB, and all messages of one answer must fit in memory."""
+"""A message may be as large as 10 MB, and all messages in one response must fit into memory."""
 
 _MOST_IDS: Final = 500
-"""A request may be as large as 512 KiB, and an id takes about 200 bytes."""
+"""A request may be as large as 512 KiB, and an id takes up about 200 bytes."""
 
 
 class PubsubDeadLetters:
@@ -75,7 +75,7 @@ class PubsubDeadLetters:
             self._call(self._client.modify_ack_deadline, request=request)
 
     def _call(self, method: Callable[..., Any], *, request: dict[str, Any]) -> Sequence[Any]:
-        """Make a call, and return the messages in its answer."""
+        """Make a call and return the messages in its response."""
         asked = {"subscription": self._subscription, **request}
         try:
             answer = method(request=asked, **self._options)

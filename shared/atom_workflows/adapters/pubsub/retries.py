@@ -1,4 +1,4 @@
-"""Time limits of requests to Pub/Sub, and the errors that are retried."""
+"""Time limits for requests to Pub/Sub, and the errors after which requests are retried."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from google.api_core.retry import Retry, if_exception_type
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Seconds for one attempt at a request, and for all attempts together."""
+    """The time limits, in seconds, for one attempt at a request and for all attempts together."""
 
     call_s: float = 10.0
     total_s: float
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of a client's calls; a timeout alone would not limit the client's own retries."""
+        """The options for a client's calls; a timeout alone would not limit the client's own retries."""
         return {"retry": self.retry, "timeout": self.call_s}
 
     @property
     def retry(self) -> Retry:
-        """The retry policy of a request."""
+        """The retry policy for a request."""
         return Retry(
             predicate=if_exception_type(
                 google_errors.ServiceUnavailable,

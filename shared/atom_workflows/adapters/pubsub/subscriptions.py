@@ -20,8 +20,8 @@ CALL_TIMEOUT_S: Final = 10.0
 class SubscriptionSettings:
     """A subscription's settings. A missing name is empty, and a missing number is 0.
 
-    Names are without the prefix. `expires_s` is None if it never expires; `backoff_s` is None if it has no retry
-    policy.
+    Names do not include the prefix. `expires_s` is None if the subscription never expires; `backoff_s` is None if it
+    has no retry policy.
     """
 
     topic: str
@@ -38,7 +38,7 @@ class SubscriptionSettings:
 
 
 class PubsubSettings:
-    """Reads a project's topics and subscriptions, named prefix + name. Raises `BusUnavailable` if it cannot."""
+    """Reads a project's topics and subscriptions, named prefix + name. Raises `BusUnavailable` on failure."""
 
     def __init__(self, *, project: str, topic_prefix: str) -> None:
         self._topics = f"projects/{project}/topics/{topic_prefix}"

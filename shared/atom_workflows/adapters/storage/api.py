@@ -1,4 +1,4 @@
-"""Cloud Storage's JSON API without its client library: address, object names and sessions."""
+"""Access to Cloud Storage's JSON API without its client library: the address, object names and sessions."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import google.auth.transport.requests
 from atom_workflows.adapters.http import PromptAdapter
 
 _PATH: Final = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(?!\.\.?$)(?P<name>[^\r\n\0]+)")
-"""An object named `.` or `..` is refused: URL libraries resolve it as a relative path even if it is quoted."""
+"""An object named `.` or `..` is rejected: URL libraries resolve it as a relative path even if it is quoted."""
 
 
 class StorageApi:
-    """One session with the API; `STORAGE_EMULATOR_HOST` points it elsewhere, as for Google's clients."""
+    """One session with the API, or with an emulator if `STORAGE_EMULATOR_HOST` is set, as for Google's clients."""
 
     def __init__(self, *scopes: str) -> None:
         self._scopes = scopes
@@ -41,11 +41,11 @@ class StorageApi:
             if self._session is None:
                 anonymous = bool(os.environ.get("STORAGE_EMULATOR_HOST"))
                 credentials = (
-                    google.auth.credentials.AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth is partly typed
+                    google.auth.credentials.AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth is only partly typed
                     if anonymous
                     else google.auth.default(scopes=self._scopes)[0]
                 )
-                self._session = google.auth.transport.requests.AuthorizedSession(  # type: ignore[no-untyped-call]  # likewise
+                self._session = google.auth.transport.requests.AuthorizedSession(  # type: ignore[no-untyped-call]  # google-auth is only partly typed
                     credentials
                 )
                 for scheme in ("http://", "https://"):
@@ -54,16 +54,16 @@ class StorageApi:
 
 
 def split_path(path: str) -> tuple[str, str] | None:
-    """Split an object's path into bucket and name.
+    """Split an object's path into its bucket and its name.
 
-    Returns None if the path names no object.
+    Returns None if the path does not name an object.
     """
     match = _PATH.fullmatch(path)
     return None if match is None else (match["bucket"], match["name"])
 
 
 def explain_bad_path(path: str) -> str:
-    """Explain that a path names no object."""
+    """Explain that a path does not name an object."""
     return (
         f"{path} does not name an object; it must be gs://bucket/object, with a bucket name of 3 to 222 lower-case "
         "letters, digits, dots, hyphens and underscores"

@@ -1,4 +1,4 @@
-"""The Source port on Cloud Storage's JSON API, so that the functions need not import another client library."""
+"""The Source port, implemented on Cloud Storage's JSON API so that functions need not import another client library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from atom_workflows.errors import SourceForbidden, SourceNotFound, SourceTooLarg
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 TIMEOUT_S: Final = (3.05, 30.0)
-"""The time limits to connect, and for the whole answer."""
+"""The time limits for connecting and for the whole response."""
 SCOPES: Final = ("https://www.googleapis.com/auth/devstorage.read_only",)
 
 
@@ -37,8 +37,8 @@ class StorageSource:
                 return _read_content(response, path), response.headers.get("x-goog-generation", generation or "")
         except google.auth.exceptions.DefaultCredentialsError as error:
             raise SourceForbidden(
-                f"{path} may not be read: there are no Google credentials here; give the start function a service "
-                "account, or set GOOGLE_APPLICATION_CREDENTIALS or STORAGE_EMULATOR_HOST"
+                f"no permission to read {path}: there are no Google credentials here; give the start function a "
+                "service account, or set GOOGLE_APPLICATION_CREDENTIALS or STORAGE_EMULATOR_HOST"
             ) from error
         except (requests.RequestException, TransportError, google.auth.exceptions.GoogleAuthError) as error:
             raise SourceUnavailable(f"{path} could not be read: {type(error).__name__}") from error
@@ -49,7 +49,7 @@ def _read_content(response: requests.Response, path: str) -> bytes:
         raise SourceNotFound(f"{path} does not exist (any more)")
     if response.status_code in {requests.codes.forbidden, requests.codes.unauthorized}:
         raise SourceForbidden(
-            f"{path} may not be read; give the start function's service account roles/storage.objectViewer"
+            f"no permission to read {path}; give the start function's service account roles/storage.objectViewer"
         )
     if response.status_code == requests.codes.bad_request:
         raise SourceNotFound(f"{path} is not the name of an object, or its generation is not valid")

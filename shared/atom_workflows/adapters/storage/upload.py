@@ -14,7 +14,7 @@ from atom_workflows.bounded_json import read_json
 from atom_workflows.errors import SourceForbidden, SourceNotFound, SourceUnavailable
 
 TIMEOUT_S: Final = (3.05, 60.0)
-"""The time limits to connect, and for the whole answer."""
+"""The time limits for connecting and for the whole response."""
 
 SCOPES: Final = ("https://www.googleapis.com/auth/devstorage.read_write",)
 _MOST_ANSWERED: Final = 64 * 1024
@@ -30,8 +30,8 @@ class StorageUpload:
     def upload(self, path: str, content: bytes) -> str:
         """Write the object at a `gs://` path and return its generation.
 
-        An existing object is replaced. Raises `SourceNotFound` for a path or bucket that does not exist,
-        `SourceForbidden`, or `SourceUnavailable`; without an answer, the upload may have succeeded. Raises
+        An existing object is replaced. Raises `SourceNotFound` if the path is invalid or the bucket does not exist,
+        `SourceForbidden`, or `SourceUnavailable`. If there was no response, the upload may have succeeded. Raises
         google-auth's errors if there are no credentials.
         """
         parts = split_path(path)
@@ -62,7 +62,7 @@ def _read_generation(response: requests.Response, path: str, bucket: str) -> str
             return str(int(read_json(text)["generation"]))
         except (ValueError, LookupError, TypeError) as error:
             raise SourceUnavailable(
-                f"the answer for {path} has no generation; does STORAGE_EMULATOR_HOST name a Cloud Storage server?"
+                f"the response for {path} has no generation; is STORAGE_EMULATOR_HOST a Cloud Storage server?"
             ) from error
     try:
         message = " ".join(str(read_json(text)["error"]["message"]).split())
@@ -75,7 +75,7 @@ def _read_generation(response: requests.Response, path: str, bucket: str) -> str
         raise SourceNotFound(f"{path} is not a valid name for an object{said}")
     if response.status_code in {requests.codes.forbidden, requests.codes.unauthorized}:
         raise SourceForbidden(
-            f"{path} may not be written{said}; your account needs roles/storage.objectUser on the bucket: "
+            f"no permission to write {path}{said}; your account needs roles/storage.objectUser on the bucket: "
             f"`gcloud storage buckets add-iam-policy-binding gs://{bucket} --member=user:YOU "
             "--role=roles/storage.objectUser`"
         )

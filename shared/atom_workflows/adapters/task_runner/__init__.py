@@ -1,1 +1,1 @@
-"""The Task Runner over HTTP: the client, the answers, and the tokens that authenticate the calls."""
+"""Access to the Task Runner over HTTP: the client, its responses, and the tokens that authenticate its calls."""

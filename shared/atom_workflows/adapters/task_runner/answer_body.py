@@ -1,6 +1,6 @@
-"""Read the body of a Task Runner's answer, in any Unicode encoding and of any length.
+"""Read the body of a Task Runner's response, in any Unicode encoding and of any length.
 
-An answer usually has a few hundred bytes. If it is much longer (say, with a job's log as its message), only its
+A response is usually a few hundred bytes long. If it is much longer (say, with a job's log as its message), only its
 beginning is read, and the fields found there are used.
 """
 
@@ -17,10 +17,10 @@ from typing import Any, Final
 from atom_workflows.core.outputs import TOO_DEEP, JobOutputs, read_outputs
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
-"""Far more than the usual size. An error is not read beyond this."""
+"""Far more than the usual size. The response to a failed request is not read beyond this."""
 
 MAX_READ_BYTES: Final = 1024 * 1024
-"""The most that is read of an answer about a job; the answer is used if this part contains the job's state."""
+"""The maximum that is read of a response about a job; it is used if this part contains the job's state."""
 
 _MOST_DIGITS: Final = 1_000
 _CHARSET: Final = re.compile(r"charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE)
@@ -98,9 +98,9 @@ def _scan_body(text: str) -> AnswerBody:
 
 
 def _choose_encoding(start: bytes, content_type: str) -> str:
-    """Detect the encoding of text by its first bytes.
+    """Detect a text's encoding from its first bytes.
 
-    If these do not reveal it, use the declared encoding, or else UTF-8.
+    If these do not reveal it, return the declared encoding, or UTF-8 if none was declared.
     """
     shown = json.detect_encoding(start)
     declared = _CHARSET.search(content_type)
@@ -110,14 +110,14 @@ def _choose_encoding(start: bytes, content_type: str) -> str:
         name = codecs.lookup(declared[1]).name
     except LookupError:
         return shown
-    # Some of Python's codecs do not encode text, and some are slow.
+    # Some of Python's codecs are not text encodings, and some are slow.
     return name if _TEXT_CODECS.fullmatch(name) else shown
 
 
 def _parse_int(digits: str) -> int | float:
     """Parse a whole number of any length.
 
-    Python itself refuses a number with thousands of digits.
+    Python itself refuses to parse numbers with thousands of digits.
     """
     return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
 
@@ -125,7 +125,7 @@ def _parse_int(digits: str) -> int | float:
 _DECODER: Final = json.JSONDecoder(strict=False, parse_int=_parse_int)
 
 
-# -- texts that JSON readers refuse, because they were cut off or are nested too deeply --------------------------------
+# -- texts that JSON readers reject because they were cut off or are nested too deeply --------------------------------
 
 # The quantifiers `++` and `*+` never backtrack, so that no text takes quadratic time.
 _SPACE: Final = re.compile(r"\s*")
@@ -204,7 +204,7 @@ class _Scan:
     def iter_keys(self) -> Iterator[str]:
         """Yield the keys of the object at this position.
 
-        The caller has to skip the value of each.
+        The caller must skip the value of each key.
         """
         self._expect("{")
         while self.peek() != "}":
@@ -216,7 +216,7 @@ class _Scan:
         self._expect("}")
 
     def peek(self) -> str:
-        """Return the next character after white space, without skipping it."""
+        """Skip whitespace, and return the next character without consuming it."""
         match = _SPACE.match(self._text, self._at)
         self._at = match.end() if match else self._at
         if self._at >= len(self._text):
@@ -239,9 +239,9 @@ class _Scan:
             raise _End from None
 
     def skip(self) -> str:
-        """Skip the value at this position, however deeply nested.
+        """Skip the value at this position, and return its text.
 
-        Returns its text.
+        The value may be nested to any depth.
         """
         began, depth = self._at, 0
         if self.peek() == '"':

@@ -1,6 +1,6 @@
-"""The meaning of a Task Runner's answers: the tables of docs/reference/task-runner.md as code.
+"""The meaning of a Task Runner's responses: the tables in docs/reference/task-runner.md as code.
 
-Nothing here reads from a connection, so tests can try any answer in memory.
+Nothing here reads from a connection, so tests can try any response in memory.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from atom_workflows.ports import JobAnswer
 MAX_QUOTED_TEXT: Final = 500
 MAX_JOB_ID: Final = 500
 MAX_JOB_STATE: Final = 100
-"""Events quote job ids and states in sentences, and a text in an event may have 2,000 characters."""
+"""Events quote job ids and states in sentences, and a text in an event may be at most 2,000 characters long."""
 
 MAX_RETRY_AFTER_S: Final = 86_400.0
-"""A day. Servers may send a number that no clock can represent."""
+"""One day, since servers may send a number that no clock can represent."""
 
 _NOT_TO_BE_STORED: Final = (
     "its outputs contain a token, such as the one that the Task Runner was called with, and tokens are not stored: "
@@ -43,7 +43,7 @@ _TAG: Final = re.compile(r"<[^<>]*>")
 
 
 class Meaning(StrEnum):
-    """The meaning of the HTTP status that answers a submission."""
+    """The meaning of the HTTP status in the response to a submission."""
 
     ANSWERED = "answered"
     REFUSED = "refused"
@@ -55,40 +55,41 @@ class Meaning(StrEnum):
 _BUSY: Final = 429
 _UNAVAILABLE: Final = 503
 _BY_STATUS: Final[Mapping[int, Meaning]] = {
-    # By definition (RFC 9110, 15.4.8 and 15.4.9) nothing was done. With any other redirect, a web framework may be
+    # By definition (RFC 9110, 15.4.8 and 15.4.9), nothing was done. Any other redirect may be a web framework's way of
     # showing the result of a request that it carried out.
     307: Meaning.NOT_ACCEPTED,
     308: Meaning.NOT_ACCEPTED,
-    # By RFC 9110 the request did not arrive in full, but gateways also send this when a Task Runner took too long.
+    # According to RFC 9110, the request did not arrive in full, but gateways also send this when a Task Runner took too
+    # long.
     408: Meaning.UNKNOWN,
     409: Meaning.CONFLICT,
-    # RFC 8470: the server is unwilling to process it now.
+    # RFC 8470: the server is unwilling to process the request now.
     425: Meaning.NOT_ACCEPTED,
     _BUSY: Meaning.NOT_ACCEPTED,
-    # Gateways send this when a call was abandoned on the way.
+    # Gateways send this when a call was abandoned on its way.
     499: Meaning.UNKNOWN,
 }
 
 _UNKNOWN_JOB: Final = frozenset({404, 410})
 _PATH: Final = "/jobstatus"
 _LEAST_NAME: Final = 4
-"""A shorter id may occur in any text by chance, as 404 does in most error pages."""
+"""A shorter id may occur in any text by chance, just as 404 occurs in most error pages."""
 
 
 def meaning_of(status: int, *, has_retry_after: bool = False) -> Meaning:
-    """Return the meaning of a submission's answer by its status."""
+    """Return what a response to a submission means, judging by its status."""
     if 200 <= status < 300:  # noqa: PLR2004 (HTTP's classes)
         return Meaning.ANSWERED
     if status == _UNAVAILABLE and has_retry_after:
         return Meaning.NOT_ACCEPTED
-    return _BY_STATUS.get(status, Meaning.REFUSED if 400 <= status < 500 else Meaning.UNKNOWN)  # noqa: PLR2004 (likewise)
+    return _BY_STATUS.get(status, Meaning.REFUSED if 400 <= status < 500 else Meaning.UNKNOWN)  # noqa: PLR2004 (HTTP's classes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer as it was received. `said` is the text that may be shown, and `job` the job in it, if there is one.
+    """A response as it was received. `said` is text that may be shown, and `job` is the job in it, if there is one.
 
-    `names_no_job` is True if this is the contract's "unknown job" for the job that was asked about.
+    `names_no_job` is True if this is the response that the contract defines for an unknown job.
     """
 
     status: int
@@ -107,7 +108,7 @@ def receive_answer(
     tokens: Sequence[str] = (),
     job_id: str = "",
 ) -> Answer:
-    """Read an answer.
+    """Read a response.
 
     The tokens are removed from everything that may be shown. Raises any error that occurs while a piece is read.
     """
@@ -132,7 +133,7 @@ def receive_answer(
 
 
 def read_submission(answer: Answer) -> JobAnswer:
-    """Return the job in the answer to a submission.
+    """Return the job in the response to a submission.
 
     Raises an error for each of the other three results; see `ports.TaskRunner.submit`.
     """
@@ -148,7 +149,7 @@ def read_submission(answer: Answer) -> JobAnswer:
 
 
 def read_status(answer: Answer, job_id: str) -> JobAnswer:
-    """Return the job in the answer to a status call.
+    """Return the job in the response to a status call.
 
     Raises `JobUnknown` or `TaskRunnerUnavailable`.
     """
@@ -165,25 +166,25 @@ def _require_job(answer: Answer) -> JobAnswer:
 
 def _explain(answer: Answer) -> str:
     if meaning_of(answer.status) is Meaning.ANSWERED:
-        text = f"the Task Runner's answer does not follow the contract (HTTP {answer.status}): {answer.said}"
+        text = f"the Task Runner's response does not follow the contract (HTTP {answer.status}): {answer.said}"
         return text if len(answer.body.text) < MAX_ANSWER_BYTES else f"{text} … (more than {MAX_ANSWER_BYTES} bytes)"
     which = ", but not as the contract says for an unknown job" if answer.status in _UNKNOWN_JOB else ""
     return f"the Task Runner answered HTTP {answer.status}{which}: {answer.said}"
 
 
 def plain_text(text: str) -> str:
-    """Return the text of an answer that may be a web page.
+    """Return the text of a response that may be a web page.
 
-    Cloud Run refuses requests with web pages.
+    Cloud Run sends web pages when it refuses requests.
     """
     return " ".join(_TAG.sub(" ", text).split())
 
 
 def _names_no_job(body: AnswerBody, job_id: str) -> bool:
-    """Return True if this is a Task Runner's own "unknown job".
+    """Return True if a Task Runner itself reports an unknown job.
 
-    That is a JSON object without a job, or a text that names the job. A proxy, gateway or web framework answers an
-    unknown path with a page, a text without the job's id, or nothing; some of them quote the path.
+    Its response is a JSON object without a job, or a text that names the job. To an unknown path, a proxy, gateway or
+    web framework responds with a page, with a text without the job's id, or with nothing; some of them quote the path.
     """
     if _PATH in body.text or _parse_state(body):
         return False
@@ -239,8 +240,8 @@ def _parse_reason(value: Any, tokens: Sequence[str]) -> str:
 def _parse_id(value: Any, tokens: Sequence[str]) -> str:
     """Return a job's id as text, or "" if it is unusable.
 
-    It must be a string or a number that can be stored unchanged: an id that was cut, masked or corrected would name
-    another job, or no job at all.
+    It must be a string or a number that can be stored unchanged: an id that was cut, masked or corrected would identify
+    a different job, or no job at all.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
@@ -250,9 +251,9 @@ def _parse_id(value: Any, tokens: Sequence[str]) -> str:
 
 
 def _mask_and_cut(text: str, tokens: Sequence[str], most: int) -> str:
-    """Remove the tokens from text and cut it to `most` characters.
+    """Remove the tokens from the text and cut it to `most` characters.
 
-    The cut may leave part of a token, so the rest is masked again.
+    Cutting may leave part of a token, so the result is masked again.
     """
     if not text:
         return text
@@ -261,23 +262,23 @@ def _mask_and_cut(text: str, tokens: Sequence[str], most: int) -> str:
 
 
 def _drop_surrogates(text: str) -> str:
-    """Replace halves of surrogate pairs.
+    """Replace unpaired surrogates.
 
-    JSON can express them, but they cannot be stored or logged.
+    JSON can express them, but they can be neither stored nor logged.
     """
     return text.encode("utf-8", "replace").decode()
 
 
 def _parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a Retry-After header asks for.
+    """Return the number of seconds that a Retry-After header asks for.
 
-    It may be a number or a date; None if it is neither.
+    The header may hold a number or a date; the result is None if it holds neither.
     """
     text = headers["Retry-After"].strip()
     try:
         seconds = float(text)
     except ValueError:
-        # Measured by the server's own clock, if the answer has a date.
+        # Measured by the server's own clock if the response has a date.
         there = _parse_date(headers.get("Date", "")) or datetime.now(UTC)
         until = _parse_date(text)
         return None if until is None else min(max((until - there).total_seconds(), 0.0), MAX_RETRY_AFTER_S)

@@ -1,6 +1,6 @@
-"""The TaskRunner port over HTTP, with pooled connections and limits on time and size.
+"""The TaskRunner port, implemented over HTTP with pooled connections and limits on time and size.
 
-Requests go directly to the transport adapter of `requests`, without a `Session`: that makes a call a third faster, and
+Requests go directly to the transport adapter of `requests`, without a `Session`. That makes a call a third faster, and
 the features of a session are unwanted here anyway (following redirects, keeping cookies, taking proxies and passwords
 from the machine's environment).
 """
@@ -38,7 +38,7 @@ STATUS_TIMEOUT_S: Final = 10.0
 MIN_TIMEOUT_S: Final = 0.001
 
 MIN_RENEWAL_S: Final = 5.0
-"""With less time left than this, no new token is fetched, since a submission must end before its lease does."""
+"""If less time than this is left, no new token is fetched, since a submission must end before its lease does."""
 
 CONNECTIONS: Final = 64
 
@@ -49,28 +49,28 @@ class Tokens(Protocol):
     """The source of the bearer token for an address."""
 
     def token_for(self, base_url: str) -> str | None:
-        """Return the token for an address, or None to send none.
+        """Return the token for an address, or None if none is needed.
 
-        Raises `JobRefused` if there can never be one, `RequestNotAccepted` if waiting may help.
+        Raises `JobRefused` if no token can ever be obtained, and `RequestNotAccepted` if waiting may help.
         """
         ...
 
     def renew(self, base_url: str, refused: str) -> str | None:
-        """Return a new token after one was refused with 401.
+        """Return a new token after one was refused with HTTP 401.
 
-        Returns None if there is none. Raises as `token_for` does.
+        Returns None if there is no other token. Raises the same errors as `token_for`.
         """
         ...
 
     def explain_denial(self, base_url: str, status: int) -> str:
-        """Explain a 401 or 403, and what to do about it."""
+        """Explain an HTTP 401 or 403, and what to do about it."""
         ...
 
 
 class TaskRunnerClient:
     """Makes the calls of the Task Runner's contract. Safe to use from several threads.
 
-    Each timeout covers the time from the request to the end of the answer.
+    Each timeout covers the time from the request to the end of the response.
     """
 
     def __init__(
@@ -107,13 +107,13 @@ class TaskRunnerClient:
             problem = str(error)
         else:
             return read_status(answer, job_id)
-        # Without a usable token a submission is refused permanently, but that says nothing about a running job.
+        # Without a usable token, a submission is refused permanently, but that says nothing about a running job.
         raise RequestNotAccepted(problem)
 
     def _call(self, request: _Request, timeout_s: float) -> Answer:
-        """Send a request, and repeat it with a new token after 401.
+        """Send a request, and repeat it with a new token after HTTP 401.
 
-        Both together take no longer than one call may.
+        Together, both attempts take no longer than a single call is allowed to take.
         """
         ends_at = time.monotonic() + CONNECT_TIMEOUT_S + timeout_s
         base_url = request.base_url
@@ -152,7 +152,7 @@ class TaskRunnerClient:
             reason = _explain(problem)
         finally:
             self._idle.watch()
-        # Raised outside the handlers: an error about a header quotes the header's value, which may be the token.
+        # Raise outside the handlers: an error about a header quotes the header's value, which may be the token.
         raise kind(f"{request.base_url} gave no answer: {reason}")
 
 
@@ -162,7 +162,7 @@ class _NotSendable(Exception):
 
 @dataclass(slots=True)
 class _Request:
-    """A call to make. `tokens` are all the tokens tried for it so far; the last one is to be sent."""
+    """A call to make. `tokens` holds all the tokens tried for it so far; the last one is sent."""
 
     method: str
     base_url: str
@@ -173,7 +173,7 @@ class _Request:
     tokens: list[str] = field(default_factory=list, repr=False)
 
     def prepare(self) -> requests.PreparedRequest:
-        """Return the request in the transport's form.
+        """Return the request in the form that the transport expects.
 
         Raises `_NotSendable`.
         """
@@ -195,7 +195,7 @@ class _Request:
 def _normalize_url(base_url: str) -> str:
     """Return the URL in the form in which it is sent.
 
-    Checking a URL takes a tenth of a call's time, so the result is cached.
+    Checking a URL takes a tenth as long as a call, so the result is cached.
     """
     prepared = requests.PreparedRequest()
     prepared.prepare_url(base_url, None)
@@ -203,7 +203,7 @@ def _normalize_url(base_url: str) -> str:
 
 
 def _explain(error: Exception) -> str:
-    """Explain a failure without quoting the server."""
+    """Explain a failure without quoting anything that the server sent."""
     if isinstance(error, NotConnected | _NotSendable | CertificatesMissing):
         return str(error)
     causes = list(_causes(error))
@@ -215,12 +215,12 @@ def _explain(error: Exception) -> str:
 
 _REASONS: Final[Sequence[tuple[tuple[type[Exception], ...], str]]] = (
     ((requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError), "no answer in time"),
-    ((urllib3.exceptions.DecodeError, requests.exceptions.ContentDecodingError), "its answer cannot be decompressed"),
+    ((urllib3.exceptions.DecodeError, requests.exceptions.ContentDecodingError), "its response cannot be decompressed"),
     ((ssl.SSLError, urllib3.exceptions.SSLError, requests.exceptions.SSLError), "the TLS connection broke"),
-    ((ConnectionError, http.client.IncompleteRead), "the connection was cut before the answer was complete"),
-    ((http.client.HTTPException, urllib3.exceptions.HTTPError, requests.RequestException), "its answer is not HTTP"),
+    ((ConnectionError, http.client.IncompleteRead), "the connection was lost before the response was complete"),
+    ((http.client.HTTPException, urllib3.exceptions.HTTPError, requests.RequestException), "its response is not HTTP"),
 )
-"""The first row that matches any of an error's causes is used."""
+"""Explanations by kind of error. The first row that matches any of an error's causes is used."""
 
 
 def _causes(error: BaseException, depth: int = 4) -> Iterator[BaseException]:

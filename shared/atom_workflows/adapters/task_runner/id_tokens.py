@@ -1,8 +1,8 @@
 """The sources of ID tokens: a service account's key, an impersonated service account, or the metadata server.
 
-As in google-auth, the file that GOOGLE_APPLICATION_CREDENTIALS names comes first, then the metadata server; gcloud's
-own credential is not used. Every failure becomes one of our own errors, raised outside the handler: an error of
-google-auth or of the JSON parser may contain a token or a key, so our errors must not refer to it.
+As in google-auth, the file that GOOGLE_APPLICATION_CREDENTIALS names comes first, followed by the metadata server;
+gcloud's own credential is not used. Every failure becomes one of our own errors, raised outside the handler: an error
+from google-auth or from the JSON parser may contain a token or a key, so our errors must not refer to it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _OK: Final = 200
 _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 
-# google-auth is partly typed.
+# google-auth is only partly typed.
 _KeyCredentials: Final[Any] = google.oauth2.service_account.Credentials
 _KeyIdTokens: Final[Any] = google.oauth2.service_account.IDTokenCredentials
 _RefreshError: Final[Any] = google.auth.exceptions.RefreshError
@@ -50,7 +50,7 @@ _RefreshError: Final[Any] = google.auth.exceptions.RefreshError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdToken:
-    """A token and two of its claims; `identity` is the service account's e-mail address, if the token has it."""
+    """A token and two of its claims; `identity` is the service account's e-mail address, if the token includes it."""
 
     text: str = field(repr=False)
     expires_at: datetime
@@ -58,7 +58,7 @@ class IdToken:
 
 
 class Source(Protocol):
-    """One way to get an ID token."""
+    """One way to obtain an ID token."""
 
     def fetch(self, audience: str, request: BriefRequest) -> str:
         """Fetch a new token.
@@ -68,27 +68,27 @@ class Source(Protocol):
         ...
 
     def explain(self, error: Exception) -> str:
-        """Explain an error of `fetch`, and what to do about it."""
+        """Explain an error raised by `fetch`, and what to do about it."""
         ...
 
 
 def fetch_id_token(audience: str) -> IdToken:
     """Fetch a new ID token.
 
-    Raises `CredentialUnusable`, or `RequestNotAccepted` where waiting may help.
+    Raises `CredentialUnusable`, or `RequestNotAccepted` if waiting may help.
     """
     source = source_for(audience)
     try:
         return read_token(source.fetch(audience, BriefRequest()))
-    except Exception as error:  # noqa: BLE001 (any error may quote a secret, so none goes through)
+    except Exception as error:  # noqa: BLE001 (any error may quote a secret, so none is passed on)
         problem = source.explain(error)
     raise RequestNotAccepted(f"no ID token for {audience}: {problem}")
 
 
 def source_for(audience: str) -> Source:
-    """Choose the source that the environment asks for.
+    """Choose the source that the environment specifies.
 
-    Raises as `fetch_id_token` does.
+    Raises the same errors as `fetch_id_token`.
     """
     named = os.environ.get(CREDENTIALS)
     if not named:
@@ -100,7 +100,7 @@ def source_for(audience: str) -> Source:
         return ServiceAccountKey(info=_require_key(info, about))
     if kind == "impersonated_service_account":
         return _read_impersonation(info, about)
-    whose = "a user's own credential" if kind == "authorized_user" else "a credential that cannot make ID tokens"
+    whose = "a user's own credential" if kind == "authorized_user" else "a credential that cannot create ID tokens"
     raise CredentialUnusable(
         f"{about}, {whose}: its type must be service_account or impersonated_service_account, "
         f"not {json.dumps(kind)[:80]}; use a service account's key or impersonate one, {OVERRIDE}"
@@ -109,14 +109,14 @@ def source_for(audience: str) -> Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataServer:
-    """The identity that Google Cloud gives to the code that runs there."""
+    """The identity that Google Cloud gives to code that runs there."""
 
     def fetch(self, audience: str, request: BriefRequest) -> str:
         """See `Source.fetch`.
 
         Sends one request, where google-auth would send three.
         """
-        from google.auth import compute_engine  # noqa: PLC0415 (4 ms that only this source needs)
+        from google.auth import compute_engine  # noqa: PLC0415 (takes 4 ms, and only this source needs it)
 
         make: Any = compute_engine.IDTokenCredentials
         credentials = make(None, audience, use_metadata_identity_endpoint=True)
@@ -135,7 +135,7 @@ class MetadataServer:
                 f"there is no credential: {unset}, and no metadata server can be reached ({error.reason}), so "
                 f"this is not Google Cloud; {_SET_A_KEY}, {OVERRIDE}"
             )
-        # google-auth wraps its error in another one, and has the status only in a response object.
+        # google-auth wraps its error in another error and keeps the status only in a response object.
         causes = [error, *error.args]
         responses = [arg for cause in causes if isinstance(cause, Exception) for arg in cause.args]
         status = next((int(one.status) for one in responses if hasattr(one, "status")), None)
@@ -154,7 +154,7 @@ class ServiceAccountKey:
     def fetch(self, audience: str, request: BriefRequest) -> str:
         """See `Source.fetch`.
 
-        Sends one request, with an assertion that the key signs.
+        Sends one request, with an assertion signed with the key.
         """
         credentials = _KeyIdTokens.from_service_account_info(self.info, target_audience=audience)
         credentials.refresh(request)
@@ -171,7 +171,7 @@ class ServiceAccountKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Impersonation:
-    """A service account that another credential may impersonate; `url` is where its ID tokens are issued."""
+    """A service account that another credential may impersonate; its ID tokens are issued at `url`."""
 
     source: Any = field(repr=False)
     identity: str
@@ -182,7 +182,7 @@ class Impersonation:
         """See `Source.fetch`.
 
         Sends one request for the source's access token and one for the ID token. google-auth's own class for this
-        waits up to two minutes, and looks up a regional boundary on another thread.
+        purpose waits for up to two minutes and looks up a regional boundary on another thread.
         """
         self.source.refresh(request)
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.source.token}"}
@@ -196,7 +196,7 @@ class Impersonation:
         """See `Source.explain`."""
         if isinstance(error, _Refused) and error.status == _FORBIDDEN:
             return (
-                f"{self.identity} may not be impersonated (HTTP 403); give your credential's account "
+                f"no permission to impersonate {self.identity} (HTTP 403); give your credential's account "
                 f"roles/iam.serviceAccountTokenCreator on {self.identity}, and enable iamcredentials.googleapis.com"
             )
         if isinstance(error, _Refused):
@@ -231,7 +231,7 @@ def read_token(text: str) -> IdToken:
 def audience_in(text: str) -> str:
     """Return a token's audience, or "" if it names none.
 
-    Nothing is verified.
+    The token is not verified.
     """
     try:
         return str(_read_claims(text).get("aud") or "")
@@ -260,7 +260,7 @@ def _read_credential(path: str, about: str) -> Mapping[str, Any]:
 
 
 def _require_key(info: Mapping[str, Any], about: str) -> Mapping[str, Any]:
-    """Check a key file's content, and return it."""
+    """Check the content of a key file, and return it."""
     missing = [name for name in _KEY_FIELDS if not isinstance(info.get(name), str)]
     if missing:
         raise CredentialUnusable(
@@ -299,7 +299,7 @@ def _load_source_credential(info: Any, about: str) -> Any:
         if kind == "service_account":
             credential = _KeyCredentials.from_service_account_info(info, scopes=_SCOPES)
         elif kind == "authorized_user":
-            import google.oauth2.credentials  # noqa: PLC0415 (needed by this source only)
+            import google.oauth2.credentials  # noqa: PLC0415 (only this source needs it)
 
             user: Any = google.oauth2.credentials.Credentials
             credential = user.from_authorized_user_info(info)
@@ -320,4 +320,4 @@ def _explain_token_endpoint(error: Any, whose: str, advice: str) -> str:
         # A long word may be a secret.
         reason = _LONG_WORD.sub("(hidden)", said)[:200] or "no reason given"
         return f"the token endpoint refused {whose}: {reason}; {advice}"
-    return f"the token endpoint's answer for {whose} cannot be used ({type(error).__name__}); {_TEMPORARY}"
+    return f"the token endpoint's response for {whose} cannot be used ({type(error).__name__}); {_TEMPORARY}"

@@ -1,7 +1,7 @@
-"""Keep tokens out of a Task Runner's texts, however the texts encode them.
+"""Remove tokens from a Task Runner's texts, however the texts encode them.
 
-A text is searched as it would be stored or printed, and as a reader might decode it: JSON and C escapes, HTML entities
-and tags, percent encoding, any of these within another, and letters with spaces between them.
+A text is searched as it would be stored or printed, and also as a reader might decode it: with JSON and C escapes, HTML
+entities and tags, percent encoding, any of these nested within another, and spaces between the letters.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import unquote
 
 MASKED_START: Final = 16
-"""This many consecutive letters and digits of a token reveal it: an answer may quote a header cut at either end."""
+"""This many consecutive letters and digits of a token give it away: a response may quote a header cut at either end."""
 
 WITHHELD: Final = "(hidden, because it contains an encoded token)"
 
@@ -22,7 +22,7 @@ _LEAST_TOKEN: Final = 6
 """A shorter token is masked only as a separate word, since it may be part of any number or name."""
 
 _SHORTEST_JWT: Final = 13
-"""A shorter text matches neither pattern of a JWT, and decoding only shortens."""
+"""A shorter text matches neither pattern for a JWT, and decoding only makes a text shorter."""
 
 _ROUNDS: Final = 4
 _PLACE: Final = "(token)"
@@ -48,7 +48,7 @@ _LARGEST_CODE_POINT: Final = 0x10FFFF
 def mask_tokens(text: str, tokens: Sequence[str]) -> str:
     """Remove these tokens and any JWT from the text.
 
-    A text that contains an encoded token is withheld as a whole.
+    If the text contains an encoded token, the whole text is withheld.
     """
     if len(text) < min([_SHORTEST_JWT, *(_parts(token)[1] or len(token) for token in tokens)]):
         return text
@@ -81,7 +81,7 @@ def _quotes_token(text: str, tokens: Sequence[str]) -> bool:
 
 @lru_cache(maxsize=16)
 def _parts(token: str) -> tuple[frozenset[str], int]:
-    """Return the parts that reveal a token, and their length."""
+    """Return the substrings that reveal a token, and their length."""
     letters = _letters(token)
     length = min(MASKED_START, len(letters))
     if length < _LEAST_TOKEN:

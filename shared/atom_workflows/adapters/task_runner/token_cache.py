@@ -1,4 +1,4 @@
-"""One audience's ID token, kept until shortly before it expires and fetched by one thread for all callers."""
+"""The ID token for one audience, kept until shortly before it expires and fetched by one thread for all callers."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Final
 from atom_workflows.adapters.task_runner.id_tokens import IdToken
 from atom_workflows.errors import RequestNotAccepted, TaskRunnerError
 
-# A token is fresh until `_renew_at`. After that the first caller waits for a new one, while the others keep using the
-# old one until it expires. Without a valid token all callers wait for the same fetch. A failed fetch is not repeated
-# immediately: for some seconds callers get its error, or the old token if that is still valid.
+# A token is fresh until `_renew_at`. After that, the first caller waits for a new token, while the others keep using
+# the old token until it expires. If there is no valid token, all callers wait for the same fetch. A failed fetch is not
+# repeated immediately: for a few seconds, callers get its error, or the old token if that is still valid.
 
 RENEW_BEFORE: Final = timedelta(minutes=5)
-"""A token is replaced this long before it expires: longer than a call may take, and than clocks may differ."""
+"""A token is replaced this long before it expires, which is longer than a call may take or clocks may differ."""
 
 MIN_USE: Final = timedelta(seconds=30)
-"""A new token is used at least this long, since a metadata server may return the same token until it expires."""
+"""A new token is used for at least this long, since a metadata server may return the same token until it expires."""
 
 FAILURE_PAUSE: Final = timedelta(seconds=5)
-"""For this long callers get the last failure, instead of each waiting for a server that is down."""
+"""For this long, callers get the last failure, instead of each waiting for a server that is down."""
 
 REFUSAL_PAUSE: Final = timedelta(seconds=60)
-"""A refused token is replaced at most this often: if every token is refused, a new one for each call does not help."""
+"""How long to wait before replacing another refused token: if all are refused, a new one per call does not help."""
 
 FETCH_WAIT_S: Final = 12.0
 
@@ -40,7 +40,7 @@ class _Failure:
 
 
 class CachedToken:
-    """Holds the token and renews it. Safe to use from several threads."""
+    """Holds a token and renews it. Safe to use from several threads."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class CachedToken:
     def get(self) -> str:
         """Return the token, fetching it if necessary.
 
-        Raises the errors of the fetch, and `RequestNotAccepted` if that takes too long.
+        Raises the errors from fetching it, and `RequestNotAccepted` if fetching takes too long.
         """
         with self._lock:
             now = self._now()
@@ -83,7 +83,7 @@ class CachedToken:
                 raise self._failure.error.with_traceback(None)
             fetching = self._fetching
             if fetching is None:
-                # On a thread of its own: the waits inside google-auth cannot be limited, but ours can.
+                # Fetch on a separate thread: the waits inside google-auth cannot be limited, but ours can.
                 fetching = self._fetching = Future()
                 threading.Thread(target=self._run_fetch, args=(fetching,), name="id-token", daemon=True).start()
         return self._wait_for(fetching, old).text
@@ -91,7 +91,7 @@ class CachedToken:
     def renew(self, refused: str) -> str | None:
         """Return a token other than the refused one.
 
-        Returns None if there is none, or if another token was refused shortly before.
+        Returns None if there is no other token, or if a different token was refused only a short time ago.
         """
         with self._lock:
             now = self._now()
@@ -119,7 +119,7 @@ class CachedToken:
 
     def _record_failure(self, fetching: Future[IdToken], error: TaskRunnerError) -> None:
         with self._lock:
-            # An abandoned fetch may fail long after a newer one began; its failure says nothing about the newer one.
+            # An abandoned fetch may fail long after a newer fetch began; its failure says nothing about the newer one.
             if self._fetching is fetching:
                 self._failure = _Failure(error=error, until=self._now() + FAILURE_PAUSE)
             self._end_fetch(fetching)

@@ -1,4 +1,4 @@
-"""Bearer tokens for the Task Runner: a fixed one, or an ID token for each audience, for allowed addresses only."""
+"""Bearer tokens for the Task Runner: a fixed token, or one ID token per audience, and only for allowed addresses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def tokens_for(settings: Settings) -> Tokens:
 
 
 class FixedToken:
-    """The token of `WORKFLOW_TR_AUTH_JWT`; the value `none` means that no token is sent."""
+    """The token in `WORKFLOW_TR_AUTH_JWT`; the value `none` means that no token is sent."""
 
     def __init__(self, token: str) -> None:
         token = token.strip()
@@ -39,36 +39,36 @@ class FixedToken:
     def token_for(self, base_url: str) -> str | None:  # noqa: ARG002 (the same for every address)
         """Return the token.
 
-        Raises `CredentialUnusable` if no header can carry it.
+        Raises `CredentialUnusable` if it cannot be sent in a header.
         """
         if self._token is not None and not all("!" <= letter <= "~" for letter in self._token):
             raise CredentialUnusable(
-                "WORKFLOW_TR_AUTH_JWT contains a space, a line break or another character that no token has; "
+                "WORKFLOW_TR_AUTH_JWT contains a space, a line break or some other character that no token contains; "
                 "set it to the token alone, without `Bearer`"
             )
         return self._token
 
-    def renew(self, base_url: str, refused: str) -> None:  # noqa: ARG002 (there is no other)
-        """Return None, as there is no other token."""
+    def renew(self, base_url: str, refused: str) -> None:  # noqa: ARG002 (there is no other token)
+        """Return None, since there is no other token."""
         return
 
     def explain_denial(self, base_url: str, status: int) -> str:  # noqa: ARG002 (the same for every address)
         """See `Tokens.explain_denial`."""
         if self._token is None:
             return (
-                "no token was sent, as WORKFLOW_TR_AUTH_JWT is none; give one (on the command line with "
+                "no token was sent, because WORKFLOW_TR_AUTH_JWT is none; give one (on the command line with "
                 "--tr-auth-jwt), or unset it, so that ID tokens are sent"
             )
         if status == _UNAUTHORIZED:
             return (
-                "the token of WORKFLOW_TR_AUTH_JWT was not accepted (expired, or made for another audience?); "
+                "the token in WORKFLOW_TR_AUTH_JWT was not accepted (expired, or issued for another audience?); "
                 "set a new one, or unset it, so that ID tokens are sent"
             )
         return "the token's account may not call it; give it roles/run.invoker on the Task Runner"
 
 
 class IdTokens:
-    """ID tokens issued for the address that they are sent to, or for the audience that `audiences` has for it."""
+    """ID tokens issued for the address to which they are sent, or for that address's audience in `audiences`."""
 
     def __init__(
         self,
@@ -84,9 +84,9 @@ class IdTokens:
         self._tokens: dict[str, CachedToken] = {}
 
     def token_for(self, base_url: str) -> str:
-        """Return the address's ID token.
+        """Return the ID token for an address.
 
-        Raises `CredentialUnusable` or `RequestNotAccepted`, each of which says what to do.
+        Raises `CredentialUnusable` or `RequestNotAccepted`; the message says what to do.
         """
         return self._cached_token(base_url).get()
 
@@ -98,8 +98,8 @@ class IdTokens:
         """See `Tokens.explain_denial`."""
         if status == _UNAUTHORIZED:
             return (
-                f"it did not accept an ID token for the audience {self._audience(base_url)}; if it expects another "
-                "one, set WORKFLOW_TR_AUDIENCE, otherwise check the clocks"
+                f"it did not accept an ID token for the audience {self._audience(base_url)}; if it expects a "
+                "different audience, set WORKFLOW_TR_AUDIENCE; otherwise, check the clocks"
             )
         whose = self._cached_token(base_url).identity or "the service account of this deployment"
         return f"{whose} may not call it; give it roles/run.invoker on the Task Runner"
@@ -116,7 +116,10 @@ class IdTokens:
 
 
 class AllowedAddresses:
-    """Tokens only for the addresses that a deployment may use. A second check: a run with any other is INVALID."""
+    """Tokens only for the addresses that a deployment may use.
+
+    This is a second check, since a run with any other address is INVALID.
+    """
 
     def __init__(self, tokens: Tokens, may_use: Callable[[str], bool]) -> None:
         self._tokens = tokens
@@ -145,7 +148,7 @@ class AllowedAddresses:
 
 @lru_cache(maxsize=64)
 def audience_of(base_url: str) -> str:
-    """Return the scheme and host, which Cloud Run expects as audience."""
+    """Return the scheme and host, which Cloud Run expects as the audience."""
     parts = urlsplit(base_url)
     host = parts.netloc.rpartition("@")[2].lower()
     return f"{parts.scheme}://{host}"

@@ -139,7 +139,7 @@ _Name: TypeAlias = tuple[str, str]
 
 @dataclass(slots=True)
 class InFlight:
-    """Steps that are under way, each with the time of its next look unless it is being handled.
+    """Steps that are under way, each with the time at which to look at it next, unless it is being handled now.
 
     If a step changes unnoticed, the remembered version is out of date, and decisions about the step are refused.
     """

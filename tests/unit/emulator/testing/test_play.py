@@ -216,3 +216,58 @@ def test_an_unknown_step_is_named(player: Player) -> None:
         played.step("load")
     with pytest.raises(LookupError, match="there is no step load"):
         played.jobs("load")
+
+
+BRANCHES: Final = """
+name: branches
+params: {mode: {type: text, enum: [full, delta], default: delta}}
+steps:
+  - {id: list, task: {imageUri: "registry.example/${{ params.mode }}"}, outputs: {rows: int}}
+  - {id: full, when: params.mode == 'full', dependsOn: [list], task: {imageUri: full}}
+  - {id: shaky, dependsOn: [list], allowFailure: true, task: {imageUri: shaky}}
+  - {id: broken, dependsOn: [shaky], task: {imageUri: broken}}
+  - {id: behind, dependsOn: [broken], task: {imageUri: behind}}
+finally:
+  - {id: clean-up, task: {imageUri: clean, args: {state: "${{ run.state }}"}}}
+outputs: {rows: "${{ steps.list.outputs.rows }}"}
+"""
+
+
+def test_it_says_what_steps_returned_and_why_they_were_skipped(player: Player) -> None:
+    """Outputs, reasons, conditions with their values, causes, and steps under `finally` can be looked at."""
+    failing = {"always_fail": True, "reason": "OOM"}
+    rules = [{"step": "list", "outputs": {"rows": 3}}, {"step": "shaky", **failing}, {"step": "broken", **failing}]
+    played = player(BRANCHES, {"rules": rules})
+    full, shaky, broken, behind = map(played.step, ("full", "shaky", "broken", "behind"))
+    assert played.step("list").outputs == {"rows": 3}
+    assert (full.skipped_by_choice, full.cause) == (True, "")
+    assert full.because == "`params.mode == 'full'` was false (`mode` = \"delta\")"
+    assert (shaky.tolerated, broken.tolerated, broken.reason) == (True, False, "OOM")
+    assert (behind.skipped_by_choice, behind.cause) == (False, "broken")
+    assert played.jobs("clean-up")[0]["args"] == {"state": "FAILED"}
+    # Only a run that succeeds has outputs.
+    assert (played.state, played.outputs) == ("FAILED", {})
+
+
+def test_a_run_has_its_params_and_its_outputs(player: Player) -> None:
+    """The params are bound as those of a start message, with the defaults filled in."""
+    script = {"rules": [{"step": "list", "outputs": {"rows": 3}}]}
+    played = player(BRANCHES, script, params={"mode": "full"})
+    assert (played.params, played.outputs) == ({"mode": "full"}, {"rows": 3})
+    assert played.states["full"] == "SUCCEEDED"
+    assert player(BRANCHES, script).params == {"mode": "delta"}
+
+
+def test_params_that_do_not_fit_make_the_run_invalid(player: Player) -> None:
+    """Every problem is named, and no job is submitted."""
+    played = player(BRANCHES, params={"mode": "all", "day": 1})
+    assert (played.state, played.steps, played.submissions) == ("INVALID", {}, ())
+    assert len(played.errors) == 2
+
+
+def test_a_rule_may_name_what_an_expression_gives(player: Player) -> None:
+    """A rule on an image that is not known from the file is not taken for a misspelt one."""
+    script = {"rules": [{"image": "registry.example/delta", "outputs": {"rows": 1}}]}
+    assert player(BRANCHES, script).outputs == {"rows": 1}
+    with pytest.raises(InvalidScript, match="no job of branches matches it"):
+        player(BRANCHES, {"rules": [{"step": "lsit", "image": "registry.example/delta"}]})
