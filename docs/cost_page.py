@@ -275,7 +275,8 @@ takes 3 more writes (claim, job, outcome).
 - Your own subscriptions to the topic `events`: at least 1,000 bytes a delivery.
 - Cold starts: each is billed for about a second of a function.
 - Building and storing the functions' images, uploads to the bucket, and the storage of the uploaded file.
-- The reads of commands that show runs: `runs show` reads the run and each of its steps."""
+- The reads of commands that show runs: `runs show` reads the run and each of its steps, `why RUN` the steps that
+  have not SUCCEEDED."""
 
 
 if __name__ == "__main__":

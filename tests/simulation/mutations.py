@@ -13,11 +13,11 @@ from datetime import timedelta
 from typing import Any, Final, TypeAlias
 from unittest.mock import patch
 
-from atom_workflows.coordinator import advance, dispatch
+from atom_workflows.coordinator import advance, conditions, dispatch, retry
 from atom_workflows.coordinator.checker import burst
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core import polling
-from simulation import handling, planted, planted_checker
+from atom_workflows.core import polling, transitions
+from simulation import handling, planted, planted_checker, planted_language
 from simulation.instances import Instances
 from simulation.planting import Bug, Scene
 from simulation.scheduler import Instance
@@ -140,6 +140,44 @@ MUTATIONS: Final = (
     _at_port("an open run expires", planted_checker.open_run_expires, seed=46),
     _at_port("what a retry keeps expires", planted_checker.retried_run_expires, seed=40),
     _at_port("a dead letter of no event", planted_checker.nameless_letter, seed=5),
+    _at_port("a condition is forgotten", planted_language.without_conditions),
+    _at_port("a trigger is forgotten", planted_language.without_triggers),
+    _at_port("a run's constants are forgotten", planted_language.without_constants),
+    _in_code(
+        "a condition without an answer is false",
+        (conditions, "evaluate_condition", planted_language.false_without_an_answer),
+    ),
+    _in_code(
+        "a condition is evaluated twice, with a difference",
+        (conditions, "evaluate_condition", planted_language.decide_otherwise),
+    ),
+    _at_port("outputs are lost when a commit is repeated", planted_language.lose_outputs_when_repeated),
+    _at_port("outputs in a second commit", planted_language.outputs_afterwards),
+    _at_port("a retry leaves old outputs", planted_language.keep_outputs_of_before),
+    _at_port("outputs are lost with their message", planted_language.lose_outputs_of_pages),
+    _in_code("outputs are not checked", (transitions, "check_outputs", planted_language.take_any_outputs)),
+    _at_port("a run's outputs are lost", planted_language.lose_outputs_of_run),
+    _at_port("arguments lose their types", planted_language.args_as_text),
+    _at_port("the last failure is forgotten", planted_language.forget_the_last_failure),
+    _in_code("whatever failed is tried again", (transitions, "may_retry", planted_language.retry_anyway)),
+    _at_port("an internal barrier forgets a failure", planted_language.barriers_forget_failures),
+    _at_port("an internal barrier forgets a skip", planted_language.barriers_forget_skips),
+    _at_port("a tolerated failure counts as one", planted_language.tolerated_is_failure),
+    _at_port("a skip reaches past a step that ran", planted_language.skip_over_what_ran),
+    _at_port("every failure is tolerated", planted_language.tolerate_everything),
+    _at_port("the verdict forgets the stain", planted_language.forget_the_stain),
+    _at_port("a failed clean-up goes unnoticed", planted_language.pass_over_the_last_steps),
+    _at_port("a clean-up hides the first cause", planted_language.hide_the_first_cause),
+    _at_port("the main part ends twice", planted_language.end_main_twice),
+    _at_port("finally begins with the first leaf", planted_language.main_ends_early),
+    _at_port("no finally after a stop", planted_language.no_finally_after_a_stop),
+    _at_port("a stop ends finally, too", planted_language.stop_ends_finally_too),
+    _at_port("finally has no time of its own", planted_language.no_time_for_finally),
+    _at_port("finally runs though nothing was started", planted_language.finally_of_nothing),
+    _in_code("a retry forgets handlers", (retry, "steps_to_rerun", planted_language.rerun_failures_alone)),
+    _in_code("a retry keeps finally", (retry, "steps_to_rerun", planted_language.keep_finally)),
+    _in_code("a retry runs skipped steps again", (retry, "steps_to_rerun", planted_language.rerun_skips)),
+    _at_port("a reset step remembers its end", planted_language.reset_remembers),
 )
 
 BY_NAME: Final = {mutation.name: mutation for mutation in MUTATIONS}

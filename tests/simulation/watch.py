@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -9,19 +10,22 @@ from typing import Any, Final
 
 from atom_emulator.firestore.memory import MemoryStore
 from atom_workflows.coordinator.advance import SUBMIT_BUDGET
-from atom_workflows.core.graph import END_ID, is_internal
+from atom_workflows.core.graph import END_ID, MAIN_END_ID, is_internal
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import OnLost
-from atom_workflows.documents import run_path, run_record, step_path, step_record, steps_path
+from atom_workflows.documents import outputs_collection, run_path, run_record, step_path, step_record, steps_path
 from atom_workflows.ports import Document, Message, Write
 from simulation import run_rules
 from simulation.evidence import Evidence, Reply, Submission, Try
 from simulation.findings import Findings, Rule
+from simulation.language import steps_read
 from simulation.machine import true_time
-from simulation.scenario import Scenario
+from simulation.oracle import End, Facts, Fate, fate, runs_again, values
+from simulation.scenario import Scenario, StepPlan
 from simulation.step_rules import StepRules
 
+_COUNTERS: Final = ("remaining", "unsuccessful", "skipped", "total", "stained")
 _ROUNDING: Final = timedelta(seconds=0.01)
 _AUDIT_S: Final = 450.0
 """In calm weather, the longest until a run is looked at: the audit's own interval, a tick, the lease of a burst."""
@@ -35,6 +39,10 @@ class Watch:
 
     `scenario` is the version of its file that the run was started from. `gone` are steps whose documents were deleted
     by the meddler; they are known as they stood then. `forgotten` are those whose due times it deleted.
+
+    `outputs` are those of steps as they are stored. `reruns` are the steps that each retry has to run again, by its
+    number. `was_stopped` says that the run was, in this round; `is_nothing_started` that no step was, when the main
+    part ended.
     """
 
     def __init__(  # noqa: PLR0913 - each is one thing that it looks at
@@ -54,6 +62,10 @@ class Watch:
         self.unpublished: set[str] = set()
         self.gone: set[str] = set()
         self.forgotten: set[str] = set()
+        self.outputs: dict[str, Mapping[str, Any]] = {}
+        self.reruns: dict[int, set[str]] = {}
+        self.was_stopped = False
+        self.is_nothing_started = False
         self.cancel_was_asked = False
         self.pace = pace
         self.evidence = evidence
@@ -65,6 +77,7 @@ class Watch:
         self._memory = memory
         self._run_path = run_path(scenario.run_id)
         self._steps_path = steps_path(scenario.run_id)
+        self._outputs_path = outputs_collection(scenario.run_id)
         self._step_rules = StepRules(self)
 
     @property
@@ -78,9 +91,10 @@ class Watch:
         return self.now + self.skew
 
     @property
-    def excused(self) -> Mapping[str, StepState]:
+    def excused(self) -> Mapping[str, End]:
         """Steps that faults rightly made end otherwise than their script says."""
-        return {name: self.steps[name].state for name in self._step_rules.excused}
+        ends = {name: self.end_of(name) for name in self._step_rules.excused}
+        return {name: end for name, end in ends.items() if end is not None}
 
     def report(self, rule: Rule, text: str) -> None:
         """Record that a rule was broken."""
@@ -100,15 +114,97 @@ class Watch:
                 self.steps[step.id] = step
                 self.evidence.record_write(step)
                 self._on_rewritten(step.id)
+            elif write.path.startswith(f"{self._outputs_path}/"):
+                self._see_outputs(self._read(write.path))
         if self.run is None:
             return
+        if run_before != self.run:
+            self._see_round(run_before, self.run)
         for name, step_before in before.items():
             self._step_rules.check(step_before, self.steps[name])
-        if run_before is None or run_before != self.run:
+        self._check_outputs(before)
+        if run_before != self.run:
             run_rules.check(self, run_before, self.run)
         opened = self.run.state is RunState.RUNNING and (run_before is None or run_before.state is not self.run.state)
         self._check_counters(self.steps if opened else self._affected_steps(before))
         self._note_released(dict.fromkeys(self.steps) if opened else before)
+
+    def _see_outputs(self, document: Document) -> None:
+        """Note the outputs of a step as they were written; those of an earlier round are void."""
+        text = document.fields.get("values")
+        if text:
+            self.outputs[document.id] = json.loads(text)
+        else:
+            self.outputs.pop(document.id, None)
+
+    def _check_outputs(self, names: Iterable[str]) -> None:
+        """Check the outputs of steps that were written."""
+        for name in names:
+            step, found = self.steps[name], self.outputs.get(name)
+            plan = self.scenario.by_id.get(name)
+            has_outputs = plan is not None and plan.numbers and step.state is StepState.SUCCEEDED
+            due = self.evidence.returned.get(step.job_id) if has_outputs else None
+            if found != due:
+                self.report(Rule.OUTPUTS, f"{name} is {step.state} with the outputs {found}; they should be {due}")
+
+    def _see_round(self, before: RunRecord | None, run: RunRecord) -> None:
+        """Note how the round of a run stands: stopped, at the end of its main part, or begun again."""
+        if before is not None and run.retries > before.retries:
+            ends = {name: self.end_of(name) for name in self.steps}
+            self.reruns[run.retries] = runs_again(self.scenario, ends)
+            self.was_stopped = False
+        self.was_stopped = self.was_stopped or run.stop is not None
+        if run.main_state is not None and (before is None or before.main_state is None):
+            self.is_nothing_started = not any(step.attempt for step in self.steps.values())
+
+    # -- what the oracle says ----------------------------------------------------------------------------------------
+
+    def end_of(self, name: str) -> End | None:
+        """Return how a step ended, or None while it has not."""
+        step = self.steps.get(name)
+        if step is None or not step.state.is_terminal:
+            return None
+        return End(
+            state=step.state,
+            is_tolerated=step.tolerated,
+            by_choice=step.by_choice,
+            outputs=self.outputs.get(name),
+        )
+
+    def facts(self, plan: StepPlan, last: tuple[str, str] | None = None) -> Facts | None:
+        """Return what the step's file entry may read, as it stands.
+
+        None if some of it has not ended, or is gone.
+        """
+        read = [name for _, value in plan.args for name in steps_read(value)]
+        condition = [] if plan.when is None else list(steps_read(plan.when))
+        ends = {name: self.end_of(name) for name in (*plan.depends_on, *condition, *read)}
+        known = {name: end for name, end in ends.items() if end is not None and name not in self.gone}
+        if self.run is None or len(known) < len(ends):
+            return None
+        return Facts(
+            mode=self.scenario.mode,
+            ends=known,
+            attempt=self.steps[plan.id].attempt,
+            last=last,
+            main_state="" if self.run.main_state is None else self.run.main_state.value,
+            failures=self.run.failure_count,
+            is_nothing_started=self.is_nothing_started,
+        )
+
+    def fate_of(self, name: str) -> Fate | None:
+        """Return what must become of a step, or None while that is not decided."""
+        plan = self.scenario.by_id[name]
+        if name in self.scenario.finally_ids and (self.run is None or self.run.main_state is None):
+            return None
+        facts = self.facts(plan)
+        return None if facts is None else fate(self.scenario, plan, facts)
+
+    def outputs_of_run(self) -> Mapping[str, str | int] | None:
+        """Return the outputs that the run should have, or None if one of them has no answer."""
+        read = [name for _, value in self.scenario.outputs for name in steps_read(value)]
+        ends = {name: end for name in read if (end := self.end_of(name)) is not None}
+        return values(self.scenario.outputs, Facts(mode=self.scenario.mode, ends=ends))
 
     # -- meddling --------------------------------------------------------------------------------------------------
 
@@ -203,27 +299,31 @@ class Watch:
 
     def miscount(self, step: StepRecord) -> str:
         """Return how a step's counters contradict its dependencies, or ""."""
-        implied = self._implied(step)
-        counters = {name: int(getattr(step, name)) for name in ("remaining", "unsuccessful", "total", "stained")}
+        implied = self.implied(step)
+        counters = {name: int(getattr(step, name)) for name in _COUNTERS}
         actual = +Counter(counters)
         return "" if actual == implied else f"{step.id} has {dict(actual)}; its dependencies say {dict(implied)}"
 
-    def _implied(self, step: StepRecord) -> Counter[str]:
+    def implied(self, step: StepRecord) -> Counter[str]:
         """Return the counters that the states of its dependencies imply.
 
-        In runs of the second schema, the dependencies of an internal barrier count instead of the barrier.
+        From the second schema on, the dependencies of an internal barrier count instead of the barrier.
         """
         counters: Counter[str] = Counter()
         for need in map(self.steps.__getitem__, step.depends_on):
-            is_bad = need.state is not StepState.SUCCEEDED
-            if not need.state.is_terminal:
+            end = self.end_of(need.id)
+            if end is None:
                 counters["remaining"] += 1
             elif need.schema == 1:
-                counters["unsuccessful"] += is_bad
+                counters["unsuccessful"] += end.is_failure
+            elif need.id == MAIN_END_ID:
+                # Whatever became of the main steps, those under `finally` run, unless none was started.
+                counters += Counter(total=1, skipped=end.by_choice)
             elif is_internal(need.id):
-                counters += self._implied(need)
+                counters += self.implied(need)
             else:
-                counters += Counter(total=1, unsuccessful=is_bad, stained=is_bad or need.stained > 0)
+                is_stained = end.is_failure or need.stained > 0
+                counters += Counter(total=1, unsuccessful=end.is_failure, skipped=end.by_choice, stained=is_stained)
         return +counters
 
     # -- messages --------------------------------------------------------------------------------------------------
@@ -245,6 +345,9 @@ class Watch:
         if run is None or run.state is not RunState.RUNNING or run.stop is not None or END_ID in self.forgotten:
             return
         waiting = self.unpublished - self._miscounted - self.gone
+        if MAIN_END_ID in waiting and self.gone & {*self.steps[MAIN_END_ID].dependents}:
+            # The steps under `finally` cannot begin; the audit finds out why.
+            waiting.remove(MAIN_END_ID)
         if late := {name for name in waiting if not self._may_wait_for_audit(name)}:
             self.report(Rule.PUBLISHED, f"these were released and never published: {sorted(late)}")
 
@@ -299,7 +402,7 @@ class Watch:
         """Check a submission."""
         key, of = submission.key, submission.of
         plan, step = self.scenario.by_id[of.step], self.steps[of.step]
-        open_needs = [need for need in plan.depends_on if self.steps[need].state is not StepState.SUCCEEDED]
+        open_needs = [need for need in plan.depends_on if self.end_of(need) is None]
         if open_needs:
             self.report(Rule.DEPENDENCIES, f"{key} was submitted before {open_needs}")
         asked = (body["labels"]["workflow"], body["job_name"])
@@ -308,6 +411,8 @@ class Watch:
         is_held = step.state is StepState.DISPATCHING and step.attempt == of.attempt
         if not is_held and of not in self._step_rules.overtaken:
             self.report(Rule.HELD, f"{key} was submitted while the step is {step.state} at {step.attempt}")
+        if is_held:
+            self._check_args(key, plan, body.get("args"))
         lease = self.evidence.leases.get((key, submission.by))
         if lease is None:
             self.report(Rule.LEASE, f"{key} was submitted by one that did not claim it")
@@ -317,6 +422,13 @@ class Watch:
             if not self._may_repeat(earlier, of, plan.on_lost):
                 actual = f"{earlier.key} was submitted before, by {earlier.by.name}, and its answer is {earlier.reply}"
                 self.report(Rule.ONCE, f"{key} was submitted, with onLost {plan.on_lost}, though {actual}")
+
+    def _check_args(self, key: str, plan: StepPlan, args: object) -> None:
+        """Check the arguments of a job, which only the step, its run and what stands behind it decide."""
+        known = [self.facts(plan, last) for last in self._step_rules.lasts[plan.id]]
+        right = [values(plan.args, facts) for facts in known if facts is not None]
+        if plan.args and right and args not in right:
+            self.report(Rule.BODY, f"{key} was submitted with the arguments {args}; they should be {right[0]}")
 
     def _may_repeat(self, earlier: Submission, of: Try, on_lost: OnLost) -> bool:
         """Return True if another job may be submitted.

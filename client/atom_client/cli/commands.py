@@ -366,26 +366,29 @@ def list_(limit: int, state: str | None, *, as_json: bool) -> None:
 
 @runs.command()
 @run_argument
+@click.option("--outputs", "with_outputs", is_flag=True, help="Show the outputs of the run and of its steps, too.")
 @json_option
 @place_options
-def show(run_id: str, *, as_json: bool) -> None:
-    """Show a run and its steps."""
-    from atom_client.cli.runs import show_run  # noqa: PLC0415 (imported only when needed)
+def show(run_id: str, *, with_outputs: bool, as_json: bool) -> None:
+    """Show a run and its steps. `why` explains how it came to that."""
+    from atom_client.cli.runs import show_run  # noqa: PLC0415 (see above)
 
-    show_run(_services(), run_id, as_json=as_json)
+    show_run(_services(), run_id, with_outputs=with_outputs, as_json=as_json)
 
 
 @runs.command()
 @run_argument
+@click.option("--now", is_flag=True, help="End the steps under `finally` as well, or do not start them.")
 @place_options
-def cancel(run_id: str) -> None:
+def cancel(run_id: str, *, now: bool) -> None:
     """End a run and submit no more jobs for it.
 
-    The run has ended when the command returns, so there is no --wait.
+    The run has ended when this returns, so there is no --wait. Only if its file has steps under `finally`, these run
+    first; --now ends the run without them.
     """
     from atom_client.cli.runs import cancel_named  # noqa: PLC0415 (imported only when needed)
 
-    cancel_named(_services(), run_id)
+    cancel_named(_services(), run_id, now=now)
 
 
 @runs.command()
@@ -404,6 +407,26 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 
     if not repair(_services(), run_id, dry_run=dry_run, as_json=as_json):
         raise click.exceptions.Exit(RUN_FAILED)
+
+
+@cli.command()
+@run_argument
+@click.argument("step_id", metavar="[STEP]", required=False)
+@json_option
+@place_options
+def why(run_id: str, step_id: str | None, *, as_json: bool) -> None:
+    """Explain why a run, or one of its steps, is where it is.
+
+    For a run that is open: what it waits for. For one that has ended: which steps failed, which were blocked by them,
+    and which were skipped by choice, on which values. For a step: what each of its dependencies counts as, what its
+    condition was decided on, its attempts, what was sent, and its outputs. `runs why` is the same.
+    """
+    from atom_client.cli.why import explain  # noqa: PLC0415 (see above)
+
+    explain(_services(), run_id, step_id, as_json=as_json)
+
+
+runs.add_command(why)
 
 
 @cli.group("dead-letters")

@@ -18,6 +18,7 @@ from atom_client.doctor.pubsub import UNKNOWN_REGION, Expected, message_findings
 from atom_client.errors import explain
 from atom_client.views.as_json import json_text
 from atom_workflows.coordinator.services import Services
+from atom_workflows.errors import NewerVersion
 from atom_workflows.settings import Settings
 from atom_workflows.task_runner_urls import shown_url
 
@@ -129,6 +130,9 @@ def _task_runner(services: Services, options: DoctorOptions) -> str:
     named = options.task_runner_url or services.settings.task_runner_url
     if named:
         return named
-    run = newest_run(services)
-    # An earlier version may have stored a URL that contains a password, which must not be printed.
+    try:
+        run = newest_run(services)
+    except NewerVersion:
+        return ""
+    # An earlier version may have stored a URL with a password, which must not be printed.
     return shown_url(run.task_runner_url) if run else ""

@@ -19,7 +19,7 @@ import click
 from atom_client.cli.live import Show, show_on
 from atom_client.cli.output import Output
 from atom_client.cli.platform import FIRESTORE_HOST
-from atom_client.cli.tables import steps_sheet, worth_showing
+from atom_client.cli.tables import show_steps, worth_showing
 from atom_client.deployment import with_place
 from atom_client.errors import INVALID_USE, RUN_FAILED, Failure
 from atom_client.text import counted, lasted
@@ -87,9 +87,10 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
             run = None if found == superseded else found
             if run is not None and run.state.is_terminal:
                 view = _take_last_events(view, feed, monotonic)
-            if run is not None and not (view.state is run.state and view.total):
-                # Events may be lost; the run's document has the state that they failed to report.
-                view = replace(view, state=run.state, total=view.total or run.step_count)
+            if run is not None and not (view.state is run.state and view.total and view.main_state is run.main_state):
+                # Events may be lost; the document has the state that they failed to report.
+                total = view.total or run.step_count
+                view = replace(view, state=run.state, total=total, main_state=run.main_state)
             is_time_up = timeout_s is not None and now - started >= timeout_s
             if run is not None and (run.state.is_terminal or is_time_up):
                 show.finish(view)
@@ -226,7 +227,7 @@ class Waiting:
             click.echo(json_text({**run_with_steps(run, steps), **self.more_json}))
         elif rows:
             self.output.say()
-            self.output.show(steps_sheet(rows))
+            show_steps(self.output, rows)
         if not self.as_json and 0 < len(rows) < len(steps):
             more = counted(len(steps) - len(rows), "more step")
             self.output.say(f"\n({more} not shown; `--json` lists all {len(steps):,}.)")

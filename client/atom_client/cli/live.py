@@ -83,11 +83,13 @@ class Lines:
         if view is not self._shown:
             small = view.total <= SMALL_RUN
             for step in view.news(self._shown):
-                failed = step.state is StepState.FAILED
+                failed = step.state is StepState.FAILED and not step.tolerated
                 self._failures += failed
                 # In a large run, only the first failures get lines.
                 if small or (failed and self._failures <= MOST_FAILURE_LINES):
                     self._say_step(step)
+            if view.main_state is not None and self._shown.main_state is None:
+                self._say(f"main part {view.main_state}; now the steps under `finally`")
             self._shown = view
         if view.total > SMALL_RUN and self._monotonic() - self._progress_at >= PROGRESS_EVERY_S:
             self._progress_at = self._monotonic()
@@ -162,7 +164,7 @@ class Picture:
 def step_line(step: StepView) -> str:
     """Return a line such as `load RUNNING (attempt 2): message`."""
     attempt = f" (attempt {step.attempt})" if step.attempt > 1 else ""
-    message = clip(one_line(step.message), _LONGEST_MESSAGE)
+    message = clip(one_line(step.remark), _LONGEST_MESSAGE)
     return f"{step.id} {step.state}{attempt}{': ' if message else ''}{message}"
 
 

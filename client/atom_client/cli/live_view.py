@@ -6,6 +6,7 @@ Each step has one line. Its id and its state come first, and remarks use the rem
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from rich.cells import cell_len, set_cell_size
@@ -40,6 +41,8 @@ def picture(view: RunView, *, elapsed_s: float, screen: Screen) -> RenderableTyp
     progress = Text.assemble(f"{view.ended:,} of {view.total:,} ended: ", Text(", ").join(counts))
     minutes, seconds = divmod(int(elapsed_s), 60)
     clock = f"  {minutes}:{seconds:02}"
+    if view.main_state is not None and not view.state.is_terminal:
+        clock = f" (main part {view.main_state}, now finally){clock}"
     state = Text(view.state.value, style=COLOURS.get(view.state, ""))
     room = screen.width - len("Run ") - len(" ") - len(state) - len(clock)
     heading = Text.assemble("Run ", (screen.ends(view.run_id, max(room, 1)), "bold"), " ", state, clock)
@@ -80,5 +83,5 @@ def _remark(step: StepView) -> str:
     lines = step.message.rstrip().splitlines()
     # The last line of a traceback names the error.
     is_traceback = bool(lines) and lines[0].startswith(_TRACEBACK)
-    message = one_line(lines[-1] if is_traceback else step.message)
+    message = one_line(replace(step, message=lines[-1] if is_traceback else step.message).remark)
     return "  ".join(filter(None, (attempt, job, message)))

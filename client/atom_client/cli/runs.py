@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from atom_client.cli.follow import Waiting, exit_code
 from atom_client.cli.output import Output
-from atom_client.cli.tables import runs_sheet, steps_sheet
+from atom_client.cli.tables import runs_sheet, show_steps
 from atom_client.deployment import with_place
 from atom_client.errors import Misuse
 from atom_client.text import clean, clip, counted, listing, local_time, one_line
 from atom_client.views.as_json import json_text, moment_text, run_object, run_with_steps
 from atom_client.views.progress import RunView, view_of
-from atom_client.views.queries import MOST_RUNS_LOOKED_AT, full_run_id, newest_runs, read_run, read_steps
+from atom_client.views.queries import (
+    MOST_RUNS_LOOKED_AT,
+    full_run_id,
+    in_order,
+    newest_runs,
+    read_outlines,
+    read_outputs_of_steps,
+    read_run,
+    read_steps,
+    require_run,
+)
 from atom_client.views.summary import verdict
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.repair import Examination, examine
@@ -25,8 +36,8 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.consistency import is_under_way
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.rerun import steps_to_rerun
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.errors import RunNotFound
 from atom_workflows.task_runner_urls import shown_url
 
 
@@ -43,15 +54,13 @@ def list_runs(services: Services, *, limit: int, state: RunState | None, as_json
         click.echo(f"None of the newest {MOST_RUNS_LOOKED_AT:,} runs is {state}.")
 
 
-def show_run(services: Services, text: str, *, as_json: bool) -> None:
+def show_run(services: Services, text: str, *, as_json: bool, with_outputs: bool = False) -> None:
     """Print everything that is known about a run."""
-    run_id = full_run_id(services.store, text)
-    run = read_run(services.store, run_id)
-    if run is None:
-        raise RunNotFound(run_id)
+    run = require_run(services.store, text)
     steps = read_steps(services.store, run.id)
+    outputs = read_outputs_of_steps(services.store, run.id) if with_outputs else None
     if as_json:
-        click.echo(json_text(run_with_steps(run, steps)))
+        click.echo(json_text(run_with_steps(run, steps, outputs)))
         return
     for name, value in _facts(run):
         click.echo(f"{name:12} {value}")
@@ -59,16 +68,47 @@ def show_run(services: Services, text: str, *, as_json: bool) -> None:
         click.echo(f"Warning: {one_line(warning)}")
     if steps:
         click.echo()
-        Output().show(steps_sheet(steps))
+        show_steps(Output(), steps)
+    for line in _output_lines(run, steps, outputs):
+        click.echo(line)
     click.echo()
     for sentence in verdict(run, steps, now=services.clock.now()):
         click.echo(sentence)
 
 
-def cancel_named(services: Services, text: str) -> None:
-    """End a run."""
+def _output_lines(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield a line for the outputs of the run and of each step."""
+    if outputs is None:
+        return
+    yield ""
+    found = {step.id: outputs[step.id] for step in steps if step.id in outputs}
+    if run.outputs:
+        yield f"outputs of the run: {_json_line(run.outputs)}"
+    for step_id, values in found.items():
+        yield f"outputs of `{step_id}`: {_json_line(values)}"
+    if not run.outputs and not found:
+        yield "There are no outputs."
+
+
+def _json_line(value: Any) -> str:
+    return clean(json.dumps(value, ensure_ascii=False))
+
+
+def cancel_named(services: Services, text: str, *, now: bool = False) -> None:
+    """End a run.
+
+    With `now`, its steps under `finally` end with it or are not started.
+    """
     run_id = full_run_id(services.store, text)
-    cancel_run(services, run_id)
+    cancel_run(services, run_id, now=now)
+    run = read_run(services.store, run_id)
+    if run is not None and not run.state.is_terminal:
+        show = with_place(f"runs show {run_id}")
+        click.echo(
+            f"Run {run_id} is being cancelled: no more jobs of its main part are submitted, and its steps under "
+            f"`finally` run. `{show}` shows them; --now ends the run without them."
+        )
+        return
     click.echo(
         f"Run {run_id} is cancelled: no more jobs will be submitted. Jobs that are already running continue on the "
         "Task Runner."
@@ -95,7 +135,7 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
         "trigger": ", ".join(f"{name} {value}" for name, value in trigger),
         "task runner": shown_url(run.task_runner_url),
         "labels": ", ".join(f"{name}={value}" for name, value in run.labels.items()),
-        "params": ", ".join(f"{name}={value}" for name, value in run.params.items()),
+        "params": ", ".join(_param_text(run, name) for name in run.params),
         "created": local_time(run.created_at),
         "started": local_time(run.started_at),
         "finished": local_time(run.finished_at),
@@ -105,6 +145,10 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
     for name, value in facts.items():
         if value:
             yield name, one_line(clean(value))
+
+
+def _param_text(run: RunRecord, name: str) -> str:
+    return f"{name}={run.params[name]}{' (default)' if name in run.defaulted else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,31 +162,40 @@ class RetryOptions:
 
 
 def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
-    """Run the unsuccessful steps again, and return the exit code."""
+    """Run unsuccessful steps again, and return the exit code.
+
+    The steps behind them run again too.
+    """
     if options.timeout_s is not None and not options.wait:
         raise Misuse("--timeout requires --wait; give both, or leave out --timeout")
-    run_id = full_run_id(services.store, options.run_id)
-    steps = read_steps(services.store, run_id)
+    run = require_run(services.store, options.run_id)
+    nodes = read_outlines(services.store, run.id)
+    steps = in_order(nodes.values())
+    again = steps_to_rerun(nodes, retries=run.retries + 1)
+    # Steps that succeeded, were skipped by choice or are tolerated are kept, unless one that runs again is before them.
+    kept = {step.id: view_of(step) for step in steps if step.id not in again}
+    count = len(steps) - len(kept)
+    line = f"Run {run.id} continues with {counted(count, 'step')} to run again."
     if options.wait:
-        return _retry_and_follow(services, run_id, steps, options)
-    retry_run(services, run_id)
+        order = tuple(step.id for step in steps)
+        view = RunView(run_id=run.id, total=len(steps), order=order, steps=kept)
+        return _retry_and_follow(services, view, line, options)
+    retry_run(services, run.id)
     if options.as_json:
-        click.echo(json_text({"run": run_id, "steps": len(_unsuccessful(steps))}))
+        click.echo(json_text({"run": run.id, "steps": count}))
     else:
-        click.echo(f"{_retry_line(run_id, steps)} `{with_place(f'runs show {run_id}')}` shows it.")
+        click.echo(f"{line} `{with_place(f'runs show {run.id}')}` shows it.")
     return 0
 
 
-def _retry_and_follow(services: Services, run_id: str, steps: Sequence[StepRecord], options: RetryOptions) -> int:
+def _retry_and_follow(services: Services, view: RunView, line: str, options: RetryOptions) -> int:
     def begin() -> str:
-        retry_run(services, run_id)
-        return _retry_line(run_id, steps)
+        retry_run(services, view.run_id)
+        return line
 
-    # Steps that succeeded are not run again.
-    kept = {step.id: view_of(step) for step in steps if step.state is StepState.SUCCEEDED}
     waiting = Waiting(
         services=services,
-        view=RunView(run_id=run_id, total=len(steps), order=tuple(step.id for step in steps), steps=kept),
+        view=view,
         output=Output(aside=options.as_json),
         as_json=options.as_json,
         timeout_s=options.timeout_s,
@@ -151,14 +204,6 @@ def _retry_and_follow(services: Services, run_id: str, steps: Sequence[StepRecor
     waiting.print_result(run, ended)
     waiting.print_next_steps(run)
     return exit_code(run)
-
-
-def _unsuccessful(steps: Sequence[StepRecord]) -> list[StepRecord]:
-    return [step for step in steps if step.state is not StepState.SUCCEEDED]
-
-
-def _retry_line(run_id: str, steps: Sequence[StepRecord]) -> str:
-    return f"Run {run_id} continues with {counted(len(_unsuccessful(steps)), 'step')} to run again."
 
 
 MOST_STEPS: Final = 10
@@ -204,7 +249,7 @@ def _lines(examination: Examination, *, now: datetime, dry_run: bool) -> Iterato
     if any((examination.found, examination.open_work, examination.overdue_since, examination.odd)):
         return
     if run.state in {RunState.FAILED, RunState.CANCELLED, RunState.INVALID}:
-        yield f"There is nothing to fix; `{with_place(f'runs show {run.id}')}` shows why the run ended this way."
+        yield f"There is nothing to fix; `{with_place(f'why {run.id}')}` explains why the run ended this way."
     elif any(is_under_way(step) for step in steps):
         yield "Nothing is wrong with the run: it is waiting for the steps above."
     else:

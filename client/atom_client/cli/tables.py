@@ -8,12 +8,14 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from atom_client.text import between, clip, lasted, local_time, one_line
+from atom_workflows.core.kinds import Phase
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepState
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from atom_client.cli.output import Output
     from atom_client.cli.screen import Screen
 
 COLOURS: Final = {
@@ -103,13 +105,35 @@ def steps_sheet(steps: Sequence[StepRecord]) -> Sheet:
                 step.state.value,
                 str(step.attempt or ""),
                 lasted(between(step.started_at, step.finished_at)),
-                clip(one_line(step.message), _LONGEST_CELL),
+                clip(remark(step), _LONGEST_CELL),
             )
             for step in steps
         ),
         state_column=1,
         may_be_narrowed=True,
     )
+
+
+def remark(step: StepRecord) -> str:
+    """Return a step's message on one line.
+
+    The reason of its end, and whether that is tolerated, come first.
+    """
+    marks = ("tolerated" if step.tolerated else "", one_line(step.reason))
+    return ": ".join(filter(None, (*marks, one_line(step.message))))
+
+
+def show_steps(output: Output, steps: Sequence[StepRecord]) -> None:
+    """Print the table of a run's steps.
+
+    Those under `finally` have a table of their own.
+    """
+    for phase in Phase:
+        part = [step for step in steps if step.phase is phase]
+        if part and phase is Phase.FINALLY:
+            output.say("\nfinally:")
+        if part:
+            output.show(steps_sheet(part))
 
 
 def runs_sheet(runs: Sequence[RunRecord]) -> Sheet:
@@ -141,6 +165,6 @@ def worth_showing(steps: Sequence[StepRecord]) -> list[StepRecord]:
     if len(steps) <= MOST_ROWS:
         return list(steps)
     remarkable = [step for step in steps if step.state is not StepState.SUCCEEDED or step.attempt > 1]
-    # Failed steps come before those that were only skipped because of them.
-    remarkable.sort(key=lambda step: step.state is StepState.SKIPPED)
+    # Failed steps come before those that were only skipped because of them, and these before those skipped by choice.
+    remarkable.sort(key=lambda step: (step.state is StepState.SKIPPED, step.by_choice))
     return remarkable[:MOST_ROWS]

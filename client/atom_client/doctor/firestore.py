@@ -16,15 +16,18 @@ from atom_workflows.coordinator.repair import LATE
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.documents import BURST_LEASE_PATH
+from atom_workflows.documents import BURST_LEASE_PATH, SCHEMAS, STEPS
+from atom_workflows.errors import NewerVersion
 from atom_workflows.messages.dead_letters import read_dead_letter
-from atom_workflows.ports import Document
+from atom_workflows.ports import Condition, Document, Query
 
 _MOST_DUE: Final = 1_000
 _MOST_LATE: Final = 50
 _MOST_NAMED: Final = 3
 _MOST_LETTERS: Final = 50
 _LONGEST_REASON: Final = 200
+_NEWER_SCHEMAS: Final = range(SCHEMAS[-1] + 1, SCHEMAS[-1] + 6)
+"""The schemas that the next versions may write. A query names values, so that the checker's index serves it."""
 
 
 def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
@@ -34,9 +37,8 @@ def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
     """
     database = services.settings.database
     lease = services.store.get([BURST_LEASE_PATH])[0]
-    run = newest_run(services)
-    newest = f"the newest run is {run.id}, {run.state}" if run else "there are no runs yet"
-    yield ok("Firestore", f"database {database} answers; {newest}")
+    yield ok("Firestore", f"database {database} answers; {_newest(services)}")
+    yield from _newer_findings(services)
     due = services.store.query(due_query(services.clock.now() - LATE, limit=_MOST_DUE, fields=("due_at", "state")))
     # A job keeps the due time of its first poll, since polls that report nothing new write nothing.
     late = [document for document in due if document.fields.get("state") != StepState.RUNNING][:_MOST_LATE]
@@ -56,6 +58,42 @@ def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
 def newest_run(services: Services) -> RunRecord | None:
     """Return the most recently created run, if there is one."""
     return next(iter(newest_runs(services.store, limit=1, state=None)), None)
+
+
+def _newest(services: Services) -> str:
+    try:
+        run = newest_run(services)
+    except NewerVersion:
+        return "the newest run was written by a newer version, so this one cannot read it"
+    return f"the newest run is {run.id}, {run.state}" if run else "there are no runs yet"
+
+
+def _newer_findings(services: Services) -> Iterator[Finding]:
+    """Report steps of newer schemas that no one looks at.
+
+    The checker of this version passes over them, so they are overdue only if there is no newer checker.
+    """
+    late = services.clock.now() - LATE
+    where: list[Condition] = [("schema", "in", list(_NEWER_SCHEMAS)), ("due_at", "<=", late)]
+    query = Query(
+        collection=STEPS,
+        group=True,
+        where=where,
+        order_by=[("due_at", "ascending")],
+        limit=_MOST_DUE,
+        fields=("due_at", "state", "schema"),
+    )
+    found = [one for one in services.store.query(query) if one.fields.get("state") != StepState.RUNNING]
+    if not found:
+        return
+    schemas = listing(sorted({str(one.fields["schema"]) for one in found}))
+    runs = list(dict.fromkeys(one.path.split("/")[1] for one in found))
+    since: datetime = found[0].fields["due_at"]
+    detail = (
+        f"documents of schema {schemas} have been due since {local_time(since)}, in {listing(runs, most=_MOST_NAMED)}: "
+        f"a newer version started these runs, and this one reads schemas up to {SCHEMAS[-1]}"
+    )
+    yield wrong("newer runs", detail, "deploy the version that started them, or a newer one, and install it here")
 
 
 def letters_findings(desk: Desk) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,11 +27,18 @@ def run_object(run: RunRecord) -> dict[str, Any]:
         "source": dict(run.source),
         "trigger": dict(run.trigger),
         "params": dict(run.params),
+        "defaulted": list(run.defaulted),
+        "env": dict(run.env),
         "labels": dict(run.labels),
         "task_runner_url": shown_url(run.task_runner_url),
         "step_count": run.step_count,
         "retries": run.retries,
         "stop_reason": run.stop.reason if run.stop else None,
+        "main_state": run.main_state.value if run.main_state else None,
+        "failure_count": run.failure_count,
+        "failures": [dict(failure) for failure in run.failures],
+        "deadline": moment_text(run.deadline),
+        "outputs": dict(run.outputs),
         "errors": [dict(error) for error in run.errors],
         "warnings": list(run.warnings),
         **_times(run.started_at, run.finished_at),
@@ -48,14 +55,30 @@ def step_object(step: StepRecord) -> dict[str, Any]:
         "job_id": step.job_id,
         "job_state": step.job_state,
         "message": step.message,
+        "reason": step.reason,
+        "failure_kind": step.last_kind,
         "skipped_because_of": step.cause,
+        "skipped_by_choice": step.by_choice,
+        "tolerated": step.tolerated,
+        "because": step.because,
+        "phase": step.phase.value,
+        "trigger": step.trigger.value,
+        "when": step.when.text if step.when else None,
         **_times(step.started_at, step.finished_at),
     }
 
 
-def run_with_steps(run: RunRecord, steps: Sequence[StepRecord]) -> dict[str, Any]:
-    """Return a run and its steps as an object for JSON output."""
-    return {"run": run_object(run), "steps": [step_object(step) for step in steps]}
+def run_with_steps(
+    run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return a run and its steps for programs.
+
+    `outputs` are those of the steps by id, if they were read.
+    """
+    objects = [step_object(step) for step in steps]
+    if outputs is not None:
+        objects = [{**one, "outputs": outputs.get(one["id"], {})} for one in objects]
+    return {"run": run_object(run), "steps": objects}
 
 
 def _times(started_at: datetime | None, finished_at: datetime | None) -> dict[str, Any]:

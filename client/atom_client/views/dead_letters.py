@@ -17,7 +17,7 @@ from atom_client.deployment import with_place
 from atom_client.errors import Failure
 from atom_client.text import clip, escaped, listing, local_time, one_line
 from atom_client.views.as_json import moment_text
-from atom_workflows.errors import BusUnavailable
+from atom_workflows.errors import BusUnavailable, NewerVersion
 from atom_workflows.messages.dead_letters import DeadLetter, read_dead_letter
 from atom_workflows.ports import Bus, DeadLetterBox, HeldMessage
 from atom_workflows.task_runner_urls import shown_url
@@ -212,6 +212,8 @@ def advice(letter: DeadLetter, desk: Desk) -> Iterator[str]:
         yield f"This event cannot be replayed from here; {drop} deletes it."
     elif letter.is_hopeless:
         yield f"This message can never be handled as it is. Publish a correct one; {drop} deletes this one."
+    elif letter.error == NewerVersion.__name__:
+        yield f"A newer version published it. Once that version, or a newer one, is deployed, {replay} handles it."
     elif letter.topic == "tick":
         yield f"Later ticks have done its work; {drop} deletes it."
     else:

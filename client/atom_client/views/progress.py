@@ -32,6 +32,15 @@ class StepView:
     at: datetime
     job_state: str = ""
     message: str = ""
+    # The Task Runner's word for why the job ended, and whether `allowFailure` tolerates that it failed.
+    reason: str = ""
+    tolerated: bool = False
+
+    @property
+    def remark(self) -> str:
+        """The message, after the reason and whether the failure is tolerated."""
+        marks = ("tolerated" if self.tolerated else "", self.reason)
+        return ": ".join(filter(None, (*marks, self.message)))
 
     @property
     def rank(self) -> Rank:
@@ -51,6 +60,8 @@ class RunView:
     total: int = 0
     order: tuple[str, ...] = ()
     state: RunState = RunState.SEEDING
+    # The result of the main part, while the steps under `finally` run.
+    main_state: RunState | None = None
     steps: Mapping[str, StepView] = field(default_factory=dict)
 
     def with_changes(self, changes: Iterable[Mapping[str, Any]]) -> RunView:
@@ -107,8 +118,8 @@ class RunView:
         under_way = sorted((s for s in self.steps.values() if not s.state.is_terminal), key=lambda step: step.at)
         ended = sorted(
             (step for step in self.steps.values() if step.state.is_terminal),
-            # Failed steps come first, and the newest steps come first within each group.
-            key=lambda step: (step.state is not StepState.FAILED, -step.at.timestamp()),
+            # Failed steps first, and the newest of each kind.
+            key=lambda step: (step.state is not StepState.FAILED or step.tolerated, -step.at.timestamp()),
         )
         # Leave room for the first three steps that have ended.
         return (under_way[: max(1, limit - len(ended[:3]))] + ended)[:limit]
@@ -124,6 +135,8 @@ def view_of(step: StepRecord) -> StepView:
         at=at,
         job_state=one_line(step.job_state),
         message=step.message,
+        reason=one_line(step.reason),
+        tolerated=step.tolerated,
     )
 
 
@@ -144,6 +157,8 @@ def _step_view(change: Mapping[str, Any]) -> StepView | None:
             at=datetime.fromisoformat(change["at"]),
             job_state=one_line(change.get("job_state") or ""),
             message=str(change.get("message") or ""),
+            reason=one_line(change.get("reason") or ""),
+            tolerated=change.get("tolerated") is True,
         )
     except (LookupError, TypeError, ValueError):
         return None  # An event from another version; the documents are read at the end anyway.

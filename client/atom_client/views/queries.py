@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields as dataclass_fields
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from atom_client.deployment import with_place
 from atom_client.errors import Failure, Misuse
-from atom_client.text import listing
+from atom_client.text import listing, name_of
 from atom_workflows.core.graph import is_internal
+from atom_workflows.core.kinds import Phase
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.states import RunState
-from atom_workflows.documents import RUNS, run_path, run_record, step_record, steps_path
+from atom_workflows.core.states import RunState, StepState
+from atom_workflows.documents import (
+    BURST_LEASE_PATH,
+    RUNS,
+    outputs_collection,
+    run_path,
+    run_record,
+    step_path,
+    step_record,
+    steps_path,
+)
 from atom_workflows.errors import RunNotFound
-from atom_workflows.ports import Document, Query, Store
+from atom_workflows.language.suggestions import Names, Suggestions
+from atom_workflows.ports import Condition, Document, Query, Store
 
 PAGE: Final = 500
 MOST_RUNS_LOOKED_AT: Final = 2_000
@@ -25,6 +39,8 @@ An index on state and time would cost two more writes for every run.
 """
 
 _MOST_CANDIDATES: Final = 10
+_MOST_BY_ID: Final = 300
+_MOST_COMPARED: Final = 200
 _RUN_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -35,14 +51,102 @@ def read_run(store: Store, run_id: str) -> RunRecord | None:
     return None if document is None else run_record(document)
 
 
+def require_run(store: Store, text: str) -> RunRecord:
+    """Return the run whose id is given, or begins like this.
+
+    Raises as `full_run_id` does.
+    """
+    run_id = full_run_id(store, text)
+    run = read_run(store, run_id)
+    if run is None:
+        raise RunNotFound(run_id)
+    return run
+
+
 def read_steps(store: Store, run_id: str) -> list[StepRecord]:
     """Return the user's steps in the order in which they were started.
 
-    Steps that were never started come last.
+    Steps that were never started come last, and those under `finally` after all others.
     """
     documents = _pages(store, Query(collection=steps_path(run_id), limit=PAGE))
-    steps = [step_record(document) for document in documents if not is_internal(document.id)]
-    return sorted(steps, key=lambda step: (step.started_at or _LAST, step.id))
+    return in_order([step_record(document) for document in documents])
+
+
+def in_order(nodes: Iterable[StepRecord]) -> list[StepRecord]:
+    """Return the user's steps among the nodes, in the order of `read_steps`."""
+    steps = [node for node in nodes if not is_internal(node.id)]
+    return sorted(steps, key=lambda step: (step.phase is Phase.FINALLY, step.started_at or _LAST, step.id))
+
+
+_NOT_IN_OUTLINES: Final = frozenset(
+    ("run_id", "id", "request", "templates", "constants", "outputs", "sent", "barriers", "hands_over_to", "heirs")
+)
+
+OUTLINE_FIELDS: Final = tuple(one.name for one in dataclass_fields(StepRecord) if one.name not in _NOT_IN_OUTLINES)
+"""The fields that tell how a step is doing. A task, and the values of its expressions, may take up 100 KB."""
+
+
+def read_outlines(store: Store, run_id: str, *, but_succeeded: bool = False) -> dict[str, StepRecord]:
+    """Return all nodes of a run by id, without their jobs.
+
+    The compiler's own nodes are among them. With `but_succeeded`, those that SUCCEEDED are left
+    out: they are most nodes of most runs.
+    """
+    others = [state.value for state in StepState if state is not StepState.SUCCEEDED]
+    where: list[Condition] = [("state", "in", others)] if but_succeeded else []
+    query = Query(collection=steps_path(run_id), where=where, limit=PAGE, fields=OUTLINE_FIELDS)
+    return {document.id: step_record(document) for document in _pages(store, query)}
+
+
+class NodeReader:
+    """Reads nodes of a run by id, each of them once."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._known: dict[str, StepRecord | None] = {}
+
+    def read(self, ids: Iterable[str]) -> list[StepRecord]:
+        """Return the nodes, without those that do not exist.
+
+        Of many nodes, only the outlines are read, with all others of the run.
+        """
+        wanted = list(dict.fromkeys(ids))
+        unread = [one for one in wanted if one not in self._known]
+        if len(unread) > _MOST_BY_ID:
+            self._known = {**read_outlines(self._store, self._run_id), **self._known}
+        elif unread:
+            found = self._store.get([step_path(self._run_id, one) for one in unread])
+            self._known |= {
+                one: None if document is None else step_record(document)
+                for one, document in zip(unread, found, strict=True)
+            }
+        return [node for one in wanted if (node := self._known.get(one)) is not None]
+
+
+def read_outputs_of_steps(store: Store, run_id: str, step_ids: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return the outputs of the run's steps by id, as JSON values.
+
+    If ids are given, only the outputs of these steps are read.
+    """
+    if step_ids is None:
+        documents = list(_pages(store, Query(collection=outputs_collection(run_id), limit=PAGE)))
+    else:
+        paths = [f"{outputs_collection(run_id)}/{one}" for one in step_ids]
+        documents = [document for document in store.get(paths) if document is not None]
+    return {one.id: json.loads(one.fields["values"]) for one in documents if one.fields.get("values")}
+
+
+def last_look(store: Store, *, now: datetime) -> datetime | None:
+    """Return the time of the checker's last look, if known.
+
+    It is `now` during a burst, in which looks are seconds apart and not recorded.
+    """
+    lease = store.get([BURST_LEASE_PATH])[0]
+    until, seen = (lease.fields.get(name) if lease else None for name in ("until", "seen_until"))
+    if isinstance(until, datetime) and until > now:
+        return now
+    return seen if isinstance(seen, datetime) else None
 
 
 def newest_runs(store: Store, *, limit: int, state: RunState | None) -> list[RunRecord]:
@@ -64,26 +168,55 @@ def newest_runs(store: Store, *, limit: int, state: RunState | None) -> list[Run
 def full_run_id(store: Store, text: str) -> str:
     """Complete a run's id from its beginning.
 
-    Raises `Misuse` if the text is empty, `RunNotFound` if no id begins with it, and `Failure` if several ids do.
+    Raises `Misuse` for an empty text, `RunNotFound`, or `Failure` if several ids begin with it or a similar one exists.
     """
     if not text.strip():
         raise Misuse(
             f"the run's id is empty; `{with_place('runs list')}` lists the ids, and their first characters are enough"
         )
     if not _RUN_ID.fullmatch(text):
-        raise RunNotFound(text)
+        raise _not_found(store, text)
     if read_run(store, text) is not None:
         return text
     # Runs are sorted by path, so the ids that begin with the text directly follow it.
     behind = Query(collection=RUNS, after=[run_path(text)], limit=_MOST_CANDIDATES + 1)
     candidates = [document.id for document in store.query(behind) if document.id.startswith(text)]
     if not candidates:
-        raise RunNotFound(text)
+        raise _not_found(store, text)
     if len(candidates) > 1:
         more = " and others" if len(candidates) > _MOST_CANDIDATES else ""
         names = listing(candidates[:_MOST_CANDIDATES], most=_MOST_CANDIDATES)
         raise Failure(f"{text} could be any of {names}{more}; give more of the id")
     return candidates[0]
+
+
+def _not_found(store: Store, text: str) -> Exception:
+    """Return the error for an unknown id, with a suggestion."""
+    meant = _similar_run(store, text)
+    if meant is None:
+        return RunNotFound(text)
+    return Failure(f"there is no run {name_of(text)}; did you mean {meant}? `{with_place('runs list')}` shows the runs")
+
+
+def _similar_run(store: Store, text: str) -> str | None:
+    """Return the run whose id, or its beginning, resembles the text."""
+    query = Query(
+        collection=RUNS, order_by=[("created_at", "descending")], limit=_MOST_COMPARED, fields=("created_at",)
+    )
+    # The user may have typed only the beginning; of equal ones, the newest run is meant.
+    ids = [document.id for document in store.query(query)]
+    whole = {one: one for one in ids}
+    beginnings = {one[: len(text)]: one for one in reversed(ids)}
+    names = {**beginnings, **whole}
+    meant = Suggestions().nearest(text, Names(names))
+    return names[meant] if meant else None
+
+
+def similar_step(store: Store, run_id: str, text: str) -> str | None:
+    """Return the run's step whose id looks like the text."""
+    query = Query(collection=steps_path(run_id), limit=PAGE, fields=("state",))
+    names = Names(document.id for document in _pages(store, query) if not is_internal(document.id))
+    return Suggestions().nearest(text, names)
 
 
 def _pages(store: Store, query: Query) -> Iterator[Document]:
@@ -95,4 +228,4 @@ def _pages(store: Store, query: Query) -> Iterator[Document]:
             return
         last = page[-1]
         after = [*(last.fields[name] for name, _ in query.order_by), last.path]
-        query = Query(collection=query.collection, order_by=query.order_by, after=after, limit=query.limit)
+        query = replace(query, after=after)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from atom_client.text import between, clip, counted, lasted, listing, local_time, one_line
+from atom_client.views.reasons import failure_words, group_skipped
 from atom_workflows.core.oddities import oddities
 from atom_workflows.core.records import RunRecord, StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
@@ -21,7 +22,14 @@ def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> li
     if run.state is RunState.INVALID:
         return [f"Run {run.id} is INVALID and was not started.", *problem_lines(run)]
     if not run.state.is_terminal:
-        return [f"Run {run.id} is {run.state}.", *_failures(steps), *_odd(steps, now), *_not_submitted(steps)]
+        return [
+            f"Run {run.id} is {run.state}.",
+            *_main_part(run),
+            *_failures(steps),
+            *_tolerated(steps),
+            *_odd(steps, now),
+            *_not_submitted(steps),
+        ]
     took = lasted(between(run.started_at or run.created_at, run.finished_at))
     if run.reopened_at is not None:
         # In between, the run may have been closed for days.
@@ -31,13 +39,24 @@ def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> li
         again = [step.id for step in steps if step.attempt > 1]
         needed = f", of which {listing(again)} needed more than one attempt" if again else ""
         how_long = took if run.reopened_at else f"in {took}"
-        return [f"Run {run.id} SUCCEEDED {how_long}: {counted(len(steps), 'step')}{needed}."]
+        return [
+            f"Run {run.id} SUCCEEDED {how_long}: {counted(len(steps), 'step')}{needed}.",
+            *_tolerated(steps),
+            *_skipped_by_choice(steps),
+        ]
     stopped = ""
     if run.stop is not None:
         reason = one_line(run.stop.reason)
         stopped = f": {reason}" if run.stop.kind is StopKind.CANCEL else f", stopped: {reason.rstrip('.')}"
     how_long = took if run.reopened_at else f"after {took}"
-    return [f"Run {run.id} {run.state} {how_long}{stopped}.", *_failures(steps), *_skipped(steps)]
+    return [
+        f"Run {run.id} {run.state} {how_long}{stopped}.",
+        *_main_part(run),
+        *_failures(steps),
+        *_tolerated(steps),
+        *_skipped(steps),
+        *_skipped_by_choice(steps),
+    ]
 
 
 def problem_lines(run: RunRecord) -> list[str]:
@@ -54,17 +73,44 @@ def problem_lines(run: RunRecord) -> list[str]:
     return lines[:MOST_PROBLEMS]
 
 
+def _main_part(run: RunRecord) -> Iterator[str]:
+    """Yield a sentence about the main part of a run.
+
+    There is none unless steps under `finally` follow it or changed the run's state.
+    """
+    if run.main_state is not None and not run.state.is_terminal:
+        until = f", until {local_time(run.deadline)} at the latest" if run.deadline else ""
+        yield f"Its main part ended {run.main_state}; the steps under `finally` are running{until}."
+    elif run.main_state not in {None, run.state}:
+        yield f"Its main part ended {run.main_state}; the steps under `finally` made it {run.state}."
+
+
 def _failures(steps: Sequence[StepRecord]) -> Iterator[str]:
     """Yield a sentence for each failed step, and one for cancelled steps."""
-    failed = [step for step in steps if step.state is StepState.FAILED]
+    failed = [step for step in steps if step.state is StepState.FAILED and not step.tolerated]
     for step in failed[:MOST_FAILURES]:
-        message = clip(one_line(step.message).rstrip("."), _LONGEST_MESSAGE) or "the Task Runner gave no reason"
-        yield f"Step `{step.id}` failed after {counted(step.attempt, 'attempt')}: {message}."
+        yield f"Step `{step.id}` {_how_it_failed(step)}."
     if len(failed) > MOST_FAILURES:
         yield f"{counted(len(failed) - MOST_FAILURES, 'more step')} failed."
-    cancelled = [step.id for step in steps if step.state is StepState.CANCELLED]
+    cancelled = [step.id for step in steps if step.state is StepState.CANCELLED and not step.tolerated]
     if cancelled:
         yield f"Cancelled: {listing(cancelled)}."
+
+
+def _how_it_failed(step: StepRecord) -> str:
+    message = clip(one_line(step.message).rstrip("."), _LONGEST_MESSAGE) or "the Task Runner gave no reason"
+    tries = f"after {counted(step.attempt, 'attempt')}" if step.attempt else "before its first attempt"
+    verb = "was cancelled at the Task Runner" if step.state is StepState.CANCELLED else "failed"
+    return f"{verb} {tries}{failure_words(step)}: {message}"
+
+
+def _tolerated(steps: Sequence[StepRecord]) -> Iterator[str]:
+    """Yield a warning for each failure that is tolerated."""
+    tolerated = [step for step in steps if step.tolerated]
+    for step in tolerated[:MOST_FAILURES]:
+        yield f"Warning: step `{step.id}` {_how_it_failed(step)}; allowFailure tolerates it."
+    if len(tolerated) > MOST_FAILURES:
+        yield f"Warning: {counted(len(tolerated) - MOST_FAILURES, 'more failure')} tolerated."
 
 
 def _odd(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
@@ -96,14 +142,24 @@ def _not_submitted(steps: Sequence[StepRecord]) -> Iterator[str]:
 
 
 def _skipped(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """Yield a sentence for each cause of skipped steps.
+    """Yield a sentence for each cause of blocked steps.
 
     Steps that were skipped because the run was stopped share one sentence.
     """
     skipped: dict[str | None, list[str]] = {}
     for step in steps:
-        if step.state is StepState.SKIPPED:
+        if step.state is StepState.SKIPPED and not step.by_choice:
             skipped.setdefault(step.cause, []).append(step.id)
     for cause, names in list(skipped.items())[:MOST_FAILURES]:
         because = f"because `{cause}` did not succeed" if cause else "because the run was stopped first"
         yield f"Skipped {because}: {listing(names)}."
+
+
+def _skipped_by_choice(steps: Sequence[StepRecord]) -> Iterator[str]:
+    """Yield a sentence for each reason for skips by choice."""
+    groups = group_skipped(step for step in steps if step.by_choice)
+    for because, names in list(groups.items())[:MOST_FAILURES]:
+        yield f"Skipped by choice: {listing(names)}: {because}."
+    if len(groups) > MOST_FAILURES:
+        left = sum(len(names) for names in list(groups.values())[MOST_FAILURES:])
+        yield f"Skipped by choice: {counted(left, 'more step')}."

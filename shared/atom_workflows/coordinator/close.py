@@ -19,7 +19,7 @@ from atom_workflows.coordinator.loading import (
     load_run_and_end,
     load_steps,
 )
-from atom_workflows.coordinator.main_part import begin_finally
+from atom_workflows.coordinator.main_part import begin_finally, is_broken
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES
@@ -70,7 +70,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
             outputs = outputs_of_run(outbox.services, run)
         except ExpressionError as error:
             event, errors = RunEvent.FAIL, ({"step": None, "message": f"the run's outputs: {error}"},)
-    closed = replace(run, state=next_run_state(run.state, event), finished_at=now, errors=errors)
+    closed = replace(run, state=next_run_state(run.state, event), finished_at=now, errors=errors, outputs=outputs)
     fields: dict[str, Any] = {
         "state": closed.state.value,
         "finished_at": now,
@@ -191,7 +191,12 @@ def _end_stopped(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> b
     Returns False if something has changed since it was read.
     """
     if stored.run.runs_finally:
-        return begin_finally(outbox, stored.run.id)
+        if begin_finally(outbox, stored.run.id):
+            return True
+        if stored.run.stop is not None and is_broken(outbox.services, stored.run.id):
+            # The run ends without these steps.
+            _record_stop(outbox, stored, replace(stored.run.stop, now=True))
+        return False
     return stored.run.state.is_terminal or close(outbox, stored, end)
 
 

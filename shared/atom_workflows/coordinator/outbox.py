@@ -18,6 +18,7 @@ from atom_workflows.ports import Message
 
 MAX_REPORTED_TEXT = 500
 REPORT_AFTER_S = 0.5
+_TOLD_IF_SET = ("reason", "because", "by_choice", "tolerated")
 
 
 @dataclass(slots=True)
@@ -67,12 +68,18 @@ class Outbox:
             "job_state": change.fields.get("job_state", step.job_state),
             "message": message[:MAX_REPORTED_TEXT],
             "at": now.isoformat(),
+            **{name: change.fields[name] for name in _TOLD_IF_SET if change.fields.get(name)},
         }
         self._changes.setdefault(step.run_id, []).append(report)
 
     def report_run(self, run: RunRecord) -> None:
         """Report a run's new state to the outside world."""
-        report = {"run": run.id, "state": run.state.value, "at": self.services.clock.now().isoformat()}
+        report: dict[str, Any] = {
+            "run": run.id,
+            "state": run.state.value,
+            "at": self.services.clock.now().isoformat(),
+            **({"outputs": dict(run.outputs)} if run.outputs else {}),
+        }
         self._changes.setdefault(run.id, []).append(report)
 
     def flush(self) -> None:

@@ -26,12 +26,12 @@ def calculate(operator: str, left: Value, right: Value, budget: Budget, at: int)
 
 
 def is_number(value: object) -> bool:
-    """Return True if a value is a number; true and false are none."""
+    """Return True for numbers, which true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def require_64_bits(number: float, at: int) -> int | float:
-    """Return a number that was computed, if it is finite and has 64 bits. Raises EvaluationError."""
+    """Return a computed number that fits into 64 bits. Raises EvaluationError."""
     if isinstance(number, int) and not MIN_INT <= number <= MAX_INT:
         raise EvaluationError("the number is too large: whole numbers have 64 bits", at)
     if not math.isfinite(number):
@@ -56,6 +56,4 @@ def _compute(operator: str, left: Any, right: Any, at: int) -> int | float:
                 number = left % right
     except ZeroDivisionError:
         raise EvaluationError("a division by zero", at, "write `a / b if b != 0 else value`") from None
-    except OverflowError:
-        raise EvaluationError("the number is too large", at) from None
     return number  # type: ignore[no-any-return]  # Both are numbers, so it is one.

@@ -55,7 +55,7 @@ class Budget:
         self.charge(1 + count, at)
 
     def require_result(self, value: Value, at: int) -> int:
-        """Count every part of a value as often as it occurs. Return the number of characters in it.
+        """Charge for each part of a value. Return its number of characters.
 
         A list may contain another one many times over, which costs no memory until someone writes it down.
         """

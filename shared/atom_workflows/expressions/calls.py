@@ -39,8 +39,8 @@ def takes_in_words(parameter: Parameter) -> str:
     # A time may be given as text, but its name says better what is meant.
     shown = [of for of in parameter.takes if of != TEXT or not parameter.read_literal] or [TEXT]
     first, *others = (describe(of) for of in shown)
-    alike = [other.removeprefix("a list of ") for other in others]
-    return ", ".join([first, *alike[:-1]]) + (f" or {alike[-1]}" if alike else "")
+    others = [other.removeprefix("a list of ") for other in others]
+    return ", ".join([first, *others[:-1]]) + (f" or {others[-1]}" if others else "")
 
 
 def _fits(value: Value, of: Type, at: int) -> bool:

@@ -11,10 +11,10 @@ from typing import Final
 from atom_workflows.errors import EvaluationError, OverBudget, ValueMismatch
 from atom_workflows.expressions import faults
 from atom_workflows.expressions.budget import Budget
-from atom_workflows.expressions.compatibility import family, fits, is_text, is_unknown
+from atom_workflows.expressions.compatibility import family, fits, is_text, is_unknown, without_null
 from atom_workflows.expressions.evaluator import evaluate
 from atom_workflows.expressions.faults import TIMES
-from atom_workflows.expressions.inference import infer, spelled
+from atom_workflows.expressions.inference import infer
 from atom_workflows.expressions.kinds import (
     ANY,
     BOOL,
@@ -32,9 +32,10 @@ from atom_workflows.expressions.kinds import (
     Words,
     describe,
 )
+from atom_workflows.expressions.names import printable
 from atom_workflows.expressions.proofs import prove
-from atom_workflows.expressions.scope import Fault, Scope
-from atom_workflows.expressions.syntax import Expression, Literal, Path, reads, start_of
+from atom_workflows.expressions.scope import Fault, Scope, fault_at
+from atom_workflows.expressions.syntax import Expression, Literal, Path, reads, spelled, start_of
 from atom_workflows.expressions.templates import Placeholder, Template
 from atom_workflows.expressions.values import read_value
 
@@ -74,7 +75,10 @@ def check(expression: Expression, scope: Scope, *, expected: Type | None = None)
 
 
 def check_template(template: Template, scope: Scope, *, expected: Type | None = None) -> Checked:
-    """Return the type of a text with expressions, and what is wrong with these. Offsets are those in the text."""
+    """Return the type of a template, and what is wrong with it.
+
+    Offsets are those in the whole text.
+    """
     if template.lone:
         return _shifted(check(template.lone.expression, scope, expected=expected), template.lone)
     found: list[Fault] = []
@@ -90,8 +94,7 @@ def check_template(template: Template, scope: Scope, *, expected: Type | None = 
 
 def _printable(fault: Fault) -> Fault:
     """Return the fault as one line, whatever names it quotes."""
-    message, suggestion = ("".join(c if c.isprintable() else "?" for c in s) for s in (fault.message, fault.suggestion))
-    return replace(fault, message=message, suggestion=suggestion)
+    return replace(fault, message=printable(fault.message), suggestion=printable(fault.suggestion))
 
 
 def _shifted(checked: Checked, placeholder: Placeholder) -> Checked:
@@ -124,13 +127,13 @@ def _check_expected(expression: Expression, of: Type, expected: Type | None) -> 
         message, suggestion = faults.may_be_missing(spelled(expression), of.reason, of.remedy)
     elif expected is None or is_unknown(of):
         return []
-    elif isinstance(expression, Literal) and is_text(of) and (expected in TIMES or expected == GS_URI):
+    elif isinstance(expression, Literal) and is_text(of) and without_null(expected) in {*TIMES, GS_URI}:
         return _read_literal(expression, expected)
     elif fits(of, expected, reads_text=True):
         return []
     else:
         message, suggestion = _mismatch(of, expected)
-    return [Fault(at=start_of(expression), message=message, suggestion=suggestion)]
+    return [fault_at(start_of(expression), (message, suggestion))]
 
 
 def _read_literal(literal: Literal, expected: Type) -> list[Fault]:
@@ -143,7 +146,7 @@ def _read_literal(literal: Literal, expected: Type) -> list[Fault]:
 
 def _mismatch(of: Type, expected: Type) -> faults.Advice:
     """Return the fault of a result of the wrong type."""
-    due = expected.of if isinstance(expected, OrNull) else expected
+    due = without_null(expected)
     if due == BOOL:
         return faults.no_condition(family(of))
     if isinstance(of, Words) and isinstance(due, Words):
@@ -159,7 +162,7 @@ def _mismatch(of: Type, expected: Type) -> faults.Advice:
 
 
 def _public(of: Type) -> Type:
-    """Return the type without the type of what is in an empty list."""
+    """Return the type with `any` in place of `NOTHING`."""
     if isinstance(of, ListOf):
         return ListOf(_public(of.item))
     if isinstance(of, OrNull):

@@ -41,12 +41,12 @@ def is_unknown(of: Type) -> bool:
 
 
 def family(of: Type) -> Type:
-    """Return the kind of a type's values: all texts are of one kind, and all numbers."""
+    """Return the kind of a type's values, such as text or number."""
     return TEXT if is_text(of) else NUMBER if of == INT else of
 
 
 def join(types: Iterable[Type]) -> Type:
-    """Return the type of values that are each of one of the types."""
+    """Return the one type that has the values of all."""
     joined: Type = NOTHING
     for of in types:
         joined = _join(joined, of)
@@ -77,7 +77,7 @@ def _join_values(left: Type, right: Type) -> Type:
 
 
 def fits(found: Type, due: Type, *, reads_text: bool = False) -> bool:
-    """Return True if a value of one type may be used where another type is due.
+    """Return True if one type may be used for another.
 
     With `reads_text`, what is due will be read from the value, as parameters are: then a text may prove to be one of
     the words, a date or an address.
@@ -114,7 +114,7 @@ def _fields_fit(found: MapOf, due: MapOf, *, reads_text: bool) -> bool:
 
 
 def can_be_equal(left: Type, right: Type) -> bool:
-    """Return True if values of the two types, none of them null, can be compared at all."""
+    """Return True if non-null values of the two types are comparable."""
     left, right = without_null(left), without_null(right)
     if is_unknown(left) or is_unknown(right):
         return True
@@ -126,5 +126,5 @@ def can_be_equal(left: Type, right: Type) -> bool:
 
 
 def have_common_word(left: Type, right: Type) -> bool:
-    """Return False if two texts are each one of some words, but none of the same."""
+    """Return False if the words of two enums have none in common."""
     return not (isinstance(left, Words) and isinstance(right, Words) and {*left.words}.isdisjoint(right.words))

@@ -17,6 +17,7 @@ from atom_workflows.expressions.budget import Budget
 from atom_workflows.expressions.calls import call
 from atom_workflows.expressions.faults import TIMES, refusal
 from atom_workflows.expressions.functions import HAS
+from atom_workflows.expressions.names import printable
 from atom_workflows.expressions.order import equal, kind_at, less
 from atom_workflows.expressions.syntax import (
     Arithmetic,
@@ -47,6 +48,7 @@ MAX_NAMES_READ: Final = 300
 """Characters of the names and values that a decision is explained with."""
 
 _LONGEST_SHOWN: Final = 60
+_STEPS_TO_SHOW: Final = 5_000
 
 
 def evaluate(
@@ -63,14 +65,21 @@ def evaluate(
 
 
 def names_read(expression: Expression, scope: Mapping[str, Any]) -> str:
-    """Return what an expression reads and the values, to explain a decision: "`rows` = 12, `ok` = null"."""
+    """Return the names and values that explain a decision.
+
+    They look like "`rows` = 12, `ok` = null" and have at most 300 characters.
+    """
     paths = list(dict.fromkeys(path for path, _ in places_of_reads(expression)))
     last_names = [path[-1] for path in paths]
-    # `steps.a.state` and `steps.b.state` need their whole names.
-    shown = [spell(path if last_names.count(path[-1]) > 1 else path[-1:]) for path in paths]
-    pairs = [f"`{name}` {_show(path, scope)}" for name, path in zip(shown, paths, strict=True)]
-    text = ", ".join(pairs)
-    return text if len(text) <= MAX_NAMES_READ else text[: MAX_NAMES_READ - 1] + "…"
+    text = ""
+    for path in paths:
+        # `steps.a.state` and `steps.b.state` need their whole names.
+        shown = spell(path if last_names.count(path[-1]) > 1 else path[-1:])
+        text += f"{', ' if text else ''}`{shown}` {_show(path, scope)}"
+        if len(text) > MAX_NAMES_READ:
+            text = text[: MAX_NAMES_READ - 1] + "…"
+            break
+    return printable(text)
 
 
 def _show(path: Path, scope: Mapping[str, Any]) -> str:
@@ -80,9 +89,9 @@ def _show(path: Path, scope: Mapping[str, Any]) -> str:
             return "is missing"
         value = value[name]
     try:
-        Budget().require_result(value, 0)
+        Budget(_STEPS_TO_SHOW).require_result(value, 0)
         text = json.dumps(write_value(value), ensure_ascii=False)
-    except (OverBudget, TypeError):
+    except (OverBudget, ValueError):
         return "is too large to show"
     return f"= {text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + '…'}"
 
@@ -106,16 +115,11 @@ class _Evaluation:
         return _METHODS[type(expression)](self, expression)
 
     def value_if_any(self, expression: Expression) -> Value | _Missing:
-        """Return the value, or `_MISSING` if any link of the chain before a `??` is null or not there."""
+        """Return the value before a `??`, or `_MISSING`."""
         self._budget.charge(1, expression.at)
         match expression:
-            case Chain(base=base, links=links):
-                value = self.value_if_any(base)
-                for number, link in enumerate(links):
-                    if value is None or value is _MISSING:
-                        return _MISSING
-                    value = self._member(value, link, expression, number)
-                return value
+            case Chain():
+                return self._chain_if_any(expression)
             case Coalesce(value=first, default=default):
                 value = self.value_if_any(first)
                 return self.value_if_any(default) if value is None or value is _MISSING else value
@@ -148,38 +152,40 @@ class _Evaluation:
     def chain(self, chain: Chain) -> Value:
         value = self.value(chain.base)
         for number, link in enumerate(chain.links):
-            found = self._member(value, link, chain, number)
+            key = self._key(link)
+            found = self._member(value, key, chain, number)
             if isinstance(found, _Missing):
-                raise self._missing(value, link, chain, number)
+                raise _no_member(value, key, chain, number)
             value = found
         return value
 
-    def _member(self, value: Value | _Missing, link: Member | Index, chain: Chain, number: int) -> Value | _Missing:
-        """Return a member of a value. Raises EvaluationError if it is of a kind that cannot have such a member."""
+    def _chain_if_any(self, chain: Chain) -> Value | _Missing:
+        value = self.value_if_any(chain.base)
+        for number, link in enumerate(chain.links):
+            if value is None or isinstance(value, _Missing):
+                return _MISSING
+            value = self._member(value, self._key(link), chain, number)
+        return value
+
+    def _key(self, link: Member | Index) -> Value:
         self._budget.charge(1, link.at)
-        key = link.name if isinstance(link, Member) else self.value(link.index)
+        return link.name if isinstance(link, Member) else self.value(link.index)
+
+    def _member(self, value: Value, key: Value, chain: Chain, number: int) -> Value | _Missing:
+        """Return a member, `_MISSING`, or raise if there can be none."""
         if isinstance(value, dict) and isinstance(key, str):
             member: Value | _Missing = value.get(key, _MISSING)
             return member
-        if isinstance(value, list) and isinstance(key, int) and not isinstance(key, bool):
+        link = chain.links[number]
+        if isinstance(value, list) and isinstance(link, Index) and isinstance(key, int) and not isinstance(key, bool):
             item: Value | _Missing = value[key] if -len(value) <= key < len(value) else _MISSING
             return item
         before, kind = _spell_before(chain, number), kind_at(value, link.at)
-        if isinstance(value, dict) or (isinstance(value, list) and isinstance(link, Index)):
+        if isinstance(value, list | dict) and isinstance(link, Index):
             raise refusal(faults.no_index(before, kind, kind_at(key, link.at)), link.at)
         if value is None:
-            message, suggestion = faults.no_members(before, kind)
-            raise MissingMember(message, link.at, suggestion)
+            raise MissingMember(faults.no_members(before, kind)[0], link.at, faults.NULL_REMEDY)
         raise refusal(faults.no_members(before, kind), link.at)
-
-    def _missing(self, value: Value, link: Member | Index, chain: Chain, number: int) -> MissingMember:
-        before = _spell_before(chain, number)
-        if isinstance(value, dict):
-            name = link.name or str(self.value(link.index) if isinstance(link, Index) else "")
-            message, suggestion = faults.unknown_member(before, name, value)
-            return MissingMember(message, link.at, suggestion)
-        message, suggestion = faults.no_item(before, len(value) if isinstance(value, list) else 0)
-        return MissingMember(message, link.at, suggestion)
 
     # -- operators ---------------------------------------------------------------------------------------------------
 
@@ -205,7 +211,9 @@ class _Evaluation:
         left, right = self.value(comparison.left), self.value(comparison.right)
         at, operator = comparison.at, comparison.operator
         if operator in ("in", "not in"):
-            right = self._beside_each(comparison.right, right, left)
+            if isinstance(right, list) and right:
+                right = self._beside_each(comparison.right, right, left)
+                left = self._beside(comparison.left, left, right[0])
             return self._contains(right, left, at) == (operator == "in")
         left, right = self._beside(comparison.left, left, right), self._beside(comparison.right, right, left)
         match operator:
@@ -221,7 +229,7 @@ class _Evaluation:
                 return not less(left, right, self._budget, at)
 
     def _beside(self, expression: Expression, value: Value, other: Value) -> Value:
-        """Read a text that is written out as the kind of time that stands beside it."""
+        """Read a literal text as the kind of time beside it."""
         if not isinstance(expression, Literal) or not isinstance(value, str):
             return value
         kind = kind_at(other, expression.at)
@@ -232,11 +240,11 @@ class _Evaluation:
         except ValueMismatch as error:
             raise EvaluationError(f"the text {error.message}", expression.at, error.suggestion) from error
 
-    def _beside_each(self, expression: Expression, value: Value, other: Value) -> Value:
-        """Read the texts of a list that is written out, likewise."""
-        if not isinstance(expression, ListLiteral) or not isinstance(value, list):
-            return value
-        return [self._beside(item, each, other) for item, each in zip(expression.items, value, strict=True)]
+    def _beside_each(self, expression: Expression, values: list[Any], other: Value) -> list[Any]:
+        """Read the literal texts of a literal list likewise."""
+        if not isinstance(expression, ListLiteral):
+            return values
+        return [self._beside(item, each, other) for item, each in zip(expression.items, values, strict=True)]
 
     def _contains(self, container: Value, value: Value, at: int) -> bool:
         if isinstance(container, list):
@@ -291,8 +299,17 @@ class _Evaluation:
         return made
 
 
+def _no_member(value: Value, key: Value, chain: Chain, number: int) -> MissingMember:
+    before = _spell_before(chain, number)
+    if isinstance(value, dict):
+        message, suggestion = faults.unknown_member(before, str(key), value)
+    else:
+        message, suggestion = faults.no_item(before, len(value) if isinstance(value, list) else 0)
+    return MissingMember(message, chain.links[number].at, suggestion)
+
+
 def _spell_before(chain: Chain, number: int) -> str:
-    """Return how the part of a chain before a link is written, as far as that is known."""
+    """Return how a chain is written up to a link."""
     before = Chain(at=chain.at, base=chain.base, links=chain.links[:number])
     path = path_of(before)
     return spell(path) if path else ""

@@ -57,7 +57,7 @@ def refusal(advice: Advice, at: int) -> EvaluationError:
 
 
 def in_words(of: Type) -> str:
-    """Return what messages call a type, such as `text` or `a whole number`."""
+    """Return what messages call a type."""
     return "text" if of in (TEXT, GS_URI) or isinstance(of, Words) else describe(of)
 
 
@@ -83,18 +83,18 @@ def unknown_member(of: str, name: str, members: Iterable[str], guess: Guess = di
 
 
 def unknown_word(word: str, of: str, known: Sequence[str]) -> Advice:
-    """Return the fault of a text that is none of the words that a value can be."""
+    """Return the fault of a word that an enum lacks."""
     advice = did_you_mean(word, known)
     return f"{_quoted(of)} is never `{word:.60}`", advice or f"it is one of {', '.join(known[:_NAMES_SHOWN])}"
 
 
 def computed_name(of: str) -> Advice:
-    """Return the fault of a member whose name is computed, so that no one can know what is read."""
+    """Return the fault of a member whose name is computed."""
     return f"the name of a member of {_quoted(of)} cannot be computed", f"write it: `{of or 'x'}['name']`"
 
 
 def may_be_missing(of: str, reason: str, remedy: str) -> Advice:
-    """Return the fault of using a value that may be null or missing."""
+    """Return the fault of a value that may be null or missing."""
     message = f"{_quoted(of)} may be missing, {reason}" if reason else f"{_quoted(of)} may be null"
     return message, f"{NULL_REMEDY}, or {remedy}" if remedy else NULL_REMEDY
 
@@ -159,7 +159,7 @@ def no_container(right: Type) -> Advice:
 
 
 def never_in(left: Type, right: Type) -> Advice:
-    """Return the fault of looking for what a text or map can never contain."""
+    """Return the fault of what a text or map can never contain."""
     return f"{in_words(_family(left))} is never in {in_words(right)}", _bridge(TEXT, _family(left))
 
 
@@ -169,7 +169,7 @@ def no_list(of: Type) -> Advice:
 
 
 def argument_remedy(of: Type, takes: Sequence[Type]) -> str:
-    """Return what helps if a function does not take an argument of that type."""
+    """Return what helps if a function takes no such argument."""
     if of == NULL:
         return NULL_REMEDY
     if of == NUMBER and INT in takes:
@@ -182,7 +182,7 @@ def argument_remedy(of: Type, takes: Sequence[Type]) -> str:
 
 
 def no_operation(operator: str, left: Type, right: Type) -> Advice:
-    """Return the fault of an operator between two types that it does not take."""
+    """Return the fault of an operator that takes no such types."""
     takes = "numbers, texts or lists" if operator == "+" else "numbers"
     first, second = _family(left), _family(right)
     kinds = {first, second}

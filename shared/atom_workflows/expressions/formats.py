@@ -45,7 +45,7 @@ _OF_TIME: Final[dict[str, Callable[[datetime | time], str]]] = {
 
 
 def format_moment(moment: datetime | date | time, pattern: str) -> str:
-    """Write a local date, time of day, or both. Raises ValueError if the pattern asks for what it does not have."""
+    """Write a date or time as a pattern says. Raises ValueError."""
     return "".join(_write(moment, piece) for piece in _pieces(pattern))
 
 

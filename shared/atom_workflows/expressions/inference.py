@@ -9,20 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from atom_workflows.errors import ValueMismatch
 from atom_workflows.expressions import faults
 from atom_workflows.expressions.calls import takes_in_words
+from atom_workflows.expressions.comparisons import Side, equality_faults, membership_faults, order_faults
 from atom_workflows.expressions.compatibility import (
-    can_be_equal,
     family,
     fits,
-    have_common_word,
     is_text,
     is_unknown,
     join,
     without_null,
 )
-from atom_workflows.expressions.faults import NULL_REMEDY, TIMES, Advice
+from atom_workflows.expressions.faults import NULL_REMEDY, Advice
 from atom_workflows.expressions.functions import FUNCTION_NAMES, FUNCTIONS, HAS, Function, Parameter
 from atom_workflows.expressions.kinds import (
     ANY,
@@ -40,9 +38,8 @@ from atom_workflows.expressions.kinds import (
     Words,
     or_null,
 )
-from atom_workflows.expressions.order import ORDERED
 from atom_workflows.expressions.proofs import prove
-from atom_workflows.expressions.scope import Fault, Scope
+from atom_workflows.expressions.scope import Fault, Scope, fault_at
 from atom_workflows.expressions.syntax import (
     Arithmetic,
     Call,
@@ -61,17 +58,20 @@ from atom_workflows.expressions.syntax import (
     Negative,
     Not,
     Operand,
+    Path,
     path_of,
     spell,
+    spelled,
     start_of,
 )
-from atom_workflows.expressions.values import kind_of, read_value
-
-_WORDS_SHOWN: Final = 8
+from atom_workflows.expressions.values import kind_of
 
 
 def infer(expression: Expression, scope: Scope) -> tuple[Type, list[Fault]]:
-    """Return the type of an expression and what is wrong in it. The items of an empty list are `NOTHING`."""
+    """Return the type of an expression and what is wrong.
+
+    The items of an empty list are `NOTHING`.
+    """
     inference = _Inference()
     of = inference.type_of(expression, scope)
     return of, inference.faults
@@ -86,7 +86,7 @@ class _Inference:
         return _METHODS[type(expression)](self, expression, scope)
 
     def type_if_any(self, expression: Expression, scope: Scope) -> Type:
-        """Return the type of what stands before a `??`, where any link of a chain may be null or missing."""
+        """Return the type before a `??`, where any link may be missing."""
         match expression:
             case Chain():
                 return self._follow(expression, scope, may_be_missing=True)
@@ -105,7 +105,7 @@ class _Inference:
         return self.refuse_null(expression, self.type_of(expression, scope))
 
     def refuse_null(self, expression: Expression, of: Type) -> Type:
-        """Note a fault if a value may be null, and return the type that it has otherwise."""
+        """Note a fault if null is possible. Return the type without null."""
         if of == NULL:
             self._fault(expression.at, ("null has no value", NULL_REMEDY))
             return ANY
@@ -114,14 +114,13 @@ class _Inference:
         return without_null(of)
 
     def require_condition(self, expression: Expression, scope: Scope) -> None:
-        """Note a fault if a condition can be anything but true or false."""
+        """Note a fault if a condition is not true or false."""
         of = self.require(expression, scope)
         if of != BOOL and not is_unknown(of):
             self._fault(start_of(expression), faults.no_condition(family(of)))
 
     def _fault(self, at: int, advice: Advice) -> Type:
-        message, suggestion = advice
-        self.faults.append(Fault(at=at, message=message, suggestion=suggestion))
+        self.faults.append(fault_at(at, advice))
         return ANY
 
     # -- names and members -------------------------------------------------------------------------------------------
@@ -150,23 +149,22 @@ class _Inference:
                 of = self.refuse_null(chain if isinstance(of, OrNull) and of.reason else part, of)
             elif isinstance(of, OrNull):
                 missing, of = missing or of, of.of
-            of = self._member(of, link, spell(path) if path else "", scope)
+            of = self._member(of, link, path, scope)
             path = (*path, link.name) if path and link.name is not None else None
             of = without_null(of) if path in scope.proven else of
             part = Chain(at=chain.at, base=chain.base, links=chain.links[:number])
         return or_null(of, missing.reason, missing.remedy) if missing else of
 
-    def _member(self, of: Type, link: Member | Index, before: str, scope: Scope) -> Type:
+    def _member(self, of: Type, link: Member | Index, path: Path | None, scope: Scope) -> Type:
         index = self.require(link.index, scope) if isinstance(link, Index) else TEXT
-        if is_unknown(of):
-            return ANY
-        if isinstance(of, ListOf) and isinstance(link, Index):
-            return of.item if fits(index, INT) else self._fault(link.at, faults.no_index(before, of, family(index)))
+        if is_unknown(of) or (isinstance(of, ListOf) and isinstance(link, Index) and fits(index, INT)):
+            return of.item if isinstance(of, ListOf) else ANY
+        before = spell(path) if path else ""
+        if isinstance(link, Index) and not fits(index, TEXT if isinstance(of, MapOf) else INT):
+            return self._fault(link.at, faults.no_index(before, of, family(index)))
         if not isinstance(of, MapOf):
             return self._fault(link.at, faults.no_members(before, family(of)))
         if link.name is None:
-            if not fits(index, TEXT):
-                return self._fault(link.at, faults.no_index(before, of, family(index)))
             return self._fault(link.at, faults.computed_name(before))
         return self._field(of, link.name, link.at, before, scope)
 
@@ -174,9 +172,7 @@ class _Inference:
         found = of.fields.get(name)
         if found is None:
             return self._fault(at, faults.unknown_member(before, name, of.fields, scope.guess))
-        if isinstance(found, Unavailable):
-            return self._fault(at, (found.message, found.suggestion))
-        return found
+        return self._fault(at, (found.message, found.suggestion)) if isinstance(found, Unavailable) else found
 
     # -- operators ---------------------------------------------------------------------------------------------------
 
@@ -210,77 +206,32 @@ class _Inference:
         return found or self._fault(operand.at, faults.no_operation(operator, left, right))
 
     def comparison(self, comparison: Comparison, scope: Scope) -> Type:
-        left, right = comparison.left, comparison.right
-        if comparison.operator in ("==", "!="):
-            self._check_equality(comparison, scope)
-        elif comparison.operator in ("in", "not in"):
+        left, right, at = comparison.left, comparison.right, comparison.at
+        if comparison.operator in ("in", "not in"):
             self._check_in(comparison, scope)
+        elif comparison.operator in ("==", "!="):
+            self._check_equality(Side(left, self.type_of(left, scope)), Side(right, self.type_of(right, scope)), at)
         else:
-            first, second = self.require(left, scope), self.require(right, scope)
-            if not self._check_beside(left, first, second) and not self._check_beside(right, second, first):
-                self._check_order(comparison.at, family(first), family(second))
+            first, second = Side(left, self.require(left, scope)), Side(right, self.require(right, scope))
+            self.faults += order_faults(first, second, at)
         return BOOL
 
-    def _check_equality(self, comparison: Comparison, scope: Scope) -> None:
-        left, right = comparison.left, comparison.right
-        first, second = self.type_of(left, scope), self.type_of(right, scope)
-        if NULL in (first, second):
-            return
-        first, second = self.refuse_null(left, first), self.refuse_null(right, second)
-        self._check_equal(left, first, right, second, comparison.at)
-
-    def _check_equal(self, left: Expression, first: Type, right: Expression, second: Type, at: int) -> None:
-        if self._check_beside(left, first, second) or self._check_beside(right, second, first):
-            return
-        if not can_be_equal(first, second):
-            self._fault(at, faults.never_equal(first, second))
-        elif not have_common_word(first, second):
-            literal, other, words = (left, right, second) if isinstance(left, Literal) else (right, left, first)
-            self._fault_of_word(literal, spelled(other), words, at)
-
-    def _fault_of_word(self, literal: Expression, other: str, words: Type, at: int) -> None:
-        """Note that a text is none of the words that the other side can be."""
-        known = words.words if isinstance(words, Words) else ()
-        if isinstance(literal, Literal):
-            self._fault(literal.at, faults.unknown_word(str(literal.value), other, known))
-        else:
-            self._fault(at, ("these texts are never equal", f"`{other}` is one of {', '.join(known[:_WORDS_SHOWN])}"))
-
-    def _check_beside(self, literal: Expression, of: Type, other: Type) -> bool:
-        """Check a text that is read as the kind of time that stands beside it. Return False if it is none."""
-        if not isinstance(literal, Literal) or not is_text(of) or other not in TIMES:
-            return False
-        try:
-            read_value(literal.value, other)
-        except ValueMismatch as error:
-            self._fault(literal.at, (f"the text {error.message}", error.suggestion))
-        return True
-
-    def _check_order(self, at: int, left: Type, right: Type) -> None:
-        both_known = not is_unknown(left) and not is_unknown(right)
-        if (both_known and left != right) or not all(is_unknown(of) or of in ORDERED for of in (left, right)):
-            self._fault(at, faults.no_order(left, right))
+    def _check_equality(self, left: Side, right: Side, at: int) -> None:
+        """Check two sides, unless one is a literal null."""
+        if NULL not in (left.of, right.of):
+            first = Side(left.expression, self.refuse_null(left.expression, left.of))
+            second = Side(right.expression, self.refuse_null(right.expression, right.of))
+            self.faults += equality_faults(first, second, at)
 
     def _check_in(self, comparison: Comparison, scope: Scope) -> None:
-        left, right, at = comparison.left, comparison.right, comparison.at
-        first = self.type_of(left, scope)
-        first = first if first == NULL else self.refuse_null(left, first)
-        if isinstance(right, ListLiteral):
-            for item in right.items:
-                found = self.type_of(item, scope)
-                if NULL not in (first, found):
-                    self._check_equal(left, first, item, self.refuse_null(item, found), item.at)
-            return
-        second = self.require(right, scope)
-        if is_unknown(second):
-            return
-        if isinstance(second, ListOf):
-            if first != NULL:
-                self._check_equal(left, first, right, without_null(second.item), at)
-        elif not is_text(second) and not isinstance(second, MapOf):
-            self._fault(at, faults.no_container(second))
-        elif not fits(first, TEXT):
-            self._fault(at, faults.never_in(first, family(second)))
+        of = self.type_of(comparison.left, scope)
+        left = Side(comparison.left, of if of == NULL else self.refuse_null(comparison.left, of))
+        if isinstance(comparison.right, ListLiteral):
+            for item in comparison.right.items:
+                self._check_equality(left, Side(item, self.type_of(item, scope)), item.at)
+        else:
+            right = Side(comparison.right, self.require(comparison.right, scope))
+            self.faults += membership_faults(left, right, comparison.at)
 
     def logic(self, logic: Logic, scope: Scope) -> Type:
         for operand in logic.operands:
@@ -363,25 +314,19 @@ class _Inference:
 
 
 def _is_certain(expression: Expression, of: Type) -> bool:
-    """Return True if the value before a `??` is always there, so that the default is never used."""
+    """Return True if the default behind a `??` is never used."""
     if isinstance(of, OrNull) or of == NULL or is_unknown(of):
         return False
     return path_of(expression) is not None or not isinstance(expression, Chain | Coalesce | Conditional)
 
 
 def _result(operator: str, left: Type, right: Type) -> Type | None:
-    """Return the type of a sum or product, or None if there is none."""
+    """Return the type of a sum or product, if it has one."""
     if family(left) == family(right) == NUMBER:
         return INT if left == right == INT and operator != "/" else NUMBER
     if operator == "+" and is_text(left) and is_text(right):
         return TEXT
     return join([left, right]) if operator == "+" and isinstance(left, ListOf) and isinstance(right, ListOf) else None
-
-
-def spelled(expression: Expression) -> str:
-    """Return how an expression is written if it is a name with members, else nothing."""
-    path = path_of(expression)
-    return spell(path) if path else ""
 
 
 _METHODS: Final[dict[type[Expression], Callable[[_Inference, Any, Scope], Type]]] = {

@@ -182,7 +182,7 @@ def unique(context: Context, items: list[Any]) -> list[Any]:
 
 
 def count_up(context: Context, *bounds: int) -> list[int]:
-    """Return the whole numbers up to a limit, as `range` of Python does."""
+    """Return whole numbers as `range` of Python does."""
     if bounds[2:] == (0,):
         raise context.error("the step of a range is 0")
     numbers = range(*bounds)

@@ -11,6 +11,11 @@ _MOST: Final = 500
 """The most names that a word is compared with: 10 ms."""
 
 
+def printable(text: str) -> str:
+    """Return a text as one line without control characters."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def did_you_mean(word: str, names: Iterable[str]) -> str:
     """Return the question for the name that was probably meant, or nothing."""
     near = nearest(word, names)

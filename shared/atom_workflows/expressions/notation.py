@@ -43,7 +43,10 @@ _OTHER_NAMES: Final = {
 
 
 def write_type(type: Type) -> object:  # noqa: A002 -- the parameter's name is part of the interface
-    """Return the notation that `read_type` reads, as JSON. The words of an enum are not part of it."""
+    """Return the notation that `read_type` reads, as JSON.
+
+    It does not have the words of an enum.
+    """
     match type:
         case ListOf(item):
             return [write_type(item)]
@@ -56,7 +59,7 @@ def write_type(type: Type) -> object:  # noqa: A002 -- the parameter's name is p
 
 
 def _inline(notation: object) -> str:
-    """Return the notation of a list or map as one text, such as `[{a: int}]`."""
+    """Return a notation as one text, such as `[{a: int}]`."""
     if isinstance(notation, list):
         return f"[{_inline(notation[0])}]"
     if isinstance(notation, dict):

@@ -94,7 +94,7 @@ class _Parser:
         return self._tokens[self._next]
 
     def _sees(self, *sources: str) -> bool:
-        """Return True if the next token is one of these signs or keywords."""
+        """Return True if one of these signs or keywords comes next."""
         return self._token.source in sources and self._token.kind in (Kind.SIGN, Kind.NAME)
 
     def _take(self) -> Token:
@@ -197,7 +197,7 @@ class _Parser:
         while self._sees(".", "["):
             sign = self._take()
             if sign.source == ".":
-                if self._token.kind is not Kind.MEMBER:
+                if self._token.kind is Kind.END:
                     raise ExpressionSyntaxError("a member's name must follow the `.`", sign.at)
                 links.append(Member(at=self._token.at, name=self._take().source))
             else:
@@ -317,7 +317,7 @@ class _Parser:
         return ExpressionSyntaxError(f"a value is missing before `{token.source:.40}`", token.at)
 
     def _unexpected(self, message: str = "") -> ExpressionSyntaxError:
-        """Return the fault of a token that cannot follow what stands before it."""
+        """Return the fault of a token that cannot follow here."""
         token = self._token
         if token.kind is Kind.NAME and (advice := _OTHER_OPERATORS.get(token.source.lower())):
             if token.source not in KEYWORDS:

@@ -22,7 +22,7 @@ _NOTHING: Final = frozenset[Path]()
 
 
 def prove(condition: Expression, *, is_true: bool = True) -> frozenset[Path]:
-    """Return the paths that are neither null nor missing if the condition has that value."""
+    """Return the paths that are certainly there under a condition."""
     match condition:
         case Call(function=function, arguments=(argument,)) if function == HAS and is_true:
             return _prefixes(argument)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from atom_workflows.expressions.faults import Advice
 from atom_workflows.expressions.kinds import Type
 from atom_workflows.expressions.names import did_you_mean
 from atom_workflows.expressions.syntax import Path
@@ -17,6 +18,12 @@ class Fault:
     at: int
     message: str
     suggestion: str = ""
+
+
+def fault_at(at: int, advice: Advice) -> Fault:
+    """Return the fault of a message and what helps."""
+    message, suggestion = advice
+    return Fault(at=at, message=message, suggestion=suggestion)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +43,7 @@ class Scope:
     """Returns the question for the name that was meant, or nothing. A caller may limit what such searches cost."""
 
     def proving(self, paths: Iterable[Path]) -> Scope:
-        """Return the scope of what is computed only if these paths are there."""
+        """Return the scope in which these paths are certainly there."""
         return replace(self, proven=self.proven | frozenset(paths))
 
     def naming(self, name: str, of: Type) -> Scope:

@@ -165,7 +165,7 @@ def children(expression: Expression) -> tuple[Expression, ...]:  # noqa: PLR0911
 
 
 def start_of(expression: Expression) -> int:
-    """Return the offset where an expression begins; that of an operator stands within."""
+    """Return the offset where an expression begins."""
     match expression:
         case Comparison(left=first) | Arithmetic(first=first) | Coalesce(value=first) | Conditional(value=first):
             return start_of(first)
@@ -184,7 +184,7 @@ def too_deep(expression: Expression) -> Expression | None:
 
 
 def path_of(expression: Expression) -> Path | None:
-    """Return the path that an expression is, if it is a name with members that are all known."""
+    """Return the path of a name with members that are written out."""
     match expression:
         case Name(name=name):
             return (name,)
@@ -196,12 +196,15 @@ def path_of(expression: Expression) -> Path | None:
 
 
 def reads(expression: Expression) -> frozenset[Path]:
-    """Return the paths that an expression reads, each as far as it is known: `steps[x].state` reads `steps`."""
+    """Return the paths that an expression reads.
+
+    Each is as long as it is known: `steps[x].state` reads `steps`.
+    """
     return frozenset(path for path, _ in places_of_reads(expression))
 
 
 def places_of_reads(expression: Expression) -> Iterator[tuple[Path, int]]:
-    """Return what an expression reads, and where, in the order of the text."""
+    """Return what is read, and where, in the order of the text."""
     return _reads(expression, frozenset())
 
 
@@ -237,7 +240,13 @@ def spell(path: Path) -> str:
     return first + "".join(f".{name}" if is_member_name(name) else f"['{name}']" for name in members)
 
 
+def spelled(expression: Expression) -> str:
+    """Return how a name with its members is written, else nothing."""
+    path = path_of(expression)
+    return spell(path) if path else ""
+
+
 def is_member_name(name: str) -> bool:
-    """Return True if a member with that name can be written after a dot."""
+    """Return True if a name can be written after a dot."""
     plain = name.replace("-", "_")
     return plain.isascii() and plain.isidentifier() and not name.endswith("-") and not name.startswith("-")

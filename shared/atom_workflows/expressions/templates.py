@@ -49,12 +49,15 @@ class Template(Frozen):
 
 
 def has_template(text: str) -> bool:
-    """Return True if a text must be parsed, if only to turn `$${{` into `${{`."""
+    """Return True if a text must be parsed.
+
+    So must `$${{`, which stands for `${{`.
+    """
     return _OPEN in text
 
 
 def parse_template(text: str) -> Template:
-    """Cut a text into its parts. Raises ExpressionSyntaxError with the offset in the text."""
+    """Cut a text into its parts. Raises ExpressionSyntaxError."""
     parts: list[str | Placeholder] = []
     literal, at = "", 0
     while (start := text.find(_OPEN, at)) >= 0:
@@ -76,7 +79,7 @@ def parse_template(text: str) -> Template:
 
 
 def render(template: Template, scope: Mapping[str, Any], *, zone: str = "UTC", budget: Budget | None = None) -> Value:
-    """Return the text with its values, or the value of a lone expression.
+    """Return the text with its values, or the lone value.
 
     Raises EvaluationError with the offset in the text. Several templates may share a budget.
     """

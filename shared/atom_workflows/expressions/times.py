@@ -75,7 +75,7 @@ def write_instant(instant: datetime) -> str:
 
 
 def write_time(of_day: time) -> str:
-    """Write a time of day as short as can be, such as `06:00`."""
+    """Write a time of day in short, such as `06:00`."""
     return of_day.isoformat("auto" if of_day.second or of_day.microsecond else "minutes")
 
 
@@ -91,12 +91,12 @@ def write_duration(duration: timedelta) -> str:
 
 
 def to_utc(instant: datetime) -> datetime:
-    """Return the same instant in UTC. Raises ValueError if the calendar does not reach so far."""
+    """Return the same instant in UTC. Raises ValueError beyond the calendar."""
     return to_zone(instant, "UTC")
 
 
 def to_zone(instant: datetime, zone: str) -> datetime:
-    """Return the same instant as a local time of the zone. Raises ValueError."""
+    """Return the instant as local time. Raises ValueError beyond the calendar."""
     try:
         return instant.astimezone(find_zone(zone))
     except OverflowError:
@@ -105,7 +105,7 @@ def to_zone(instant: datetime, zone: str) -> datetime:
 
 @cache
 def find_zone(name: str) -> tzinfo:
-    """Return the zone with a name such as `Europe/Paris`. Raises ValueError if there is none."""
+    """Return the zone named like `Europe/Paris`. Raises ValueError."""
     if name == "UTC":
         return UTC
     # Most workflows need UTC alone, and the module takes longer to import than everything else here.

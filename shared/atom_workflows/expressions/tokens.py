@@ -60,7 +60,7 @@ _OTHER_SIGNS: Final = {
 
 
 def tokenize(text: str) -> list[Token]:
-    """Return the tokens of a text, the last of which is its end. Raises ExpressionSyntaxError."""
+    """Return the tokens and the end of a text. Raises ExpressionSyntaxError."""
     if len(text) > MAX_LENGTH:
         raise ExpressionSyntaxError(
             f"the expression has {len(text):,} characters; at most {MAX_LENGTH:,} are allowed", MAX_LENGTH
@@ -69,7 +69,7 @@ def tokenize(text: str) -> list[Token]:
 
 
 def skip_text(text: str, at: int) -> int:
-    """Return the offset behind the text literal that begins at an offset; the text's length if it never ends."""
+    """Return the offset behind a literal text, which may never end."""
     quote, at = text[at], at + 1
     while at < len(text) and text[at] != quote:
         at += 2 if text[at] == "\\" else 1

@@ -55,7 +55,7 @@ _BY_CLASS: Final[dict[type, Type]] = {
 
 
 def kind_of(value: object) -> Type:
-    """Return the type of a value, as far as it can be seen without a look at its parts.
+    """Return the type of a value without a look at its parts.
 
     Raises ValueError if no expression can have such a value.
     """
@@ -67,7 +67,7 @@ def kind_of(value: object) -> Type:
 
 
 def as_text(value: Value) -> str:
-    """Return the value as it is inserted into text. Raises ValueError for null, lists and maps."""
+    """Return a value, but no null, list or map, as it is inserted into text."""
     match value:
         case str():
             return value
@@ -75,14 +75,15 @@ def as_text(value: Value) -> str:
             return "true" if value else "false"
         case int() | float():
             return str(value)
-        case None | list() | dict():
-            raise ValueError(f"{describe(kind_of(value))} cannot be inserted into text")
         case _:
             return str(write_value(value))
 
 
 def write_value(value: Value) -> Any:
-    """Return the value as JSON: times of all kinds become text. A duration is written `1h30m`, an instant in UTC."""
+    """Return the value as JSON, in which times are texts.
+
+    A duration is written `1h30m`, an instant in UTC.
+    """
     if isinstance(value, list):
         return [write_value(item) for item in value]
     if isinstance(value, dict):
@@ -220,7 +221,7 @@ def _read_int(value: object, path: str) -> int:
 
 
 def _unquoted(value: object) -> str:
-    """Return the advice to send a number that is text as a number."""
+    """Return advice for a number that is text."""
     if isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit():
         return f"send {value:.40}"
     return ""

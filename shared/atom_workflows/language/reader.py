@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atom_workflows.errors import TypeNotationError
-from atom_workflows.expressions.types import ListOf, MapOf, Type, read_type
 from atom_workflows.language.embedded import (
     OPENING,
     read_condition,
@@ -61,6 +60,9 @@ from atom_workflows.language.scalars import (
     read_zone,
 )
 from atom_workflows.language.suggestions import fold_spelling, names_of
+
+if TYPE_CHECKING:
+    from atom_workflows.expressions.types import Type
 
 
 def read_record(record: Record, node: Node, path: str, report: Report) -> Reading | Invalid:
@@ -269,6 +271,8 @@ def _read_name(kind: Text, entry: Entry, path: str, report: Report) -> str | Non
 
 def read_type_notation(node: Node, path: str, report: Report) -> Type | Invalid:
     """Read a type: a text, a list of the one type of its items, or a map of the types of its members."""
+    from atom_workflows.expressions.types import ListOf, MapOf, read_type  # noqa: PLC0415 (only some files have types)
+
     match node:
         case Items(items=[item]):
             inner = _read(TypeNotation(), item, f"{path}[]", report)

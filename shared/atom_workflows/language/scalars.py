@@ -10,7 +10,6 @@ from typing import Any, Final, TypeGuard
 from zoneinfo import available_timezones
 
 from atom_workflows.core.durations import format_duration, parse_duration, respell_duration
-from atom_workflows.expressions.times import find_zone
 from atom_workflows.language.embedded import OPENING, Embedded, read_embedded
 from atom_workflows.language.kinds import Choice, Duration, Number, Text
 from atom_workflows.language.nodes import (
@@ -79,6 +78,8 @@ def read_flag(node: Node, path: str, report: Report) -> bool | Invalid:
 
 def read_zone(node: Node, path: str, report: Report) -> str | Invalid:
     """Read the name of a time zone."""
+    from atom_workflows.expressions.times import find_zone  # noqa: PLC0415 (only some files name a zone)
+
     name = read_text(Text(max_length=100), node, code(path), report)
     if not isinstance(name, str):
         return INVALID

@@ -227,6 +227,14 @@ def test_replay_publishes_the_event_and_takes_the_letter_away(platform: Platform
     assert not [name for name in steps.attributes if name.startswith(NATIVE)]
 
 
+def test_a_newer_versions_event_waits_for_that_version(platform: Platform) -> None:
+    """A replay before that version is deployed would be given up again, and the advice says so."""
+    platform.give_up("steps", error="NewerVersion", reason="schema 9")
+    [letter_id] = platform.ids()
+    show_letter(platform.desk, letter_id, as_json=False)
+    assert "Once that version, or a newer one, is deployed, `atom-workflows dead-letters replay" in platform.printed()
+
+
 def test_replay_all_leaves_out_what_no_replay_can_fix(platform: Platform) -> None:
     """A malformed event is replayed only if its id is given."""
     platform.give_up(error="MalformedEvent")

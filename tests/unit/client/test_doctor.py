@@ -19,8 +19,10 @@ from atom_client.doctor.http import function_findings, task_runner_findings
 from atom_client.doctor.pubsub import Expected
 from atom_client.views.dead_letters import Desk
 from atom_emulator.testing.world import World
+from atom_workflows.documents import SCHEMAS, run_path, step_path
 from atom_workflows.errors import BusUnavailable, StoreError, StoreUnavailable
 from atom_workflows.messages.dead_letters import GivenUp, dead_letter_message
+from atom_workflows.ports import Update
 from atom_workflows.settings import Settings
 from contract.canned import Asked, answer, canned
 from support.letters import MemoryDeadLetters
@@ -67,6 +69,24 @@ def test_no_checker_comes() -> None:
     found = state(world)
     assert (found["checker"].verdict, found["checker"].fix) == (Verdict.WRONG, FIX)
     assert (found["runs"].verdict, found["runs"].fix) == (Verdict.WRONG, f"atom-workflows runs doctor {run_id}")
+
+
+def test_runs_of_a_newer_version_that_no_one_looks_at_are_reported() -> None:
+    """Steps of a schema that this version does not read are wrong once they are overdue, and break no other check."""
+    world = World("default: {duration: 1000}")
+    run_id = world.start(chain(1))
+    world.settle_down()
+    newer = {"schema": SCHEMAS[-1] + 1}
+    paths = [run_path(run_id), *(step_path(run_id, name) for name in world.steps(run_id))]
+    world.store.inner.commit([Update(path=path, fields=newer) for path in paths])
+    assert "newer runs" not in state(world)
+    world.clock.move(timedelta(minutes=20))
+    found = state(world)
+    assert found["newer runs"].verdict is Verdict.WRONG
+    assert f"documents of schema `{SCHEMAS[-1] + 1}` have been due since" in found["newer runs"].detail
+    assert run_id in found["newer runs"].detail
+    assert "written by a newer version" in found["Firestore"].detail
+    assert found["checker"].verdict is Verdict.OK
 
 
 def test_dead_letters_are_reported_and_left_where_they_are() -> None:

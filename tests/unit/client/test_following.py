@@ -110,6 +110,31 @@ def test_every_change_of_a_small_run_is_a_line() -> None:
     assert lines == ["a RUNNING", "a SUCCEEDED", "b FAILED: no disk"]
 
 
+def test_a_line_says_why_a_job_ended_and_whether_that_is_tolerated() -> None:
+    """The reason and `tolerated` stand before the message."""
+    failed = {**change("a", "FAILED", at=1, message="no memory"), "reason": "OOM", "tolerated": True}
+    scene = Scene(changes=[[failed], [run_change("SUCCEEDED")]], documents=[SUCCEEDED])
+    assert "a FAILED: tolerated: OOM: no memory" in "\n".join(scene.follow()[1])
+
+
+def test_the_end_of_the_main_part_is_a_line() -> None:
+    """Once the steps under `finally` begin, the main part's result is shown."""
+    after_main = replace(RUNNING, main_state=RunState.FAILED)
+    documents: list[RunRecord | None] = [RUNNING, after_main, after_main, replace(after_main, state=RunState.FAILED)]
+    printed = "\n".join(Scene(documents=documents).follow()[1])
+    assert printed.count("main part FAILED; now the steps under `finally`") == 1
+
+
+def test_the_picture_names_the_main_parts_result() -> None:
+    """The heading says that the steps under `finally` are at work."""
+    view = RunView(run_id="r1", total=2, state=RunState.RUNNING, main_state=RunState.FAILED)
+    drawn = picture(view, elapsed_s=5, screen=Screen(width=80, height=24))
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    with console.capture() as capture:
+        console.print(drawn)
+    assert capture.get().splitlines()[0].startswith("Run r1 RUNNING (main part FAILED, now finally)  0:05")
+
+
 def test_a_change_that_reads_like_the_last_one_is_no_line() -> None:
     """A step's line is not printed twice in a row."""
     changes = [

@@ -143,6 +143,7 @@ def _try_expression(text: str, expression: Expression) -> str:
     assert all(0 <= fault.at <= len(text) and fault.message.isprintable() for fault in checked.faults)
     assert all(len(path) >= 1 for path in reads(expression))
     assert len(names_read(expression, VALUES)) <= MAX_NAMES_READ
+    assert names_read(expression, VALUES).isprintable()
     value, error = _attempt(
         text, lambda: evaluate(expression, VALUES, zone=ZONE, budget=Budget(STEPS)), EvaluationError
     )

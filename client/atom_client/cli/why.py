@@ -1,0 +1,127 @@
+"""The command `why`: explain from documents why a run, or a step of it, is where it is."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import click
+
+from atom_client.deployment import with_place
+from atom_client.errors import Failure
+from atom_client.text import clean, listing
+from atom_client.views.as_json import json_text, moment_text
+from atom_client.views.queries import (
+    NodeReader,
+    last_look,
+    read_outlines,
+    read_outputs_of_steps,
+    require_run,
+    similar_step,
+)
+from atom_client.views.reasons import Reason
+from atom_client.views.why_run import HEADINGS, Seen, explain_run, headline
+from atom_client.views.why_step import look_around, step_explanation, step_facts, step_headline
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.states import RunState
+from atom_workflows.language.limits import MAX_ID
+
+MOST_OF_A_KIND: Final = 6
+"""The most reasons of a kind that are printed, so that an explanation fits on a screen."""
+
+_LONGEST_NAME: Final = 12
+_STEP_ID: Final = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,{MAX_ID - 1}}}")
+
+
+def explain(services: Services, run_text: str, step_id: str | None, *, as_json: bool) -> None:
+    """Print why a run or a step is where it is."""
+    run = require_run(services.store, run_text)
+    if step_id is None:
+        _explain_run(services, run, as_json=as_json)
+    else:
+        _explain_step(services, run, step_id, as_json=as_json)
+
+
+def _explain_run(services: Services, run: RunRecord, *, as_json: bool) -> None:
+    now = services.clock.now()
+    looked_at = last_look(services.store, now=now) if run.state is RunState.RUNNING else None
+    nodes: Mapping[str, StepRecord] = {}
+    if run.state is not RunState.INVALID:
+        nodes = read_outlines(services.store, run.id, but_succeeded=run.started_at is not None)
+    seen = Seen(run=run, nodes=nodes, now=now, looked_at=looked_at)
+    reasons = list(explain_run(seen))
+    if as_json:
+        click.echo(json_text(_run_explanation(seen, reasons)))
+        return
+    click.echo(headline(seen))
+    for line in _lines(reasons):
+        click.echo(line)
+    if run.step_count:
+        click.echo(f"\n`{with_place(f'why {run.id} STEP')}` explains a step.")
+
+
+def _lines(reasons: Sequence[Reason]) -> Iterator[str]:
+    """Yield the reasons for people: some of each kind under its heading."""
+    kinds = Counter(reason.kind for reason in reasons)
+    printed: Counter[str] = Counter()
+    for reason in reasons:
+        printed[reason.kind] += 1
+        number, of = printed[reason.kind], kinds[reason.kind]
+        if reason.kind not in HEADINGS:
+            yield clean(reason.text)
+            continue
+        if number == 1:
+            yield HEADINGS[reason.kind]
+        if number <= MOST_OF_A_KIND:
+            yield f"  {clean(reason.text)}"
+        elif number == of:
+            yield f"  … and {of - MOST_OF_A_KIND:,} more; `--json` lists all"
+
+
+def _run_explanation(seen: Seen, reasons: Sequence[Reason]) -> dict[str, Any]:
+    run = seen.run
+    return {
+        "run": run.id,
+        "state": run.state.value,
+        "main_state": run.main_state.value if run.main_state else None,
+        "text": headline(seen),
+        "steps": seen.count_states(),
+        "deadline": moment_text(run.deadline),
+        "reasons": [reason.as_fields() for reason in reasons],
+    }
+
+
+def _explain_step(services: Services, run: RunRecord, step_id: str, *, as_json: bool) -> None:
+    reader = NodeReader(services.store, run.id)
+    found = reader.read([step_id]) if _may_be_a_step(step_id) else []
+    if not found:
+        raise _no_such_step(services, run, step_id)
+    step = found[0]
+    seen = look_around(reader, run, step, now=services.clock.now())
+    if step.outputs:
+        outputs = read_outputs_of_steps(services.store, run.id, [step.id]).get(step.id, {})
+        seen = replace(seen, outputs=outputs)
+    if as_json:
+        click.echo(json_text(step_explanation(seen)))
+        return
+    click.echo(clean(step_headline(seen)))
+    before = ""
+    for name, value in step_facts(seen):
+        click.echo(f"  {'' if name == before else name:{_LONGEST_NAME}} {clean(value)}")
+        before = name
+
+
+def _may_be_a_step(step_id: str) -> bool:
+    """Return False for a text that cannot be a step's id."""
+    is_reserved = step_id.startswith("__") and step_id.endswith("__")
+    return bool(_STEP_ID.fullmatch(step_id)) and not is_reserved
+
+
+def _no_such_step(services: Services, run: RunRecord, step_id: str) -> Failure:
+    meant = similar_step(services.store, run.id, step_id)
+    ask = f"; did you mean {listing([meant])}?" if meant else f"; `{with_place(f'runs show {run.id}')}` lists its steps"
+    return Failure(f"run {run.id} has no step {listing([step_id])}{ask}")

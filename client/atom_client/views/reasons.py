@@ -1,0 +1,157 @@
+"""The words in which the fate of a step is explained, and the reasons that the explanations consist of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from atom_client.text import between, clip, counted, lasted, listing, local_time, one_line
+from atom_workflows.core.graph import MAIN_END_ID
+from atom_workflows.core.kinds import LANGUAGE_SCHEMA, Phase
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.states import StepState
+from atom_workflows.core.transitions import clip as clip_message
+
+LONGEST_MESSAGE: Final = 300
+_ORDINARY: Final = frozenset({"", "failed", "cancelled"})
+"""Kinds of failures that the state of the step already says."""
+
+
+class Fate(StrEnum):
+    """The ways in which a step can be or have ended, told apart more finely than by its state."""
+
+    OPEN = "open"
+    SUCCEEDED = "succeeded"
+    # It failed or was cancelled at the Task Runner, and `allowFailure` lets that pass.
+    TOLERATED = "tolerated"
+    # Its condition was false, or its trigger did not hold without a failure.
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    # Its job was cancelled at the Task Runner.
+    CANCELLED = "cancelled"
+    # A failure stands before it.
+    BLOCKED = "blocked"
+    # The run was cancelled, timed out or could not go on before the step had ended.
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """A reason why a run is where it is: a clause for people, and the same as fields for programs."""
+
+    kind: str
+    text: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the reason as fields for JSON output."""
+        return {"kind": self.kind, "text": self.text, **self.facts}
+
+
+def stop_reasons(run: RunRecord) -> frozenset[str]:
+    """Return the messages that a stop leaves in the steps it ends.
+
+    Once the steps under `finally` have begun, only the errors of the main part still have them.
+    """
+    messages = [str(error.get("message", "")) for error in run.main_errors if not error.get("step")]
+    return frozenset(clip_message(one) for one in (*messages, *([run.stop.reason] if run.stop else ())))
+
+
+def fate_of(step: StepRecord, stops: frozenset[str] = frozenset()) -> Fate:
+    """Return a step's fate. `stops` are the messages of the run's stop."""
+    if not step.state.is_terminal:
+        return Fate.OPEN
+    if step.state is StepState.SUCCEEDED:
+        return Fate.SUCCEEDED
+    if step.state is StepState.SKIPPED:
+        return Fate.SKIPPED if step.by_choice else Fate.BLOCKED if step.cause else Fate.STOPPED
+    if step.tolerated:
+        return Fate.TOLERATED
+    return Fate.STOPPED if _was_stopped(step, stops) else Fate(step.state.value.lower())
+
+
+def _was_stopped(step: StepRecord, stops: frozenset[str]) -> bool:
+    """Return True if a stop ended the step, not its job."""
+    if step.message in stops:
+        return True
+    if step.schema < LANGUAGE_SCHEMA:
+        return False
+    # A failure of the step's own has a kind. It may have failed before, though, and then have been stopped.
+    return step.last_kind != "cancelled" if step.state is StepState.CANCELLED else not step.last_kind
+
+
+COUNTS_AS: Final[Mapping[Fate, str]] = {
+    Fate.OPEN: "has not ended",
+    Fate.SUCCEEDED: "counts as a success",
+    Fate.TOLERATED: "counts as a success without outputs, as allowFailure tolerates the failure",
+    Fate.SKIPPED: "counts as skipped by choice",
+    Fate.FAILED: "counts as a failure",
+    Fate.CANCELLED: "counts as a failure",
+    Fate.BLOCKED: "counts as a failure, as it was blocked by one",
+    Fate.STOPPED: "counts as a failure, as the run was stopped",
+}
+"""What a step that ended means to those that depend on it."""
+
+
+def failure_words(step: StepRecord) -> str:
+    """Describe the kind and reason of a step's last failure.
+
+    For example ` (timeout, OOM)`, or "" if the state says it all.
+    """
+    kind = "" if step.last_kind in _ORDINARY else step.last_kind
+    words = ", ".join(filter(None, (kind, one_line(step.last_reason or step.reason))))
+    return f" ({words})" if words else ""
+
+
+def message_of(step: StepRecord, longest: int = LONGEST_MESSAGE) -> str:
+    """Return what was said about a step last, on one line."""
+    return clip(one_line(step.message).rstrip("."), longest)
+
+
+def failure_text(step: StepRecord, longest: int = LONGEST_MESSAGE) -> str:
+    """Describe how a step failed, to follow its name.
+
+    For example `FAILED after 2 attempts (timeout, OOM): no memory`.
+    """
+    tries = f"after {counted(step.attempt, 'attempt')}" if step.attempt else "before its first attempt"
+    message = message_of(step, longest) or "the Task Runner gave no reason"
+    return f"{step.state} {tries}{failure_words(step)}: {message}"
+
+
+def why_skipped(step: StepRecord) -> str:
+    """Return why a step was skipped by choice."""
+    if step.phase is Phase.FINALLY and MAIN_END_ID in step.depends_on and step.skipped and step.when is None:
+        return "no step of the main part was started, so there is nothing to clean up"
+    return one_line(step.because) or "its condition or its trigger did not hold"
+
+
+def clock_time(moment: datetime | None, now: datetime) -> str:
+    """Write a time in this machine's time zone.
+
+    Today's date is left out.
+    """
+    if moment is None:
+        return "an unknown time"
+    is_today = moment.astimezone().date() == now.astimezone().date()
+    return f"{moment.astimezone():%H:%M:%S}" if is_today else local_time(moment)
+
+
+def since(moment: datetime | None, now: datetime) -> str:
+    """Write how long ago a time is."""
+    return lasted(between(moment, now)) or "an unknown time"
+
+
+def group_skipped(steps: Iterable[StepRecord]) -> dict[str, list[str]]:
+    """Group steps that were skipped by choice by the reason for it."""
+    groups: dict[str, list[str]] = {}
+    for step in steps:
+        groups.setdefault(why_skipped(step), []).append(step.id)
+    return groups
+
+
+def named(step_ids: Sequence[str], most: int = 5) -> str:
+    """List steps by their ids."""
+    return listing(list(step_ids), most=most)

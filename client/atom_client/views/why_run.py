@@ -1,0 +1,396 @@
+"""Explain why a run is where it is: what an open run waits for, or why a run ended as it did.
+
+The reasons are gathered from the run's documents alone, in one pass over its steps. They come with the most important
+first; each is complete, and whoever prints them decides how many of a kind fit on the screen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from atom_client.deployment import with_place
+from atom_client.text import between, counted, lasted, one_line
+from atom_client.views.as_json import moment_text
+from atom_client.views.queries import in_order
+from atom_client.views.reasons import (
+    Fate,
+    Reason,
+    clock_time,
+    failure_text,
+    fate_of,
+    group_skipped,
+    message_of,
+    named,
+    since,
+    stop_reasons,
+)
+from atom_client.views.summary import problem_lines
+from atom_workflows.coordinator.repair import LATE
+from atom_workflows.core.consistency import is_under_way
+from atom_workflows.core.graph import is_internal
+from atom_workflows.core.kinds import Phase
+from atom_workflows.core.oddities import oddity_of
+from atom_workflows.core.polling import NEXT_AUDIT
+from atom_workflows.core.records import RunRecord, StepRecord, StopKind
+from atom_workflows.core.states import RunState, StepState
+from atom_workflows.core.transitions import MAX_LOSSES
+
+HEADINGS: Final[Mapping[str, str]] = {
+    "waits": "It waits for:",
+    "failed": "Failed:",
+    "stopped": "Ended by the stop:",
+    "tolerated": "Failed, but tolerated (allowFailure):",
+    "skipped": "Skipped by choice:",
+}
+"""The kinds of reasons of which there may be many, with the headings under which they are listed."""
+
+_MOST_MEASURED: Final = 50
+"""The most steps under way for which it is worked out how many others wait behind them."""
+
+_COUNTED: Final = {
+    Fate.FAILED: "failed",
+    Fate.CANCELLED: "cancelled at the Task Runner",
+    Fate.BLOCKED: "blocked",
+    Fate.STOPPED: "ended by the stop",
+    Fate.TOLERATED: "failed but tolerated",
+    Fate.SKIPPED: "skipped by choice",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What was read about a run: its document, its nodes by id, and when the checker last looked.
+
+    Nodes that SUCCEEDED may be left out, unless the run has never been RUNNING.
+    """
+
+    run: RunRecord
+    nodes: Mapping[str, StepRecord]
+    now: datetime
+    looked_at: datetime | None = None
+
+    @property
+    def steps(self) -> list[StepRecord]:
+        """The user's steps."""
+        return in_order(self.nodes.values())
+
+    @property
+    def is_incomplete(self) -> bool:
+        """True if not all of the run's steps have been written (yet)."""
+        return self.run.started_at is None and len(self.steps) < self.run.step_count
+
+    def count_states(self) -> dict[str, int]:
+        """Return how many steps are in each state."""
+        counts = Counter(step.state.value for step in self.steps)
+        if not self.is_incomplete:
+            counts[StepState.SUCCEEDED] += max(0, self.run.step_count - counts.total())
+        return {state.value: counts[state] for state in StepState if counts[state]}
+
+
+def headline(seen: Seen) -> str:
+    """Say on one line where a run is."""
+    run = seen.run
+    stops = stop_reasons(run)
+    fates = Counter(fate_of(step, stops) for step in seen.steps)
+    words = [f"{fates[fate]:,} {said}" for fate, said in _COUNTED.items() if fates[fate]]
+    if run.state is RunState.INVALID:
+        return f"Run {run.id} is INVALID and was not started."
+    total = sum(seen.count_states().values())
+    if not run.state.is_terminal:
+        ended = f"{total - fates[Fate.OPEN]:,} of {counted(max(total, run.step_count), 'step')} ended"
+        begun = since(run.reopened_at or run.started_at or run.created_at, seen.now)
+        return f"Run {run.id} has been {run.state} for {begun}: {', '.join([ended, *words])}."
+    took = lasted(between(run.reopened_at or run.started_at or run.created_at, run.finished_at))
+    return f"Run {run.id} {run.state} after {took}: {', '.join([counted(total, 'step'), *words])}."
+
+
+def explain_run(seen: Seen) -> Iterator[Reason]:
+    """Yield the reasons why a run is where it is.
+
+    The most important come first.
+    """
+    if seen.run.state is RunState.INVALID:
+        yield from (Reason(kind="problem", text=line) for line in problem_lines(seen.run))
+        return
+    if seen.run.state.is_terminal:
+        yield from _how_it_was_stopped(seen)
+        yield from (Reason(kind="error", text=f"Error: {line.rstrip('.')}.") for line in _own_errors(seen.run))
+    else:
+        yield from _where_it_is(seen)
+        yield from _what_it_waits_for(seen)
+    yield from _how_steps_ended(seen)
+
+
+# -- open runs -------------------------------------------------------------------------------------------------------
+
+
+def _where_it_is(seen: Seen) -> Iterator[Reason]:
+    run, now = seen.run, seen.now
+    if run.state is RunState.SEEDING:
+        yield _seeding(seen)
+    if run.stop is not None:
+        open_steps = sum(not step.state.is_terminal for step in seen.steps)
+        then = "; then the steps under `finally` run" if run.runs_finally else ""
+        yield Reason(
+            kind="closing",
+            text=f"It has been closing for {since(run.stop.requested_at, now)}: {one_line(run.stop.reason)}. "
+            f"{counted(open_steps, 'step')} are still open{then}.",
+            facts={"stop": run.stop.kind.value, "reason": run.stop.reason, "open": open_steps},
+        )
+    if run.main_state is not None:
+        ended = [one_line(error.get("message", "")) for error in run.main_errors if not error.get("step")]
+        has_failed = run.main_state is RunState.FAILED and run.failure_count
+        failures = f" with {counted(run.failure_count, 'failure')}" if has_failed else ""
+        failures = f": {ended[0].rstrip('.')}" if ended else failures
+        yield Reason(
+            kind="finally",
+            text=f"Its main part ended {run.main_state}{failures}. The steps under `finally` run now, until "
+            f"{clock_time(run.deadline, now)} at the latest.",
+            facts={"main_state": run.main_state.value, "deadline": moment_text(run.deadline)},
+        )
+    elif run.deadline is not None:
+        left = lasted(run.deadline - now) if run.deadline > now else "now"
+        yield Reason(
+            kind="deadline",
+            text=f"Its timeout ends it at {clock_time(run.deadline, now)} ({left} left).",
+            facts={"deadline": moment_text(run.deadline)},
+        )
+
+
+def _seeding(seen: Seen) -> Reason:
+    run, written = seen.run, len(seen.steps)
+    begun = run.reopened_at or run.created_at
+    text = f"Its steps are being written: {written:,} of {run.step_count:,} are there."
+    if run.retries and not seen.is_incomplete:
+        text = "Its steps are being reset for its retry."
+    if seen.now - begun <= NEXT_AUDIT:
+        return Reason(kind="seeding", text=text, facts={"written": written})
+    doctor = with_place(f"runs doctor {run.id}")
+    late = f"This has taken {since(begun, seen.now)}; the checker continues it, and `{doctor}` does so at once."
+    return Reason(kind="half_seeded", text=f"{text} {late}", facts={"written": written})
+
+
+def _what_it_waits_for(seen: Seen) -> Iterator[Reason]:
+    under_way = [step for step in seen.steps if is_under_way(step)]
+    # Odd ones first, then those that have been at it the longest.
+    under_way.sort(key=lambda step: (oddity_of(step, now=seen.now) is None, step.claimed_at or seen.now, step.id))
+    measured, others = under_way[:_MOST_MEASURED], under_way[_MOST_MEASURED:]
+    behind = {step.id: _count_behind(step, seen.nodes) for step in measured}
+    measured.sort(key=lambda step: (oddity_of(step, now=seen.now) is None, -behind[step.id]))
+    not_accepted: dict[str, list[StepRecord]] = {}
+    for step in (*measured, *others):
+        if step.state is StepState.DISPATCHING and step.deferrals:
+            not_accepted.setdefault(message_of(step), []).append(step)
+        else:
+            yield _waits_for(step, seen.now, behind.get(step.id))
+    yield from (_not_accepted(steps, said, seen.now) for said, steps in not_accepted.items())
+    released = [step.id for step in seen.steps if step.is_released]
+    if released:
+        text = f"{named(released)}: released, and not yet taken by a dispatcher"
+        yield Reason(kind="waits", text=text, facts={"waits": "dispatcher", "steps": released})
+    yield from _is_anything_stuck(seen, nothing=not (under_way or released))
+
+
+def _count_behind(step: StepRecord, nodes: Mapping[str, StepRecord]) -> int:
+    """Return how many waiting steps stand behind a step, directly or not."""
+    seen: set[str] = set()
+    pending = list(step.dependents)
+    while pending:
+        name = pending.pop()
+        node = nodes.get(name)
+        if name not in seen and node is not None and node.state is StepState.PENDING:
+            seen.add(name)
+            pending += node.dependents
+    return sum(not is_internal(name) for name in seen)
+
+
+def _waits_for(step: StepRecord, now: datetime, behind: int | None) -> Reason:
+    holds = f"; {counted(behind, 'step')} {'waits' if behind == 1 else 'wait'} behind it" if behind else ""
+    text = f"`{step.id}` {progress_text(step, now)}{holds}"
+    facts: dict[str, Any] = {
+        "waits": step.state.value.lower(),
+        "step": step.id,
+        "attempt": step.attempt,
+        "job_id": step.job_id,
+        "job_state": step.job_state,
+        "since": moment_text(step.claimed_at),
+        "next_at": moment_text(step.due_at) if step.state is StepState.RETRYING or step.unanswered else None,
+        "holds_up": behind,
+    }
+    if odd := oddity_of(step, now=now):
+        facts["odd"] = odd.kind.value
+    return Reason(kind="waits", text=text, facts=facts)
+
+
+def progress_text(step: StepRecord, now: datetime) -> str:
+    """Describe a step under way, to follow its name."""
+    if step.state is StepState.RETRYING:
+        return _retry_text(step, now)
+    attempt = f", attempt {step.attempt}" if step.attempt > 1 else ""
+    lasting = f"has been {step.state} for {since(step.claimed_at, now)}{attempt}"
+    if step.state is StepState.DISPATCHING:
+        return f"{lasting}{_dispatch_remark(step, now)}"
+    job = f", job {one_line(step.job_id)} last seen {one_line(step.job_state)}" if step.job_id else ""
+    return f"{lasting}{job}{_job_remark(step, now)}"
+
+
+_AFTER: Final = {
+    "failed": "a failure",
+    "timeout": "a timeout",
+    "refused": "a refusal",
+    "cancelled": "its job was cancelled at the Task Runner",
+    "lost": "its job was lost",
+    "outputs": "its job returned other outputs than declared",
+    "expression": "an expression could not be evaluated",
+}
+"""The kinds of failures, to follow "after"."""
+
+
+def _retry_text(step: StepRecord, now: datetime) -> str:
+    # `attempt` counts lost jobs too, which `first_attempt` has left out.
+    tries = step.attempt - step.first_attempt + 2
+    what = f"is tried again at {clock_time(step.due_at, now)}, try {tries} of {step.policies.retry.max_attempts}"
+    lost = f", {counted(step.losses, 'job')} lost of at most {MAX_LOSSES - 1}" if step.losses else ""
+    kind = _AFTER.get(step.last_kind, "a failure")
+    reason = f" ({one_line(step.last_reason)})" if step.last_reason else ""
+    return f"{what}{lost}, after {kind}{reason}: {message_of(step) or 'no message'}"
+
+
+def _dispatch_remark(step: StepRecord, now: datetime) -> str:
+    unsure = "; an earlier submission may have started a job that no one knows the id of" if step.is_unsure else ""
+    if step.deferrals:
+        again = f", next try at {clock_time(step.due_at, now)}" if step.due_at else ""
+        times = counted(step.deferrals, "time")
+        return f"; the Task Runner did not accept its job {times}{again}: {message_of(step)}{unsure}"
+    if step.due_at is not None and step.due_at <= now and not step.answered:
+        return f"; its dispatcher seems to have died, so the checker submits it again{unsure}"
+    return unsure
+
+
+def _job_remark(step: StepRecord, now: datetime) -> str:
+    odd = oddity_of(step, now=now)
+    ends = f"; its timeout is at {clock_time(step.attempt_deadline, now)}" if step.attempt_deadline else ""
+    if step.unanswered:
+        again = f", asked again at {clock_time(step.due_at, now)}" if step.due_at else ""
+        times = counted(step.unanswered, "time")
+        silent = f"; not answered {times} since {clock_time(step.unanswered_since, now)}{again}: {message_of(step)}"
+        return f"{silent}{ends}"
+    return f"; {one_line(odd.what)}{ends}" if odd else ends
+
+
+def _not_accepted(steps: Sequence[StepRecord], said: str, now: datetime) -> Reason:
+    again = min((step.due_at for step in steps if step.due_at), default=None)
+    tried = max(step.deferrals for step in steps)
+    text = (
+        f"{named([step.id for step in steps])}: not accepted by the Task Runner {counted(tried, 'time')}, next try at "
+        f"{clock_time(again, now)}: {said or 'no reason given'}"
+    )
+    facts = {"waits": "task_runner", "steps": [step.id for step in steps], "next_at": moment_text(again)}
+    return Reason(kind="waits", text=text, facts={**facts, "tries": tried, "message": said})
+
+
+def _is_anything_stuck(seen: Seen, *, nothing: bool) -> Iterator[Reason]:
+    if nothing and seen.run.state is RunState.RUNNING and seen.run.stop is None:
+        doctor = with_place(f"runs doctor {seen.run.id}")
+        text = f"No step is under way or released. `{doctor}` finds out why, and repairs it."
+        yield Reason(kind="nothing", text=text)
+    due = [
+        node.due_at
+        for node in seen.nodes.values()
+        if node.due_at is not None and not node.state.is_terminal and node.state is not StepState.RUNNING
+    ]
+    overdue = min((moment for moment in due if seen.now - moment > LATE), default=None)
+    looked = f"It last looked {since(seen.looked_at, seen.now)} ago. " if seen.looked_at else ""
+    if overdue is not None:
+        text = f"The checker has not come to a step that has been due since {clock_time(overdue, seen.now)}. {looked}"
+        check = f"`{with_place('doctor')}` checks the platform."
+        yield Reason(kind="overdue", text=f"{text}{check}", facts={"since": moment_text(overdue)})
+    elif seen.looked_at is not None and any(step.state is StepState.RUNNING for step in seen.steps):
+        text = f"The checker last asked about running jobs at {clock_time(seen.looked_at, seen.now)}"
+        ago = "now" if seen.looked_at >= seen.now else f"{since(seen.looked_at, seen.now)} ago"
+        yield Reason(kind="looked", text=f"{text} ({ago}).", facts={"at": moment_text(seen.looked_at)})
+
+
+# -- how it ended ----------------------------------------------------------------------------------------------------
+
+_STOPPED: Final = {StopKind.CANCEL: "cancelled", StopKind.TIMEOUT: "ended by its timeout", StopKind.FAIL: "given up"}
+
+
+def _how_it_was_stopped(seen: Seen) -> Iterator[Reason]:
+    run = seen.run
+    if run.stop is not None:
+        now = " at once, without the steps under `finally`" if run.stop.now else ""
+        at = clock_time(run.stop.requested_at, seen.now)
+        text = f"It was {_STOPPED[run.stop.kind]} at {at}{now}: {one_line(run.stop.reason).rstrip('.')}."
+        facts = {"stop": run.stop.kind.value, "reason": run.stop.reason, "at": moment_text(run.stop.requested_at)}
+        yield Reason(kind="stop", text=text, facts=facts)
+    if run.main_state is RunState.CANCELLED and (run.stop is None or run.stop.kind is not StopKind.CANCEL):
+        yield Reason(
+            kind="stop", text="It was cancelled; then the steps under `finally` ran.", facts={"stop": "cancel"}
+        )
+    elif run.main_state is not None and run.main_state is not run.state:
+        text = f"Its main part ended {run.main_state}; the steps under `finally` made it {run.state}."
+        yield Reason(kind="finally", text=text, facts={"main_state": run.main_state.value})
+    if seen.is_incomplete:
+        written = len(seen.steps)
+        text = f"Only {written:,} of its {counted(run.step_count, 'step')} had been written."
+        yield Reason(kind="half_seeded", text=text, facts={"written": written})
+
+
+def _own_errors(run: RunRecord) -> list[str]:
+    """Return the run's own errors, without the one that repeats its stop."""
+    stop = one_line(run.stop.reason) if run.stop else None
+    return [line for line in problem_lines(run) if line.strip() != stop]
+
+
+def _how_steps_ended(seen: Seen) -> Iterator[Reason]:
+    stops = stop_reasons(seen.run)
+    by_fate: dict[Fate, list[StepRecord]] = {}
+    for step in seen.steps:
+        by_fate.setdefault(fate_of(step, stops), []).append(step)
+    blocked: dict[str, list[str]] = {}
+    for step in by_fate.get(Fate.BLOCKED, ()):
+        blocked.setdefault(step.cause or "", []).append(step.id)
+    failed = [*by_fate.get(Fate.FAILED, ()), *by_fate.get(Fate.CANCELLED, ())]
+    failed.sort(key=lambda step: (step.finished_at or seen.now, step.id))
+    for step in failed:
+        yield _failed(step, blocked.pop(step.id, []))
+    for cause, names in blocked.items():
+        text = f"{named(names)}: blocked by `{cause}`, which did not succeed"
+        yield Reason(kind="failed", text=text, facts={"step": cause, "blocks": names})
+    yield from _stopped(by_fate.get(Fate.STOPPED, ()))
+    for step in by_fate.get(Fate.TOLERATED, ()):
+        yield Reason(kind="tolerated", text=f"`{step.id}` {failure_text(step)}", facts=_failure_facts(step))
+    for because, names in group_skipped(by_fate.get(Fate.SKIPPED, ())).items():
+        yield Reason(kind="skipped", text=f"{named(names)}: {because}", facts={"because": because, "steps": names})
+
+
+def _failed(step: StepRecord, blocks: Sequence[str]) -> Reason:
+    phase = " (under `finally`)" if step.phase is Phase.FINALLY else ""
+    held = f"; it blocks {named(blocks)}" if blocks else ""
+    text = f"`{step.id}`{phase} {failure_text(step)}{held}"
+    return Reason(kind="failed", text=text, facts={**_failure_facts(step), "blocks": list(blocks)})
+
+
+def _failure_facts(step: StepRecord) -> dict[str, Any]:
+    return {
+        "step": step.id,
+        "state": step.state.value,
+        "attempts": step.attempt,
+        "failure_kind": step.last_kind,
+        "reason": step.last_reason or step.reason,
+        "message": step.message,
+    }
+
+
+def _stopped(steps: Sequence[StepRecord]) -> Iterator[Reason]:
+    started = [step.id for step in steps if step.attempt]
+    waiting = [step.id for step in steps if not step.attempt]
+    if started:
+        yield Reason(kind="stopped", text=f"{named(started)}: under way", facts={"steps": started, "started": True})
+    if waiting:
+        yield Reason(kind="stopped", text=f"{named(waiting)}: not started", facts={"steps": waiting, "started": False})

@@ -1,0 +1,335 @@
+"""Explain why a step is where it is: its dependencies, what was decided on which values, its attempts and its job."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final
+
+from atom_client.text import between, clean, clip, counted, lasted, one_line
+from atom_client.views.as_json import moment_text, step_object
+from atom_client.views.queries import NodeReader
+from atom_client.views.reasons import (
+    COUNTS_AS,
+    Fate,
+    clock_time,
+    failure_text,
+    failure_words,
+    fate_of,
+    message_of,
+    since,
+    stop_reasons,
+    why_skipped,
+)
+from atom_client.views.why_run import progress_text
+from atom_workflows.core.consistency import is_under_way
+from atom_workflows.core.graph import MAIN_END_ID, is_internal
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.states import StepState
+from atom_workflows.core.transitions import MAX_LOSSES
+from atom_workflows.core.workflow import Trigger
+from atom_workflows.task_runner_urls import shown_url
+
+MOST_DEPENDENCIES: Final = 12
+_MOST_LEVELS: Final = 40
+_MOST_IN_A_LEVEL: Final = 300
+_MOST_FRONTS: Final = 3
+_LONGEST_CHAIN: Final = 6
+_LONGEST_VALUE: Final = 1_500
+
+TRIGGERS: Final[Mapping[Trigger, str]] = {
+    Trigger.NO_FAILURE: "runs unless a dependency failed, or all were skipped",
+    Trigger.ALL_SUCCEEDED: "runs if all dependencies succeeded",
+    Trigger.ANY_FAILED: "runs if any dependency failed",
+    Trigger.ALWAYS: "runs however its dependencies ended",
+}
+
+_ORDER: Final = (
+    Fate.FAILED,
+    Fate.CANCELLED,
+    Fate.BLOCKED,
+    Fate.STOPPED,
+    Fate.OPEN,
+    Fate.TOLERATED,
+    Fate.SKIPPED,
+    Fate.SUCCEEDED,
+)
+"""The dependencies that explain most come first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSeen:
+    """What was read about a step.
+
+    `dependencies` are the user's steps on which it depends, through the compiler's barriers; `awaits_main` is True if
+    it also waits for the main part. `chain` leads from a dependency to the failure that blocks the step. `fronts` are
+    the steps at which those before an open step have arrived. `outputs` are its own, as JSON values.
+    """
+
+    run: RunRecord
+    step: StepRecord
+    now: datetime
+    dependencies: Sequence[StepRecord] = ()
+    awaits_main: bool = False
+    chain: Sequence[StepRecord] = ()
+    fronts: Sequence[StepRecord] = ()
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fate(self) -> Fate:
+        """The step's fate."""
+        return fate_of(self.step, stop_reasons(self.run))
+
+
+def look_around(reader: NodeReader, run: RunRecord, step: StepRecord, *, now: datetime) -> StepSeen:
+    """Read the steps before a step that explain it."""
+    stops = stop_reasons(run)
+    found = _levels(reader, step, into=lambda node: is_internal(node.id) and node.id != MAIN_END_ID)
+    nodes = [node for node, _ in found.values() if not is_internal(node.id)]
+    nodes.sort(key=lambda node: (_ORDER.index(fate_of(node, stops)), node.id))
+    seen = StepSeen(run=run, step=step, now=now, dependencies=nodes, awaits_main=MAIN_END_ID in found)
+    if seen.fate is Fate.BLOCKED:
+        return replace(seen, chain=_chain_to(reader, step))
+    if step.state is StepState.PENDING and step.remaining and not seen.awaits_main:
+        return replace(seen, fronts=_find_fronts(reader, step, now=now))
+    return seen
+
+
+def _find_fronts(reader: NodeReader, step: StepRecord, *, now: datetime) -> list[StepRecord]:
+    """Return the steps at work behind which a waiting step waits.
+
+    The oldest come first.
+    """
+    found = _levels(reader, step, into=lambda node: node.state is StepState.PENDING)
+    at_work = [node for node, _ in found.values() if is_under_way(node) or node.is_released]
+    return sorted(
+        (node for node in at_work if not is_internal(node.id)), key=lambda node: (node.claimed_at or now, node.id)
+    )
+
+
+def _levels(
+    reader: NodeReader, step: StepRecord, *, into: Callable[[StepRecord], bool], until: str = ""
+) -> dict[str, tuple[StepRecord, str]]:
+    """Return the nodes before a step by id.
+
+    Each comes with the id of the node that it was found from. The search goes on behind the nodes that `into`
+    names, and ends at the node `until`.
+    """
+    found: dict[str, tuple[StepRecord, str]] = {}
+    level: dict[str, str] = dict.fromkeys(step.depends_on, step.id)
+    for _ in range(_MOST_LEVELS):
+        nodes = reader.read(level)
+        found |= {node.id: (node, level[node.id]) for node in nodes}
+        if not nodes or until in found:
+            break
+        # Behind the nodes of a level, only so many are looked at: one path is enough to explain.
+        behind = [(name, node.id) for node in nodes if into(node) for name in node.depends_on if name not in found]
+        is_wide = until and len(behind) > _MOST_IN_A_LEVEL
+        level = dict(behind[:_MOST_IN_A_LEVEL] if is_wide else behind)
+    return found
+
+
+def _chain_to(reader: NodeReader, step: StepRecord) -> list[StepRecord]:
+    """Return the steps from a blocked step's dependency to the cause."""
+    cause = step.cause or ""
+    found = _levels(reader, step, into=lambda node: node.cause == cause, until=cause)
+    if cause not in found:
+        return reader.read([cause])
+    chain = []
+    name = cause
+    while name != step.id:
+        node, name = found[name]
+        chain.append(node)
+    return [node for node in reversed(chain) if not is_internal(node.id)]
+
+
+# -- for people ------------------------------------------------------------------------------------------------------
+
+
+def step_headline(seen: StepSeen) -> str:
+    """Say in a sentence where a step is."""
+    return f"Step `{seen.step.id}` {_where_it_is(seen)}."
+
+
+def _where_it_is(seen: StepSeen) -> str:
+    step, fate = seen.step, seen.fate
+    took = lasted(between(step.started_at, step.finished_at))
+    where = {
+        Fate.OPEN: lambda: _open_text(seen),
+        Fate.SUCCEEDED: lambda: f"SUCCEEDED{f' after {took}' if took else ''}",
+        Fate.SKIPPED: lambda: f"was skipped by choice: {why_skipped(step)}",
+        Fate.BLOCKED: lambda: f"was blocked by {_chain_text(seen)}",
+        Fate.STOPPED: lambda: _stopped_text(step),
+        Fate.TOLERATED: lambda: f"{failure_text(step)}; allowFailure tolerates it, so the run goes on",
+    }
+    return where.get(fate, lambda: failure_text(step))()
+
+
+def _stopped_text(step: StepRecord) -> str:
+    how = "was ended while it was under way" if step.attempt else "was not started"
+    return f"{how}, as the run was stopped: {message_of(step).removeprefix('not started: ')}"
+
+
+def _open_text(seen: StepSeen) -> str:
+    step = seen.step
+    if step.state is not StepState.PENDING:
+        return progress_text(step, seen.now)
+    if seen.run.state.is_terminal:
+        return f"is PENDING, although its run has ended: it is {seen.run.state}"
+    if seen.awaits_main and step.remaining:
+        return "is PENDING: it is under `finally`, and waits until the main part has ended"
+    if step.is_released:
+        waits = "its condition is evaluated next" if step.awaits_condition else "no dispatcher has taken it yet"
+        return f"is released, and {waits}"
+    open_ones = [node for node in seen.dependencies if not node.state.is_terminal]
+    noun = "dependency has" if len(open_ones) == len(seen.dependencies) == 1 else "dependencies have"
+    waits = f"is PENDING: {len(open_ones):,} of {len(seen.dependencies):,} {noun} not ended"
+    if not seen.fronts:
+        return waits
+    shown = "; ".join(f"`{node.id}` {_front_text(node, seen.now)}" for node in seen.fronts[:_MOST_FRONTS])
+    more = len(seen.fronts) - _MOST_FRONTS
+    return f"{waits}. At the front: {shown}{f'; and {more:,} more' if more > 0 else ''}"
+
+
+def _front_text(node: StepRecord, now: datetime) -> str:
+    if not is_under_way(node):
+        return "is released, and not yet taken by a dispatcher"
+    return f"has been {node.state} for {since(node.claimed_at, now)}"
+
+
+def _chain_text(seen: StepSeen) -> str:
+    """Write the way from a blocked step to its cause.
+
+    For example `` `load` ← `extract` FAILED after 1 attempt``.
+    """
+    if not seen.chain:
+        return f"`{seen.step.cause}`, which did not succeed"
+    *between_them, root = seen.chain
+    names = [f"`{node.id}`" for node in between_them]
+    if len(names) > _LONGEST_CHAIN:
+        names = [*names[: _LONGEST_CHAIN - 1], f"{len(names) - _LONGEST_CHAIN + 1:,} more"]
+    return " ← ".join([*names, f"`{root.id}` {failure_text(root)}"])
+
+
+def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
+    """Yield the facts about a step, each with its name.
+
+    A name may come several times in a row.
+    """
+    yield from _what_it_depends_on(seen)
+    yield from _what_decides(seen)
+    yield from _attempts(seen)
+    body = sent_body(seen.step)
+    if body is not None:
+        yield "sent", _json_text(body)
+    if seen.outputs:
+        yield "outputs", _json_text(seen.outputs)
+    elif seen.step.outputs:
+        yield "outputs", f"none; it declares {', '.join(seen.step.outputs)}"
+
+
+def _what_decides(seen: StepSeen) -> Iterator[tuple[str, str]]:
+    step = seen.step
+    if step.depends_on:
+        yield "trigger", f"{step.trigger.value}: {TRIGGERS[step.trigger]}"
+    if step.when is not None:
+        yield "when", _condition_text(step)
+    if step.allow_failure and seen.fate is not Fate.TOLERATED:
+        yield "allowFailure", "true: a failure would be tolerated"
+
+
+def _attempts(seen: StepSeen) -> Iterator[tuple[str, str]]:
+    step = seen.step
+    if step.attempt:
+        yield "attempts", _attempts_text(step)
+    if step.last_kind and seen.fate in {Fate.OPEN, Fate.SUCCEEDED}:
+        reason = f" ({one_line(step.last_reason)})" if step.last_reason else ""
+        yield "last failure", f"{step.last_kind}{reason}"
+    if step.state is StepState.RUNNING and step.message:
+        yield "message", message_of(step)
+    if step.job_id:
+        url = shown_url(step.task_runner_url)
+        yield "job", f"{one_line(step.job_id)} at {url}, last seen {one_line(step.job_state)}"
+    if step.due_at is not None and step.state in {StepState.RETRYING, StepState.DISPATCHING}:
+        yield "next", f"the checker comes to it at {clock_time(step.due_at, seen.now)}"
+
+
+def _what_it_depends_on(seen: StepSeen) -> Iterator[tuple[str, str]]:
+    if seen.awaits_main:
+        state = seen.run.main_state
+        yield "depends on", f"the main part of the run, which {f'ended {state}' if state else 'has not ended'}"
+    stops = stop_reasons(seen.run)
+    for node in seen.dependencies[:MOST_DEPENDENCIES]:
+        words = failure_words(node) if fate_of(node, stops) in {Fate.FAILED, Fate.CANCELLED, Fate.TOLERATED} else ""
+        yield "depends on", f"`{node.id}` {node.state}{words}: {COUNTS_AS[fate_of(node, stops)]}"
+    more = seen.dependencies[MOST_DEPENDENCIES:]
+    if more:
+        states = Counter(node.state.value for node in more)
+        counts = ", ".join(f"{count:,} {state}" for state, count in states.items())
+        yield "depends on", f"… and {len(more):,} more: {counts}"
+
+
+def _condition_text(step: StepRecord) -> str:
+    if step.because and not (step.by_choice and "trigger" in step.because):
+        return f"{one_line(step.because)} (line {step.when.line})" if step.when else one_line(step.because)
+    text = f"`{one_line(step.when.text)}` (line {step.when.line})" if step.when else ""
+    is_over = step.state.is_terminal or step.attempt
+    return f"{text}: {'it was not reached' if is_over else 'not evaluated yet'}"
+
+
+def _attempts_text(step: StepRecord) -> str:
+    tries = max(step.attempt - step.first_attempt + 1, 0)
+    text = f"{tries} of {step.policies.retry.max_attempts}"
+    if step.losses:
+        text += f"; {counted(step.losses, 'job')} lost, of at most {MAX_LOSSES - 1}"
+    if step.retries:
+        text += f"; the run was retried {counted(step.retries, 'time')}, {counted(step.attempt, 'attempt')} in all"
+    if step.policies.retry.when is not None:
+        text += f"; retried when `{one_line(step.policies.retry.when.text)}`"
+    return text
+
+
+def sent_body(step: StepRecord) -> Any:
+    """Return the body that was sent for the last attempt.
+
+    Returns None if none was.
+    """
+    if step.sent:
+        return json.loads(step.sent)
+    return dict(step.request) if step.request is not None and step.attempt and not step.templates else None
+
+
+def _json_text(value: Any) -> str:
+    text = clip(clean(json.dumps(value, ensure_ascii=False)), _LONGEST_VALUE)
+    return f"{text} (`--json` prints all)" if text.endswith("…") else text
+
+
+# -- for programs ----------------------------------------------------------------------------------------------------
+
+
+def step_explanation(seen: StepSeen) -> dict[str, Any]:
+    """Return the explanation of a step for programs."""
+    step, stops = seen.step, stop_reasons(seen.run)
+    return {
+        "run": seen.run.id,
+        "step": step_object(step),
+        "fate": seen.fate.value,
+        "text": step_headline(seen),
+        "dependencies": [
+            {"step": node.id, "state": node.state.value, "fate": fate_of(node, stops).value}
+            for node in seen.dependencies
+        ],
+        "awaits_main_part": seen.awaits_main,
+        "blocked_by": [
+            {"step": node.id, "state": node.state.value, "kind": node.last_kind, "message": node.message}
+            for node in seen.chain
+        ],
+        "waits_for": [node.id for node in seen.fronts],
+        "max_attempts": step.policies.retry.max_attempts,
+        "next_at": moment_text(step.due_at),
+        "sent": sent_body(step),
+        "outputs": dict(seen.outputs),
+    }
