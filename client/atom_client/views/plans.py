@@ -132,7 +132,7 @@ def _ended(step: PlayedStep) -> str:
     tolerated = " (tolerated)" if step.tolerated else ""
     because = f" ({one_line(step.because)})" if step.because and step.state != "SKIPPED" else ""
     message = f": {clip(one_line(step.message), _LONGEST_VALUE)}" if step.message and step.state != "SUCCEEDED" else ""
-    outputs = ", ".join(f"{name} = {_json(value)}" for name, value in step.outputs.items())
+    outputs = escaped(", ".join(f"{name} = {_json(value)}" for name, value in step.outputs.items()))
     returned = f"; {clip(outputs, _LONGEST_VALUE)}" if outputs else ""
     if step.state == "SKIPPED":
         # The message begins with what the state says already.

@@ -307,3 +307,20 @@ def test_stdin_can_be_planned(tmp_path: Path) -> None:
     flow = "steps: [{id: a, task: {url: u}}]"
     assert plan("-", stdin=flow).stdout.startswith("<stdin>: 1 step\n")
     assert "This run would be SUCCEEDED" in plan("-", "--outputs", script(tmp_path), stdin=flow).stdout
+
+
+def test_values_cannot_command_a_terminal(tmp_path: Path) -> None:
+    """Parameters, job bodies and outputs are spelled out where a terminal would interpret them."""
+    file = tmp_path / "flow.yaml"
+    file.write_text(
+        "params: {p: {type: text}}\n"
+        "steps: [{id: a, task: {imageUri: '${{ params.p }}'}, outputs: {o: text}}]\n"
+        "outputs: {o: '${{ steps.a.outputs.o + params.p }}'}\n"
+    )
+    hostile = "x\x1b[2J\x9b31m\u202ey"
+    rows = script(tmp_path, {"step": "a", "outputs": {"o": hostile}})
+    for more in ([], ["--outputs", rows]):
+        result = plan(file, "--param", f"p={hostile}", *more)
+        assert result.exit_code == 0, result.stderr
+        assert [sign for sign in result.stdout if sign != "\n" and not sign.isprintable()] == []
+        assert "y" in result.stdout
