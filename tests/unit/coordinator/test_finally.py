@@ -180,3 +180,14 @@ def test_a_run_ends_though_its_last_steps_are_gone(gone: str, state: RunState, *
     if is_cancelled:
         cancel_run(world.services, run_id)
     assert world.run_to_end(run_id).state is state
+
+
+def test_the_reason_of_a_cancellation_is_kept() -> None:
+    """The stop itself is cleared when the steps under `finally` begin; a cancellation is no error of the run."""
+    world = World(script(a={"duration": 600}))
+    run_id = world.start(flow({"a": []}))
+    world.settle_down()
+    cancel_run(world.services, run_id, reason="the wrong day")
+    run = world.run_to_end(run_id)
+    assert (run.state, run.stop, run.errors) == (RunState.CANCELLED, None, ())
+    assert [error["message"] for error in run.main_errors] == ["the wrong day"]
