@@ -55,7 +55,7 @@ def measure(workflow: Workflow, definition: bytes, given: Assumptions) -> Tally:
     with (
         _counting_lines() as lines,
         Functions(
-            _script(given),
+            _script(given, workflow),
             settings=given.settings,
             latency=_latency(given),
             tick_every=given.tick,
@@ -142,7 +142,7 @@ class Meter:
 
 def _require_patience(workflow: Workflow, job: timedelta) -> None:
     """Raise `NotEstimated` if a step would time out, or the run would take too long."""
-    for step in workflow.steps:
+    for step in workflow.all_steps:
         if takes_time(step) and job >= step.timeout:
             limit = format_duration(step.timeout)
             raise NotEstimated(f"step {step.id} would time out after {limit}; give a shorter --duration")
@@ -162,25 +162,37 @@ def takes_time(step: Step) -> bool:
 
 
 def jobs_in_a_row(workflow: Workflow) -> int:
-    """Return the length of the longest chain of jobs that take time."""
-    steps = {step.id: step for step in workflow.steps}
+    """Return the length of the longest chain of jobs that take time, with those under `finally` behind it."""
+    return _longest_chain(workflow.steps) + (_longest_chain(workflow.finally_steps) if workflow.finally_steps else 0)
+
+
+def _longest_chain(given: Sequence[Step]) -> int:
+    steps = {step.id: step for step in given}
     in_a_row: dict[str, int] = {}
-    for step_id in TopologicalSorter({step.id: step.depends_on for step in workflow.steps}).static_order():
+    for step_id in TopologicalSorter({step.id: step.depends_on for step in given}).static_order():
         before = max((in_a_row[need] for need in steps[step_id].depends_on), default=0)
         in_a_row[step_id] = before + takes_time(steps[step_id])
     return max(in_a_row.values())
 
 
-def _script(given: Assumptions) -> Script:
-    """Return a script that makes every job succeed.
+def _script(given: Assumptions, workflow: Workflow | None = None) -> Script:
+    """Return a script that makes every job succeed and return a number for each output that its step declares.
 
-    Each job goes through the assumed number of states.
+    Each job goes through as many states as assumed.
     """
     from atom_emulator.task_runner.script import Behaviour, Rule, Script  # noqa: PLC0415 (not installed everywhere)
 
     states = [("RUNNING", "QUEUED")[number % 2] for number in range(given.new_states + 1)]
     usual = Behaviour(duration_s=given.job.total_seconds(), states=tuple(reversed(states)))
-    return Script(rules=(Rule(engine=AT_ONCE),), default=usual)
+    rules = [
+        Rule(
+            step=step.id,
+            behaviour=replace(usual if takes_time(step) else Behaviour(), outputs=(dict.fromkeys(step.outputs, 1),)),
+        )
+        for step in (workflow.all_steps if workflow else ())
+        if step.outputs
+    ]
+    return Script(rules=(*rules, Rule(engine=AT_ONCE)), default=usual)
 
 
 def _latency(given: Assumptions) -> Latency:
