@@ -228,7 +228,7 @@ def test_parameters_reach_a_running_platform(site: Site, tmp_path: Path) -> None
         "steps: [{id: a, task: {imageUri: i, args: {n: '${{ params.limit + 1 }}', t: '${{ params.tables }}'}}}]\n"
         "outputs: {day: '${{ params.day }}'}\n"
     )
-    options = ["--params-file", tmp_path / "given.yaml", "--param", 'tables=["b"]']
+    options: list[str | Path] = ["--params-file", tmp_path / "given.yaml", "--param", 'tables=["b"]']
     run = json.loads(console(site, "start", flow, *options, "--wait", "--json").succeeded())["run"]
     assert (run["state"], run["params"]) == ("SUCCEEDED", {"day": "2026-03-01", "limit": 12, "tables": ["b"]})
     refused = console(site, "start", flow, *options, "--param", "limit=21", "--wait")
