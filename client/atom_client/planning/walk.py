@@ -127,7 +127,7 @@ class _Walk:
             planned = self._with_job(planned, scope)
         self._fates[step.id] = planned.fate
         if planned.fate is Fate.SKIPPED:
-            self._skipped[step.id] = {"state": "SKIPPED", "message": f"skipped: {because}", "outputs": None}
+            self._skipped[step.id] = {"state": "SKIPPED", "message": because, "outputs": None}
         return planned
 
     def outputs(self) -> tuple[dict[str, JsonValue], tuple[str, ...], str]:
