@@ -58,7 +58,7 @@ class RunGraph:
         return {
             "request": request,
             "templates": templates,
-            "constants": self._constants.read_by([*templates, *conditions]),
+            "constants": self._constants.read_by([*templates, *conditions], reads_times=bool(step.outputs)),
         }
 
     def creates(self, paths: Iterable[str]) -> Iterator[Create]:

@@ -146,16 +146,16 @@ class Constants:
     types: Mapping[str, Mapping[str, Any]]
     zone: str = "UTC"
 
-    def read_by(self, texts: Sequence[Condition | Template]) -> dict[str, Any]:
-        """Return the part that these expressions read, in the shape in which it is stored with a step."""
+    def read_by(self, texts: Sequence[Condition | Template], *, reads_times: bool = False) -> dict[str, Any]:
+        """Return the part that these expressions read, in the shape in which it is stored with a step.
+
+        With `reads_times`, the zone is part of it even without expressions.
+        """
+        zone = {"zone": self.zone} if self.zone != "UTC" and (texts or reads_times) else {}
         if not texts:
-            return {}
+            return zone
         chosen = self._names([path for text in texts for path in paths_in(text)])
-        return {
-            "values": _select(self.values, chosen),
-            "types": _select(self.types, chosen),
-            **({} if self.zone == "UTC" else {"zone": self.zone}),
-        }
+        return {"values": _select(self.values, chosen), "types": _select(self.types, chosen), **zone}
 
     def include_all(self, text: Condition | Template) -> bool:
         """Return True if the expressions of this text read nothing else."""

@@ -141,6 +141,22 @@ def test_a_task_is_too_large_with_its_values_whenever_they_are_known(count: int)
     assert "more than the 65,536 allowed" in world.steps(run_id)["b"].message
 
 
+@pytest.mark.parametrize("args", [[], ["${{ step.attempt }}"]])
+def test_local_times_among_outputs_are_of_the_workflows_zone(args: list[str]) -> None:
+    """An instant without an offset is a local time, whether or not the step has expressions of its own."""
+    world = World(script(a={"outputs": {"at": "2026-01-01T00:00:00"}}))
+    flow = json.loads(
+        definition(
+            {"a": [], "b": ["a"]},
+            a={"outputs": {"at": "instant"}, **task(args=args)},
+            b=task(args=["${{ steps.a.outputs.at }}"]),
+        )
+    )
+    run_id = world.start(json.dumps({**flow, "timezone": "Europe/Paris"}))
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert bodies(world)["b"]["args"] == ["2025-12-31T23:00:00Z"]
+
+
 def test_all_parameters_together_are_a_map() -> None:
     """The name without a member reads all of them, or none if none are declared."""
     for params, sent in (({"n": 8}, '{"n":8}'), ({}, "{}")):
