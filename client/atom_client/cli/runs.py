@@ -43,14 +43,22 @@ from atom_workflows.task_runner_urls import shown_url
 
 def list_runs(services: Services, *, limit: int, state: RunState | None, as_json: bool) -> None:
     """Print the newest runs."""
-    runs = newest_runs(services.store, limit=limit, state=state)
+    unreadable: list[str] = []
+    runs = newest_runs(services.store, limit=limit, state=state, unreadable=unreadable)
+    if unreadable:
+        those = listing(unreadable)
+        click.echo(
+            f"Left out, as a newer version wrote them: {those}. Install the version of atom-workflows that the "
+            "deployment uses.",
+            err=True,
+        )
     if as_json:
         click.echo(json_text([run_object(run) for run in runs]))
     elif runs:
         Output().show(runs_sheet(runs))
-    elif state is None:
+    elif state is None and not unreadable:
         click.echo(f"There are no runs yet. `{with_place('start FILE')}` starts one.")
-    else:
+    elif state is not None:
         click.echo(f"None of the newest {MOST_RUNS_LOOKED_AT:,} runs is {state}.")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from atom_client.text import between
 from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.states import StepState
 from atom_workflows.task_runner_urls import shown_url
 
 
@@ -57,7 +58,8 @@ def step_object(step: StepRecord) -> dict[str, Any]:
         "message": step.message,
         "reason": step.reason,
         "failure_kind": step.last_kind,
-        "skipped_because_of": step.cause,
+        # A step that reacts to a failure knows it, too.
+        "skipped_because_of": step.cause if step.state is StepState.SKIPPED and not step.by_choice else None,
         "skipped_by_choice": step.by_choice,
         "tolerated": step.tolerated,
         "because": step.because,

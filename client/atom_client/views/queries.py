@@ -27,7 +27,7 @@ from atom_workflows.documents import (
     step_record,
     steps_path,
 )
-from atom_workflows.errors import RunNotFound
+from atom_workflows.errors import NewerVersion, RunNotFound
 from atom_workflows.language.suggestions import Names, Suggestions
 from atom_workflows.ports import Condition, Document, Query, Store
 
@@ -149,17 +149,29 @@ def last_look(store: Store, *, now: datetime) -> datetime | None:
     return seen if isinstance(seen, datetime) else None
 
 
-def newest_runs(store: Store, *, limit: int, state: RunState | None) -> list[RunRecord]:
-    """Return the newest runs, or the newest runs in one state."""
+def newest_runs(
+    store: Store, *, limit: int, state: RunState | None, unreadable: list[str] | None = None
+) -> list[RunRecord]:
+    """Return the newest runs, or the newest runs in one state.
+
+    Runs that a newer version wrote are left out, and their ids are added to `unreadable`; without it, `NewerVersion` is
+    raised.
+    """
     if limit <= 0:
         return []
     size = limit if state is None else PAGE
     query = Query(collection=RUNS, order_by=[("created_at", "descending")], limit=size)
     found: list[RunRecord] = []
     for looked_at, document in enumerate(_pages(store, query), start=1):
-        run = run_record(document)
-        if state in {None, run.state}:
-            found.append(run)
+        try:
+            run = run_record(document)
+        except NewerVersion:
+            if unreadable is None:
+                raise
+            unreadable.append(document.id)
+        else:
+            if state in {None, run.state}:
+                found.append(run)
         if len(found) == limit or looked_at == MOST_RUNS_LOOKED_AT:
             break
     return found

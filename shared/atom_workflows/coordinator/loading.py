@@ -19,7 +19,8 @@ AT_ONCE: Final = 200
 """The maximum number of documents that one call reads by path, because a read has to end within ten seconds."""
 
 
-_TASK: Final = frozenset({"task", "templates", "sent"})
+_TASK: Final = frozenset({"task", "templates", "constants", "sent"})
+"""What only a dispatcher needs. Each may take up 100 KB, and a run has up to 10,000 steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class StoredStep:
 
     @classmethod
     def without_task(cls, document: Document) -> StoredStep:
-        """Read the step without its task, the largest part of its document."""
+        """Read the step without its task and the values of its expressions, the largest parts of its document."""
         fields = {name: value for name, value in document.fields.items() if name not in _TASK}
         return cls.of(replace(document, fields=fields))
 

@@ -14,7 +14,7 @@ from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_values import constants_of
 from atom_workflows.core.states import StepState
-from atom_workflows.core.workflow import Step, Workflow, job_request
+from atom_workflows.core.workflow import Step, Workflow, job_request, job_templates
 from atom_workflows.documents import new_step, step_fields, step_path
 from atom_workflows.ports import Create, Document, Fields, Update
 
@@ -53,12 +53,12 @@ class RunGraph:
             when = [step.when] if step is not None and step.when else []
             return {"request": None, "constants": self._constants.read_by(when)}
         request = job_request(step, step.task, self._path)
-        request, templates = settle_templates(request, step.task.templates, self._constants)
+        request, templates = settle_templates(request, job_templates(step.task), self._constants)
         conditions = [one for one in (step.when, step.retry.when) if one is not None]
         return {
             "request": request,
             "templates": templates,
-            "constants": self._constants.read_by([*templates, *conditions]),
+            "constants": self._constants.read_by([*templates, *conditions], reads_times=bool(step.outputs)),
         }
 
     def creates(self, paths: Iterable[str]) -> Iterator[Create]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES
-from atom_workflows.core.workflow import Condition, JsonValue, Template
+from atom_workflows.core.workflow import FIELDS_OF_EVERY_JOB, Condition, JsonValue, Template
 from atom_workflows.errors import EvaluationError, ExpressionError, ValueMismatch
 
 if TYPE_CHECKING:
@@ -146,16 +146,16 @@ class Constants:
     types: Mapping[str, Mapping[str, Any]]
     zone: str = "UTC"
 
-    def read_by(self, texts: Sequence[Condition | Template]) -> dict[str, Any]:
-        """Return the part that these expressions read, in the shape in which it is stored with a step."""
+    def read_by(self, texts: Sequence[Condition | Template], *, reads_times: bool = False) -> dict[str, Any]:
+        """Return the part that these expressions read, in the shape in which it is stored with a step.
+
+        With `reads_times`, the zone is part of it even without expressions.
+        """
+        zone = {"zone": self.zone} if self.zone != "UTC" and (texts or reads_times) else {}
         if not texts:
-            return {}
+            return zone
         chosen = self._names([path for text in texts for path in paths_in(text)])
-        return {
-            "values": _select(self.values, chosen),
-            "types": _select(self.types, chosen),
-            **({} if self.zone == "UTC" else {"zone": self.zone}),
-        }
+        return {"values": _select(self.values, chosen), "types": _select(self.types, chosen), **zone}
 
     def include_all(self, text: Condition | Template) -> bool:
         """Return True if the expressions of this text read nothing else."""
@@ -222,7 +222,7 @@ def _settle(template: Template, constants: Constants) -> JsonValue:
     if not constants.include_all(template):
         return _LATER  # type: ignore[no-any-return]  # a mark, not a value
     scope = typed_constants(constants.read_by([template]))
-    return render_value(template, scope, zone=constants.zone)
+    return _render_field(template, scope, zone=constants.zone)
 
 
 # -- conditions ------------------------------------------------------------------------------------------------------
@@ -271,9 +271,10 @@ def render_body(step: StepRecord, scope: Scope) -> dict[str, JsonValue]:
     """
     body: dict[str, Any] = deepcopy(dict(step.request or {}))
     size = 0
-    # From the last to the first, so that a list that is spliced in does not move the places before it.
-    for template in reversed(step.templates):
-        value = render_value(template, scope, zone=zone_of(step.constants))
+    # From the last to the first, so that a list that is spliced in does not move the places before it. The order of
+    # the file is not that of the places, as an alias repeats what stands elsewhere.
+    for template in sorted(step.templates, key=lambda one: one.path, reverse=True):
+        value = _render_field(template, scope, zone=zone_of(step.constants))
         # Many large values are not all made before they are refused.
         size += _json_size(value)
         _require_small(size)
@@ -309,15 +310,35 @@ def render_value(template: Template, scope: Scope, *, zone: str) -> JsonValue:
     return value
 
 
+def _render_field(template: Template, scope: Scope, *, zone: str) -> JsonValue:
+    """Return a template's value, if its field of a job can hold it.
+
+    A value of any type may be of a wrong one, which cannot be known before.
+    """
+    value = render_value(template, scope, zone=zone)
+    field_name, *inner = template.path
+    is_text_due = field_name != "args"
+    if value is None or (inner and not is_text_due) or isinstance(value, str if is_text_due else list | dict):
+        return value
+    what = f"`{'.'.join(map(str, template.path))}` (line {template.line})"
+    due = "text" if is_text_due else "a list or a map"
+    raise EvaluationError(f"{what} must be {due}, but its value is {json.dumps(value):.60}", at=0)
+
+
 def _put(body: dict[str, Any], template: Template, value: JsonValue) -> None:
-    """Put a value at its place: null leaves a map's entry out, and a list within a list is spliced in."""
+    """Put a value at its place: null leaves a map's entry out, and a list within a list is spliced in.
+
+    A field that every job has keeps its default if the value is null.
+    """
     *path, last = template.path
     place: Any = body
     for part in path:
         place = place[part]
     if isinstance(place, dict):
-        if value is None:
+        if value is None and template.path not in FIELDS_OF_EVERY_JOB:
             place.pop(last, None)
+        elif value is None:
+            return
         else:
             place[last] = value
     elif isinstance(value, list):

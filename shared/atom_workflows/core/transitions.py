@@ -445,7 +445,9 @@ def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
     if stop.kind is StopKind.CANCEL:
         return _end(step, StepEvent.CANCEL, now, message=clip(stop.reason))
     if step.state is StepState.PENDING:
-        return _end(step, StepEvent.SKIP, now, message=clip(f"not started: {stop.reason}"))
+        # One dependency may have failed already, but others were still running.
+        no_cause = {"cause": None} if step.cause else {}
+        return _end(step, StepEvent.SKIP, now, message=clip(f"not started: {stop.reason}"), **no_cause)
     return _end(step, StepEvent.FAIL, now, message=clip(stop.reason))
 
 

@@ -207,7 +207,8 @@ def job_request(step: Step, task: Task, path: str) -> dict[str, JsonValue]:
         "imageUri": task.image_uri,
         "engine": task.engine,
         "url": task.url,
-        "scaleTier": task.scale_tier,
+        # An expression may still give another one.
+        "scaleTier": task.scale_tier or DEFAULT_SCALE_TIER,
         "masterType": task.master_type,
         "args": task.args,
     }
@@ -216,3 +217,14 @@ def job_request(step: Step, task: Task, path: str) -> dict[str, JsonValue]:
         **{name: value for name, value in optional.items() if value is not None},
         "labels": {**task.labels, "workflow": workflow_label(path), "type": "step"},
     }
+
+
+FIELDS_OF_EVERY_JOB: Final = frozenset({("job_name",), ("scaleTier",)})
+"""The places in a job's body that are never left out."""
+
+_OWN_LABELS: Final = frozenset({("labels", "workflow"), ("labels", "type")})
+
+
+def job_templates(task: Task) -> tuple[Template, ...]:
+    """Return the templates of a job's body, without those of labels that `job_request` sets itself."""
+    return tuple(template for template in task.templates if template.path not in _OWN_LABELS)

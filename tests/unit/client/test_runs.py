@@ -13,7 +13,9 @@ from atom_client.cli.commands import cli
 from atom_emulator.testing.world import START, World
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.start import handle_start
+from atom_workflows.documents import run_path
 from atom_workflows.messages.start import read_start_event
+from atom_workflows.ports import Update
 from support.workflows import chain, definition, fan
 
 FAILING = 'rules: [{step: s1, always_fail: true, message: "\\e[31mdisk full\\e[0m\\nat sda"}]'
@@ -51,6 +53,16 @@ def test_list_shows_the_newest_first() -> None:
     lines = call(world, "list", "--limit", "2").stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["RUN", ids[2], ids[1]]
     assert "RUNNING" in lines[1]
+
+
+def test_list_leaves_out_what_a_newer_version_wrote() -> None:
+    """One run that cannot be read hides no other, and a sentence says which it is and what to do."""
+    world, newer = ended()
+    world.store.commit([Update(path=run_path(newer), fields={"schema": 99})])
+    run_id = world.start(chain(1), run_key="other")
+    listed = call(world, "list", "--json")
+    assert [run["id"] for run in json.loads(listed.stdout)] == [run_id]
+    assert f"Left out, as a newer version wrote them: `{newer}`." in listed.stderr
 
 
 def test_list_finds_runs_by_state() -> None:

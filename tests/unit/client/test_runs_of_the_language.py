@@ -57,6 +57,19 @@ def test_skipped_by_choice_is_told_from_blocked() -> None:
     assert steps["off"]["when"] == "run.id == ''"
 
 
+def test_a_step_that_reacts_to_a_failure_is_not_blocked_by_it() -> None:
+    """Neither if it ran, nor if its condition skipped it, nor if the run was stopped before it could."""
+    edges = {"bad": [], "slow": [], "ran": ["bad"], "off": ["bad"], "both": ["bad", "slow"]}
+    world = World(script(bad={"always_fail": True}, slow={"duration": 3600}))
+    always = {"trigger": "always"}
+    flow = json.loads(definition(edges, ran=always, off={**always, "when": "run.id == ''"}, both=always))
+    run_id = world.start(json.dumps({**flow, "timeout": "5m"}))
+    world.run_to_end(run_id)
+    steps = {step["id"]: step for step in shown(world, run_id)["steps"]}
+    assert {steps[name]["skipped_because_of"] for name in ("ran", "off", "both")} == {None}
+    assert "Skipped because the run was stopped first: `both`." in said(world, "runs", "show", run_id)
+
+
 def test_steps_under_finally_stand_apart() -> None:
     """They have a table of their own, and the main part's result is shown while they run."""
     world = World(script(a={"always_fail": True}, clean={"duration": 600}))

@@ -141,6 +141,69 @@ def test_a_task_is_too_large_with_its_values_whenever_they_are_known(count: int)
     assert "more than the 65,536 allowed" in world.steps(run_id)["b"].message
 
 
+@pytest.mark.parametrize("args", [[], ["${{ step.attempt }}"]])
+def test_local_times_among_outputs_are_of_the_workflows_zone(args: list[str]) -> None:
+    """An instant without an offset is a local time, whether or not the step has expressions of its own."""
+    world = World(script(a={"outputs": {"at": "2026-01-01T00:00:00"}}))
+    flow = json.loads(
+        definition(
+            {"a": [], "b": ["a"]},
+            a={"outputs": {"at": "instant"}, **task(args=args)},
+            b=task(args=["${{ steps.a.outputs.at }}"]),
+        )
+    )
+    run_id = world.start(json.dumps({**flow, "timezone": "Europe/Paris"}))
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert bodies(world)["b"]["args"] == ["2025-12-31T23:00:00Z"]
+
+
+def test_an_alias_keeps_the_order_of_what_it_repeats() -> None:
+    """A list is spliced in where it stands, also in arguments that an alias repeats."""
+    flow = """
+    steps:
+      - {id: list, task: {imageUri: image}, outputs: {files: [text], last: text}}
+      - id: a
+        dependsOn: list
+        task: {imageUri: image, args: [&all ["${{ steps.list.outputs.files }}", "-", "${{ steps.list.outputs.last }}"]]}
+      - {id: b, dependsOn: list, task: {imageUri: image, args: ["${{ steps.list.outputs.files }}", *all, end]}}
+    """
+    world = World(script(list={"outputs": {"files": ["x", "y", "z"], "last": "l"}}))
+    assert world.run_to_end(world.start(flow)).state is RunState.SUCCEEDED
+    assert bodies(world)["a"]["args"] == [["x", "y", "z", "-", "l"]]
+    assert bodies(world)["b"]["args"] == ["x", "y", "z", ["x", "y", "z", "-", "l"], "end"]
+
+
+@pytest.mark.parametrize("text", ["${{ params.none }}", "${{ step.last.kind ?? null }}"])
+def test_fields_that_every_job_has_keep_their_default(text: str) -> None:
+    """With null they are as if they were not written."""
+    world = World("")
+    flow = json.loads(definition({"a": []}, a=task(name=text, scaleTier=text)))
+    run_id = world.start(json.dumps({**flow, "params": {"none": {"type": "text", "default": None}}}))
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert (bodies(world)["a"]["job_name"], bodies(world)["a"]["scaleTier"]) == ("a", "BASIC")
+
+
+def test_an_expression_does_not_replace_our_own_labels() -> None:
+    """They tell the Task Runner where a job comes from, and a file cannot set them otherwise, either."""
+    world = World("")
+    flow = definition({"a": []}, a=task(labels=dict.fromkeys(("workflow", "type", "mine"), "${{ run.id }}")))
+    run_id = world.start(flow)
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert bodies(world)["a"]["labels"] == {"workflow": "flow", "type": "step", "mine": run_id}
+
+
+@pytest.mark.parametrize("fields", [{"imageUri": "${{ params.p }}"}, {"labels": {"k": "${{ params.p }}"}}])
+def test_a_field_does_not_hold_a_value_of_another_type(fields: dict[str, Any]) -> None:
+    """A value of any type that is not text fails the step, and the Task Runner never sees it."""
+    world = World("")
+    flow = json.loads(definition({"a": []}, a=task(**fields)))
+    run_id = world.start(json.dumps({**flow, "params": {"p": {"type": "any"}}}), params={"p": 5})
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    step = world.steps(run_id)["a"]
+    assert (step.last_kind, world.submissions()) == ("expression", [])
+    assert step.message.endswith("(line 1) must be text, but its value is 5")
+
+
 def test_all_parameters_together_are_a_map() -> None:
     """The name without a member reads all of them, or none if none are declared."""
     for params, sent in (({"n": 8}, '{"n":8}'), ({}, "{}")):
