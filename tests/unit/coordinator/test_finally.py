@@ -180,3 +180,14 @@ def test_a_run_ends_though_its_last_steps_are_gone(gone: str, state: RunState, *
     if is_cancelled:
         cancel_run(world.services, run_id)
     assert world.run_to_end(run_id).state is state
+
+
+def test_nothing_follows_nothing() -> None:
+    """If no step was started, steps under `finally` are skipped, also those that always run."""
+    always = {"id": "always", "dependsOn": ["clean"], "trigger": "always", "task": {"imageUri": "image"}}
+    world = World("")
+    run_id = world.start(flow({"a": []}, last=(CLEAN, always)))
+    cancel_run(world.services, run_id)
+    assert world.run_to_end(run_id).state is RunState.CANCELLED
+    assert world.states(run_id) == {"a": "CANCELLED", "clean": "SKIPPED", "always": "SKIPPED"}
+    assert world.submissions() == []
