@@ -23,7 +23,8 @@ SET_UP: Final = "## Set up"
 FOLLOWED: Final = "## Write a workflow"
 
 CHANGING: Final = {
-    r"\b(orders)-[0-9a-f]{12}\b": r"\1-ID",
+    r"\b(orders|counted)-[0-9a-f]{12}\b": r"\1-ID",
+    r"\bjob-[0-9a-f]{6}-\d{6}\b": "JOB",
     r"\b\d+(\.\d+)? (ms|s)\b": "TIME",
     r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b": "DATE",
     r"127\.0\.0\.1:\d+": "ADDRESS",

@@ -36,6 +36,12 @@ No deployment renews the documents of a run that is open for less time than this
 AT_ONCE: Final = "edge"
 """The engine whose jobs end with the response to their submission."""
 
+OUTPUTS_LABEL: Final = "outputs"
+"""A label with the same value for all steps of a workflow that declare outputs of the same names.
+
+With it, the mock Task Runner needs a rule for each set of names, and not for each step.
+"""
+
 _PATH: Final = "gs://bucket/workflows/workflow.yaml"
 
 
@@ -184,15 +190,20 @@ def _script(given: Assumptions, workflow: Workflow | None = None) -> Script:
 
     states = [("RUNNING", "QUEUED")[number % 2] for number in range(given.new_states + 1)]
     usual = Behaviour(duration_s=given.job.total_seconds(), states=tuple(reversed(states)))
-    rules = [
-        Rule(
-            step=step.id,
-            behaviour=replace(usual if takes_time(step) else Behaviour(), outputs=(dict.fromkeys(step.outputs, 1),)),
-        )
-        for step in (workflow.all_steps if workflow else ())
-        if step.outputs
-    ]
-    return Script(rules=(*rules, Rule(engine=AT_ONCE)), default=usual)
+    rules: dict[tuple[str | None, bool], Rule] = {}
+    for step in workflow.all_steps if workflow else ():
+        label = step.task.labels.get(OUTPUTS_LABEL) if step.task else None
+        key = label or step.id, takes_time(step)
+        if step.outputs and key not in rules:
+            behaviour = replace(usual if key[1] else Behaviour(), outputs=(dict.fromkeys(step.outputs, 1),))
+            if label:
+                which = Rule(labels={OUTPUTS_LABEL: label}, engine=None if key[1] else AT_ONCE, behaviour=behaviour)
+            else:
+                which = Rule(step=step.id, behaviour=behaviour)
+            rules[key] = which
+    # Those of one engine come first, as the others match its jobs, too.
+    chosen = sorted(rules.values(), key=lambda rule: rule.engine is None)
+    return Script(rules=(*chosen, Rule(engine=AT_ONCE)), default=usual)
 
 
 def _latency(given: Assumptions) -> Latency:

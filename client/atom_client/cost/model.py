@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from atom_client.cost.measurement import OUTPUTS_LABEL
 from atom_client.planning.walk import Fate, Known, Plan, PlannedStep, plan_run
 from atom_workflows.core.durations import format_duration
 from atom_workflows.core.evaluation import paths_in
@@ -46,8 +47,17 @@ def model_of(workflow: Workflow, plan: Plan) -> bytes:
         fields["finallyTimeout"] = format_duration(workflow.finally_timeout)
     if workflow.timeout is not None:
         fields["timeout"] = format_duration(workflow.timeout)
+    _label_outputs([*fields["steps"], *fields.get("finally", [])])
     outputs = {str(one.path[-1]): f"${{{{ {_condition(_TRUE, [one])} }}}}" for one in workflow.outputs}
     return json.dumps({**fields, **({"outputs": outputs} if outputs else {})}).encode()
+
+
+def _label_outputs(steps: Sequence[dict[str, Any]]) -> None:
+    """Label the steps by the names of their outputs."""
+    numbers: dict[tuple[str, ...], int] = {}
+    for step in steps:
+        if names := tuple(step.get("outputs", ())):
+            step["task"]["labels"] = {OUTPUTS_LABEL: str(numbers.setdefault(names, len(numbers)))}
 
 
 def _step(planned: PlannedStep) -> dict[str, Any]:

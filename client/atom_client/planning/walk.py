@@ -115,7 +115,7 @@ class _Walk:
         self._with_jobs = with_jobs
         self._fates: dict[str, Fate] = {}
         # What expressions can read of steps that will not run; of others, nothing is known.
-        self._skipped: dict[str, Any] = {}
+        self._skipped = Partial({})
         self._constants = {"params": Partial(known.params), "env": Partial(known.env), "run": Partial(known.run)}
 
     def plan(self, step: Step, *, in_finally: bool) -> PlannedStep:
@@ -127,7 +127,7 @@ class _Walk:
             planned = self._with_job(planned, scope)
         self._fates[step.id] = planned.fate
         if planned.fate is Fate.SKIPPED:
-            self._skipped[step.id] = {"state": "SKIPPED", "message": f"skipped: {because}", "outputs": None}
+            self._skipped[step.id] = {"state": "SKIPPED", "message": because, "outputs": None}
         return planned
 
     def outputs(self) -> tuple[dict[str, JsonValue], tuple[str, ...], str]:
@@ -146,7 +146,7 @@ class _Walk:
         return values, tuple(unknown), ""
 
     def _scope(self) -> dict[str, Any]:
-        return {**self._constants, "steps": Partial(self._skipped), "step": {"attempt": 1, "last": None}}
+        return {**self._constants, "steps": self._skipped, "step": {"attempt": 1, "last": None}}
 
     def _decide(self, step: Step, scope: Mapping[str, Any]) -> tuple[Fate, str]:
         fates = [self._fates[need] for need in step.depends_on]

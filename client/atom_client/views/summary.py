@@ -45,7 +45,9 @@ def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> li
             *_skipped_by_choice(steps),
         ]
     stopped = ""
-    if run.stop is not None:
+    if run.state is RunState.CANCELLED and run.main_errors:
+        stopped = f": {one_line(run.main_errors[0]['message'])}"
+    elif run.stop is not None:
         reason = one_line(run.stop.reason)
         stopped = f": {reason}" if run.stop.kind is StopKind.CANCEL else f", stopped: {reason.rstrip('.')}"
     how_long = took if run.reopened_at else f"after {took}"

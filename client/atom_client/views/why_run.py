@@ -329,9 +329,9 @@ def _how_it_was_stopped(seen: Seen) -> Iterator[Reason]:
         facts = {"stop": run.stop.kind.value, "reason": run.stop.reason, "at": moment_text(run.stop.requested_at)}
         yield Reason(kind="stop", text=text, facts=facts)
     if run.main_state is RunState.CANCELLED and (run.stop is None or run.stop.kind is not StopKind.CANCEL):
-        yield Reason(
-            kind="stop", text="It was cancelled; then the steps under `finally` ran.", facts={"stop": "cancel"}
-        )
+        said = "".join(f": {one_line(error['message']).rstrip('.')}" for error in run.main_errors[:1])
+        text = f"It was cancelled{said}; then the steps under `finally` ran."
+        yield Reason(kind="stop", text=text, facts={"stop": "cancel"})
     elif run.main_state is not None and run.main_state is not run.state:
         text = f"Its main part ended {run.main_state}; the steps under `finally` made it {run.state}."
         yield Reason(kind="finally", text=text, facts={"main_state": run.main_state.value})

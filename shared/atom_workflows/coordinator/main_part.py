@@ -22,7 +22,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
 from atom_workflows.core.kinds import Release
 from atom_workflows.core.polling import first_audit
-from atom_workflows.core.records import RunRecord, StopKind
+from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import StepState, next_run_state
 from atom_workflows.core.transitions import end_main, main_event
 from atom_workflows.documents import main_result_fields, run_path, step_path, steps_path
@@ -89,9 +89,7 @@ def _begin(outbox: Outbox, stored: StoredRun, ends: dict[str, StoredStep]) -> bo
 
 def _errors(run: RunRecord) -> list[dict[str, Any]]:
     """Return the reason for a stop; the messages of the steps are added when the run is closed."""
-    if run.stop is None or run.stop.kind is StopKind.CANCEL:
-        return []
-    return [{"step": None, "message": run.stop.reason}]
+    return [] if run.stop is None else [{"step": None, "message": run.stop.reason}]
 
 
 def _was_anything_started(services: Services, run_id: str) -> bool:

@@ -319,8 +319,7 @@ def test_values_cannot_command_a_terminal(tmp_path: Path) -> None:
     )
     hostile = "x\x1b[2J\x9b31m\u202ey"
     rows = script(tmp_path, {"step": "a", "outputs": {"o": hostile}})
-    choices: tuple[list[str | Path], ...] = ([], ["--outputs", rows])
-    for more in choices:
+    for more in ((), ("--outputs", str(rows))):
         result = plan(file, "--param", f"p={hostile}", *more)
         assert result.exit_code == 0, result.stderr
         assert [sign for sign in result.stdout if sign != "\n" and not sign.isprintable()] == []

@@ -287,7 +287,7 @@ def test_a_step_that_was_to_be_retried_is_ended_by_the_stop() -> None:
     cancel_run(world.services, run_id)
     world.run_to_end(run_id)
     text = why(world, run_id)
-    assert "It was cancelled; then the steps under `finally` ran." in text
+    assert "It was cancelled: cancelled by the user; then the steps under `finally` ran." in text
     assert "  `a`: under way" in text
 
 

@@ -191,3 +191,14 @@ def test_nothing_follows_nothing() -> None:
     assert world.run_to_end(run_id).state is RunState.CANCELLED
     assert world.states(run_id) == {"a": "CANCELLED", "clean": "SKIPPED", "always": "SKIPPED"}
     assert world.submissions() == []
+
+
+def test_the_reason_of_a_cancellation_is_kept() -> None:
+    """The stop itself is cleared when the steps under `finally` begin; a cancellation is no error of the run."""
+    world = World(script(a={"duration": 600}))
+    run_id = world.start(flow({"a": []}))
+    world.settle_down()
+    cancel_run(world.services, run_id, reason="the wrong day")
+    run = world.run_to_end(run_id)
+    assert (run.state, run.stop, run.errors) == (RunState.CANCELLED, None, ())
+    assert [error["message"] for error in run.main_errors] == ["the wrong day"]
