@@ -95,9 +95,7 @@ def _draw_finally(main: Sequence[StepPlan], odds: _Odds, chance: Random) -> Iter
 
 def _draw_step(step: StepPlan, read: Sequence[StepPlan], odds: _Odds, chance: Random, *, is_last: bool) -> StepPlan:
     if step.depends_on and chance.random() < odds.trigger:
-        # A step under `finally` with the trigger `always` would run even if no step of the run was started.
-        triggers = [one for one in Trigger if not (is_last and one is Trigger.ALWAYS)]
-        step = replace(step, trigger=chance.choice(triggers))
+        step = replace(step, trigger=chance.choice(list(Trigger)))
     if chance.random() < odds.when:
         step = replace(step, when=_draw_condition(read, chance, is_last=is_last))
     if not step.has_task:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from atom_emulator.firestore.memory import MemoryStore
 from atom_emulator.testing.world import TASK_RUNNER_URL
+from atom_workflows.core.graph import MAIN_END_ID
 from atom_workflows.errors import (
     AlreadyExists,
     BusUnavailable,
@@ -294,7 +295,18 @@ class Play:
         else:
             self.trace.note("failed", invocation.name, repr(error))
             self._check_error(error)
+            if delivery.message.topic == "tick":
+                self._leave_to_next_audit(invocation)
             self.bus.send_again(delivery)
+
+    def _leave_to_next_audit(self, tick: Invocation) -> None:
+        """Leave steps under `finally` that a tick released before it failed to the run's next audit.
+
+        The tick that comes again is about all runs, and need not look at this one so soon.
+        """
+        for flow in self.flows:
+            if (tick, flow.run_id) in self._releasing:
+                flow.watch.leave_below_to_audit([MAIN_END_ID])
 
     def _on_acknowledged(self, invocation: Invocation, delivery: Delivery, cause: Exception) -> None:
         self.trace.note("given up", invocation.name, repr(cause))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from atom_workflows.coordinator.commits import Decision
-from atom_workflows.coordinator.loading import StoredStep, load_run
+from atom_workflows.coordinator.loading import StoredStep, load_run, load_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.evaluation import (
     Past,
@@ -24,9 +24,10 @@ from atom_workflows.core.evaluation import (
     scope_of,
     zone_of,
 )
+from atom_workflows.core.graph import MAIN_END_ID
 from atom_workflows.core.kinds import Release
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.transitions import end_without_job
+from atom_workflows.core.transitions import StepChange, end_without_job, skip_idle
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import outputs_path, read_outputs, step_path
 from atom_workflows.errors import ExpressionError
@@ -51,11 +52,17 @@ def judge(services: Services, steps: Sequence[StoredStep]) -> Judged:
     Steps that are not released (any more) are left out.
     """
     judged = Judged()
-    verdicts = evaluate_conditions(services, [one.step for one in steps if one.step.awaits_condition])
+    idle = _follow_nothing(services, [one.step for one in steps])
+    verdicts = evaluate_conditions(
+        services, [one.step for one in steps if one.step.awaits_condition and one.step.id not in idle]
+    )
     now = services.clock.now()
     for stored in steps:
         verdict = verdicts.get(stored.step.id)
-        change = end_without_job(stored.step, now=now, verdict=verdict)
+        if stored.step.id in idle:
+            change: StepChange | None = skip_idle(stored.step, now=now)
+        else:
+            change = end_without_job(stored.step, now=now, verdict=verdict)
         if change is not None:
             judged.ended.append(Decision(stored=stored, change=change))
         elif stored.step.release is Release.CLAIM:
@@ -63,6 +70,18 @@ def judge(services: Services, steps: Sequence[StoredStep]) -> Judged:
             if verdict is not None:
                 judged.because[stored.step.id] = verdict.because
     return judged
+
+
+def _follow_nothing(services: Services, steps: Sequence[StepRecord]) -> set[str]:
+    """Return the steps under `finally` whose trigger is `always`, if no step of their run was started.
+
+    By their counters alone, they would run.
+    """
+    doubtful = {step.id: step for step in steps if step.may_be_idle}
+    if not doubtful:
+        return set()
+    run_id = next(iter(doubtful.values())).run_id
+    return set(doubtful) if any(one.step.by_choice for one in load_steps(services, run_id, [MAIN_END_ID])) else set()
 
 
 def evaluate_conditions(services: Services, steps: Sequence[StepRecord]) -> dict[str, Verdict]:

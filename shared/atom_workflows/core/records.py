@@ -166,6 +166,12 @@ class StepRecord:
         return self.when is not None and self.release in {Release.CLAIM, Release.SUCCEED}
 
     @property
+    def may_be_idle(self) -> bool:
+        """True if the step would run under `finally` although all that it depends on was skipped by choice."""
+        runs_anyway = self.phase is Phase.FINALLY and self.trigger is Trigger.ALWAYS and self.is_released
+        return runs_anyway and 0 < self.total <= self.skipped
+
+    @property
     def fails_run(self) -> bool:
         """True if the run fails with what ended before this node, even if a step reacted to it."""
         return bool(self.unsuccessful or self.stained)

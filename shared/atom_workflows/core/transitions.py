@@ -432,6 +432,11 @@ def _skip_by_choice(step: StepRecord, now: datetime, because: str) -> StepChange
     return _end(step, StepEvent.SKIP, now, by_choice=True, because=because, message=because)
 
 
+def skip_idle(step: StepRecord, *, now: datetime) -> StepChange:
+    """Skip a step under `finally` of a run in which no step was started."""
+    return _skip_by_choice(step, now, "no step of the run was started")
+
+
 def _why_not_triggered(step: StepRecord) -> str:
     if step.trigger is Trigger.ANY_FAILED:
         return "no step that it depends on failed, and its trigger is any-failed"

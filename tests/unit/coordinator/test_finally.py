@@ -182,6 +182,17 @@ def test_a_run_ends_though_its_last_steps_are_gone(gone: str, state: RunState, *
     assert world.run_to_end(run_id).state is state
 
 
+def test_nothing_follows_nothing() -> None:
+    """If no step was started, steps under `finally` are skipped, also those that always run."""
+    always = {"id": "always", "dependsOn": ["clean"], "trigger": "always", "task": {"imageUri": "image"}}
+    world = World("")
+    run_id = world.start(flow({"a": []}, last=(CLEAN, always)))
+    cancel_run(world.services, run_id)
+    assert world.run_to_end(run_id).state is RunState.CANCELLED
+    assert world.states(run_id) == {"a": "CANCELLED", "clean": "SKIPPED", "always": "SKIPPED"}
+    assert world.submissions() == []
+
+
 def test_the_reason_of_a_cancellation_is_kept() -> None:
     """The stop itself is cleared when the steps under `finally` begin; a cancellation is no error of the run."""
     world = World(script(a={"duration": 600}))
