@@ -264,6 +264,9 @@ tiers of a project that does nothing else, an idle month is free, and so are som
 (20,000 writes a day), as long as their jobs are answered immediately."""
 
 _NOT_COUNTED: Final = """\
+Conditions that the given parameters decide (`cost FILE --param mode=full`) are decided. Steps of which it is not known
+whether they run are assumed to run, and named.
+
 If several events share an instance (`concurrency` above 1), they share the cost of its processor time, so the figures
 above are an upper bound. They do not include retries, failing jobs and redeliveries; each further attempt of a step
 takes 3 more writes (claim, job, outcome).
@@ -275,7 +278,8 @@ takes 3 more writes (claim, job, outcome).
 - Your own subscriptions to the topic `events`: at least 1,000 bytes a delivery.
 - Cold starts: each is billed for about a second of a function.
 - Building and storing the functions' images, uploads to the bucket, and the storage of the uploaded file.
-- The reads of commands that show runs: `runs show` reads the run and each of its steps."""
+- The reads of commands that show runs: `runs show` reads the run and each of its steps, `why RUN` the steps that
+  have not SUCCEEDED."""
 
 
 if __name__ == "__main__":

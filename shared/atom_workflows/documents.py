@@ -140,20 +140,21 @@ def _expression_fields(step: StepRecord) -> dict[str, Any]:
 
 
 def _read_expressions(stored: Fields) -> dict[str, Any]:
+    # A field may be empty, too: see run_graph.py.
     found: dict[str, Any] = {}
-    if "templates" in stored:
+    if stored.get("templates"):
         found["templates"] = _read_templates(stored["templates"])
-    if "constants" in stored:
+    if stored.get("constants"):
         found["constants"] = json.loads(stored["constants"])
-    if "outputs" in stored:
+    if stored.get("outputs"):
         found["outputs"] = read_types(stored["outputs"])
-    if "trigger" in stored:
+    if stored.get("trigger"):
         found["trigger"] = Trigger(stored["trigger"])
-    if "when" in stored:
+    if stored.get("when"):
         found["when"] = Condition(**stored["when"])
-    if "phase" in stored:
+    if stored.get("phase"):
         found["phase"] = Phase(stored["phase"])
-    if "conditional" in stored:
+    if stored.get("conditional"):
         found["conditional"] = tuple(stored["conditional"])
     return found
 

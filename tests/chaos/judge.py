@@ -87,7 +87,8 @@ class Judge:
         lines = self.log.get(ended.run_id, ())
         submissions = _by_key(lines)
         found = [*_wrong_ends(ended), *_wrong_counters(ended), *_excess_attempts(ended)]
-        found += out_of_order(calls_of(ended.run_id, lines), ended.workload.edges)
+        order = ended.workload.order(ended.workload.ends(_lost_frail_steps(ended)))
+        found += out_of_order(calls_of(ended.run_id, lines), order)
         found += [*_late_submissions(ended, submissions), *_unknown_keys(ended, submissions)]
         for key, asked in submissions.items():
             found += self._repetitions(key, asked, verdict)
@@ -174,10 +175,10 @@ def _wrong_ends(ended: Ended) -> Iterator[str]:
         if found.get(step) != expected.get(step):
             message = ended.steps.get(step, {}).get("message", "")
             yield f"{step} is {found.get(step)} instead of {expected.get(step)}: {message}"
-    state = DONE if set(expected.values()) == {DONE} else "FAILED"
+    failed = ended.workload.failed(expected)
+    state = "FAILED" if failed else DONE
     if ended.run.get("state") != state:
         yield f"the run is {ended.run.get('state')} instead of {state}"
-    failed = {step for step, end in expected.items() if end == "FAILED"}
     named = {error["step"] for error in ended.run.get("errors", ())}
     if named != failed:
         yield f"its errors name {sorted(map(str, named))} instead of {sorted(failed)}"
@@ -186,7 +187,7 @@ def _wrong_ends(ended: Ended) -> Iterator[str]:
 def _wrong_counters(ended: Ended) -> Iterator[str]:
     """Yield counters that contradict the states, and due times left over."""
     for step, fields in ended.steps.items():
-        unsuccessful = sum(ended.steps[need]["state"] != DONE for need in fields["depends_on"])
+        unsuccessful = sum(_counts_as_failure(ended.steps[need]) for need in fields["depends_on"])
         counted = (fields.get("remaining", 0), fields.get("unsuccessful", 0))
         if counted != (0, unsuccessful):
             yield f"{step} has {counted} remaining and unsuccessful; its dependencies say (0, {unsuccessful})"
@@ -194,8 +195,12 @@ def _wrong_counters(ended: Ended) -> Iterator[str]:
             yield f"{step} has ended and is still due at {fields['due_at']}"
 
 
+def _counts_as_failure(step: Mapping[str, Any]) -> bool:
+    return step["state"] != DONE and not step.get("tolerated") and not step.get("by_choice")
+
+
 def _excess_attempts(ended: Ended) -> Iterator[str]:
-    for step in ended.workload.edges:
+    for step in ended.workload.graph:
         attempts = ended.steps.get(step, {}).get("attempt", 0)
         most = ended.workload.most_attempts(step, ended.forgotten)
         if attempts > most:

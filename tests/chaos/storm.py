@@ -118,7 +118,7 @@ def play(plan: Plan, folder: Path) -> Result:
         counts=there.tally.counts(),
         revived=revived,
         ended=Counter(run.state for run in flight.runs.values()),
-        steps=sum(len(run.workload.edges) for run in flight.runs.values()),
+        steps=sum(len(run.workload.graph) for run in flight.runs.values()),
         fewest_in_flight=fewest,
         calm_s=max([0.0, *(at - calm_at for at in ended_at)]),
         took_s=time.monotonic() - began,

@@ -3,14 +3,15 @@
 A step's name says what its job does, so that one script serves all: `…-3s` takes three seconds, `flaky-…` fails
 once, `bad-…` always, `refused-…` is not accepted, `shaky-…` meets errors of the Task Runner itself, `slow-…` waits for
 each answer, so that others come while it is submitted, and the job of `frail-…` must not be given twice. All others are
-answered at once.
+answered at once. `never-…` is skipped by its condition, `spare-…` fails and may, and `handler-…` runs after a failure.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ SCRIPT: Final = """
 rules:
   - {step: "flaky-*-1s", duration: 1, fail_times: 1, message: not this time}
   - {step: "flaky-*", fail_times: 1, message: not this time}
+  - {step: "count-*", duration: 1, outputs: {rows: 12}}
+  - {step: "spare-*", duration: 0.5, always_fail: true, message: no one minds}
   - {step: "bad-*", duration: 0.5, always_fail: true, message: no space left on device}
   - {step: "refused-*", submit_errors: [{status: 422, times: forever}]}
   - step: "shaky-*"
@@ -42,35 +45,57 @@ _FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "bad": _TWICE,
     "refused": _TWICE,
     "frail": {"onLost": "fail"},
+    "spare": {**_TWICE, "allowFailure": True},
+    "handler": {"trigger": "any-failed", **_LOST_SOON},
 }
 _DURATIONS: Final = ("1s", "2s", "3s", "5s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """One run's graph: each step and what it depends on."""
+    """One run's graph: each step and what it depends on. `last` are the steps under `finally`.
 
-    shape: str
+    `more` are fields of steps that only their graph gives them.
+    """
+
+    shape: str = ""
     edges: Mapping[str, list[str]] = field(default_factory=dict)
+    last: Mapping[str, list[str]] = field(default_factory=dict)
+    more: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def graph(self) -> Mapping[str, list[str]]:
+        """All steps, and what each depends on in its part."""
+        return {**self.edges, **self.last}
 
     @property
     def definition(self) -> str:
         """The workflow file."""
-        return definition(self.edges, **{step: _FIELDS.get(_kind(step), _LOST_SOON) for step in self.edges})
+        fields = {step: {**_FIELDS.get(_kind(step), _LOST_SOON), **self.more.get(step, {})} for step in self.graph}
+        whole = json.loads(definition(self.edges, **fields))
+        if self.last:
+            whole["finally"] = json.loads(definition(self.last, **fields))["steps"]
+        return json.dumps(whole)
 
     def ends(self, given_up: frozenset[str] = frozenset()) -> dict[str, str]:
         """Return how each step must end.
 
         `given_up` are the frail steps that have failed.
         """
-        ends: dict[str, str] = {}
-        for step in TopologicalSorter(self.edges).static_order():
-            if any(ends[need] != "SUCCEEDED" for need in self.edges[step]):
-                ends[step] = "SKIPPED"
-            else:
-                failed = _kind(step) in {"bad", "refused"} or step in given_up
-                ends[step] = "FAILED" if failed else "SUCCEEDED"
-        return ends
+        return {**_ends(self.edges, given_up), **_ends(self.last, given_up)}
+
+    def failed(self, ends: Mapping[str, str]) -> set[str]:
+        """Return the steps that fail the run if its steps end like that."""
+        return {step for step, end in ends.items() if end == "FAILED" and _kind(step) != "spare"}
+
+    def order(self, ends: Mapping[str, str]) -> dict[str, list[str]]:
+        """Return the steps whose success must have been seen before each step is submitted."""
+        done = [step for step in self.edges if ends[step] == "SUCCEEDED"]
+        before = {**self.edges, **{step: [*done, *needs] for step, needs in self.last.items()}}
+        return {
+            step: needs if ends[step] == "SKIPPED" else [need for need in needs if ends[need] == "SUCCEEDED"]
+            for step, needs in before.items()
+        }
 
     def most_attempts(self, step: str, forgotten: int) -> int:
         """Return how often a step may be tried at the most.
@@ -78,8 +103,25 @@ class Workload:
         `forgotten` is how often the Task Runner forgot its jobs meanwhile. One that forgot that an attempt had failed
         makes the next one fail, too.
         """
-        failures = {"flaky": 1, "bad": 1}.get(_kind(step), 0)
+        failures = {"flaky": 1, "bad": 1, "spare": 1}.get(_kind(step), 0)
         return 1 if _kind(step) in {"refused", "frail"} else 1 + failures * (1 + forgotten) + forgotten
+
+
+def _ends(edges: Mapping[str, list[str]], given_up: frozenset[str]) -> dict[str, str]:
+    ends: dict[str, str] = {}
+    blocking, skipped = set[str](), set[str]()
+    for step in TopologicalSorter(edges).static_order():
+        needs, kind = edges[step], _kind(step)
+        is_blocked = any(need in blocking for need in needs) and kind != "handler"
+        is_idle = kind == "handler" and not any(need in blocking for need in needs)
+        if is_blocked or is_idle or kind == "never" or (needs and skipped.issuperset(needs)):
+            ends[step] = "SKIPPED"
+            (blocking if is_blocked else skipped).add(step)
+        else:
+            failed = kind in {"bad", "refused", "spare"} or step in given_up
+            ends[step] = "FAILED" if failed else "SUCCEEDED"
+            blocking |= {step} if failed and kind != "spare" else set()
+    return ends
 
 
 def is_frail(step: str) -> bool:
@@ -94,7 +136,8 @@ def drawn(dice: random.Random) -> Iterator[Workload]:
     """
     while True:
         for shape in dice.sample(list(SHAPES), len(SHAPES)):
-            yield Workload(shape=shape, edges=SHAPES[shape](dice))
+            graph = SHAPES[shape](dice)
+            yield replace(graph, shape=shape) if isinstance(graph, Workload) else Workload(shape=shape, edges=graph)
 
 
 def _kind(step: str) -> str:
@@ -175,7 +218,31 @@ def _slowness(_dice: random.Random) -> dict[str, list[str]]:
     return {"root": [], **{step: ["root"] for step in slow}, "slow-join": slow, "last": ["slow-join"]}
 
 
-SHAPES: Final[Mapping[str, Callable[[random.Random], dict[str, list[str]]]]] = {
+def _decisions(dice: random.Random) -> Workload:
+    """Return a graph with conditions over outputs, tolerated failures, a handler, and steps under `finally`."""
+    many, last = _lasting(dice, "many"), _lasting(dice, dice.choice(["good", "bad"]))
+    edges: dict[str, list[str]] = {
+        "count-rows": [],
+        "never-many": ["count-rows"],
+        many: ["count-rows"],
+        "join": ["never-many", many],
+        "spare-copy": ["join"],
+        "after": ["spare-copy"],
+        last: ["after"],
+        "handler-copy": [last],
+    }
+    rows = "steps.count-rows.outputs.rows"
+    more: dict[str, dict[str, Any]] = {
+        "count-rows": {"outputs": {"rows": "int"}},
+        "never-many": {"when": f"{rows} > 100"},
+        many: {"when": f"{rows} > 10"},
+        "join": {"task": {"imageUri": "image", "args": {"rows": f"${{{{ {rows} }}}}"}}},
+        "clean-up": {"task": {"imageUri": "image", "args": {"state": "${{ run.state }}"}}},
+    }
+    return Workload(edges=edges, last={"clean-up": [], "report-1s": ["clean-up"]}, more=more)
+
+
+SHAPES: Final[Mapping[str, Callable[[random.Random], dict[str, list[str]] | Workload]]] = {
     "chain": _chain,
     "chain of short jobs": _quick_chain,
     "fork and join": _fork_join,
@@ -186,4 +253,5 @@ SHAPES: Final[Mapping[str, Callable[[random.Random], dict[str, list[str]]]]] = {
     "job that must not be given twice": _frailty,
     "answers that are errors": _shakiness,
     "answers that take long": _slowness,
+    "conditions, outputs and finally": _decisions,
 }

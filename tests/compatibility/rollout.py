@@ -49,6 +49,31 @@ class NewerStore:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchedStore:
+    """Notes the runs of which documents are written."""
+
+    inner: Store
+    written: set[str]
+
+    def get(self, paths: Sequence[str]) -> list[Document | None]:
+        """See `ports.Store.get`."""
+        return self.inner.get(paths)
+
+    def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
+        """See `ports.Store.commit`."""
+        self.written.update(write.path.split("/")[1] for write in writes if write.path.startswith("runs/"))
+        return self.inner.commit(writes)
+
+    def query(self, query: Query) -> list[Document]:
+        """See `ports.Store.query`."""
+        return self.inner.query(query)
+
+    def count(self, query: Query) -> int:
+        """See `ports.Store.count`."""
+        return self.inner.count(query)
+
+
+@dataclass(frozen=True, slots=True)
 class NewerBus:
     """Publishes a field that the older version does not know, in each event."""
 
@@ -65,6 +90,8 @@ class Seen:
 
     handled: dict[str, int] = field(default_factory=lambda: {"older": 0, "newer": 0})
     refused: int = 0
+    # The runs of which the older version has written documents.
+    older_wrote: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +125,7 @@ class Rollout(World):
         self._dice = random.Random(seed)  # noqa: S311 (a test's choice, not a secret)
         self._patch = patch
         self._versions = {"older": older, "newer": newer}
-        self._older = self.services
+        self._older = replace(self.services, store=WatchedStore(self.store, self.seen.older_wrote))
         self._newer = replace(self.services, store=NewerStore(self.store), bus=NewerBus(self.bus))
 
     def deliver(self, taken: TakenMessage) -> None:

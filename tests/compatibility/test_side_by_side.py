@@ -118,3 +118,58 @@ def test_a_version_that_cannot_read_a_run(monkeypatch: pytest.MonkeyPatch, seed:
     require_failure_and_repair(world, first)
     require_failure_and_repair(world, second)
     assert world.seen.refused > 0
+
+
+PIPELINE = json.dumps(
+    {
+        "name": "pipeline",
+        "params": {"mode": {"type": "text", "enum": ["full", "delta"], "default": "delta"}},
+        "steps": [
+            {"id": "list", "task": {"imageUri": "image"}, "outputs": {"rows": "int"}},
+            {"id": "full", "dependsOn": ["list"], "when": "params.mode == 'full'", "task": {"imageUri": "image"}},
+            {"id": "delta", "dependsOn": ["list"], "when": "params.mode == 'delta'", "task": {"imageUri": "image"}},
+            {"id": "check", "dependsOn": ["list"], "allowFailure": True, "task": {"imageUri": "image"}},
+            {
+                "id": "report",
+                "dependsOn": ["full", "delta", "check"],
+                "task": {"imageUri": "image", "args": {"rows": "${{ steps.list.outputs.rows }}"}},
+            },
+            {"id": "last", "dependsOn": ["report"], "task": {"imageUri": "image"}},
+            {"id": "react", "dependsOn": ["last"], "trigger": "any-failed", "task": {"imageUri": "image"}},
+        ],
+        "finally": [{"id": "clean", "task": {"imageUri": "image", "args": {"state": "${{ run.state }}"}}}],
+        "outputs": {"rows": "${{ steps.list.outputs.rows }}"},
+    }
+)
+PIPELINE_SCRIPT = """
+default: {duration: 25}
+rules:
+  - {step: list, duration: 25, outputs: {rows: 12}}
+  - {step: check, always_fail: true}
+  - {step: last, fail_times: 1}
+  - {step: s3, fail_times: 1}
+  - {step: s33, fail_times: 1}
+"""
+
+
+@pytest.mark.parametrize("seed", SEEDS[:8])
+def test_a_version_that_knows_no_expressions(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """It leaves runs that use them to the newer version, writes none of their documents, and goes on with others."""
+    world = Rollout(seed, monkeypatch, older=Version(reads=(1, 2)), script=PIPELINE_SCRIPT)
+    plain, other = world.start_by("older", JOIN, "1"), world.start_by("newer", PIPELINE, "2")
+    assert world.run_to_end(other).state == "FAILED"
+    require_failure_and_repair(world, plain)
+    with world._version("newer"):
+        assert world.states(other) == {
+            **dict.fromkeys(("list", "delta", "report", "react", "clean"), "SUCCEEDED"),
+            "full": "SKIPPED",
+            "check": "FAILED",
+            "last": "FAILED",
+        }
+        retry_run(world.services, other)
+    run = world.run_to_end(other)
+    assert (run.state, run.outputs) == ("SUCCEEDED", {"rows": 12})
+    assert schemas(world, other) == {3}
+    assert schemas(world, plain) == {1}
+    assert world.seen.refused > 0
+    assert world.seen.older_wrote == {plain}

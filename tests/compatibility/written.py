@@ -10,12 +10,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from atom_workflows.core.kinds import NodeKind
+from atom_workflows.core.kinds import NodeKind, Phase
 from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.transitions import Outcome, OutcomeKind
-from atom_workflows.core.workflow import Backoff, OnLost, RetryPolicy
-from atom_workflows.documents import run_fields, run_path, run_record, step_fields, step_path, step_record
+from atom_workflows.core.workflow import Backoff, Condition, OnLost, RetryPolicy, Template, Trigger
+from atom_workflows.documents import (
+    outputs_fields,
+    outputs_path,
+    read_outputs,
+    run_fields,
+    run_path,
+    run_record,
+    step_fields,
+    step_path,
+    step_record,
+)
+from atom_workflows.expressions.types import read_type
 from atom_workflows.messages.internal import (
     ReadyStep,
     StepsCompleted,
@@ -133,6 +144,52 @@ RUN: Final = RunRecord(
     reopened_at=NOW,
 )
 FORWARDING_RUN: Final = replace(RUN, schema=2)
+LANGUAGE_STEP: Final = replace(
+    FORWARDING_STEP,
+    schema=3,
+    request={"job_name": "load", "imageUri": "image", "args": {"day": None, "rows": None}},
+    policies=replace(POLICIES, retry=replace(POLICIES.retry, when=Condition(text="failure.reason == 'OOM'", line=9))),
+    templates=(
+        Template(path=("args", "day"), text="${{ params.day }}", line=7, column=14),
+        Template(path=("args", "rows"), text="${{ steps.extract.outputs.rows ?? 0 }}", line=8, column=15),
+    ),
+    constants={"values": {"params": {"day": "2026-01-01"}}, "types": {"params": {"day": "date"}}, "zone": "Asia/Tokyo"},
+    outputs={"rows": read_type("int"), "files": read_type(["gsUri"]), "note": read_type("text or null")},
+    trigger=Trigger.ANY_FAILED,
+    when=Condition(text="params.day > '2026-01-01'", line=6, column=11),
+    allow_failure=True,
+    phase=Phase.FINALLY,
+    conditional=("report",),
+    by_choice=True,
+    tolerated=True,
+    because="`params.day > '2026-01-01'` was true",
+    reason="OOM",
+    sent='{"job_name":"load"}',
+    last_kind="failed",
+    last_reason="PREEMPTED",
+)
+LANGUAGE_RUN: Final = replace(
+    RUN,
+    schema=3,
+    params={"day": "2026-01-01"},
+    defaulted=("day",),
+    env={"stage": "test"},
+    finally_timeout=timedelta(hours=2),
+    main_state=RunState.FAILED,
+    main_errors=({"step": None, "message": "its timeout expired"},),
+    failure_count=2,
+    failures=({"step": "extract", "kind": "failed", "reason": "OOM", "message": "größe"},),
+    output_templates=(Template(path=("rows",), text="${{ steps.load.outputs.rows }}", line=20, column=12),),
+    constants={"values": {"env": {"stage": "test"}}, "types": {"env": {"stage": "text"}}},
+    outputs={"rows": 12},
+)
+VALUES: Final = {"rows": 12, "files": ["gs://b/größe"], "note": None}
+"""The outputs of a step."""
+
+
+def _outputs(document: Document) -> object:
+    return read_outputs(document, zone="UTC")
+
 
 MESSAGES: Final[Mapping[str, tuple[Message, Callable[[Any], object], object]]] = {
     "steps-step.ready": (
@@ -166,6 +223,10 @@ DOCUMENTS: Final[Mapping[str, tuple[str, Fields, Callable[[Document], object], o
     "run": (run_path("flow-1"), run_fields(RUN), run_record, RUN),
     "step-forwarding": (step_path("flow-1", "load"), step_fields(FORWARDING_STEP), step_record, FORWARDING_STEP),
     "run-forwarding": (run_path("flow-1"), run_fields(FORWARDING_RUN), run_record, FORWARDING_RUN),
+    "step-language": (step_path("flow-1", "load"), step_fields(LANGUAGE_STEP), step_record, LANGUAGE_STEP),
+    "run-language": (run_path("flow-1"), run_fields(LANGUAGE_RUN), run_record, LANGUAGE_RUN),
+    "outputs": (outputs_path("flow-1", "load"), outputs_fields(LANGUAGE_STEP, VALUES), _outputs, VALUES),
+    "outputs-void": (outputs_path("flow-1", "load"), outputs_fields(LANGUAGE_STEP, {}), _outputs, None),
 }
 """Each document: where it stands, as it is written, and what is read of it."""
 
@@ -174,6 +235,10 @@ EARLIER: Final[Mapping[str, tuple[str, StepRecord]]] = {
     "step-plain-without-kind": (step_path("flow-1", "~end"), PLAIN_STEP),
 }
 """Documents as earlier versions wrote them: where each stands, and what is read of it."""
+
+
+RUNS: Final = ("plain-run-begun", "plain-run-ended")
+"""All documents of the run in plain_runs.py, as the last version without expressions wrote them."""
 
 
 def golden(name: str) -> Any:

@@ -198,3 +198,38 @@ def test_a_platform_that_is_gone(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "nothing answers at 127.0.0.1:1" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+DAILY = EXAMPLES / "pipelines" / "daily_sales.yaml"
+
+
+@pytest.mark.parametrize(
+    ("mock", "load"), [("daily_sales.mock.yaml", "SUCCEEDED"), ("daily_sales.holiday.mock.yaml", "SKIPPED")]
+)
+def test_a_plan_with_outputs_is_what_a_run_with_them_does(tmp_path: Path, mock: str, load: str) -> None:
+    """A script gives a plan in memory the states, the jobs' outputs and the run's outputs of a run on a platform."""
+    script, given = DAILY.with_name(mock), ["--param", "day=2026-03-01", "--param", "region=us"]
+    planned = json.loads(console(None, "plan", DAILY, "--outputs", script, *given, "--json", cwd=tmp_path).succeeded())
+    answer = console(None, "run", DAILY, "--mock-script", script, *given, "--json", cwd=tmp_path)
+    ran = json.loads(answer.succeeded())
+    states = {step["id"]: step["state"] for step in ran["steps"]}
+    assert {step["id"]: step["state"] for step in planned["steps"]} == states
+    assert states["load"] == load
+    assert (planned["params"], planned["state"]) == (ran["run"]["params"], ran["run"]["state"])
+
+
+@EMBEDDED_ONLY
+def test_parameters_reach_a_running_platform(site: Site, tmp_path: Path) -> None:
+    """Typed parameters from options and a file reach the run, and what does not fit is refused before it starts."""
+    (tmp_path / "given.yaml").write_text("limit: 12\nday: 2026-03-01\n")
+    flow = tmp_path / "flow.yaml"
+    flow.write_text(
+        "params: {day: {type: date}, limit: {type: int, max: 20}, tables: {type: [text], default: [a]}}\n"
+        "steps: [{id: a, task: {imageUri: i, args: {n: '${{ params.limit + 1 }}', t: '${{ params.tables }}'}}}]\n"
+        "outputs: {day: '${{ params.day }}'}\n"
+    )
+    options: list[str | Path] = ["--params-file", tmp_path / "given.yaml", "--param", 'tables=["b"]']
+    run = json.loads(console(site, "start", flow, *options, "--wait", "--json").succeeded())["run"]
+    assert (run["state"], run["params"]) == ("SUCCEEDED", {"day": "2026-03-01", "limit": 12, "tables": ["b"]})
+    refused = console(site, "start", flow, *options, "--param", "limit=21", "--wait")
+    assert "`params.limit` is 21, but at most 20 is allowed" in require_sentence(refused, 2)

@@ -9,6 +9,7 @@ from typing import Final
 
 from atom_workflows.core.workflow import OnLost
 from simulation.dice import dice
+from simulation.drawing_language import add_language
 from simulation.drawn import DAY_S, WHOLE, Cut, Drawn
 from simulation.faults import MEDDLING, draw_weather
 from simulation.limits import crowd_limits, draw_limits
@@ -40,6 +41,9 @@ _CROWD_OF_JOBS: Final = 30
 _CALM_IN_A_CROWD_S: Final = 60
 _NAMES: Final = (FIRST, "b", "c", "d")
 _FILES: Final = 0.4
+_WITH_LANGUAGE: Final = 0.45
+"""The share of workflows that use what plain ones do not: conditions, outputs, steps under `finally`, …"""
+
 _JUST_BEFORE_S: Final = (1, 3, 6, 9)
 _CLOSE_CALLS_UP_TO_S: Final = 300
 _BAD: Final = (
@@ -69,6 +73,8 @@ def draw(seed: int, cut: Cut = WHOLE) -> Drawn:
         whole = _make_crowd(whole, dice(seed, "crowd", "how"))
     elif dice(seed, "long").random() < _LONG_ONES:
         whole = _make_long(whole, dice(seed, "long", "how"))
+        (one,) = whole.scenarios
+        whole = replace(whole, scenarios=(_perhaps_with_language(one, dice(seed, "long", "language")),))
     kept = whole if cut.only is None else replace(whole, scenarios=tuple(_keep_only(whole.scenarios, cut.only)))
     return simplify(kept, cut.plain)
 
@@ -133,7 +139,11 @@ def _draw_long_steps(chance: Random) -> Iterator[StepPlan]:
 
 def _keep_only(scenarios: Iterable[Scenario], only: frozenset[str]) -> Iterator[Scenario]:
     for one in scenarios:
-        if kept := {step.id for step in one.steps if f"{one.mark}{step.id}" in only}:
+        kept = {step.id for step in one.all_steps if f"{one.mark}{step.id}" in only}
+        # Without main steps, there is nothing for those under `finally` to follow.
+        if kept and not kept - one.finally_ids:
+            kept.add(one.steps[0].id)
+        if kept:
             yield one.only(kept)
 
 
@@ -145,7 +155,12 @@ def _draw_scenarios(seed: int) -> Iterator[Scenario]:
         of = ("scenario",) if name == FIRST else ("scenario", name)
         starts_at = 0.0 if name == FIRST else chance.choice([0.0, 0.0, chance.uniform(0, 50)])
         scenario = _add_close_calls(_draw_scenario(dice(seed, *of), mostly), dice(seed, "close calls", name))
-        yield replace(scenario, name=name, starts_at=starts_at, is_file=chance.random() < _FILES)
+        scenario = replace(scenario, name=name, starts_at=starts_at, is_file=chance.random() < _FILES)
+        yield _perhaps_with_language(scenario, dice(seed, "language", name))
+
+
+def _perhaps_with_language(scenario: Scenario, chance: Random) -> Scenario:
+    return add_language(scenario, chance) if chance.random() < _WITH_LANGUAGE else scenario
 
 
 def _draw_scenario(chance: Random, mostly: Sequence[int]) -> Scenario:

@@ -63,7 +63,7 @@ class Drawn:
     @property
     def names(self) -> list[str]:
         """The steps of all runs, each as the trace and `only` call it."""
-        return [f"{one.mark}{step.id}" for one in self.scenarios for step in one.steps]
+        return [f"{one.mark}{step.id}" for one in self.scenarios for step in one.all_steps]
 
     @property
     def command(self) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
@@ -84,7 +85,8 @@ class Evidence:
     """Claims, submissions, looks at jobs, what the Task Runner said, and files that are gone.
 
     `rounds` are how often a run had been retried when an attempt was claimed, by its key. `visible_from` is when
-    each job that ends will be seen to have ended, by whoever asks.
+    each job that ends will be seen to have ended, by whoever asks. `returned` are the outputs of jobs that ended well,
+    by job.
     """
 
     scheduler: Scheduler
@@ -94,6 +96,7 @@ class Evidence:
     said: dict[Try, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     looks: dict[str, list[Look]] = field(default_factory=lambda: defaultdict(list))
     visible_from: dict[str, float] = field(default_factory=dict)
+    returned: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     calm_at: float | None = None
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from atom_emulator.firestore.memory import MemoryStore
 from atom_workflows.core.records import RunRecord
-from atom_workflows.documents import definition_path, run_path, steps_path
+from atom_workflows.documents import definition_path, outputs_collection, run_path, steps_path
 from atom_workflows.ports import Document, Query
 from simulation.calls import Calls
 from simulation.findings import Rule
@@ -35,6 +35,9 @@ class Expiry:
                 continue
             for document in self._documents(flow):
                 expire_at = document.fields.get("expire_at")
+                if _is_void(document):
+                    # Nothing is lost with outputs that a retry has voided.
+                    continue
                 if expire_at is not None and expire_at <= now and self._calls.faults.chance.random() < _DELETED:
                     self._delete(flow, run, document)
 
@@ -56,3 +59,8 @@ class Expiry:
         paths = [run_path(flow.run_id), definition_path(flow.run_id)]
         yield from (document for document in self._memory.get(paths) if document is not None)
         yield from self._memory.query(Query(collection=steps_path(flow.run_id)))
+        yield from self._memory.query(Query(collection=outputs_collection(flow.run_id)))
+
+
+def _is_void(document: Document) -> bool:
+    return document.fields.get("values") == ""

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import steps_path
 from atom_workflows.ports import Message, Write
-from simulation.oracle import longest_path_s
+from simulation.oracle import finally_s, longest_path_s
 from simulation.scenario import Scenario
 from simulation.watch import Watch
 
@@ -66,7 +66,8 @@ class Flow:
             # What was held up goes on only when all the rest has ended.
             work_s += work_s + _UNTIL_REPAIRED_S
         if self.scenario.timeout_s is not None:
-            work_s = min(work_s, self.scenario.timeout_s)
+            # It ends the main part.
+            work_s = min(work_s, self.scenario.timeout_s + finally_s(self.scenario, slack_s))
         self.must_end_by = now + left_over_s + work_s
 
     def on_false_conflict(self, writes: Iterable[Write]) -> None:

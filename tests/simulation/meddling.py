@@ -54,7 +54,10 @@ class Meddler:
 
     def _miscount(self, flow: Flow, name: str) -> None:
         chance = self._calls.faults.chance
-        by = {"remaining": chance.choice(_TOO_MANY), "unsuccessful": chance.choice(_UNSUCCESSFUL)}
+        more, wrong = chance.choice(_TOO_MANY), chance.choice(_UNSUCCESSFUL)
+        by = {"remaining": more, "unsuccessful": wrong}
+        if flow.watch.steps[name].schema > 1:
+            by |= {"skipped": wrong, "total": more, "stained": -wrong}
         update = Update(path=step_path(flow.run_id, name), increments=by)
         self._memory.commit([update])
         self._calls.trace.note("meddles", [update])

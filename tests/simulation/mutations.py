@@ -13,11 +13,11 @@ from datetime import timedelta
 from typing import Any, Final, TypeAlias
 from unittest.mock import patch
 
-from atom_workflows.coordinator import advance, dispatch
+from atom_workflows.coordinator import advance, conditions, dispatch, retry
 from atom_workflows.coordinator.checker import burst
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core import polling
-from simulation import handling, planted, planted_checker
+from atom_workflows.core import polling, transitions
+from simulation import handling, planted, planted_checker, planted_language
 from simulation.instances import Instances
 from simulation.planting import Bug, Scene
 from simulation.scheduler import Instance
@@ -67,23 +67,23 @@ def _in_code(name: str, *patches: Patch, seed: int = 0) -> Mutation:
 MUTATIONS: Final = (
     _at_port("publish before commit", planted.publish_first, seed=130),
     _at_port("no guard on the claim", planted.unguarded_claim, seed=44),
-    _at_port("no guard on the outcome", planted.unguarded_outcome, seed=7),
+    _at_port("no guard on the outcome", planted.unguarded_outcome, seed=8),
     _at_port("count down again on redelivery", planted.count_again),
     _at_port("count in a second commit", planted.commit_twice),
     _at_port("count skipped dependencies as succeeded", planted.count_failed_only, seed=6),
-    _at_port("count internal barriers themselves", planted.count_barriers_themselves),
+    _at_port("count internal barriers themselves", planted.count_barriers_themselves, seed=8),
     _at_port("forget what a retry keeps", planted.forget_kept_counts),
     _at_port("hand over without counting", planted.claim_without_counting, seed=1),
-    _in_code("skip the republish on redelivery", (dispatch, "republish_below", planted.nothing), seed=10),
+    _in_code("skip the republish on redelivery", (dispatch, "republish_below", planted.nothing), seed=42),
     _in_code("acknowledge although it failed", (handling, "handle_steps", planted.acknowledge_anyway), seed=38),
     _at_port("a lease that is never over", planted.claim_for_ages),
     _in_code("a new attempt for an expired lease", (advance, "claim", planted.claim_anew)),
-    _in_code("submit whatever is left of the lease", (advance, "SUBMIT_BUDGET", -planted.AGES), seed=382),
+    _in_code("submit whatever is left of the lease", (advance, "SUBMIT_BUDGET", -planted.AGES), seed=110),
     _at_port("a failed status call fails the job", planted.poll_strictly, seed=11),
-    _in_code("no grace for a job that is unknown", (polling, "MISSING_GRACE", timedelta(0)), seed=33),
+    _in_code("no grace for a job that is unknown", (polling, "MISSING_GRACE", timedelta(0)), seed=48),
     _at_port("a lost job uses up a try", planted.losses_are_tries, seed=212),
     _at_port("one try too many", planted.one_try_more),
-    _at_port("no back-off", planted.no_back_off, seed=53),
+    _at_port("no back-off", planted.no_back_off, seed=55),
     _in_code("take an outcome for any attempt's", (dispatch, "apply_outcome", planted.settle_whatever_comes), seed=51),
     _at_port("no timeout", planted.no_timeouts, seed=7),
     _at_port("onLost: fail submits again", planted.take_for_answered),
@@ -102,7 +102,7 @@ MUTATIONS: Final = (
         patches=((burst, "LONGEST_LEASE", 2 * planted.AGES),),
         seed=6,
     ),
-    _at_port("finish without checking the end", planted.finish_early),
+    _at_port("finish without checking the end", planted.finish_early, seed=2),
     _at_port(
         # With the consistency check this heals within minutes, and nothing is left that breaks a rule.
         "reset roots first, unrepaired",
@@ -112,7 +112,7 @@ MUTATIONS: Final = (
     ),
     _at_port("reset without counters", planted.reset_without_counters, seed=3),
     _at_port("a stop that is not recorded", planted.forget_the_stop, seed=8),
-    _at_port("set running without a guard", planted.set_running_anyway, seed=1823),
+    _at_port("set running without a guard", planted.set_running_anyway, seed=363),
     _at_port("a barrier passed twice", planted.unguarded_barrier, seed=26),
     _at_port("a late outcome undoes a stop", planted.take_for_running, seed=97),
     _at_port("no one looks at a job", planted.submitted_unwatched, seed=6),
@@ -135,11 +135,50 @@ MUTATIONS: Final = (
     _at_port("given up without a dead letter", planted_checker.no_letter, seed=5),
     _at_port("a job times out unheard", planted.poll_in_time_only, seed=6),
     _at_port("a lost answer is taken for not accepted", planted.not_accepted, seed=10),
-    _at_port("interrupted 404s lose a job", planted_checker.unanswered_in_between, seed=20),
+    _at_port("interrupted 404s lose a job", planted_checker.unanswered_in_between, seed=11),
     _at_port("a round ends with its burst", planted_checker.round_of_burst, seed=15),
     _at_port("an open run expires", planted_checker.open_run_expires, seed=46),
     _at_port("what a retry keeps expires", planted_checker.retried_run_expires, seed=40),
-    _at_port("a dead letter of no event", planted_checker.nameless_letter, seed=5),
+    _at_port("a dead letter of no event", planted_checker.nameless_letter, seed=10),
+    _at_port("a condition is forgotten", planted_language.without_conditions),
+    _at_port("a trigger is forgotten", planted_language.without_triggers, seed=7),
+    _at_port("a run's constants are forgotten", planted_language.without_constants),
+    _in_code(
+        "a condition without an answer is false",
+        (conditions, "evaluate_condition", planted_language.false_without_an_answer),
+        seed=45,
+    ),
+    _in_code(
+        "a condition is evaluated twice, with a difference",
+        (conditions, "evaluate_condition", planted_language.decide_otherwise),
+    ),
+    _at_port("outputs are lost when a commit is repeated", planted_language.lose_outputs_when_repeated, seed=65),
+    _at_port("outputs in a second commit", planted_language.outputs_afterwards),
+    _at_port("a retry leaves old outputs", planted_language.keep_outputs_of_before),
+    _at_port("outputs are lost with their message", planted_language.lose_outputs_of_pages),
+    _in_code("outputs are not checked", (transitions, "check_outputs", planted_language.take_any_outputs)),
+    _at_port("a run's outputs are lost", planted_language.lose_outputs_of_run),
+    _at_port("arguments lose their types", planted_language.args_as_text, seed=4),
+    _at_port("the last failure is forgotten", planted_language.forget_the_last_failure, seed=11),
+    _in_code("whatever failed is tried again", (transitions, "may_retry", planted_language.retry_anyway), seed=12),
+    _at_port("an internal barrier forgets a failure", planted_language.barriers_forget_failures, seed=33),
+    _at_port("an internal barrier forgets a skip", planted_language.barriers_forget_skips, seed=52),
+    _at_port("a tolerated failure counts as one", planted_language.tolerated_is_failure),
+    _at_port("a skip reaches past a step that ran", planted_language.skip_over_what_ran, seed=19),
+    _at_port("every failure is tolerated", planted_language.tolerate_everything),
+    _at_port("the verdict forgets the stain", planted_language.forget_the_stain, seed=7),
+    _at_port("a failed clean-up goes unnoticed", planted_language.pass_over_the_last_steps, seed=52),
+    _at_port("a clean-up hides the first cause", planted_language.hide_the_first_cause, seed=35),
+    _at_port("the main part ends twice", planted_language.end_main_twice, seed=23),
+    _at_port("finally begins with the first leaf", planted_language.main_ends_early),
+    _at_port("no finally after a stop", planted_language.no_finally_after_a_stop, seed=23),
+    _at_port("a stop ends finally, too", planted_language.stop_ends_finally_too, seed=23),
+    _at_port("finally has no time of its own", planted_language.no_time_for_finally),
+    _at_port("finally runs though nothing was started", planted_language.finally_of_nothing, seed=5),
+    _in_code("a retry forgets handlers", (retry, "steps_to_rerun", planted_language.rerun_failures_alone), seed=23),
+    _in_code("a retry keeps finally", (retry, "steps_to_rerun", planted_language.keep_finally)),
+    _in_code("a retry runs skipped steps again", (retry, "steps_to_rerun", planted_language.rerun_skips)),
+    _at_port("a reset step remembers its end", planted_language.reset_remembers),
 )
 
 BY_NAME: Final = {mutation.name: mutation for mutation in MUTATIONS}

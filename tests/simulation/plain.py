@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Final, TypeAlias
 
-from atom_workflows.core.workflow import OnLost
+from atom_workflows.core.workflow import OnLost, Trigger
 from simulation.drawn import Drawn
 from simulation.limits import Limits
 from simulation.scenario import Ending, Scenario, StepPlan
@@ -20,6 +21,7 @@ def _of_scenarios(change: Callable[[Scenario], Scenario]) -> OfAll:
 
 
 OF_ALL: Final[Mapping[str, OfAll]] = {
+    "outputs": _of_scenarios(lambda one: replace(one, outputs=())),
     "cancels": _of_scenarios(lambda one: replace(one, cancels=0)),
     "retries": _of_scenarios(lambda one: replace(one, retries=0)),
     "doctors": _of_scenarios(lambda one: replace(one, doctors=0)),
@@ -28,15 +30,24 @@ OF_ALL: Final[Mapping[str, OfAll]] = {
     "clocks": lambda drawn: replace(drawn, weather=replace(drawn.weather, skew_s=0)),
     "limits": lambda drawn: replace(drawn, limits=Limits()),
 }
-"""No cancels, no retries, no doctor, no timeout of the workflow, no files, clocks that are right, sizes as deployed."""
+"""No outputs of the run, no cancels, no retries, no doctor, no timeout of the workflow, no files, right clocks,
+and sizes as deployed.
+"""
 
 OF_STEP: Final[Mapping[str, OfStep]] = {
     "duration": lambda step: replace(step, duration_s=0),
     "endings": lambda step: replace(step, endings=(Ending.SUCCEEDS,)),
     "attempts": lambda step: replace(step, max_attempts=1),
     "lost": lambda step: replace(step, on_lost=OnLost.RETRY),
+    "when": lambda step: replace(step, when=None),
+    "trigger": lambda step: replace(step, trigger=Trigger.NO_FAILURE),
+    "args": lambda step: replace(step, args=()),
+    "retried": lambda step: replace(step, retried=None),
+    "tolerance": lambda step: replace(step, allows_failure=False),
 }
-"""A job that ends at once; that succeeds; that is not tried again; that may be submitted again."""
+"""A job that ends at once; that succeeds; that is not tried again; that may be submitted again. A step without a
+condition, a trigger, arguments, a rule for what is tried again; that must not fail.
+"""
 
 
 def simplify(drawn: Drawn, words: Collection[str]) -> Drawn:
@@ -47,8 +58,15 @@ def simplify(drawn: Drawn, words: Collection[str]) -> Drawn:
     for word in words:
         if word in OF_ALL:
             drawn = OF_ALL[word](drawn)
-    of_steps = _of_scenarios(lambda one: replace(one, steps=tuple(_step(one, step, words) for step in one.steps)))
-    return of_steps(drawn) if words else drawn
+    return _of_scenarios(partial(_simplify_steps, words=words))(drawn) if words else drawn
+
+
+def _simplify_steps(scenario: Scenario, words: Collection[str]) -> Scenario:
+    return replace(
+        scenario,
+        steps=tuple(_step(scenario, step, words) for step in scenario.steps),
+        finally_steps=tuple(_step(scenario, step, words) for step in scenario.finally_steps),
+    )
 
 
 def _step(scenario: Scenario, step: StepPlan, words: Collection[str]) -> StepPlan:
@@ -64,5 +82,5 @@ def simplifications(drawn: Drawn) -> Iterator[str]:
         if of_all(drawn) != drawn:
             yield word
     for one in drawn.scenarios:
-        for step in one.steps:
+        for step in one.all_steps:
             yield from (f"{one.mark}{step.id}.{word}" for word, of in OF_STEP.items() if of(step) != step)

@@ -202,9 +202,9 @@ def claim_for_ages(scene: Scene, write: Write) -> Write:
     return with_fields(write, due_at=scene.now + AGES) if is_claim(write) else write
 
 
-def claim_anew(step: StepRecord, *, now: datetime, lease: timedelta) -> StepChange:
+def claim_anew(step: StepRecord, *, now: datetime, lease: timedelta, because: str = "") -> StepChange:
     """Begin another attempt, though the earlier one has no outcome."""
-    change = _claim(step, now=now, lease=lease)
+    change = _claim(step, now=now, lease=lease, because=because)
     return replace(change, fields={**change.fields, "attempt": step.attempt + 1})
 
 

@@ -84,6 +84,7 @@ class Play:
         self.evidence = Evidence(self.scheduler)
         self._findings = Findings(self.trace)
         self._memory = MemoryStore(lambda: true_time(self.scheduler))
+        self._releasing: set[tuple[Invocation, str]] = set()
         self.flows = [Flow(scenario=one, watch=self._watch(one)) for one in drawn.scenarios]
         self._attention = Attention(self.flows, self.scheduler, pace=drawn.pace, more_s=drawn.crowd_s)
         self._expiry = Expiry(flows=self.flows, memory=self._memory, calls=self.calls, keep_s=drawn.keep_s)
@@ -194,12 +195,14 @@ class Play:
     def _is_quiet(self, flow: Flow) -> bool:
         """Return True if no handler and no event is at that run.
 
-        Ticks do not count, as what a tick is about releases nothing.
+        A tick counts if it has released something of the run: when the time of the run's main part is up, it releases
+        the steps under `finally`.
         """
         works_for = self._apart.works_for
-        return not any(works_for.get(one.root) == flow.run_id for one in self.scheduler.invocations) and not any(
-            self._flow_of(delivery.message) is flow for delivery in self.bus.under_way
-        )
+        at_work = {one.root for one in self.scheduler.invocations}
+        if any(works_for.get(one) == flow.run_id or (one, flow.run_id) in self._releasing for one in at_work):
+            return False
+        return not any(self._flow_of(delivery.message) is flow for delivery in self.bus.under_way)
 
     def _turn(self) -> None:
         self._weather()
@@ -319,7 +322,10 @@ class Play:
         self.repairs.on_commit(writes, self.scheduler.current.name)
         for run_id in sorted(self._apart.on_commit(writes)):
             if run_id in self._by_run_id:
-                self._by_run_id[run_id].watch.on_commit(writes)
+                watch = self._by_run_id[run_id].watch
+                watch.on_commit(writes)
+                if watch.unpublished:
+                    self._releasing.add((self.scheduler.current.root, run_id))
                 self._attention.on_look(run_id, [write.path.rpartition("/")[2] for write in writes])
             else:
                 self._findings.report(Rule.APART, f"there is a run that no one asked for: {run_id}")

@@ -8,7 +8,7 @@ from simulation.campaign import ENOUGH, Played, Tally
 from simulation.faults import Fault
 from simulation.play import Play
 from simulation.repairs import Repair
-from simulation.scenario import Scenario
+from simulation.scenario import Scenario, StepPlan
 
 
 def summary(tally: Tally, took_s: float) -> Iterator[str]:
@@ -74,11 +74,34 @@ def story(one: Play) -> Iterator[str]:
 
 
 def _plot(scenario: Scenario) -> Iterator[str]:
-    for step in scenario.steps:
+    for step in scenario.all_steps:
         needs = ", ".join(step.depends_on) or "nothing"
         ends = " then ".join(step.endings) if step.has_task else "has no task"
         policy = f"{step.duration_s} s, {step.max_attempts} tries, lost: {step.on_lost}"
-        yield f"{scenario.mark}{step.id}: needs {needs}; {ends}; {policy}"
+        phase = "under finally, " if step.id in scenario.finally_ids else ""
+        yield f"{scenario.mark}{step.id}: {phase}needs {needs}; {ends}; {policy}"
+        if not step.is_plain:
+            yield f"  {'; '.join(_language(step))}"
     source = "a file" if scenario.is_file else "its message"
     asked = f"{scenario.cancels} cancels, {scenario.retries} retries, {scenario.doctors} doctors"
     yield f"{scenario.name}: from {source} at {scenario.starts_at:.0f} s; timeout {scenario.timeout_s} s, {asked}"
+    if not scenario.is_plain:
+        at_once = ", cancels at once" if scenario.cancels_at_once else ""
+        outputs = ", ".join(f"{name} = {value}" for name, value in scenario.outputs) or "none"
+        mode = f"mode {scenario.mode or 'not declared'}"
+        yield f"  {mode}; {scenario.finally_timeout_s} s for finally{at_once}; outputs: {outputs}"
+
+
+def _language(step: StepPlan) -> Iterator[str]:
+    yield f"trigger {step.trigger}"
+    if step.when is not None:
+        yield f"when {step.when}"
+    if step.allows_failure:
+        yield "may fail"
+    if step.retried is not None:
+        yield f"retried when {step.retried}"
+    if step.numbers:
+        yield f"returns {' then '.join(map(str, step.numbers))}"
+    if any(step.reasons):
+        yield f"reasons {' then '.join(step.reasons)}"
+    yield from (f"{name} = {value}" for name, value in step.args)

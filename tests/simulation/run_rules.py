@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from atom_workflows.core.records import RunRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
 from simulation.findings import Rule
-from simulation.oracle import expected_ends
+from simulation.oracle import End, Fate, expected_ends
 
 if TYPE_CHECKING:
     from simulation.watch import Watch
+
+_DECIDED_S: Final = 120.0
+"""The longest time between the decision to end the main part and the commit."""
 
 _NEXT: Final = {
     None: {RunState.SEEDING, RunState.RUNNING, RunState.INVALID},
@@ -32,12 +38,15 @@ def check(watch: Watch, before: RunRecord | None, run: RunRecord) -> None:
         if run.state is RunState.INVALID:
             _check_invalid(watch, run)
         elif run.state.is_terminal:
-            _check_closed(watch, run)
+            _check_closed(watch, state, run)
     is_retried = before is not None and before.state in {RunState.FAILED, RunState.CANCELLED}
     reopened = is_retried and run.state is RunState.SEEDING
     if before is not None and run.retries != before.retries + reopened:
         watch.report(Rule.RUN_STATE, f"the run was retried {before.retries} times, then {run.retries} times")
     _check_stop(watch, before, run, reopened=reopened)
+    _check_main(watch, before, run)
+    if before is not None and before.state is RunState.SEEDING and run.state is RunState.RUNNING and run.retries:
+        _check_reruns(watch, run)
 
 
 def _check_stop(watch: Watch, before: RunRecord | None, run: RunRecord, *, reopened: bool) -> None:
@@ -45,7 +54,9 @@ def _check_stop(watch: Watch, before: RunRecord | None, run: RunRecord, *, reope
     if stop == (before and before.stop):
         return
     if stop is None:
-        if not reopened:
+        # When the main part ends, a stop is over, too: it was about that part.
+        has_ended_main = before is not None and before.main_state is None and run.main_state is not None
+        if not reopened and not has_ended_main:
             watch.report(Rule.STOP, "the run forgot that it is to be stopped")
     elif stop.kind is StopKind.CANCEL:
         if not watch.cancel_was_asked:
@@ -67,21 +78,81 @@ def _check_invalid(watch: Watch, run: RunRecord) -> None:
         )
 
 
-def _check_closed(watch: Watch, run: RunRecord) -> None:
+def _check_closed(watch: Watch, state: RunState | None, run: RunRecord) -> None:
     """Check a run that ended just now."""
     # Who still seeds a run that was stopped may write more steps; it closes them when it finds out.
     left = [step for name, step in watch.steps.items() if not step.state.is_terminal and name not in watch.gone]
     if any(run.stop is None or step.state is not StepState.PENDING for step in left):
         watch.report(Rule.RUN_STATE, f"the run is {run.state} with open steps: {watch.open_steps()}")
-    ended_well = all(step.state is StepState.SUCCEEDED for step in watch.users_steps().values())
-    if run.stop is not None:
-        due = RunState.CANCELLED if run.stop.kind is StopKind.CANCEL else RunState.FAILED
-    else:
-        due = RunState.SUCCEEDED if ended_well else RunState.FAILED
+    due = _due_state(watch, run)
     if run.state is not due:
         watch.report(Rule.RUN_STATE, f"the run is {run.state} and should be {due}")
     if run.state is RunState.FAILED and not run.errors:
         watch.report(Rule.RUN_STATE, "the run is FAILED and does not say why")
+    is_cut_short = run.stop is not None and (run.stop.now or run.stop.kind is StopKind.FAIL)
+    if watch.scenario.finally_steps and state is RunState.RUNNING and run.main_state is None and not is_cut_short:
+        watch.report(Rule.FINALLY, "the run has ended without its steps under finally")
+    if run.state is RunState.SUCCEEDED and dict(run.outputs) != watch.outputs_of_run():
+        watch.report(Rule.OUTPUTS, f"the run has the outputs {run.outputs}; they should be {watch.outputs_of_run()}")
+
+
+def _due_state(watch: Watch, run: RunRecord) -> RunState:
+    """Return the state in which a run has to end."""
+    stop = run.stop
+    main = run.main_state or _verdict(watch, run)
+    if main is RunState.SUCCEEDED and stop is not None:
+        return RunState.CANCELLED if stop.kind is StopKind.CANCEL else RunState.FAILED
+    if main is RunState.SUCCEEDED and _failed(watch, watch.scenario.finally_ids):
+        return RunState.FAILED
+    if main is RunState.SUCCEEDED and watch.outputs_of_run() is None:
+        return RunState.FAILED
+    return main
+
+
+def _verdict(watch: Watch, run: RunRecord) -> RunState:
+    """Return the state in which the main part of a run has to end."""
+    if run.stop is not None:
+        return RunState.CANCELLED if run.stop.kind is StopKind.CANCEL else RunState.FAILED
+    main = {plan.id for plan in watch.scenario.steps}
+    return RunState.FAILED if _failed(watch, main) else RunState.SUCCEEDED
+
+
+def _failed(watch: Watch, names: Collection[str]) -> list[str]:
+    """Return the steps that fail the run."""
+    ends = {name: watch.end_of(name) for name in names}
+    return [name for name, end in ends.items() if end is not None and end.fails_run]
+
+
+def _check_main(watch: Watch, before: RunRecord | None, run: RunRecord) -> None:
+    """Check the end of a run's main part, and that it ends once."""
+    main_state = None if before is None else before.main_state
+    if run.main_state is main_state:
+        return
+    if before is None or (main_state is None) is (run.retries > before.retries):
+        watch.report(Rule.FINALLY, f"the main part was {main_state} and is {run.main_state}")
+    if run.main_state is None or before is None:
+        return
+    due = _verdict(watch, before)
+    if run.main_state is not due:
+        watch.report(Rule.RUN_STATE, f"the main part is {run.main_state} and should be {due}")
+    names = [plan.id for plan in watch.scenario.steps if plan.id not in watch.gone]
+    if left := [name for name in names if watch.end_of(name) is None]:
+        watch.report(Rule.FINALLY, f"the main part has ended without {left}")
+    if not watch.gone and run.failure_count != len(_failed(watch, names)):
+        watch.report(Rule.FINALLY, f"the main part has {run.failure_count} failures, not {_failed(watch, names)}")
+    until = watch.now + timedelta(seconds=watch.scenario.finally_timeout_s - _DECIDED_S)
+    if run.deadline is None or run.deadline < until:
+        watch.report(Rule.FINALLY, f"the steps under finally have only until {run.deadline}")
+
+
+def _check_reruns(watch: Watch, run: RunRecord) -> None:
+    """Check that a retry has reset all that it must, and nothing else."""
+    again = watch.reruns[run.retries]
+    for name in watch.scenario.by_id.keys() - watch.gone:
+        step = watch.steps.get(name)
+        if step is not None and (step.retries == run.retries) is not (name in again):
+            expected = "runs again" if name in again else "is kept"
+            watch.report(Rule.RERUN, f"retry {run.retries} begins, in which {name} {expected}; it is {step.state}")
 
 
 def check_end(watch: Watch) -> None:
@@ -90,7 +161,7 @@ def check_end(watch: Watch) -> None:
     if run is None:
         watch.report(Rule.STUCK, "there is no run")
         return
-    if run.stop is not None or run.state is RunState.INVALID:
+    if watch.was_stopped or run.state is RunState.INVALID:
         return
     steps = watch.users_steps()
     if set(steps) != set(watch.scenario.by_id):
@@ -99,16 +170,26 @@ def check_end(watch: Watch) -> None:
     for step in watch.steps.values():
         if miscount := watch.miscount(step):
             watch.report(Rule.COUNTERS, f"at its end, {miscount}")
-    for plan in watch.scenario.steps:
-        is_blocked = any(steps[need].state is not StepState.SUCCEEDED for need in plan.depends_on)
-        if is_blocked is not (steps[plan.id].state is StepState.SKIPPED):
-            watch.report(Rule.ENDS, f"{plan.id} is {steps[plan.id].state}")
+    for plan in watch.scenario.all_steps:
+        fate, step = watch.fate_of(plan.id), steps[plan.id]
+        was_skipped = fate in {Fate.IS_BLOCKED, Fate.IS_SKIPPED}
+        is_right = step.by_choice is (fate is Fate.IS_SKIPPED) and was_skipped is (step.state is StepState.SKIPPED)
+        if not is_right or fate is None:
+            watch.report(Rule.ENDS, f"{plan.id} is {step.state}, and by its file it {fate}")
     if not run.retries:
         _check_script(watch)
 
 
 def _check_script(watch: Watch) -> None:
     expected = expected_ends(watch.scenario, watch.excused)
-    wrong = {name: step.state.value for name, step in watch.users_steps().items() if step.state is not expected[name]}
+    ends = {name: _without_job(watch.end_of(name)) for name in watch.users_steps()}
+    wrong = {name: (end, expected[name]) for name, end in ends.items() if end != _without_job(expected[name])}
     if wrong:
-        watch.report(Rule.ENDS, f"the script says otherwise of {wrong}")
+        watch.report(Rule.ENDS, f"the script says otherwise: {wrong}")
+
+
+def _without_job(end: End | None) -> End | None:
+    """Leave out which job returned the outputs, as no script knows that."""
+    if end is None or end.outputs is None:
+        return end
+    return replace(end, outputs={"n": end.outputs["n"]})

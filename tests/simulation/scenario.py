@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from atom_emulator.testing.world import TASK_RUNNER_URL
 from atom_workflows.core.run_ids import run_id_for
-from atom_workflows.core.workflow import OnLost
+from atom_workflows.core.workflow import OnLost, Trigger
+from simulation.language import MODES, Condition, RetryRule, Value, steps_read
 
 FIRST: Final = "flow"
 OTHER_URL: Final = "http://other-task-runner.test"
@@ -21,6 +22,7 @@ OTHER_URL: Final = "http://other-task-runner.test"
 """The run that most simulations have alone."""
 
 _KEY: Final = "k"
+_Scripted = TypeVar("_Scripted")
 
 
 class Ending(StrEnum):
@@ -30,13 +32,19 @@ class Ending(StrEnum):
     FAILS = "fails"
     IS_CANCELLED = "is cancelled"
     IS_REFUSED = "is refused"
+    # It succeeds, but without the number that its step declares as an output.
+    BREAKS_ITS_WORD = "breaks its word"
     VANISHES = "vanishes"
     NEVER_ENDS = "never ends"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPlan:
-    """A step, and the script of its attempts: the last of the `endings` is that of all attempts behind it."""
+    """A step, and the script of its attempts: the last of the `endings` is that of all attempts behind it.
+
+    So it is with `numbers`, what its jobs return, and `reasons`, why they fail. Without numbers, the step declares no
+    outputs.
+    """
 
     id: str
     depends_on: tuple[str, ...] = ()
@@ -47,23 +55,74 @@ class StepPlan:
     backoff_s: int = 5
     duration_s: int = 0
     endings: tuple[Ending, ...] = (Ending.SUCCEEDS,)
+    trigger: Trigger = Trigger.NO_FAILURE
+    when: Condition | None = None
+    allows_failure: bool = False
+    retried: RetryRule | None = None
+    numbers: tuple[int, ...] = ()
+    reasons: tuple[str, ...] = ("",)
+    args: tuple[tuple[str, Value], ...] = ()
 
     def ending(self, attempt: int) -> Ending:
         """Return how the job of this attempt ends; the first is 1."""
-        return self.endings[min(attempt, len(self.endings)) - 1]
+        return _of_attempt(self.endings, attempt)
+
+    def number(self, attempt: int) -> int:
+        """Return the number that the job of this attempt returns."""
+        return _of_attempt(self.numbers, attempt)
+
+    def reason(self, attempt: int) -> str:
+        """Return the Task Runner's word for why this attempt failed."""
+        return _of_attempt(self.reasons, attempt)
+
+    @property
+    def is_plain(self) -> bool:
+        """True if it uses nothing that earlier versions do not know."""
+        has_own_end = self.when or self.allows_failure or self.retried or self.trigger is not Trigger.NO_FAILURE
+        return not (has_own_end or self.numbers or self.args)
+
+    def only(self, kept: Collection[str]) -> StepPlan:
+        """Return the step as it is if there are only those steps."""
+        needs = tuple(need for need in self.depends_on if need in kept)
+        return replace(
+            self,
+            depends_on=needs,
+            # A trigger is about dependencies.
+            trigger=self.trigger if needs else Trigger.NO_FAILURE,
+            when=None if self.when is None or set(steps_read(self.when)) - set(kept) else self.when,
+            args=_only(self.args, kept),
+        )
 
     def as_definition(self) -> dict[str, Any]:
         """Return the step as a workflow file has it."""
         fields: dict[str, Any] = {"id": self.id, "dependsOn": list(self.depends_on)}
+        if self.trigger is not Trigger.NO_FAILURE:
+            fields["trigger"] = self.trigger.value
+        if self.when is not None:
+            fields["when"] = str(self.when)
         if not self.has_task:
             return fields
-        backoff = {"initial": f"{self.backoff_s}s"}
-        return fields | {
-            "task": {"imageUri": "image"},
-            "retry": {"maxAttempts": self.max_attempts, "backoff": backoff},
-            "onLost": self.on_lost.value,
-            "timeout": f"{self.timeout_s}s",
-        }
+        retry: dict[str, Any] = {"maxAttempts": self.max_attempts, "backoff": {"initial": f"{self.backoff_s}s"}}
+        args = {"args": {name: str(value) for name, value in self.args}} if self.args else {}
+        return (
+            fields
+            | {
+                "task": {"imageUri": "image", **args},
+                "retry": retry | ({} if self.retried is None else {"when": str(self.retried)}),
+                "onLost": self.on_lost.value,
+                "timeout": f"{self.timeout_s}s",
+            }
+            | ({"allowFailure": True} if self.allows_failure else {})
+            | ({"outputs": {"n": "int", "job": "text"}} if self.numbers else {})
+        )
+
+
+def _of_attempt(script: Sequence[_Scripted], attempt: int) -> _Scripted:
+    return script[min(attempt, len(script)) - 1]
+
+
+def _only(values: tuple[tuple[str, Value], ...], kept: Collection[str]) -> tuple[tuple[str, Value], ...]:
+    return tuple((name, value) for name, value in values if not set(steps_read(value)) - set(kept))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,16 +133,24 @@ class Scenario:
     at the most, while anything goes wrong. They think it over for `retry_after_s` before they retry a run.
 
     The definition is part of the message that starts it, or of a file. A file may be replaced by `newer`.
+
+    `mode` is its parameter; a run whose definition declares none has "". `finally_steps` have ids of their own, and
+    `outputs` are the run's.
     """
 
     name: str = FIRST
     steps: tuple[StepPlan, ...]
+    finally_steps: tuple[StepPlan, ...] = ()
+    finally_timeout_s: int = 3600
+    outputs: tuple[tuple[str, Value], ...] = ()
+    mode: str = ""
     starts_at: float = 0.0
     is_file: bool = False
     description: str = ""
     timeout_s: int | None = None
     honours_keys: bool = True
     cancels: int = 0
+    cancels_at_once: bool = False
     retries: int = 0
     retry_after_s: float = 0.0
     doctors: int = 0
@@ -91,7 +158,22 @@ class Scenario:
     @cached_property
     def by_id(self) -> Mapping[str, StepPlan]:
         """The steps by id; each stands behind what it depends on."""
-        return {step.id: step for step in self.steps}
+        return {step.id: step for step in self.all_steps}
+
+    @property
+    def all_steps(self) -> tuple[StepPlan, ...]:
+        """The steps, then those under `finally`."""
+        return (*self.steps, *self.finally_steps)
+
+    @cached_property
+    def finally_ids(self) -> frozenset[str]:
+        """The ids of the steps under `finally`."""
+        return frozenset(step.id for step in self.finally_steps)
+
+    @property
+    def is_plain(self) -> bool:
+        """True if the definition uses nothing that earlier versions do not know."""
+        return not (self.finally_steps or self.outputs or self.mode) and all(step.is_plain for step in self.steps)
 
     @property
     def path(self) -> str:
@@ -108,7 +190,9 @@ class Scenario:
         """The body of the message that starts it."""
         definition = {} if self.is_file else {"definition": self.definition}
         elsewhere = {} if self.name == FIRST else {"tr_url": self.task_runner_url}
-        return {"workflow_path": self.path, "run_key": _KEY, **elsewhere, **definition}
+        # The first mode is the default.
+        params = {"params": {"mode": self.mode}} if self.mode not in {"", MODES[0]} else {}
+        return {"workflow_path": self.path, "run_key": _KEY, **elsewhere, **definition, **params}
 
     @property
     def task_runner_url(self) -> str:
@@ -123,7 +207,8 @@ class Scenario:
     @cached_property
     def newer(self) -> Scenario:
         """The next version of the file: it has a step less."""
-        return replace(self, steps=self.steps[: max(1, len(self.steps) - 1)], description="newer")
+        left = self.steps[: max(1, len(self.steps) - 1)]
+        return replace(self.only({step.id for step in left} | self.finally_ids), description="newer")
 
     @cached_property
     def versions(self) -> Mapping[str, Scenario]:
@@ -139,13 +224,23 @@ class Scenario:
             fields["description"] = self.description
         if self.timeout_s is not None:
             fields["timeout"] = f"{self.timeout_s}s"
+        if self.mode:
+            fields["params"] = {"mode": {"type": "text", "enum": list(MODES), "default": MODES[0]}}
+        if self.finally_steps:
+            fields["finally"] = [step.as_definition() for step in self.finally_steps]
+            fields["finallyTimeout"] = f"{self.finally_timeout_s}s"
+        if self.outputs:
+            fields["outputs"] = {name: str(value) for name, value in self.outputs}
         return json.dumps(fields)
 
     def only(self, kept: Collection[str]) -> Scenario:
         """Return the scenario with these steps alone.
 
-        Dependencies on other steps are dropped.
+        What reads or depends on other steps is dropped.
         """
-        steps = [step for step in self.steps if step.id in kept]
-        pruned = (replace(step, depends_on=tuple(d for d in step.depends_on if d in kept)) for step in steps)
-        return replace(self, steps=tuple(pruned))
+        return replace(
+            self,
+            steps=tuple(step.only(kept) for step in self.steps if step.id in kept),
+            finally_steps=tuple(step.only(kept) for step in self.finally_steps if step.id in kept),
+            outputs=_only(self.outputs, kept),
+        )

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from atom_emulator.testing.world import START
-from atom_workflows.core.kinds import Release
+from atom_workflows.core.graph import END_ID, MAIN_END_ID
+from atom_workflows.core.kinds import LANGUAGE_SCHEMA
 from atom_workflows.core.records import StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.transitions import OutcomeKind
 from atom_workflows.core.workflow import OnLost
 from simulation.evidence import Reply, Try
 from simulation.findings import Rule
-from simulation.oracle import SCRIPTED, Tally, after
+from simulation.oracle import SCRIPTED, Fate, Tally, after, failure, is_tolerated, values
+from simulation.scenario import Ending, StepPlan
 
 if TYPE_CHECKING:
     from simulation.watch import Watch
@@ -46,12 +48,14 @@ class StepRules:
     """Checks each change of a step.
 
     `overtaken` are attempts that ended while a dispatcher may still be submitting them. `excused` are steps of which
-    faults rightly decided an attempt that the script would have let end otherwise.
+    faults rightly decided an attempt that the script would have let end otherwise. `lasts` are the ways in which the
+    last attempt of a step in this round may have failed, and why, by step.
     """
 
     def __init__(self, watch: Watch) -> None:
         self.overtaken: set[Try] = set()
         self.excused: set[str] = set()
+        self.lasts: dict[str, set[tuple[str, str] | None]] = defaultdict(lambda: {None})
         self._watch = watch
         self._ended: set[Try] = set()
         self._tallies: dict[str, set[Tally]] = defaultdict(lambda: {Tally()})
@@ -71,8 +75,9 @@ class StepRules:
     def _checks_by_change(self) -> dict[tuple[StepState, StepState], Change]:
         changes: dict[tuple[StepState, StepState], Change] = {
             (StepState.DISPATCHING, StepState.RUNNING): self._check_submission,
-            (StepState.PENDING, StepState.SUCCEEDED): self._check_barrier,
-            (StepState.PENDING, StepState.SKIPPED): self._check_skip,
+            (StepState.PENDING, StepState.SUCCEEDED): self._check_without_job,
+            (StepState.PENDING, StepState.SKIPPED): self._check_without_job,
+            (StepState.PENDING, StepState.FAILED): self._check_without_job,
             (StepState.PENDING, StepState.CANCELLED): self._check_stop,
             (StepState.RETRYING, StepState.CANCELLED): self._check_stop,
             (StepState.RETRYING, StepState.FAILED): self._check_stop,
@@ -80,7 +85,7 @@ class StepRules:
         for at_work in _AT_WORK:
             for end in (StepState.SUCCEEDED, StepState.FAILED, StepState.CANCELLED, StepState.RETRYING):
                 changes[at_work, end] = self._check_outcome
-        for end in (StepState.FAILED, StepState.SKIPPED, StepState.CANCELLED):
+        for end in (StepState.SUCCEEDED, StepState.FAILED, StepState.SKIPPED, StepState.CANCELLED):
             changes[end, StepState.PENDING] = self._check_reset
         return changes
 
@@ -94,9 +99,8 @@ class StepRules:
         self._require(step.attempt == before.attempt + (not again), step, before)
         if watch.run is None or watch.run.state.is_terminal:
             watch.report(Rule.STOP, f"{step.id} was claimed for a run that has ended")
-        needs = self._dependency_states(step)
-        if any(state is not StepState.SUCCEEDED for state in needs):
-            watch.report(Rule.DEPENDENCIES, f"{step.id} was claimed while {needs}")
+        if not self._has_fate(step, Fate.RUNS):
+            watch.report(Rule.DEPENDENCIES, f"{step.id} was claimed, and {self._fate_in_words(step)}")
         if before.state is not StepState.PENDING and before.due_at and before.due_at > watch.latest_now:
             left = before.due_at - watch.now
             watch.report(Rule.LEASE, f"{step.id} was claimed while {before.state}, {left} before it was due")
@@ -115,17 +119,30 @@ class StepRules:
         if step.idempotency_key not in self._watch.evidence.submissions:
             self._report_change(before, step)
 
-    def _check_barrier(self, before: StepRecord, step: StepRecord) -> None:
-        states = self._dependency_states(step)
-        needs_no_job = step.rules.released is not Release.CLAIM
-        self._require(needs_no_job and all(state is StepState.SUCCEEDED for state in states), step, before)
+    def _check_without_job(self, before: StepRecord, step: StepRecord) -> None:
+        """Check a step that ended before it was claimed, or a node that the compiler added."""
+        if self._fits_stop(before, step):
+            return
+        if step.id not in self._watch.scenario.by_id:
+            self._check_node(before, step)
+        elif not self._has_fate(step, _fate_of_end(step)):
+            how = f"{step.state}{' by choice' if step.by_choice else ''}{' and tolerated' if step.tolerated else ''}"
+            self._watch.report(Rule.DEPENDENCIES, f"{step.id} is {how}, and {self._fate_in_words(step)}")
 
-    def _check_skip(self, before: StepRecord, step: StepRecord) -> None:
-        needs = self._dependency_states(step)
-        if not any(state.is_terminal and state is not StepState.SUCCEEDED for state in needs):
-            self._check_stop(before, step)
-        elif not all(state.is_terminal for state in needs) and not self._fits_stop(before, step):
-            self._watch.report(Rule.DEPENDENCIES, f"{step.id} was skipped while {needs}")
+    def _check_node(self, before: StepRecord, step: StepRecord) -> None:
+        watch = self._watch
+        if step.id == MAIN_END_ID:
+            # In the same commit, a stop is over.
+            self._require(step.state is StepState.SUCCEEDED, step, before)
+            if step.by_choice is not watch.is_nothing_started:
+                watch.report(Rule.FINALLY, f"{step.id} says {step.by_choice} of whether no step was started")
+            return
+        ended = [watch.end_of(need) for need in step.depends_on]
+        if any(end is None for end in ended):
+            watch.report(Rule.DEPENDENCIES, f"{step.id} is {step.state} before what it depends on has ended")
+        elif step.id != END_ID:
+            has_failure = bool(watch.implied(step)["unsuccessful"])
+            self._require(step.state is (StepState.SKIPPED if has_failure else StepState.SUCCEEDED), step, before)
 
     def _check_stop(self, before: StepRecord, step: StepRecord) -> None:
         if not self._fits_stop(before, step):
@@ -137,6 +154,12 @@ class StepRules:
         is_open = run is not None and (run.state is RunState.SEEDING or run.stop is not None)
         self._require(is_open and run is not None and before.retries < step.retries <= run.retries, step, before)
         self._tallies[step.id] = {Tally()}
+        self.lasts[step.id] = {None}
+        watch = self._watch
+        if step.id in watch.scenario.by_id and step.id not in watch.reruns.get(step.retries, ()):
+            watch.report(Rule.RERUN, f"{step.id} was reset by retry {step.retries}, and nothing before it failed")
+        if step.by_choice or step.tolerated or step.because or step.last_kind:
+            watch.report(Rule.RERUN, f"{step.id} was reset, and remembers how it ended")
 
     def _check_outcome(self, before: StepRecord, step: StepRecord) -> None:
         of = Try(step.run_id, step.id, before.attempt)
@@ -144,13 +167,15 @@ class StepRules:
             self._watch.report(Rule.ONE_OUTCOME, f"attempt {of.attempt} of {of.step} ended again: {step.state}")
         self._ended.add(of)
         plan = self._watch.scenario.by_id[step.id]
-        allowed = self._allowed_outcomes(before, of)
-        ways = [(kind, *after(plan, tally, kind)) for kind in allowed for tally in self._tallies[step.id]]
+        allowed = self._allowed_outcomes(before, of, plan)
+        ways = [(kind, *after(plan, tally, kind, of.attempt)) for kind in allowed for tally in self._tallies[step.id]]
         led_here = [(kind, tally) for kind, state, tally in ways if state is step.state]
         if led_here:
             self._tallies[step.id] = {tally for _, tally in led_here}
-            if {kind for kind, _ in led_here} != {SCRIPTED[plan.ending(of.attempt)]}:
+            kinds = {kind for kind, _ in led_here}
+            if kinds != {self._scripted(plan, of)}:
                 self.excused.add(step.id)
+            self._check_failure(before, step, plan, kinds)
         elif not self._fits_stop(before, step):
             actual = f"{step.state} ({step.message}); allowed: {sorted(allowed)}, tally {self._tallies[step.id]}"
             self._watch.report(Rule.OUTCOME, f"attempt {of.attempt} of {of.step} is {actual}")
@@ -161,12 +186,40 @@ class StepRules:
         if is_late and not self._fits_stop(before, step) and step.id not in self._watch.forgotten:
             self._watch.report(Rule.NOTICED, f"{step.id} is {step.state} long after its {before.job_id} had ended")
 
+    def _check_failure(self, before: StepRecord, step: StepRecord, plan: StepPlan, kinds: set[OutcomeKind]) -> None:
+        """Check what a step remembers of an attempt that failed, and whether it may have."""
+        if step.state is StepState.SUCCEEDED:
+            self._require(not step.tolerated, step, before)
+            return
+        lasts = {failure(plan, kind, step.attempt) for kind in kinds}
+        self.lasts[step.id] = {*lasts}
+        is_stopped = self._fits_stop(before, step)
+        if step.schema >= LANGUAGE_SCHEMA and (step.last_kind, step.last_reason) not in lasts and not is_stopped:
+            last = (step.last_kind, step.last_reason)
+            self._watch.report(Rule.OUTCOME, f"{step.id} remembers the failure {last}; it was {lasts}")
+        tolerated = {step.state is not StepState.RETRYING and is_tolerated(plan, kind) for kind in kinds}
+        if step.tolerated not in tolerated and not (is_stopped and not step.tolerated):
+            self._watch.report(Rule.OUTCOME, f"{step.id} is {step.state}, and tolerated: {step.tolerated}")
+
+    def _scripted(self, plan: StepPlan, of: Try) -> OutcomeKind:
+        """Return the outcome of an attempt if nothing but the script decides."""
+        return OutcomeKind.EXPRESSION if self._lacks_body(plan) else SCRIPTED[plan.ending(of.attempt)]
+
+    def _lacks_body(self, plan: StepPlan) -> bool:
+        """Return True if an expression of the step's task has no answer."""
+        facts = self._watch.facts(plan)
+        return bool(plan.args) and facts is not None and values(plan.args, facts) is None
+
     # -- evidence --------------------------------------------------------------------------------------------------
 
-    def _allowed_outcomes(self, step: StepRecord, of: Try) -> set[OutcomeKind]:
+    def _allowed_outcomes(self, step: StepRecord, of: Try, plan: StepPlan) -> set[OutcomeKind]:
         """Return the outcomes for which there is evidence."""
         watch = self._watch
         allowed = {_WORDS[word] for word in watch.evidence.said[of] if word in _WORDS}
+        if OutcomeKind.SUCCEEDED in allowed and plan.numbers and plan.ending(of.attempt) is Ending.BREAKS_ITS_WORD:
+            allowed = {*allowed - {OutcomeKind.SUCCEEDED}, OutcomeKind.OUTPUTS}
+        if step.state is StepState.DISPATCHING and self._lacks_body(plan):
+            allowed.add(OutcomeKind.EXPRESSION)
         if self._may_have_timed_out(step):
             allowed.add(OutcomeKind.TIMED_OUT)
         if self._may_be_lost(step):
@@ -184,13 +237,18 @@ class StepRules:
         since = (deadline - watch.skew - START).total_seconds() - _ROUNDING_S
         return step.state is not StepState.RUNNING or watch.evidence.was_running_since(step.job_id, since, _UNHEARD_S)
 
-    def _dependency_states(self, step: StepRecord) -> list[StepState]:
-        """Return the states of the step's dependencies.
+    def _has_fate(self, step: StepRecord, expected: Fate | None) -> bool:
+        """Return True if that is the step's fate, or none can be told as documents are gone."""
+        fate = self._watch.fate_of(step.id)
+        return bool(self._watch.gone) if fate is None else fate is expected
 
-        What a stop left unwritten never ran.
-        """
-        steps = self._watch.steps
-        return [steps[need].state if need in steps else StepState.PENDING for need in step.depends_on]
+    def _fate_in_words(self, step: StepRecord) -> str:
+        watch = self._watch
+        fate = watch.fate_of(step.id)
+        if fate is not None:
+            return f"by its file it {fate}"
+        needs = watch.scenario.by_id[step.id].depends_on
+        return f"it waits for {[need for need in needs if watch.end_of(need) is None] or 'the main part'}"
 
     def _may_be_lost(self, step: StepRecord) -> bool:
         watch = self._watch
@@ -209,9 +267,12 @@ class StepRules:
             return before.state is StepState.PENDING and step.state.is_terminal
         if run is None or run.stop is None:
             return False
-        if run.stop.kind is StopKind.CANCEL:
-            return step.state is StepState.CANCELLED
-        return step.state is (StepState.SKIPPED if before.state is StepState.PENDING else StepState.FAILED)
+        if run.runs_finally and step.id in self._watch.scenario.finally_ids:
+            # These run once the stop has ended the main part.
+            return False
+        unstarted = StepState.SKIPPED if before.state is StepState.PENDING else StepState.FAILED
+        kinds = {stop.kind for stop in self._watch.stops}
+        return step.state in {StepState.CANCELLED if kind is StopKind.CANCEL else unstarted for kind in kinds}
 
     def _require(self, holds: bool, step: StepRecord, before: StepRecord | None) -> None:  # noqa: FBT001 - a condition
         if not holds:
@@ -220,3 +281,14 @@ class StepRules:
     def _report_change(self, before: StepRecord | None, step: StepRecord) -> None:
         old = "nothing" if before is None else f"{before.state} at {before.attempt}"
         self._watch.report(Rule.STEP_STATE, f"{step.id} went from {old} to {step.state} at {step.attempt}")
+
+
+def _fate_of_end(step: StepRecord) -> Fate | None:
+    """Return the fate that a step had which ended as it did, without a job."""
+    if step.tolerated or (step.by_choice and step.state is not StepState.SKIPPED):
+        return None
+    if step.state is StepState.SKIPPED:
+        return Fate.IS_SKIPPED if step.by_choice else Fate.IS_BLOCKED
+    if step.state is StepState.FAILED:
+        return Fate.FAILS
+    return Fate.RUNS if step.request is None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,7 +13,7 @@ from atom_workflows.ports import JobAnswer
 from simulation.calls import Calls
 from simulation.evidence import UNHEARD, UNKNOWN, Evidence, Reply, Submission, Try
 from simulation.faults import Fault
-from simulation.scenario import Ending, Scenario
+from simulation.scenario import Ending, Scenario, StepPlan
 
 SUBMIT_LIMIT_S: Final = 70.0
 """The client gives up on a submission before that."""
@@ -29,7 +30,12 @@ _LOST_ANSWERS: Final = (
 )
 _UNANSWERED: Final = ("HTTP 500", "HTTP 503", "HTTP 404 without the contract's body", "no answer in time")
 _SILENT_S: Final = (70, 100, 150)
-_ENDED: Final = {Ending.SUCCEEDS: "SUCCEEDED", Ending.FAILS: "FAILED", Ending.IS_CANCELLED: "CANCELLED"}
+_ENDED: Final = {
+    Ending.SUCCEEDS: "SUCCEEDED",
+    Ending.BREAKS_ITS_WORD: "SUCCEEDED",
+    Ending.FAILS: "FAILED",
+    Ending.IS_CANCELLED: "CANCELLED",
+}
 
 
 @dataclass(slots=True)
@@ -84,7 +90,11 @@ class FaultyTaskRunner:
         if key in self._by_key and self.calls.strikes(Fault.SUBMIT_CONFLICT):
             submission.reply = Reply.LOST
             raise JobConflict(409, "a request with this key is being worked on")
-        answer = self._accept(of, key)
+        try:
+            answer = self._accept(of, key)
+        except JobRefused:
+            submission.reply = Reply.NOT_ACCEPTED
+            raise
         if self.calls.strikes(Fault.SUBMIT_SLOW):
             self.calls.scheduler.sleep(self.calls.faults.chance.choice([1, 10, 40, SUBMIT_LIMIT_S]))
         if self.calls.strikes(Fault.SUBMIT_FAILED_AFTER):
@@ -185,4 +195,18 @@ class FaultyTaskRunner:
         is_over = self.calls.scheduler.now >= job.ends_at and job.ending in _ENDED
         state = _ENDED[job.ending] if is_over else "RUNNING"
         self.calls.trace.note("answer", job.id, state)
-        return JobAnswer(job_id=job.id, state=state)
+        if not is_over:
+            return JobAnswer(job_id=job.id, state=state)
+        plan = self.scenario_of(job.of.run_id).by_id[job.of.step]
+        reason = "" if state == "SUCCEEDED" else plan.reason(job.of.attempt)
+        return JobAnswer(job_id=job.id, state=state, reason=reason, outputs=self._outputs(job, plan))
+
+    def _outputs(self, job: _Job, plan: StepPlan) -> str:
+        """Return the outputs of a job that has ended, and note those that its step may be given."""
+        if not plan.numbers or job.ending not in {Ending.SUCCEEDS, Ending.BREAKS_ITS_WORD}:
+            return ""
+        if job.ending is Ending.BREAKS_ITS_WORD:
+            return json.dumps({"n": "none", "job": job.id})
+        returned = {"n": plan.number(job.of.attempt), "job": job.id}
+        self.evidence.returned[job.id] = returned
+        return json.dumps({**returned, "more": [1]})

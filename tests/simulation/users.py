@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Final, TypeAlias
 
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import RunNotFound, RunStateError
 from atom_workflows.ports import Message
@@ -90,7 +92,8 @@ class Users:
         elif flow.cancels and run is not None and self._wants_cancel(run.state):
             flow.cancels -= 1
             flow.watch.cancel_was_asked = True
-            self._run_commands(flow, "cancel", cancel_run)
+            at_once = flow.scenario.cancels_at_once
+            self._run_commands(flow, "cancel", partial(cancel_run, now=True) if at_once else cancel_run)
         elif run is not None and self._wants_doctor(flow):
             self._run_commands(flow, "doctor", _repair)
 
@@ -130,12 +133,17 @@ class Users:
         self._calls.trace.note("done" if error is None else "failed", invocation.name, repr(error))
         self._on_command(flow)
         if error is None:
-            is_done = run is not None and (run.retries > round_before or (name == "cancel" and run.state.is_terminal))
+            is_done = run is not None and (run.retries > round_before or (name == "cancel" and _is_cancelled(run)))
             if not is_done and name != "doctor":
                 flow.watch.report(Rule.COMMAND, f"{name} returned, and nothing came of it")
         elif not isinstance(error, _REFUSED):
             flow.watch.leave_all_to_audit()
             self._on_failure(error)
+
+
+def _is_cancelled(run: RunRecord) -> bool:
+    """Return True if a cancel has ended the run, or its main part, which steps under `finally` follow."""
+    return run.state.is_terminal or run.main_state is not None
 
 
 def _repair(services: Services, run_id: str) -> None:

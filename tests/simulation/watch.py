@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from atom_emulator.firestore.memory import MemoryStore
 from atom_workflows.coordinator.advance import SUBMIT_BUDGET
-from atom_workflows.core.graph import END_ID, is_internal
+from atom_workflows.core.graph import END_ID, MAIN_END_ID
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import OnLost
-from atom_workflows.documents import run_path, run_record, step_path, step_record, steps_path
+from atom_workflows.documents import outputs_collection, run_path, run_record, step_path, step_record, steps_path
 from atom_workflows.ports import Document, Message, Write
 from simulation import run_rules
 from simulation.evidence import Evidence, Reply, Submission, Try
 from simulation.findings import Findings, Rule
 from simulation.machine import true_time
-from simulation.scenario import Scenario
+from simulation.oracle import End, values
+from simulation.scenario import Scenario, StepPlan
+from simulation.standing import Standing
 from simulation.step_rules import StepRules
 
 _ROUNDING: Final = timedelta(seconds=0.01)
@@ -27,14 +28,13 @@ _AUDIT_S: Final = 450.0
 """In calm weather, the longest until a run is looked at: the audit's own interval, a tick, the lease of a burst."""
 
 
-class Watch:
-    """A run and its steps as they stand in the store, and what was wrong with how they came there.
+class Watch(Standing):
+    """What was wrong with how a run and its steps came to stand as they do.
 
     `skew_s` and `pause_s` are how far clocks may be off and how long a handler may rest between two calls, `pace` how
     many minutes lie between two ticks.
 
-    `scenario` is the version of its file that the run was started from. `gone` are steps whose documents were deleted
-    by the meddler; they are known as they stood then. `forgotten` are those whose due times it deleted.
+    `forgotten` are steps whose due times the meddler deleted.
     """
 
     def __init__(  # noqa: PLR0913 - each is one thing that it looks at
@@ -48,11 +48,8 @@ class Watch:
         pause_s: float,
         pace: float,
     ) -> None:
-        self.scenario = scenario
-        self.run: RunRecord | None = None
-        self.steps: dict[str, StepRecord] = {}
+        super().__init__(scenario)
         self.unpublished: set[str] = set()
-        self.gone: set[str] = set()
         self.forgotten: set[str] = set()
         self.cancel_was_asked = False
         self.pace = pace
@@ -65,6 +62,7 @@ class Watch:
         self._memory = memory
         self._run_path = run_path(scenario.run_id)
         self._steps_path = steps_path(scenario.run_id)
+        self._outputs_path = outputs_collection(scenario.run_id)
         self._step_rules = StepRules(self)
 
     @property
@@ -78,9 +76,10 @@ class Watch:
         return self.now + self.skew
 
     @property
-    def excused(self) -> Mapping[str, StepState]:
+    def excused(self) -> Mapping[str, End]:
         """Steps that faults rightly made end otherwise than their script says."""
-        return {name: self.steps[name].state for name in self._step_rules.excused}
+        ends = {name: self.end_of(name) for name in self._step_rules.excused}
+        return {name: end for name, end in ends.items() if end is not None}
 
     def report(self, rule: Rule, text: str) -> None:
         """Record that a rule was broken."""
@@ -100,15 +99,30 @@ class Watch:
                 self.steps[step.id] = step
                 self.evidence.record_write(step)
                 self._on_rewritten(step.id)
+            elif write.path.startswith(f"{self._outputs_path}/"):
+                self.see_outputs(self._read(write.path))
         if self.run is None:
             return
+        if run_before != self.run:
+            self.see_round(run_before, self.run)
         for name, step_before in before.items():
             self._step_rules.check(step_before, self.steps[name])
-        if run_before is None or run_before != self.run:
+        self._check_outputs(before)
+        if run_before != self.run:
             run_rules.check(self, run_before, self.run)
         opened = self.run.state is RunState.RUNNING and (run_before is None or run_before.state is not self.run.state)
         self._check_counters(self.steps if opened else self._affected_steps(before))
         self._note_released(dict.fromkeys(self.steps) if opened else before)
+
+    def _check_outputs(self, names: Iterable[str]) -> None:
+        """Check the outputs of steps that were written."""
+        for name in names:
+            step, found = self.steps[name], self.outputs.get(name)
+            plan = self.scenario.by_id.get(name)
+            has_outputs = plan is not None and plan.numbers and step.state is StepState.SUCCEEDED
+            due = self.evidence.returned.get(step.job_id) if has_outputs else None
+            if found != due:
+                self.report(Rule.OUTPUTS, f"{name} is {step.state} with the outputs {found}; they should be {due}")
 
     # -- meddling --------------------------------------------------------------------------------------------------
 
@@ -201,31 +215,6 @@ class Watch:
             elif miscount := self.miscount(step):
                 self.report(Rule.COUNTERS, miscount)
 
-    def miscount(self, step: StepRecord) -> str:
-        """Return how a step's counters contradict its dependencies, or ""."""
-        implied = self._implied(step)
-        counters = {name: int(getattr(step, name)) for name in ("remaining", "unsuccessful", "total", "stained")}
-        actual = +Counter(counters)
-        return "" if actual == implied else f"{step.id} has {dict(actual)}; its dependencies say {dict(implied)}"
-
-    def _implied(self, step: StepRecord) -> Counter[str]:
-        """Return the counters that the states of its dependencies imply.
-
-        In runs of the second schema, the dependencies of an internal barrier count instead of the barrier.
-        """
-        counters: Counter[str] = Counter()
-        for need in map(self.steps.__getitem__, step.depends_on):
-            is_bad = need.state is not StepState.SUCCEEDED
-            if not need.state.is_terminal:
-                counters["remaining"] += 1
-            elif need.schema == 1:
-                counters["unsuccessful"] += is_bad
-            elif is_internal(need.id):
-                counters += self._implied(need)
-            else:
-                counters += Counter(total=1, unsuccessful=is_bad, stained=is_bad or need.stained > 0)
-        return +counters
-
     # -- messages --------------------------------------------------------------------------------------------------
 
     def on_accepted(self, message: Message) -> None:
@@ -245,6 +234,9 @@ class Watch:
         if run is None or run.state is not RunState.RUNNING or run.stop is not None or END_ID in self.forgotten:
             return
         waiting = self.unpublished - self._miscounted - self.gone
+        if MAIN_END_ID in waiting and self.gone & {*self.steps[MAIN_END_ID].dependents}:
+            # The steps under `finally` cannot begin; the audit finds out why.
+            waiting.remove(MAIN_END_ID)
         if late := {name for name in waiting if not self._may_wait_for_audit(name)}:
             self.report(Rule.PUBLISHED, f"these were released and never published: {sorted(late)}")
 
@@ -299,7 +291,7 @@ class Watch:
         """Check a submission."""
         key, of = submission.key, submission.of
         plan, step = self.scenario.by_id[of.step], self.steps[of.step]
-        open_needs = [need for need in plan.depends_on if self.steps[need].state is not StepState.SUCCEEDED]
+        open_needs = [need for need in plan.depends_on if self.end_of(need) is None]
         if open_needs:
             self.report(Rule.DEPENDENCIES, f"{key} was submitted before {open_needs}")
         asked = (body["labels"]["workflow"], body["job_name"])
@@ -308,6 +300,8 @@ class Watch:
         is_held = step.state is StepState.DISPATCHING and step.attempt == of.attempt
         if not is_held and of not in self._step_rules.overtaken:
             self.report(Rule.HELD, f"{key} was submitted while the step is {step.state} at {step.attempt}")
+        if is_held:
+            self._check_args(key, plan, body.get("args"))
         lease = self.evidence.leases.get((key, submission.by))
         if lease is None:
             self.report(Rule.LEASE, f"{key} was submitted by one that did not claim it")
@@ -317,6 +311,13 @@ class Watch:
             if not self._may_repeat(earlier, of, plan.on_lost):
                 actual = f"{earlier.key} was submitted before, by {earlier.by.name}, and its answer is {earlier.reply}"
                 self.report(Rule.ONCE, f"{key} was submitted, with onLost {plan.on_lost}, though {actual}")
+
+    def _check_args(self, key: str, plan: StepPlan, args: object) -> None:
+        """Check the arguments of a job, which only the step, its run and what stands behind it decide."""
+        known = [self.facts(plan, last) for last in self._step_rules.lasts[plan.id]]
+        right = [values(plan.args, facts) for facts in known if facts is not None]
+        if plan.args and right and args not in right:
+            self.report(Rule.BODY, f"{key} was submitted with the arguments {args}; they should be {right[0]}")
 
     def _may_repeat(self, earlier: Submission, of: Try, on_lost: OnLost) -> bool:
         """Return True if another job may be submitted.
@@ -352,7 +353,3 @@ class Watch:
             for name, step in self.steps.items()
             if not step.state.is_terminal and name not in self.gone
         }
-
-    def users_steps(self) -> dict[str, StepRecord]:
-        """Return the steps without those that the compiler added."""
-        return {name: step for name, step in self.steps.items() if not is_internal(name)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,17 @@ def duration_of(text: str | None) -> timedelta | None:
         return parse_duration(f"{text}s" if text.replace(".", "", 1).isdecimal() else text)
     except (ValueError, OverflowError) as error:
         raise Misuse(f"--duration is {text!r}: {error}") from error
+
+
+def moment_of(text: str | None) -> datetime | None:
+    """Return the time of `--at`, or None. A time without a zone is in UTC."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Misuse(f"--at is {text!r:.100}; write a time such as 2026-03-01T02:30Z") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 _RUN_STATES = ("SEEDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "INVALID")
@@ -224,7 +235,43 @@ def schema() -> None:
 
 
 @cli.command()
+@click.argument("file")
+@_params_options
+@click.option(
+    "--outputs",
+    "script",
+    metavar="FILE",
+    help="A script for the mock Task Runner: play a run in memory with the outputs and failures that it gives.",
+)
+@click.option(
+    "--env",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A text that the file reads as env.NAME; may be repeated [env: WORKFLOW_ENV_NAME].",
+)
+@click.option("--at", "at", metavar="TIME", help="When the run starts, such as 2026-03-01T02:30Z [default: now].")
+@json_option
+def plan(file: str, at: str | None, **chosen: Any) -> None:
+    """Print what a run would do, without starting anything.
+
+    FILE is a workflow file, or - for stdin. Parameters are bound, and each step is printed with its verdict and the
+    body of its job: it runs, it is skipped, or it depends on what is not known before the run. No service is called.
+
+    With --outputs, the deployed coordinator plays a run in memory and virtual time. The file is a script for
+    the mock Task Runner, so `run --mock-script` plays the same on the local platform.
+
+    Exit code: 0; 1 if a step is bound to fail or, with --outputs, if the run would not succeed; 2 if the file or the
+    options are invalid.
+    """
+    from atom_client.cli.plan import PlanOptions, print_plan  # noqa: PLC0415 (imported only when needed)
+
+    options = PlanOptions(source=file, at=moment_of(at), **chosen)
+    raise click.exceptions.Exit(print_plan(options, os.environ))
+
+
+@cli.command()
 @click.argument("file", required=False)
+@_params_options
 @click.option(
     "--steps",
     type=click.IntRange(1, 10_000),
@@ -259,6 +306,8 @@ def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
 
     FILE is a workflow file, or - for stdin. The deployed code executes a run in memory, and its usage is priced at
     list prices; no service is called. WORKFLOW_BURST_SEC and the functions' other settings are used if they are set.
+    Steps whose conditions are false with the given parameters are left out; steps of which that is not known are
+    assumed to run.
 
     Exit code: 0, or 2 if the file or the options are invalid.
     """

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
 import click
 
+from atom_client.cli.local import env_of
 from atom_client.cli.output import Output
+from atom_client.cli.params import GivenParams, known_params, print_param_problems, provisional_run, read_given
 from atom_client.cli.sources import content_of, shown_name
 from atom_client.cli.tables import Sheet
 from atom_client.cli.validate import problem_lines
@@ -18,9 +21,13 @@ from atom_client.cost.estimate import Estimate, chain, estimate, usual_job
 from atom_client.cost.prices import AS_OF, GOOGLE, PRICES
 from atom_client.cost.usage import Assumptions, NotEstimated
 from atom_client.errors import INVALID_USE, Misuse
-from atom_client.text import counted, one_line
+from atom_client.planning.prepare import Start
+from atom_client.planning.walk import Known
+from atom_client.text import counted, listing, one_line
 from atom_client.views.as_json import json_text
 from atom_workflows.core.durations import format_duration
+from atom_workflows.core.workflow import Workflow
+from atom_workflows.errors import InvalidParams
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.settings import Settings
@@ -36,6 +43,8 @@ class CostOptions:
     """The options that the user gave. Without `source`, the workflow is a chain, and `steps` is its length."""
 
     source: str | None = None
+    params: Sequence[str] = ()
+    params_file: str | None = None
     steps: int | None = None
     job: timedelta | None = None
     runs_per_month: int = 30
@@ -53,11 +62,13 @@ def print_cost(options: CostOptions) -> int:
             click.echo(json_text({"problems": [problem.as_fields() for problem in error.problems]}))
         click.echo(problem_lines(error), err=True)
         return INVALID_USE
+    except InvalidParams as error:
+        return print_param_problems(error, options.source or "", as_json=options.as_json)
     if options.as_json:
         click.echo(json_text(as_object(found)))
     else:
         output = Output()
-        steps = counted(len(found.workflow.steps), "step")
+        steps = counted(len(found.workflow.all_steps), "step")
         output.say(f"{one_line(found.workflow.name)}: {steps}, {how_long(found.given)}\n")
         output.show(bill_sheet(found.run))
         output.say()
@@ -74,21 +85,35 @@ def _estimate(options: CostOptions) -> Estimate:
     if options.source is not None and options.steps is not None:
         raise click.UsageError("name a workflow file or give --steps, not both")
     if options.source is None:
+        if options.params or options.params_file:
+            raise click.UsageError("parameters are those of a workflow file; name one")
         definition, name = chain(options.steps or USUAL_STEPS), ""
     else:
+        params = read_given(options.params, options.params_file, source=options.source)
         definition, name = content_of(options.source), shown_name(options.source)
-    job = options.job
+    job, known = options.job, None
+    if options.source is not None:
+        workflow = parse_workflow(definition, filename=name)
+        job = usual_job(workflow) if job is None else job
+        known = _known(workflow, params)
     if job is None:
-        job = timedelta(0) if options.source is None else usual_job(parse_workflow(definition, filename=name))
+        job = timedelta(0)
     given = Assumptions(job=job, checker_vcpu=options.checker_vcpu, settings=options.settings)
     if job and len(definition) > LARGE_BYTES:
         click.echo(
             "Executing a large workflow in memory; with thousands of jobs, this takes a minute or more.", err=True
         )
     try:
-        return estimate(definition, given, filename=name, runs_per_month=options.runs_per_month)
+        return estimate(definition, given, filename=name, known=known, runs_per_month=options.runs_per_month)
     except NotEstimated as error:
         raise Misuse(f"with jobs that take {format_duration(job)}, {error}") from error
+
+
+def _known(workflow: Workflow, given: GivenParams) -> Known:
+    """Return what is known of a run with the given parameters."""
+    run = provisional_run(workflow, labels={})
+    params = known_params(given, workflow, run)
+    return Start(params=params, at=run.created_at, env=env_of(os.environ)).known(workflow)
 
 
 def how_long(given: Assumptions) -> str:
@@ -107,6 +132,10 @@ def bill_sheet(bill: Bill) -> Sheet:
 def sentences(found: Estimate) -> Iterator[str]:
     """Yield the three main figures and what causes most of the cost."""
     run, idle = found.run.usd, found.idle.usd
+    if found.skipped:
+        yield f"Skipped, so not counted as jobs: {listing(found.skipped)}."
+    if found.assumed:
+        yield f"Assumed to run, as that is not known before a run: {listing(found.assumed)}."
     yield f"A run costs {dollars(run)}, which is {dollars(found.per_1000_steps(run))} for 1,000 steps."
     yield f"With no run in flight, the platform costs {dollars(idle)} a month."
     yield f"{counted(found.runs_per_month, 'run')} and a month of ticks cost {dollars(found.month)}."
@@ -148,7 +177,9 @@ def as_object(found: Estimate) -> dict[str, Any]:
     return {
         "prices_as_of": AS_OF.isoformat(),
         "workflow": found.workflow.name,
-        "steps": len(found.workflow.steps),
+        "steps": len(found.workflow.all_steps),
+        "skipped": list(found.skipped),
+        "assumed_to_run": list(found.assumed),
         "job_s": found.given.job.total_seconds(),
         "counts": asdict(found.tally),
         "run": _bill_object(found.run),

@@ -141,6 +141,24 @@ def bind_values(
     return bind(params, values, run=typed, zone=zone).values
 
 
+def known_params(given: GivenParams, workflow: Workflow, run: RunRecord) -> Mapping[str, JsonValue]:
+    """Return the values of all parameters that are known, defaults included; required ones may be missing.
+
+    Raises `InvalidParams` with every problem.
+    """
+    read = read_params(given, workflow)
+    missing = {param.name for param in workflow.params if param.required and param.name not in read.values}
+    problems = read.problems
+    bound: Mapping[str, JsonValue] = {}
+    try:
+        bound = bind_values(workflow, read.values, run, leave_out=missing | read.unread)
+    except InvalidParams as error:
+        problems += error.problems
+    if problems:
+        raise InvalidParams(problems)
+    return bound
+
+
 def print_param_problems(error: InvalidParams, source: str, *, as_json: bool) -> int:
     """Print every problem with the parameters and return the exit code."""
     if as_json:

@@ -77,7 +77,7 @@ def show_run(services: Services, text: str, *, as_json: bool, with_outputs: bool
 
 
 def _output_lines(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[str, Any] | None) -> Iterator[str]:
-    """Yield a line for the outputs of the run and of each step that has some."""
+    """Yield a line for the outputs of the run and of each step."""
     if outputs is None:
         return
     yield ""
@@ -95,7 +95,10 @@ def _json_line(value: Any) -> str:
 
 
 def cancel_named(services: Services, text: str, *, now: bool = False) -> None:
-    """End a run. With `now`, its steps under `finally` end with it or are not started."""
+    """End a run.
+
+    With `now`, its steps under `finally` end with it or are not started.
+    """
     run_id = full_run_id(services.store, text)
     cancel_run(services, run_id, now=now)
     run = read_run(services.store, run_id)
@@ -159,7 +162,10 @@ class RetryOptions:
 
 
 def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
-    """Run the unsuccessful steps, and those behind them, again, and return the exit code."""
+    """Run unsuccessful steps again, and return the exit code.
+
+    The steps behind them run again too.
+    """
     if options.timeout_s is not None and not options.wait:
         raise Misuse("--timeout requires --wait; give both, or leave out --timeout")
     run = require_run(services.store, options.run_id)
@@ -243,7 +249,7 @@ def _lines(examination: Examination, *, now: datetime, dry_run: bool) -> Iterato
     if any((examination.found, examination.open_work, examination.overdue_since, examination.odd)):
         return
     if run.state in {RunState.FAILED, RunState.CANCELLED, RunState.INVALID}:
-        yield f"There is nothing to fix; `{with_place(f'runs show {run.id}')}` shows why the run ended this way."
+        yield f"There is nothing to fix; `{with_place(f'why {run.id}')}` explains why the run ended this way."
     elif any(is_under_way(step) for step in steps):
         yield "Nothing is wrong with the run: it is waiting for the steps above."
     else:

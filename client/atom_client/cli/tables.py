@@ -115,13 +115,19 @@ def steps_sheet(steps: Sequence[StepRecord]) -> Sheet:
 
 
 def remark(step: StepRecord) -> str:
-    """Return a step's message on one line, after the reason of its end and whether that is tolerated."""
+    """Return a step's message on one line.
+
+    The reason of its end, and whether that is tolerated, come first.
+    """
     marks = ("tolerated" if step.tolerated else "", one_line(step.reason))
     return ": ".join(filter(None, (*marks, one_line(step.message))))
 
 
 def show_steps(output: Output, steps: Sequence[StepRecord]) -> None:
-    """Print the table of a run's steps, with a table of its own for those under `finally`."""
+    """Print the table of a run's steps.
+
+    Those under `finally` have a table of their own.
+    """
     for phase in Phase:
         part = [step for step in steps if step.phase is phase]
         if part and phase is Phase.FINALLY:

@@ -38,7 +38,7 @@ _STEP_ID: Final = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,{MAX_ID - 1}}}")
 
 
 def explain(services: Services, run_text: str, step_id: str | None, *, as_json: bool) -> None:
-    """Print why a run, or one of its steps, is where it is."""
+    """Print why a run or a step is where it is."""
     run = require_run(services.store, run_text)
     if step_id is None:
         _explain_run(services, run, as_json=as_json)
@@ -116,7 +116,7 @@ def _explain_step(services: Services, run: RunRecord, step_id: str, *, as_json: 
 
 
 def _may_be_a_step(step_id: str) -> bool:
-    """Return False for a text that no step can have as its id, such as a path."""
+    """Return False for a text that cannot be a step's id."""
     is_reserved = step_id.startswith("__") and step_id.endswith("__")
     return bool(_STEP_ID.fullmatch(step_id)) and not is_reserved
 

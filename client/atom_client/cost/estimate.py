@@ -11,8 +11,10 @@ from typing import Final
 from atom_client.cost.alternatives import Quote, quotes
 from atom_client.cost.bill import Bill, price_of
 from atom_client.cost.measurement import jobs_in_a_row, measure, measure_tick, takes_time
+from atom_client.cost.model import assumed, model_of, plan_for_cost, skipped
 from atom_client.cost.prices import PRICES, Item, Price
 from atom_client.cost.usage import Assumptions, Tally, idle_month
+from atom_client.planning.walk import Known
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.language.parser import parse_workflow
 
@@ -37,6 +39,9 @@ class Estimate:
     run: Bill
     idle: Bill
     peers: tuple[Quote, ...]
+    # The steps that are skipped with what is known, and those that may be skipped but are counted.
+    skipped: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
 
     @property
     def month(self) -> float:
@@ -51,18 +56,21 @@ class Estimate:
 
     def per_1000_steps(self, usd: float) -> float:
         """Convert the cost of a run to the cost per thousand steps."""
-        return usd / len(self.workflow.steps) * SHARED
+        return usd / len(self.workflow.all_steps) * SHARED
 
 
-def estimate(
+def estimate(  # noqa: PLR0913 (all but the first two by name)
     definition: bytes,
     given: Assumptions,
     *,
     filename: str = "workflow.yaml",
+    known: Known | None = None,
     runs_per_month: int = 30,
     prices: Mapping[Item, Price] = PRICES,
 ) -> Estimate:
     """Estimate the costs of a workflow from its file.
+
+    `known` is what is known of its runs, such as their parameters. Steps that may run are assumed to run.
 
     Raises:
         InvalidWorkflow: the file is not a valid workflow.
@@ -70,7 +78,12 @@ def estimate(
 
     """
     workflow = parse_workflow(definition, filename=filename)
-    tally = measure(workflow, definition, given)
+    played, plan = workflow, None
+    if not workflow.is_plain:
+        plan = plan_for_cost(workflow, known or Known())
+        definition = model_of(workflow, plan)
+        played = parse_workflow(definition, filename=filename)
+    tally = measure(played, definition, given)
     return Estimate(
         workflow=workflow,
         given=given,
@@ -79,6 +92,8 @@ def estimate(
         run=price_of(tally.usage(given), prices),
         idle=price_of(idle_month(measure_tick(given), given), prices),
         peers=tuple(quotes(tally, runs_per_month, prices)),
+        skipped=skipped(plan) if plan else (),
+        assumed=assumed(plan) if plan else (),
     )
 
 
@@ -88,9 +103,11 @@ def usual_job(workflow: Workflow) -> timedelta:
     It is `USUAL_JOB`, or half the time that the timeouts of the workflow and its steps leave for each job if that is
     shorter.
     """
-    limits = [step.timeout for step in workflow.steps if takes_time(step)]
+    limits = [step.timeout for step in workflow.all_steps if takes_time(step)]
     if workflow.timeout is not None:
         limits.append(workflow.timeout / max(1, jobs_in_a_row(workflow)))
+    if workflow.finally_steps:
+        limits.append(workflow.finally_timeout / max(1, jobs_in_a_row(workflow)))
     return min([USUAL_JOB, *(limit / 2 for limit in limits)])
 
 

@@ -36,6 +36,12 @@ No deployment renews the documents of a run that is open for less time than this
 AT_ONCE: Final = "edge"
 """The engine whose jobs end with the response to their submission."""
 
+OUTPUTS_LABEL: Final = "outputs"
+"""A label with the same value for all steps of a workflow that declare outputs of the same names.
+
+With it, the mock Task Runner needs a rule for each set of names, and not for each step.
+"""
+
 _PATH: Final = "gs://bucket/workflows/workflow.yaml"
 
 
@@ -55,7 +61,7 @@ def measure(workflow: Workflow, definition: bytes, given: Assumptions) -> Tally:
     with (
         _counting_lines() as lines,
         Functions(
-            _script(given),
+            _script(given, workflow),
             settings=given.settings,
             latency=_latency(given),
             tick_every=given.tick,
@@ -142,7 +148,7 @@ class Meter:
 
 def _require_patience(workflow: Workflow, job: timedelta) -> None:
     """Raise `NotEstimated` if a step would time out, or the run would take too long."""
-    for step in workflow.steps:
+    for step in workflow.all_steps:
         if takes_time(step) and job >= step.timeout:
             limit = format_duration(step.timeout)
             raise NotEstimated(f"step {step.id} would time out after {limit}; give a shorter --duration")
@@ -162,25 +168,42 @@ def takes_time(step: Step) -> bool:
 
 
 def jobs_in_a_row(workflow: Workflow) -> int:
-    """Return the length of the longest chain of jobs that take time."""
-    steps = {step.id: step for step in workflow.steps}
+    """Return the length of the longest chain of jobs that take time, with those under `finally` behind it."""
+    return _longest_chain(workflow.steps) + (_longest_chain(workflow.finally_steps) if workflow.finally_steps else 0)
+
+
+def _longest_chain(given: Sequence[Step]) -> int:
+    steps = {step.id: step for step in given}
     in_a_row: dict[str, int] = {}
-    for step_id in TopologicalSorter({step.id: step.depends_on for step in workflow.steps}).static_order():
+    for step_id in TopologicalSorter({step.id: step.depends_on for step in given}).static_order():
         before = max((in_a_row[need] for need in steps[step_id].depends_on), default=0)
         in_a_row[step_id] = before + takes_time(steps[step_id])
     return max(in_a_row.values())
 
 
-def _script(given: Assumptions) -> Script:
-    """Return a script that makes every job succeed.
+def _script(given: Assumptions, workflow: Workflow | None = None) -> Script:
+    """Return a script that makes every job succeed and return a number for each output that its step declares.
 
-    Each job goes through the assumed number of states.
+    Each job goes through as many states as assumed.
     """
     from atom_emulator.task_runner.script import Behaviour, Rule, Script  # noqa: PLC0415 (not installed everywhere)
 
     states = [("RUNNING", "QUEUED")[number % 2] for number in range(given.new_states + 1)]
     usual = Behaviour(duration_s=given.job.total_seconds(), states=tuple(reversed(states)))
-    return Script(rules=(Rule(engine=AT_ONCE),), default=usual)
+    rules: dict[tuple[str | None, bool], Rule] = {}
+    for step in workflow.all_steps if workflow else ():
+        label = step.task.labels.get(OUTPUTS_LABEL) if step.task else None
+        key = label or step.id, takes_time(step)
+        if step.outputs and key not in rules:
+            behaviour = replace(usual if key[1] else Behaviour(), outputs=(dict.fromkeys(step.outputs, 1),))
+            if label:
+                which = Rule(labels={OUTPUTS_LABEL: label}, engine=None if key[1] else AT_ONCE, behaviour=behaviour)
+            else:
+                which = Rule(step=step.id, behaviour=behaviour)
+            rules[key] = which
+    # Those of one engine come first, as the others match its jobs, too.
+    chosen = sorted(rules.values(), key=lambda rule: rule.engine is None)
+    return Script(rules=(*chosen, Rule(engine=AT_ONCE)), default=usual)
 
 
 def _latency(given: Assumptions) -> Latency:

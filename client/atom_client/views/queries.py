@@ -87,9 +87,10 @@ OUTLINE_FIELDS: Final = tuple(one.name for one in dataclass_fields(StepRecord) i
 
 
 def read_outlines(store: Store, run_id: str, *, but_succeeded: bool = False) -> dict[str, StepRecord]:
-    """Return all nodes of a run by id, the compiler's own ones too, without their jobs.
+    """Return all nodes of a run by id, without their jobs.
 
-    With `but_succeeded`, those that SUCCEEDED are left out: they are most nodes of most runs.
+    The compiler's own nodes are among them. With `but_succeeded`, those that SUCCEEDED are left
+    out: they are most nodes of most runs.
     """
     others = [state.value for state in StepState if state is not StepState.SUCCEEDED]
     where: list[Condition] = [("state", "in", others)] if but_succeeded else []
@@ -124,7 +125,10 @@ class NodeReader:
 
 
 def read_outputs_of_steps(store: Store, run_id: str, step_ids: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return the outputs of the run's steps, as JSON values by step id; of these steps only, if given."""
+    """Return the outputs of the run's steps by id, as JSON values.
+
+    If ids are given, only the outputs of these steps are read.
+    """
     if step_ids is None:
         documents = list(_pages(store, Query(collection=outputs_collection(run_id), limit=PAGE)))
     else:
@@ -134,7 +138,7 @@ def read_outputs_of_steps(store: Store, run_id: str, step_ids: Sequence[str] | N
 
 
 def last_look(store: Store, *, now: datetime) -> datetime | None:
-    """Return when the checker last looked at what is due, if that is known.
+    """Return the time of the checker's last look, if known.
 
     It is `now` during a burst, in which looks are seconds apart and not recorded.
     """
@@ -187,7 +191,7 @@ def full_run_id(store: Store, text: str) -> str:
 
 
 def _not_found(store: Store, text: str) -> Exception:
-    """Return the error for an unknown id, with the run that may be meant."""
+    """Return the error for an unknown id, with a suggestion."""
     meant = _similar_run(store, text)
     if meant is None:
         return RunNotFound(text)
@@ -195,7 +199,7 @@ def _not_found(store: Store, text: str) -> Exception:
 
 
 def _similar_run(store: Store, text: str) -> str | None:
-    """Return the newest run whose id, or its beginning, looks like the text."""
+    """Return the run whose id, or its beginning, resembles the text."""
     query = Query(
         collection=RUNS, order_by=[("created_at", "descending")], limit=_MOST_COMPARED, fields=("created_at",)
     )

@@ -52,7 +52,7 @@ class Reason:
 
 
 def stop_reasons(run: RunRecord) -> frozenset[str]:
-    """Return the messages that a stop of the run has left in the steps that it ended.
+    """Return the messages that a stop leaves in the steps it ends.
 
     Once the steps under `finally` have begun, only the errors of the main part still have them.
     """
@@ -74,7 +74,7 @@ def fate_of(step: StepRecord, stops: frozenset[str] = frozenset()) -> Fate:
 
 
 def _was_stopped(step: StepRecord, stops: frozenset[str]) -> bool:
-    """Return True if a stop of the run ended the step, not its job."""
+    """Return True if a stop ended the step, not its job."""
     if step.message in stops:
         return True
     if step.schema < LANGUAGE_SCHEMA:
@@ -97,7 +97,10 @@ COUNTS_AS: Final[Mapping[Fate, str]] = {
 
 
 def failure_words(step: StepRecord) -> str:
-    """Describe a step's last failure by its kind and reason, such as ` (timeout, OOM)`, or return ""."""
+    """Describe the kind and reason of a step's last failure.
+
+    For example ` (timeout, OOM)`, or "" if the state says it all.
+    """
     kind = "" if step.last_kind in _ORDINARY else step.last_kind
     words = ", ".join(filter(None, (kind, one_line(step.last_reason or step.reason))))
     return f" ({words})" if words else ""
@@ -126,7 +129,10 @@ def why_skipped(step: StepRecord) -> str:
 
 
 def clock_time(moment: datetime | None, now: datetime) -> str:
-    """Write a time in this machine's time zone, without the date if that is today's."""
+    """Write a time in this machine's time zone.
+
+    Today's date is left out.
+    """
     if moment is None:
         return "an unknown time"
     is_today = moment.astimezone().date() == now.astimezone().date()

@@ -45,7 +45,9 @@ def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> li
             *_skipped_by_choice(steps),
         ]
     stopped = ""
-    if run.stop is not None:
+    if run.state is RunState.CANCELLED and run.main_errors:
+        stopped = f": {one_line(run.main_errors[0]['message'])}"
+    elif run.stop is not None:
         reason = one_line(run.stop.reason)
         stopped = f": {reason}" if run.stop.kind is StopKind.CANCEL else f", stopped: {reason.rstrip('.')}"
     how_long = took if run.reopened_at else f"after {took}"
@@ -74,7 +76,10 @@ def problem_lines(run: RunRecord) -> list[str]:
 
 
 def _main_part(run: RunRecord) -> Iterator[str]:
-    """Yield a sentence about the main part of a run, if steps under `finally` follow or have followed it."""
+    """Yield a sentence about the main part of a run.
+
+    There is none unless steps under `finally` follow it or changed the run's state.
+    """
     if run.main_state is not None and not run.state.is_terminal:
         until = f", until {local_time(run.deadline)} at the latest" if run.deadline else ""
         yield f"Its main part ended {run.main_state}; the steps under `finally` are running{until}."
@@ -153,7 +158,7 @@ def _skipped(steps: Sequence[StepRecord]) -> Iterator[str]:
 
 
 def _skipped_by_choice(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """Yield a sentence for each reason for which steps were skipped by choice."""
+    """Yield a sentence for each reason for skips by choice."""
     groups = group_skipped(step for step in steps if step.by_choice)
     for because, names in list(groups.items())[:MOST_FAILURES]:
         yield f"Skipped by choice: {listing(names)}: {because}."

@@ -109,13 +109,16 @@ def headline(seen: Seen) -> str:
 
 
 def explain_run(seen: Seen) -> Iterator[Reason]:
-    """Yield the reasons why a run is where it is, most important first."""
+    """Yield the reasons why a run is where it is.
+
+    The most important come first.
+    """
     if seen.run.state is RunState.INVALID:
         yield from (Reason(kind="problem", text=line) for line in problem_lines(seen.run))
         return
     if seen.run.state.is_terminal:
         yield from _how_it_was_stopped(seen)
-        yield from (Reason(kind="error", text=f"{line.rstrip('.')}.") for line in _own_errors(seen.run))
+        yield from (Reason(kind="error", text=f"Error: {line.rstrip('.')}.") for line in _own_errors(seen.run))
     else:
         yield from _where_it_is(seen)
         yield from _what_it_waits_for(seen)
@@ -139,8 +142,10 @@ def _where_it_is(seen: Seen) -> Iterator[Reason]:
             facts={"stop": run.stop.kind.value, "reason": run.stop.reason, "open": open_steps},
         )
     if run.main_state is not None:
+        ended = [one_line(error.get("message", "")) for error in run.main_errors if not error.get("step")]
         has_failed = run.main_state is RunState.FAILED and run.failure_count
         failures = f" with {counted(run.failure_count, 'failure')}" if has_failed else ""
+        failures = f": {ended[0].rstrip('.')}" if ended else failures
         yield Reason(
             kind="finally",
             text=f"Its main part ended {run.main_state}{failures}. The steps under `finally` run now, until "
@@ -324,9 +329,9 @@ def _how_it_was_stopped(seen: Seen) -> Iterator[Reason]:
         facts = {"stop": run.stop.kind.value, "reason": run.stop.reason, "at": moment_text(run.stop.requested_at)}
         yield Reason(kind="stop", text=text, facts=facts)
     if run.main_state is RunState.CANCELLED and (run.stop is None or run.stop.kind is not StopKind.CANCEL):
-        yield Reason(
-            kind="stop", text="It was cancelled; then the steps under `finally` ran.", facts={"stop": "cancel"}
-        )
+        said = "".join(f": {one_line(error['message']).rstrip('.')}" for error in run.main_errors[:1])
+        text = f"It was cancelled{said}; then the steps under `finally` ran."
+        yield Reason(kind="stop", text=text, facts={"stop": "cancel"})
     elif run.main_state is not None and run.main_state is not run.state:
         text = f"Its main part ended {run.main_state}; the steps under `finally` made it {run.state}."
         yield Reason(kind="finally", text=text, facts={"main_state": run.main_state.value})

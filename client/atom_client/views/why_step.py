@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -91,31 +91,32 @@ def look_around(reader: NodeReader, run: RunRecord, step: StepRecord, *, now: da
     nodes = [node for node, _ in found.values() if not is_internal(node.id)]
     nodes.sort(key=lambda node: (_ORDER.index(fate_of(node, stops)), node.id))
     seen = StepSeen(run=run, step=step, now=now, dependencies=nodes, awaits_main=MAIN_END_ID in found)
-    chain: list[StepRecord] = []
-    fronts: list[StepRecord] = []
     if seen.fate is Fate.BLOCKED:
-        chain = _chain_to(reader, step)
-    elif step.state is StepState.PENDING and step.remaining and not seen.awaits_main:
-        behind = _levels(reader, step, into=lambda node: node.state is StepState.PENDING)
-        at_work = [node for node, _ in behind.values() if is_under_way(node) or node.is_released]
-        fronts = sorted(at_work, key=lambda node: (node.claimed_at or now, node.id))
-    return StepSeen(
-        run=run,
-        step=step,
-        now=now,
-        dependencies=nodes,
-        awaits_main=seen.awaits_main,
-        chain=chain,
-        fronts=[node for node in fronts if not is_internal(node.id)],
+        return replace(seen, chain=_chain_to(reader, step))
+    if step.state is StepState.PENDING and step.remaining and not seen.awaits_main:
+        return replace(seen, fronts=_find_fronts(reader, step, now=now))
+    return seen
+
+
+def _find_fronts(reader: NodeReader, step: StepRecord, *, now: datetime) -> list[StepRecord]:
+    """Return the steps at work behind which a waiting step waits.
+
+    The oldest come first.
+    """
+    found = _levels(reader, step, into=lambda node: node.state is StepState.PENDING)
+    at_work = [node for node, _ in found.values() if is_under_way(node) or node.is_released]
+    return sorted(
+        (node for node in at_work if not is_internal(node.id)), key=lambda node: (node.claimed_at or now, node.id)
     )
 
 
 def _levels(
     reader: NodeReader, step: StepRecord, *, into: Callable[[StepRecord], bool], until: str = ""
 ) -> dict[str, tuple[StepRecord, str]]:
-    """Return the nodes before a step, each with the id of the node that it was found from.
+    """Return the nodes before a step by id.
 
-    The search goes on behind the nodes that `into` names, and ends at the node `until`.
+    Each comes with the id of the node that it was found from. The search goes on behind the nodes that `into`
+    names, and ends at the node `until`.
     """
     found: dict[str, tuple[StepRecord, str]] = {}
     level: dict[str, str] = dict.fromkeys(step.depends_on, step.id)
@@ -132,7 +133,7 @@ def _levels(
 
 
 def _chain_to(reader: NodeReader, step: StepRecord) -> list[StepRecord]:
-    """Return the steps from a blocked step's dependency to the one at which the trouble began."""
+    """Return the steps from a blocked step's dependency to the cause."""
     cause = step.cause or ""
     found = _levels(reader, step, into=lambda node: node.cause == cause, until=cause)
     if cause not in found:
@@ -200,7 +201,10 @@ def _front_text(node: StepRecord, now: datetime) -> str:
 
 
 def _chain_text(seen: StepSeen) -> str:
-    """Write the way from a blocked step to its cause, such as `` `load` ← `extract` FAILED after 1 attempt``."""
+    """Write the way from a blocked step to its cause.
+
+    For example `` `load` ← `extract` FAILED after 1 attempt``.
+    """
     if not seen.chain:
         return f"`{seen.step.cause}`, which did not succeed"
     *between_them, root = seen.chain
@@ -211,7 +215,10 @@ def _chain_text(seen: StepSeen) -> str:
 
 
 def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
-    """Yield what is known about a step, each with its name; a name may come several times in a row."""
+    """Yield the facts about a step, each with its name.
+
+    A name may come several times in a row.
+    """
     yield from _what_it_depends_on(seen)
     yield from _what_decides(seen)
     yield from _attempts(seen)
@@ -286,7 +293,10 @@ def _attempts_text(step: StepRecord) -> str:
 
 
 def sent_body(step: StepRecord) -> Any:
-    """Return the body that was sent for the step's last attempt, or None if none was."""
+    """Return the body that was sent for the last attempt.
+
+    Returns None if none was.
+    """
     if step.sent:
         return json.loads(step.sent)
     return dict(step.request) if step.request is not None and step.attempt and not step.templates else None

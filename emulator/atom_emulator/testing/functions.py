@@ -70,7 +70,7 @@ class Observer(Protocol):
 class Functions:
     """A world whose events are handled automatically as time passes. Leaving its `with` block ends all activity."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (all but the first by name)
         self,
         script: Script,
         *,
@@ -78,8 +78,9 @@ class Functions:
         latency: Latency = Latency(),
         tick_every: timedelta = timedelta(minutes=1),
         observer: Observer | None = None,
+        began: datetime = BEGINNING,
     ) -> None:
-        self.timeline = Timeline(BEGINNING)
+        self.timeline = Timeline(began)
         self.world = World(script, clock=self.timeline, settings=settings)
         self._observer = observer
         self.tick_every = tick_every
@@ -91,7 +92,7 @@ class Functions:
             task_runner=_SlowTaskRunner(services.task_runner, clock, latency),
             workers=TimedWorkers(clock, settings.poll_workers, latency.cpu_s),
         )
-        clock.at(BEGINNING + tick_every / 2, self._tick)
+        clock.at(began + tick_every / 2, self._tick)
 
     def __enter__(self) -> Self:
         return self

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from atom_emulator.task_runner.script import Rule, Script
 from atom_emulator.task_runner.script_file import InvalidScript, build_script, load_script
-from atom_emulator.testing.functions import Functions
+from atom_emulator.testing.functions import BEGINNING, Functions
 from atom_workflows.core.states import StepState
 from atom_workflows.core.workflow import Step, Workflow, job_request
 from atom_workflows.documents import outputs_path, run_path, step_path
@@ -115,13 +115,14 @@ class Played:
         return [one.job for one in self.submissions if one.step == name]
 
 
-def play(
+def play(  # noqa: PLR0913 (all but the first two by name)
     workflow: str | PathLike[str],
     script: ScriptLike | None = None,
     *,
     params: Mapping[str, Any] | None = None,
     settings: Settings | None = None,
     within: timedelta = timedelta(days=1),
+    at: datetime = BEGINNING,
 ) -> Played:
     """Play a run of a workflow file to its end.
 
@@ -129,7 +130,8 @@ def play(
     Calls take only the time that the script sets, and the test does not wait, because time is virtual. `script`
     determines what the jobs do; without a script each job succeeds immediately. `params` are the values of the file's
     parameters as a start message gives them, in JSON: a date is a text. If they do not fit, the run is INVALID, with
-    every problem among its `errors`. `settings` are those of a deployment.
+    every problem among its `errors`. `settings` are those of a deployment. `at` is
+    the time at which the run is started, with a time zone.
 
     Raises:
         OSError: a file cannot be read.
@@ -143,7 +145,7 @@ def play(
     parsed, path = parse_workflow(content, filename=file.name), BUCKET + file.name
     read = _read_script(script)
     _require_matches(read, parsed, path)
-    with Functions(read, settings=settings or Settings()) as functions:
+    with Functions(read, settings=settings or Settings(), began=at) as functions:
         run_id = functions.start(path, content, params=params or {})
         run = functions.run_to_end(run_id, within=within)
         if not run.state.is_terminal:

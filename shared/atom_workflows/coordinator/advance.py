@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
@@ -368,11 +368,15 @@ class Advance:
         pairs = [
             (step, self._ahead.pop(name)) for step in ended if (name := step.hands_over_to) in self._ahead and name
         ]
-        return [
-            self._claim_of(stored, after=count_end(replace(step, state=StepState.SUCCEEDED)))
-            for step, stored in pairs
-            if stored.step.remaining == 1 and replace(stored.step, remaining=0).release is Release.CLAIM
-        ]
+        claims: list[Decision] = []
+        for step, stored in pairs:
+            after = count_end(replace(step, state=StepState.SUCCEEDED))
+            # An internal barrier succeeds although what it stands for was skipped; its dependent is then skipped, too.
+            counters: dict[str, Any] = {"remaining": 0, **after.counters(stored.step.schema)}
+            counted = replace(stored.step, **counters)
+            if stored.step.remaining == 1 and counted.release is Release.CLAIM:
+                claims.append(self._claim_of(stored, after=after))
+        return claims
 
     def _claim(self, steps: Sequence[StoredStep], because: Mapping[str, str]) -> list[StoredStep]:
         claims = [self._claim_of(stored, because=because.get(stored.step.id, "")) for stored in steps]

@@ -19,7 +19,7 @@ from atom_workflows.coordinator.loading import (
     load_run_and_end,
     load_steps,
 )
-from atom_workflows.coordinator.main_part import begin_finally
+from atom_workflows.coordinator.main_part import begin_finally, is_broken
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES
@@ -95,14 +95,17 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
 
 def _load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> tuple[dict[str, Any], ...]:
     """Return the reason for a stop, then the messages of failed steps."""
-    errors: list[dict[str, Any]] = [dict(error) for error in run.main_errors]
+    # A cancellation is no error, though its reason is kept with the main part.
+    was_cancelled = run.main_state is RunState.CANCELLED
+    errors: list[dict[str, Any]] = [] if was_cancelled else [dict(error) for error in run.main_errors]
     if run.stop is not None and run.stop.kind is not StopKind.CANCEL:
         errors.append({"step": None, "message": run.stop.reason})
     if run.stop is None and end is not None and not end.step.fails_run and run.main_state in {None, RunState.SUCCEEDED}:
         return ()
     # In a run that was stopped, the stop itself cancels steps, so CANCELLED is not an error.
-    is_stopped = run.stop is not None or run.main_state is RunState.CANCELLED
-    states = [StepState.FAILED.value] if is_stopped else [StepState.FAILED.value, StepState.CANCELLED.value]
+    states = [StepState.FAILED.value]
+    if run.stop is None and not was_cancelled:
+        states.append(StepState.CANCELLED.value)
     errors += [
         {"step": document.id, "message": clip(document.fields.get("message", ""))[:MAX_ERROR_TEXT]}
         for document in islice(iter_failed(services, run.id, states, fields=("message",)), MAX_ERRORS)
@@ -191,7 +194,12 @@ def _end_stopped(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> b
     Returns False if something has changed since it was read.
     """
     if stored.run.runs_finally:
-        return begin_finally(outbox, stored.run.id)
+        if begin_finally(outbox, stored.run.id):
+            return True
+        if stored.run.stop is not None and is_broken(outbox.services, stored.run.id):
+            # The run ends without these steps.
+            _record_stop(outbox, stored, replace(stored.run.stop, now=True))
+        return False
     return stored.run.state.is_terminal or close(outbox, stored, end)
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.advance import Advance
+from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import finish_run
 from atom_workflows.coordinator.commits import Decision
 from atom_workflows.coordinator.conditions import judge
@@ -54,8 +55,8 @@ def _dispatch(outbox: Outbox, event: StepsReady) -> Advance:
     steps = _load(outbox.services, event.run_id, asked)
     now = outbox.services.clock.now()
     _republish_below_ended(outbox, event.run_id, steps)
-    if any(one.step.release is Release.BEGIN_FINALLY for one in steps):
-        begin_finally(outbox, event.run_id)
+    if any(one.step.release is Release.BEGIN_FINALLY for one in steps) and not begin_finally(outbox, event.run_id):
+        stop_if_broken(outbox, event.run_id, Budget.of_invocation(outbox.services))
     if any(one.step.release is Release.CLOSE for one in steps):
         finish_run(outbox, event.run_id)
     judged = judge(outbox.services, steps)

@@ -22,7 +22,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
 from atom_workflows.core.kinds import Release
 from atom_workflows.core.polling import first_audit
-from atom_workflows.core.records import RunRecord, StopKind
+from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import StepState, next_run_state
 from atom_workflows.core.transitions import end_main, main_event
 from atom_workflows.documents import main_result_fields, run_path, step_path, steps_path
@@ -41,23 +41,30 @@ _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 def begin_finally(outbox: Outbox, run_id: str) -> bool:
     """End the main part once its steps have ended, or once a stop has ended them.
 
-    May be repeated. Returns False if the run keeps changing; the checker's audit then comes back to it.
+    May be repeated. Returns False if the run keeps changing, or if documents are missing (see `is_broken`); the
+    checker's audit then comes back to it.
     """
     for _ in range(_TRIES):
         stored = load_run(outbox.services, run_id)
         ends = {one.step.id: one for one in load_steps(outbox.services, run_id, [MAIN_END_ID, END_ID])}
-        if stored is None or MAIN_END_ID not in ends or not _is_over(stored.run, ends[MAIN_END_ID]):
+        if stored is None or not stored.run.runs_finally:
             return True
-        if _begin(outbox, stored, ends):
+        if MAIN_END_ID not in ends:
+            return False
+        if stored.run.stop is None and ends[MAIN_END_ID].step.release is not Release.BEGIN_FINALLY:
+            return True
+        # It may have been ended since the run was read; the run then shows that, too.
+        if not ends[MAIN_END_ID].step.state.is_terminal and _begin(outbox, stored, ends):
             return True
     log.warning("run.finally.contended", f"the main part of run {run_id} could not be ended yet", run_id=run_id)
     return False
 
 
-def _is_over(run: RunRecord, main_end: StoredStep) -> bool:
-    if not run.runs_finally:
-        return False
-    return run.stop is not None or main_end.step.release is Release.BEGIN_FINALLY
+def is_broken(services: Services, run_id: str) -> bool:
+    """Return True if the steps under `finally` can never begin, as documents are missing."""
+    found = load_steps(services, run_id, [MAIN_END_ID])
+    below = [name for one in found for name in one.step.dependents]
+    return not found or len(load_steps(services, run_id, below)) < len(below)
 
 
 def _begin(outbox: Outbox, stored: StoredRun, ends: dict[str, StoredStep]) -> bool:
@@ -82,9 +89,7 @@ def _begin(outbox: Outbox, stored: StoredRun, ends: dict[str, StoredStep]) -> bo
 
 def _errors(run: RunRecord) -> list[dict[str, Any]]:
     """Return the reason for a stop; the messages of the steps are added when the run is closed."""
-    if run.stop is None or run.stop.kind is StopKind.CANCEL:
-        return []
-    return [{"step": None, "message": run.stop.reason}]
+    return [] if run.stop is None else [{"step": None, "message": run.stop.reason}]
 
 
 def _was_anything_started(services: Services, run_id: str) -> bool:

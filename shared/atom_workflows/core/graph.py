@@ -183,6 +183,9 @@ class _Edges:
 
     def _barrier_between(self, node: str, waiting: Sequence[str]) -> str:
         barrier = self._add_barrier([node])
+        if self._main is not None and node in self._main and node != MAIN_END_ID:
+            # It stands below a main step, so a stop of the main part ends it, too.
+            self._main |= {barrier}
         for dependent in waiting:
             needs = self.depends_on[dependent]
             needs[needs.index(node)] = barrier

@@ -429,7 +429,7 @@ def _block(step: StepRecord, now: datetime) -> StepChange:
 
 
 def _skip_by_choice(step: StepRecord, now: datetime, because: str) -> StepChange:
-    return _end(step, StepEvent.SKIP, now, by_choice=True, because=because, message=f"skipped: {because}")
+    return _end(step, StepEvent.SKIP, now, by_choice=True, because=because, message=because)
 
 
 def _why_not_triggered(step: StepRecord) -> str:

@@ -56,6 +56,4 @@ def _compute(operator: str, left: Any, right: Any, at: int) -> int | float:
                 number = left % right
     except ZeroDivisionError:
         raise EvaluationError("a division by zero", at, "write `a / b if b != 0 else value`") from None
-    except OverflowError:
-        raise EvaluationError("the number is too large", at) from None
     return number  # type: ignore[no-any-return]  # Both are numbers, so it is one.

@@ -11,9 +11,6 @@ from atom_workflows.expressions.frozen import Frozen
 class Type(Frozen):
     """The type of a value. Types are values themselves: frozen, and compared by what they say."""
 
-    def __str__(self) -> str:
-        return describe(self)
-
 
 class Scalar(Type):
     """A type without parts, such as `int`."""

@@ -197,7 +197,7 @@ class _Parser:
         while self._sees(".", "["):
             sign = self._take()
             if sign.source == ".":
-                if self._token.kind is not Kind.MEMBER:
+                if self._token.kind is Kind.END:
                     raise ExpressionSyntaxError("a member's name must follow the `.`", sign.at)
                 links.append(Member(at=self._token.at, name=self._take().source))
             else:

@@ -67,7 +67,7 @@ def kind_of(value: object) -> Type:
 
 
 def as_text(value: Value) -> str:
-    """Return the value for a text. Raises ValueError for null, lists, maps."""
+    """Return a value, but no null, list or map, as it is inserted into text."""
     match value:
         case str():
             return value
@@ -75,8 +75,6 @@ def as_text(value: Value) -> str:
             return "true" if value else "false"
         case int() | float():
             return str(value)
-        case None | list() | dict():
-            raise ValueError(f"{describe(kind_of(value))} cannot be inserted into text")
         case _:
             return str(write_value(value))
 

@@ -16,9 +16,11 @@ from atom_client.cli.commands import cli
 from atom_client.cost.alternatives import quotes
 from atom_client.cost.bill import Line, added, dollars, price_of, times
 from atom_client.cost.estimate import Estimate, chain, estimate
-from atom_client.cost.measurement import measure_tick
+from atom_client.cost.measurement import measure, measure_tick
 from atom_client.cost.prices import AS_OF, PRICES, Item, Price
 from atom_client.cost.usage import Assumptions, Tally, billed, idle_month
+from atom_client.planning.walk import Known
+from atom_workflows.language.parser import parse_workflow
 from atom_workflows.settings import Settings
 from support.workflows import fan
 
@@ -335,3 +337,85 @@ def _estimate(prices: Any) -> Estimate:
 def test_a_price_is_for_so_many() -> None:
     """A price for a thousand is a thousandth for one."""
     assert Price(service="x", usd=5, per=1000, source="https://x").of(1) == pytest.approx(0.005)
+
+
+# -- parameters, conditions and outputs ------------------------------------------------------------------------------
+
+BRANCHES: Final = """
+params:
+  mode: {type: text, enum: [full, delta]}
+  day: {type: date}
+timeout: 9h
+steps:
+  - id: list
+    task: {imageUri: i, args: ["${{ params.day }}"]}
+    outputs: {files: [text], rows: int}
+  - {id: full, dependsOn: [list], when: params.mode == 'full', task: {imageUri: i}}
+  - {id: delta, dependsOn: [list], when: params.mode == 'delta', task: {imageUri: i}}
+  - id: load
+    dependsOn: [full, delta]
+    when: steps.list.outputs.rows > 5 and len(steps.list.outputs.files) > 1
+    task: {imageUri: i, args: {n: "${{ steps.list.outputs.files[0] }}", s: "${{ steps.full.state }}"}}
+    outputs: {model: {name: text}}
+  - {id: alarm, dependsOn: [load], trigger: any-failed, task: {imageUri: i}}
+finally:
+  - {id: clean, when: run.state == 'FAILED', task: {imageUri: i, args: ["${{ len(run.failures) }}"]}}
+outputs: {rows: "${{ steps.list.outputs.rows }}", name: "${{ steps.load.outputs.model.name ?? '' }}"}
+"""
+
+
+def test_steps_whose_conditions_are_false_are_not_counted() -> None:
+    """What the parameters skip is left out, what is unknown is assumed to run, and both are named."""
+    found = json.loads(call("-", "--param", "mode=full", "--json", stdin=BRANCHES).stdout)
+    assert (found["skipped"], found["assumed_to_run"]) == (["delta", "alarm"], ["load", "clean"])
+    assert found["counts"]["submissions"] == 4
+    printed = call("-", "--param", "mode=full", stdin=BRANCHES).stdout
+    assert "Skipped, so not counted as jobs: `delta` and `alarm`." in printed
+    assert "Assumed to run, as that is not known before a run: `load` and `clean`." in printed
+
+
+def test_parameters_may_be_left_out() -> None:
+    """Without a parameter that a condition reads, both branches are assumed to run."""
+    found = json.loads(call("-", "--json", stdin=BRANCHES).stdout)
+    assert found["assumed_to_run"] == ["full", "delta", "load", "clean"]
+    assert found["counts"]["submissions"] == 5
+
+
+def test_wrong_parameters_of_an_estimate_are_refused() -> None:
+    """A parameter that does not fit is a mistake, and so is one without a file."""
+    result = call("-", "--param", "mode=both", stdin=BRANCHES)
+    assert (result.exit_code, "none of full, delta" in result.stderr) == (2, True)
+    assert call("--param", "mode=full").exit_code == 2
+
+
+@pytest.mark.parametrize("job", [timedelta(0), timedelta(minutes=3)])
+def test_decided_conditions_cost_what_they_cost_in_a_run(job: timedelta) -> None:
+    """The workflow that is played instead reads, writes and publishes as much as the real one with the same ends."""
+    flow = """
+steps:
+  - {id: list, task: {imageUri: i}, outputs: {rows: int, more: int}}
+  - id: load
+    dependsOn: [list]
+    when: steps.list.outputs.rows > 0
+    task: {imageUri: i, args: {n: "${{ steps.list.outputs.rows }}", m: "${{ steps.list.state }}"}}
+    outputs: {n: int}
+  - {id: quick, task: {engine: edge, url: u}, outputs: {rows: int, more: int}}
+  - {id: skip, dependsOn: [list], when: run.id == '', task: {imageUri: i}}
+  - id: report
+    dependsOn: [load, skip, quick]
+    task: {imageUri: i, args: ["${{ steps.load.outputs.n ?? 0 }}", "${{ steps.skip.message }}"]}
+  - {id: alarm, dependsOn: [load], trigger: any-failed, task: {imageUri: i}}
+finally:
+  - {id: clean, when: run.state == 'SUCCEEDED', task: {imageUri: i, args: ["${{ run.failureCount }}"]}}
+outputs: {rows: "${{ steps.list.outputs.rows }}"}
+"""
+    given = Assumptions(job=job)
+    real = measure(parse_workflow(flow, filename="flow.yaml"), flow.encode(), given)
+    modelled = estimate(flow.encode(), given, known=Known(run={"id": "some-run"})).tally
+    assert (modelled.writes, modelled.reads, modelled.submissions) == (real.writes, real.reads, real.submissions)
+    assert (modelled.publishes, modelled.messages, modelled.deliveries) == (
+        real.publishes,
+        real.messages,
+        real.deliveries,
+    )
+    assert modelled.submissions == 5

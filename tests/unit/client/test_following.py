@@ -120,7 +120,7 @@ def test_a_line_says_why_a_job_ended_and_whether_that_is_tolerated() -> None:
 def test_the_end_of_the_main_part_is_a_line() -> None:
     """Once the steps under `finally` begin, the main part's result is shown."""
     after_main = replace(RUNNING, main_state=RunState.FAILED)
-    documents = [RUNNING, after_main, after_main, replace(after_main, state=RunState.FAILED)]
+    documents: list[RunRecord | None] = [RUNNING, after_main, after_main, replace(after_main, state=RunState.FAILED)]
     printed = "\n".join(Scene(documents=documents).follow()[1])
     assert printed.count("main part FAILED; now the steps under `finally`") == 1
 

@@ -60,6 +60,19 @@ def test_the_next_command_is_printed(storage: Canned, file: Path) -> None:
     assert "--project=acme-flow`" in printed
 
 
+def test_a_file_that_needs_parameters_is_started_otherwise(storage: Canned, file: Path) -> None:
+    """An upload of a file with required parameters says that it runs nothing, and how to start a run."""
+    file.write_text(
+        "params: {day: {type: date}, mode: {type: text}, n: 3}\n"
+        "steps: [{id: a, task: {imageUri: i, args: ['${{ params.day }}', '${{ params.mode }}', '${{ params.n }}']}}]\n"
+    )
+    target = "gs://flows/workflows/"
+    printed = call(storage, file, target, "--project=acme-flow").stdout
+    assert "will be INVALID: `day` is required." in printed
+    assert "start gs://flows/workflows/nightly.yaml --param day=… --param mode=… --project=acme-flow`" in printed
+    assert json.loads(call(storage, file, target, "--json").stdout)["required_params"] == ["day", "mode"]
+
+
 @pytest.mark.parametrize(
     ("source", "target", "sentence"),
     [

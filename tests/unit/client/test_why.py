@@ -171,6 +171,33 @@ def test_the_phase_of_finally_shows_the_verdict_and_its_deadline() -> None:
     assert why_json(world, run_id)["main_state"] == "FAILED"
 
 
+def test_the_phase_of_finally_says_that_the_main_part_timed_out() -> None:
+    """Steps that the timeout ended are not counted as failures of their own, then or at the end."""
+    world = World(script(a={"duration": 6000}, clean={"duration": 60}))
+    run_id = world.start(flow({"a": [], "b": ["a"]}, more={"finally": CLEAN, "timeout": "5m"}))
+    world.settle_down()
+    world.clock.move(timedelta(minutes=6))
+    world.tick()
+    text = why(world, run_id)
+    assert "Its main part ended FAILED: the workflow's timeout of 5m expired. The steps under `finally` run" in text
+    world.run_to_end(run_id)
+    text = why(world, run_id)
+    assert "\nError: the workflow's timeout of 5m expired.\n" in text
+    assert "  `a`: under way\n  `b`: not started" in text
+    assert "\nFailed:" not in text
+
+
+def test_a_run_cancelled_at_once_says_that_finally_did_not_run() -> None:
+    """`cancel --now` ends the steps under `finally` with the others."""
+    world = World(script(a={"duration": 600}))
+    run_id = world.start(flow({"a": []}, more={"finally": CLEAN}))
+    world.settle_down()
+    cancel_run(world.services, run_id, now=True)
+    text = why(world, run_id)
+    assert "It was cancelled at 00:00:00 at once, without the steps under `finally`: cancelled by the user." in text
+    assert "  `clean`: not started" in text
+
+
 def test_the_timeout_of_the_run_is_shown() -> None:
     """A run with a timeout says when that ends it."""
     world = World("default: {duration: 600}")
@@ -260,7 +287,7 @@ def test_a_step_that_was_to_be_retried_is_ended_by_the_stop() -> None:
     cancel_run(world.services, run_id)
     world.run_to_end(run_id)
     text = why(world, run_id)
-    assert "It was cancelled; then the steps under `finally` ran." in text
+    assert "It was cancelled: cancelled by the user; then the steps under `finally` ran." in text
     assert "  `a`: under way" in text
 
 

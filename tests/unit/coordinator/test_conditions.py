@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from atom_emulator.testing.world import World
+from atom_workflows.coordinator.dispatch import handle_steps
+from atom_workflows.core import graph
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import SCHEMA_OF_LANGUAGE_RUNS, SCHEMA_OF_NEW_RUNS
+from atom_workflows.documents import SCHEMA_OF_LANGUAGE_RUNS, SCHEMA_OF_NEW_RUNS, step_path
+from atom_workflows.messages.internal import ReadyStep, StepsReady
+from support.meanwhile import meanwhile
 from support.workflows import definition, script
 
 TRIGGERS = ("no-failure", "all-succeeded", "any-failed", "always")
@@ -70,7 +74,7 @@ def test_a_skipped_step_says_why() -> None:
     assert world.run_to_end(run_id).state is RunState.SUCCEEDED
     step = world.steps(run_id)["b"]
     assert step.because == "`steps.a.outputs.rows > 1000` was false (`rows` = 12)"
-    assert step.message == f"skipped: {step.because}"
+    assert step.message == step.because
 
 
 def test_a_condition_that_cannot_be_evaluated_fails_its_step() -> None:
@@ -155,3 +159,21 @@ def test_a_thousand_conditions_cost_no_claim_of_a_skipped_step() -> None:
     assert world.run_to_end(run_id, within=timedelta(hours=2)).state is RunState.SUCCEEDED
     assert world.submissions() == ["root/1"]
     assert fate(world, run_id, "join") == SKIPPED
+
+
+def test_a_barrier_below_a_skipped_step_passes_the_skip_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that stands alone below a barrier is not claimed in the commit that ends the barrier."""
+    monkeypatch.setattr(graph, "FAN_OUT_LIMIT", 2)
+    world = World("")
+    run_id = world.start(definition({"a": [], "b": ["a"], "c": ["a"], "d": ["a"]}, a={"when": "run.id == ''"}))
+    barriers = [step_path(run_id, f"~{number}") for number in (1, 2)]
+    event = StepsReady(run_id=run_id, steps=(ReadyStep(step_id="~1"), ReadyStep(step_id="~2")))
+
+    def as_they_are_released(call: str, argument: Any) -> bool:
+        return call == "get" and argument == barriers
+
+    first = meanwhile(world, as_they_are_released, lambda: handle_steps(world.services, event))
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert first.happened
+    assert set(world.states(run_id).values()) == {"SKIPPED"}
+    assert world.submissions() == []

@@ -11,8 +11,11 @@ import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.commands import cancel_run, retry_run
+from atom_workflows.core.graph import MAIN_END_ID
 from atom_workflows.core.states import RunState
+from atom_workflows.documents import step_path
 from atom_workflows.errors import RunStateError
+from support.meanwhile import meanwhile
 from support.workflows import definition, script
 
 CLEAN = {"id": "clean", "task": {"imageUri": "image", "args": {"state": "${{ run.state }}"}}}
@@ -148,3 +151,43 @@ def test_they_can_depend_on_each_other() -> None:
     run_id = world.start(flow({"a": []}, last=[CLEAN, after]))
     assert world.run_to_end(run_id).state is RunState.FAILED
     assert world.states(run_id) == {"a": "SUCCEEDED", "clean": "FAILED", "after": "SKIPPED"}
+
+
+def test_two_cancels_end_the_main_part_once() -> None:
+    """A cancel that finds the main part ended by another one leaves it at that."""
+    world = World(script(a={"duration": 600}))
+    run_id = world.start(flow({"a": []}))
+    world.settle_down()
+
+    def at_the_end(call: str, argument: Any) -> bool:
+        return call == "get" and step_path(run_id, MAIN_END_ID) in argument
+
+    first = meanwhile(world, at_the_end, lambda: cancel_run(world.services, run_id))
+    cancel_run(world.services, run_id)
+    assert first.happened
+    run = world.run_to_end(run_id)
+    assert (run.state, state_sent(world)) == (RunState.CANCELLED, "CANCELLED")
+
+
+@pytest.mark.parametrize(("is_cancelled", "state"), [(True, RunState.CANCELLED), (False, RunState.FAILED)])
+@pytest.mark.parametrize("gone", ["clean", MAIN_END_ID])
+def test_a_run_ends_though_its_last_steps_are_gone(gone: str, state: RunState, *, is_cancelled: bool) -> None:
+    """Steps under `finally` whose documents are missing do not keep a run open."""
+    world = World(script(a={"duration": 60}))
+    run_id = world.start(flow({"a": []}))
+    world.settle_down()
+    world.store.inner.delete(step_path(run_id, gone))
+    if is_cancelled:
+        cancel_run(world.services, run_id)
+    assert world.run_to_end(run_id).state is state
+
+
+def test_the_reason_of_a_cancellation_is_kept() -> None:
+    """The stop itself is cleared when the steps under `finally` begin; a cancellation is no error of the run."""
+    world = World(script(a={"duration": 600}))
+    run_id = world.start(flow({"a": []}))
+    world.settle_down()
+    cancel_run(world.services, run_id, reason="the wrong day")
+    run = world.run_to_end(run_id)
+    assert (run.state, run.stop, run.errors) == (RunState.CANCELLED, None, ())
+    assert [error["message"] for error in run.main_errors] == ["the wrong day"]

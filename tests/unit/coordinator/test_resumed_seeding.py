@@ -118,6 +118,19 @@ def test_a_barrier_that_was_set_aside_serves_again(monkeypatch: pytest.MonkeyPat
     assert world.run_to_end(RUN).state is RunState.SUCCEEDED
 
 
+def test_a_barrier_that_was_set_aside_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in a run with conditions, whose steps have fields that a barrier set aside has empty."""
+    monkeypatch.setattr(graph, "FAN_IN_LIMIT", 4)
+    text = json.dumps({**json.loads(fan(20)), "finally": [{"id": "last", "task": {"imageUri": "image"}}]})
+    world = half_seeded(monkeypatch, text, commits=10)
+    assert {"~1", "~2"} & world.steps(RUN).keys()
+    monkeypatch.setattr(graph, "FAN_IN_LIMIT", 32)
+    seed.resume(Outbox(world.services), RUN)
+    assert world.run_to_end(RUN).state is RunState.SUCCEEDED
+    assert len(world.submissions()) == 23
+    assert not list(find_flaws(world.steps(RUN), now=world.clock.now()))
+
+
 @pytest.mark.parametrize("kind", ["job", None], ids=["stored", "of an earlier version"])
 def test_a_step_of_another_kind_is_written_anew(kind: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that another version made a job is the barrier that this one compiles."""

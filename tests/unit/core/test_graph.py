@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atom_workflows.core.graph import END_ID, FAN_IN_LIMIT, FAN_OUT_LIMIT, Node, compile_graph, is_internal
+from atom_workflows.core.graph import (
+    END_ID,
+    FAN_IN_LIMIT,
+    FAN_OUT_LIMIT,
+    MAIN_END_ID,
+    Node,
+    compile_graph,
+    is_internal,
+)
+from atom_workflows.core.kinds import Phase
 from atom_workflows.core.workflow import Step, Task, Workflow
 
 
@@ -127,3 +137,19 @@ def test_the_same_workflow_gives_the_same_graph() -> None:
     """Seeding can be repeated because compiling has no chance in it."""
     edges = {f"s{i}": [f"s{j}" for j in range(max(0, i - 40), i)] for i in range(120)}
     assert compile_graph(workflow(edges)) == compile_graph(workflow(edges))
+
+
+def test_a_barrier_is_of_the_part_that_it_stands_in() -> None:
+    """Barriers below main steps are main nodes, and those below the end of the main part are not."""
+    wide = FAN_OUT_LIMIT + 1
+    main = {"root": [], **{f"s{number}": ["root"] for number in range(wide)}}
+    last = tuple(Step(id=f"f{number}", task=Task(image_uri="i")) for number in range(wide))
+    nodes = compile_graph(replace(workflow(main), finally_steps=last))
+    main_nodes = {name for name, node in nodes.items() if node.phase is Phase.MAIN}
+    assert MAIN_END_ID in main_nodes
+    assert all(set(nodes[name].depends_on) <= main_nodes for name in main_nodes)
+    below = {name for node in nodes.values() if node.id not in main_nodes for name in node.dependents}
+    assert not below & main_nodes
+    assert {need for name in nodes["s0"].depends_on for need in nodes[name].depends_on} == {"root"}
+    assert nodes[nodes["s0"].depends_on[0]].phase is Phase.MAIN
+    assert nodes[nodes["f0"].depends_on[0]].phase is Phase.FINALLY

@@ -78,6 +78,9 @@ from support.expressions import REASON, TYPES, checked, faults_of
             ("text(1)", TEXT),
         ),
         *(("has(run.window.start)", BOOL), ("run.window.start ?? run.createdAt", INSTANT), ("params.wait", DURATION)),
+        *(("-params.options", NUMBER), ("(params.limit if params.on else 1) ?? 2", INT)),
+        *(("len([x for x in range(99)])", INT), ("run == run", BOOL)),
+        ("format(add('2026-01-01T00:00:00Z', '1h'), '%Y')", TEXT),
         *(("steps.quality.outputs.ok ?? false", BOOL), ("(params.limit ?? params.limit) ?? 1", INT)),
     ],
 )
@@ -178,6 +181,11 @@ def test_an_expression_has_a_type(text: str, of: Type) -> None:
                 "25: `has` takes a name with its members; write `has(steps.a.outputs.b)`",
             ],
         ),
+        (
+            "text(1) == run.createdAt",
+            ["8: text is never equal to an instant; turn the text into an instant: `add(…, '0s')`"],
+        ),
+        ("format(params.day, '50%')", ["19: `format`: a `%` at the end of a pattern is written `%%`"]),
         # Words of enums.
         ("params.region == 'apac'", ["17: `params.region` is never `apac`; it is one of eu, us"]),
         ("'uss' != params.region", ["0: `params.region` is never `uss`; did you mean `us`?"]),
@@ -310,6 +318,7 @@ def test_what_a_condition_proves_can_be_used_elsewhere(text: str, proven: list[s
         ("params.word", NUMBER, ["0: a number is due here, not text; write `number(…)`"]),
         ("params.limit", INT, ["0: `params.limit` may be null; write `… ?? value`"]),
         ("params.limit", OrNull(INT), []),
+        ("params.n", OrNull(INT), []),
         ("params.limit", ANY, []),
         ("null", INT, ["0: a whole number is due here, not null"]),
         ("null", OrNull(INT), []),
@@ -344,6 +353,13 @@ def test_what_a_condition_proves_can_be_used_elsewhere(text: str, proven: list[s
 def test_a_result_is_of_the_expected_type(text: str, expected: Type | None, faults: list[str]) -> None:
     """A result of another type than expected is a fault, unless there is one already."""
     assert faults_of(text, expected=expected) == faults
+
+
+def test_maps_with_the_same_members_have_a_common_type() -> None:
+    """A list of maps is a list of maps that have the members of all."""
+    one, other = MapOf({"a": INT, "b": TEXT}), MapOf({"a": NUMBER, "b": OrNull(TEXT)})
+    assert checked("[one, other]", one=one, other=other).type == ListOf(other)
+    assert checked("[one, params]", one=one).type == ListOf(ANY)
 
 
 def test_a_caller_may_limit_the_search_for_names() -> None:

@@ -136,6 +136,8 @@ def test_an_expression_has_its_value(text: str, value: Any) -> None:
         ("[x for x in params.xs if x]", "25: a condition must be true or false, not a number; write `… != 0`"),
         ("[x for x in 'abc']", "12: `for` goes through a list, not text"),
         ("[x for x in params.limit]", "12: `for` goes through a list, not null; write `… ?? value`"),
+        ("[x for x in params.on or params.on]", "12: `for` goes through a list, not true or false"),
+        ("params." + "x" * 61, f"7: `params` has no `{'x' * 60}`"),
         ("'a' + 1", "4: `+` takes numbers, texts or lists, not text and a number; write `text(…)`"),
         ("'a' + [1]", "4: `+` takes numbers, texts or lists, not text and a list; write `json(…)`"),
         ("'3' * 2", "4: `*` takes numbers, not text and a number; write `int(…)`"),
@@ -171,6 +173,17 @@ def test_values_of_other_kinds_are_refused(value: object) -> None:
     """A value that is none of the language is an error where it is used."""
     with pytest.raises(EvaluationError, match="is no value of an expression"):
         value_of("item == 1", item=value)
+
+
+@pytest.mark.parametrize("text", ["item == other", "len(unique([item, other]))", "json(item)", "item"])
+def test_values_that_are_too_deep_are_refused(text: str) -> None:
+    """A value from outside that is deeper than allowed is an error, not the end of Python's stack."""
+    deep: list[Any] = []
+    other: list[Any] = []
+    for _ in range(150):
+        deep, other = [deep], [other]
+    with pytest.raises(EvaluationError, match="nested too deeply"):
+        value_of(text, item=deep, other=other)
 
 
 def test_instants_are_compared_as_instants() -> None:

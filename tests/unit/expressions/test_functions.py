@@ -64,7 +64,11 @@ from support.expressions import fault_of, value_of
             ("sort([3, 1, 2])", [1, 2, 3]),
         ),
         *(("sort(['b', 'a'])", ["a", "b"]), ("min([params.day, day('2025-01-01')])", date(2025, 1, 1))),
-        *(("unique([1, 1.0, 'a', [1], [1], null, null])", [1, "a", [1], None]), ("unique([true, 1])", [True, 1])),
+        *(
+            ("unique([1, 1.0, 'a', [1], [1], null, null])", [1, "a", [1], None]),
+            ("unique([true, 1])", [True, 1]),
+            ("len(unique([run, run]))", 1),
+        ),
         *(("range(3)", [0, 1, 2]), ("range(1, 3)", [1, 2]), ("range(5, 0, -2)", [5, 3, 1]), ("range(0)", [])),
         *(("any([false, true])", True), ("any([])", False), ("all([true, false])", False), ("all([])", True)),
         *(
@@ -168,6 +172,7 @@ def test_days_are_those_of_the_zone(text: str, value: Any) -> None:
                 "not a list of several kinds"
             ),
         ),
+        ("max([])", "0: an empty list has no `max`; write `max(xs) if len(xs) > 0 else value`"),
         ("any([1])", "0: `any` takes a list of booleans, not a list with a number"),
         ("range(1, 2, 0)", "0: the step of a range is 0"),
         ("range(1.0)", "0: `range` takes a whole number, not a number; write `//` or `int(…)`"),

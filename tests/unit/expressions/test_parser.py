@@ -166,6 +166,7 @@ def test_operators_bind_as_in_python(text: str, expected: str) -> None:
         ("", 0, "the expression is empty"),
         ("  ", 2, "the expression is empty"),
         ("a +", 3, "the expression breaks off"),
+        ("a.", 1, "a member's name must follow the `.`"),
         ("(a", 2, "`)` is missing for the `(` at character 1"),
         ("[1 2]", 3, "`]` is missing at the end of the list"),
         ("f(a b)", 4, "`)` is missing behind the arguments of `f`"),

@@ -1,0 +1,194 @@
+"""`plan`: what a run of a workflow would do, without starting anything or asking any service."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from atom_client.cli.local import env_of, read_env
+from atom_client.cli.output import Output
+from atom_client.cli.params import (
+    GivenParams,
+    bind_values,
+    checked_params,
+    print_param_problems,
+    provisional_run,
+    read_given,
+)
+from atom_client.cli.sources import STDIN, STDIN_NAME, content_of, shown_name
+from atom_client.cli.validate import print_warnings
+from atom_client.errors import INVALID_USE, RUN_FAILED, Misuse
+from atom_client.planning.partial import MARKS
+from atom_client.planning.prepare import Start
+from atom_client.planning.walk import plan_run
+from atom_client.text import name_of
+from atom_client.views.as_json import json_text
+from atom_client.views.checked_files import CheckedFile, text_lines
+from atom_client.views.plans import Asked, planned_lines, planned_object, played_lines, played_object
+from atom_workflows.errors import InvalidParams
+from atom_workflows.language.parser import parse_workflow
+from atom_workflows.language.problems import InvalidWorkflow
+from atom_workflows.settings import Settings
+
+if TYPE_CHECKING:
+    from atom_emulator.testing import Played
+
+MOST_IN_FULL: Final = 60
+"""Up to this many steps, each has a line for its job; of more, each step has one line."""
+
+MOST_PRICED: Final = 60
+"""Up to this many steps, an estimate of the cost takes a moment."""
+
+_LONGEST_LINE: Final = 200
+_LONGEST_VALUE: Final = 500
+_RUN_ID: Final = "run.id".join(MARKS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """The options that the user gave. `script` is a file of a script for the mock Task Runner."""
+
+    source: str
+    params: Sequence[str] = ()
+    params_file: str | None = None
+    script: str | None = None
+    env: Sequence[str] = ()
+    at: datetime | None = None
+    as_json: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """The workflow file, and the run that is planned."""
+
+    content: bytes
+    asked: Asked
+
+
+def print_plan(options: PlanOptions, environment: Mapping[str, str]) -> int:
+    """Print the plan and return the exit code."""
+    given = _given(options)
+    if isinstance(given, int):
+        return given
+    content = content_of(options.source)
+    env = {**env_of(environment), **read_env(options.env)}
+    try:
+        read = _read(content, options, given, env)
+    except InvalidWorkflow as error:
+        return _print_problems(error, options.source, content, as_json=options.as_json)
+    except InvalidParams as error:
+        return print_param_problems(error, options.source, as_json=options.as_json)
+    print_warnings(read.asked.workflow.warnings)
+    if options.script is None:
+        return _print_planned(read, options)
+    return _print_played(read, options, options.script)
+
+
+def _given(options: PlanOptions) -> GivenParams | int:
+    try:
+        return read_given(options.params, options.params_file, source=options.source)
+    except InvalidWorkflow as error:
+        content = b"" if options.params_file == STDIN else content_of(options.params_file or "")
+        return _print_problems(error, options.params_file or "", content, as_json=options.as_json)
+
+
+def _read(content: bytes, options: PlanOptions, given: GivenParams, env: Mapping[str, str]) -> _Read:
+    workflow = parse_workflow(content, filename=shown_name(options.source))
+    at = options.at or datetime.now(UTC)
+    run = provisional_run(workflow, labels={}, run_id=_RUN_ID, now=at)
+    values = checked_params(given, workflow, run)
+    bound = bind_values(workflow, values, run) if workflow.params else {}
+    start = Start(params=bound, at=at, env=env)
+    return _Read(content=content, asked=Asked(workflow=workflow, given=values, start=start))
+
+
+def _print_problems(error: InvalidWorkflow, source: str, content: bytes, *, as_json: bool) -> int:
+    if as_json:
+        click.echo(json_text({"problems": [problem.as_fields() for problem in error.problems]}))
+    checked = CheckedFile(name=shown_name(source), content=content, problems=error.problems)
+    click.echo("\n".join(text_lines(checked)), err=True)
+    return INVALID_USE
+
+
+# -- what is known before a run --------------------------------------------------------------------------------------
+
+
+def _print_planned(read: _Read, options: PlanOptions) -> int:
+    plan = plan_run(read.asked.workflow, read.asked.start.known(read.asked.workflow), path=_path(options.source))
+    cost = _cost(read)
+    if options.as_json:
+        click.echo(json_text({**planned_object(read.asked, plan), "run_usd": cost}))
+    else:
+        output = Output()
+        for line in planned_lines(read.asked, plan):
+            output.say(line)
+        if cost is not None:
+            output.say(f"A run costs about {_dollars(cost)}; `atom-workflows cost` says why.")
+    return RUN_FAILED if plan.is_bound_to_fail else 0
+
+
+def _cost(read: _Read) -> float | None:
+    """Return what a run costs, or None if that is not known quickly."""
+    if len(read.asked.workflow.all_steps) > MOST_PRICED:
+        return None
+    from atom_client.cost.estimate import estimate, usual_job  # noqa: PLC0415 (only for small files)
+    from atom_client.cost.usage import Assumptions, NotEstimated  # noqa: PLC0415 (see above)
+
+    given = Assumptions(job=usual_job(read.asked.workflow), settings=Settings())
+    try:
+        return estimate(read.content, given, known=read.asked.start.known(read.asked.workflow)).run.usd
+    except (NotEstimated, ModuleNotFoundError):
+        return None
+
+
+def _dollars(usd: float) -> str:
+    from atom_client.cost.bill import dollars  # noqa: PLC0415 (see above)
+
+    return dollars(usd)
+
+
+# -- a hypothetical run ----------------------------------------------------------------------------------------------
+
+
+def _print_played(read: _Read, options: PlanOptions, script: str) -> int:
+    played = _play(read, options, script)
+    if played.state == "INVALID":
+        return print_param_problems(InvalidParams(played.errors), options.source, as_json=options.as_json)
+    if options.as_json:
+        click.echo(json_text(played_object(read.asked, played)))
+    else:
+        output = Output()
+        for line in played_lines(read.asked, played):
+            output.say(line)
+    return 0 if played.state == "SUCCEEDED" else RUN_FAILED
+
+
+def _play(read: _Read, options: PlanOptions, script: str) -> Played:
+    from atom_client.cli.quiet import no_logs  # noqa: PLC0415 (only if a run is played)
+    from atom_emulator.task_runner.script_file import InvalidScript  # noqa: PLC0415 (not installed everywhere)
+    from atom_emulator.testing import StillOpen, play  # noqa: PLC0415 (likewise)
+
+    with tempfile.TemporaryDirectory(prefix="atom-plan-") as folder, no_logs():
+        file = Path(folder) / _path(options.source)
+        file.write_bytes(read.content)
+        try:
+            start = read.asked.start
+            settings = Settings(env=dict(start.env))
+            return play(file, script, params=read.asked.given, settings=settings, at=start.at)
+        except InvalidScript as error:
+            raise Misuse(f"{name_of(script)}: {error}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise Misuse(f"--outputs {name_of(script)} cannot be read: {reason}") from error
+        except StillOpen as error:
+            raise Misuse(f"with {name_of(script)}, {error}") from error
+
+
+def _path(source: str) -> str:
+    return STDIN_NAME if source == STDIN else Path(source).name

@@ -1,0 +1,32 @@
+"""Gather what is known of a run from what a user gives: the values of its parameters, its time and its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from atom_client.planning.walk import Known
+from atom_workflows.core.workflow import JsonValue, Workflow
+from atom_workflows.expressions.types import INSTANT, read_value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A run that is planned: its parameters as JSON, defaults included, and the time at which it starts."""
+
+    params: Mapping[str, JsonValue]
+    at: datetime
+    env: Mapping[str, str]
+
+    def known(self, workflow: Workflow) -> Known:
+        """Return the values that expressions can read."""
+        zone = workflow.timezone
+        types = {param.name: param.type for param in workflow.params}
+        at: Any = read_value(self.at.isoformat(), INSTANT, zone=zone)
+        return Known(
+            params={name: read_value(value, types[name], zone=zone) for name, value in self.params.items()},
+            run={"workflow": workflow.name, "createdAt": at, "scheduledAt": at, "window": None, "scratch": None},
+            env=self.env,
+        )

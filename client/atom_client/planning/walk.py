@@ -1,0 +1,240 @@
+"""Decide which steps of a run would run, skip or depend on what is not known yet, if every job succeeds.
+
+The tables of kinds.py decide, as in a run; what differs is that a step may have several possible ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from heapq import heapify, heappop, heappush
+from typing import Any, Final
+
+from atom_client.planning.partial import Partial, judge, spell, with_marks
+from atom_client.text import listing
+from atom_workflows.core.evaluation import render_body, render_value
+from atom_workflows.core.kinds import TRIGGERS, Ended, NodeKind
+from atom_workflows.core.records import Policies, StepRecord
+from atom_workflows.core.workflow import JsonValue, Step, Template, Trigger, Workflow, job_request
+from atom_workflows.errors import ExpressionError
+
+
+class Fate(StrEnum):
+    """What becomes of a step if every job succeeds."""
+
+    RUNS = "runs"
+    SKIPPED = "skipped"
+    DEPENDS = "depends"
+    # An expression of it cannot be evaluated.
+    FAILS = "fails"
+    BLOCKED = "blocked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of a run before it starts.
+
+    Typed values by name; of names that are not there, nothing is known.
+    """
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    run: Mapping[str, Any] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStep:
+    """A step before its run.
+
+    `because` explains the fate. `job` is the body of its job, in which expressions in marks stand for values that are
+    not known, at the paths in `unknown`; it is None for a barrier, and for a step that does not run.
+    """
+
+    step: Step
+    in_finally: bool
+    fate: Fate
+    because: str = ""
+    job: Mapping[str, JsonValue] | None = None
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A run before it starts: its steps in an order in which they may run, and its outputs."""
+
+    steps: tuple[PlannedStep, ...]
+    outputs: Mapping[str, JsonValue] = field(default_factory=dict)
+    unknown_outputs: tuple[str, ...] = ()
+    # Why outputs that are known cannot be computed.
+    output_error: str = ""
+
+    @property
+    def is_bound_to_fail(self) -> bool:
+        """True if a step, or the outputs, cannot be evaluated."""
+        return bool(self.output_error) or any(one.fate is Fate.FAILS for one in self.steps)
+
+
+def plan_run(workflow: Workflow, known: Known, *, path: str, with_jobs: bool = True) -> Plan:
+    """Plan a run of a workflow whose file has that path."""
+    walk = _Walk(workflow, known, path, with_jobs=with_jobs)
+    planned = [walk.plan(step, in_finally=False) for step in in_order(workflow.steps)]
+    planned += [walk.plan(step, in_finally=True) for step in in_order(workflow.finally_steps)]
+    outputs, unknown, error = walk.outputs() if with_jobs else ({}, (), "")
+    return Plan(steps=tuple(planned), outputs=outputs, unknown_outputs=unknown, output_error=error)
+
+
+def in_order(steps: Sequence[Step]) -> list[Step]:
+    """Return the steps in an order in which they may run, otherwise that of the file."""
+    place = {step.id: at for at, step in enumerate(steps)}
+    behind: dict[str, list[int]] = {step.id: [] for step in steps}
+    remaining = [len(step.depends_on) for step in steps]
+    for at, step in enumerate(steps):
+        for need in step.depends_on:
+            behind[need].append(at)
+    ready = [place[step.id] for step in steps if not step.depends_on]
+    heapify(ready)
+    ordered = []
+    while ready:
+        step = steps[heappop(ready)]
+        ordered.append(step)
+        for at in behind[step.id]:
+            remaining[at] -= 1
+            if not remaining[at]:
+                heappush(ready, at)
+    return ordered
+
+
+class _Walk:
+    """The fates so far."""
+
+    def __init__(self, workflow: Workflow, known: Known, path: str, *, with_jobs: bool) -> None:
+        self._workflow = workflow
+        self._path = path
+        self._zone = workflow.timezone
+        self._with_jobs = with_jobs
+        self._fates: dict[str, Fate] = {}
+        # What expressions can read of steps that will not run; of others, nothing is known.
+        self._skipped = Partial({})
+        self._constants = {"params": Partial(known.params), "env": Partial(known.env), "run": Partial(known.run)}
+
+    def plan(self, step: Step, *, in_finally: bool) -> PlannedStep:
+        """Plan a step whose dependencies were planned."""
+        scope = self._scope()
+        fate, because = self._decide(step, scope)
+        planned = PlannedStep(step=step, in_finally=in_finally, fate=fate, because=because)
+        if self._with_jobs and step.task is not None and fate in {Fate.RUNS, Fate.DEPENDS}:
+            planned = self._with_job(planned, scope)
+        self._fates[step.id] = planned.fate
+        if planned.fate is Fate.SKIPPED:
+            self._skipped[step.id] = {"state": "SKIPPED", "message": because, "outputs": None}
+        return planned
+
+    def outputs(self) -> tuple[dict[str, JsonValue], tuple[str, ...], str]:
+        """Return the run's outputs, the names of those that are not known, and why one cannot be computed."""
+        scope = self._scope()
+        values: dict[str, JsonValue] = {}
+        unknown: list[str] = []
+        for template in self._workflow.outputs:
+            marked, missing = with_marks(template, scope, zone=self._zone)
+            name = str(template.path[-1])
+            unknown += [name] if missing else []
+            try:
+                values[name] = render_value(marked, scope, zone=self._zone)
+            except ExpressionError as error:
+                return values, tuple(unknown), str(error)
+        return values, tuple(unknown), ""
+
+    def _scope(self) -> dict[str, Any]:
+        return {**self._constants, "steps": self._skipped, "step": {"attempt": 1, "last": None}}
+
+    def _decide(self, step: Step, scope: Mapping[str, Any]) -> tuple[Fate, str]:
+        fates = [self._fates[need] for need in step.depends_on]
+        ends = {TRIGGERS[ended][step.trigger] for ended in possible_ends(fates)}
+        unsure = [need for need in step.depends_on if self._fates[need] is Fate.DEPENDS]
+        if None not in ends:
+            return self._do_not_run(step, fates)
+        verdict = None if step.when is None else judge(step.when, scope, zone=self._zone)
+        if verdict is not None and not verdict.holds and not verdict.error:
+            return Fate.SKIPPED, verdict.because
+        # It is decided by what its dependencies do, then by its condition.
+        doubts = [f"whether {_any_of(unsure, step.trigger)} {_verb(unsure)}"] if len(ends) > 1 else []
+        if step.when is not None and verdict is None:
+            doubts.append(f"`{spell(step.when)}`")
+        if doubts:
+            return Fate.DEPENDS, f"depends on {', then on '.join(doubts)}"
+        if verdict is not None and verdict.error:
+            return Fate.FAILS, verdict.error
+        return Fate.RUNS, "" if verdict is None else verdict.because
+
+    def _do_not_run(self, step: Step, fates: Collection[Fate]) -> tuple[Fate, str]:
+        broken = [need for need in step.depends_on if self._fates[need] in _FAILED]
+        if broken:
+            return Fate.BLOCKED, f"blocked by {listing(broken)}"
+        if step.trigger is Trigger.ANY_FAILED:
+            return Fate.SKIPPED, "no step that it depends on fails, and its trigger is any-failed"
+        if all(fate is Fate.SKIPPED for fate in fates):
+            return Fate.SKIPPED, "every step that it depends on is skipped"
+        return Fate.SKIPPED, f"not every step that it depends on runs, and its trigger is {step.trigger}"
+
+    def _with_job(self, planned: PlannedStep, scope: Mapping[str, Any]) -> PlannedStep:
+        step, task = planned.step, planned.step.task
+        if task is None:
+            return planned
+        marked = [with_marks(template, scope, zone=self._zone) for template in task.templates]
+        record = _record(step, job_request(step, task, self._path), [template for template, _ in marked], self._zone)
+        unknown = tuple(".".join(map(str, template.path)) for template, missing in marked if missing)
+        try:
+            return replace(planned, job=render_body(record, scope), unknown=unknown)
+        except ExpressionError as error:
+            # A step that may be skipped need not fail.
+            fate = Fate.FAILS if planned.fate is Fate.RUNS else planned.fate
+            because = str(error) if fate is Fate.FAILS else f"{planned.because}; {error}"
+            return replace(planned, fate=fate, because=because)
+
+
+_FAILED: Final = frozenset({Fate.FAILS, Fate.BLOCKED})
+
+
+def possible_ends(fates: Sequence[Fate]) -> set[Ended]:
+    """Return the ways in which dependencies of these fates may end."""
+    if any(fate in _FAILED for fate in fates):
+        return {Ended.ANY_FAILED}
+    may_run = [at for at, fate in enumerate(fates) if fate is not Fate.SKIPPED]
+    may_skip = [at for at, fate in enumerate(fates) if fate is not Fate.RUNS]
+    ends = set()
+    if len(may_run) == len(fates):
+        ends.add(Ended.ALL_SUCCEEDED)
+    if fates and len(may_skip) == len(fates):
+        ends.add(Ended.ALL_SKIPPED)
+    # One runs and another is skipped.
+    if may_run and may_skip and not (len(may_run) == 1 and may_run == may_skip):
+        ends.add(Ended.SOME_SKIPPED)
+    return ends
+
+
+def _any_of(names: Sequence[str], trigger: Trigger) -> str:
+    if len(names) == 1 or trigger is not Trigger.NO_FAILURE:
+        return listing(names)
+    return f"any of {listing(names)}"
+
+
+def _verb(names: Sequence[str]) -> str:
+    return "run" if len(names) > 1 else "runs"
+
+
+def _record(step: Step, body: Mapping[str, JsonValue], templates: Sequence[Template], zone: str) -> StepRecord:
+    return StepRecord(
+        run_id="",
+        id=step.id,
+        kind=NodeKind.JOB,
+        request=body,
+        task_runner_url="",
+        policies=Policies(timeout=step.timeout, retry=step.retry, on_lost=step.on_lost),
+        templates=tuple(templates),
+        constants={"zone": zone},
+        depends_on=step.depends_on,
+        dependents=(),
+        barriers=(),
+        remaining=0,
+    )

@@ -1,0 +1,257 @@
+"""Plans of runs for people and programs: what is known before a run, and what a hypothetical run did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from atom_client.planning.partial import MARKS
+from atom_client.planning.prepare import Start
+from atom_client.planning.walk import Fate, Plan, PlannedStep, in_order
+from atom_client.text import clip, counted, escaped, lasted, listing, name_of, one_line
+from atom_client.views.as_json import moment_text
+from atom_workflows.core.workflow import DEFAULT_SCALE_TIER, Step, Trigger, Workflow
+
+if TYPE_CHECKING:
+    from atom_emulator.testing import Played, PlayedStep
+
+MOST_IN_FULL: Final = 60
+"""Up to this many steps, each has a line for its job; of more, each step has one line."""
+
+_ORDER: Final = ("job_name", "imageUri", "engine", "url", "scaleTier", "masterType", "args", "labels")
+"""The fields of a job's body as the page about them lists them."""
+
+_LONGEST_LINE: Final = 200
+_LONGEST_VALUE: Final = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is planned: a run of a workflow, with the parameters that were given."""
+
+    workflow: Workflow
+    given: Mapping[str, Any]
+    start: Start
+
+
+# -- what is known before a run --------------------------------------------------------------------------------------
+
+
+def planned_lines(asked: Asked, plan: Plan) -> Iterator[str]:
+    """Yield the lines of a plan."""
+    yield from _heading(asked)
+    in_full = len(plan.steps) <= MOST_IN_FULL
+    width = _id_width([one.step for one in plan.steps])
+    for title, in_finally in (("STEPS", False), ("FINALLY", True)):
+        part = [one for one in plan.steps if one.in_finally is in_finally]
+        if part:
+            yield f"\n{title}{_counts([str(one.fate) for one in part])}"
+        for one in part:
+            verdict = f"{_verdict(one)}{_after(one.step)}"
+            yield from _step_lines(one.step, width, verdict, one.job, in_full=in_full)
+    if plan.outputs or plan.output_error:
+        yield "\nOUTPUTS"
+        yield from _value_lines(plan.outputs)
+        yield from ([f"  {one_line(plan.output_error)}"] if plan.output_error else [])
+    marks = f" What is not known before the run is shown as {'…'.join(MARKS)}." if _has_marks(plan) else ""
+    yield f"\nThis is what happens if every job succeeds; nothing was started.{marks}"
+
+
+def _has_marks(plan: Plan) -> bool:
+    return bool(plan.unknown_outputs) or any(one.unknown for one in plan.steps)
+
+
+def _verdict(one: PlannedStep) -> str:
+    because = one_line(one.because)
+    match one.fate:
+        case Fate.RUNS:
+            return f"runs: {because}" if because else "runs"
+        case Fate.SKIPPED:
+            return f"skipped: {because}"
+        case Fate.FAILS:
+            return f"FAILS: {because}"
+        case _:
+            return because
+
+
+def _after(step: Step) -> str:
+    trigger = "" if step.trigger is Trigger.NO_FAILURE else f" (trigger {step.trigger})"
+    return f"; after {listing(step.depends_on, most=3)}{trigger}" if step.depends_on else ""
+
+
+def planned_object(asked: Asked, plan: Plan) -> dict[str, Any]:
+    """Return a plan for programs."""
+    return {
+        **_heading_object(asked),
+        "steps": [_planned_object(one) for one in plan.steps],
+        "outputs": dict(plan.outputs),
+        "unknown_outputs": list(plan.unknown_outputs),
+        "output_error": plan.output_error or None,
+    }
+
+
+def _planned_object(one: PlannedStep) -> dict[str, Any]:
+    return {
+        **_step_object(one.step, in_finally=one.in_finally),
+        "verdict": one.fate.value,
+        "because": one.because or None,
+        "job": one.job,
+        "unknown": list(one.unknown),
+    }
+
+
+# -- a hypothetical run ----------------------------------------------------------------------------------------------
+
+
+def played_lines(asked: Asked, played: Played) -> Iterator[str]:
+    """Yield the lines of a hypothetical run."""
+    yield from _heading(asked)
+    steps = _all_in_order(asked.workflow)
+    in_full = len(steps) <= MOST_IN_FULL
+    width = _id_width(steps)
+    ids = {step.id for step in asked.workflow.steps}
+    for title, in_main in (("STEPS", True), ("FINALLY", False)):
+        part = [step for step in steps if (step.id in ids) is in_main]
+        if part:
+            yield f"\n{title}{_counts([played.states.get(step.id, 'PENDING') for step in part])}"
+        for step in part:
+            jobs = played.jobs(step.id) if step.id in played.steps else []
+            verdict = _ended(played.steps[step.id]) if step.id in played.steps else "PENDING"
+            yield from _step_lines(step, width, verdict, jobs[-1] if jobs else None, in_full=in_full)
+    if played.outputs:
+        yield "\nOUTPUTS"
+        yield from _value_lines(played.outputs)
+    yield f"\nThis run would be {played.state} after {lasted(played.took)}; nothing was started."
+    yield from (f"  {one_line(error)}" for error in played.errors[:MOST_IN_FULL])
+
+
+def _ended(step: PlayedStep) -> str:
+    again = f" after {counted(step.attempts, 'attempt')}" if step.attempts > 1 else ""
+    tolerated = " (tolerated)" if step.tolerated else ""
+    because = f" ({one_line(step.because)})" if step.because and step.state != "SKIPPED" else ""
+    message = f": {clip(one_line(step.message), _LONGEST_VALUE)}" if step.message and step.state != "SUCCEEDED" else ""
+    outputs = escaped(", ".join(f"{name} = {_json(value)}" for name, value in step.outputs.items()))
+    returned = f"; {clip(outputs, _LONGEST_VALUE)}" if outputs else ""
+    if step.state == "SKIPPED":
+        # The message begins with what the state says already.
+        return f"SKIPPED{clip(one_line(step.message), _LONGEST_VALUE).removeprefix('skipped')}"
+    return f"{step.state}{again}{tolerated}{because}{message}{returned}"
+
+
+def played_object(asked: Asked, played: Played) -> dict[str, Any]:
+    """Return a hypothetical run for programs."""
+    return {
+        **_heading_object(asked),
+        "state": played.state,
+        "took_s": played.took.total_seconds(),
+        "errors": list(played.errors),
+        "steps": [
+            _played_object(step, played, in_finally=step in asked.workflow.finally_steps)
+            for step in _all_in_order(asked.workflow)
+        ],
+        "outputs": dict(played.outputs),
+    }
+
+
+def _played_object(step: Step, played: Played, *, in_finally: bool) -> dict[str, Any]:
+    found = played.steps.get(step.id)
+    if found is None:
+        return {**_step_object(step, in_finally=in_finally), "state": "PENDING"}
+    jobs = played.jobs(step.id)
+    return {
+        **_step_object(step, in_finally=in_finally),
+        "state": found.state,
+        "attempts": found.attempts,
+        "message": found.message,
+        "because": found.because or None,
+        "skipped_by_choice": found.skipped_by_choice,
+        "skipped_because_of": found.cause or None,
+        "tolerated": found.tolerated,
+        "reason": found.reason or None,
+        "outputs": dict(found.outputs),
+        "jobs": list(jobs),
+    }
+
+
+# -- what both show --------------------------------------------------------------------------------------------------
+
+
+def _all_in_order(workflow: Workflow) -> list[Step]:
+    return [*in_order(workflow.steps), *in_order(workflow.finally_steps)]
+
+
+def _heading(asked: Asked) -> Iterator[str]:
+    workflow = asked.workflow
+    under = f", {len(workflow.finally_steps):,} of them under finally" if workflow.finally_steps else ""
+    yield f"{name_of(workflow.name)}: {counted(len(workflow.all_steps), 'step')}{under}"
+    if asked.start.params:
+        yield "\nPARAMS"
+        yield from _value_lines(asked.start.params, default=asked.start.params.keys() - asked.given.keys())
+
+
+def _heading_object(asked: Asked) -> dict[str, Any]:
+    params = asked.start.params
+    return {
+        "workflow": asked.workflow.name,
+        "at": moment_text(asked.start.at),
+        "params": dict(params),
+        "defaults": [name for name in params if name not in asked.given],
+        "warnings": list(asked.workflow.warnings),
+    }
+
+
+def _step_object(step: Step, *, in_finally: bool) -> dict[str, Any]:
+    return {
+        "id": step.id,
+        "finally": in_finally,
+        "depends_on": list(step.depends_on),
+        "trigger": step.trigger.value,
+        "when": step.when.text if step.when else None,
+    }
+
+
+def _value_lines(values: Mapping[str, Any], default: Any = ()) -> Iterator[str]:
+    width = max(map(len, values), default=0)
+    for name, value in values.items():
+        shown = clip(escaped(value if isinstance(value, str) else _json(value)), _LONGEST_VALUE)
+        yield f"  {name.ljust(width)}  {shown}{' (default)' if name in default else ''}"
+
+
+def _step_lines(step: Step, width: int, verdict: str, job: Mapping[str, Any] | None, *, in_full: bool) -> Iterator[str]:
+    body = _json(_own_fields(step, job)) if job is not None else ""
+    line = f"  {step.id.ljust(width)}  {verdict}"
+    if in_full:
+        yield line
+        yield from ([f"  {' ' * width}    {escaped(body)}"] if body else [])
+    else:
+        yield clip(f"{line}  {escaped(body)}".rstrip(), _LONGEST_LINE)
+
+
+def _own_fields(step: Step, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a job's body that are not the same for every step, in the order of the documentation."""
+    labels = {name: value for name, value in job.get("labels", {}).items() if name not in ("workflow", "type")}
+    usual = {"job_name": step.id, "scaleTier": DEFAULT_SCALE_TIER, "labels": {}}
+    own = {
+        name: value for name, value in {**job, "labels": labels}.items() if name not in usual or value != usual[name]
+    }
+    return {name: own[name] for name in sorted(own, key=_ORDER.index)}
+
+
+def _counts(words: Sequence[str]) -> str:
+    """Count the verdicts, if there are too many steps to see that."""
+    if len(words) <= MOST_IN_FULL:
+        return ""
+    found = dict.fromkeys(words, 0)
+    for word in words:
+        found[word] += 1
+    return f" ({', '.join(f'{count:,} {word}' for word, count in found.items())})"
+
+
+def _id_width(steps: Sequence[Step]) -> int:
+    return min(40, max((len(step.id) for step in steps), default=0))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
