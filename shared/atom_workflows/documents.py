@@ -313,6 +313,7 @@ _RUN_PLAIN: Final = (
     "trigger",
     "labels",
     "digest",
+    "given_digest",
     "step_count",
     "retries",
     "created_at",

@@ -72,8 +72,8 @@ class Decision:
     @property
     def text_bytes(self) -> int:
         """The approximate size of the decision's texts, in addition to `_DOCUMENT_BYTES` for each document."""
-        message = len(str(self.change.fields.get("message", "")).encode())
-        return message + sum(estimate_bytes(one.fields) for one in self.companions)
+        own = sum(len(str(self.change.fields.get(name, "")).encode()) for name in ("message", "sent"))
+        return own + sum(estimate_bytes(one.fields) for one in self.companions)
 
 
 @dataclass(slots=True)

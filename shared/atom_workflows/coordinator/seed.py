@@ -62,6 +62,10 @@ MAX_DEFINITION_BYTES: Final = 900_000
 """The maximum compressed size of a large run's definition, which is kept in a document of at most 1 MiB."""
 
 _DOCUMENT_OVERHEAD: Final = 600
+_LISTS_OF_NAMES: Final = ("depends_on", "dependents", "barriers", "conditional", "heirs")
+_LONG_TEXTS: Final = ("task", "templates", "constants", "outputs")
+"""The fields of a step that may be long, besides its conditions."""
+
 _MOST_NAMED: Final = 3
 _EMPTY: Final[Fields] = {"params": "{}", "warnings": []}
 """The empty values of run fields whose empty value is not None."""
@@ -366,7 +370,7 @@ def _batches(writes: Iterable[_Batched]) -> Iterator[list[_Batched]]:
 def _size(write: Create | Update) -> int:
     """Estimate the size of a document in a request."""
     fields = write.fields
-    names = sum(
-        len(one) + 6 for name in ("depends_on", "dependents", "barriers", "heirs") for one in fields.get(name) or ()
-    )
-    return _DOCUMENT_OVERHEAD + len((fields.get("task") or "").encode()) + names
+    names = sum(len(one) + 6 for name in _LISTS_OF_NAMES for one in fields.get(name) or ())
+    texts = sum(len((fields.get(name) or "").encode()) for name in _LONG_TEXTS)
+    conditions = [fields.get("when"), (fields.get("policies") or {}).get("retry_when")]
+    return _DOCUMENT_OVERHEAD + names + texts + sum(len(one["text"].encode()) for one in conditions if one)

@@ -23,6 +23,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
+from atom_workflows.core.run_values import digest_of
 from atom_workflows.core.states import RunState
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import SCHEMA_OF_NEW_RUNS, run_fields, run_path, run_record
@@ -60,7 +61,8 @@ def difference(run: RunRecord, event: StartRequested) -> str:
     if event.task_runner_url and not is_same_url(event.task_runner_url, run.task_runner_url):
         return "tr_url"
     given = {name: value for name, value in run.params.items() if name not in run.defaulted}
-    if _text(event.params) != _text(given):
+    # The run has its parameters in the notation of their types, so the same request may spell them differently.
+    if _text(event.params) != _text(given) and digest_of(event.params) != run.given_digest:
         return "params"
     return "labels" if _text(event.labels) != _text(run.labels) else ""
 

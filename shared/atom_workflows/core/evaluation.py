@@ -10,7 +10,7 @@ The package `expressions` is imported only when a step has an expression.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -148,9 +148,9 @@ class Constants:
 
     def read_by(self, texts: Sequence[Condition | Template]) -> dict[str, Any]:
         """Return the part that these expressions read, in the shape in which it is stored with a step."""
-        chosen = {name for text in texts for name in self._names(text)}
         if not texts:
             return {}
+        chosen = self._names([path for text in texts for path in paths_in(text)])
         return {
             "values": _select(self.values, chosen),
             "types": _select(self.types, chosen),
@@ -159,18 +159,16 @@ class Constants:
 
     def include_all(self, text: Condition | Template) -> bool:
         """Return True if the expressions of this text read nothing else."""
-        return all(
-            (path[0], path[1]) in self._names(text) if len(path) > 1 else path[0] in self.values
-            for path in paths_in(text)
-        )
+        return all(path[0] in self.values and {*path[1:2]} <= self.values[path[0]].keys() for path in paths_in(text))
 
-    def _names(self, text: Condition | Template) -> set[tuple[str, str]]:
-        """Return the root and name of each constant that a text reads."""
-        names: set[tuple[str, str]] = set()
-        for root, *path in paths_in(text):
-            known = self.values.get(root, {})
-            # An expression that takes a member by a computed name may read any of them.
-            names |= {(root, name) for name in (path[:1] or known) if name in known}
+    def _names(self, paths: Iterable[tuple[str, ...]]) -> dict[str, set[str]]:
+        """Return the names of the constants that are read, by root."""
+        names: dict[str, set[str]] = {}
+        for root, *path in paths:
+            known = self.values.get(root)
+            if known is not None:
+                # An expression that reads all of them, or takes one by a computed name, may read any.
+                names.setdefault(root, set()).update(name for name in (path[:1] or known) if name in known)
         return names
 
 
@@ -182,9 +180,8 @@ def paths_in(text: Condition | Template) -> Iterator[tuple[str, ...]]:
         yield from reads(expression)
 
 
-def _select(values: Mapping[str, Mapping[str, Any]], chosen: set[tuple[str, str]]) -> dict[str, Any]:
-    roots = {root for root, _ in chosen}
-    return {root: {name: values[root][name] for one, name in sorted(chosen) if one == root} for root in sorted(roots)}
+def _select(values: Mapping[str, Mapping[str, Any]], chosen: Mapping[str, set[str]]) -> dict[str, Any]:
+    return {root: {name: values[root][name] for name in sorted(names)} for root, names in sorted(chosen.items())}
 
 
 def settle_templates(
@@ -193,10 +190,11 @@ def settle_templates(
     """Evaluate the templates that read only constants.
 
     Returns the body with their values, and the templates that are left. One that cannot be evaluated is left, too: it
-    fails its step if that ever runs.
+    fails its step if that ever runs. So are all of them if the body would be too large.
     """
     if not templates:
         return dict(body), ()
+    size = _json_size(body)
     settled = deepcopy(dict(body))
     left: list[Template] = []
     # A list that is spliced in would move the places of the templates after it, so these wait until all are known.
@@ -209,8 +207,11 @@ def settle_templates(
         if value is _LATER or (isinstance(value, list) and isinstance(template.path[-1], int)):
             spliced.add(template.path[:-1])
             left.append(template)
-        else:
-            _put(settled, template, value)
+            continue
+        size += _json_size(value)
+        if size > MAX_BODY_BYTES:
+            return dict(body), tuple(templates)
+        _put(settled, template, value)
     return settled, tuple(left)
 
 
@@ -269,15 +270,27 @@ def render_body(step: StepRecord, scope: Scope) -> dict[str, JsonValue]:
     Raises `ExpressionError` if one cannot be evaluated, or the body becomes too large.
     """
     body: dict[str, Any] = deepcopy(dict(step.request or {}))
+    size = 0
     # From the last to the first, so that a list that is spliced in does not move the places before it.
     for template in reversed(step.templates):
-        _put(body, template, render_value(template, scope, zone=zone_of(step.constants)))
-    size = len(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
+        value = render_value(template, scope, zone=zone_of(step.constants))
+        # Many large values are not all made before they are refused.
+        size += _json_size(value)
+        _require_small(size)
+        _put(body, template, value)
+    _require_small(_json_size(body))
+    return body
+
+
+def _require_small(size: int) -> None:
     if size > MAX_BODY_BYTES:
         raise EvaluationError(
             f"the task is {size:,} bytes with its values, more than the {MAX_BODY_BYTES:,} allowed", at=0
         )
-    return body
+
+
+def _json_size(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def render_value(template: Template, scope: Scope, *, zone: str) -> JsonValue:

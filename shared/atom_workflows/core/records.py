@@ -241,6 +241,8 @@ class RunRecord:
     params: Mapping[str, Any] = field(default_factory=dict)
     # The parameters that got their default, and the values of the deployment's environment that the file reads.
     defaulted: tuple[str, ...] = ()
+    # The digest of the parameters as they were asked for, if they are stored in another notation (60m as 1h).
+    given_digest: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

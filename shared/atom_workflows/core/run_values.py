@@ -6,6 +6,8 @@ run's document.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -52,9 +54,21 @@ def bind_run(run: RunRecord, workflow: Workflow, env: Mapping[str, str]) -> RunR
             problems = [*error.problems, *problems]
     if problems:
         raise InvalidParams(tuple(problems))
-    bound = replace(run, params=values, defaulted=defaulted, env={name: env[name] for name in names})
+    stored = {name: values[name] for name in run.params}
+    bound = replace(
+        run,
+        params=values,
+        defaulted=defaulted,
+        given_digest=digest_of(run.params) if digest_of(stored) != digest_of(run.params) else None,
+        env={name: env[name] for name in names},
+    )
     constants = constants_of(bound, workflow).read_by(workflow.outputs)
     return replace(bound, output_templates=workflow.outputs, constants=constants)
+
+
+def digest_of(params: Mapping[str, JsonValue]) -> str:
+    """Return the digest of parameters as they are written."""
+    return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
 
 
 def _bind_params(run: RunRecord, workflow: Workflow) -> tuple[Mapping[str, JsonValue], tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -127,7 +127,9 @@ def scope_of(expressions: Iterable[Expression], position: Position, file: File, 
     return Scope(names=visible, proven=proven, zone=file.zone, guess=file.guess)
 
 
-def _env(read: Iterable[Path], file: File) -> Type:
+def _env(read: Collection[Path], file: File) -> Type:
+    if ("env",) in read:
+        return Unavailable("a value of `env` is read by its name", "write `env.NAME`")
     if file.env_names is not None:
         return MapOf(dict.fromkeys(sorted(file.env_names), TEXT))
     return MapOf({path[1]: TEXT for path in read if path[0] == "env" and len(path) > 1})

@@ -128,6 +128,29 @@ def test_wrong_parameters_make_a_visible_run() -> None:
         assert part in said
 
 
+@pytest.mark.parametrize("count", [2, 20])
+def test_a_task_is_too_large_with_its_values_whenever_they_are_known(count: int) -> None:
+    """A body over its limit fails its step alone, also if it is large with parameters only."""
+    args = ["${{ params.text }}"] * count
+    flow = {"params": {"text": {"type": "text"}}, **json.loads(definition({"a": [], "b": []}, b=task(args=args)))}
+    world = World("")
+    run_id = world.start(json.dumps(flow), params={"text": "x" * 60_000})
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    assert world.states(run_id) == {"a": "SUCCEEDED", "b": "FAILED"}
+    assert world.submissions() == ["a/1"]
+    assert "more than the 65,536 allowed" in world.steps(run_id)["b"].message
+
+
+def test_all_parameters_together_are_a_map() -> None:
+    """The name without a member reads all of them, or none if none are declared."""
+    for params, sent in (({"n": 8}, '{"n":8}'), ({}, "{}")):
+        world = World("")
+        flow = json.loads(definition({"a": []}, a=task(args=["${{ json(params) }}"])))
+        run_id = world.start(json.dumps({**flow, **({"params": params} if params else {})}))
+        assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+        assert bodies(world)["a"]["args"] == [sent]
+
+
 def test_a_retry_may_ask_for_more() -> None:
     """The task reads the reason of the attempt before, and `retry.when` decides by it."""
     world = World(script(a={"fail_times": 1, "reason": "OOM"}))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator.start import handle_start
+from atom_workflows.coordinator.start import Refusal, handle_start
 from atom_workflows.core.states import RunState
 from atom_workflows.messages.internal import ReadyStep, ready_messages
 from atom_workflows.messages.start import read_start_event
@@ -239,3 +241,27 @@ def test_a_start_that_comes_again_goes_on_though_its_file_is_gone() -> None:
     handle_start(world.services, asked)
     world.settle_down()
     assert world.run(run_id).state is RunState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("notation", "value"),
+    [
+        ("int", 3.0),
+        ("duration", "60m"),
+        ("time", "06:00:00"),
+        ("instant", "2026-01-01T00:00:00+02:00"),
+        ({"a": "int or null"}, {}),
+    ],
+)
+def test_a_start_that_comes_again_is_known_however_its_values_are_spelt(notation: Any, value: Any) -> None:
+    """Parameters are stored in the notation of their types, and a repeated start is still the same request."""
+    world, path = World(), "gs://bucket/flow.yaml"
+    flow = {**json.loads(chain(1)), "params": {"p": {"type": notation}}}
+    world.files.content[path, None] = json.dumps(flow).encode()
+    body = {"workflow_path": path, "run_key": "test", "params": {"p": value}}
+    handle_start(world.services, read_start_event(body, event_id="event-1"))
+    again = handle_start(world.services, read_start_event(body, event_id="event-1"))
+    other = handle_start(world.services, read_start_event({**body, "params": {}}, event_id="event-1"))
+    world.files.content.clear()
+    gone = handle_start(world.services, read_start_event(body, event_id="event-1"))
+    assert (again.refusal, gone.refusal, other.refusal) == (None, None, Refusal.KEY_IN_USE)

@@ -132,6 +132,34 @@ def test_the_longest_texts_stay_below_the_limits() -> None:
     assert LARGEST_MESSAGE / 2 < bus.largest < LARGEST_MESSAGE
 
 
+def test_values_of_the_run_stay_below_the_limits() -> None:
+    """The largest parameters, read by the conditions or the tasks of hundreds of steps, fit into requests."""
+    asks = {"when": "len(params.text) > 3", "retry": {"when": f"failure.message != '{'é' * 900}'"}}
+    texts = {"task": {"imageUri": "image", "args": ["${{ params.some }}", "${{ step.attempt }}"]}}
+    steps = [{"id": f"s{number}", "task": {"imageUri": "image"}, **asks, **texts} for number in range(150)]
+    flow = {"params": {"text": {"type": "text"}, "some": {"type": "text"}}, "steps": steps}
+    world = World()
+    store, _ = measured(world)
+    run_id = world.start(json.dumps(flow), params={"text": "x" * 40_000, "some": "é" * 8_000})
+    assert world.run_to_end(run_id).state == "SUCCEEDED"
+    assert LARGEST_REQUEST / 2 < store.largest < LARGEST_REQUEST
+
+
+def test_bodies_and_outputs_stay_below_the_limits() -> None:
+    """The largest rendered bodies, kept in the commits that also keep outputs, fit into requests."""
+    work = {"dependsOn": ["a"], "outputs": {"text": "text"}}
+    body = {"imageUri": "image", "args": ["${{ steps.a.outputs.text }}", "${{ steps.a.outputs.text }}"]}
+    steps = [{"id": f"s{number}", "task": body, **work} for number in range(100)]
+    first = {"id": "a", "task": {"imageUri": "image"}, "outputs": {"text": "text"}}
+    answer = {"synchronous": True, "outputs": {"text": "x" * 32_000}, "message": "😀" * LONGEST_TEXT}
+    world = World(json.dumps({"default": answer}))
+    store, bus = measured(world)
+    run_id = world.start(json.dumps({"steps": [first, *steps]}))
+    assert world.run_to_end(run_id).state == "SUCCEEDED"
+    assert LARGEST_REQUEST / 2 < store.largest < LARGEST_REQUEST
+    assert bus.largest < LARGEST_MESSAGE
+
+
 @dataclass(frozen=True, slots=True)
 class Talkative:
     """A Task Runner whose jobs go on, in a state and with a message that are new."""
