@@ -386,16 +386,17 @@ def run_record(document: Document) -> RunRecord:
     return RunRecord(
         id=document.id,
         state=RunState(stored["state"]),
-        errors=tuple(stored.get("errors", ())),
-        warnings=tuple(stored.get("warnings", ())),
+        # A field may be empty if the document replaced that of an INVALID run.
+        errors=tuple(stored.get("errors") or ()),
+        warnings=tuple(stored.get("warnings") or ()),
         params=_read_params(stored),
-        defaulted=tuple(stored.get("defaulted", ())),
-        finally_timeout=None if "finally_timeout_s" not in stored else timedelta(seconds=stored["finally_timeout_s"]),
+        defaulted=tuple(stored.get("defaulted") or ()),
+        finally_timeout=timedelta(seconds=finally_s) if (finally_s := stored.get("finally_timeout_s")) else None,
         main_state=RunState(stored["main_state"]) if stored.get("main_state") else None,
-        main_errors=tuple(stored.get("main_errors", ())),
-        failures=tuple(json.loads(stored.get("failures", "[]"))),
-        failure_count=stored.get("failure_count", 0),
-        output_templates=_read_templates(stored["output_templates"]) if "output_templates" in stored else (),
+        main_errors=tuple(stored.get("main_errors") or ()),
+        failures=tuple(json.loads(stored.get("failures") or "[]")),
+        failure_count=stored.get("failure_count") or 0,
+        output_templates=_read_templates(stored.get("output_templates") or "[]"),
         **{name: json.loads(stored[name]) for name in _RUN_TEXTS if stored.get(name)},
         stop=None
         if not stop

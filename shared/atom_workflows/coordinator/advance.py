@@ -101,46 +101,58 @@ def submit(services: Services, step: StepRecord) -> StepChange | None:
     """
     if step.request is None or step.due_at is None:
         return None
-    url, now = step.task_runner_url, services.clock.now()
-    held_back = services.breaker.reason_to_wait(url, now)
-    # While a claim lasts, `due_at` is the end of its lease.
-    if step.due_at - now < SUBMIT_BUDGET:
-        held_back = RequestNotAccepted("it was not called: too little of the step's lease was left")
-    if held_back is not None:
+    if held_back := _reason_to_wait(services, step):
         return _defer(services, step, held_back)
+    return _submit_rendered(services, step) if step.templates else _submit(services, step, step.request)
+
+
+def _submit_rendered(services: Services, step: StepRecord) -> StepChange | None:
+    """Evaluate the expressions of the step's task, then submit its job."""
     try:
-        change = _submit(services, step, step.request)
+        request = body_of_job(services, step)
+    except ExpressionError as error:
+        failed = Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.EXPRESSION, message=str(error))
+        return apply_outcome(step, failed, now=services.clock.now())
+    except StoreUnavailable as error:
+        return _defer(services, step, RequestNotAccepted(f"what its expressions read could not be read: {error}"))
+    # Reading that may have taken long.
+    if held_back := _reason_to_wait(services, step):
+        return _defer(services, step, held_back)
+    change = _submit(services, step, request)
+    sent = json.dumps(request, separators=(",", ":"), ensure_ascii=False)
+    return None if change is None else replace(change, fields={**change.fields, "sent": sent})
+
+
+def _reason_to_wait(services: Services, step: StepRecord) -> RequestNotAccepted | None:
+    """Return why the Task Runner should not be called now, if there is a reason."""
+    now = services.clock.now()
+    # While a claim lasts, `due_at` is the end of its lease.
+    if step.due_at is None or step.due_at - now < SUBMIT_BUDGET:
+        return RequestNotAccepted("it was not called: too little of the step's lease was left")
+    return services.breaker.reason_to_wait(step.task_runner_url, now)
+
+
+def _submit(services: Services, step: StepRecord, request: Mapping[str, JsonValue]) -> StepChange | None:
+    """Make the call, and let the circuit breaker learn from it."""
+    url, began = step.task_runner_url, services.clock.now()
+    try:
+        change = _call(services, step, request)
     except RequestNotAccepted as error:
         if not error.is_busy:
-            services.breaker.record_failure(url, error.reason, began=now, now=services.clock.now())
+            services.breaker.record_failure(url, error.reason, began=began, now=services.clock.now())
         return _defer(services, step, error)
     except TaskRunnerUnavailable as error:
-        services.breaker.record_failure(url, error.reason, began=now, now=services.clock.now())
+        services.breaker.record_failure(url, error.reason, began=began, now=services.clock.now())
         return _repeat_or_fail(services, step, error)
     services.breaker.record_answer(url)
     return change
 
 
-def _submit(services: Services, step: StepRecord, request: Mapping[str, JsonValue]) -> StepChange | None:
+def _call(services: Services, step: StepRecord, request: Mapping[str, JsonValue]) -> StepChange | None:
     """Make the call and apply the response, which may be a refusal.
 
     Raises `TaskRunnerUnavailable` if there was no usable response, or `RequestNotAccepted` if nothing was started.
     """
-    sent: dict[str, str] = {}
-    if step.templates:
-        try:
-            request = body_of_job(services, step)
-        except ExpressionError as error:
-            failed = Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.EXPRESSION, message=str(error))
-            return apply_outcome(step, failed, now=services.clock.now())
-        except StoreUnavailable as error:
-            raise RequestNotAccepted(f"what its expressions read could not be read: {error}") from None
-        sent = {"sent": json.dumps(request, separators=(",", ":"), ensure_ascii=False)}
-    change = _call(services, step, request)
-    return replace(change, fields={**change.fields, **sent}) if change is not None and sent else change
-
-
-def _call(services: Services, step: StepRecord, request: Mapping[str, JsonValue]) -> StepChange | None:
     try:
         answer = services.task_runner.submit(step.task_runner_url, request, idempotency_key=step.idempotency_key)
     except JobConflict as error:

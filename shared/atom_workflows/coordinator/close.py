@@ -194,7 +194,7 @@ def _end_stopped(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> b
     Returns False if something has changed since it was read.
     """
     if stored.run.runs_finally:
-        if begin_finally(outbox, stored.run.id):
+        if begin_finally(outbox, stored.run.id, after_stop=True):
             return True
         if stored.run.stop is not None and is_broken(outbox.services, stored.run.id):
             # The run ends without these steps.

@@ -6,7 +6,7 @@ so makes the result count. Until then it may be evaluated again: what it reads n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,26 +85,33 @@ def _follow_nothing(services: Services, steps: Sequence[StepRecord]) -> set[str]
 
 
 def evaluate_conditions(services: Services, steps: Sequence[StepRecord]) -> dict[str, Verdict]:
-    """Return the verdicts on these steps of one run, by step id. One call reads all that they need."""
+    """Return the verdicts on these steps of one run, by step id.
+
+    What they read is read together. A value that cannot be read fails the steps, and never blocks them.
+    """
     if not steps:
         return {}
-    verdicts: dict[str, Verdict] = {}
-    wanted: dict[str, Reads] = {}
-    for step in steps:
-        try:
-            wanted[step.id] = reads_of([step.when] if step.when else [])
-        except ExpressionError as error:
-            verdicts[step.id] = Verdict(error=f"`when` cannot be evaluated: {error}")
-    reads = sum_of(wanted.values())
-    past, result = (
-        read_past(services, steps[0].run_id, reads, zone_of(steps[0].constants)),
-        read_result(services, steps[0].run_id, reads),
-    )
-    for step in steps:
-        if step.when is not None and step.id in wanted:
-            scope = scope_of(step, past, result)
-            verdicts[step.id] = evaluate_condition(step.when, scope, zone=zone_of(step.constants))
-    return verdicts
+    try:
+        reads = sum_of(reads_of([step.when]) for step in steps if step.when)
+        past, result = read_for(services, steps[0], reads)
+        return {step.id: _verdict_on(step, past, result) for step in steps}
+    except ExpressionError as error:
+        if len(steps) == 1:
+            return {steps[0].id: Verdict(error=f"`when` cannot be evaluated: {error}")}
+    # Only some of them may be concerned.
+    return {step_id: verdict for step in steps for step_id, verdict in evaluate_conditions(services, [step]).items()}
+
+
+def _verdict_on(step: StepRecord, past: Mapping[str, Past], result: Mapping[str, Any]) -> Verdict:
+    if step.when is None:
+        return Verdict(holds=True)
+    return evaluate_condition(step.when, scope_of(step, past, result), zone=zone_of(step.constants))
+
+
+def read_for(services: Services, step: StepRecord, reads: Reads) -> tuple[dict[str, Past], dict[str, Any]]:
+    """Read what the expressions of a step read: what became of other steps, and the result of the main part."""
+    past = read_past(services, step.run_id, reads, zone_of(step.constants))
+    return past, read_result(services, step.run_id, reads)
 
 
 def read_past(services: Services, run_id: str, reads: Reads, zone: str) -> dict[str, Past]:
@@ -152,11 +159,7 @@ def body_of_job(services: Services, step: StepRecord) -> dict[str, JsonValue]:
     It is the same for every submission of an attempt. Raises `ExpressionError`, or a `StoreError` if what the
     expressions read cannot be read now.
     """
-    reads = reads_of(step.templates)
-    past, result = (
-        read_past(services, step.run_id, reads, zone_of(step.constants)),
-        read_result(services, step.run_id, reads),
-    )
+    past, result = read_for(services, step, reads_of(step.templates))
     return render_body(step, scope_of(step, past, result))
 
 

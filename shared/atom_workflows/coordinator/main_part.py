@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from heapq import nsmallest
 from itertools import islice
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from atom_workflows.messages.internal import ReadyStep
 from atom_workflows.ports import Condition, Query, Update
 
 MAX_FAILURES: Final = 100
+MAX_READ: Final = 2_000
 MAX_FAILURE_BYTES: Final = 20 * 1024
 MAX_FAILURE_TEXT: Final = 500
 """Expressions read these failures, and the run's document holds them."""
@@ -38,7 +40,7 @@ _TRIES: Final = 5
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def begin_finally(outbox: Outbox, run_id: str) -> bool:
+def begin_finally(outbox: Outbox, run_id: str, *, after_stop: bool = False) -> bool:
     """End the main part once its steps have ended, or once a stop has ended them.
 
     May be repeated. Returns False if the run keeps changing, or if documents are missing (see `is_broken`); the
@@ -51,7 +53,8 @@ def begin_finally(outbox: Outbox, run_id: str) -> bool:
             return True
         if MAIN_END_ID not in ends:
             return False
-        if stored.run.stop is None and ends[MAIN_END_ID].step.release is not Release.BEGIN_FINALLY:
+        is_over = after_stop and stored.run.stop is not None
+        if not is_over and ends[MAIN_END_ID].step.release is not Release.BEGIN_FINALLY:
             return True
         # It may have been ended since the run was read; the run then shows that, too.
         if not ends[MAIN_END_ID].step.state.is_terminal and _begin(outbox, stored, ends):
@@ -98,15 +101,17 @@ def _was_anything_started(services: Services, run_id: str) -> bool:
 
 
 def _load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, Any]], int]:
-    """Return the first failures of the main steps, the oldest first, and the number of all."""
+    """Return the first failures of the main steps, the oldest first, and the number of all.
+
+    In a run with thousands of failures, the oldest are chosen among the first thousands that are read.
+    """
     states = [StepState.FAILED.value, StepState.CANCELLED.value]
     fields = ("message", "last_kind", "last_reason", "finished_at")
-    failed = list(islice(iter_failed(services, run.id, states, fields=fields), MAX_FAILURES + 1))
-    failed.sort(key=lambda one: (one.fields.get("finished_at") or _LONG_AGO, one.id))
-    count = len(failed) if len(failed) <= MAX_FAILURES else _count_failures(services, run.id, states)
+    found = list(islice(iter_failed(services, run.id, states, fields=fields), MAX_READ))
+    count = len(found) if len(found) < MAX_READ else _count_failures(services, run.id, states)
     failures: list[dict[str, Any]] = []
     size = 0
-    for one in failed[:MAX_FAILURES]:
+    for one in nsmallest(MAX_FAILURES, found, key=lambda one: (one.fields.get("finished_at") or _LONG_AGO, one.id)):
         failure = {
             "step": one.id,
             # A step that the stop ended has no failure of its own.

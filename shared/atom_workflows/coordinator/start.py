@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -25,6 +25,7 @@ from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.run_values import digest_of
 from atom_workflows.core.states import RunState
+from atom_workflows.core.transitions import clip
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import SCHEMA_OF_NEW_RUNS, run_fields, run_path, run_record
 from atom_workflows.errors import (
@@ -36,6 +37,7 @@ from atom_workflows.errors import (
     SourceNotFound,
     SourceTooLarge,
 )
+from atom_workflows.language.limits import MAX_PROBLEMS
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.messages.start import RunSeedRequested, StartRequested
@@ -193,7 +195,8 @@ def _start(outbox: Outbox, run: RunRecord, event: StartRequested) -> Started:
         except (AlreadyExists, Conflict):
             known = outbox.services.store.get([run_path(run.id)])[0]
         except NotStorable as error:
-            prepared = prepared.refuse(Refusal.INVALID, [{"message": str(error)}])
+            # Its document may be what is too large, so the run is stored as it was before its workflow was read.
+            prepared = replace(prepared, run=run).refuse(Refusal.INVALID, [{"message": str(error)}])
         if known is not None and run_record(known).state is not RunState.INVALID:
             return _answer_again(outbox, run_record(known), event, prepared.digest)
     raise Conflict(f"run {run.id} cannot be written: parts of an earlier run with the same key are still being deleted")
@@ -219,7 +222,7 @@ def _prepare(services: Services, run: RunRecord, event: StartRequested) -> _Prep
         error.__traceback__ = None
         return prepared.refuse(Refusal.INVALID, [problem.as_fields() for problem in error.problems])
     except InvalidParams as error:
-        problems = [*error.problems, *_how_to_give_params(event, workflow)]
+        problems = [*_first(error.problems), *_how_to_give_params(event, workflow)]
         return prepared.refuse(Refusal.INVALID, [{"message": problem} for problem in problems])
     except (SourceNotFound, SourceForbidden, SourceTooLarge) as error:
         return prepared.refuse(_SOURCE_REFUSALS[type(error)], [{"message": str(error)}])
@@ -234,6 +237,13 @@ def _how_to_give_params(event: StartRequested, workflow: Workflow) -> list[str]:
         return []
     needed = " ".join(f"--param {name}=…" for name in required)
     return [f"an upload gives no parameters: start it with `atom-workflows start {event.workflow_path} {needed}`"]
+
+
+def _first(problems: Sequence[str]) -> list[str]:
+    """Return the first problems, shortened, and a sentence that counts the others."""
+    more = len(problems) - MAX_PROBLEMS
+    counted = [f"... and {more:,} more problems"] if more > 0 else []
+    return [*(clip(problem) for problem in problems[:MAX_PROBLEMS]), *counted]
 
 
 _SOURCE_REFUSALS: Final[Mapping[type[Exception], Refusal]] = {

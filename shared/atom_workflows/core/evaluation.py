@@ -21,8 +21,15 @@ from atom_workflows.errors import EvaluationError, ExpressionError, ValueMismatc
 
 if TYPE_CHECKING:
     from atom_workflows.core.records import StepRecord
+    from atom_workflows.expressions.budget import Budget
 
 MAX_BECAUSE: Final = 500
+MAX_STEPS: Final = 100_000
+"""Evaluation steps of all expressions of a task, or of a run's outputs."""
+
+MAX_STEPS_OF_A_START: Final = 1_000_000
+"""Evaluation steps while a run is seeded, some seconds. What is left then is evaluated by the dispatchers."""
+
 MAX_BODY_BYTES: Final = 64 * 1024
 RUN_RESULT: Final = ("state", "failures", "failureCount")
 """What `run` holds besides its constants, once the main part of the run has ended."""
@@ -76,7 +83,11 @@ def reads_of(texts: Sequence[Condition | Template]) -> Reads:
     for expression in expressions_in(texts):
         for path in reads(expression):
             if path[0] == "steps" and len(path) > 1:
-                (outputs if path[2:3] == ("outputs",) else records).add(path[1])
+                # A step that is read as a whole is read with its outputs.
+                if path[2:3] in {(), ("outputs",)}:
+                    outputs.add(path[1])
+                if path[2:3] != ("outputs",):
+                    records.add(path[1])
             run = run or (path[0] == "run" and (len(path) == 1 or path[1] in RUN_RESULT))
     return Reads(outputs=frozenset(outputs), records=frozenset(records), run=run)
 
@@ -102,13 +113,17 @@ def scope_of(step: StepRecord, past: Mapping[str, Past], result: Mapping[str, An
     `past` holds the steps that they read, and `result` the result of the run's main part, if they read it.
     """
     constants = typed_constants(step.constants)
-    last = {"kind": step.last_kind, "reason": step.last_reason} if step.last_kind else None
     return {
         **constants,
         "run": {**constants.get("run", {}), **(result or {})},
         "steps": {step_id: _past_as_map(one) for step_id, one in past.items()},
-        "step": {"attempt": step.attempt, "last": last},
+        "step": {"attempt": step.attempt, "last": _last_failure(step)},
     }
+
+
+def _last_failure(step: StepRecord) -> dict[str, str] | None:
+    """Return the failure of the attempt before, if there was one."""
+    return {"kind": step.last_kind, "reason": step.last_reason} if step.last_kind else None
 
 
 def _past_as_map(past: Past) -> dict[str, Any]:
@@ -159,7 +174,10 @@ class Constants:
 
     def include_all(self, text: Condition | Template) -> bool:
         """Return True if the expressions of this text read nothing else."""
-        return all(path[0] in self.values and {*path[1:2]} <= self.values[path[0]].keys() for path in paths_in(text))
+        paths = list(paths_in(text))
+        # `run` as a whole also has the result of the main part, once there is one.
+        known = all(path[0] in self.values and {*path[1:2]} <= self.values[path[0]].keys() for path in paths)
+        return known and ("run",) not in paths
 
     def _names(self, paths: Iterable[tuple[str, ...]]) -> dict[str, set[str]]:
         """Return the names of the constants that are read, by root."""
@@ -185,27 +203,25 @@ def _select(values: Mapping[str, Mapping[str, Any]], chosen: Mapping[str, set[st
 
 
 def settle_templates(
-    body: Mapping[str, JsonValue], templates: Sequence[Template], constants: Constants
+    body: Mapping[str, JsonValue], templates: Sequence[Template], constants: Constants, budget: Budget | None
 ) -> tuple[dict[str, JsonValue], tuple[Template, ...]]:
     """Evaluate the templates that read only constants.
 
     Returns the body with their values, and the templates that are left. One that cannot be evaluated is left, too: it
-    fails its step if that ever runs. So are all of them if the body would be too large.
+    fails its step if that ever runs. So are all of them if the body would be too large, or once the budget is spent.
     """
     if not templates:
         return dict(body), ()
     size = _json_size(body)
     settled = deepcopy(dict(body))
     left: list[Template] = []
-    # A list that is spliced in would move the places of the templates after it, so these wait until all are known.
-    spliced: set[tuple[str | int, ...]] = set()
     for template in templates:
         try:
-            value = _settle(template, constants) if template.path[:-1] not in spliced else _LATER
+            value = _settle(template, constants, budget)
         except ExpressionError:
             value = _LATER
+        # A list that is spliced in moves the places after it, so it has to wait for them.
         if value is _LATER or (isinstance(value, list) and isinstance(template.path[-1], int)):
-            spliced.add(template.path[:-1])
             left.append(template)
             continue
         size += _json_size(value)
@@ -218,11 +234,11 @@ def settle_templates(
 _LATER: Final[Any] = object()
 
 
-def _settle(template: Template, constants: Constants) -> JsonValue:
-    if not constants.include_all(template):
+def _settle(template: Template, constants: Constants, budget: Budget | None) -> JsonValue:
+    if (budget is not None and budget.left <= 0) or not constants.include_all(template):
         return _LATER  # type: ignore[no-any-return]  # a mark, not a value
     scope = typed_constants(constants.read_by([template]))
-    return _render_field(template, scope, zone=constants.zone)
+    return _render_field(template, scope, zone=constants.zone, budget=budget)
 
 
 # -- conditions ------------------------------------------------------------------------------------------------------
@@ -233,13 +249,13 @@ def evaluate_condition(condition: Condition, scope: Scope, *, zone: str, name: s
     from atom_workflows.expressions.evaluator import evaluate, names_read  # noqa: PLC0415 (see above)
     from atom_workflows.expressions.parser import parse  # noqa: PLC0415 (see above)
 
-    where = f"`{name}` (line {condition.line})"
+    where, values = f"`{name}` (line {condition.line})", ""
     try:
         expression = parse(condition.text)
-        value = evaluate(expression, scope, zone=zone)
         values = names_read(expression, scope)
+        value = evaluate(expression, scope, zone=zone)
     except ExpressionError as error:
-        return Verdict(error=f"{where} cannot be evaluated: {error}")
+        return Verdict(error=f"{where} cannot be evaluated: {error}{f' ({values})' if values else ''}")
     if not isinstance(value, bool):
         return Verdict(error=f"{where} is neither true nor false")
     shown = " ".join(condition.text.split())
@@ -257,7 +273,7 @@ def may_retry(step: StepRecord, *, kind: str, reason: str, message: str) -> bool
     if condition is None:
         return True
     failure = {"kind": kind, "reason": reason, "message": message, "attempt": step.attempt}
-    scope = {"failure": failure, "step": {"attempt": step.attempt, "last": None}}
+    scope = {"failure": failure, "step": {"attempt": step.attempt, "last": _last_failure(step)}}
     return evaluate_condition(condition, scope, zone=zone_of(step.constants), name="retry.when").holds
 
 
@@ -270,11 +286,11 @@ def render_body(step: StepRecord, scope: Scope) -> dict[str, JsonValue]:
     Raises `ExpressionError` if one cannot be evaluated, or the body becomes too large.
     """
     body: dict[str, Any] = deepcopy(dict(step.request or {}))
-    size = 0
+    budget, size = new_budget(), 0
     # From the last to the first, so that a list that is spliced in does not move the places before it. The order of
     # the file is not that of the places, as an alias repeats what stands elsewhere.
     for template in sorted(step.templates, key=lambda one: one.path, reverse=True):
-        value = _render_field(template, scope, zone=zone_of(step.constants))
+        value = _render_field(template, scope, zone=zone_of(step.constants), budget=budget)
         # Many large values are not all made before they are refused.
         size += _json_size(value)
         _require_small(size)
@@ -294,7 +310,14 @@ def _json_size(value: Any) -> int:
     return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
-def render_value(template: Template, scope: Scope, *, zone: str) -> JsonValue:
+def new_budget(steps: int = MAX_STEPS) -> Budget:
+    """Return a budget that several expressions share."""
+    from atom_workflows.expressions.budget import Budget  # noqa: PLC0415 (see above)
+
+    return Budget(steps)
+
+
+def render_value(template: Template, scope: Scope, *, zone: str, budget: Budget | None = None) -> JsonValue:
     """Return a template's value as JSON.
 
     Raises `ExpressionError` with the template's place.
@@ -303,19 +326,19 @@ def render_value(template: Template, scope: Scope, *, zone: str) -> JsonValue:
     from atom_workflows.expressions.types import write_value  # noqa: PLC0415 (see above)
 
     try:
-        value: JsonValue = write_value(render(parse_template(template.text), scope, zone=zone))
+        value: JsonValue = write_value(render(parse_template(template.text), scope, zone=zone, budget=budget))
     except ExpressionError as error:
         field_name = ".".join(map(str, template.path))
         raise EvaluationError(f"`{field_name}` (line {template.line}) cannot be evaluated: {error}", at=0) from None
     return value
 
 
-def _render_field(template: Template, scope: Scope, *, zone: str) -> JsonValue:
+def _render_field(template: Template, scope: Scope, *, zone: str, budget: Budget | None) -> JsonValue:
     """Return a template's value, if its field of a job can hold it.
 
     A value of any type may be of a wrong one, which cannot be known before.
     """
-    value = render_value(template, scope, zone=zone)
+    value = render_value(template, scope, zone=zone, budget=budget)
     field_name, *inner = template.path
     is_text_due = field_name != "args"
     if value is None or (inner and not is_text_due) or isinstance(value, str if is_text_due else list | dict):
@@ -355,7 +378,8 @@ def render_outputs(
     Raises `ExpressionError` if one cannot be evaluated, or if together they are too large.
     """
     scope = {**typed_constants(constants), "steps": {step_id: _past_as_map(one) for step_id, one in past.items()}}
-    values = {str(one.path[-1]): render_value(one, scope, zone=zone_of(constants)) for one in templates}
+    zone, budget = zone_of(constants), new_budget()
+    values = {str(one.path[-1]): render_value(one, scope, zone=zone, budget=budget) for one in templates}
     size = len(json.dumps(values, ensure_ascii=False).encode("utf-8", "replace"))
     if size > MAX_OUTPUTS_BYTES:
         raise EvaluationError(f"the outputs are {size:,} bytes, more than the {MAX_OUTPUTS_BYTES:,} allowed", at=0)
@@ -378,6 +402,7 @@ def check_outputs(step: StepRecord, outputs: str, problem: str) -> Mapping[str, 
     from atom_workflows.expressions.types import OrNull, read_value, write_value  # noqa: PLC0415 (see above)
 
     found = json.loads(outputs) if outputs else {}
+    zone = zone_of(step.constants)
     values: dict[str, JsonValue] = {}
     wrong: list[str] = []
     for name, kind in step.outputs.items():
@@ -385,7 +410,7 @@ def check_outputs(step: StepRecord, outputs: str, problem: str) -> Mapping[str, 
             wrong.append(f"`{name}` is missing")
             continue
         try:
-            values[name] = write_value(read_value(found.get(name), kind, zone=zone_of(step.constants)))
+            values[name] = write_value(read_value(found.get(name), kind, zone=zone, drop_unknown=True))
         except ValueMismatch as error:
             wrong.append(f"`{name}` {error}")
     if not wrong:

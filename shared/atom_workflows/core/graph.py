@@ -26,8 +26,8 @@ from atom_workflows.core.workflow import Workflow
 FAN_IN_LIMIT: Final = 32
 FAN_OUT_LIMIT: Final = 200
 MAX_FINALLY_STEPS: Final = 100
-MAX_FINALLY_NODES: Final = MAX_FINALLY_STEPS + MAX_FINALLY_STEPS // FAN_IN_LIMIT + 2
-"""The steps under `finally`, with the barriers below them and the run's end."""
+MAX_FINALLY_NODES: Final = (MAX_FINALLY_STEPS + 1) * (1 + -(-MAX_FINALLY_STEPS // FAN_IN_LIMIT)) + 1
+"""The maximum number of nodes behind the main part: each step, and the run's end, may have barriers above it."""
 MAX_FOLLOWERS: Final = 7
 """The maximum number of following steps in a chain that a node lists, so that a dispatcher can read them ahead."""
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from atom_workflows.core.workflow import JsonValue, Param, Template
 from atom_workflows.errors import EvaluationError, InvalidParams, ValueMismatch
+from atom_workflows.expressions.budget import Budget
 from atom_workflows.expressions.names import did_you_mean
 from atom_workflows.expressions.syntax import reads
 from atom_workflows.expressions.templates import parse_template, render
@@ -58,9 +59,10 @@ def bind(params: Sequence[Param], given: Mapping[str, Any], *, run: Mapping[str,
     """
     problems = list(_find_unknown(params, given))
     values: dict[str, Value] = {}
+    scope, budget = {"run": run, "params": values}, Budget()
     for param in params:
         try:
-            value: Any = _bind_one(param, given, values, run, zone)
+            value: Any = _bind_one(param, given, scope, zone, budget)
         except ValueMismatch as error:
             problems.append(_as_sentence(param, error))
             continue
@@ -148,7 +150,7 @@ _UNKNOWN: Final = object()
 
 
 def _bind_one(
-    param: Param, given: Mapping[str, Any], above: Mapping[str, Value], run: Mapping[str, Any], zone: str
+    param: Param, given: Mapping[str, Any], scope: Mapping[str, Any], zone: str, budget: Budget
 ) -> Value | object:
     if param.name in given:
         return read_value(given[param.name], param.type, zone=zone)
@@ -158,10 +160,10 @@ def _bind_one(
         return read_value(param.default, param.type, zone=zone)
     template = parse_template(param.default.text)
     read = {path for placeholder in template.placeholders for path in reads(placeholder.expression)}
-    if any(root == "params" and members and members[0] not in above for root, *members in read):
+    if any(root == "params" and members and members[0] not in scope["params"] for root, *members in read):
         return _UNKNOWN
     try:
-        value = render(template, {"run": run, "params": above}, zone=zone)
+        value = render(template, scope, zone=zone, budget=budget)
     except EvaluationError as error:
         raise ValueMismatch("", f"has a default that cannot be computed: {error.message}", error.suggestion) from error
     return read_value(value, param.type, zone=zone)

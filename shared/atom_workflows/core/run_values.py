@@ -41,7 +41,9 @@ def bind_run(run: RunRecord, workflow: Workflow, env: Mapping[str, str]) -> RunR
     if workflow.is_plain:
         return run
     paths = [path for text in _texts_of(workflow) for path in paths_in(text)]
-    names = sorted({path[1] for path in paths if path[0] == "env" and len(path) > 1})
+    # An expression that reads `env` as a whole may use any of its values.
+    whole = env if ("env",) in paths else ()
+    names = sorted({*whole, *(path[1] for path in paths if path[0] == "env" and len(path) > 1)})
     problems = [
         f"`env.{name}` is not set; set {ENV_PREFIX}{name} in the deployment" for name in names if name not in env
     ]
@@ -119,6 +121,7 @@ def run_values(run: RunRecord) -> dict[str, JsonValue]:
         "scheduledAt": created_at,
         "window": None,
         "trigger": str(run.trigger.get("kind", "")),
-        "labels": dict(run.labels),
+        # The store does not keep the order of a map, and seeding may be repeated.
+        "labels": dict(sorted(run.labels.items())),
         "scratch": None,
     }

@@ -447,13 +447,15 @@ def _why_not_triggered(step: StepRecord) -> str:
 
 def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
     """End an open step of a run that is being closed."""
+    # An earlier attempt may have failed, but that is not how the step ends.
+    earlier = {"last_kind": "stopped", "last_reason": ""} if step.last_kind else {}
     if stop.kind is StopKind.CANCEL:
-        return _end(step, StepEvent.CANCEL, now, message=clip(stop.reason))
+        return _end(step, StepEvent.CANCEL, now, message=clip(stop.reason), **earlier)
     if step.state is StepState.PENDING:
         # One dependency may have failed already, but others were still running.
         no_cause = {"cause": None} if step.cause else {}
         return _end(step, StepEvent.SKIP, now, message=clip(f"not started: {stop.reason}"), **no_cause)
-    return _end(step, StepEvent.FAIL, now, message=clip(stop.reason))
+    return _end(step, StepEvent.FAIL, now, message=clip(stop.reason), **earlier)
 
 
 def end_run(run: RunRecord, end: StepRecord | None, *, now: datetime) -> tuple[RunEvent, StepChange | None]:
@@ -504,6 +506,9 @@ def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expir
     `remaining` is the number of its dependencies that will also run again; the others are counted in `kept`.
     """
     set_since = {name: empty for name, empty in _DECIDED.items() if getattr(step, name) != empty}
+    if step.schema >= LANGUAGE_SCHEMA and step.attempt:
+        # Steps that are reset are read without their tasks, and so without what was sent.
+        set_since["sent"] = ""
     reset_step = change(
         step,
         StepEvent.RESET,

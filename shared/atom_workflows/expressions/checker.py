@@ -41,7 +41,7 @@ from atom_workflows.expressions.values import read_value
 
 __all__ = ["Checked", "Fault", "Scope", "Unavailable", "check", "check_template"]
 
-_STEPS_OF_CONSTANTS: Final = 100
+STEPS_OF_CONSTANTS: Final = 100
 """Constants are computed to find faults such as `int('x')`, as far as that costs next to nothing."""
 
 
@@ -104,7 +104,7 @@ def _shifted(checked: Checked, placeholder: Placeholder) -> Checked:
 def _compute(expression: Expression, scope: Scope) -> list[Fault]:
     """Return the fault of a constant that has no value."""
     try:
-        evaluate(expression, {}, zone=scope.zone, budget=Budget(_STEPS_OF_CONSTANTS))
+        evaluate(expression, {}, zone=scope.zone, budget=Budget(STEPS_OF_CONSTANTS))
     except OverBudget:
         return []
     except EvaluationError as error:

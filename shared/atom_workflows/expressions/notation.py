@@ -29,7 +29,6 @@ from atom_workflows.expressions.syntax import is_member_name
 
 MAX_TYPE_DEPTH: Final = 8
 MAX_FIELDS: Final = 100
-_LONGEST_NOTATION: Final = 2_000
 
 _BY_NAME: Final = {
     scalar.name: scalar for scalar in (TEXT, INT, NUMBER, BOOL, DATE, TIME, INSTANT, DURATION, GS_URI, ANY)
@@ -108,8 +107,6 @@ class _InText:
     """Reads a notation that is one text, such as `[text] or null`."""
 
     def __init__(self, text: str, depth: int) -> None:
-        if len(text) > _LONGEST_NOTATION:
-            raise TypeNotationError("the type is too long")
         self._text = text
         self._signs = [found[1] for found in _SIGNS.finditer(text)]
         self._next = 0

@@ -23,8 +23,8 @@ _UNITS: Final = {
     "s": timedelta(seconds=1),
     "ms": timedelta(milliseconds=1),
 }
-_DURATION: Final = re.compile(r"(?P<sign>[+-]?)(?P<parts>([0-9]{1,8}(\.[0-9]{1,6})?(ms|[wdhms]) ?)+)")
-_PART: Final = re.compile(r"([0-9]{1,8})(?:\.([0-9]{1,6}))?(ms|[wdhms])")
+_DURATION: Final = re.compile(r"(?P<sign>[+-]?)(?P<parts>([0-9]{1,9}(\.[0-9]{1,6})?(ms|[wdhms]) ?)+)")
+_PART: Final = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,6}))?(ms|[wdhms])")
 _LONGEST: Final = 80
 _MICROSECOND: Final = timedelta(microseconds=1)
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from atom_workflows.errors import EvaluationError
-from atom_workflows.expressions.checker import check_template
+from atom_workflows.expressions.budget import Budget
+from atom_workflows.expressions.checker import STEPS_OF_CONSTANTS, check_template
 from atom_workflows.expressions.evaluator import evaluate
 from atom_workflows.expressions.syntax import Path, reads
 from atom_workflows.expressions.types import ANY, BOOL, TEXT, ListOf, MapOf, OrNull, Type, describe, or_null
@@ -144,7 +145,7 @@ class _Checker:
         if reads(placeholder.expression):
             return
         try:
-            holds = evaluate(placeholder.expression, {})
+            holds = evaluate(placeholder.expression, {}, budget=Budget(STEPS_OF_CONSTANTS))
         except EvaluationError:
             return
         if isinstance(holds, bool):

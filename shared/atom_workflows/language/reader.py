@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.errors import TypeNotationError
 from atom_workflows.language.embedded import (
@@ -269,10 +269,16 @@ def _read_name(kind: Text, entry: Entry, path: str, report: Report) -> str | Non
     return None
 
 
+_LONGEST_TYPE: Final = 2_000
+
+
 def read_type_notation(node: Node, path: str, report: Report) -> Type | Invalid:
     """Read a type: a text, a list of the one type of its items, or a map of the types of its members."""
     from atom_workflows.expressions.types import ListOf, MapOf, read_type  # noqa: PLC0415 (only some files have types)
 
+    if isinstance(node, Scalar) and len(node.text) > _LONGEST_TYPE:
+        report.add(node, f"the type is longer than {_LONGEST_TYPE:,} characters", "return a file's `gsUri` instead")
+        return INVALID
     match node:
         case Items(items=[item]):
             inner = _read(TypeNotation(), item, f"{path}[]", report)

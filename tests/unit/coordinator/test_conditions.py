@@ -12,8 +12,9 @@ from atom_emulator.testing.world import World
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.core import graph
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import SCHEMA_OF_LANGUAGE_RUNS, SCHEMA_OF_NEW_RUNS, step_path
+from atom_workflows.documents import SCHEMA_OF_LANGUAGE_RUNS, SCHEMA_OF_NEW_RUNS, outputs_path
 from atom_workflows.messages.internal import ReadyStep, StepsReady
+from atom_workflows.ports import Upsert
 from support.meanwhile import meanwhile
 from support.workflows import definition, script
 
@@ -177,3 +178,21 @@ def test_a_barrier_below_a_skipped_step_passes_the_skip_on(monkeypatch: pytest.M
     assert first.happened
     assert set(world.states(run_id).values()) == {"SKIPPED"}
     assert world.submissions() == []
+
+
+def test_an_output_that_cannot_be_read_fails_only_its_readers() -> None:
+    """Someone may have damaged the document; steps beside the reader run, and the run ends."""
+    world = World(script(a={"outputs": {"n": 1}}, slow={"duration": 30}))
+    after = ["a", "slow"]
+    flow = definition(
+        {"a": [], "slow": [], "b": after, "c": after, "d": after},
+        a={"outputs": {"n": "int"}},
+        b={"when": "steps.a.outputs.n == 1"},
+        c={"when": "steps.a.state == 'SUCCEEDED'"},
+    )
+    run_id = world.start(flow)
+    world.settle_down()
+    world.store.inner.commit([Upsert(path=outputs_path(run_id, "a"), fields={"values": '{"n": "one"}'})])
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    assert world.steps(run_id)["b"].last_kind == "expression"
+    assert world.states(run_id)["c"] == world.states(run_id)["d"] == "SUCCEEDED"

@@ -202,3 +202,28 @@ def test_the_reason_of_a_cancellation_is_kept() -> None:
     run = world.run_to_end(run_id)
     assert (run.state, run.stop, run.errors) == (RunState.CANCELLED, None, ())
     assert [error["message"] for error in run.main_errors] == ["the wrong day"]
+
+
+def test_the_run_as_a_whole_has_the_result_of_its_main_part() -> None:
+    """It is read when the step is submitted, not when the run starts."""
+    world = World("")
+    told = {"id": "tell", "task": {"imageUri": "image", "args": {"run": "${{ json(run) }}"}}}
+    run_id = world.start(flow({"a": []}, last=[told]))
+    world.run_to_end(run_id)
+    sent = {key.split("/")[1]: body for key, body in world.task_runner.submitted}
+    assert json.loads(sent["tell"]["args"]["run"])["state"] == "SUCCEEDED"
+
+
+def test_a_step_that_was_stopped_in_a_later_attempt_is_told_as_stopped() -> None:
+    """Its earlier failure is not how it ended."""
+    world = World(script(a={"fail_times": 1, "reason": "OOM", "duration": 30}))
+    told = {"id": "tell", "task": {"imageUri": "image", "args": {"failures": "${{ run.failures }}"}}}
+    steps = [
+        {"id": "a", "task": {"imageUri": "image"}, "retry": {"maxAttempts": 2, "backoff": {"initial": "1s"}}},
+    ]
+    run_id = world.start(flow({"a": []}, last=[told], steps=steps, timeout="1m"))
+    world.run_to_end(run_id)
+    sent = {key.split("/")[1]: body for key, body in world.task_runner.submitted}
+    (failure,) = sent["tell"]["args"]["failures"]
+    assert (failure["kind"], failure["reason"]) == ("stopped", "")
+    assert world.steps(run_id)["a"].attempt == 2

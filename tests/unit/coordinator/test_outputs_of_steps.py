@@ -292,3 +292,65 @@ def test_the_cost_of_outputs() -> None:
     read = cost(a=declared, b=declared, c=task(args={"n": "${{ steps.a.outputs.n + steps.b.outputs.n }}"}))
     assert with_outputs == (plain[0], plain[1] + 2, plain[2])
     assert read == (plain[0] + 2, plain[1] + 2, plain[2])
+
+
+def test_a_member_that_is_not_declared_is_dropped_at_any_depth() -> None:
+    """A job may return more than its step reads."""
+    world = World(script(a={"outputs": {"files": [{"name": "x", "size": 3}]}}))
+    flow = definition(
+        {"a": [], "b": ["a"]},
+        a={"outputs": {"files": [{"name": "text"}]}},
+        b=task(args={"files": "${{ steps.a.outputs.files }}"}),
+    )
+    run_id = world.start(flow)
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert bodies(world)["b"]["args"] == {"files": [{"name": "x"}]}
+
+
+def test_a_step_that_is_read_as_a_whole_has_its_outputs() -> None:
+    """Its state, message and outputs are read together."""
+    world = World(script(a={"outputs": {"n": 1}}))
+    flow = definition({"a": [], "b": ["a"]}, a={"outputs": {"n": "int"}}, b=task(args={"all": "${{ json(steps.a) }}"}))
+    run_id = world.start(flow)
+    world.run_to_end(run_id)
+    sent = json.loads(bodies(world)["b"]["args"]["all"])
+    assert (sent["state"], sent["outputs"]) == ("SUCCEEDED", {"n": 1})
+
+
+def test_the_expressions_of_a_task_share_one_budget() -> None:
+    """A file could otherwise keep a dispatcher busy for minutes with many cheap-looking expressions."""
+    world = World(script(a={"outputs": {"n": 2000}}))
+    dear = "${{ sum([x * 2 for x in range(steps.a.outputs.n)]) }}"
+    flow = definition(
+        {"a": [], "b": ["a"]}, a={"outputs": {"n": "int"}}, b=task(args={f"n{number}": dear for number in range(100)})
+    )
+    run_id = world.start(flow)
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    assert "more than 100,000 steps" in world.steps(run_id)["b"].message
+    assert world.submissions() == ["a/1"]
+
+
+def test_an_invalid_run_can_be_replaced_by_a_plain_one() -> None:
+    """Nothing of the file that could not be stored is left."""
+    world = World("")
+    large = json.loads(definition({"a": []}))
+    large["params"] = {"p": {"type": "text", "default": "x"}}
+    large["finally"] = [{"id": "z", "task": {"imageUri": "image"}}]
+    large["outputs"] = {f"o{number}": "${{ params.p }}" + "y" * 12_000 for number in range(95)}
+    run_id = world.start(json.dumps(large))
+    assert world.run(run_id).state is RunState.INVALID
+    assert world.start(definition({"a": []})) == run_id
+    run = world.run_to_end(run_id)
+    assert (run.state, run.schema, run.finally_timeout, run.outputs) == (RunState.SUCCEEDED, 1, None, {})
+
+
+def test_the_problems_of_parameters_are_bounded() -> None:
+    """An INVALID run with thousands of them can still be stored."""
+    world = World("")
+    flow = json.loads(definition({"a": []}))
+    flow["params"] = {"n": 1}
+    run_id = world.start(json.dumps(flow), params={f"unknown{number}": "x" * 20 for number in range(2_000)})
+    run = world.run(run_id)
+    assert run.state is RunState.INVALID
+    assert len(run.errors) == 101
+    assert "1,900 more" in run.errors[-1]["message"]

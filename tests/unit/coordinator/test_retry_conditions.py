@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from atom_emulator.testing.world import World
 from support.workflows import definition, script
 
 TWICE = "not (failure.reason == 'OOM' and (step.last.reason ?? '') == 'OOM')"
 
 
-@pytest.mark.xfail(strict=True, reason="`step.last` is always null in `retry.when`, though the file may read it")
 def test_it_reads_the_attempt_before_the_one_that_failed() -> None:
     """A step that runs out of memory twice in a row is not tried a third time."""
     world = World(script(a={"always_fail": True, "reason": ["OOM", "PREEMPTED", "OOM", "OOM"]}))
