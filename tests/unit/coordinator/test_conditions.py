@@ -12,7 +12,7 @@ from atom_emulator.testing.world import World
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.core import graph
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import SCHEMA_OF_LANGUAGE_RUNS, SCHEMA_OF_NEW_RUNS, outputs_path
+from atom_workflows.documents import SCHEMA_OF_LANGUAGE_RUNS, SCHEMA_OF_NEW_RUNS, outputs_path, step_path
 from atom_workflows.messages.internal import ReadyStep, StepsReady
 from atom_workflows.ports import Upsert
 from support.meanwhile import meanwhile
