@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 MAX_BECAUSE: Final = 500
 MAX_BODY_BYTES: Final = 64 * 1024
+STEPS_AT_THE_START: Final = 2_000
+"""The cost up to which a value is computed when the run starts, as a file may have 50,000. Others are left to their
+steps."""
+
 RUN_RESULT: Final = ("state", "failures", "failureCount")
 """What `run` holds besides its constants, once the main part of the run has ended."""
 
@@ -190,7 +194,7 @@ def settle_templates(
     """Evaluate the templates that read only constants.
 
     Returns the body with their values, and the templates that are left. One that cannot be evaluated is left, too: it
-    fails its step if that ever runs. So are all of them if the body would be too large.
+    fails its step if that ever runs; and so is one that takes long. So are all of them if the body would be too large.
     """
     if not templates:
         return dict(body), ()
@@ -222,7 +226,7 @@ def _settle(template: Template, constants: Constants) -> JsonValue:
     if not constants.include_all(template):
         return _LATER  # type: ignore[no-any-return]  # a mark, not a value
     scope = typed_constants(constants.read_by([template]))
-    return _render_field(template, scope, zone=constants.zone)
+    return _render_field(template, scope, zone=constants.zone, steps=STEPS_AT_THE_START)
 
 
 # -- conditions ------------------------------------------------------------------------------------------------------
@@ -294,28 +298,31 @@ def _json_size(value: Any) -> int:
     return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
-def render_value(template: Template, scope: Scope, *, zone: str) -> JsonValue:
-    """Return a template's value as JSON.
+def render_value(template: Template, scope: Scope, *, zone: str, steps: int | None = None) -> JsonValue:
+    """Return a template's value as JSON, if that takes no more than the given steps of evaluation.
 
     Raises `ExpressionError` with the template's place.
     """
+    from atom_workflows.expressions.budget import MAX_STEPS, Budget  # noqa: PLC0415 (see above)
     from atom_workflows.expressions.templates import parse_template, render  # noqa: PLC0415 (see above)
     from atom_workflows.expressions.types import write_value  # noqa: PLC0415 (see above)
 
     try:
-        value: JsonValue = write_value(render(parse_template(template.text), scope, zone=zone))
+        value: JsonValue = write_value(
+            render(parse_template(template.text), scope, zone=zone, budget=Budget(steps or MAX_STEPS))
+        )
     except ExpressionError as error:
         field_name = ".".join(map(str, template.path))
         raise EvaluationError(f"`{field_name}` (line {template.line}) cannot be evaluated: {error}", at=0) from None
     return value
 
 
-def _render_field(template: Template, scope: Scope, *, zone: str) -> JsonValue:
+def _render_field(template: Template, scope: Scope, *, zone: str, steps: int | None = None) -> JsonValue:
     """Return a template's value, if its field of a job can hold it.
 
     A value of any type may be of a wrong one, which cannot be known before.
     """
-    value = render_value(template, scope, zone=zone)
+    value = render_value(template, scope, zone=zone, steps=steps)
     field_name, *inner = template.path
     is_text_due = field_name != "args"
     if value is None or (inner and not is_text_due) or isinstance(value, str if is_text_due else list | dict):
