@@ -201,15 +201,13 @@ def settle_templates(
     size = _json_size(body)
     settled = deepcopy(dict(body))
     left: list[Template] = []
-    # A list that is spliced in would move the places of the templates after it, so these wait until all are known.
-    spliced: set[tuple[str | int, ...]] = set()
     for template in templates:
         try:
-            value = _settle(template, constants) if template.path[:-1] not in spliced else _LATER
+            value = _settle(template, constants)
         except ExpressionError:
             value = _LATER
+        # A list that is spliced in moves the places after it, so it waits until all are known.
         if value is _LATER or (isinstance(value, list) and isinstance(template.path[-1], int)):
-            spliced.add(template.path[:-1])
             left.append(template)
             continue
         size += _json_size(value)
