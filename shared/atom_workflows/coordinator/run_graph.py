@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from atom_workflows.coordinator.loading import iter_documents
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.evaluation import MAX_STEPS_OF_A_START, new_budget, settle_templates
+from atom_workflows.core.evaluation import STEPS_AT_THE_START, new_budget, settle_templates
 from atom_workflows.core.graph import compile_graph
 from atom_workflows.core.kinds import KINDS, WhenDue
 from atom_workflows.core.polling import first_audit
@@ -28,7 +28,6 @@ class RunGraph:
         self._nodes = {step_path(run.id, node.id): node for node in compile_graph(workflow).values()}
         self._steps = {step.id: step for step in workflow.all_steps}
         self._constants = constants_of(run, workflow)
-        self._budget = None if workflow.is_plain else new_budget(MAX_STEPS_OF_A_START)
 
     @property
     def paths(self) -> Sequence[str]:
@@ -54,7 +53,8 @@ class RunGraph:
             when = [step.when] if step is not None and step.when else []
             return {"request": None, "constants": self._constants.read_by(when)}
         request = job_request(step, step.task, self._path)
-        request, templates = settle_templates(request, job_templates(step.task), self._constants, self._budget)
+        budget = new_budget(STEPS_AT_THE_START) if step.task.templates else None
+        request, templates = settle_templates(request, job_templates(step.task), self._constants, budget)
         conditions = [one for one in (step.when, step.retry.when) if one is not None]
         return {
             "request": request,

@@ -27,10 +27,11 @@ MAX_BECAUSE: Final = 500
 MAX_STEPS: Final = 100_000
 """Evaluation steps of all expressions of a task, or of a run's outputs."""
 
-MAX_STEPS_OF_A_START: Final = 1_000_000
-"""Evaluation steps while a run is seeded, some seconds. What is left then is evaluated by the dispatchers."""
-
 MAX_BODY_BYTES: Final = 64 * 1024
+STEPS_AT_THE_START: Final = 2_000
+"""The evaluation steps of one task while its run is seeded, since a file may have 10,000 tasks. The rest is left to the
+dispatchers. Each task has its own, so that it is stored in the same way whoever stores it."""
+
 RUN_RESULT: Final = ("state", "failures", "failureCount")
 """What `run` holds besides its constants, once the main part of the run has ended."""
 
@@ -322,6 +323,7 @@ def render_value(template: Template, scope: Scope, *, zone: str, budget: Budget 
 
     Raises `ExpressionError` with the template's place.
     """
+    from atom_workflows.expressions.budget import MAX_STEPS, Budget  # noqa: PLC0415 (see above)
     from atom_workflows.expressions.templates import parse_template, render  # noqa: PLC0415 (see above)
     from atom_workflows.expressions.types import write_value  # noqa: PLC0415 (see above)
 

@@ -12,7 +12,18 @@ from atom_workflows.expressions.budget import Budget
 from atom_workflows.expressions.checker import STEPS_OF_CONSTANTS, check_template
 from atom_workflows.expressions.evaluator import evaluate
 from atom_workflows.expressions.syntax import Path, reads
-from atom_workflows.expressions.types import ANY, BOOL, TEXT, ListOf, MapOf, OrNull, Type, describe, or_null
+from atom_workflows.expressions.types import (
+    ANY,
+    BOOL,
+    TEXT,
+    ListOf,
+    MapOf,
+    OrNull,
+    Type,
+    Unavailable,
+    describe,
+    or_null,
+)
 from atom_workflows.language import scopes
 from atom_workflows.language.certainty import StepGraph
 from atom_workflows.language.dependencies import read_ids
@@ -69,12 +80,16 @@ class _Checker:
 
     def check_defaults(self, params: Sequence[Declared]) -> None:
         """Check the defaults, each of which may read the parameters above it."""
-        above: dict[str, Type] = {}
+        names = [one.param.name for one in params]
+        readable: dict[str, Type] = {
+            name: Unavailable(f"{code(f'params.{name}')} is not known yet", "a default reads the params above it")
+            for name in names
+        }
         for one in params:
             if one.default:
-                position = Position(roots=scopes.DEFAULT, graph=self.file.main, params=dict(above))
+                position = Position(roots=scopes.DEFAULT, graph=self.file.main, params=dict(readable))
                 self.check_value(one.default, position, _NOTHING, one.visible_type)
-            above[one.param.name] = one.visible_type
+            readable[one.param.name] = one.visible_type
 
     def check_step(self, graph: StepGraph, number: int, step: Reading) -> None:
         """Check the expressions of a step. What its condition proves holds in its task."""

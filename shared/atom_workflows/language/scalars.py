@@ -85,7 +85,10 @@ def read_zone(node: Node, path: str, report: Report) -> str | Invalid:
         return INVALID
     try:
         find_zone(name)
+        is_known = name not in _NOT_EVERYWHERE and not name.startswith(("posix/", "right/"))
     except ValueError:
+        is_known = False
+    if not is_known:
         near = report.nearest(name, _zones())
         remedy = f"did you mean {code(near)}?" if near else "zones are named like `Europe/Paris`"
         report.add(node, f"there is no time zone {code(name)}", remedy)
@@ -95,7 +98,11 @@ def read_zone(node: Node, path: str, report: Report) -> str | Invalid:
 
 @cache
 def _zones() -> Names:
-    return Names(sorted(available_timezones()))
+    return Names(sorted(available_timezones() - _NOT_EVERYWHERE))
+
+
+_NOT_EVERYWHERE: Final = frozenset({"localtime", "posixrules", "Factory"})
+"""Names that only some machines have, or that mean another zone on each."""
 
 
 def find_fault(kind: Text, text: str) -> tuple[str, str] | None:

@@ -204,6 +204,17 @@ def test_a_field_does_not_hold_a_value_of_another_type(fields: dict[str, Any]) -
     assert step.message.endswith("(line 1) must be text, but its value is 5")
 
 
+def test_a_value_that_takes_long_is_left_to_its_step() -> None:
+    """Thousands of these would keep a run from being started."""
+    world = World("")
+    slow = "${{ len([x for x in range(params.n) if x >= 0]) }}"
+    flow = {"params": {"n": 9_000}, **json.loads(definition({"a": []}, a=task(args=["${{ params.n }}", slow])))}
+    run_id = world.start(json.dumps(flow))
+    assert [template.text for template in world.steps(run_id)["a"].templates] == [slow]
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert bodies(world)["a"]["args"] == [9_000, 9_000]
+
+
 def test_all_parameters_together_are_a_map() -> None:
     """The name without a member reads all of them, or none if none are declared."""
     for params, sent in (({"n": 8}, '{"n":8}'), ({}, "{}")):
