@@ -323,7 +323,6 @@ def render_value(template: Template, scope: Scope, *, zone: str, budget: Budget 
 
     Raises `ExpressionError` with the template's place.
     """
-    from atom_workflows.expressions.budget import MAX_STEPS, Budget  # noqa: PLC0415 (see above)
     from atom_workflows.expressions.templates import parse_template, render  # noqa: PLC0415 (see above)
     from atom_workflows.expressions.types import write_value  # noqa: PLC0415 (see above)
 
