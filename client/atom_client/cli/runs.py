@@ -156,7 +156,9 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
 
 
 def _param_text(run: RunRecord, name: str) -> str:
-    return f"{name}={run.params[name]}{' (default)' if name in run.defaulted else ''}"
+    value = run.params[name]
+    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"{name}={shown}{' (default)' if name in run.defaulted else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -199,6 +199,14 @@ def paths_in(text: Condition | Template) -> Iterator[tuple[str, ...]]:
         yield from reads(expression)
 
 
+def required_paths_in(texts: Sequence[Condition | Template]) -> Iterator[tuple[str, ...]]:
+    """Yield what these expressions read that has to exist."""
+    from atom_workflows.expressions.syntax import required_reads  # noqa: PLC0415 (see above)
+
+    for expression in expressions_in(texts):
+        yield from required_reads(expression)
+
+
 def _select(values: Mapping[str, Mapping[str, Any]], chosen: Mapping[str, set[str]]) -> dict[str, Any]:
     return {root: {name: values[root][name] for name in sorted(names)} for root, names in sorted(chosen.items())}
 
@@ -265,17 +273,17 @@ def evaluate_condition(condition: Condition, scope: Scope, *, zone: str, name: s
     return Verdict(holds=value, because=because if len(because) <= MAX_BECAUSE else because[: MAX_BECAUSE - 1] + "…")
 
 
-def may_retry(step: StepRecord, *, kind: str, reason: str, message: str) -> bool:
-    """Return True if the step's `retry.when` asks for another attempt after this failure.
+def may_retry(step: StepRecord, *, kind: str, reason: str, message: str) -> Verdict:
+    """Decide by the step's `retry.when` whether this failure is retried.
 
-    If it cannot be evaluated there is none, and the failure stays what it is.
+    If the condition cannot be evaluated there is no retry, and the failure stays what it is.
     """
     condition = step.policies.retry.when
     if condition is None:
-        return True
+        return Verdict(holds=True)
     failure = {"kind": kind, "reason": reason, "message": message, "attempt": step.attempt}
     scope = {"failure": failure, "step": {"attempt": step.attempt, "last": _last_failure(step)}}
-    return evaluate_condition(condition, scope, zone=zone_of(step.constants), name="retry.when").holds
+    return evaluate_condition(condition, scope, zone=zone_of(step.constants), name="retry.when")
 
 
 # -- templates -------------------------------------------------------------------------------------------------------
@@ -329,9 +337,15 @@ def render_value(template: Template, scope: Scope, *, zone: str, budget: Budget 
     try:
         value: JsonValue = write_value(render(parse_template(template.text), scope, zone=zone, budget=budget))
     except ExpressionError as error:
-        field_name = ".".join(map(str, template.path))
-        raise EvaluationError(f"`{field_name}` (line {template.line}) cannot be evaluated: {error}", at=0) from None
+        raise EvaluationError(
+            f"`{_spell(template.path)}` (line {template.line}) cannot be evaluated: {error}", at=0
+        ) from None
     return value
+
+
+def _spell(path: Sequence[str | int]) -> str:
+    """Return a place as a file's reader would write it, such as `args[0]`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 def _render_field(template: Template, scope: Scope, *, zone: str, budget: Budget | None) -> JsonValue:
@@ -344,7 +358,7 @@ def _render_field(template: Template, scope: Scope, *, zone: str, budget: Budget
     is_text_due = field_name != "args"
     if value is None or (inner and not is_text_due) or isinstance(value, str if is_text_due else list | dict):
         return value
-    what = f"`{'.'.join(map(str, template.path))}` (line {template.line})"
+    what = f"`{_spell(template.path)}` (line {template.line})"
     due = "text" if is_text_due else "a list or a map"
     raise EvaluationError(f"{what} must be {due}, but its value is {json.dumps(value):.60}", at=0)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from atom_workflows.core.evaluation import Constants, paths_in
+from atom_workflows.core.evaluation import Constants, paths_in, required_paths_in
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.workflow import Condition, JsonValue, Template, Workflow
 from atom_workflows.errors import InvalidParams
@@ -40,12 +40,13 @@ def bind_run(run: RunRecord, workflow: Workflow, env: Mapping[str, str]) -> RunR
     """
     if workflow.is_plain:
         return run
-    paths = [path for text in _texts_of(workflow) for path in paths_in(text)]
+    texts = list(_texts_of(workflow))
+    paths = [path for text in texts for path in paths_in(text)]
     # An expression that reads `env` as a whole may use any of its values.
-    whole = env if ("env",) in paths else ()
-    names = sorted({*whole, *(path[1] for path in paths if path[0] == "env" and len(path) > 1)})
+    names = set(env) if ("env",) in paths else {path[1] for path in paths if path[0] == "env"}
+    required = {path[1] for path in required_paths_in(texts) if path[0] == "env" and len(path) > 1}
     problems = [
-        f"`env.{name}` is not set; set {ENV_PREFIX}{name} in the deployment" for name in names if name not in env
+        f"`env.{name}` is not set; set {ENV_PREFIX}{name} in the deployment" for name in sorted(required - env.keys())
     ]
     values: Mapping[str, JsonValue] = run.params
     defaulted: tuple[str, ...] = ()
@@ -62,7 +63,7 @@ def bind_run(run: RunRecord, workflow: Workflow, env: Mapping[str, str]) -> RunR
         params=values,
         defaulted=defaulted,
         given_digest=digest_of(run.params) if digest_of(stored) != digest_of(run.params) else None,
-        env={name: env[name] for name in names},
+        env={name: env[name] for name in sorted(names & env.keys())},
     )
     constants = constants_of(bound, workflow).read_by(workflow.outputs)
     return replace(bound, output_templates=workflow.outputs, constants=constants)

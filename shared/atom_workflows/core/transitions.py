@@ -28,7 +28,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from atom_workflows.core.counts import Counts
-from atom_workflows.core.evaluation import Verdict, check_outputs, may_retry
+from atom_workflows.core.evaluation import MAX_BECAUSE, Verdict, check_outputs, may_retry
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA, Release
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepEvent, StepState, next_step_state
@@ -303,7 +303,12 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
 
 
 def _retry_or_fail(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange:
-    return _retry(step, outcome, now, learnt) or _fail(step, outcome.kind, now, **learnt)
+    verdict = _verdict_on_retry(step, outcome, learnt)
+    if verdict.holds:
+        return _retry(step, outcome, now, learnt)
+    said = verdict.error or verdict.because
+    because = {"because": f"not retried, as {said}"[:MAX_BECAUSE]} if said else {}
+    return _fail(step, outcome.kind, now, **learnt, **because)
 
 
 def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
@@ -354,31 +359,32 @@ def _reason_not_to_repeat(step: StepRecord) -> str:
     return f", and {step.losses} earlier jobs were lost" if step.losses + 1 >= MAX_LOSSES else ""
 
 
-def _retry(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange | None:
-    """Set the step to RETRYING if it has another try.
+def _verdict_on_retry(step: StepRecord, outcome: Outcome, learnt: Mapping[str, Any]) -> Verdict:
+    """Decide whether the step is tried again.
 
-    Returns None if it has failed permanently. `retry.when` decides which failures are retried; without it, a refused
-    job, for example, is not, as it would be refused again. A lost job says nothing about the task, so it does not count
-    as an attempt, and only `onLost` decides about it.
+    `retry.when` decides which failures are retried; without it, a refused job, for example, is not, as it would be
+    refused again. Only `onLost` decides about a lost job.
     """
+    policies = step.policies
+    if outcome.kind is OutcomeKind.LOST:
+        return Verdict(holds=policies.on_lost is not OnLost.FAIL and step.losses + 1 < MAX_LOSSES)
+    if step.attempt - step.first_attempt + 1 >= policies.retry.max_attempts:
+        return Verdict()
+    if policies.retry.when is None:
+        return Verdict(holds=outcome.kind in RETRIED_BY_DEFAULT)
+    return may_retry(step, kind=FAILURE_KINDS[outcome.kind], reason=outcome.reason, message=learnt["message"])
+
+
+def _retry(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange:
+    """Set the step to RETRYING. A lost job says nothing about the task, so it does not count as an attempt."""
     tries = step.attempt - step.first_attempt + 1
     counted: dict[str, Any] = {}
     if outcome.kind is OutcomeKind.LOST:
-        if step.policies.on_lost is OnLost.FAIL or step.losses + 1 >= MAX_LOSSES:
-            return None
         counted = {"losses": step.losses + 1, "first_attempt": step.first_attempt + 1}
-    elif tries >= step.policies.retry.max_attempts or not _is_retried(step, outcome, learnt):
-        return None
     wait = backoff_delay(step.policies.retry.backoff, tries=max(tries, 1), seed=step.idempotency_key)
     return change(
         step, StepEvent.RETRY, due_at=now + wait, **learnt, **counted, **_last_failure(step, outcome.kind, learnt)
     )
-
-
-def _is_retried(step: StepRecord, outcome: Outcome, learnt: Mapping[str, Any]) -> bool:
-    if step.policies.retry.when is None:
-        return outcome.kind in RETRIED_BY_DEFAULT
-    return may_retry(step, kind=FAILURE_KINDS[outcome.kind], reason=outcome.reason, message=learnt["message"])
 
 
 def _fail(step: StepRecord, kind: OutcomeKind, now: datetime, **fields: Any) -> StepChange:
@@ -442,7 +448,8 @@ def _why_not_triggered(step: StepRecord) -> str:
         return "no step that it depends on failed, and its trigger is any-failed"
     if step.skipped >= step.total:
         return "every step that it depends on was skipped"
-    return f"{step.skipped} of the {step.total} steps that it depends on were skipped, and its trigger is all-succeeded"
+    were = "was" if step.skipped == 1 else "were"
+    return f"{step.skipped} of the {step.total} steps that it depends on {were} skipped; its trigger is all-succeeded"
 
 
 def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:

@@ -77,7 +77,8 @@ def from_json(context: Context, text: str) -> Value:
     try:
         value = read_value(json.loads(text), ANY)
     except ValueError as error:
-        raise context.error(f"`fromJson` cannot read this text: {error!s:.200}") from error
+        why = "it is not JSON" if isinstance(error, json.JSONDecodeError) else f"its value {error!s:.200}"
+        raise context.error(f"`fromJson` cannot read this text: {why}") from error
     context.budget.require_result(value, context.at)
     return value
 

@@ -208,6 +208,31 @@ def places_of_reads(expression: Expression) -> Iterator[tuple[Path, int]]:
     return _reads(expression, frozenset())
 
 
+def required_reads(expression: Expression) -> frozenset[Path]:
+    """Return the paths that have to exist.
+
+    Those that a `??` covers, or that the expression tests with `has`, need not.
+    """
+    return _uncovered(expression) - frozenset(_tested(expression))
+
+
+def _uncovered(expression: Expression) -> frozenset[Path]:
+    match expression:
+        case Coalesce(default=default):
+            return _uncovered(default)
+        case Name() | Chain() | Comprehension():
+            return reads(expression)
+        case _:
+            return frozenset().union(*map(_uncovered, children(expression)))
+
+
+def _tested(expression: Expression) -> Iterator[Path]:
+    for child in children(expression):
+        if isinstance(expression, Call) and expression.function == "has":
+            yield from reads(child)
+        yield from _tested(child)
+
+
 def _reads(expression: Expression, items: frozenset[str]) -> Iterator[tuple[Path, int]]:
     match expression:
         case Name(name=name, at=at) if name not in items:

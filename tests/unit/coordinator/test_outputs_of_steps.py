@@ -10,6 +10,7 @@ import pytest
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.commands import retry_run
 from atom_workflows.core.states import RunState
+from atom_workflows.settings import from_environment
 from support.workflows import definition, script
 
 
@@ -365,3 +366,26 @@ def test_the_problems_of_parameters_are_bounded() -> None:
     assert run.state is RunState.INVALID
     assert len(run.errors) == 101
     assert "1,900 more" in run.errors[-1]["message"]
+
+
+@pytest.mark.parametrize("image", ["${{ env.image ?? 'mine' }}", "${{ env.image if has(env.image) else 'mine' }}"])
+def test_a_value_of_the_environment_may_be_missing_if_the_file_says_so(image: str) -> None:
+    """Otherwise the run is INVALID, and names the variable to set."""
+    world = World("")
+    run_id = world.start(definition({"a": []}, a=task(imageUri=image)))
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert bodies(world)["a"]["imageUri"] == "mine"
+    refused = World("")
+    run_id = refused.start(definition({"a": []}, a=task(imageUri="${{ env.image }}")))
+    assert "set WORKFLOW_ENV_image" in refused.run(run_id).errors[0]["message"]
+    assert from_environment({"WORKFLOW_ENV_image": "x"}).env == {"image": "x"}
+
+
+def test_a_failure_that_is_not_retried_says_why() -> None:
+    """The step stores the condition with the values that it was decided on."""
+    world = World(script(a={"always_fail": True, "reason": "BAD_INPUT"}))
+    retry = {"maxAttempts": 3, "when": "failure.reason == 'OOM'"}
+    run_id = world.start(definition({"a": []}, a={"retry": retry}))
+    world.run_to_end(run_id)
+    because = world.steps(run_id)["a"].because
+    assert because == "not retried, as `failure.reason == 'OOM'` was false (`reason` = \"BAD_INPUT\")"

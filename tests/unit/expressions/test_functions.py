@@ -147,16 +147,16 @@ def test_days_are_those_of_the_zone(text: str, value: Any) -> None:
         ("number('nan')", "0: `nan` is not a number"),
         (
             "fromJson('x')",
-            "0: `fromJson` cannot read this text: Expecting value: line 1 column 1 (char 0)",
+            "0: `fromJson` cannot read this text: it is not JSON",
         ),
-        ("fromJson('NaN')", "0: `fromJson` cannot read this text: is no finite number"),
+        ("fromJson('NaN')", "0: `fromJson` cannot read this text: its value is no finite number"),
         (
             "fromJson('9223372036854775808')",
-            "0: `fromJson` cannot read this text: is too large: whole numbers have 64 bits",
+            "0: `fromJson` cannot read this text: its value is too large: whole numbers have 64 bits",
         ),
         (
             r"""fromJson('"\\ud800"')""",
-            "0: `fromJson` cannot read this text: contains half a character, which cannot be stored",
+            "0: `fromJson` cannot read this text: its value contains half a character, which cannot be stored",
         ),
         ("split('a', '')", "0: the separator is empty"),
         ("replace('a', '', 'b')", "0: the text to be replaced is empty"),
