@@ -137,8 +137,7 @@ def bind_values(
 
     zone = workflow.timezone
     typed = {name: read_value(value, read_type(RUN_TYPES[name]), zone=zone) for name, value in run_values(run).items()}
-    params = [param for param in workflow.params if param.name not in leave_out]
-    return bind(params, values, run=typed, zone=zone).values
+    return bind(workflow.params, values, run=typed, zone=zone, leave_out=leave_out).values
 
 
 def known_params(given: GivenParams, workflow: Workflow, run: RunRecord) -> Mapping[str, JsonValue]:

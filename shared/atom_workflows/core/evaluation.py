@@ -429,6 +429,11 @@ def check_outputs(step: StepRecord, outputs: str, problem: str) -> Mapping[str, 
         except ValueMismatch as error:
             wrong.append(f"`{name}` {error}")
     if not wrong:
-        return values
+        # A member that is left out is stored as null.
+        size = len(json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode())
+        if size <= MAX_OUTPUTS_BYTES:
+            return values
+        largest = f"more than the {MAX_OUTPUTS_BYTES:,} allowed: write them to Cloud Storage, and return a gsUri"
+        return f"its outputs have {size:,} bytes as JSON with null for each member that is left out, {largest}"
     said = ", ".join(list(found)[:20]) or "none"
     return f"the job succeeded without the outputs that its step declares: {'; '.join(wrong)}; the job returned: {said}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -51,16 +51,25 @@ class Bound:
     defaults: frozenset[str] = frozenset()
 
 
-def bind(params: Sequence[Param], given: Mapping[str, Any], *, run: Mapping[str, Any], zone: str = "UTC") -> Bound:
+def bind(
+    params: Sequence[Param],
+    given: Mapping[str, Any],
+    *,
+    run: Mapping[str, Any],
+    zone: str = "UTC",
+    leave_out: Collection[str] = (),
+) -> Bound:
     """Bind the given JSON values to the parameters, and fill in the defaults.
 
-    `run` holds the values of `run.*` that defaults may read, and `zone` is the workflow's. Raises InvalidParams with
-    every problem.
+    `run` holds the values of `run.*` that defaults may read, and `zone` is the workflow's. The parameters to leave out
+    have problems that were found before. Raises InvalidParams with every problem.
     """
     problems = list(_find_unknown(params, given))
     values: dict[str, Value] = {}
     scope, budget = {"run": run, "params": values}, Budget()
     for param in params:
+        if param.name in leave_out:
+            continue
         try:
             value: Any = _bind_one(param, given, scope, zone, budget)
         except ValueMismatch as error:

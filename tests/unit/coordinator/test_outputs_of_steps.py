@@ -79,6 +79,15 @@ def test_a_job_must_return_what_its_step_declares(outputs: dict[str, Any], said:
     assert step.last_kind == ("outputs" if said else "")
 
 
+def test_members_that_are_left_out_count_as_null() -> None:
+    """Ten thousand empty maps of fifty members would not fit into a document."""
+    members = {f"n{number}": "int or null" for number in range(50)}
+    world = World(script(a={"outputs": {"rows": [{}] * 10_000}, "synchronous": True}))
+    run_id = world.start(definition({"a": []}, a={"outputs": {"rows": [members]}}))
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    assert "bytes as JSON with null for each member that is left out" in world.steps(run_id)["a"].message
+
+
 def test_an_attempt_without_its_outputs_is_retried() -> None:
     """The second attempt returns them."""
     world = World(script(a={"outputs": [{}, {"rows": 3}]}))
