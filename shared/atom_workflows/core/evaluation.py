@@ -28,6 +28,8 @@ MAX_STEPS: Final = 100_000
 """Evaluation steps of all expressions of a task, or of a run's outputs."""
 
 MAX_BODY_BYTES: Final = 64 * 1024
+"""The size of a task with its values, as JSON; the same limit holds for a task in the file."""
+
 STEPS_AT_THE_START: Final = 2_000
 """The evaluation steps of one task while its run is seeded, since a file may have 10,000 tasks. The rest is left to the
 dispatchers. Each task has its own, so that it is stored in the same way whoever stores it."""

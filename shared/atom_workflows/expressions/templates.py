@@ -48,14 +48,6 @@ class Template(Frozen):
         return tuple(part for part in self.parts if isinstance(part, Placeholder))
 
 
-def has_template(text: str) -> bool:
-    """Return True if a text must be parsed.
-
-    So must `$${{`, which stands for `${{`.
-    """
-    return _OPEN in text
-
-
 def parse_template(text: str) -> Template:
     """Cut a text into its parts. Raises ExpressionSyntaxError."""
     parts: list[str | Placeholder] = []

@@ -45,9 +45,6 @@ MAX_EXPRESSION_TEXT: Final = 1_000_000
 """Characters of all texts with expressions, counted in the same way: checking them takes a few seconds."""
 
 MAX_PARAMS: Final = 100
-MAX_PARAM_BYTES: Final = 100_000
-"""The bytes of a run's parameters as JSON, as in a start message."""
-
 MAX_OUTPUTS: Final = 100
 MAX_CHOICES: Final = 1_000
 """The values of a parameter's `enum`."""

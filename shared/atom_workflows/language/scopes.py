@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from atom_workflows.core.run_values import RUN_TYPES
 from atom_workflows.core.states import StepState
+from atom_workflows.core.transitions import FAILURE_KINDS
 from atom_workflows.expressions.checker import Fault, Scope, Unavailable
 from atom_workflows.expressions.syntax import Expression, Path, reads
-from atom_workflows.expressions.types import ANY, INSTANT, INT, TEXT, ListOf, MapOf, Type, Words, or_null
+from atom_workflows.expressions.types import ANY, INSTANT, INT, TEXT, ListOf, MapOf, Type, Words, or_null, read_type
 from atom_workflows.language.certainty import StepGraph
 from atom_workflows.language.problems import Report, code
 from atom_workflows.language.suggestions import Names
 
-FAILURE_KINDS: Final = ("failed", "timeout", "refused", "cancelled", "outputs", "expression", "rejected")
-"""The kinds of failures that `retry.when` can decide about."""
+RETRIED_KINDS: Final = (*(kind for kind in FAILURE_KINDS.values() if kind != "lost"), "rejected")
+"""The kinds of failures that `retry.when` can decide about. `onLost` decides about a lost job, which comes first."""
 
-LAST_KINDS: Final = (*FAILURE_KINDS, "lost", "stopped")
+LAST_KINDS: Final = (*RETRIED_KINDS, "lost", "stopped")
 """Those that an attempt, or a step of a run that has ended, may have."""
 
 __all__ = ["CONDITION", "DEFAULT", "RETRY", "TASK", "Fault", "File", "Position", "Scope", "scope_of"]
@@ -30,20 +32,15 @@ _WINDOW: Final = or_null(
     MapOf({"start": INSTANT, "end": INSTANT}), "as the run may have been started without a schedule"
 )
 _RUN: Final[Mapping[str, Type]] = {
-    "id": TEXT,
-    "workflow": TEXT,
-    "createdAt": INSTANT,
-    "scheduledAt": INSTANT,
+    **{name: read_type(notation) for name, notation in RUN_TYPES.items()},
     "window": _WINDOW,
-    "trigger": TEXT,
-    "labels": ANY,
     "scratch": or_null(TEXT, "as the deployment may have no folder for it"),
 }
 _FAILURES: Final = ListOf(MapOf({"step": TEXT, "kind": Words(LAST_KINDS), "reason": TEXT, "message": TEXT}))
 _RUN_AT_THE_END: Final[Mapping[str, Type]] = {"state": _VERDICTS, "failures": _FAILURES, "failureCount": INT}
 _ATTEMPT: Final = MapOf({"kind": Words(LAST_KINDS), "reason": TEXT})
 _STEP: Final = MapOf({"attempt": INT, "last": or_null(_ATTEMPT, "as the first attempt has none before it")})
-_FAILURE: Final = MapOf({"kind": Words(FAILURE_KINDS), "reason": TEXT, "message": TEXT, "attempt": INT})
+_FAILURE: Final = MapOf({"kind": Words(RETRIED_KINDS), "reason": TEXT, "message": TEXT, "attempt": INT})
 
 _ELSEWHERE: Final = {
     "failure": Unavailable("`failure` can be read in `retry.when` alone"),

@@ -34,7 +34,7 @@ from atom_workflows.language.kinds import Field
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow, Report
 from atom_workflows.language.reference import REFERENCE_FILE, SCHEMA_FILE, schema_text, with_tables
-from atom_workflows.language.scopes import FAILURE_KINDS, File, Position, scope_of
+from atom_workflows.language.scopes import RETRIED_KINDS, File, Position, scope_of
 
 _DOCS = Path(__file__).parents[3] / "docs" / "reference"
 _BROKEN = Path(__file__).parent / "broken"
@@ -170,7 +170,7 @@ def test_the_reference_names_all_that_expressions_read() -> None:
     for root in ("run", "step", "failure"):
         for member in _members(names[root]):
             assert f"`{root}.{member}" in reference, member
-    for kind in FAILURE_KINDS:
+    for kind in RETRIED_KINDS:
         assert f"`{kind}`" in reference
     for scalar in (TEXT, INT, NUMBER, BOOL, DATE, TIME, INSTANT, DURATION, GS_URI, ANY):
         assert f"| `{write_type(scalar)}` |" in reference
