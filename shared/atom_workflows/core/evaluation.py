@@ -1,10 +1,10 @@
-"""Evaluate the expressions of a step: its condition, the values in its task, and whether a failure is retried.
+"""Evaluate a step's expressions: its condition, the values in its task, and whether to retry a failure.
 
-Expressions are evaluated on values that can no longer change when they are needed: constants of the run, which are
-stored with the step, and what became of the steps before it. So evaluating one again, after a redelivery or a death,
-gives the same result. Nothing here reads a document; conditions.py of the coordinator gathers the `Past` of the steps.
+Expressions read only values that can no longer change: the constants of the run, which are stored with the step, and
+the results of the steps before it. So evaluating one again after a redelivery or a crash gives the same result. Nothing
+here reads a document; the coordinator's conditions.py gathers the `Past` of each step.
 
-The package `expressions` is imported only when a step has an expression.
+The `expressions` package is imported only when a step has an expression.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 MAX_BECAUSE: Final = 500
 MAX_BODY_BYTES: Final = 64 * 1024
 RUN_RESULT: Final = ("state", "failures", "failureCount")
-"""What `run` holds besides its constants, once the main part of the run has ended."""
+"""The members that `run` has in addition to its constants once the main part of the run has ended."""
 
 Scope = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The result of a step's condition, and the values it was decided on. `error` says why there is none."""
+    """The result of a step's condition and the values that decided it. `error` says why there is no result."""
 
     holds: bool = False
     because: str = ""
@@ -41,9 +41,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
-    """What became of a step that has ended, as far as expressions can read it.
+    """The part of an ended step's result that expressions can read.
 
-    `outputs` are typed values; None if it did not succeed, or declares none.
+    `outputs` are typed values, or None if the step did not succeed or declares no outputs.
     """
 
     state: str = ""
@@ -53,11 +53,11 @@ class Past:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reads:
-    """The steps whose outputs, and those whose state or message, an expression reads."""
+    """The steps that an expression reads: those whose outputs it reads, and those whose state or message it reads."""
 
     outputs: frozenset[str] = frozenset()
     records: frozenset[str] = frozenset()
-    # True if they read the result of the main part (`run.state`), as steps under `finally` can.
+    # True if the expression reads the result of the main part (`run.state`), as steps under `finally` can.
     run: bool = False
 
     def __or__(self, other: Reads) -> Reads:
@@ -67,7 +67,7 @@ class Reads:
 
 
 def reads_of(texts: Sequence[Condition | Template]) -> Reads:
-    """Return the steps that these expressions read."""
+    """Return the steps that the given expressions read."""
     from atom_workflows.expressions.syntax import reads  # noqa: PLC0415 (only steps with expressions need it)
 
     outputs: set[str] = set()
@@ -99,7 +99,7 @@ def expressions_in(texts: Sequence[Condition | Template]) -> Iterator[Any]:
 def scope_of(step: StepRecord, past: Mapping[str, Past], result: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the names that a step's condition and task can read.
 
-    `past` holds the steps that they read, and `result` the result of the run's main part, if they read it.
+    `past` holds the steps that are read, and `result` the result of the run's main part if that is read.
     """
     constants = typed_constants(step.constants)
     last = {"kind": step.last_kind, "reason": step.last_reason} if step.last_kind else None
@@ -118,7 +118,7 @@ def _past_as_map(past: Past) -> dict[str, Any]:
 def typed_constants(constants: Mapping[str, Any]) -> dict[str, Any]:
     """Return the constants of a step or run as typed values, by root name.
 
-    They are stored as JSON values beside their types: `{"values": {...}, "types": {...}, "zone": ...}`.
+    They are stored as JSON values, along with their types: `{"values": {...}, "types": {...}, "zone": ...}`.
     """
     from atom_workflows.expressions.types import read_type, read_value  # noqa: PLC0415 (see above)
 
@@ -137,9 +137,9 @@ def zone_of(constants: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constants:
-    """The values of a run that no longer change once it has started, by root (`params`, `run`, `env`) and name.
+    """The values of a run that do not change once it has started, by root (`params`, `run`, `env`) and name.
 
-    `types` has the notation of each value's type at the same place.
+    `types` has the same shape and holds the notation of each value's type.
     """
 
     values: Mapping[str, Mapping[str, JsonValue]]
@@ -147,7 +147,7 @@ class Constants:
     zone: str = "UTC"
 
     def read_by(self, texts: Sequence[Condition | Template]) -> dict[str, Any]:
-        """Return the part that these expressions read, in the shape in which it is stored with a step."""
+        """Return the constants that the expressions read, as stored with a step."""
         if not texts:
             return {}
         chosen = self._names([path for text in texts for path in paths_in(text)])
@@ -158,22 +158,22 @@ class Constants:
         }
 
     def include_all(self, text: Condition | Template) -> bool:
-        """Return True if the expressions of this text read nothing else."""
+        """Return True if the text's expressions read only these constants."""
         return all(path[0] in self.values and {*path[1:2]} <= self.values[path[0]].keys() for path in paths_in(text))
 
     def _names(self, paths: Iterable[tuple[str, ...]]) -> dict[str, set[str]]:
-        """Return the names of the constants that are read, by root."""
+        """Return the names of the constants read, by root."""
         names: dict[str, set[str]] = {}
         for root, *path in paths:
             known = self.values.get(root)
             if known is not None:
-                # An expression that reads all of them, or takes one by a computed name, may read any.
+                # Reading the root as a whole, or a member with a computed name, may read any of its constants.
                 names.setdefault(root, set()).update(name for name in (path[:1] or known) if name in known)
         return names
 
 
 def paths_in(text: Condition | Template) -> Iterator[tuple[str, ...]]:
-    """Yield what the expressions of a text read, such as `("params", "day")`."""
+    """Yield the paths that a text's expressions read, such as `("params", "day")`."""
     from atom_workflows.expressions.syntax import reads  # noqa: PLC0415 (see above)
 
     for expression in expressions_in([text]):
@@ -189,15 +189,15 @@ def settle_templates(
 ) -> tuple[dict[str, JsonValue], tuple[Template, ...]]:
     """Evaluate the templates that read only constants.
 
-    Returns the body with their values, and the templates that are left. One that cannot be evaluated is left, too: it
-    fails its step if that ever runs. So are all of them if the body would be too large.
+    Returns the body with their values, and the templates that remain. A template that cannot be evaluated remains too;
+    it fails its step if the step ever runs. If the body would become too large, all templates remain.
     """
     if not templates:
         return dict(body), ()
     size = _json_size(body)
     settled = deepcopy(dict(body))
     left: list[Template] = []
-    # A list that is spliced in would move the places of the templates after it, so these wait until all are known.
+    # Splicing in a list would shift the positions of the templates after it, so those wait until all values are known.
     spliced: set[tuple[str | int, ...]] = set()
     for template in templates:
         try:
@@ -220,7 +220,7 @@ _LATER: Final[Any] = object()
 
 def _settle(template: Template, constants: Constants) -> JsonValue:
     if not constants.include_all(template):
-        return _LATER  # type: ignore[no-any-return]  # a mark, not a value
+        return _LATER  # type: ignore[no-any-return]  # a marker, not a value
     scope = typed_constants(constants.read_by([template]))
     return render_value(template, scope, zone=constants.zone)
 
@@ -229,7 +229,7 @@ def _settle(template: Template, constants: Constants) -> JsonValue:
 
 
 def evaluate_condition(condition: Condition, scope: Scope, *, zone: str, name: str = "when") -> Verdict:
-    """Evaluate a condition, and say on which values."""
+    """Evaluate a condition, and name the values that decided it."""
     from atom_workflows.expressions.evaluator import evaluate, names_read  # noqa: PLC0415 (see above)
     from atom_workflows.expressions.parser import parse  # noqa: PLC0415 (see above)
 
@@ -249,9 +249,9 @@ def evaluate_condition(condition: Condition, scope: Scope, *, zone: str, name: s
 
 
 def may_retry(step: StepRecord, *, kind: str, reason: str, message: str) -> bool:
-    """Return True if the step's `retry.when` asks for another attempt after this failure.
+    """Return True if the step's `retry.when` allows another attempt.
 
-    If it cannot be evaluated there is none, and the failure stays what it is.
+    If the condition cannot be evaluated, there is no other attempt, and the original failure stands.
     """
     condition = step.policies.retry.when
     if condition is None:
@@ -265,16 +265,16 @@ def may_retry(step: StepRecord, *, kind: str, reason: str, message: str) -> bool
 
 
 def render_body(step: StepRecord, scope: Scope) -> dict[str, JsonValue]:
-    """Return the body of the step's job with the results of its expressions.
+    """Return the body of the step's job with the values of its expressions.
 
-    Raises `ExpressionError` if one cannot be evaluated, or the body becomes too large.
+    Raises `ExpressionError` if an expression cannot be evaluated or the body becomes too large.
     """
     body: dict[str, Any] = deepcopy(dict(step.request or {}))
     size = 0
-    # From the last to the first, so that a list that is spliced in does not move the places before it.
+    # From last to first, so that splicing in a list does not shift the positions still to be filled.
     for template in reversed(step.templates):
         value = render_value(template, scope, zone=zone_of(step.constants))
-        # Many large values are not all made before they are refused.
+        # Checked after each value, so that many large values are not all computed before they are refused.
         size += _json_size(value)
         _require_small(size)
         _put(body, template, value)
@@ -285,7 +285,7 @@ def render_body(step: StepRecord, scope: Scope) -> dict[str, JsonValue]:
 def _require_small(size: int) -> None:
     if size > MAX_BODY_BYTES:
         raise EvaluationError(
-            f"the task is {size:,} bytes with its values, more than the {MAX_BODY_BYTES:,} allowed", at=0
+            f"with its values, the task is {size:,} bytes, more than the {MAX_BODY_BYTES:,} allowed", at=0
         )
 
 
@@ -296,7 +296,7 @@ def _json_size(value: Any) -> int:
 def render_value(template: Template, scope: Scope, *, zone: str) -> JsonValue:
     """Return a template's value as JSON.
 
-    Raises `ExpressionError` with the template's place.
+    Raises `ExpressionError` with the template's position in the file.
     """
     from atom_workflows.expressions.templates import parse_template, render  # noqa: PLC0415 (see above)
     from atom_workflows.expressions.types import write_value  # noqa: PLC0415 (see above)
@@ -310,7 +310,7 @@ def render_value(template: Template, scope: Scope, *, zone: str) -> JsonValue:
 
 
 def _put(body: dict[str, Any], template: Template, value: JsonValue) -> None:
-    """Put a value at its place: null leaves a map's entry out, and a list within a list is spliced in."""
+    """Put a value in its place: null removes a map entry, and a list inside a list is spliced in."""
     *path, last = template.path
     place: Any = body
     for part in path:
@@ -331,7 +331,7 @@ def render_outputs(
 ) -> dict[str, JsonValue]:
     """Return the outputs of a run.
 
-    Raises `ExpressionError` if one cannot be evaluated, or if together they are too large.
+    Raises `ExpressionError` if an output cannot be evaluated or the outputs are too large in total.
     """
     scope = {**typed_constants(constants), "steps": {step_id: _past_as_map(one) for step_id, one in past.items()}}
     values = {str(one.path[-1]): render_value(one, scope, zone=zone_of(constants)) for one in templates}
@@ -345,10 +345,10 @@ def render_outputs(
 
 
 def check_outputs(step: StepRecord, outputs: str, problem: str) -> Mapping[str, JsonValue] | str:
-    """Return the declared outputs that a job returned, as JSON values, or what is wrong with them.
+    """Return a job's declared outputs as JSON values, or a message about what is wrong.
 
-    `outputs` is the JSON text of its answer, and `problem` the reason why that could not be used. Outputs that the step
-    does not declare are dropped.
+    `outputs` is the JSON text that the job returned, and `problem` the reason why it could not be used. Outputs that
+    the step does not declare are dropped.
     """
     if not step.outputs:
         return {}

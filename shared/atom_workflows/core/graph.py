@@ -8,7 +8,7 @@ same pass that releases them:
 - a node with more than `FAN_IN_LIMIT` dependencies gets a tree of barriers above it;
 - a node with more than `FAN_OUT_LIMIT` dependents gets a tree of barriers below it;
 - `END_ID` depends on every leaf: when it is released, the run is finished;
-- if there are steps under `finally`, `MAIN_END_ID` depends on every leaf of the others, and they depend on it.
+- if there are steps under `finally`, `MAIN_END_ID` depends on every leaf of the other steps, and they depend on it.
 
 The ids of these added nodes start with `~`, which a user's step id must not contain.
 """
@@ -27,7 +27,7 @@ FAN_IN_LIMIT: Final = 32
 FAN_OUT_LIMIT: Final = 200
 MAX_FINALLY_STEPS: Final = 100
 MAX_FINALLY_NODES: Final = MAX_FINALLY_STEPS + MAX_FINALLY_STEPS // FAN_IN_LIMIT + 2
-"""The steps under `finally`, with the barriers below them and the run's end."""
+"""The maximum number of nodes for the steps under `finally`: the steps, their barriers and the run's end."""
 MAX_FOLLOWERS: Final = 7
 """The maximum number of following steps in a chain that a node lists, so that a dispatcher can read them ahead."""
 
@@ -128,14 +128,14 @@ class _Edges:
             self.depends_on[node] = needs
 
     def add_end(self, end_id: str) -> None:
-        """Make an end wait for every leaf."""
+        """Add an end node that waits for every leaf."""
         needed = {need for needs in self.depends_on.values() for need in needs}
         self.depends_on[end_id] = [node for node in self.depends_on if node not in needed]
         self.narrow_fan_in([end_id])
         self.depends_on[end_id] = self.depends_on.pop(end_id)
 
     def add_finally(self, depends_on: Mapping[str, Sequence[str]]) -> None:
-        """Add the steps that run when all others have ended."""
+        """Add the steps that run once all other steps have ended."""
         self._main = frozenset(self.depends_on)
         self.depends_on |= {node: list(needs) for node, needs in depends_on.items()}
         self.narrow_fan_in(depends_on)
@@ -184,7 +184,7 @@ class _Edges:
     def _barrier_between(self, node: str, waiting: Sequence[str]) -> str:
         barrier = self._add_barrier([node])
         if self._main is not None and node in self._main and node != MAIN_END_ID:
-            # It stands below a main step, so a stop of the main part ends it, too.
+            # The barrier is below a main step, so stopping the main part must end it as well.
             self._main |= {barrier}
         for dependent in waiting:
             needs = self.depends_on[dependent]

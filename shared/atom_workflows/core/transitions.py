@@ -81,7 +81,7 @@ FAILURE_KINDS: Final[Mapping[OutcomeKind, str]] = MappingProxyType(
 """The kinds of failures, in the words that expressions use: `failure.kind`, `step.last.kind`."""
 
 RETRIED_BY_DEFAULT: Final = frozenset({OutcomeKind.FAILED, OutcomeKind.TIMED_OUT, OutcomeKind.OUTPUTS})
-"""The failures that are retried if the step does not say which (`retry.when`)."""
+"""The failures that are retried if the step does not specify any (`retry.when`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +109,8 @@ class Outcome:
 class StepChange:
     """A step's next state and the fields that change with it.
 
-    `outputs` are the declared outputs of a step that succeeds, as JSON values; {} voids those of an earlier round. None
-    leaves them as they are.
+    `outputs` are the declared outputs of a step that succeeds, as JSON values; {} clears those of an earlier round, and
+    None leaves them unchanged.
     """
 
     event: StepEvent
@@ -141,7 +141,7 @@ JOB_PROGRESS: Final = frozenset(
 _VERTEX_PREFIX: Final = "JOB_STATE_"
 
 
-def outcome_of(  # noqa: PLR0913 (the fields of an answer, which the core does not know as one value)
+def outcome_of(  # noqa: PLR0913 (the fields of a response, for which the core has no single type)
     step: StepRecord,
     *,
     job_id: str,
@@ -173,7 +173,7 @@ def outcome_of(  # noqa: PLR0913 (the fields of an answer, which the core does n
 
 
 def has_ended(job_state: str) -> bool:
-    """Return True if a job in that state has ended."""
+    """Return True if a job in the given state has ended."""
     return _plain_state(job_state) in JOB_OUTCOMES
 
 
@@ -192,8 +192,8 @@ def _plain_state(job_state: str) -> str:
 def claim(step: StepRecord, *, now: datetime, lease: timedelta, because: str = "") -> StepChange:
     """Take the step for dispatch until the lease ends.
 
-    This begins the next attempt, or continues the current one if its lease or its wait is over. `because` is what the
-    step's condition was decided on.
+    This begins the next attempt, or continues the current one if its lease or its wait is over. `because` holds the
+    step's condition and the values that decided it.
     """
     if step.state is StepState.DISPATCHING:
         # The dispatcher that held the previous lease may have submitted the job and then died.
@@ -307,7 +307,7 @@ def _retry_or_fail(step: StepRecord, outcome: Outcome, now: datetime, learnt: Ma
 
 
 def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
-    """Return the fields that an outcome tells about the job."""
+    """Return the fields that an outcome reveals about the job."""
     learnt: dict[str, Any] = {"message": clip(outcome.message), "missing_since": None}
     if outcome.kind is OutcomeKind.LOST and outcome.job_id:
         learnt["message"] = clip(f"{outcome.message}{_reason_not_to_repeat(step)}")
@@ -327,7 +327,7 @@ def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
     The checker may have based its decision on a step that it had read long before.
     """
     if outcome.job_id:
-        # Another instance has received a different response since then, so the job was not unknown all the time.
+        # Another instance has received a different response since then, so the job was not unknown the whole time.
         return step.missing_since is None or step.missing_since > (outcome.missing_since or step.missing_since)
     is_leased = step.due_at is not None and step.due_at > now
     return step.state is not StepState.DISPATCHING or step.answered or is_leased
@@ -336,8 +336,8 @@ def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
 def _explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:
     """Explain the timeout of an attempt that was never accepted.
 
-    The last response is added to the message. The timeout becomes a loss if `onLost` is `fail` and a job that no one
-    knows of may be running, because a retry could then run at the same time. (A timeout may be shorter than the lease
+    The last response is added to the message. The timeout becomes a loss if `onLost` is `fail` and an unknown job may
+    be running, because a retry could then run at the same time. (A timeout may be shorter than the lease
     of a dispatcher that died.)
     """
     explained = replace(outcome, message=f"{outcome.message}; last response: {step.message or 'none'}")
@@ -358,8 +358,8 @@ def _retry(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[st
     """Set the step to RETRYING if it has another try.
 
     Returns None if it has failed permanently. `retry.when` decides which failures are retried; without it, a refused
-    job, for example, is not, as it would be refused again. A lost job says nothing about the task, so it does not count
-    as an attempt, and only `onLost` decides about it.
+    job, for example, is not retried, as it would be refused again. A lost job says nothing about the task, so it does
+    not count as an attempt, and only `onLost` decides what happens.
     """
     tries = step.attempt - step.first_attempt + 1
     counted: dict[str, Any] = {}
@@ -382,7 +382,7 @@ def _is_retried(step: StepRecord, outcome: Outcome, learnt: Mapping[str, Any]) -
 
 
 def _fail(step: StepRecord, kind: OutcomeKind, now: datetime, **fields: Any) -> StepChange:
-    """End the step after its last attempt, and let `allowFailure` decide what that means to others."""
+    """End the step after its last attempt; mark a failure that `allowFailure` tolerates."""
     event = StepEvent.CANCEL if kind is OutcomeKind.CANCELLED else StepEvent.FAIL
     if step.allow_failure and kind is not OutcomeKind.EXPRESSION:
         fields["tolerated"] = True
@@ -390,7 +390,7 @@ def _fail(step: StepRecord, kind: OutcomeKind, now: datetime, **fields: Any) -> 
 
 
 def _last_failure(step: StepRecord, kind: OutcomeKind, learnt: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that tell the next attempt, and people, how this one failed."""
+    """Return the fields that record how this attempt failed."""
     if step.schema < LANGUAGE_SCHEMA:
         return {}
     return {"last_kind": FAILURE_KINDS[kind], "last_reason": learnt.get("reason", "")}
@@ -402,8 +402,8 @@ def _last_failure(step: StepRecord, kind: OutcomeKind, learnt: Mapping[str, Any]
 def end_without_job(step: StepRecord, *, now: datetime, verdict: Verdict | None = None) -> StepChange | None:
     """Skip a released step that will not run, or complete a released barrier.
 
-    `verdict` is about the step's condition. Returns None if the step needs a job, its condition has to be evaluated
-    first, or it is not released (any more).
+    `verdict` is the result of the step's condition. Returns None if the step needs a job, if its condition has to be
+    evaluated first, or if it is not released (any more).
     """
     release = step.release
     if release is Release.BLOCK:
@@ -474,9 +474,9 @@ def main_event(run: RunRecord, end: StepRecord | None) -> RunEvent:
 
 
 def _event_after_finally(main_state: RunState, event: RunEvent) -> RunEvent:
-    """Return how a run ends whose steps under `finally` ended with the event.
+    """Combine the result of the main part with that of `finally`.
 
-    A failure under `finally` fails a run that would have succeeded, but never hides the first cause.
+    A failure under `finally` fails a run that would have succeeded, but never hides the original cause.
     """
     if main_state is RunState.SUCCEEDED:
         return event
@@ -484,9 +484,9 @@ def _event_after_finally(main_state: RunState, event: RunEvent) -> RunEvent:
 
 
 def end_main(end: StepRecord, *, now: datetime, nothing_started: bool) -> StepChange:
-    """End the node that closes the main part, which releases the steps under `finally`.
+    """End the main part's end node, which releases the steps under `finally`.
 
-    If no step was started, they are skipped by choice.
+    If no step was started, those steps are skipped by choice.
     """
     return _end(end, StepEvent.SUCCEED, now, **({"by_choice": True} if nothing_started else {}))
 
@@ -527,7 +527,7 @@ _DECIDED: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("because", "reason", "sent", "last_kind", "last_reason"), ""),
     **dict.fromkeys(("by_choice", "tolerated"), False),
 }
-"""The fields that a round of a run decides anew, each with its empty value."""
+"""The fields that each round of a run decides anew, with their empty values."""
 
 
 # -- parts of decisions ----------------------------------------------------------------------------------------------
