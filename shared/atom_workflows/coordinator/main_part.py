@@ -1,9 +1,9 @@
 """End the main part of a run, and begin the steps under `finally`.
 
 One commit records the result of the main part, sets the deadline for the rest, and ends the node on which the steps
-under `finally` depend. It also clears a requested stop, which was about the main part; from then on the run continues
-like any other. So these steps run after a success, a failure, a cancellation and a timeout alike, once for each round
-of the run.
+under `finally` depend. The commit also clears any requested stop, since that concerned only the main part; from then
+on, the run continues like any other. So these steps run after a success, a failure, a cancellation and a timeout
+alike, once in each round of the run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from atom_workflows.ports import Condition, Query, Update
 MAX_FAILURES: Final = 100
 MAX_FAILURE_BYTES: Final = 20 * 1024
 MAX_FAILURE_TEXT: Final = 500
-"""Expressions read these failures, and the run's document holds them."""
+"""Limits on the failures that the run's document holds for expressions to read."""
 
 _TRIES: Final = 5
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,7 +42,7 @@ def begin_finally(outbox: Outbox, run_id: str) -> bool:
     """End the main part once its steps have ended, or once a stop has ended them.
 
     May be repeated. Returns False if the run keeps changing, or if documents are missing (see `is_broken`); the
-    checker's audit then comes back to it.
+    checker's audit will then try again.
     """
     for _ in range(_TRIES):
         stored = load_run(outbox.services, run_id)
@@ -53,7 +53,7 @@ def begin_finally(outbox: Outbox, run_id: str) -> bool:
             return False
         if stored.run.stop is None and ends[MAIN_END_ID].step.release is not Release.BEGIN_FINALLY:
             return True
-        # It may have been ended since the run was read; the run then shows that, too.
+        # The node may have ended since the run was read; in that case, reading the run again shows it.
         if not ends[MAIN_END_ID].step.state.is_terminal and _begin(outbox, stored, ends):
             return True
     log.warning("run.finally.contended", f"the main part of run {run_id} could not be ended yet", run_id=run_id)
@@ -61,14 +61,17 @@ def begin_finally(outbox: Outbox, run_id: str) -> bool:
 
 
 def is_broken(services: Services, run_id: str) -> bool:
-    """Return True if the steps under `finally` can never begin, as documents are missing."""
+    """Return True if missing documents keep the steps under `finally` from ever beginning."""
     found = load_steps(services, run_id, [MAIN_END_ID])
     below = [name for one in found for name in one.step.dependents]
     return not found or len(load_steps(services, run_id, below)) < len(below)
 
 
 def _begin(outbox: Outbox, stored: StoredRun, ends: dict[str, StoredStep]) -> bool:
-    """Commit the result of the main part. Returns False if something has changed since it was read."""
+    """Commit the result of the main part.
+
+    Returns False if something has changed since it was read.
+    """
     run, main_end, now = stored.run, ends[MAIN_END_ID], outbox.services.clock.now()
     state = next_run_state(run.state, main_event(run, main_end.step))
     deadline = now + (run.finally_timeout or timedelta())
@@ -76,7 +79,7 @@ def _begin(outbox: Outbox, stored: StoredRun, ends: dict[str, StoredStep]) -> bo
     fields = {**main_result_fields(state, _errors(run), failures, count), "stop": None, "deadline": deadline}
     writes = [Update(path=run_path(run.id), fields=fields, guard=stored.version)]
     if END_ID in ends:
-        # The checker looks at the run by this time at the latest.
+        # The checker audits the run at this time at the latest.
         writes.append(Update(path=step_path(run.id, END_ID), fields={"due_at": first_audit(now, deadline)}))
     change = end_main(main_end.step, now=now, nothing_started=not _was_anything_started(outbox.services, run.id))
     saved = save(outbox, [Decision(stored=main_end, change=change, companions=writes)])
@@ -88,7 +91,7 @@ def _begin(outbox: Outbox, stored: StoredRun, ends: dict[str, StoredStep]) -> bo
 
 
 def _errors(run: RunRecord) -> list[dict[str, Any]]:
-    """Return the reason for a stop; the messages of the steps are added when the run is closed."""
+    """Return the reason for a stop; steps' messages are added when the run closes."""
     return [] if run.stop is None else [{"step": None, "message": run.stop.reason}]
 
 
@@ -98,7 +101,10 @@ def _was_anything_started(services: Services, run_id: str) -> bool:
 
 
 def _load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, Any]], int]:
-    """Return the first failures of the main steps, the oldest first, and the number of all."""
+    """Return the first failures of the main steps, and the total number.
+
+    The oldest failure comes first.
+    """
     states = [StepState.FAILED.value, StepState.CANCELLED.value]
     fields = ("message", "last_kind", "last_reason", "finished_at")
     failed = list(islice(iter_failed(services, run.id, states, fields=fields), MAX_FAILURES + 1))
@@ -109,7 +115,7 @@ def _load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, A
     for one in failed[:MAX_FAILURES]:
         failure = {
             "step": one.id,
-            # A step that the stop ended has no failure of its own.
+            # A step that was ended by the stop has no failure of its own.
             "kind": one.fields.get("last_kind") or "stopped",
             "reason": one.fields.get("last_reason", ""),
             "message": str(one.fields.get("message", ""))[:MAX_FAILURE_TEXT],
