@@ -2,7 +2,7 @@
 
 A node waits until `remaining` is 0. Its counters then decide what happens to it (see kinds.py):
 
-- `unsuccessful` counts dependencies that failed, were cancelled or were blocked; `cause` is the step at which the
+- `unsuccessful` counts dependencies that failed, were cancelled or were blocked; `cause` is the step where the
   trouble began.
 - `skipped` counts dependencies that were skipped by choice: their condition was false, or their trigger did not match
   although nothing failed. What such a step depends on does not matter to its dependents.

@@ -47,7 +47,7 @@ BUSY_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=
 """The wait if the Task Runner is up but has no capacity. It stays short, so that freed capacity is used quickly."""
 
 UNKNOWN_BACKOFF: Final = Backoff(initial=timedelta(seconds=10), factor=2.0, maximum=timedelta(minutes=15), jitter=0.2)
-"""The wait before a submission that may have started a job is repeated. It is long, as a repeat may start another."""
+"""The wait before a submission that may have started a job is repeated. It is long: a repeat may start a second job."""
 
 MAX_MESSAGE_LENGTH: Final = 2_000
 

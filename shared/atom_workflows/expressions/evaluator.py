@@ -242,7 +242,7 @@ class _Evaluation:
             raise EvaluationError(f"the text {error.message}", expression.at, error.suggestion) from error
 
     def _beside_each(self, expression: Expression, values: list[Any], other: Value) -> list[Any]:
-        """Do the same for each literal text in a literal list."""
+        """Read each literal text in a literal list as `_beside` does."""
         if not isinstance(expression, ListLiteral):
             return values
         return [self._beside(item, each, other) for item, each in zip(expression.items, values, strict=True)]

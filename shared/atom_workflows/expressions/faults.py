@@ -147,7 +147,7 @@ def never_equal(left: Type, right: Type) -> Advice:
 
 
 def no_order(left: Type, right: Type) -> Advice:
-    """Report an ordering of two values that have no order."""
+    """Report an ordered comparison of two values that have no order."""
     first, second = _family(left), _family(right)
     if NULL in (first, second):
         return "null has no order", NULL_REMEDY
@@ -219,7 +219,7 @@ def _bridge(first: Type, second: Type) -> str:
     """Suggest how to convert one type to another."""
     kinds = {first, second}
     if kinds == {TEXT, NUMBER}:
-        return "convert one of them, such as with `int(…)`"
+        return "convert one of them, for example with `int(…)`"
     if kinds == {TEXT, BOOL}:
         return "write true and false without quotes"
     if kinds == {DATE, INSTANT}:

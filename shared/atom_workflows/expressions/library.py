@@ -73,7 +73,7 @@ def from_json(context: Context, text: str) -> Value:
     for token in _JSON_TOKEN.finditer(text):
         depth += (token[0] in "[{") - (token[0] in "]}")
         if depth > _MAX_JSON_DEPTH:
-            raise context.error(f"the JSON is nested too deeply: more than {_MAX_JSON_DEPTH} lists and maps")
+            raise context.error(f"the JSON is nested too deeply: more than {_MAX_JSON_DEPTH} levels of lists and maps")
     try:
         value = read_value(json.loads(text), ANY)
     except ValueError as error:
@@ -184,7 +184,7 @@ def unique(context: Context, items: list[Any]) -> list[Any]:
 def count_up(context: Context, *bounds: int) -> list[int]:
     """Return whole numbers as Python's `range` does."""
     if bounds[2:] == (0,):
-        raise context.error("the step of a range is 0")
+        raise context.error("the step of a range must not be 0")
     numbers = range(*bounds)
     # `len` fails for a range of 2**63 items or more, and the bounds may be that far apart.
     if numbers and abs(numbers[-1] - numbers[0]) // abs(numbers.step) >= MAX_ITEMS:
@@ -227,7 +227,7 @@ def day(context: Context, moment: str | date, number: int = 0) -> date:
 
 
 def add(context: Context, instant: str | datetime, duration: str | timedelta) -> datetime:
-    """Return the instant a duration later."""
+    """Add a duration to an instant."""
     start = times.read_instant(instant, context.zone) if isinstance(instant, str) else instant
     length = times.read_duration(duration) if isinstance(duration, str) else duration
     try:

@@ -45,7 +45,7 @@ from atom_workflows.expressions.tokens import KEYWORDS, Kind, Token, tokenize
 _COMPARISONS: Final = frozenset({"==", "!=", "<", "<=", ">", ">=", "in"})
 _CONSTANTS: Final[dict[str, bool | None]] = {"true": True, "false": False, "null": None}
 
-# Words from other languages, and ours.
+# Words from other languages, and what to write instead.
 _OTHER_CONSTANTS: Final = {
     "none": "null", "nil": "null", "undefined": "null", "null": "null", "true": "true", "false": "false",
 }  # fmt: skip
@@ -53,7 +53,7 @@ _OTHER_OPERATORS: Final = {
     "and": "write `and`", "or": "write `or`", "not": "write `not`", "in": "write `in`", "if": "write `if`",
     "else": "write `else`", "is": "write `==`", "eq": "write `==`", "ne": "write `!=`", "contains": "write `b in a`",
     "then": "write `a if condition else b`", "elif": "write `a if c else b if d else e`", "mod": "write `%`",
-    "div": "write `//`", "matches": "there are no patterns; `startsWith`, `endsWith` and `in` compare texts",
+    "div": "write `//`", "matches": "there are no patterns; use `startsWith`, `endsWith` or `in`",
 }  # fmt: skip
 
 
@@ -215,7 +215,7 @@ class _Parser:
     def _index(self, at: int) -> Index:
         index = self._deeper(self._expression)
         if self._sees(":"):
-            raise ExpressionSyntaxError("there are no slices", self._token.at, "write `[xs[i] for i in range(…)]`")
+            raise ExpressionSyntaxError("slices are not supported", self._token.at, "write `[xs[i] for i in range(…)]`")
         self._expect("]", "after the index")
         return Index(at=at, index=index)
 

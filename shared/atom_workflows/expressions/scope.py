@@ -1,4 +1,4 @@
-"""What an expression may read in its place, and the faults found in it."""
+"""The names that an expression may read, and the faults found in it."""
 
 from __future__ import annotations
 

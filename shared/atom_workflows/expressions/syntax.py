@@ -144,7 +144,7 @@ class Comprehension(Expression):
 
 
 def children(expression: Expression) -> tuple[Expression, ...]:  # noqa: PLR0911 -- a case for each kind of part
-    """Return the direct parts, in the order of the text."""
+    """Return an expression's direct parts, in the order of the text."""
     match expression:
         case Chain(base=base, links=links):
             return (base, *(link.index for link in links if isinstance(link, Index)))

@@ -52,8 +52,8 @@ _OTHER_SIGNS: Final = {
     "&&": "write `and`", "||": "write `or`", "!": "write `not`", "&": "write `and`", "|": "write `or`",
     "===": "write `==`", "!==": "write `!=`", "<>": "write `!=`", "=": "write `==`", "=>": "write `>=`",
     "?": "write `a if condition else b`", "?.": "write `… ?? value` after the whole chain",
-    "**": "write a product", "^": "write a product", "~": "write `not`",
-    "{": "an expression cannot make maps", "}": "an expression cannot make maps",
+    "**": "write it as a product", "^": "write it as a product", "~": "write `not`",
+    "{": "expressions cannot create maps", "}": "expressions cannot create maps",
     "$": "names need no `$` inside `${{ … }}`", "`": "put texts in quotes: 'text'",
     "\\": "escapes are allowed only in quoted texts",
     "#": "expressions have no comments", ";": "a field takes one expression",
@@ -155,7 +155,7 @@ def _text(text: str, start: int) -> Token:
     if at >= len(text):
         raise ExpressionSyntaxError("the text that begins here is never closed", start, f"close it with `{quote}`")
     if not _is_storable(value):
-        raise ExpressionSyntaxError("the text contains half a character", start)
+        raise ExpressionSyntaxError("the text contains half of a surrogate pair", start)
     return Token(Kind.TEXT, text[start : at + 1], start, value)
 
 

@@ -189,7 +189,7 @@ def _read_text(value: object, path: str) -> str:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise ValueMismatch(path, "contains half a character, which cannot be stored") from None
+            raise ValueMismatch(path, "contains half of a surrogate pair, which cannot be stored") from None
     return value
 
 
@@ -240,7 +240,7 @@ def _read_null(value: object, path: str) -> None:
 
 def _read_any(value: object, path: str, depth: int = 0) -> Value:
     if depth > MAX_VALUE_DEPTH:
-        raise ValueMismatch(path, f"is nested too deeply: more than {MAX_VALUE_DEPTH} lists and maps")
+        raise ValueMismatch(path, f"is nested too deeply: more than {MAX_VALUE_DEPTH} levels of lists and maps")
     if isinstance(value, list):
         return [_read_any(item, f"{path}[{number}]", depth + 1) for number, item in enumerate(value)]
     if isinstance(value, dict):

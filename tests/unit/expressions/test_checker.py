@@ -124,9 +124,12 @@ def test_an_expression_has_a_type(text: str, of: Type) -> None:
         ("params.xs['0']", ["9: the index of `params.xs` must be a whole number, not text"]),
         ("params[0]", ["6: the index of `params` must be text, not a number"]),
         # Types.
-        ("params.n == '8'", ["9: text is never equal to a number; convert one of them, such as with `int(…)`"]),
-        ("params.n != params.word", ["9: text is never equal to a number; convert one of them, such as with `int(…)`"]),
-        ("params.region == 3", ["14: text is never equal to a number; convert one of them, such as with `int(…)`"]),
+        ("params.n == '8'", ["9: text is never equal to a number; convert one of them, for example with `int(…)`"]),
+        (
+            "params.n != params.word",
+            ["9: text is never equal to a number; convert one of them, for example with `int(…)`"],
+        ),
+        ("params.region == 3", ["14: text is never equal to a number; convert one of them, for example with `int(…)`"]),
         ("params.xs == ['a']", ["10: a list of whole numbers is never equal to a list of texts"]),
         (
             "params.day == run.createdAt",
@@ -144,13 +147,13 @@ def test_an_expression_has_a_type(text: str, of: Type) -> None:
             "params.day in ['2026-01-31', '2026-1-1']",
             ["29: the text is `2026-1-1`, which is not a date; a date is written like 2026-01-31"],
         ),
-        ("params.n < 'a'", ["9: a number and text have no order; convert one of them, such as with `int(…)`"]),
+        ("params.n < 'a'", ["9: a number and text have no order; convert one of them, for example with `int(…)`"]),
         ("params.on < true", ["10: true or false has no order"]),
         (
             "params.n in params.words",
-            ["9: text is never equal to a number; convert one of them, such as with `int(…)`"],
+            ["9: text is never equal to a number; convert one of them, for example with `int(…)`"],
         ),
-        ("params.n in params.word", ["9: a number is never in text; convert one of them, such as with `int(…)`"]),
+        ("params.n in params.word", ["9: a number is never in text; convert one of them, for example with `int(…)`"]),
         ("1 in 2", ["2: `in` works on lists, texts and maps, not on a whole number"]),
         ("null in params.rate", ["5: `in` works on lists, texts and maps, not on a number"]),
         ("null in params.word", ["5: null is never in text"]),

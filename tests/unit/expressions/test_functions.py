@@ -156,7 +156,7 @@ def test_days_are_those_of_the_zone(text: str, value: Any) -> None:
         ),
         (
             r"""fromJson('"\\ud800"')""",
-            "0: `fromJson` cannot read this text: contains half a character, which cannot be stored",
+            "0: `fromJson` cannot read this text: contains half of a surrogate pair, which cannot be stored",
         ),
         ("split('a', '')", "0: the separator is empty"),
         ("replace('a', '', 'b')", "0: the text to be replaced is empty"),
@@ -174,7 +174,7 @@ def test_days_are_those_of_the_zone(text: str, value: Any) -> None:
         ),
         ("max([])", "0: an empty list has no `max`; write `max(xs) if len(xs) > 0 else value`"),
         ("any([1])", "0: `any` takes a list of booleans, not a list containing a number"),
-        ("range(1, 2, 0)", "0: the step of a range is 0"),
+        ("range(1, 2, 0)", "0: the step of a range must not be 0"),
         ("range(1.0)", "0: `range` takes a whole number, not a number; write `//` or `int(…)`"),
         ("day(params.day, 9999999)", "0: the calendar has no such day: it runs from year 1 to year 9999"),
         ("day(params.at)", "0: `day` takes a date or an instant, not a time of day"),

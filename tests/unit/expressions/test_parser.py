@@ -128,8 +128,8 @@ def test_operators_bind_as_in_python(text: str, expected: str) -> None:
         ("a <> b", 2, "`<>` is not an operator here; write `!=`"),
         ("a ? b : c", 2, "`?` is not an operator here; write `a if condition else b`"),
         ("a?.b", 1, "`?.` is not an operator here; write `… ?? value` after the whole chain"),
-        ("2 ** 3", 2, "`**` is not an operator here; write a product"),
-        ("{'a': 1}", 0, "`{` is not an operator here; an expression cannot make maps"),
+        ("2 ** 3", 2, "`**` is not an operator here; write it as a product"),
+        ("{'a': 1}", 0, "`{` is not an operator here; expressions cannot create maps"),
         ("$a", 0, "`$` is not an operator here; names need no `$` inside `${{ … }}`"),
         ("None", 0, "there is no `None`; write `null`"),
         ("a == nil", 5, "there is no `nil`; write `null`"),
@@ -145,7 +145,7 @@ def test_operators_bind_as_in_python(text: str, expected: str) -> None:
         ("a.lower()", 7, "values have no methods; write `lower(a)`"),
         ("a.b.lower()", 9, "values have no methods; write `lower(a.b)`"),
         ("(a)(b)", 3, "values have no methods"),
-        ("xs[1:2]", 4, "there are no slices; write `[xs[i] for i in range(…)]`"),
+        ("xs[1:2]", 4, "slices are not supported; write `[xs[i] for i in range(…)]`"),
         ("(1, 2)", 2, "a list is written in brackets; write `[a, b]`"),
         (
             "[x for x in xs for y in ys]",
@@ -180,7 +180,7 @@ def test_operators_bind_as_in_python(text: str, expected: str) -> None:
         ("a and", 5, "the expression ends too soon"),
         ("a and or b", 6, "a value is missing before `or`"),
         ("1 else 2", 2, "`else` is not allowed here"),
-        ("a['\ud800']", 2, "the text contains half a character"),
+        ("a['\ud800']", 2, "the text contains half of a surrogate pair"),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_remedy(text: str, at: int, message: str) -> None:

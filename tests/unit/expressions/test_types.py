@@ -185,7 +185,7 @@ def test_a_value_is_read_and_written(value: object, of: Type, read: Any, written
         (float("inf"), NUMBER, "", "is not a finite number"),
         (8, TEXT, "", 'is a whole number, not text; send "8"'),
         (None, TEXT, "", "is null, not text"),
-        ("\ud800", TEXT, "", "contains half a character, which cannot be stored"),
+        ("\ud800", TEXT, "", "contains half of a surrogate pair, which cannot be stored"),
         ("true", BOOL, "", "is text, not true or false; send true"),
         (1, BOOL, "", "is a whole number, not true or false"),
         ("apac", Words(("eu", "us")), "", "is `apac`, not one of eu, us"),
