@@ -338,7 +338,7 @@ def main_result_fields(
 
 
 NO_MAIN_RESULT: Final[Fields] = {"main_state": None, "main_errors": [], "failures": "[]", "failure_count": 0}
-"""The values of the same fields while the main part has not ended (again)."""
+"""The values of the same fields until the main part has ended (again)."""
 
 _RUN_TEXTS: Final = ("env", "constants", "outputs")
 """The fields that are stored as JSON text if they are not empty."""
@@ -437,7 +437,7 @@ def outputs_fields(step: StepRecord, values: Mapping[str, Any]) -> dict[str, Any
 
 
 def read_outputs(document: Document | None, *, zone: str) -> dict[str, Any] | None:
-    """Return a step's outputs as typed values, or None if it has no outputs."""
+    """Return a step's outputs as typed values, or None if absent."""
     if document is None or not document.fields.get("values"):
         return None
     from atom_workflows.expressions.types import read_value  # noqa: PLC0415 (only steps with expressions need it)

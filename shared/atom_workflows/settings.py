@@ -152,7 +152,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
 
 
 def max_deliveries(environment: Mapping[str, str]) -> int:
-    """Read the number of deliveries after which an event is given up on.
+    """Read the maximum number of deliveries of an event.
 
     The deployment also needs this number, for its subscriptions.
     """

@@ -308,7 +308,7 @@ class Advance:
         return self._release(saved)
 
     def _release(self, saved: Saved) -> list[str]:
-        """End released barriers, and steps that are blocked or skipped, level by level.
+        """End released barriers and blocked or skipped steps, level by level.
 
         Returns the other released steps, which need a job or a decision.
         """

@@ -189,9 +189,9 @@ def _ends_with_steps(step: StepRecord, run: RunRecord) -> bool:
 
 
 def _end_stopped(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
-    """End a stopped run, or only its main part, once its steps have ended.
+    """End a stopped run, or only its main part.
 
-    Returns False if something has changed since it was read.
+    The steps that had to be stopped have all ended. Returns False if something has changed since it was read.
     """
     if stored.run.runs_finally:
         if begin_finally(outbox, stored.run.id):

@@ -43,7 +43,7 @@ class Decision:
     """A change to a step that has been decided but not saved yet.
 
     `companions` are a few writes to other documents, such as the step's outputs, which take effect with the change or
-    not at all. None of them is to a step of the run. The step's guard protects them as well; an `Update` may have a
+    not at all. None of them writes to a step of the run. The step's guard protects them as well; an `Update` may have a
     guard of its own.
     """
 

@@ -49,7 +49,7 @@ class Judged:
 def judge(services: Services, steps: Sequence[StoredStep]) -> Judged:
     """Decide what happens to each released step, evaluating conditions where needed.
 
-    Steps that are not released (any more) are left out.
+    Steps that are not (or no longer) released are left out.
     """
     judged = Judged()
     verdicts = evaluate_conditions(services, [one.step for one in steps if one.step.awaits_condition])
@@ -115,7 +115,7 @@ def read_past(services: Services, run_id: str, reads: Reads, zone: str) -> dict[
 
 
 def read_result(services: Services, run_id: str, reads: Reads) -> dict[str, Any]:
-    """Read the result of the run's main part if expressions refer to it."""
+    """Read the result of the run's main part if expressions need it."""
     stored = load_run(services, run_id) if reads.run else None
     if stored is None:
         return {}
@@ -132,7 +132,7 @@ def sum_of(wanted: Iterable[Reads]) -> Reads:
 
 
 def body_of_job(services: Services, step: StepRecord) -> dict[str, JsonValue]:
-    """Return the body of a step's job, with the values of its expressions.
+    """Return the body of a step's job, with its expressions evaluated.
 
     The body is the same for every submission of an attempt. Raises `ExpressionError`, or a `StoreError` if the values
     that the expressions need cannot be read at the moment.

@@ -92,7 +92,7 @@ def iter_documents(services: Services, run_id: str) -> Iterator[Document]:
 
 
 def iter_failed(services: Services, run_id: str, states: Sequence[str], *, fields: Sequence[str]) -> Iterator[Document]:
-    """Yield the user's steps in the given states, except those with a tolerated failure.
+    """Yield the user's steps in the given states, except tolerated failures.
 
     The steps are read a page at a time, since a thousand tolerated failures may come before one that matters.
     """

@@ -39,7 +39,7 @@ _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def begin_finally(outbox: Outbox, run_id: str) -> bool:
-    """End the main part once its steps have ended, or once a stop has ended them.
+    """End the main part once its steps have ended or were stopped.
 
     May be repeated. Returns False if the run keeps changing, or if documents are missing (see `is_broken`); the
     checker's audit will then try again.
@@ -61,7 +61,7 @@ def begin_finally(outbox: Outbox, run_id: str) -> bool:
 
 
 def is_broken(services: Services, run_id: str) -> bool:
-    """Return True if missing documents keep the steps under `finally` from ever beginning."""
+    """Return True if missing documents prevent the `finally` steps from ever beginning."""
     found = load_steps(services, run_id, [MAIN_END_ID])
     below = [name for one in found for name in one.step.dependents]
     return not found or len(load_steps(services, run_id, below)) < len(below)
@@ -91,7 +91,10 @@ def _begin(outbox: Outbox, stored: StoredRun, ends: dict[str, StoredStep]) -> bo
 
 
 def _errors(run: RunRecord) -> list[dict[str, Any]]:
-    """Return the reason for a stop; steps' messages are added when the run closes."""
+    """Return the reason for a stop, if any.
+
+    The messages of failed steps are added when the run is closed.
+    """
     return [] if run.stop is None else [{"step": None, "message": run.stop.reason}]
 
 

@@ -48,7 +48,7 @@ class RunGraph:
         return Create(path=path, fields=fields)
 
     def _work_of(self, step: Step | None) -> dict[str, Any]:
-        """Return the step's job, with the expressions already known evaluated."""
+        """Return the step's job, evaluating expressions that read only constants."""
         if step is None or step.task is None:
             when = [step.when] if step is not None and step.when else []
             return {"request": None, "constants": self._constants.read_by(when)}

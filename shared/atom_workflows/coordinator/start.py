@@ -47,7 +47,7 @@ MAX_WARNINGS: Final = 20
 
 
 def difference(run: RunRecord, event: StartRequested) -> str:
-    """Return the field in which the request and the run differ, or "".
+    """Return the field in which request and run differ, or "".
 
     If the request names no generation, its file may have changed; that does not count as a difference. Nor does another
     spelling of the Task Runner's URL, since the run has the spelling that is used in the settings.

@@ -116,7 +116,7 @@ def _past_as_map(past: Past) -> dict[str, Any]:
 
 
 def typed_constants(constants: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the constants of a step or run as typed values, by root name.
+    """Return constants of a step or run as typed values, by root.
 
     They are stored as JSON values, along with their types: `{"values": {...}, "types": {...}, "zone": ...}`.
     """
@@ -265,7 +265,7 @@ def may_retry(step: StepRecord, *, kind: str, reason: str, message: str) -> bool
 
 
 def render_body(step: StepRecord, scope: Scope) -> dict[str, JsonValue]:
-    """Return the body of the step's job with the values of its expressions.
+    """Return the body of the step's job, with its expressions evaluated.
 
     Raises `ExpressionError` if an expression cannot be evaluated or the body becomes too large.
     """
@@ -310,7 +310,10 @@ def render_value(template: Template, scope: Scope, *, zone: str) -> JsonValue:
 
 
 def _put(body: dict[str, Any], template: Template, value: JsonValue) -> None:
-    """Put a value in its place: null removes a map entry, and a list inside a list is spliced in."""
+    """Put a value in its place in the body.
+
+    Null removes a map entry, and a list inside a list is spliced in.
+    """
     *path, last = template.path
     place: Any = body
     for part in path:
@@ -345,7 +348,7 @@ def render_outputs(
 
 
 def check_outputs(step: StepRecord, outputs: str, problem: str) -> Mapping[str, JsonValue] | str:
-    """Return a job's declared outputs as JSON values, or a message about what is wrong.
+    """Return a job's declared outputs as JSON values, or an error message.
 
     `outputs` is the JSON text that the job returned, and `problem` the reason why it could not be used. Outputs that
     the step does not declare are dropped.

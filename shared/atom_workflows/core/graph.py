@@ -40,7 +40,7 @@ _ENDS: Final[Mapping[str, NodeKind]] = {END_ID: NodeKind.END, MAIN_END_ID: NodeK
 
 
 def kind_of(node_id: str, *, has_task: bool) -> NodeKind:
-    """Return a node's kind, given its id and whether it has a task."""
+    """Return the kind of the node with the given id."""
     if node_id in _ENDS:
         return _ENDS[node_id]
     if is_internal(node_id):

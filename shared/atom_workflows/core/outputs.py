@@ -67,7 +67,7 @@ def read_outputs(value: Any) -> JobOutputs:
 
 
 def _find_breach(value: Any) -> str:
-    """Return a sentence about the first limit that a part exceeds, or ""."""
+    """Return a sentence about the first limit exceeded, or ""."""
     if not isinstance(value, dict):
         return _NO_OBJECT
     if len(value) > MAX_OUTPUT_NAMES:
@@ -88,7 +88,7 @@ def _find_breach(value: Any) -> str:
 
 
 def _iter_parts(value: Any, *, levels: int) -> Iterator[tuple[Any, int]]:
-    """Yield a value and all values in it, each with its nesting level.
+    """Yield a value and all its parts, each with its nesting level.
 
     `levels` is the number of levels around the value. Parts are visited lazily.
     """

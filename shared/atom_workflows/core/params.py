@@ -51,7 +51,7 @@ class Bound:
 
 
 def bind(params: Sequence[Param], given: Mapping[str, Any], *, run: Mapping[str, Any], zone: str = "UTC") -> Bound:
-    """Bind the given JSON values to the parameters, and fill in the defaults.
+    """Bind the given JSON values to the parameters, filling in defaults.
 
     `run` holds the values of `run.*` that defaults may read, and `zone` is the workflow's time zone. Raises
     InvalidParams with every problem.
@@ -121,7 +121,10 @@ def read_option(text: str, type: Type) -> JsonValue:  # noqa: A002  # the natura
 
 
 def find_breaches(value: Value, param: Param, zone: str = "UTC") -> Iterator[str]:
-    """Yield each constraint that the value breaks, such as "is 128, but at most 64 is allowed"."""
+    """Yield a description of each constraint that the value breaks.
+
+    An example is "is 128, but at most 64 is allowed".
+    """
     if value is None:
         return
     inner = param.type.of if isinstance(param.type, OrNull) else param.type

@@ -144,7 +144,7 @@ def next_look(step: StepRecord, *, now: datetime, check_interval: timedelta) -> 
 def with_next_look(
     step: StepRecord, found: StepChange | None, *, now: datetime, check_interval: timedelta
 ) -> StepChange | None:
-    """Add the time of the next look to a poll's result if needed.
+    """Add the next look's time to a poll's result if needed.
 
     There is a burst every minute, and it looks at every step that is due, so only a longer wait has to be stored in
     the document.

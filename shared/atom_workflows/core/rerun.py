@@ -32,7 +32,7 @@ def steps_to_rerun(steps: Mapping[str, StepRecord], *, retries: int) -> set[str]
 
 
 def needs_reset(step: StepRecord, *, retries: int) -> bool:
-    """Return True if a retry has yet to reset a step that will run again.
+    """Return True if a retry has yet to reset the chosen step.
 
     A step that the retry has reset carries its number; a step under way has been dispatched since the reset.
     """

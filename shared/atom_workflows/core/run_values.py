@@ -72,7 +72,7 @@ def digest_of(params: Mapping[str, JsonValue]) -> str:
 
 
 def _bind_params(run: RunRecord, workflow: Workflow) -> tuple[Mapping[str, JsonValue], tuple[str, ...]]:
-    """Return the parameters' values, and the names of those with their default value."""
+    """Return the parameters' values, and the names of defaulted ones."""
     from atom_workflows.core.params import bind  # noqa: PLC0415 (only runs with parameters need it)
     from atom_workflows.expressions.types import read_type, read_value  # noqa: PLC0415 (see above)
 

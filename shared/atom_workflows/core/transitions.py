@@ -382,7 +382,7 @@ def _is_retried(step: StepRecord, outcome: Outcome, learnt: Mapping[str, Any]) -
 
 
 def _fail(step: StepRecord, kind: OutcomeKind, now: datetime, **fields: Any) -> StepChange:
-    """End the step after its last attempt; mark a failure that `allowFailure` tolerates."""
+    """End the step, marking the failure as tolerated if `allowFailure` is set."""
     event = StepEvent.CANCEL if kind is OutcomeKind.CANCELLED else StepEvent.FAIL
     if step.allow_failure and kind is not OutcomeKind.EXPRESSION:
         fields["tolerated"] = True
@@ -400,10 +400,10 @@ def _last_failure(step: StepRecord, kind: OutcomeKind, learnt: Mapping[str, Any]
 
 
 def end_without_job(step: StepRecord, *, now: datetime, verdict: Verdict | None = None) -> StepChange | None:
-    """Skip a released step that will not run, or complete a released barrier.
+    """Skip a released step that will not run, or end a barrier.
 
     `verdict` is the result of the step's condition. Returns None if the step needs a job, if its condition has to be
-    evaluated first, or if it is not released (any more).
+    evaluated first, or if it is not (or no longer) released.
     """
     release = step.release
     if release is Release.BLOCK:
@@ -467,7 +467,10 @@ def end_run(run: RunRecord, end: StepRecord | None, *, now: datetime) -> tuple[R
 
 
 def main_event(run: RunRecord, end: StepRecord | None) -> RunEvent:
-    """Decide how the main part of a run ends: by a requested stop, or by the counters of its end node."""
+    """Decide how the main part of a run ends.
+
+    A requested stop takes precedence over the counters of its end node.
+    """
     if run.stop is not None:
         return RunEvent.CANCEL if run.stop.kind is StopKind.CANCEL else RunEvent.FAIL
     return RunEvent.FAIL if end is None or end.fails_run else RunEvent.SUCCEED

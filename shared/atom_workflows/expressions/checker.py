@@ -93,7 +93,7 @@ def check_template(template: Template, scope: Scope, *, expected: Type | None = 
 
 
 def _printable(fault: Fault) -> Fault:
-    """Return the fault as printable text on one line, whatever names it quotes."""
+    """Return the fault in printable form, whatever names it quotes."""
     return replace(fault, message=printable(fault.message), suggestion=printable(fault.suggestion))
 
 

@@ -55,7 +55,7 @@ def order_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:
 
 
 def membership_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:
-    """Return the faults of `left in right`, where right is not written out."""
+    """Return the faults of `left in right`, except for a literal list."""
     if is_unknown(right.of):
         return
     if isinstance(right.of, ListOf):

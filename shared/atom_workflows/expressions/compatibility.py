@@ -36,12 +36,12 @@ def is_text(of: Type) -> bool:
 
 
 def is_unknown(of: Type) -> bool:
-    """Return True if the type is known only once there is a value."""
+    """Return True if only a value can reveal the actual type."""
     return of in (ANY, NOTHING)
 
 
 def family(of: Type) -> Type:
-    """Return the broader kind that a type belongs to: text, number or itself."""
+    """Return the broad kind of a type: text, number or the type itself."""
     return TEXT if is_text(of) else NUMBER if of == INT else of
 
 
@@ -77,7 +77,7 @@ def _join_values(left: Type, right: Type) -> Type:
 
 
 def fits(found: Type, due: Type, *, reads_text: bool = False) -> bool:
-    """Return True if a value of one type may be used where another is due.
+    """Return True if one type may be used where another is due.
 
     With `reads_text`, the value will be converted to the type that is due, as parameters are; text may then turn out to
     be one of the words, a date or an address.

@@ -230,7 +230,7 @@ class _Evaluation:
                 return not less(left, right, self._budget, at)
 
     def _beside(self, expression: Expression, value: Value, other: Value) -> Value:
-        """Read a literal text as the kind of time it is compared with."""
+        """Convert literal text to the kind of time it is compared with."""
         if not isinstance(expression, Literal) or not isinstance(value, str):
             return value
         kind = kind_at(other, expression.at)
@@ -242,7 +242,7 @@ class _Evaluation:
             raise EvaluationError(f"the text {error.message}", expression.at, error.suggestion) from error
 
     def _beside_each(self, expression: Expression, values: list[Any], other: Value) -> list[Any]:
-        """Read each literal text in a literal list as `_beside` does."""
+        """Convert each literal text in a literal list, as `_beside` does."""
         if not isinstance(expression, ListLiteral):
             return values
         return [self._beside(item, each, other) for item, each in zip(expression.items, values, strict=True)]

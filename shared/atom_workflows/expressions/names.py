@@ -23,7 +23,7 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
 
 
 def nearest(word: str, names: Iterable[str]) -> str | None:
-    """Return the name most like a word, or None if none is close."""
+    """Return the name closest to a word, or None."""
     folded = {_fold(name): name for name in names if len(name) <= _LONGEST}
     if not 0 < len(word) <= _LONGEST:
         return None

@@ -204,7 +204,7 @@ def reads(expression: Expression) -> frozenset[Path]:
 
 
 def places_of_reads(expression: Expression) -> Iterator[tuple[Path, int]]:
-    """Return the paths read and their offsets, in the order of the text."""
+    """Return the paths read and their offsets, in order of occurrence."""
     return _reads(expression, frozenset())
 
 

@@ -67,7 +67,7 @@ def kind_of(value: object) -> Type:
 
 
 def as_text(value: Value) -> str:
-    """Return a scalar other than null as it appears when inserted into text."""
+    """Return a non-null scalar as it appears when inserted into text."""
     match value:
         case str():
             return value
