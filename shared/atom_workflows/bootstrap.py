@@ -23,7 +23,7 @@ from atom_workflows.settings import Settings, from_environment, misspelt_credent
 def connect(settings: Settings) -> Services:
     """Connect to the services that the settings name.
 
-    The client libraries' own environment variables choose between Google's servers and emulators.
+    The client libraries' own environment variables determine whether Google's servers or emulators are used.
     """
     return Services(
         store=FirestoreStore(project=settings.project, database=settings.database),

@@ -1,8 +1,8 @@
 """Read JSON from outside within limits on its depth and its number of values.
 
 Python's own JSON reader is recursive, so the depth that it can read depends on Python's version and on the caller. It
-also needs at least 20 bytes of memory for each byte of a text such as `[[],[],...`. Texts that exceed the limits are
-rejected here, before anything is built from them.
+also needs at least 20 bytes of memory for each byte of a text such as `[[],[],...`. Text that exceeds the limits is
+rejected here, before anything is built from it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HIGHER: Final = frozenset("]}")
 
 
 def read_json(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
-    """Parse a JSON text and return its value.
+    """Parse JSON text and return its value.
 
     Raises `JsonTooDeep`, `JsonTooLarge`, or another `ValueError` if the text is not JSON.
     """

@@ -27,24 +27,24 @@ if TYPE_CHECKING:
     from atom_workflows.expressions.types import Type
 
 SCHEMAS: Final = (1, 2, 3)
-"""The schemas that this version reads. One is stored in every document, and the checker's query asks for these.
+"""The schemas that this version reads. Every document stores its schema, and the checker's query selects these.
 
 All documents of a run have the run's schema. Adding a field that may be missing does not change the schema. In runs of
-the second schema, internal barriers forward their counters (core/counts.py). Runs of the third use what earlier
-versions do not know: expressions, conditions, outputs or `finally`.
+the second schema, internal barriers forward their counters (core/counts.py). Runs of the third schema use features that
+earlier versions do not know: expressions, conditions, outputs or `finally`.
 """
 
 SCHEMA: Final = 1
 """The schema of documents that do not belong to a run."""
 
 SCHEMA_OF_NEW_RUNS: Final = 1
-"""The schema of the plain runs that this version starts, which all versions that may still be deployed can read."""
+"""The schema of the plain runs that this version starts. All versions that may still be deployed can read it."""
 
 SCHEMA_OF_LANGUAGE_RUNS: Final = LANGUAGE_SCHEMA
 """The schema of all other runs. Earlier versions leave them to this one."""
 
 _PART_BYTES: Final = 12
-"""The size, in a request, of a number, a time, or the overhead of one element of a list or map."""
+"""The size in a request of a number or a time, and the overhead of each element of a list or map."""
 
 RUNS: Final = "runs"
 STEPS: Final = "steps"
@@ -87,14 +87,14 @@ def outputs_collection(run_id: str) -> str:
 
 
 def outputs_path(run_id: str, step_id: str) -> str:
-    """Return the path of the outputs of a step that declares some."""
+    """Return the path of the document that holds a step's outputs."""
     return f"{RUNS}/{run_id}/{OUTPUTS}/{step_id}"
 
 
 # -- steps -----------------------------------------------------------------------------------------------------------
 
 _STEP_EXPRESSIONS: Final = ("templates", "constants", "outputs", "trigger", "when", "conditional", "phase")
-"""Fields that few steps have, each written in its own way."""
+"""The fields that few steps have, each of which is stored in its own form."""
 
 _STEP_DEFAULTS: Final = {
     f.name: f.default
@@ -113,7 +113,7 @@ def step_fields(step: StepRecord) -> dict[str, Any]:
     if step.heirs:
         stored["heirs"] = list(step.heirs)
     if step.request is not None:
-        # Stored as text: Firestore cannot hold lists within lists.
+        # Stored as text, because Firestore cannot hold a list inside a list.
         stored["task"] = json.dumps(step.request, separators=(",", ":"), ensure_ascii=False)
         stored["policies"] = _policies_fields(step.policies)
     return stored if step.schema < LANGUAGE_SCHEMA else {**stored, **_expression_fields(step)}
@@ -140,7 +140,7 @@ def _expression_fields(step: StepRecord) -> dict[str, Any]:
 
 
 def _read_expressions(stored: Fields) -> dict[str, Any]:
-    # A field may be empty, too: see run_graph.py.
+    # A field may also be present but empty; see run_graph.py.
     found: dict[str, Any] = {}
     if stored.get("templates"):
         found["templates"] = _read_templates(stored["templates"])
@@ -338,10 +338,10 @@ def main_result_fields(
 
 
 NO_MAIN_RESULT: Final[Fields] = {"main_state": None, "main_errors": [], "failures": "[]", "failure_count": 0}
-"""The same fields before the main part has ended (again)."""
+"""The values of the same fields until the main part has ended (again)."""
 
 _RUN_TEXTS: Final = ("env", "constants", "outputs")
-"""Fields stored as JSON text, if they are not empty."""
+"""The fields that are stored as JSON text if they are not empty."""
 
 
 def run_fields(run: RunRecord) -> dict[str, Any]:
@@ -349,7 +349,7 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
     stored: dict[str, Any] = {name: getattr(run, name) for name in _RUN_PLAIN}
     stored.update(state=run.state.value, errors=[dict(error) for error in run.errors])
     if run.params:
-        # Stored as text, like a task: Firestore cannot hold every value that parameters may have.
+        # Stored as text, like a task, because Firestore cannot hold every value that a parameter may have.
         stored["params"] = json.dumps(run.params, separators=(",", ":"), ensure_ascii=False)
     if run.warnings:
         stored["warnings"] = list(run.warnings)
@@ -414,7 +414,7 @@ def run_record(document: Document) -> RunRecord:
 def _require_known_schema(document: Document) -> Fields:
     """Return the document's fields.
 
-    A document that stores no schema has the first one. Raises `NewerVersion` if a newer version wrote the document.
+    A document that stores no schema has schema 1. Raises `NewerVersion` if a newer version wrote the document.
     """
     schema = document.fields.get("schema", 1)
     if schema not in SCHEMAS:
@@ -425,7 +425,10 @@ def _require_known_schema(document: Document) -> Fields:
 
 
 def outputs_fields(step: StepRecord, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the stored fields of a step's outputs; with no values, they void those of an earlier round."""
+    """Return the stored fields of a step's outputs.
+
+    If there are no values, the fields clear the outputs of an earlier round.
+    """
     return {
         "schema": step.schema,
         "values": _json(values) if values else "",
@@ -435,7 +438,7 @@ def outputs_fields(step: StepRecord, values: Mapping[str, Any]) -> dict[str, Any
 
 
 def read_outputs(document: Document | None, *, zone: str) -> dict[str, Any] | None:
-    """Return a step's outputs as typed values, or None if it has none."""
+    """Return a step's outputs as typed values, or None if absent."""
     if document is None or not document.fields.get("values"):
         return None
     from atom_workflows.expressions.types import read_value  # noqa: PLC0415 (only steps with expressions need it)
@@ -445,7 +448,7 @@ def read_outputs(document: Document | None, *, zone: str) -> dict[str, Any] | No
 
 
 def estimate_bytes(value: Any) -> int:
-    """Estimate a stored value's size from its texts and number of parts."""
+    """Estimate a stored value's size from its text and number of parts."""
     if isinstance(value, str):
         return len(value.encode())
     if isinstance(value, bytes):

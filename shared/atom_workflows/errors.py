@@ -141,7 +141,7 @@ class JsonTooDeep(AtomWorkflowsError, ValueError):
     """JSON is nested too deeply."""
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"it is nested too deeply: more than {most} lists and objects inside one another")
+        super().__init__(f"it is nested too deeply: it has more than {most} levels of lists and objects")
         self.most = most
 
 
@@ -158,7 +158,7 @@ class MalformedEvent(AtomWorkflowsError, ValueError):
 
 
 class NotJson(MalformedEvent):
-    """A request's body was not declared to be JSON. Forms and scripts on other web pages do not declare that."""
+    """A request's body was not declared to be JSON. Forms and scripts on other web pages do not declare this."""
 
     def __init__(self, content_type: str) -> None:
         super().__init__(f"a start request needs the header Content-Type: application/json, not {content_type!r:.80}")
@@ -166,7 +166,7 @@ class NotJson(MalformedEvent):
 
 
 class BodyTooLarge(MalformedEvent):
-    """A request's body is larger than the function could ever need. `message_id` is empty if it is not known."""
+    """A request's body is larger than the function could ever need. `message_id` is empty if the id is not known."""
 
     def __init__(self, size: str, most: int, message_id: str) -> None:
         super().__init__(
@@ -176,7 +176,7 @@ class BodyTooLarge(MalformedEvent):
 
 
 class RunNotFound(AtomWorkflowsError, LookupError):
-    """There is no run with the given id."""
+    """No run has the given id."""
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"there is no run {run_id}; `atom-workflows runs list` shows the runs")
@@ -203,10 +203,10 @@ class SettingsError(AtomWorkflowsError, ValueError):
 
 
 class ExpressionError(AtomWorkflowsError, ValueError):
-    """Something is wrong with an expression, a type or a value; `suggestion` is empty if there is no advice."""
+    """There is a fault in an expression, a type or a value; `suggestion` is empty if there is no advice."""
 
     def __init__(self, message: str, *, suggestion: str = "") -> None:
-        # Messages quote names and texts of users, which may hold line breaks or control characters.
+        # Messages quote names and text from users, which may contain line breaks or control characters.
         message, suggestion = ("".join(c if c.isprintable() else "?" for c in text) for text in (message, suggestion))
         super().__init__(f"{message}; {suggestion}" if suggestion else message)
         self.message = message
@@ -214,7 +214,7 @@ class ExpressionError(AtomWorkflowsError, ValueError):
 
 
 class ExpressionSyntaxError(ExpressionError):
-    """A text is no expression. `at` is the offset of the fault in it."""
+    """A text is not a valid expression. `at` is the offset of the fault in the text."""
 
     def __init__(self, message: str, at: int, suggestion: str = "") -> None:
         super().__init__(message, suggestion=suggestion)
@@ -222,7 +222,7 @@ class ExpressionSyntaxError(ExpressionError):
 
 
 class EvaluationError(ExpressionError):
-    """An expression has no value. `at` is the offset of the part that has none."""
+    """An expression cannot be evaluated. `at` is the offset of the part that cannot be."""
 
     def __init__(self, message: str, at: int, suggestion: str = "") -> None:
         super().__init__(message, suggestion=suggestion)
@@ -234,18 +234,18 @@ class MissingMember(EvaluationError, LookupError):
 
 
 class OverBudget(EvaluationError):
-    """An expression takes too many steps, or makes too large a value."""
+    """An expression takes too many steps, or produces a value that is too large."""
 
 
 class TypeNotationError(ExpressionError):
-    """A type is not written as types are."""
+    """The notation of a type is not valid."""
 
     def __init__(self, message: str, suggestion: str = "") -> None:
         super().__init__(message, suggestion=suggestion)
 
 
 class ValueMismatch(ExpressionError):
-    """A value is not of its type. `path` leads to the part that is not, such as `[3].name`; empty for the whole."""
+    """A value does not match its type. `path` leads to the wrong part, such as `[3].name`; "" means the whole value."""
 
     def __init__(self, path: str, message: str, suggestion: str = "") -> None:
         super().__init__(message, suggestion=suggestion)
@@ -253,7 +253,7 @@ class ValueMismatch(ExpressionError):
 
 
 class InvalidParams(AtomWorkflowsError, ValueError):
-    """The parameters of a start do not fit what the workflow declares. `problems` has a sentence for each."""
+    """The given parameters do not fit the workflow's declarations. `problems` has a sentence for each problem."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("; ".join(problems))
@@ -264,7 +264,7 @@ class InvalidParams(AtomWorkflowsError, ValueError):
 
 
 class TransitionError(AtomWorkflowsError, LookupError):
-    """The transition table has no such row, because of a defect or of a document that someone else wrote."""
+    """The transition table has no such row, because of a defect or because someone else wrote the document."""
 
     def __init__(self, kind: str, state: str, event: str) -> None:
         super().__init__(f"a {kind} in state {state} cannot {event}")

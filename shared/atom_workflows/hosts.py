@@ -1,4 +1,4 @@
-"""The names of this machine, which are trusted in places where other host names are not."""
+"""The names of this machine, which are trusted in some places where other host names are not."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Log each decision as one JSON line on stdout, in the format that Cloud Logging reads.
 
 `severity` and `message` are Cloud Logging's own fields; `action` is the decision's stable name, which is used to search
-logs and to count events for metrics. The id of the event being handled is added to every line, and so is the trace of
-its request, so that Cloud Logging shows the line together with that request. Tokens are never logged, nor is anything
-that contains one.
+logs and to count events for metrics. The id of the event being handled is added to every line, as is the trace of its
+request, so that Cloud Logging shows the line together with that request. Tokens are never logged, nor is anything that
+contains one.
 
 ERROR is for problems that need a person's attention: a run that failed, is invalid or cannot continue, an event that
 was given up on, or a defect. WARNING is for problems that the system repairs by itself, and for events that cannot be
@@ -34,12 +34,12 @@ MAX_DETAIL: Final = 1_000
 """The limits are in characters. Cloud Logging accepts lines of up to 256 KB, and a name from outside can be longer."""
 
 _TRACE_CONTEXT: Final = re.compile(r"(?P<trace>[0-9a-f]{32})(/(?P<span>[0-9a-f]{1,20}))?(;o=(?P<sampled>[01]))?")
-"""The value of Google's own header `x-cloud-trace-context`, in which the span is a decimal number."""
+"""The value of Google's own `x-cloud-trace-context` header, in which the span is a decimal number."""
 
 _SPAN_DIGITS: Final = 16
 
 _TRACE_PARENT: Final = re.compile(r"[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})")
-"""The value of the header `traceparent` from W3C's Trace Context, version 00."""
+"""The value of the `traceparent` header from W3C's Trace Context, version 00."""
 
 _logger: Final = logging.getLogger("atom_workflows")
 _event_id: Final[ContextVar[str]] = ContextVar("event_id", default="")

@@ -112,7 +112,7 @@ Direction: TypeAlias = Literal["ascending", "descending"]
 class Query:
     """A query for documents of a collection, filtered and ordered."""
 
-    # `runs` or `runs/r1/steps`; with `group`, only the last name, which covers all collections so named at any depth.
+    # `runs` or `runs/r1/steps`; with `group`, only the last name, which covers all such collections at any depth.
     collection: str
     group: bool = False
 
@@ -129,7 +129,7 @@ class Query:
     after: Sequence[Any] | None = None
     limit: int | None = None
 
-    # Return only these top-level fields, so that a document of a megabyte takes up little memory; None means all.
+    # Return only these top-level fields, so that even a 1 MB document takes up little memory; None means all fields.
     fields: Sequence[str] | None = None
 
 
@@ -229,14 +229,14 @@ class Bus(Protocol):
 
 
 DEAD_LETTERS: Final = "dead-letters"
-"""The name of the topic for events that were given up on, and of its only subscription, from which they are pulled."""
+"""The name of the topic for events that were given up on, and of its only subscription, used to pull them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldMessage:
     """A message held from the dead-letter subscription. No one else receives it while it is held."""
 
-    # The same each time the message is taken.
+    # The id is the same each time the message is taken.
     id: str
     data: bytes
     attributes: Mapping[str, str]
@@ -298,12 +298,12 @@ class JobAnswer:
     state: str
     message: str = ""
 
-    # The next three are read of a job that has ended, and are empty otherwise. Outputs are the text of a JSON object as
-    # the job sent it (see core/outputs.py). If they cannot be used, a sentence says why and what to do instead.
+    # The next three fields are set only for a job that has ended. `outputs` is the text of a JSON object, as the job
+    # sent it (see core/outputs.py). If it cannot be used, `outputs_problem` says why and what to do instead.
     outputs: str = ""
     outputs_problem: str = ""
 
-    # The Task Runner's own short word for why the job ended like this: OOM, PREEMPTED.
+    # The Task Runner's own short word for why the job ended as it did, such as OOM or PREEMPTED.
     reason: str = ""
 
 
@@ -363,7 +363,7 @@ class Source(Protocol):
 
 
 class Calls(Protocol[Item, Answer]):
-    """Calls of one function, as concurrent as the implementation allows, and their answers as they arrive.
+    """Calls of one function, as concurrent as the implementation allows, and their results as they arrive.
 
     Use it from one thread only. A slow call delays only itself, and many slow calls delay only calls in their own lane.
     """
@@ -385,7 +385,7 @@ class Calls(Protocol[Item, Answer]):
 
         They are in no particular order. Waits until a call has ended, but for no longer than `within_s` seconds; the
         result is empty if no call has ended or nothing is pending. A call that raised an error is not included. The
-        error is kept until the other calls have ended, so that no answer is lost.
+        error is kept until the other calls have ended, so that no result is lost.
 
         Raises:
             Exception: a call's own error, once no other call is pending. So keep calling this method until nothing is

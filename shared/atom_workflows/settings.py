@@ -17,12 +17,12 @@ FIRST_VERSIONS_URL: Final = "TASK_RUNNER_URL"
 """The first version's variable for the Task Runner's URL. It is used if `WORKFLOW_TASK_RUNNER_URL` is not set."""
 
 ENV_PREFIX: Final = "WORKFLOW_ENV_"
-"""What follows this prefix is a name that workflow files read as `env.NAME`."""
+"""The prefix of variables that workflow files can read as `env.NAME`; the rest of the variable's name is NAME."""
 
 _MISSPELT: Final = "GOOGLE_APPLICATION_CREDENTIAL"
 
 MIN_LEASE_S: Final = 120
-"""The shortest lease allowed. It must outlast a submission (see advance.py), with time to begin and to record it."""
+"""The shortest lease allowed. It must leave time to begin a submission, make it (see advance.py) and record it."""
 
 MAX_BURST_S: Final = 500
 """The longest burst allowed, since an event-driven function may run for 540 s."""
@@ -43,7 +43,7 @@ With the pauses below, no event is given up on during an outage of an hour.
 
 MIN_BACKOFF_S: Final = 1
 MAX_BACKOFF_S: Final[Mapping[str, int]] = MappingProxyType({"start": 600, "steps": 300, "tick": 60})
-"""The longest pause between two deliveries, by topic; the first pause is short, since most failures pass quickly.
+"""The longest pause between two deliveries, by topic. The first pause is short, since most failures pass quickly.
 
 Nothing but a `start` event starts its run, so this topic has the longest pause that Pub/Sub allows. If an event from
 another topic is given up on, the checker finds its steps, or another tick follows within a minute.
@@ -152,7 +152,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
 
 
 def max_deliveries(environment: Mapping[str, str]) -> int:
-    """Read after how many deliveries an event is given up on.
+    """Read the maximum number of deliveries of an event.
 
     The deployment also needs this number, for its subscriptions.
     """
@@ -170,8 +170,8 @@ def max_deliveries(environment: Mapping[str, str]) -> int:
 def misspelt_credentials(environment: Mapping[str, str]) -> str | None:
     """Return a warning if the credentials variable is misspelt, or None.
 
-    The first version's README wrote its name without the S. The misspelt variable is not read here either: no Google
-    library has ever read it, so a key file that it names has never been used.
+    The first version's README left the S off its name. The misspelt variable is not read here either: no Google library
+    has ever read it, so a key file that it names has never been used.
     """
     if not environment.get(_MISSPELT) or environment.get(f"{_MISSPELT}S"):
         return None

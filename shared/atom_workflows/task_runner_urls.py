@@ -24,9 +24,9 @@ _HIDDEN: Final = "***"
 def expected_instead(url: str) -> str | None:
     """Return what an invalid URL must be instead, or None if valid.
 
-    The text completes a sentence that begins with "it must be". A Task Runner's URL has no query and no fragment, since
-    the paths of the calls are appended to it. It has no user name or password, since it is stored with each run and
-    shown to everyone who may see runs.
+    The text completes a sentence that begins with "it must be". A Task Runner's URL has no query or fragment, since the
+    paths of the calls are appended to it. It has no user name or password, since it is stored with each run and shown
+    to everyone who may see runs.
     """
     if _LOGIN.match(url):
         return (
@@ -60,7 +60,7 @@ def _normal_form(url: str) -> tuple[str, str, int, str] | str:
 
 
 def shown_url(url: str) -> str:
-    """Return the URL in a form that is safe to print.
+    """Return the URL in a form that is safe to display.
 
     In an invalid URL, the user name, password, query and fragment are hidden, since they may contain secrets.
     """

@@ -117,4 +117,4 @@ def test_outputs_and_a_reason_come_over_the_wire(client: TaskRunnerClient, mock:
     assert second == JobAnswer(job_id=second.job_id, state="SUCCEEDED", outputs='{"rows":12}')
     assert client.status(mock.url, second.job_id) == second
     assert third.outputs == ""
-    assert "more than 32,768 bytes" in third.outputs_problem
+    assert "larger than 32,768 bytes" in third.outputs_problem

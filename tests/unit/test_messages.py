@@ -92,8 +92,8 @@ def test_missing_outputs_are_none(outputs: Any) -> None:
         ("null", "cannot be used: they are null"),
         ('{"a": NaN}', "cannot be used: its output 'a' has a number"),
         ('{"a":' + "[" * 70 + "]" * 70 + "}", "are not JSON: "),
-        (" " * MAX_OUTPUTS_BYTES + "{}", "may have 32768 characters"),
-        ('{"a":"' + "世" * 20_000 + '"}', "more than 32,768 bytes"),
+        (" " * MAX_OUTPUTS_BYTES + "{}", "may have at most 32768 characters"),
+        ('{"a":"' + "世" * 20_000 + '"}', "larger than 32,768 bytes"),
     ],
 )
 def test_outputs_that_this_version_would_not_write_are_malformed(outputs: Any, problem: str) -> None:

@@ -68,9 +68,9 @@ def waves(
     *,
     lane: Callable[[Item], str] | None = None,
 ) -> Iterator[list[tuple[Item, Answer]]]:
-    """Make a call for each item and yield lists of (item, answer).
+    """Make a call for each item and yield lists of (item, result).
 
-    Each list holds the answers that became available together; each item appears once. An error in a call is raised
+    Each list holds the results that became available together; each item appears once. An error in a call is raised
     here after the other calls have ended. For `lane`, see `ports.Workers.calls`.
     """
     if len(items) == 1:
@@ -88,9 +88,9 @@ def waves(
 _WITHOUT_JOB: Final = frozenset({Release.BLOCK, Release.SKIP, Release.SUCCEED})
 
 SUBMIT_BUDGET: Final = timedelta(seconds=80)
-"""The longest time that one submission may take. The client's own limits, including a token request, add up to less.
+"""The maximum time for one submission. The client's own limits, including a token request, add up to less.
 
-If less of the lease is left than this, another instance might submit the same attempt at the same time.
+If less of the lease than this remains, another instance might submit the same attempt at the same time.
 """
 
 
@@ -185,8 +185,8 @@ def _call(services: Services, step: StepRecord, request: Mapping[str, JsonValue]
 def _resolve_conflict(services: Services, step: StepRecord, error: JobConflict) -> StepChange | None:
     """Fail the step after an HTTP 409 response.
 
-    The step is instead submitted again later if its own earlier submission may be the cause, or if the server asks for
-    that.
+    If the step's own earlier submission may be the cause, or if the server asks for a retry, the step is instead
+    submitted again later.
     """
     if step.is_unsure:
         reason = f"an earlier submission may still be in progress: {error}"
@@ -248,8 +248,8 @@ class Advance:
     ) -> None:
         """Dispatch steps, save outcomes, and continue with the released steps.
 
-        `ended` are decisions that end other steps. `because` says, by step id, on which values the conditions of the
-        dispatched ones were decided. Raises the first outage that occurred, once the work is done.
+        `ended` are decisions that end other steps. `because` holds, by step id, the values that decided the conditions
+        of the dispatched steps. Raises the first outage that occurred, once the work is done.
         """
         claimed = self._claim(to_dispatch, because)
         self._save_and_go_on(ended, claimed, may_keep=True)
@@ -259,9 +259,9 @@ class Advance:
             raise self._failure
 
     def _submit_all(self, claimed: Sequence[StoredStep]) -> list[StoredStep]:
-        """Submit the steps and save each wave of answers.
+        """Submit the steps and save each wave of results.
 
-        Returns the steps that were claimed in the meantime and are to be submitted next. While some answers are
+        Returns the steps that were claimed in the meantime and are to be submitted next. While some results are
         outstanding, newly released steps are published instead of kept, so that a slow Task Runner delays only its own
         steps. A wave that cannot be saved does not stop the waves after it.
         """
@@ -291,14 +291,14 @@ class Advance:
             self._failure = self._failure or error
 
     def _try_to_go_on(self, decisions: Sequence[Decision], following: list[StoredStep], *, may_keep: bool) -> None:
-        # A step that its condition skips or fails is saved next, and may release others.
+        # Steps that their conditions skip or fail are saved in the next pass, and may release other steps.
         while decisions:
             keeps = may_keep and self._failure is None and not self.budget.is_spent
             ready = self._save(decisions, following, may_claim=keeps)
             room = max(STEPS_PER_READY - len(following), 0) if keeps else 0
             self._hand_on(ready[room:])
             self.outbox.flush_ready()
-            # A redelivery or an audit may have published the kept steps too, and another instance may have taken them.
+            # A redelivery or an audit may also have published the kept steps, and another instance may have taken them.
             judged = judge(self.outbox.services, self._load(ready[:room]))
             following += self._claim(judged.to_claim, judged.because)
             decisions = judged.ended
@@ -307,7 +307,7 @@ class Advance:
     def _save(self, decisions: Sequence[Decision], following: list[StoredStep], *, may_claim: bool) -> list[str]:
         """Save the decisions, and claim sole dependents in the same commit.
 
-        Returns the released steps that need a job or have to be judged.
+        Returns the released steps that need a job or a decision.
         """
         claims = self._claims_of_sole_dependents(decisions) if may_claim else []
         saved = save(self.outbox, decisions, claims)
@@ -320,9 +320,9 @@ class Advance:
         return self._release(saved)
 
     def _release(self, saved: Saved) -> list[str]:
-        """End released barriers, and steps that are blocked or skipped, level by level.
+        """End released barriers and blocked or skipped steps, level by level.
 
-        Returns the other released steps, which need a job or have to be judged.
+        Returns the other released steps, which need a job or a decision.
         """
         ready: list[str] = []
         while released := saved.released:
@@ -383,7 +383,8 @@ class Advance:
         claims: list[Decision] = []
         for step, stored in pairs:
             after = count_end(replace(step, state=StepState.SUCCEEDED))
-            # An internal barrier succeeds although what it stands for was skipped; its dependent is then skipped, too.
+            # An internal barrier succeeds even if the steps that it represents were skipped; its dependent is then
+            # skipped as well.
             counters: dict[str, Any] = {"remaining": 0, **after.counters(stored.step.schema)}
             counted = replace(stored.step, **counters)
             if stored.step.remaining == 1 and counted.release is Release.CLAIM:
@@ -397,8 +398,8 @@ class Advance:
     def _claim_of(self, stored: StoredStep, *, after: Counts | None = None, because: str = "") -> Decision:
         """Decide to claim a step.
 
-        `after` is what its only dependency adds to its counters in the same commit, and `because` what its condition
-        was decided on.
+        `after` is what its only dependency adds to its counters in the same commit, and `because` holds its condition
+        and the values that decided it.
         """
         services = self.outbox.services
         change = claim(stored.step, now=services.clock.now(), lease=services.settings.lease, because=because)

@@ -15,7 +15,7 @@ from typing import Final
 from atom_workflows.coordinator.services import Services
 
 MAX_CALLS: Final = 1_000
-"""The maximum number of calls to the store. Each takes at least 20 ms, so the time usually runs out first."""
+"""The maximum number of calls to the store. Each takes at least 20 ms, so time usually runs out first."""
 
 MAX_WRITTEN: Final = 5_000
 """The maximum number of documents written.
@@ -32,8 +32,8 @@ MAX_AUDIT_WRITTEN: Final = 50
 class Budget:
     """The time, calls and documents that an invocation has left. One call may exceed the budget.
 
-    Check the budget after each part of the work, never before the first, so that each invocation makes progress, even
-    if the store is so slow that reading a run takes up all the time.
+    Check the budget after each part of the work, never before the first part, so that each invocation makes progress
+    even if the store is so slow that reading a run takes up all the time.
     """
 
     services: Services

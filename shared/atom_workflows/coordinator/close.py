@@ -95,7 +95,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
 
 def _load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> tuple[dict[str, Any], ...]:
     """Return the reason for a stop, then the messages of failed steps."""
-    # A cancellation is no error, though its reason is kept with the main part.
+    # A cancellation is not an error, though its reason is among the main part's errors.
     was_cancelled = run.main_state is RunState.CANCELLED
     errors: list[dict[str, Any]] = [] if was_cancelled else [dict(error) for error in run.main_errors]
     if run.stop is not None and run.stop.kind is not StopKind.CANCEL:
@@ -148,13 +148,13 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool
     """End every open step of a stopped run, then the run.
 
     May be repeated. Returns False if the budget was spent first; the caller then hands the rest on. Without a budget,
-    it continues to the end.
+    the work continues to the end.
 
     Steps that change in between are found in the next pass of the loop, and a step that has ended stays ended. The
-    order of the reads matters. The run is read after its steps: once a user has retried it, they must not be ended any
-    more. Its end node is read before them: a retry resets it first, so if it is still the same, no step was reopened.
+    order of the reads matters. The run is read after its steps: once a user has retried it, they must no longer be
+    ended. Its end node is read before them: a retry resets it first, so if it is unchanged, no step was reopened.
 
-    If there are steps under `finally`, only the main steps are ended, and those then begin.
+    If there are steps under `finally`, only the main steps are ended, and the steps under `finally` then begin.
     """
     budget = budget or Budget(services=outbox.services)
     while True:
@@ -163,7 +163,7 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool
         query = Query(
             collection=steps_path(run_id),
             where=[("state", "in", [state.value for state in OPEN_STEP_STATES])],
-            # Nodes that are not ended in this loop are among them: the run's end, and the steps under `finally`.
+            # The result includes nodes that this loop does not end: the run's end, and the steps under `finally`.
             limit=page + (MAX_FINALLY_NODES if ends and ends[0].step.phase is Phase.FINALLY else 1),
         )
         found = [StoredStep.without_task(document) for document in outbox.services.store.query(query)]
@@ -182,22 +182,22 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool
 
 
 def _ends_with_steps(step: StepRecord, run: RunRecord) -> bool:
-    """Return True if a stop ends this node, not the end of the run or of its main part."""
+    """Return True if a stop ends this node along with the steps."""
     if run.runs_finally and (step.phase is Phase.FINALLY or step.kind is NodeKind.MAIN_END):
         return False
     return step.rules.stopped is WhenStopped.WITH_STEPS
 
 
 def _end_stopped(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
-    """End a stopped run whose steps have ended, or only its main part.
+    """End a stopped run, or only its main part.
 
-    Returns False if something has changed since it was read.
+    The steps that had to be stopped have all ended. Returns False if something has changed since it was read.
     """
     if stored.run.runs_finally:
         if begin_finally(outbox, stored.run.id, after_stop=True):
             return True
         if stored.run.stop is not None and is_broken(outbox.services, stored.run.id):
-            # The run ends without these steps.
+            # The run ends without running the steps under `finally`.
             _record_stop(outbox, stored, replace(stored.run.stop, now=True))
         return False
     return stored.run.state.is_terminal or close(outbox, stored, end)
@@ -206,7 +206,7 @@ def _end_stopped(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> b
 def fail_run(outbox: Outbox, run_id: str, reason: str, budget: Budget, *, action: str) -> None:
     """Close a run that cannot continue, unless it has already ended.
 
-    `action` is the name for the reason in the log.
+    `action` is the log's name for the reason.
     """
     stop = Stop(kind=StopKind.FAIL, reason=reason, requested_at=outbox.services.clock.now())
     try:

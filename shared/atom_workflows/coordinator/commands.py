@@ -25,10 +25,10 @@ def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by t
 
 
 def retry_run(services: Services, run_id: str) -> None:
-    """Rerun the steps that failed, were cancelled or were skipped.
+    """Rerun the steps that did not succeed, and all steps after them.
 
-    Steps that succeeded are kept. Raises `RunNotFound`, or `RunStateError` if the run is neither FAILED nor CANCELLED
-    or will soon be deleted.
+    Other steps keep their results (see rerun.py). Raises `RunNotFound`, or `RunStateError` if the run is neither FAILED
+    nor CANCELLED or will soon be deleted.
     """
     outbox = Outbox(services)
     reopen_run(outbox, run_id)

@@ -32,18 +32,19 @@ MAX_WRITES: Final = 250
 """The maximum number of documents in one commit. It is enough for a step with its dependents, at most 200."""
 
 MAX_BYTES: Final = 900_000
-"""The maximum size of one commit, estimated from its texts. No request may exceed a megabyte."""
+"""The maximum size of one commit, estimated from its text. No request may exceed a megabyte."""
 
 _DOCUMENT_BYTES: Final = 600
-"""The approximate size of a written document, not counting texts from outside."""
+"""The approximate size of a written document, not counting text from outside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """A change to a step that has been decided but not saved yet.
 
-    `companions` are a few writes to other documents, none a step of the run, which take effect with the change or not
-    at all, such as the step's outputs. The guard of the step applies to them as well; an `Update` may have its own.
+    `companions` are a few writes to other documents, such as the step's outputs, which take effect with the change or
+    not at all. None of them writes to a step of the run. The step's guard protects them as well; an `Update` may have a
+    guard of its own.
     """
 
     stored: StoredStep
@@ -71,7 +72,7 @@ class Decision:
 
     @property
     def text_bytes(self) -> int:
-        """The approximate size of the decision's texts, in addition to `_DOCUMENT_BYTES` for each document."""
+        """The approximate size of the decision's text, in addition to `_DOCUMENT_BYTES` for each document."""
         own = sum(len(str(self.change.fields.get(name, "")).encode()) for name in ("message", "sent"))
         return own + sum(estimate_bytes(one.fields) for one in self.companions)
 
@@ -124,8 +125,8 @@ def save(outbox: Outbox, decisions: Sequence[Decision], claims: Sequence[Decisio
 def save_claims(outbox: Outbox, claims: Sequence[Decision]) -> list[StoredStep]:
     """Save claims on one run's steps.
 
-    Returns the steps that this invocation now holds. All claims are saved in one commit, or in a commit each if another
-    instance was faster with some of them.
+    Returns the steps that this invocation now holds. All claims are saved in one commit, or each in its own commit if
+    another instance was faster with some of them.
     """
     if not claims:
         return []

@@ -1,7 +1,8 @@
-"""Evaluate what decides whether a step runs, and what its job is given.
+"""Evaluate the conditions of released steps, and the expressions in their tasks.
 
-A condition is evaluated when its step is released, before the step is claimed or skipped, and only the commit that does
-so makes the result count. Until then it may be evaluated again: what it reads no longer changes.
+A condition is evaluated when its step is released, before the step is claimed or skipped. The result counts only once
+that claim or skip is committed. Until then, the condition may be evaluated again, since the values that it reads no
+longer change.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ from atom_workflows.errors import ExpressionError
 class Judged:
     """Released steps, sorted by what happens to them.
 
-    `ended` are decisions that end steps without a job. `to_claim` are steps that need one, and `because` the values
-    that their conditions were decided on, by step id.
+    `ended` are decisions that end steps without a job. `to_claim` are steps that need a job, and `because` holds the
+    values that decided their conditions, by step id.
     """
 
     ended: list[Decision] = field(default_factory=list)
@@ -47,9 +48,9 @@ class Judged:
 
 
 def judge(services: Services, steps: Sequence[StoredStep]) -> Judged:
-    """Decide what happens to steps, and evaluate the conditions of those that are released.
+    """Decide what happens to each released step, evaluating conditions where needed.
 
-    Steps that are not released (any more) are left out.
+    Steps that are not (or no longer) released are left out.
     """
     judged = Judged()
     idle = _follow_nothing(services, [one.step for one in steps])
@@ -115,7 +116,7 @@ def read_for(services: Services, step: StepRecord, reads: Reads) -> tuple[dict[s
 
 
 def read_past(services: Services, run_id: str, reads: Reads, zone: str) -> dict[str, Past]:
-    """Read what became of the steps that expressions of one run read."""
+    """Read the results of the steps that a run's expressions refer to."""
     outputs, records = sorted(reads.outputs), sorted(reads.records)
     paths = [outputs_path(run_id, one) for one in outputs] + [step_path(run_id, one) for one in records]
     if not paths:
@@ -137,7 +138,7 @@ def read_past(services: Services, run_id: str, reads: Reads, zone: str) -> dict[
 
 
 def read_result(services: Services, run_id: str, reads: Reads) -> dict[str, Any]:
-    """Read the result of the run's main part, if expressions read it."""
+    """Read the result of the run's main part if expressions need it."""
     stored = load_run(services, run_id) if reads.run else None
     if stored is None:
         return {}
@@ -146,7 +147,7 @@ def read_result(services: Services, run_id: str, reads: Reads) -> dict[str, Any]
 
 
 def sum_of(wanted: Iterable[Reads]) -> Reads:
-    """Return everything that is read by at least one."""
+    """Return the union of everything read."""
     total = Reads()
     for reads in wanted:
         total |= reads
@@ -154,10 +155,10 @@ def sum_of(wanted: Iterable[Reads]) -> Reads:
 
 
 def body_of_job(services: Services, step: StepRecord) -> dict[str, JsonValue]:
-    """Return the body of a step's job, with the results of its expressions.
+    """Return the body of a step's job, with its expressions evaluated.
 
-    It is the same for every submission of an attempt. Raises `ExpressionError`, or a `StoreError` if what the
-    expressions read cannot be read now.
+    The body is the same for every submission of an attempt. Raises `ExpressionError`, or a `StoreError` if the values
+    that the expressions need cannot be read at the moment.
     """
     past, result = read_for(services, step, reads_of(step.templates))
     return render_body(step, scope_of(step, past, result))
@@ -166,7 +167,7 @@ def body_of_job(services: Services, step: StepRecord) -> dict[str, JsonValue]:
 def outputs_of_run(services: Services, run: RunRecord) -> dict[str, JsonValue]:
     """Return a run's own outputs.
 
-    Raises `ExpressionError` if they cannot be worked out.
+    Raises `ExpressionError` if they cannot be evaluated.
     """
     past = read_past(services, run.id, reads_of(run.output_templates), zone_of(run.constants))
     return render_outputs(run.output_templates, run.constants, past)

@@ -36,7 +36,7 @@ def handle_steps(services: Services, event: StepsEvent) -> None:
 
     Events may be delivered more than once, at the same time and in any order.
     """
-    # Outcomes come from a checker that is running and will look again; it may not be running when steps are released.
+    # Outcomes come from a checker that is running and will look again; when steps are released, it may not be running.
     outbox = Outbox(services, wakes_checker=isinstance(event, StepsReady))
     advance = _dispatch(outbox, event) if isinstance(event, StepsReady) else _apply_outcomes(outbox, event)
     if advance.refused:

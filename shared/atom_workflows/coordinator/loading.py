@@ -93,9 +93,9 @@ def iter_documents(services: Services, run_id: str) -> Iterator[Document]:
 
 
 def iter_failed(services: Services, run_id: str, states: Sequence[str], *, fields: Sequence[str]) -> Iterator[Document]:
-    """Yield the user's steps in these states, without those whose failure is tolerated.
+    """Yield the user's steps in the given states, except tolerated failures.
 
-    They are read a page at a time, since a thousand tolerated failures may come before one that matters.
+    The steps are read a page at a time, since a thousand tolerated failures may come before one that matters.
     """
     after: tuple[str] | None = None
     while True:

@@ -1,9 +1,9 @@
 """End the main part of a run, and begin the steps under `finally`.
 
 One commit records the result of the main part, sets the deadline for the rest, and ends the node on which the steps
-under `finally` depend. It also clears a requested stop, which was about the main part; from then on the run continues
-like any other. So these steps run after a success, a failure, a cancellation and a timeout alike, once for each round
-of the run.
+under `finally` depend. The commit also clears any requested stop, since that concerned only the main part; from then
+on, the run continues like any other. So these steps run after a success, a failure, a cancellation and a timeout
+alike, once in each round of the run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_FAILURES: Final = 100
 MAX_READ: Final = 2_000
 MAX_FAILURE_BYTES: Final = 20 * 1024
 MAX_FAILURE_TEXT: Final = 500
-"""Expressions read these failures, and the run's document holds them."""
+"""Limits on the failures that the run's document holds for expressions to read."""
 
 _TRIES: Final = 5
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,7 +44,7 @@ def begin_finally(outbox: Outbox, run_id: str, *, after_stop: bool = False) -> b
     """End the main part once its steps have ended, or once a stop has ended them.
 
     May be repeated. Returns False if the run keeps changing, or if documents are missing (see `is_broken`); the
-    checker's audit then comes back to it.
+    checker's audit will then try again.
     """
     for _ in range(_TRIES):
         stored = load_run(outbox.services, run_id)
@@ -56,7 +56,7 @@ def begin_finally(outbox: Outbox, run_id: str, *, after_stop: bool = False) -> b
         is_over = after_stop and stored.run.stop is not None
         if not is_over and ends[MAIN_END_ID].step.release is not Release.BEGIN_FINALLY:
             return True
-        # It may have been ended since the run was read; the run then shows that, too.
+        # The node may have ended since the run was read; in that case, reading the run again shows it.
         if not ends[MAIN_END_ID].step.state.is_terminal and _begin(outbox, stored, ends):
             return True
     log.warning("run.finally.contended", f"the main part of run {run_id} could not be ended yet", run_id=run_id)
@@ -64,14 +64,17 @@ def begin_finally(outbox: Outbox, run_id: str, *, after_stop: bool = False) -> b
 
 
 def is_broken(services: Services, run_id: str) -> bool:
-    """Return True if the steps under `finally` can never begin, as documents are missing."""
+    """Return True if missing documents prevent the `finally` steps from ever beginning."""
     found = load_steps(services, run_id, [MAIN_END_ID])
     below = [name for one in found for name in one.step.dependents]
     return not found or len(load_steps(services, run_id, below)) < len(below)
 
 
 def _begin(outbox: Outbox, stored: StoredRun, ends: dict[str, StoredStep]) -> bool:
-    """Commit the result of the main part. Returns False if something has changed since it was read."""
+    """Commit the result of the main part.
+
+    Returns False if something has changed since it was read.
+    """
     run, main_end, now = stored.run, ends[MAIN_END_ID], outbox.services.clock.now()
     state = next_run_state(run.state, main_event(run, main_end.step))
     deadline = now + (run.finally_timeout or timedelta())
@@ -79,7 +82,7 @@ def _begin(outbox: Outbox, stored: StoredRun, ends: dict[str, StoredStep]) -> bo
     fields = {**main_result_fields(state, _errors(run), failures, count), "stop": None, "deadline": deadline}
     writes = [Update(path=run_path(run.id), fields=fields, guard=stored.version)]
     if END_ID in ends:
-        # The checker looks at the run by this time at the latest.
+        # The checker audits the run at this time at the latest.
         writes.append(Update(path=step_path(run.id, END_ID), fields={"due_at": first_audit(now, deadline)}))
     change = end_main(main_end.step, now=now, nothing_started=not _was_anything_started(outbox.services, run.id))
     saved = save(outbox, [Decision(stored=main_end, change=change, companions=writes)])
@@ -91,7 +94,10 @@ def _begin(outbox: Outbox, stored: StoredRun, ends: dict[str, StoredStep]) -> bo
 
 
 def _errors(run: RunRecord) -> list[dict[str, Any]]:
-    """Return the reason for a stop; the messages of the steps are added when the run is closed."""
+    """Return the reason for a stop, if any.
+
+    The messages of failed steps are added when the run is closed.
+    """
     return [] if run.stop is None else [{"step": None, "message": run.stop.reason}]
 
 
@@ -114,7 +120,7 @@ def _load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, A
     for one in nsmallest(MAX_FAILURES, found, key=lambda one: (one.fields.get("finished_at") or _LONG_AGO, one.id)):
         failure = {
             "step": one.id,
-            # A step that the stop ended has no failure of its own.
+            # A step that was ended by the stop has no failure of its own.
             "kind": one.fields.get("last_kind") or "stopped",
             "reason": one.fields.get("last_reason", ""),
             "message": str(one.fields.get("message", ""))[:MAX_FAILURE_TEXT],

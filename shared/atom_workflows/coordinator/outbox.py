@@ -1,4 +1,4 @@
-"""Collect the messages that an invocation publishes after saving its state: save first, publish second."""
+"""Collect the messages that an invocation publishes once it has saved its state: save first, publish second."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Outbox:
 
     Other instances are waiting for ready steps, so these are published early. Reports to the outside world may wait
     until the end of the invocation, and share its last request. `wakes_checker` is True if the checker may not know yet
-    that there is work, so that it is woken when a job is put in flight.
+    that there is work; it is then woken when a job is put in flight.
     """
 
     services: Services

@@ -124,7 +124,7 @@ def _write_fixes(services: Services, run_id: str, wrong: Sequence[tuple[StoredSt
 
 
 LATE: Final = timedelta(minutes=3)
-"""A step that has been due for longer than this was missed: the checker is not being woken, or is failing."""
+"""A step that has been due for longer than this has been missed: the checker is not being woken, or is failing."""
 
 _MOST_NAMED: Final = 3
 

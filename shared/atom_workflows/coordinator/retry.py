@@ -1,4 +1,4 @@
-"""Retry a run: keep the steps that succeeded, and rerun those that did not, with everything behind them."""
+"""Retry a run: keep the steps that succeeded, and rerun those that did not, along with all steps after them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def reopen_run(outbox: Outbox, run_id: str) -> None:
 
 
 def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
-    """Make the steps that run again PENDING (see rerun.py).
+    """Reset the steps that will run again to PENDING (see rerun.py).
 
     The other steps' expiry dates are extended. Returns False if something changed in the meantime or the budget is
     spent. The caller then reads the run again and repeats the reset if it is still needed; steps that have already been

@@ -48,7 +48,7 @@ class RunGraph:
         return Create(path=path, fields=fields)
 
     def _work_of(self, step: Step | None) -> dict[str, Any]:
-        """Return the step's job, with the values of expressions that are known when the run starts."""
+        """Return the step's job, evaluating expressions that read only constants."""
         if step is None or step.task is None:
             when = [step.when] if step is not None and step.when else []
             return {"request": None, "constants": self._constants.read_by(when)}
@@ -91,7 +91,7 @@ _SET_ASIDE: Final[Fields] = {
     "remaining": 0,
     "unsuccessful": 0,
 }
-"""The fields that disconnect and end a barrier of another version's graph. Functions never delete documents."""
+"""The fields that disconnect and end a barrier from another version's graph. Functions never delete documents."""
 
 
 def compare(services: Services, graph: RunGraph) -> tuple[list[str], list[Update]]:

@@ -51,7 +51,7 @@ from atom_workflows.ports import Create, Document, Fields, Query, Update
 
 BATCH_DOCUMENTS: Final = 200
 BATCH_BYTES: Final = 900_000
-"""A request may hold 1 MB; this leaves room for the encoding."""
+"""A request may be up to 1 MB in size; this leaves room for the encoding."""
 
 BATCHES_AT_ONCE: Final = 4
 """Enough batches to keep one processor busy; each takes up a few megabytes while it is being written."""
@@ -64,17 +64,17 @@ MAX_DEFINITION_BYTES: Final = 900_000
 _DOCUMENT_OVERHEAD: Final = 600
 _LISTS_OF_NAMES: Final = ("depends_on", "dependents", "barriers", "conditional", "heirs")
 _LONG_TEXTS: Final = ("task", "templates", "constants", "outputs")
-"""The fields of a step that may be long, besides its conditions."""
+"""The fields of a step, other than its conditions, that may be long."""
 
 _MOST_NAMED: Final = 3
 _EMPTY: Final[Fields] = {"params": "{}", "warnings": []}
-"""The empty values of run fields whose empty value is not None."""
+"""The empty values of those run fields for which None would not do."""
 
 _Batched = TypeVar("_Batched", Create, Update)
 
 
 def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mapping[str, str]) -> RunRecord:
-    """Return the run with the fields filled in that its workflow determines."""
+    """Fill in the run's fields that its workflow determines."""
     ignored = ("params were given, but the file declares none; they are only stored",) if run.params else ()
     known = replace(
         run,

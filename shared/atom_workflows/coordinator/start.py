@@ -51,8 +51,8 @@ MAX_WARNINGS: Final = 20
 def difference(run: RunRecord, event: StartRequested) -> str:
     """Return the field in which request and run differ, or "".
 
-    If the request names no generation, its file may have changed; that is not a difference. Neither is another spelling
-    of the Task Runner's URL, since the run has the spelling that is used in the settings.
+    If the request names no generation, its file may have changed; that does not count as a difference. Nor does another
+    spelling of the Task Runner's URL, since the run has the spelling that is used in the settings.
     """
     if (event.definition is not None) is not bool(run.source.get("inline")):
         return "definition"
@@ -63,7 +63,7 @@ def difference(run: RunRecord, event: StartRequested) -> str:
     if event.task_runner_url and not is_same_url(event.task_runner_url, run.task_runner_url):
         return "tr_url"
     given = {name: value for name, value in run.params.items() if name not in run.defaulted}
-    # The run has its parameters in the notation of their types, so the same request may spell them differently.
+    # The run stores its parameters in the notation of their types, so the same request may spell them differently.
     if _text(event.params) != _text(given) and digest_of(event.params) != run.given_digest:
         return "params"
     return "labels" if _text(event.labels) != _text(run.labels) else ""
@@ -132,9 +132,9 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The response to a start. The run has started, now or earlier, unless there is a `refusal` with its `problems`.
+    """The response to a start request. The run has started, now or earlier, unless there is a `refusal`.
 
-    `warnings` are remarks about a run that has started.
+    `problems` explain a refusal; `warnings` are remarks about a run that has started.
     """
 
     run_id: str
@@ -231,12 +231,16 @@ def _prepare(services: Services, run: RunRecord, event: StartRequested) -> _Prep
 
 
 def _how_to_give_params(event: StartRequested, workflow: Workflow) -> list[str]:
-    """Return what to do about an uploaded file that needs parameters, which no upload can give."""
+    """Explain how to start an uploaded file that requires parameters.
+
+    The list is empty if no explanation is needed.
+    """
     required = [param.name for param in workflow.params if param.required]
     if event.trigger.get("kind") != "upload" or not required:
         return []
     needed = " ".join(f"--param {name}=…" for name in required)
-    return [f"an upload gives no parameters: start it with `atom-workflows start {event.workflow_path} {needed}`"]
+    command = f"atom-workflows start {event.workflow_path} {needed}"
+    return [f"an upload cannot provide parameters: start the workflow with `{command}`"]
 
 
 def _first(problems: Sequence[str]) -> list[str]:

@@ -1,1 +1,1 @@
-"""The pure core: the workflow, its graph, the states, the decisions. Standard library only, no I/O, no clock."""
+"""The pure core: the workflow, its graph, the states and the decisions. No I/O, no clock, only the standard library."""

@@ -2,10 +2,10 @@
 
 A node waits until `remaining` is 0. Its counters then decide what happens to it (see kinds.py):
 
-- `unsuccessful` counts dependencies that failed, were cancelled or were blocked; `cause` is the step at which the
+- `unsuccessful` counts dependencies that failed, were cancelled or were blocked; `cause` is the step where the
   trouble began.
-- `skipped` counts dependencies that were skipped by choice: their condition was false, or their trigger did not hold
-  without a failure. What such a step depends on does not matter to its dependents.
+- `skipped` counts dependencies that were skipped by choice: their condition was false, or their trigger did not match
+  although nothing failed. What such a step depends on does not matter to its dependents.
 - `total` counts all dependencies that have ended.
 - `stained` counts dependencies that make the run fail, whether because of themselves or because of an earlier step. A
   step that reacts to a failure may succeed, but it carries the stain on to the run's end.
@@ -48,7 +48,7 @@ class Counts:
         )
 
     def counters(self, schema: int) -> dict[str, int]:
-        """Return the counters, except `remaining`, that the schema has."""
+        """Return the schema's counters, except `remaining`."""
         if schema < FORWARDING_SCHEMA:
             return {"unsuccessful": self.unsuccessful}
         return {name: getattr(self, name) for name in ("unsuccessful", "skipped", "total", "stained")}
@@ -58,7 +58,7 @@ def count_end(step: StepRecord) -> Counts:
     """Return what a step that has ended adds to its dependents' counters."""
     state = step.state
     if step.kind is NodeKind.MAIN_END:
-        # The steps under `finally` run whatever became of the others, unless none was started. The run remembers that.
+        # The steps under `finally` run however the other steps ended, unless none was started, which the run remembers.
         return Counts(ended=1, skipped=int(step.by_choice), total=1)
     if step.forwards_counts:
         own = {name: getattr(step, name) for name in ("unsuccessful", "skipped", "total", "stained")}

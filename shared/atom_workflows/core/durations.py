@@ -108,7 +108,7 @@ def _length(part: re.Match[str]) -> timedelta:
 
 
 def _parts_in_words(text: str) -> dict[str, str | None]:
-    """Return the numbers in text such as `2 hours` by unit.
+    """Return the numbers, by unit, in text such as `2 hours`.
 
     The result is empty if the text contains anything else.
     """

@@ -1,10 +1,10 @@
-"""Evaluate the expressions of a step: its condition, the values in its task, and whether a failure is retried.
+"""Evaluate a step's expressions: its condition, the values in its task, and whether to retry a failure.
 
-Expressions are evaluated on values that can no longer change when they are needed: constants of the run, which are
-stored with the step, and what became of the steps before it. So evaluating one again, after a redelivery or a death,
-gives the same result. Nothing here reads a document; conditions.py of the coordinator gathers the `Past` of the steps.
+Expressions read only values that can no longer change: the constants of the run, which are stored with the step, and
+the results of the steps before it. So evaluating one again after a redelivery or a crash gives the same result. Nothing
+here reads a document; the coordinator's conditions.py gathers the `Past` of each step.
 
-The package `expressions` is imported only when a step has an expression.
+The `expressions` package is imported only when a step has an expression.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ STEPS_AT_THE_START: Final = 2_000
 dispatchers. Each task has its own, so that it is stored in the same way whoever stores it."""
 
 RUN_RESULT: Final = ("state", "failures", "failureCount")
-"""What `run` holds besides its constants, once the main part of the run has ended."""
+"""The members that `run` has in addition to its constants once the main part of the run has ended."""
 
 Scope = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The result of a step's condition, and the values it was decided on. `error` says why there is none."""
+    """The result of a step's condition and the values that decided it. `error` says why there is no result."""
 
     holds: bool = False
     because: str = ""
@@ -51,9 +51,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
-    """What became of a step that has ended, as far as expressions can read it.
+    """The part of an ended step's result that expressions can read.
 
-    `outputs` are typed values; None if it did not succeed, or declares none.
+    `outputs` are typed values, or None if the step did not succeed or declares no outputs.
     """
 
     state: str = ""
@@ -63,11 +63,11 @@ class Past:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reads:
-    """The steps whose outputs, and those whose state or message, an expression reads."""
+    """The steps that an expression reads: those whose outputs it reads, and those whose state or message it reads."""
 
     outputs: frozenset[str] = frozenset()
     records: frozenset[str] = frozenset()
-    # True if they read the result of the main part (`run.state`), as steps under `finally` can.
+    # True if the expression reads the result of the main part (`run.state`), as steps under `finally` can.
     run: bool = False
 
     def __or__(self, other: Reads) -> Reads:
@@ -77,7 +77,7 @@ class Reads:
 
 
 def reads_of(texts: Sequence[Condition | Template]) -> Reads:
-    """Return the steps that these expressions read."""
+    """Return the steps that the given expressions read."""
     from atom_workflows.expressions.syntax import reads  # noqa: PLC0415 (only steps with expressions need it)
 
     outputs: set[str] = set()
@@ -113,7 +113,7 @@ def expressions_in(texts: Sequence[Condition | Template]) -> Iterator[Any]:
 def scope_of(step: StepRecord, past: Mapping[str, Past], result: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the names that a step's condition and task can read.
 
-    `past` holds the steps that they read, and `result` the result of the run's main part, if they read it.
+    `past` holds the steps that are read, and `result` the result of the run's main part if that is read.
     """
     constants = typed_constants(step.constants)
     return {
@@ -134,9 +134,9 @@ def _past_as_map(past: Past) -> dict[str, Any]:
 
 
 def typed_constants(constants: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the constants of a step or run as typed values, by root name.
+    """Return constants of a step or run as typed values, by root.
 
-    They are stored as JSON values beside their types: `{"values": {...}, "types": {...}, "zone": ...}`.
+    They are stored as JSON values, along with their types: `{"values": {...}, "types": {...}, "zone": ...}`.
     """
     from atom_workflows.expressions.types import read_type, read_value  # noqa: PLC0415 (see above)
 
@@ -155,9 +155,9 @@ def zone_of(constants: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constants:
-    """The values of a run that no longer change once it has started, by root (`params`, `run`, `env`) and name.
+    """The values of a run that do not change once it has started, by root (`params`, `run`, `env`) and name.
 
-    `types` has the notation of each value's type at the same place.
+    `types` has the same shape and holds the notation of each value's type.
     """
 
     values: Mapping[str, Mapping[str, JsonValue]]
@@ -183,18 +183,18 @@ class Constants:
         return known and ("run",) not in paths
 
     def _names(self, paths: Iterable[tuple[str, ...]]) -> dict[str, set[str]]:
-        """Return the names of the constants that are read, by root."""
+        """Return the names of the constants read, by root."""
         names: dict[str, set[str]] = {}
         for root, *path in paths:
             known = self.values.get(root)
             if known is not None:
-                # An expression that reads all of them, or takes one by a computed name, may read any.
+                # Reading the root as a whole, or a member with a computed name, may read any of its constants.
                 names.setdefault(root, set()).update(name for name in (path[:1] or known) if name in known)
         return names
 
 
 def paths_in(text: Condition | Template) -> Iterator[tuple[str, ...]]:
-    """Yield what the expressions of a text read, such as `("params", "day")`."""
+    """Yield the paths that a text's expressions read, such as `("params", "day")`."""
     from atom_workflows.expressions.syntax import reads  # noqa: PLC0415 (see above)
 
     for expression in expressions_in([text]):
@@ -256,7 +256,7 @@ def _settle(template: Template, constants: Constants, budget: Budget | None) -> 
 
 
 def evaluate_condition(condition: Condition, scope: Scope, *, zone: str, name: str = "when") -> Verdict:
-    """Evaluate a condition, and say on which values."""
+    """Evaluate a condition, and name the values that decided it."""
     from atom_workflows.expressions.evaluator import evaluate, names_read  # noqa: PLC0415 (see above)
     from atom_workflows.expressions.parser import parse  # noqa: PLC0415 (see above)
 
@@ -292,9 +292,9 @@ def may_retry(step: StepRecord, *, kind: str, reason: str, message: str) -> Verd
 
 
 def render_body(step: StepRecord, scope: Scope) -> dict[str, JsonValue]:
-    """Return the body of the step's job with the results of its expressions.
+    """Return the body of the step's job, with its expressions evaluated.
 
-    Raises `ExpressionError` if one cannot be evaluated, or the body becomes too large.
+    Raises `ExpressionError` if an expression cannot be evaluated or the body becomes too large.
     """
     body: dict[str, Any] = deepcopy(dict(step.request or {}))
     budget, size = new_budget(), 0
@@ -313,7 +313,7 @@ def render_body(step: StepRecord, scope: Scope) -> dict[str, JsonValue]:
 def _require_small(size: int) -> None:
     if size > MAX_BODY_BYTES:
         raise EvaluationError(
-            f"the task is {size:,} bytes with its values, more than the {MAX_BODY_BYTES:,} allowed", at=0
+            f"with its values, the task is {size:,} bytes, more than the {MAX_BODY_BYTES:,} allowed", at=0
         )
 
 
@@ -331,7 +331,7 @@ def new_budget(steps: int = MAX_STEPS) -> Budget:
 def render_value(template: Template, scope: Scope, *, zone: str, budget: Budget | None = None) -> JsonValue:
     """Return a template's value as JSON.
 
-    Raises `ExpressionError` with the template's place.
+    Raises `ExpressionError` with the template's position in the file.
     """
     from atom_workflows.expressions.templates import parse_template, render  # noqa: PLC0415 (see above)
     from atom_workflows.expressions.types import write_value  # noqa: PLC0415 (see above)
@@ -392,7 +392,7 @@ def render_outputs(
 ) -> dict[str, JsonValue]:
     """Return the outputs of a run.
 
-    Raises `ExpressionError` if one cannot be evaluated, or if together they are too large.
+    Raises `ExpressionError` if an output cannot be evaluated or the outputs are too large in total.
     """
     scope = {**typed_constants(constants), "steps": {step_id: _past_as_map(one) for step_id, one in past.items()}}
     zone, budget = zone_of(constants), new_budget()
@@ -407,10 +407,10 @@ def render_outputs(
 
 
 def check_outputs(step: StepRecord, outputs: str, problem: str) -> Mapping[str, JsonValue] | str:
-    """Return the declared outputs that a job returned, as JSON values, or what is wrong with them.
+    """Return a job's declared outputs as JSON values, or an error message.
 
-    `outputs` is the JSON text of its answer, and `problem` the reason why that could not be used. Outputs that the step
-    does not declare are dropped.
+    `outputs` is the JSON text that the job returned, and `problem` the reason why it could not be used. Outputs that
+    the step does not declare are dropped.
     """
     if not step.outputs:
         return {}

@@ -8,7 +8,7 @@ same pass that releases them:
 - a node with more than `FAN_IN_LIMIT` dependencies gets a tree of barriers above it;
 - a node with more than `FAN_OUT_LIMIT` dependents gets a tree of barriers below it;
 - `END_ID` depends on every leaf: when it is released, the run is finished;
-- if there are steps under `finally`, `MAIN_END_ID` depends on every leaf of the others, and they depend on it.
+- if there are steps under `finally`, `MAIN_END_ID` depends on every leaf of the other steps, and they depend on it.
 
 The ids of these added nodes start with `~`, which a user's step id must not contain.
 """
@@ -40,7 +40,7 @@ _ENDS: Final[Mapping[str, NodeKind]] = {END_ID: NodeKind.END, MAIN_END_ID: NodeK
 
 
 def kind_of(node_id: str, *, has_task: bool) -> NodeKind:
-    """Return a node's kind, given its id and whether it has a task."""
+    """Return the kind of the node with the given id."""
     if node_id in _ENDS:
         return _ENDS[node_id]
     if is_internal(node_id):
@@ -128,14 +128,14 @@ class _Edges:
             self.depends_on[node] = needs
 
     def add_end(self, end_id: str) -> None:
-        """Make an end wait for every leaf."""
+        """Add an end node that waits for every leaf."""
         needed = {need for needs in self.depends_on.values() for need in needs}
         self.depends_on[end_id] = [node for node in self.depends_on if node not in needed]
         self.narrow_fan_in([end_id])
         self.depends_on[end_id] = self.depends_on.pop(end_id)
 
     def add_finally(self, depends_on: Mapping[str, Sequence[str]]) -> None:
-        """Add the steps that run when all others have ended."""
+        """Add the steps that run once all other steps have ended."""
         self._main = frozenset(self.depends_on)
         self.depends_on |= {node: list(needs) for node, needs in depends_on.items()}
         self.narrow_fan_in(depends_on)
@@ -184,7 +184,7 @@ class _Edges:
     def _barrier_between(self, node: str, waiting: Sequence[str]) -> str:
         barrier = self._add_barrier([node])
         if self._main is not None and node in self._main and node != MAIN_END_ID:
-            # It stands below a main step, so a stop of the main part ends it, too.
+            # The barrier is below a main step, so stopping the main part must end it as well.
             self._main |= {barrier}
         for dependent in waiting:
             needs = self.depends_on[dependent]

@@ -3,8 +3,8 @@
 A kind decides three things: what happens to a node whose dependencies have all ended (`decide_release`), what the
 checker does when the node is due, and how the node ends when its run is stopped. To add a kind, add a row.
 
-A step's trigger decides whether the ends of its dependencies let it run, by the second table. If it runs, its
-condition (`when`) may still skip it; see conditions.py of the coordinator.
+A step's trigger decides, by the second table, whether it runs given how its dependencies ended. If it runs, its
+condition (`when`) may still skip it; see the coordinator's conditions.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FORWARDING_SCHEMA: Final = 2
 """The first schema (see documents.py) in which internal barriers forward their counters."""
 
 LANGUAGE_SCHEMA: Final = 3
-"""Runs of this schema use expressions, conditions, outputs or `finally`, which earlier versions do not know."""
+"""The schema of runs that use expressions, conditions, outputs or `finally`, which earlier versions do not know."""
 
 
 class NodeKind(StrEnum):
@@ -33,7 +33,7 @@ class NodeKind(StrEnum):
     BARRIER = "barrier"
     # A barrier that the compiler added, to keep the graph narrow. Users do not see it.
     INTERNAL = "internal"
-    # The end of a workflow's main part, behind which the steps under `finally` stand.
+    # The end of a workflow's main part; the steps under `finally` come after it.
     MAIN_END = "main_end"
     # The last node of every graph.
     END = "end"
@@ -50,7 +50,7 @@ class Release(StrEnum):
     SUCCEED = "succeed"
     # It is blocked by a dependency that did not succeed.
     BLOCK = "block"
-    # It is skipped by choice, as the dependencies ended in a way that its trigger does not ask for.
+    # It is skipped by choice, as its trigger does not match how the dependencies ended.
     SKIP = "skip"
     # Its own trigger or condition decides, so the step has to be read.
     DECIDE = "decide"
@@ -121,7 +121,7 @@ def forwards_counts(kind: NodeKind, schema: int) -> bool:
 class Ended(StrEnum):
     """The ways in which the dependencies of a node can have ended: the rows of the trigger table."""
 
-    # All of them succeeded, or there are none.
+    # All of them succeeded, or there are no dependencies.
     ALL_SUCCEEDED = "all succeeded"
     # Some succeeded, and the others were skipped by choice.
     SOME_SKIPPED = "some skipped"
@@ -131,7 +131,7 @@ class Ended(StrEnum):
 
 
 _RUN: Final = None
-"""In the trigger table: the node runs, as its kind says."""
+"""In the trigger table: the node runs, in the way that its kind defines."""
 
 TRIGGERS: Final[Mapping[Ended, Mapping[Trigger, Release | None]]] = MappingProxyType(
     {
@@ -184,7 +184,7 @@ def decide_release(kind: NodeKind, counters: Counters, trigger: Trigger = Trigge
     if released in {Release.CLOSE, Release.BEGIN_FINALLY}:
         return released
     if KINDS[kind].forwards_counts:
-        # An internal barrier only stands for its dependencies: the nodes below it decide.
+        # An internal barrier only represents its dependencies: the nodes below it decide.
         return Release.BLOCK if counters.unsuccessful else released
     return TRIGGERS[_how_ended(counters)][trigger] or released
 

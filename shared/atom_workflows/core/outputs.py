@@ -1,4 +1,4 @@
-"""The outputs of a job: their limits, which hold wherever outputs come in, and the text in which they are kept."""
+"""The outputs of a job: their limits, which apply wherever outputs are received, and the text that is stored."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 MAX_OUTPUTS_BYTES: Final = 32 * 1024
-"""The size of all outputs of a job, as JSON without spaces, in UTF-8."""
+"""The maximum size of all outputs of a job, as JSON without spaces, in UTF-8."""
 
 MAX_OUTPUT_NAMES: Final = 100
 MAX_OUTPUTS_DEPTH: Final = 8
-"""Levels of objects and lists, of which the object of the outputs is the first."""
+"""The maximum number of levels of objects and lists. The outputs object itself is the first level."""
 
 MAX_REASON_LENGTH: Final = 64
 MAX_PROBLEM_LENGTH: Final = 500
@@ -24,7 +24,7 @@ _LONGEST_NAMED: Final = 80
 
 _NO_OBJECT: Final = 'its outputs are not a JSON object: return one, such as {"rows": 12}'
 _TOO_LARGE: Final = (
-    f"its outputs have more than {MAX_OUTPUTS_BYTES:,} bytes as JSON: write them to Cloud Storage, and return a gsUri"
+    f"its outputs are larger than {MAX_OUTPUTS_BYTES:,} bytes as JSON: write them to Cloud Storage, and return a gsUri"
 )
 _TOO_MANY: Final = (
     f"its outputs have more than {MAX_OUTPUT_NAMES} names: group them in an object or a list, or write them to Cloud "
@@ -34,15 +34,15 @@ TOO_DEEP: Final = (
     f"its outputs have more than {MAX_OUTPUTS_DEPTH} levels of objects and lists: return fewer levels, or write them "
     "to Cloud Storage, and return a gsUri"
 )
-_NOT_STORABLE: Final = "its outputs contain half of a surrogate pair, which is not a character: return texts in UTF-8"
+_NOT_STORABLE: Final = "its outputs contain half of a surrogate pair, which is not a character: return valid UTF-8"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobOutputs:
     """The outputs that a job returned, as the text of a JSON object.
 
-    If they cannot be used, the text is empty, and `problem` is a sentence that says why and what to do. Both are empty
-    if there are none.
+    If they cannot be used, the text is empty, and `problem` is a sentence that says why and what to do. If there are no
+    outputs, both are empty.
     """
 
     text: str = ""
@@ -50,10 +50,9 @@ class JobOutputs:
 
 
 def read_outputs(value: Any) -> JobOutputs:
-    """Return a job's outputs as text, or the limit that they break.
+    """Return a job's outputs as text, or the limit that they exceed.
 
-    `value` is the parsed JSON; null is the same as no outputs. Takes no more time than the limits allow, however large
-    the value is.
+    `value` is the parsed JSON; null means no outputs. However large the value is, checking stops at the limits.
     """
     if value is None:
         return JobOutputs()
@@ -68,7 +67,7 @@ def read_outputs(value: Any) -> JobOutputs:
 
 
 def _find_breach(value: Any) -> str:
-    """Return a sentence about the first limit that a value breaks by its parts, or ""."""
+    """Return a sentence about the first limit exceeded, or ""."""
     if not isinstance(value, dict):
         return _NO_OBJECT
     if len(value) > MAX_OUTPUT_NAMES:
@@ -79,7 +78,7 @@ def _find_breach(value: Any) -> str:
             seen += 1
             if levels > MAX_OUTPUTS_DEPTH:
                 return TOO_DEEP
-            # Each value takes a byte or more.
+            # Each value takes at least one byte.
             if seen > MAX_OUTPUTS_BYTES:
                 return _TOO_LARGE
             if not _is_storable_number(inner):
@@ -89,9 +88,9 @@ def _find_breach(value: Any) -> str:
 
 
 def _iter_parts(value: Any, *, levels: int) -> Iterator[tuple[Any, int]]:
-    """Yield a value and all values in it, each with the number of levels that it ends.
+    """Yield a value and all its parts, each with its nesting level.
 
-    `levels` is the number of levels around the value. Nothing is read before it is asked for.
+    `levels` is the number of levels around the value. Parts are visited lazily.
     """
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
     if inner is None:

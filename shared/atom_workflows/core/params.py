@@ -1,7 +1,7 @@
-"""The parameters of a run: bind what a start gives to what the workflow declares, once and for all.
+"""The parameters of a run: bind the values given at the start to the workflow's declarations, once and for all.
 
-A bound value is JSON and has the parameter's type, however the run was started. Texts of the command line are read by
-that type first (`read_options`); everything else has to send values of the right type.
+A bound value is JSON and has the parameter's type, however the run was started. Text from the command line is first
+converted to that type (`read_options`); every other source has to send values of the right type.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from atom_workflows.expressions.types import (
 )
 
 MAX_BYTES: Final = 100_000
-"""The bytes of all values together as JSON; a start message has no room for more."""
+"""The maximum size of all values together as JSON; a start message has no room for more."""
 
 _WHOLE: Final = re.compile(r"[-+]?[0-9]{1,19}")
 _NUMBER: Final = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
@@ -45,7 +45,7 @@ _WORDS_SHOWN: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """The values of a run's parameters as JSON, all of them, and the names of those that are defaults."""
+    """The values of all of a run's parameters as JSON, and the names of those that have their default value."""
 
     values: Mapping[str, JsonValue]
     defaults: frozenset[str] = frozenset()
@@ -88,9 +88,9 @@ def bind(
 
 
 def read_options(params: Sequence[Param], texts: Mapping[str, str]) -> dict[str, JsonValue]:
-    """Read the texts of a command line, `--param NAME=TEXT`, as JSON values of the declared types.
+    """Convert `--param NAME=TEXT` options to JSON values of the declared types.
 
-    Names that are not declared are left as they are; `bind` reports them. Raises InvalidParams with every problem.
+    The text for an undeclared name is left unchanged; `bind` reports the name. Raises InvalidParams with every problem.
     """
     by_name = {param.name: param for param in params}
     problems: list[str] = []
@@ -105,8 +105,11 @@ def read_options(params: Sequence[Param], texts: Mapping[str, str]) -> dict[str,
     return values
 
 
-def read_option(text: str, type: Type) -> JsonValue:  # noqa: A002  # the word for it
-    """Read the text of a value of the type. Lists, maps and values of any type are JSON. Raises ValueMismatch."""
+def read_option(text: str, type: Type) -> JsonValue:  # noqa: A002  # the natural name
+    """Convert text to a JSON value of the type. Raises ValueMismatch.
+
+    Lists, maps and values of type `any` must be written as JSON.
+    """
     if isinstance(type, OrNull):
         return None if text == "null" else read_option(text, type.of)
     shown = f"is `{text:.60}`, which is not {describe(type)}"
@@ -129,7 +132,10 @@ def read_option(text: str, type: Type) -> JsonValue:  # noqa: A002  # the word f
 
 
 def find_breaches(value: Value, param: Param, zone: str = "UTC") -> Iterator[str]:
-    """Yield the constraints of the parameter that the value breaks, such as "is 128, but at most 64 is allowed"."""
+    """Yield a description of each constraint that the value breaks.
+
+    An example is "is 128, but at most 64 is allowed".
+    """
     if value is None:
         return
     inner = param.type.of if isinstance(param.type, OrNull) else param.type
@@ -141,7 +147,7 @@ def find_breaches(value: Value, param: Param, zone: str = "UTC") -> Iterator[str
                 words = [str(one) for one in limit]
                 near = did_you_mean(str(shown), words)
                 named = ", ".join(words[:_WORDS_SHOWN]) + (", …" if len(words) > _WORDS_SHOWN else "")
-                yield f"is `{shown!s:.60}`, none of {named}" + (f"; {near}" if near else "")
+                yield f"is `{shown!s:.60}`, not one of {named}" + (f"; {near}" if near else "")
         elif name in ("min", "max"):
             bound: Any = read_value(limit, inner, zone=zone)
             if value < bound if name == "min" else value > bound:
@@ -155,7 +161,7 @@ def find_breaches(value: Value, param: Param, zone: str = "UTC") -> Iterator[str
 
 
 _UNKNOWN: Final = object()
-"""The value of a parameter whose default reads one that was reported."""
+"""Marks a parameter whose default reads a parameter that was reported as invalid."""
 
 
 def _bind_one(
@@ -182,7 +188,9 @@ def _find_unknown(params: Sequence[Param], given: Mapping[str, Any]) -> Iterator
     names = [param.name for param in params]
     for name in given:
         if name not in names:
-            advice = did_you_mean(name, names) or (f"there are {', '.join(names)}" if names else "there are none")
+            advice = did_you_mean(name, names) or (
+                f"the params are {', '.join(names)}" if names else "the workflow has no params"
+            )
             yield f"there is no param `{name:.60}`; {advice}"
 
 
@@ -200,4 +208,8 @@ def _require(found: re.Match[str] | None, otherwise: str) -> str:
 def _advise_on_json(type: Type) -> str:  # noqa: A002  # as above
     if isinstance(type, ListOf):
         return """write it as JSON: '["a", "b"]'"""
-    return """write it as JSON: '{"a": 1}'""" if isinstance(type, MapOf) else """write text as JSON, too: '"text"'"""
+    return (
+        """write it as JSON: '{"a": 1}'"""
+        if isinstance(type, MapOf)
+        else """even text must be written as JSON: '"text"'"""
+    )

@@ -29,7 +29,7 @@ MISSING_GRACE: Final = timedelta(seconds=60)
 """How long a Task Runner may keep reporting a job as unknown before the job counts as lost."""
 
 POLL_BACKOFF: Final = Backoff(initial=timedelta(seconds=5), factor=2.0, maximum=timedelta(minutes=2), jitter=0.2)
-"""The wait before the next poll after one or more failed polls."""
+"""The wait before the next poll, after one or more polls have failed."""
 
 SOONEST_POLL: Final = 0.2
 """The wait before the first poll, and the shortest wait between two polls, as a fraction of the checker's interval."""
@@ -46,8 +46,8 @@ def poll_interval(age: timedelta, check_interval: timedelta) -> timedelta:
     """Return the wait between two polls of a job, given its age.
 
     Young jobs are polled often, since many end soon; a job that has run for an hour is unlikely to end in the next ten
-    seconds. The wait is at first half the job's age, then `check_interval`, and later a twentieth of the age, but no
-    longer than a minute.
+    seconds. At first, the wait is half the job's age; then it is `check_interval`; later it is a twentieth of the age,
+    but no longer than a minute.
     """
     while_young = min(max(age / _SHARE_OF_YOUNG_AGE, check_interval * SOONEST_POLL), check_interval)
     return max(while_young, min(age / _SHARE_OF_AGE, LONGEST_POLL))
@@ -132,7 +132,7 @@ _GOLDEN_SECTION: Final = 0.6180339887498949
 def next_look(step: StepRecord, *, now: datetime, check_interval: timedelta) -> datetime:
     """Return the time at which to look at a job next.
 
-    It is later while polls fail, but never after the attempt's deadline, unless the deadline has already passed.
+    The time is later while polls fail, but never after the attempt's deadline, unless that has already passed.
     """
     look_at = now + poll_interval(now - (step.claimed_at or now), check_interval)
     if (step.unanswered or step.unheard_since) and step.due_at is not None and step.due_at > now:

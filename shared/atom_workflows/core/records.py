@@ -53,14 +53,14 @@ class StepRecord:
     request: Mapping[str, JsonValue] | None
     task_runner_url: str
     policies: Policies
-    # The parts of the body that expressions give; the body itself holds None there.
+    # The parts of the body that expressions compute; the body itself holds None in their places.
     templates: tuple[Template, ...] = ()
-    # The values of the run that the step's expressions read, stored here so that no step has to read the run.
+    # The run's values that the step's expressions read, stored here so that the run's document need not be read.
     constants: Mapping[str, Any] = field(default_factory=dict)
     # The types of the outputs that the job must return.
     outputs: Mapping[str, Type] = field(default_factory=dict)
 
-    # -- what lets it run, besides its dependencies --
+    # -- what decides whether it runs, besides its dependencies --
     trigger: Trigger = Trigger.NO_FAILURE
     when: Condition | None = None
     allow_failure: bool = False
@@ -89,12 +89,12 @@ class StepRecord:
     total: int = 0
     stained: int = 0
 
-    # -- how it ended, if not simply by its state --
+    # -- how it ended, beyond what its state says --
     # Skipped because its condition was false or its trigger did not hold, not because of a failure.
     by_choice: bool = False
-    # Failed or cancelled at the Task Runner, which `allow_failure` lets pass.
+    # Failed or cancelled, but tolerated because of `allow_failure`.
     tolerated: bool = False
-    # The reason for a decision of its own: the condition, and the values it was decided on.
+    # The reason for the step's own decision: its condition, and the values that decided it.
     because: str = ""
 
     # -- attempts --
@@ -120,9 +120,9 @@ class StepRecord:
     message: str = ""
     # The reason that the Task Runner gave for the job's end, in its own words, such as OOM.
     reason: str = ""
-    # The body that was sent, as JSON text, if expressions give parts of it.
+    # The body that was sent, as JSON text, if expressions compute parts of it.
     sent: str = ""
-    # The kind and the reason of the last attempt's failure, for the expressions of the next attempt.
+    # The kind of the last attempt's failure and the reason for it, for the expressions of the next attempt.
     last_kind: str = ""
     last_reason: str = ""
     # The number of consecutive failed polls, and the time of the first.
@@ -173,7 +173,7 @@ class StepRecord:
 
     @property
     def fails_run(self) -> bool:
-        """True if the run fails with what ended before this node, even if a step reacted to it."""
+        """True if the run fails because of a step before this node, even if another step reacted to the failure."""
         return bool(self.unsuccessful or self.stained)
 
     @property
@@ -217,7 +217,7 @@ class Stop:
     kind: StopKind
     reason: str
     requested_at: datetime
-    # Without running the steps under `finally`.
+    # True to skip the steps under `finally`.
     now: bool = False
 
 
@@ -245,9 +245,9 @@ class RunRecord:
     # The event that started the run, and the parameters and labels that it contained.
     trigger: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
-    # The parameters that got their default, and the values of the deployment's environment that the file reads.
+    # The parameters that have their default value, and the deployment's environment variables that the file reads.
     defaulted: tuple[str, ...] = ()
-    # The digest of the parameters as they were asked for, if they are stored in another notation (60m as 1h).
+    # The digest of the parameters as they were given, if they are stored in a different form (60m as 1h).
     given_digest: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -259,15 +259,15 @@ class RunRecord:
     reopened_at: datetime | None = None
     stop: Stop | None = None
     errors: tuple[Mapping[str, Any], ...] = ()
-    # The time for the steps under `finally`; None if there are none.
+    # The total time limit for the steps under `finally`; None if there are no such steps.
     finally_timeout: timedelta | None = None
-    # The result of the main part, once the steps under `finally` have begun: its state, its errors, how many steps had
-    # failed, and the first of these failures, for expressions.
+    # The result of the main part, once the steps under `finally` have begun: its state, its errors, the number of
+    # failed steps, and the first failures for expressions to read.
     main_state: RunState | None = None
     main_errors: tuple[Mapping[str, Any], ...] = ()
     failure_count: int = 0
     failures: tuple[Mapping[str, Any], ...] = ()
-    # The run's own outputs: how to work them out, and their values once the run has SUCCEEDED.
+    # The run's own outputs: the templates that compute them, and their values once the run has SUCCEEDED.
     output_templates: tuple[Template, ...] = ()
     constants: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, Any] = field(default_factory=dict)

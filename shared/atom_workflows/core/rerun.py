@@ -1,8 +1,8 @@
-"""Choose the steps that a retry of a run runs again.
+"""Choose the steps to run again when a run is retried.
 
-These are the steps that failed or were cancelled without being tolerated, those that were blocked or stopped, and
-everything behind them: a step that reacted to a failure is decided again, even if it succeeded. Steps that were skipped
-by choice or tolerated are kept like those that succeeded, unless one of these stands before them.
+These are the steps that failed or were cancelled without being tolerated, those that were blocked or stopped, and all
+steps after them: a step that reacted to a failure is decided again, even if it succeeded. Steps that were skipped by
+choice or tolerated are kept, like those that succeeded, unless they come after one of these steps.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from atom_workflows.core.states import StepState
 def steps_to_rerun(steps: Mapping[str, StepRecord], *, retries: int) -> set[str]:
     """Return the ids of the steps that do not keep their result.
 
-    `retries` is the number of the retry. Steps that it has already reset are included, whatever has become of them.
+    `retries` is the number of the retry. Steps that it has already reset are included, whatever their state is now.
     """
     chosen = {END_ID} & steps.keys()
     pending = [step.id for step in steps.values() if not _keeps_result(step) or step.retries == retries]
-    # Whatever runs again, the steps under `finally` follow it.
+    # Whichever steps run again, those under `finally` must run again after them.
     pending += {MAIN_END_ID} & steps.keys()
     while pending:
         step_id = pending.pop()
@@ -32,9 +32,9 @@ def steps_to_rerun(steps: Mapping[str, StepRecord], *, retries: int) -> set[str]
 
 
 def needs_reset(step: StepRecord, *, retries: int) -> bool:
-    """Return True if a retry has yet to reset a step that will run again.
+    """Return True if a retry has yet to reset the chosen step.
 
-    A step that it has reset carries its number; a step under way was dispatched by it.
+    A step that the retry has reset carries its number; a step under way has been dispatched since the reset.
     """
     left_over = step.state.is_terminal or step.state is StepState.PENDING
     return left_over and step.retries < retries

@@ -1,7 +1,7 @@
 """The values of a run that expressions can read: its parameters, `run.*` and `env.*`.
 
-They are fixed when the run starts, so each step is given those that its expressions read, and no step has to read the
-run's document.
+They are fixed when the run starts, so each step stores the values that its expressions read, and the run's document
+need not be read again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from atom_workflows.core.workflow import Condition, JsonValue, Template, Workflo
 from atom_workflows.errors import InvalidParams
 
 ENV_PREFIX: Final = "WORKFLOW_ENV_"
-"""The variables of a deployment whose names begin like this are what files read as `env.NAME`."""
+"""The prefix of the deployment's environment variables that files can read as `env.NAME`."""
 
 RUN_TYPES: Final[Mapping[str, Any]] = {
     "id": "text",
@@ -30,11 +30,11 @@ RUN_TYPES: Final[Mapping[str, Any]] = {
     "labels": "any",
     "scratch": "text or null",
 }
-"""What `run` holds in every expression, with the notation of its types."""
+"""The members of `run` in every expression, with the notation of their types."""
 
 
 def bind_run(run: RunRecord, workflow: Workflow, env: Mapping[str, str]) -> RunRecord:
-    """Bind the parameters of a new run, and pin what its file reads of the deployment's environment.
+    """Bind a new run's parameters, and pin the environment values it reads.
 
     Raises `InvalidParams` with every problem.
     """
@@ -70,12 +70,12 @@ def bind_run(run: RunRecord, workflow: Workflow, env: Mapping[str, str]) -> RunR
 
 
 def digest_of(params: Mapping[str, JsonValue]) -> str:
-    """Return the digest of parameters as they are written."""
+    """Return a digest of the parameters exactly as they are written."""
     return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
 
 
 def _bind_params(run: RunRecord, workflow: Workflow) -> tuple[Mapping[str, JsonValue], tuple[str, ...]]:
-    """Return the values of the parameters, and the names of those that have their default."""
+    """Return the parameters' values, and the names of defaulted ones."""
     from atom_workflows.core.params import bind  # noqa: PLC0415 (only runs with parameters need it)
     from atom_workflows.expressions.types import read_type, read_value  # noqa: PLC0415 (see above)
 
@@ -86,7 +86,7 @@ def _bind_params(run: RunRecord, workflow: Workflow) -> tuple[Mapping[str, JsonV
 
 
 def _texts_of(workflow: Workflow) -> Iterator[Condition | Template]:
-    """Yield every text with expressions that may read `env`."""
+    """Yield every text whose expressions may read `env`."""
     for step in workflow.all_steps:
         texts = (step.when, step.retry.when, *(step.task.templates if step.task else ()))
         yield from (text for text in texts if text is not None and "env" in text.text)
@@ -112,13 +112,13 @@ def constants_of(run: RunRecord, workflow: Workflow) -> Constants:
 
 
 def run_values(run: RunRecord) -> dict[str, JsonValue]:
-    """Return what `run` holds, as JSON values."""
+    """Return the members of `run` as JSON values."""
     created_at = run.created_at.isoformat()
     return {
         "id": run.id,
         "workflow": run.workflow,
         "createdAt": created_at,
-        # A run that no schedule started counts as scheduled for the time at which it was created.
+        # A run that was not started by a schedule counts as scheduled for the time at which it was created.
         "scheduledAt": created_at,
         "window": None,
         "trigger": str(run.trigger.get("kind", "")),

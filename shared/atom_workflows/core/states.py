@@ -57,9 +57,9 @@ STEP_TRANSITIONS: Final[Mapping[tuple[StepState, StepEvent], StepState]] = Mappi
         (StepState.PENDING, StepEvent.CLAIM): StepState.DISPATCHING,
         # A released step without a task ends immediately, since it has no job to wait for.
         (StepState.PENDING, StepEvent.SUCCEED): StepState.SUCCEEDED,
-        # A dependency did not succeed, the step's trigger or condition skips it, or the run's timeout passed too early.
+        # A dependency did not succeed, the trigger or condition skips the step, or the run timed out first.
         (StepState.PENDING, StepEvent.SKIP): StepState.SKIPPED,
-        # Its condition could not be evaluated.
+        # The step's condition could not be evaluated.
         (StepState.PENDING, StepEvent.FAIL): StepState.FAILED,
         (StepState.PENDING, StepEvent.CANCEL): StepState.CANCELLED,
         # The lease ran out, or the wait after a deferral is over: the same attempt is dispatched again.
@@ -88,7 +88,7 @@ STEP_TRANSITIONS: Final[Mapping[tuple[StepState, StepEvent], StepState]] = Mappi
         (StepState.FAILED, StepEvent.RESET): StepState.PENDING,
         (StepState.SKIPPED, StepEvent.RESET): StepState.PENDING,
         (StepState.CANCELLED, StepEvent.RESET): StepState.PENDING,
-        # A step that will run again stands before it, so it is decided again.
+        # A step before this one will run again, so this one is decided again.
         (StepState.SUCCEEDED, StepEvent.RESET): StepState.PENDING,
     }
 )

@@ -47,7 +47,7 @@ BUSY_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=
 """The wait if the Task Runner is up but has no capacity. It stays short, so that freed capacity is used quickly."""
 
 UNKNOWN_BACKOFF: Final = Backoff(initial=timedelta(seconds=10), factor=2.0, maximum=timedelta(minutes=15), jitter=0.2)
-"""The wait before a submission that may have started a job is repeated. It is long, as a repeat may start another."""
+"""The wait before a submission that may have started a job is repeated. It is long: a repeat may start a second job."""
 
 MAX_MESSAGE_LENGTH: Final = 2_000
 
@@ -81,7 +81,7 @@ FAILURE_KINDS: Final[Mapping[OutcomeKind, str]] = MappingProxyType(
 """The kinds of failures, in the words that expressions use: `failure.kind`, `step.last.kind`."""
 
 RETRIED_BY_DEFAULT: Final = frozenset({OutcomeKind.FAILED, OutcomeKind.TIMED_OUT, OutcomeKind.OUTPUTS})
-"""The failures that are retried if the step does not say which (`retry.when`)."""
+"""The failures that are retried if the step does not specify any (`retry.when`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +109,8 @@ class Outcome:
 class StepChange:
     """A step's next state and the fields that change with it.
 
-    `outputs` are the declared outputs of a step that succeeds, as JSON values; {} voids those of an earlier round. None
-    leaves them as they are.
+    `outputs` are the declared outputs of a step that succeeds, as JSON values; {} clears those of an earlier round, and
+    None leaves them unchanged.
     """
 
     event: StepEvent
@@ -141,7 +141,7 @@ JOB_PROGRESS: Final = frozenset(
 _VERTEX_PREFIX: Final = "JOB_STATE_"
 
 
-def outcome_of(  # noqa: PLR0913 (the fields of an answer, which the core does not know as one value)
+def outcome_of(  # noqa: PLR0913 (the fields of a response, for which the core has no single type)
     step: StepRecord,
     *,
     job_id: str,
@@ -173,7 +173,7 @@ def outcome_of(  # noqa: PLR0913 (the fields of an answer, which the core does n
 
 
 def has_ended(job_state: str) -> bool:
-    """Return True if a job in that state has ended."""
+    """Return True if a job in the given state has ended."""
     return _plain_state(job_state) in JOB_OUTCOMES
 
 
@@ -192,8 +192,8 @@ def _plain_state(job_state: str) -> str:
 def claim(step: StepRecord, *, now: datetime, lease: timedelta, because: str = "") -> StepChange:
     """Take the step for dispatch until the lease ends.
 
-    This begins the next attempt, or continues the current one if its lease or its wait is over. `because` is what the
-    step's condition was decided on.
+    This begins the next attempt, or continues the current one if its lease or its wait is over. `because` holds the
+    step's condition and the values that decided it.
     """
     if step.state is StepState.DISPATCHING:
         # The dispatcher that held the previous lease may have submitted the job and then died.
@@ -312,7 +312,7 @@ def _retry_or_fail(step: StepRecord, outcome: Outcome, now: datetime, learnt: Ma
 
 
 def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
-    """Return the fields that an outcome tells about the job."""
+    """Return the fields that an outcome reveals about the job."""
     learnt: dict[str, Any] = {"message": clip(outcome.message), "missing_since": None}
     if outcome.kind is OutcomeKind.LOST and outcome.job_id:
         learnt["message"] = clip(f"{outcome.message}{_reason_not_to_repeat(step)}")
@@ -332,7 +332,7 @@ def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
     The checker may have based its decision on a step that it had read long before.
     """
     if outcome.job_id:
-        # Another instance has received a different response since then, so the job was not unknown all the time.
+        # Another instance has received a different response since then, so the job was not unknown the whole time.
         return step.missing_since is None or step.missing_since > (outcome.missing_since or step.missing_since)
     is_leased = step.due_at is not None and step.due_at > now
     return step.state is not StepState.DISPATCHING or step.answered or is_leased
@@ -341,8 +341,8 @@ def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
 def _explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:
     """Explain the timeout of an attempt that was never accepted.
 
-    The last response is added to the message. The timeout becomes a loss if `onLost` is `fail` and a job that no one
-    knows of may be running, because a retry could then run at the same time. (A timeout may be shorter than the lease
+    The last response is added to the message. The timeout becomes a loss if `onLost` is `fail` and an unknown job may
+    be running, because a retry could then run at the same time. (A timeout may be shorter than the lease
     of a dispatcher that died.)
     """
     explained = replace(outcome, message=f"{outcome.message}; last response: {step.message or 'none'}")
@@ -388,7 +388,7 @@ def _retry(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[st
 
 
 def _fail(step: StepRecord, kind: OutcomeKind, now: datetime, **fields: Any) -> StepChange:
-    """End the step after its last attempt, and let `allowFailure` decide what that means to others."""
+    """End the step, marking the failure as tolerated if `allowFailure` is set."""
     event = StepEvent.CANCEL if kind is OutcomeKind.CANCELLED else StepEvent.FAIL
     if step.allow_failure and kind is not OutcomeKind.EXPRESSION:
         fields["tolerated"] = True
@@ -396,7 +396,7 @@ def _fail(step: StepRecord, kind: OutcomeKind, now: datetime, **fields: Any) -> 
 
 
 def _last_failure(step: StepRecord, kind: OutcomeKind, learnt: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that tell the next attempt, and people, how this one failed."""
+    """Return the fields that record how this attempt failed."""
     if step.schema < LANGUAGE_SCHEMA:
         return {}
     return {"last_kind": FAILURE_KINDS[kind], "last_reason": learnt.get("reason", "")}
@@ -406,10 +406,10 @@ def _last_failure(step: StepRecord, kind: OutcomeKind, learnt: Mapping[str, Any]
 
 
 def end_without_job(step: StepRecord, *, now: datetime, verdict: Verdict | None = None) -> StepChange | None:
-    """Skip a released step that will not run, or complete a released barrier.
+    """Skip a released step that will not run, or end a barrier.
 
-    `verdict` is about the step's condition. Returns None if the step needs a job, its condition has to be evaluated
-    first, or it is not released (any more).
+    `verdict` is the result of the step's condition. Returns None if the step needs a job, if its condition has to be
+    evaluated first, or if it is not (or no longer) released.
     """
     release = step.release
     if release is Release.BLOCK:
@@ -483,16 +483,19 @@ def end_run(run: RunRecord, end: StepRecord | None, *, now: datetime) -> tuple[R
 
 
 def main_event(run: RunRecord, end: StepRecord | None) -> RunEvent:
-    """Decide how the main part of a run ends: by a requested stop, or by the counters of its end node."""
+    """Decide how the main part of a run ends.
+
+    A requested stop takes precedence over the counters of its end node.
+    """
     if run.stop is not None:
         return RunEvent.CANCEL if run.stop.kind is StopKind.CANCEL else RunEvent.FAIL
     return RunEvent.FAIL if end is None or end.fails_run else RunEvent.SUCCEED
 
 
 def _event_after_finally(main_state: RunState, event: RunEvent) -> RunEvent:
-    """Return how a run ends whose steps under `finally` ended with the event.
+    """Combine the result of the main part with that of `finally`.
 
-    A failure under `finally` fails a run that would have succeeded, but never hides the first cause.
+    A failure under `finally` fails a run that would have succeeded, but never hides the original cause.
     """
     if main_state is RunState.SUCCEEDED:
         return event
@@ -500,9 +503,9 @@ def _event_after_finally(main_state: RunState, event: RunEvent) -> RunEvent:
 
 
 def end_main(end: StepRecord, *, now: datetime, nothing_started: bool) -> StepChange:
-    """End the node that closes the main part, which releases the steps under `finally`.
+    """End the main part's end node, which releases the steps under `finally`.
 
-    If no step was started, they are skipped by choice.
+    If no step was started, those steps are skipped by choice.
     """
     return _end(end, StepEvent.SUCCEED, now, **({"by_choice": True} if nothing_started else {}))
 
@@ -546,7 +549,7 @@ _DECIDED: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("because", "reason", "sent", "last_kind", "last_reason"), ""),
     **dict.fromkeys(("by_choice", "tolerated"), False),
 }
-"""The fields that a round of a run decides anew, each with its empty value."""
+"""The fields that each round of a run decides anew, with their empty values."""
 
 
 # -- parts of decisions ----------------------------------------------------------------------------------------------

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
 DEFAULT_STEP_TIMEOUT: Final = timedelta(hours=10)
-"""The default time limit of one attempt. The first version also gave up after ten hours."""
+"""The default time limit for one attempt. The first version also gave up after ten hours."""
 
 DEFAULT_SCALE_TIER: Final = "BASIC"
 
 DEFAULT_FINALLY_TIMEOUT: Final = timedelta(hours=1)
-"""The time that all steps under `finally` have together."""
+"""The default time limit for all steps under `finally` together."""
 
 DEFAULT_FINALLY_STEP_TIMEOUT: Final = timedelta(minutes=10)
-"""The time limit of one attempt of a step under `finally`."""
+"""The default time limit for one attempt of a step under `finally`."""
 
 
 class OnLost(StrEnum):
@@ -39,7 +39,7 @@ class OnLost(StrEnum):
 
 
 class Trigger(StrEnum):
-    """The ends of its dependencies that let a step run; kinds.py has the table."""
+    """How a step's dependencies must end for the step to run; kinds.py has the table."""
 
     NO_FAILURE = "no-failure"
     ALL_SUCCEEDED = "all-succeeded"
@@ -49,7 +49,7 @@ class Trigger(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """An expression that is true or false, without its `${{ }}`, and its place in the file."""
+    """An expression that is true or false, without the enclosing `${{ }}`, and its position in the file."""
 
     text: str
     line: int = 1
@@ -58,9 +58,9 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A value that contains expressions: where its result goes, its text, and its place in the file.
+    """A value that contains expressions: where its result goes, its text, and its position in the file.
 
-    `path` leads to the value from the body of the job (or from a run's outputs), such as `("args", "day")`.
+    `path` leads to the value within the body of the job (or within a run's outputs), such as `("args", "day")`.
     """
 
     path: tuple[str | int, ...]
@@ -86,7 +86,7 @@ class Backoff:
 class RetryPolicy:
     """The number of attempts of a step (1 means no retry) and the wait between them.
 
-    `when` decides whether a failure is retried; without it, failures of a few kinds are (see transitions.py).
+    `when` decides whether a failure is retried; without it, only certain kinds of failures are (see transitions.py).
     """
 
     max_attempts: int = 1
@@ -98,7 +98,8 @@ class RetryPolicy:
 class Task:
     """The work that the Task Runner is asked to do. `args` stays as written: a list, a map, or None.
 
-    `templates` are the values with expressions, in the order of the file; the fields themselves hold None there.
+    `templates` are the values with expressions, in the order of the file; the fields themselves hold None in their
+    places.
     """
 
     name: str | None = None
@@ -116,8 +117,8 @@ class Task:
 class Step:
     """A node of the graph. A step without a task is a barrier: it succeeds as soon as it is released.
 
-    `outputs` are the types of the values that its job has to return. With `allow_failure`, its dependents go on as if
-    it had succeeded, without outputs.
+    `outputs` are the types of the values that its job has to return. With `allow_failure`, its dependents proceed as if
+    it had succeeded, but without outputs.
     """
 
     id: str
@@ -171,9 +172,9 @@ class Workflow:
     # `timezone` is the IANA name of the zone in which days begin and times are formatted.
     timezone: str = "UTC"
     params: tuple[Param, ...] = ()
-    # The run's own outputs: templates whose paths hold one name each.
+    # The run's own outputs: templates whose paths consist of one name each.
     outputs: tuple[Template, ...] = ()
-    # Steps that run once all others have ended, however that was.
+    # Steps that run once all other steps have ended, whatever the result.
     finally_steps: tuple[Step, ...] = ()
     finally_timeout: timedelta = DEFAULT_FINALLY_TIMEOUT
     warnings: tuple[str, ...] = field(default=(), compare=False)
@@ -187,7 +188,7 @@ class Workflow:
     def is_plain(self) -> bool:
         """True if the file uses no expressions, parameters, conditions, outputs or `finally`.
 
-        Versions that know none of these can coordinate such a workflow.
+        Versions that support none of these can still coordinate such a workflow.
         """
         return not (self.params or self.outputs or self.finally_steps) and all(map(_is_plain, self.steps))
 

@@ -26,14 +26,14 @@ def calculate(operator: str, left: Value, right: Value, budget: Budget, at: int)
 
 
 def is_number(value: object) -> bool:
-    """Return True for numbers, which true and false are not."""
+    """Return True for numbers; true and false are not numbers."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def require_64_bits(number: float, at: int) -> int | float:
-    """Return a computed number that fits into 64 bits. Raises EvaluationError."""
+    """Return a computed number if it fits in 64 bits. Raises EvaluationError."""
     if isinstance(number, int) and not MIN_INT <= number <= MAX_INT:
-        raise EvaluationError("the number is too large: whole numbers have 64 bits", at)
+        raise EvaluationError("the number is too large: whole numbers are limited to 64 bits", at)
     if not math.isfinite(number):
         raise EvaluationError("the number is too large", at)
     return number
@@ -55,5 +55,5 @@ def _compute(operator: str, left: Any, right: Any, at: int) -> int | float:
             case _:
                 number = left % right
     except ZeroDivisionError:
-        raise EvaluationError("a division by zero", at, "write `a / b if b != 0 else value`") from None
-    return number  # type: ignore[no-any-return]  # Both are numbers, so it is one.
+        raise EvaluationError("division by zero", at, "write `a / b if b != 0 else value`") from None
+    return number  # type: ignore[no-any-return]  # Both operands are numbers, so the result is a number.

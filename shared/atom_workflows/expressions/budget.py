@@ -1,4 +1,4 @@
-"""What an expression may cost. Costs are counted and not timed, so that an expression fails always or never."""
+"""Limits on what an expression may cost. Costs are counted, not timed, so that an expression fails always or never."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ MAX_TEXT_BYTES: Final = 64 * 1024
 MAX_ITEMS: Final = 10_000
 MAX_RESULT_DEPTH: Final = 100
 CHARACTERS_A_STEP: Final = 64
-"""So all texts of an evaluation together have at most a few million characters."""
+"""At this rate, the texts of one evaluation total at most a few million characters."""
 
 _BYTES_A_CHARACTER: Final = 4
 
 
 class Budget:
-    """Counts the steps of one evaluation, or of several that together may take no more."""
+    """Counts the steps of one evaluation, or of several that share one limit."""
 
     __slots__ = ("left",)
 
@@ -26,38 +26,38 @@ class Budget:
         self.left = steps
 
     def charge(self, steps: int, at: int) -> None:
-        """Count steps before they are taken. Raises OverBudget."""
+        """Charge for steps before they are taken. Raises OverBudget."""
         self.left -= steps
         if self.left < 0:
             raise OverBudget(f"the expression takes more than {MAX_STEPS:,} steps", at, "let a step compute this")
 
     def charge_text(self, text: str, at: int) -> None:
-        """Count the cost of reading a text once."""
+        """Charge for reading a text once."""
         self.charge(1 + len(text) // CHARACTERS_A_STEP, at)
 
     def require_characters(self, count: int, at: int) -> None:
-        """Refuse to make a text of so many characters."""
+        """Charge for a text of `count` characters; refuse one over the limit."""
         if count > MAX_TEXT_BYTES:
             raise OverBudget("the text would be larger than 64 KiB", at, "let a step write it to a file")
         self.charge(1 + count // CHARACTERS_A_STEP, at)
 
     def require_text(self, text: str, at: int) -> str:
-        """Return a text that was made, if it is not too large."""
+        """Return a newly made text if it is not too large."""
         self.require_characters(len(text), at)
         if len(text) * _BYTES_A_CHARACTER > MAX_TEXT_BYTES and not text.isascii():
             self.require_characters(len(text.encode(errors="surrogatepass")), at)
         return text
 
     def require_items(self, count: int, at: int) -> None:
-        """Refuse to make a list of so many items."""
+        """Charge for a list of `count` items; refuse one over the limit."""
         if count > MAX_ITEMS:
             raise OverBudget(f"the list would have more than {MAX_ITEMS:,} items", at, "let a step compute this")
         self.charge(1 + count, at)
 
     def require_result(self, value: Value, at: int) -> int:
-        """Charge for each part of a value. Return its number of characters.
+        """Charge for each part of a value. Return the number of characters in it.
 
-        A list may contain another one many times over, which costs no memory until someone writes it down.
+        A list may contain the same list many times over, which costs no memory until the value is written out.
         """
         characters = 0
         level: list[object] = [value]

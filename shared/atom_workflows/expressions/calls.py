@@ -15,7 +15,7 @@ from atom_workflows.expressions.values import MAP, Value, kind_of
 
 
 def call(name: str, values: Sequence[Value], *, budget: Budget, zone: str, at: int) -> Value:
-    """Return what a function computes. Raises EvaluationError."""
+    """Return the value that a function computes. Raises EvaluationError."""
     function = FUNCTIONS.get(name)
     if function is None:
         raise faults.refusal(faults.unknown_function(name, FUNCTION_NAMES), at)
@@ -30,13 +30,13 @@ def call(name: str, values: Sequence[Value], *, budget: Budget, zone: str, at: i
         return function.run(Context(budget=budget, zone=zone, at=at), *values)
     except EvaluationError:
         raise
-    except ValueError as error:  # A text that is no time, or a time beyond the calendar.
+    except ValueError as error:  # The text is not a time, or the time lies outside the calendar.
         raise EvaluationError(f"`{name}`: {error}", at) from error
 
 
 def takes_in_words(parameter: Parameter) -> str:
-    """Return what a parameter takes, such as `a text or a number`."""
-    # A time may be given as text, but its name says better what is meant.
+    """Describe the types a parameter takes, such as `a text or a number`."""
+    # A time may be given as text, but naming the time type alone is clearer.
     shown = [of for of in parameter.takes if of != TEXT or not parameter.read_literal] or [TEXT]
     first, *others = (describe(of) for of in shown)
     others = [other.removeprefix("a list of ") for other in others]
@@ -58,7 +58,7 @@ def _refused(name: str, parameter: Parameter, value: Value, at: int) -> Evaluati
     kind = kind_at(value, at)
     if isinstance(value, list) and any(isinstance(of, ListOf) for of in parameter.takes):
         misfits = [item for item in value if not any(_fits([item], of, at) for of in parameter.takes)]
-        found = f"a list with {faults.in_words(kind_at(misfits[0], at))}" if misfits else "a list of several kinds"
+        found = f"a list containing {faults.in_words(kind_at(misfits[0], at))}" if misfits else "a list of mixed types"
         return EvaluationError(f"`{name}` takes {takes_in_words(parameter)}, not {found}", at)
     return EvaluationError(
         f"`{name}` takes {takes_in_words(parameter)}, not {faults.in_words(kind)}",

@@ -1,6 +1,6 @@
-"""Find what is wrong with an expression before it runs: `check`, and `check_template` for a text with expressions.
+"""Find faults in an expression before it runs: `check`, and `check_template` for text that contains expressions.
 
-The start function alone needs this; what runs the steps only evaluates.
+Only the start function needs this module; the code that runs the steps only evaluates.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ STEPS_OF_CONSTANTS: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What is known about an expression.
+    """The result of checking an expression.
 
-    `faults` are in the order of the text. `proves` are the paths that are neither null nor missing if the expression is
-    true.
+    `faults` are in the order in which they occur in the text. `proves` holds the paths that are neither null nor
+    missing if the expression is true.
     """
 
     type: Type
@@ -59,11 +59,11 @@ class Checked:
 
 
 def check(expression: Expression, scope: Scope, *, expected: Type | None = None) -> Checked:
-    """Return the type of an expression, and what is wrong with it.
+    """Return the type of an expression and any faults in it.
 
-    A result that may be missing for a reason is a fault unless `expected` allows null; a mere `T or null` is a fault
-    only if `expected` is another type. A text is taken where a date, an address or the word of an enum is expected,
-    since `read_value` reads it as one.
+    If the result may be missing and the reason is known, that is a fault unless `expected` allows null; a plain
+    `T or null` is a fault only if `expected` is a type without null. Text is accepted where a date, an address or an
+    enum's word is expected, since `read_value` converts it.
     """
     of, found = infer(expression, scope)
     if not found and not reads(expression):
@@ -75,9 +75,9 @@ def check(expression: Expression, scope: Scope, *, expected: Type | None = None)
 
 
 def check_template(template: Template, scope: Scope, *, expected: Type | None = None) -> Checked:
-    """Return the type of a template, and what is wrong with it.
+    """Return the type of a template and any faults in it.
 
-    Offsets are those in the whole text.
+    Offsets are relative to the whole text.
     """
     if template.lone:
         return _shifted(check(template.lone.expression, scope, expected=expected), template.lone)
@@ -88,12 +88,12 @@ def check_template(template: Template, scope: Scope, *, expected: Type | None = 
             checked = replace(checked, faults=_check_insertion(placeholder.expression, checked.type))
         found += _shifted(checked, placeholder).faults
     if not found and expected is not None and not fits(TEXT, expected, reads_text=True):
-        found.append(Fault(at=0, message=f"{describe(expected)} is due here, not text"))
+        found.append(Fault(at=0, message=f"{describe(expected)} is expected here, not text"))
     return Checked(type=TEXT, faults=found)
 
 
 def _printable(fault: Fault) -> Fault:
-    """Return the fault as one line, whatever names it quotes."""
+    """Return the fault in printable form, whatever names it quotes."""
     return replace(fault, message=printable(fault.message), suggestion=printable(fault.suggestion))
 
 
@@ -102,7 +102,7 @@ def _shifted(checked: Checked, placeholder: Placeholder) -> Checked:
 
 
 def _compute(expression: Expression, scope: Scope) -> list[Fault]:
-    """Return the fault of a constant that has no value."""
+    """Return the fault of a constant expression that cannot be computed."""
     try:
         evaluate(expression, {}, zone=scope.zone, budget=Budget(STEPS_OF_CONSTANTS))
     except OverBudget:
@@ -158,7 +158,7 @@ def _mismatch(of: Type, expected: Type) -> faults.Advice:
         suggestion = "write `json(…)`" if isinstance(of, ListOf | MapOf) else "write `text(…)`"
     elif due == NUMBER and is_text(of):
         suggestion = "write `number(…)`"
-    return f"{describe(due)} is due here, not {faults.in_words(of)}", suggestion
+    return f"{describe(due)} is expected here, not {faults.in_words(of)}", suggestion
 
 
 def _public(of: Type) -> Type:

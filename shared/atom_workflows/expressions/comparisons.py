@@ -1,4 +1,4 @@
-"""What is wrong with a comparison of two values, as far as their types show it."""
+"""Faults in a comparison of two values, as far as their types reveal them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Side(Frozen):
 
 
 def equality_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:
-    """Return the faults of `left == right`, of which neither is null."""
+    """Return the faults of `left == right`, where neither is null."""
     if _is_read_as_time(left, right) or _is_read_as_time(right, left):
         yield from _time_faults(left, right)
     elif not can_be_equal(left.of, right.of):
@@ -45,7 +45,7 @@ def equality_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:
 
 
 def order_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:
-    """Return the faults of `left < right`, of which neither is null."""
+    """Return the faults of `left < right`, where neither is null."""
     if _is_read_as_time(left, right) or _is_read_as_time(right, left):
         yield from _time_faults(left, right)
         return
@@ -55,7 +55,7 @@ def order_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:
 
 
 def membership_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:
-    """Return the faults of `left in right` without a literal list."""
+    """Return the faults of `left in right`, except for a literal list."""
     if is_unknown(right.of):
         return
     if isinstance(right.of, ListOf):
@@ -68,7 +68,7 @@ def membership_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:
 
 
 def _is_read_as_time(side: Side, other: Side) -> bool:
-    """Return True for a literal text beside a time."""
+    """Return True for a literal text that is compared with a time."""
     return isinstance(side.expression, Literal) and is_text(side.of) and other.of in TIMES
 
 
@@ -82,7 +82,7 @@ def _time_faults(left: Side, right: Side) -> Iterator[Fault]:
 
 
 def _fault_of_words(side: Side, other: Side, at: int) -> Fault:
-    """Return the fault of a word that the other side lacks."""
+    """Report a word that the other side can never be."""
     known = other.of.words if isinstance(other.of, Words) else ()
     name = spelled(other.expression)
     if isinstance(side.expression, Literal):

@@ -1,4 +1,4 @@
-"""How types relate: which is used where another one is due, which values can be equal, what two have in common."""
+"""How types relate: which fits where another is expected, which values can be equal, and what two have in common."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from atom_workflows.expressions.values import MAP
 
 
 def without_null(of: Type) -> Type:
-    """Return the type of the values that are not null."""
+    """Return the type without null."""
     if of == NULL:
         return NOTHING
     return of.of if isinstance(of, OrNull) else of
 
 
 def is_text(of: Type) -> bool:
-    """Return True if all values of a type are texts."""
+    """Return True if every value of the type is text."""
     return of in (TEXT, GS_URI) or isinstance(of, Words)
 
 
 def is_unknown(of: Type) -> bool:
-    """Return True if only the values themselves show their type."""
+    """Return True if only a value can reveal the actual type."""
     return of in (ANY, NOTHING)
 
 
 def family(of: Type) -> Type:
-    """Return the kind of a type's values, such as text or number."""
+    """Return the broad kind of a type: text, number or the type itself."""
     return TEXT if is_text(of) else NUMBER if of == INT else of
 
 
 def join(types: Iterable[Type]) -> Type:
-    """Return the one type that has the values of all."""
+    """Return the narrowest type that covers all the given ones."""
     joined: Type = NOTHING
     for of in types:
         joined = _join(joined, of)
@@ -77,10 +77,10 @@ def _join_values(left: Type, right: Type) -> Type:
 
 
 def fits(found: Type, due: Type, *, reads_text: bool = False) -> bool:
-    """Return True if one type may be used for another.
+    """Return True if one type may be used where another is due.
 
-    With `reads_text`, what is due will be read from the value, as parameters are: then a text may prove to be one of
-    the words, a date or an address.
+    With `reads_text`, the value will be converted to the type that is due, as parameters are; text may then turn out to
+    be one of the words, a date or an address.
     """
     if isinstance(found, OrNull) or found == NULL:
         inner = without_null(found)
@@ -114,7 +114,7 @@ def _fields_fit(found: MapOf, due: MapOf, *, reads_text: bool) -> bool:
 
 
 def can_be_equal(left: Type, right: Type) -> bool:
-    """Return True if non-null values of the two types are comparable."""
+    """Return True if non-null values of the two types can be equal."""
     left, right = without_null(left), without_null(right)
     if is_unknown(left) or is_unknown(right):
         return True
@@ -126,5 +126,5 @@ def can_be_equal(left: Type, right: Type) -> bool:
 
 
 def have_common_word(left: Type, right: Type) -> bool:
-    """Return False if the words of two enums have none in common."""
+    """Return False for two enums that have no word in common."""
     return not (isinstance(left, Words) and isinstance(right, Words) and {*left.words}.isdisjoint(right.words))

@@ -1,7 +1,7 @@
 """Compute the value of an expression: `evaluate`.
 
-An expression converts nothing by itself, and whatever could be a mistake is an error. Every part costs a step of the
-budget, and whatever makes a text or list asks the budget before it makes it.
+There are no implicit conversions, and anything that could be a mistake is an error. Every part costs a step of the
+budget, and anything that makes a text or a list is charged to the budget beforehand.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from atom_workflows.expressions.syntax import (
 from atom_workflows.expressions.values import Value, read_value, write_value
 
 MAX_NAMES_READ: Final = 300
-"""Characters of the names and values that a decision is explained with."""
+"""The maximum length, in characters, of the names and values that explain a decision."""
 
 _LONGEST_SHOWN: Final = 60
 _STEPS_TO_SHOW: Final = 5_000
@@ -56,7 +56,8 @@ def evaluate(
 ) -> Value:
     """Return the value of an expression. Raises EvaluationError.
 
-    Values of the scope are as `values` describes them, at most 64 levels deep. Several evaluations may share a budget.
+    The values in the scope are as described in `values`, and at most 64 levels deep. Several evaluations may share a
+    budget.
     """
     budget = Budget() if budget is None else budget
     value = _Evaluation(scope, zone, budget).value(expression)
@@ -67,13 +68,13 @@ def evaluate(
 def names_read(expression: Expression, scope: Mapping[str, Any]) -> str:
     """Return the names and values that explain a decision.
 
-    They look like "`rows` = 12, `ok` = null" and have at most 300 characters.
+    The text looks like "`rows` = 12, `ok` = null" and has at most 300 characters.
     """
     paths = list(dict.fromkeys(path for path, _ in places_of_reads(expression)))
     last_names = [path[-1] for path in paths]
     text = ""
     for path in paths:
-        # `steps.a.state` and `steps.b.state` need their whole names.
+        # `steps.a.state` and `steps.b.state` can be told apart only by their whole paths.
         shown = spell(path if last_names.count(path[-1]) > 1 else path[-1:])
         text += f"{', ' if text else ''}`{shown}` {_show(path, scope)}"
         if len(text) > MAX_NAMES_READ:
@@ -97,7 +98,7 @@ def _show(path: Path, scope: Mapping[str, Any]) -> str:
 
 
 class _Missing:
-    """What a chain leads to if a member is not there. It never becomes a value."""
+    """The result of a chain if a member is missing. It never becomes a value."""
 
 
 _MISSING: Final = _Missing()
@@ -106,7 +107,7 @@ _MISSING: Final = _Missing()
 class _Evaluation:
     def __init__(self, scope: Mapping[str, Any], zone: str, budget: Budget) -> None:
         self._scope = scope
-        self._items: dict[str, Value] = {}  # by the names that comprehensions give them
+        self._items: dict[str, Value] = {}  # keyed by the names that comprehensions give them
         self._zone = zone
         self._budget = budget
 
@@ -115,7 +116,7 @@ class _Evaluation:
         return _METHODS[type(expression)](self, expression)
 
     def value_if_any(self, expression: Expression) -> Value | _Missing:
-        """Return the value before a `??`, or `_MISSING`."""
+        """Return the value on the left of `??`, or `_MISSING`."""
         self._budget.charge(1, expression.at)
         match expression:
             case Chain():
@@ -129,7 +130,7 @@ class _Evaluation:
                 return self.value(expression)
 
     def condition(self, expression: Expression) -> bool:
-        """Return the value of what must be true or false."""
+        """Return the value of an expression that must be true or false."""
         value = self.value(expression)
         if not isinstance(value, bool):
             at = start_of(expression)
@@ -172,7 +173,7 @@ class _Evaluation:
         return link.name if isinstance(link, Member) else self.value(link.index)
 
     def _member(self, value: Value, key: Value, chain: Chain, number: int) -> Value | _Missing:
-        """Return a member, `_MISSING`, or raise if there can be none."""
+        """Return a member or `_MISSING`. Raise if the value cannot have members."""
         if isinstance(value, dict) and isinstance(key, str):
             member: Value | _Missing = value.get(key, _MISSING)
             return member
@@ -229,7 +230,7 @@ class _Evaluation:
                 return not less(left, right, self._budget, at)
 
     def _beside(self, expression: Expression, value: Value, other: Value) -> Value:
-        """Read a literal text as the kind of time beside it."""
+        """Convert literal text to the kind of time it is compared with."""
         if not isinstance(expression, Literal) or not isinstance(value, str):
             return value
         kind = kind_at(other, expression.at)
@@ -241,7 +242,7 @@ class _Evaluation:
             raise EvaluationError(f"the text {error.message}", expression.at, error.suggestion) from error
 
     def _beside_each(self, expression: Expression, values: list[Any], other: Value) -> list[Any]:
-        """Read the literal texts of a literal list likewise."""
+        """Convert each literal text in a literal list, as `_beside` does."""
         if not isinstance(expression, ListLiteral):
             return values
         return [self._beside(item, each, other) for item, each in zip(expression.items, values, strict=True)]
@@ -309,7 +310,7 @@ def _no_member(value: Value, key: Value, chain: Chain, number: int) -> MissingMe
 
 
 def _spell_before(chain: Chain, number: int) -> str:
-    """Return how a chain is written up to a link."""
+    """Return a chain as it is written, up to the given link."""
     before = Chain(at=chain.at, base=chain.base, links=chain.links[:number])
     path = path_of(before)
     return spell(path) if path else ""

@@ -1,6 +1,6 @@
-"""What messages say about mistakes, the same whether the checker finds them in a file or the evaluator in a value.
+"""Messages about mistakes, worded the same whether the checker finds them in a file or the evaluator in a value.
 
-Each function returns the message and what helps, which may be empty.
+Each function returns a message and a suggestion, which may be empty.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Advice: TypeAlias = tuple[str, str]
 Guess: TypeAlias = Callable[[str, Iterable[str]], str]
 
 TIMES: Final = frozenset({DATE, TIME, INSTANT, DURATION})
-"""The types as which a text is read that is written out beside a value of it."""
+"""The types to which a literal text is converted when it is compared with a value of that type."""
 
 NULL_REMEDY: Final = "write `… ?? value`"
 _NAMES_SHOWN: Final = 8
@@ -40,61 +40,64 @@ _NAMES_SHOWN: Final = 8
 _OTHER_FUNCTIONS: Final = {
     "contains": "write `part in whole`", "coalesce": "write `a ?? b`", "default": "write `a ?? b`",
     "map": "write `[f(x) for x in xs]`", "filter": "write `[x for x in xs if …]`",
-    "now": "there is no clock, as the time is `run.scheduledAt`", "today": "write `day(run.scheduledAt)`",
+    "now": "expressions have no clock; the time is `run.scheduledAt`", "today": "write `day(run.scheduledAt)`",
     "success": "use `trigger`", "failure": "use `trigger`", "always": "use `trigger`", "cancelled": "use `trigger`",
     "size": "write `len(…)`", "length": "write `len(…)`", "count": "write `len([x for x in xs if …])`",
     "str": "write `text(…)`", "string": "write `text(…)`", "float": "write `number(…)`", "strip": "write `trim(…)`",
     "strftime": "write `format(…)`", "date": "write `day(…)`", "tojson": "write `json(…)`",
     "if": "write `a if condition else b`", "bool": "write a comparison", "round": "write `int(…)`",
-    "random": "expressions leave nothing to chance", "uuid": "expressions leave nothing to chance; use `run.id`",
+    "random": "expressions are never random", "uuid": "expressions are never random; use `run.id`",
 }  # fmt: skip
 
 
 def refusal(advice: Advice, at: int) -> EvaluationError:
-    """Return the error that says it."""
+    """Return the error with the given advice."""
     message, suggestion = advice
     return EvaluationError(message, at, suggestion)
 
 
 def in_words(of: Type) -> str:
-    """Return what messages call a type."""
+    """Return the name of a type as used in messages."""
     return "text" if of in (TEXT, GS_URI) or isinstance(of, Words) else describe(of)
 
 
 def unknown_function(name: str, names: Iterable[str], guess: Guess = did_you_mean) -> Advice:
-    """Return the fault of a function that does not exist."""
+    """Report a function that does not exist."""
     return f"there is no function `{name:.60}`", _OTHER_FUNCTIONS.get(name.lower()) or guess(name, names)
 
 
 def unknown_name(name: str, names: Iterable[str], guess: Guess = did_you_mean) -> Advice:
-    """Return the fault of a name that does not exist."""
+    """Report a name that does not exist."""
     known = list(names)
-    known_in_words = f"names are {', '.join(known[:_NAMES_SHOWN])}" if known else ""
+    known_in_words = f"the names are {', '.join(known[:_NAMES_SHOWN])}" if known else ""
     return f"there is no `{name:.60}` here", guess(name, known) or known_in_words
 
 
 def unknown_member(of: str, name: str, members: Iterable[str], guess: Guess = did_you_mean) -> Advice:
-    """Return the fault of a member that a value does not have."""
+    """Report a member that a value does not have."""
     known = list(members)
     minuend, minus, subtrahend = name.partition("-")
     if minus and minuend in known:
-        return f"{_quoted(of)} has no `{name:.60}`", f"spaces make a minus: `{of}.{minuend} - {subtrahend:.60}`"
+        return (
+            f"{_quoted(of)} has no `{name:.60}`",
+            f"for a minus sign, add spaces: `{of}.{minuend} - {subtrahend:.60}`",
+        )
     return f"{_quoted(of)} has no `{name:.60}`", guess(name, known)
 
 
 def unknown_word(word: str, of: str, known: Sequence[str]) -> Advice:
-    """Return the fault of a word that an enum lacks."""
+    """Report a word that is not in an enum."""
     advice = did_you_mean(word, known)
     return f"{_quoted(of)} is never `{word:.60}`", advice or f"it is one of {', '.join(known[:_NAMES_SHOWN])}"
 
 
 def computed_name(of: str) -> Advice:
-    """Return the fault of a member whose name is computed."""
-    return f"the name of a member of {_quoted(of)} cannot be computed", f"write it: `{of or 'x'}['name']`"
+    """Report a member whose name is computed."""
+    return f"the name of a member of {_quoted(of)} cannot be computed", f"write it out: `{of or 'x'}['name']`"
 
 
 def may_be_missing(of: str, reason: str, remedy: str) -> Advice:
-    """Return the fault of a value that may be null or missing."""
+    """Report a value that may be null or missing."""
     message = f"{_quoted(of)} may be missing, {reason}" if reason else f"{_quoted(of)} may be null"
     return message, f"{NULL_REMEDY}, or {remedy}" if remedy else NULL_REMEDY
 
@@ -104,7 +107,7 @@ def _quoted(of: str) -> str:
 
 
 def no_members(of: str, kind: Type) -> Advice:
-    """Return the fault of a member of a value that has none."""
+    """Report access to a member of a value that has no members."""
     if kind == NULL:
         return f"{_quoted(of)} is null", NULL_REMEDY
     if isinstance(kind, ListOf):
@@ -114,18 +117,18 @@ def no_members(of: str, kind: Type) -> Advice:
 
 
 def no_index(of: str, kind: Type, index: Type) -> Advice:
-    """Return the fault of an index of the wrong type."""
+    """Report an index of the wrong type."""
     wanted = "text" if isinstance(kind, MapOf) else "a whole number"
     return f"the index of {_quoted(of)} must be {wanted}, not {in_words(index)}", ""
 
 
 def no_item(of: str, count: int) -> Advice:
-    """Return the fault of an index beyond the end of a list."""
-    return f"{_quoted(of)} has {count} items, and none of that number", "the first is `[0]`, the last `[-1]`"
+    """Report an index that is out of range."""
+    return f"{_quoted(of)} has {count} items, so this index is out of range", "the first item is `[0]`, the last `[-1]`"
 
 
 def no_condition(kind: Type) -> Advice:
-    """Return the fault of a condition that is neither true nor false."""
+    """Report a condition that is neither true nor false."""
     if kind == TEXT:
         remedy = "write `… != ''`, or `… == 'true'`"
     elif kind in (INT, NUMBER):
@@ -138,13 +141,13 @@ def no_condition(kind: Type) -> Advice:
 
 
 def never_equal(left: Type, right: Type) -> Advice:
-    """Return the fault of comparing two types that are never equal."""
+    """Report a comparison of two types that are never equal."""
     first, second = sorted((_family(left), _family(right)), key=lambda kind: kind != TEXT)
     return f"{in_words(first)} is never equal to {in_words(second)}", _bridge(first, second)
 
 
 def no_order(left: Type, right: Type) -> Advice:
-    """Return the fault of asking which of two values comes first."""
+    """Report an ordered comparison of two values that have no order."""
     first, second = _family(left), _family(right)
     if NULL in (first, second):
         return "null has no order", NULL_REMEDY
@@ -154,35 +157,35 @@ def no_order(left: Type, right: Type) -> Advice:
 
 
 def no_container(right: Type) -> Advice:
-    """Return the fault of an `in` before a value that contains nothing."""
-    return f"`in` looks into lists, texts and maps, not into {in_words(right)}", ""
+    """Report an `in` followed by a value that cannot contain anything."""
+    return f"`in` works on lists, texts and maps, not on {in_words(right)}", ""
 
 
 def never_in(left: Type, right: Type) -> Advice:
-    """Return the fault of what a text or map can never contain."""
+    """Report a value that a text or map can never contain."""
     return f"{in_words(_family(left))} is never in {in_words(right)}", _bridge(TEXT, _family(left))
 
 
 def no_list(of: Type) -> Advice:
-    """Return the fault of going through a value that is no list."""
-    return f"`for` goes through a list, not {in_words(of)}", NULL_REMEDY if of == NULL else ""
+    """Report a `for` over a value that is not a list."""
+    return f"`for` iterates over a list, not {in_words(of)}", NULL_REMEDY if of == NULL else ""
 
 
 def argument_remedy(of: Type, takes: Sequence[Type]) -> str:
-    """Return what helps if a function takes no such argument."""
+    """Return a suggestion for an argument that a function does not take."""
     if of == NULL:
         return NULL_REMEDY
     if of == NUMBER and INT in takes:
         return "write `//` or `int(…)`"
     if of == DATE and INSTANT in takes:
-        return "`day(…, 1)` moves a date"
+        return "use `day(…, 1)` to shift a date"
     if tuple(takes) == (TEXT,) and of in (INT, NUMBER, BOOL, *TIMES):
         return "write `text(…)`"
     return ""
 
 
 def no_operation(operator: str, left: Type, right: Type) -> Advice:
-    """Return the fault of an operator that takes no such types."""
+    """Report an operator applied to types that it does not take."""
     takes = "numbers, texts or lists" if operator == "+" else "numbers"
     first, second = _family(left), _family(right)
     kinds = {first, second}
@@ -203,7 +206,7 @@ def no_operation(operator: str, left: Type, right: Type) -> Advice:
 
 
 def no_insertion(kind: Type) -> Advice:
-    """Return the fault of a value that cannot be inserted into text."""
+    """Report a value that cannot be inserted into text."""
     remedy = NULL_REMEDY if kind == NULL else "use `json(…)`"
     return f"{in_words(kind)} cannot be inserted into text", remedy
 
@@ -213,16 +216,16 @@ def _family(of: Type) -> Type:
 
 
 def _bridge(first: Type, second: Type) -> str:
-    """Return how to make one type out of another."""
+    """Suggest how to convert one type to another."""
     kinds = {first, second}
     if kinds == {TEXT, NUMBER}:
-        return "turn one into the other: `int(…)`"
+        return "convert one of them, for example with `int(…)`"
     if kinds == {TEXT, BOOL}:
         return "write true and false without quotes"
     if kinds == {DATE, INSTANT}:
-        return "turn the instant into a date: `day(…)`"
+        return "convert the instant to a date: `day(…)`"
     if kinds == {TEXT, DATE}:
-        return "turn the text into a date: `day(…)`"
+        return "convert the text to a date: `day(…)`"
     if kinds == {TEXT, INSTANT}:
-        return "turn the text into an instant: `add(…, '0s')`"
+        return "convert the text to an instant: `add(…, '0s')`"
     return ""

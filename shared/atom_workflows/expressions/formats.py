@@ -1,6 +1,6 @@
-"""`format(time, '%Y%m%d')`: the directives of strftime that have one meaning everywhere.
+"""`format(time, '%Y%m%d')`: the strftime directives that mean the same everywhere.
 
-Python's own strftime is the platform's: it takes widths of any size, and names days by the locale.
+Python's own strftime depends on the platform: it accepts widths of any size, and names days according to the locale.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _OF_TIME: Final[dict[str, Callable[[datetime | time], str]]] = {
 
 
 def format_moment(moment: datetime | date | time, pattern: str) -> str:
-    """Write a date or time as a pattern says. Raises ValueError."""
+    """Format a date or time according to a pattern. Raises ValueError."""
     return "".join(_write(moment, piece) for piece in _pieces(pattern))
 
 
@@ -54,12 +54,12 @@ def check_pattern(pattern: str) -> None:
     if "%" not in pattern:
         raise ValueError("the pattern has no directive; a day is written like `%Y-%m-%d`")
     for piece in _pieces(pattern):
-        if len(piece) == 2 and piece[0] == "%" and piece[1] not in _OF_DAY | _OF_TIME | {"%": None}:  # noqa: PLR2004 -- a sign and a letter
+        if len(piece) == 2 and piece[0] == "%" and piece[1] not in _OF_DAY | _OF_TIME | {"%": None}:  # noqa: PLR2004 -- a percent sign and a letter
             raise ValueError(_unknown(piece))
 
 
 def _pieces(pattern: str) -> Iterator[str]:
-    """Return the directives, and the texts between them."""
+    """Return the directives and the text between them."""
     at = 0
     while at < len(pattern):
         sign = pattern.find("%", at)
@@ -69,7 +69,7 @@ def _pieces(pattern: str) -> Iterator[str]:
         if sign > at:
             yield pattern[at:sign]
         if sign + 1 == len(pattern):
-            raise ValueError("a `%` at the end of a pattern is written `%%`")
+            raise ValueError("write a `%` at the end of a pattern as `%%`")
         yield pattern[sign : sign + 2]
         at = sign + 2
 
@@ -92,4 +92,4 @@ def _write(moment: datetime | date | time, piece: str) -> str:
 
 
 def _unknown(piece: str) -> str:
-    return f"a pattern does not know `{piece}`; it knows %{' %'.join([*_OF_DAY, *_OF_TIME])} and %%"
+    return f"`{piece}` is not a directive; the directives are %{' %'.join([*_OF_DAY, *_OF_TIME])} and %%"

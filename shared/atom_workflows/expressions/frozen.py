@@ -1,7 +1,7 @@
 """Values with named fields, like frozen dataclasses.
 
-`dataclasses` generates and compiles code for each class when a module is imported. For the classes of this package that
-is most of what a cold start would pay for expressions.
+`dataclasses` generates and compiles code for each class when a module is imported. For the classes in this package,
+that would be most of what expressions add to a cold start.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from typing import Any, NoReturn, dataclass_transform
 
 @dataclass_transform(frozen_default=True)
 class Frozen:
-    """A value whose class names its fields by annotations, and which is compared by them."""
+    """A value whose fields are annotated in its class, and which is compared field by field."""
 
     __match_args__: tuple[str, ...] = ()
 
     def __init_subclass__(cls) -> None:
-        # A class without fields of its own shows those of its base.
+        # The fields of a base class come first.
         names = [name for name in (*cls.__match_args__, *cls.__annotations__) if not name.startswith("_")]
-        cls.__match_args__ = tuple(dict.fromkeys(names))  # type: ignore[misc]  # mypy takes it for a constant.
+        cls.__match_args__ = tuple(dict.fromkeys(names))  # type: ignore[misc]  # mypy thinks it is a constant.
 
     def __init__(self, *values: Any, **named: Any) -> None:
         self.__dict__.update(zip(self.__match_args__, values, strict=False), **named)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"{name} of a {type(self).__name__} never changes")
+        raise AttributeError(f"cannot change {name} of a {type(self).__name__}")
 
     def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"{name} of a {type(self).__name__} never changes")
+        raise AttributeError(f"cannot change {name} of a {type(self).__name__}")
 
     def __eq__(self, other: object) -> bool:
         if self is other:

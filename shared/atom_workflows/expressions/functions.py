@@ -1,7 +1,7 @@
-"""The functions of expressions: one table with their parameters, their types and what they do.
+"""The functions that expressions can call: one table of their parameters, types and implementations.
 
-All are pure. `has` is not among them, since it looks at how its argument is written: the evaluator and the checker know
-it as they know operators.
+All of them are pure. `has` is not among them, since it depends on how its argument is written; the evaluator and the
+checker treat it like an operator.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HAS: Final = "has"
 
 
 class Parameter(Frozen):
-    """A parameter: its name, the types that it takes, and what a text that is written out must be."""
+    """A parameter: its name, the types that it takes, and a reader that checks literal text given for it."""
 
     name: str
     takes: tuple[Type, ...]
@@ -39,7 +39,7 @@ class Parameter(Frozen):
 
 
 class Function(Frozen):
-    """A function. `gives` is the type of its value, or computes it from the types of its arguments."""
+    """A function. `gives` is the type of its value, or a function that derives it from the types of the arguments."""
 
     name: str
     parameters: tuple[Parameter, ...]
@@ -49,13 +49,13 @@ class Function(Frozen):
 
     @property
     def signature(self) -> str:
-        """How it is called, such as `range(from, to?)`."""
+        """How the function is called, such as `range(from, to?)`."""
         required = len(self.parameters) - self.optional
         names = [each.name + ("?" if number >= required else "") for number, each in enumerate(self.parameters)]
         return f"{self.name}({', '.join(names)})"
 
     def arity_fault(self, count: int) -> str:
-        """Return what is wrong with a number of arguments, or nothing."""
+        """Return the fault of a wrong number of arguments, or ""."""
         most = len(self.parameters)
         if most - self.optional <= count <= most:
             return ""

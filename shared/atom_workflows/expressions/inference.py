@@ -1,7 +1,7 @@
-"""Give every part of an expression a type, and note what is wrong.
+"""Give every part of an expression a type, and record the faults.
 
-A part with a fault counts as `any`, so that one mistake is reported once. A value that may be null is of a type `T or
-null`; it can be used before `??`, or where a condition has proved that it is there.
+A part with a fault counts as `any`, so that each mistake is reported once. A value that may be null has a type `T or
+null`; it can be used before `??`, or where a condition has proved that it is present.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ from atom_workflows.expressions.values import kind_of
 
 
 def infer(expression: Expression, scope: Scope) -> tuple[Type, list[Fault]]:
-    """Return the type of an expression and what is wrong.
+    """Return the type of an expression and the faults in it.
 
-    The items of an empty list are `NOTHING`.
+    The items of an empty list have the type `NOTHING`.
     """
     inference = _Inference()
     of = inference.type_of(expression, scope)
@@ -86,7 +86,7 @@ class _Inference:
         return _METHODS[type(expression)](self, expression, scope)
 
     def type_if_any(self, expression: Expression, scope: Scope) -> Type:
-        """Return the type before a `??`, where any link may be missing."""
+        """Return the type before `??`, where any link may be missing."""
         match expression:
             case Chain():
                 return self._follow(expression, scope, may_be_missing=True)
@@ -101,20 +101,20 @@ class _Inference:
                 return self.type_of(expression, scope)
 
     def require(self, expression: Expression, scope: Scope) -> Type:
-        """Return the type of what must not be null."""
+        """Return the type of an expression that must not be null."""
         return self.refuse_null(expression, self.type_of(expression, scope))
 
     def refuse_null(self, expression: Expression, of: Type) -> Type:
-        """Note a fault if null is possible. Return the type without null."""
+        """Record a fault if null is possible. Return the type without null."""
         if of == NULL:
-            self._fault(expression.at, ("null has no value", NULL_REMEDY))
+            self._fault(expression.at, ("null cannot be used here", NULL_REMEDY))
             return ANY
         if isinstance(of, OrNull):
             self._fault(start_of(expression), faults.may_be_missing(spelled(expression), of.reason, of.remedy))
         return without_null(of)
 
     def require_condition(self, expression: Expression, scope: Scope) -> None:
-        """Note a fault if a condition is not true or false."""
+        """Record a fault if a condition is not true or false."""
         of = self.require(expression, scope)
         if of != BOOL and not is_unknown(of):
             self._fault(start_of(expression), faults.no_condition(family(of)))
@@ -126,7 +126,7 @@ class _Inference:
     # -- names and members -------------------------------------------------------------------------------------------
 
     def literal(self, literal: Literal, _scope: Scope) -> Type:
-        # A text that is written out is the one word that it is, so it can be compared with the words of an enum.
+        # A literal text is an enum of one word, so it can be compared with the words of an enum.
         return Words((literal.value,)) if isinstance(literal.value, str) else kind_of(literal.value)
 
     def name(self, name: Name, scope: Scope) -> Type:
@@ -145,7 +145,7 @@ class _Inference:
         path, part, missing = path_of(chain.base), chain.base, None
         for number, link in enumerate(chain.links, start=1):
             if not may_be_missing:
-                # A reason concerns all that lies behind; without one, it is this link that has a value or not.
+                # A reason applies to the whole rest of the chain; without a reason, only this link may be null.
                 of = self.refuse_null(chain if isinstance(of, OrNull) and of.reason else part, of)
             elif isinstance(of, OrNull):
                 missing, of = missing or of, of.of
@@ -199,7 +199,7 @@ class _Inference:
         if is_unknown(left) and is_unknown(right):
             return ANY if operator == "+" else NUMBER
         if is_unknown(left) or is_unknown(right):
-            # The other side must be of the known one's kind, but its parts may be of any.
+            # The unknown side must be of the same kind as the known one, but its items may be of any type.
             kind = family(right if is_unknown(left) else left)
             left = right = ListOf(ANY) if isinstance(kind, ListOf) else kind
         found = _result(operator, left, right)
@@ -217,7 +217,7 @@ class _Inference:
         return BOOL
 
     def _check_equality(self, left: Side, right: Side, at: int) -> None:
-        """Check two sides, unless one is a literal null."""
+        """Check both sides, unless one of them is always null."""
         if NULL not in (left.of, right.of):
             first = Side(left.expression, self.refuse_null(left.expression, left.of))
             second = Side(right.expression, self.refuse_null(right.expression, right.of))
@@ -236,7 +236,7 @@ class _Inference:
     def logic(self, logic: Logic, scope: Scope) -> Type:
         for operand in logic.operands:
             self.require_condition(operand, scope)
-            # What stands behind `and` is computed only if what stands before it is true.
+            # The right side of `and` is computed only if the left side is true; that of `or`, only if it is false.
             scope = scope.proving(prove(operand, is_true=logic.operator == "and"))
         return BOOL
 
@@ -293,7 +293,7 @@ class _Inference:
         for argument in call.arguments:
             self.type_if_any(argument, scope)
             if not isinstance(argument, Name | Chain):
-                self._fault(argument.at, ("`has` takes a name with its members", "write `has(steps.a.outputs.b)`"))
+                self._fault(argument.at, ("`has` takes a name or a path of members", "write `has(steps.a.outputs.b)`"))
         return BOOL
 
     def list_literal(self, literal: ListLiteral, scope: Scope) -> Type:
@@ -303,7 +303,7 @@ class _Inference:
         items = self.require(comprehension.items, scope)
         name = comprehension.name
         if name in scope.names:
-            self._fault(comprehension.name_at, (f"there is a `{name}` already", "take another name"))
+            self._fault(comprehension.name_at, (f"there is already a `{name}`", "choose another name"))
         if not isinstance(items, ListOf) and not is_unknown(items):
             self._fault(start_of(comprehension.items), faults.no_list(items))
         within = scope.naming(name, items.item if isinstance(items, ListOf) and items.item != NOTHING else ANY)
@@ -314,14 +314,14 @@ class _Inference:
 
 
 def _is_certain(expression: Expression, of: Type) -> bool:
-    """Return True if the default behind a `??` is never used."""
+    """Return True if the default after `??` is never used."""
     if isinstance(of, OrNull) or of == NULL or is_unknown(of):
         return False
     return path_of(expression) is not None or not isinstance(expression, Chain | Coalesce | Conditional)
 
 
 def _result(operator: str, left: Type, right: Type) -> Type | None:
-    """Return the type of a sum or product, if it has one."""
+    """Return the type of the result, or None if there is none."""
     if family(left) == family(right) == NUMBER:
         return INT if left == right == INT and operator != "/" else NUMBER
     if operator == "+" and is_text(left) and is_text(right):

@@ -1,4 +1,4 @@
-"""The types of values, and what messages call them."""
+"""The types of values, and their names in messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from atom_workflows.expressions.frozen import Frozen
 
 
 class Type(Frozen):
-    """The type of a value. Types are values themselves: frozen, and compared by what they say."""
+    """The type of a value. Types are values themselves: frozen, and compared by their fields."""
 
 
 class Scalar(Type):
@@ -31,7 +31,7 @@ ANY: Final = Scalar("any")
 NULL: Final = Scalar("null")
 
 NOTHING: Final = Scalar("nothing")
-"""The type of the items of an empty list. It goes with every other type, and no value has it."""
+"""The type of the items of an empty list. It is compatible with every other type, and no value has it."""
 
 
 class Words(Type):
@@ -41,7 +41,7 @@ class Words(Type):
 
 
 class ListOf(Type):
-    """A list whose items are all of one type."""
+    """A list whose items all have the same type."""
 
     item: Type
 
@@ -56,10 +56,10 @@ class MapOf(Type):
 
 
 class OrNull(Type):
-    """A value that may be null, or missing.
+    """A value that may be null or missing.
 
-    `reason` says why it may be missing ("as `quality` may be skipped (line 31)"), and `remedy` what helps besides a
-    `??` ("`trigger: all-succeeded`"). Both may be empty, and neither makes it another type.
+    `reason` says why it may be missing ("as `quality` may be skipped (line 31)"), and `remedy` what helps apart from
+    `??` ("`trigger: all-succeeded`"). Both may be empty, and neither makes it a different type.
     """
 
     of: Type
@@ -71,13 +71,13 @@ class OrNull(Type):
 
 
 class Unavailable(Type):
-    """What a scope has for a name or member that exists, but cannot be read here: the message, and what helps."""
+    """A name or member that exists but cannot be read in this scope: the message and a suggestion."""
 
     message: str
     suggestion: str = ""
 
 
-# Each in the singular and in the plural.
+# Each type in the singular and the plural.
 _DESCRIPTIONS: Final = {
     "text": ("a text", "texts"),
     "int": ("a whole number", "whole numbers"),
@@ -102,7 +102,7 @@ def or_null(of: Type, reason: str = "", remedy: str = "") -> Type:
 
 
 def describe(type: Type) -> str:  # noqa: A002 -- the parameter's name is part of the interface
-    """Return the type in words, such as `a list of texts`."""
+    """Describe the type in words, such as `a list of texts`."""
     match type:
         case ListOf(item):
             return "a list" if item in (ANY, NOTHING) else f"a list of {_several(item)}"

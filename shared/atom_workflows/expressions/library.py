@@ -1,4 +1,4 @@
-"""What the functions of expressions do. All are pure, and each is called with values that its parameters take."""
+"""The implementations of the functions. All are pure; each is called only with values of its parameters' types."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from atom_workflows.expressions.values import Value, read_value, write_value
 
 
 class Context(Frozen):
-    """Where a function is called: the budget, the zone in which days begin, and the offset of the call."""
+    """The context of a call: the budget, the zone in which days begin, and the offset of the call."""
 
     budget: Budget
     zone: str
     at: int
 
     def error(self, message: str, suggestion: str = "") -> EvaluationError:
-        """Return the error of a call that has no value."""
+        """Return the error of a call that cannot be computed."""
         return EvaluationError(message, self.at, suggestion)
 
 
@@ -39,7 +39,7 @@ _MAX_JSON_DEPTH: Final = 32
 
 
 def to_int(context: Context, value: str | float) -> Value:
-    """Return text as a whole number, or a number without its fraction."""
+    """Convert text to a whole number, or drop a number's fraction."""
     if not isinstance(value, str):
         return require_64_bits(int(value), context.at)
     if not _INT.fullmatch(value.strip()):
@@ -48,7 +48,7 @@ def to_int(context: Context, value: str | float) -> Value:
 
 
 def to_number(context: Context, value: str | float) -> Value:
-    """Return text as a number."""
+    """Convert text to a number."""
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -60,20 +60,20 @@ def to_number(context: Context, value: str | float) -> Value:
 
 
 def to_json(context: Context, value: Value) -> str:
-    """Return a value as JSON text."""
+    """Convert a value to JSON text."""
     context.budget.require_characters(context.budget.require_result(value, context.at), context.at)
     text = json.dumps(write_value(value), ensure_ascii=False, separators=(",", ":"))
     return context.budget.require_text(text, context.at)
 
 
 def from_json(context: Context, text: str) -> Value:
-    """Return the value of a JSON text."""
+    """Parse JSON text."""
     context.budget.require_characters(len(text), context.at)
     depth = 0
     for token in _JSON_TOKEN.finditer(text):
         depth += (token[0] in "[{") - (token[0] in "]}")
         if depth > _MAX_JSON_DEPTH:
-            raise context.error(f"the JSON is nested too deeply: more than {_MAX_JSON_DEPTH} lists and maps")
+            raise context.error(f"the JSON is nested too deeply: more than {_MAX_JSON_DEPTH} levels of lists and maps")
     try:
         value = read_value(json.loads(text), ANY)
     except ValueError as error:
@@ -84,22 +84,22 @@ def from_json(context: Context, text: str) -> Value:
 
 
 def lower(context: Context, text: str) -> str:
-    """Return a text in small letters."""
+    """Return the text in lower case."""
     return context.budget.require_text(text.lower(), context.at)
 
 
 def upper(context: Context, text: str) -> str:
-    """Return a text in capital letters."""
+    """Return the text in upper case."""
     return context.budget.require_text(text.upper(), context.at)
 
 
 def trim(context: Context, text: str) -> str:
-    """Return a text without the space around it."""
+    """Return the text without leading and trailing white space."""
     return context.budget.require_text(text.strip(), context.at)
 
 
 def split(context: Context, text: str, separator: str) -> list[str]:
-    """Return the parts of a text between separators."""
+    """Split the text at each separator."""
     if not separator:
         raise context.error("the separator is empty")
     context.budget.charge_text(text, context.at)
@@ -109,13 +109,13 @@ def split(context: Context, text: str, separator: str) -> list[str]:
 
 
 def join(context: Context, texts: list[str], separator: str) -> str:
-    """Return one text of several with a separator between them."""
+    """Join the texts with a separator between them."""
     context.budget.require_characters(sum(map(len, texts)) + len(separator) * max(len(texts) - 1, 0), context.at)
     return context.budget.require_text(separator.join(texts), context.at)
 
 
 def replace(context: Context, text: str, old: str, new: str) -> str:
-    """Return a text with each occurrence of a part replaced."""
+    """Replace each occurrence of `old` in the text."""
     if not old:
         raise context.error("the text to be replaced is empty")
     context.budget.charge_text(text, context.at)
@@ -124,13 +124,13 @@ def replace(context: Context, text: str, old: str, new: str) -> str:
 
 
 def starts_with(context: Context, text: str, start: str) -> bool:
-    """Return True if a text starts so."""
+    """Return True if the text begins with `start`."""
     context.budget.charge_text(start, context.at)
     return text.startswith(start)
 
 
 def ends_with(context: Context, text: str, end: str) -> bool:
-    """Return True if a text ends so."""
+    """Return True if the text ends with `end`."""
     context.budget.charge_text(end, context.at)
     return text.endswith(end)
 
@@ -139,8 +139,8 @@ def ends_with(context: Context, text: str, end: str) -> bool:
 
 
 def add_up(context: Context, numbers: list[int | float]) -> Value:
-    """Return the sum of numbers."""
-    # One by one, as each partial sum must have 64 bits: thus sums do not depend on how large integers may be.
+    """Return the sum of the numbers."""
+    # One by one, as each partial sum must fit in 64 bits; Python's own integers have no limit.
     total: int | float = 0
     for number in numbers:
         total = require_64_bits(total + number, context.at)
@@ -166,15 +166,15 @@ def largest(context: Context, items: list[Any]) -> Value:
 
 
 def sort(context: Context, items: list[Any]) -> list[Any]:
-    """Return the items in their order."""
+    """Return the items in ascending order."""
     context.budget.require_items(len(items), context.at)
-    # A comparison of a sort takes about a quarter of a step.
+    # One comparison while sorting costs about a quarter of a step.
     keys = sort_keys(items, context.budget, context.at, looks=1 + len(items).bit_length() // 4)
     return [items[number] for number in sorted(range(len(keys)), key=keys.__getitem__)]
 
 
 def unique(context: Context, items: list[Any]) -> list[Any]:
-    """Return the first of all items that are equal."""
+    """Return the items without duplicates, keeping the first of each."""
     context.budget.require_items(len(items), context.at)
     first: dict[object, Any] = {}
     for item in items:
@@ -183,11 +183,11 @@ def unique(context: Context, items: list[Any]) -> list[Any]:
 
 
 def count_up(context: Context, *bounds: int) -> list[int]:
-    """Return whole numbers as `range` of Python does."""
+    """Return whole numbers as Python's `range` does."""
     if bounds[2:] == (0,):
-        raise context.error("the step of a range is 0")
+        raise context.error("the step of a range must not be 0")
     numbers = range(*bounds)
-    # `len` of a range fails beyond 64 bits, and its bounds may be that far apart.
+    # `len` fails for a range of 2**63 items or more, and the bounds may be that far apart.
     if numbers and abs(numbers[-1] - numbers[0]) // abs(numbers.step) >= MAX_ITEMS:
         context.budget.require_items(MAX_ITEMS + 1, context.at)
     context.budget.require_items(len(numbers), context.at)
@@ -220,25 +220,25 @@ def _date_of(context: Context, moment: str | date) -> date:
 
 
 def day(context: Context, moment: str | date, number: int = 0) -> date:
-    """Return the local date, some days before or after."""
+    """Return the local date, shifted by a number of days."""
     try:
         return _date_of(context, moment) + timedelta(days=number)
     except OverflowError:
-        raise context.error("the calendar has no such day: it reaches from the year 1 to 9999") from None
+        raise context.error("the calendar has no such day: it runs from year 1 to year 9999") from None
 
 
 def add(context: Context, instant: str | datetime, duration: str | timedelta) -> datetime:
-    """Return the instant that is a duration later."""
+    """Add a duration to an instant."""
     start = times.read_instant(instant, context.zone) if isinstance(instant, str) else instant
     length = times.read_duration(duration) if isinstance(duration, str) else duration
     try:
         return times.to_utc(start) + length
     except OverflowError:
-        raise context.error("the calendar has no such instant: it reaches from the year 1 to 9999") from None
+        raise context.error("the calendar has no such instant: it runs from year 1 to year 9999") from None
 
 
 def write_format(context: Context, moment: str | date | time, pattern: str) -> str:
-    """Return a date or time as text, as a pattern says."""
+    """Format a date or time according to a pattern."""
     context.budget.charge(len(pattern), context.at)
     if isinstance(moment, str):
         moment = read_any_time(moment, context.zone)

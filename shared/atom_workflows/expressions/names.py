@@ -1,4 +1,4 @@
-"""Guess the name that was probably meant, for "did you mean"."""
+"""Guess which name was probably meant, for "did you mean" suggestions."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Final
 _MIN_SIMILARITY: Final = 0.7
 _LONGEST: Final = 60
 _MOST: Final = 500
-"""The most names that a word is compared with: 10 ms."""
+"""The maximum number of names that a word is compared with, which takes about 10 ms."""
 
 
 def printable(text: str) -> str:
-    """Return a text as one line without control characters."""
+    """Return the text on one line, with unprintable characters replaced."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
-    """Return the question for the name that was probably meant, or nothing."""
+    """Return a question that suggests the nearest name, or ""."""
     near = nearest(word, names)
     return f"did you mean `{near}`?" if near else ""
 
 
 def nearest(word: str, names: Iterable[str]) -> str | None:
-    """Return the name most like a word, if one is."""
+    """Return the name closest to a word, or None."""
     folded = {_fold(name): name for name in names if len(name) <= _LONGEST}
     if not 0 < len(word) <= _LONGEST:
         return None
     if same := folded.get(_fold(word)):
         return same
-    # Only words that are wrong need it.
+    # Only misspelled words need this module.
     import difflib  # noqa: PLC0415 -- see above
 
     candidates = [name for name in folded.values() if abs(len(name) - len(word)) <= len(word)][:_MOST]

@@ -1,4 +1,4 @@
-"""How files and documents write types: `int`, `[text]` (a list), `{name: text, size: int}` (a map), `text or null`."""
+"""How types are written in files and documents: `int`, `[text]` (a list), `{size: int}` (a map), `text or null`."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _OTHER_NAMES: Final = {
     "boolean": "bool", "timestamp": "instant", "datetime": "instant", "uri": "gsUri", "file": "gsUri",
     "object": "{name: text}", "map": "{name: text}", "dict": "{name: text}", "array": "[text]", "list": "[text]",
 }  # fmt: skip
-"""What other systems call the types."""
+"""The names of these types in other systems."""
 
 
 def write_type(type: Type) -> object:  # noqa: A002 -- the parameter's name is part of the interface
     """Return the notation that `read_type` reads, as JSON.
 
-    It does not have the words of an enum.
+    The words of an enum are not included.
     """
     match type:
         case ListOf(item):
@@ -58,7 +58,7 @@ def write_type(type: Type) -> object:  # noqa: A002 -- the parameter's name is p
 
 
 def _inline(notation: object) -> str:
-    """Return a notation as one text, such as `[{a: int}]`."""
+    """Return a notation as a single text, such as `[{a: int}]`."""
     if isinstance(notation, list):
         return f"[{_inline(notation[0])}]"
     if isinstance(notation, dict):
@@ -73,7 +73,7 @@ def read_type(notation: object) -> Type:
 
 def _read(notation: object, depth: int) -> Type:
     if not depth:
-        raise TypeNotationError(f"the type has more than {MAX_TYPE_DEPTH} lists and maps inside one another")
+        raise TypeNotationError(f"the type has more than {MAX_TYPE_DEPTH} levels of lists and maps")
     match notation:
         case str():
             return _InText(notation, depth).read()
@@ -82,13 +82,13 @@ def _read(notation: object, depth: int) -> Type:
         case dict() if notation:
             return _read_map(notation, depth)
         case None:
-            raise TypeNotationError("null alone is no type", "write `T or null` with a type T")
+            raise TypeNotationError("null by itself is not a type", "write `T or null`, where T is a type")
         case list():
-            raise TypeNotationError("the type of a list names the type of its items once", "write `[text]`")
+            raise TypeNotationError("a list type names the type of its items exactly once", "write `[text]`")
         case dict():
-            raise TypeNotationError("the type of a map names its members", "write `{name: text}`, or `any`")
+            raise TypeNotationError("a map type names its members", "write `{name: text}`, or `any`")
         case _:
-            raise TypeNotationError(f"`{notation!s:.40}` is no type", f"types are {', '.join(_BY_NAME)}")
+            raise TypeNotationError(f"`{notation!s:.40}` is not a type", f"the types are {', '.join(_BY_NAME)}")
 
 
 def _read_map(notation: dict[object, object], depth: int) -> Type:
@@ -96,7 +96,9 @@ def _read_map(notation: dict[object, object], depth: int) -> Type:
         raise TypeNotationError(f"the map has more than {MAX_FIELDS} members")
     for name in notation:
         if not isinstance(name, str) or not is_member_name(name):
-            raise TypeNotationError(f"`{name!s:.40}` is no name of a member", "names have letters, digits, `_` and `-`")
+            raise TypeNotationError(
+                f"`{name!s:.40}` is not a valid member name", "names consist of letters, digits, `_` and `-`"
+            )
     return MapOf({str(name): _read(of, depth - 1) for name, of in notation.items()})
 
 
@@ -104,7 +106,7 @@ _SIGNS: Final = re.compile(r"\s*([\[\]{}:,?]|[^\s\[\]{}:,?]+)")
 
 
 class _InText:
-    """Reads a notation that is one text, such as `[text] or null`."""
+    """Reads a notation that is a single text, such as `[text] or null`."""
 
     def __init__(self, text: str, depth: int) -> None:
         self._text = text
@@ -131,11 +133,11 @@ class _InText:
         instead = ""
         if "?" in self._text:
             instead = f"write `{self._text.replace('?', '').strip():.40} or null`"
-        return TypeNotationError(f"`{self._text:.40}` is no type", instead)
+        return TypeNotationError(f"`{self._text:.40}` is not a type", instead)
 
     def _type(self, depth: int) -> Type:
         if not depth:
-            raise TypeNotationError(f"the type has more than {MAX_TYPE_DEPTH} lists and maps inside one another")
+            raise TypeNotationError(f"the type has more than {MAX_TYPE_DEPTH} levels of lists and maps")
         sign = self._take()
         if sign == "[":
             found: Type = ListOf(self._type(depth - 1))
@@ -149,7 +151,7 @@ class _InText:
             return found
         self._take()
         if self._take() != "null":
-            raise TypeNotationError(f"`{self._text:.40}` is no type", "only `or null` may follow a type")
+            raise TypeNotationError(f"`{self._text:.40}` is not a type", "only `or null` may follow a type")
         return or_null(found)
 
     def _members(self, depth: int) -> Type:
@@ -173,5 +175,5 @@ class _InText:
         near = _OTHER_NAMES.get(name.lower()) or nearest(name, [*_BY_NAME, *_OTHER_NAMES])
         raise TypeNotationError(
             f"there is no type `{name:.40}`",
-            f"did you mean `{_OTHER_NAMES.get(near, near)}`?" if near else f"types are {', '.join(_BY_NAME)}",
+            f"did you mean `{_OTHER_NAMES.get(near, near)}`?" if near else f"the types are {', '.join(_BY_NAME)}",
         )

@@ -1,6 +1,6 @@
 """Which values are equal, and which comes first.
 
-Values of different kinds are never compared, since that is nearly always a mistake. Null is equal to itself alone.
+Comparing values of different kinds is an error, since it is nearly always a mistake. Null is equal only to itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ORDERED: Final = TIMES | {TEXT, NUMBER}
 
 
 def kind_at(value: object, at: int) -> Type:
-    """Return the kind of a value, one for all numbers. Raises EvaluationError."""
+    """Return a value's kind, NUMBER for all numbers. Raises EvaluationError."""
     try:
         kind = kind_of(value)
     except ValueError as error:
@@ -29,7 +29,7 @@ def kind_at(value: object, at: int) -> Type:
 
 
 def equal(left: Value, right: Value, budget: Budget, at: int, depth: int = 0) -> bool:
-    """Return True for equal values. Raises EvaluationError for different kinds."""
+    """Return True if the values are equal. Raises EvaluationError for different kinds."""
     budget.charge(1, at)
     if left is right or left is None or right is None:
         return left is right
@@ -49,7 +49,7 @@ def equal(left: Value, right: Value, budget: Budget, at: int, depth: int = 0) ->
 
 
 def less(left: Value, right: Value, budget: Budget, at: int) -> bool:
-    """Return True if left comes first. Raises EvaluationError without an order."""
+    """Return True if left comes first. Raises EvaluationError for unordered kinds."""
     budget.charge(1, at)
     kind, other = kind_at(left, at), kind_at(right, at)
     if kind != other or kind not in ORDERED:
@@ -60,9 +60,9 @@ def less(left: Value, right: Value, budget: Budget, at: int) -> bool:
 
 
 def sort_keys(items: list[Any], budget: Budget, at: int, *, looks: int = 1) -> list[Any]:
-    """Return keys that Python can order. Charge `looks` for each.
+    """Return keys that Python can sort. Charge `looks` steps for each.
 
-    The items are of one kind that has an order.
+    The items must all be of the same, ordered kind.
     """
     for item in items:
         budget.charge(looks * (1 + (len(item) // CHARACTERS_A_STEP if isinstance(item, str) else 0)), at)
@@ -70,7 +70,7 @@ def sort_keys(items: list[Any], budget: Budget, at: int, *, looks: int = 1) -> l
 
 
 def key_of(value: Value, budget: Budget, at: int, depth: int = 0) -> Hashable:
-    """Return what is the same for equal values alone."""
+    """Return a key that is the same for equal values only."""
     budget.charge(1, at)
     if depth > MAX_RESULT_DEPTH:
         raise EvaluationError("the value is nested too deeply to be compared", at)
@@ -85,5 +85,5 @@ def key_of(value: Value, budget: Budget, at: int, depth: int = 0) -> Hashable:
 
 
 def _in_utc(value: Any) -> Any:
-    # Python compares two instants of one zone by their wall clocks, which in autumn show an hour twice.
+    # Python compares two instants in the same zone by wall-clock time, which repeats an hour in autumn.
     return times.to_utc(value) if isinstance(value, datetime) else value

@@ -45,7 +45,7 @@ from atom_workflows.expressions.tokens import KEYWORDS, Kind, Token, tokenize
 _COMPARISONS: Final = frozenset({"==", "!=", "<", "<=", ">", ">=", "in"})
 _CONSTANTS: Final[dict[str, bool | None]] = {"true": True, "false": False, "null": None}
 
-# Words of other languages, and ours.
+# Words from other languages, and what to write instead.
 _OTHER_CONSTANTS: Final = {
     "none": "null", "nil": "null", "undefined": "null", "null": "null", "true": "true", "false": "false",
 }  # fmt: skip
@@ -53,7 +53,7 @@ _OTHER_OPERATORS: Final = {
     "and": "write `and`", "or": "write `or`", "not": "write `not`", "in": "write `in`", "if": "write `if`",
     "else": "write `else`", "is": "write `==`", "eq": "write `==`", "ne": "write `!=`", "contains": "write `b in a`",
     "then": "write `a if condition else b`", "elif": "write `a if c else b if d else e`", "mod": "write `%`",
-    "div": "write `//`", "matches": "there are no patterns; `startsWith`, `endsWith` and `in` compare texts",
+    "div": "write `//`", "matches": "there are no patterns; use `startsWith`, `endsWith` or `in`",
 }  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def parse(text: str) -> Expression:
 
 def _too_deep(at: int) -> ExpressionSyntaxError:
     return ExpressionSyntaxError(
-        f"the expression is nested too deeply: more than {MAX_DEPTH} levels", at, "give a part to a step of its own"
+        f"the expression is nested too deeply: more than {MAX_DEPTH} levels", at, "move part of it to a step of its own"
     )
 
 
@@ -125,7 +125,7 @@ class _Parser:
             return value
         at = self._take().at
         condition = self._or()
-        self._expect("else", "behind the `if`")
+        self._expect("else", "after the `if` condition")
         otherwise = self._deeper(self._expression)
         return Conditional(at=at, value=value, condition=condition, otherwise=otherwise)
 
@@ -156,11 +156,13 @@ class _Parser:
         right = self._sum()
         again, chained = self._token.at, self._comparison_sign()
         if chained:
-            raise ExpressionSyntaxError("comparisons do not chain", again, f"write `a {operator} b and b {chained} c`")
+            raise ExpressionSyntaxError(
+                "comparisons cannot be chained", again, f"write `a {operator} b and b {chained} c`"
+            )
         return Comparison(at=at, operator=operator, left=left, right=right)
 
     def _comparison_sign(self) -> str:
-        """Take the sign of a comparison, if there is one."""
+        """Consume a comparison operator if there is one. Return it or ""."""
         if self._sees("not") and self._tokens[self._next + 1].source == "in":
             self._next += 2
             return "not in"
@@ -206,15 +208,15 @@ class _Parser:
             raise self._no_method(base, links)
         if not links:
             return base
-        if isinstance(base, Chain):  # It stands in parentheses.
+        if isinstance(base, Chain):  # The base is in parentheses.
             return Chain(at=base.at, base=base.base, links=(*base.links, *links))
         return Chain(at=base.at, base=base, links=tuple(links))
 
     def _index(self, at: int) -> Index:
         index = self._deeper(self._expression)
         if self._sees(":"):
-            raise ExpressionSyntaxError("there are no slices", self._token.at, "write `[xs[i] for i in range(…)]`")
-        self._expect("]", "behind the index")
+            raise ExpressionSyntaxError("slices are not supported", self._token.at, "write `[xs[i] for i in range(…)]`")
+        self._expect("]", "after the index")
         return Index(at=at, index=index)
 
     def _no_method(self, base: Expression, links: list[Member | Index]) -> ExpressionSyntaxError:
@@ -246,9 +248,9 @@ class _Parser:
         token = self._take()
         if token.kind is Kind.TEXT and self._token.kind is Kind.TEXT:
             raise ExpressionSyntaxError(
-                "two texts follow one another",
+                "there are two texts in a row",
                 self._token.at,
-                "a quote within a text is written `\\'`; `+` joins texts",
+                "write a quote inside a text as `\\'`; join texts with `+`",
             )
         return Literal(at=token.at, value=token.value)
 
@@ -270,7 +272,7 @@ class _Parser:
             if not self._sees(","):
                 break
             self._take()
-        self._expect(")", f"behind the arguments of `{name.source}`")
+        self._expect(")", f"after the arguments of `{name.source}`")
         return Call(at=name.at, function=name.source, arguments=tuple(arguments))
 
     def _list(self) -> Expression:
@@ -292,7 +294,7 @@ class _Parser:
         if name.kind is not Kind.NAME or name.source in KEYWORDS:
             raise self._unexpected("a name must follow the `for`")
         self._take()
-        self._expect("in", "behind the name")
+        self._expect("in", "after the name")
         items = self._deeper(self._or)
         condition = None
         if self._sees("if"):
@@ -300,7 +302,9 @@ class _Parser:
             condition = self._deeper(self._or)
         if self._sees("for", "if"):
             raise ExpressionSyntaxError(
-                f"a list has one `{self._token.source}`", self._token.at, "put a list into the list: `[[…] for …]`"
+                f"a list may have only one `{self._token.source}`",
+                self._token.at,
+                "nest one list inside another: `[[…] for …]`",
             )
         self._expect("]", "at the end of the list")
         return Comprehension(at=at, item=item, name=name.source, name_at=name.at, items=items, condition=condition)
@@ -308,21 +312,21 @@ class _Parser:
     # -- what is wrong -----------------------------------------------------------------------------------------------
 
     def _nothing_here(self) -> ExpressionSyntaxError:
-        """Return the fault of a token where a value must begin."""
+        """Return the error for a token where a value must begin."""
         token = self._token
         if token.kind is Kind.END:
-            return ExpressionSyntaxError("the expression breaks off", token.at)
+            return ExpressionSyntaxError("the expression ends too soon", token.at)
         if token.source == "not":
-            return ExpressionSyntaxError("`not` binds loosely", token.at, "put it into parentheses: `(not …)`")
+            return ExpressionSyntaxError("`not` binds too loosely here", token.at, "put it in parentheses: `(not …)`")
         return ExpressionSyntaxError(f"a value is missing before `{token.source:.40}`", token.at)
 
     def _unexpected(self, message: str = "") -> ExpressionSyntaxError:
-        """Return the fault of a token that cannot follow here."""
+        """Return the error for a token that is not allowed here."""
         token = self._token
         if token.kind is Kind.NAME and (advice := _OTHER_OPERATORS.get(token.source.lower())):
             if token.source not in KEYWORDS:
                 return ExpressionSyntaxError(f"`{token.source}` is not an operator here", token.at, advice)
-            return ExpressionSyntaxError(f"`{token.source}` cannot stand here", token.at)
+            return ExpressionSyntaxError(f"`{token.source}` is not allowed here", token.at)
         if token.source == ":":
-            return ExpressionSyntaxError("`:` cannot stand here", token.at, "write `a if condition else b`")
-        return ExpressionSyntaxError(message or f"`{token.source:.40}` cannot stand here", token.at)
+            return ExpressionSyntaxError("`:` is not allowed here", token.at, "write `a if condition else b`")
+        return ExpressionSyntaxError(message or f"`{token.source:.40}` is not allowed here", token.at)

@@ -1,4 +1,4 @@
-"""Which values are certainly there if a condition is true, or false: `has(x) and x.y > 3` reads `x` safely."""
+"""Which values are sure to exist if a condition is true, or false: `has(x) and x.y > 3` reads `x` safely."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _NOTHING: Final = frozenset[Path]()
 
 
 def prove(condition: Expression, *, is_true: bool = True) -> frozenset[Path]:
-    """Return the paths that are certainly there under a condition."""
+    """Return the paths that are sure to exist under a condition."""
     match condition:
         case Call(function=function, arguments=(argument,)) if function == HAS and is_true:
             return _prefixes(argument)
         case Comparison(operator="!=" | "==" as operator, left=left, right=right) if (operator == "!=") is is_true:
             return _prefixes(left if _is_null(right) else right) if _is_null(left) or _is_null(right) else _NOTHING
         case Coalesce(value=value, default=Literal(value=bool() as default)) if default is not is_true:
-            # `x ?? false` is true only if `x` is.
+            # `x ?? false` is true only if `x` exists and is true.
             return _prefixes(value)
         case Not(operand=operand):
             return prove(operand, is_true=not is_true)

@@ -1,4 +1,4 @@
-"""What an expression may read where it stands, and what is found to be wrong with it."""
+"""The names that an expression may read, and the faults found in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from atom_workflows.expressions.syntax import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One thing that is wrong, its offset in the text, and advice, which may be empty."""
+    """A fault, its offset in the text, and a suggestion, which may be empty."""
 
     at: int
     message: str
@@ -21,7 +21,7 @@ class Fault:
 
 
 def fault_at(at: int, advice: Advice) -> Fault:
-    """Return the fault of a message and what helps."""
+    """Return a fault made of a message and a suggestion."""
     message, suggestion = advice
     return Fault(at=at, message=message, suggestion=suggestion)
 
@@ -31,22 +31,22 @@ class Scope:
     """The names that an expression may read, with their types."""
 
     names: Mapping[str, Type]
-    """Names and members are of a type, of `OrNull` with the reason why they may be missing, or `Unavailable`."""
+    """Each name or member has a plain type, an `OrNull` that says why it may be missing, or `Unavailable`."""
 
     proven: frozenset[Path] = frozenset()
     """Paths that are neither null nor missing here, whatever their types say."""
 
     zone: str = "UTC"
-    """The zone in which local times are."""
+    """The time zone of local times."""
 
     guess: Callable[[str, Iterable[str]], str] = did_you_mean
-    """Returns the question for the name that was meant, or nothing. A caller may limit what such searches cost."""
+    """Returns a question that suggests a name, or "". A caller may limit the cost of such searches."""
 
     def proving(self, paths: Iterable[Path]) -> Scope:
-        """Return the scope in which these paths are certainly there."""
+        """Return the scope in which these paths are sure to exist."""
         return replace(self, proven=self.proven | frozenset(paths))
 
     def naming(self, name: str, of: Type) -> Scope:
-        """Return the scope within a comprehension, whose name hides others."""
+        """Return the scope inside a comprehension, whose name shadows any other."""
         proven = frozenset(path for path in self.proven if path[0] != name)
         return replace(self, names={**self.names, name: of}, proven=proven)

@@ -1,7 +1,7 @@
-"""What an expression is made of.
+"""The parts of an expression.
 
-Each part has `at`, the offset in the text of what it is best known by: an operator's sign, else where it begins. Chains
-of members, of sums and of conditions are flat, so that only what is nested in the text is nested here.
+Each part has `at`, the offset in the text that messages point to: that of the operator if there is one, otherwise where
+the part begins. Chains of members, sums and conditions are flat, so only parts nested in the text are nested here.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Final, TypeAlias
 from atom_workflows.expressions.frozen import Frozen
 
 MAX_DEPTH: Final = 32
-"""Levels of parts inside one another."""
+"""The maximum number of levels of nested parts."""
 
 Path: TypeAlias = tuple[str, ...]
-"""A name and its members, such as `("params", "day")`."""
+"""A name followed by its members, such as `("params", "day")`."""
 
 
 class Expression(Frozen):
@@ -31,7 +31,7 @@ class Literal(Expression):
 
 
 class Name(Expression):
-    """A name of the scope, or the name that a comprehension gives to its items."""
+    """A name from the scope, or the name that a comprehension gives to its items."""
 
     name: str
 
@@ -51,20 +51,20 @@ class Index(Frozen):
 
     @property
     def name(self) -> str | None:
-        """The member's name, if it is written as text."""
+        """The member's name, if the index is literal text."""
         value = self.index.value if isinstance(self.index, Literal) else None
         return value if isinstance(value, str) else None
 
 
 class Chain(Expression):
-    """A value and members of members of it, such as `steps.list.outputs.files[0]`."""
+    """A value followed by members, such as `steps.list.outputs.files[0]`."""
 
     base: Expression
     links: tuple[Member | Index, ...]
 
 
 class Call(Expression):
-    """A function with its arguments."""
+    """A function call with its arguments."""
 
     function: str
     arguments: tuple[Expression, ...]
@@ -84,7 +84,7 @@ class Negative(Expression):
 
 
 class Operand(Frozen):
-    """An operator of a sum or product, and what stands behind it."""
+    """An operator in a sum or product, and the value after it."""
 
     at: int
     operator: str
@@ -99,7 +99,7 @@ class Arithmetic(Expression):
 
 
 class Comparison(Expression):
-    """Two values beside one of `==`, `!=`, `<`, `<=`, `>`, `>=`, `in` and `not in`."""
+    """Two values joined by `==`, `!=`, `<`, `<=`, `>`, `>=`, `in` or `not in`."""
 
     operator: str
     left: Expression
@@ -144,7 +144,7 @@ class Comprehension(Expression):
 
 
 def children(expression: Expression) -> tuple[Expression, ...]:  # noqa: PLR0911 -- a case for each kind of part
-    """Return the parts right below, in the order of the text."""
+    """Return an expression's direct parts, in the order of the text."""
     match expression:
         case Chain(base=base, links=links):
             return (base, *(link.index for link in links if isinstance(link, Index)))
@@ -165,7 +165,7 @@ def children(expression: Expression) -> tuple[Expression, ...]:  # noqa: PLR0911
 
 
 def start_of(expression: Expression) -> int:
-    """Return the offset where an expression begins."""
+    """Return the offset at which an expression begins."""
     match expression:
         case Comparison(left=first) | Arithmetic(first=first) | Coalesce(value=first) | Conditional(value=first):
             return start_of(first)
@@ -176,7 +176,7 @@ def start_of(expression: Expression) -> int:
 
 
 def too_deep(expression: Expression) -> Expression | None:
-    """Return a part that lies deeper than allowed, if one does."""
+    """Return a part that is nested deeper than allowed, or None."""
     level = [expression]
     for _ in range(MAX_DEPTH):
         level = [child for parent in level for child in children(parent)]
@@ -184,7 +184,7 @@ def too_deep(expression: Expression) -> Expression | None:
 
 
 def path_of(expression: Expression) -> Path | None:
-    """Return the path of a name with members that are written out."""
+    """Return the path of a name with literal members, or None."""
     match expression:
         case Name(name=name):
             return (name,)
@@ -198,13 +198,13 @@ def path_of(expression: Expression) -> Path | None:
 def reads(expression: Expression) -> frozenset[Path]:
     """Return the paths that an expression reads.
 
-    Each is as long as it is known: `steps[x].state` reads `steps`.
+    Each path is as long as is known: `steps[x].state` reads `steps`.
     """
     return frozenset(path for path, _ in places_of_reads(expression))
 
 
 def places_of_reads(expression: Expression) -> Iterator[tuple[Path, int]]:
-    """Return what is read, and where, in the order of the text."""
+    """Return the paths read and their offsets, in order of occurrence."""
     return _reads(expression, frozenset())
 
 
@@ -260,18 +260,18 @@ def _known_members(links: tuple[Member | Index, ...]) -> Iterator[str]:
 
 
 def spell(path: Path) -> str:
-    """Return a path as it is written, such as `steps['a.b'].state`."""
+    """Return a path as written in an expression, such as `steps['a.b'].state`."""
     first, *members = path
     return first + "".join(f".{name}" if is_member_name(name) else f"['{name}']" for name in members)
 
 
 def spelled(expression: Expression) -> str:
-    """Return how a name with its members is written, else nothing."""
+    """Return a name and its members as written, otherwise ""."""
     path = path_of(expression)
     return spell(path) if path else ""
 
 
 def is_member_name(name: str) -> bool:
-    """Return True if a name can be written after a dot."""
+    """Return True if a name may be written after a dot."""
     plain = name.replace("-", "_")
     return plain.isascii() and plain.isidentifier() and not name.endswith("-") and not name.startswith("-")

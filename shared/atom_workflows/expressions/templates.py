@@ -1,7 +1,7 @@
-"""Find the expressions within a text, between `${{` and `}}`, and put their values in.
+"""Find the expressions in a text, between `${{` and `}}`, and insert their values.
 
-`$${{` is the text `${{`. A text that is one expression and nothing else has the expression's value, whatever its type;
-otherwise the values are inserted. A value is never looked at for expressions again.
+`$${{` is the literal text `${{`. A text that is one expression and nothing else has the expression's value, whatever
+its type; otherwise the values are inserted into the text. An inserted value is never searched for expressions.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ _CLOSE: Final = "}}"
 
 
 class Placeholder(NamedTuple):
-    """An expression within a text, and the offset in the text of where the expression's own text begins."""
+    """An expression in a text, and the offset in that text where the expression's source begins."""
 
     expression: Expression
     offset: int
 
 
 class Template(Frozen):
-    """The parts of a text in order: literal texts, none of them empty, and expressions."""
+    """The parts of a text in order: expressions and pieces of literal text, none of them empty."""
 
     parts: tuple[str | Placeholder, ...]
 
     @property
     def lone(self) -> Placeholder | None:
-        """The expression, if there is nothing else."""
+        """The expression, if the text contains nothing else."""
         first = self.parts[0] if len(self.parts) == 1 else None
         return first if isinstance(first, Placeholder) else None
 
     @property
     def placeholders(self) -> tuple[Placeholder, ...]:
-        """The expressions in order."""
+        """The expressions, in order."""
         return tuple(part for part in self.parts if isinstance(part, Placeholder))
 
 
 def parse_template(text: str) -> Template:
-    """Cut a text into its parts. Raises ExpressionSyntaxError."""
+    """Split a text into its parts. Raises ExpressionSyntaxError."""
     parts: list[str | Placeholder] = []
     literal, at = "", 0
     while (start := text.find(_OPEN, at)) >= 0:
@@ -63,7 +63,7 @@ def parse_template(text: str) -> Template:
         parts.append(_placeholder(text, start + len(_OPEN), end))
         literal, at = "", end + len(_CLOSE)
     literal += text[at:]
-    # A block scalar ends with a line break that nobody wrote.
+    # YAML ends a block scalar with a line break that the author did not intend.
     is_lone = len(parts) == 1 and isinstance(parts[0], Placeholder)
     if literal and not (is_lone and literal in ("\n", "\r\n")):
         parts.append(literal)
@@ -71,9 +71,9 @@ def parse_template(text: str) -> Template:
 
 
 def render(template: Template, scope: Mapping[str, Any], *, zone: str = "UTC", budget: Budget | None = None) -> Value:
-    """Return the text with its values, or the lone value.
+    """Return the text with its values inserted, or the lone value.
 
-    Raises EvaluationError with the offset in the text. Several templates may share a budget.
+    Raises EvaluationError with an offset in the whole text. Several templates may share a budget.
     """
     budget = Budget() if budget is None else budget
     if template.lone:
@@ -96,7 +96,7 @@ def _find_end(text: str, start: int) -> int:
             return at
         at = skip_text(text, at) if text[at] in "'\"" else at + 1
     raise ExpressionSyntaxError(
-        "this `${{` is never closed", start, "write `}}` behind the expression and close its texts"
+        "this `${{` is never closed", start, "write `}}` after the expression, and close its quoted texts"
     )
 
 

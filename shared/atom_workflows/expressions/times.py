@@ -1,4 +1,4 @@
-"""Dates, times of day, instants and durations as texts, and the zones in which days begin."""
+"""Dates, times of day, instants and durations as text, and the time zones in which days begin."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def read_time(text: str) -> time:
 def read_instant(text: str, zone: str) -> datetime:
     """Read an instant such as `2026-01-31T06:00:00Z`.
 
-    Without an offset it is local time of the zone, and a mere date is its first instant. Raises ValueError.
+    Without an offset, it is local time in the zone; a date alone means the first instant of that day. Raises
+    ValueError.
     """
     found = _INSTANT.fullmatch(text) if len(text) <= _LONGEST else None
     if not found:
@@ -75,7 +76,7 @@ def write_instant(instant: datetime) -> str:
 
 
 def write_time(of_day: time) -> str:
-    """Write a time of day in short, such as `06:00`."""
+    """Write a time of day in its shortest form, such as `06:00`."""
     return of_day.isoformat("auto" if of_day.second or of_day.microsecond else "minutes")
 
 
@@ -91,30 +92,30 @@ def write_duration(duration: timedelta) -> str:
 
 
 def to_utc(instant: datetime) -> datetime:
-    """Return the same instant in UTC. Raises ValueError beyond the calendar."""
+    """Return the same instant in UTC. Raises ValueError outside the calendar."""
     return to_zone(instant, "UTC")
 
 
 def to_zone(instant: datetime, zone: str) -> datetime:
-    """Return the instant as local time. Raises ValueError beyond the calendar."""
+    """Return the instant as local time. Raises ValueError outside the calendar."""
     try:
         return instant.astimezone(find_zone(zone))
     except OverflowError:
-        raise ValueError("the calendar has no such instant: it reaches from the year 1 to 9999") from None
+        raise ValueError("the calendar has no such instant: it runs from year 1 to year 9999") from None
 
 
 @cache
 def find_zone(name: str) -> tzinfo:
-    """Return the zone named like `Europe/Paris`. Raises ValueError."""
+    """Return the zone with a name like `Europe/Paris`. Raises ValueError."""
     if name == "UTC":
         return UTC
-    # Most workflows need UTC alone, and the module takes longer to import than everything else here.
+    # Most workflows need only UTC, and this module takes longer to import than everything else in this file.
     import zoneinfo  # noqa: PLC0415 -- see above
 
     try:
         return zoneinfo.ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise ValueError(f"there is no time zone `{name}`; zones are named like Europe/Paris") from None
+        raise ValueError(f"there is no time zone `{name}`; zones have names like Europe/Paris") from None
 
 
 def _with_microseconds(text: str) -> str:
@@ -129,6 +130,6 @@ def _offset(text: str) -> timezone:
 
 
 def _length(whole: str, fraction: str, unit: str) -> timedelta:
-    # In whole microseconds, as a float would round some of them.
+    # Computed in whole microseconds, since a float would round some lengths.
     length = _UNITS[unit]
     return int(whole) * length + (length // _MICROSECOND * int(fraction.ljust(6, "0")) // 1_000_000) * _MICROSECOND

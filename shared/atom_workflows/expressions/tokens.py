@@ -1,4 +1,4 @@
-"""Cut the text of an expression into tokens."""
+"""Split the text of an expression into tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from atom_workflows.errors import ExpressionSyntaxError
 from atom_workflows.expressions.frozen import Frozen
 
 MAX_LENGTH: Final = 2_000
-"""Characters of an expression."""
+"""The maximum number of characters in an expression."""
 
 MAX_INT: Final = 2**63 - 1
 
@@ -19,7 +19,7 @@ KEYWORDS: Final = frozenset({"and", "or", "not", "in", "if", "else", "for", "tru
 
 
 class Kind(StrEnum):
-    """The kinds of tokens. Their values are how messages call them."""
+    """The kinds of tokens. Their values are the names used in messages."""
 
     NUMBER = "number"
     TEXT = "text"
@@ -30,7 +30,7 @@ class Kind(StrEnum):
 
 
 class Token(Frozen):
-    """A piece of the text; `value` is that of a number or text."""
+    """A token of the text. Only numbers and texts have a `value`."""
 
     kind: Kind
     source: str
@@ -47,20 +47,21 @@ _PLAIN: Final = re.compile(r"[^\\'\"\n]+")
 
 _ESCAPES: Final = {"\\": "\\", "'": "'", '"': '"', "n": "\n", "t": "\t"}
 
-# The signs of other languages, and what to write here.
+# Operators from other languages, and what to write instead.
 _OTHER_SIGNS: Final = {
     "&&": "write `and`", "||": "write `or`", "!": "write `not`", "&": "write `and`", "|": "write `or`",
     "===": "write `==`", "!==": "write `!=`", "<>": "write `!=`", "=": "write `==`", "=>": "write `>=`",
-    "?": "write `a if condition else b`", "?.": "write `… ?? value` behind the whole chain",
-    "**": "write a product", "^": "write a product", "~": "write `not`",
-    "{": "an expression cannot make maps", "}": "an expression cannot make maps",
-    "$": "names stand alone within `${{ … }}`", "`": "write texts in quotes: 'text'", "\\": "only texts have escapes",
+    "?": "write `a if condition else b`", "?.": "write `… ?? value` after the whole chain",
+    "**": "write it as a product", "^": "write it as a product", "~": "write `not`",
+    "{": "expressions cannot create maps", "}": "expressions cannot create maps",
+    "$": "names need no `$` inside `${{ … }}`", "`": "put texts in quotes: 'text'",
+    "\\": "escapes are allowed only in quoted texts",
     "#": "expressions have no comments", ";": "a field takes one expression",
 }  # fmt: skip
 
 
 def tokenize(text: str) -> list[Token]:
-    """Return the tokens and the end of a text. Raises ExpressionSyntaxError."""
+    """Return the tokens, the last of them END. Raises ExpressionSyntaxError."""
     if len(text) > MAX_LENGTH:
         raise ExpressionSyntaxError(
             f"the expression has {len(text):,} characters; at most {MAX_LENGTH:,} are allowed", MAX_LENGTH
@@ -69,7 +70,7 @@ def tokenize(text: str) -> list[Token]:
 
 
 def skip_text(text: str, at: int) -> int:
-    """Return the offset behind a literal text, which may never end."""
+    """Return the offset just after a literal text, which may be unclosed."""
     quote, at = text[at], at + 1
     while at < len(text) and text[at] != quote:
         at += 2 if text[at] == "\\" else 1
@@ -84,7 +85,7 @@ def _tokens(text: str) -> Iterator[Token]:
         follows_dot = token.source == "." and token.kind is Kind.SIGN
         yield token
         at += len(token.source)
-        # `params. day` is no member, so that nothing else has to know where spaces were.
+        # `params. day` is rejected, so the parser need not know where there were spaces.
         at = at if follows_dot else _space(text, at)
     yield Token(Kind.END, "", at)
 
@@ -98,7 +99,7 @@ def _member(text: str, at: int) -> Token:
     if name := _MEMBER.match(text, at):
         return Token(Kind.MEMBER, name[0], at)
     raise ExpressionSyntaxError(
-        "a member's name must follow the `.`", at, "other names are written like `steps['2nd.step']`"
+        "a member's name must follow the `.`", at, "write other names like this: `steps['2nd.step']`"
     )
 
 
@@ -122,11 +123,11 @@ def _number(text: str, found: re.Match[str]) -> Token:
     behind = _NAME.match(text, found.end())
     if behind and behind[0] not in KEYWORDS:
         raise ExpressionSyntaxError(
-            f"`{source}{behind[0]:.20}` is no number", at, f"a duration is a text: `'{source}{behind[0]:.20}'`"
+            f"`{source}{behind[0]:.20}` is not a number", at, f"write a duration as text: `'{source}{behind[0]:.20}'`"
         )
     if len(found[1]) > 1 and found[1][0] == "0":
         raise ExpressionSyntaxError(
-            f"`{source:.40}` begins with 0", at, "a date is a text: `'2026-01-31'`; a number has no such zero"
+            f"`{source:.40}` begins with 0", at, "write a date as text: `'2026-01-31'`; numbers have no leading zeros"
         )
     if found[2] or found[3]:
         value = float(source)
@@ -134,7 +135,7 @@ def _number(text: str, found: re.Match[str]) -> Token:
             raise ExpressionSyntaxError("the number is too large", at)
         return Token(Kind.NUMBER, source, at, value)
     if len(source) > len(str(MAX_INT)) or int(source) > MAX_INT:
-        raise ExpressionSyntaxError("the number is too large: whole numbers have 64 bits", at)
+        raise ExpressionSyntaxError("the number is too large: whole numbers are limited to 64 bits", at)
     return Token(Kind.NUMBER, source, at, int(source))
 
 
@@ -146,13 +147,15 @@ def _text(text: str, start: int) -> Token:
         elif text[at] == "\\":
             value, at = value + _escaped(text, at), at + 2
         elif text[at] == "\n":
-            raise ExpressionSyntaxError("a text ends on its line", at, "write a line break as `\\n`")
+            raise ExpressionSyntaxError(
+                "a text must end on the line where it begins", at, "write a line break as `\\n`"
+            )
         else:
             value, at = value + text[at], at + 1
     if at >= len(text):
-        raise ExpressionSyntaxError("the text that begins here never ends", start, f"close it with `{quote}`")
+        raise ExpressionSyntaxError("the text that begins here is never closed", start, f"close it with `{quote}`")
     if not _is_storable(value):
-        raise ExpressionSyntaxError("the text contains half a character", start)
+        raise ExpressionSyntaxError("the text contains half of a surrogate pair", start)
     return Token(Kind.TEXT, text[start : at + 1], start, value)
 
 
@@ -160,7 +163,7 @@ def _escaped(text: str, at: int) -> str:
     letter = text[at + 1 : at + 2]
     if letter not in _ESCAPES:
         raise ExpressionSyntaxError(
-            f"a text does not know `\\{letter}`", at, "it knows \\\\ \\' \\\" \\n and \\t; a backslash is `\\\\`"
+            f"`\\{letter}` is not an escape", at, "the escapes are \\\\ \\' \\\" \\n and \\t; a backslash is `\\\\`"
         )
     return _ESCAPES[letter]
 
@@ -168,7 +171,7 @@ def _escaped(text: str, at: int) -> str:
 def _is_storable(text: str) -> bool:
     try:
         text.encode()
-    except UnicodeEncodeError:  # A surrogate without its other half.
+    except UnicodeEncodeError:  # One half of a surrogate pair without the other.
         return False
     return True
 
@@ -177,10 +180,10 @@ def _unknown_character(character: str, at: int) -> ExpressionSyntaxError:
     if character in "\u2018\u2019\u201c\u201d\u00ab\u00bb":
         return ExpressionSyntaxError(f"`{character}` is a typographic quote", at, "write ' or \"")
     if character.isspace():
-        return ExpressionSyntaxError("this space is a special one", at, "write an ordinary space")
+        return ExpressionSyntaxError("this is not an ordinary space", at, "write an ordinary space")
     if character.isalpha():
         return ExpressionSyntaxError(
-            f"names have no `{character}`", at, "write another name as text: `params['größe']`"
+            f"names cannot contain `{character}`", at, "write such a name as text: `params['größe']`"
         )
     shown = character if character.isprintable() else f"U+{ord(character):04X}"
     return ExpressionSyntaxError(f"`{shown}` means nothing here", at)

@@ -1,4 +1,4 @@
-"""The types of values, their notation, and reading and writing values of a type: what other packages use of these."""
+"""Types, their notation, and reading and writing values of a type: the part that other packages use."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Values while they are computed with, and as JSON.
+"""Values as expressions compute with them, and as JSON.
 
-They are Python's own: str, int, float, bool, None, date, time, aware datetime (an instant), timedelta (a duration),
-list and dict. In JSON the four kinds of times are texts.
+They are plain Python objects: str, int, float, bool, None, date, time, aware datetime (an instant), timedelta (a
+duration), list and dict. In JSON, the four kinds of times are strings.
 """
 
 from __future__ import annotations
@@ -41,33 +41,33 @@ Value: TypeAlias = str | int | float | bool | date | time | datetime | timedelta
 MIN_INT: Final = -(2**63)
 MAX_INT: Final = 2**63 - 1
 MAX_VALUE_DEPTH: Final = 64
-"""Lists and maps inside one another in a value from outside."""
+"""The maximum number of levels of lists and maps in a value from outside."""
 
 LIST: Final = ListOf(ANY)
 MAP: Final = MapOf({})
-"""Maps of any members, where a value is only to be a map."""
+"""A map with any members, for values that only have to be maps."""
 
 _BY_CLASS: Final[dict[type, Type]] = {
     str: TEXT, bool: BOOL, int: INT, float: NUMBER, type(None): NULL, datetime: INSTANT, date: DATE, time: TIME,
     timedelta: DURATION, list: LIST, dict: MAP,
 }  # fmt: skip
-"""Subclasses come before the class that they are derived from."""
+"""Subclasses come before their base classes."""
 
 
 def kind_of(value: object) -> Type:
-    """Return the type of a value without a look at its parts.
+    """Return the type of a value without looking at its parts.
 
-    Raises ValueError if no expression can have such a value.
+    Raises ValueError if an expression cannot have such a value.
     """
     kind = _BY_CLASS.get(type(value)) or next((kind for of, kind in _BY_CLASS.items() if isinstance(value, of)), None)
     is_naive = kind is INSTANT and getattr(value, "tzinfo", None) is None
     if kind is None or is_naive or (isinstance(value, float) and not math.isfinite(value)):
-        raise ValueError(f"a {type(value).__name__} such as {value!s:.40} is no value of an expression")
+        raise ValueError(f"a {type(value).__name__} such as {value!s:.40} cannot be used in an expression")
     return kind
 
 
 def as_text(value: Value) -> str:
-    """Return a value, but no null, list or map, as it is inserted into text."""
+    """Return a non-null scalar as it appears when inserted into text."""
     match value:
         case str():
             return value
@@ -80,9 +80,9 @@ def as_text(value: Value) -> str:
 
 
 def write_value(value: Value) -> Any:
-    """Return the value as JSON, in which times are texts.
+    """Return the value as JSON, with times as strings.
 
-    A duration is written `1h30m`, an instant in UTC.
+    A duration is written like `1h30m`, and an instant in UTC.
     """
     if isinstance(value, list):
         return [write_value(item) for item in value]
@@ -101,11 +101,11 @@ _WRITERS: Final[dict[Type, Callable[[Any], str]]] = {
 
 
 def read_value(value: object, type: Type, *, zone: str = "UTC", drop_unknown: bool = False) -> Value:  # noqa: A002 -- part of the interface
-    """Return a JSON value as a value of the type.
+    """Convert a JSON value to a value of the type.
 
-    A member that may be null may be missing. Members that the type does not have are refused, or dropped with
-    `drop_unknown`. Instants without an offset are local times of the zone. Values that have the type already are
-    returned as they are. Raises ValueMismatch.
+    A member that may be null may also be missing. Members that the type does not have are refused, or dropped with
+    `drop_unknown`. Instants without an offset are local times in the zone. Values that already have the type are
+    returned unchanged. Raises ValueMismatch.
     """
     return _Reader(zone=zone, drop_unknown=drop_unknown).read(value, type, "")
 
@@ -155,14 +155,14 @@ class _Reader:
         if not isinstance(value, str):
             raise _mismatch(value, TEXT, path)
         if value not in words:
-            raise ValueMismatch(path, f"is `{value:.60}`, none of {', '.join(words)}", did_you_mean(value, words))
+            raise ValueMismatch(path, f"is `{value:.60}`, not one of {', '.join(words)}", did_you_mean(value, words))
         return value
 
     def _time(self, value: object, of: Type, path: str) -> Value:
         python_type, read = self._time_readers[of]
-        # An instant is a date as well to Python, but not here.
+        # In Python, a datetime is also a date, but an instant is not a date here.
         if isinstance(value, python_type) and kind_of(value) == of:
-            return value  # type: ignore[return-value]  # It is an instance of one of the four.
+            return value  # type: ignore[return-value]  # It is an instance of one of the four classes.
         if isinstance(value, date) and of == INSTANT:
             value = value.isoformat()
         if not isinstance(value, str):
@@ -189,7 +189,7 @@ def _read_text(value: object, path: str) -> str:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise ValueMismatch(path, "contains half a character, which cannot be stored") from None
+            raise ValueMismatch(path, "contains half of a surrogate pair, which cannot be stored") from None
     return value
 
 
@@ -205,9 +205,9 @@ def _read_number(value: object, path: str) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _mismatch(value, NUMBER, path, _unquoted(value))
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueMismatch(path, "is no finite number")
+        raise ValueMismatch(path, "is not a finite number")
     if isinstance(value, int) and not MIN_INT <= value <= MAX_INT:
-        raise ValueMismatch(path, "is too large: whole numbers have 64 bits")
+        raise ValueMismatch(path, "is too large: whole numbers are limited to 64 bits")
     return value
 
 
@@ -221,7 +221,7 @@ def _read_int(value: object, path: str) -> int:
 
 
 def _unquoted(value: object) -> str:
-    """Return advice for a number that is text."""
+    """Return advice for a number that was sent as text."""
     if isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit():
         return f"send {value:.40}"
     return ""
@@ -240,7 +240,7 @@ def _read_null(value: object, path: str) -> None:
 
 def _read_any(value: object, path: str, depth: int = 0) -> Value:
     if depth > MAX_VALUE_DEPTH:
-        raise ValueMismatch(path, f"is nested too deeply: more than {MAX_VALUE_DEPTH} lists and maps")
+        raise ValueMismatch(path, f"is nested too deeply: more than {MAX_VALUE_DEPTH} levels of lists and maps")
     if isinstance(value, list):
         return [_read_any(item, f"{path}[{number}]", depth + 1) for number, item in enumerate(value)]
     if isinstance(value, dict):
@@ -253,7 +253,7 @@ def _read_any(value: object, path: str, depth: int = 0) -> Value:
         kind_of(value)
     except ValueError as error:
         raise ValueMismatch(path, str(error)) from error
-    return value  # type: ignore[return-value]  # `kind_of` knows every kind of value.
+    return value  # type: ignore[return-value]  # `kind_of` refuses everything that is not a Value.
 
 
 _READERS: Final[dict[Type, Callable[[object, str], Value]]] = {

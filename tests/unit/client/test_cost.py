@@ -384,7 +384,7 @@ def test_parameters_may_be_left_out() -> None:
 def test_wrong_parameters_of_an_estimate_are_refused() -> None:
     """A parameter that does not fit is a mistake, and so is one without a file."""
     result = call("-", "--param", "mode=both", stdin=BRANCHES)
-    assert (result.exit_code, "none of full, delta" in result.stderr) == (2, True)
+    assert (result.exit_code, "not one of full, delta" in result.stderr) == (2, True)
     assert call("--param", "mode=full").exit_code == 2
 
 

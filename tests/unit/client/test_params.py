@@ -81,7 +81,7 @@ def test_every_problem_is_printed(file: Path) -> None:
         '`params.tables` is `orders`, which is not JSON; write it as JSON: \'["a", "b"]\'',
         "there is no param `regoin`; did you mean `region`?",
         "`params.day` is required",
-        "`params.region` is `apac`, none of eu, us",
+        "`params.region` is `apac`, not one of eu, us",
     ):
         assert any(expected in line for line in lines), expected
     assert len(lines) == 6

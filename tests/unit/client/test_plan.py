@@ -159,7 +159,7 @@ def test_a_large_plan_has_one_line_for_each_step(tmp_path: Path) -> None:
     ("edit", "args", "sentence"),
     [
         (("params.mode ==", "params.moode =="), [], "daily.yaml:14:18: `params` has no `moode`"),
-        (("", ""), ["--param", "mode=both"], "`params.mode` is `both`, none of full, delta"),
+        (("", ""), ["--param", "mode=both"], "`params.mode` is `both`, not one of full, delta"),
         (("", ""), ["--param", "mdoe=full"], "there is no param `mdoe`; did you mean `mode`?"),
         (("", ""), ["--env", "x"], "--env is 'x'; it must be NAME=VALUE"),
         (("", ""), ["--outputs", "none.yaml"], "--outputs none.yaml cannot be read: No such file"),

@@ -76,8 +76,8 @@ def test_all_problems_are_reported_at_once() -> None:
     given = {"shards": 128, "regoin": "eu", "region": "apac", "tables": ["a", 1], "limit": "8", "too": 1, "x": 1}
     assert _problems(params, given) == (
         "there is no param `regoin`; did you mean `region`?",
-        "there is no param `x`; there are day, region, shards, prefix, limit, tables, must, too",
-        "`params.region` is `apac`, none of eu, us",
+        "there is no param `x`; the params are day, region, shards, prefix, limit, tables, must, too",
+        "`params.region` is `apac`, not one of eu, us",
         "`params.shards` is 128, but at most 64 is allowed",
         "`params.limit` is text, not a whole number; send 8",
         '`params.tables[1]` is a whole number, not text; send "1"',
@@ -88,7 +88,7 @@ def test_all_problems_are_reported_at_once() -> None:
 
 def test_a_workflow_without_params_takes_none() -> None:
     """A name is unknown if there are no parameters at all."""
-    assert _problems((), {"a": 1}) == ("there is no param `a`; there are none",)
+    assert _problems((), {"a": 1}) == ("there is no param `a`; the workflow has no params",)
 
 
 def test_a_default_that_reads_a_wrong_value_is_not_reported() -> None:
@@ -122,8 +122,8 @@ def test_a_computed_default_has_to_keep_the_constraints() -> None:
         ("{type: text, maxLength: 2}", "abc", "has 3 characters, but at most 2 are allowed"),
         ("{type: [int], minItems: 1}", [], "has 0 items, but at least 1 is required"),
         ("{type: [int], maxItems: 1}", [1, 2], "has 2 items, but at most 1 is allowed"),
-        ("{type: int, enum: [1, 2]}", 3, "is `3`, none of 1, 2"),
-        ("{type: text, enum: [full, delta]}", "detla", "is `detla`, none of full, delta; did you mean `delta`?"),
+        ("{type: int, enum: [1, 2]}", 3, "is `3`, not one of 1, 2"),
+        ("{type: text, enum: [full, delta]}", "detla", "is `detla`, not one of full, delta; did you mean `delta`?"),
     ],
 )
 def test_each_constraint_is_kept(declared: str, value: Any, problem: str) -> None:
@@ -180,8 +180,8 @@ def test_texts_of_the_command_line_are_read_by_type(text: str, of: Type, value: 
         ("True", BOOL, "is `True`, which is not true or false; write true or false"),
         ("a", ListOf(TEXT), 'is `a`, which is not JSON; write it as JSON: \'["a", "b"]\''),
         ("a", MapOf({"a": INT}), "is `a`, which is not JSON; write it as JSON: '{\"a\": 1}'"),
-        ("a", ANY, "is `a`, which is not JSON; write text as JSON, too: '\"text\"'"),
-        ("[" * 100_000, ANY, f"is `{'[' * 60}`, which is not JSON; write text as JSON, too: '\"text\"'"),
+        ("a", ANY, "is `a`, which is not JSON; even text must be written as JSON: '\"text\"'"),
+        ("[" * 100_000, ANY, f"is `{'[' * 60}`, which is not JSON; even text must be written as JSON: '\"text\"'"),
     ],
 )
 def test_texts_of_another_type_are_refused(text: str, of: Type, message: str) -> None:

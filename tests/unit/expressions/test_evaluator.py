@@ -92,13 +92,16 @@ def test_an_expression_has_its_value(text: str, value: Any) -> None:
     ("text", "fault"),
     [
         ("params.regoin", "7: `params` has no `regoin`; did you mean `region`?"),
-        ("params.n-1", "7: `params` has no `n-1`; spaces make a minus: `params.n - 1`"),
+        ("params.n-1", "7: `params` has no `n-1`; for a minus sign, add spaces: `params.n - 1`"),
         ("parms.n", "0: there is no `parms` here; did you mean `params`?"),
-        ("zzz", "0: there is no `zzz` here; names are params, run, steps"),
-        ("zzz ?? 1", "0: there is no `zzz` here; names are params, run, steps"),
+        ("zzz", "0: there is no `zzz` here; the names are params, run, steps"),
+        ("zzz ?? 1", "0: there is no `zzz` here; the names are params, run, steps"),
         ("run.window.start", "11: `run.window` is null; write `… ?? value`"),
         ("params.xs[params.zz] ?? 1", "17: `params` has no `zz`"),
-        ("params.xs[3]", "9: `params.xs` has 3 items, and none of that number; the first is `[0]`, the last `[-1]`"),
+        (
+            "params.xs[3]",
+            "9: `params.xs` has 3 items, so this index is out of range; the first item is `[0]`, the last `[-1]`",
+        ),
         (
             "params.xs.n",
             "10: `params.xs` is a list and has no members; write `params.xs[0]`, or `[x.… for x in params.xs]`",
@@ -109,34 +112,34 @@ def test_an_expression_has_its_value(text: str, value: Any) -> None:
         ("params.n.x", "9: `params.n` is a number and has no members"),
         ("params.n.x ?? 3", "9: `params.n` is a number and has no members"),
         ("params.word[0]", "11: `params.word` is text and has no members"),
-        ("params.n == '8'", "9: text is never equal to a number; turn one into the other: `int(…)`"),
+        ("params.n == '8'", "9: text is never equal to a number; convert one of them, for example with `int(…)`"),
         ("params.on == 'true'", "10: text is never equal to true or false; write true and false without quotes"),
         ("true == 1", "5: true or false is never equal to a number"),
-        ("[1] == ['a']", "4: text is never equal to a number; turn one into the other: `int(…)`"),
-        ("'a' in params.xs", "4: text is never equal to a number; turn one into the other: `int(…)`"),
+        ("[1] == ['a']", "4: text is never equal to a number; convert one of them, for example with `int(…)`"),
+        ("'a' in params.xs", "4: text is never equal to a number; convert one of them, for example with `int(…)`"),
         (
             "params.day == run.createdAt",
-            "11: a date is never equal to an instant; turn the instant into a date: `day(…)`",
+            "11: a date is never equal to an instant; convert the instant to a date: `day(…)`",
         ),
         (
             "params.day == '31.1.2026'",
             "14: the text is `31.1.2026`, which is not a date; a date is written like 2026-01-31",
         ),
-        ("params.day == text(params.day)", "11: text is never equal to a date; turn the text into a date: `day(…)`"),
-        ("'a' < 1", "4: text and a number have no order; turn one into the other: `int(…)`"),
+        ("params.day == text(params.day)", "11: text is never equal to a date; convert the text to a date: `day(…)`"),
+        ("'a' < 1", "4: text and a number have no order; convert one of them, for example with `int(…)`"),
         ("params.limit > 3", "13: null has no order; write `… ?? value`"),
         ("true < false", "5: true or false has no order"),
-        ("1 in 'a'", "2: a number is never in text; turn one into the other: `int(…)`"),
-        ("1 in params", "2: a number is never in a map; turn one into the other: `int(…)`"),
-        ("1 in 2", "2: `in` looks into lists, texts and maps, not into a number"),
+        ("1 in 'a'", "2: a number is never in text; convert one of them, for example with `int(…)`"),
+        ("1 in params", "2: a number is never in a map; convert one of them, for example with `int(…)`"),
+        ("1 in 2", "2: `in` works on lists, texts and maps, not on a number"),
         ("params.n and true", "0: a condition must be true or false, not a number; write `… != 0`"),
         ("not params.word", "4: a condition must be true or false, not text; write `… != ''`, or `… == 'true'`"),
         ("1 if params.xs else 2", "5: a condition must be true or false, not a list; write `len(…) > 0`"),
         ("params.limit or true", "0: a condition must be true or false, not null; write `… ?? value`"),
         ("[x for x in params.xs if x]", "25: a condition must be true or false, not a number; write `… != 0`"),
-        ("[x for x in 'abc']", "12: `for` goes through a list, not text"),
-        ("[x for x in params.limit]", "12: `for` goes through a list, not null; write `… ?? value`"),
-        ("[x for x in params.on or params.on]", "12: `for` goes through a list, not true or false"),
+        ("[x for x in 'abc']", "12: `for` iterates over a list, not text"),
+        ("[x for x in params.limit]", "12: `for` iterates over a list, not null; write `… ?? value`"),
+        ("[x for x in params.on or params.on]", "12: `for` iterates over a list, not true or false"),
         ("params." + "x" * 61, f"7: `params` has no `{'x' * 60}`"),
         ("'a' + 1", "4: `+` takes numbers, texts or lists, not text and a number; write `text(…)`"),
         ("'a' + [1]", "4: `+` takes numbers, texts or lists, not text and a list; write `json(…)`"),
@@ -149,10 +152,10 @@ def test_an_expression_has_its_value(text: str, value: Any) -> None:
         ("params.day - params.day", "11: `-` takes numbers, not a date; write `days(from, to)`"),
         ("true + true", "5: `+` takes numbers, texts or lists, not true or false"),
         ("-'a'", "0: `-` takes numbers, not text; write `int(…)`"),
-        ("1 / 0", "2: a division by zero; write `a / b if b != 0 else value`"),
-        ("1 % 0", "2: a division by zero; write `a / b if b != 0 else value`"),
-        ("9223372036854775807 + 1", "20: the number is too large: whole numbers have 64 bits"),
-        ("-9223372036854775807 - 2", "21: the number is too large: whole numbers have 64 bits"),
+        ("1 / 0", "2: division by zero; write `a / b if b != 0 else value`"),
+        ("1 % 0", "2: division by zero; write `a / b if b != 0 else value`"),
+        ("9223372036854775807 + 1", "20: the number is too large: whole numbers are limited to 64 bits"),
+        ("-9223372036854775807 - 2", "21: the number is too large: whole numbers are limited to 64 bits"),
         ("1e308 * 10", "6: the number is too large"),
     ],
 )
@@ -171,7 +174,7 @@ def test_missing_members_can_be_told_from_other_errors(text: str) -> None:
 @pytest.mark.parametrize("value", [(1,), {1}, b"x", datetime(2026, 1, 1), float("nan"), object()])  # noqa: DTZ001 -- no zone
 def test_values_of_other_kinds_are_refused(value: object) -> None:
     """A value that is none of the language is an error where it is used."""
-    with pytest.raises(EvaluationError, match="is no value of an expression"):
+    with pytest.raises(EvaluationError, match="cannot be used in an expression"):
         value_of("item == 1", item=value)
 
 

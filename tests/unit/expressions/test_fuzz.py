@@ -72,9 +72,9 @@ _MIXED: Final = re.compile(r"\?\?| if |\[.*,|options|fromJson", re.DOTALL)
 
 # What a value alone can show, in an expression whose types are all right.
 _ONLY_AT_RUN_TIME: Final = (
-    "by zero", "too large", "items, and none", "is not a whole number", "is not a number", "calendar", "is empty",
+    "by zero", "too large", "is not a whole number", "is not a number", "calendar", "is empty", "out of range",
     "an empty list", "cannot read this text", "is written like", "is a number with a unit", "has no `%",
-    "does not know `%", "at the end of a pattern", "step of a range", "must be in", "out of range", "half a character",
+    "is not a directive", "at the end of a pattern", "step of a range", "must be in", "half of a surrogate",
 )  # fmt: skip
 
 

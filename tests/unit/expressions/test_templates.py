@@ -58,12 +58,12 @@ def test_a_text_is_rendered(text: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "at", "message"),
     [
-        ("a ${{ b", 2, "this `${{` is never closed; write `}}` behind the expression and close its texts"),
-        ("a ${{ 'b }}", 2, "this `${{` is never closed; write `}}` behind the expression and close its texts"),
+        ("a ${{ b", 2, "this `${{` is never closed; write `}}` after the expression, and close its quoted texts"),
+        ("a ${{ 'b }}", 2, "this `${{` is never closed; write `}}` after the expression, and close its quoted texts"),
         ("a ${{ }}", 6, "the expression is empty"),
         ("ab ${{ x && y }}", 9, "`&&` is not an operator here; write `and`"),
         ("${{ 1 }} ${{ None }}", 13, "there is no `None`; write `null`"),
-        ("${{ ${{ 1 }} }}", 4, "`$` is not an operator here; names stand alone within `${{ … }}`"),
+        ("${{ ${{ 1 }} }}", 4, "`$` is not an operator here; names need no `$` inside `${{ … }}`"),
     ],
 )
 def test_a_mistake_has_its_place_in_the_text(text: str, at: int, message: str) -> None:
@@ -94,9 +94,9 @@ def test_what_cannot_be_inserted_has_its_place(text: str, at: int, message: str)
     ("text", "expected", "faults"),
     [
         ("${{ params.n }}", INT, []),
-        ("${{ params.n }}", TEXT, ["4: a text is due here, not a whole number"]),
+        ("${{ params.n }}", TEXT, ["4: a text is expected here, not a whole number"]),
         ("n=${{ params.n }}", TEXT, []),
-        ("n=${{ params.n }}", INT, ["0: a whole number is due here, not text"]),
+        ("n=${{ params.n }}", INT, ["0: a whole number is expected here, not text"]),
         (
             "a ${{ params.xs }} ${{ params.zz }}",
             TEXT,

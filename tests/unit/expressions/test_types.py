@@ -98,12 +98,15 @@ def test_why_a_value_may_be_missing_makes_no_other_type() -> None:
         ("string", "there is no type `string`; did you mean `text`?"),
         ("Text", "there is no type `Text`; did you mean `text`?"),
         ("list", "there is no type `list`; did you mean `[text]`?"),
-        ("zzz", "there is no type `zzz`; types are text, int, number, bool, date, time, instant, duration, gsUri, any"),
-        ("text?", "`text?` is no type; write `text or null`"),
-        ("text or nil", "`text or nil` is no type; only `or null` may follow a type"),
+        (
+            "zzz",
+            "there is no type `zzz`; the types are text, int, number, bool, date, time, instant, duration, gsUri, any",
+        ),
+        ("text?", "`text?` is not a type; write `text or null`"),
+        ("text or nil", "`text or nil` is not a type; only `or null` may follow a type"),
         (
             "null",
-            "there is no type `null`; types are text, int, number, bool, date, time, instant, duration, gsUri, any",
+            "there is no type `null`; the types are text, int, number, bool, date, time, instant, duration, gsUri, any",
         ),
         ("[text", "`[text` is no type"),
         ("[text]]", "`[text]]` is no type"),
@@ -124,7 +127,7 @@ def test_why_a_value_may_be_missing_makes_no_other_type() -> None:
     ],
 )
 def test_what_is_no_type_is_refused(notation: object, message: str) -> None:
-    """What is no type is refused with what to write."""
+    """What is not a type is refused with what to write."""
     with pytest.raises(TypeNotationError) as caught:
         read_type(notation)
     assert str(caught.value) == message
@@ -173,15 +176,15 @@ def test_a_value_is_read_and_written(value: object, of: Type, read: Any, written
         ("x", INT, "", "is text, not a whole number"),
         (3.5, INT, "", "is 3.5, not a whole number"),
         (True, INT, "", "is true or false, not a whole number"),
-        (2**63, INT, "", "is too large: whole numbers have 64 bits"),
-        (1e19, INT, "", "is too large: whole numbers have 64 bits"),
-        (float("inf"), NUMBER, "", "is no finite number"),
+        (2**63, INT, "", "is too large: whole numbers are limited to 64 bits"),
+        (1e19, INT, "", "is too large: whole numbers are limited to 64 bits"),
+        (float("inf"), NUMBER, "", "is not a finite number"),
         (8, TEXT, "", 'is a whole number, not text; send "8"'),
         (None, TEXT, "", "is null, not text"),
-        ("\ud800", TEXT, "", "contains half a character, which cannot be stored"),
+        ("\ud800", TEXT, "", "contains half of a surrogate pair, which cannot be stored"),
         ("true", BOOL, "", "is text, not true or false; send true"),
         (1, BOOL, "", "is a whole number, not true or false"),
-        ("apac", Words(("eu", "us")), "", "is `apac`, none of eu, us"),
+        ("apac", Words(("eu", "us")), "", "is `apac`, not one of eu, us"),
         ("2026-1-31", DATE, "", "is `2026-1-31`, which is not a date; a date is written like 2026-01-31"),
         ("2026-02-30", DATE, "", "is `2026-02-30`, which is not a date; day is out of range for month"),
         (20260131, DATE, "", "is a whole number, not a date"),
@@ -194,7 +197,7 @@ def test_a_value_is_read_and_written(value: object, of: Type, read: Any, written
             "",
             (
                 "is `0001-01-01`, which is not an instant; "
-                "the calendar has no such instant: it reaches from the year 1 to 9999"
+                "the calendar has no such instant: it runs from year 1 to year 9999"
             ),
         ),
         (
@@ -215,10 +218,10 @@ def test_a_value_is_read_and_written(value: object, of: Type, read: Any, written
         ([{"a": [0]}], ListOf(MapOf({"a": ListOf(TEXT)})), "[0].a[0]", 'is a whole number, not text; send "0"'),
         ({}, MapOf({"a": INT}), ".a", "is missing"),
         ({"a": 1, "aa": 2}, MapOf({"a": INT, "ab": OrNull(INT)}), "", "has no member `aa`"),
-        ([(1,)], ANY, "[0]", "a tuple such as (1,) is no value of an expression"),
+        ([(1,)], ANY, "[0]", "a tuple such as (1,) cannot be used in an expression"),
         ({"a": {1: 2}}, ANY, ".a", 'is a whole number, not text; send "1"'),
-        ([2**64], ANY, "[0]", "is too large: whole numbers have 64 bits"),
-        ((1,), INT, "", "is a tuple such as (1,) is no value of an expression, not a whole number"),
+        ([2**64], ANY, "[0]", "is too large: whole numbers are limited to 64 bits"),
+        ((1,), INT, "", "is a tuple such as (1,) cannot be used in an expression, not a whole number"),
     ],
 )
 def test_a_value_of_another_type_is_refused(value: object, of: Type, path: str, message: str) -> None:

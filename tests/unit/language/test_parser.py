@@ -251,7 +251,7 @@ def test_a_condition_in_json_has_its_place() -> None:
     text = '{"steps": [{"id": "a",\n "when": "\\u0020run.id == \\"a\\" and"}]}'
     with pytest.raises(InvalidWorkflow) as caught:
         _parse(text, "f.json")
-    assert str(caught.value) == "f.json:2:36: the expression breaks off"
+    assert str(caught.value) == "f.json:2:36: the expression ends too soon"
 
 
 def test_names_of_the_deployment_are_checked_if_they_are_known() -> None:

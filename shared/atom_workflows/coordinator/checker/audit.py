@@ -46,7 +46,7 @@ def audit_due_run(services: Services, end: StoredStep) -> int:
     except (StoreUnavailable, BusUnavailable):
         raise
     except (AtomWorkflowsError, LookupError, OverflowError, TypeError, ValueError) as error:
-        # All of these except `AtomWorkflowsError` are caused by documents that another program has modified.
+        # Except for `AtomWorkflowsError`, these are all caused by documents that another program has modified.
         run_id, reason = end.step.run_id, f"{type(error).__name__}: {error}"
         log.warning("run.audit.failed", f"run {run_id} could not be audited: {reason}", run_id=run_id)
         return 0

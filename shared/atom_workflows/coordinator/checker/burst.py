@@ -48,14 +48,14 @@ SHORTEST_GAP: Final = 0.2
 """The shortest time between two looks, as a fraction of the checker's interval."""
 
 OVERLAP: Final = 0.5
-"""How far a look reaches back to before the previous look, as a fraction of the checker's interval.
+"""How far a look reaches back beyond the start of the previous look, as a fraction of the checker's interval.
 
-The clocks of instances differ, and commits take time. Steps that are missed nevertheless are read by the next burst or
-in a round.
+The clocks of instances differ, and commits take time. Steps that are missed even so are read by the next burst or in a
+round.
 """
 
 FARTHEST_BACK: Final = timedelta(minutes=2)
-"""How far a burst that cannot remember everything may reach back if the previous burst died or was long ago."""
+"""How far back a burst that cannot remember everything may reach if the previous burst died or was long ago."""
 
 LONGEST_LEASE: Final = timedelta(seconds=MAX_BURST_S) + timedelta(minutes=1)
 """The longest time that a valid lease may have left by our clock; its holder's clock may be slightly ahead."""
@@ -169,7 +169,7 @@ class _Burst:
         save_document(self.services, BURST_LEASE_PATH, self._lease, fields)
 
     def _look(self) -> datetime | None:
-        """Handle the due steps, and take answers until the next look.
+        """Handle the due steps, and collect results until the next look.
 
         Returns the time of the next look, or None if it need not be soon.
         """

@@ -57,7 +57,7 @@ class DueHandler:
 
     @property
     def pending(self) -> list[StoredStep]:
-        """The steps whose calls have not been answered yet."""
+        """The steps whose calls have not returned yet."""
         return [stored for stored, _ in self._calls.pending]
 
     def begin(self, due: Sequence[StoredStep], until: datetime) -> None:
@@ -88,9 +88,9 @@ class DueHandler:
         self._calls.begin(calls)
 
     def take_answers(self, until: datetime | None = None) -> None:
-        """Wait for answers until the given time, then save and publish them.
+        """Wait for results until the given time, then save and publish them.
 
-        Returns as soon as any answers have been handled. After the last answer, re-raises any error from a call, such
+        Returns as soon as any results have been handled. After the last result, re-raises any error from a call, such
         as an outage during an audit.
         """
         now = self._services.clock.now()
@@ -103,7 +103,7 @@ class DueHandler:
             self._calls.wave()
 
     def take_all_answers(self) -> None:
-        """Wait for all outstanding answers, and handle them."""
+        """Wait for all outstanding results, and handle them."""
         while self._calls.pending:
             self.take_answers()
 

@@ -29,7 +29,7 @@ WHOLE: Final = 20
 """The number of steps read at a time with all their fields; each may take up a quarter of a megabyte."""
 
 Cursor: TypeAlias = tuple[datetime, str]
-"""A place in the order of the due query: a step's due time and the path of its document."""
+"""A position in the order of the due query: a step's due time and the path of its document."""
 
 BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """A time before any due time."""
