@@ -69,9 +69,9 @@ def _newest(services: Services) -> str:
 
 
 def _newer_findings(services: Services) -> Iterator[Finding]:
-    """Report steps of newer schemas that no one looks at.
+    """Report steps with newer schemas that no checker handles.
 
-    The checker of this version passes over them, so they are overdue only if there is no newer checker.
+    This version's checker skips them, so they are overdue only if no newer checker is running.
     """
     late = services.clock.now() - LATE
     where: list[Condition] = [("schema", "in", list(_NEWER_SCHEMAS)), ("due_at", "<=", late)]
