@@ -48,7 +48,7 @@ class FiniteRange(click.FloatRange):
 
 
 def duration_of(text: str | None) -> timedelta | None:
-    """Return `--duration` as a time span, or None if it is not given.
+    """Return `--duration` as a time span, or None if not given.
 
     The text is a duration as in a workflow file, or a number of seconds.
     """
@@ -63,7 +63,10 @@ def duration_of(text: str | None) -> timedelta | None:
 
 
 def moment_of(text: str | None) -> datetime | None:
-    """Return the time of `--at`, or None. A time without a zone is in UTC."""
+    """Return the time of `--at`, or None if not given.
+
+    A time without a zone is in UTC.
+    """
     if text is None:
         return None
     try:

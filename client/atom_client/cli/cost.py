@@ -124,7 +124,7 @@ def how_long(given: Assumptions) -> str:
 
 
 def bill_sheet(bill: Bill) -> Sheet:
-    """Return the lines of a bill as a sheet, each with its formula."""
+    """Return the lines of a bill, with their formulas, as a sheet."""
     rows = [(line.price.service, dollars(line.usd), line.formula) for line in bill.lines]
     return Sheet(heading=("A RUN", "USD", "FORMULA"), rows=(*rows, ("all", dollars(bill.usd), "")), state_column=0)
 

@@ -105,7 +105,7 @@ def run_workflow(options: RunOptions) -> int:
 
 
 def run_to_end(running: Running, request: RunRequest, options: RunOptions, output: Output) -> int:
-    """Start the run, follow it to its end and return the exit code.
+    """Follow a new run to its end and return the exit code.
 
     The platform must already be up.
     """

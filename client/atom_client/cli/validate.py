@@ -68,7 +68,7 @@ def _files_in(source: str) -> Iterator[str]:
 def _check(source: str, env_names: Collection[str] | None) -> CheckedFile:
     name = shown_name(source)
     if os.path.isdir(source):  # noqa: PTH112 (see below)
-        sentence = f"{name_of(source)} contains no file that ends in {', '.join(SUFFIXES)}; name a workflow file"
+        sentence = f"{name_of(source)} contains no file whose name ends in {', '.join(SUFFIXES)}; name a workflow file"
         return CheckedFile(name=name, unreadable=sentence)
     try:
         content = content_of(source)

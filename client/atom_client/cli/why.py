@@ -65,7 +65,7 @@ def _explain_run(services: Services, run: RunRecord, *, as_json: bool) -> None:
 
 
 def _lines(reasons: Sequence[Reason]) -> Iterator[str]:
-    """Yield lines with the reasons, a few of each kind under its heading."""
+    """Yield the reasons as lines, a few under each heading."""
     kinds = Counter(reason.kind for reason in reasons)
     printed: Counter[str] = Counter()
     for reason in reasons:

@@ -147,7 +147,7 @@ class Meter:
 
 
 def _require_patience(workflow: Workflow, job: timedelta) -> None:
-    """Raise `NotEstimated` if a step would time out, or the run would take too long."""
+    """Raise `NotEstimated` if a step, or the run, would take too long."""
     for step in workflow.all_steps:
         if takes_time(step) and job >= step.timeout:
             limit = format_duration(step.timeout)
@@ -163,7 +163,7 @@ def _too_long() -> NotEstimated:
 
 
 def takes_time(step: Step) -> bool:
-    """Return True if the step has a job that does not end immediately."""
+    """Return True if the step has a job that takes time."""
     return step.task is not None and step.task.engine != AT_ONCE
 
 

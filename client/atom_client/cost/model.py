@@ -92,7 +92,7 @@ def _task(step: Step) -> dict[str, Any]:
 
 
 def _condition(decided: str, texts: Sequence[Condition | Template]) -> str:
-    """Return a condition that reads the same steps but whose result is fixed."""
+    """Return a condition that reads the same steps but has a fixed result."""
     sign = "or" if decided == _TRUE else "and"
     return f" {sign} ".join([decided, *_reads(texts)])
 

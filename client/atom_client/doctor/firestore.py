@@ -27,7 +27,7 @@ _MOST_NAMED: Final = 3
 _MOST_LETTERS: Final = 50
 _LONGEST_REASON: Final = 200
 _NEWER_SCHEMAS: Final = range(SCHEMAS[-1] + 1, SCHEMAS[-1] + 6)
-"""The schemas that the next versions may write. A query names values, so that the checker's index serves it."""
+"""The schemas that the next versions may write. The query lists them, so that the checker's index can serve it."""
 
 
 def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:

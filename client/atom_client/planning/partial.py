@@ -39,7 +39,7 @@ class Partial(dict[str, Any]):
         self._unknown = unknown
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return a known member, or the default if it certainly does not exist."""
+        """Return the member, or the default if it is known to be missing."""
         if super().__contains__(key):
             return super().__getitem__(key)
         if self._unknown is None or key in self._unknown:

@@ -48,7 +48,7 @@ class PlannedStep:
     """A step before its run.
 
     `because` explains the fate. `job` is the body of the step's job; at the paths in `unknown`, expressions in marks
-    take the place of values that are not known. It is None for a barrier and for a step that does not run.
+    take the place of values that are not known. `job` is None for a barrier and for a step that does not run.
     """
 
     step: Step
@@ -87,7 +87,7 @@ def plan_run(workflow: Workflow, known: Known, *, path: str, with_jobs: bool = T
 def in_order(steps: Sequence[Step]) -> list[Step]:
     """Return the steps in a possible order of execution.
 
-    Apart from that, the order is that of the file.
+    Where there is a choice, the order of the file is kept.
     """
     place = {step.id: at for at, step in enumerate(steps)}
     behind: dict[str, list[int]] = {step.id: [] for step in steps}
@@ -109,7 +109,7 @@ def in_order(steps: Sequence[Step]) -> list[Step]:
 
 
 class _Walk:
-    """The fates so far."""
+    """Plans one step after another, and remembers their fates."""
 
     def __init__(self, workflow: Workflow, known: Known, path: str, *, with_jobs: bool) -> None:
         self._workflow = workflow

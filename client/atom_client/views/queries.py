@@ -138,7 +138,7 @@ def read_outputs_of_steps(store: Store, run_id: str, step_ids: Sequence[str] | N
 
 
 def last_look(store: Store, *, now: datetime) -> datetime | None:
-    """Return the time at which the checker last looked at jobs, if known.
+    """Return when the checker last looked at jobs, if known.
 
     During a burst, it is `now`, since the checker then looks every few seconds without recording it.
     """

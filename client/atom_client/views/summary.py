@@ -82,9 +82,9 @@ def _main_part(run: RunRecord) -> Iterator[str]:
     """
     if run.main_state is not None and not run.state.is_terminal:
         until = f", until {local_time(run.deadline)} at the latest" if run.deadline else ""
-        yield f"Its main part ended {run.main_state}; the steps under `finally` are running{until}."
+        yield f"Its main part ended as {run.main_state}; the steps under `finally` are running{until}."
     elif run.main_state not in {None, run.state}:
-        yield f"Its main part ended {run.main_state}; the steps under `finally` made the run {run.state}."
+        yield f"Its main part ended as {run.main_state}; the steps under `finally` made the run {run.state}."
 
 
 def _failures(steps: Sequence[StepRecord]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Explain a run's state: what an open run is waiting for, or why a run ended as it did.
 
-The reasons are gathered from the run's documents alone, in one pass over its steps. The most
-important come first. Each is complete in itself, and the caller decides how many of each kind to print.
+The reasons are gathered from the run's documents alone, in one pass over its steps. The most important come first. Each
+is complete in itself, and the caller decides how many of each kind to print.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from atom_workflows.core.transitions import MAX_LOSSES
 HEADINGS: Final[Mapping[str, str]] = {
     "waits": "It is waiting for:",
     "failed": "Failed:",
-    "stopped": "Ended by the stop:",
+    "stopped": "Ended when the run was stopped:",
     "tolerated": "Failed, but tolerated (allowFailure):",
     "skipped": "Skipped by choice:",
 }
@@ -55,7 +55,7 @@ _COUNTED: Final = {
     Fate.FAILED: "failed",
     Fate.CANCELLED: "cancelled at the Task Runner",
     Fate.BLOCKED: "blocked",
-    Fate.STOPPED: "ended by the stop",
+    Fate.STOPPED: "ended when the run was stopped",
     Fate.TOLERATED: "failed but tolerated",
     Fate.SKIPPED: "skipped by choice",
 }
@@ -148,7 +148,7 @@ def _where_it_is(seen: Seen) -> Iterator[Reason]:
         failures = f": {ended[0].rstrip('.')}" if ended else failures
         yield Reason(
             kind="finally",
-            text=f"Its main part ended {run.main_state}{failures}. The steps under `finally` run now, until "
+            text=f"Its main part ended as {run.main_state}{failures}. The steps under `finally` run now, until "
             f"{clock_time(run.deadline, now)} at the latest.",
             facts={"main_state": run.main_state.value, "deadline": moment_text(run.deadline)},
         )
@@ -156,7 +156,7 @@ def _where_it_is(seen: Seen) -> Iterator[Reason]:
         left = lasted(run.deadline - now) if run.deadline > now else "now"
         yield Reason(
             kind="deadline",
-            text=f"Its timeout ends it at {clock_time(run.deadline, now)} ({left} left).",
+            text=f"Its timeout will end it at {clock_time(run.deadline, now)} ({left} left).",
             facts={"deadline": moment_text(run.deadline)},
         )
 
@@ -251,7 +251,7 @@ _AFTER: Final = {
 
 
 def _retry_text(step: StepRecord, now: datetime) -> str:
-    # `attempt` also counts lost jobs, but `first_attempt` makes up for them.
+    # `attempt` also counts lost jobs, but `first_attempt` compensates for that.
     tries = step.attempt - step.first_attempt + 2
     what = f"will be tried again at {clock_time(step.due_at, now)}, try {tries} of {step.policies.retry.max_attempts}"
     lost = f", {step.losses:,} of at most {MAX_LOSSES - 1} jobs lost" if step.losses else ""
@@ -334,7 +334,7 @@ def _how_it_was_stopped(seen: Seen) -> Iterator[Reason]:
         text = f"It was cancelled{said}; then the steps under `finally` ran."
         yield Reason(kind="stop", text=text, facts={"stop": "cancel"})
     elif run.main_state is not None and run.main_state is not run.state:
-        text = f"Its main part ended {run.main_state}; the steps under `finally` made the run {run.state}."
+        text = f"Its main part ended as {run.main_state}; the steps under `finally` made the run {run.state}."
         yield Reason(kind="finally", text=text, facts={"main_state": run.main_state.value})
     if seen.is_incomplete:
         written = len(seen.steps)

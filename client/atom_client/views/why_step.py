@@ -261,7 +261,7 @@ def _attempts(seen: StepSeen) -> Iterator[tuple[str, str]]:
 def _what_it_depends_on(seen: StepSeen) -> Iterator[tuple[str, str]]:
     if seen.awaits_main:
         state = seen.run.main_state
-        yield "depends on", f"the main part of the run, which {f'ended {state}' if state else 'has not ended'}"
+        yield "depends on", f"the main part of the run, which {f'ended as {state}' if state else 'has not ended'}"
     stops = stop_reasons(seen.run)
     for node in seen.dependencies[:MOST_DEPENDENCIES]:
         words = failure_words(node) if fate_of(node, stops) in {Fate.FAILED, Fate.CANCELLED, Fate.TOLERATED} else ""

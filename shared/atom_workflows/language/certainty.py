@@ -38,7 +38,7 @@ class StepGraph:
         return bool(self._facts[0][reader] >> read & 1)
 
     def is_sure(self, reader: int, read: int) -> bool:
-        """Return True if the second step's outputs must exist when the first runs."""
+        """Return True if the second step's outputs exist whenever the first runs."""
         return bool(self._facts[1][reader] >> read & 1)
 
     def can_be_skipped(self, number: int) -> bool:
@@ -58,7 +58,7 @@ class StepGraph:
         return Trigger(self.steps[number].values.get("trigger", Trigger.NO_FAILURE))
 
     def explain(self, reader: int | None, read: int) -> tuple[str, str]:
-        """Return why a step's outputs may be missing, and a remedy if any.
+        """Return why a step's outputs may be missing, and any remedy.
 
         The remedy is an alternative to a default. Without a `reader`, the outputs are read after all steps have ended.
         """

@@ -218,7 +218,7 @@ def _warn_of_unused(read: set[Path], params: Sequence[Declared], graphs: Sequenc
     if ("params",) not in read:
         for one in params:
             if ("params", one.param.name) not in beginnings:
-                report.warn(one.key, f"nothing reads the param {code(one.param.name)}", "remove it, or read it")
+                report.warn(one.key, f"nothing reads the parameter {code(one.param.name)}", "remove it, or use it")
     for graph in graphs:
         for step in graph.steps:
             own = ("steps", step.values.get("id"))
@@ -226,4 +226,4 @@ def _warn_of_unused(read: set[Path], params: Sequence[Declared], graphs: Sequenc
                 continue
             for name, (key, _) in step.values.get("outputs", {}).items():
                 if (*own, "outputs", name) not in beginnings:
-                    report.warn(key, f"nothing reads the output {code(name)}", "remove it, or read it")
+                    report.warn(key, f"nothing reads the output {code(name)}", "remove it, or use it")

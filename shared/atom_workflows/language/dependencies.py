@@ -37,7 +37,10 @@ def check_dependencies(main: Part, last: Part, report: Report, *, whole: bool) -
 
 
 def _check_part(steps: Sequence[Reading], steps_named: _Steps | None, first: dict[str, int], report: Report) -> None:
-    """Check the steps in a part. `first` has the line of each id so far."""
+    """Check the steps in a part.
+
+    `first` maps each id that has been found so far to its line.
+    """
     graph: dict[str, list[Scalar]] = {}
     for step in steps:
         own = step.values.get("id")

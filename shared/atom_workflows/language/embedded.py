@@ -49,7 +49,7 @@ class Embedded:
     via: Located | None = None
 
     def place(self, report: Report, offset: int | None = None) -> Located:
-        """Return the place of a character in the value, by default its first.
+        """Return the place of a character in the value, by default the first.
 
         If the value is used through an alias, this is the place of the alias.
         """
@@ -207,7 +207,7 @@ def _refuse(node: Scalar, at: int, error: ExpressionSyntaxError, report: Report)
 
 
 def _refuse_partial_wrapper(node: Scalar, path: str, report: Report) -> Invalid:
-    """Report `${{ a }} == b`, which is always true in some other systems."""
+    """Report `${{ a }} == b`, which some systems treat as always true."""
     whole = _WRAPPER.sub(r"\1", node.text.strip())
     report.add(report.via or node, f"`${{{{ … }}}}` must enclose all of {code(path)}", f"write {code(whole)}")
     return INVALID

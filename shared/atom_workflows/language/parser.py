@@ -132,7 +132,7 @@ def _check_steps(workflow: Reading, report: Report, *, whole: bool) -> None:
         _check_conditions(step, report)
         if "task" not in step.values:
             continue
-        # Values that have been reported as invalid count as null, and expressions as they are written.
+        # Values that have been reported as invalid count as null, and expressions count as written.
         text = json.dumps(step.values["task"].values, ensure_ascii=False, default=_as_written)
         size = len(text.encode("utf-8", "replace"))
         if size > MAX_TASK_BYTES:

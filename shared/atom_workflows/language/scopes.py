@@ -16,7 +16,7 @@ from atom_workflows.language.problems import Report, code
 from atom_workflows.language.suggestions import Names
 
 FAILURE_KINDS: Final = ("failed", "timeout", "refused", "cancelled", "outputs", "expression", "rejected")
-"""The kinds of failures that `retry.when` can decide about."""
+"""The kinds of failures that `retry.when` may have to decide on."""
 
 LAST_KINDS: Final = (*FAILURE_KINDS, "lost", "stopped")
 """The kinds that an attempt, or a step in a run that has ended, may have."""
@@ -147,7 +147,7 @@ def _steps(read: Iterable[Path], position: Position, file: File) -> Type:
 
 
 def _look_up(name: str, position: Position, file: File) -> Type:
-    """Return the type of a step's readable values, or why there are none."""
+    """Return the type of a step's readable values, or an `Unavailable`."""
     own = position.graph.position.get(name)
     if own is not None and own == position.reader:
         return Unavailable(f"the step {code(name)} cannot read its own result")

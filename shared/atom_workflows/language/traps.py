@@ -26,7 +26,7 @@ class Trap(NamedTuple):
 
 
 def find_trap(text: str, index: int, context: str) -> Trap | None:
-    """Return the trap that caused an error of the YAML reader, if any.
+    """Return the trap that caused a YAML error, if any.
 
     `index` is the position of the error.
     """
@@ -86,7 +86,7 @@ def _in_quotes(value: str) -> str:
 
 
 def explain_fault(source: Source | None, scalar: Scalar, at: int, message: str, suggestion: str) -> tuple[str, str]:
-    """Return the message and suggestion for a syntax fault at an offset of the value.
+    """Return the message and suggestion for a syntax fault in a value.
 
     They are replaced if YAML ended the value early, or put a line break into it.
     """

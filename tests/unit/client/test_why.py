@@ -166,7 +166,7 @@ def test_the_phase_of_finally_shows_the_verdict_and_its_deadline() -> None:
     run_id = world.start(flow({"a": []}, more={"finally": CLEAN, "finallyTimeout": "30m"}))
     world.settle_down()
     text = why(world, run_id)
-    assert "Its main part ended FAILED with 1 failure. The steps under `finally` run now, until 00:30:00" in text
+    assert "Its main part ended as FAILED with 1 failure. The steps under `finally` run now, until 00:30:00" in text
     assert "`clean` has been RUNNING" in text
     assert why_json(world, run_id)["main_state"] == "FAILED"
 
@@ -179,7 +179,7 @@ def test_the_phase_of_finally_says_that_the_main_part_timed_out() -> None:
     world.clock.move(timedelta(minutes=6))
     world.tick()
     text = why(world, run_id)
-    assert "Its main part ended FAILED: the workflow's timeout of 5m expired. The steps under `finally` run" in text
+    assert "Its main part ended as FAILED: the workflow's timeout of 5m expired. The steps under `finally` run" in text
     world.run_to_end(run_id)
     text = why(world, run_id)
     assert "\nError: the workflow's timeout of 5m expired.\n" in text
@@ -203,7 +203,7 @@ def test_the_timeout_of_the_run_is_shown() -> None:
     world = World("default: {duration: 600}")
     run_id = world.start(flow({"a": []}, more={"timeout": "2h"}))
     world.settle_down()
-    assert "Its timeout ends it at 02:00:00 (2 h 00 min left)." in why(world, run_id)
+    assert "Its timeout will end it at 02:00:00 (2 h 00 min left)." in why(world, run_id)
 
 
 def test_a_checker_that_does_not_come_is_noticed() -> None:
@@ -299,7 +299,7 @@ def test_a_timed_out_run_says_so() -> None:
     text = why(world, run_id)
     assert "It was ended by its timeout at" in text
     assert "the workflow's timeout of 5m expired." in text
-    assert "Ended by the stop:" in text
+    assert "Ended when the run was stopped:" in text
 
 
 def test_a_failed_clean_up_is_told_from_the_main_part() -> None:
@@ -308,7 +308,7 @@ def test_a_failed_clean_up_is_told_from_the_main_part() -> None:
     run_id = world.start(flow({"a": []}, more={"finally": CLEAN}))
     world.run_to_end(run_id)
     text = why(world, run_id)
-    assert "Its main part ended SUCCEEDED; the steps under `finally` made the run FAILED." in text
+    assert "Its main part ended as SUCCEEDED; the steps under `finally` made the run FAILED." in text
     assert "`clean` (under `finally`) FAILED after 1 attempt" in text
 
 
