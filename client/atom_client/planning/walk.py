@@ -66,7 +66,7 @@ class Plan:
     steps: tuple[PlannedStep, ...]
     outputs: Mapping[str, JsonValue] = field(default_factory=dict)
     unknown_outputs: tuple[str, ...] = ()
-    # Why the outputs cannot be computed, although nothing that they need is unknown.
+    # Why the outputs cannot be computed, although everything that they need is known.
     output_error: str = ""
 
     @property

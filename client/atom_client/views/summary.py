@@ -158,7 +158,7 @@ def _skipped(steps: Sequence[StepRecord]) -> Iterator[str]:
 
 
 def _skipped_by_choice(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """Yield a sentence for each reason for skips by choice."""
+    """Yield a sentence for each reason why steps were skipped by choice."""
     groups = group_skipped(step for step in steps if step.by_choice)
     for because, names in list(groups.items())[:MOST_FAILURES]:
         yield f"Skipped by choice: {listing(names)}: {because}."

@@ -126,7 +126,7 @@ def _levels(
         found |= {node.id: (node, level[node.id]) for node in nodes}
         if not nodes or until in found:
             break
-        # The nodes read on each level are limited, since one path is enough for an explanation.
+        # The number of nodes read on each level is limited, since one path is enough for an explanation.
         behind = [(name, node.id) for node in nodes if into(node) for name in node.depends_on if name not in found]
         is_wide = until and len(behind) > _MOST_IN_A_LEVEL
         level = dict(behind[:_MOST_IN_A_LEVEL] if is_wide else behind)

@@ -79,7 +79,7 @@ def read_embedded(node: Scalar, report: Report) -> Embedded | str | Invalid:
 def read_condition(node: Node, path: str, report: Report) -> Embedded | Invalid:
     """Read a condition, with or without `${{ }}` around all of it."""
     if not isinstance(node, Scalar) or is_empty(node) or not isinstance(resolve(node), str | bool):
-        remedy = "write an expression, such as `params.mode == 'full'`; in quotes, if it begins with a bracket"
+        remedy = "write an expression, such as `params.mode == 'full'`; put it in quotes if it begins with a bracket"
         is_cut = node.line == report.broken_line
         return INVALID if is_cut else wrong_type(node, code(path), "a condition", remedy, report)
     if report.source and report.source.has_tag(node):

@@ -254,7 +254,9 @@ def _as_json_scalar(node: Scalar, of: Type, path: str, report: Report) -> Any:
         embedded = read_embedded(node, report)
         if isinstance(embedded, Embedded):
             said = f"expressions are not allowed inside {code(path)}"
-            report.add(node.alias or report.place(node, 0), said, "make all of it one expression: `${{ [a, b] }}`")
+            report.add(
+                node.alias or report.place(node, 0), said, "make the whole value one expression: `${{ [a, b] }}`"
+            )
         return embedded if isinstance(embedded, str) else INVALID
     if value is not None and of in _TIMES and node.plain:
         return node.text
