@@ -93,9 +93,9 @@ def test_a_slow_answer_is_given_up(client: TaskRunnerClient, mock: Mock) -> None
     mock.script(delay=3, duration=60)
     hasty = TaskRunnerClient(FixedToken("none"), submit_timeout_s=0.1, status_timeout_s=0.1)
     job = submit(client, mock)
-    with pytest.raises(TaskRunnerUnavailable, match="no answer in time"):
+    with pytest.raises(TaskRunnerUnavailable, match="no response in time"):
         submit(hasty, mock)
-    with pytest.raises(TaskRunnerUnavailable, match="no answer in time"):
+    with pytest.raises(TaskRunnerUnavailable, match="no response in time"):
         hasty.status(mock.url, job.job_id)
 
 

@@ -57,7 +57,7 @@ def test_no_drip_holds_a_caller(monkeypatch: pytest.MonkeyPatch, head: bytes, dr
         return b""
 
     monkeypatch.setattr(task_runner_client, "CONNECT_TIMEOUT_S", 0.3)
-    with canned(respond) as server, pytest.raises(TaskRunnerUnavailable, match="gave no answer"):
+    with canned(respond) as server, pytest.raises(TaskRunnerUnavailable, match="did not respond"):
         client(timeout_s=0.4).status(server.url, "7")
     assert not server.is_exhausted
 

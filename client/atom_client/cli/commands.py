@@ -48,7 +48,7 @@ class FiniteRange(click.FloatRange):
 
 
 def duration_of(text: str | None) -> timedelta | None:
-    """Return `--duration` as a time span, or None if it is not given.
+    """Return `--duration` as a time span, or None if not given.
 
     The text is a duration as in a workflow file, or a number of seconds.
     """
@@ -63,7 +63,10 @@ def duration_of(text: str | None) -> timedelta | None:
 
 
 def moment_of(text: str | None) -> datetime | None:
-    """Return the time of `--at`, or None. A time without a zone is in UTC."""
+    """Return the time of `--at`, or None if not given.
+
+    A time without a zone is in UTC.
+    """
     if text is None:
         return None
     try:
@@ -119,12 +122,12 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--env",
             multiple=True,
             metavar="NAME=VALUE",
-            help="A text that workflow files read as env.NAME; may be repeated [env: WORKFLOW_ENV_NAME].",
+            help="A value that workflow files read as env.NAME; may be repeated [env: WORKFLOW_ENV_NAME].",
         ),
         click.option(
             "--emulators",
             type=click.Choice(["embedded", "google"]),
-            help="Which emulators of Firestore and Pub/Sub to use: embedded (default) or Google's own. Google's need "
+            help="Which Firestore and Pub/Sub emulators to use: embedded (default) or Google's own. Google's need "
             "Java, unless FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST point to running emulators.",
         ),
     ]
@@ -134,7 +137,7 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _params_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of every command that gives a workflow parameters."""
+    """Add the options shared by all commands that accept workflow parameters."""
     options = [
         click.option(
             "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter for the run; may be repeated."
@@ -203,21 +206,22 @@ def run(  # noqa: PLR0913  # one for each option
     type=click.Choice(["text", "json", "github"]),
     default="text",
     show_default=True,
-    help="text for people, json for programs, or github for annotations in GitHub's checks.",
+    help="text for people, json for programs, or github for annotations on GitHub.",
 )
 @click.option(
     "--env-file",
     metavar="FILE",
-    help="The names that the deployment sets for env, one NAME or NAME=VALUE a line; other names are then problems.",
+    help="A file of the names that the deployment sets for env, one NAME or NAME=VALUE per line. Any other name is "
+    "then reported as a problem.",
 )
 def validate(files: tuple[str, ...], form: str, env_file: str | None) -> None:
     """Check workflow files (- for stdin) and print every problem.
 
-    Each problem is a line of the form file:line:column: what is wrong, and below it the line of the file. Warnings are
-    about what is valid but perhaps not meant. In a folder, all files that end in .yaml, .yml or .json are checked,
-    except hidden ones and scripts of the mock Task Runner (.mock.yaml).
+    Each problem is printed as a line of the form file:line:column: message, followed by the line of the file that it
+    concerns. Warnings point out things that are valid but may be unintended. In a folder, all files that end in .yaml,
+    .yml or .json are checked, except hidden files and scripts for the mock Task Runner (.mock.yaml).
 
-    Exit code: 0 if all are valid, even with warnings, else 1.
+    Exit code: 0 if all files are valid, even if there are warnings, otherwise 1.
     """
     from atom_client.cli.validate import validate_files  # noqa: PLC0415 (imported only when needed)
 
@@ -241,24 +245,25 @@ def schema() -> None:
     "--outputs",
     "script",
     metavar="FILE",
-    help="A script for the mock Task Runner: play a run in memory with the outputs and failures that it gives.",
+    help="Simulate a run in memory, with the outputs and failures given by this script for the mock Task Runner.",
 )
 @click.option(
     "--env",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A text that the file reads as env.NAME; may be repeated [env: WORKFLOW_ENV_NAME].",
+    help="A value that the file reads as env.NAME; may be repeated [env: WORKFLOW_ENV_NAME].",
 )
-@click.option("--at", "at", metavar="TIME", help="When the run starts, such as 2026-03-01T02:30Z [default: now].")
+@click.option("--at", "at", metavar="TIME", help="When the run would start, such as 2026-03-01T02:30Z [default: now].")
 @json_option
 def plan(file: str, at: str | None, **chosen: Any) -> None:
     """Print what a run would do, without starting anything.
 
-    FILE is a workflow file, or - for stdin. Parameters are bound, and each step is printed with its verdict and the
-    body of its job: it runs, it is skipped, or it depends on what is not known before the run. No service is called.
+    FILE is a workflow file, or - for stdin. The parameters are bound, and each step is printed with the body of its job
+    and a verdict: it runs, it is skipped, or this depends on something that is not known before the run. No service is
+    called.
 
-    With --outputs, the deployed coordinator plays a run in memory and virtual time. The file is a script for
-    the mock Task Runner, so `run --mock-script` plays the same on the local platform.
+    With --outputs, the deployed coordinator executes a run in memory and in virtual time. The file is a script for the
+    mock Task Runner, so `run --mock-script` does the same on the local platform.
 
     Exit code: 0; 1 if a step is bound to fail or, with --outputs, if the run would not succeed; 2 if the file or the
     options are invalid.
@@ -306,8 +311,8 @@ def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
 
     FILE is a workflow file, or - for stdin. The deployed code executes a run in memory, and its usage is priced at
     list prices; no service is called. WORKFLOW_BURST_SEC and the functions' other settings are used if they are set.
-    Steps whose conditions are false with the given parameters are left out; steps of which that is not known are
-    assumed to run.
+    Steps whose conditions are false with the given parameters are left out; steps whose conditions cannot be decided
+    in advance are assumed to run.
 
     Exit code: 0, or 2 if the file or the options are invalid.
     """
@@ -366,11 +371,11 @@ def list_(limit: int, state: str | None, *, as_json: bool) -> None:
 
 @runs.command()
 @run_argument
-@click.option("--outputs", "with_outputs", is_flag=True, help="Show the outputs of the run and of its steps, too.")
+@click.option("--outputs", "with_outputs", is_flag=True, help="Also show the outputs of the run and of its steps.")
 @json_option
 @place_options
 def show(run_id: str, *, with_outputs: bool, as_json: bool) -> None:
-    """Show a run and its steps. `why` explains how it came to that."""
+    """Show a run and its steps; `why` explains their states."""
     from atom_client.cli.runs import show_run  # noqa: PLC0415 (see above)
 
     show_run(_services(), run_id, with_outputs=with_outputs, as_json=as_json)
@@ -383,8 +388,8 @@ def show(run_id: str, *, with_outputs: bool, as_json: bool) -> None:
 def cancel(run_id: str, *, now: bool) -> None:
     """End a run and submit no more jobs for it.
 
-    The run has ended when this returns, so there is no --wait. Only if its file has steps under `finally`, these run
-    first; --now ends the run without them.
+    The run has ended when the command returns, so there is no --wait. If the workflow has steps under `finally`,
+    however, they run first; --now ends the run without them.
     """
     from atom_client.cli.runs import cancel_named  # noqa: PLC0415 (imported only when needed)
 
@@ -415,11 +420,12 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 @json_option
 @place_options
 def why(run_id: str, step_id: str | None, *, as_json: bool) -> None:
-    """Explain why a run, or one of its steps, is where it is.
+    """Explain why a run or a step is in its current state.
 
-    For a run that is open: what it waits for. For one that has ended: which steps failed, which were blocked by them,
-    and which were skipped by choice, on which values. For a step: what each of its dependencies counts as, what its
-    condition was decided on, its attempts, what was sent, and its outputs. `runs why` is the same.
+    For an open run, prints what it is waiting for. For a run that has ended, prints which steps failed, which were
+    blocked by them, and which were skipped by choice and because of which values. For a step, prints what each
+    dependency counts as, the values that decided its condition, its attempts, the job that was sent, and its outputs.
+    `runs why` is the same command.
     """
     from atom_client.cli.why import explain  # noqa: PLC0415 (see above)
 
@@ -492,7 +498,7 @@ def drop_dead_letters(ids: tuple[str, ...], *, hopeless: bool) -> None:
 
 @cli.command()
 @click.argument("source", metavar="FILE")
-@click.option("--key", metavar="TEXT", help="A name for the run; the same key and file never start a second one.")
+@click.option("--key", metavar="TEXT", help="A name for the run; the same key and file never start a second run.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for the run; may be repeated.")
 @_params_options
 @click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner to use, if the platform allows it.")
@@ -506,8 +512,8 @@ def start(timeout: str | None, **chosen: Any) -> None:
     FILE is a workflow file, - for stdin, or gs://BUCKET/OBJECT. A file is checked and sent with the start
     message; an object is read by the start function.
 
-    The value of --param is read by the type that the file declares for it. For an object, a value that is JSON is sent
-    as JSON (8, true, null, [1, 2], "8"), and any other as text.
+    The value of --param is read according to the type that the file declares for it. For an object in a bucket, a
+    value that is valid JSON (8, true, null, [1, 2], "8") is sent as JSON, and any other value as text.
 
     Exit code: 0 if the message was accepted; with --wait, the same as for `run`; 2 if the file or the options are
     invalid.

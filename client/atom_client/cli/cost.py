@@ -86,7 +86,7 @@ def _estimate(options: CostOptions) -> Estimate:
         raise click.UsageError("name a workflow file or give --steps, not both")
     if options.source is None:
         if options.params or options.params_file:
-            raise click.UsageError("parameters are those of a workflow file; name one")
+            raise click.UsageError("parameters require a workflow file; name one")
         definition, name = chain(options.steps or USUAL_STEPS), ""
     else:
         params = read_given(options.params, options.params_file, source=options.source)
@@ -110,7 +110,7 @@ def _estimate(options: CostOptions) -> Estimate:
 
 
 def _known(workflow: Workflow, given: GivenParams) -> Known:
-    """Return what is known of a run with the given parameters."""
+    """Return what is known about a run with the given parameters."""
     run = provisional_run(workflow, labels={})
     params = known_params(given, workflow, run)
     return Start(params=params, at=run.created_at, env=env_of(os.environ)).known(workflow)
@@ -124,7 +124,7 @@ def how_long(given: Assumptions) -> str:
 
 
 def bill_sheet(bill: Bill) -> Sheet:
-    """Return the lines of a bill as a sheet, each with its formula."""
+    """Return the lines of a bill, with their formulas, as a sheet."""
     rows = [(line.price.service, dollars(line.usd), line.formula) for line in bill.lines]
     return Sheet(heading=("A RUN", "USD", "FORMULA"), rows=(*rows, ("all", dollars(bill.usd), "")), state_column=0)
 
@@ -135,7 +135,7 @@ def sentences(found: Estimate) -> Iterator[str]:
     if found.skipped:
         yield f"Skipped, so not counted as jobs: {listing(found.skipped)}."
     if found.assumed:
-        yield f"Assumed to run, as that is not known before a run: {listing(found.assumed)}."
+        yield f"Assumed to run, since this is not known in advance: {listing(found.assumed)}."
     yield f"A run costs {dollars(run)}, which is {dollars(found.per_1000_steps(run))} for 1,000 steps."
     yield f"With no run in flight, the platform costs {dollars(idle)} a month."
     yield f"{counted(found.runs_per_month, 'run')} and a month of ticks cost {dollars(found.month)}."

@@ -265,5 +265,5 @@ def report_if_interrupted(sentence: str, by: tuple[type[BaseException], ...] = I
 
 
 def exit_code(run: RunRecord) -> int:
-    """Return the exit code for a run, which is 0 only for SUCCEEDED."""
+    """Return a run's exit code, which is 0 only for SUCCEEDED."""
     return _EXIT_CODES.get(run.state, RUN_FAILED)

@@ -55,8 +55,8 @@ _LOGS: Final = frozenset({".log", ".jsonl"})
 class PlatformChoice:
     """The options of a local platform.
 
-    Without `task_runner_url` it has a mock Task Runner, and without `bucket` no Cloud Storage of its own. `env` are
-    texts of the form `NAME=VALUE`, which workflow files read as `env.NAME`.
+    Without `task_runner_url`, the platform has a mock Task Runner; without `bucket`, it has no Cloud Storage of its
+    own. `env` holds texts of the form `NAME=VALUE`, whose values workflow files read as `env.NAME`.
     """
 
     task_runner_url: str | None = None
@@ -225,22 +225,26 @@ def function_environment(choice: PlatformChoice, environment: Mapping[str, str],
 
 
 def env_variables(choice: PlatformChoice, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what files read as `env`: the options, and the variables of the shell for names without an option."""
+    """Return the values that files read as `env`.
+
+    The options take precedence over the shell's variables.
+    """
     return {**env_of(environment), **read_env(choice.env)}
 
 
 def env_of(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what files read as `env` where these variables are set."""
+    """Return the values of `env` that these environment variables set."""
     return {name.removeprefix(ENV_PREFIX): value for name, value in environment.items() if name.startswith(ENV_PREFIX)}
 
 
 def read_env(written: Sequence[str]) -> dict[str, str]:
-    """Read the options `--env NAME=VALUE`."""
+    """Read the `--env NAME=VALUE` options."""
     found = pairs_of("--env", written)
     for name, value in found.items():
         if not _ENV_NAME.fullmatch(name) or not value.isprintable():
             raise Misuse(
-                f"--env is {f'{name}={value}'!r:.100}; a name has letters, digits and _, and a value is one line"
+                f"--env is {f'{name}={value}'!r:.100}; a name may contain only letters, "
+                "digits and _, and a value must be a single line"
             )
     return found
 

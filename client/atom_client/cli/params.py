@@ -1,4 +1,4 @@
-"""The parameters that a user gives for a run, `--param` and `--params-file`, checked before anything starts."""
+"""The parameters that a user gives with `--param` and `--params-file`, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -22,25 +22,28 @@ from atom_workflows.errors import InvalidParams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenParams:
-    """Parameters as given: the texts of `--param`, and the values of the file; a text replaces the file's value."""
+    """Parameters as given: texts from `--param` and values from the file. A text overrides the file's value."""
 
     texts: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        """Return True if there are any."""
+        """Return True if any parameters were given."""
         return bool(self.texts or self.values)
 
     def without_file(self) -> dict[str, JsonValue]:
-        """Return the values for a workflow that cannot be read here: JSON if a text is JSON, else the text itself."""
+        """Return the values for a workflow that cannot be read here.
+
+        A text that is valid JSON is read as JSON; any other is sent as text.
+        """
         return {**self.values, **{name: _json_or_text(text) for name, text in self.texts.items()}}
 
 
 def read_given(written: Sequence[str], params_file: str | None, *, source: str | None) -> GivenParams:
-    """Read the options.
+    """Read `--param` and `--params-file`.
 
-    `source` is the workflow file, which may be stdin, too. Raises `InvalidWorkflow` with every problem of the
-    parameters' file.
+    `source` is the workflow file, which may also be stdin. Raises `InvalidWorkflow` with every problem in the
+    parameter file.
     """
     if params_file == STDIN == source:
         raise Misuse("--params-file and the workflow file cannot both be stdin")
@@ -66,10 +69,12 @@ def pairs_of(option: str, written: Sequence[str]) -> dict[str, str]:
 
 
 def checked_params(given: GivenParams, workflow: Workflow, run: RunRecord) -> dict[str, JsonValue]:
-    """Return the values to send for a run of the workflow, in the form in which the run will keep them.
+    """Return the values to send for a run of the workflow.
 
-    Defaults are left to the start function. Texts are read by the declared types, and stay texts if the workflow
-    declares none. Raises `InvalidParams` with every problem.
+    They have the form in which the run will store them. Defaults are left to the start function. Texts are read
+    according to the declared types, and remain texts if the workflow declares no parameters.
+
+    Raises `InvalidParams` with every problem.
     """
     if not workflow.params:
         return {**given.values, **given.texts}
@@ -87,7 +92,7 @@ def checked_params(given: GivenParams, workflow: Workflow, run: RunRecord) -> di
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadParams:
-    """Given parameters as JSON values, and the names and problems of the texts that could not be read."""
+    """Given parameters as JSON values, with the names and problems of texts that could not be read."""
 
     values: Mapping[str, JsonValue]
     unread: frozenset[str]
@@ -95,7 +100,7 @@ class ReadParams:
 
 
 def read_params(given: GivenParams, workflow: Workflow) -> ReadParams:
-    """Read the given texts by the types that the workflow declares."""
+    """Read the given texts according to the workflow's declared types."""
     from atom_workflows.core.params import read_options  # noqa: PLC0415 (only workflows with params need it)
 
     values = {name: value for name, value in given.values.items() if name not in given.texts}
@@ -113,7 +118,7 @@ def read_params(given: GivenParams, workflow: Workflow) -> ReadParams:
 def provisional_run(
     workflow: Workflow, *, labels: Mapping[str, str], run_id: str = "", now: datetime | None = None
 ) -> RunRecord:
-    """Return a run that defaults can be computed for, though it does not exist yet."""
+    """Return a provisional run for which defaults can be computed."""
     return RunRecord(
         id=run_id,
         workflow=workflow.name,
@@ -127,7 +132,7 @@ def provisional_run(
 def bind_values(
     workflow: Workflow, values: Mapping[str, Any], run: RunRecord, *, leave_out: Collection[str] = ()
 ) -> Mapping[str, JsonValue]:
-    """Return the values of all parameters but those left out, defaults included.
+    """Return all parameter values except those left out, including defaults.
 
     Raises `InvalidParams` with every problem.
     """
@@ -141,9 +146,9 @@ def bind_values(
 
 
 def known_params(given: GivenParams, workflow: Workflow, run: RunRecord) -> Mapping[str, JsonValue]:
-    """Return the values of all parameters that are known, defaults included; required ones may be missing.
+    """Return the values of all known parameters, including defaults.
 
-    Raises `InvalidParams` with every problem.
+    Required parameters may be missing. Raises `InvalidParams` with every problem.
     """
     read = read_params(given, workflow)
     missing = {param.name for param in workflow.params if param.required and param.name not in read.values}

@@ -1,4 +1,4 @@
-"""Read a file of parameters: a map in YAML or JSON, by the rules of workflow files."""
+"""Read a parameter file: a map in YAML or JSON that follows the rules for workflow files."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from atom_workflows.core.workflow import JsonValue
 
 _TIMES = frozenset({"a date", "a base-60 number for some YAML readers"})
-"""Meanings of values without quotes that are dates and times here, and so are kept as they are written."""
+"""Meanings of unquoted values that are dates or times in a parameter file, where they are kept as written."""
 
 
 def read_params_file(content: bytes, filename: str) -> dict[str, JsonValue]:
-    """Return the values in the file, by the names of the parameters.
+    """Return the values in the file by parameter name.
 
     Raises `InvalidWorkflow` with every problem in the file.
     """
@@ -27,7 +27,7 @@ def read_params_file(content: bytes, filename: str) -> dict[str, JsonValue]:
     root = _read_tree(content, filename, report)
     values = None if root is None else _value_of(root, report)
     if not isinstance(root, Fields):
-        report.add(root or Place(), "the file of parameters must be a map", "write `name: value` on each line")
+        report.add(root or Place(), "the parameter file must be a map", "write `name: value` on each line")
     report.raise_if_any()
     return values if isinstance(values, dict) else {}
 

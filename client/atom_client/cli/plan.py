@@ -1,4 +1,4 @@
-"""`plan`: what a run of a workflow would do, without starting anything or asking any service."""
+"""`plan`: what a run of a workflow would do, without starting anything or calling any service."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from atom_emulator.testing import Played
 
 MOST_IN_FULL: Final = 60
-"""Up to this many steps, each has a line for its job; of more, each step has one line."""
+"""With at most this many steps, each job is printed on a line of its own; with more, each step takes one line."""
 
 MOST_PRICED: Final = 60
-"""Up to this many steps, an estimate of the cost takes a moment."""
+"""With at most this many steps, estimating the cost takes only a moment."""
 
 _LONGEST_LINE: Final = 200
 _LONGEST_VALUE: Final = 500
@@ -52,7 +52,7 @@ _RUN_ID: Final = "run.id".join(MARKS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOptions:
-    """The options that the user gave. `script` is a file of a script for the mock Task Runner."""
+    """The options that the user gave. `script` is the path of a script for the mock Task Runner."""
 
     source: str
     params: Sequence[str] = ()
@@ -129,12 +129,12 @@ def _print_planned(read: _Read, options: PlanOptions) -> int:
         for line in planned_lines(read.asked, plan):
             output.say(line)
         if cost is not None:
-            output.say(f"A run costs about {_dollars(cost)}; `atom-workflows cost` says why.")
+            output.say(f"A run costs about {_dollars(cost)}; `atom-workflows cost` gives the details.")
     return RUN_FAILED if plan.is_bound_to_fail else 0
 
 
 def _cost(read: _Read) -> float | None:
-    """Return what a run costs, or None if that is not known quickly."""
+    """Return the cost of a run, or None if estimating takes long."""
     if len(read.asked.workflow.all_steps) > MOST_PRICED:
         return None
     from atom_client.cost.estimate import estimate, usual_job  # noqa: PLC0415 (only for small files)

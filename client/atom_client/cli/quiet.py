@@ -1,4 +1,4 @@
-"""Play runs without printing what the functions would log."""
+"""Execute runs without printing what the functions would log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_logs() -> Iterator[None]:
-    """Print no line of the functions' log while the block lasts."""
+    """Suppress the functions' log output for the duration of the block."""
     logger = logging.getLogger("atom_workflows")
     was_disabled, logger.disabled = logger.disabled, True
     try:

@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 class RunOptions:
     """The options that the user gave.
 
-    `params` have the form `name=value`, and `params_file` may be stdin. `timeout_s` limits only the waiting.
-    `superseded` is an INVALID run that the new run replaces. `more_json` has the JSON object's fields other than the
-    run and its steps.
+    `params` have the form `name=value`, and `params_file` may be stdin. `timeout_s` limits only how long the command
+    waits. `superseded` is an INVALID run that the new run replaces. `more_json` holds the JSON object's fields other
+    than the run and its steps.
     """
 
     source: str
@@ -87,7 +87,7 @@ def run_workflow(options: RunOptions) -> int:
     except InvalidWorkflow as error:
         code = print_problems(error, as_json=options.as_json)
         if any(problem.message.startswith("`env` has no ") for problem in error.problems):
-            click.echo("Give what files read as env.NAME with --env NAME=VALUE.", err=True)
+            click.echo("Use --env NAME=VALUE to set what files read as env.NAME.", err=True)
         return code
     except InvalidParams as error:
         return print_param_problems(error, options.source, as_json=options.as_json)
@@ -105,7 +105,7 @@ def run_workflow(options: RunOptions) -> int:
 
 
 def run_to_end(running: Running, request: RunRequest, options: RunOptions, output: Output) -> int:
-    """Start the run, follow it to its end and return the exit code.
+    """Follow a new run to its end and return the exit code.
 
     The platform must already be up.
     """
@@ -170,7 +170,10 @@ def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
 
 
 def _env_names(choice: PlatformChoice) -> Collection[str] | None:
-    """Return the names that the platform sets for `env`, or None if another one is up, which may set any."""
+    """Return the names that the platform sets for `env`, if known.
+
+    The result is None if a platform is already up, since it may set any names.
+    """
     if choice.emulators != "google" and names_local_platform(os.environ):
         return None
     return env_variables(choice, os.environ).keys()

@@ -85,7 +85,7 @@ def show_run(services: Services, text: str, *, as_json: bool, with_outputs: bool
 
 
 def _output_lines(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[str, Any] | None) -> Iterator[str]:
-    """Yield a line for the outputs of the run and of each step."""
+    """Yield a line for the outputs of the run and each step."""
     if outputs is None:
         return
     yield ""
@@ -174,7 +174,7 @@ class RetryOptions:
 def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     """Run unsuccessful steps again, and return the exit code.
 
-    The steps behind them run again too.
+    The steps that depend on them run again, too.
     """
     if options.timeout_s is not None and not options.wait:
         raise Misuse("--timeout requires --wait; give both, or leave out --timeout")
@@ -182,7 +182,8 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     nodes = read_outlines(services.store, run.id)
     steps = in_order(nodes.values())
     again = steps_to_rerun(nodes, retries=run.retries + 1)
-    # Steps that succeeded, were skipped by choice or are tolerated are kept, unless one that runs again is before them.
+    # Steps that succeeded, were skipped by choice or failed but are tolerated are kept, unless they depend on a step
+    # that runs again.
     kept = {step.id: view_of(step) for step in steps if step.id not in again}
     count = len(steps) - len(kept)
     line = f"Run {run.id} continues with {counted(count, 'step')} to run again."

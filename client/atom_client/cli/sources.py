@@ -68,10 +68,10 @@ def request_for(
     labels: Mapping[str, str] | None = None,
     env_names: Collection[str] | None = None,
 ) -> RunRequest:
-    """Return the request for a run of that file.
+    """Return the request for a run of the given file.
 
-    Without a key, the request is for a new run. `env_names` are those that the platform sets, if they are known. Raises
-    `InvalidWorkflow` and `InvalidParams` with every problem, and `Failure` for an unreadable file.
+    Without a key, the request is for a new run. `env_names` are the names that the platform sets for `env`, if known.
+    Raises `InvalidWorkflow` or `InvalidParams` with every problem, and `Failure` for an unreadable file.
     """
     run_key, labels = run_key or uuid.uuid4().hex, labels or {}
     if source.startswith(BUCKET_PREFIX):
@@ -105,7 +105,7 @@ def shown_name(source: str) -> str:
 def content_of(source: str, *, what: str = "the name of the workflow file") -> bytes:
     """Read a file, stopping once it is too large.
 
-    `what` is its name in messages. Raises `Failure` if it cannot be read.
+    `what` is what messages call the name `source`. Raises `Failure` if it cannot be read.
     """
     most = MAX_FILE_BYTES + 1  # A device or a pipe may never end.
     if source == STDIN:

@@ -46,7 +46,10 @@ _DIFFERENCES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartOptions:
-    """What the user asked for; `labels` and `params` have the form `name=value`, and `params_file` may be stdin."""
+    """The options that the user gave.
+
+    `labels` and `params` have the form `name=value`, and `params_file` may be stdin.
+    """
 
     source: str
     key: str | None = None

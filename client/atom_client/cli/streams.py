@@ -41,7 +41,7 @@ def encoding_of(stream: object) -> str:
 
 
 def encodable(text: str, encoding: str) -> str:
-    """Return the text as a stream with the given encoding would print it.
+    """Return the text as a stream with this encoding would print it.
 
     Measure the result, not the original text.
     """

@@ -76,7 +76,7 @@ class Sheet:
         return table
 
     def _narrowed(self, screen: Screen) -> Sheet:
-        """Drop the rightmost columns that do not fit next to the full ids.
+        """Drop the rightmost columns that do not fit beside the full ids.
 
         If the ids are too long for that, drop only the last column, and shorten the ids in the middle.
         """
@@ -117,7 +117,7 @@ def steps_sheet(steps: Sequence[StepRecord]) -> Sheet:
 def remark(step: StepRecord) -> str:
     """Return a step's message on one line.
 
-    The reason of its end, and whether that is tolerated, come first.
+    The reason why it ended, and whether its failure is tolerated, come first.
     """
     marks = ("tolerated" if step.tolerated else "", one_line(step.reason))
     return ": ".join(filter(None, (*marks, one_line(step.message))))
@@ -126,7 +126,7 @@ def remark(step: StepRecord) -> str:
 def show_steps(output: Output, steps: Sequence[StepRecord]) -> None:
     """Print the table of a run's steps.
 
-    Those under `finally` have a table of their own.
+    Steps under `finally` have a table of their own.
     """
     for phase in Phase:
         part = [step for step in steps if step.phase is phase]
@@ -165,6 +165,6 @@ def worth_showing(steps: Sequence[StepRecord]) -> list[StepRecord]:
     if len(steps) <= MOST_ROWS:
         return list(steps)
     remarkable = [step for step in steps if step.state is not StepState.SUCCEEDED or step.attempt > 1]
-    # Failed steps come before those that were only skipped because of them, and these before those skipped by choice.
+    # Failed steps come first, then those that were skipped only because of them, then those skipped by choice.
     remarkable.sort(key=lambda step: (step.state is StepState.SKIPPED, step.by_choice))
     return remarkable[:MOST_ROWS]

@@ -59,7 +59,7 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
     elif required:
         needed = " ".join(f"--param {name}=…" for name in required)
         click.echo(f"Uploaded {name_of(path)}, generation {generation}.")
-        click.echo(f"An upload gives no parameters, so run {run_id} will be INVALID: `{required[0]}` is required.")
+        click.echo(f"An upload cannot pass parameters, so run {run_id} will be INVALID: `{required[0]}` is required.")
         click.echo(f"To start a run: `{with_place(f'start {shlex.quote(one_line(path))} {needed}')}`")
     else:
         click.echo(f"Uploaded {name_of(path)}, generation {generation}, which starts run {run_id}.")

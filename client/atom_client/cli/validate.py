@@ -18,17 +18,18 @@ from atom_workflows.language.parser import InvalidWorkflow, parse_workflow
 from atom_workflows.settings import ENV_PREFIX
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
-"""The endings of workflow files, in any case, as in a bucket."""
+"""The suffixes of workflow files, in upper or lower case, as in a bucket."""
 
 _SCRIPTS: Final = tuple(f".mock{suffix}" for suffix in SUFFIXES)
-"""The endings of scripts for the mock Task Runner, which stand beside workflows."""
+"""The suffixes of scripts for the mock Task Runner, which are kept next to workflow files."""
 
 
 def validate_files(sources: Sequence[str], *, form: str = "text", env_file: str | None = None) -> bool:
     """Print every problem in the files. Return True if there are none.
 
-    A file that cannot be read counts as a problem. A valid file also gets a line. Folders are searched for workflow
-    files. `form` is text, json or github, and `env_file` names what the deployment sets for `env`.
+    A file that cannot be read counts as a problem. For a valid file, a line is printed as well. Folders are searched
+    for workflow files. `form` is text, json or github, and `env_file` lists the names that the deployment sets for
+    `env`.
     """
     names = None if env_file is None else read_env_names(env_file)
     files: list[CheckedFile] = []
@@ -45,7 +46,10 @@ def validate_files(sources: Sequence[str], *, form: str = "text", env_file: str 
 
 
 def _files_in(source: str) -> Iterator[str]:
-    """Yield the file, or the workflow files in a folder and its folders; hidden ones and scripts are left out."""
+    """Yield the file, or the workflow files in a folder.
+
+    Subfolders are searched, too. Hidden files and scripts are left out.
+    """
     if source == STDIN or not source or not os.path.isdir(source):  # noqa: PTH112 (Path would raise for some names)
         yield source
         return
@@ -64,7 +68,7 @@ def _files_in(source: str) -> Iterator[str]:
 def _check(source: str, env_names: Collection[str] | None) -> CheckedFile:
     name = shown_name(source)
     if os.path.isdir(source):  # noqa: PTH112 (see below)
-        sentence = f"{name_of(source)} contains no file that ends in {', '.join(SUFFIXES)}; name a workflow file"
+        sentence = f"{name_of(source)} contains no file whose name ends in {', '.join(SUFFIXES)}; name a workflow file"
         return CheckedFile(name=name, unreadable=sentence)
     try:
         content = content_of(source)
@@ -88,9 +92,10 @@ def _print_file(checked: CheckedFile, form: str) -> None:
 
 
 def read_env_names(path: str) -> Collection[str]:
-    """Read the names that a deployment sets for `env`, from lines of the form NAME or NAME=VALUE.
+    """Read the names that a deployment sets for `env`.
 
-    Empty lines and those that begin with # are left out; a name may be written as the variable of the functions.
+    Each line has the form NAME or NAME=VALUE. Empty lines and lines that begin with # are ignored. A name may also be
+    written as the environment variable of the functions.
     """
     lines = content_of(path, what="--env-file").decode("utf-8", "replace").splitlines()
     written = [line.strip().removeprefix("export ").strip() for line in lines]

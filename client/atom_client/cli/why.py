@@ -1,4 +1,4 @@
-"""The command `why`: explain from documents why a run, or a step of it, is where it is."""
+"""`why`: explains why a run or a step is in its current state, based on its documents."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from atom_workflows.core.states import RunState
 from atom_workflows.language.limits import MAX_ID
 
 MOST_OF_A_KIND: Final = 6
-"""The most reasons of a kind that are printed, so that an explanation fits on a screen."""
+"""The maximum number of reasons of each kind to print, so that an explanation fits on a screen."""
 
 _LONGEST_NAME: Final = 12
 _STEP_ID: Final = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,{MAX_ID - 1}}}")
 
 
 def explain(services: Services, run_text: str, step_id: str | None, *, as_json: bool) -> None:
-    """Print why a run or a step is where it is."""
+    """Print why a run or a step is in its current state."""
     run = require_run(services.store, run_text)
     if step_id is None:
         _explain_run(services, run, as_json=as_json)
@@ -65,7 +65,7 @@ def _explain_run(services: Services, run: RunRecord, *, as_json: bool) -> None:
 
 
 def _lines(reasons: Sequence[Reason]) -> Iterator[str]:
-    """Yield the reasons for people: some of each kind under its heading."""
+    """Yield the reasons as lines, a few under each heading."""
     kinds = Counter(reason.kind for reason in reasons)
     printed: Counter[str] = Counter()
     for reason in reasons:
@@ -116,7 +116,7 @@ def _explain_step(services: Services, run: RunRecord, step_id: str, *, as_json: 
 
 
 def _may_be_a_step(step_id: str) -> bool:
-    """Return False for a text that cannot be a step's id."""
+    """Return False if the text cannot be a step's id."""
     is_reserved = step_id.startswith("__") and step_id.endswith("__")
     return bool(_STEP_ID.fullmatch(step_id)) and not is_reserved
 

@@ -97,7 +97,7 @@ PEERS: Final[Sequence[Peer]] = (
 
 
 def quotes(tally: Tally, runs_per_month: int, prices: Mapping[Item, Price]) -> list[Quote]:
-    """Return the prices of a run and of a month on each peer."""
+    """Return the price of a run and of a month on each peer."""
     found = []
     for peer in PEERS:
         run: float | None = None

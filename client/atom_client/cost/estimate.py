@@ -39,7 +39,7 @@ class Estimate:
     run: Bill
     idle: Bill
     peers: tuple[Quote, ...]
-    # The steps that are skipped with what is known, and those that may be skipped but are counted.
+    # Steps that are known to be skipped, and steps that may be skipped but are counted nevertheless.
     skipped: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
 
@@ -59,7 +59,7 @@ class Estimate:
         return usd / len(self.workflow.all_steps) * SHARED
 
 
-def estimate(  # noqa: PLR0913 (all but the first two by name)
+def estimate(  # noqa: PLR0913 (all but the first two are keyword-only)
     definition: bytes,
     given: Assumptions,
     *,
@@ -70,7 +70,7 @@ def estimate(  # noqa: PLR0913 (all but the first two by name)
 ) -> Estimate:
     """Estimate the costs of a workflow from its file.
 
-    `known` is what is known of its runs, such as their parameters. Steps that may run are assumed to run.
+    `known` is what is known about its runs, such as their parameters. Steps that may run are assumed to run.
 
     Raises:
         InvalidWorkflow: the file is not a valid workflow.
@@ -100,7 +100,7 @@ def estimate(  # noqa: PLR0913 (all but the first two by name)
 def usual_job(workflow: Workflow) -> timedelta:
     """Return how long jobs are assumed to take if nothing is specified.
 
-    It is `USUAL_JOB`, or half the time that the timeouts of the workflow and its steps leave for each job if that is
+    It is `USUAL_JOB`, or half the time that the timeouts of the workflow and its steps leave for each job, if that is
     shorter.
     """
     limits = [step.timeout for step in workflow.all_steps if takes_time(step)]

@@ -37,9 +37,9 @@ AT_ONCE: Final = "edge"
 """The engine whose jobs end with the response to their submission."""
 
 OUTPUTS_LABEL: Final = "outputs"
-"""A label with the same value for all steps of a workflow that declare outputs of the same names.
+"""A label that has the same value for all steps of a workflow that declare outputs with the same names.
 
-With it, the mock Task Runner needs a rule for each set of names, and not for each step.
+With it, the mock Task Runner needs one rule for each set of names rather than one for each step.
 """
 
 _PATH: Final = "gs://bucket/workflows/workflow.yaml"
@@ -147,7 +147,7 @@ class Meter:
 
 
 def _require_patience(workflow: Workflow, job: timedelta) -> None:
-    """Raise `NotEstimated` if a step would time out, or the run would take too long."""
+    """Raise `NotEstimated` if a step, or the run, would take too long."""
     for step in workflow.all_steps:
         if takes_time(step) and job >= step.timeout:
             limit = format_duration(step.timeout)
@@ -163,12 +163,15 @@ def _too_long() -> NotEstimated:
 
 
 def takes_time(step: Step) -> bool:
-    """Return True if the step has a job that does not end immediately."""
+    """Return True if the step has a job that takes time."""
     return step.task is not None and step.task.engine != AT_ONCE
 
 
 def jobs_in_a_row(workflow: Workflow) -> int:
-    """Return the length of the longest chain of jobs that take time, with those under `finally` behind it."""
+    """Return the length of the longest chain of jobs that take time.
+
+    The longest chain under `finally` follows that of the main part.
+    """
     return _longest_chain(workflow.steps) + (_longest_chain(workflow.finally_steps) if workflow.finally_steps else 0)
 
 
@@ -182,9 +185,9 @@ def _longest_chain(given: Sequence[Step]) -> int:
 
 
 def _script(given: Assumptions, workflow: Workflow | None = None) -> Script:
-    """Return a script that makes every job succeed and return a number for each output that its step declares.
+    """Return a script that makes every job succeed.
 
-    Each job goes through as many states as assumed.
+    Each job goes through the assumed number of states, and returns a number for each output that its step declares.
     """
     from atom_emulator.task_runner.script import Behaviour, Rule, Script  # noqa: PLC0415 (not installed everywhere)
 
@@ -201,7 +204,7 @@ def _script(given: Assumptions, workflow: Workflow | None = None) -> Script:
             else:
                 which = Rule(step=step.id, behaviour=behaviour)
             rules[key] = which
-    # Those of one engine come first, as the others match its jobs, too.
+    # Rules for a specific engine come first, since the others match its jobs, too.
     chosen = sorted(rules.values(), key=lambda rule: rule.engine is None)
     return Script(rules=(*chosen, Rule(engine=AT_ONCE)), default=usual)
 

@@ -1,8 +1,9 @@
 """A workflow that costs the same as a given one, but whose conditions are decided beforehand.
 
-An estimate plays a run in which every job succeeds, and only a real run knows what jobs return. So conditions are
-replaced by others that read the same steps and have the values that the plan gives them; those that it does not know
-are true. Outputs are whole numbers, and what tasks read of other steps is read, but its values do not matter.
+An estimate executes a run in which every job succeeds, and only a real run shows what jobs return. So conditions are
+replaced by others that read the same steps and have the results that the plan predicts; conditions whose results it
+cannot predict are true. Outputs are whole numbers. What tasks read from other steps is still read, but its values do
+not matter.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _FALSE: Final = "run.id == ''"
 
 
 def assumed(plan: Plan) -> tuple[str, ...]:
-    """Return the steps that are assumed to run, as it is not known whether they do."""
+    """Return the steps that are assumed to run but might not."""
     return tuple(one.step.id for one in plan.steps if one.fate is Fate.DEPENDS)
 
 
@@ -32,7 +33,7 @@ def skipped(plan: Plan) -> tuple[str, ...]:
 
 
 def plan_for_cost(workflow: Workflow, known: Known) -> Plan:
-    """Decide which steps run, as far as that is known."""
+    """Decide which steps run, as far as this is known in advance."""
     return plan_run(workflow, known, path="workflow.yaml", with_jobs=False)
 
 
@@ -91,16 +92,19 @@ def _task(step: Step) -> dict[str, Any]:
 
 
 def _condition(decided: str, texts: Sequence[Condition | Template]) -> str:
-    """Return a condition that is decided and reads the same steps."""
+    """Return a condition that reads the same steps but has a fixed result."""
     sign = "or" if decided == _TRUE else "and"
     return f" {sign} ".join([decided, *_reads(texts)])
 
 
 def _reads(texts: Sequence[Condition | Template]) -> Iterator[str]:
-    """Yield conditions that read what the expressions of these texts read of steps and of the run's end."""
+    """Yield conditions that read what the expressions in these texts read.
+
+    Only steps and the run's result matter.
+    """
     seen = set()
     for path in (path for text in texts for path in paths_in(text)):
-        if path[0] == "steps" and len(path) > 2:  # noqa: PLR2004 (steps, a step and what is read of it)
+        if path[0] == "steps" and len(path) > 2:  # noqa: PLR2004 (steps, a step and one of its fields)
             read = f"has(steps[{json.dumps(path[1])}].{'.'.join(path[2:4])})"
         elif path[:2] in {("run", "state"), ("run", "failures"), ("run", "failureCount")}:
             read = "run.state != 'CANCELLED'"

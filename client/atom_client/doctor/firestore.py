@@ -27,7 +27,7 @@ _MOST_NAMED: Final = 3
 _MOST_LETTERS: Final = 50
 _LONGEST_REASON: Final = 200
 _NEWER_SCHEMAS: Final = range(SCHEMAS[-1] + 1, SCHEMAS[-1] + 6)
-"""The schemas that the next versions may write. A query names values, so that the checker's index serves it."""
+"""The schemas that the next versions may write. The query lists them, so that the checker's index can serve it."""
 
 
 def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
@@ -69,9 +69,9 @@ def _newest(services: Services) -> str:
 
 
 def _newer_findings(services: Services) -> Iterator[Finding]:
-    """Report steps of newer schemas that no one looks at.
+    """Report steps with newer schemas that no checker handles.
 
-    The checker of this version passes over them, so they are overdue only if there is no newer checker.
+    This version's checker skips them, so they are overdue only if no newer checker is running.
     """
     late = services.clock.now() - LATE
     where: list[Condition] = [("schema", "in", list(_NEWER_SCHEMAS)), ("due_at", "<=", late)]

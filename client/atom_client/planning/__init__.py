@@ -1,1 +1,1 @@
-"""Plan a run before there is one: `partial` evaluates what is known, and `walk` decides which steps would run."""
+"""Plan a run before it exists: `partial` evaluates what is known, and `walk` decides which steps would run."""

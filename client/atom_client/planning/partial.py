@@ -1,8 +1,8 @@
 """Evaluate expressions as far as their values are known before a run.
 
-The scope has maps that hold only a part of their members. Reading a member that is not known raises `NotKnown`, so an
-expression has a value exactly if it needs nothing that is unknown: `params.full or steps.list.outputs.rows > 9` is true
-for `full`, whatever the step will return.
+Some maps in the scope hold only some of their members. Reading an unknown member raises `NotKnown`, so an expression
+has a value if and only if it needs nothing unknown: `params.full or steps.list.outputs.rows > 9` is true if `full` is,
+whatever the step will return.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from atom_workflows.expressions.tokens import skip_text
 from atom_workflows.expressions.values import Value, as_text
 
 MARKS: Final = ("\u2039", "\u203a")
-"""What stands around an expression whose value is not known."""
+"""The marks around an expression whose value is not known."""
 
 
 class NotKnown(Exception):
@@ -31,7 +31,7 @@ class NotKnown(Exception):
 class Partial(dict[str, Any]):
     """A map of which only some members are known.
 
-    The others are those in `unknown`, or all others if that is None. To an evaluation it is a map like any other.
+    The unknown members are those in `unknown`, or all others if that is None. Expressions treat it like any other map.
     """
 
     def __init__(self, known: Mapping[str, Any], unknown: frozenset[str] | None = None) -> None:
@@ -39,7 +39,7 @@ class Partial(dict[str, Any]):
         self._unknown = unknown
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return a member that is known, or the default if it is known that there is none."""
+        """Return the member, or the default if it is known to be missing."""
         if super().__contains__(key):
             return super().__getitem__(key)
         if self._unknown is None or key in self._unknown:
@@ -56,13 +56,13 @@ class Partial(dict[str, Any]):
     def _as_a_whole(self, *_: object) -> NoReturn:
         raise NotKnown
 
-    # The map as a whole is not known.
+    # The map as a whole is not known, so all of these raise.
     __iter__ = __len__ = __eq__ = __ne__ = keys = values = items = _as_a_whole
     __hash__ = None
 
 
 def judge(condition: Condition, scope: Mapping[str, Any], *, zone: str) -> Verdict | None:
-    """Evaluate a condition. Return None if it depends on what is not known."""
+    """Evaluate a condition. Return None if it depends on unknown values."""
     try:
         return evaluate_condition(condition, scope, zone=zone)
     except NotKnown:
@@ -79,14 +79,14 @@ def judge(condition: Condition, scope: Mapping[str, Any], *, zone: str) -> Verdi
 
 
 def spell(condition: Condition) -> str:
-    """Return a condition on one line."""
+    """Return a condition's text on one line."""
     return " ".join(condition.text.split())
 
 
 def with_marks(template: Template, scope: Mapping[str, Any], *, zone: str) -> tuple[Template, list[str]]:
-    """Replace the expressions of a template that are not known by their own text, in marks.
+    """Replace a template's unknown expressions with their own text, in marks.
 
-    Returns the template and these expressions. A template of which all is known stays as it is.
+    Returns the template and the texts of these expressions. A template without unknown expressions is left unchanged.
     """
     parts: list[str] = []
     unknown: list[str] = []
@@ -102,7 +102,7 @@ def with_marks(template: Template, scope: Mapping[str, Any], *, zone: str) -> tu
             unknown.append(text)
             parts.append(text.join(MARKS))
         except ExpressionError:
-            # Whoever renders the template finds the same error, with its place.
+            # Rendering the template will raise the same error, along with its position.
             return template, []
         else:
             parts.append("" if value is None or isinstance(value, list | dict) else as_text(value))
@@ -112,7 +112,7 @@ def with_marks(template: Template, scope: Mapping[str, Any], *, zone: str) -> tu
 
 
 def _text_of(text: str, placeholder: Placeholder) -> str:
-    """Return an expression as it is written, on one line."""
+    """Return an expression as written, but on one line."""
     at = placeholder.offset
     while not text.startswith("}}", at):
         at = skip_text(text, at) if text[at] in "'\"" else at + 1

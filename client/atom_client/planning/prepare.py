@@ -1,4 +1,4 @@
-"""Gather what is known of a run from what a user gives: the values of its parameters, its time and its environment."""
+"""Gather what is known about a run from what the user gives: its parameters, its start time and its environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from atom_workflows.expressions.types import INSTANT, read_value
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """A run that is planned: its parameters as JSON, defaults included, and the time at which it starts."""
+    """The start of a planned run: its parameters as JSON (including defaults), its time and its environment."""
 
     params: Mapping[str, JsonValue]
     at: datetime

@@ -1,6 +1,6 @@
-"""Decide which steps of a run would run, skip or depend on what is not known yet, if every job succeeds.
+"""Decide which steps would run, be skipped or depend on something unknown if every job succeeds.
 
-The tables of kinds.py decide, as in a run; what differs is that a step may have several possible ends.
+As in a run, the tables in kinds.py decide, but here a step may have several possible ends.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from atom_workflows.errors import ExpressionError
 
 
 class Fate(StrEnum):
-    """What becomes of a step if every job succeeds."""
+    """What would become of a step if every job succeeds."""
 
     RUNS = "runs"
     SKIPPED = "skipped"
     DEPENDS = "depends"
-    # An expression of it cannot be evaluated.
+    # One of its expressions cannot be evaluated.
     FAILS = "fails"
     BLOCKED = "blocked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What is known of a run before it starts.
+    """What is known about a run before it starts.
 
-    Typed values by name; of names that are not there, nothing is known.
+    The maps hold typed values by name. Nothing is known about names that are missing from them.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -47,8 +47,8 @@ class Known:
 class PlannedStep:
     """A step before its run.
 
-    `because` explains the fate. `job` is the body of its job, in which expressions in marks stand for values that are
-    not known, at the paths in `unknown`; it is None for a barrier, and for a step that does not run.
+    `because` explains the fate. `job` is the body of the step's job; at the paths in `unknown`, expressions in marks
+    take the place of values that are not known. `job` is None for a barrier and for a step that does not run.
     """
 
     step: Step
@@ -61,22 +61,22 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A run before it starts: its steps in an order in which they may run, and its outputs."""
+    """A run before it starts: its steps, in a possible order of execution, and its outputs."""
 
     steps: tuple[PlannedStep, ...]
     outputs: Mapping[str, JsonValue] = field(default_factory=dict)
     unknown_outputs: tuple[str, ...] = ()
-    # Why outputs that are known cannot be computed.
+    # Why the outputs cannot be computed, although everything that they need is known.
     output_error: str = ""
 
     @property
     def is_bound_to_fail(self) -> bool:
-        """True if a step, or the outputs, cannot be evaluated."""
+        """True if a step or the outputs cannot be evaluated."""
         return bool(self.output_error) or any(one.fate is Fate.FAILS for one in self.steps)
 
 
 def plan_run(workflow: Workflow, known: Known, *, path: str, with_jobs: bool = True) -> Plan:
-    """Plan a run of a workflow whose file has that path."""
+    """Plan a run of a workflow whose file has the given path."""
     walk = _Walk(workflow, known, path, with_jobs=with_jobs)
     planned = [walk.plan(step, in_finally=False) for step in in_order(workflow.steps)]
     planned += [walk.plan(step, in_finally=True) for step in in_order(workflow.finally_steps)]
@@ -85,7 +85,10 @@ def plan_run(workflow: Workflow, known: Known, *, path: str, with_jobs: bool = T
 
 
 def in_order(steps: Sequence[Step]) -> list[Step]:
-    """Return the steps in an order in which they may run, otherwise that of the file."""
+    """Return the steps in a possible order of execution.
+
+    Where there is a choice, the order of the file is kept.
+    """
     place = {step.id: at for at, step in enumerate(steps)}
     behind: dict[str, list[int]] = {step.id: [] for step in steps}
     remaining = [len(step.depends_on) for step in steps]
@@ -106,7 +109,7 @@ def in_order(steps: Sequence[Step]) -> list[Step]:
 
 
 class _Walk:
-    """The fates so far."""
+    """Plans one step after another, and remembers their fates."""
 
     def __init__(self, workflow: Workflow, known: Known, path: str, *, with_jobs: bool) -> None:
         self._workflow = workflow
@@ -114,12 +117,12 @@ class _Walk:
         self._zone = workflow.timezone
         self._with_jobs = with_jobs
         self._fates: dict[str, Fate] = {}
-        # What expressions can read of steps that will not run; of others, nothing is known.
+        # What expressions can read from steps that will not run. Nothing is known about the others.
         self._skipped = Partial({})
         self._constants = {"params": Partial(known.params), "env": Partial(known.env), "run": Partial(known.run)}
 
     def plan(self, step: Step, *, in_finally: bool) -> PlannedStep:
-        """Plan a step whose dependencies were planned."""
+        """Plan a step whose dependencies have already been planned."""
         scope = self._scope()
         fate, because = self._decide(step, scope)
         planned = PlannedStep(step=step, in_finally=in_finally, fate=fate, because=because)
@@ -131,7 +134,7 @@ class _Walk:
         return planned
 
     def outputs(self) -> tuple[dict[str, JsonValue], tuple[str, ...], str]:
-        """Return the run's outputs, the names of those that are not known, and why one cannot be computed."""
+        """Return the run's outputs, the names of unknown ones, and any error."""
         scope = self._scope()
         values: dict[str, JsonValue] = {}
         unknown: list[str] = []
@@ -157,7 +160,7 @@ class _Walk:
         verdict = None if step.when is None else judge(step.when, scope, zone=self._zone)
         if verdict is not None and not verdict.holds and not verdict.error:
             return Fate.SKIPPED, verdict.because
-        # It is decided by what its dependencies do, then by its condition.
+        # Its dependencies decide first, then its condition.
         doubts = [f"whether {_any_of(unsure, step.trigger)} {_verb(unsure)}"] if len(ends) > 1 else []
         if step.when is not None and verdict is None:
             doubts.append(f"`{spell(step.when)}`")
@@ -187,7 +190,7 @@ class _Walk:
         try:
             return replace(planned, job=render_body(record, scope), unknown=unknown)
         except ExpressionError as error:
-            # A step that may be skipped need not fail.
+            # A step that may be skipped will not necessarily fail.
             fate = Fate.FAILS if planned.fate is Fate.RUNS else planned.fate
             because = str(error) if fate is Fate.FAILS else f"{planned.because}; {error}"
             return replace(planned, fate=fate, because=because)
@@ -197,7 +200,7 @@ _FAILED: Final = frozenset({Fate.FAILS, Fate.BLOCKED})
 
 
 def possible_ends(fates: Sequence[Fate]) -> set[Ended]:
-    """Return the ways in which dependencies of these fates may end."""
+    """Return the ways in which dependencies with these fates may end."""
     if any(fate in _FAILED for fate in fates):
         return {Ended.ANY_FAILED}
     may_run = [at for at, fate in enumerate(fates) if fate is not Fate.SKIPPED]
@@ -207,7 +210,7 @@ def possible_ends(fates: Sequence[Fate]) -> set[Ended]:
         ends.add(Ended.ALL_SUCCEEDED)
     if fates and len(may_skip) == len(fates):
         ends.add(Ended.ALL_SKIPPED)
-    # One runs and another is skipped.
+    # Some run and others are skipped.
     if may_run and may_skip and not (len(may_run) == 1 and may_run == may_skip):
         ends.add(Ended.SOME_SKIPPED)
     return ends

@@ -1,4 +1,4 @@
-"""Checked workflow files for people, for programs, and as annotations of GitHub's pages."""
+"""The results of checking workflow files, for people, for programs and as annotations on GitHub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PLACE: Final = re.compile(r"([0-9]+):([0-9]+): (.*)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedFile:
-    """A file that was checked. `unreadable` is the reason if it could not be read."""
+    """A file that was checked. `unreadable` says why it could not be read, if that was the case."""
 
     name: str
     content: bytes = b""
@@ -32,7 +32,10 @@ class CheckedFile:
 
 
 def text_lines(checked: CheckedFile) -> Iterator[str]:
-    """Yield the problems and warnings, each followed by an excerpt, or a line that says that the file is valid."""
+    """Yield the problems and warnings, each followed by an excerpt.
+
+    A valid file also gets a line that says so.
+    """
     excerpts = Excerpts(checked.content, checked.name)
     for problem in checked.problems:
         yield one_line(problem)
@@ -46,7 +49,7 @@ def text_lines(checked: CheckedFile) -> Iterator[str]:
 
 
 def summary(files: Sequence[CheckedFile]) -> str:
-    """Return a sentence about all files."""
+    """Return a sentence that sums up all files."""
     invalid = sum(not checked.is_valid for checked in files)
     problems = sum(len(checked.problems) + bool(checked.unreadable) for checked in files)
     warnings = sum(len(checked.warnings) for checked in files)
@@ -56,7 +59,7 @@ def summary(files: Sequence[CheckedFile]) -> str:
 
 
 def as_object(files: Sequence[CheckedFile]) -> dict[str, Any]:
-    """Return all files for programs."""
+    """Return the results for all files as an object for JSON output."""
     return {
         "valid": all(checked.is_valid for checked in files),
         "files": [
@@ -82,8 +85,8 @@ def _warning_fields(warning: str, name: str) -> dict[str, Any]:
 
 
 def _place_of(warning: str, name: str) -> Problem | None:
-    """Read the place at the beginning of a warning."""
-    # The name is written as problems write it.
+    """Read the position at the beginning of a warning."""
+    # The name is written here as it is in problems.
     shown = "".join(sign if sign.isprintable() else "?" for sign in name)
     found = _PLACE.fullmatch(warning.removeprefix(f"{shown}:"))
     if found is None:
@@ -92,7 +95,7 @@ def _place_of(warning: str, name: str) -> Problem | None:
 
 
 def github_lines(checked: CheckedFile) -> Iterator[str]:
-    """Yield GitHub's commands that annotate the file's lines."""
+    """Yield the commands that make GitHub annotate the file's lines."""
     if checked.unreadable:
         yield _command("error", {"file": checked.name}, checked.unreadable)
     for problem in checked.problems:
@@ -109,7 +112,7 @@ def _properties(problem: Problem) -> dict[str, str]:
 
 
 def _command(kind: str, properties: dict[str, str], message: str) -> str:
-    """Write a command; see https://docs.github.com/actions/reference/workflow-commands-for-github-actions."""
+    """Format a command; see https://docs.github.com/actions/reference/workflow-commands-for-github-actions."""
     written = ",".join(
         f"{name}={_escaped(value).replace(':', '%3A').replace(',', '%2C')}" for name, value in properties.items()
     )

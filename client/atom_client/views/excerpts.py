@@ -1,4 +1,4 @@
-"""Show where in a file a problem is: its line, and a caret under the place."""
+"""Show where in a file a problem is: the line, and a caret below the position."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from atom_client.text import clean
 from atom_workflows.language.secrets import find_secret
 
 MOST_SHOWN: Final = 100
-"""Characters of a line that are shown; of a longer line, those around the place."""
+"""The maximum number of characters shown from a line. From a longer line, the part around the position is shown."""
 
 _BEFORE: Final = 60
 _BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
@@ -19,7 +19,7 @@ _WIDE: Final = frozenset({"W", "F"})
 
 
 class Excerpts:
-    """The lines of a file, as its problems count them."""
+    """The lines of a file, numbered as in its problems."""
 
     def __init__(self, content: bytes, filename: str) -> None:
         text = content.decode("utf-8", "replace").removeprefix("\ufeff")
@@ -27,9 +27,10 @@ class Excerpts:
         self._lines = pattern.split(text)
 
     def at(self, line: int, column: int) -> list[str]:
-        """Return the line with its number, and below it a line with the caret; nothing if there is no such line.
+        """Return the numbered line, followed by a line with a caret.
 
-        Characters that a terminal would interpret are left out, and so are lines that hold a secret.
+        Returns nothing if there is no such line, or if it contains a secret. Characters that a terminal would interpret
+        are left out.
         """
         text = self._lines[line - 1] if 0 < line <= len(self._lines) else ""
         if not text.strip() or column > len(text) + 1 or find_secret(text):
@@ -52,5 +53,5 @@ def _shown(text: str) -> str:
 
 
 def _width(text: str) -> int:
-    """Return the columns that a text takes on a terminal."""
+    """Return how many columns a text takes up on a terminal."""
     return sum(2 if unicodedata.east_asian_width(sign) in _WIDE else not unicodedata.combining(sign) for sign in text)

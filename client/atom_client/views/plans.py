@@ -1,4 +1,4 @@
-"""Plans of runs for people and programs: what is known before a run, and what a hypothetical run did."""
+"""Plans of runs, for people and programs: what is known before a run, and what a hypothetical run did."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from atom_emulator.testing import Played, PlayedStep
 
 MOST_IN_FULL: Final = 60
-"""Up to this many steps, each has a line for its job; of more, each step has one line."""
+"""With at most this many steps, each job is printed on a line of its own; with more, each step takes one line."""
 
 _ORDER: Final = ("job_name", "imageUri", "engine", "url", "scaleTier", "masterType", "args", "labels")
-"""The fields of a job's body as the page about them lists them."""
+"""The fields of a job's body, in the order of their documentation."""
 
 _LONGEST_LINE: Final = 200
 _LONGEST_VALUE: Final = 500
@@ -29,7 +29,7 @@ _LONGEST_VALUE: Final = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What is planned: a run of a workflow, with the parameters that were given."""
+    """What is planned: a run of a workflow with the given parameters."""
 
     workflow: Workflow
     given: Mapping[str, Any]
@@ -82,7 +82,7 @@ def _after(step: Step) -> str:
 
 
 def planned_object(asked: Asked, plan: Plan) -> dict[str, Any]:
-    """Return a plan for programs."""
+    """Return a plan as an object for JSON output."""
     return {
         **_heading_object(asked),
         "steps": [_planned_object(one) for one in plan.steps],
@@ -135,13 +135,13 @@ def _ended(step: PlayedStep) -> str:
     outputs = escaped(", ".join(f"{name} = {_json(value)}" for name, value in step.outputs.items()))
     returned = f"; {clip(outputs, _LONGEST_VALUE)}" if outputs else ""
     if step.state == "SKIPPED":
-        # The message begins with what the state says already.
+        # The message begins by repeating the state.
         return f"SKIPPED{clip(one_line(step.message), _LONGEST_VALUE).removeprefix('skipped')}"
     return f"{step.state}{again}{tolerated}{because}{message}{returned}"
 
 
 def played_object(asked: Asked, played: Played) -> dict[str, Any]:
-    """Return a hypothetical run for programs."""
+    """Return a hypothetical run as an object for JSON output."""
     return {
         **_heading_object(asked),
         "state": played.state,
@@ -230,7 +230,10 @@ def _step_lines(step: Step, width: int, verdict: str, job: Mapping[str, Any] | N
 
 
 def _own_fields(step: Step, job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a job's body that are not the same for every step, in the order of the documentation."""
+    """Return the fields of a job's body that differ between steps.
+
+    They are in the order of the documentation.
+    """
     labels = {name: value for name, value in job.get("labels", {}).items() if name not in ("workflow", "type")}
     usual = {"job_name": step.id, "scaleTier": DEFAULT_SCALE_TIER, "labels": {}}
     own = {
@@ -240,7 +243,7 @@ def _own_fields(step: Step, job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _counts(words: Sequence[str]) -> str:
-    """Count the verdicts, if there are too many steps to see that."""
+    """Count the verdicts if there are too many to count by eye."""
     if len(words) <= MOST_IN_FULL:
         return ""
     found = dict.fromkeys(words, 0)

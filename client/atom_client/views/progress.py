@@ -32,13 +32,13 @@ class StepView:
     at: datetime
     job_state: str = ""
     message: str = ""
-    # The Task Runner's word for why the job ended, and whether `allowFailure` tolerates that it failed.
+    # The Task Runner's reason for the job's end, and whether `allowFailure` tolerates the failure.
     reason: str = ""
     tolerated: bool = False
 
     @property
     def remark(self) -> str:
-        """The message, after the reason and whether the failure is tolerated."""
+        """The message, preceded by the reason and by a note if the failure is tolerated."""
         marks = ("tolerated" if self.tolerated else "", self.reason)
         return ": ".join(filter(None, (*marks, self.message)))
 
@@ -118,7 +118,7 @@ class RunView:
         under_way = sorted((s for s in self.steps.values() if not s.state.is_terminal), key=lambda step: step.at)
         ended = sorted(
             (step for step in self.steps.values() if step.state.is_terminal),
-            # Failed steps first, and the newest of each kind.
+            # Failed steps come first, and the newest steps come first within each group.
             key=lambda step: (step.state is not StepState.FAILED or step.tolerated, -step.at.timestamp()),
         )
         # Leave room for the first three steps that have ended.

@@ -52,9 +52,9 @@ def read_run(store: Store, run_id: str) -> RunRecord | None:
 
 
 def require_run(store: Store, text: str) -> RunRecord:
-    """Return the run whose id is given, or begins like this.
+    """Return the run whose id is, or begins with, the given text.
 
-    Raises as `full_run_id` does.
+    Raises the same errors as `full_run_id`.
     """
     run_id = full_run_id(store, text)
     run = read_run(store, run_id)
@@ -83,14 +83,14 @@ _NOT_IN_OUTLINES: Final = frozenset(
 )
 
 OUTLINE_FIELDS: Final = tuple(one.name for one in dataclass_fields(StepRecord) if one.name not in _NOT_IN_OUTLINES)
-"""The fields that tell how a step is doing. A task, and the values of its expressions, may take up 100 KB."""
+"""The fields that show how a step is doing. The others, such as a task and its values, may take up 100 KB."""
 
 
 def read_outlines(store: Store, run_id: str, *, but_succeeded: bool = False) -> dict[str, StepRecord]:
     """Return all nodes of a run by id, without their jobs.
 
-    The compiler's own nodes are among them. With `but_succeeded`, those that SUCCEEDED are left
-    out: they are most nodes of most runs.
+    The nodes that the compiler adds are included. With `but_succeeded`, nodes that SUCCEEDED are left out; they are
+    the majority in most runs.
     """
     others = [state.value for state in StepState if state is not StepState.SUCCEEDED]
     where: list[Condition] = [("state", "in", others)] if but_succeeded else []
@@ -99,7 +99,7 @@ def read_outlines(store: Store, run_id: str, *, but_succeeded: bool = False) -> 
 
 
 class NodeReader:
-    """Reads nodes of a run by id, each of them once."""
+    """Reads nodes of a run by id, each only once."""
 
     def __init__(self, store: Store, run_id: str) -> None:
         self._store = store
@@ -107,9 +107,9 @@ class NodeReader:
         self._known: dict[str, StepRecord | None] = {}
 
     def read(self, ids: Iterable[str]) -> list[StepRecord]:
-        """Return the nodes, without those that do not exist.
+        """Return those of the nodes that exist.
 
-        Of many nodes, only the outlines are read, with all others of the run.
+        If there are many, only outlines are read, and those of all the run's nodes at once.
         """
         wanted = list(dict.fromkeys(ids))
         unread = [one for one in wanted if one not in self._known]
@@ -138,9 +138,9 @@ def read_outputs_of_steps(store: Store, run_id: str, step_ids: Sequence[str] | N
 
 
 def last_look(store: Store, *, now: datetime) -> datetime | None:
-    """Return the time of the checker's last look, if known.
+    """Return when the checker last looked at jobs, if known.
 
-    It is `now` during a burst, in which looks are seconds apart and not recorded.
+    During a burst, it is `now`, since the checker then looks every few seconds without recording it.
     """
     lease = store.get([BURST_LEASE_PATH])[0]
     until, seen = (lease.fields.get(name) if lease else None for name in ("until", "seen_until"))
@@ -180,7 +180,8 @@ def newest_runs(
 def full_run_id(store: Store, text: str) -> str:
     """Complete a run's id from its beginning.
 
-    Raises `Misuse` for an empty text, `RunNotFound`, or `Failure` if several ids begin with it or a similar one exists.
+    Raises `Misuse` if the text is empty. Raises `Failure` if several ids begin with it, or if none does but a similar
+    id exists, and `RunNotFound` if there is no similar id either.
     """
     if not text.strip():
         raise Misuse(
@@ -215,7 +216,7 @@ def _similar_run(store: Store, text: str) -> str | None:
     query = Query(
         collection=RUNS, order_by=[("created_at", "descending")], limit=_MOST_COMPARED, fields=("created_at",)
     )
-    # The user may have typed only the beginning; of equal ones, the newest run is meant.
+    # The user may have typed only the beginning of an id. If several begin alike, the newest run is suggested.
     ids = [document.id for document in store.query(query)]
     whole = {one: one for one in ids}
     beginnings = {one[: len(text)]: one for one in reversed(ids)}
@@ -225,7 +226,7 @@ def _similar_run(store: Store, text: str) -> str | None:
 
 
 def similar_step(store: Store, run_id: str, text: str) -> str | None:
-    """Return the run's step whose id looks like the text."""
+    """Return the run's step whose id resembles the text."""
     query = Query(collection=steps_path(run_id), limit=PAGE, fields=("state",))
     names = Names(document.id for document in _pages(store, query) if not is_internal(document.id))
     return Suggestions().nearest(text, names)

@@ -1,4 +1,4 @@
-"""The words in which the fate of a step is explained, and the reasons that the explanations consist of."""
+"""The words that explain what became of a step, and the reasons that make up an explanation."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from atom_workflows.core.transitions import clip as clip_message
 
 LONGEST_MESSAGE: Final = 300
 _ORDINARY: Final = frozenset({"", "failed", "cancelled"})
-"""Kinds of failures that the state of the step already says."""
+"""Kinds of failures that the step's state already implies."""
 
 
 class Fate(StrEnum):
-    """The ways in which a step can be or have ended, told apart more finely than by its state."""
+    """What has become of a step, with finer distinctions than its state makes."""
 
     OPEN = "open"
     SUCCEEDED = "succeeded"
     # It failed or was cancelled at the Task Runner, and `allowFailure` lets that pass.
     TOLERATED = "tolerated"
-    # Its condition was false, or its trigger did not hold without a failure.
+    # Its condition was false, or its trigger did not hold although nothing had failed.
     SKIPPED = "skipped"
     FAILED = "failed"
     # Its job was cancelled at the Task Runner.
     CANCELLED = "cancelled"
-    # A failure stands before it.
+    # A step that it depends on, directly or not, failed.
     BLOCKED = "blocked"
-    # The run was cancelled, timed out or could not go on before the step had ended.
+    # The run was cancelled, timed out or could not continue before the step had ended.
     STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """A reason why a run is where it is: a clause for people, and the same as fields for programs."""
+    """A reason for a run's state: a clause for people, and the same information as fields for programs."""
 
     kind: str
     text: str
@@ -54,7 +54,7 @@ class Reason:
 def stop_reasons(run: RunRecord) -> frozenset[str]:
     """Return the messages that a stop leaves in the steps it ends.
 
-    Once the steps under `finally` have begun, only the errors of the main part still have them.
+    Once the steps under `finally` have started, these messages remain only in the errors of the main part.
     """
     messages = [str(error.get("message", "")) for error in run.main_errors if not error.get("step")]
     return frozenset(clip_message(one) for one in (*messages, *([run.stop.reason] if run.stop else ())))
@@ -79,21 +79,21 @@ def _was_stopped(step: StepRecord, stops: frozenset[str]) -> bool:
         return True
     if step.schema < LANGUAGE_SCHEMA:
         return False
-    # A failure of the step's own has a kind. It may have failed before, though, and then have been stopped.
+    # A failure of the step itself has a kind. However, the step may have failed earlier and then been stopped.
     return step.last_kind != "cancelled" if step.state is StepState.CANCELLED else not step.last_kind
 
 
 COUNTS_AS: Final[Mapping[Fate, str]] = {
     Fate.OPEN: "has not ended",
     Fate.SUCCEEDED: "counts as a success",
-    Fate.TOLERATED: "counts as a success without outputs, as allowFailure tolerates the failure",
+    Fate.TOLERATED: "counts as a success without outputs, since allowFailure tolerates the failure",
     Fate.SKIPPED: "counts as skipped by choice",
     Fate.FAILED: "counts as a failure",
     Fate.CANCELLED: "counts as a failure",
-    Fate.BLOCKED: "counts as a failure, as it was blocked by one",
-    Fate.STOPPED: "counts as a failure, as the run was stopped",
+    Fate.BLOCKED: "counts as a failure, since a failure blocked it",
+    Fate.STOPPED: "counts as a failure, since the run was stopped",
 }
-"""What a step that ended means to those that depend on it."""
+"""What a step counts as for the steps that depend on it."""
 
 
 def failure_words(step: StepRecord) -> str:
@@ -107,12 +107,12 @@ def failure_words(step: StepRecord) -> str:
 
 
 def message_of(step: StepRecord, longest: int = LONGEST_MESSAGE) -> str:
-    """Return what was said about a step last, on one line."""
+    """Return the latest message about a step, on one line."""
     return clip(one_line(step.message).rstrip("."), longest)
 
 
 def failure_text(step: StepRecord, longest: int = LONGEST_MESSAGE) -> str:
-    """Describe how a step failed, to follow its name.
+    """Describe how a step failed, in words that follow its name.
 
     For example `FAILED after 2 attempts (timeout, OOM): no memory`.
     """
@@ -129,7 +129,7 @@ def why_skipped(step: StepRecord) -> str:
 
 
 def clock_time(moment: datetime | None, now: datetime) -> str:
-    """Write a time in this machine's time zone.
+    """Format a time in this machine's time zone.
 
     Today's date is left out.
     """
@@ -140,12 +140,12 @@ def clock_time(moment: datetime | None, now: datetime) -> str:
 
 
 def since(moment: datetime | None, now: datetime) -> str:
-    """Write how long ago a time is."""
+    """Format how long ago a time was."""
     return lasted(between(moment, now)) or "an unknown time"
 
 
 def group_skipped(steps: Iterable[StepRecord]) -> dict[str, list[str]]:
-    """Group steps that were skipped by choice by the reason for it."""
+    """Group the steps that were skipped by choice, by reason."""
     groups: dict[str, list[str]] = {}
     for step in steps:
         groups.setdefault(why_skipped(step), []).append(step.id)

@@ -82,9 +82,9 @@ def _main_part(run: RunRecord) -> Iterator[str]:
     """
     if run.main_state is not None and not run.state.is_terminal:
         until = f", until {local_time(run.deadline)} at the latest" if run.deadline else ""
-        yield f"Its main part ended {run.main_state}; the steps under `finally` are running{until}."
+        yield f"Its main part ended as {run.main_state}; the steps under `finally` are running{until}."
     elif run.main_state not in {None, run.state}:
-        yield f"Its main part ended {run.main_state}; the steps under `finally` made it {run.state}."
+        yield f"Its main part ended as {run.main_state}; the steps under `finally` made the run {run.state}."
 
 
 def _failures(steps: Sequence[StepRecord]) -> Iterator[str]:
@@ -158,7 +158,7 @@ def _skipped(steps: Sequence[StepRecord]) -> Iterator[str]:
 
 
 def _skipped_by_choice(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """Yield a sentence for each reason for skips by choice."""
+    """Yield a sentence for each reason why steps were skipped by choice."""
     groups = group_skipped(step for step in steps if step.by_choice)
     for because, names in list(groups.items())[:MOST_FAILURES]:
         yield f"Skipped by choice: {listing(names)}: {because}."

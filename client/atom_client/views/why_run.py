@@ -1,7 +1,7 @@
-"""Explain why a run is where it is: what an open run waits for, or why a run ended as it did.
+"""Explain a run's state: what an open run is waiting for, or why a run ended as it did.
 
-The reasons are gathered from the run's documents alone, in one pass over its steps. They come with the most important
-first; each is complete, and whoever prints them decides how many of a kind fit on the screen.
+The reasons are gathered from the run's documents alone, in one pass over its steps. The most important come first. Each
+is complete in itself, and the caller decides how many of each kind to print.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.transitions import MAX_LOSSES
 
 HEADINGS: Final[Mapping[str, str]] = {
-    "waits": "It waits for:",
+    "waits": "It is waiting for:",
     "failed": "Failed:",
-    "stopped": "Ended by the stop:",
+    "stopped": "Ended when the run was stopped:",
     "tolerated": "Failed, but tolerated (allowFailure):",
     "skipped": "Skipped by choice:",
 }
-"""The kinds of reasons of which there may be many, with the headings under which they are listed."""
+"""The kinds of reasons that may be numerous, with the headings under which they are listed."""
 
 _MOST_MEASURED: Final = 50
-"""The most steps under way for which it is worked out how many others wait behind them."""
+"""The maximum number of steps under way for which the steps waiting for them are counted."""
 
 _COUNTED: Final = {
     Fate.FAILED: "failed",
     Fate.CANCELLED: "cancelled at the Task Runner",
     Fate.BLOCKED: "blocked",
-    Fate.STOPPED: "ended by the stop",
+    Fate.STOPPED: "ended when the run was stopped",
     Fate.TOLERATED: "failed but tolerated",
     Fate.SKIPPED: "skipped by choice",
 }
@@ -63,7 +63,7 @@ _COUNTED: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What was read about a run: its document, its nodes by id, and when the checker last looked.
+    """What was read about a run: its document, its nodes by id, and when the checker last looked at jobs.
 
     Nodes that SUCCEEDED may be left out, unless the run has never been RUNNING.
     """
@@ -80,7 +80,7 @@ class Seen:
 
     @property
     def is_incomplete(self) -> bool:
-        """True if not all of the run's steps have been written (yet)."""
+        """True if not all of the run's steps have been written."""
         return self.run.started_at is None and len(self.steps) < self.run.step_count
 
     def count_states(self) -> dict[str, int]:
@@ -92,7 +92,7 @@ class Seen:
 
 
 def headline(seen: Seen) -> str:
-    """Say on one line where a run is."""
+    """Describe a run's state on one line."""
     run = seen.run
     stops = stop_reasons(run)
     fates = Counter(fate_of(step, stops) for step in seen.steps)
@@ -109,7 +109,7 @@ def headline(seen: Seen) -> str:
 
 
 def explain_run(seen: Seen) -> Iterator[Reason]:
-    """Yield the reasons why a run is where it is.
+    """Yield the reasons for a run's state.
 
     The most important come first.
     """
@@ -138,7 +138,7 @@ def _where_it_is(seen: Seen) -> Iterator[Reason]:
         yield Reason(
             kind="closing",
             text=f"It has been closing for {since(run.stop.requested_at, now)}: {one_line(run.stop.reason)}. "
-            f"{counted(open_steps, 'step')} are still open{then}.",
+            f"Still open: {counted(open_steps, 'step')}{then}.",
             facts={"stop": run.stop.kind.value, "reason": run.stop.reason, "open": open_steps},
         )
     if run.main_state is not None:
@@ -148,7 +148,7 @@ def _where_it_is(seen: Seen) -> Iterator[Reason]:
         failures = f": {ended[0].rstrip('.')}" if ended else failures
         yield Reason(
             kind="finally",
-            text=f"Its main part ended {run.main_state}{failures}. The steps under `finally` run now, until "
+            text=f"Its main part ended as {run.main_state}{failures}. The steps under `finally` run now, until "
             f"{clock_time(run.deadline, now)} at the latest.",
             facts={"main_state": run.main_state.value, "deadline": moment_text(run.deadline)},
         )
@@ -156,7 +156,7 @@ def _where_it_is(seen: Seen) -> Iterator[Reason]:
         left = lasted(run.deadline - now) if run.deadline > now else "now"
         yield Reason(
             kind="deadline",
-            text=f"Its timeout ends it at {clock_time(run.deadline, now)} ({left} left).",
+            text=f"Its timeout will end it at {clock_time(run.deadline, now)} ({left} left).",
             facts={"deadline": moment_text(run.deadline)},
         )
 
@@ -164,19 +164,19 @@ def _where_it_is(seen: Seen) -> Iterator[Reason]:
 def _seeding(seen: Seen) -> Reason:
     run, written = seen.run, len(seen.steps)
     begun = run.reopened_at or run.created_at
-    text = f"Its steps are being written: {written:,} of {run.step_count:,} are there."
+    text = f"Its steps are being written: {written:,} of {run.step_count:,} so far."
     if run.retries and not seen.is_incomplete:
         text = "Its steps are being reset for its retry."
     if seen.now - begun <= NEXT_AUDIT:
         return Reason(kind="seeding", text=text, facts={"written": written})
     doctor = with_place(f"runs doctor {run.id}")
-    late = f"This has taken {since(begun, seen.now)}; the checker continues it, and `{doctor}` does so at once."
+    late = f"This has taken {since(begun, seen.now)}; the checker will continue it, and `{doctor}` does so now."
     return Reason(kind="half_seeded", text=f"{text} {late}", facts={"written": written})
 
 
 def _what_it_waits_for(seen: Seen) -> Iterator[Reason]:
     under_way = [step for step in seen.steps if is_under_way(step)]
-    # Odd ones first, then those that have been at it the longest.
+    # Odd steps come first, then those that have been under way the longest.
     under_way.sort(key=lambda step: (oddity_of(step, now=seen.now) is None, step.claimed_at or seen.now, step.id))
     measured, others = under_way[:_MOST_MEASURED], under_way[_MOST_MEASURED:]
     behind = {step.id: _count_behind(step, seen.nodes) for step in measured}
@@ -190,13 +190,13 @@ def _what_it_waits_for(seen: Seen) -> Iterator[Reason]:
     yield from (_not_accepted(steps, said, seen.now) for said, steps in not_accepted.items())
     released = [step.id for step in seen.steps if step.is_released]
     if released:
-        text = f"{named(released)}: released, and not yet taken by a dispatcher"
+        text = f"{named(released)}: released, but not yet claimed by a dispatcher"
         yield Reason(kind="waits", text=text, facts={"waits": "dispatcher", "steps": released})
     yield from _is_anything_stuck(seen, nothing=not (under_way or released))
 
 
 def _count_behind(step: StepRecord, nodes: Mapping[str, StepRecord]) -> int:
-    """Return how many waiting steps stand behind a step, directly or not."""
+    """Count the steps that are waiting for a step, directly or not."""
     seen: set[str] = set()
     pending = list(step.dependents)
     while pending:
@@ -209,7 +209,7 @@ def _count_behind(step: StepRecord, nodes: Mapping[str, StepRecord]) -> int:
 
 
 def _waits_for(step: StepRecord, now: datetime, behind: int | None) -> Reason:
-    holds = f"; {counted(behind, 'step')} {'waits' if behind == 1 else 'wait'} behind it" if behind else ""
+    holds = f"; {counted(behind, 'step')} {'is' if behind == 1 else 'are'} waiting for it" if behind else ""
     text = f"`{step.id}` {progress_text(step, now)}{holds}"
     facts: dict[str, Any] = {
         "waits": step.state.value.lower(),
@@ -227,7 +227,7 @@ def _waits_for(step: StepRecord, now: datetime, behind: int | None) -> Reason:
 
 
 def progress_text(step: StepRecord, now: datetime) -> str:
-    """Describe a step under way, to follow its name."""
+    """Describe a step under way, in words that follow its name."""
     if step.state is StepState.RETRYING:
         return _retry_text(step, now)
     attempt = f", attempt {step.attempt}" if step.attempt > 1 else ""
@@ -244,28 +244,28 @@ _AFTER: Final = {
     "refused": "a refusal",
     "cancelled": "its job was cancelled at the Task Runner",
     "lost": "its job was lost",
-    "outputs": "its job returned other outputs than declared",
+    "outputs": "its job returned outputs other than those declared",
     "expression": "an expression could not be evaluated",
 }
-"""The kinds of failures, to follow "after"."""
+"""The kinds of failures, in words that follow "after"."""
 
 
 def _retry_text(step: StepRecord, now: datetime) -> str:
-    # `attempt` counts lost jobs too, which `first_attempt` has left out.
+    # `attempt` also counts lost jobs, but `first_attempt` compensates for that.
     tries = step.attempt - step.first_attempt + 2
-    what = f"is tried again at {clock_time(step.due_at, now)}, try {tries} of {step.policies.retry.max_attempts}"
-    lost = f", {counted(step.losses, 'job')} lost of at most {MAX_LOSSES - 1}" if step.losses else ""
+    what = f"will be tried again at {clock_time(step.due_at, now)}, try {tries} of {step.policies.retry.max_attempts}"
+    lost = f", {step.losses:,} of at most {MAX_LOSSES - 1} jobs lost" if step.losses else ""
     kind = _AFTER.get(step.last_kind, "a failure")
     reason = f" ({one_line(step.last_reason)})" if step.last_reason else ""
     return f"{what}{lost}, after {kind}{reason}: {message_of(step) or 'no message'}"
 
 
 def _dispatch_remark(step: StepRecord, now: datetime) -> str:
-    unsure = "; an earlier submission may have started a job that no one knows the id of" if step.is_unsure else ""
+    unsure = "; an earlier submission may have started a job whose id is not known" if step.is_unsure else ""
     if step.deferrals:
         again = f", next try at {clock_time(step.due_at, now)}" if step.due_at else ""
         times = counted(step.deferrals, "time")
-        return f"; the Task Runner did not accept its job {times}{again}: {message_of(step)}{unsure}"
+        return f"; the Task Runner has not accepted its job (tried {times}){again}: {message_of(step)}{unsure}"
     if step.due_at is not None and step.due_at <= now and not step.answered:
         return f"; its dispatcher seems to have died, so the checker submits it again{unsure}"
     return unsure
@@ -275,9 +275,10 @@ def _job_remark(step: StepRecord, now: datetime) -> str:
     odd = oddity_of(step, now=now)
     ends = f"; its timeout is at {clock_time(step.attempt_deadline, now)}" if step.attempt_deadline else ""
     if step.unanswered:
-        again = f", asked again at {clock_time(step.due_at, now)}" if step.due_at else ""
+        again = f", next query at {clock_time(step.due_at, now)}" if step.due_at else ""
         times = counted(step.unanswered, "time")
-        silent = f"; not answered {times} since {clock_time(step.unanswered_since, now)}{again}: {message_of(step)}"
+        silent = f"; queried {times} without a response since {clock_time(step.unanswered_since, now)}"
+        silent += f"{again}: {message_of(step)}"
         return f"{silent}{ends}"
     return f"; {one_line(odd.what)}{ends}" if odd else ends
 
@@ -286,8 +287,8 @@ def _not_accepted(steps: Sequence[StepRecord], said: str, now: datetime) -> Reas
     again = min((step.due_at for step in steps if step.due_at), default=None)
     tried = max(step.deferrals for step in steps)
     text = (
-        f"{named([step.id for step in steps])}: not accepted by the Task Runner {counted(tried, 'time')}, next try at "
-        f"{clock_time(again, now)}: {said or 'no reason given'}"
+        f"{named([step.id for step in steps])}: not accepted by the Task Runner (tried {counted(tried, 'time')}), "
+        f"next try at {clock_time(again, now)}: {said or 'no reason given'}"
     )
     facts = {"waits": "task_runner", "steps": [step.id for step in steps], "next_at": moment_text(again)}
     return Reason(kind="waits", text=text, facts={**facts, "tries": tried, "message": said})
@@ -296,7 +297,7 @@ def _not_accepted(steps: Sequence[StepRecord], said: str, now: datetime) -> Reas
 def _is_anything_stuck(seen: Seen, *, nothing: bool) -> Iterator[Reason]:
     if nothing and seen.run.state is RunState.RUNNING and seen.run.stop is None:
         doctor = with_place(f"runs doctor {seen.run.id}")
-        text = f"No step is under way or released. `{doctor}` finds out why, and repairs it."
+        text = f"No step is under way or released. `{doctor}` finds out why and fixes it."
         yield Reason(kind="nothing", text=text)
     due = [
         node.due_at
@@ -306,11 +307,11 @@ def _is_anything_stuck(seen: Seen, *, nothing: bool) -> Iterator[Reason]:
     overdue = min((moment for moment in due if seen.now - moment > LATE), default=None)
     looked = f"It last looked {since(seen.looked_at, seen.now)} ago. " if seen.looked_at else ""
     if overdue is not None:
-        text = f"The checker has not come to a step that has been due since {clock_time(overdue, seen.now)}. {looked}"
+        text = f"The checker has not got to a step that has been due since {clock_time(overdue, seen.now)}. {looked}"
         check = f"`{with_place('doctor')}` checks the platform."
         yield Reason(kind="overdue", text=f"{text}{check}", facts={"since": moment_text(overdue)})
     elif seen.looked_at is not None and any(step.state is StepState.RUNNING for step in seen.steps):
-        text = f"The checker last asked about running jobs at {clock_time(seen.looked_at, seen.now)}"
+        text = f"The checker last queried running jobs at {clock_time(seen.looked_at, seen.now)}"
         ago = "now" if seen.looked_at >= seen.now else f"{since(seen.looked_at, seen.now)} ago"
         yield Reason(kind="looked", text=f"{text} ({ago}).", facts={"at": moment_text(seen.looked_at)})
 
@@ -333,7 +334,7 @@ def _how_it_was_stopped(seen: Seen) -> Iterator[Reason]:
         text = f"It was cancelled{said}; then the steps under `finally` ran."
         yield Reason(kind="stop", text=text, facts={"stop": "cancel"})
     elif run.main_state is not None and run.main_state is not run.state:
-        text = f"Its main part ended {run.main_state}; the steps under `finally` made it {run.state}."
+        text = f"Its main part ended as {run.main_state}; the steps under `finally` made the run {run.state}."
         yield Reason(kind="finally", text=text, facts={"main_state": run.main_state.value})
     if seen.is_incomplete:
         written = len(seen.steps)
@@ -342,7 +343,7 @@ def _how_it_was_stopped(seen: Seen) -> Iterator[Reason]:
 
 
 def _own_errors(run: RunRecord) -> list[str]:
-    """Return the run's own errors, without the one that repeats its stop."""
+    """Return the run's own errors, except the reason for its stop."""
     stop = one_line(run.stop.reason) if run.stop else None
     return [line for line in problem_lines(run) if line.strip() != stop]
 

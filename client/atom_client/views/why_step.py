@@ -1,4 +1,4 @@
-"""Explain why a step is where it is: its dependencies, what was decided on which values, its attempts and its job."""
+"""Explain a step's state: its dependencies, the values that decided its condition, its attempts and its job."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _LONGEST_CHAIN: Final = 6
 _LONGEST_VALUE: Final = 1_500
 
 TRIGGERS: Final[Mapping[Trigger, str]] = {
-    Trigger.NO_FAILURE: "runs unless a dependency failed, or all were skipped",
+    Trigger.NO_FAILURE: "runs unless a dependency failed or all were skipped",
     Trigger.ALL_SUCCEEDED: "runs if all dependencies succeeded",
     Trigger.ANY_FAILED: "runs if any dependency failed",
     Trigger.ALWAYS: "runs however its dependencies ended",
@@ -57,16 +57,17 @@ _ORDER: Final = (
     Fate.SKIPPED,
     Fate.SUCCEEDED,
 )
-"""The dependencies that explain most come first."""
+"""The dependencies that explain the most come first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSeen:
     """What was read about a step.
 
-    `dependencies` are the user's steps on which it depends, through the compiler's barriers; `awaits_main` is True if
-    it also waits for the main part. `chain` leads from a dependency to the failure that blocks the step. `fronts` are
-    the steps at which those before an open step have arrived. `outputs` are its own, as JSON values.
+    `dependencies` are the user's steps on which it depends, directly or through the compiler's barriers; `awaits_main`
+    is True if it also waits for the main part. `chain` leads from a dependency to the failure that blocks the step.
+    `fronts` are the active steps that an open step is waiting for, directly or not. `outputs` are the step's own
+    outputs, as JSON values.
     """
 
     run: RunRecord
@@ -85,7 +86,7 @@ class StepSeen:
 
 
 def look_around(reader: NodeReader, run: RunRecord, step: StepRecord, *, now: datetime) -> StepSeen:
-    """Read the steps before a step that explain it."""
+    """Read the preceding steps that explain a step's state."""
     stops = stop_reasons(run)
     found = _levels(reader, step, into=lambda node: is_internal(node.id) and node.id != MAIN_END_ID)
     nodes = [node for node, _ in found.values() if not is_internal(node.id)]
@@ -99,7 +100,7 @@ def look_around(reader: NodeReader, run: RunRecord, step: StepRecord, *, now: da
 
 
 def _find_fronts(reader: NodeReader, step: StepRecord, *, now: datetime) -> list[StepRecord]:
-    """Return the steps at work behind which a waiting step waits.
+    """Return the active steps that a waiting step is waiting for.
 
     The oldest come first.
     """
@@ -113,10 +114,10 @@ def _find_fronts(reader: NodeReader, step: StepRecord, *, now: datetime) -> list
 def _levels(
     reader: NodeReader, step: StepRecord, *, into: Callable[[StepRecord], bool], until: str = ""
 ) -> dict[str, tuple[StepRecord, str]]:
-    """Return the nodes before a step by id.
+    """Return the nodes that a step depends on, by id.
 
-    Each comes with the id of the node that it was found from. The search goes on behind the nodes that `into`
-    names, and ends at the node `until`.
+    Each is paired with the id of the node through which it was found. The search continues through the nodes that
+    `into` accepts, and ends at the node `until`.
     """
     found: dict[str, tuple[StepRecord, str]] = {}
     level: dict[str, str] = dict.fromkeys(step.depends_on, step.id)
@@ -125,7 +126,7 @@ def _levels(
         found |= {node.id: (node, level[node.id]) for node in nodes}
         if not nodes or until in found:
             break
-        # Behind the nodes of a level, only so many are looked at: one path is enough to explain.
+        # The number of nodes read on each level is limited, since one path is enough for an explanation.
         behind = [(name, node.id) for node in nodes if into(node) for name in node.depends_on if name not in found]
         is_wide = until and len(behind) > _MOST_IN_A_LEVEL
         level = dict(behind[:_MOST_IN_A_LEVEL] if is_wide else behind)
@@ -150,7 +151,7 @@ def _chain_to(reader: NodeReader, step: StepRecord) -> list[StepRecord]:
 
 
 def step_headline(seen: StepSeen) -> str:
-    """Say in a sentence where a step is."""
+    """Describe a step's state in a sentence."""
     return f"Step `{seen.step.id}` {_where_it_is(seen)}."
 
 
@@ -163,7 +164,7 @@ def _where_it_is(seen: StepSeen) -> str:
         Fate.SKIPPED: lambda: f"was skipped by choice: {why_skipped(step)}",
         Fate.BLOCKED: lambda: f"was blocked by {_chain_text(seen)}",
         Fate.STOPPED: lambda: _stopped_text(step),
-        Fate.TOLERATED: lambda: f"{failure_text(step)}; allowFailure tolerates it, so the run goes on",
+        Fate.TOLERATED: lambda: f"{failure_text(step)}; allowFailure tolerates it, so the run continues",
     }
     return where.get(fate, lambda: failure_text(step))()
 
@@ -178,11 +179,11 @@ def _open_text(seen: StepSeen) -> str:
     if step.state is not StepState.PENDING:
         return progress_text(step, seen.now)
     if seen.run.state.is_terminal:
-        return f"is PENDING, although its run has ended: it is {seen.run.state}"
+        return f"is PENDING, although its run has ended: the run is {seen.run.state}"
     if seen.awaits_main and step.remaining:
         return "is PENDING: it is under `finally`, and waits until the main part has ended"
     if step.is_released:
-        waits = "its condition is evaluated next" if step.awaits_condition else "no dispatcher has taken it yet"
+        waits = "its condition is evaluated next" if step.awaits_condition else "no dispatcher has claimed it yet"
         return f"is released, and {waits}"
     open_ones = [node for node in seen.dependencies if not node.state.is_terminal]
     noun = "dependency has" if len(open_ones) == len(seen.dependencies) == 1 else "dependencies have"
@@ -196,12 +197,12 @@ def _open_text(seen: StepSeen) -> str:
 
 def _front_text(node: StepRecord, now: datetime) -> str:
     if not is_under_way(node):
-        return "is released, and not yet taken by a dispatcher"
+        return "is released, but not yet claimed by a dispatcher"
     return f"has been {node.state} for {since(node.claimed_at, now)}"
 
 
 def _chain_text(seen: StepSeen) -> str:
-    """Write the way from a blocked step to its cause.
+    """Describe the path from a blocked step to its cause.
 
     For example `` `load` ← `extract` FAILED after 1 attempt``.
     """
@@ -217,7 +218,7 @@ def _chain_text(seen: StepSeen) -> str:
 def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
     """Yield the facts about a step, each with its name.
 
-    A name may come several times in a row.
+    The same name may occur several times in a row.
     """
     yield from _what_it_depends_on(seen)
     yield from _what_decides(seen)
@@ -254,13 +255,13 @@ def _attempts(seen: StepSeen) -> Iterator[tuple[str, str]]:
         url = shown_url(step.task_runner_url)
         yield "job", f"{one_line(step.job_id)} at {url}, last seen {one_line(step.job_state)}"
     if step.due_at is not None and step.state in {StepState.RETRYING, StepState.DISPATCHING}:
-        yield "next", f"the checker comes to it at {clock_time(step.due_at, seen.now)}"
+        yield "next", f"the checker looks at it at {clock_time(step.due_at, seen.now)}"
 
 
 def _what_it_depends_on(seen: StepSeen) -> Iterator[tuple[str, str]]:
     if seen.awaits_main:
         state = seen.run.main_state
-        yield "depends on", f"the main part of the run, which {f'ended {state}' if state else 'has not ended'}"
+        yield "depends on", f"the main part of the run, which {f'ended as {state}' if state else 'has not ended'}"
     stops = stop_reasons(seen.run)
     for node in seen.dependencies[:MOST_DEPENDENCIES]:
         words = failure_words(node) if fate_of(node, stops) in {Fate.FAILED, Fate.CANCELLED, Fate.TOLERATED} else ""
@@ -284,7 +285,7 @@ def _attempts_text(step: StepRecord) -> str:
     tries = max(step.attempt - step.first_attempt + 1, 0)
     text = f"{tries} of {step.policies.retry.max_attempts}"
     if step.losses:
-        text += f"; {counted(step.losses, 'job')} lost, of at most {MAX_LOSSES - 1}"
+        text += f"; {step.losses:,} of at most {MAX_LOSSES - 1} jobs lost"
     if step.retries:
         text += f"; the run was retried {counted(step.retries, 'time')}, {counted(step.attempt, 'attempt')} in all"
     if step.policies.retry.when is not None:
@@ -295,7 +296,7 @@ def _attempts_text(step: StepRecord) -> str:
 def sent_body(step: StepRecord) -> Any:
     """Return the body that was sent for the last attempt.
 
-    Returns None if none was.
+    Returns None if nothing was sent.
     """
     if step.sent:
         return json.loads(step.sent)
@@ -311,7 +312,7 @@ def _json_text(value: Any) -> str:
 
 
 def step_explanation(seen: StepSeen) -> dict[str, Any]:
-    """Return the explanation of a step for programs."""
+    """Return the explanation of a step as an object for JSON output."""
     step, stops = seen.step, stop_reasons(seen.run)
     return {
         "run": seen.run.id,

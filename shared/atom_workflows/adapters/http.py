@@ -340,7 +340,7 @@ class BriefRequest:
         """
         left_s = self._ends_at - time.monotonic()
         if left_s <= 0:
-            raise GaveUp("no answer in time")
+            raise GaveUp("no response in time")
         options: dict[str, Any] = {
             "timeout": (min(CONNECT_TIMEOUT_S, left_s), min(READ_TIMEOUT_S, left_s)),
             "stream": True,
@@ -372,7 +372,7 @@ def _explain_briefly(error: Exception) -> str:
     if isinstance(error, NotConnected | CertificatesMissing):
         return str(error)
     if isinstance(error, requests.Timeout | UrllibTimeout):
-        return "no answer in time"
+        return "no response in time"
     if isinstance(error, requests.ConnectionError | UrllibError):
         return "no connection"
     return type(error).__name__

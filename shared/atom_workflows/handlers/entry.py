@@ -5,9 +5,9 @@ lists the host names under which a function may be called. It is needed only on 
 requests with any other host name do not reach the function.
 
 A body that is larger than the function can ever need is refused before it is read into memory. Its size is known from
-its Content-Length or, since a chunked body has none, found out while it is read. The rest of it is read and discarded,
-because a sender that cannot finish sending never sees the response, and Pub/Sub would redeliver the event. A refused
-event is acknowledged, since it would be just as large the next time.
+its Content-Length; a chunked body has none, so its size is determined while it is read. The rest of it is read and
+discarded, because a sender that cannot finish sending never sees the response, and Pub/Sub would redeliver the event. A
+refused event is acknowledged, since it would be just as large the next time.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MAX_BODIES: Final[Mapping[str, int]] = MappingProxyType(
 MAX_FORGOTTEN: Final = 32 * 1024 * 1024
 """How much of a refused body is read and discarded; beyond this, the connection is closed.
 
-Cloud Run accepts no larger requests, and Pub/Sub sends none over 14 MB.
+Cloud Run accepts no larger requests, and Pub/Sub sends none larger than 14 MB.
 """
 
 _HOW_TO_START: Final = (

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from atom_workflows.language.parameters import Declared
 
 _NAMES_IN_BODY: Final = {"name": "job_name"}
-"""The fields of a task that the body of a job has under another name."""
+"""The fields of a task that have a different name in a job's body."""
 
 
 def build_workflow(
@@ -51,7 +51,10 @@ def build_workflow(
 
 
 def _build_step(reading: Reading, defaults: Reading | None, timeout: Any, report: Report) -> Step:
-    """Build a step. Without a default `timeout`, it is one of `finally`, which has a limit of its own."""
+    """Build a step.
+
+    Without a default `timeout`, it is a step under `finally`, for which a separate limit applies.
+    """
     values = reading.values
     policies = inside(defaults) | values
     retry = inside(defaults, "retry") | inside(reading, "retry")
@@ -94,7 +97,7 @@ def _build_task(job: Mapping[str, Any], report: Report) -> Task:
 
 
 def _constant(value: Any) -> Any:
-    """Return the value with None where it has expressions."""
+    """Return the value with its expressions replaced by None."""
     if isinstance(value, Embedded):
         return None
     if isinstance(value, dict):

@@ -1,6 +1,6 @@
-"""What is certain of the steps that stand behind another one when it runs: which may be read, and which succeeded.
+"""What is certain when a step runs: which steps before it may be read, and which of them have succeeded.
 
-Sets of steps are integers, one bit for each step, so that ten thousand steps in a chain take megabytes and not more.
+Sets of steps are integers with one bit per step, so that even a chain of ten thousand steps takes only megabytes.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from atom_workflows.core.workflow import Trigger
 from atom_workflows.language.nodes import Reading
 
 _MOST_STEPS_SEEN: Final = 100
-"""A chain of skipped steps is followed back no further."""
+"""The maximum number of steps through which a chain of skipped steps is followed back."""
 
 _STOPPED_BY_FAILURE: Final = (Trigger.NO_FAILURE, Trigger.ALL_SUCCEEDED)
 
 
 class StepGraph:
-    """The steps of one part of the file. Steps in a cycle are taken to stand behind each other, and to be certain."""
+    """The steps in one part of the file. Steps in a cycle count as certain, and as running after each other."""
 
     def __init__(self, steps: Sequence[Reading]) -> None:
         self.steps = steps
@@ -38,7 +38,7 @@ class StepGraph:
         return bool(self._facts[0][reader] >> read & 1)
 
     def is_sure(self, reader: int, read: int) -> bool:
-        """Return True if the second step must have succeeded, with outputs, when the first one runs."""
+        """Return True if the second step's outputs exist whenever the first runs."""
         return bool(self._facts[1][reader] >> read & 1)
 
     def can_be_skipped(self, number: int) -> bool:
@@ -46,11 +46,11 @@ class StepGraph:
         return self._facts[2][number]
 
     def is_sure_at_the_end(self, number: int) -> bool:
-        """Return True if the step has succeeded, with outputs, in every run that succeeds."""
+        """Return True if the step's outputs exist in every run that succeeds."""
         return not self.can_be_skipped(number) and not self.allows_failure(number)
 
     def allows_failure(self, number: int) -> bool:
-        """Return True if the step may fail without an effect on others."""
+        """Return True if the step may fail without affecting other steps."""
         return self.steps[number].values.get("allowFailure") is True
 
     def trigger(self, number: int) -> Trigger:
@@ -58,9 +58,9 @@ class StepGraph:
         return Trigger(self.steps[number].values.get("trigger", Trigger.NO_FAILURE))
 
     def explain(self, reader: int | None, read: int) -> tuple[str, str]:
-        """Return why a step's outputs may be missing for a reader, and what helps besides a default.
+        """Return why a step's outputs may be missing, and any remedy.
 
-        Without a `reader`, they are read after the end of the steps.
+        The remedy is an alternative to a default. Without a `reader`, the outputs are read after all steps have ended.
         """
         step = self.steps[read]
         name = f"`{step.values['id']}`"
@@ -69,7 +69,7 @@ class StepGraph:
         if self.allows_failure(read):
             return f"as {name} may fail (line {step.at('allowFailure').line})", ""
         if not self.can_be_skipped(read):
-            return f"as {name} need not have succeeded", ""
+            return f"as {name} might not have succeeded", ""
         cause = next(self._causes_of_skip(read), read)
         where = self.steps[cause].at("when" if "when" in self.steps[cause].node.entries else "trigger")
         behind = "" if cause == read else f", which follows `{self.steps[cause].values.get('id', '')}`,"
@@ -78,7 +78,10 @@ class StepGraph:
         return f"as {name}{behind} may be skipped (line {where.line})", remedy
 
     def _causes_of_skip(self, number: int) -> Iterator[int]:
-        """Yield the steps whose condition or trigger lets the step be skipped, nearest first."""
+        """Yield the steps that can cause the step to be skipped.
+
+        These have a condition or a trigger. The nearest come first.
+        """
         seen, pending = {number}, [number]
         while pending and len(seen) < _MOST_STEPS_SEEN:
             step = pending.pop(0)
@@ -93,7 +96,7 @@ class StepGraph:
     def _facts(self) -> tuple[list[int], list[int], list[bool]]:
         count = len(self.steps)
         behind, sure, skippable = [self.everything] * count, [self.everything] * count, [False] * count
-        # The steps that must have succeeded if a step ended without a failure, be it that it was skipped.
+        # The steps that must have succeeded if a step ended without a failure, even if it was skipped.
         unfailed = [self.everything] * count
         for number in self._in_order():
             dependencies, trigger = self.dependencies[number], self.trigger(number)
@@ -119,7 +122,10 @@ class StepGraph:
         return trigger is Trigger.NO_FAILURE and bool(before) and all(before)
 
     def _in_order(self) -> Iterator[int]:
-        """Yield the steps after all that they depend on. Those in or behind a cycle are left out."""
+        """Yield each step after all those that it depends on.
+
+        Steps that are in a cycle, or depend on one, are left out.
+        """
         dependents: list[list[int]] = [[] for _ in self.steps]
         remaining = [len(dependencies) for dependencies in self.dependencies]
         for number, dependencies in enumerate(self.dependencies):

@@ -1,4 +1,4 @@
-"""Check every expression of a file: what it reads, its types, and whether anything reads what the file declares."""
+"""Check every expression in a file: what it reads, its types, and whether anything reads what the file declares."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ _NOTHING: Final[frozenset[Path]] = frozenset()
 def check_expressions(
     workflow: Reading, params: Sequence[Declared], report: Report, env_names: frozenset[str] | None
 ) -> dict[str, Embedded]:
-    """Check all expressions of the file, and warn of what nothing reads. Return the run's outputs."""
+    """Check all expressions in the file, and return the run's outputs.
+
+    Also warns about parameters and outputs that nothing reads.
+    """
     main = StepGraph(workflow.values.get("steps", ()))
     last = StepGraph(workflow.values.get("finally", ()))
     written = [read_ids(workflow.node.get(part)) for part in ("steps", "finally")]
@@ -66,7 +69,10 @@ def check_expressions(
 
 
 def _visible_params(workflow: Reading, params: Sequence[Declared]) -> dict[str, Type]:
-    """Return the types of the parameters. Those that were reported are of any type."""
+    """Return the types of the parameters.
+
+    Parameters that have been reported as invalid may have any type.
+    """
     node = workflow.node.get("params")
     written = dict.fromkeys(node.entries, ANY) if isinstance(node, Fields) else {}
     return {**written, **{one.param.name: one.visible_type for one in params}}
@@ -92,7 +98,10 @@ class _Checker:
             readable[one.param.name] = one.visible_type
 
     def check_step(self, graph: StepGraph, number: int, step: Reading) -> None:
-        """Check the expressions of a step. What its condition proves holds in its task."""
+        """Check the expressions in a step.
+
+        Its task may rely on what its condition proves.
+        """
         position = Position(roots=scopes.CONDITION, graph=graph, reader=number, at_the_end=graph is self.file.last)
         proven = _NOTHING
         if when := step.values.get("when"):
@@ -108,7 +117,7 @@ class _Checker:
                 if path == ("args",):
                     self._check_args(value, in_task, proven)
                 else:
-                    # Null leaves the field out. Entries of args have any type.
+                    # A null leaves the field out. Entries of `args` may have any type.
                     self.check_value(value, in_task, proven, None if path[0] == "args" else or_null(TEXT))
             _warn_of_shell(task.get("args"), self.file.report)
 
@@ -119,7 +128,7 @@ class _Checker:
             self.check_condition(when, Position(roots=scopes.RETRY, graph=self.file.main))
 
     def check_condition(self, value: Embedded, position: Position) -> frozenset[Path]:
-        """Check a condition. Return the paths that are not null where it is true."""
+        """Check a condition. Return the paths that it proves are not null."""
         checked = check_template(value.template, self._scope(value, position, _NOTHING), expected=BOOL)
         self._report(value, checked.faults)
         return checked.proves
@@ -129,8 +138,8 @@ class _Checker:
     ) -> Type:
         """Check a value and return its type.
 
-        A value that is missing for a reason, such as a skipped step, is a fault even where null is allowed, since its
-        author may not have thought of it.
+        A value that may be missing for a known reason, such as a skipped step, is a fault even where null is allowed,
+        since the author may not have thought of that.
         """
         scope = self._scope(value, position, proven)
         checked = check_template(value.template, scope)
@@ -191,7 +200,10 @@ _COMMAND_FLAG: Final = re.compile(r"-[a-z]*c")
 
 
 def _warn_of_shell(args: Any, report: Report) -> None:
-    """Warn of an expression inside a shell command, whose value would become code."""
+    """Warn about an expression inside a shell command.
+
+    Its value could be executed as code.
+    """
     for value in _shell_commands(args):
         placeholder = value.template.placeholders[0]
         place = value.place(report, placeholder.offset + placeholder.expression.at)
@@ -222,7 +234,7 @@ def _warn_of_unused(read: set[Path], params: Sequence[Declared], graphs: Sequenc
     if ("params",) not in read:
         for one in params:
             if ("params", one.param.name) not in beginnings:
-                report.warn(one.key, f"nothing reads the param {code(one.param.name)}", "remove it, or read it")
+                report.warn(one.key, f"nothing reads the parameter {code(one.param.name)}", "remove it, or use it")
     for graph in graphs:
         for step in graph.steps:
             own = ("steps", step.values.get("id"))
@@ -230,4 +242,4 @@ def _warn_of_unused(read: set[Path], params: Sequence[Declared], graphs: Sequenc
                 continue
             for name, (key, _) in step.values.get("outputs", {}).items():
                 if (*own, "outputs", name) not in beginnings:
-                    report.warn(key, f"nothing reads the output {code(name)}", "remove it, or read it")
+                    report.warn(key, f"nothing reads the output {code(name)}", "remove it, or use it")

@@ -19,16 +19,17 @@ _LONGEST_TAKEN_APART: Final = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """The steps of `steps` or of `finally`: those that could be read, and the node of all."""
+    """The steps under `steps` or `finally`: those that could be read, and the node that contains them all."""
 
     steps: Sequence[Reading]
     node: Node | None
 
 
 def check_dependencies(main: Part, last: Part, report: Report, *, whole: bool) -> None:
-    """Check all the rules that involve several steps. Those under `finally` are `last`.
+    """Check all the rules that involve several steps.
 
-    If the file broke off early (`whole` is False), any step may be missing, so no name counts as unknown.
+    `main` has the steps under `steps`, and `last` those under `finally`. If the file broke off early (`whole` is
+    False), any step may be missing, so no name counts as unknown.
     """
     first: dict[str, int] = {}
     for part, other, advice in ((main, last, _AFTERWARDS), (last, main, _ENDED)):
@@ -36,7 +37,10 @@ def check_dependencies(main: Part, last: Part, report: Report, *, whole: bool) -
 
 
 def _check_part(steps: Sequence[Reading], steps_named: _Steps | None, first: dict[str, int], report: Report) -> None:
-    """Check the steps of a part. `first` has the line of each id so far."""
+    """Check the steps in a part.
+
+    `first` maps each id that has been found so far to its line.
+    """
     graph: dict[str, list[Scalar]] = {}
     for step in steps:
         own = step.values.get("id")
@@ -58,7 +62,7 @@ _ENDED: Final = "all of `steps` have ended before `finally` begins; remove this 
 
 
 def read_ids(steps_node: Node | None) -> dict[str, None]:
-    """Return all ids of a list of steps as they are written, invalid ones included."""
+    """Return all ids in a list of steps, including invalid ones."""
     items = steps_node.items if isinstance(steps_node, Items) else []
     ids = (item.get("id") for item in items if isinstance(item, Fields))
     return {node.text: None for node in ids if isinstance(node, Scalar)}
@@ -78,7 +82,7 @@ class _Steps:
         return Names(self.ids)
 
     def is_elsewhere(self, name: str) -> bool:
-        """Return True if a step of the other part has the id."""
+        """Return True if a step in the other part has the id."""
         return name in self._others
 
     def advise(self, unknown: str, report: Report) -> str:
@@ -104,7 +108,7 @@ def _check_names(
         elif name in seen:
             report.add(node, f"the dependency {code(name)} is listed twice", "remove one of them")
         elif steps is not None and name not in steps.ids:
-            said = "the step {} cannot be waited for here" if steps.is_elsewhere(name) else "there is no step {}"
+            said = "this step cannot wait for {}" if steps.is_elsewhere(name) else "there is no step {}"
             report.add(node, said.format(code(name)), steps.advise(name, report))
         else:
             yield node

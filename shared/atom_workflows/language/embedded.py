@@ -1,6 +1,6 @@
 """Values with expressions: conditions, and texts that contain `${{ … }}`, where they are allowed.
 
-Only the syntax is checked here. What an expression may read, and of which type it has to be, depends on the whole file
+Only the syntax is checked here. What an expression may read, and which type it must have, depends on the whole file
 (see checks.py).
 """
 
@@ -20,16 +20,17 @@ from atom_workflows.language.traps import explain_fault
 if TYPE_CHECKING:
     from atom_workflows.expressions.templates import Template
 
-# Most files have no expressions, so what parses them is imported when there is one.
+# Most files have no expressions, so the parser for them is imported only when there is one.
 
 TaskPath: TypeAlias = tuple[str | int, ...]
-"""The names and indexes that lead to a value of a task."""
+"""The names and indexes that lead to a value in a task."""
 
 OPENING: Final = "${{"
 _WRAPPER: Final = re.compile(r"\$\{\{\s*(.*?)\s*\}\}", re.DOTALL)
 
 WHERE_ALLOWED: Final = (
-    "expressions may be in `task`, conditions, defaults of `params` and the run's `outputs`; for the text, write `$${{`"
+    "expressions are allowed in `task`, conditions, defaults of `params` and the run's `outputs`; for the text itself, "
+    "write `$${{`"
 )
 
 
@@ -37,8 +38,8 @@ WHERE_ALLOWED: Final = (
 class Embedded:
     """A value with expressions.
 
-    `via` is the alias through which the value is used, if any. A condition is a template of one expression, whose text
-    is `text` and begins at the offset `begin` of the value; otherwise `text` is the whole value's.
+    `via` is the alias through which the value is used, if any. The template of a condition has a single expression,
+    whose text is `text` and begins at the offset `begin` in the value; otherwise, `text` is the whole value.
     """
 
     node: Scalar
@@ -48,18 +49,21 @@ class Embedded:
     via: Located | None = None
 
     def place(self, report: Report, offset: int | None = None) -> Located:
-        """Return the place of a character of the value, by default of its first, or that of the alias."""
+        """Return the place of a character in the value, by default the first.
+
+        If the value is used through an alias, this is the place of the alias.
+        """
         return self.via or report.place(self.node, self.begin if offset is None else offset)
 
     def describe_origin(self) -> str:
-        """Return where the value is, for a problem that is reported at an alias of it."""
+        """Return where the value is, for a problem reported at its alias."""
         return f" (in the value from line {self.node.line})" if self.via else ""
 
 
 def read_embedded(node: Scalar, report: Report) -> Embedded | str | Invalid:
-    """Read a text with `${{` in it.
+    """Read a text that contains `${{`.
 
-    A text without an expression, since it has only `$${{`, is returned as the text that it means.
+    A text that contains only the escape `$${{`, and so no expression, is returned unescaped.
     """
     if _exceeds_limits(node, report):
         return INVALID
@@ -73,13 +77,13 @@ def read_embedded(node: Scalar, report: Report) -> Embedded | str | Invalid:
 
 
 def read_condition(node: Node, path: str, report: Report) -> Embedded | Invalid:
-    """Read a condition, with `${{ }}` around all of it or without."""
+    """Read a condition, with or without `${{ }}` around all of it."""
     if not isinstance(node, Scalar) or is_empty(node) or not isinstance(resolve(node), str | bool):
-        remedy = "write an expression, such as `params.mode == 'full'`; in quotes, if it begins with a bracket"
+        remedy = "write an expression, such as `params.mode == 'full'`; put it in quotes if it begins with a bracket"
         is_cut = node.line == report.broken_line
         return INVALID if is_cut else wrong_type(node, code(path), "a condition", remedy, report)
     if report.source and report.source.has_tag(node):
-        # `!` began a tag, which was reported already.
+        # `!` began a tag, which has already been reported.
         return INVALID
     if _exceeds_limits(node, report):
         return INVALID
@@ -107,7 +111,10 @@ def _refuse_condition(node: Scalar, path: str, at: int, error: ExpressionSyntaxE
 
 
 def refuse_expression(node: Scalar, where: str, report: Report) -> Scalar | None:
-    """Return the node with the text that it means, or report the expression in it and return None."""
+    """Return the node with its text unescaped.
+
+    If it contains an expression, report that and return None.
+    """
     try:
         template = _parse_template(node.text)
         if not template.placeholders:
@@ -116,12 +123,15 @@ def refuse_expression(node: Scalar, where: str, report: Report) -> Scalar | None
     except ExpressionSyntaxError as error:
         opening = max(node.text.rfind(OPENING, 0, error.at + len(OPENING)), 0)
     place = report.via or report.place(node, opening)
-    report.add(place, f"there can be no expression in {where}", WHERE_ALLOWED)
+    report.add(place, f"expressions are not allowed in {where}", WHERE_ALLOWED)
     return None
 
 
 def expressions_of(task: Mapping[str, Any]) -> Iterator[tuple[TaskPath, Embedded]]:
-    """Yield the values with expressions of a task, and the path of each in the task as the file names it."""
+    """Yield a task's values that have expressions, with their paths.
+
+    The paths consist of the names used in the file.
+    """
     pending: list[tuple[TaskPath, Any]] = [((name,), value) for name, value in task.items()]
     while pending:
         path, value = pending.pop()
@@ -134,19 +144,25 @@ def expressions_of(task: Mapping[str, Any]) -> Iterator[tuple[TaskPath, Embedded
 
 
 def report_fault(value: Embedded, offset: int, message: str, suggestion: str, report: Report) -> None:
-    """Report what is wrong at an offset of the value."""
+    """Report what is wrong at an offset in the value."""
     report.add(value.place(report, offset), message + value.describe_origin(), suggestion)
 
 
 def _exceeds_limits(node: Scalar, report: Report) -> bool:
-    """Count the expressions of a value. Report it, and return True, if there are too many in the file."""
+    """Count the expressions in a value.
+
+    If the file has too many by now, report that and return True.
+    """
     was_within = report.expressions <= MAX_EXPRESSIONS and report.expression_text <= MAX_EXPRESSION_TEXT
     report.expressions += node.text.count(OPENING) or 1
     report.expression_text += len(node.text)
     if report.expressions <= MAX_EXPRESSIONS and report.expression_text <= MAX_EXPRESSION_TEXT:
         return False
     if was_within:
-        said = f"the file has more than {MAX_EXPRESSIONS:,} expressions, or {MAX_EXPRESSION_TEXT:,} characters of them"
+        said = (
+            f"the file has more than {MAX_EXPRESSIONS:,} expressions, or texts with expressions have more than "
+            f"{MAX_EXPRESSION_TEXT:,} characters in total"
+        )
         report.add(report.via or node, said, "use fewer aliases, or split the workflow into several files")
     return True
 
@@ -169,18 +185,21 @@ def _plain_text(template: Template) -> str:
 
 
 def _unwrap(text: str) -> str | None:
-    """Return the one expression that a text is, without the `${{ }}` around it. Return None if there is more."""
+    """Return the expression that makes up a text, without its `${{ }}`.
+
+    Returns None if the text contains anything else.
+    """
     inner = text.removeprefix(OPENING).removesuffix("}}").strip()
     try:
         return inner if _parse_template(text).lone else None
     except ExpressionSyntaxError:
-        # If the expression itself has the fault, it is found again without the wrapper.
+        # If the fault is in the expression itself, it will be found again without the wrapper.
         return inner if text.count(OPENING) == 1 and text.endswith("}}") else None
 
 
 def _refuse(node: Scalar, at: int, error: ExpressionSyntaxError, report: Report) -> Invalid:
     if node.line == report.broken_line:
-        # The rest of the value is behind the error.
+        # The value continues after the error, so only its beginning is known.
         return INVALID
     message, suggestion = explain_fault(report.source, node, at, error.message, error.suggestion)
     report.add(report.via or report.place(node, at), message, suggestion)
@@ -188,7 +207,7 @@ def _refuse(node: Scalar, at: int, error: ExpressionSyntaxError, report: Report)
 
 
 def _refuse_partial_wrapper(node: Scalar, path: str, report: Report) -> Invalid:
-    """Report `${{ a }} == b`, which other systems take for a text that is always true."""
+    """Report `${{ a }} == b`, which some systems treat as always true."""
     whole = _WRAPPER.sub(r"\1", node.text.strip())
-    report.add(report.via or node, f"`${{{{ … }}}}` must be the whole of {code(path)}", f"write {code(whole)}")
+    report.add(report.via or node, f"`${{{{ … }}}}` must enclose all of {code(path)}", f"write {code(whole)}")
     return INVALID

@@ -122,8 +122,9 @@ RETRY: Final = Record(
             name="when",
             kind=Condition(),
             description=(
-                "Which failures are retried: a condition over `failure.kind`, `failure.reason`, `failure.message`, "
-                "`failure.attempt` and `step`. Without it, failures of the kinds `failed`, `timeout` and `outputs` are."
+                "A condition that decides which failures are retried; it may use `failure.kind`, `failure.reason`, "
+                "`failure.message`, `failure.attempt` and `step`. Without it, failures of the kinds `failed`, "
+                "`timeout` and `outputs` are retried."
             ),
             examples=("failure.kind == 'timeout' or failure.reason == 'OOM'",),
         ),
@@ -203,7 +204,7 @@ TASK: Final = Record(
         Field(
             name="args",
             kind=Arguments(),
-            description="The task's arguments: a list or a map, sent as written but for its expressions.",
+            description="The task's arguments: a list or a map, sent as written except for its expressions.",
             examples=(["--date", "2024-05-01"], {"table": "sales", "full": True}),
         ),
         Field(
@@ -232,8 +233,8 @@ PARAM: Final = Record(
             name="default",
             kind=Anything(),
             description=(
-                "The value if the start gives none; a parameter without a default is required. It may use `run` and "
-                "the parameters above it. With the default null, the type is `T or null`."
+                "The value that is used if none is given; a parameter without a default is required. The default may "
+                "use `run` and the parameters above it. If the default is null, the type becomes `T or null`."
             ),
             examples=("${{ day(run.scheduledAt, -1) }}",),
         ),
@@ -264,10 +265,10 @@ PARAM: Final = Record(
                 examples=(50,),
             )
             for name, description in (
-                ("minLength", "The fewest characters of a text."),
-                ("maxLength", "The most characters of a text."),
-                ("minItems", "The fewest items of a list."),
-                ("maxItems", "The most items of a list."),
+                ("minLength", "The minimum number of characters in a text."),
+                ("maxLength", "The maximum number of characters in a text."),
+                ("minItems", "The minimum number of items in a list."),
+                ("maxItems", "The maximum number of items in a list."),
             )
         ),
     ),
@@ -311,7 +312,7 @@ STEP: Final = Record(
         Field(
             name="trigger",
             kind=Choice(words=tuple(Trigger), foreign=other_systems.TRIGGERS),
-            description="Which ends of its dependencies let the step run; see [the table](#triggers).",
+            description="How the dependencies must have ended for the step to run; see [the table](#triggers).",
             default=Trigger.NO_FAILURE.value,
             examples=("all-succeeded",),
         ),
@@ -327,8 +328,8 @@ STEP: Final = Record(
             name="allowFailure",
             kind=Flag(),
             description=(
-                "If true, a failure of the step does not fail the run, and steps behind it go on as if it had "
-                "succeeded, without its outputs."
+                "If true, a failure of the step does not fail the run, and the steps that depend on it continue as if "
+                "it had succeeded, but without its outputs."
             ),
             examples=(True,),
         ),
@@ -336,7 +337,7 @@ STEP: Final = Record(
             name="outputs",
             kind=TypeMap(key=VALUE_NAME, maximum=limits.MAX_OUTPUTS),
             description=(
-                "The values that the step's job returns, each with its [type](#types). Steps behind it read them as "
+                "The values that the step's job returns, each with its [type](#types). Later steps read them as "
                 "`steps.ID.outputs.NAME`."
             ),
             examples=({"files": ["text"], "rows": "int"},),
@@ -366,8 +367,8 @@ WORKFLOW: Final = Record(
             name="params",
             kind=ParamMap(key=VALUE_NAME, record=PARAM, maximum=limits.MAX_PARAMS),
             description=(
-                "The values that a start of the workflow may or must give, by name; see [parameters](#parameters). A "
-                "text, number or boolean instead of a map is short for a default."
+                "The values that may or must be given when a run is started, by name; see [parameters](#parameters). A "
+                "text, number or boolean in place of a map is shorthand for a default."
             ),
             examples=({"region": {"type": "text", "enum": ["eu", "us"], "default": "eu"}, "shards": 8},),
         ),
@@ -399,21 +400,21 @@ WORKFLOW: Final = Record(
             name="finally",
             kind=RecordList(record=STEP, noun="step", maximum=limits.MAX_STEPS),
             description=(
-                "Steps that run once all `steps` have ended, also if the run failed, was cancelled or timed out; see "
-                "[finally](#finally). An attempt of one may take 10m unless it has a `timeout` of its own."
+                "Steps that run once all `steps` have ended, even if the run failed, was cancelled or timed out; see "
+                "[finally](#finally). Each attempt may take 10m, unless the step has a `timeout` of its own."
             ),
         ),
         Field(
             name="finallyTimeout",
             kind=Duration(maximum=limits.MAX_FINALLY_TIMEOUT, positive=True),
-            description="How long all steps under `finally` may take together.",
+            description="How long all steps under `finally` may take in total.",
             default=format_duration(DEFAULT_FINALLY_TIMEOUT),
             examples=("2h",),
         ),
         Field(
             name="outputs",
             kind=ExpressionMap(key=VALUE_NAME, maximum=limits.MAX_OUTPUTS),
-            description="The run's own outputs, by name. They are computed at its end, if it succeeded.",
+            description="The run's own outputs, by name. They are computed at the end of the run, if it succeeded.",
             examples=({"rows": "${{ steps.list.outputs.rows }}"},),
         ),
     ),

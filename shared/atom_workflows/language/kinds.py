@@ -166,7 +166,7 @@ class RecordList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParamMap:
-    """A map from names to parameters. A single value in place of a parameter is short for its default."""
+    """A map from names to parameters. A single value in place of a parameter is shorthand for its default."""
 
     key: Text
     record: Record

@@ -39,18 +39,21 @@ MAX_TEXT: Final = 4_096
 MAX_LABEL: Final = 1_024
 
 MAX_EXPRESSIONS: Final = 50_000
-"""Expressions in the file. Each use of an alias counts those that it stands for."""
+"""The maximum number of expressions in a file. Each use of an alias counts those in its value again."""
 
 MAX_EXPRESSION_TEXT: Final = 1_000_000
-"""Characters of all texts with expressions, counted in the same way: checking them takes a few seconds."""
+"""The maximum number of characters in texts with expressions, counted likewise: checking them takes a few seconds."""
 
 MAX_PARAMS: Final = 100
+MAX_PARAM_BYTES: Final = 100_000
+"""The maximum size of a run's parameters as JSON, as in a start message."""
+
 MAX_OUTPUTS: Final = 100
 MAX_CHOICES: Final = 1_000
-"""The values of a parameter's `enum`."""
+"""The maximum number of values in a parameter's `enum`."""
 
 MAX_LENGTH: Final = 100_000
-"""The largest bound on the length of a parameter's text or list."""
+"""The highest limit that a parameter may set on the length of its text or list."""
 
 MAX_TIMEOUT: Final = timedelta(days=7)
 MAX_FINALLY_TIMEOUT: Final = timedelta(days=1)

@@ -97,7 +97,7 @@ STEP_ADVICE: Final[Mapping[str, Advice]] = {
     **_each("priority", "leave it out: steps that are ready all start"),
     **_each("cache memoize", "leave it out: a job that need not run again can end at once"),
     **_each("workflow subworkflow", "write the other workflow's steps into this file"),
-    **_each("onfailure onsuccess", "write a step behind this one, with `trigger: any-failed` for failures"),
+    **_each("onfailure onsuccess", "add a step that depends on this one, with `trigger: any-failed` for failures"),
 }
 TASK_FIELDS: Final[Mapping[str, str]] = {
     **_each("image container dockerimage", "imageUri"),

@@ -63,7 +63,7 @@ _MEASURED: Final[Mapping[str, tuple[tuple[Type, ...], str]]] = {
     "minItems": ((), _LISTS),
     "maxItems": ((), _LISTS),
 }
-"""The types that each constraint is for, and their names in messages."""
+"""The types that each constraint applies to, and what messages call them."""
 
 _BY_CLASS: Final[Mapping[type, Type]] = {bool: BOOL, int: INT, float: NUMBER, str: TEXT}
 _STEP: Final = re.compile(r"\[(\d+)\]|\.([^.\[]+)")
@@ -92,7 +92,7 @@ class Declared:
 def declare_params(
     read: Mapping[str, tuple[Scalar, Reading | Node]], zone: str, report: Report
 ) -> tuple[Declared, ...]:
-    """Return the parameters that were read. What is wrong with their values is reported."""
+    """Return the parameters that were read, and report invalid values."""
     found = (
         _declare(name, key, value, zone, report)
         if isinstance(value, Reading)
@@ -103,12 +103,14 @@ def declare_params(
 
 
 def _declare_short(name: str, key: Scalar, node: Node, report: Report) -> Declared | None:
-    """Declare a parameter of which only the default is written."""
+    """Declare a parameter for which only the default is written."""
     subject = code(f"params.{name}")
     if not isinstance(node, Scalar):
         return None
     if OPENING in node.text:
-        report.add(node, f"the default of {subject} has an expression, so its type is needed", _in_full(node, "text"))
+        report.add(
+            node, f"the default of {subject} contains an expression, so its type must be given", _in_full(node, "text")
+        )
         return None
     value = resolve(node)
     if isinstance(value, Unclear):
@@ -118,7 +120,9 @@ def _declare_short(name: str, key: Scalar, node: Node, report: Report) -> Declar
         return None
     if isinstance(value, str) and _is_type(value):
         said = f"{subject} is the text {code(value)}, its default, but that is the name of a type"
-        report.add(node, said, f"write {code(f'{{type: {value}}}')}, or for the text {_in_full(node, 'text')[6:]}")
+        report.add(
+            node, said, f"write {code(f'{{type: {value}}}')}, or, if you mean the text, {_in_full(node, 'text')[6:]}"
+        )
         return None
     _refuse_secret(node, subject, report)
     param = Param(name=name, type=_BY_CLASS[type(value)], required=False, default=value)
@@ -172,7 +176,11 @@ def _read_limits(
             continue
         if not (isinstance(inner, ListOf) if nouns is _LISTS else inner in types):
             entry = reading.node.entries[name]
-            report.add(entry.key, f"{code(name)} is for {nouns}, but {code(subject)} is {describe(inner)}", "remove it")
+            report.add(
+                entry.key,
+                f"{code(name)} applies only to {nouns}, but {code(subject)} is {describe(inner)}",
+                "remove it",
+            )
         elif name == "enum":
             value = _read_choices(value, inner, f"{subject}.enum", zone, report)
             if value:
@@ -206,7 +214,7 @@ def _read_choices(node: Node, of: Type, path: str, zone: str, report: Report) ->
 
 
 def _read_typed(node: Node, of: Type, path: str, zone: str, report: Report) -> Value | Invalid:
-    """Read a value of the type. What does not fit is reported where it stands."""
+    """Read a value of the type. Report anything that does not fit."""
     value = _as_json(node, of, path, report)
     if isinstance(value, Invalid):
         return INVALID
@@ -219,7 +227,10 @@ def _read_typed(node: Node, of: Type, path: str, zone: str, report: Report) -> V
 
 
 def _as_json(node: Node, of: Type, path: str, report: Report) -> Any:
-    """Return the node's value. Where the type is a time, a value without quotes is read as it is written."""
+    """Return the node's value as JSON.
+
+    Where the type is a time, an unquoted value is read as written.
+    """
     inner = of.of if isinstance(of, OrNull) else of
     match node:
         case Items():
@@ -242,8 +253,10 @@ def _as_json_scalar(node: Scalar, of: Type, path: str, report: Report) -> Any:
     if isinstance(value, str) and OPENING in value:
         embedded = read_embedded(node, report)
         if isinstance(embedded, Embedded):
-            said = f"there can be no expression inside {code(path)}"
-            report.add(node.alias or report.place(node, 0), said, "make all of it one expression: `${{ [a, b] }}`")
+            said = f"expressions are not allowed inside {code(path)}"
+            report.add(
+                node.alias or report.place(node, 0), said, "make the whole value one expression: `${{ [a, b] }}`"
+            )
         return embedded if isinstance(embedded, str) else INVALID
     if value is not None and of in _TIMES and node.plain:
         return node.text
@@ -256,7 +269,10 @@ def _as_json_scalar(node: Scalar, of: Type, path: str, report: Report) -> Any:
 
 
 def _follow(node: Node, path: str) -> Node:
-    """Return the node that a path such as `[3].name` leads to, as far as it exists."""
+    """Return the node at a path such as `[3].name`.
+
+    If there is none, return its innermost existing parent.
+    """
     for step in _STEP.finditer(path):
         found: Node | None = None
         if isinstance(node, Items) and step[1] and int(step[1]) < len(node.items):
@@ -271,7 +287,7 @@ def _follow(node: Node, path: str) -> Node:
 
 def _refuse_secret(node: Scalar, subject: str, report: Report) -> None:
     if kind := find_secret(node.text):
-        said = f"{subject} looks like {kind}, and the file is no place for secrets"
+        said = f"{subject} looks like {kind}, and secrets do not belong in the file"
         report.add(node, said, "give the name of a secret; the job reads the secret itself")
 
 

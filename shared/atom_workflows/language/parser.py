@@ -40,8 +40,8 @@ def parse_workflow(
     """Read a workflow from the text of its YAML or JSON file.
 
     `filename` is a path or a `gs://` URI. It is shown in every problem, and the workflow is named after it if the file
-    sets no name. `env_names` are the names that the deployment sets; without them, expressions may read any. Raises
-    only `InvalidWorkflow`, which lists every problem in the file.
+    sets no name. `env_names` are the names that the deployment sets; without them, expressions may read any name.
+    Raises only `InvalidWorkflow`, which lists every problem in the file.
     """
     return parse_into(Report(filename), text, filename=filename, env_names=env_names, loader=loader)
 
@@ -132,7 +132,7 @@ def _check_steps(workflow: Reading, report: Report, *, whole: bool) -> None:
         _check_conditions(step, report)
         if "task" not in step.values:
             continue
-        # Values that have been reported as invalid count as null, and expressions as they are written.
+        # Values that have been reported as invalid count as null, and expressions count as written.
         text = json.dumps(step.values["task"].values, ensure_ascii=False, default=_as_written)
         size = len(text.encode("utf-8", "replace"))
         if size > MAX_TASK_BYTES:
@@ -150,7 +150,7 @@ def _declares_values(workflow: Reading) -> bool:
 def _check_values(
     workflow: Reading, report: Report, env_names: Collection[str] | None, *, whole: bool
 ) -> tuple[tuple[Declared, ...], Mapping[str, Embedded]]:
-    """Check the parameters and all expressions. Return the parameters and the run's outputs."""
+    """Check the values and expressions. Return the parameters and outputs."""
     # Other files need none of this, and it takes as long to import as everything else here.
     from atom_workflows.language.checks import check_expressions  # noqa: PLC0415  # see above
     from atom_workflows.language.parameters import declare_params  # noqa: PLC0415  # see above
@@ -169,7 +169,7 @@ def _check_conditions(step: Reading, report: Report) -> None:
     """Check the fields that make sense only together with others."""
     entries = step.node.entries
     if "trigger" in entries and ("dependsOn" not in entries or step.values.get("dependsOn") == ()):
-        said = "`trigger` is about the ends of dependencies, but this step has none"
+        said = "`trigger` depends on how dependencies end, but this step has none"
         report.add(entries["trigger"].key, said, "add `dependsOn`, or remove `trigger`")
     if "outputs" in entries and "task" not in entries:
         report.add(

@@ -1,8 +1,9 @@
-"""Places inside a value: from a character of its text to the line and column of the file.
+"""Places inside a value: the line and column in the file for each character of its text.
 
-The tree keeps where a value begins. Where its 40th character stands depends on how the value is written: escapes take
-several characters, folded lines lose their indentation, and so on. So a value that needs it is scanned a second time,
-into segments in which text and file run alongside each other. Nothing is done for values that no one asks about.
+The tree records where each value begins. Where its 40th character is depends on how the value is written: escapes take
+up several characters, folded lines lose their indentation, and so on. So when such a place is needed, the value is
+scanned again and divided into segments in which the text and the file match character by character. Other values are
+not scanned.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from atom_workflows.language.nodes import Scalar
 from atom_workflows.language.problems import Place
 
 _Pieces: TypeAlias = "Iterator[tuple[str, int]]"
-"""Parts of the text, in its order, each with the index of its first character in the file."""
+"""Consecutive parts of the text, each with the index of its first character in the file."""
 
 _BREAKS: Final = "\r\n\x85\u2028\u2029"
 _BREAK: Final = re.compile(f"\r\n|[{_BREAKS}]")
@@ -59,9 +60,9 @@ class Source:
         self._traces: dict[tuple[int, int], _Trace | None] = {}
 
     def place(self, scalar: Scalar, offset: int) -> Place:
-        """Return the place of a character of the value's text.
+        """Return the place of a character in the value's text.
 
-        The offset after the last character is allowed, too.
+        The offset after the last character is also allowed.
         """
         return self._place_of(self._index(scalar, offset))
 
@@ -76,15 +77,15 @@ class Source:
         return trace.indexes[segment] + offset - trace.offsets[segment]
 
     def has_anchor(self, scalar: Scalar) -> bool:
-        """Return True if an anchor stands before the value."""
+        """Return True if there is an anchor before the value."""
         return not self.is_json and self.text[self._start(scalar)] == "&"
 
     def has_tag(self, scalar: Scalar) -> bool:
-        """Return True if a tag stands before the value."""
+        """Return True if there is a tag before the value."""
         return not self.is_json and self.text[self._start(scalar)] == "!"
 
     def is_escaped(self, scalar: Scalar, offset: int) -> bool:
-        """Return True if the character of the value is written as an escape sequence."""
+        """Return True if a character is written as an escape sequence."""
         return self.text[self._index(scalar, offset)] == "\\"
 
     def following(self, scalar: Scalar) -> str:
@@ -96,9 +97,9 @@ class Source:
         begin = self._begin(scalar)
         offsets, indexes, length = [0], [begin], 0
         for piece, index in self._pieces(scalar.text, begin):
-            # A value without quotes may end inside a piece, as at the `]` of a list.
+            # A value without quotes may end inside a piece, for example at the `]` of a list.
             if not scalar.text.startswith(piece[: len(scalar.text) - length], length):
-                # Another reader's idea of YAML. The beginning of the value is better than a wrong place.
+                # The YAML reader saw a different text. The beginning of the value is better than a wrong place.
                 return None
             offsets.append(length)
             indexes.append(index)
@@ -119,7 +120,7 @@ class Source:
     def _begin(self, scalar: Scalar) -> int:
         """Return the index of the value's first character, after an anchor or a tag."""
         index = self._start(scalar)
-        return index if self.is_json else _PROPERTIES.match(self.text, index).end()  # type: ignore[union-attr]  # it matches nothing, too
+        return index if self.is_json else _PROPERTIES.match(self.text, index).end()  # type: ignore[union-attr]  # it can be empty
 
     def _start(self, scalar: Scalar) -> int:
         return self._line_starts()[scalar.line - 1] + scalar.column - 1
@@ -147,7 +148,7 @@ def _trace_json(source: str, index: int, text: str) -> _Pieces:
 
 
 def _trace_flow(source: str, index: int, text: str, quote: str) -> _Pieces:
-    """Trace a value without quotes or within them, over one line or several."""
+    """Trace a quoted or unquoted value, on one line or several."""
     words, offset = _WORDS[quote], 0
     while index < len(source):
         if match := words.match(source, index):
@@ -167,7 +168,7 @@ def _trace_flow(source: str, index: int, text: str, quote: str) -> _Pieces:
 def _fold(blanks: re.Match[str]) -> _Pieces:
     """Fold the blanks and line breaks between two words.
 
-    One line break is a space; of several, the first is left out.
+    A single line break becomes a space; if there are several, the first is dropped.
     """
     breaks = list(_BREAK.finditer(blanks[0]))
     start = blanks.start()
@@ -189,7 +190,7 @@ def _unescape(source: str, index: int, meant: str) -> tuple[list[tuple[str, int]
     if sign and sign in _BREAKS:
         line_break = _BREAK.match(source, index + 1)
         following = _AFTER_ESCAPED_BREAK.match(source, line_break.end())  # type: ignore[union-attr]  # it is one
-        breaks = _BREAK.finditer(following[1])  # type: ignore[index]  # it matches nothing, too
+        breaks = _BREAK.finditer(following[1])  # type: ignore[index]  # it can be empty
         start = following.start(1)  # type: ignore[union-attr]  # as above
         return [(_as_text(found[0]), start + found.start()) for found in breaks], following.end()  # type: ignore[union-attr]  # as above
     return [(meant, index)], index + _ESCAPE_LENGTHS.get(sign, 2)
@@ -207,7 +208,7 @@ def _trace_block(source: str, index: int, text: str) -> _Pieces:
     while goes_on:
         yield from breaks
         line = _REST_OF_LINE.match(source, index)
-        yield line[0], index  # type: ignore[index]  # it matches nothing, too
+        yield line[0], index  # type: ignore[index]  # it can be empty
         ended = _BREAK.match(source, line.end())  # type: ignore[union-attr]  # as above
         if not ended:
             return
@@ -221,9 +222,10 @@ def _trace_block(source: str, index: int, text: str) -> _Pieces:
 
 
 def _skip_empty_lines(source: str, index: int, indent: int) -> tuple[list[tuple[str, int]], int, bool]:
-    """Return the breaks of the empty lines from here on, and the index of the next line after its indentation.
+    """Return the breaks of the empty lines that follow.
 
-    The last result is False if the text block ends before that line.
+    The second result is the index of the next line, after its indentation. The third is False if the text block ends
+    before that line.
     """
     breaks: list[tuple[str, int]] = []
     while True:

@@ -1,4 +1,4 @@
-"""Policies of steps: a step's own values, else those of the file's defaults, else the built-in ones."""
+"""The policies of steps: a step's own values, or else the file's defaults, or else the built-in values."""
 
 from __future__ import annotations
 

@@ -88,9 +88,9 @@ class Report:
         self.suggestions = Suggestions()
         # The file's text, for places inside values.
         self.source: Source | None = None
-        # The line of the error that ended the reading, from 1.
+        # The line of the error that ended the reading, counted from 1.
         self.broken_line = 0
-        # The expressions that were read so far, and the characters of the texts that they are in.
+        # The number of expressions read so far, and of characters in the texts that contain them.
         self.expressions = 0
         self.expression_text = 0
         # The outermost alias through which values are being read.
@@ -107,7 +107,7 @@ class Report:
         self._warnings.add((at.line, at.column, _printable(message)), _printable(suggestion))
 
     def place(self, scalar: Scalar, offset: int) -> Located:
-        """Return the place of a character of the value's text."""
+        """Return the place of a character in the value's text."""
         return self.source.place(scalar, offset) if self.source else scalar
 
     def take(self, other: Report) -> None:
@@ -193,7 +193,10 @@ def shorten(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return the text on one line. Messages about expressions may contain their texts as they are."""
+    """Return the text on one line.
+
+    Messages about expressions may quote texts unchanged.
+    """
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -238,7 +238,7 @@ def read_text_list(kind: TextList, node: Node, path: str, report: Report) -> Any
 
 
 def _has_expression(node: Node, where: str, report: Report) -> bool:
-    """Report an expression where there can be none. Return True if there is one."""
+    """Report an expression where none is allowed. Return True if found."""
     return isinstance(node, Scalar) and OPENING in node.text and refuse_expression(node, where, report) is None
 
 
@@ -273,7 +273,10 @@ _LONGEST_TYPE: Final = 2_000
 
 
 def read_type_notation(node: Node, path: str, report: Report) -> Type | Invalid:
-    """Read a type: a text, a list of the one type of its items, or a map of the types of its members."""
+    """Read the notation of a type.
+
+    It is a text, a list that contains the type of its items, or a map that contains the types of its members.
+    """
     from atom_workflows.expressions.types import ListOf, MapOf, read_type  # noqa: PLC0415 (only some files have types)
 
     if isinstance(node, Scalar) and len(node.text) > _LONGEST_TYPE:
@@ -370,7 +373,7 @@ def read_arguments(node: Node, path: str, report: Report) -> Any:
 
 
 def _read_json(node: Node, path: str, report: Report) -> Any:
-    """Return the value of the node, with its expressions where there are any."""
+    """Return the node's value, including any expressions."""
     if node.alias and report.via is None:
         report.via = node.alias
         value = _read_json_node(node, path, report)
@@ -407,7 +410,7 @@ def _read_json_node(node: Node, path: str, report: Report) -> Any:
 
 
 def _plain_name(entry: Entry, path: str, report: Report) -> str:
-    """Return a name that can have no expression. One that has is reported."""
+    """Return a name, and report any expression in it."""
     if OPENING not in entry.name:
         return entry.name
     meant = refuse_expression(entry.key, f"a name in {code(path)}", report)

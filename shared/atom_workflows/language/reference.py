@@ -105,31 +105,34 @@ def _describe(kind: Kind) -> str:  # noqa: C901, PLR0911, PLR0912  # one case pe
 SCHEMA_FILE: Final = "workflow.schema.json"
 REFERENCE_FILE: Final = "workflow-file.md"
 _FUNCTIONS: Final = {
-    "len": ("The number of characters of a text, items of a list or members of a map.", "len('abc')"),
-    "int": ("Text as a whole number, or a number without its fraction.", "int('12')"),
-    "number": ("Text as a number.", "number('0.5')"),
+    "len": ("The number of characters in a text, items in a list or members in a map.", "len('abc')"),
+    "int": ("A text as a whole number, or a number without its fraction.", "int('12')"),
+    "number": ("A text as a number.", "number('0.5')"),
     "text": ("A number, boolean or time as text.", "text(12)"),
     "json": ("Any value as JSON.", "json([1, 'a'])"),
-    "fromJson": ("The value of JSON.", "fromJson('[1, 2]')"),
-    "lower": ("The text in small letters.", "lower('EU')"),
-    "upper": ("The text in capital letters.", "upper('eu')"),
-    "trim": ("The text without the space around it.", "trim(' eu ')"),
+    "fromJson": ("The value that a JSON text represents.", "fromJson('[1, 2]')"),
+    "lower": ("The text in lower case.", "lower('EU')"),
+    "upper": ("The text in upper case.", "upper('eu')"),
+    "trim": ("The text without leading and trailing space.", "trim(' eu ')"),
     "split": ("The parts of a text between separators.", "split('a,b', ',')"),
-    "join": ("The texts with a separator between them.", "join(['a', 'b'], ',')"),
+    "join": ("The texts joined, with a separator between them.", "join(['a', 'b'], ',')"),
     "replace": ("The text with each occurrence of a part replaced.", "replace('a-b', '-', '_')"),
-    "startsWith": ("Whether the text begins with another.", "startsWith('gs://b', 'gs:')"),
-    "endsWith": ("Whether the text ends with another.", "endsWith('a.csv', '.csv')"),
+    "startsWith": ("Whether the text begins with another text.", "startsWith('gs://b', 'gs:')"),
+    "endsWith": ("Whether the text ends with another text.", "endsWith('a.csv', '.csv')"),
     "sum": ("The sum of numbers.", "sum([1, 2, 3])"),
     "min": ("The smallest number, first text or earliest time.", "min([3, 1, 2])"),
     "max": ("The largest number, last text or latest time.", "max([3, 1, 2])"),
-    "sort": ("The items in their order.", "sort([3, 1, 2])"),
-    "unique": ("The items, equal ones once.", "unique([1, 2, 1])"),
-    "range": ("Whole numbers up to a limit, which is left out.", "range(1, 4)"),
+    "sort": ("The items in sorted order.", "sort([3, 1, 2])"),
+    "unique": ("The items without duplicates.", "unique([1, 2, 1])"),
+    "range": ("The whole numbers up to, but not including, a limit.", "range(1, 4)"),
     "any": ("Whether any of the conditions is true.", "any([x > 2 for x in [1, 3]])"),
     "all": ("Whether all of the conditions are true.", "all([x > 2 for x in [1, 3]])"),
-    "day": ("The local date of an instant or date, some days before or after.", "day('2026-03-01', -1)"),
-    "add": ("The instant that is a duration later or earlier.", "add('2026-03-01T06:00:00Z', '-2h')"),
-    "format": ("A date, time or instant as text, with the directives of strftime.", "format('2026-03-01', '%d.%m.%Y')"),
+    "day": ("The local date of an instant, or a date, moved by a number of days.", "day('2026-03-01', -1)"),
+    "add": ("An instant moved later or earlier by a duration.", "add('2026-03-01T06:00:00Z', '-2h')"),
+    "format": (
+        "A date, time or instant as text, formatted with the directives of strftime.",
+        "format('2026-03-01', '%d.%m.%Y')",
+    ),
     "days": ("The number of days from one date to another.", "days('2026-02-27', '2026-03-01')"),
     "has": ("Whether a value is neither missing nor null.", "has(null)"),
 }
@@ -137,7 +140,7 @@ _FUNCTIONS: Final = {
 
 
 def functions_table() -> str:
-    """Return a Markdown table of the functions, with an example of each."""
+    """Return a Markdown table of the functions, with an example for each."""
     rows = ["| Function | What it computes | Example |\n| --- | --- | --- |\n"]
     for name in FUNCTION_NAMES:
         description, example = _FUNCTIONS[name]
@@ -149,7 +152,7 @@ def functions_table() -> str:
 
 _ENDS: Final = {
     Ended.ALL_SUCCEEDED: "all succeeded, or there are none",
-    Ended.SOME_SKIPPED: "some succeeded, the others were skipped",
+    Ended.SOME_SKIPPED: "some succeeded and the others were skipped",
     Ended.ALL_SKIPPED: "all were skipped",
     Ended.ANY_FAILED: "any failed, was cancelled or blocked",
 }

@@ -31,7 +31,7 @@ _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def read_text(kind: Text, node: Node, subject: str, report: Report) -> str | Embedded | Invalid:
-    """Read text. Text with expressions is returned with these, where they are allowed.
+    """Read text, with its expressions where they are allowed.
 
     `subject` is the value's name in messages.
     """

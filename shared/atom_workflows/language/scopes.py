@@ -1,4 +1,4 @@
-"""What expressions may read, by where they stand: the types of the names, and faults of names that cannot be read."""
+"""What expressions may read in each position: the types of names, and why other names cannot be read."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from atom_workflows.language.certainty import StepGraph
 from atom_workflows.language.problems import Report, code
 from atom_workflows.language.suggestions import Names
 
-RETRIED_KINDS: Final = (*(kind for kind in FAILURE_KINDS.values() if kind != "lost"), "rejected")
-"""The kinds of failures that `retry.when` can decide about. `onLost` decides about a lost job, which comes first."""
+FAILURE_KINDS: Final = ("failed", "timeout", "refused", "cancelled", "outputs", "expression", "rejected")
+"""The kinds of failures that `retry.when` may have to decide on."""
 
-LAST_KINDS: Final = (*RETRIED_KINDS, "lost", "stopped")
-"""Those that an attempt, or a step of a run that has ended, may have."""
+LAST_KINDS: Final = (*FAILURE_KINDS, "lost", "stopped")
+"""The kinds that an attempt, or a step in a run that has ended, may have."""
 
 __all__ = ["CONDITION", "DEFAULT", "RETRY", "TASK", "Fault", "File", "Position", "Scope", "scope_of"]
 
@@ -39,27 +39,27 @@ _RUN: Final[Mapping[str, Type]] = {
 _FAILURES: Final = ListOf(MapOf({"step": TEXT, "kind": Words(LAST_KINDS), "reason": TEXT, "message": TEXT}))
 _RUN_AT_THE_END: Final[Mapping[str, Type]] = {"state": _VERDICTS, "failures": _FAILURES, "failureCount": INT}
 _ATTEMPT: Final = MapOf({"kind": Words(LAST_KINDS), "reason": TEXT})
-_STEP: Final = MapOf({"attempt": INT, "last": or_null(_ATTEMPT, "as the first attempt has none before it")})
-_FAILURE: Final = MapOf({"kind": Words(RETRIED_KINDS), "reason": TEXT, "message": TEXT, "attempt": INT})
+_STEP: Final = MapOf({"attempt": INT, "last": or_null(_ATTEMPT, "as the first attempt has no attempt before it")})
+_FAILURE: Final = MapOf({"kind": Words(FAILURE_KINDS), "reason": TEXT, "message": TEXT, "attempt": INT})
 
 _ELSEWHERE: Final = {
-    "failure": Unavailable("`failure` can be read in `retry.when` alone"),
-    "step": Unavailable("`step` can be read in the fields of `task` and in `retry.when` alone"),
+    "failure": Unavailable("`failure` can be read only in `retry.when`"),
+    "step": Unavailable("`step` can be read only in the fields of `task` and in `retry.when`"),
     "item": Unavailable("there is no `item`, as a step runs one job"),
     "index": Unavailable("there is no `index`, as a step runs one job"),
     "steps": Unavailable("no step has run yet when this is computed"),
     "env": Unavailable("`env` cannot be read here"),
 }
 _ELSEWHERE_IN_RETRY: Final = {
-    name: Unavailable(f"`{name}` cannot be read in `retry.when`", "it reads `failure` and `step` alone")
+    name: Unavailable(f"`{name}` cannot be read in `retry.when`", "it can read only `failure` and `step`")
     for name in ("params", "run", "env", "steps")
 }
-_NOT_YET: Final = {name: Unavailable(f"`run.{name}` is known under `finally` alone") for name in _RUN_AT_THE_END}
+_NOT_YET: Final = {name: Unavailable(f"`run.{name}` is known only under `finally`") for name in _RUN_AT_THE_END}
 
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """What all expressions of a file may read. `env_names` is None if any name may exist."""
+    """What all expressions in a file may read. `env_names` is None if any name may exist."""
 
     params: Mapping[str, Type]
     main: StepGraph
@@ -67,11 +67,14 @@ class File:
     report: Report
     zone: str = "UTC"
     env_names: frozenset[str] | None = None
-    # The ids of all steps as they are written, invalid ones included.
+    # The ids of all steps as written, including invalid ones.
     written_ids: frozenset[str] = frozenset()
 
     def guess(self, word: str, names: Iterable[str]) -> str:
-        """Return the question for the name that was meant, or "". Without `names`, it is the id of a step."""
+        """Return a question that suggests the intended name, or "".
+
+        Without `names`, the ids of steps are suggested.
+        """
         known = tuple(names)
         if known not in self._indexed:
             self._indexed[known] = Names(known) if known else Names([*self.main.position, *self.last.position])
@@ -85,9 +88,10 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Where an expression stands: the roots that it may read, and the step that reads, if one does.
+    """Where an expression is: the roots that it may read, and the step that reads them, if any.
 
-    `graph` has the reader. A reader of None reads once all `steps` have ended: under `finally`, or as the run's output.
+    `graph` contains that step, the `reader`. Without a reader, values are read once all `steps` have ended: under
+    `finally`, or for the run's outputs.
     """
 
     roots: frozenset[str]
@@ -106,7 +110,7 @@ RETRY: Final = frozenset({"failure", "step"})
 def scope_of(expressions: Iterable[Expression], position: Position, file: File, proven: frozenset[Path]) -> Scope:
     """Return what the expressions of one value may read.
 
-    Of steps and of the deployment's names there are only those that are read, since a file may have 10,000 steps.
+    Only those steps and names in `env` that are actually read are included, since a file may have 10,000 steps.
     """
     read = {path for expression in expressions for path in reads(expression)}
     names: dict[str, Type] = {
@@ -126,7 +130,7 @@ def scope_of(expressions: Iterable[Expression], position: Position, file: File, 
 
 def _env(read: Collection[Path], file: File) -> Type:
     if ("env",) in read:
-        return Unavailable("a value of `env` is read by its name", "write `env.NAME`")
+        return Unavailable("values of `env` are read by name", "write `env.NAME`")
     if file.env_names is not None:
         return MapOf(dict.fromkeys(sorted(file.env_names), TEXT))
     return MapOf({path[1]: TEXT for path in read if path[0] == "env" and len(path) > 1})
@@ -135,12 +139,12 @@ def _env(read: Collection[Path], file: File) -> Type:
 def _steps(read: Iterable[Path], position: Position, file: File) -> Type:
     paths = [path for path in read if path[0] == "steps"]
     if any(len(path) == 1 for path in paths):
-        return Unavailable("a step is read by its name", "write `steps.ID.outputs.NAME`")
+        return Unavailable("steps are read by name", "write `steps.ID.outputs.NAME`")
     return MapOf({path[1]: _look_up(path[1], position, file) for path in paths})
 
 
 def _look_up(name: str, position: Position, file: File) -> Type:
-    """Return the type of what can be read of a step, or why nothing can."""
+    """Return the type of a step's readable values, or an `Unavailable`."""
     own = position.graph.position.get(name)
     if own is not None and own == position.reader:
         return Unavailable(f"the step {code(name)} cannot read its own result")
@@ -150,19 +154,22 @@ def _look_up(name: str, position: Position, file: File) -> Type:
     if position.at_the_end and main is not None:
         return _type_of(file.main, None, main, ended=True)
     if own is not None:
-        return Unavailable(f"the step {code(name)} need not have ended before this one", "add it to `dependsOn`")
+        return Unavailable(f"the step {code(name)} might not have ended before this one", "add it to `dependsOn`")
     if name in file.last.position:
         return Unavailable(f"the step {code(name)} is under `finally`, so it cannot be read here")
-    # A step whose id was reported may be meant.
+    # This may be a step whose id has been reported as invalid.
     return ANY if name in file.written_ids else Unavailable(f"there is no step {code(name)}", file.guess(name, ()))
 
 
 def _type_of(graph: StepGraph, reader: int | None, read: int, *, ended: bool = False) -> Type:
-    """Return the type of what can be read of a step. With `ended`, the run may have failed before the step ran."""
+    """Return the type of a step's readable values.
+
+    With `ended`, the run may have failed before the step ran.
+    """
     declared = graph.steps[read].values.get("outputs", {})
     outputs = {name: of for name, (_, of) in declared.items()}
     if ended:
-        reason = f"as `{graph.steps[read].values['id']}` need not have succeeded"
+        reason = f"as `{graph.steps[read].values['id']}` might not have succeeded"
         outputs = {name: or_null(of, reason) for name, of in outputs.items()}
     elif not (graph.is_sure_at_the_end(read) if reader is None else graph.is_sure(reader, read)):
         reason, remedy = graph.explain(reader, read)

@@ -1,4 +1,4 @@
-"""Recognise secrets by their form, so that none is kept in a file."""
+"""Recognise secrets by their form, so that none are kept in files."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Final
 
 _FORMS: Final = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"), "a private key"),
-    (re.compile(r"\bya29\.[\w-]{20}"), "an access token of Google"),
-    (re.compile(r"\bAIza[\w-]{35}"), "an API key of Google"),
-    (re.compile(r"\bgh[pousr]_[A-Za-z0-9]{20}|\bgithub_pat_\w{20}"), "a token of GitHub"),
-    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), "an access key of AWS"),
-    (re.compile(r"\bxox[abprs]-[\w-]{10}"), "a token of Slack"),
+    (re.compile(r"\bya29\.[\w-]{20}"), "a Google access token"),
+    (re.compile(r"\bAIza[\w-]{35}"), "a Google API key"),
+    (re.compile(r"\bgh[pousr]_[A-Za-z0-9]{20}|\bgithub_pat_\w{20}"), "a GitHub token"),
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), "an AWS access key"),
+    (re.compile(r"\bxox[abprs]-[\w-]{10}"), "a Slack token"),
     (re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10}"), "a signed token"),
 )
 _STARTS: Final = (
@@ -25,7 +25,7 @@ def may_have_secret(text: str) -> bool:
 
 
 def find_secret(text: str) -> str:
-    """Return what secret the text looks like, or "" for other texts."""
+    """Return the kind of secret that the text resembles, or ""."""
     if not may_have_secret(text):
         return ""
     return next((kind for form, kind in _FORMS if form.search(text)), "")

@@ -1,4 +1,4 @@
-"""Advice for expressions that YAML cuts short or takes for something else."""
+"""Advice for expressions that YAML cuts short or mistakes for something else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ class Trap(NamedTuple):
 
 
 def find_trap(text: str, index: int, context: str) -> Trap | None:
-    """Return the trap that an error of the YAML reader was caused by, if it is one. `index` is the error's."""
+    """Return the trap that caused a YAML error, if any.
+
+    `index` is the position of the error.
+    """
     start = max(text.rfind(sign, max(0, index - _LONGEST_LINE), index) for sign in _BREAKS) + 1
     end = min((found for sign in _BREAKS if (found := text.find(sign, index, index + _LONGEST_LINE)) >= 0), default=-1)
     line = text[start : end if end >= 0 else index + _LONGEST_LINE]
@@ -35,7 +38,7 @@ def find_trap(text: str, index: int, context: str) -> Trap | None:
         begin = max(line.rfind(" ", 0, at), line.rfind("[", 0, at), line.rfind(",", 0, at), line.rfind(":", 0, at)) + 1
         shown = _EXPRESSION.match(line, begin)
         advice = f'write `"{shown[0]}"`' if shown else 'write `"${{ … }}"`'
-        return Trap(start + begin, "inside `[ ]` and `{ }` an expression needs quotes", advice)
+        return Trap(start + begin, "inside `[ ]` and `{ }`, an expression needs quotes", advice)
     return (
         _find_in_condition(line, at, sign, start, context)
         or _find_in_type(line, at, start)
@@ -56,7 +59,7 @@ def _find_in_condition(line: str, at: int, sign: str, start: int, context: str) 
     if sign == ":":
         return Trap(begin, "`: ` cannot be inside a value without quotes", _in_quotes(value))
     if context in _FLOW and sign and sign in "[{?":
-        return Trap(begin, f"inside `{{ }}` a condition with `{sign}` needs quotes", _in_quotes(value))
+        return Trap(begin, f"inside `{{ }}`, a condition with `{sign}` needs quotes", _in_quotes(value))
     return None
 
 
@@ -65,7 +68,7 @@ def _find_in_type(line: str, at: int, start: int) -> Trap | None:
     if not found or found.start("type") > at:
         return None
     advice = f'write `{found["field"]}: "{found["type"]}"`'
-    return Trap(start + found.start("type"), "a type with `or null` behind a bracket needs quotes", advice)
+    return Trap(start + found.start("type"), "a type with `or null` after a bracket needs quotes", advice)
 
 
 def _find_in_expression(line: str, at: int, sign: str, start: int) -> Trap | None:
@@ -83,7 +86,7 @@ def _in_quotes(value: str) -> str:
 
 
 def explain_fault(source: Source | None, scalar: Scalar, at: int, message: str, suggestion: str) -> tuple[str, str]:
-    """Return the message and suggestion for a syntax fault at an offset of the value.
+    """Return the message and suggestion for a syntax fault in a value.
 
     They are replaced if YAML ended the value early, or put a line break into it.
     """
@@ -91,7 +94,7 @@ def explain_fault(source: Source | None, scalar: Scalar, at: int, message: str, 
         return message, suggestion
     if scalar.text[at : at + 1] == "\n" and source.is_escaped(scalar, at):
         return (
-            r"in double quotes `\n` is a line break before the expression is read",
+            r"in double quotes, `\n` becomes a line break before the expression is read",
             r"write `\\n`, or put the value in single quotes",
         )
     breaks_off = at >= len(scalar.text.rstrip()) or "never" in message
@@ -99,5 +102,5 @@ def explain_fault(source: Source | None, scalar: Scalar, at: int, message: str, 
     if following.startswith("#"):
         return "` #` begins a comment, so the expression ends before it", "put the whole value in quotes"
     if following and following[0] in ",[{?":
-        return f"inside `{{ }}` and `[ ]` a `{following[0]}` ends the value", "put the whole value in quotes"
+        return f"inside `{{ }}` and `[ ]`, a `{following[0]}` ends the value", "put the whole value in quotes"
     return message, suggestion

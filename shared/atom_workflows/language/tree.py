@@ -189,12 +189,12 @@ class _Composer:
             shown = code(event.tag.replace("tag:yaml.org,2002:", "!!"))
             said = f"the tag {shown} is not allowed"
             if not event.tag.startswith("tag:") and self._is_condition():
-                self._report.add(_place(event), f"`!` begins a tag, and {shown} is none", "write `not` for `!`")
+                self._report.add(_place(event), f"`!` begins a tag, and {shown} is not one", "write `not` for `!`")
                 return
             self._report.add(_place(event), said, "remove it; a value in quotes is text")
 
     def _is_condition(self) -> bool:
-        """Return True if the next value is that of a field `when`."""
+        """Return True if the next value belongs to a `when` field."""
         nodes = self._open[-1].nodes if self._open and self._open[-1].is_map else []
         return len(nodes) % 2 == 1 and isinstance(nodes[-1], Scalar) and nodes[-1].text == "when"
 

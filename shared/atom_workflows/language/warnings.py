@@ -33,12 +33,12 @@ def warn_of_doubts(steps: Sequence[Reading], report: Report) -> None:
 
 
 def warn_of_secrets(steps: Sequence[Reading], report: Report) -> None:
-    """Warn of texts in tasks that look like secrets."""
+    """Warn about texts in tasks that look like secrets."""
     for step in steps:
         task = step.node.get("task")
         for scalar in _walk_scalars(task) if task else ():
             if kind := find_secret(scalar.text):
-                said = f"this looks like {kind}, and the file is no place for secrets"
+                said = f"this looks like {kind}, and secrets do not belong in the file"
                 report.warn(scalar, said, "give the name of a secret; the job reads the secret itself")
 
 

@@ -43,7 +43,7 @@ MAX_LIST_BYTES: Final = 200_000
 
 
 _TEXTS_OF_AN_END: Final = ("outputs", "outputs_problem", "reason")
-"""Fields of an outcome that are written if there is something to say. Older versions ignore them."""
+"""Fields of an outcome that are written only if they are not empty. Older versions ignore them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +178,7 @@ def changes_messages(run_id: str, changes: Sequence[Mapping[str, Any]]) -> list[
 
 
 def _parts(entries: Sequence[Mapping[str, Any]], *, most: int) -> Iterator[list[Mapping[str, Any]]]:
-    """Divide the entries into lists that each fit into a message."""
+    """Divide the entries into lists, each of which fits into a message."""
     part: list[Mapping[str, Any]] = []
     size = 0
     for entry in entries:
@@ -247,7 +247,7 @@ def _outcome(body: Mapping[str, Any]) -> Outcome:
 
 
 def _outputs(body: Mapping[str, Any]) -> str:
-    """Return the text of an outcome's outputs, which any reader of the outcome may rely on to be within the limits."""
+    """Return an outcome's outputs as text, checked against the limits."""
     text = read_optional_text(body, "outputs", longest=MAX_OUTPUTS_BYTES)
     if not text:
         return ""

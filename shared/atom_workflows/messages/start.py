@@ -53,8 +53,8 @@ _LIKENESS: Final = 0.7
 class StartRequested:
     """A run to start, from a stored file (`workflow_path` at a `generation`) or an inline `definition`.
 
-    `key` identifies the run (see run_ids.py). For users, `trigger` says how the start was triggered, and `warnings`
-    list the fields of the message that were ignored.
+    `key` identifies the run (see run_ids.py). For users, `trigger` says how the start was triggered, and
+    `warnings` list the fields of the message that were ignored.
     """
 
     key: tuple[str, ...]

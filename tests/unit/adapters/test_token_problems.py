@@ -98,7 +98,7 @@ def test_a_metadata_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = f"127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setattr("google.auth.compute_engine._metadata._GCE_METADATA_HOST", host)
-        with pytest.raises(TaskRunnerUnavailable, match=r"the metadata server cannot be reached \(no answer in time\)"):
+        with pytest.raises(TaskRunnerUnavailable, match=r"metadata server cannot be reached \(no response in time\)"):
             fetch_id_token(AUDIENCE)
 
 

@@ -371,7 +371,7 @@ def test_steps_whose_conditions_are_false_are_not_counted() -> None:
     assert found["counts"]["submissions"] == 4
     printed = call("-", "--param", "mode=full", stdin=BRANCHES).stdout
     assert "Skipped, so not counted as jobs: `delta` and `alarm`." in printed
-    assert "Assumed to run, as that is not known before a run: `load` and `clean`." in printed
+    assert "Assumed to run, since this is not known in advance: `load` and `clean`." in printed
 
 
 def test_parameters_may_be_left_out() -> None:

@@ -116,8 +116,8 @@ def test_parameters_may_come_from_stdin(file: Path) -> None:
     [
         ("shards: no\nday: 010\n", 'p.yaml:1:9: `no` is false for some YAML readers; write "no"\n'),
         ("shards: no\nday: 010\n", "p.yaml:2:6: `010` is a number that YAML readers disagree about"),
-        ("[1, 2]", "p.yaml:1:1: the file of parameters must be a map; write `name: value` on each line"),
-        ("", "the file of parameters must be a map"),
+        ("[1, 2]", "p.yaml:1:1: the parameter file must be a map; write `name: value` on each line"),
+        ("", "the parameter file must be a map"),
         ("a: [", "p.yaml:2:1: this is not valid YAML"),
         ("day: '2026-01-01'\nshards: '12'\n", "nightly.yaml: `params.shards` is text"),
     ],
@@ -191,11 +191,11 @@ def run(*args: str | Path, **environment: str) -> Result:
     ("args", "environment", "sentence"),
     [
         ([], {}, ": `env` has no `registry`"),
-        ([], {}, "Give what files read as env.NAME with --env NAME=VALUE."),
+        ([], {}, "Use --env NAME=VALUE to set what files read as env.NAME."),
         (["--env", "registry=eu.example"], {}, "--tr-url is 'nowhere'"),
         ([], {"WORKFLOW_ENV_registry": "eu.example"}, "--tr-url is 'nowhere'"),
         (["--env", "registry"], {}, "--env is 'registry'; it must be NAME=VALUE"),
-        (["--env", "re-gistry=x"], {}, "--env is 're-gistry=x'; a name has letters, digits and _"),
+        (["--env", "re-gistry=x"], {}, "--env is 're-gistry=x'; a name may contain only letters, digits and _"),
     ],
 )
 def test_a_file_may_read_what_the_options_set(

@@ -77,7 +77,7 @@ def test_steps_under_finally_stand_apart() -> None:
     world.settle_down()
     text = said(world, "runs", "show", run_id)
     assert text.index("\nfinally:\n") > text.index("\na ")
-    assert "Its main part ended FAILED; the steps under `finally` are running, until 2026-01-01 01:00:00" in text
+    assert "Its main part ended as FAILED; the steps under `finally` are running, until 2026-01-01 01:00:00" in text
     found = shown(world, run_id)
     assert (found["run"]["main_state"], found["run"]["failure_count"]) == ("FAILED", 1)
     assert [step["phase"] for step in found["steps"]] == ["main", "finally"]

@@ -86,7 +86,7 @@ def test_a_folder_without_workflow_files_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(GOOD)
     result = validate(tmp_path / "empty", tmp_path / "a.yaml")
     assert result.exit_code == 1
-    assert "contains no file that ends in .yaml, .yml, .json" in result.stderr
+    assert "contains no file whose name ends in .yaml, .yml, .json" in result.stderr
     assert result.stdout.splitlines()[-1] == "2 files: 1 ok, 1 invalid (1 problem)"
 
 

@@ -45,8 +45,8 @@ def test_a_running_step_is_named_with_its_time_and_what_waits_behind_it() -> Non
     assert f"Run {run_id} has been RUNNING for 1 min 30 s: 0 of 4 steps ended." in text
     line = line_with(text, "`s0`")
     assert "has been RUNNING for 1 min 30 s, job job-000001 last seen RUNNING" in line
-    assert line.endswith("3 steps wait behind it")
-    assert "The checker last asked about running jobs at 00:01:30" in text
+    assert line.endswith("3 steps are waiting for it")
+    assert "The checker last queried running jobs at 00:01:30" in text
 
 
 def test_the_step_that_holds_up_most_comes_first() -> None:
@@ -57,7 +57,7 @@ def test_the_step_that_holds_up_most_comes_first() -> None:
     world.settle_down()
     lines = [line for line in why(world, run_id).splitlines() if "has been RUNNING for" in line][1:]
     assert lines[0].startswith("  `b`")
-    assert "; 41 steps wait behind it" in lines[0]
+    assert "; 41 steps are waiting for it" in lines[0]
     assert "behind it" not in lines[1]
 
 
@@ -69,7 +69,7 @@ def test_a_retry_is_shown_with_its_number_time_and_reason() -> None:
     )
     world.settle_down()
     line = line_with(why(world, run_id), "`a`")
-    assert "is tried again at 00:00:0" in line
+    assert "will be tried again at 00:00:0" in line
     assert "try 2 of 4, after a failure (OOM): no memory" in line
 
 
@@ -79,7 +79,7 @@ def test_an_outage_of_the_task_runner_is_shown_once_for_all_its_steps() -> None:
     run_id = world.start(definition({name: [] for name in "abcdefgh"}))
     world.settle_down()
     line = line_with(why(world, run_id), "it was not called, because recent calls failed")
-    assert line.startswith("  `d`, `e`, `f`, `g` and `h`: not accepted by the Task Runner 1 time, next try at ")
+    assert line.startswith("  `d`, `e`, `f`, `g` and `h`: not accepted by the Task Runner (tried 1 time), next try at ")
     assert "HTTP 503" in line
 
 
@@ -91,7 +91,7 @@ def test_polls_without_an_answer_are_shown() -> None:
     world.clock.move(timedelta(seconds=20))
     world.tick()
     line = line_with(why(world, run_id), "`a`")
-    assert "not answered 1 time since 00:00:20, asked again at " in line
+    assert "queried 1 time without a response since 00:00:20, next query at " in line
 
 
 def test_a_lost_job_is_shown() -> None:
@@ -105,14 +105,14 @@ def test_a_lost_job_is_shown() -> None:
     while world.steps(run_id)["a"].losses == 0:
         world.clock.move(timedelta(seconds=20))
         world.tick()
-    assert "1 job lost of at most 2, after its job was lost" in why(world, run_id)
+    assert "1 of at most 2 jobs lost, after its job was lost" in why(world, run_id)
 
 
 def test_a_released_step_waits_for_a_dispatcher() -> None:
     """A step whose event was not handled yet is released, and nothing else is wrong."""
     world = World()
     run_id = world.start(definition({"a": []}))
-    assert "`a`: released, and not yet taken by a dispatcher" in why(world, run_id)
+    assert "`a`: released, but not yet claimed by a dispatcher" in why(world, run_id)
 
 
 def test_a_run_that_is_being_written_says_how_far_it_is() -> None:
@@ -121,10 +121,10 @@ def test_a_run_that_is_being_written_says_how_far_it_is() -> None:
     run_id = world.start(chain(3))
     fields = {"state": "SEEDING", "step_count": 10, "started_at": None}
     world.store.inner.commit([Update(path=run_path(run_id), fields=fields)])
-    assert "Its steps are being written: 3 of 10 are there." in why(world, run_id)
+    assert "Its steps are being written: 3 of 10 so far." in why(world, run_id)
     world.clock.move(timedelta(minutes=5))
     text = why(world, run_id)
-    assert "This has taken 5 min 00 s; the checker continues it" in text
+    assert "This has taken 5 min 00 s; the checker will continue it" in text
     assert f"runs doctor {run_id}" in text
 
 
@@ -157,7 +157,7 @@ def test_a_run_that_is_closing_says_why() -> None:
     world.settle_down()
     stop = {"kind": "cancel", "reason": "cancelled by the user", "requested_at": world.clock.now()}
     world.store.inner.commit([Update(path=run_path(run_id), fields={"stop": stop})])
-    assert "cancelled by the user. 3 steps are still open." in line_with(why(world, run_id), "closing")
+    assert "cancelled by the user. Still open: 3 steps." in line_with(why(world, run_id), "closing")
 
 
 def test_the_phase_of_finally_shows_the_verdict_and_its_deadline() -> None:
@@ -166,7 +166,7 @@ def test_the_phase_of_finally_shows_the_verdict_and_its_deadline() -> None:
     run_id = world.start(flow({"a": []}, more={"finally": CLEAN, "finallyTimeout": "30m"}))
     world.settle_down()
     text = why(world, run_id)
-    assert "Its main part ended FAILED with 1 failure. The steps under `finally` run now, until 00:30:00" in text
+    assert "Its main part ended as FAILED with 1 failure. The steps under `finally` run now, until 00:30:00" in text
     assert "`clean` has been RUNNING" in text
     assert why_json(world, run_id)["main_state"] == "FAILED"
 
@@ -179,7 +179,7 @@ def test_the_phase_of_finally_says_that_the_main_part_timed_out() -> None:
     world.clock.move(timedelta(minutes=6))
     world.tick()
     text = why(world, run_id)
-    assert "Its main part ended FAILED: the workflow's timeout of 5m expired. The steps under `finally` run" in text
+    assert "Its main part ended as FAILED: the workflow's timeout of 5m expired. The steps under `finally` run" in text
     world.run_to_end(run_id)
     text = why(world, run_id)
     assert "\nError: the workflow's timeout of 5m expired.\n" in text
@@ -203,7 +203,7 @@ def test_the_timeout_of_the_run_is_shown() -> None:
     world = World("default: {duration: 600}")
     run_id = world.start(flow({"a": []}, more={"timeout": "2h"}))
     world.settle_down()
-    assert "Its timeout ends it at 02:00:00 (2 h 00 min left)." in why(world, run_id)
+    assert "Its timeout will end it at 02:00:00 (2 h 00 min left)." in why(world, run_id)
 
 
 def test_a_checker_that_does_not_come_is_noticed() -> None:
@@ -212,7 +212,7 @@ def test_a_checker_that_does_not_come_is_noticed() -> None:
     run_id = world.start(definition({"a": []}))
     world.settle_down()
     world.clock.move(timedelta(minutes=10))
-    assert "The checker has not come to a step that has been due since" in why(world, run_id)
+    assert "The checker has not got to a step that has been due since" in why(world, run_id)
 
 
 def test_a_run_without_work_sends_to_the_doctor() -> None:
@@ -299,7 +299,7 @@ def test_a_timed_out_run_says_so() -> None:
     text = why(world, run_id)
     assert "It was ended by its timeout at" in text
     assert "the workflow's timeout of 5m expired." in text
-    assert "Ended by the stop:" in text
+    assert "Ended when the run was stopped:" in text
 
 
 def test_a_failed_clean_up_is_told_from_the_main_part() -> None:
@@ -308,7 +308,7 @@ def test_a_failed_clean_up_is_told_from_the_main_part() -> None:
     run_id = world.start(flow({"a": []}, more={"finally": CLEAN}))
     world.run_to_end(run_id)
     text = why(world, run_id)
-    assert "Its main part ended SUCCEEDED; the steps under `finally` made it FAILED." in text
+    assert "Its main part ended as SUCCEEDED; the steps under `finally` made the run FAILED." in text
     assert "`clean` (under `finally`) FAILED after 1 attempt" in text
 
 

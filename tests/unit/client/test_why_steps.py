@@ -34,7 +34,7 @@ def test_each_dependency_is_shown_with_what_it_counts_as() -> None:
     found = facts(why(world, run_id, "join"))
     assert found["depends on"] == [
         "`bad` FAILED (OOM): counts as a failure",
-        "`soft` FAILED: counts as a success without outputs, as allowFailure tolerates the failure",
+        "`soft` FAILED: counts as a success without outputs, since allowFailure tolerates the failure",
         "`off` SKIPPED: counts as skipped by choice",
         "`good` SUCCEEDED: counts as a success",
     ]
@@ -121,7 +121,7 @@ def test_attempts_show_the_last_failure_and_the_next_time() -> None:
     found = facts(why(world, run_id, "a"))
     assert found["attempts"] == ["1 of 3; retried when `failure.reason == 'OOM'`"]
     assert found["last failure"] == ["failed (OOM)"]
-    assert found["next"][0].startswith("the checker comes to it at 00:00:0")
+    assert found["next"][0].startswith("the checker looks at it at 00:00:0")
     assert why_json(world, run_id, "a")["next_at"].startswith("2026-01-01T00:00:0")
 
 

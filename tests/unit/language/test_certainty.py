@@ -136,8 +136,8 @@ def test_a_step_that_must_have_succeeded_needs_no_default(steps: str, needed: st
     [
         (", when: run.id == 'x'", "- {id: b}", "a, b", "as `a` may be skipped (line 2)"),
         (", allowFailure: true", "", "a", "as `a` may fail (line 2)"),
-        ("", "- {id: b, dependsOn: a, trigger: always}", "b", "as `a` need not have succeeded"),
-        ("", "- {id: b, dependsOn: a, trigger: any-failed}", "b", "as `a` need not have succeeded"),
+        ("", "- {id: b, dependsOn: a, trigger: always}", "b", "as `a` might not have succeeded"),
+        ("", "- {id: b, dependsOn: a, trigger: any-failed}", "b", "as `a` might not have succeeded"),
     ],
 )
 def test_a_step_that_need_not_have_succeeded_needs_a_default(first: str, steps: str, needed: str, reason: str) -> None:

@@ -69,8 +69,8 @@ steps:
     task: {imageUri: x, args: ["${{ json(steps.b.outputs) }}"]}
 """
     assert _warnings(text) == (
-        "f.yaml:4:3: nothing reads the param `unused`; remove it, or read it",
-        "f.yaml:10:31: nothing reads the output `unread`; remove it, or read it",
+        "f.yaml:4:3: nothing reads the parameter `unused`; remove it, or use it",
+        "f.yaml:10:31: nothing reads the output `unread`; remove it, or use it",
     )
 
 
@@ -83,11 +83,11 @@ def test_the_params_as_a_whole_are_all_read() -> None:
     ("text", "kind"),
     [
         ("-----BEGIN RSA PRIVATE KEY-----", "a private key"),
-        ("token=ya29.a0AfH6SMBx1234567890abcdef", "an access token of Google"),
-        ("AIzaSyA1234567890abcdefghijklmnopqrstuv", "an API key of Google"),
-        ("ghp_abcdefghijklmnopqrstuvwxyz0123456789", "a token of GitHub"),
-        ("AKIAIOSFODNN7EXAMPLE", "an access key of AWS"),
-        ("xoxb-1234567890-abc", "a token of Slack"),
+        ("token=ya29.a0AfH6SMBx1234567890abcdef", "a Google access token"),
+        ("AIzaSyA1234567890abcdefghijklmnopqrstuv", "a Google API key"),
+        ("ghp_abcdefghijklmnopqrstuvwxyz0123456789", "a GitHub token"),
+        ("AKIAIOSFODNN7EXAMPLE", "an AWS access key"),
+        ("xoxb-1234567890-abc", "a Slack token"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcdefghijkl", "a signed token"),
     ],
 )

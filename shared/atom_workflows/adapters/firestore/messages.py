@@ -41,7 +41,7 @@ QUERY_ANSWER: Final = message_class(types.RunQueryResponse)
 COUNT_ANSWER: Final = message_class(types.RunAggregationQueryResponse)
 
 COUNT_ALIAS: Final = "counted"
-"""The alias of the number in the response to a count query."""
+"""The alias of the count in the response to a count query."""
 
 _Filters: Final = types.StructuredQuery
 _OPERATORS: Final[Mapping[Operator, int]] = {

@@ -20,7 +20,7 @@ from atom_workflows.settings import Settings
 
 CALL_TIMEOUT_S: Final = 5.0
 PULL_TIMEOUT_S: Final = 120.0
-"""Longer than the service keeps an empty pull open, so that no response is missed."""
+"""Longer than the service keeps a pull open while there are no messages, so that no response is missed."""
 
 MOST_MESSAGES: Final = 500
 _PAUSE_S: Final = 1.0

@@ -20,7 +20,7 @@ MAX_ANSWER_BYTES: Final = 64 * 1024
 """Far more than the usual size. The response to a failed request is not read beyond this."""
 
 MAX_READ_BYTES: Final = 1024 * 1024
-"""The maximum that is read of a response about a job; it is used if this part contains the job's state."""
+"""The maximum number of bytes read from a response about a job. They are used if they contain the job's state."""
 
 _MOST_DIGITS: Final = 1_000
 _CHARSET: Final = re.compile(r"charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE)
@@ -29,19 +29,19 @@ _TEXT_CODECS: Final = re.compile(r"utf-8|ascii|iso8859-\d+|cp125\d|utf-(?:16|32)
 _FIELDS: Final = frozenset({"state", "jobId", "message", "reason"})
 _OUTPUTS: Final = "outputs"
 _OUTPUTS_NOT_READ: Final = JobOutputs(
-    problem=f"its outputs, if there are any, do not end within the first {MAX_READ_BYTES:,} bytes of the answer: let "
+    problem=f"its outputs, if there are any, do not end within the first {MAX_READ_BYTES:,} bytes of the response: let "
     "the Task Runner send a shorter message, and write large outputs to Cloud Storage"
 )
 
-# Decoding and parsing take many times an answer's size in memory, so long answers take turns.
+# Decoding and parsing need many times a response's size in memory, so long responses take turns.
 _LONG_ANSWERS_LOCK: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerBody:
-    """An answer's body. `text` is its beginning, and `job` has the known fields of its `job`, if it has one.
+    """A response's body. `text` is its beginning, and `job` has the known fields of its `job`, if there is one.
 
-    `outputs` are those of the job, whether or not it has ended. `is_object` is True if the body is a JSON object,
+    `outputs` are those of the job, even if it has not ended. `is_object` is True if the body is a JSON object,
     whatever its fields.
     """
 
@@ -83,7 +83,7 @@ def _parse(content: bytearray, content_type: str, *, is_cut: bool) -> AnswerBody
     job = found.get("job") if isinstance(found, dict) else None
     if not isinstance(job, dict):
         return AnswerBody(start, is_object=isinstance(found, dict))
-    # Whatever else the answer contains is released here, while no other long answer is in memory.
+    # Whatever else the response contains is released here, while no other long response is in memory.
     known = {name: value for name, value in job.items() if name in _FIELDS}
     return AnswerBody(start, known, read_outputs(job.get(_OUTPUTS)), is_object=True)
 
@@ -141,8 +141,8 @@ class _End(Exception):
 def scan_job(text: str) -> tuple[dict[str, Any] | None, bool]:
     """Find the fields of `job` in truncated text, and its outputs as `JobOutputs`.
 
-    Returns None if these do not include the state, and True if the text contains all of the job. Skipped values are not
-    checked, and nothing recurses. A message that is not a string is returned as JSON.
+    The first result is None if the fields do not include the state; the second is True if the text contains the whole
+    job. Skipped values are not checked, and there is no recursion. A message that is not a string is returned as JSON.
     """
     job: dict[str, Any] = {}
     is_whole = False
@@ -183,7 +183,7 @@ def _parse_outputs(text: str) -> JobOutputs:
     except RecursionError:
         return JobOutputs(problem=TOO_DEEP)
     except ValueError:
-        # A text that is not JSON is no object.
+        # A text that is not JSON is not an object either.
         return read_outputs(text)
 
 
@@ -253,7 +253,7 @@ class _Scan:
             self._skip_match(_UP_TO_BRACKET)
             sign = self.peek()
             if sign == '"':
-                # A string that the cut left without its end.
+                # The string was cut off before its end.
                 raise _End
             depth += 1 if sign in "[{" else -1
             self._at += 1

@@ -1,4 +1,4 @@
-"""The meaning of a Task Runner's responses: the tables in docs/reference/task-runner.md as code.
+"""The meaning of a Task Runner's responses: the tables in docs/reference/task-runner.md, as code.
 
 Nothing here reads from a connection, so tests can try any response in memory.
 """
@@ -35,7 +35,7 @@ MAX_RETRY_AFTER_S: Final = 86_400.0
 """One day, since servers may send a number that no clock can represent."""
 
 _NOT_TO_BE_STORED: Final = (
-    "its outputs contain a token, such as the one that the Task Runner was called with, and tokens are not stored: "
+    "its outputs contain a token, such as the one with which the Task Runner was called, and tokens are not stored: "
     "return the name of a secret instead"
 )
 
@@ -194,13 +194,13 @@ def _names_no_job(body: AnswerBody, job_id: str) -> bool:
 
 
 def _parse_state(body: AnswerBody) -> str:
-    """Return the state of the job that an answer describes, or "" if there is none."""
+    """Return the state of the job that a response describes, or "" if there is none."""
     state = None if body.job is None else body.job.get("state")
     return state.strip() if isinstance(state, str) else ""
 
 
 def _parse_job(body: AnswerBody, tokens: Sequence[str]) -> JobAnswer | None:
-    """Return the job that an answer describes, if it has a state."""
+    """Return the job that a response describes, if it has a state."""
     state = _parse_state(body)
     if body.job is None or not state:
         return None
@@ -224,16 +224,17 @@ def _parse_job(body: AnswerBody, tokens: Sequence[str]) -> JobAnswer | None:
 
 
 def _refuse_tokens(outputs: JobOutputs, tokens: Sequence[str]) -> JobOutputs:
-    """Return the outputs, or a problem if these or the name in their problem contain a token.
+    """Return the outputs, or a problem if they contain a token.
 
-    A message is masked instead, but the steps that read an output would take a masked one for the job's own.
+    A name quoted in their own problem is checked as well. Unlike a message, outputs are not masked: steps that read a
+    masked output would mistake it for the one that the job returned.
     """
     text = outputs.text or outputs.problem
     return outputs if mask_tokens(text, tokens) == text else JobOutputs(problem=_NOT_TO_BE_STORED)
 
 
 def _parse_reason(value: Any, tokens: Sequence[str]) -> str:
-    """Return a reason in one line, or "" if it is not text."""
+    """Return a reason on one line, or "" if it is not text."""
     return _mask_and_cut(" ".join(value.split()), tokens, MAX_REASON_LENGTH) if isinstance(value, str) else ""
 
 

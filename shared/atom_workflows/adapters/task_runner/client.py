@@ -153,7 +153,7 @@ class TaskRunnerClient:
         finally:
             self._idle.watch()
         # Raise outside the handlers: an error about a header quotes the header's value, which may be the token.
-        raise kind(f"{request.base_url} gave no answer: {reason}")
+        raise kind(f"{request.base_url} did not respond: {reason}")
 
 
 class _NotSendable(Exception):
@@ -214,7 +214,7 @@ def _explain(error: Exception) -> str:
 
 
 _REASONS: Final[Sequence[tuple[tuple[type[Exception], ...], str]]] = (
-    ((requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError), "no answer in time"),
+    ((requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError), "no response in time"),
     ((urllib3.exceptions.DecodeError, requests.exceptions.ContentDecodingError), "its response cannot be decompressed"),
     ((ssl.SSLError, urllib3.exceptions.SSLError, requests.exceptions.SSLError), "the TLS connection broke"),
     ((ConnectionError, http.client.IncompleteRead), "the connection was lost before the response was complete"),

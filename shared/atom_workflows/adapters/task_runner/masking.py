@@ -29,8 +29,8 @@ _PLACE: Final = "(token)"
 _WORD: Final = r"[\w.~+/=-]*"
 
 # These find `\b(?:eyJ[\w-]{8,}\.[\w.~+/=-]+|ya29\.[\w-]{8,})` and `eyJ[\w-]{8,}\.eyJ[\w-]{8,}|ya29\.[\w-]{16,}`.
-# Written like that, a search begins anew at each `eyJ` of a long word, which takes quadratic time. So each word is
-# entered at its beginning alone, and what is skipped before the token is skipped for good (`*+`).
+# Written like that, a search would start again at each `eyJ` in a long word, which takes quadratic time. So each word
+# is entered only at its beginning, and whatever is skipped before the token is never revisited (`*+`).
 _JWT: Final = re.compile(
     r"(?<![\w-])((?:(?!\beyJ[\w-]{8}|\bya29\.[\w-]{8})[\w-])*+)"
     r"(?:eyJ[\w-]{8,}+\.[\w.~+/=-]+|ya29\.[\w-]{8,})"
