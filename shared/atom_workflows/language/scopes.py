@@ -17,10 +17,10 @@ from atom_workflows.language.certainty import StepGraph
 from atom_workflows.language.problems import Report, code
 from atom_workflows.language.suggestions import Names
 
-FAILURE_KINDS: Final = ("failed", "timeout", "refused", "cancelled", "outputs", "expression", "rejected")
-"""The kinds of failures that `retry.when` may have to decide on."""
+RETRIED_KINDS: Final = (*(kind for kind in FAILURE_KINDS.values() if kind != "lost"), "rejected")
+"""The kinds of failures that `retry.when` may have to decide on. For a lost job, `onLost` decides instead."""
 
-LAST_KINDS: Final = (*FAILURE_KINDS, "lost", "stopped")
+LAST_KINDS: Final = (*RETRIED_KINDS, "lost", "stopped")
 """The kinds that an attempt, or a step in a run that has ended, may have."""
 
 __all__ = ["CONDITION", "DEFAULT", "RETRY", "TASK", "Fault", "File", "Position", "Scope", "scope_of"]
@@ -40,7 +40,7 @@ _FAILURES: Final = ListOf(MapOf({"step": TEXT, "kind": Words(LAST_KINDS), "reaso
 _RUN_AT_THE_END: Final[Mapping[str, Type]] = {"state": _VERDICTS, "failures": _FAILURES, "failureCount": INT}
 _ATTEMPT: Final = MapOf({"kind": Words(LAST_KINDS), "reason": TEXT})
 _STEP: Final = MapOf({"attempt": INT, "last": or_null(_ATTEMPT, "as the first attempt has no attempt before it")})
-_FAILURE: Final = MapOf({"kind": Words(FAILURE_KINDS), "reason": TEXT, "message": TEXT, "attempt": INT})
+_FAILURE: Final = MapOf({"kind": Words(RETRIED_KINDS), "reason": TEXT, "message": TEXT, "attempt": INT})
 
 _ELSEWHERE: Final = {
     "failure": Unavailable("`failure` can be read only in `retry.when`"),
