@@ -253,7 +253,12 @@ def schema() -> None:
     metavar="NAME=VALUE",
     help="A value that the file reads as env.NAME; may be repeated [env: WORKFLOW_ENV_NAME].",
 )
-@click.option("--at", "at", metavar="TIME", help="When the run would start, such as 2026-03-01T02:30Z [default: now].")
+@click.option(
+    "--at",
+    "at",
+    metavar="TIME",
+    help="When the run would start, such as 2026-03-01T02:30Z, in UTC if no offset is given [default: now].",
+)
 @json_option
 def plan(file: str, at: str | None, **chosen: Any) -> None:
     """Print what a run would do, without starting anything.

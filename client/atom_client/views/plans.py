@@ -135,8 +135,9 @@ def _ended(step: PlayedStep) -> str:
     outputs = escaped(", ".join(f"{name} = {_json(value)}" for name, value in step.outputs.items()))
     returned = f"; {clip(outputs, _LONGEST_VALUE)}" if outputs else ""
     if step.state == "SKIPPED":
-        # The message begins by repeating the state.
-        return f"SKIPPED{clip(one_line(step.message), _LONGEST_VALUE).removeprefix('skipped')}"
+        said = clip(one_line(step.message), _LONGEST_VALUE)
+        # The message of a blocked step begins by repeating the state.
+        return f"SKIPPED{said.removeprefix('skipped')}" if said.startswith("skipped") else f"SKIPPED: {said}"
     return f"{step.state}{again}{tolerated}{because}{message}{returned}"
 
 

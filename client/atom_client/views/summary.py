@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
@@ -43,6 +44,7 @@ def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> li
             f"Run {run.id} SUCCEEDED {how_long}: {counted(len(steps), 'step')}{needed}.",
             *_tolerated(steps),
             *_skipped_by_choice(steps),
+            *_outputs(run),
         ]
     stopped = ""
     if run.state is RunState.CANCELLED and run.main_errors:
@@ -104,6 +106,12 @@ def _how_it_failed(step: StepRecord) -> str:
     tries = f"after {counted(step.attempt, 'attempt')}" if step.attempt else "before its first attempt"
     verb = "was cancelled at the Task Runner" if step.state is StepState.CANCELLED else "failed"
     return f"{verb} {tries}{failure_words(step)}: {message}"
+
+
+def _outputs(run: RunRecord) -> list[str]:
+    """Return a line with the run's own outputs, if it has any."""
+    shown = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in run.outputs.items()]
+    return [f"Outputs: {one_line(', '.join(shown))}."] if shown else []
 
 
 def _tolerated(steps: Sequence[StepRecord]) -> Iterator[str]:

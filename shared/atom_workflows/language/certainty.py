@@ -73,7 +73,8 @@ class StepGraph:
         cause = next(self._causes_of_skip(read), read)
         where = self.steps[cause].at("when" if "when" in self.steps[cause].node.entries else "trigger")
         behind = "" if cause == read else f", which follows `{self.steps[cause].values.get('id', '')}`,"
-        direct = reader is not None and read in self.dependencies[reader]
+        # Where branches join, the trigger would skip the reader whenever one of them was not taken.
+        direct = reader is not None and [one for one in self.dependencies[reader] if self.can_be_skipped(one)] == [read]
         remedy = "`trigger: all-succeeded`" if direct else ""
         return f"as {name}{behind} may be skipped (line {where.line})", remedy
 

@@ -123,8 +123,9 @@ RETRY: Final = Record(
             kind=Condition(),
             description=(
                 "A condition that decides which failures are retried; it may use `failure.kind`, `failure.reason`, "
-                "`failure.message`, `failure.attempt` and `step`. Without it, failures of the kinds `failed`, "
-                "`timeout` and `outputs` are retried."
+                "`failure.message`, `failure.attempt` and `step`. It decides about failures of every kind, so name the "
+                "kinds as well: `failure.kind in ['failed', 'timeout'] and failure.reason != 'BAD_INPUT'`. Without it, "
+                "failures of the kinds `failed`, `timeout` and `outputs` are retried."
             ),
             examples=("failure.kind == 'timeout' or failure.reason == 'OOM'",),
         ),
