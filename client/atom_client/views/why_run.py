@@ -389,8 +389,9 @@ def _failure_facts(step: StepRecord) -> dict[str, Any]:
 
 
 def _stopped(steps: Sequence[StepRecord]) -> Iterator[Reason]:
-    started = [step.id for step in steps if step.attempt]
-    waiting = [step.id for step in steps if not step.attempt]
+    # The number of attempts goes on from one retry of the run to the next; the times begin anew.
+    started = [step.id for step in steps if step.started_at]
+    waiting = [step.id for step in steps if not step.started_at]
     if started:
         yield Reason(kind="stopped", text=f"{named(started)}: under way", facts={"steps": started, "started": True})
     if waiting:

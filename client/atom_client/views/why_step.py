@@ -170,7 +170,7 @@ def _where_it_is(seen: StepSeen) -> str:
 
 
 def _stopped_text(step: StepRecord) -> str:
-    how = "was ended while it was under way" if step.attempt else "was not started"
+    how = "was ended while it was under way" if step.started_at else "was not started"
     return f"{how}, as the run was stopped: {message_of(step).removeprefix('not started: ')}"
 
 
@@ -260,7 +260,8 @@ def _attempts(seen: StepSeen) -> Iterator[tuple[str, str]]:
 
 def _what_it_depends_on(seen: StepSeen) -> Iterator[tuple[str, str]]:
     if seen.awaits_main:
-        state = seen.run.main_state
+        # Cancelled at once, a run ends without a result of its main part.
+        state = seen.run.main_state or (seen.run.state if seen.run.state.is_terminal else None)
         yield "depends on", f"the main part of the run, which {f'ended as {state}' if state else 'has not ended'}"
     stops = stop_reasons(seen.run)
     for node in seen.dependencies[:MOST_DEPENDENCIES]:

@@ -471,3 +471,14 @@ def test_at_every_moment_of_a_run_both_explanations_are_given() -> None:
     assert moments > 10
     assert why_json(world, run_id, "blocked")["fate"] == "blocked"
     assert why_json(world, run_id, "tell")["fate"] == "succeeded"
+
+
+def test_a_step_that_a_retry_has_not_started_again_was_not_started() -> None:
+    """Its attempts are numbered on, but it was not under way when the retried run was stopped."""
+    world = World(script(a={"always_fail": True}, clean={"duration": 600}))
+    run_id = world.start(flow({"a": []}, more={"finally": CLEAN}))
+    world.settle_down()
+    cancel_run(world.services, run_id, now=True)
+    retry_run(world.services, run_id)
+    cancel_run(world.services, run_id, now=True)
+    assert "`clean`: not started" in why(world, run_id)
