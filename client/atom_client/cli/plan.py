@@ -73,9 +73,11 @@ class _Read:
 
 def print_plan(options: PlanOptions, environment: Mapping[str, str]) -> int:
     """Print the plan and return the exit code."""
-    given = _given(options)
-    if isinstance(given, int):
-        return given
+    try:
+        given = read_given(options.params, options.params_file, source=options.source)
+    except InvalidWorkflow as error:
+        content = b"" if options.params_file == STDIN else content_of(options.params_file or "")
+        return _print_problems(error, options.params_file or "", content, as_json=options.as_json)
     content = content_of(options.source)
     env = {**env_of(environment), **read_env(options.env)}
     try:
@@ -88,14 +90,6 @@ def print_plan(options: PlanOptions, environment: Mapping[str, str]) -> int:
     if options.script is None:
         return _print_planned(read, options)
     return _print_played(read, options, options.script)
-
-
-def _given(options: PlanOptions) -> GivenParams | int:
-    try:
-        return read_given(options.params, options.params_file, source=options.source)
-    except InvalidWorkflow as error:
-        content = b"" if options.params_file == STDIN else content_of(options.params_file or "")
-        return _print_problems(error, options.params_file or "", content, as_json=options.as_json)
 
 
 def _read(content: bytes, options: PlanOptions, given: GivenParams, env: Mapping[str, str]) -> _Read:
@@ -129,7 +123,9 @@ def _print_planned(read: _Read, options: PlanOptions) -> int:
         for line in planned_lines(read.asked, plan):
             output.say(line)
         if cost is not None:
-            output.say(f"A run costs about {_dollars(cost)}; `atom-workflows cost` gives the details.")
+            from atom_client.cost.bill import dollars  # noqa: PLC0415 (only for small files)
+
+            output.say(f"A run costs about {dollars(cost)}; `atom-workflows cost` gives the details.")
     return RUN_FAILED if plan.is_bound_to_fail else 0
 
 
@@ -145,12 +141,6 @@ def _cost(read: _Read) -> float | None:
         return estimate(read.content, given, known=read.asked.start.known(read.asked.workflow)).run.usd
     except (NotEstimated, ModuleNotFoundError):
         return None
-
-
-def _dollars(usd: float) -> str:
-    from atom_client.cost.bill import dollars  # noqa: PLC0415 (see above)
-
-    return dollars(usd)
 
 
 # -- a hypothetical run ----------------------------------------------------------------------------------------------

@@ -143,7 +143,11 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
         "trigger": ", ".join(f"{name} {value}" for name, value in trigger),
         "task runner": shown_url(run.task_runner_url),
         "labels": ", ".join(f"{name}={value}" for name, value in run.labels.items()),
-        "params": ", ".join(_param_text(run, name) for name in run.params),
+        "params": ", ".join(
+            f"{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+            f"{' (default)' if name in run.defaulted else ''}"
+            for name, value in run.params.items()
+        ),
         "created": local_time(run.created_at),
         "started": local_time(run.started_at),
         "finished": local_time(run.finished_at),
@@ -153,12 +157,6 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
     for name, value in facts.items():
         if value:
             yield name, one_line(clean(value))
-
-
-def _param_text(run: RunRecord, name: str) -> str:
-    value = run.params[name]
-    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return f"{name}={shown}{' (default)' if name in run.defaulted else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
