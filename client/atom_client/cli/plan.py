@@ -14,7 +14,6 @@ import click
 from atom_client.cli.local import env_of, read_env
 from atom_client.cli.output import Output
 from atom_client.cli.params import (
-    GivenParams,
     bind_values,
     checked_params,
     print_param_problems,
@@ -37,7 +36,7 @@ from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.settings import Settings
 
 if TYPE_CHECKING:
-    from atom_emulator.testing import Played
+    pass
 
 MOST_IN_FULL: Final = 60
 """With at most this many steps, each job is printed on a line of its own; with more, each step takes one line."""
@@ -81,25 +80,21 @@ def print_plan(options: PlanOptions, environment: Mapping[str, str]) -> int:
     content = content_of(options.source)
     env = {**env_of(environment), **read_env(options.env)}
     try:
-        read = _read(content, options, given, env)
+        workflow = parse_workflow(content, filename=shown_name(options.source))
+        at = options.at or datetime.now(UTC)
+        run = provisional_run(workflow, labels={}, run_id=_RUN_ID, now=at)
+        values = checked_params(given, workflow, run)
+        bound = bind_values(workflow, values, run) if workflow.params else {}
     except InvalidWorkflow as error:
         return _print_problems(error, options.source, content, as_json=options.as_json)
     except InvalidParams as error:
         return print_param_problems(error, options.source, as_json=options.as_json)
-    print_warnings(read.asked.workflow.warnings)
+    print_warnings(workflow.warnings)
+    start = Start(params=bound, at=at, env=env)
+    read = _Read(content=content, asked=Asked(workflow=workflow, given=values, start=start))
     if options.script is None:
         return _print_planned(read, options)
     return _print_played(read, options, options.script)
-
-
-def _read(content: bytes, options: PlanOptions, given: GivenParams, env: Mapping[str, str]) -> _Read:
-    workflow = parse_workflow(content, filename=shown_name(options.source))
-    at = options.at or datetime.now(UTC)
-    run = provisional_run(workflow, labels={}, run_id=_RUN_ID, now=at)
-    values = checked_params(given, workflow, run)
-    bound = bind_values(workflow, values, run) if workflow.params else {}
-    start = Start(params=bound, at=at, env=env)
-    return _Read(content=content, asked=Asked(workflow=workflow, given=values, start=start))
 
 
 def _print_problems(error: InvalidWorkflow, source: str, content: bytes, *, as_json: bool) -> int:
@@ -147,19 +142,6 @@ def _cost(read: _Read) -> float | None:
 
 
 def _print_played(read: _Read, options: PlanOptions, script: str) -> int:
-    played = _play(read, options, script)
-    if played.state == "INVALID":
-        return print_param_problems(InvalidParams(played.errors), options.source, as_json=options.as_json)
-    if options.as_json:
-        click.echo(json_text(played_object(read.asked, played)))
-    else:
-        output = Output()
-        for line in played_lines(read.asked, played):
-            output.say(line)
-    return 0 if played.state == "SUCCEEDED" else RUN_FAILED
-
-
-def _play(read: _Read, options: PlanOptions, script: str) -> Played:
     from atom_client.cli.quiet import no_logs  # noqa: PLC0415 (only if a run is played)
     from atom_emulator.task_runner.script_file import InvalidScript  # noqa: PLC0415 (not installed everywhere)
     from atom_emulator.testing import StillOpen, play  # noqa: PLC0415 (likewise)
@@ -170,7 +152,7 @@ def _play(read: _Read, options: PlanOptions, script: str) -> Played:
         try:
             start = read.asked.start
             settings = Settings(env=dict(start.env))
-            return play(file, script, params=read.asked.given, settings=settings, at=start.at)
+            played = play(file, script, params=read.asked.given, settings=settings, at=start.at)
         except InvalidScript as error:
             raise Misuse(f"{name_of(script)}: {error}") from error
         except (OSError, UnicodeDecodeError) as error:
@@ -178,6 +160,15 @@ def _play(read: _Read, options: PlanOptions, script: str) -> Played:
             raise Misuse(f"--outputs {name_of(script)} cannot be read: {reason}") from error
         except StillOpen as error:
             raise Misuse(f"with {name_of(script)}, {error}") from error
+    if played.state == "INVALID":
+        return print_param_problems(InvalidParams(played.errors), options.source, as_json=options.as_json)
+    if options.as_json:
+        click.echo(json_text(played_object(read.asked, played)))
+    else:
+        output = Output()
+        for line in played_lines(read.asked, played):
+            output.say(line)
+    return 0 if played.state == "SUCCEEDED" else RUN_FAILED
 
 
 def _path(source: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -77,25 +77,18 @@ def show_run(services: Services, text: str, *, as_json: bool, with_outputs: bool
     if steps:
         click.echo()
         show_steps(Output(), steps)
-    for line in _output_lines(run, steps, outputs):
-        click.echo(line)
+    if outputs is not None:
+        click.echo()
+        found = {step.id: outputs[step.id] for step in steps if step.id in outputs}
+        if run.outputs:
+            click.echo(f"outputs of the run: {_json_line(run.outputs)}")
+        for step_id, values in found.items():
+            click.echo(f"outputs of `{step_id}`: {_json_line(values)}")
+        if not run.outputs and not found:
+            click.echo("There are no outputs.")
     click.echo()
     for sentence in verdict(run, steps, now=services.clock.now()):
         click.echo(sentence)
-
-
-def _output_lines(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[str, Any] | None) -> Iterator[str]:
-    """Yield a line for the outputs of the run and each step."""
-    if outputs is None:
-        return
-    yield ""
-    found = {step.id: outputs[step.id] for step in steps if step.id in outputs}
-    if run.outputs:
-        yield f"outputs of the run: {_json_line(run.outputs)}"
-    for step_id, values in found.items():
-        yield f"outputs of `{step_id}`: {_json_line(values)}"
-    if not run.outputs and not found:
-        yield "There are no outputs."
 
 
 def _json_line(value: Any) -> str:

@@ -26,7 +26,7 @@ from atom_client.views.reasons import Reason
 from atom_client.views.why_run import HEADINGS, Seen, explain_run, headline
 from atom_client.views.why_step import look_around, step_explanation, step_facts, step_headline
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.language.limits import MAX_ID
 
@@ -37,16 +37,9 @@ _LONGEST_NAME: Final = 12
 _STEP_ID: Final = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,{MAX_ID - 1}}}")
 
 
-def explain(services: Services, run_text: str, step_id: str | None, *, as_json: bool) -> None:
-    """Print why a run or a step is in its current state."""
+def print_why_run(services: Services, run_text: str, *, as_json: bool) -> None:
+    """Print why a run is in its current state."""
     run = require_run(services.store, run_text)
-    if step_id is None:
-        _explain_run(services, run, as_json=as_json)
-    else:
-        _explain_step(services, run, step_id, as_json=as_json)
-
-
-def _explain_run(services: Services, run: RunRecord, *, as_json: bool) -> None:
     now = services.clock.now()
     looked_at = last_look(services.store, now=now) if run.state is RunState.RUNNING else None
     nodes: Mapping[str, StepRecord] = {}
@@ -91,7 +84,9 @@ def _lines(reasons: Sequence[Reason]) -> Iterator[str]:
             yield f"  … and {of - MOST_OF_A_KIND:,} more; `--json` lists all"
 
 
-def _explain_step(services: Services, run: RunRecord, step_id: str, *, as_json: bool) -> None:
+def print_why_step(services: Services, run_text: str, step_id: str, *, as_json: bool) -> None:
+    """Print why a step is in its current state."""
+    run = require_run(services.store, run_text)
     reader = NodeReader(services.store, run.id)
     is_reserved = step_id.startswith("__") and step_id.endswith("__")
     found = reader.read([step_id]) if _STEP_ID.fullmatch(step_id) and not is_reserved else []

@@ -202,7 +202,6 @@ def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
 
     The same name may occur several times in a row.
     """
-    yield from _what_it_depends_on(seen)
     yield from _what_decides(seen)
     yield from _attempts(seen)
     body = sent_body(seen.step)
@@ -216,6 +215,17 @@ def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
 
 def _what_decides(seen: StepSeen) -> Iterator[tuple[str, str]]:
     step = seen.step
+    if seen.awaits_main:
+        state = seen.run.main_state
+        yield "depends on", f"the main part of the run, which {f'ended as {state}' if state else 'has not ended'}"
+    stops = stop_reasons(seen.run)
+    for node in seen.dependencies[:MOST_DEPENDENCIES]:
+        words = failure_words(node) if fate_of(node, stops) in {Fate.FAILED, Fate.CANCELLED, Fate.TOLERATED} else ""
+        yield "depends on", f"`{node.id}` {node.state}{words}: {COUNTS_AS[fate_of(node, stops)]}"
+    if more := seen.dependencies[MOST_DEPENDENCIES:]:
+        states = Counter(node.state.value for node in more)
+        counts = ", ".join(f"{count:,} {state}" for state, count in states.items())
+        yield "depends on", f"… and {len(more):,} more: {counts}"
     if step.depends_on:
         yield "trigger", f"{step.trigger.value}: {TRIGGERS[step.trigger]}"
     if step.when is not None:
@@ -250,21 +260,6 @@ def _attempts(seen: StepSeen) -> Iterator[tuple[str, str]]:
         yield "job", f"{one_line(step.job_id)} at {url}, last seen {one_line(step.job_state)}"
     if step.due_at is not None and step.state in {StepState.RETRYING, StepState.DISPATCHING}:
         yield "next", f"the checker looks at it at {clock_time(step.due_at, seen.now)}"
-
-
-def _what_it_depends_on(seen: StepSeen) -> Iterator[tuple[str, str]]:
-    if seen.awaits_main:
-        state = seen.run.main_state
-        yield "depends on", f"the main part of the run, which {f'ended as {state}' if state else 'has not ended'}"
-    stops = stop_reasons(seen.run)
-    for node in seen.dependencies[:MOST_DEPENDENCIES]:
-        words = failure_words(node) if fate_of(node, stops) in {Fate.FAILED, Fate.CANCELLED, Fate.TOLERATED} else ""
-        yield "depends on", f"`{node.id}` {node.state}{words}: {COUNTS_AS[fate_of(node, stops)]}"
-    more = seen.dependencies[MOST_DEPENDENCIES:]
-    if more:
-        states = Counter(node.state.value for node in more)
-        counts = ", ".join(f"{count:,} {state}" for state, count in states.items())
-        yield "depends on", f"… and {len(more):,} more: {counts}"
 
 
 def sent_body(step: StepRecord) -> Any:
