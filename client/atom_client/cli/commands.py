@@ -432,9 +432,12 @@ def why(run_id: str, step_id: str | None, *, as_json: bool) -> None:
     dependency counts as, the values that decided its condition, its attempts, the job that was sent, and its outputs.
     `runs why` is the same command.
     """
-    from atom_client.cli.why import explain  # noqa: PLC0415 (see above)
+    from atom_client.cli.why import print_why_run, print_why_step  # noqa: PLC0415 (see above)
 
-    explain(_services(), run_id, step_id, as_json=as_json)
+    if step_id is None:
+        print_why_run(_services(), run_id, as_json=as_json)
+    else:
+        print_why_step(_services(), run_id, step_id, as_json=as_json)
 
 
 runs.add_command(why)

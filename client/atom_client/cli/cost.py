@@ -12,7 +12,7 @@ import click
 
 from atom_client.cli.local import env_of
 from atom_client.cli.output import Output
-from atom_client.cli.params import GivenParams, known_params, print_param_problems, provisional_run, read_given
+from atom_client.cli.params import known_params, print_param_problems, provisional_run, read_given
 from atom_client.cli.sources import content_of, shown_name
 from atom_client.cli.tables import Sheet
 from atom_client.cli.validate import problem_lines
@@ -22,11 +22,9 @@ from atom_client.cost.prices import AS_OF, GOOGLE, PRICES
 from atom_client.cost.usage import Assumptions, NotEstimated
 from atom_client.errors import INVALID_USE, Misuse
 from atom_client.planning.prepare import Start
-from atom_client.planning.walk import Known
 from atom_client.text import counted, listing, one_line
 from atom_client.views.as_json import json_text
 from atom_workflows.core.durations import format_duration
-from atom_workflows.core.workflow import Workflow
 from atom_workflows.errors import InvalidParams
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
@@ -95,7 +93,9 @@ def _estimate(options: CostOptions) -> Estimate:
     if options.source is not None:
         workflow = parse_workflow(definition, filename=name)
         job = usual_job(workflow) if job is None else job
-        known = _known(workflow, params)
+        run = provisional_run(workflow, labels={})
+        start = Start(params=known_params(params, workflow, run), at=run.created_at, env=env_of(os.environ))
+        known = start.known(workflow)
     if job is None:
         job = timedelta(0)
     given = Assumptions(job=job, checker_vcpu=options.checker_vcpu, settings=options.settings)
@@ -107,13 +107,6 @@ def _estimate(options: CostOptions) -> Estimate:
         return estimate(definition, given, filename=name, known=known, runs_per_month=options.runs_per_month)
     except NotEstimated as error:
         raise Misuse(f"with jobs that take {format_duration(job)}, {error}") from error
-
-
-def _known(workflow: Workflow, given: GivenParams) -> Known:
-    """Return what is known about a run with the given parameters."""
-    run = provisional_run(workflow, labels={})
-    params = known_params(given, workflow, run)
-    return Start(params=params, at=run.created_at, env=env_of(os.environ)).known(workflow)
 
 
 def how_long(given: Assumptions) -> str:
@@ -143,22 +136,14 @@ def sentences(found: Estimate) -> Iterator[str]:
         watched = f"{quantity(round(found.tally.watched_s))} s"
         yield f"The checker is awake for {watched} while jobs are in flight; concurrent runs would share this time."
     if not found.given.is_at_once:
-        yield _how_often(found.given.settings)
-
-
-def _how_often(settings: Settings) -> str:
-    """Name the settings that determine how often jobs are polled.
-
-    In a terminal that has exported the variables of a local platform, these settings differ from the deployed ones.
-    """
-    usual, chosen = Settings(), (settings.check_interval, settings.burst)
-    origin = (
-        "as deployed" if chosen == (usual.check_interval, usual.burst) else "from your environment, not as deployed"
-    )
-    return (
-        f"This assumes WORKFLOW_CHECK_STATE_DURATION_SEC={chosen[0].total_seconds():g} and "
-        f"WORKFLOW_BURST_SEC={chosen[1].total_seconds():g}, {origin}."
-    )
+        usual, settings = Settings(), found.given.settings
+        # A terminal that has exported the variables of a local platform has other settings than a deployment.
+        is_usual = (settings.check_interval, settings.burst) == (usual.check_interval, usual.burst)
+        yield (
+            f"This assumes WORKFLOW_CHECK_STATE_DURATION_SEC={settings.check_interval.total_seconds():g} and "
+            f"WORKFLOW_BURST_SEC={settings.burst.total_seconds():g}, "
+            f"{'as deployed' if is_usual else 'from your environment, not as deployed'}."
+        )
 
 
 def peers_sheet(found: Estimate) -> Sheet:

@@ -85,7 +85,12 @@ def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool
     if every == bool(ids):
         raise Misuse("name the dead letters to replay, or give --all; `atom-workflows dead-letters list` shows them")
     with hold_letters(desk, ids) as found:
-        chosen = _worth_replaying(found) if every else found.named(ids)
+        chosen = [one for one in found.letters if one.topic and not one.is_hopeless] if every else found.named(ids)
+        if every and (left := len(found.letters) - len(chosen)):
+            they = counted(left, "dead letter")
+            click.echo(f"Left out {they} that a replay cannot help; `dead-letters list` shows why.")
+        if every and not found.is_all:
+            click.echo("There are more dead letters than one command can handle; run it again for the rest.")
         if homeless := [letter.id for letter in chosen if not letter.topic]:
             raise Failure(
                 f"it is not known where {listing(homeless)} came from; nothing was replayed. "
@@ -113,17 +118,6 @@ def drop_letters(desk: Desk, ids: Sequence[str], *, hopeless: bool = False) -> N
     click.echo(f"Dropped {counted(len(chosen), 'dead letter')}.")
     if not is_all:
         click.echo("There are more dead letters than one command can handle; run it again for the rest.")
-
-
-def _worth_replaying(found: HeldLetters) -> list[DeadLetter]:
-    letters = found.letters
-    worth = [letter for letter in letters if letter.topic and not letter.is_hopeless]
-    left = len(letters) - len(worth)
-    if left:
-        click.echo(f"Left out {counted(left, 'dead letter')} that a replay cannot help; `dead-letters list` shows why.")
-    if not found.is_all:
-        click.echo("There are more dead letters than one command can handle; run it again for the rest.")
-    return worth
 
 
 def _replay(found: HeldLetters, letters: Sequence[DeadLetter]) -> None:

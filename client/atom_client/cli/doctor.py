@@ -63,18 +63,6 @@ def _findings(environment: Mapping[str, str], options: DoctorOptions) -> Iterato
         yield ok("platform", f"local, project {services.settings.project}")
         yield from _check_parts(services, _expected(services.settings, options, is_local=True), options)
         return
-    place, finding = _login(environment)
-    yield finding
-    if place is not None:
-        services = services_on(place)
-        yield from _check_parts(services, _expected(services.settings, options, is_local=False), options)
-
-
-def _login(environment: Mapping[str, str]) -> tuple[Mapping[str, str] | None, Finding]:
-    """Find the platform, using the user's credentials.
-
-    The platform is None if it cannot be found; the finding says why.
-    """
     from atom_workflows.adapters.own_credentials import account  # noqa: PLC0415 (only needed for deployments)
 
     try:
@@ -84,8 +72,11 @@ def _login(environment: Mapping[str, str]) -> tuple[Mapping[str, str] | None, Fi
         detail = explain(error)
         if detail is None:
             raise
-        return None, wrong("credentials", detail.rstrip("."), "gcloud auth application-default login")
-    return place, ok("credentials", f"those of {whose}" if whose else "your own login")
+        yield wrong("credentials", detail.rstrip("."), "gcloud auth application-default login")
+        return
+    yield ok("credentials", f"those of {whose}" if whose else "your own login")
+    services = services_on(place)
+    yield from _check_parts(services, _expected(services.settings, options, is_local=False), options)
 
 
 def _check_parts(services: Services, expected: Expected, options: DoctorOptions) -> Iterator[Finding]:

@@ -86,8 +86,13 @@ class Lines:
                 failed = step.state is StepState.FAILED and not step.tolerated
                 self._failures += failed
                 # In a large run, only the first failures get lines.
-                if small or (failed and self._failures <= MOST_FAILURE_LINES):
-                    self._say_step(step)
+                if not small and not (failed and self._failures <= MOST_FAILURE_LINES):
+                    continue
+                line = step_line(step)
+                # A new job state reported by the Task Runner, for example, does not change the line.
+                if line != self._last.get(step.id):
+                    self._last[step.id] = line
+                    self._say(line)
             if view.main_state is not None and self._shown.main_state is None:
                 self._say(f"main part {view.main_state}; now the steps under `finally`")
             self._shown = view
@@ -105,16 +110,6 @@ class Lines:
         if view is not self._progressed:
             self._progressed = view
             self._say(counts_line(view))
-
-    def _say_step(self, step: StepView) -> None:
-        """Print the step's line unless it repeats the last one.
-
-        For example, a new job state reported by the Task Runner does not change the line.
-        """
-        line = step_line(step)
-        if line != self._last.get(step.id):
-            self._last[step.id] = line
-            self._say(line)
 
     def _say(self, text: str) -> None:
         self._output.say(f"[{self._monotonic() - self._started:7.1f} s] {text}")

@@ -31,7 +31,6 @@ from atom_workflows.task_runner_urls import expected_instead, shown_url
 if TYPE_CHECKING:
     from atom_emulator.platform.local import LocalPlatform
     from atom_emulator.platform.options import Emulators
-    from atom_emulator.platform.storage import Storage
 
 TOKEN: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
 GRACE_S: Final = 1.0
@@ -368,28 +367,21 @@ def recipes(platform: LocalPlatform) -> list[Recipe]:
         return [publish]
     target = f"gs://{bucket}/workflows/"
     upload = f"{_gcloud_at('STORAGE', f'{storage.url}/storage/v1/')} storage cp {_FILE} {target}"
-    return [
-        Recipe(name="gsutil", purpose="Start a run by uploading a file", command=_gsutil(storage, target)),
-        Recipe(name="gcloud-storage", purpose="Start a run by uploading a file with gcloud", command=upload),
-        publish,
-    ]
-
-
-def _gsutil(storage: Storage, target: str) -> str:
-    """Return the gsutil command that uploads to the platform.
-
-    gsutil supports only HTTPS, and no authority has signed the platform's certificate, so the certificate is not
-    validated. gsutil's own credentials are not used.
-    """
-    address, port = storage.address.rsplit(":", 1)[0], storage.https_port
+    # gsutil supports only HTTPS, and no authority has signed the platform's certificate, so the certificate is not
+    # validated. gsutil's own credentials are not used.
     options = (
-        f"Credentials:gs_json_host={address}",
-        f"Credentials:gs_json_port={port}",
+        f"Credentials:gs_json_host={storage.address.rsplit(':', 1)[0]}",
+        f"Credentials:gs_json_port={storage.https_port}",
         "Boto:https_validate_certificates=False",
     )
     flags = " ".join(f"-o {option}" for option in options)
     quiet = "BOTO_CONFIG=/dev/null CLOUDSDK_CORE_PASS_CREDENTIALS_TO_GSUTIL=false"
-    return f"{quiet} gsutil {flags} cp {_FILE} {target}"
+    gsutil = f"{quiet} gsutil {flags} cp {_FILE} {target}"
+    return [
+        Recipe(name="gsutil", purpose="Start a run by uploading a file", command=gsutil),
+        Recipe(name="gcloud-storage", purpose="Start a run by uploading a file with gcloud", command=upload),
+        publish,
+    ]
 
 
 def _gcloud_at(api: str, url: str) -> str:

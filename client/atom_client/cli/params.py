@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -36,7 +37,11 @@ class GivenParams:
 
         A text that is valid JSON is read as JSON; any other is sent as text.
         """
-        return {**self.values, **{name: _json_or_text(text) for name, text in self.texts.items()}}
+        values = {**self.values, **self.texts}
+        for name, text in self.texts.items():
+            with suppress(ValueError, RecursionError):
+                values[name] = json.loads(text, parse_constant=_refuse_constant)
+        return values
 
 
 def read_given(written: Sequence[str], params_file: str | None, *, source: str | None) -> GivenParams:
@@ -172,14 +177,6 @@ def print_param_problems(error: InvalidParams, source: str, *, as_json: bool) ->
     if any(problem.endswith("is required") for problem in error.problems):
         click.echo("Give parameters with --param NAME=VALUE or --params-file.", err=True)
     return INVALID_USE
-
-
-def _json_or_text(text: str) -> JsonValue:
-    try:
-        value: JsonValue = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return text
-    return value
 
 
 def _refuse_constant(name: str) -> None:

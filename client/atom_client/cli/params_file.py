@@ -53,15 +53,11 @@ def _value_of(node: Node, report: Report) -> JsonValue:
         case Items():
             return [_value_of(item, report) for item in node.items]
         case Scalar():
-            return _scalar_value(node, report)
+            value = resolve(node)
+            if not isinstance(value, Unclear):
+                return value
+            if value.meaning not in _TIMES:
+                report.add(node, f"{code(node.text)} is {value.meaning}", f"write {in_quotes(node.text)}")
+            return node.text
         case Broken():
             return None
-
-
-def _scalar_value(node: Scalar, report: Report) -> JsonValue:
-    value = resolve(node)
-    if not isinstance(value, Unclear):
-        return value
-    if value.meaning not in _TIMES:
-        report.add(node, f"{code(node.text)} is {value.meaning}", f"write {in_quotes(node.text)}")
-    return node.text

@@ -14,7 +14,6 @@ import click
 from atom_client.cli.local import env_of, read_env
 from atom_client.cli.output import Output
 from atom_client.cli.params import (
-    GivenParams,
     bind_values,
     checked_params,
     print_param_problems,
@@ -37,7 +36,7 @@ from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.settings import Settings
 
 if TYPE_CHECKING:
-    from atom_emulator.testing import Played
+    pass
 
 MOST_IN_FULL: Final = 60
 """With at most this many steps, each job is printed on a line of its own; with more, each step takes one line."""
@@ -73,39 +72,29 @@ class _Read:
 
 def print_plan(options: PlanOptions, environment: Mapping[str, str]) -> int:
     """Print the plan and return the exit code."""
-    given = _given(options)
-    if isinstance(given, int):
-        return given
+    try:
+        given = read_given(options.params, options.params_file, source=options.source)
+    except InvalidWorkflow as error:
+        content = b"" if options.params_file == STDIN else content_of(options.params_file or "")
+        return _print_problems(error, options.params_file or "", content, as_json=options.as_json)
     content = content_of(options.source)
     env = {**env_of(environment), **read_env(options.env)}
     try:
-        read = _read(content, options, given, env)
+        workflow = parse_workflow(content, filename=shown_name(options.source))
+        at = options.at or datetime.now(UTC)
+        run = provisional_run(workflow, labels={}, run_id=_RUN_ID, now=at)
+        values = checked_params(given, workflow, run)
+        bound = bind_values(workflow, values, run) if workflow.params else {}
     except InvalidWorkflow as error:
         return _print_problems(error, options.source, content, as_json=options.as_json)
     except InvalidParams as error:
         return print_param_problems(error, options.source, as_json=options.as_json)
-    print_warnings(read.asked.workflow.warnings)
+    print_warnings(workflow.warnings)
+    start = Start(params=bound, at=at, env=env)
+    read = _Read(content=content, asked=Asked(workflow=workflow, given=values, start=start))
     if options.script is None:
         return _print_planned(read, options)
     return _print_played(read, options, options.script)
-
-
-def _given(options: PlanOptions) -> GivenParams | int:
-    try:
-        return read_given(options.params, options.params_file, source=options.source)
-    except InvalidWorkflow as error:
-        content = b"" if options.params_file == STDIN else content_of(options.params_file or "")
-        return _print_problems(error, options.params_file or "", content, as_json=options.as_json)
-
-
-def _read(content: bytes, options: PlanOptions, given: GivenParams, env: Mapping[str, str]) -> _Read:
-    workflow = parse_workflow(content, filename=shown_name(options.source))
-    at = options.at or datetime.now(UTC)
-    run = provisional_run(workflow, labels={}, run_id=_RUN_ID, now=at)
-    values = checked_params(given, workflow, run)
-    bound = bind_values(workflow, values, run) if workflow.params else {}
-    start = Start(params=bound, at=at, env=env)
-    return _Read(content=content, asked=Asked(workflow=workflow, given=values, start=start))
 
 
 def _print_problems(error: InvalidWorkflow, source: str, content: bytes, *, as_json: bool) -> int:
@@ -129,7 +118,9 @@ def _print_planned(read: _Read, options: PlanOptions) -> int:
         for line in planned_lines(read.asked, plan):
             output.say(line)
         if cost is not None:
-            output.say(f"A run costs about {_dollars(cost)}; `atom-workflows cost` gives the details.")
+            from atom_client.cost.bill import dollars  # noqa: PLC0415 (only for small files)
+
+            output.say(f"A run costs about {dollars(cost)}; `atom-workflows cost` gives the details.")
     return RUN_FAILED if plan.is_bound_to_fail else 0
 
 
@@ -147,29 +138,10 @@ def _cost(read: _Read) -> float | None:
         return None
 
 
-def _dollars(usd: float) -> str:
-    from atom_client.cost.bill import dollars  # noqa: PLC0415 (see above)
-
-    return dollars(usd)
-
-
 # -- a hypothetical run ----------------------------------------------------------------------------------------------
 
 
 def _print_played(read: _Read, options: PlanOptions, script: str) -> int:
-    played = _play(read, options, script)
-    if played.state == "INVALID":
-        return print_param_problems(InvalidParams(played.errors), options.source, as_json=options.as_json)
-    if options.as_json:
-        click.echo(json_text(played_object(read.asked, played)))
-    else:
-        output = Output()
-        for line in played_lines(read.asked, played):
-            output.say(line)
-    return 0 if played.state == "SUCCEEDED" else RUN_FAILED
-
-
-def _play(read: _Read, options: PlanOptions, script: str) -> Played:
     from atom_client.cli.quiet import no_logs  # noqa: PLC0415 (only if a run is played)
     from atom_emulator.task_runner.script_file import InvalidScript  # noqa: PLC0415 (not installed everywhere)
     from atom_emulator.testing import StillOpen, play  # noqa: PLC0415 (likewise)
@@ -180,7 +152,7 @@ def _play(read: _Read, options: PlanOptions, script: str) -> Played:
         try:
             start = read.asked.start
             settings = Settings(env=dict(start.env))
-            return play(file, script, params=read.asked.given, settings=settings, at=start.at)
+            played = play(file, script, params=read.asked.given, settings=settings, at=start.at)
         except InvalidScript as error:
             raise Misuse(f"{name_of(script)}: {error}") from error
         except (OSError, UnicodeDecodeError) as error:
@@ -188,6 +160,15 @@ def _play(read: _Read, options: PlanOptions, script: str) -> Played:
             raise Misuse(f"--outputs {name_of(script)} cannot be read: {reason}") from error
         except StillOpen as error:
             raise Misuse(f"with {name_of(script)}, {error}") from error
+    if played.state == "INVALID":
+        return print_param_problems(InvalidParams(played.errors), options.source, as_json=options.as_json)
+    if options.as_json:
+        click.echo(json_text(played_object(read.asked, played)))
+    else:
+        output = Output()
+        for line in played_lines(read.asked, played):
+            output.say(line)
+    return 0 if played.state == "SUCCEEDED" else RUN_FAILED
 
 
 def _path(source: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,7 +83,9 @@ def run_workflow(options: RunOptions) -> int:
     output = Output(aside=options.as_json)
     try:
         given = read_given(options.params, options.params_file, source=options.source)
-        request = request_for(options.source, params=given, env_names=_env_names(options.choice))
+        # A platform that is already up may set any names.
+        names = None if _joins_platform(options.choice) else env_variables(options.choice, os.environ).keys()
+        request = request_for(options.source, params=given, env_names=names)
     except InvalidWorkflow as error:
         code = print_problems(error, as_json=options.as_json)
         if any(problem.message.startswith("`env` has no ") for problem in error.problems):
@@ -152,7 +154,7 @@ def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
 
     A platform that is started here is stopped at the end of the block.
     """
-    if options.choice.emulators != "google" and names_local_platform(os.environ):
+    if _joins_platform(options.choice):
         _refuse_for_platform_that_is_up(options)
         note = f"Using the running platform ({FIRESTORE_HOST} is {name_of(os.environ[FIRESTORE_HOST])})."
         yield Running(environment=os.environ, note=note)
@@ -169,14 +171,9 @@ def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
             yield Running(environment={**os.environ, **platform.environment}, own=platform)
 
 
-def _env_names(choice: PlatformChoice) -> Collection[str] | None:
-    """Return the names that the platform sets for `env`, if known.
-
-    The result is None if a platform is already up, since it may set any names.
-    """
-    if choice.emulators != "google" and names_local_platform(os.environ):
-        return None
-    return env_variables(choice, os.environ).keys()
+def _joins_platform(choice: PlatformChoice) -> bool:
+    """Return True if the run uses a platform that is already up."""
+    return choice.emulators != "google" and names_local_platform(os.environ)
 
 
 def _refuse_for_platform_that_is_up(options: RunOptions) -> None:

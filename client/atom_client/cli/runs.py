@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -77,25 +77,18 @@ def show_run(services: Services, text: str, *, as_json: bool, with_outputs: bool
     if steps:
         click.echo()
         show_steps(Output(), steps)
-    for line in _output_lines(run, steps, outputs):
-        click.echo(line)
+    if outputs is not None:
+        click.echo()
+        found = {step.id: outputs[step.id] for step in steps if step.id in outputs}
+        if run.outputs:
+            click.echo(f"outputs of the run: {_json_line(run.outputs)}")
+        for step_id, values in found.items():
+            click.echo(f"outputs of `{step_id}`: {_json_line(values)}")
+        if not run.outputs and not found:
+            click.echo("There are no outputs.")
     click.echo()
     for sentence in verdict(run, steps, now=services.clock.now()):
         click.echo(sentence)
-
-
-def _output_lines(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[str, Any] | None) -> Iterator[str]:
-    """Yield a line for the outputs of the run and each step."""
-    if outputs is None:
-        return
-    yield ""
-    found = {step.id: outputs[step.id] for step in steps if step.id in outputs}
-    if run.outputs:
-        yield f"outputs of the run: {_json_line(run.outputs)}"
-    for step_id, values in found.items():
-        yield f"outputs of `{step_id}`: {_json_line(values)}"
-    if not run.outputs and not found:
-        yield "There are no outputs."
 
 
 def _json_line(value: Any) -> str:
@@ -143,7 +136,11 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
         "trigger": ", ".join(f"{name} {value}" for name, value in trigger),
         "task runner": shown_url(run.task_runner_url),
         "labels": ", ".join(f"{name}={value}" for name, value in run.labels.items()),
-        "params": ", ".join(_param_text(run, name) for name in run.params),
+        "params": ", ".join(
+            f"{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+            f"{' (default)' if name in run.defaulted else ''}"
+            for name, value in run.params.items()
+        ),
         "created": local_time(run.created_at),
         "started": local_time(run.started_at),
         "finished": local_time(run.finished_at),
@@ -153,12 +150,6 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
     for name, value in facts.items():
         if value:
             yield name, one_line(clean(value))
-
-
-def _param_text(run: RunRecord, name: str) -> str:
-    value = run.params[name]
-    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return f"{name}={shown}{' (default)' if name in run.defaulted else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,28 +93,22 @@ def start_run(options: StartOptions) -> int:
 def _request(options: StartOptions) -> RunRequest:
     if options.task_runner_url is not None:
         check_url(options.task_runner_url)
-        _require_local_task_runner(options.task_runner_url)
+        place = environment()
+        settings = from_environment(place)
+        # A user may have exported only the emulators' addresses; in that case, the platform itself decides.
+        is_listed = names_local_platform(place) and settings.task_runner_url
+        if is_listed and not settings.may_use_task_runner(options.task_runner_url):
+            url = shown_url(options.task_runner_url)
+            raise Misuse(
+                f"the local platform uses a different Task Runner than --tr-url {url}. Leave out --tr-url, or start a "
+                f"platform that uses it: `atom-workflows local up --tr-url={shlex.quote(url)}`"
+            )
     if options.key is not None and not options.key.strip():
         raise Misuse("--key is empty; give a text that identifies only this run, or leave --key out")
     if options.source.startswith(BUCKET_PREFIX):
         require_object(options.source)
     given = read_given(options.params, options.params_file, source=options.source)
     return request_for(options.source, options.key, params=given, labels=pairs_of("--label", options.labels))
-
-
-def _require_local_task_runner(url: str) -> None:
-    """Reject a Task Runner that the local platform does not allow.
-
-    The environment shows which Task Runners it allows.
-    """
-    place = environment()
-    settings = from_environment(place)
-    # A user may have exported only the emulators' addresses; in that case, the platform itself decides.
-    if names_local_platform(place) and settings.task_runner_url and not settings.may_use_task_runner(url):
-        raise Misuse(
-            f"the local platform uses a different Task Runner than --tr-url {shown_url(url)}. Leave out --tr-url, or "
-            f"start a platform that uses it: `atom-workflows local up --tr-url={shlex.quote(shown_url(url))}`"
-        )
 
 
 def require_object(path: str) -> tuple[str, str]:

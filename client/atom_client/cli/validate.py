@@ -37,7 +37,11 @@ def validate_files(sources: Sequence[str], *, form: str = "text", env_file: str 
         for path in _files_in(source):
             checked = _check(path, names)
             files.append(checked)
-            _print_file(checked, form)
+            if form == "text" and checked.unreadable:
+                Misuse(checked.unreadable).show()
+            elif form != "json":
+                for line in text_lines(checked) if form == "text" else github_lines(checked):
+                    click.echo(line)
     if form == "json":
         click.echo(json_text(as_object(files)))
     elif form == "text" and len(files) > 1:
@@ -79,16 +83,6 @@ def _check(source: str, env_names: Collection[str] | None) -> CheckedFile:
     except InvalidWorkflow as error:
         return CheckedFile(name=name, content=content, problems=error.problems)
     return CheckedFile(name=name, content=content, steps=len(workflow.all_steps), warnings=workflow.warnings)
-
-
-def _print_file(checked: CheckedFile, form: str) -> None:
-    if form == "text" and checked.unreadable:
-        Misuse(checked.unreadable).show()
-    elif form == "text":
-        click.echo("\n".join(text_lines(checked)))
-    elif form == "github":
-        for line in github_lines(checked):
-            click.echo(line)
 
 
 def read_env_names(path: str) -> Collection[str]:

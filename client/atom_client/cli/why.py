@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -26,7 +26,7 @@ from atom_client.views.reasons import Reason
 from atom_client.views.why_run import HEADINGS, Seen, explain_run, headline
 from atom_client.views.why_step import look_around, step_explanation, step_facts, step_headline
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.language.limits import MAX_ID
 
@@ -37,16 +37,9 @@ _LONGEST_NAME: Final = 12
 _STEP_ID: Final = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,{MAX_ID - 1}}}")
 
 
-def explain(services: Services, run_text: str, step_id: str | None, *, as_json: bool) -> None:
-    """Print why a run or a step is in its current state."""
+def print_why_run(services: Services, run_text: str, *, as_json: bool) -> None:
+    """Print why a run is in its current state."""
     run = require_run(services.store, run_text)
-    if step_id is None:
-        _explain_run(services, run, as_json=as_json)
-    else:
-        _explain_step(services, run, step_id, as_json=as_json)
-
-
-def _explain_run(services: Services, run: RunRecord, *, as_json: bool) -> None:
     now = services.clock.now()
     looked_at = last_look(services.store, now=now) if run.state is RunState.RUNNING else None
     nodes: Mapping[str, StepRecord] = {}
@@ -55,7 +48,16 @@ def _explain_run(services: Services, run: RunRecord, *, as_json: bool) -> None:
     seen = Seen(run=run, nodes=nodes, now=now, looked_at=looked_at)
     reasons = list(explain_run(seen))
     if as_json:
-        click.echo(json_text(_run_explanation(seen, reasons)))
+        described = {
+            "run": run.id,
+            "state": run.state.value,
+            "main_state": run.main_state.value if run.main_state else None,
+            "text": headline(seen),
+            "steps": seen.count_states(),
+            "deadline": moment_text(run.deadline),
+            "reasons": [reason.as_fields() for reason in reasons],
+        }
+        click.echo(json_text(described))
         return
     click.echo(headline(seen))
     for line in _lines(reasons):
@@ -82,24 +84,17 @@ def _lines(reasons: Sequence[Reason]) -> Iterator[str]:
             yield f"  … and {of - MOST_OF_A_KIND:,} more; `--json` lists all"
 
 
-def _run_explanation(seen: Seen, reasons: Sequence[Reason]) -> dict[str, Any]:
-    run = seen.run
-    return {
-        "run": run.id,
-        "state": run.state.value,
-        "main_state": run.main_state.value if run.main_state else None,
-        "text": headline(seen),
-        "steps": seen.count_states(),
-        "deadline": moment_text(run.deadline),
-        "reasons": [reason.as_fields() for reason in reasons],
-    }
-
-
-def _explain_step(services: Services, run: RunRecord, step_id: str, *, as_json: bool) -> None:
+def print_why_step(services: Services, run_text: str, step_id: str, *, as_json: bool) -> None:
+    """Print why a step is in its current state."""
+    run = require_run(services.store, run_text)
     reader = NodeReader(services.store, run.id)
-    found = reader.read([step_id]) if _may_be_a_step(step_id) else []
+    is_reserved = step_id.startswith("__") and step_id.endswith("__")
+    found = reader.read([step_id]) if _STEP_ID.fullmatch(step_id) and not is_reserved else []
     if not found:
-        raise _no_such_step(services, run, step_id)
+        meant = similar_step(services.store, run.id, step_id)
+        lists = f"`{with_place(f'runs show {run.id}')}` lists its steps"
+        hint = f"did you mean {listing([meant])}?" if meant else lists
+        raise Failure(f"run {run.id} has no step {listing([step_id])}; {hint}")
     step = found[0]
     seen = look_around(reader, run, step, now=services.clock.now())
     if step.outputs:
@@ -113,15 +108,3 @@ def _explain_step(services: Services, run: RunRecord, step_id: str, *, as_json: 
     for name, value in step_facts(seen):
         click.echo(f"  {'' if name == before else name:{_LONGEST_NAME}} {clean(value)}")
         before = name
-
-
-def _may_be_a_step(step_id: str) -> bool:
-    """Return False if the text cannot be a step's id."""
-    is_reserved = step_id.startswith("__") and step_id.endswith("__")
-    return bool(_STEP_ID.fullmatch(step_id)) and not is_reserved
-
-
-def _no_such_step(services: Services, run: RunRecord, step_id: str) -> Failure:
-    meant = similar_step(services.store, run.id, step_id)
-    ask = f"; did you mean {listing([meant])}?" if meant else f"; `{with_place(f'runs show {run.id}')}` lists its steps"
-    return Failure(f"run {run.id} has no step {listing([step_id])}{ask}")

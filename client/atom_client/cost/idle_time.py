@@ -65,8 +65,21 @@ class IdleTime:
         took = tuple(now - last for now, last in zip(counts, self._last, strict=True))
         self._last = counts
         self._seen = [*self._seen, took] if self._is_idle() else []
-        if period := self._find_period():
-            self._skip(period)
+        period = self._find_period()
+        if not period:
+            return
+        functions = self._functions
+        jobs, now, every = functions.world.task_runner.jobs, functions.timeline.now().timestamp(), functions.tick_every
+        change = jobs.next_change(now)
+        if change is None:
+            return
+        # Leave one tick before a job changes, so that the skipped time does not include the change.
+        times = int((timedelta(seconds=change - now) - every) / (period * every))
+        if times > 0:
+            for used in self._seen[-period:]:
+                self._extra = tuple(extra + times * more for extra, more in zip(self._extra, used, strict=True))
+            self.skipped += times * period * every
+            jobs.skip((times * period * every).total_seconds(), now)
 
     def _is_idle(self) -> bool:
         """Return True if nothing depends on the age of anything any more.
@@ -90,20 +103,6 @@ class IdleTime:
             if all(map(_is_like, seen[-ticks:], seen[-ticks - period : -period])):
                 return period
         return 0
-
-    def _skip(self, period: int) -> None:
-        functions = self._functions
-        jobs, now, every = functions.world.task_runner.jobs, functions.timeline.now().timestamp(), functions.tick_every
-        change = jobs.next_change(now)
-        if change is None:
-            return
-        # Leave one tick before a job changes, so that the skipped time does not include the change.
-        times = int((timedelta(seconds=change - now) - every) / (period * every))
-        if times > 0:
-            for took in self._seen[-period:]:
-                self._extra = tuple(extra + times * more for extra, more in zip(self._extra, took, strict=True))
-            self.skipped += times * period * every
-            jobs.skip((times * period * every).total_seconds(), now)
 
 
 def _is_like(some: _Counts, others: _Counts) -> bool:

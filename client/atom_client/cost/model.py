@@ -9,14 +9,14 @@ not matter.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from atom_client.cost.measurement import OUTPUTS_LABEL
 from atom_client.planning.walk import Fate, Known, Plan, PlannedStep, plan_run
 from atom_workflows.core.durations import format_duration
 from atom_workflows.core.evaluation import paths_in
-from atom_workflows.core.workflow import Condition, Step, Template, Trigger, Workflow
+from atom_workflows.core.workflow import Condition, Template, Trigger, Workflow
 
 _TRUE: Final = "run.id != ''"
 _FALSE: Final = "run.id == ''"
@@ -48,17 +48,13 @@ def model_of(workflow: Workflow, plan: Plan) -> bytes:
         fields["finallyTimeout"] = format_duration(workflow.finally_timeout)
     if workflow.timeout is not None:
         fields["timeout"] = format_duration(workflow.timeout)
-    _label_outputs([*fields["steps"], *fields.get("finally", [])])
-    outputs = {str(one.path[-1]): f"${{{{ {_condition(_TRUE, [one])} }}}}" for one in workflow.outputs}
-    return json.dumps({**fields, **({"outputs": outputs} if outputs else {})}).encode()
-
-
-def _label_outputs(steps: Sequence[dict[str, Any]]) -> None:
-    """Label the steps by the names of their outputs."""
+    # Steps whose outputs have the same names get the same label.
     numbers: dict[tuple[str, ...], int] = {}
-    for step in steps:
+    for step in (*fields["steps"], *fields.get("finally", ())):
         if names := tuple(step.get("outputs", ())):
             step["task"]["labels"] = {OUTPUTS_LABEL: str(numbers.setdefault(names, len(numbers)))}
+    outputs = {str(one.path[-1]): f"${{{{ {_condition(_TRUE, [one])} }}}}" for one in workflow.outputs}
+    return json.dumps({**fields, **({"outputs": outputs} if outputs else {})}).encode()
 
 
 def _step(planned: PlannedStep) -> dict[str, Any]:
@@ -75,41 +71,25 @@ def _step(planned: PlannedStep) -> dict[str, Any]:
     if step.outputs:
         fields["outputs"] = dict.fromkeys(step.outputs, "int")
     if step.task is not None:
-        fields["task"] = _task(step)
+        engine = step.task.engine
+        args = [f"${{{{ {_condition(_TRUE, [one])} }}}}" for one in step.task.templates]
+        fields["task"] = {
+            "imageUri": "image",
+            **({"engine": engine} if engine else {}),
+            **({"args": args} if args else {}),
+        }
     return fields
 
 
-def _task(step: Step) -> dict[str, Any]:
-    task = step.task
-    templates = () if task is None else task.templates
-    engine = None if task is None else task.engine
-    args = [f"${{{{ {_condition(_TRUE, [one])} }}}}" for one in templates]
-    return {
-        "imageUri": "image",
-        **({"engine": engine} if engine else {}),
-        **({"args": args} if args else {}),
-    }
-
-
 def _condition(decided: str, texts: Sequence[Condition | Template]) -> str:
-    """Return a condition that reads the same steps but has a fixed result."""
-    sign = "or" if decided == _TRUE else "and"
-    return f" {sign} ".join([decided, *_reads(texts)])
+    """Return a condition that reads the same but has a fixed result.
 
-
-def _reads(texts: Sequence[Condition | Template]) -> Iterator[str]:
-    """Yield conditions that read what the expressions in these texts read.
-
-    Only steps and the run's result matter.
+    Of what the expressions in these texts read, only steps and the run's result matter.
     """
-    seen = set()
+    parts = {decided: True}
     for path in (path for text in texts for path in paths_in(text)):
         if path[0] == "steps" and len(path) > 2:  # noqa: PLR2004 (steps, a step and one of its fields)
-            read = f"has(steps[{json.dumps(path[1])}].{'.'.join(path[2:4])})"
+            parts[f"has(steps[{json.dumps(path[1])}].{'.'.join(path[2:4])})"] = True
         elif path[:2] in {("run", "state"), ("run", "failures"), ("run", "failureCount")}:
-            read = "run.state != 'CANCELLED'"
-        else:
-            continue
-        if read not in seen:
-            seen.add(read)
-            yield read
+            parts["run.state != 'CANCELLED'"] = True
+    return f" {'or' if decided == _TRUE else 'and'} ".join(parts)

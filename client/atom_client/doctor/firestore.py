@@ -37,7 +37,12 @@ def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
     """
     database = services.settings.database
     lease = services.store.get([BURST_LEASE_PATH])[0]
-    yield ok("Firestore", f"database {database} answers; {_newest(services)}")
+    try:
+        run = newest_run(services)
+        newest = f"the newest run is {run.id}, {run.state}" if run else "there are no runs yet"
+    except NewerVersion:
+        newest = "the newest run was written by a newer version, so this one cannot read it"
+    yield ok("Firestore", f"database {database} answers; {newest}")
     yield from _newer_findings(services)
     due = services.store.query(due_query(services.clock.now() - LATE, limit=_MOST_DUE, fields=("due_at", "state")))
     # A job keeps the due time of its first poll, since polls that report nothing new write nothing.
@@ -58,14 +63,6 @@ def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
 def newest_run(services: Services) -> RunRecord | None:
     """Return the most recently created run, if there is one."""
     return next(iter(newest_runs(services.store, limit=1, state=None)), None)
-
-
-def _newest(services: Services) -> str:
-    try:
-        run = newest_run(services)
-    except NewerVersion:
-        return "the newest run was written by a newer version, so this one cannot read it"
-    return f"the newest run is {run.id}, {run.state}" if run else "there are no runs yet"
 
 
 def _newer_findings(services: Services) -> Iterator[Finding]:

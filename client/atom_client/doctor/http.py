@@ -42,27 +42,26 @@ def function_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
     """
     for topic, function in PUSHED.items():
         found = there.subscription(topic)
-        if found is not None and found.endpoint:
-            yield _check_function(function, found.endpoint, expected)
-
-
-def _check_function(function: str, endpoint: str, expected: Expected) -> Finding:
-    about = f"function {function}"
-    try:
-        # In a deployment, the function itself must deny access to all callers.
-        status = fetch_status(urljoin(endpoint, _NO_EVENT) if expected.is_local else endpoint)
-    except TaskRunnerUnavailable as error:
-        return wrong(about, f"{endpoint} does not answer ({error.reason})", expected.fix_all)
-    if expected.is_local:
-        return ok(about, f"{endpoint} answers")
-    if status in _CLOSED:
-        return ok(about, f"it exists and {_CLOSED[status]}")
-    settings = expected.settings
-    close = (
-        f"gcloud run services remove-iam-policy-binding {settings.topic_prefix}{function} --project={settings.project} "
-        f"--region={expected.region} --member=allUsers --role=roles/run.invoker"
-    )
-    return wrong(about, f"anyone may call {endpoint}: it answered HTTP {status} without a token", close)
+        if found is None or not found.endpoint:
+            continue
+        about, endpoint = f"function {function}", found.endpoint
+        try:
+            # In a deployment, the function itself must deny access to all callers.
+            status = fetch_status(urljoin(endpoint, _NO_EVENT) if expected.is_local else endpoint)
+        except TaskRunnerUnavailable as error:
+            yield wrong(about, f"{endpoint} does not answer ({error.reason})", expected.fix_all)
+            continue
+        if expected.is_local:
+            yield ok(about, f"{endpoint} answers")
+        elif status in _CLOSED:
+            yield ok(about, f"it exists and {_CLOSED[status]}")
+        else:
+            name, project = f"{expected.settings.topic_prefix}{function}", expected.settings.project
+            close = (
+                f"gcloud run services remove-iam-policy-binding {name} --project={project} "
+                f"--region={expected.region} --member=allUsers --role=roles/run.invoker"
+            )
+            yield wrong(about, f"anyone may call {endpoint}: it answered HTTP {status} without a token", close)
 
 
 def task_runner_findings(url: str, expected: Expected) -> Iterator[Finding]:

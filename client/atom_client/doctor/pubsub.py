@@ -123,33 +123,18 @@ def _flaws(about: str, name: str, found: SubscriptionSettings, expected: Expecte
         fix = expected.update(DEAD_LETTERS, "--message-retention-duration=31d")
         yield wrong(about, f"it deletes dead letters after {found.kept_s / 86_400:g} days", fix)
     if name != DEAD_LETTERS:
-        yield from _flaws_of_push(about, name, found, expected)
-        yield from _flaws_of_redelivery(about, name, found, expected)
+        yield from _flaws_of_delivery(about, name, found, expected)
 
 
-def _flaws_of_push(about: str, name: str, found: SubscriptionSettings, expected: Expected) -> Iterator[Finding]:
+def _flaws_of_delivery(about: str, name: str, found: SubscriptionSettings, expected: Expected) -> Iterator[Finding]:
     if not found.endpoint:
         yield wrong(about, f"it does not push to the {PUSHED[name]} function", expected.fix_all)
-        return
-    if expected.is_local:
-        return
-    if not found.account:
+    elif not expected.is_local and not found.account:
         fix = expected.update(name, *_push_flags(found, expected.account("push")))
         yield wrong(about, "it pushes without a token, which the function refuses", fix)
-    elif found.audience and found.audience.rstrip("/") != found.endpoint.rstrip("/"):
+    elif not expected.is_local and found.audience and found.audience.rstrip("/") != found.endpoint.rstrip("/"):
         detail = f"its token is for {found.audience}, but it pushes to {found.endpoint}"
         yield wrong(about, detail, expected.update(name, *_push_flags(found, found.account)))
-
-
-def _push_flags(found: SubscriptionSettings, account: str) -> tuple[str, ...]:
-    return (
-        f"--push-endpoint={found.endpoint}",
-        f"--push-auth-service-account={account}",
-        f"--push-auth-token-audience={found.endpoint}",
-    )
-
-
-def _flaws_of_redelivery(about: str, name: str, found: SubscriptionSettings, expected: Expected) -> Iterator[Finding]:
     settings = expected.settings
     least_s = _LOCAL_ACK_S if expected.is_local else _DEPLOYED_ACK_S
     if name == "tick":
@@ -168,3 +153,11 @@ def _flaws_of_redelivery(about: str, name: str, found: SubscriptionSettings, exp
             where = f"{found.dead_letter_topic} after {found.max_deliveries} deliveries"
             detail = f"failed events go to {where}, not to {DEAD_LETTERS} after {settings.max_deliveries}"
         yield wrong(about, detail, expected.update(name, *flags))
+
+
+def _push_flags(found: SubscriptionSettings, account: str) -> tuple[str, ...]:
+    return (
+        f"--push-endpoint={found.endpoint}",
+        f"--push-auth-service-account={account}",
+        f"--push-auth-token-audience={found.endpoint}",
+    )

@@ -16,7 +16,7 @@ from atom_workflows.core.workflow import Condition, Template
 from atom_workflows.errors import ExpressionError
 from atom_workflows.expressions.evaluator import evaluate
 from atom_workflows.expressions.parser import parse
-from atom_workflows.expressions.templates import Placeholder, parse_template
+from atom_workflows.expressions.templates import parse_template
 from atom_workflows.expressions.tokens import skip_text
 from atom_workflows.expressions.values import Value, as_text
 
@@ -98,7 +98,11 @@ def with_marks(template: Template, scope: Mapping[str, Any], *, zone: str) -> tu
         try:
             value: Value = evaluate(part.expression, scope, zone=zone)
         except NotKnown:
-            text = _text_of(template.text, part)
+            # The expression as written, but on one line.
+            at = part.offset
+            while not template.text.startswith("}}", at):
+                at = skip_text(template.text, at) if template.text[at] in "'\"" else at + 1
+            text = " ".join(template.text[part.offset : at].split())
             unknown.append(text)
             parts.append(text.join(MARKS))
         except ExpressionError:
@@ -109,11 +113,3 @@ def with_marks(template: Template, scope: Mapping[str, Any], *, zone: str) -> tu
     if not unknown:
         return template, []
     return replace(template, text="".join(parts).replace("${{", "$${{")), unknown
-
-
-def _text_of(text: str, placeholder: Placeholder) -> str:
-    """Return an expression as written, but on one line."""
-    at = placeholder.offset
-    while not text.startswith("}}", at):
-        at = skip_text(text, at) if text[at] in "'\"" else at + 1
-    return " ".join(text[placeholder.offset : at].split())

@@ -16,7 +16,7 @@ from atom_client.text import listing
 from atom_workflows.core.evaluation import render_body, render_value
 from atom_workflows.core.kinds import TRIGGERS, Ended, NodeKind
 from atom_workflows.core.records import Policies, StepRecord
-from atom_workflows.core.workflow import JsonValue, Step, Template, Trigger, Workflow, job_request
+from atom_workflows.core.workflow import JsonValue, Step, Trigger, Workflow, job_request
 from atom_workflows.errors import ExpressionError
 
 
@@ -161,7 +161,10 @@ class _Walk:
         if verdict is not None and not verdict.holds and not verdict.error:
             return Fate.SKIPPED, verdict.because
         # Its dependencies decide first, then its condition.
-        doubts = [f"whether {_any_of(unsure, step.trigger)} {_verb(unsure)}"] if len(ends) > 1 else []
+        doubts = []
+        if len(ends) > 1:
+            any_of = "any of " if len(unsure) > 1 and step.trigger is Trigger.NO_FAILURE else ""
+            doubts.append(f"whether {any_of}{listing(unsure)} {'run' if len(unsure) > 1 else 'runs'}")
         if step.when is not None and verdict is None:
             doubts.append(f"`{spell(step.when)}`")
         if doubts:
@@ -185,7 +188,20 @@ class _Walk:
         if task is None:
             return planned
         marked = [with_marks(template, scope, zone=self._zone) for template in task.templates]
-        record = _record(step, job_request(step, task, self._path), [template for template, _ in marked], self._zone)
+        record = StepRecord(
+            run_id="",
+            id=step.id,
+            kind=NodeKind.JOB,
+            request=job_request(step, task, self._path),
+            task_runner_url="",
+            policies=Policies(timeout=step.timeout, retry=step.retry, on_lost=step.on_lost),
+            templates=tuple(template for template, _ in marked),
+            constants={"zone": self._zone},
+            depends_on=step.depends_on,
+            dependents=(),
+            barriers=(),
+            remaining=0,
+        )
         unknown = tuple(".".join(map(str, template.path)) for template, missing in marked if missing)
         try:
             return replace(planned, job=render_body(record, scope), unknown=unknown)
@@ -214,30 +230,3 @@ def possible_ends(fates: Sequence[Fate]) -> set[Ended]:
     if may_run and may_skip and not (len(may_run) == 1 and may_run == may_skip):
         ends.add(Ended.SOME_SKIPPED)
     return ends
-
-
-def _any_of(names: Sequence[str], trigger: Trigger) -> str:
-    if len(names) == 1 or trigger is not Trigger.NO_FAILURE:
-        return listing(names)
-    return f"any of {listing(names)}"
-
-
-def _verb(names: Sequence[str]) -> str:
-    return "run" if len(names) > 1 else "runs"
-
-
-def _record(step: Step, body: Mapping[str, JsonValue], templates: Sequence[Template], zone: str) -> StepRecord:
-    return StepRecord(
-        run_id="",
-        id=step.id,
-        kind=NodeKind.JOB,
-        request=body,
-        task_runner_url="",
-        policies=Policies(timeout=step.timeout, retry=step.retry, on_lost=step.on_lost),
-        templates=tuple(templates),
-        constants={"zone": zone},
-        depends_on=step.depends_on,
-        dependents=(),
-        barriers=(),
-        remaining=0,
-    )

@@ -67,21 +67,20 @@ def as_object(files: Sequence[CheckedFile]) -> dict[str, Any]:
                 "file": checked.name,
                 "valid": checked.is_valid,
                 "steps": checked.steps,
-                "problems": [*_unreadable(checked), *(problem.as_fields() for problem in checked.problems)],
-                "warnings": [_warning_fields(warning, checked.name) for warning in checked.warnings],
+                "problems": [
+                    *([{"file": checked.name, "message": checked.unreadable}] if checked.unreadable else []),
+                    *(problem.as_fields() for problem in checked.problems),
+                ],
+                "warnings": [
+                    place.as_fields()
+                    if (place := _place_of(warning, checked.name))
+                    else {"file": checked.name, "message": warning}
+                    for warning in checked.warnings
+                ],
             }
             for checked in files
         ],
     }
-
-
-def _unreadable(checked: CheckedFile) -> list[dict[str, Any]]:
-    return [{"file": checked.name, "message": checked.unreadable}] if checked.unreadable else []
-
-
-def _warning_fields(warning: str, name: str) -> dict[str, Any]:
-    place = _place_of(warning, name)
-    return {"file": name, "message": warning} if place is None else place.as_fields()
 
 
 def _place_of(warning: str, name: str) -> Problem | None:

@@ -42,16 +42,16 @@ class Excerpts:
         if start + MOST_SHOWN < len(text):
             shown_after += "…"
         number = str(line)
+        # The columns that the text before the caret takes up on a terminal.
+        columns = sum(
+            2 if unicodedata.east_asian_width(sign) in _WIDE else not unicodedata.combining(sign)
+            for sign in shown_before
+        )
         return [
             f"  {number} | {shown_before}{shown_after}".rstrip(),
-            f"  {' ' * len(number)} | {' ' * _width(shown_before)}^",
+            f"  {' ' * len(number)} | {' ' * columns}^",
         ]
 
 
 def _shown(text: str) -> str:
     return clean(text.replace("\t", " "))
-
-
-def _width(text: str) -> int:
-    """Return how many columns a text takes up on a terminal."""
-    return sum(2 if unicodedata.east_asian_width(sign) in _WIDE else not unicodedata.combining(sign) for sign in text)

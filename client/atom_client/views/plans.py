@@ -49,56 +49,46 @@ def planned_lines(asked: Asked, plan: Plan) -> Iterator[str]:
         if part:
             yield f"\n{title}{_counts([str(one.fate) for one in part])}"
         for one in part:
-            verdict = f"{_verdict(one)}{_after(one.step)}"
-            yield from _step_lines(one.step, width, verdict, one.job, in_full=in_full)
+            yield from _step_lines(one.step, width, _verdict(one), one.job, in_full=in_full)
     if plan.outputs or plan.output_error:
         yield "\nOUTPUTS"
         yield from _value_lines(plan.outputs)
         yield from ([f"  {one_line(plan.output_error)}"] if plan.output_error else [])
-    marks = f" What is not known before the run is shown as {'…'.join(MARKS)}." if _has_marks(plan) else ""
+    has_marks = bool(plan.unknown_outputs) or any(one.unknown for one in plan.steps)
+    marks = f" What is not known before the run is shown as {'…'.join(MARKS)}." if has_marks else ""
     yield f"\nThis is what happens if every job succeeds; nothing was started.{marks}"
 
 
-def _has_marks(plan: Plan) -> bool:
-    return bool(plan.unknown_outputs) or any(one.unknown for one in plan.steps)
-
-
 def _verdict(one: PlannedStep) -> str:
-    because = one_line(one.because)
+    step, verdict = one.step, one_line(one.because)
     match one.fate:
         case Fate.RUNS:
-            return f"runs: {because}" if because else "runs"
+            verdict = f"runs: {verdict}" if verdict else "runs"
         case Fate.SKIPPED:
-            return f"skipped: {because}"
+            verdict = f"skipped: {verdict}"
         case Fate.FAILS:
-            return f"FAILS: {because}"
-        case _:
-            return because
-
-
-def _after(step: Step) -> str:
+            verdict = f"FAILS: {verdict}"
     trigger = "" if step.trigger is Trigger.NO_FAILURE else f" (trigger {step.trigger})"
-    return f"; after {listing(step.depends_on, most=3)}{trigger}" if step.depends_on else ""
+    return f"{verdict}; after {listing(step.depends_on, most=3)}{trigger}" if step.depends_on else verdict
 
 
 def planned_object(asked: Asked, plan: Plan) -> dict[str, Any]:
     """Return a plan as an object for JSON output."""
     return {
         **_heading_object(asked),
-        "steps": [_planned_object(one) for one in plan.steps],
+        "steps": [
+            {
+                **_step_object(one.step, in_finally=one.in_finally),
+                "verdict": one.fate.value,
+                "because": one.because or None,
+                "job": one.job,
+                "unknown": list(one.unknown),
+            }
+            for one in plan.steps
+        ],
         "outputs": dict(plan.outputs),
         "unknown_outputs": list(plan.unknown_outputs),
         "output_error": plan.output_error or None,
-    }
-
-
-def _planned_object(one: PlannedStep) -> dict[str, Any]:
-    return {
-        **_step_object(one.step, in_finally=one.in_finally),
-        "verdict": one.fate.value,
-        "because": one.because or None,
-        "job": one.job,
-        "unknown": list(one.unknown),
     }
 
 
@@ -221,26 +211,20 @@ def _value_lines(values: Mapping[str, Any], default: Any = ()) -> Iterator[str]:
 
 
 def _step_lines(step: Step, width: int, verdict: str, job: Mapping[str, Any] | None, *, in_full: bool) -> Iterator[str]:
-    body = _json(_own_fields(step, job)) if job is not None else ""
+    body = ""
+    if job is not None:
+        # Only the fields that differ between steps are shown, in the order of the documentation.
+        labels = {name: value for name, value in job.get("labels", {}).items() if name not in ("workflow", "type")}
+        usual = {"job_name": step.id, "scaleTier": DEFAULT_SCALE_TIER, "labels": {}}
+        fields = {**job, "labels": labels}
+        own = [name for name, value in fields.items() if name not in usual or value != usual[name]]
+        body = _json({name: fields[name] for name in sorted(own, key=_ORDER.index)})
     line = f"  {step.id.ljust(width)}  {verdict}"
     if in_full:
         yield line
         yield from ([f"  {' ' * width}    {escaped(body)}"] if body else [])
     else:
         yield clip(f"{line}  {escaped(body)}".rstrip(), _LONGEST_LINE)
-
-
-def _own_fields(step: Step, job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a job's body that differ between steps.
-
-    They are in the order of the documentation.
-    """
-    labels = {name: value for name, value in job.get("labels", {}).items() if name not in ("workflow", "type")}
-    usual = {"job_name": step.id, "scaleTier": DEFAULT_SCALE_TIER, "labels": {}}
-    own = {
-        name: value for name, value in {**job, "labels": labels}.items() if name not in usual or value != usual[name]
-    }
-    return {name: own[name] for name in sorted(own, key=_ORDER.index)}
 
 
 def _counts(words: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
@@ -73,7 +74,9 @@ class RunView:
         state = self.state
         for change in changes:
             if "run" in change:
-                state = _newer_run_state(state, change)
+                with suppress(KeyError, ValueError):
+                    newer = RunState(change["state"])
+                    state = state if state.is_terminal or newer is RunState.SEEDING else newer
                 continue
             step = _step_view(change)
             if step is not None and (step.id not in steps or step.rank > steps[step.id].rank):
@@ -138,14 +141,6 @@ def view_of(step: StepRecord) -> StepView:
         reason=one_line(step.reason),
         tolerated=step.tolerated,
     )
-
-
-def _newer_run_state(known: RunState, change: Mapping[str, Any]) -> RunState:
-    try:
-        state = RunState(change["state"])
-    except (KeyError, ValueError):
-        return known
-    return known if known.is_terminal or state is RunState.SEEDING else state
 
 
 def _step_view(change: Mapping[str, Any]) -> StepView | None:

@@ -205,14 +205,6 @@ def full_run_id(store: Store, text: str) -> str:
 
 def _not_found(store: Store, text: str) -> Exception:
     """Return the error for an unknown id, with a suggestion."""
-    meant = _similar_run(store, text)
-    if meant is None:
-        return RunNotFound(text)
-    return Failure(f"there is no run {name_of(text)}; did you mean {meant}? `{with_place('runs list')}` shows the runs")
-
-
-def _similar_run(store: Store, text: str) -> str | None:
-    """Return the run whose id, or its beginning, resembles the text."""
     query = Query(
         collection=RUNS, order_by=[("created_at", "descending")], limit=_MOST_COMPARED, fields=("created_at",)
     )
@@ -222,7 +214,10 @@ def _similar_run(store: Store, text: str) -> str | None:
     beginnings = {one[: len(text)]: one for one in reversed(ids)}
     names = {**beginnings, **whole}
     meant = Suggestions().nearest(text, Names(names))
-    return names[meant] if meant else None
+    if not meant:
+        return RunNotFound(text)
+    shows = f"`{with_place('runs list')}` shows the runs"
+    return Failure(f"there is no run {name_of(text)}; did you mean {names[meant]}? {shows}")
 
 
 def similar_step(store: Store, run_id: str, text: str) -> str | None:

@@ -70,17 +70,11 @@ def fate_of(step: StepRecord, stops: frozenset[str] = frozenset()) -> Fate:
         return Fate.SKIPPED if step.by_choice else Fate.BLOCKED if step.cause else Fate.STOPPED
     if step.tolerated:
         return Fate.TOLERATED
-    return Fate.STOPPED if _was_stopped(step, stops) else Fate(step.state.value.lower())
-
-
-def _was_stopped(step: StepRecord, stops: frozenset[str]) -> bool:
-    """Return True if a stop ended the step, not its job."""
-    if step.message in stops:
-        return True
-    if step.schema < LANGUAGE_SCHEMA:
-        return False
-    # A failure of the step itself has a kind. However, the step may have failed earlier and then been stopped.
-    return step.last_kind != "cancelled" if step.state is StepState.CANCELLED else not step.last_kind
+    was_stopped = step.message in stops
+    if not was_stopped and step.schema >= LANGUAGE_SCHEMA:
+        # A failure of the step itself has a kind. However, the step may have failed earlier and then been stopped.
+        was_stopped = step.last_kind != "cancelled" if step.state is StepState.CANCELLED else not step.last_kind
+    return Fate.STOPPED if was_stopped else Fate(step.state.value.lower())
 
 
 COUNTS_AS: Final[Mapping[Fate, str]] = {

@@ -28,8 +28,7 @@ def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> li
             *_main_part(run),
             *_failures(steps),
             *_tolerated(steps),
-            *_odd(steps, now),
-            *_not_submitted(steps),
+            *_stuck(steps, now),
         ]
     took = lasted(between(run.started_at or run.created_at, run.finished_at))
     if run.reopened_at is not None:
@@ -123,20 +122,16 @@ def _tolerated(steps: Sequence[StepRecord]) -> Iterator[str]:
         yield f"Warning: {counted(len(tolerated) - MOST_FAILURES, 'more failure')} tolerated."
 
 
-def _odd(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
-    """Yield a sentence for each step that may never end on its own."""
+def _stuck(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
+    """Yield a sentence for each step that may never end on its own.
+
+    Then yield one for each reason that delays submissions, since no other output shows the full reason.
+    """
     odd = oddities(steps, now=now)
     for oddity in odd[:MOST_FAILURES]:
         yield f"Step `{oddity.step_id}`: {one_line(oddity.what)}."
     if len(odd) > MOST_FAILURES:
         yield f"... and {counted(len(odd) - MOST_FAILURES, 'more step')} in a similar state."
-
-
-def _not_submitted(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """Yield a sentence for each reason that delays submissions.
-
-    No other output shows the full reason.
-    """
     by_reason: dict[str, list[StepRecord]] = {}
     for step in steps:
         if step.state is StepState.DISPATCHING and step.deferrals:

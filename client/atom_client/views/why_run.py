@@ -7,7 +7,7 @@ is complete in itself, and the caller decides how many of each kind to print.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -118,7 +118,10 @@ def explain_run(seen: Seen) -> Iterator[Reason]:
         return
     if seen.run.state.is_terminal:
         yield from _how_it_was_stopped(seen)
-        yield from (Reason(kind="error", text=f"Error: {line.rstrip('.')}.") for line in _own_errors(seen.run))
+        # The reason for a stop has been yielded already.
+        stop = one_line(seen.run.stop.reason) if seen.run.stop else None
+        errors = (line for line in problem_lines(seen.run) if line.strip() != stop)
+        yield from (Reason(kind="error", text=f"Error: {line.rstrip('.')}.") for line in errors)
     else:
         yield from _where_it_is(seen)
         yield from _what_it_waits_for(seen)
@@ -187,7 +190,16 @@ def _what_it_waits_for(seen: Seen) -> Iterator[Reason]:
             not_accepted.setdefault(message_of(step), []).append(step)
         else:
             yield _waits_for(step, seen.now, behind.get(step.id))
-    yield from (_not_accepted(steps, said, seen.now) for said, steps in not_accepted.items())
+    for said, steps in not_accepted.items():
+        again = min((step.due_at for step in steps if step.due_at), default=None)
+        tried = max(step.deferrals for step in steps)
+        ids = [step.id for step in steps]
+        text = (
+            f"{named(ids)}: not accepted by the Task Runner (tried {counted(tried, 'time')}), "
+            f"next try at {clock_time(again, seen.now)}: {said or 'no reason given'}"
+        )
+        facts = {"waits": "task_runner", "steps": ids, "next_at": moment_text(again), "tries": tried, "message": said}
+        yield Reason(kind="waits", text=text, facts=facts)
     released = [step.id for step in seen.steps if step.is_released]
     if released:
         text = f"{named(released)}: released, but not yet claimed by a dispatcher"
@@ -229,13 +241,26 @@ def _waits_for(step: StepRecord, now: datetime, behind: int | None) -> Reason:
 def progress_text(step: StepRecord, now: datetime) -> str:
     """Describe a step under way, in words that follow its name."""
     if step.state is StepState.RETRYING:
-        return _retry_text(step, now)
+        # `attempt` also counts lost jobs, but `first_attempt` compensates for that.
+        tries = f"try {step.attempt - step.first_attempt + 2} of {step.policies.retry.max_attempts}"
+        lost = f", {step.losses:,} of at most {MAX_LOSSES - 1} jobs lost" if step.losses else ""
+        kind = _AFTER.get(step.last_kind, "a failure")
+        reason = f" ({one_line(step.last_reason)})" if step.last_reason else ""
+        what = f"will be tried again at {clock_time(step.due_at, now)}, {tries}{lost}, after {kind}{reason}"
+        return f"{what}: {message_of(step) or 'no message'}"
     attempt = f", attempt {step.attempt}" if step.attempt > 1 else ""
     lasting = f"has been {step.state} for {since(step.claimed_at, now)}{attempt}"
     if step.state is StepState.DISPATCHING:
         return f"{lasting}{_dispatch_remark(step, now)}"
     job = f", job {one_line(step.job_id)} last seen {one_line(step.job_state)}" if step.job_id else ""
-    return f"{lasting}{job}{_job_remark(step, now)}"
+    ends = f"; its timeout is at {clock_time(step.attempt_deadline, now)}" if step.attempt_deadline else ""
+    odd = oddity_of(step, now=now)
+    remark = f"; {one_line(odd.what)}" if odd else ""
+    if step.unanswered:
+        again = f", next query at {clock_time(step.due_at, now)}" if step.due_at else ""
+        silent = f"without a response since {clock_time(step.unanswered_since, now)}"
+        remark = f"; queried {counted(step.unanswered, 'time')} {silent}{again}: {message_of(step)}"
+    return f"{lasting}{job}{remark}{ends}"
 
 
 _AFTER: Final = {
@@ -250,16 +275,6 @@ _AFTER: Final = {
 """The kinds of failures, in words that follow "after"."""
 
 
-def _retry_text(step: StepRecord, now: datetime) -> str:
-    # `attempt` also counts lost jobs, but `first_attempt` compensates for that.
-    tries = step.attempt - step.first_attempt + 2
-    what = f"will be tried again at {clock_time(step.due_at, now)}, try {tries} of {step.policies.retry.max_attempts}"
-    lost = f", {step.losses:,} of at most {MAX_LOSSES - 1} jobs lost" if step.losses else ""
-    kind = _AFTER.get(step.last_kind, "a failure")
-    reason = f" ({one_line(step.last_reason)})" if step.last_reason else ""
-    return f"{what}{lost}, after {kind}{reason}: {message_of(step) or 'no message'}"
-
-
 def _dispatch_remark(step: StepRecord, now: datetime) -> str:
     unsure = "; an earlier submission may have started a job whose id is not known" if step.is_unsure else ""
     if step.deferrals:
@@ -269,29 +284,6 @@ def _dispatch_remark(step: StepRecord, now: datetime) -> str:
     if step.due_at is not None and step.due_at <= now and not step.answered:
         return f"; its dispatcher seems to have died, so the checker submits it again{unsure}"
     return unsure
-
-
-def _job_remark(step: StepRecord, now: datetime) -> str:
-    odd = oddity_of(step, now=now)
-    ends = f"; its timeout is at {clock_time(step.attempt_deadline, now)}" if step.attempt_deadline else ""
-    if step.unanswered:
-        again = f", next query at {clock_time(step.due_at, now)}" if step.due_at else ""
-        times = counted(step.unanswered, "time")
-        silent = f"; queried {times} without a response since {clock_time(step.unanswered_since, now)}"
-        silent += f"{again}: {message_of(step)}"
-        return f"{silent}{ends}"
-    return f"; {one_line(odd.what)}{ends}" if odd else ends
-
-
-def _not_accepted(steps: Sequence[StepRecord], said: str, now: datetime) -> Reason:
-    again = min((step.due_at for step in steps if step.due_at), default=None)
-    tried = max(step.deferrals for step in steps)
-    text = (
-        f"{named([step.id for step in steps])}: not accepted by the Task Runner (tried {counted(tried, 'time')}), "
-        f"next try at {clock_time(again, now)}: {said or 'no reason given'}"
-    )
-    facts = {"waits": "task_runner", "steps": [step.id for step in steps], "next_at": moment_text(again)}
-    return Reason(kind="waits", text=text, facts={**facts, "tries": tried, "message": said})
 
 
 def _is_anything_stuck(seen: Seen, *, nothing: bool) -> Iterator[Reason]:
@@ -342,12 +334,6 @@ def _how_it_was_stopped(seen: Seen) -> Iterator[Reason]:
         yield Reason(kind="half_seeded", text=text, facts={"written": written})
 
 
-def _own_errors(run: RunRecord) -> list[str]:
-    """Return the run's own errors, except the reason for its stop."""
-    stop = one_line(run.stop.reason) if run.stop else None
-    return [line for line in problem_lines(run) if line.strip() != stop]
-
-
 def _how_steps_ended(seen: Seen) -> Iterator[Reason]:
     stops = stop_reasons(seen.run)
     by_fate: dict[Fate, list[StepRecord]] = {}
@@ -359,22 +345,22 @@ def _how_steps_ended(seen: Seen) -> Iterator[Reason]:
     failed = [*by_fate.get(Fate.FAILED, ()), *by_fate.get(Fate.CANCELLED, ())]
     failed.sort(key=lambda step: (step.finished_at or seen.now, step.id))
     for step in failed:
-        yield _failed(step, blocked.pop(step.id, []))
+        blocks = blocked.pop(step.id, [])
+        phase = " (under `finally`)" if step.phase is Phase.FINALLY else ""
+        held = f"; it blocks {named(blocks)}" if blocks else ""
+        text = f"`{step.id}`{phase} {failure_text(step)}{held}"
+        yield Reason(kind="failed", text=text, facts={**_failure_facts(step), "blocks": blocks})
     for cause, names in blocked.items():
         text = f"{named(names)}: blocked by `{cause}`, which did not succeed"
         yield Reason(kind="failed", text=text, facts={"step": cause, "blocks": names})
-    yield from _stopped(by_fate.get(Fate.STOPPED, ()))
+    for is_started, said in ((True, "under way"), (False, "not started")):
+        if names := [step.id for step in by_fate.get(Fate.STOPPED, ()) if bool(step.attempt) is is_started]:
+            facts = {"steps": names, "started": is_started}
+            yield Reason(kind="stopped", text=f"{named(names)}: {said}", facts=facts)
     for step in by_fate.get(Fate.TOLERATED, ()):
         yield Reason(kind="tolerated", text=f"`{step.id}` {failure_text(step)}", facts=_failure_facts(step))
     for because, names in group_skipped(by_fate.get(Fate.SKIPPED, ())).items():
         yield Reason(kind="skipped", text=f"{named(names)}: {because}", facts={"because": because, "steps": names})
-
-
-def _failed(step: StepRecord, blocks: Sequence[str]) -> Reason:
-    phase = " (under `finally`)" if step.phase is Phase.FINALLY else ""
-    held = f"; it blocks {named(blocks)}" if blocks else ""
-    text = f"`{step.id}`{phase} {failure_text(step)}{held}"
-    return Reason(kind="failed", text=text, facts={**_failure_facts(step), "blocks": list(blocks)})
 
 
 def _failure_facts(step: StepRecord) -> dict[str, Any]:
@@ -386,13 +372,3 @@ def _failure_facts(step: StepRecord) -> dict[str, Any]:
         "reason": step.last_reason or step.reason,
         "message": step.message,
     }
-
-
-def _stopped(steps: Sequence[StepRecord]) -> Iterator[Reason]:
-    # The number of attempts goes on from one retry of the run to the next; the times begin anew.
-    started = [step.id for step in steps if step.started_at]
-    waiting = [step.id for step in steps if not step.started_at]
-    if started:
-        yield Reason(kind="stopped", text=f"{named(started)}: under way", facts={"steps": started, "started": True})
-    if waiting:
-        yield Reason(kind="stopped", text=f"{named(waiting)}: not started", facts={"steps": waiting, "started": False})

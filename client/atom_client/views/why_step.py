@@ -95,20 +95,11 @@ def look_around(reader: NodeReader, run: RunRecord, step: StepRecord, *, now: da
     if seen.fate is Fate.BLOCKED:
         return replace(seen, chain=_chain_to(reader, step))
     if step.state is StepState.PENDING and step.remaining and not seen.awaits_main:
-        return replace(seen, fronts=_find_fronts(reader, step, now=now))
+        before = _levels(reader, step, into=lambda node: node.state is StepState.PENDING)
+        active = [node for node, _ in before.values() if is_under_way(node) or node.is_released]
+        active.sort(key=lambda node: (node.claimed_at or now, node.id))
+        return replace(seen, fronts=[node for node in active if not is_internal(node.id)])
     return seen
-
-
-def _find_fronts(reader: NodeReader, step: StepRecord, *, now: datetime) -> list[StepRecord]:
-    """Return the active steps that a waiting step is waiting for.
-
-    The oldest come first.
-    """
-    found = _levels(reader, step, into=lambda node: node.state is StepState.PENDING)
-    at_work = [node for node, _ in found.values() if is_under_way(node) or node.is_released]
-    return sorted(
-        (node for node in at_work if not is_internal(node.id)), key=lambda node: (node.claimed_at or now, node.id)
-    )
 
 
 def _levels(
@@ -152,26 +143,18 @@ def _chain_to(reader: NodeReader, step: StepRecord) -> list[StepRecord]:
 
 def step_headline(seen: StepSeen) -> str:
     """Describe a step's state in a sentence."""
-    return f"Step `{seen.step.id}` {_where_it_is(seen)}."
-
-
-def _where_it_is(seen: StepSeen) -> str:
     step, fate = seen.step, seen.fate
     took = lasted(between(step.started_at, step.finished_at))
+    how = "was ended while it was under way" if step.attempt else "was not started"
     where = {
         Fate.OPEN: lambda: _open_text(seen),
         Fate.SUCCEEDED: lambda: f"SUCCEEDED{f' after {took}' if took else ''}",
         Fate.SKIPPED: lambda: f"was skipped by choice: {why_skipped(step)}",
         Fate.BLOCKED: lambda: f"was blocked by {_chain_text(seen)}",
-        Fate.STOPPED: lambda: _stopped_text(step),
+        Fate.STOPPED: lambda: f"{how}, as the run was stopped: {message_of(step).removeprefix('not started: ')}",
         Fate.TOLERATED: lambda: f"{failure_text(step)}; allowFailure tolerates it, so the run continues",
     }
-    return where.get(fate, lambda: failure_text(step))()
-
-
-def _stopped_text(step: StepRecord) -> str:
-    how = "was ended while it was under way" if step.started_at else "was not started"
-    return f"{how}, as the run was stopped: {message_of(step).removeprefix('not started: ')}"
+    return f"Step `{step.id}` {where.get(fate, lambda: failure_text(step))()}."
 
 
 def _open_text(seen: StepSeen) -> str:
@@ -190,15 +173,14 @@ def _open_text(seen: StepSeen) -> str:
     waits = f"is PENDING: {len(open_ones):,} of {len(seen.dependencies):,} {noun} not ended"
     if not seen.fronts:
         return waits
-    shown = "; ".join(f"`{node.id}` {_front_text(node, seen.now)}" for node in seen.fronts[:_MOST_FRONTS])
+    shown = "; ".join(
+        f"`{node.id}` has been {node.state} for {since(node.claimed_at, seen.now)}"
+        if is_under_way(node)
+        else f"`{node.id}` is released, but not yet claimed by a dispatcher"
+        for node in seen.fronts[:_MOST_FRONTS]
+    )
     more = len(seen.fronts) - _MOST_FRONTS
     return f"{waits}. At the front: {shown}{f'; and {more:,} more' if more > 0 else ''}"
-
-
-def _front_text(node: StepRecord, now: datetime) -> str:
-    if not is_under_way(node):
-        return "is released, but not yet claimed by a dispatcher"
-    return f"has been {node.state} for {since(node.claimed_at, now)}"
 
 
 def _chain_text(seen: StepSeen) -> str:
@@ -220,7 +202,6 @@ def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
 
     The same name may occur several times in a row.
     """
-    yield from _what_it_depends_on(seen)
     yield from _what_decides(seen)
     yield from _attempts(seen)
     body = sent_body(seen.step)
@@ -234,10 +215,26 @@ def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
 
 def _what_decides(seen: StepSeen) -> Iterator[tuple[str, str]]:
     step = seen.step
+    if seen.awaits_main:
+        state = seen.run.main_state
+        yield "depends on", f"the main part of the run, which {f'ended as {state}' if state else 'has not ended'}"
+    stops = stop_reasons(seen.run)
+    for node in seen.dependencies[:MOST_DEPENDENCIES]:
+        words = failure_words(node) if fate_of(node, stops) in {Fate.FAILED, Fate.CANCELLED, Fate.TOLERATED} else ""
+        yield "depends on", f"`{node.id}` {node.state}{words}: {COUNTS_AS[fate_of(node, stops)]}"
+    if more := seen.dependencies[MOST_DEPENDENCIES:]:
+        states = Counter(node.state.value for node in more)
+        counts = ", ".join(f"{count:,} {state}" for state, count in states.items())
+        yield "depends on", f"… and {len(more):,} more: {counts}"
     if step.depends_on:
         yield "trigger", f"{step.trigger.value}: {TRIGGERS[step.trigger]}"
     if step.when is not None:
-        yield "when", _condition_text(step)
+        place = f"(line {step.when.line})"
+        if step.because and not (step.by_choice and "trigger" in step.because):
+            yield "when", f"{one_line(step.because)} {place}"
+        else:
+            result = "it was not reached" if step.state.is_terminal or step.attempt else "not evaluated yet"
+            yield "when", f"`{one_line(step.when.text)}` {place}: {result}"
     if step.allow_failure and seen.fate is not Fate.TOLERATED:
         yield "allowFailure", "true: a failure would be tolerated"
 
@@ -245,7 +242,14 @@ def _what_decides(seen: StepSeen) -> Iterator[tuple[str, str]]:
 def _attempts(seen: StepSeen) -> Iterator[tuple[str, str]]:
     step = seen.step
     if step.attempt:
-        yield "attempts", _attempts_text(step)
+        text = f"{max(step.attempt - step.first_attempt + 1, 0)} of {step.policies.retry.max_attempts}"
+        if step.losses:
+            text += f"; {step.losses:,} of at most {MAX_LOSSES - 1} jobs lost"
+        if step.retries:
+            text += f"; the run was retried {counted(step.retries, 'time')}, {counted(step.attempt, 'attempt')} in all"
+        if step.policies.retry.when is not None:
+            text += f"; retried when `{one_line(step.policies.retry.when.text)}`"
+        yield "attempts", text
     if step.last_kind and seen.fate in {Fate.OPEN, Fate.SUCCEEDED}:
         reason = f" ({one_line(step.last_reason)})" if step.last_reason else ""
         yield "last failure", f"{step.last_kind}{reason}"
@@ -256,42 +260,6 @@ def _attempts(seen: StepSeen) -> Iterator[tuple[str, str]]:
         yield "job", f"{one_line(step.job_id)} at {url}, last seen {one_line(step.job_state)}"
     if step.due_at is not None and step.state in {StepState.RETRYING, StepState.DISPATCHING}:
         yield "next", f"the checker looks at it at {clock_time(step.due_at, seen.now)}"
-
-
-def _what_it_depends_on(seen: StepSeen) -> Iterator[tuple[str, str]]:
-    if seen.awaits_main:
-        # Cancelled at once, a run ends without a result of its main part.
-        state = seen.run.main_state or (seen.run.state if seen.run.state.is_terminal else None)
-        yield "depends on", f"the main part of the run, which {f'ended as {state}' if state else 'has not ended'}"
-    stops = stop_reasons(seen.run)
-    for node in seen.dependencies[:MOST_DEPENDENCIES]:
-        words = failure_words(node) if fate_of(node, stops) in {Fate.FAILED, Fate.CANCELLED, Fate.TOLERATED} else ""
-        yield "depends on", f"`{node.id}` {node.state}{words}: {COUNTS_AS[fate_of(node, stops)]}"
-    more = seen.dependencies[MOST_DEPENDENCIES:]
-    if more:
-        states = Counter(node.state.value for node in more)
-        counts = ", ".join(f"{count:,} {state}" for state, count in states.items())
-        yield "depends on", f"… and {len(more):,} more: {counts}"
-
-
-def _condition_text(step: StepRecord) -> str:
-    if step.because and not (step.by_choice and "trigger" in step.because):
-        return f"{one_line(step.because)} (line {step.when.line})" if step.when else one_line(step.because)
-    text = f"`{one_line(step.when.text)}` (line {step.when.line})" if step.when else ""
-    is_over = step.state.is_terminal or step.attempt
-    return f"{text}: {'it was not reached' if is_over else 'not evaluated yet'}"
-
-
-def _attempts_text(step: StepRecord) -> str:
-    tries = max(step.attempt - step.first_attempt + 1, 0)
-    text = f"{tries} of {step.policies.retry.max_attempts}"
-    if step.losses:
-        text += f"; {step.losses:,} of at most {MAX_LOSSES - 1} jobs lost"
-    if step.retries:
-        text += f"; the run was retried {counted(step.retries, 'time')}, {counted(step.attempt, 'attempt')} in all"
-    if step.policies.retry.when is not None:
-        text += f"; retried when `{one_line(step.policies.retry.when.text)}`"
-    return text
 
 
 def sent_body(step: StepRecord) -> Any:
