@@ -354,7 +354,7 @@ def _how_steps_ended(seen: Seen) -> Iterator[Reason]:
         text = f"{named(names)}: blocked by `{cause}`, which did not succeed"
         yield Reason(kind="failed", text=text, facts={"step": cause, "blocks": names})
     for is_started, said in ((True, "under way"), (False, "not started")):
-        if names := [step.id for step in by_fate.get(Fate.STOPPED, ()) if bool(step.attempt) is is_started]:
+        if names := [step.id for step in by_fate.get(Fate.STOPPED, ()) if bool(step.started_at) is is_started]:
             facts = {"steps": names, "started": is_started}
             yield Reason(kind="stopped", text=f"{named(names)}: {said}", facts=facts)
     for step in by_fate.get(Fate.TOLERATED, ()):

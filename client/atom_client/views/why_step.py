@@ -145,7 +145,7 @@ def step_headline(seen: StepSeen) -> str:
     """Describe a step's state in a sentence."""
     step, fate = seen.step, seen.fate
     took = lasted(between(step.started_at, step.finished_at))
-    how = "was ended while it was under way" if step.attempt else "was not started"
+    how = "was ended while it was under way" if step.started_at else "was not started"
     where = {
         Fate.OPEN: lambda: _open_text(seen),
         Fate.SUCCEEDED: lambda: f"SUCCEEDED{f' after {took}' if took else ''}",
@@ -216,7 +216,8 @@ def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
 def _what_decides(seen: StepSeen) -> Iterator[tuple[str, str]]:
     step = seen.step
     if seen.awaits_main:
-        state = seen.run.main_state
+        # Cancelled at once, a run ends without a result of its main part.
+        state = seen.run.main_state or (seen.run.state if seen.run.state.is_terminal else None)
         yield "depends on", f"the main part of the run, which {f'ended as {state}' if state else 'has not ended'}"
     stops = stop_reasons(seen.run)
     for node in seen.dependencies[:MOST_DEPENDENCIES]:
