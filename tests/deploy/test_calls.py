@@ -131,7 +131,7 @@ def test_the_task_runner_is_asked_as_the_list_says(observed: Observation) -> Non
 def test_no_function_deletes(observed: Observation) -> None:
     """Functions never delete documents."""
     made = {one.call for one in observed.asked if one.role == STORE}
-    assert made == {"get", "query", "count", "commit create", "commit update"}
+    assert made == {"get", "query", "count", "commit create", "commit update", "commit upsert"}
 
 
 def test_every_function_is_seen_at_work(observed: Observation) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,18 +14,29 @@ from typing import Any, Final
 
 import pytest
 
-from atom_client.views.queries import full_run_id, newest_runs, read_steps
+from atom_client.doctor.firestore import state_findings
+from atom_client.views.queries import (
+    full_run_id,
+    newest_runs,
+    read_outlines,
+    read_outputs_of_steps,
+    read_steps,
+    similar_step,
+)
 from atom_deploy.resources.firestore import declared
 from atom_emulator.testing.world import World
+from atom_workflows.coordinator import main_part
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.core.graph import END_ID
-from atom_workflows.documents import definition_path, step_path
+from atom_workflows.documents import definition_path, outputs_path, step_path
+from atom_workflows.errors import RunNotFound
 from atom_workflows.ports import Query, Update
-from support.workflows import chain, fan
+from support.workflows import chain, definition, fan, script
 
 ROOT: Final = Path(__file__).parents[2]
 SOURCES: Final = [ROOT / "shared" / "atom_workflows", ROOT / "client" / "atom_client"]
+FAILING: Final = {f"f{number}": {"always_fail": True} for number in range(main_part.MAX_READ)}
 EQUALITIES: Final = frozenset({"==", "in"})
 
 
@@ -93,12 +105,31 @@ def live(world: World) -> str:
     full_run_id(world.store, run_id[:-1])
     world.clock.move(timedelta(days=20))
     retry_run(world.services, run_id)
+    live_in_full(world)
+    return run_id
+
+
+def live_in_full(world: World) -> str:
+    """Play a run with conditions, outputs, thousands of failures and steps under `finally`, and look at it."""
+    world.task_runner.jobs = World(script(a={"outputs": {"n": 1}}, **FAILING)).task_runner.jobs
+    flow = json.loads(definition({"a": [], "b": ["a"], **dict.fromkeys(FAILING, ())}, a={"outputs": {"n": "int"}}))
+    flow["steps"][1]["when"] = "steps.a.outputs.n == params.n and env.stage == 'test'"
+    flow |= {"params": {"n": 1}, "outputs": {"n": "${{ steps.a.outputs.n }}"}}
+    flow["finally"] = [{"id": "last", "task": {"imageUri": "i", "args": {"all": "${{ run.failures }}"}}}]
+    run_id = world.start(json.dumps(flow), run_key="full", params={"n": 1})
+    world.run_to_end(run_id)
+    read_outlines(world.store, run_id, but_succeeded=True)
+    read_outputs_of_steps(world.store, run_id)
+    similar_step(world.store, run_id, "las")
+    with pytest.raises(RunNotFound):
+        full_run_id(world.store, "no-such-run")
+    list(state_findings(world.services, tick_fix=""))
     return run_id
 
 
 def test_every_query_has_its_index(seen: Seen) -> None:
     """Every query of the code has an index, of the file or automatic."""
-    live(World(burst=timedelta(seconds=30)))
+    live(World(burst=timedelta(seconds=30), env={"stage": "test"}))
     assert makers() - seen.makers - {("atom_client.views.queries", "_pages")} == set()
     assert [query for query in seen.queries if not has_index(query)] == []
 
@@ -124,21 +155,28 @@ def test_the_rules_are_productions(query: Query, has: bool) -> None:  # noqa: FB
 
 def test_what_is_exempted_is_stored() -> None:
     """Exemptions and TTL policies are for fields that documents have."""
-    world = World()
+    world = World(env={"stage": "test"})
     run_id = live(world)
     wide = next(run.id for run in newest_runs(world.store, limit=9, state=None) if run.step_count > 100)
-    stored: dict[str, set[str]] = {"runs": set(), "steps": set(), "definition": set()}
+    stored: dict[str, set[str]] = {"runs": set(), "steps": set(), "definition": set(), "outputs": set()}
     for document in world.store.query(Query(collection="runs")):
         stored["runs"] |= set(document.fields)
-    for step in (*world.states(run_id), END_ID):
-        [found] = world.store.get([step_path(run_id, step)])
-        stored["steps"] |= set(found.fields if found else ())
+    full = next(run.id for run in newest_runs(world.store, limit=9, state=None) if run.finally_timeout)
+    for path in (*(step_path(run_id, step) for step in (*world.states(run_id), END_ID)), *of_language(full)):
+        [found] = world.store.get([path])
+        stored[path.split("/")[2]] |= set(found.fields if found else ())
     [definition] = world.store.get([definition_path(wide)])
     stored["definition"] |= set(definition.fields if definition else ())
     exempted = {(one["collectionGroup"], one["fieldPath"]) for one in declared()["fieldOverrides"]}
-    rare = {("steps", "barriers"), ("runs", "params"), ("runs", "labels")}
+    # Of runs that were started with values, and of one that succeeded with outputs of its own.
+    rare = {("steps", "barriers"), ("runs", "params"), ("runs", "labels"), ("runs", "outputs")}
     assert {(group, name) for group, name in exempted - rare if name not in stored[group]} == set()
     assert {group for group in stored if "expire_at" in stored[group]} == set(stored)
+
+
+def of_language(run_id: str) -> list[str]:
+    """Return the documents that only a run with the whole language has."""
+    return [outputs_path(run_id, "a"), *(step_path(run_id, step) for step in ("a", "b", "last"))]
 
 
 def has_index(query: Query) -> bool:
