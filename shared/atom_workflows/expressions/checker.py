@@ -67,10 +67,18 @@ def check(expression: Expression, scope: Scope, *, expected: Type | None = None)
     """
     of, found = infer(expression, scope)
     if not found and not reads(expression):
-        found = _compute(expression, scope)
+        try:
+            evaluate(expression, {}, zone=scope.zone, budget=Budget(STEPS_OF_CONSTANTS))
+        except OverBudget:
+            pass
+        except EvaluationError as error:
+            found = [Fault(at=error.at, message=error.message, suggestion=error.suggestion)]
     if not found:
         found = _check_expected(expression, of, expected)
-    in_order = sorted(dict.fromkeys(map(_printable, found)), key=lambda fault: fault.at)
+    printed = (
+        replace(fault, message=printable(fault.message), suggestion=printable(fault.suggestion)) for fault in found
+    )
+    in_order = sorted(dict.fromkeys(printed), key=lambda fault: fault.at)
     return Checked(type=_public(of), faults=in_order, proves=prove(expression))
 
 
@@ -92,24 +100,8 @@ def check_template(template: Template, scope: Scope, *, expected: Type | None = 
     return Checked(type=TEXT, faults=found)
 
 
-def _printable(fault: Fault) -> Fault:
-    """Return the fault in printable form, whatever names it quotes."""
-    return replace(fault, message=printable(fault.message), suggestion=printable(fault.suggestion))
-
-
 def _shifted(checked: Checked, placeholder: Placeholder) -> Checked:
     return replace(checked, faults=[replace(fault, at=placeholder.offset + fault.at) for fault in checked.faults])
-
-
-def _compute(expression: Expression, scope: Scope) -> list[Fault]:
-    """Return the fault of a constant expression that cannot be computed."""
-    try:
-        evaluate(expression, {}, zone=scope.zone, budget=Budget(STEPS_OF_CONSTANTS))
-    except OverBudget:
-        return []
-    except EvaluationError as error:
-        return [Fault(at=error.at, message=error.message, suggestion=error.suggestion)]
-    return []
 
 
 def _check_insertion(expression: Expression, of: Type) -> list[Fault]:
@@ -128,20 +120,16 @@ def _check_expected(expression: Expression, of: Type, expected: Type | None) -> 
     elif expected is None or is_unknown(of):
         return []
     elif isinstance(expression, Literal) and is_text(of) and without_null(expected) in {*TIMES, GS_URI}:
-        return _read_literal(expression, expected)
+        try:
+            read_value(expression.value, expected)
+        except ValueMismatch as error:
+            return [Fault(at=expression.at, message=f"the text {error.message}", suggestion=error.suggestion)]
+        return []
     elif fits(of, expected, reads_text=True):
         return []
     else:
         message, suggestion = _mismatch(of, expected)
     return [fault_at(start_of(expression), (message, suggestion))]
-
-
-def _read_literal(literal: Literal, expected: Type) -> list[Fault]:
-    try:
-        read_value(literal.value, expected)
-    except ValueMismatch as error:
-        return [Fault(at=literal.at, message=f"the text {error.message}", suggestion=error.suggestion)]
-    return []
 
 
 def _mismatch(of: Type, expected: Type) -> faults.Advice:

@@ -60,7 +60,11 @@ def parse_template(text: str) -> Template:
         literal += text[at:start]
         parts += [literal] if literal else []
         end = _find_end(text, start)
-        parts.append(_placeholder(text, start + len(_OPEN), end))
+        begin = start + len(_OPEN)
+        try:
+            parts.append(Placeholder(parse(text[begin:end]), begin))
+        except ExpressionSyntaxError as error:
+            raise ExpressionSyntaxError(error.message, begin + error.at, error.suggestion) from error
         literal, at = "", end + len(_CLOSE)
     literal += text[at:]
     # YAML ends a block scalar with a line break that the author did not intend.
@@ -98,13 +102,6 @@ def _find_end(text: str, start: int) -> int:
     raise ExpressionSyntaxError(
         "this `${{` is never closed", start, "write `}}` after the expression, and close its quoted texts"
     )
-
-
-def _placeholder(text: str, start: int, end: int) -> Placeholder:
-    try:
-        return Placeholder(parse(text[start:end]), start)
-    except ExpressionSyntaxError as error:
-        raise ExpressionSyntaxError(error.message, start + error.at, error.suggestion) from error
 
 
 def _value(placeholder: Placeholder, scope: Mapping[str, Any], zone: str, budget: Budget) -> Value:
