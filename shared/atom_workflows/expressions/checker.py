@@ -91,9 +91,13 @@ def check_template(template: Template, scope: Scope, *, expected: Type | None = 
         return _shifted(check(template.lone.expression, scope, expected=expected), template.lone)
     found: list[Fault] = []
     for placeholder in template.placeholders:
-        checked = check(placeholder.expression, scope)
-        if not checked.faults:
-            checked = replace(checked, faults=_check_insertion(placeholder.expression, checked.type))
+        checked, at = check(placeholder.expression, scope), start_of(placeholder.expression)
+        of = checked.type
+        if not checked.faults and (of == NULL or isinstance(of, ListOf | MapOf)):
+            checked = replace(checked, faults=[fault_at(at, faults.no_insertion(of))])
+        elif not checked.faults and isinstance(of, OrNull):
+            advice = faults.may_be_missing(spelled(placeholder.expression), of.reason, of.remedy)
+            checked = replace(checked, faults=[fault_at(at, advice)])
         found += _shifted(checked, placeholder).faults
     if not found and expected is not None and not fits(TEXT, expected, reads_text=True):
         found.append(Fault(at=0, message=f"{describe(expected)} is expected here, not text"))
@@ -102,16 +106,6 @@ def check_template(template: Template, scope: Scope, *, expected: Type | None = 
 
 def _shifted(checked: Checked, placeholder: Placeholder) -> Checked:
     return replace(checked, faults=[replace(fault, at=placeholder.offset + fault.at) for fault in checked.faults])
-
-
-def _check_insertion(expression: Expression, of: Type) -> list[Fault]:
-    if of == NULL or isinstance(of, ListOf | MapOf):
-        message, suggestion = faults.no_insertion(of)
-    elif isinstance(of, OrNull):
-        message, suggestion = faults.may_be_missing(spelled(expression), of.reason, of.remedy)
-    else:
-        return []
-    return [Fault(at=start_of(expression), message=message, suggestion=suggestion)]
 
 
 def _check_expected(expression: Expression, of: Type, expected: Type | None) -> list[Fault]:

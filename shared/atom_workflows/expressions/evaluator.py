@@ -120,7 +120,12 @@ class _Evaluation:
         self._budget.charge(1, expression.at)
         match expression:
             case Chain():
-                return self._chain_if_any(expression)
+                value = self.value_if_any(expression.base)
+                for number, link in enumerate(expression.links):
+                    if value is None or isinstance(value, _Missing):
+                        return _MISSING
+                    value = self._member(value, self._key(link), expression, number)
+                return value
             case Coalesce(value=first, default=default):
                 value = self.value_if_any(first)
                 return self.value_if_any(default) if value is None or value is _MISSING else value
@@ -163,14 +168,6 @@ class _Evaluation:
                     message, suggestion = faults.no_item(before, len(value) if isinstance(value, list) else 0)
                 raise MissingMember(message, link.at, suggestion)
             value = found
-        return value
-
-    def _chain_if_any(self, chain: Chain) -> Value | _Missing:
-        value = self.value_if_any(chain.base)
-        for number, link in enumerate(chain.links):
-            if value is None or isinstance(value, _Missing):
-                return _MISSING
-            value = self._member(value, self._key(link), chain, number)
         return value
 
     def _key(self, link: Member | Index) -> Value:

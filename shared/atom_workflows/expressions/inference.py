@@ -213,7 +213,13 @@ class _Inference:
     def comparison(self, comparison: Comparison, scope: Scope) -> Type:
         left, right, at = comparison.left, comparison.right, comparison.at
         if comparison.operator in ("in", "not in"):
-            self._check_in(comparison, scope)
+            of = self.type_of(left, scope)
+            first = Side(left, of if of == NULL else self.refuse_null(left, of))
+            if isinstance(right, ListLiteral):
+                for item in right.items:
+                    self._check_equality(first, Side(item, self.type_of(item, scope)), item.at)
+            else:
+                self.faults += membership_faults(first, Side(right, self.require(right, scope)), at)
         elif comparison.operator in ("==", "!="):
             self._check_equality(Side(left, self.type_of(left, scope)), Side(right, self.type_of(right, scope)), at)
         else:
@@ -227,16 +233,6 @@ class _Inference:
             first = Side(left.expression, self.refuse_null(left.expression, left.of))
             second = Side(right.expression, self.refuse_null(right.expression, right.of))
             self.faults += equality_faults(first, second, at)
-
-    def _check_in(self, comparison: Comparison, scope: Scope) -> None:
-        of = self.type_of(comparison.left, scope)
-        left = Side(comparison.left, of if of == NULL else self.refuse_null(comparison.left, of))
-        if isinstance(comparison.right, ListLiteral):
-            for item in comparison.right.items:
-                self._check_equality(left, Side(item, self.type_of(item, scope)), item.at)
-        else:
-            right = Side(comparison.right, self.require(comparison.right, scope))
-            self.faults += membership_faults(left, right, comparison.at)
 
     def logic(self, logic: Logic, scope: Scope) -> Type:
         for operand in logic.operands:

@@ -204,20 +204,16 @@ class _Parser:
                 self._expect("]", "after the index")
                 links.append(Index(at=sign.at, index=index))
         if self._sees("("):
-            raise self._no_method(base, links)
+            suggestion = ""
+            if links and isinstance(links[-1], Member):
+                path = path_of(Chain(at=base.at, base=base, links=tuple(links[:-1])) if links[:-1] else base)
+                suggestion = f"write `{links[-1].name}({spell(path) if path else '…'})`"
+            raise ExpressionSyntaxError("values have no methods", self._token.at, suggestion)
         if not links:
             return base
         if isinstance(base, Chain):  # The base is in parentheses.
             return Chain(at=base.at, base=base.base, links=(*base.links, *links))
         return Chain(at=base.at, base=base, links=tuple(links))
-
-    def _no_method(self, base: Expression, links: list[Member | Index]) -> ExpressionSyntaxError:
-        suggestion = ""
-        if links and isinstance(links[-1], Member):
-            of = Chain(at=base.at, base=base, links=tuple(links[:-1])) if links[:-1] else base
-            path = path_of(of)
-            suggestion = f"write `{links[-1].name}({spell(path) if path else '…'})`"
-        return ExpressionSyntaxError("values have no methods", self._token.at, suggestion)
 
     def _primary(self) -> Expression:
         token = self._token
@@ -238,7 +234,11 @@ class _Parser:
             return self._list()
         if token.kind is Kind.NAME and (token.source in _CONSTANTS or token.source not in KEYWORDS):
             return self._name()
-        raise self._nothing_here()
+        if token.kind is Kind.END:
+            raise ExpressionSyntaxError("the expression ends too soon", token.at)
+        if token.source == "not":
+            raise ExpressionSyntaxError("`not` binds too loosely here", token.at, "put it in parentheses: `(not …)`")
+        raise ExpressionSyntaxError(f"a value is missing before `{token.source:.40}`", token.at)
 
     def _name(self) -> Expression:
         token = self._take()
@@ -293,15 +293,6 @@ class _Parser:
         return Comprehension(at=at, item=item, name=name.source, name_at=name.at, items=items, condition=condition)
 
     # -- what is wrong -----------------------------------------------------------------------------------------------
-
-    def _nothing_here(self) -> ExpressionSyntaxError:
-        """Return the error for a token where a value must begin."""
-        token = self._token
-        if token.kind is Kind.END:
-            return ExpressionSyntaxError("the expression ends too soon", token.at)
-        if token.source == "not":
-            return ExpressionSyntaxError("`not` binds too loosely here", token.at, "put it in parentheses: `(not …)`")
-        return ExpressionSyntaxError(f"a value is missing before `{token.source:.40}`", token.at)
 
     def _unexpected(self, message: str = "") -> ExpressionSyntaxError:
         """Return the error for a token that is not allowed here."""

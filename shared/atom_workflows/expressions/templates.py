@@ -85,7 +85,14 @@ def render(template: Template, scope: Mapping[str, Any], *, zone: str = "UTC", b
     pieces: list[str] = []
     size = 0
     for part in template.parts:
-        piece = part if isinstance(part, str) else _text(part, scope, zone, budget)
+        if isinstance(part, str):
+            piece = part
+        else:
+            value = _value(part, scope, zone, budget)
+            at = part.offset + part.expression.at
+            if value is None or isinstance(value, list | dict):
+                raise faults.refusal(faults.no_insertion(kind_at(value, at)), at)
+            piece = as_text(value)
         pieces.append(piece)
         size += len(piece)
         budget.require_characters(size, part.offset if isinstance(part, Placeholder) else 0)
@@ -109,11 +116,3 @@ def _value(placeholder: Placeholder, scope: Mapping[str, Any], zone: str, budget
         return evaluate(placeholder.expression, scope, zone=zone, budget=budget)
     except EvaluationError as error:
         raise type(error)(error.message, placeholder.offset + error.at, error.suggestion) from error
-
-
-def _text(placeholder: Placeholder, scope: Mapping[str, Any], zone: str, budget: Budget) -> str:
-    value = _value(placeholder, scope, zone, budget)
-    at = placeholder.offset + placeholder.expression.at
-    if value is None or isinstance(value, list | dict):
-        raise faults.refusal(faults.no_insertion(kind_at(value, at)), at)
-    return as_text(value)

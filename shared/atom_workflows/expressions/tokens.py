@@ -140,7 +140,11 @@ def _text(text: str, start: int) -> Token:
         if plain := _PLAIN.match(text, at):
             value, at = value + plain[0], plain.end()
         elif text[at] == "\\":
-            value, at = value + _escaped(text, at), at + 2
+            letter = text[at + 1 : at + 2]
+            if letter not in _ESCAPES:
+                advice = "the escapes are \\\\ \\' \\\" \\n and \\t; a backslash is `\\\\`"
+                raise ExpressionSyntaxError(f"`\\{letter}` is not an escape", at, advice)
+            value, at = value + _ESCAPES[letter], at + 2
         elif text[at] == "\n":
             raise ExpressionSyntaxError(
                 "a text must end on the line where it begins", at, "write a line break as `\\n`"
@@ -154,15 +158,6 @@ def _text(text: str, start: int) -> Token:
     except UnicodeEncodeError:
         raise ExpressionSyntaxError("the text contains half of a surrogate pair", start) from None
     return Token(Kind.TEXT, text[start : at + 1], start, value)
-
-
-def _escaped(text: str, at: int) -> str:
-    letter = text[at + 1 : at + 2]
-    if letter not in _ESCAPES:
-        raise ExpressionSyntaxError(
-            f"`\\{letter}` is not an escape", at, "the escapes are \\\\ \\' \\\" \\n and \\t; a backslash is `\\\\`"
-        )
-    return _ESCAPES[letter]
 
 
 def _unknown_character(character: str, at: int) -> ExpressionSyntaxError:
