@@ -115,7 +115,17 @@ def step_fields(step: StepRecord) -> dict[str, Any]:
     if step.request is not None:
         # Stored as text, because Firestore cannot hold a list inside a list.
         stored["task"] = json.dumps(step.request, separators=(",", ":"), ensure_ascii=False)
-        stored["policies"] = _policies_fields(step.policies)
+        policies, backoff = step.policies, step.policies.retry.backoff
+        stored["policies"] = {
+            "timeout_s": policies.timeout.total_seconds(),
+            "max_attempts": policies.retry.max_attempts,
+            "backoff_initial_s": backoff.initial.total_seconds(),
+            "backoff_factor": backoff.factor,
+            "backoff_max_s": backoff.maximum.total_seconds(),
+            "backoff_jitter": backoff.jitter,
+            "on_lost": policies.on_lost.value,
+            **({} if policies.retry.when is None else {"retry_when": _condition_fields(policies.retry.when)}),
+        }
     return stored if step.schema < LANGUAGE_SCHEMA else {**stored, **_expression_fields(step)}
 
 
@@ -264,20 +274,6 @@ def new_step(
         if step is None
         else Policies(timeout=step.timeout, retry=step.retry, on_lost=step.on_lost),
     )
-
-
-def _policies_fields(policies: Policies) -> dict[str, Any]:
-    backoff = policies.retry.backoff
-    return {
-        "timeout_s": policies.timeout.total_seconds(),
-        "max_attempts": policies.retry.max_attempts,
-        "backoff_initial_s": backoff.initial.total_seconds(),
-        "backoff_factor": backoff.factor,
-        "backoff_max_s": backoff.maximum.total_seconds(),
-        "backoff_jitter": backoff.jitter,
-        "on_lost": policies.on_lost.value,
-        **({} if policies.retry.when is None else {"retry_when": _condition_fields(policies.retry.when)}),
-    }
 
 
 _DEFAULT_POLICIES: Final = Policies(timeout=Step(id="default").timeout, retry=RetryPolicy(), on_lost=OnLost.RETRY)

@@ -286,23 +286,20 @@ class Advance:
         be kept. An outage is recorded in `_failure`.
         """
         try:
-            self._try_to_go_on(decisions, following, may_keep=may_keep)
+            # Steps that their conditions skip or fail are saved in the next pass, and may release other steps.
+            while decisions:
+                keeps = may_keep and self._failure is None and not self.budget.is_spent
+                ready = self._save(decisions, following, may_claim=keeps)
+                room = max(STEPS_PER_READY - len(following), 0) if keeps else 0
+                self._hand_on(ready[room:])
+                self.outbox.flush_ready()
+                # A redelivery or an audit may have published the kept steps too, and another instance taken them.
+                judged = judge(self.outbox.services, self._load(ready[:room]))
+                following += self._claim(judged.to_claim, judged.because)
+                decisions = judged.ended
+                self.budget.spend(calls=2 * bool(decisions), written=len(decisions))
         except (StoreError, BusUnavailable) as error:
             self._failure = self._failure or error
-
-    def _try_to_go_on(self, decisions: Sequence[Decision], following: list[StoredStep], *, may_keep: bool) -> None:
-        # Steps that their conditions skip or fail are saved in the next pass, and may release other steps.
-        while decisions:
-            keeps = may_keep and self._failure is None and not self.budget.is_spent
-            ready = self._save(decisions, following, may_claim=keeps)
-            room = max(STEPS_PER_READY - len(following), 0) if keeps else 0
-            self._hand_on(ready[room:])
-            self.outbox.flush_ready()
-            # A redelivery or an audit may also have published the kept steps, and another instance may have taken them.
-            judged = judge(self.outbox.services, self._load(ready[:room]))
-            following += self._claim(judged.to_claim, judged.because)
-            decisions = judged.ended
-            self.budget.spend(calls=2 * bool(decisions), written=len(decisions))
 
     def _save(self, decisions: Sequence[Decision], following: list[StoredStep], *, may_claim: bool) -> list[str]:
         """Save the decisions, and claim sole dependents in the same commit.

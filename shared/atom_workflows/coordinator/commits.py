@@ -10,7 +10,7 @@ redelivery or the checker's audit finds the released step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -286,14 +286,8 @@ def _released(
         if counters["remaining"] > 0:
             continue
         kind = kind_of(step_id, has_task=step_id not in barriers)
-        yield (
-            step_id,
-            Release.DECIDE if step_id in conditional else decide_release(kind, Counters(**_deciding(counters))),
-        )
-
-
-def _deciding(counters: Mapping[str, int]) -> dict[str, int]:
-    return {name: counters[name] for name in Counters._fields if name in counters}
+        known = Counters(**{name: counters[name] for name in Counters._fields if name in counters})
+        yield step_id, Release.DECIDE if step_id in conditional else decide_release(kind, known)
 
 
 def in_parts(decisions: Sequence[Decision], *, counting: bool = True) -> Iterator[list[Decision]]:

@@ -7,7 +7,7 @@ longer change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +53,10 @@ def judge(services: Services, steps: Sequence[StoredStep]) -> Judged:
     Steps that are not (or no longer) released are left out.
     """
     judged = Judged()
-    idle = _follow_nothing(services, [one.step for one in steps])
+    # By their counters alone, steps under `finally` would run even if no step of their run was started.
+    idle = {one.step.id for one in steps if one.step.may_be_idle}
+    if idle and not any(one.step.by_choice for one in load_steps(services, steps[0].step.run_id, [MAIN_END_ID])):
+        idle = set()
     verdicts = evaluate_conditions(
         services, [one.step for one in steps if one.step.awaits_condition and one.step.id not in idle]
     )
@@ -73,18 +76,6 @@ def judge(services: Services, steps: Sequence[StoredStep]) -> Judged:
     return judged
 
 
-def _follow_nothing(services: Services, steps: Sequence[StepRecord]) -> set[str]:
-    """Return the steps under `finally` whose trigger is `always`, if no step of their run was started.
-
-    By their counters alone, they would run.
-    """
-    doubtful = {step.id: step for step in steps if step.may_be_idle}
-    if not doubtful:
-        return set()
-    run_id = next(iter(doubtful.values())).run_id
-    return set(doubtful) if any(one.step.by_choice for one in load_steps(services, run_id, [MAIN_END_ID])) else set()
-
-
 def evaluate_conditions(services: Services, steps: Sequence[StepRecord]) -> dict[str, Verdict]:
     """Return the verdicts on these steps of one run, by step id.
 
@@ -95,18 +86,17 @@ def evaluate_conditions(services: Services, steps: Sequence[StepRecord]) -> dict
     try:
         reads = sum_of(reads_of([step.when]) for step in steps if step.when)
         past, result = read_for(services, steps[0], reads)
-        return {step.id: _verdict_on(step, past, result) for step in steps}
+        return {
+            step.id: Verdict(holds=True)
+            if step.when is None
+            else evaluate_condition(step.when, scope_of(step, past, result), zone=zone_of(step.constants))
+            for step in steps
+        }
     except ExpressionError as error:
         if len(steps) == 1:
             return {steps[0].id: Verdict(error=f"`when` cannot be evaluated: {error}")}
     # Only some of them may be concerned.
     return {step_id: verdict for step in steps for step_id, verdict in evaluate_conditions(services, [step]).items()}
-
-
-def _verdict_on(step: StepRecord, past: Mapping[str, Past], result: Mapping[str, Any]) -> Verdict:
-    if step.when is None:
-        return Verdict(holds=True)
-    return evaluate_condition(step.when, scope_of(step, past, result), zone=zone_of(step.constants))
 
 
 def read_for(services: Services, step: StepRecord, reads: Reads) -> tuple[dict[str, Past], dict[str, Any]]:

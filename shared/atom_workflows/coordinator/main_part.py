@@ -9,7 +9,6 @@ alike, once in each round of the run.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import nsmallest
 from itertools import islice
@@ -79,31 +78,21 @@ def _begin(outbox: Outbox, stored: StoredRun, ends: dict[str, StoredStep]) -> bo
     state = next_run_state(run.state, main_event(run, main_end.step))
     deadline = now + (run.finally_timeout or timedelta())
     failures, count = _load_failures(outbox.services, run)
-    fields = {**main_result_fields(state, _errors(run), failures, count), "stop": None, "deadline": deadline}
+    # The messages of failed steps are added when the run is closed.
+    errors = [] if run.stop is None else [{"step": None, "message": run.stop.reason}]
+    fields = {**main_result_fields(state, errors, failures, count), "stop": None, "deadline": deadline}
     writes = [Update(path=run_path(run.id), fields=fields, guard=stored.version)]
     if END_ID in ends:
         # The checker audits the run at this time at the latest.
         writes.append(Update(path=step_path(run.id, END_ID), fields={"due_at": first_audit(now, deadline)}))
-    change = end_main(main_end.step, now=now, nothing_started=not _was_anything_started(outbox.services, run.id))
+    attempted = Query(collection=steps_path(run.id), where=[("attempt", ">=", 1)], limit=1, fields=("attempt",))
+    change = end_main(main_end.step, now=now, nothing_started=not outbox.services.store.query(attempted))
     saved = save(outbox, [Decision(stored=main_end, change=change, companions=writes)])
     if saved.refused:
         return False
     log.info("run.finally", f"the main part of run {run.id} is {state}; the steps under `finally` begin", run_id=run.id)
     outbox.add_ready(run.id, [ReadyStep(step_id=step_id) for step_id in saved.released])
     return True
-
-
-def _errors(run: RunRecord) -> list[dict[str, Any]]:
-    """Return the reason for a stop, if any.
-
-    The messages of failed steps are added when the run is closed.
-    """
-    return [] if run.stop is None else [{"step": None, "message": run.stop.reason}]
-
-
-def _was_anything_started(services: Services, run_id: str) -> bool:
-    query = Query(collection=steps_path(run_id), where=[("attempt", ">=", 1)], limit=1, fields=("attempt",))
-    return bool(services.store.query(query))
 
 
 def _load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, Any]], int]:
@@ -114,7 +103,12 @@ def _load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, A
     states = [StepState.FAILED.value, StepState.CANCELLED.value]
     fields = ("message", "last_kind", "last_reason", "finished_at")
     found = list(islice(iter_failed(services, run.id, states, fields=fields), MAX_READ))
-    count = len(found) if len(found) < MAX_READ else _count_failures(services, run.id, states)
+    count = len(found)
+    if count == MAX_READ:
+        collection = steps_path(run.id)
+        ended: Condition = ("state", "in", states)
+        count = services.store.count(Query(collection=collection, where=[ended]))
+        count -= services.store.count(Query(collection=collection, where=[ended, ("tolerated", "==", True)]))
     failures: list[dict[str, Any]] = []
     size = 0
     for one in nsmallest(MAX_FAILURES, found, key=lambda one: (one.fields.get("finished_at") or _LONG_AGO, one.id)):
@@ -130,11 +124,3 @@ def _load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, A
             break
         failures.append(failure)
     return failures, count
-
-
-def _count_failures(services: Services, run_id: str, states: Sequence[str]) -> int:
-    where: list[Condition] = [("state", "in", states)]
-    counted = services.store.count(Query(collection=steps_path(run_id), where=[*where]))
-    return counted - services.store.count(
-        Query(collection=steps_path(run_id), where=[*where, ("tolerated", "==", True)])
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from graphlib import TopologicalSorter
@@ -85,7 +85,9 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
     which closes the run under a guard on that node's version, takes effect either before or after the whole reset (see
     `close.close_run`).
     """
-    steps = _dependents_first(list(iter_steps(outbox.services, run.id)))
+    stored = {one.step.id: one for one in iter_steps(outbox.services, run.id)}
+    order = TopologicalSorter({step_id: one.step.dependents for step_id, one in stored.items()}).static_order()
+    steps = [stored[step_id] for step_id in order if step_id in stored]
     # Read the run after its end node: either a stop is already visible here, or the guard on the end node refuses one
     # of the two changes.
     now = load_run(outbox.services, run.id)
@@ -125,9 +127,3 @@ def _reset(outbox: Outbox, stored: StoredStep, kept: Mapping[str, StepRecord], r
         due_at = first_audit(outbox.services.clock.now(), run.deadline)
         change = replace(change, fields={**change.fields, "due_at": due_at})
     return Decision(stored=stored, change=change)
-
-
-def _dependents_first(steps: Sequence[StoredStep]) -> list[StoredStep]:
-    by_id = {one.step.id: one for one in steps}
-    order = TopologicalSorter({one.step.id: one.step.dependents for one in steps}).static_order()
-    return [by_id[step_id] for step_id in order if step_id in by_id]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -222,7 +222,10 @@ def _prepare(services: Services, run: RunRecord, event: StartRequested) -> _Prep
         error.__traceback__ = None
         return prepared.refuse(Refusal.INVALID, [problem.as_fields() for problem in error.problems])
     except InvalidParams as error:
-        problems = [*_first(error.problems), *_how_to_give_params(event, workflow)]
+        problems = [clip(problem) for problem in error.problems[:MAX_PROBLEMS]]
+        if (more := len(error.problems) - MAX_PROBLEMS) > 0:
+            problems.append(f"... and {more:,} more problems")
+        problems += _how_to_give_params(event, workflow)
         return prepared.refuse(Refusal.INVALID, [{"message": problem} for problem in problems])
     except (SourceNotFound, SourceForbidden, SourceTooLarge) as error:
         return prepared.refuse(_SOURCE_REFUSALS[type(error)], [{"message": str(error)}])
@@ -241,13 +244,6 @@ def _how_to_give_params(event: StartRequested, workflow: Workflow) -> list[str]:
     needed = " ".join(f"--param {name}=…" for name in required)
     command = f"atom-workflows start {event.workflow_path} {needed}"
     return [f"an upload cannot provide parameters: start the workflow with `{command}`"]
-
-
-def _first(problems: Sequence[str]) -> list[str]:
-    """Return the first problems, shortened, and a sentence that counts the others."""
-    more = len(problems) - MAX_PROBLEMS
-    counted = [f"... and {more:,} more problems"] if more > 0 else []
-    return [*(clip(problem) for problem in problems[:MAX_PROBLEMS]), *counted]
 
 
 _SOURCE_REFUSALS: Final[Mapping[type[Exception], Refusal]] = {

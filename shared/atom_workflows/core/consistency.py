@@ -6,7 +6,7 @@ the store or the code has a defect. Either could leave a run waiting forever, so
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -53,7 +53,10 @@ def find_flaws(steps: Mapping[str, StepRecord], *, now: datetime) -> Iterator[Fi
         for name in (*step.depends_on, *step.dependents):
             named_by.setdefault(name, []).append(step.id)
     for name in sorted(named_by.keys() - steps.keys()):
-        what = f"{label(name)} is missing, though {_are_connected(named_by[name])} to it"
+        # A step may have thousands of dependents: name one, preferably a user's own step, and count the rest.
+        first, *others = sorted(named_by[name], key=lambda named: (is_internal(named), named == END_ID, named))
+        connected = f"{label(first)} and {len(others)} more are" if others else f"{label(first)} is"
+        what = f"{label(name)} is missing, though {connected} connected to it"
         yield Finding(step_id=name, flaw=Flaw.MISSING, what=what)
     for step in steps.values():
         yield from filter(None, (check_counters(step, steps), check_due_time(step, now=now)))
@@ -105,11 +108,3 @@ def label(step_id: str) -> str:
     if step_id == MAIN_END_ID:
         return "the end of the main steps"
     return f"barrier {step_id}, which joins steps," if is_internal(step_id) else f"step {step_id}"
-
-
-def _are_connected(step_ids: Sequence[str]) -> str:
-    # A step may have thousands of dependents: name one, preferably a user's own step, and count the rest.
-    first, *others = sorted(step_ids, key=lambda step_id: (is_internal(step_id), step_id == END_ID, step_id))
-    if not others:
-        return f"{label(first)} is connected"
-    return f"{label(first)} and {len(others)} more are connected"

@@ -66,7 +66,12 @@ def parse_duration(text: str) -> timedelta:
         right = respell_duration(text)
         instead = f"; write {right}" if right else ""
         raise ValueError(f"a duration is a number with a unit, such as 30s, 10m, 2h, 1d or 1h30m{instead}")
-    return sum((_length(part) for part in _PART.finditer(text)), timedelta())
+    length = timedelta()
+    for part in _PART.finditer(text):
+        unit, millionths = _LENGTHS[part["unit"]], int((part["fraction"] or "").ljust(6, "0"))
+        # Compute in whole microseconds, because a float would round some values.
+        length += int(part["whole"]) * unit + unit // _MICROSECOND * millionths // 1_000_000 * _MICROSECOND
+    return length
 
 
 def respell_duration(text: str) -> str | None:
@@ -78,7 +83,15 @@ def respell_duration(text: str) -> str | None:
         return None
     text = text.strip()
     iso = _ISO_8601.fullmatch(text)
-    found = dict(iso.groupdict()) if iso else _parts_in_words(text)
+    if iso:
+        found = dict(iso.groupdict())
+    else:
+        # Words, such as `2 hours`; there may be nothing else in the text.
+        parts = list(_ANY_PART.finditer(text))
+        units = [_UNIT_WORDS.get(part[2].lower(), "") for part in parts]
+        if sum(len(part[0]) for part in parts) != len(text) or "" in units or len(set(units)) != len(units):
+            return None
+        found = {unit: part[1] for unit, part in zip(units, parts, strict=True)}
     spelt = "".join(f"{number}{unit}" for unit in _LENGTHS if (number := found.get(unit)))
     return spelt if spelt and _DURATION.fullmatch(spelt) else None
 
@@ -98,22 +111,3 @@ def format_duration(duration: timedelta) -> str:
         return written
     fraction = f".{rest.microseconds:06}".rstrip("0") if rest.microseconds else ""
     return f"{written}{rest.seconds}{fraction}s"
-
-
-def _length(part: re.Match[str]) -> timedelta:
-    # Compute in whole microseconds, because a float would round some values.
-    length = _LENGTHS[part["unit"]]
-    millionths = int((part["fraction"] or "").ljust(6, "0"))
-    return int(part["whole"]) * length + (length // _MICROSECOND * millionths // 1_000_000) * _MICROSECOND
-
-
-def _parts_in_words(text: str) -> dict[str, str | None]:
-    """Return the numbers, by unit, in text such as `2 hours`.
-
-    The result is empty if the text contains anything else.
-    """
-    parts = list(_ANY_PART.finditer(text))
-    units = [_UNIT_WORDS.get(part[2].lower(), "") for part in parts]
-    if sum(len(part[0]) for part in parts) != len(text) or "" in units or len(set(units)) != len(units):
-        return {}
-    return {unit: part[1] for unit, part in zip(units, parts, strict=True)}

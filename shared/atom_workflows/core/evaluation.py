@@ -10,7 +10,8 @@ The `expressions` package is imported only when a step has an expression.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -172,7 +173,12 @@ class Constants:
         zone = {"zone": self.zone} if self.zone != "UTC" and (texts or reads_times) else {}
         if not texts:
             return zone
-        chosen = self._names([path for text in texts for path in paths_in(text)])
+        chosen: dict[str, set[str]] = {}
+        for root, *path in (path for text in texts for path in paths_in(text)):
+            known = self.values.get(root)
+            if known is not None:
+                # Reading the root as a whole, or a member with a computed name, may read any of its constants.
+                chosen.setdefault(root, set()).update(name for name in (path[:1] or known) if name in known)
         return {"values": _select(self.values, chosen), "types": _select(self.types, chosen), **zone}
 
     def include_all(self, text: Condition | Template) -> bool:
@@ -181,16 +187,6 @@ class Constants:
         # `run` as a whole also has the result of the main part, once there is one.
         known = all(path[0] in self.values and {*path[1:2]} <= self.values[path[0]].keys() for path in paths)
         return known and ("run",) not in paths
-
-    def _names(self, paths: Iterable[tuple[str, ...]]) -> dict[str, set[str]]:
-        """Return the names of the constants read, by root."""
-        names: dict[str, set[str]] = {}
-        for root, *path in paths:
-            known = self.values.get(root)
-            if known is not None:
-                # Reading the root as a whole, or a member with a computed name, may read any of its constants.
-                names.setdefault(root, set()).update(name for name in (path[:1] or known) if name in known)
-        return names
 
 
 def paths_in(text: Condition | Template) -> Iterator[tuple[str, ...]]:
@@ -227,10 +223,11 @@ def settle_templates(
     settled = deepcopy(dict(body))
     left: list[Template] = []
     for template in templates:
-        try:
-            value = _settle(template, constants, budget)
-        except ExpressionError:
-            value = _LATER
+        value = _LATER
+        with suppress(ExpressionError):
+            if (budget is None or budget.left > 0) and constants.include_all(template):
+                scope = typed_constants(constants.read_by([template]))
+                value = _render_field(template, scope, zone=constants.zone, budget=budget)
         # A list that is spliced in moves the places after it, so it has to wait for them.
         if value is _LATER or (isinstance(value, list) and isinstance(template.path[-1], int)):
             left.append(template)
@@ -243,13 +240,6 @@ def settle_templates(
 
 
 _LATER: Final[Any] = object()
-
-
-def _settle(template: Template, constants: Constants, budget: Budget | None) -> JsonValue:
-    if (budget is not None and budget.left <= 0) or not constants.include_all(template):
-        return _LATER  # type: ignore[no-any-return]  # a mark, not a value
-    scope = typed_constants(constants.read_by([template]))
-    return _render_field(template, scope, zone=constants.zone, budget=budget)
 
 
 # -- conditions ------------------------------------------------------------------------------------------------------

@@ -186,12 +186,10 @@ def decide_release(kind: NodeKind, counters: Counters, trigger: Trigger = Trigge
     if KINDS[kind].forwards_counts:
         # An internal barrier only represents its dependencies: the nodes below it decide.
         return Release.BLOCK if counters.unsuccessful else released
-    return TRIGGERS[_how_ended(counters)][trigger] or released
-
-
-def _how_ended(counters: Counters) -> Ended:
     if counters.unsuccessful:
-        return Ended.ANY_FAILED
-    if not counters.skipped:
-        return Ended.ALL_SUCCEEDED
-    return Ended.SOME_SKIPPED if counters.skipped < counters.total else Ended.ALL_SKIPPED
+        ended = Ended.ANY_FAILED
+    elif not counters.skipped:
+        ended = Ended.ALL_SUCCEEDED
+    else:
+        ended = Ended.SOME_SKIPPED if counters.skipped < counters.total else Ended.ALL_SKIPPED
+    return TRIGGERS[ended][trigger] or released

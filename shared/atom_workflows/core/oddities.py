@@ -48,16 +48,12 @@ def oddities(steps: Iterable[StepRecord], *, now: datetime) -> list[Oddity]:
 
 def oddity_of(step: StepRecord, *, now: datetime) -> Oddity | None:
     """Return a step's oddity, or None if it has none."""
-    if step.state is StepState.RUNNING:
-        return _oddity_of_job(step, now)
     # `claimed_at` is when the attempt began, no matter how many times it has been submitted since.
     if step.state is StepState.DISPATCHING and step.deferrals and (lasting := _silence(step.claimed_at, now)):
         what = f"the Task Runner has not accepted its job for {lasting}"
         return Oddity(step_id=step.id, kind=OddityKind.SILENCE, what=what)
-    return None
-
-
-def _oddity_of_job(step: StepRecord, now: datetime) -> Oddity | None:
+    if step.state is not StepState.RUNNING:
+        return None
     if step.unanswered and (lasting := _silence(step.unanswered_since, now)):
         what = f"the Task Runner has given no valid response about job {step.job_id} for {lasting}"
         return Oddity(step_id=step.id, kind=OddityKind.SILENCE, what=what)

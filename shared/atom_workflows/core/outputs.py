@@ -81,7 +81,10 @@ def _find_breach(value: Any) -> str:
             # Each value takes at least one byte.
             if seen > MAX_OUTPUTS_BYTES:
                 return _TOO_LARGE
-            if not _is_storable_number(inner):
+            is_whole = isinstance(inner, int)
+            if (is_whole and not _LEAST_NUMBER <= inner <= _LARGEST_NUMBER) or (
+                isinstance(inner, float) and not math.isfinite(inner)
+            ):
                 problem = f"its output {name!r:.{_LONGEST_NAMED}} has a number that is not finite or exceeds 64 bits"
                 return f"{problem}: return it as text, or leave it out"
     return ""
@@ -99,9 +102,3 @@ def _iter_parts(value: Any, *, levels: int) -> Iterator[tuple[Any, int]]:
     yield value, levels + 1
     for part in inner:
         yield from _iter_parts(part, levels=levels + 1)
-
-
-def _is_storable_number(value: Any) -> bool:
-    if isinstance(value, int):
-        return _LEAST_NUMBER <= value <= _LARGEST_NUMBER
-    return not isinstance(value, float) or math.isfinite(value)

@@ -126,7 +126,11 @@ def read_option(text: str, type: Type) -> JsonValue:  # noqa: A002  # the natura
         try:
             value: JsonValue = json.loads(text)
         except (ValueError, RecursionError):
-            raise ValueMismatch("", f"is `{text:.60}`, which is not JSON", _advise_on_json(type)) from None
+            example = """'["a", "b"]'""" if isinstance(type, ListOf) else """'{"a": 1}'"""
+            advice = f"write it as JSON: {example}"
+            if isinstance(type, Scalar):
+                advice = """even text must be written as JSON: '"text"'"""
+            raise ValueMismatch("", f"is `{text:.60}`, which is not JSON", advice) from None
         return value
     return text
 
@@ -203,13 +207,3 @@ def _require(found: re.Match[str] | None, otherwise: str) -> str:
     if found is None:
         raise ValueMismatch("", otherwise)
     return found[0]
-
-
-def _advise_on_json(type: Type) -> str:  # noqa: A002  # as above
-    if isinstance(type, ListOf):
-        return """write it as JSON: '["a", "b"]'"""
-    return (
-        """write it as JSON: '{"a": 1}'"""
-        if isinstance(type, MapOf)
-        else """even text must be written as JSON: '"text"'"""
-    )

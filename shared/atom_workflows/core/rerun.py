@@ -20,7 +20,11 @@ def steps_to_rerun(steps: Mapping[str, StepRecord], *, retries: int) -> set[str]
     `retries` is the number of the retry. Steps that it has already reset are included, whatever their state is now.
     """
     chosen = {END_ID} & steps.keys()
-    pending = [step.id for step in steps.values() if not _keeps_result(step) or step.retries == retries]
+    pending = [
+        step.id
+        for step in steps.values()
+        if step.retries == retries or not (step.state is StepState.SUCCEEDED or step.by_choice or step.tolerated)
+    ]
     # Whichever steps run again, those under `finally` must run again after them.
     pending += {MAIN_END_ID} & steps.keys()
     while pending:
@@ -38,7 +42,3 @@ def needs_reset(step: StepRecord, *, retries: int) -> bool:
     """
     left_over = step.state.is_terminal or step.state is StepState.PENDING
     return left_over and step.retries < retries
-
-
-def _keeps_result(step: StepRecord) -> bool:
-    return step.state is StepState.SUCCEEDED or step.by_choice or step.tolerated

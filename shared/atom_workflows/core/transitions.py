@@ -304,18 +304,29 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
 
 def _retry_or_fail(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange:
     verdict = _verdict_on_retry(step, outcome, learnt)
-    if verdict.holds:
-        return _retry(step, outcome, now, learnt)
-    said = verdict.error or verdict.because
-    because = {"because": f"not retried, as {said}"[:MAX_BECAUSE]} if said else {}
-    return _fail(step, outcome.kind, now, **learnt, **because)
+    if not verdict.holds:
+        said = verdict.error or verdict.because
+        because = {"because": f"not retried, as {said}"[:MAX_BECAUSE]} if said else {}
+        return _fail(step, outcome.kind, now, **learnt, **because)
+    tries = step.attempt - step.first_attempt + 1
+    counted: dict[str, Any] = {}
+    if outcome.kind is OutcomeKind.LOST:
+        # A lost job says nothing about the task, so it does not count as an attempt.
+        counted = {"losses": step.losses + 1, "first_attempt": step.first_attempt + 1}
+    wait = backoff_delay(step.policies.retry.backoff, tries=max(tries, 1), seed=step.idempotency_key)
+    return change(
+        step, StepEvent.RETRY, due_at=now + wait, **learnt, **counted, **_last_failure(step, outcome.kind, learnt)
+    )
 
 
 def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
     """Return the fields that an outcome reveals about the job."""
     learnt: dict[str, Any] = {"message": clip(outcome.message), "missing_since": None}
     if outcome.kind is OutcomeKind.LOST and outcome.job_id:
-        learnt["message"] = clip(f"{outcome.message}{_reason_not_to_repeat(step)}")
+        # A lost job may not be submitted again, for one of these reasons.
+        why = f", and {step.losses} earlier jobs were lost" if step.losses + 1 >= MAX_LOSSES else ""
+        why = ", and onLost is fail" if step.policies.on_lost is OnLost.FAIL else why
+        learnt["message"] = clip(f"{outcome.message}{why}")
     if outcome.kind is OutcomeKind.CANCELLED:
         learnt["message"] = learnt["message"] or "its job was cancelled in the Task Runner"
     if step.unanswered:
@@ -352,13 +363,6 @@ def _explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:
     return replace(explained, kind=OutcomeKind.LOST, message=f"{explained.message}; {maybe}")
 
 
-def _reason_not_to_repeat(step: StepRecord) -> str:
-    """Return why a lost job is not submitted again, or ""."""
-    if step.policies.on_lost is OnLost.FAIL:
-        return ", and onLost is fail"
-    return f", and {step.losses} earlier jobs were lost" if step.losses + 1 >= MAX_LOSSES else ""
-
-
 def _verdict_on_retry(step: StepRecord, outcome: Outcome, learnt: Mapping[str, Any]) -> Verdict:
     """Decide whether the step is tried again.
 
@@ -373,18 +377,6 @@ def _verdict_on_retry(step: StepRecord, outcome: Outcome, learnt: Mapping[str, A
     if policies.retry.when is None:
         return Verdict(holds=outcome.kind in RETRIED_BY_DEFAULT)
     return may_retry(step, kind=FAILURE_KINDS[outcome.kind], reason=outcome.reason, message=learnt["message"])
-
-
-def _retry(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange:
-    """Set the step to RETRYING. A lost job says nothing about the task, so it does not count as an attempt."""
-    tries = step.attempt - step.first_attempt + 1
-    counted: dict[str, Any] = {}
-    if outcome.kind is OutcomeKind.LOST:
-        counted = {"losses": step.losses + 1, "first_attempt": step.first_attempt + 1}
-    wait = backoff_delay(step.policies.retry.backoff, tries=max(tries, 1), seed=step.idempotency_key)
-    return change(
-        step, StepEvent.RETRY, due_at=now + wait, **learnt, **counted, **_last_failure(step, outcome.kind, learnt)
-    )
 
 
 def _fail(step: StepRecord, kind: OutcomeKind, now: datetime, **fields: Any) -> StepChange:
@@ -417,16 +409,13 @@ def end_without_job(step: StepRecord, *, now: datetime, verdict: Verdict | None 
     if release is Release.SKIP:
         return _skip_by_choice(step, now, _why_not_triggered(step))
     if step.awaits_condition and not (verdict is not None and verdict.holds):
-        return None if verdict is None else _obey(step, verdict, now)
+        if verdict is None:
+            return None
+        if verdict.error:
+            return _fail(step, OutcomeKind.EXPRESSION, now, message=clip(verdict.error))
+        return _skip_by_choice(step, now, verdict.because)
     because = {"because": verdict.because} if verdict is not None and step.when is not None else {}
     return _end(step, StepEvent.SUCCEED, now, **because) if release is Release.SUCCEED else None
-
-
-def _obey(step: StepRecord, verdict: Verdict, now: datetime) -> StepChange:
-    """End a step whose condition is false or could not be evaluated."""
-    if verdict.error:
-        return _fail(step, OutcomeKind.EXPRESSION, now, message=clip(verdict.error))
-    return _skip_by_choice(step, now, verdict.because)
 
 
 def _block(step: StepRecord, now: datetime) -> StepChange:
@@ -472,8 +461,9 @@ def end_run(run: RunRecord, end: StepRecord | None, *, now: datetime) -> tuple[R
     document is missing, or if the node had ended before the run was retried and has not been reset.
     """
     event = main_event(run, end)
-    if run.main_state is not None:
-        event = _event_after_finally(run.main_state, event)
+    if run.main_state not in {None, RunState.SUCCEEDED}:
+        # A failure under `finally` fails a run that would have succeeded, but never hides the original cause.
+        event = RunEvent.CANCEL if run.main_state is RunState.CANCELLED else RunEvent.FAIL
     if run.stop is not None:
         is_over = end is None or end.state.is_terminal
         return event, None if is_over or end is None else stop_step(end, run.stop, now=now)
@@ -490,16 +480,6 @@ def main_event(run: RunRecord, end: StepRecord | None) -> RunEvent:
     if run.stop is not None:
         return RunEvent.CANCEL if run.stop.kind is StopKind.CANCEL else RunEvent.FAIL
     return RunEvent.FAIL if end is None or end.fails_run else RunEvent.SUCCEED
-
-
-def _event_after_finally(main_state: RunState, event: RunEvent) -> RunEvent:
-    """Combine the result of the main part with that of `finally`.
-
-    A failure under `finally` fails a run that would have succeeded, but never hides the original cause.
-    """
-    if main_state is RunState.SUCCEEDED:
-        return event
-    return RunEvent.CANCEL if main_state is RunState.CANCELLED else RunEvent.FAIL
 
 
 def end_main(end: StepRecord, *, now: datetime, nothing_started: bool) -> StepChange:

@@ -190,12 +190,14 @@ class Workflow:
 
         Versions that support none of these can still coordinate such a workflow.
         """
-        return not (self.params or self.outputs or self.finally_steps) and all(map(_is_plain, self.steps))
-
-
-def _is_plain(step: Step) -> bool:
-    has_templates = step.task is not None and bool(step.task.templates)
-    return not (has_templates or step.is_conditional or step.allow_failure or step.outputs or step.retry.when)
+        return not (self.params or self.outputs or self.finally_steps) and not any(
+            (step.task is not None and step.task.templates)
+            or step.is_conditional
+            or step.allow_failure
+            or step.outputs
+            or step.retry.when
+            for step in self.steps
+        )
 
 
 def job_request(step: Step, task: Task, path: str) -> dict[str, JsonValue]:

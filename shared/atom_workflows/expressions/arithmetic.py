@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import operator as operators
+from collections.abc import Callable
+from typing import Any, Final
 
 from atom_workflows.errors import EvaluationError
 from atom_workflows.expressions import faults
@@ -11,11 +13,24 @@ from atom_workflows.expressions.budget import Budget
 from atom_workflows.expressions.order import kind_at
 from atom_workflows.expressions.values import MAX_INT, MIN_INT, Value
 
+_OPERATIONS: Final[dict[str, Callable[[Any, Any], int | float]]] = {
+    "+": operators.add,
+    "-": operators.sub,
+    "*": operators.mul,
+    "/": operators.truediv,
+    "//": operators.floordiv,
+    "%": operators.mod,
+}
+
 
 def calculate(operator: str, left: Value, right: Value, budget: Budget, at: int) -> Value:
     """Return the value of `left operator right`. Raises EvaluationError."""
     if is_number(left) and is_number(right):
-        return require_64_bits(_compute(operator, left, right, at), at)
+        try:
+            number = _OPERATIONS[operator](left, right)
+        except ZeroDivisionError:
+            raise EvaluationError("division by zero", at, "write `a / b if b != 0 else value`") from None
+        return require_64_bits(number, at)
     if operator == "+" and isinstance(left, str) and isinstance(right, str):
         budget.require_characters(len(left) + len(right), at)
         return budget.require_text(left + right, at)
@@ -37,23 +52,3 @@ def require_64_bits(number: float, at: int) -> int | float:
     if not math.isfinite(number):
         raise EvaluationError("the number is too large", at)
     return number
-
-
-def _compute(operator: str, left: Any, right: Any, at: int) -> int | float:
-    try:
-        match operator:
-            case "+":
-                number = left + right
-            case "-":
-                number = left - right
-            case "*":
-                number = left * right
-            case "/":
-                number = left / right
-            case "//":
-                number = left // right
-            case _:
-                number = left % right
-    except ZeroDivisionError:
-        raise EvaluationError("division by zero", at, "write `a / b if b != 0 else value`") from None
-    return number  # type: ignore[no-any-return]  # Both operands are numbers, so the result is a number.

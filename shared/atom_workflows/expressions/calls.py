@@ -24,8 +24,16 @@ def call(name: str, values: Sequence[Value], *, budget: Budget, zone: str, at: i
     for parameter, value in zip(function.parameters, values, strict=False):
         if isinstance(value, list):
             budget.charge(len(value), at)
-        if not any(_fits(value, of, at) for of in parameter.takes):
-            raise _refused(name, parameter, value, at)
+        if any(_fits(value, of, at) for of in parameter.takes):
+            continue
+        kind, remedy = kind_at(value, at), ""
+        if isinstance(value, list) and any(isinstance(of, ListOf) for of in parameter.takes):
+            misfits = [item for item in value if not any(_fits([item], of, at) for of in parameter.takes)]
+            odd = faults.in_words(kind_at(misfits[0], at)) if misfits else ""
+            found = f"a list containing {odd}" if misfits else "a list of mixed types"
+        else:
+            found, remedy = faults.in_words(kind), faults.argument_remedy(kind, parameter.takes)
+        raise EvaluationError(f"`{name}` takes {takes_in_words(parameter)}, not {found}", at, remedy)
     try:
         return function.run(Context(budget=budget, zone=zone, at=at), *values)
     except EvaluationError:
@@ -52,16 +60,3 @@ def _fits(value: Value, of: Type, at: int) -> bool:
         return isinstance(value, dict)
     kind = kind_at(value, at)
     return kind_of(value) == INT if of == INT else kind == of
-
-
-def _refused(name: str, parameter: Parameter, value: Value, at: int) -> EvaluationError:
-    kind = kind_at(value, at)
-    if isinstance(value, list) and any(isinstance(of, ListOf) for of in parameter.takes):
-        misfits = [item for item in value if not any(_fits([item], of, at) for of in parameter.takes)]
-        found = f"a list containing {faults.in_words(kind_at(misfits[0], at))}" if misfits else "a list of mixed types"
-        return EvaluationError(f"`{name}` takes {takes_in_words(parameter)}, not {found}", at)
-    return EvaluationError(
-        f"`{name}` takes {takes_in_words(parameter)}, not {faults.in_words(kind)}",
-        at,
-        faults.argument_remedy(kind, parameter.takes),
-    )

@@ -67,10 +67,18 @@ def check(expression: Expression, scope: Scope, *, expected: Type | None = None)
     """
     of, found = infer(expression, scope)
     if not found and not reads(expression):
-        found = _compute(expression, scope)
+        try:
+            evaluate(expression, {}, zone=scope.zone, budget=Budget(STEPS_OF_CONSTANTS))
+        except OverBudget:
+            pass
+        except EvaluationError as error:
+            found = [Fault(at=error.at, message=error.message, suggestion=error.suggestion)]
     if not found:
         found = _check_expected(expression, of, expected)
-    in_order = sorted(dict.fromkeys(map(_printable, found)), key=lambda fault: fault.at)
+    printed = (
+        replace(fault, message=printable(fault.message), suggestion=printable(fault.suggestion)) for fault in found
+    )
+    in_order = sorted(dict.fromkeys(printed), key=lambda fault: fault.at)
     return Checked(type=_public(of), faults=in_order, proves=prove(expression))
 
 
@@ -83,43 +91,21 @@ def check_template(template: Template, scope: Scope, *, expected: Type | None = 
         return _shifted(check(template.lone.expression, scope, expected=expected), template.lone)
     found: list[Fault] = []
     for placeholder in template.placeholders:
-        checked = check(placeholder.expression, scope)
-        if not checked.faults:
-            checked = replace(checked, faults=_check_insertion(placeholder.expression, checked.type))
+        checked, at = check(placeholder.expression, scope), start_of(placeholder.expression)
+        of = checked.type
+        if not checked.faults and (of == NULL or isinstance(of, ListOf | MapOf)):
+            checked = replace(checked, faults=[fault_at(at, faults.no_insertion(of))])
+        elif not checked.faults and isinstance(of, OrNull):
+            advice = faults.may_be_missing(spelled(placeholder.expression), of.reason, of.remedy)
+            checked = replace(checked, faults=[fault_at(at, advice)])
         found += _shifted(checked, placeholder).faults
     if not found and expected is not None and not fits(TEXT, expected, reads_text=True):
         found.append(Fault(at=0, message=f"{describe(expected)} is expected here, not text"))
     return Checked(type=TEXT, faults=found)
 
 
-def _printable(fault: Fault) -> Fault:
-    """Return the fault in printable form, whatever names it quotes."""
-    return replace(fault, message=printable(fault.message), suggestion=printable(fault.suggestion))
-
-
 def _shifted(checked: Checked, placeholder: Placeholder) -> Checked:
     return replace(checked, faults=[replace(fault, at=placeholder.offset + fault.at) for fault in checked.faults])
-
-
-def _compute(expression: Expression, scope: Scope) -> list[Fault]:
-    """Return the fault of a constant expression that cannot be computed."""
-    try:
-        evaluate(expression, {}, zone=scope.zone, budget=Budget(STEPS_OF_CONSTANTS))
-    except OverBudget:
-        return []
-    except EvaluationError as error:
-        return [Fault(at=error.at, message=error.message, suggestion=error.suggestion)]
-    return []
-
-
-def _check_insertion(expression: Expression, of: Type) -> list[Fault]:
-    if of == NULL or isinstance(of, ListOf | MapOf):
-        message, suggestion = faults.no_insertion(of)
-    elif isinstance(of, OrNull):
-        message, suggestion = faults.may_be_missing(spelled(expression), of.reason, of.remedy)
-    else:
-        return []
-    return [Fault(at=start_of(expression), message=message, suggestion=suggestion)]
 
 
 def _check_expected(expression: Expression, of: Type, expected: Type | None) -> list[Fault]:
@@ -128,20 +114,16 @@ def _check_expected(expression: Expression, of: Type, expected: Type | None) -> 
     elif expected is None or is_unknown(of):
         return []
     elif isinstance(expression, Literal) and is_text(of) and without_null(expected) in {*TIMES, GS_URI}:
-        return _read_literal(expression, expected)
+        try:
+            read_value(expression.value, expected)
+        except ValueMismatch as error:
+            return [Fault(at=expression.at, message=f"the text {error.message}", suggestion=error.suggestion)]
+        return []
     elif fits(of, expected, reads_text=True):
         return []
     else:
         message, suggestion = _mismatch(of, expected)
     return [fault_at(start_of(expression), (message, suggestion))]
-
-
-def _read_literal(literal: Literal, expected: Type) -> list[Fault]:
-    try:
-        read_value(literal.value, expected)
-    except ValueMismatch as error:
-        return [Fault(at=literal.at, message=f"the text {error.message}", suggestion=error.suggestion)]
-    return []
 
 
 def _mismatch(of: Type, expected: Type) -> faults.Advice:

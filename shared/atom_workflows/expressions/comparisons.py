@@ -41,7 +41,14 @@ def equality_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:
     elif not can_be_equal(left.of, right.of):
         yield fault_at(at, faults.never_equal(left.of, right.of))
     elif not have_common_word(left.of, right.of):
-        yield _fault_of_words(*((left, right) if isinstance(left.expression, Literal) else (right, left)), at)
+        # One side is a word that the other can never be.
+        side, other = (left, right) if isinstance(left.expression, Literal) else (right, left)
+        name, known = spelled(other.expression), other.of.words if isinstance(other.of, Words) else ()
+        if isinstance(side.expression, Literal):
+            yield fault_at(side.expression.at, faults.unknown_word(str(side.expression.value), name, known))
+        else:
+            advice = f"`{name}` is one of {', '.join(known[:_WORDS_SHOWN])}"
+            yield fault_at(at, ("these texts are never equal", advice))
 
 
 def order_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:
@@ -79,12 +86,3 @@ def _time_faults(left: Side, right: Side) -> Iterator[Fault]:
             read_value(literal.expression.value, other.of)
         except ValueMismatch as error:
             yield fault_at(literal.expression.at, (f"the text {error.message}", error.suggestion))
-
-
-def _fault_of_words(side: Side, other: Side, at: int) -> Fault:
-    """Report a word that the other side can never be."""
-    known = other.of.words if isinstance(other.of, Words) else ()
-    name = spelled(other.expression)
-    if isinstance(side.expression, Literal):
-        return fault_at(side.expression.at, faults.unknown_word(str(side.expression.value), name, known))
-    return fault_at(at, ("these texts are never equal", f"`{name}` is one of {', '.join(known[:_WORDS_SHOWN])}"))

@@ -92,7 +92,11 @@ def fits(found: Type, due: Type, *, reads_text: bool = False) -> bool:
     if isinstance(due, ListOf) and isinstance(found, ListOf):
         return fits(found.item, due.item, reads_text=reads_text)
     if isinstance(due, MapOf) and isinstance(found, MapOf):
-        return due == MAP or _fields_fit(found, due, reads_text=reads_text)
+        return due == MAP or (
+            found.fields.keys() <= due.fields.keys()
+            and all(isinstance(due.fields[name], OrNull) for name in due.fields.keys() - found.fields.keys())
+            and all(fits(of, due.fields[name], reads_text=reads_text) for name, of in found.fields.items())
+        )
     return _scalar_fits(found, due, reads_text=reads_text)
 
 
@@ -102,15 +106,6 @@ def _scalar_fits(found: Type, due: Type, *, reads_text: bool) -> bool:
     if is_text(found) and found != due:
         return due == TEXT or (reads_text and (due in TIMES or is_text(due)))
     return found == due or (found == INT and due == NUMBER)
-
-
-def _fields_fit(found: MapOf, due: MapOf, *, reads_text: bool) -> bool:
-    missing = due.fields.keys() - found.fields.keys()
-    return (
-        found.fields.keys() <= due.fields.keys()
-        and all(isinstance(due.fields[name], OrNull) for name in missing)
-        and all(fits(of, due.fields[name], reads_text=reads_text) for name, of in found.fields.items())
-    )
 
 
 def can_be_equal(left: Type, right: Type) -> bool:

@@ -120,7 +120,12 @@ class _Evaluation:
         self._budget.charge(1, expression.at)
         match expression:
             case Chain():
-                return self._chain_if_any(expression)
+                value = self.value_if_any(expression.base)
+                for number, link in enumerate(expression.links):
+                    if value is None or isinstance(value, _Missing):
+                        return _MISSING
+                    value = self._member(value, self._key(link), expression, number)
+                return value
             case Coalesce(value=first, default=default):
                 value = self.value_if_any(first)
                 return self.value_if_any(default) if value is None or value is _MISSING else value
@@ -156,16 +161,13 @@ class _Evaluation:
             key = self._key(link)
             found = self._member(value, key, chain, number)
             if isinstance(found, _Missing):
-                raise _no_member(value, key, chain, number)
+                before = _spell_before(chain, number)
+                if isinstance(value, dict):
+                    message, suggestion = faults.unknown_member(before, str(key), value)
+                else:
+                    message, suggestion = faults.no_item(before, len(value) if isinstance(value, list) else 0)
+                raise MissingMember(message, link.at, suggestion)
             value = found
-        return value
-
-    def _chain_if_any(self, chain: Chain) -> Value | _Missing:
-        value = self.value_if_any(chain.base)
-        for number, link in enumerate(chain.links):
-            if value is None or isinstance(value, _Missing):
-                return _MISSING
-            value = self._member(value, self._key(link), chain, number)
         return value
 
     def _key(self, link: Member | Index) -> Value:
@@ -213,7 +215,9 @@ class _Evaluation:
         at, operator = comparison.at, comparison.operator
         if operator in ("in", "not in"):
             if isinstance(right, list) and right:
-                right = self._beside_each(comparison.right, right, left)
+                if isinstance(comparison.right, ListLiteral):
+                    items = zip(comparison.right.items, right, strict=True)
+                    right = [self._beside(item, each, left) for item, each in items]
                 left = self._beside(comparison.left, left, right[0])
             return self._contains(right, left, at) == (operator == "in")
         left, right = self._beside(comparison.left, left, right), self._beside(comparison.right, right, left)
@@ -240,12 +244,6 @@ class _Evaluation:
             return read_value(value, kind, zone=self._zone)
         except ValueMismatch as error:
             raise EvaluationError(f"the text {error.message}", expression.at, error.suggestion) from error
-
-    def _beside_each(self, expression: Expression, values: list[Any], other: Value) -> list[Any]:
-        """Convert each literal text in a literal list, as `_beside` does."""
-        if not isinstance(expression, ListLiteral):
-            return values
-        return [self._beside(item, each, other) for item, each in zip(expression.items, values, strict=True)]
 
     def _contains(self, container: Value, value: Value, at: int) -> bool:
         if isinstance(container, list):
@@ -298,15 +296,6 @@ class _Evaluation:
         self._items = outer
         self._budget.require_items(len(made), comprehension.at)
         return made
-
-
-def _no_member(value: Value, key: Value, chain: Chain, number: int) -> MissingMember:
-    before = _spell_before(chain, number)
-    if isinstance(value, dict):
-        message, suggestion = faults.unknown_member(before, str(key), value)
-    else:
-        message, suggestion = faults.no_item(before, len(value) if isinstance(value, list) else 0)
-    return MissingMember(message, chain.links[number].at, suggestion)
 
 
 def _spell_before(chain: Chain, number: int) -> str:

@@ -46,7 +46,24 @@ _OF_TIME: Final[dict[str, Callable[[datetime | time], str]]] = {
 
 def format_moment(moment: datetime | date | time, pattern: str) -> str:
     """Format a date or time according to a pattern. Raises ValueError."""
-    return "".join(_write(moment, piece) for piece in _pieces(pattern))
+    text = ""
+    for piece in _pieces(pattern):
+        directive = piece[1:]
+        if piece[0] != "%":
+            text += piece
+        elif directive == "%":
+            text += "%"
+        elif directive in _OF_DAY:
+            if isinstance(moment, time):
+                raise ValueError(f"a time of day has no `{piece}`")
+            text += _OF_DAY[directive](moment)
+        elif directive in _OF_TIME:
+            if not isinstance(moment, datetime | time):
+                raise ValueError(f"a date has no `{piece}`")
+            text += _OF_TIME[directive](moment)
+        else:
+            raise ValueError(_unknown(piece))
+    return text
 
 
 def check_pattern(pattern: str) -> None:
@@ -72,23 +89,6 @@ def _pieces(pattern: str) -> Iterator[str]:
             raise ValueError("write a `%` at the end of a pattern as `%%`")
         yield pattern[sign : sign + 2]
         at = sign + 2
-
-
-def _write(moment: datetime | date | time, piece: str) -> str:
-    if piece[0] != "%":
-        return piece
-    directive = piece[1]
-    if directive == "%":
-        return "%"
-    if directive in _OF_DAY:
-        if isinstance(moment, time):
-            raise ValueError(f"a time of day has no `{piece}`")
-        return _OF_DAY[directive](moment)
-    if directive in _OF_TIME:
-        if not isinstance(moment, datetime | time):
-            raise ValueError(f"a date has no `{piece}`")
-        return _OF_TIME[directive](moment)
-    raise ValueError(_unknown(piece))
 
 
 def _unknown(piece: str) -> str:

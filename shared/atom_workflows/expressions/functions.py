@@ -57,14 +57,11 @@ class Function(Frozen):
     def arity_fault(self, count: int) -> str:
         """Return the fault of a wrong number of arguments, or ""."""
         most = len(self.parameters)
-        if most - self.optional <= count <= most:
+        least = most - self.optional
+        if least <= count <= most:
             return ""
-        return f"`{self.name}` takes {_count(most - self.optional, most)}, not {count}"
-
-
-def _count(least: int, most: int) -> str:
-    words = f"{most} argument{'' if most == 1 else 's'}"
-    return words if least == most else f"{least} to {words}"
+        span = f"{most}" if least == most else f"{least} to {most}"
+        return f"`{self.name}` takes {span} argument{'' if most == 1 else 's'}, not {count}"
 
 
 # -- the table -------------------------------------------------------------------------------------------------------
@@ -75,10 +72,6 @@ _ORDERED: Final = (ListOf(NUMBER), ListOf(TEXT), ListOf(DATE), ListOf(TIME), Lis
 def _item(arguments: Sequence[Type]) -> Type:
     of = arguments[0]
     return of.item if isinstance(of, ListOf) else ANY
-
-
-def _total(arguments: Sequence[Type]) -> Type:
-    return INT if _item(arguments) == INT else NUMBER
 
 
 def _same(arguments: Sequence[Type]) -> Type:
@@ -124,7 +117,12 @@ _ROWS: Final = (
     _function("replace", TEXT, library.replace, ("text", (TEXT,)), ("old", (TEXT,)), ("new", (TEXT,))),
     _function("startsWith", BOOL, library.starts_with, ("text", (TEXT,)), ("start", (TEXT,))),
     _function("endsWith", BOOL, library.ends_with, ("text", (TEXT,)), ("end", (TEXT,))),
-    _function("sum", _total, library.add_up, ("numbers", (ListOf(NUMBER),))),
+    _function(
+        "sum",
+        lambda arguments: INT if _item(arguments) == INT else NUMBER,
+        library.add_up,
+        ("numbers", (ListOf(NUMBER),)),
+    ),
     _function("min", _item, library.smallest, ("list", _ORDERED)),
     _function("max", _item, library.largest, ("list", _ORDERED)),
     _function("sort", _same, library.sort, ("list", _ORDERED)),

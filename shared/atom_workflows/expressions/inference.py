@@ -21,7 +21,7 @@ from atom_workflows.expressions.compatibility import (
     without_null,
 )
 from atom_workflows.expressions.faults import NULL_REMEDY, Advice
-from atom_workflows.expressions.functions import FUNCTION_NAMES, FUNCTIONS, HAS, Function, Parameter
+from atom_workflows.expressions.functions import FUNCTION_NAMES, FUNCTIONS, HAS, Parameter
 from atom_workflows.expressions.kinds import (
     ANY,
     BOOL,
@@ -166,20 +166,20 @@ class _Inference:
             return self._fault(link.at, faults.no_members(before, family(of)))
         if link.name is None:
             return self._fault(link.at, faults.computed_name(before))
-        return self._field(of, link.name, link.at, before, scope)
-
-    def _field(self, of: MapOf, name: str, at: int, before: str, scope: Scope) -> Type:
-        found = of.fields.get(name)
+        found = of.fields.get(link.name)
         if found is None:
-            return self._fault(at, faults.unknown_member(before, name, of.fields, scope.guess))
-        return self._fault(at, (found.message, found.suggestion)) if isinstance(found, Unavailable) else found
+            return self._fault(link.at, faults.unknown_member(before, link.name, of.fields, scope.guess))
+        return self._fault(link.at, (found.message, found.suggestion)) if isinstance(found, Unavailable) else found
 
     # -- operators ---------------------------------------------------------------------------------------------------
 
     def coalesce(self, coalesce: Coalesce, scope: Scope) -> Type:
         first = self.type_if_any(coalesce.value, scope)
         default = self.type_of(coalesce.default, scope)
-        return first if _is_certain(coalesce.value, first) else join([without_null(first), default])
+        may_be_null = isinstance(first, OrNull) or first == NULL or is_unknown(first)
+        is_computed = isinstance(coalesce.value, Chain | Coalesce | Conditional) and path_of(coalesce.value) is None
+        # The default is never used if the first value is certain.
+        return join([without_null(first), default]) if may_be_null or is_computed else first
 
     def negative(self, negative: Negative, scope: Scope) -> Type:
         of = self.require(negative.operand, scope)
@@ -202,13 +202,24 @@ class _Inference:
             # The unknown side must be of the same kind as the known one, but its items may be of any type.
             kind = family(right if is_unknown(left) else left)
             left = right = ListOf(ANY) if isinstance(kind, ListOf) else kind
-        found = _result(operator, left, right)
-        return found or self._fault(operand.at, faults.no_operation(operator, left, right))
+        if family(left) == family(right) == NUMBER:
+            return INT if left == right == INT and operator != "/" else NUMBER
+        if operator == "+" and is_text(left) and is_text(right):
+            return TEXT
+        if operator == "+" and isinstance(left, ListOf) and isinstance(right, ListOf):
+            return join([left, right])
+        return self._fault(operand.at, faults.no_operation(operator, left, right))
 
     def comparison(self, comparison: Comparison, scope: Scope) -> Type:
         left, right, at = comparison.left, comparison.right, comparison.at
         if comparison.operator in ("in", "not in"):
-            self._check_in(comparison, scope)
+            of = self.type_of(left, scope)
+            first = Side(left, of if of == NULL else self.refuse_null(left, of))
+            if isinstance(right, ListLiteral):
+                for item in right.items:
+                    self._check_equality(first, Side(item, self.type_of(item, scope)), item.at)
+            else:
+                self.faults += membership_faults(first, Side(right, self.require(right, scope)), at)
         elif comparison.operator in ("==", "!="):
             self._check_equality(Side(left, self.type_of(left, scope)), Side(right, self.type_of(right, scope)), at)
         else:
@@ -222,16 +233,6 @@ class _Inference:
             first = Side(left.expression, self.refuse_null(left.expression, left.of))
             second = Side(right.expression, self.refuse_null(right.expression, right.of))
             self.faults += equality_faults(first, second, at)
-
-    def _check_in(self, comparison: Comparison, scope: Scope) -> None:
-        of = self.type_of(comparison.left, scope)
-        left = Side(comparison.left, of if of == NULL else self.refuse_null(comparison.left, of))
-        if isinstance(comparison.right, ListLiteral):
-            for item in comparison.right.items:
-                self._check_equality(left, Side(item, self.type_of(item, scope)), item.at)
-        else:
-            right = Side(comparison.right, self.require(comparison.right, scope))
-            self.faults += membership_faults(left, right, comparison.at)
 
     def logic(self, logic: Logic, scope: Scope) -> Type:
         for operand in logic.operands:
@@ -260,9 +261,6 @@ class _Inference:
             for argument in call.arguments:
                 self.type_of(argument, scope)
             return self._fault(call.at, faults.unknown_function(call.function, FUNCTION_NAMES, scope.guess))
-        return self._call(function, call, scope)
-
-    def _call(self, function: Function, call: Call, scope: Scope) -> Type:
         types = []
         for number, argument in enumerate(call.arguments):
             of = self.type_of(argument, scope)
@@ -272,9 +270,7 @@ class _Inference:
             return self._fault(call.at, (fault, f"write `{function.signature}`"))
         for parameter, argument, of in zip(function.parameters, call.arguments, types, strict=False):
             self._check_argument(function.name, parameter, argument, of)
-        if isinstance(function.gives, Type):
-            return function.gives
-        return function.gives(types)
+        return function.gives if isinstance(function.gives, Type) else function.gives(types)
 
     def _check_argument(self, name: str, parameter: Parameter, argument: Expression, of: Type) -> None:
         if parameter.read_literal and isinstance(argument, Literal) and isinstance(argument.value, str):
@@ -311,22 +307,6 @@ class _Inference:
             self.require_condition(comprehension.condition, within)
             within = within.proving(prove(comprehension.condition))
         return ListOf(self.type_of(comprehension.item, within))
-
-
-def _is_certain(expression: Expression, of: Type) -> bool:
-    """Return True if the default after `??` is never used."""
-    if isinstance(of, OrNull) or of == NULL or is_unknown(of):
-        return False
-    return path_of(expression) is not None or not isinstance(expression, Chain | Coalesce | Conditional)
-
-
-def _result(operator: str, left: Type, right: Type) -> Type | None:
-    """Return the type of the result, or None if there is none."""
-    if family(left) == family(right) == NUMBER:
-        return INT if left == right == INT and operator != "/" else NUMBER
-    if operator == "+" and is_text(left) and is_text(right):
-        return TEXT
-    return join([left, right]) if operator == "+" and isinstance(left, ListOf) and isinstance(right, ListOf) else None
 
 
 _METHODS: Final[dict[type[Expression], Callable[[_Inference, Any, Scope], Type]]] = {

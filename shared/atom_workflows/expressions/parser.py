@@ -130,10 +130,7 @@ class _Parser:
         return Conditional(at=at, value=value, condition=condition, otherwise=otherwise)
 
     def _or(self) -> Expression:
-        return self._logic("or", self._and)
-
-    def _and(self) -> Expression:
-        return self._logic("and", self._not)
+        return self._logic("or", lambda: self._logic("and", self._not))
 
     def _logic(self, operator: str, read: Callable[[], Expression]) -> Expression:
         operands, at = [read()], self._token.at
@@ -169,10 +166,7 @@ class _Parser:
         return self._take().source if self._sees(*_COMPARISONS) else ""
 
     def _sum(self) -> Expression:
-        return self._arithmetic(("+", "-"), self._product)
-
-    def _product(self) -> Expression:
-        return self._arithmetic(("*", "/", "//", "%"), self._unary)
+        return self._arithmetic(("+", "-"), lambda: self._arithmetic(("*", "/", "//", "%"), self._unary))
 
     def _arithmetic(self, operators: tuple[str, ...], read: Callable[[], Expression]) -> Expression:
         first, rest = read(), list[Operand]()
@@ -203,34 +197,32 @@ class _Parser:
                     raise ExpressionSyntaxError("a member's name must follow the `.`", sign.at)
                 links.append(Member(at=self._token.at, name=self._take().source))
             else:
-                links.append(self._index(sign.at))
+                index = self._deeper(self._expression)
+                if self._sees(":"):
+                    advice = "write `[xs[i] for i in range(…)]`"
+                    raise ExpressionSyntaxError("slices are not supported", self._token.at, advice)
+                self._expect("]", "after the index")
+                links.append(Index(at=sign.at, index=index))
         if self._sees("("):
-            raise self._no_method(base, links)
+            suggestion = ""
+            if links and isinstance(links[-1], Member):
+                path = path_of(Chain(at=base.at, base=base, links=tuple(links[:-1])) if links[:-1] else base)
+                suggestion = f"write `{links[-1].name}({spell(path) if path else '…'})`"
+            raise ExpressionSyntaxError("values have no methods", self._token.at, suggestion)
         if not links:
             return base
         if isinstance(base, Chain):  # The base is in parentheses.
             return Chain(at=base.at, base=base.base, links=(*base.links, *links))
         return Chain(at=base.at, base=base, links=tuple(links))
 
-    def _index(self, at: int) -> Index:
-        index = self._deeper(self._expression)
-        if self._sees(":"):
-            raise ExpressionSyntaxError("slices are not supported", self._token.at, "write `[xs[i] for i in range(…)]`")
-        self._expect("]", "after the index")
-        return Index(at=at, index=index)
-
-    def _no_method(self, base: Expression, links: list[Member | Index]) -> ExpressionSyntaxError:
-        suggestion = ""
-        if links and isinstance(links[-1], Member):
-            of = Chain(at=base.at, base=base, links=tuple(links[:-1])) if links[:-1] else base
-            path = path_of(of)
-            suggestion = f"write `{links[-1].name}({spell(path) if path else '…'})`"
-        return ExpressionSyntaxError("values have no methods", self._token.at, suggestion)
-
     def _primary(self) -> Expression:
         token = self._token
         if token.kind in (Kind.NUMBER, Kind.TEXT):
-            return self._literal()
+            self._take()
+            if token.kind is Kind.TEXT and self._token.kind is Kind.TEXT:
+                advice = "write a quote inside a text as `\\'`; join texts with `+`"
+                raise ExpressionSyntaxError("there are two texts in a row", self._token.at, advice)
+            return Literal(at=token.at, value=token.value)
         if self._sees("("):
             self._take()
             inner = self._deeper(self._expression)
@@ -242,38 +234,29 @@ class _Parser:
             return self._list()
         if token.kind is Kind.NAME and (token.source in _CONSTANTS or token.source not in KEYWORDS):
             return self._name()
-        raise self._nothing_here()
-
-    def _literal(self) -> Expression:
-        token = self._take()
-        if token.kind is Kind.TEXT and self._token.kind is Kind.TEXT:
-            raise ExpressionSyntaxError(
-                "there are two texts in a row",
-                self._token.at,
-                "write a quote inside a text as `\\'`; join texts with `+`",
-            )
-        return Literal(at=token.at, value=token.value)
+        if token.kind is Kind.END:
+            raise ExpressionSyntaxError("the expression ends too soon", token.at)
+        if token.source == "not":
+            raise ExpressionSyntaxError("`not` binds too loosely here", token.at, "put it in parentheses: `(not …)`")
+        raise ExpressionSyntaxError(f"a value is missing before `{token.source:.40}`", token.at)
 
     def _name(self) -> Expression:
         token = self._take()
         if self._sees("("):
-            return self._call(token)
+            self._take()
+            arguments = list[Expression]()
+            while not self._sees(")"):
+                arguments.append(self._deeper(self._expression))
+                if not self._sees(","):
+                    break
+                self._take()
+            self._expect(")", f"after the arguments of `{token.source}`")
+            return Call(at=token.at, function=token.source, arguments=tuple(arguments))
         if token.source in _CONSTANTS:
             return Literal(at=token.at, value=_CONSTANTS[token.source])
         if ours := _OTHER_CONSTANTS.get(token.source.lower()):
             raise ExpressionSyntaxError(f"there is no `{token.source}`", token.at, f"write `{ours}`")
         return Name(at=token.at, name=token.source)
-
-    def _call(self, name: Token) -> Expression:
-        self._take()
-        arguments = list[Expression]()
-        while not self._sees(")"):
-            arguments.append(self._deeper(self._expression))
-            if not self._sees(","):
-                break
-            self._take()
-        self._expect(")", f"after the arguments of `{name.source}`")
-        return Call(at=name.at, function=name.source, arguments=tuple(arguments))
 
     def _list(self) -> Expression:
         at = self._take().at
@@ -310,15 +293,6 @@ class _Parser:
         return Comprehension(at=at, item=item, name=name.source, name_at=name.at, items=items, condition=condition)
 
     # -- what is wrong -----------------------------------------------------------------------------------------------
-
-    def _nothing_here(self) -> ExpressionSyntaxError:
-        """Return the error for a token where a value must begin."""
-        token = self._token
-        if token.kind is Kind.END:
-            return ExpressionSyntaxError("the expression ends too soon", token.at)
-        if token.source == "not":
-            return ExpressionSyntaxError("`not` binds too loosely here", token.at, "put it in parentheses: `(not …)`")
-        return ExpressionSyntaxError(f"a value is missing before `{token.source:.40}`", token.at)
 
     def _unexpected(self, message: str = "") -> ExpressionSyntaxError:
         """Return the error for a token that is not allowed here."""

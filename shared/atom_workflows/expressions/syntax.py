@@ -7,6 +7,7 @@ the part begins. Chains of members, sums and conditions are flat, so only parts 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Final, TypeAlias
 
 from atom_workflows.expressions.frozen import Frozen
@@ -239,7 +240,8 @@ def _reads(expression: Expression, items: frozenset[str]) -> Iterator[tuple[Path
             yield (name,), at
         case Chain(base=Name(name=name, at=at), links=links):
             if name not in items:
-                yield (name, *_known_members(links)), at
+                known = takewhile(lambda link: link.name is not None, links)
+                yield (name, *(str(link.name) for link in known)), at
             for child in children(expression)[1:]:
                 yield from _reads(child, items)
         case Comprehension(item=item, name=name, items=source, condition=condition):
@@ -250,13 +252,6 @@ def _reads(expression: Expression, items: frozenset[str]) -> Iterator[tuple[Path
         case _:
             for child in children(expression):
                 yield from _reads(child, items)
-
-
-def _known_members(links: tuple[Member | Index, ...]) -> Iterator[str]:
-    for link in links:
-        if link.name is None:
-            return
-        yield link.name
 
 
 def spell(path: Path) -> str:

@@ -60,7 +60,11 @@ def parse_template(text: str) -> Template:
         literal += text[at:start]
         parts += [literal] if literal else []
         end = _find_end(text, start)
-        parts.append(_placeholder(text, start + len(_OPEN), end))
+        begin = start + len(_OPEN)
+        try:
+            parts.append(Placeholder(parse(text[begin:end]), begin))
+        except ExpressionSyntaxError as error:
+            raise ExpressionSyntaxError(error.message, begin + error.at, error.suggestion) from error
         literal, at = "", end + len(_CLOSE)
     literal += text[at:]
     # YAML ends a block scalar with a line break that the author did not intend.
@@ -81,7 +85,14 @@ def render(template: Template, scope: Mapping[str, Any], *, zone: str = "UTC", b
     pieces: list[str] = []
     size = 0
     for part in template.parts:
-        piece = part if isinstance(part, str) else _text(part, scope, zone, budget)
+        if isinstance(part, str):
+            piece = part
+        else:
+            value = _value(part, scope, zone, budget)
+            at = part.offset + part.expression.at
+            if value is None or isinstance(value, list | dict):
+                raise faults.refusal(faults.no_insertion(kind_at(value, at)), at)
+            piece = as_text(value)
         pieces.append(piece)
         size += len(piece)
         budget.require_characters(size, part.offset if isinstance(part, Placeholder) else 0)
@@ -100,23 +111,8 @@ def _find_end(text: str, start: int) -> int:
     )
 
 
-def _placeholder(text: str, start: int, end: int) -> Placeholder:
-    try:
-        return Placeholder(parse(text[start:end]), start)
-    except ExpressionSyntaxError as error:
-        raise ExpressionSyntaxError(error.message, start + error.at, error.suggestion) from error
-
-
 def _value(placeholder: Placeholder, scope: Mapping[str, Any], zone: str, budget: Budget) -> Value:
     try:
         return evaluate(placeholder.expression, scope, zone=zone, budget=budget)
     except EvaluationError as error:
         raise type(error)(error.message, placeholder.offset + error.at, error.suggestion) from error
-
-
-def _text(placeholder: Placeholder, scope: Mapping[str, Any], zone: str, budget: Budget) -> str:
-    value = _value(placeholder, scope, zone, budget)
-    at = placeholder.offset + placeholder.expression.at
-    if value is None or isinstance(value, list | dict):
-        raise faults.refusal(faults.no_insertion(kind_at(value, at)), at)
-    return as_text(value)

@@ -40,7 +40,8 @@ def read_time(text: str) -> time:
     """Read a time of day such as `06:00` or `06:00:30`. Raises ValueError."""
     if not _TIME.fullmatch(text):
         raise ValueError("a time of day is written like 06:00")
-    return time.fromisoformat(_with_microseconds(text))
+    whole, dot, fraction = text.partition(".")
+    return time.fromisoformat(f"{whole}.{fraction.ljust(6, '0')}" if dot else whole)
 
 
 def read_instant(text: str, zone: str) -> datetime:
@@ -56,7 +57,10 @@ def read_instant(text: str, zone: str) -> datetime:
     offset = found["zone"]
     if not offset:
         return to_utc(local.replace(tzinfo=find_zone(zone)))
-    return to_utc(local.replace(tzinfo=UTC if offset in "Zz" else _offset(offset)))
+    if offset in "Zz":
+        return to_utc(local.replace(tzinfo=UTC))
+    ahead = timedelta(hours=int(offset[1:3]), minutes=int(offset[-2:]))
+    return to_utc(local.replace(tzinfo=timezone(-ahead if offset[0] == "-" else ahead)))
 
 
 def read_duration(text: str) -> timedelta:
@@ -66,7 +70,11 @@ def read_duration(text: str) -> timedelta:
     units = [part[3] for part in parts]
     if not found or units != [unit for unit in _UNITS if unit in units] or any(part[2] for part in parts[:-1]):
         raise ValueError("a duration is a number with a unit, such as 30s, 10m, 2h, 1d or 1h30m")
-    length = sum((_length(*part.groups("")) for part in parts), timedelta())
+    length = timedelta()
+    for whole, fraction, unit in (part.groups("") for part in parts):
+        length += int(whole) * _UNITS[unit]
+        # Computed in whole microseconds, since a float would round some lengths.
+        length += _UNITS[unit] // _MICROSECOND * int(fraction.ljust(6, "0")) // 1_000_000 * _MICROSECOND
     return -length if found["sign"] == "-" else length
 
 
@@ -116,20 +124,3 @@ def find_zone(name: str) -> tzinfo:
         return zoneinfo.ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise ValueError(f"there is no time zone `{name}`; zones have names like Europe/Paris") from None
-
-
-def _with_microseconds(text: str) -> str:
-    whole, dot, fraction = text.partition(".")
-    return f"{whole}.{fraction.ljust(6, '0')}" if dot else whole
-
-
-def _offset(text: str) -> timezone:
-    hours, minutes = int(text[1:3]), int(text[-2:])
-    offset = timedelta(hours=hours, minutes=minutes)
-    return timezone(-offset if text[0] == "-" else offset)
-
-
-def _length(whole: str, fraction: str, unit: str) -> timedelta:
-    # Computed in whole microseconds, since a float would round some lengths.
-    length = _UNITS[unit]
-    return int(whole) * length + (length // _MICROSECOND * int(fraction.ljust(6, "0")) // 1_000_000) * _MICROSECOND

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final
 
@@ -66,7 +65,16 @@ def tokenize(text: str) -> list[Token]:
         raise ExpressionSyntaxError(
             f"the expression has {len(text):,} characters; at most {MAX_LENGTH:,} are allowed", MAX_LENGTH
         )
-    return list(_tokens(text))
+    tokens = list[Token]()
+    at, follows_dot = _space(text, 0), False
+    while at < len(text):
+        token = _member(text, at) if follows_dot else _token(text, at)
+        tokens.append(token)
+        follows_dot = token.source == "." and token.kind is Kind.SIGN
+        at += len(token.source)
+        # `params. day` is rejected, so the parser need not know where there were spaces.
+        at = at if follows_dot else _space(text, at)
+    return [*tokens, Token(Kind.END, "", at)]
 
 
 def skip_text(text: str, at: int) -> int:
@@ -75,19 +83,6 @@ def skip_text(text: str, at: int) -> int:
     while at < len(text) and text[at] != quote:
         at += 2 if text[at] == "\\" else 1
     return min(at + 1, len(text))
-
-
-def _tokens(text: str) -> Iterator[Token]:
-    at = _space(text, 0)
-    follows_dot = False
-    while at < len(text):
-        token = _member(text, at) if follows_dot else _token(text, at)
-        follows_dot = token.source == "." and token.kind is Kind.SIGN
-        yield token
-        at += len(token.source)
-        # `params. day` is rejected, so the parser need not know where there were spaces.
-        at = at if follows_dot else _space(text, at)
-    yield Token(Kind.END, "", at)
 
 
 def _space(text: str, at: int) -> int:
@@ -145,7 +140,11 @@ def _text(text: str, start: int) -> Token:
         if plain := _PLAIN.match(text, at):
             value, at = value + plain[0], plain.end()
         elif text[at] == "\\":
-            value, at = value + _escaped(text, at), at + 2
+            letter = text[at + 1 : at + 2]
+            if letter not in _ESCAPES:
+                advice = "the escapes are \\\\ \\' \\\" \\n and \\t; a backslash is `\\\\`"
+                raise ExpressionSyntaxError(f"`\\{letter}` is not an escape", at, advice)
+            value, at = value + _ESCAPES[letter], at + 2
         elif text[at] == "\n":
             raise ExpressionSyntaxError(
                 "a text must end on the line where it begins", at, "write a line break as `\\n`"
@@ -154,26 +153,11 @@ def _text(text: str, start: int) -> Token:
             value, at = value + text[at], at + 1
     if at >= len(text):
         raise ExpressionSyntaxError("the text that begins here is never closed", start, f"close it with `{quote}`")
-    if not _is_storable(value):
-        raise ExpressionSyntaxError("the text contains half of a surrogate pair", start)
-    return Token(Kind.TEXT, text[start : at + 1], start, value)
-
-
-def _escaped(text: str, at: int) -> str:
-    letter = text[at + 1 : at + 2]
-    if letter not in _ESCAPES:
-        raise ExpressionSyntaxError(
-            f"`\\{letter}` is not an escape", at, "the escapes are \\\\ \\' \\\" \\n and \\t; a backslash is `\\\\`"
-        )
-    return _ESCAPES[letter]
-
-
-def _is_storable(text: str) -> bool:
     try:
-        text.encode()
-    except UnicodeEncodeError:  # One half of a surrogate pair without the other.
-        return False
-    return True
+        value.encode()
+    except UnicodeEncodeError:
+        raise ExpressionSyntaxError("the text contains half of a surrogate pair", start) from None
+    return Token(Kind.TEXT, text[start : at + 1], start, value)
 
 
 def _unknown_character(character: str, at: int) -> ExpressionSyntaxError:

@@ -125,20 +125,22 @@ class _Reader:
             case OrNull(inner):
                 return None if value is None else self.read(value, inner, path)
             case ListOf(item):
-                return self._list(value, item, path)
+                if not isinstance(value, list):
+                    raise _mismatch(value, of, path)
+                return [self.read(each, item, f"{path}[{number}]") for number, each in enumerate(value)]
             case MapOf(fields):
                 return self._map(value, fields, path)
             case Words(words):
-                return self._word(value, words, path)
+                if not isinstance(value, str):
+                    raise _mismatch(value, TEXT, path)
+                if value not in words:
+                    message = f"is `{value:.60}`, not one of {', '.join(words)}"
+                    raise ValueMismatch(path, message, did_you_mean(value, words))
+                return value
             case Scalar() if of in self._time_readers:
                 return self._time(value, of, path)
             case _:
                 return _READERS[of](value, path)
-
-    def _list(self, value: object, item: Type, path: str) -> list[Any]:
-        if not isinstance(value, list):
-            raise _mismatch(value, ListOf(item), path)
-        return [self.read(each, item, f"{path}[{number}]") for number, each in enumerate(value)]
 
     def _map(self, value: object, fields: dict[str, Type] | Any, path: str) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -150,13 +152,6 @@ class _Reader:
             if name not in value and not isinstance(of, OrNull):
                 raise ValueMismatch(f"{path}.{name}", "is missing")
         return {name: self.read(value.get(name), of, f"{path}.{name}") for name, of in fields.items()}
-
-    def _word(self, value: object, words: tuple[str, ...], path: str) -> str:
-        if not isinstance(value, str):
-            raise _mismatch(value, TEXT, path)
-        if value not in words:
-            raise ValueMismatch(path, f"is `{value:.60}`, not one of {', '.join(words)}", did_you_mean(value, words))
-        return value
 
     def _time(self, value: object, of: Type, path: str) -> Value:
         python_type, read = self._time_readers[of]

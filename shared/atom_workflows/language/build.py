@@ -81,7 +81,10 @@ def _build_step(reading: Reading, defaults: Reading | None, timeout: Any, report
 def _build_task(job: Mapping[str, Any], report: Report) -> Task:
     templates: list[Template] = []
     if report.expressions:
-        found = [_build_template(_in_body(path), value, report) for path, value in expressions_of(job)]
+        found = [
+            _build_template((_NAMES_IN_BODY.get(str(field), field), *inner), value, report)
+            for (field, *inner), value in expressions_of(job)
+        ]
         templates = sorted(found, key=lambda template: (template.line, template.column))
     return Task(
         name=_constant(job.get("name")),
@@ -103,11 +106,6 @@ def _constant(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _constant(inner) for name, inner in value.items()}
     return [_constant(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _in_body(path: TaskPath) -> TaskPath:
-    field, *rest = path
-    return (_NAMES_IN_BODY.get(str(field), field), *rest)
 
 
 def _build_template(path: TaskPath, value: Embedded, report: Report) -> Template:

@@ -6,7 +6,8 @@ Sets of steps are integers with one bit per step, so that even a chain of ten th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import and_
 from typing import Final
 
 from atom_workflows.core.workflow import Trigger
@@ -102,7 +103,13 @@ class StepGraph:
         for number in self._in_order():
             dependencies, trigger = self.dependencies[number], self.trigger(number)
             behind[number] = _union(behind[one] | 1 << one for one in dependencies)
-            skippable[number] = self._may_skip(number, skippable)
+            before = [skippable[one] for one in dependencies]
+            skippable[number] = (
+                "when" in self.steps[number].node.entries
+                or trigger is Trigger.ANY_FAILED
+                or (trigger is Trigger.ALL_SUCCEEDED and any(before))
+                or (trigger is Trigger.NO_FAILURE and bool(before) and all(before))
+            )
             stops = trigger in _STOPPED_BY_FAILURE
             own = 1 << number if not skippable[number] and not self.allows_failure(number) else 0
             unfailed[number] = own | (_union(unfailed[one] for one in dependencies) if stops else 0)
@@ -110,17 +117,9 @@ class StepGraph:
             if stops and dependencies:
                 ran = {one: sure[one] | (0 if self.allows_failure(one) else 1 << one) for one in dependencies}
                 certain = [one for one in dependencies if trigger is Trigger.ALL_SUCCEEDED or not skippable[one]]
-                at_least = _union(ran[one] for one in certain) if certain else _intersection(ran.values())
+                at_least = _union(ran[one] for one in certain) if certain else reduce(and_, ran.values())
                 sure[number] = at_least | _union(unfailed[one] for one in dependencies)
         return behind, sure, skippable
-
-    def _may_skip(self, number: int, skippable: Sequence[bool]) -> bool:
-        before, trigger = [skippable[one] for one in self.dependencies[number]], self.trigger(number)
-        if "when" in self.steps[number].node.entries or trigger is Trigger.ANY_FAILED:
-            return True
-        if trigger is Trigger.ALL_SUCCEEDED:
-            return any(before)
-        return trigger is Trigger.NO_FAILURE and bool(before) and all(before)
 
     def _in_order(self) -> Iterator[int]:
         """Yield each step after all those that it depends on.
@@ -146,11 +145,4 @@ def _union(sets: Iterable[int]) -> int:
     result = 0
     for one in sets:
         result |= one
-    return result
-
-
-def _intersection(sets: Iterable[int]) -> int:
-    result = -1
-    for one in sets:
-        result &= one
     return result

@@ -46,8 +46,11 @@ def check_expressions(
     main = StepGraph(workflow.values.get("steps", ()))
     last = StepGraph(workflow.values.get("finally", ()))
     written = [read_ids(workflow.node.get(part)) for part in ("steps", "finally")]
+    node = workflow.node.get("params")
+    # Parameters that have been reported as invalid may have any type.
+    declared = dict.fromkeys(node.entries, ANY) if isinstance(node, Fields) else {}
     file = File(
-        params=_visible_params(workflow, params),
+        params={**declared, **{one.param.name: one.visible_type for one in params}},
         main=main,
         last=last,
         report=report,
@@ -66,16 +69,6 @@ def check_expressions(
         checker.check_value(output, Position(roots=scopes.CONDITION, graph=main), _NOTHING)
     _warn_of_unused(checker.read, params, (main, last), report)
     return outputs
-
-
-def _visible_params(workflow: Reading, params: Sequence[Declared]) -> dict[str, Type]:
-    """Return the types of the parameters.
-
-    Parameters that have been reported as invalid may have any type.
-    """
-    node = workflow.node.get("params")
-    written = dict.fromkeys(node.entries, ANY) if isinstance(node, Fields) else {}
-    return {**written, **{one.param.name: one.visible_type for one in params}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

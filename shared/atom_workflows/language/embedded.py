@@ -93,8 +93,11 @@ def read_condition(node: Node, path: str, report: Report) -> Embedded | Invalid:
         if inner is None:
             return _refuse_partial_wrapper(node, path, report)
         begin, text = begin + text.index(inner, len(OPENING)), inner
+    from atom_workflows.expressions.parser import parse  # noqa: PLC0415  # see above
+    from atom_workflows.expressions.templates import Placeholder, Template  # noqa: PLC0415  # see above
+
     try:
-        template = _parse_condition(text, begin)
+        template = Template(parts=(Placeholder(parse(text), begin),))
     except ExpressionSyntaxError as error:
         return _refuse_condition(node, path, begin + error.at, error, report)
     return Embedded(node=node, template=template, text=text, begin=begin, via=report.via)
@@ -171,13 +174,6 @@ def _parse_template(text: str) -> Template:
     from atom_workflows.expressions.templates import parse_template  # noqa: PLC0415  # see above
 
     return parse_template(text)
-
-
-def _parse_condition(text: str, begin: int) -> Template:
-    from atom_workflows.expressions.parser import parse  # noqa: PLC0415  # see above
-    from atom_workflows.expressions.templates import Placeholder, Template  # noqa: PLC0415  # see above
-
-    return Template(parts=(Placeholder(parse(text), begin),))
 
 
 def _plain_text(template: Template) -> str:

@@ -68,8 +68,7 @@ def parse_into(
     outputs: Mapping[str, Embedded] = {}
     if isinstance(reading, Reading):
         _check_steps(reading, report, whole=tree.whole)
-        if report.expressions or _declares_values(reading):
-            params, outputs = _check_values(reading, report, env_names, whole=tree.whole)
+        params, outputs = _check_values(reading, report, env_names, whole=tree.whole)
     report.raise_if_any()
     if not isinstance(reading, Reading):  # pragma: no cover  # every value that could not be read has been reported
         raise TypeError("a file that is not a workflow has no reported problem")
@@ -129,28 +128,35 @@ def _check_steps(workflow: Reading, report: Report, *, whole: bool) -> None:
     parts = [Part(steps=workflow.values.get(name, ()), node=workflow.node.get(name)) for name in _PARTS]
     check_dependencies(parts[0], parts[1], report, whole=whole)
     for step in (*steps, *last):
-        _check_conditions(step, report)
+        entries = step.node.entries
+        if "trigger" in entries and ("dependsOn" not in entries or step.values.get("dependsOn") == ()):
+            said = "`trigger` depends on how dependencies end, but this step has none"
+            report.add(entries["trigger"].key, said, "add `dependsOn`, or remove `trigger`")
+        if "outputs" in entries and "task" not in entries:
+            said = "a barrier has no `outputs`, as it runs no job"
+            report.add(entries["outputs"].key, said, "add a `task`, or remove it")
         if "task" not in step.values:
             continue
         # Values that have been reported as invalid count as null, and expressions count as written.
-        text = json.dumps(step.values["task"].values, ensure_ascii=False, default=_as_written)
+        text = json.dumps(
+            step.values["task"].values,
+            ensure_ascii=False,
+            default=lambda value: value.text if isinstance(value, Embedded) else None,
+        )
         size = len(text.encode("utf-8", "replace"))
         if size > MAX_TASK_BYTES:
             said = f"`task` is {size:,} bytes as JSON, more than the {MAX_TASK_BYTES:,} allowed"
             report.add(step.at("task"), said, "put large content into a file and name the file in `args`")
 
 
-def _declares_values(workflow: Reading) -> bool:
-    """Return True if the file has parameters or outputs."""
-    steps = (*workflow.values.get("steps", ()), *workflow.values.get("finally", ()))
-    own = workflow.node.entries
-    return "params" in own or "outputs" in own or any("outputs" in step.node.entries for step in steps)
-
-
 def _check_values(
     workflow: Reading, report: Report, env_names: Collection[str] | None, *, whole: bool
 ) -> tuple[tuple[Declared, ...], Mapping[str, Embedded]]:
     """Check the values and expressions. Return the parameters and outputs."""
+    steps = (*workflow.values.get("steps", ()), *workflow.values.get("finally", ()))
+    has_values = any("outputs" in part.node.entries for part in (workflow, *steps)) or "params" in workflow.node.entries
+    if not (report.expressions or has_values):
+        return (), {}
     # Other files need none of this, and it takes as long to import as everything else here.
     from atom_workflows.language.checks import check_expressions  # noqa: PLC0415  # see above
     from atom_workflows.language.parameters import declare_params  # noqa: PLC0415  # see above
@@ -159,19 +165,3 @@ def _check_values(
     if not whole or any(part in workflow.node.entries and part not in workflow.values for part in _PARTS):
         return params, {}
     return params, check_expressions(workflow, params, report, None if env_names is None else frozenset(env_names))
-
-
-def _as_written(value: object) -> str | None:
-    return value.text if isinstance(value, Embedded) else None
-
-
-def _check_conditions(step: Reading, report: Report) -> None:
-    """Check the fields that make sense only together with others."""
-    entries = step.node.entries
-    if "trigger" in entries and ("dependsOn" not in entries or step.values.get("dependsOn") == ()):
-        said = "`trigger` depends on how dependencies end, but this step has none"
-        report.add(entries["trigger"].key, said, "add `dependsOn`, or remove `trigger`")
-    if "outputs" in entries and "task" not in entries:
-        report.add(
-            entries["outputs"].key, "a barrier has no `outputs`, as it runs no job", "add a `task`, or remove it"
-        )

@@ -64,7 +64,9 @@ class Source:
 
         The offset after the last character is also allowed.
         """
-        return self._place_of(self._index(scalar, offset))
+        index, starts = self._index(scalar, offset), self._line_starts()
+        line = bisect_right(starts, index)
+        return Place(line=line, column=index - starts[line - 1] + 1)
 
     def _index(self, scalar: Scalar, offset: int) -> int:
         key = scalar.line, scalar.column
@@ -96,7 +98,15 @@ class Source:
     def _trace(self, scalar: Scalar) -> _Trace | None:
         begin = self._begin(scalar)
         offsets, indexes, length = [0], [begin], 0
-        for piece, index in self._pieces(scalar.text, begin):
+        style = self.text[begin : begin + 1]
+        if self.is_json:
+            pieces = _trace_json(self.text, begin + 1, scalar.text)
+        elif style and style in "|>":
+            pieces = _trace_block(self.text, begin, scalar.text)
+        else:
+            quote = style if style in ("'", '"') else ""
+            pieces = _trace_flow(self.text, begin + len(quote), scalar.text, quote)
+        for piece, index in pieces:
             # A value without quotes may end inside a piece, for example at the `]` of a list.
             if not scalar.text.startswith(piece[: len(scalar.text) - length], length):
                 # The YAML reader saw a different text. The beginning of the value is better than a wrong place.
@@ -108,15 +118,6 @@ class Source:
                 break
         return _Trace(offsets, indexes)
 
-    def _pieces(self, text: str, begin: int) -> _Pieces:
-        style = self.text[begin : begin + 1]
-        if self.is_json:
-            return _trace_json(self.text, begin + 1, text)
-        if style and style in "|>":
-            return _trace_block(self.text, begin, text)
-        quote = style if style in ("'", '"') else ""
-        return _trace_flow(self.text, begin + len(quote), text, quote)
-
     def _begin(self, scalar: Scalar) -> int:
         """Return the index of the value's first character, after an anchor or a tag."""
         index = self._start(scalar)
@@ -124,11 +125,6 @@ class Source:
 
     def _start(self, scalar: Scalar) -> int:
         return self._line_starts()[scalar.line - 1] + scalar.column - 1
-
-    def _place_of(self, index: int) -> Place:
-        starts = self._line_starts()
-        line = bisect_right(starts, index)
-        return Place(line=line, column=index - starts[line - 1] + 1)
 
     def _line_starts(self) -> array[int]:
         if self._starts is None:

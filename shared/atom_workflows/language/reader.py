@@ -231,15 +231,10 @@ def read_text_list(kind: TextList, node: Node, path: str, report: Report) -> Any
     return tuple(
         item
         for item in (node.items if isinstance(node, Items) else [node])
-        if not _has_expression(item, subject, report)
+        if not (isinstance(item, Scalar) and OPENING in item.text and refuse_expression(item, subject, report) is None)
         and read_text(kind.item, item, subject, report) is not INVALID
         and isinstance(item, Scalar)
     )
-
-
-def _has_expression(node: Node, where: str, report: Report) -> bool:
-    """Report an expression where none is allowed. Return True if found."""
-    return isinstance(node, Scalar) and OPENING in node.text and refuse_expression(node, where, report) is None
 
 
 def read_text_map(kind: TextMap, node: Node, path: str, report: Report) -> Any:

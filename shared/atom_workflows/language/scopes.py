@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -113,11 +113,18 @@ def scope_of(expressions: Iterable[Expression], position: Position, file: File, 
     Only those steps and names in `env` that are actually read are included, since a file may have 10,000 steps.
     """
     read = {path for expression in expressions for path in reads(expression)}
+    env: Type = Unavailable("values of `env` are read by name", "write `env.NAME`")
+    if ("env",) not in read:
+        in_env = [path[1] for path in read if path[0] == "env"] if file.env_names is None else sorted(file.env_names)
+        env = MapOf(dict.fromkeys(in_env, TEXT))
+    steps: Type = Unavailable("steps are read by name", "write `steps.ID.outputs.NAME`")
+    if ("steps",) not in read:
+        steps = MapOf({path[1]: _look_up(path[1], position, file) for path in read if path[0] == "steps"})
     names: dict[str, Type] = {
         "params": MapOf(file.params if position.params is None else position.params),
         "run": MapOf({**_RUN, **(_RUN_AT_THE_END if position.at_the_end else _NOT_YET)}),
-        "env": _env(read, file),
-        "steps": _steps(read, position, file),
+        "env": env,
+        "steps": steps,
         "step": _STEP,
         "failure": _FAILURE,
     }
@@ -126,21 +133,6 @@ def scope_of(expressions: Iterable[Expression], position: Position, file: File, 
     asked = {path[0] for path in read} & elsewhere.keys()
     visible = {**{name: elsewhere[name] for name in asked}, **visible}
     return Scope(names=visible, proven=proven, zone=file.zone, guess=file.guess)
-
-
-def _env(read: Collection[Path], file: File) -> Type:
-    if ("env",) in read:
-        return Unavailable("values of `env` are read by name", "write `env.NAME`")
-    if file.env_names is not None:
-        return MapOf(dict.fromkeys(sorted(file.env_names), TEXT))
-    return MapOf({path[1]: TEXT for path in read if path[0] == "env" and len(path) > 1})
-
-
-def _steps(read: Iterable[Path], position: Position, file: File) -> Type:
-    paths = [path for path in read if path[0] == "steps"]
-    if any(len(path) == 1 for path in paths):
-        return Unavailable("steps are read by name", "write `steps.ID.outputs.NAME`")
-    return MapOf({path[1]: _look_up(path[1], position, file) for path in paths})
 
 
 def _look_up(name: str, position: Position, file: File) -> Type:

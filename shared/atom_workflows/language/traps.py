@@ -39,11 +39,16 @@ def find_trap(text: str, index: int, context: str) -> Trap | None:
         shown = _EXPRESSION.match(line, begin)
         advice = f'write `"{shown[0]}"`' if shown else 'write `"${{ … }}"`'
         return Trap(start + begin, "inside `[ ]` and `{ }`, an expression needs quotes", advice)
-    return (
-        _find_in_condition(line, at, sign, start, context)
-        or _find_in_type(line, at, start)
-        or _find_in_expression(line, at, sign, start)
-    )
+    if trap := _find_in_condition(line, at, sign, start, context):
+        return trap
+    written = _TYPE.search(line)
+    if written and written.start("type") <= at:
+        advice = f'write `{written["field"]}: "{written["type"]}"`'
+        return Trap(start + written.start("type"), "a type with `or null` after a bracket needs quotes", advice)
+    opening = line.rfind("${{", 0, at)
+    if sign == ":" and opening >= 0 and "}}" not in line[opening:at]:
+        return Trap(start + opening, "`: ` cannot be inside a value without quotes", "put the whole value in quotes")
+    return None
 
 
 def _find_in_condition(line: str, at: int, sign: str, start: int, context: str) -> Trap | None:
@@ -61,21 +66,6 @@ def _find_in_condition(line: str, at: int, sign: str, start: int, context: str) 
     if context in _FLOW and sign and sign in "[{?":
         return Trap(begin, f"inside `{{ }}`, a condition with `{sign}` needs quotes", _in_quotes(value))
     return None
-
-
-def _find_in_type(line: str, at: int, start: int) -> Trap | None:
-    found = _TYPE.search(line)
-    if not found or found.start("type") > at:
-        return None
-    advice = f'write `{found["field"]}: "{found["type"]}"`'
-    return Trap(start + found.start("type"), "a type with `or null` after a bracket needs quotes", advice)
-
-
-def _find_in_expression(line: str, at: int, sign: str, start: int) -> Trap | None:
-    opening = line.rfind("${{", 0, at)
-    if sign != ":" or opening < 0 or "}}" in line[opening:at]:
-        return None
-    return Trap(start + opening, "`: ` cannot be inside a value without quotes", "put the whole value in quotes")
 
 
 def _in_quotes(value: str) -> str:

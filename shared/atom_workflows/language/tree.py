@@ -188,15 +188,12 @@ class _Composer:
         if event.tag and event.tag != "!":
             shown = code(event.tag.replace("tag:yaml.org,2002:", "!!"))
             said = f"the tag {shown} is not allowed"
-            if not event.tag.startswith("tag:") and self._is_condition():
+            nodes = self._open[-1].nodes if self._open and self._open[-1].is_map else []
+            is_condition = len(nodes) % 2 == 1 and isinstance(nodes[-1], Scalar) and nodes[-1].text == "when"
+            if is_condition and not event.tag.startswith("tag:"):
                 self._report.add(_place(event), f"`!` begins a tag, and {shown} is not one", "write `not` for `!`")
                 return
             self._report.add(_place(event), said, "remove it; a value in quotes is text")
-
-    def _is_condition(self) -> bool:
-        """Return True if the next value belongs to a `when` field."""
-        nodes = self._open[-1].nodes if self._open and self._open[-1].is_map else []
-        return len(nodes) % 2 == 1 and isinstance(nodes[-1], Scalar) and nodes[-1].text == "when"
 
 
 def _place(event: Any) -> Place:
@@ -243,13 +240,6 @@ def _read_name(key: Node, report: Report) -> str | None:
     return None
 
 
-def _through(alias: Place | None, entries: dict[str, Entry]) -> dict[str, Entry]:
-    """Return the entries of a map that is merged in, with their alias."""
-    if alias is None:
-        return entries
-    return {name: replace(entry, value=replace(entry.value, alias=alias)) for name, entry in entries.items()}
-
-
 def _merge(entries: dict[str, Entry], report: Report) -> dict[str, Entry]:
     merge = entries.get(_MERGE)
     if merge is None or not merge.key.plain:
@@ -260,7 +250,9 @@ def _merge(entries: dict[str, Entry], report: Report) -> dict[str, Entry]:
     # Go from last to first, since the first map takes precedence. Each map is visited only once.
     for source in reversed(sources):
         if isinstance(source, Fields):
-            merged.update(_through(source.alias, source.entries))
+            for name, entry in source.entries.items():
+                via = source.alias
+                merged[name] = entry if via is None else replace(entry, value=replace(entry.value, alias=via))
         elif not isinstance(source, Broken):
             said = f"`<<` merges a map, or a list of maps, but this is {describe(source)}"
             report.add(source, said, "give it an alias such as `*name` that refers to a map")

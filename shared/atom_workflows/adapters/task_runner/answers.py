@@ -212,30 +212,22 @@ def _parse_job(body: AnswerBody, tokens: Sequence[str]) -> JobAnswer | None:
             message = json.dumps(message, ensure_ascii=False)
         except RecursionError:
             message = ""
-    outputs = _refuse_tokens(body.outputs, tokens) if has_ended(state) else JobOutputs()
+    outputs, reason = JobOutputs(), None
+    if has_ended(state):
+        outputs, reason = body.outputs, body.job.get("reason")
+        # Unlike a message, outputs are not masked: steps that read a masked output would mistake it for the one that
+        # the job returned. A name quoted in their own problem is checked as well.
+        shown = outputs.text or outputs.problem
+        if mask_tokens(shown, tokens) != shown:
+            outputs = JobOutputs(problem=_NOT_TO_BE_STORED)
     return JobAnswer(
         job_id=_parse_id(body.job.get("jobId"), tokens),
         state=_mask_and_cut(state, tokens, MAX_JOB_STATE),
         message=_mask_and_cut(message, tokens, MAX_MESSAGE_LENGTH),
         outputs=outputs.text,
         outputs_problem=outputs.problem,
-        reason=_parse_reason(body.job.get("reason"), tokens) if has_ended(state) else "",
+        reason=_mask_and_cut(" ".join(reason.split()), tokens, MAX_REASON_LENGTH) if isinstance(reason, str) else "",
     )
-
-
-def _refuse_tokens(outputs: JobOutputs, tokens: Sequence[str]) -> JobOutputs:
-    """Return the outputs, or a problem if they contain a token.
-
-    A name quoted in their own problem is checked as well. Unlike a message, outputs are not masked: steps that read a
-    masked output would mistake it for the one that the job returned.
-    """
-    text = outputs.text or outputs.problem
-    return outputs if mask_tokens(text, tokens) == text else JobOutputs(problem=_NOT_TO_BE_STORED)
-
-
-def _parse_reason(value: Any, tokens: Sequence[str]) -> str:
-    """Return a reason on one line, or "" if it is not text."""
-    return _mask_and_cut(" ".join(value.split()), tokens, MAX_REASON_LENGTH) if isinstance(value, str) else ""
 
 
 def _parse_id(value: Any, tokens: Sequence[str]) -> str:

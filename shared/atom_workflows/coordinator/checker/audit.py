@@ -65,7 +65,9 @@ def audit_run(outbox: Outbox, end: StoredStep) -> int:
         # A stopped run may still have open steps, even if it has ended; close them first.
         is_closed = close_run(outbox, run_id, budget)
     elif run.is_overdue(now):
-        stop = Stop(kind=StopKind.TIMEOUT, reason=_why_overdue(run), requested_at=now)
+        name, limit = ("timeout", run.timeout) if run.main_state is None else ("finallyTimeout", run.finally_timeout)
+        reason = f"the workflow's {name}{'' if limit is None else f' of {format_duration(limit)}'} expired"
+        stop = Stop(kind=StopKind.TIMEOUT, reason=reason, requested_at=now)
         try:
             is_closed = request_stop(outbox, run_id, stop, budget)
         except RunStateError as error:
@@ -81,11 +83,6 @@ def audit_run(outbox: Outbox, end: StoredStep) -> int:
     elif run is None:
         _set_next_audit(outbox, end, None)
     return int(not is_closed)
-
-
-def _why_overdue(run: RunRecord) -> str:
-    name, limit = ("timeout", run.timeout) if run.main_state is None else ("finallyTimeout", run.finally_timeout)
-    return f"the workflow's {name}{'' if limit is None else f' of {format_duration(limit)}'} expired"
 
 
 def _restart(outbox: Outbox, run: RunRecord, budget: Budget) -> int:
