@@ -86,7 +86,7 @@ def _bind_params(run: RunRecord, workflow: Workflow) -> tuple[Mapping[str, JsonV
 
 
 def _texts_of(workflow: Workflow) -> Iterator[Condition | Template]:
-    """Yield every text whose expressions may read `env`."""
+    """Yield every template and condition that may read `env`."""
     for step in workflow.all_steps:
         texts = (step.when, step.retry.when, *(step.task.templates if step.task else ()))
         yield from (text for text in texts if text is not None and "env" in text.text)

@@ -1,7 +1,7 @@
 """Give every part of an expression a type, and record the faults.
 
 A part with a fault counts as `any`, so that each mistake is reported once. A value that may be null has a type `T or
-null`; it can be used before `??`, or where a condition has proved that it is present.
+null`; it can be used to the left of `??`, or where a condition has proved that it is present.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class _Inference:
         return _METHODS[type(expression)](self, expression, scope)
 
     def type_if_any(self, expression: Expression, scope: Scope) -> Type:
-        """Return the type before `??`, where any link may be missing."""
+        """Return the type to the left of `??`, where links may be missing."""
         match expression:
             case Chain():
                 return self._follow(expression, scope, may_be_missing=True)
@@ -321,7 +321,7 @@ def _is_certain(expression: Expression, of: Type) -> bool:
 
 
 def _result(operator: str, left: Type, right: Type) -> Type | None:
-    """Return the type of the result, or None if there is none."""
+    """Return the type of the result, or None if unsupported."""
     if family(left) == family(right) == NUMBER:
         return INT if left == right == INT and operator != "/" else NUMBER
     if operator == "+" and is_text(left) and is_text(right):

@@ -248,9 +248,9 @@ class _Parser:
         token = self._take()
         if token.kind is Kind.TEXT and self._token.kind is Kind.TEXT:
             raise ExpressionSyntaxError(
-                "there are two texts in a row",
+                "there are two pieces of text in a row",
                 self._token.at,
-                "write a quote inside a text as `\\'`; join texts with `+`",
+                "write a quote inside text as `\\'`; join pieces of text with `+`",
             )
         return Literal(at=token.at, value=token.value)
 
