@@ -234,7 +234,7 @@ DEAD_LETTERS: Final = "dead-letters"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldMessage:
-    """A message from the dead-letter subscription that is being held. No one else receives it while it is held."""
+    """A held message from the dead-letter subscription. No one else receives it while it is held."""
 
     # The id is the same each time the message is taken.
     id: str

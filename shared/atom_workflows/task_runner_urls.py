@@ -35,7 +35,8 @@ def expected_instead(url: str) -> str | None:
         )
     for sign, name in (("?", "a query"), ("#", "a fragment")):
         if sign in url:
-            return f"{_EXPECTED}, without {name} ({sign} and what follows), since /job or /jobstatus is appended to it"
+            reason = "since /job or /jobstatus is appended to it"
+            return f"{_EXPECTED}, without {name} ({sign} and everything after it), {reason}"
     match = _URL.fullmatch(url)
     is_url = match is not None and url.isprintable() and 0 < int(match["port"] or 1) <= _LARGEST_PORT
     return None if is_url else _EXPECTED

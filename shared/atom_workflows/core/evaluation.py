@@ -137,7 +137,7 @@ def _past_as_map(past: Past) -> dict[str, Any]:
 
 
 def typed_constants(constants: Mapping[str, Any]) -> dict[str, Any]:
-    """Return constants of a step or run as typed values, by root.
+    """Return the constants of a step or run as typed values, by root.
 
     They are stored as JSON values, along with their types: `{"values": {...}, "types": {...}, "zone": ...}`.
     """

@@ -34,7 +34,7 @@ RUN_TYPES: Final[Mapping[str, Any]] = {
 
 
 def bind_run(run: RunRecord, workflow: Workflow, env: Mapping[str, str]) -> RunRecord:
-    """Bind a new run's parameters, and pin the environment values it reads.
+    """Bind a new run's parameters, and pin the environment values that it reads.
 
     Raises `InvalidParams` with every problem.
     """

@@ -65,7 +65,9 @@ def judge_overdue(
         return _outcome(step, OutcomeKind.TIMED_OUT, f"{late}; {last}")
     since = step.unheard_since or now
     if now - since >= UNHEARD_FOR:
-        unheard = f"its Task Runner has not responded about job {step.job_id} for {format_duration(UNHEARD_FOR)}"
+        unheard = (
+            f"its Task Runner has not responded to queries about job {step.job_id} for {format_duration(UNHEARD_FOR)}"
+        )
         last = f"the job's last known state is {step.job_state}"
         return _outcome(step, OutcomeKind.TIMED_OUT, f"{late}; {unheard}; {last}")
     if found is None and step.unheard_since is not None:

@@ -35,7 +35,7 @@ NOTHING: Final = Scalar("nothing")
 
 
 class Words(Type):
-    """Text that is one of a few words."""
+    """Text that is one of a fixed set of words."""
 
     words: tuple[str, ...]
 

@@ -49,7 +49,7 @@ def equal(left: Value, right: Value, budget: Budget, at: int, depth: int = 0) ->
 
 
 def less(left: Value, right: Value, budget: Budget, at: int) -> bool:
-    """Return True if left comes first. Raises EvaluationError for unordered kinds."""
+    """Return True if `left` comes first. Raises EvaluationError for unordered kinds."""
     budget.charge(1, at)
     kind, other = kind_at(left, at), kind_at(right, at)
     if kind != other or kind not in ORDERED:
