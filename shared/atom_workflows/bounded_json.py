@@ -1,7 +1,7 @@
 """Read JSON from outside within limits on its depth and its number of values.
 
 Python's own JSON reader is recursive, so the depth that it can read depends on Python's version and on the caller. It
-also needs at least 20 bytes of memory for each byte of a text such as `[[],[],...`. Text that exceeds the limits is
+also needs at least 20 bytes of memory for each byte of text such as `[[],[],...`. Text that exceeds the limits is
 rejected here, before anything is built from it.
 """
 
@@ -39,7 +39,7 @@ def read_json(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
 
 
 def require_bounded(text: str, *, most_values: int = MAX_VALUES) -> None:
-    """Reject text, even if not JSON, with too many levels or values.
+    """Reject text with too many levels or values, even if invalid.
 
     Raises `JsonTooDeep` or `JsonTooLarge`.
     """

@@ -1,8 +1,8 @@
 """The documents: their paths, and how runs and steps are converted to stored fields and back.
 
 `runs/{run_id}` holds a run, and `runs/{run_id}/steps/{step_id}` a node of its compiled graph. `control/checker` holds
-the lease for the checker's burst, and `control/round` the place where the next page of a round begins. Fields with
-their default values are not stored.
+the lease for the checker's burst, and `control/round` the position at which the next page of a round begins. Fields
+with their default values are not stored.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SCHEMAS: Final = (1, 2, 3)
 
 All documents of a run have the run's schema. Adding a field that may be missing does not change the schema. In runs of
 the second schema, internal barriers forward their counters (core/counts.py). Runs of the third schema use features that
-earlier versions do not know: expressions, conditions, outputs or `finally`.
+earlier versions do not support: expressions, conditions, outputs or `finally`.
 """
 
 SCHEMA: Final = 1
@@ -41,10 +41,10 @@ SCHEMA_OF_NEW_RUNS: Final = 1
 """The schema of the plain runs that this version starts. All versions that may still be deployed can read it."""
 
 SCHEMA_OF_LANGUAGE_RUNS: Final = LANGUAGE_SCHEMA
-"""The schema of all other runs. Earlier versions leave them to this one."""
+"""The schema of all other runs. Earlier versions leave them to this version."""
 
 _PART_BYTES: Final = 12
-"""The size in a request of a number or a time, and the overhead of each element of a list or map."""
+"""The size of a number or a time in a request, and the overhead of each element of a list or map."""
 
 RUNS: Final = "runs"
 STEPS: Final = "steps"
@@ -434,7 +434,7 @@ def outputs_fields(step: StepRecord, values: Mapping[str, Any]) -> dict[str, Any
 
 
 def read_outputs(document: Document | None, *, zone: str) -> dict[str, Any] | None:
-    """Return a step's outputs as typed values, or None if absent."""
+    """Return a step's outputs as typed values, or None if there are none."""
     if document is None or not document.fields.get("values"):
         return None
     from atom_workflows.expressions.types import read_value  # noqa: PLC0415 (only steps with expressions need it)

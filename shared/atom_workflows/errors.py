@@ -1,6 +1,6 @@
 """All errors of the library, in one tree.
 
-Adapters translate the errors of client libraries, so that none of those reach other code. Only `InvalidWorkflow` is
+Adapters translate the errors of client libraries, so that those never reach other code. Only `InvalidWorkflow` is
 defined elsewhere, beside the problems that it lists (language/problems.py).
 """
 
@@ -27,7 +27,7 @@ class Conflict(StoreError):
 
 
 class NotStorable(StoreError, ValueError):
-    """The store can never hold the document: it is too large, or has a value of a type that is not supported."""
+    """The store can never hold the document: it is too large, or contains a value of an unsupported type."""
 
 
 class StoreUnavailable(StoreError, ConnectionError):
@@ -214,7 +214,7 @@ class ExpressionError(AtomWorkflowsError, ValueError):
 
 
 class ExpressionSyntaxError(ExpressionError):
-    """A text is not a valid expression. `at` is the offset of the fault in the text."""
+    """A string is not a valid expression. `at` is the offset of the fault in the string."""
 
     def __init__(self, message: str, at: int, suggestion: str = "") -> None:
         super().__init__(message, suggestion=suggestion)
@@ -222,7 +222,7 @@ class ExpressionSyntaxError(ExpressionError):
 
 
 class EvaluationError(ExpressionError):
-    """An expression cannot be evaluated. `at` is the offset of the part that cannot be."""
+    """An expression cannot be evaluated. `at` is the offset of the part at fault."""
 
     def __init__(self, message: str, at: int, suggestion: str = "") -> None:
         super().__init__(message, suggestion=suggestion)
@@ -253,7 +253,7 @@ class ValueMismatch(ExpressionError):
 
 
 class InvalidParams(AtomWorkflowsError, ValueError):
-    """The given parameters do not fit the workflow's declarations. `problems` has a sentence for each problem."""
+    """The given parameters do not match the workflow's declarations. `problems` has a sentence for each problem."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("; ".join(problems))

@@ -229,12 +229,12 @@ class Bus(Protocol):
 
 
 DEAD_LETTERS: Final = "dead-letters"
-"""The name of the topic for events that were given up on, and of its only subscription, used to pull them."""
+"""The name of the topic for events that were given up on, and of its only subscription, which is used to pull them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldMessage:
-    """A message held from the dead-letter subscription. No one else receives it while it is held."""
+    """A held message from the dead-letter subscription. No one else receives it while it is held."""
 
     # The id is the same each time the message is taken.
     id: str
@@ -247,10 +247,10 @@ class HeldMessage:
 
 
 class DeadLetterBox(Protocol):
-    """The events that were given up on, for people to look at. A held message becomes free again after a minute."""
+    """The events that were given up on, for people to inspect. A held message becomes free again after a minute."""
 
     def take(self, limit: int) -> list[HeldMessage]:
-        """Hold and return up to `limit` messages that are free.
+        """Hold and return up to `limit` free messages.
 
         They are in no particular order, and one call may not return all of them. The list is empty if no message
         arrives within a short time.
@@ -363,7 +363,7 @@ class Source(Protocol):
 
 
 class Calls(Protocol[Item, Answer]):
-    """Calls of one function, as concurrent as the implementation allows, and their results as they arrive.
+    """Calls to one function, made as concurrently as the implementation allows, and their results as they arrive.
 
     Use it from one thread only. A slow call delays only itself, and many slow calls delay only calls in their own lane.
     """
@@ -396,12 +396,12 @@ class Calls(Protocol[Item, Answer]):
 
 
 class Workers(Protocol):
-    """The threads that calls are made on. Safe to use from several threads."""
+    """The threads on which calls are made. Safe to use from several threads."""
 
     def calls(
         self, call: Callable[[Item], Answer], *, lane: Callable[[Item], str] | None = None
     ) -> Calls[Item, Answer]:
-        """Return a new, empty set of calls of one function.
+        """Return a new, empty set of calls to one function.
 
         `lane` names the service that an item's call uses. Calls in the same lane may wait for each other, but never for
         calls in another lane; without `lane`, there is only one lane.

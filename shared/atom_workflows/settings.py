@@ -31,7 +31,7 @@ MIN_KEEP_RUNS_S: Final = 30 * 86_400
 MAX_KEEP_RUNS_S: Final = 3_650 * 86_400
 """The limits on how long runs are kept.
 
-An open run is renewed when half of its time is left, so a broken checker has to be repaired within the other half.
+An open run is renewed when half of its time is left, so a broken checker has to be repaired within the remaining half.
 """
 
 MAX_DELIVERIES: Final = 30
@@ -81,8 +81,8 @@ class Settings:
         """Return the allowed Task Runner URL that `url` matches, if any.
 
         The URL is returned as written in the settings, so that a caller can only choose among the allowed ones. The
-        comparison ignores the letter case of scheme and host, a default port, a trailing slash, and which name is used
-        for this machine (localhost, 127.0.0.1 or [::1]).
+        comparison ignores the letter case of the scheme and host, a default port, a trailing slash, and which name is
+        used for this machine (localhost, 127.0.0.1 or [::1]).
         """
         allowed = [one.rstrip("/") for one in (self.task_runner_url, *self.allowed_task_runner_urls) if one]
         if url.rstrip("/") in allowed:

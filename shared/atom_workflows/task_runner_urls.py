@@ -22,7 +22,7 @@ _HIDDEN: Final = "***"
 
 
 def expected_instead(url: str) -> str | None:
-    """Return what an invalid URL must be instead, or None if valid.
+    """Return what the URL must be, or None if it is valid.
 
     The text completes a sentence that begins with "it must be". A Task Runner's URL has no query or fragment, since the
     paths of the calls are appended to it. It has no user name or password, since it is stored with each run and shown
@@ -35,17 +35,18 @@ def expected_instead(url: str) -> str | None:
         )
     for sign, name in (("?", "a query"), ("#", "a fragment")):
         if sign in url:
-            return f"{_EXPECTED}, without {name} ({sign} and what follows), since /job or /jobstatus is appended to it"
+            reason = "since /job or /jobstatus is appended to it"
+            return f"{_EXPECTED}, without {name} ({sign} and everything after it), {reason}"
     match = _URL.fullmatch(url)
     is_url = match is not None and url.isprintable() and 0 < int(match["port"] or 1) <= _LARGEST_PORT
     return None if is_url else _EXPECTED
 
 
 def is_same_url(one: str, other: str) -> bool:
-    """Return True if the texts are two spellings of the same URL.
+    """Return True if the strings are two spellings of one URL.
 
-    They may differ in the letter case of scheme and host, in a default port, in a trailing slash, and in the name used
-    for this machine. A text that is not a URL matches only itself.
+    They may differ in the letter case of the scheme and host, in a default port, in a trailing slash, and in the name
+    used for this machine. A string that is not a URL matches only itself.
     """
     return _normal_form(one) == _normal_form(other)
 

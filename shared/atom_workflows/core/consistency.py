@@ -78,7 +78,7 @@ def check_counters(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding
         return None
     what = (
         f"{label(step.id)} counts {step.remaining} of its dependencies as unfinished and {step.unsuccessful} as "
-        f"unsuccessful, but their states give {remaining} and {counts.unsuccessful}"
+        f"unsuccessful, but their states show {remaining} and {counts.unsuccessful}"
     )
     fields["cause"] = step.cause or next((one.cause for one in ended if one.cause), None)
     return Finding(step_id=step.id, flaw=Flaw.MISCOUNTED, what=what, fields=fields)

@@ -7,8 +7,8 @@ A node waits until `remaining` is 0. Its counters then decide what happens to it
 - `skipped` counts dependencies that were skipped by choice: their condition was false, or their trigger did not match
   although nothing failed. What such a step depends on does not matter to its dependents.
 - `total` counts all dependencies that have ended.
-- `stained` counts dependencies that make the run fail, whether because of themselves or because of an earlier step. A
-  step that reacts to a failure may succeed, but it carries the stain on to the run's end.
+- `stained` counts dependencies that make the run fail, whether through their own failure or through that of an
+  earlier step. A step that reacts to a failure may succeed, but it carries the stain on to the run's end.
 
 A failure that its step allows (`tolerated`) counts as a success.
 

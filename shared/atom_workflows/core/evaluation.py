@@ -1,8 +1,8 @@
 """Evaluate a step's expressions: its condition, the values in its task, and whether to retry a failure.
 
 Expressions read only values that can no longer change: the constants of the run, which are stored with the step, and
-the results of the steps before it. So evaluating one again after a redelivery or a crash gives the same result. Nothing
-here reads a document; the coordinator's conditions.py gathers the `Past` of each step.
+the results of earlier steps. So evaluating an expression again after a redelivery or a crash gives the same result.
+Nothing here reads a document; the coordinator's conditions.py gathers the `Past` of each step.
 
 The `expressions` package is imported only when a step has an expression.
 """
@@ -26,14 +26,17 @@ if TYPE_CHECKING:
 
 MAX_BECAUSE: Final = 500
 MAX_STEPS: Final = 100_000
-"""Evaluation steps of all expressions of a task, or of a run's outputs."""
+"""The maximum number of evaluation steps for all expressions in a task, or in a run's outputs."""
 
 MAX_BODY_BYTES: Final = 64 * 1024
-"""The size of a task with its values, as JSON; the same limit holds for a task in the file."""
+"""The maximum size of a task with its values, as JSON; a task in the file has the same limit."""
 
 STEPS_AT_THE_START: Final = 2_000
-"""The evaluation steps of one task while its run is seeded, since a file may have 10,000 tasks. The rest is left to the
-dispatchers. Each task has its own, so that it is stored in the same way whoever stores it."""
+"""The maximum number of evaluation steps for one task while its run is seeded, since a file may have 10,000 tasks.
+
+The rest is left to the dispatchers. Each task has a budget of its own, so that what is stored for it does not depend on
+who stores it.
+"""
 
 RUN_RESULT: Final = ("state", "failures", "failureCount")
 """The members that `run` has in addition to its constants once the main part of the run has ended."""
@@ -114,7 +117,7 @@ def expressions_in(texts: Sequence[Condition | Template]) -> Iterator[Any]:
 def scope_of(step: StepRecord, past: Mapping[str, Past], result: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the names that a step's condition and task can read.
 
-    `past` holds the steps that are read, and `result` the result of the run's main part if that is read.
+    `past` holds the steps that are read, and `result` the result of the run's main part if it is read.
     """
     constants = typed_constants(step.constants)
     return {
@@ -126,7 +129,7 @@ def scope_of(step: StepRecord, past: Mapping[str, Past], result: Mapping[str, An
 
 
 def _last_failure(step: StepRecord) -> dict[str, str] | None:
-    """Return the failure of the attempt before, if there was one."""
+    """Return the previous attempt's failure, if there was one."""
     return {"kind": step.last_kind, "reason": step.last_reason} if step.last_kind else None
 
 
@@ -135,7 +138,7 @@ def _past_as_map(past: Past) -> dict[str, Any]:
 
 
 def typed_constants(constants: Mapping[str, Any]) -> dict[str, Any]:
-    """Return constants of a step or run as typed values, by root.
+    """Return the constants of a step or run as typed values, by root.
 
     They are stored as JSON values, along with their types: `{"values": {...}, "types": {...}, "zone": ...}`.
     """
@@ -168,7 +171,7 @@ class Constants:
     def read_by(self, texts: Sequence[Condition | Template], *, reads_times: bool = False) -> dict[str, Any]:
         """Return the part that these expressions read, in the shape in which it is stored with a step.
 
-        With `reads_times`, the zone is part of it even without expressions.
+        With `reads_times`, the zone is included even if there are no expressions.
         """
         zone = {"zone": self.zone} if self.zone != "UTC" and (texts or reads_times) else {}
         if not texts:
@@ -182,7 +185,7 @@ class Constants:
         return {"values": _select(self.values, chosen), "types": _select(self.types, chosen), **zone}
 
     def include_all(self, text: Condition | Template) -> bool:
-        """Return True if the expressions of this text read nothing else."""
+        """Return True if the text's expressions read only these constants."""
         paths = list(paths_in(text))
         # `run` as a whole also has the result of the main part, once there is one.
         known = all(path[0] in self.values and {*path[1:2]} <= self.values[path[0]].keys() for path in paths)
@@ -190,7 +193,7 @@ class Constants:
 
 
 def paths_in(text: Condition | Template) -> Iterator[tuple[str, ...]]:
-    """Yield the paths that a text's expressions read, such as `("params", "day")`."""
+    """Yield the paths that a condition or template reads, such as `("params", "day")`."""
     from atom_workflows.expressions.syntax import reads  # noqa: PLC0415 (see above)
 
     for expression in expressions_in([text]):
@@ -198,7 +201,7 @@ def paths_in(text: Condition | Template) -> Iterator[tuple[str, ...]]:
 
 
 def required_paths_in(texts: Sequence[Condition | Template]) -> Iterator[tuple[str, ...]]:
-    """Yield what these expressions read that has to exist."""
+    """Yield the paths that must exist for these expressions."""
     from atom_workflows.expressions.syntax import required_reads  # noqa: PLC0415 (see above)
 
     for expression in expressions_in(texts):
@@ -214,8 +217,9 @@ def settle_templates(
 ) -> tuple[dict[str, JsonValue], tuple[Template, ...]]:
     """Evaluate the templates that read only constants.
 
-    Returns the body with their values, and the templates that are left. One that cannot be evaluated is left, too: it
-    fails its step if that ever runs. So are all of them if the body would be too large, or once the budget is spent.
+    Returns the body with their values, and the templates that remain. A template that cannot be evaluated also remains;
+    it fails its step if the step ever runs. All of them remain if the body would be too large, and those not yet
+    evaluated remain once the budget is spent.
     """
     if not templates:
         return dict(body), ()
@@ -266,9 +270,9 @@ def evaluate_condition(condition: Condition, scope: Scope, *, zone: str, name: s
 
 
 def may_retry(step: StepRecord, *, kind: str, reason: str, message: str) -> Verdict:
-    """Decide by the step's `retry.when` whether this failure is retried.
+    """Decide whether to retry this failure, according to the step's `retry.when`.
 
-    If the condition cannot be evaluated there is no retry, and the failure stays what it is.
+    If the condition cannot be evaluated, there is no retry, and the failure remains unchanged.
     """
     condition = step.policies.retry.when
     if condition is None:
@@ -336,14 +340,14 @@ def render_value(template: Template, scope: Scope, *, zone: str, budget: Budget 
 
 
 def _spell(path: Sequence[str | int]) -> str:
-    """Return a place as a file's reader would write it, such as `args[0]`."""
+    """Return a position as the file's author would write it, such as `args[0]`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 def _render_field(template: Template, scope: Scope, *, zone: str, budget: Budget | None) -> JsonValue:
-    """Return a template's value, if its field of a job can hold it.
+    """Return a template's value if the job's field can hold it.
 
-    A value of any type may be of a wrong one, which cannot be known before.
+    A value of type `any` may turn out to be of the wrong type, which cannot be known in advance.
     """
     value = render_value(template, scope, zone=zone, budget=budget)
     field_name, *inner = template.path
@@ -356,7 +360,7 @@ def _render_field(template: Template, scope: Scope, *, zone: str, budget: Budget
 
 
 def _put(body: dict[str, Any], template: Template, value: JsonValue) -> None:
-    """Put a value at its place: null leaves a map's entry out, and a list within a list is spliced in.
+    """Put a value in its place: null leaves out a map's entry, and a list within a list is spliced in.
 
     A field that every job has keeps its default if the value is null.
     """
@@ -426,6 +430,6 @@ def check_outputs(step: StepRecord, outputs: str, problem: str) -> Mapping[str, 
         if size <= MAX_OUTPUTS_BYTES:
             return values
         largest = f"more than the {MAX_OUTPUTS_BYTES:,} allowed: write them to Cloud Storage, and return a gsUri"
-        return f"its outputs have {size:,} bytes as JSON with null for each member that is left out, {largest}"
+        return f"its outputs are {size:,} bytes as JSON (with null for each member that is left out), {largest}"
     said = ", ".join(list(found)[:20]) or "none"
     return f"the job succeeded without the outputs that its step declares: {'; '.join(wrong)}; the job returned: {said}"

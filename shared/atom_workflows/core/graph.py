@@ -8,7 +8,8 @@ same pass that releases them:
 - a node with more than `FAN_IN_LIMIT` dependencies gets a tree of barriers above it;
 - a node with more than `FAN_OUT_LIMIT` dependents gets a tree of barriers below it;
 - `END_ID` depends on every leaf: when it is released, the run is finished;
-- if there are steps under `finally`, `MAIN_END_ID` depends on every leaf of the other steps, and they depend on it.
+- if there are steps under `finally`, `MAIN_END_ID` depends on every leaf of the other steps, and the steps
+  under `finally` depend on it.
 
 The ids of these added nodes start with `~`, which a user's step id must not contain.
 """
@@ -27,9 +28,9 @@ FAN_IN_LIMIT: Final = 32
 FAN_OUT_LIMIT: Final = 200
 MAX_FINALLY_STEPS: Final = 100
 MAX_FINALLY_NODES: Final = (MAX_FINALLY_STEPS + 1) * (1 + -(-MAX_FINALLY_STEPS // FAN_IN_LIMIT)) + 1
-"""The maximum number of nodes behind the main part: each step, and the run's end, may have barriers above it."""
+"""The maximum number of nodes after the main part: each step, and the run's end, may have barriers above it."""
 MAX_FOLLOWERS: Final = 7
-"""The maximum number of following steps in a chain that a node lists, so that a dispatcher can read them ahead."""
+"""The maximum number of later steps in its chain that a node lists, so that a dispatcher can read them in advance."""
 
 INTERNAL_PREFIX: Final = "~"
 END_ID: Final = "~end"
@@ -61,7 +62,7 @@ class Node:
     """A node of the compiled graph. `barriers` are the `dependents` that have no task.
 
     `conditional` are the `dependents` whose own trigger or condition decides whether they run. `hands_over_to` is the
-    node's only dependent, if that has a task, is not conditional and waits for nothing else; the commit that releases
+    node's only dependent, if it has a task, is not conditional and waits for nothing else; the commit that releases
     this dependent can then claim it as well. `followers` continues the chain with at most `MAX_FOLLOWERS` steps: each
     is the step to which the previous one hands over.
     """

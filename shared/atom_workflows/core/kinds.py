@@ -21,7 +21,7 @@ FORWARDING_SCHEMA: Final = 2
 """The first schema (see documents.py) in which internal barriers forward their counters."""
 
 LANGUAGE_SCHEMA: Final = 3
-"""The schema of runs that use expressions, conditions, outputs or `finally`, which earlier versions do not know."""
+"""The schema of runs that use expressions, conditions, outputs or `finally`, which earlier versions do not support."""
 
 
 class NodeKind(StrEnum):

@@ -55,7 +55,7 @@ def oddity_of(step: StepRecord, *, now: datetime) -> Oddity | None:
     if step.state is not StepState.RUNNING:
         return None
     if step.unanswered and (lasting := _silence(step.unanswered_since, now)):
-        what = f"the Task Runner has given no valid response about job {step.job_id} for {lasting}"
+        what = f"the Task Runner has given no valid response to queries about job {step.job_id} for {lasting}"
         return Oddity(step_id=step.id, kind=OddityKind.SILENCE, what=what)
     if step.missing_since is not None:
         lasting = _lasting(step.missing_since, now)

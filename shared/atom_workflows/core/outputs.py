@@ -1,4 +1,4 @@
-"""The outputs of a job: their limits, which apply wherever outputs are received, and the text that is stored."""
+"""The outputs of a job: their limits, which apply wherever outputs are received, and their stored text."""
 
 from __future__ import annotations
 

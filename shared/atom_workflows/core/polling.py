@@ -29,13 +29,13 @@ MISSING_GRACE: Final = timedelta(seconds=60)
 """How long a Task Runner may keep reporting a job as unknown before the job counts as lost."""
 
 POLL_BACKOFF: Final = Backoff(initial=timedelta(seconds=5), factor=2.0, maximum=timedelta(minutes=2), jitter=0.2)
-"""The wait before the next poll, after one or more polls have failed."""
+"""The wait before the next poll after one or more polls have failed."""
 
 SOONEST_POLL: Final = 0.2
 """The wait before the first poll, and the shortest wait between two polls, as a fraction of the checker's interval."""
 
 WORTH_WAITING: Final = 1.5
-"""The maximum number of intervals that a burst waits before its next look; a later look is left to the next tick."""
+"""The maximum number of intervals that a burst waits for its next look; a later look is left to the next tick."""
 
 LONGEST_POLL: Final = timedelta(seconds=60)
 _SHARE_OF_AGE: Final = 20
@@ -144,10 +144,10 @@ def next_look(step: StepRecord, *, now: datetime, check_interval: timedelta) -> 
 def with_next_look(
     step: StepRecord, found: StepChange | None, *, now: datetime, check_interval: timedelta
 ) -> StepChange | None:
-    """Add the next look's time to a poll's result if needed.
+    """Add the time of the next look to a poll's result.
 
-    There is a burst every minute, and it looks at every step that is due, so only a longer wait has to be stored in
-    the document.
+    This is done only if needed: there is a burst every minute, and it looks at every step that is due, so only a longer
+    wait has to be stored in the document.
     """
     look_at = next_look(step if found is None else apply_change(step, found), now=now, check_interval=check_interval)
     if look_at - now <= LONGEST_POLL:

@@ -1,4 +1,4 @@
-"""A run and a step at one moment: the contents of their documents, as values.
+"""A run and a step at a given moment: the contents of their documents, as values.
 
 A change is a new value or a set of named fields, never a mutation. documents.py converts these to and from stored
 fields, which have the same names.
@@ -167,13 +167,13 @@ class StepRecord:
 
     @property
     def may_be_idle(self) -> bool:
-        """True if the step would run under `finally` although all that it depends on was skipped by choice."""
+        """True if the step would run under `finally` although every step that it depends on was skipped by choice."""
         runs_anyway = self.phase is Phase.FINALLY and self.trigger is Trigger.ALWAYS and self.is_released
         return runs_anyway and 0 < self.total <= self.skipped
 
     @property
     def fails_run(self) -> bool:
-        """True if the run fails because of a step before this node, even if another step reacted to the failure."""
+        """True if the run fails because of an earlier step, even if another step reacted to the failure."""
         return bool(self.unsuccessful or self.stained)
 
     @property

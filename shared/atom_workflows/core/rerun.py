@@ -1,8 +1,8 @@
 """Choose the steps to run again when a run is retried.
 
 These are the steps that failed or were cancelled without being tolerated, those that were blocked or stopped, and all
-steps after them: a step that reacted to a failure is decided again, even if it succeeded. Steps that were skipped by
-choice or tolerated are kept, like those that succeeded, unless they come after one of these steps.
+steps after them: a step that reacted to a failure is reconsidered, even if it succeeded. Steps that were skipped by
+choice or tolerated are kept, like those that succeeded, unless they come after a step that is run again.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ RUN_TYPES: Final[Mapping[str, Any]] = {
 
 
 def bind_run(run: RunRecord, workflow: Workflow, env: Mapping[str, str]) -> RunRecord:
-    """Bind a new run's parameters, and pin the environment values it reads.
+    """Bind a new run's parameters, and pin the environment values that it reads.
 
     Raises `InvalidParams` with every problem.
     """
@@ -86,7 +86,7 @@ def _bind_params(run: RunRecord, workflow: Workflow) -> tuple[Mapping[str, JsonV
 
 
 def _texts_of(workflow: Workflow) -> Iterator[Condition | Template]:
-    """Yield every text whose expressions may read `env`."""
+    """Yield every template and condition that may read `env`."""
     for step in workflow.all_steps:
         texts = (step.when, step.retry.when, *(step.task.templates if step.task else ()))
         yield from (text for text in texts if text is not None and "env" in text.text)

@@ -1,4 +1,4 @@
-"""The states of runs and steps, and the tables that alone define the transitions between them.
+"""The states of runs and steps, and the only tables that define the transitions between them.
 
 Looking up a missing row raises an error: nothing else in the code decides which changes of state are allowed. The
 diagrams in ARCHITECTURE.md are generated from these tables.

@@ -1,8 +1,8 @@
 """Decide when an attempt has exceeded its step's timeout, or was lost along with its dispatcher.
 
-A job may have ended in time even if no poll has shown it: a look can be late, and the last look before the deadline
-always comes some seconds early. So a job whose time is up is polled once more, and the response decides. If there is
-no response, the attempt times out only after `UNHEARD_FOR`.
+A job may have ended in time even if no poll has shown this: a look can be late, and the last look before the deadline
+always comes some seconds early. So a job whose time is up is polled once more, and the response decides. If there is no
+response, the attempt times out only after `UNHEARD_FOR`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def judge_overdue(
         return _outcome(step, OutcomeKind.TIMED_OUT, f"{late}; {last}")
     since = step.unheard_since or now
     if now - since >= UNHEARD_FOR:
-        unheard = f"its Task Runner has not responded about job {step.job_id} for {format_duration(UNHEARD_FOR)}"
+        unheard = (
+            f"its Task Runner has not responded to queries about job {step.job_id} for {format_duration(UNHEARD_FOR)}"
+        )
         last = f"the job's last known state is {step.job_state}"
         return _outcome(step, OutcomeKind.TIMED_OUT, f"{late}; {unheard}; {last}")
     if found is None and step.unheard_since is not None:

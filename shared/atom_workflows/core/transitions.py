@@ -251,7 +251,7 @@ def defer(
 
 
 def repeat_or_fail(step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None) -> StepChange:
-    """Let `onLost` decide about a submission that may have started a job.
+    """Apply `onLost` to a submission that may have started a job.
 
     Either the same attempt is submitted again later with the same key, which does not count as a loss, or the step
     fails.
@@ -366,8 +366,8 @@ def _explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:
 def _verdict_on_retry(step: StepRecord, outcome: Outcome, learnt: Mapping[str, Any]) -> Verdict:
     """Decide whether the step is tried again.
 
-    `retry.when` decides which failures are retried; without it, a refused job, for example, is not, as it would be
-    refused again. Only `onLost` decides about a lost job.
+    `retry.when` decides which failures are retried; without it, a refused job, for example, is not retried, since it
+    would be refused again. For a lost job, only `onLost` decides.
     """
     policies = step.policies
     if outcome.kind is OutcomeKind.LOST:
@@ -428,7 +428,7 @@ def _skip_by_choice(step: StepRecord, now: datetime, because: str) -> StepChange
 
 
 def skip_idle(step: StepRecord, *, now: datetime) -> StepChange:
-    """Skip a step under `finally` of a run in which no step was started."""
+    """Skip a step under `finally` because no step was started."""
     return _skip_by_choice(step, now, "no step of the run was started")
 
 
@@ -529,7 +529,7 @@ _DECIDED: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("because", "reason", "sent", "last_kind", "last_reason"), ""),
     **dict.fromkeys(("by_choice", "tolerated"), False),
 }
-"""The fields that each round of a run decides anew, with their empty values."""
+"""The fields that are set anew in each round of a run, with their empty values."""
 
 
 # -- parts of decisions ----------------------------------------------------------------------------------------------

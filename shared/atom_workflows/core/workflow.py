@@ -96,7 +96,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """The work that the Task Runner is asked to do. `args` stays as written: a list, a map, or None.
+    """The work that the Task Runner is asked to do. `args` is kept as written: a list, a map, or None.
 
     `templates` are the values with expressions, in the order of the file; the fields themselves hold None in their
     places.
@@ -135,7 +135,7 @@ class Step:
 
     @property
     def is_conditional(self) -> bool:
-        """True if more than the success of its dependencies decides whether the step runs."""
+        """True if more than its dependencies' success determines whether the step runs."""
         return self.when is not None or self.trigger is not Trigger.NO_FAILURE
 
 
@@ -223,11 +223,11 @@ def job_request(step: Step, task: Task, path: str) -> dict[str, JsonValue]:
 
 
 FIELDS_OF_EVERY_JOB: Final = frozenset({("job_name",), ("scaleTier",)})
-"""The places in a job's body that are never left out."""
+"""The fields of a job's body that are never left out."""
 
 _OWN_LABELS: Final = frozenset({("labels", "workflow"), ("labels", "type")})
 
 
 def job_templates(task: Task) -> tuple[Template, ...]:
-    """Return the templates of a job's body, without those of labels that `job_request` sets itself."""
+    """Return the templates of a job's body, except those in labels that `job_request` sets."""
     return tuple(template for template in task.templates if template.path not in _OWN_LABELS)

@@ -1,4 +1,4 @@
-"""Compute `+ - * / // %` of two values."""
+"""Apply `+ - * / // %` to two values."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def calculate(operator: str, left: Value, right: Value, budget: Budget, at: int)
 
 
 def is_number(value: object) -> bool:
-    """Return True for numbers; true and false are not numbers."""
+    """Return True for a number; true and false do not count."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def require_64_bits(number: float, at: int) -> int | float:
-    """Return a computed number if it fits in 64 bits. Raises EvaluationError."""
+    """Return the computed number if it fits in 64 bits. Raises EvaluationError."""
     if isinstance(number, int) and not MIN_INT <= number <= MAX_INT:
         raise EvaluationError("the number is too large: whole numbers are limited to 64 bits", at)
     if not math.isfinite(number):

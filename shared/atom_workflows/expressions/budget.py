@@ -1,4 +1,7 @@
-"""Limits on what an expression may cost. Costs are counted, not timed, so that an expression fails always or never."""
+"""Limits on what an expression may cost.
+
+Costs are counted, not timed, so that an expression either always fails or never does.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ MAX_TEXT_BYTES: Final = 64 * 1024
 MAX_ITEMS: Final = 10_000
 MAX_RESULT_DEPTH: Final = 100
 CHARACTERS_A_STEP: Final = 64
-"""At this rate, the texts of one evaluation total at most a few million characters."""
+"""At this rate, the strings in one evaluation total at most a few million characters."""
 
 _BYTES_A_CHARACTER: Final = 4
 
@@ -32,17 +35,17 @@ class Budget:
             raise OverBudget(f"the expression takes more than {MAX_STEPS:,} steps", at, "let a step compute this")
 
     def charge_text(self, text: str, at: int) -> None:
-        """Charge for reading a text once."""
+        """Charge for reading a string once."""
         self.charge(1 + len(text) // CHARACTERS_A_STEP, at)
 
     def require_characters(self, count: int, at: int) -> None:
-        """Charge for a text of `count` characters; refuse one over the limit."""
+        """Charge for a string of `count` characters; refuse one over the limit."""
         if count > MAX_TEXT_BYTES:
             raise OverBudget("the text would be larger than 64 KiB", at, "let a step write it to a file")
         self.charge(1 + count // CHARACTERS_A_STEP, at)
 
     def require_text(self, text: str, at: int) -> str:
-        """Return a newly made text if it is not too large."""
+        """Return a newly built string if it is not too large."""
         self.require_characters(len(text), at)
         if len(text) * _BYTES_A_CHARACTER > MAX_TEXT_BYTES and not text.isascii():
             self.require_characters(len(text.encode(errors="surrogatepass")), at)

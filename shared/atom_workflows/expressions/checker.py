@@ -1,6 +1,6 @@
 """Find faults in an expression before it runs: `check`, and `check_template` for text that contains expressions.
 
-Only the start function needs this module; the code that runs the steps only evaluates.
+Only the start function needs this module; the code that runs steps only evaluates expressions.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from atom_workflows.expressions.values import read_value
 __all__ = ["Checked", "Fault", "Scope", "Unavailable", "check", "check_template"]
 
 STEPS_OF_CONSTANTS: Final = 100
-"""Constants are computed to find faults such as `int('x')`, as far as that costs next to nothing."""
+"""Constant expressions are evaluated to find faults such as `int('x')`, provided that this costs next to nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,7 @@ def _check_expected(expression: Expression, of: Type, expected: Type | None) -> 
 
 
 def _mismatch(of: Type, expected: Type) -> faults.Advice:
-    """Return the fault of a result of the wrong type."""
+    """Return the fault to report for a result of the wrong type."""
     due = without_null(expected)
     if due == BOOL:
         return faults.no_condition(family(of))

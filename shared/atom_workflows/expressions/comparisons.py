@@ -35,7 +35,7 @@ class Side(Frozen):
 
 
 def equality_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:
-    """Return the faults of `left == right`, where neither is null."""
+    """Return the faults in `left == right`, where neither is null."""
     if _is_read_as_time(left, right) or _is_read_as_time(right, left):
         yield from _time_faults(left, right)
     elif not can_be_equal(left.of, right.of):
@@ -52,7 +52,7 @@ def equality_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:
 
 
 def order_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:
-    """Return the faults of `left < right`, where neither is null."""
+    """Return the faults in `left < right`, where neither is null."""
     if _is_read_as_time(left, right) or _is_read_as_time(right, left):
         yield from _time_faults(left, right)
         return
@@ -62,7 +62,7 @@ def order_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:
 
 
 def membership_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:
-    """Return the faults of `left in right`, except for a literal list."""
+    """Return the faults in `left in right`, except for a literal list."""
     if is_unknown(right.of):
         return
     if isinstance(right.of, ListOf):
@@ -75,7 +75,7 @@ def membership_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:
 
 
 def _is_read_as_time(side: Side, other: Side) -> bool:
-    """Return True for a literal text that is compared with a time."""
+    """Return True for a literal string that is compared with a time."""
     return isinstance(side.expression, Literal) and is_text(side.of) and other.of in TIMES
 
 

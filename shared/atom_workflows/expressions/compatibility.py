@@ -1,4 +1,4 @@
-"""How types relate: which fits where another is expected, which values can be equal, and what two have in common."""
+"""How types relate: which fits where another is expected, which can have equal values, and what two have in common."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ def _join_values(left: Type, right: Type) -> Type:
 
 
 def fits(found: Type, due: Type, *, reads_text: bool = False) -> bool:
-    """Return True if one type may be used where another is due.
+    """Return True if one type may be used where another is expected.
 
-    With `reads_text`, the value will be converted to the type that is due, as parameters are; text may then turn out to
-    be one of the words, a date or an address.
+    With `reads_text`, the value will be converted to the expected type, as parameters are; text may then turn out to be
+    a word of an enum, a date or an address.
     """
     if isinstance(found, OrNull) or found == NULL:
         inner = without_null(found)

@@ -1,7 +1,7 @@
 """Compute the value of an expression: `evaluate`.
 
 There are no implicit conversions, and anything that could be a mistake is an error. Every part costs a step of the
-budget, and anything that makes a text or a list is charged to the budget beforehand.
+budget, and anything that builds a string or a list is charged to the budget beforehand.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def evaluate(
 def names_read(expression: Expression, scope: Mapping[str, Any]) -> str:
     """Return the names and values that explain a decision.
 
-    The text looks like "`rows` = 12, `ok` = null" and has at most 300 characters.
+    The text looks like "`rows` = 12, `ok` = null" and is at most 300 characters long.
     """
     paths = list(dict.fromkeys(path for path, _ in places_of_reads(expression)))
     last_names = [path[-1] for path in paths]
@@ -98,7 +98,7 @@ def _show(path: Path, scope: Mapping[str, Any]) -> str:
 
 
 class _Missing:
-    """The result of a chain if a member is missing. It never becomes a value."""
+    """The result of a chain in which a member is missing. It never becomes a value."""
 
 
 _MISSING: Final = _Missing()
@@ -116,7 +116,7 @@ class _Evaluation:
         return _METHODS[type(expression)](self, expression)
 
     def value_if_any(self, expression: Expression) -> Value | _Missing:
-        """Return the value on the left of `??`, or `_MISSING`."""
+        """Return the value to the left of `??`, or `_MISSING`."""
         self._budget.charge(1, expression.at)
         match expression:
             case Chain():
@@ -234,7 +234,7 @@ class _Evaluation:
                 return not less(left, right, self._budget, at)
 
     def _beside(self, expression: Expression, value: Value, other: Value) -> Value:
-        """Convert literal text to the kind of time it is compared with."""
+        """Convert literal text to the kind of time that it is compared with."""
         if not isinstance(expression, Literal) or not isinstance(value, str):
             return value
         kind = kind_at(other, expression.at)

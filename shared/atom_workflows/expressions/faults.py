@@ -1,4 +1,4 @@
-"""Messages about mistakes, worded the same whether the checker finds them in a file or the evaluator in a value.
+"""Messages about mistakes, worded identically whether the checker finds them in a file or the evaluator in a value.
 
 Each function returns a message and a suggestion, which may be empty.
 """
@@ -32,7 +32,7 @@ Advice: TypeAlias = tuple[str, str]
 Guess: TypeAlias = Callable[[str, Iterable[str]], str]
 
 TIMES: Final = frozenset({DATE, TIME, INSTANT, DURATION})
-"""The types to which a literal text is converted when it is compared with a value of that type."""
+"""Literal text is converted to one of these types when it is compared with a value of that type."""
 
 NULL_REMEDY: Final = "write `… ?? value`"
 _NAMES_SHOWN: Final = 8
@@ -147,22 +147,22 @@ def never_equal(left: Type, right: Type) -> Advice:
 
 
 def no_order(left: Type, right: Type) -> Advice:
-    """Report an ordered comparison of two values that have no order."""
+    """Report an ordered comparison of two values that cannot be ordered."""
     first, second = _family(left), _family(right)
     if NULL in (first, second):
-        return "null has no order", NULL_REMEDY
+        return "null cannot be ordered", NULL_REMEDY
     if first == second:
-        return f"{in_words(first)} has no order", ""
-    return f"{in_words(first)} and {in_words(second)} have no order", _bridge(first, second)
+        return f"{in_words(first)} cannot be ordered", ""
+    return f"{in_words(first)} and {in_words(second)} cannot be ordered", _bridge(first, second)
 
 
 def no_container(right: Type) -> Advice:
     """Report an `in` followed by a value that cannot contain anything."""
-    return f"`in` works on lists, texts and maps, not on {in_words(right)}", ""
+    return f"`in` works on lists, text and maps, not on {in_words(right)}", ""
 
 
 def never_in(left: Type, right: Type) -> Advice:
-    """Report a value that a text or map can never contain."""
+    """Report a value that a string or map can never contain."""
     return f"{in_words(_family(left))} is never in {in_words(right)}", _bridge(TEXT, _family(left))
 
 
@@ -172,7 +172,7 @@ def no_list(of: Type) -> Advice:
 
 
 def argument_remedy(of: Type, takes: Sequence[Type]) -> str:
-    """Return a suggestion for an argument that a function does not take."""
+    """Return a suggestion for an argument that a function does not accept."""
     if of == NULL:
         return NULL_REMEDY
     if of == NUMBER and INT in takes:
@@ -185,7 +185,7 @@ def argument_remedy(of: Type, takes: Sequence[Type]) -> str:
 
 
 def no_operation(operator: str, left: Type, right: Type) -> Advice:
-    """Report an operator applied to types that it does not take."""
+    """Report an operator applied to types that it does not support."""
     takes = "numbers, texts or lists" if operator == "+" else "numbers"
     first, second = _family(left), _family(right)
     kinds = {first, second}

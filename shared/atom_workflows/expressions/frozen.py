@@ -1,7 +1,7 @@
 """Values with named fields, like frozen dataclasses.
 
 `dataclasses` generates and compiles code for each class when a module is imported. For the classes in this package,
-that would be most of what expressions add to a cold start.
+that would account for most of the time that expressions add to a cold start.
 """
 
 from __future__ import annotations

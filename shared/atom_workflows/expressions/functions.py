@@ -55,7 +55,7 @@ class Function(Frozen):
         return f"{self.name}({', '.join(names)})"
 
     def arity_fault(self, count: int) -> str:
-        """Return the fault of a wrong number of arguments, or ""."""
+        """Return a message about a wrong number of arguments, or ""."""
         most = len(self.parameters)
         least = most - self.optional
         if least <= count <= most:

@@ -1,7 +1,7 @@
 """Give every part of an expression a type, and record the faults.
 
 A part with a fault counts as `any`, so that each mistake is reported once. A value that may be null has a type `T or
-null`; it can be used before `??`, or where a condition has proved that it is present.
+null`; it can be used to the left of `??`, or where a condition has proved that it is present.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class _Inference:
         return _METHODS[type(expression)](self, expression, scope)
 
     def type_if_any(self, expression: Expression, scope: Scope) -> Type:
-        """Return the type before `??`, where any link may be missing."""
+        """Return the type to the left of `??`, where links may be missing."""
         match expression:
             case Chain():
                 return self._follow(expression, scope, may_be_missing=True)

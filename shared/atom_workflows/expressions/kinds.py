@@ -35,7 +35,7 @@ NOTHING: Final = Scalar("nothing")
 
 
 class Words(Type):
-    """Text that is one of a few words."""
+    """Text that is one of a fixed set of words."""
 
     words: tuple[str, ...]
 
@@ -47,7 +47,7 @@ class ListOf(Type):
 
 
 class MapOf(Type):
-    """A map with these members and no others."""
+    """A map with exactly these members."""
 
     fields: Mapping[str, Type]
 
@@ -58,8 +58,8 @@ class MapOf(Type):
 class OrNull(Type):
     """A value that may be null or missing.
 
-    `reason` says why it may be missing ("as `quality` may be skipped (line 31)"), and `remedy` what helps apart from
-    `??` ("`trigger: all-succeeded`"). Both may be empty, and neither makes it a different type.
+    `reason` says why it may be missing ("as `quality` may be skipped (line 31)"), and `remedy` suggests what helps
+    other than `??` ("`trigger: all-succeeded`"). Both may be empty, and neither matters when types are compared.
     """
 
     of: Type
@@ -102,7 +102,7 @@ def or_null(of: Type, reason: str = "", remedy: str = "") -> Type:
 
 
 def describe(type: Type) -> str:  # noqa: A002 -- the parameter's name is part of the interface
-    """Describe the type in words, such as `a list of texts`."""
+    """Describe the type in words, such as `a list of whole numbers`."""
     match type:
         case ListOf(item):
             return "a list" if item in (ANY, NOTHING) else f"a list of {_several(item)}"

@@ -19,14 +19,14 @@ from atom_workflows.expressions.values import Value, read_value, write_value
 
 
 class Context(Frozen):
-    """The context of a call: the budget, the zone in which days begin, and the offset of the call."""
+    """The context of a call: the budget, the time zone that determines when days begin, and the offset of the call."""
 
     budget: Budget
     zone: str
     at: int
 
     def error(self, message: str, suggestion: str = "") -> EvaluationError:
-        """Return the error of a call that cannot be computed."""
+        """Return the error for a call that cannot be evaluated."""
         return EvaluationError(message, self.at, suggestion)
 
 
@@ -109,7 +109,7 @@ def split(context: Context, text: str, separator: str) -> list[str]:
 
 
 def join(context: Context, texts: list[str], separator: str) -> str:
-    """Join the texts with a separator between them."""
+    """Join the strings with a separator between them."""
     context.budget.require_characters(sum(map(len, texts)) + len(separator) * max(len(texts) - 1, 0), context.at)
     return context.budget.require_text(separator.join(texts), context.at)
 
@@ -148,7 +148,7 @@ def add_up(context: Context, numbers: list[int | float]) -> Value:
 
 
 def smallest(context: Context, items: list[Any]) -> Value:
-    """Return the smallest number, the first text or the earliest time."""
+    """Return the smallest number, the first string or the earliest time."""
     keys = sort_keys(items, context.budget, context.at)
     if not keys:
         raise context.error("an empty list has no `min`", "write `min(xs) if len(xs) > 0 else value`")
@@ -157,7 +157,7 @@ def smallest(context: Context, items: list[Any]) -> Value:
 
 
 def largest(context: Context, items: list[Any]) -> Value:
-    """Return the largest number, the last text or the latest time."""
+    """Return the largest number, the last string or the latest time."""
     keys = sort_keys(items, context.budget, context.at)
     if not keys:
         raise context.error("an empty list has no `max`", "write `max(xs) if len(xs) > 0 else value`")

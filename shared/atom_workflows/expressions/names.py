@@ -8,7 +8,7 @@ from typing import Final
 _MIN_SIMILARITY: Final = 0.7
 _LONGEST: Final = 60
 _MOST: Final = 500
-"""The maximum number of names that a word is compared with, which takes about 10 ms."""
+"""The maximum number of names that a word is compared with. Comparing that many takes about 10 ms."""
 
 
 def printable(text: str) -> str:

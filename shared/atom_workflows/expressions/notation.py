@@ -42,7 +42,7 @@ _OTHER_NAMES: Final = {
 
 
 def write_type(type: Type) -> object:  # noqa: A002 -- the parameter's name is part of the interface
-    """Return the notation that `read_type` reads, as JSON.
+    """Return the type in the notation that `read_type` reads, as JSON.
 
     The words of an enum are not included.
     """
@@ -58,7 +58,7 @@ def write_type(type: Type) -> object:  # noqa: A002 -- the parameter's name is p
 
 
 def _inline(notation: object) -> str:
-    """Return a notation as a single text, such as `[{a: int}]`."""
+    """Return a notation as a single string, such as `[{a: int}]`."""
     if isinstance(notation, list):
         return f"[{_inline(notation[0])}]"
     if isinstance(notation, dict):
@@ -106,7 +106,7 @@ _SIGNS: Final = re.compile(r"\s*([\[\]{}:,?]|[^\s\[\]{}:,?]+)")
 
 
 class _InText:
-    """Reads a notation that is a single text, such as `[text] or null`."""
+    """Reads a notation that is a single string, such as `[text] or null`."""
 
     def __init__(self, text: str, depth: int) -> None:
         self._text = text

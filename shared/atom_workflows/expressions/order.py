@@ -20,7 +20,7 @@ ORDERED: Final = TIMES | {TEXT, NUMBER}
 
 
 def kind_at(value: object, at: int) -> Type:
-    """Return a value's kind, NUMBER for all numbers. Raises EvaluationError."""
+    """Return a value's kind, which is NUMBER for every number. Raises EvaluationError."""
     try:
         kind = kind_of(value)
     except ValueError as error:
@@ -49,7 +49,7 @@ def equal(left: Value, right: Value, budget: Budget, at: int, depth: int = 0) ->
 
 
 def less(left: Value, right: Value, budget: Budget, at: int) -> bool:
-    """Return True if left comes first. Raises EvaluationError for unordered kinds."""
+    """Return True if `left` comes first. Raises EvaluationError for unordered kinds."""
     budget.charge(1, at)
     kind, other = kind_at(left, at), kind_at(right, at)
     if kind != other or kind not in ORDERED:
@@ -60,7 +60,7 @@ def less(left: Value, right: Value, budget: Budget, at: int) -> bool:
 
 
 def sort_keys(items: list[Any], budget: Budget, at: int, *, looks: int = 1) -> list[Any]:
-    """Return keys that Python can sort. Charge `looks` steps for each.
+    """Return keys that Python can sort. Charge `looks` steps for each item.
 
     The items must all be of the same, ordered kind.
     """
@@ -70,7 +70,7 @@ def sort_keys(items: list[Any], budget: Budget, at: int, *, looks: int = 1) -> l
 
 
 def key_of(value: Value, budget: Budget, at: int, depth: int = 0) -> Hashable:
-    """Return a key that is the same for equal values only."""
+    """Return a key that only equal values share."""
     budget.charge(1, at)
     if depth > MAX_RESULT_DEPTH:
         raise EvaluationError("the value is nested too deeply to be compared", at)

@@ -1,4 +1,4 @@
-"""Which values are sure to exist if a condition is true, or false: `has(x) and x.y > 3` reads `x` safely."""
+"""Which values are sure to exist if a condition is true, or if it is false: `has(x) and x.y > 3` reads `x` safely."""
 
 from __future__ import annotations
 

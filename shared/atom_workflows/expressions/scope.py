@@ -43,10 +43,10 @@ class Scope:
     """Returns a question that suggests a name, or "". A caller may limit the cost of such searches."""
 
     def proving(self, paths: Iterable[Path]) -> Scope:
-        """Return the scope in which these paths are sure to exist."""
+        """Return a scope in which these paths are sure to exist."""
         return replace(self, proven=self.proven | frozenset(paths))
 
     def naming(self, name: str, of: Type) -> Scope:
-        """Return the scope inside a comprehension, whose name shadows any other."""
+        """Return the scope inside a comprehension, where its name shadows others."""
         proven = frozenset(path for path in self.proven if path[0] != name)
         return replace(self, names={**self.names, name: of}, proven=proven)

@@ -1,7 +1,8 @@
 """The parts of an expression.
 
-Each part has `at`, the offset in the text that messages point to: that of the operator if there is one, otherwise where
-the part begins. Chains of members, sums and conditions are flat, so only parts nested in the text are nested here.
+Each part has `at`, the offset in the text that messages point to: the operator's offset if there is one, otherwise the
+offset at which the part begins. Chains of members, sums and conditions are flat, so only parts nested in the text are
+nested here.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class Operand(Frozen):
 
 
 class Arithmetic(Expression):
-    """`first + a - b` or `first * a / b`, from left to right. `at` is that of the first operator."""
+    """`first + a - b` or `first * a / b`, from left to right. `at` is the offset of the first operator."""
 
     first: Expression
     rest: tuple[Operand, ...]
@@ -145,7 +146,7 @@ class Comprehension(Expression):
 
 
 def children(expression: Expression) -> tuple[Expression, ...]:  # noqa: PLR0911 -- a case for each kind of part
-    """Return an expression's direct parts, in the order of the text."""
+    """Return an expression's direct parts, in order of occurrence."""
     match expression:
         case Chain(base=base, links=links):
             return (base, *(link.index for link in links if isinstance(link, Index)))
@@ -199,7 +200,7 @@ def path_of(expression: Expression) -> Path | None:
 def reads(expression: Expression) -> frozenset[Path]:
     """Return the paths that an expression reads.
 
-    Each path is as long as is known: `steps[x].state` reads `steps`.
+    Each path is as long as can be determined: `steps[x].state` reads `steps`.
     """
     return frozenset(path for path, _ in places_of_reads(expression))
 
@@ -212,7 +213,7 @@ def places_of_reads(expression: Expression) -> Iterator[tuple[Path, int]]:
 def required_reads(expression: Expression) -> frozenset[Path]:
     """Return the paths that have to exist.
 
-    Those that a `??` covers, or that the expression tests with `has`, need not.
+    Those that a `??` covers, or that the expression tests with `has`, need not exist.
     """
     return _uncovered(expression) - frozenset(_tested(expression))
 
@@ -261,7 +262,7 @@ def spell(path: Path) -> str:
 
 
 def spelled(expression: Expression) -> str:
-    """Return a name and its members as written, otherwise ""."""
+    """Return a name and its members as written, or "" for anything else."""
     path = path_of(expression)
     return spell(path) if path else ""
 

@@ -1,6 +1,6 @@
-"""Find the expressions in a text, between `${{` and `}}`, and insert their values.
+"""Find the expressions in a string, between `${{` and `}}`, and insert their values.
 
-`$${{` is the literal text `${{`. A text that is one expression and nothing else has the expression's value, whatever
+`$${{` is the literal text `${{`. A string that consists of a single expression has that expression's value, whatever
 its type; otherwise the values are inserted into the text. An inserted value is never searched for expressions.
 """
 
@@ -25,20 +25,20 @@ _CLOSE: Final = "}}"
 
 
 class Placeholder(NamedTuple):
-    """An expression in a text, and the offset in that text where the expression's source begins."""
+    """An expression in a string, and the offset in that string at which the expression's source begins."""
 
     expression: Expression
     offset: int
 
 
 class Template(Frozen):
-    """The parts of a text in order: expressions and pieces of literal text, none of them empty."""
+    """The parts of a string, in order: expressions and pieces of literal text, none of them empty."""
 
     parts: tuple[str | Placeholder, ...]
 
     @property
     def lone(self) -> Placeholder | None:
-        """The expression, if the text contains nothing else."""
+        """The expression, if the string contains nothing else."""
         first = self.parts[0] if len(self.parts) == 1 else None
         return first if isinstance(first, Placeholder) else None
 
@@ -49,7 +49,7 @@ class Template(Frozen):
 
 
 def parse_template(text: str) -> Template:
-    """Split a text into its parts. Raises ExpressionSyntaxError."""
+    """Split a string into its parts. Raises ExpressionSyntaxError."""
     parts: list[str | Placeholder] = []
     literal, at = "", 0
     while (start := text.find(_OPEN, at)) >= 0:
@@ -75,7 +75,7 @@ def parse_template(text: str) -> Template:
 
 
 def render(template: Template, scope: Mapping[str, Any], *, zone: str = "UTC", budget: Budget | None = None) -> Value:
-    """Return the text with its values inserted, or the lone value.
+    """Return the text with its values inserted, or a lone expression's value.
 
     Raises EvaluationError with an offset in the whole text. Several templates may share a budget.
     """
@@ -107,7 +107,7 @@ def _find_end(text: str, start: int) -> int:
             return at
         at = skip_text(text, at) if text[at] in "'\"" else at + 1
     raise ExpressionSyntaxError(
-        "this `${{` is never closed", start, "write `}}` after the expression, and close its quoted texts"
+        "this `${{` is never closed", start, "write `}}` after the expression, and close any quoted text in it"
     )
 
 

@@ -1,4 +1,4 @@
-"""Dates, times of day, instants and durations as text, and the time zones in which days begin."""
+"""Dates, times of day, instants and durations as text, and the time zones that determine when days begin."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def write_time(of_day: time) -> str:
 
 
 def write_duration(duration: timedelta) -> str:
-    """Write a duration so that `read_duration` returns the same one."""
+    """Write a duration so that `read_duration` returns the same duration."""
     written, rest = "", abs(duration)
     for unit in ("d", "h", "m"):
         count, rest = divmod(rest, _UNITS[unit])
@@ -100,12 +100,12 @@ def write_duration(duration: timedelta) -> str:
 
 
 def to_utc(instant: datetime) -> datetime:
-    """Return the same instant in UTC. Raises ValueError outside the calendar."""
+    """Return the same instant in UTC. Raises ValueError if it is outside the calendar."""
     return to_zone(instant, "UTC")
 
 
 def to_zone(instant: datetime, zone: str) -> datetime:
-    """Return the instant as local time. Raises ValueError outside the calendar."""
+    """Return the instant as local time. Raises ValueError if it is outside the calendar."""
     try:
         return instant.astimezone(find_zone(zone))
     except OverflowError:

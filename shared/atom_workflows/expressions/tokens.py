@@ -29,7 +29,7 @@ class Kind(StrEnum):
 
 
 class Token(Frozen):
-    """A token of the text. Only numbers and texts have a `value`."""
+    """A token of the text. Only numbers and quoted strings have a `value`."""
 
     kind: Kind
     source: str
@@ -53,14 +53,14 @@ _OTHER_SIGNS: Final = {
     "?": "write `a if condition else b`", "?.": "write `… ?? value` after the whole chain",
     "**": "write it as a product", "^": "write it as a product", "~": "write `not`",
     "{": "expressions cannot create maps", "}": "expressions cannot create maps",
-    "$": "names need no `$` inside `${{ … }}`", "`": "put texts in quotes: 'text'",
-    "\\": "escapes are allowed only in quoted texts",
+    "$": "names need no `$` inside `${{ … }}`", "`": "put text in quotes: 'text'",
+    "\\": "escapes are allowed only in quoted text",
     "#": "expressions have no comments", ";": "a field takes one expression",
 }  # fmt: skip
 
 
 def tokenize(text: str) -> list[Token]:
-    """Return the tokens, the last of them END. Raises ExpressionSyntaxError."""
+    """Return the tokens, ending with END. Raises ExpressionSyntaxError."""
     if len(text) > MAX_LENGTH:
         raise ExpressionSyntaxError(
             f"the expression has {len(text):,} characters; at most {MAX_LENGTH:,} are allowed", MAX_LENGTH
@@ -78,7 +78,7 @@ def tokenize(text: str) -> list[Token]:
 
 
 def skip_text(text: str, at: int) -> int:
-    """Return the offset just after a literal text, which may be unclosed."""
+    """Return the offset just after a quoted string, which may be unclosed."""
     quote, at = text[at], at + 1
     while at < len(text) and text[at] != quote:
         at += 2 if text[at] == "\\" else 1
@@ -147,7 +147,7 @@ def _text(text: str, start: int) -> Token:
             value, at = value + _ESCAPES[letter], at + 2
         elif text[at] == "\n":
             raise ExpressionSyntaxError(
-                "a text must end on the line where it begins", at, "write a line break as `\\n`"
+                "quoted text must end on the line where it begins", at, "write a line break as `\\n`"
             )
         else:
             value, at = value + text[at], at + 1

@@ -103,8 +103,8 @@ _WRITERS: Final[dict[Type, Callable[[Any], str]]] = {
 def read_value(value: object, type: Type, *, zone: str = "UTC", drop_unknown: bool = False) -> Value:  # noqa: A002 -- part of the interface
     """Convert a JSON value to a value of the type.
 
-    A member that may be null may also be missing. Members that the type does not have are refused, or dropped with
-    `drop_unknown`. Instants without an offset are local times in the zone. Values that already have the type are
+    A member that may be null may also be missing. Members that the type does not have are refused, or dropped if
+    `drop_unknown` is set. Instants without an offset are local times in the zone. Values that already have the type are
     returned unchanged. Raises ValueMismatch.
     """
     return _Reader(zone=zone, drop_unknown=drop_unknown).read(value, type, "")

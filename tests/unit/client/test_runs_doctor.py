@@ -60,7 +60,7 @@ def test_a_wrong_counter_is_reported_and_fixed() -> None:
     world, run_id = miscounted()
     first = call(world, "doctor", run_id)
     assert "Wrong: step s1 counts 2 of its dependencies as unfinished and 0 as unsuccessful" in first.stdout
-    assert "their states give 1 and 0 (fixed)." in first.stdout
+    assert "their states show 1 and 0 (fixed)." in first.stdout
     assert first.exit_code == 0
     assert "Nothing is wrong" in call(world, "doctor", run_id).stdout
 
@@ -128,7 +128,7 @@ DEAF = "default: {submit_errors: [{status: 503, times: forever}]}"
     [
         ("default: {duration: 90000, lose_job: always}", 0.5, "has been reporting job "),
         ("default: {duration: 90000, states: [COMPLETING]}", 0.5, "'COMPLETING', which the contract does not define"),
-        (SILENT, 8, "has given no valid response about job "),
+        (SILENT, 8, "has given no valid response to queries about job "),
         (DEAF, 20, "has not accepted its job for "),
     ],
 )

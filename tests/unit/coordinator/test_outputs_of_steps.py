@@ -85,7 +85,7 @@ def test_members_that_are_left_out_count_as_null() -> None:
     world = World(script(a={"outputs": {"rows": [{}] * 10_000}, "synchronous": True}))
     run_id = world.start(definition({"a": []}, a={"outputs": {"rows": [members]}}))
     assert world.run_to_end(run_id).state is RunState.FAILED
-    assert "bytes as JSON with null for each member that is left out" in world.steps(run_id)["a"].message
+    assert "bytes as JSON (with null for each member that is left out)" in world.steps(run_id)["a"].message
 
 
 def test_an_attempt_without_its_outputs_is_retried() -> None:

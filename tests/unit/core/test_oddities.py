@@ -45,7 +45,7 @@ def test_a_silence_is_odd_from_its_fifth_minute() -> None:
     assert oddity_of(silent, now=NOW + LONG_SILENCE - timedelta(seconds=1)) is None
     odd = oddity_of(silent, now=NOW + LONG_SILENCE)
     assert odd is not None
-    assert odd.what == "the Task Runner has given no valid response about job j for 5m"
+    assert odd.what == "the Task Runner has given no valid response to queries about job j for 5m"
     heard = polling.record_progress(silent, job_state="RUNNING", message="", now=NOW + LONG_SILENCE)
     assert heard is not None
     again = apply_change(silent, heard)

@@ -147,15 +147,15 @@ def test_an_expression_has_a_type(text: str, of: Type) -> None:
             "params.day in ['2026-01-31', '2026-1-1']",
             ["29: the text is `2026-1-1`, which is not a date; a date is written like 2026-01-31"],
         ),
-        ("params.n < 'a'", ["9: a number and text have no order; convert one of them, for example with `int(…)`"]),
-        ("params.on < true", ["10: true or false has no order"]),
+        ("params.n < 'a'", ["9: a number and text cannot be ordered; convert one of them, for example with `int(…)`"]),
+        ("params.on < true", ["10: true or false cannot be ordered"]),
         (
             "params.n in params.words",
             ["9: text is never equal to a number; convert one of them, for example with `int(…)`"],
         ),
         ("params.n in params.word", ["9: a number is never in text; convert one of them, for example with `int(…)`"]),
-        ("1 in 2", ["2: `in` works on lists, texts and maps, not on a whole number"]),
-        ("null in params.rate", ["5: `in` works on lists, texts and maps, not on a number"]),
+        ("1 in 2", ["2: `in` works on lists, text and maps, not on a whole number"]),
+        ("null in params.rate", ["5: `in` works on lists, text and maps, not on a number"]),
         ("null in params.word", ["5: null is never in text"]),
         ("params.word + 1", ["12: `+` takes numbers, texts or lists, not text and a number; write `text(…)`"]),
         ("params.word * 2", ["12: `*` takes numbers, not text and a number; write `int(…)`"]),
@@ -205,7 +205,7 @@ def test_an_expression_has_a_type(text: str, of: Type) -> None:
         ),
         (
             "params.region == steps.load-sales.state",
-            ["14: these texts are never equal; `params.region` is one of eu, us"],
+            ["14: these values are never equal; `params.region` is one of eu, us"],
         ),
         # What has no value.
         ("1 / 0", ["2: division by zero; write `a / b if b != 0 else value`"]),

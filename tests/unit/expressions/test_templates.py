@@ -58,8 +58,12 @@ def test_a_text_is_rendered(text: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "at", "message"),
     [
-        ("a ${{ b", 2, "this `${{` is never closed; write `}}` after the expression, and close its quoted texts"),
-        ("a ${{ 'b }}", 2, "this `${{` is never closed; write `}}` after the expression, and close its quoted texts"),
+        ("a ${{ b", 2, "this `${{` is never closed; write `}}` after the expression, and close any quoted text in it"),
+        (
+            "a ${{ 'b }}",
+            2,
+            "this `${{` is never closed; write `}}` after the expression, and close any quoted text in it",
+        ),
         ("a ${{ }}", 6, "the expression is empty"),
         ("ab ${{ x && y }}", 9, "`&&` is not an operator here; write `and`"),
         ("${{ 1 }} ${{ None }}", 13, "there is no `None`; write `null`"),
