@@ -35,7 +35,7 @@ from atom_workflows.settings import Settings
 USUAL_STEPS: Final = 1000
 
 LARGE_BYTES: Final = 200_000
-"""The size of a file (of about 1,500 steps) above which an estimate may take a minute."""
+"""The file size (that of about 1,500 steps) above which an estimate may take a minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,11 +149,14 @@ def sentences(found: Estimate) -> Iterator[str]:
 def _how_often(settings: Settings) -> str:
     """Name the settings that determine how often jobs are polled.
 
-    In a terminal that has exported the variables of a local platform, these settings differ from the deployed ones.
+    In a terminal where the variables of a local platform have been exported, these settings differ from the deployed
+    ones.
     """
     usual, chosen = Settings(), (settings.check_interval, settings.burst)
     origin = (
-        "as deployed" if chosen == (usual.check_interval, usual.burst) else "from your environment, not as deployed"
+        "as deployed"
+        if chosen == (usual.check_interval, usual.burst)
+        else "taken from your environment, not from the deployment"
     )
     return (
         f"This assumes WORKFLOW_CHECK_STATE_DURATION_SEC={chosen[0].total_seconds():g} and "

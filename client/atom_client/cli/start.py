@@ -95,7 +95,7 @@ def _request(options: StartOptions) -> RunRequest:
         check_url(options.task_runner_url)
         _require_local_task_runner(options.task_runner_url)
     if options.key is not None and not options.key.strip():
-        raise Misuse("--key is empty; give a text that identifies only this run, or leave --key out")
+        raise Misuse("--key is empty; give a key that identifies only this run, or leave --key out")
     if options.source.startswith(BUCKET_PREFIX):
         require_object(options.source)
     given = read_given(options.params, options.params_file, source=options.source)
@@ -112,7 +112,7 @@ def _require_local_task_runner(url: str) -> None:
     # A user may have exported only the emulators' addresses; in that case, the platform itself decides.
     if names_local_platform(place) and settings.task_runner_url and not settings.may_use_task_runner(url):
         raise Misuse(
-            f"the local platform uses a different Task Runner than --tr-url {shown_url(url)}. Leave out --tr-url, or "
+            f"the local platform uses a Task Runner other than --tr-url {shown_url(url)}. Leave out --tr-url, or "
             f"start a platform that uses it: `atom-workflows local up --tr-url={shlex.quote(shown_url(url))}`"
         )
 

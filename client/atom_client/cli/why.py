@@ -116,7 +116,7 @@ def _explain_step(services: Services, run: RunRecord, step_id: str, *, as_json: 
 
 
 def _may_be_a_step(step_id: str) -> bool:
-    """Return False if the text cannot be a step's id."""
+    """Return False if the string cannot be a step's id."""
     is_reserved = step_id.startswith("__") and step_id.endswith("__")
     return bool(_STEP_ID.fullmatch(step_id)) and not is_reserved
 

@@ -62,7 +62,7 @@ def _check_function(function: str, endpoint: str, expected: Expected) -> Finding
         f"gcloud run services remove-iam-policy-binding {settings.topic_prefix}{function} --project={settings.project} "
         f"--region={expected.region} --member=allUsers --role=roles/run.invoker"
     )
-    return wrong(about, f"anyone may call {endpoint}: it answered HTTP {status} without a token", close)
+    return wrong(about, f"anyone may call {endpoint}: it answered a call without a token with HTTP {status}", close)
 
 
 def task_runner_findings(url: str, expected: Expected) -> Iterator[Finding]:
@@ -104,8 +104,8 @@ def _check_token(url: str, settings: Settings) -> Finding:
     else:
         audience, meant = audience_in(token), settings.task_runner_audience or audience_of(url)
         if audience not in {"", meant}:
-            return wrong(about, f"it is issued for {audience}, not for {meant}", f"set WORKFLOW_TR_AUDIENCE={meant}")
-        detail = f"it is issued for {audience}" if audience else "it names no audience"
+            return wrong(about, f"it was issued for {audience}, not for {meant}", f"set WORKFLOW_TR_AUDIENCE={meant}")
+        detail = f"it was issued for {audience}" if audience else "it names no audience"
     try:
         TaskRunnerClient(tokens).status(url, _JOB)
     except JobUnknown:

@@ -239,7 +239,7 @@ def test_a_token_for_another_audience() -> None:
     with canned(closed(jwt("https://other"))) as server:
         found = list(task_runner_findings(server.url, with_token(DEPLOYED, jwt("https://other"))))
     assert (found[1].verdict, found[1].fix) == (Verdict.WRONG, f"set WORKFLOW_TR_AUDIENCE={server.url}")
-    assert "it is issued for https://other" in found[1].detail
+    assert "it was issued for https://other" in found[1].detail
     assert jwt("https://other") not in str(found)
 
 
