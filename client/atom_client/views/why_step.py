@@ -44,7 +44,7 @@ TRIGGERS: Final[Mapping[Trigger, str]] = {
     Trigger.NO_FAILURE: "runs unless a dependency failed or all were skipped",
     Trigger.ALL_SUCCEEDED: "runs if all dependencies succeeded",
     Trigger.ANY_FAILED: "runs if any dependency failed",
-    Trigger.ALWAYS: "runs however its dependencies ended",
+    Trigger.ALWAYS: "runs no matter how its dependencies ended",
 }
 
 _ORDER: Final = (
@@ -171,7 +171,7 @@ def _where_it_is(seen: StepSeen) -> str:
 
 def _stopped_text(step: StepRecord) -> str:
     how = "was ended while it was under way" if step.started_at else "was not started"
-    return f"{how}, as the run was stopped: {message_of(step).removeprefix('not started: ')}"
+    return f"{how}, because the run was stopped: {message_of(step).removeprefix('not started: ')}"
 
 
 def _open_text(seen: StepSeen) -> str:
@@ -181,7 +181,7 @@ def _open_text(seen: StepSeen) -> str:
     if seen.run.state.is_terminal:
         return f"is PENDING, although its run has ended: the run is {seen.run.state}"
     if seen.awaits_main and step.remaining:
-        return "is PENDING: it is under `finally`, and waits until the main part has ended"
+        return "is PENDING: it is under `finally`, and is waiting for the main part to end"
     if step.is_released:
         waits = "its condition is evaluated next" if step.awaits_condition else "no dispatcher has claimed it yet"
         return f"is released, and {waits}"
@@ -192,7 +192,7 @@ def _open_text(seen: StepSeen) -> str:
         return waits
     shown = "; ".join(f"`{node.id}` {_front_text(node, seen.now)}" for node in seen.fronts[:_MOST_FRONTS])
     more = len(seen.fronts) - _MOST_FRONTS
-    return f"{waits}. At the front: {shown}{f'; and {more:,} more' if more > 0 else ''}"
+    return f"{waits}. Ultimately, it is waiting for: {shown}{f'; and {more:,} more' if more > 0 else ''}"
 
 
 def _front_text(node: StepRecord, now: datetime) -> str:
@@ -255,7 +255,7 @@ def _attempts(seen: StepSeen) -> Iterator[tuple[str, str]]:
         url = shown_url(step.task_runner_url)
         yield "job", f"{one_line(step.job_id)} at {url}, last seen {one_line(step.job_state)}"
     if step.due_at is not None and step.state in {StepState.RETRYING, StepState.DISPATCHING}:
-        yield "next", f"the checker looks at it at {clock_time(step.due_at, seen.now)}"
+        yield "next", f"the checker will look at it at {clock_time(step.due_at, seen.now)}"
 
 
 def _what_it_depends_on(seen: StepSeen) -> Iterator[tuple[str, str]]:

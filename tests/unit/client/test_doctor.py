@@ -217,7 +217,7 @@ def test_an_answer_that_may_be_a_proxys_is_no_proof() -> None:
     with canned(lambda _asked, _connection: answer(b"404 page not found", "404 Not Found")) as server:
         found = list(task_runner_findings(server.url, with_token(LOCAL, "a-token-of-some-length")))
     assert [one.verdict for one in found] == [Verdict.OK, Verdict.WRONG]
-    assert "not as the contract says" in found[1].detail
+    assert "not in the way that the contract specifies" in found[1].detail
     assert "docs/reference/task-runner.md" in found[1].fix
 
 
