@@ -578,7 +578,9 @@ def retry(timeout: str | None, **chosen: Any) -> None:
 
 @cli.command("doctor")
 @click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner's URL [default: the newest run's].")
-@click.option("--region", metavar="REGION", help="The deployment's region, needed to compare it with its plan.")
+@click.option(
+    "--region", metavar="REGION", help="The deployment's region, needed to compare the deployment with its plan."
+)
 @click.option("--bucket", metavar="NAME", help="The bucket for workflow files [default: PROJECT-atom-workflows].")
 @json_option
 @place_options

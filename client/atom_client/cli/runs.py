@@ -85,7 +85,7 @@ def show_run(services: Services, text: str, *, as_json: bool, with_outputs: bool
 
 
 def _output_lines(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[str, Any] | None) -> Iterator[str]:
-    """Yield a line for the outputs of the run and each step."""
+    """Yield a line for the outputs of the run and of each step."""
     if outputs is None:
         return
     yield ""

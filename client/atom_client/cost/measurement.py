@@ -34,7 +34,7 @@ No deployment renews the documents of a run that is open for less than this, so 
 """
 
 AT_ONCE: Final = "edge"
-"""The engine whose jobs end with the response to their submission."""
+"""The engine whose jobs have already ended when their submission is answered."""
 
 OUTPUTS_LABEL: Final = "outputs"
 """A label that has the same value for all steps of a workflow that declare outputs with the same names.

@@ -73,7 +73,7 @@ def read_steps(store: Store, run_id: str) -> list[StepRecord]:
 
 
 def in_order(nodes: Iterable[StepRecord]) -> list[StepRecord]:
-    """Return the user's steps among the nodes, in the same order as `read_steps`."""
+    """Return the user's steps among the nodes, ordered as in `read_steps`."""
     steps = [node for node in nodes if not is_internal(node.id)]
     return sorted(steps, key=lambda step: (step.phase is Phase.FINALLY, step.started_at or _LAST, step.id))
 
@@ -138,7 +138,7 @@ def read_outputs_of_steps(store: Store, run_id: str, step_ids: Sequence[str] | N
 
 
 def last_look(store: Store, *, now: datetime) -> datetime | None:
-    """Return when the checker last looked at jobs, if known.
+    """Return the time when the checker last looked at jobs, if known.
 
     During a burst, it is `now`, since the checker then looks every few seconds without recording it.
     """
@@ -212,7 +212,7 @@ def _not_found(store: Store, text: str) -> Exception:
 
 
 def _similar_run(store: Store, text: str) -> str | None:
-    """Return the run whose id, or the beginning of its id, resembles the string."""
+    """Return the run whose id, or its prefix, resembles the string."""
     query = Query(
         collection=RUNS, order_by=[("created_at", "descending")], limit=_MOST_COMPARED, fields=("created_at",)
     )

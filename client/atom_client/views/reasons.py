@@ -74,7 +74,7 @@ def fate_of(step: StepRecord, stops: frozenset[str] = frozenset()) -> Fate:
 
 
 def _was_stopped(step: StepRecord, stops: frozenset[str]) -> bool:
-    """Return True if the step was ended by a stop, not by its job."""
+    """Return True if a stop, not its job, ended the step."""
     if step.message in stops:
         return True
     if step.schema < LANGUAGE_SCHEMA:

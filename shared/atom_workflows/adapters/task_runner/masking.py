@@ -1,4 +1,4 @@
-"""Remove tokens from a Task Runner's strings, no matter how the strings encode them.
+"""Remove tokens from a Task Runner's strings, however they are encoded.
 
 A string is searched as it would be stored or printed, and also as a reader might decode it: with JSON and C escapes,
 HTML entities and tags, percent encoding, any of these nested within another, and spaces between the letters.
@@ -62,7 +62,7 @@ def mask_tokens(text: str, tokens: Sequence[str]) -> str:
 
 
 def _quotes_token(text: str, tokens: Sequence[str]) -> bool:
-    """Return True if the text quotes a token, no matter how it is encoded."""
+    """Return True if the text quotes a token in any encoding."""
     for _ in range(_ROUNDS):
         bare = _TAG.sub("", text)
         if _SPLIT_JWT.search("".join(bare.split())):
