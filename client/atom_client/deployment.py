@@ -73,7 +73,7 @@ def chosen_project() -> str | None:
 
 
 def project_meant() -> str:
-    """Return the command's project for messages, or PROJECT if unknown."""
+    """Return the command's project for use in messages, or PROJECT if unknown."""
     place = environment()
     context = click.get_current_context(silent=True)
     login = "" if context is None else str(context.meta.get(_FOUND, ""))

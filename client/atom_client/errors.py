@@ -92,7 +92,7 @@ def explain(error: Exception) -> str | None:
 def _of_service(error: Exception) -> str:
     """Explain an error from a service.
 
-    A local platform refuses no one, so its errors are never about missing permissions.
+    A local platform never denies access, so its errors are never about missing permissions.
     """
     host = os.environ.get("FIRESTORE_EMULATOR_HOST")
     if not host and (sentences := explain_refusal(error, project_meant())):
@@ -121,7 +121,7 @@ _LOG_IN: Final = "gcloud auth application-default login"
 
 
 class Refusal(StrEnum):
-    """The reasons for which a service refuses a request."""
+    """The reasons why a service refuses a request."""
 
     NO_LOGIN = "no login"
     API_DISABLED = "API disabled"
@@ -142,12 +142,12 @@ _SIGNS: Final = (
 )
 """The patterns that identify each refusal, in the order in which they are tried.
 
-They match Google's own messages and the status that its library puts before them.
+They match Google's own messages and the status that its library puts in front of them.
 """
 
 
 def refusal_of(error: Exception) -> Refusal | None:
-    """Return the refusal behind the error, or None."""
+    """Return the refusal that caused the error, or None."""
     texts: list[str] = []
     cause: BaseException | None = error
     while cause is not None and len(texts) < _MOST_CAUSES:

@@ -113,7 +113,7 @@ def step_fields(step: StepRecord) -> dict[str, Any]:
     if step.heirs:
         stored["heirs"] = list(step.heirs)
     if step.request is not None:
-        # Stored as text, because Firestore cannot hold a list inside a list.
+        # Stored as text, because Firestore cannot store a list inside a list.
         stored["task"] = json.dumps(step.request, separators=(",", ":"), ensure_ascii=False)
         policies, backoff = step.policies, step.policies.retry.backoff
         stored["policies"] = {
@@ -345,7 +345,7 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
     stored: dict[str, Any] = {name: getattr(run, name) for name in _RUN_PLAIN}
     stored.update(state=run.state.value, errors=[dict(error) for error in run.errors])
     if run.params:
-        # Stored as text, like a task, because Firestore cannot hold every value that a parameter may have.
+        # Stored as text, like a task, because Firestore cannot store every value that a parameter may have.
         stored["params"] = json.dumps(run.params, separators=(",", ":"), ensure_ascii=False)
     if run.warnings:
         stored["warnings"] = list(run.warnings)

@@ -116,7 +116,7 @@ def test_ids_may_hold_any_text_without_a_slash(store: Store, name: str) -> None:
     ids=["a list in a list", "over 1 MiB"],
 )
 def test_what_firestore_cannot_hold_is_refused(store: Store, fields: dict[str, Any]) -> None:
-    """A document that Firestore cannot hold raises StoreError."""
+    """A document that Firestore cannot store raises StoreError."""
     with pytest.raises(StoreError):
         store.commit([Create(path="c/other", fields={}), Create(path="c/d", fields=fields)])
     assert store.get(["c/other", "c/d"]) == [None, None]

@@ -50,7 +50,7 @@ class FiniteRange(click.FloatRange):
 def duration_of(text: str | None) -> timedelta | None:
     """Return `--duration` as a time span, or None if not given.
 
-    The text is a duration as in a workflow file, or a number of seconds.
+    The string is a duration written as in a workflow file, or a number of seconds.
     """
     if text is None:
         return None
@@ -63,9 +63,9 @@ def duration_of(text: str | None) -> timedelta | None:
 
 
 def moment_of(text: str | None) -> datetime | None:
-    """Return the time of `--at`, or None if not given.
+    """Return the time given with `--at`, or None if not given.
 
-    A time without a zone is in UTC.
+    A time without a time zone is taken to be in UTC.
     """
     if text is None:
         return None
@@ -127,8 +127,8 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--emulators",
             type=click.Choice(["embedded", "google"]),
-            help="Which Firestore and Pub/Sub emulators to use: embedded (default) or Google's own. Google's need "
-            "Java, unless FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST point to running emulators.",
+            help="Which Firestore and Pub/Sub emulators to use: embedded (default) or Google's own. Google's emulators "
+            "need Java, unless FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST point to running emulators.",
         ),
     ]
     for option in reversed(options):
@@ -211,8 +211,8 @@ def run(  # noqa: PLR0913  # one for each option
 @click.option(
     "--env-file",
     metavar="FILE",
-    help="A file of the names that the deployment sets for env, one NAME or NAME=VALUE per line. Any other name is "
-    "then reported as a problem.",
+    help="A file that lists the names that the deployment sets for env, one NAME or NAME=VALUE per line. Any other "
+    "name is then reported as a problem.",
 )
 def validate(files: tuple[str, ...], form: str, env_file: str | None) -> None:
     """Check workflow files (- for stdin) and print every problem.
@@ -267,10 +267,10 @@ def plan(file: str, at: str | None, **chosen: Any) -> None:
     and a verdict: it runs, it is skipped, or this depends on something that is not known before the run. No service is
     called.
 
-    With --outputs, the deployed coordinator executes a run in memory and in virtual time. The file is a script for the
-    mock Task Runner, so `run --mock-script` does the same on the local platform.
+    With --outputs, the coordinator's deployed code executes a run in memory and in virtual time. The file given there
+    is a script for the mock Task Runner, so `run --mock-script` does the same on the local platform.
 
-    Exit code: 0; 1 if a step is bound to fail or, with --outputs, if the run would not succeed; 2 if the file or the
+    Exit code: 0; 1 if a step is certain to fail or, with --outputs, if the run would not succeed; 2 if the file or the
     options are invalid.
     """
     from atom_client.cli.plan import PlanOptions, print_plan  # noqa: PLC0415 (imported only when needed)
@@ -335,7 +335,11 @@ def local() -> None:
 
 @local.command()
 @click.option(
-    "--bucket", default="atom-local", show_default=True, metavar="NAME", help="The bucket in which uploads start runs."
+    "--bucket",
+    default="atom-local",
+    show_default=True,
+    metavar="NAME",
+    help="The bucket to which files are uploaded to start runs.",
 )
 @click.option("--no-bucket", is_flag=True, help="Do not start Cloud Storage; gs:// paths then refer to Google Cloud.")
 @json_option
@@ -361,7 +365,11 @@ def runs() -> None:
 
 @runs.command("list")
 @click.option(
-    "--limit", type=click.IntRange(min=1, max=1000), default=20, show_default=True, help="The maximum number to list."
+    "--limit",
+    type=click.IntRange(min=1, max=1000),
+    default=20,
+    show_default=True,
+    help="The maximum number of runs to list.",
 )
 @click.option("--state", type=click.Choice(_RUN_STATES, case_sensitive=False), help="List only runs in this state.")
 @json_option
@@ -428,7 +436,7 @@ def why(run_id: str, step_id: str | None, *, as_json: bool) -> None:
     """Explain why a run or a step is in its current state.
 
     For an open run, prints what it is waiting for. For a run that has ended, prints which steps failed, which were
-    blocked by them, and which were skipped by choice and because of which values. For a step, prints what each
+    blocked by them, and which were skipped by choice, with the values that decided this. For a step, prints what each
     dependency counts as, the values that decided its condition, its attempts, the job that was sent, and its outputs.
     `runs why` is the same command.
     """
@@ -456,7 +464,11 @@ _letter_ids = click.argument("ids", nargs=-1, metavar="ID...")
 
 @dead_letters.command("list")
 @click.option(
-    "--limit", type=click.IntRange(min=1, max=1000), default=20, show_default=True, help="The maximum number to list."
+    "--limit",
+    type=click.IntRange(min=1, max=1000),
+    default=20,
+    show_default=True,
+    help="The maximum number of dead letters to list.",
 )
 @json_option
 @place_options
@@ -569,7 +581,9 @@ def retry(timeout: str | None, **chosen: Any) -> None:
 
 @cli.command("doctor")
 @click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner's URL [default: the newest run's].")
-@click.option("--region", metavar="REGION", help="The deployment's region, needed to compare it with its plan.")
+@click.option(
+    "--region", metavar="REGION", help="The deployment's region, needed to compare the deployment with its plan."
+)
 @click.option("--bucket", metavar="NAME", help="The bucket for workflow files [default: PROJECT-atom-workflows].")
 @json_option
 @place_options

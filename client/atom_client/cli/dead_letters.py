@@ -117,13 +117,13 @@ def drop_letters(desk: Desk, ids: Sequence[str], *, hopeless: bool = False) -> N
         is_all = not hopeless or found.is_all
     click.echo(f"Dropped {counted(len(chosen), 'dead letter')}.")
     if not is_all:
-        click.echo("There are more dead letters than one command can handle; run it again for the rest.")
+        click.echo("There are more dead letters than one command can handle; run the command again for the rest.")
 
 
 def _replay(found: HeldLetters, letters: Sequence[DeadLetter]) -> None:
     """Publish letters, then remove them.
 
-    In this order, no letter is lost if the command dies in between, although some may be replayed twice.
+    This order ensures that no letter is lost if the command dies in between, although some may be replayed twice.
     """
     for start in range(0, len(letters), _TOGETHER):
         part = letters[start : start + _TOGETHER]

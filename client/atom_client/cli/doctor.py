@@ -116,7 +116,7 @@ def _task_runner(services: Services, options: DoctorOptions) -> str:
     """Return the URL to which jobs are sent.
 
     The user's option takes precedence over the environment, and the environment over the newest run. If none of them
-    has a URL, the result is empty.
+    has a URL, returns an empty string.
     """
     named = options.task_runner_url or services.settings.task_runner_url
     if named:

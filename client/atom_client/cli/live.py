@@ -28,7 +28,7 @@ Monotonic = Callable[[], float]
 
 
 class Show(Protocol):
-    """Something that shows a run; `update` may be called often, even with an unchanged view."""
+    """A display of a run; `update` may be called often, even with an unchanged view."""
 
     def __enter__(self) -> Self: ...
 
@@ -54,7 +54,7 @@ def show_on(output: Output, view: RunView) -> Show:
 
 
 class Lines:
-    """Prints a line for each change in a small run, but only progress and failures of a large run.
+    """Prints a line for each change in a small run, but only progress and failures for a large run.
 
     The progress of a large run is printed every few seconds.
     """

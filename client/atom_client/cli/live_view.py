@@ -25,7 +25,7 @@ _MOST_STEPS: Final = 40
 _LONGEST_BAR: Final = 60
 _GAP: Final = 2
 _ROOM_FOR_REMARKS: Final = 24
-"""The width that ids longer than `_LEAST_ID` leave free for remarks, if there are any."""
+"""The width kept free for remarks, if there are any; ids may take up the rest, and always `_LEAST_ID`."""
 
 _LEAST_ID: Final = 12
 _TRACEBACK: Final = "Traceback (most recent call last)"

@@ -55,7 +55,7 @@ class PlatformChoice:
     """The options of a local platform.
 
     Without `task_runner_url`, the platform has a mock Task Runner; without `bucket`, it has no Cloud Storage of its
-    own. `env` holds texts of the form `NAME=VALUE`, whose values workflow files read as `env.NAME`.
+    own. `env` holds strings of the form `NAME=VALUE`, whose values workflow files read as `env.NAME`.
     """
 
     task_runner_url: str | None = None
@@ -84,7 +84,7 @@ class PlatformChoice:
 def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, watched: bool) -> LocalPlatform:
     """Return the platform without starting it.
 
-    If `watched` is True, a crash of any part interrupts the main thread.
+    If `watched` is True, the main thread is interrupted when any part crashes.
     """
     from atom_emulator.platform.google import use_running_emulators  # noqa: PLC0415 (not installed everywhere)
     from atom_emulator.platform.local import LocalPlatform  # noqa: PLC0415 (not installed everywhere)
@@ -158,7 +158,7 @@ def keep_up(platform: LocalPlatform, *, announce: Callable[[], None] = lambda: N
 
 
 def check(choice: PlatformChoice) -> None:
-    """Before anything is started, reject options that cannot work."""
+    """Reject options that cannot work, before anything is started."""
     if choice.task_runner_url is not None:
         check_url(choice.task_runner_url)
         for_mock = [name for name in choice.chosen if name.startswith("--mock")]
@@ -272,7 +272,7 @@ def exports(environment: Mapping[str, str]) -> str:
 
 
 def check_url(url: str) -> None:
-    """Reject text that cannot be a Task Runner's URL."""
+    """Reject a string that cannot be a Task Runner's URL."""
     if expected := expected_instead(url):
         raise Misuse(f"--tr-url is {shown_url(url)!r}; it must be {expected}")
 

@@ -23,7 +23,7 @@ from atom_workflows.errors import InvalidParams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenParams:
-    """Parameters as given: texts from `--param` and values from the file. A text overrides the file's value."""
+    """Parameters as given: strings from `--param` and values from the file. A string overrides the file's value."""
 
     texts: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class GivenParams:
     def without_file(self) -> dict[str, JsonValue]:
         """Return the values for a workflow that cannot be read here.
 
-        A text that is valid JSON is read as JSON; any other is sent as text.
+        A string that is valid JSON is read as JSON; any other is sent as a string.
         """
         values = {**self.values, **self.texts}
         for name, text in self.texts.items():
@@ -61,7 +61,7 @@ def read_given(written: Sequence[str], params_file: str | None, *, source: str |
 
 
 def pairs_of(option: str, written: Sequence[str]) -> dict[str, str]:
-    """Split texts of the form NAME=VALUE."""
+    """Split strings of the form NAME=VALUE."""
     pairs = {}
     for text in written:
         name, equals, value = text.partition("=")
@@ -76,8 +76,8 @@ def pairs_of(option: str, written: Sequence[str]) -> dict[str, str]:
 def checked_params(given: GivenParams, workflow: Workflow, run: RunRecord) -> dict[str, JsonValue]:
     """Return the values to send for a run of the workflow.
 
-    They have the form in which the run will store them. Defaults are left to the start function. Texts are read
-    according to the declared types, and remain texts if the workflow declares no parameters.
+    They have the form in which the run will store them. Defaults are left to the start function. Strings are read
+    according to the declared types, and remain strings if the workflow declares no parameters.
 
     Raises `InvalidParams` with every problem.
     """
@@ -97,7 +97,7 @@ def checked_params(given: GivenParams, workflow: Workflow, run: RunRecord) -> di
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadParams:
-    """Given parameters as JSON values, with the names and problems of texts that could not be read."""
+    """The given parameters as JSON values, with the names and problems of strings that could not be read."""
 
     values: Mapping[str, JsonValue]
     unread: frozenset[str]
@@ -105,7 +105,7 @@ class ReadParams:
 
 
 def read_params(given: GivenParams, workflow: Workflow) -> ReadParams:
-    """Read the given texts according to the workflow's declared types."""
+    """Read the given strings according to the workflow's declared types."""
     from atom_workflows.core.params import read_options  # noqa: PLC0415 (only workflows with params need it)
 
     values = {name: value for name, value in given.values.items() if name not in given.texts}

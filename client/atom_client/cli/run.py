@@ -141,7 +141,7 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
 
 
 def print_problems(error: InvalidWorkflow, *, as_json: bool) -> int:
-    """Print every problem of an invalid file and return the exit code."""
+    """Print every problem in an invalid file and return the exit code."""
     if as_json:
         click.echo(json_text({"problems": [problem.as_fields() for problem in error.problems]}))
     click.echo(problem_lines(error), err=True)

@@ -48,7 +48,7 @@ def list_runs(services: Services, *, limit: int, state: RunState | None, as_json
     if unreadable:
         those = listing(unreadable)
         click.echo(
-            f"Left out, as a newer version wrote them: {those}. Install the version of atom-workflows that the "
+            f"Left out, because a newer version wrote them: {those}. Install the version of atom-workflows that the "
             "deployment uses.",
             err=True,
         )

@@ -104,7 +104,7 @@ def _request(options: StartOptions) -> RunRequest:
                 f"platform that uses it: `atom-workflows local up --tr-url={shlex.quote(url)}`"
             )
     if options.key is not None and not options.key.strip():
-        raise Misuse("--key is empty; give a text that identifies only this run, or leave --key out")
+        raise Misuse("--key is empty; give a key that identifies only this run, or leave --key out")
     if options.source.startswith(BUCKET_PREFIX):
         require_object(options.source)
     given = read_given(options.params, options.params_file, source=options.source)

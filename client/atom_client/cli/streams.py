@@ -9,7 +9,7 @@ import sys
 from typing import Final
 
 READABLE: Final = "atom_workflows.readable"
-"""The name of the error handler that uses ASCII to write the characters that an encoding lacks."""
+"""The name of the error handler that substitutes ASCII for characters that an encoding lacks."""
 
 _SIGNS: Final = {"…": "...", "━": "=", "─": "-", "→": "->"}
 _STANDARD: Final = (0, 1, 2)

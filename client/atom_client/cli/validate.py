@@ -18,7 +18,7 @@ from atom_workflows.language.parser import InvalidWorkflow, parse_workflow
 from atom_workflows.settings import ENV_PREFIX
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
-"""The suffixes of workflow files, in upper or lower case, as in a bucket."""
+"""The suffixes of workflow files; they may be in upper or lower case, as in a bucket."""
 
 _SCRIPTS: Final = tuple(f".mock{suffix}" for suffix in SUFFIXES)
 """The suffixes of scripts for the mock Task Runner, which are kept next to workflow files."""
@@ -89,7 +89,7 @@ def read_env_names(path: str) -> Collection[str]:
     """Read the names that a deployment sets for `env`.
 
     Each line has the form NAME or NAME=VALUE. Empty lines and lines that begin with # are ignored. A name may also be
-    written as the environment variable of the functions.
+    given in the form of the functions' environment variable.
     """
     lines = content_of(path, what="--env-file").decode("utf-8", "replace").splitlines()
     written = [line.strip().removeprefix("export ").strip() for line in lines]

@@ -3,7 +3,8 @@
 An eight-hour job is polled some five hundred times, and each of these polls would have to be simulated. But once
 nothing depends on the age of the job or the run any more, the same events repeat. The repetition is observed for twice
 the interval of the rarest event, which is an audit of the run. From then on, whole repetitions are counted instead of
-simulated: the jobs are moved closer to their next change by the time skipped, and everything else continues as usual.
+simulated: the jobs are moved closer to their next change by as much time as is skipped, and everything else continues
+as usual.
 
 In a repetition, the counts of documents, messages and calls must be exactly the same. The seconds that functions take
 and the bytes that they send may differ by one percent: with a thousand jobs in flight, an audit starts a few
@@ -95,7 +96,7 @@ class IdleTime:
         return is_polled_evenly and next_audit(world.run(self._run_id), now) - now == LONGEST_AUDIT
 
     def _find_period(self) -> int:
-        """Return the number of ticks after which everything repeats, or 0."""
+        """Return after how many ticks everything repeats, or 0 if never."""
         seen = self._seen
         rarest = max(LONGEST_AUDIT, LONGEST_POLL, self._functions.world.services.settings.check_interval)
         ticks = ceil(_TIMES_SEEN * rarest / self._functions.tick_every)
@@ -106,7 +107,7 @@ class IdleTime:
 
 
 def _is_like(some: _Counts, others: _Counts) -> bool:
-    """Return True if counts are equal and measurements are nearly equal."""
+    """Return True if the counts are equal and the measurements nearly equal."""
     return all(
         one == other if name not in _MEASURES else isclose(one, other, rel_tol=_TOLERANCE)
         for name, one, other in zip(_NAMES, some, others, strict=True)

@@ -1,7 +1,7 @@
 """Measure what a run uses: the deployed coordinator executes it once, in memory and in virtual time.
 
 The usage of its store, bus, Task Runner and clock is counted, so no figure comes from a model. The only assumptions are
-how many seconds calls take, and that every job succeeds after the same time.
+how many seconds calls take, and that every job succeeds after the same amount of time.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 LONGEST: Final = timedelta(seconds=MIN_KEEP_RUNS_S) / 2
 """The longest run that can be estimated.
 
-No deployment renews the documents of a run that is open for less time than this, so idle time repeats exactly.
+No deployment renews the documents of a run that is open for less than this, so idle time repeats exactly.
 """
 
 AT_ONCE: Final = "edge"
-"""The engine whose jobs end with the response to their submission."""
+"""The engine whose jobs have already ended when their submission is answered."""
 
 OUTPUTS_LABEL: Final = "outputs"
 """A label that has the same value for all steps of a workflow that declare outputs with the same names.

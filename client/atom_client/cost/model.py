@@ -2,8 +2,8 @@
 
 An estimate executes a run in which every job succeeds, and only a real run shows what jobs return. So conditions are
 replaced by others that read the same steps and have the results that the plan predicts; conditions whose results it
-cannot predict are true. Outputs are whole numbers. What tasks read from other steps is still read, but its values do
-not matter.
+cannot predict are taken to be true. Outputs are whole numbers. What tasks read from other steps is still read, but its
+values do not matter.
 """
 
 from __future__ import annotations

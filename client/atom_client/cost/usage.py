@@ -30,11 +30,11 @@ class Assumptions:
 
     Times are in seconds, for a warm function in the same region.
 
-    `job` is how long each job takes, or 0 if it ends with the response to its submission. A job changes its state
-    `new_states` times before it ends. Every invocation is billed as if it had an instance of `vcpu` and `gib` to
-    itself; the checker, which mostly sleeps, has a smaller one. A document takes `document_bytes`, including its index
-    entries. A line of our log takes `line_bytes`, including what Cloud Logging adds, and so does the line that Cloud
-    Run writes for each request.
+    `job` is how long each job takes, or 0 if it has already ended when its submission is answered. A job changes its
+    state `new_states` times before it ends. Every invocation is billed as if it had an instance of `vcpu` and `gib` to
+    itself; the checker, which mostly sleeps, has a smaller one. A document takes up `document_bytes`, including its
+    index entries. A line of our log takes up `line_bytes`, including what Cloud Logging adds, and so does the line that
+    Cloud Run writes for each request.
     """
 
     job: timedelta = timedelta(0)
@@ -55,7 +55,7 @@ class Assumptions:
 
     @property
     def is_at_once(self) -> bool:
-        """True if jobs end with the response to their submission and so need no polls."""
+        """True if jobs have already ended when their submission is answered, and so need no polls."""
         return not self.job
 
 
@@ -85,7 +85,7 @@ class Tally:
     def publish(self, sizes: list[int], *, delivered: bool) -> None:
         """Count one publish request with messages of these sizes.
 
-        They are `delivered` if each message triggers a function.
+        `delivered` is True if each message triggers a function.
         """
         self.publishes += 1
         self.messages += len(sizes)
@@ -112,7 +112,7 @@ class Tally:
 
 
 def idle_month(tick: Tally, given: Assumptions) -> Usage:
-    """Return the usage of a month of ticks while no run is open."""
+    """Return the usage for a month of ticks while no run is open."""
     ticks = timedelta(days=DAYS_PER_MONTH) / given.tick
     return {item: amount * ticks for item, amount in tick.usage(given).items()} | {Item.SCHEDULES: 1}
 

@@ -31,7 +31,7 @@ _NEWER_SCHEMAS: Final = range(SCHEMAS[-1] + 1, SCHEMAS[-1] + 6)
 
 
 def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
-    """Check Firestore, its index, and that the checker is running.
+    """Check Firestore and its index, and whether the checker is running.
 
     `tick_fix` is what to do if the checker is not running.
     """
@@ -107,11 +107,11 @@ def letters_findings(desk: Desk) -> Iterator[Finding]:
         (read_dead_letter(one, topic_prefix=desk.topic_prefix) for one in held), key=lambda one: one.dead_since
     )
     more = " or more" if len(held) == _MOST_LETTERS else ""
-    detail = f"{len(held)}{more} given up, the newest since {local_time(newest.dead_since)}"
+    detail = f"{len(held)}{more} given up on, the newest at {local_time(newest.dead_since)}"
     why = clip(one_line(reason(newest)), _LONGEST_REASON)
     yield wrong("dead letters", f"{detail}: {why}", with_place("dead-letters list"))
 
 
 def _last_burst(lease: Document | None) -> str:
     until = lease.fields.get("until") if lease else None
-    return f"; its last burst was due to end {local_time(until)}" if isinstance(until, datetime) else ""
+    return f"; its last burst was due to end at {local_time(until)}" if isinstance(until, datetime) else ""

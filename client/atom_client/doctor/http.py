@@ -103,8 +103,8 @@ def _check_token(url: str, settings: Settings) -> Finding:
     else:
         audience, meant = audience_in(token), settings.task_runner_audience or audience_of(url)
         if audience not in {"", meant}:
-            return wrong(about, f"it is issued for {audience}, not for {meant}", f"set WORKFLOW_TR_AUDIENCE={meant}")
-        detail = f"it is issued for {audience}" if audience else "it names no audience"
+            return wrong(about, f"it was issued for {audience}, not for {meant}", f"set WORKFLOW_TR_AUDIENCE={meant}")
+        detail = f"it was issued for {audience}" if audience else "it names no audience"
     try:
         TaskRunnerClient(tokens).status(url, _JOB)
     except JobUnknown:

@@ -101,7 +101,7 @@ def message_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
             continue
         flaws = list(_flaws(about, name, found, expected))
         kept = f"keeps dead letters for {found.kept_s / 86_400:g} days"
-        pushed = f"pushes to {found.endpoint}, gives up after {found.max_deliveries} deliveries"
+        pushed = f"pushes to {found.endpoint} and gives up after {found.max_deliveries} deliveries"
         yield from flaws or [ok(about, pushed if found.endpoint else kept)]
 
 
@@ -151,7 +151,7 @@ def _flaws_of_delivery(about: str, name: str, found: SubscriptionSettings, expec
         detail = "failed events are redelivered for a week and then lost, because it has no dead-letter topic"
         if found.dead_letter_topic:
             where = f"{found.dead_letter_topic} after {found.max_deliveries} deliveries"
-            detail = f"failed events go to {where}, not to {DEAD_LETTERS} after {settings.max_deliveries}"
+            detail = f"failed events go to {where}, not to {DEAD_LETTERS} after {settings.max_deliveries} deliveries"
         yield wrong(about, detail, expected.update(name, *flags))
 
 

@@ -84,9 +84,10 @@ def spell(condition: Condition) -> str:
 
 
 def with_marks(template: Template, scope: Mapping[str, Any], *, zone: str) -> tuple[Template, list[str]]:
-    """Replace a template's unknown expressions with their own text, in marks.
+    """Replace a template's unknown expressions with their own source, in marks.
 
-    Returns the template and the texts of these expressions. A template without unknown expressions is left unchanged.
+    Returns the template and the source of each of these expressions. A template without unknown expressions is left
+    unchanged.
     """
     parts: list[str] = []
     unknown: list[str] = []

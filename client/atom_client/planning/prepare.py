@@ -14,7 +14,7 @@ from atom_workflows.expressions.types import INSTANT, read_value
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """The start of a planned run: its parameters as JSON (including defaults), its time and its environment."""
+    """What a planned run starts with: parameters as JSON (including defaults), a start time and an environment."""
 
     params: Mapping[str, JsonValue]
     at: datetime

@@ -1,6 +1,6 @@
-"""Decide which steps would run, be skipped or depend on something unknown if every job succeeds.
+"""Decide which steps would run, be skipped or depend on something unknown if every job succeeded.
 
-As in a run, the tables in kinds.py decide, but here a step may have several possible ends.
+As in a run, the tables in kinds.py decide, but here a step may end in more than one way.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from atom_workflows.errors import ExpressionError
 
 
 class Fate(StrEnum):
-    """What would become of a step if every job succeeds."""
+    """What would become of a step if every job succeeded."""
 
     RUNS = "runs"
     SKIPPED = "skipped"
@@ -47,7 +47,7 @@ class Known:
 class PlannedStep:
     """A step before its run.
 
-    `because` explains the fate. `job` is the body of the step's job; at the paths in `unknown`, expressions in marks
+    `because` explains its fate. `job` is the body of the step's job; at the paths in `unknown`, expressions in marks
     take the place of values that are not known. `job` is None for a barrier and for a step that does not run.
     """
 
@@ -87,7 +87,7 @@ def plan_run(workflow: Workflow, known: Known, *, path: str, with_jobs: bool = T
 def in_order(steps: Sequence[Step]) -> list[Step]:
     """Return the steps in a possible order of execution.
 
-    Where there is a choice, the order of the file is kept.
+    Where there is a choice, the order in the file is kept.
     """
     place = {step.id: at for at, step in enumerate(steps)}
     behind: dict[str, list[int]] = {step.id: [] for step in steps}

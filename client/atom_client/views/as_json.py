@@ -75,7 +75,7 @@ def run_with_steps(
 ) -> dict[str, Any]:
     """Return a run and its steps for programs.
 
-    `outputs` are those of the steps by id, if they were read.
+    `outputs` holds the steps' outputs by step id, if they were read.
     """
     objects = [step_object(step) for step in steps]
     if outputs is not None:

@@ -16,7 +16,7 @@ _PLACE: Final = re.compile(r"([0-9]+):([0-9]+): (.*)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedFile:
-    """A file that was checked. `unreadable` says why it could not be read, if that was the case."""
+    """A file that was checked. If it could not be read, `unreadable` says why."""
 
     name: str
     content: bytes = b""
@@ -27,7 +27,7 @@ class CheckedFile:
 
     @property
     def is_valid(self) -> bool:
-        """True if a run of the file can start."""
+        """True if a run can be started from the file."""
         return not self.problems and not self.unreadable
 
 

@@ -1,4 +1,4 @@
-"""Dead letters: hold them while a command reads them, explain why each exists, and advise what to do."""
+"""Dead letters: hold them while a command reads them, explain why each exists, and advise on what to do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_BYTES: Final = 100_000_000
 """Together with `MOST_LETTERS`, this limits the letters that one command holds."""
 
 TRIES: Final = 4
-"""How many times letters are looked up by id, since another command may be holding them. Each try takes seconds."""
+"""How many times to look up letters by id, since another command may be holding them. Each attempt takes seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class HeldLetters:
         looked = "" if self.is_all else f" among the {len(self._held):,} that were read"
         raise Failure(
             f"there is no dead letter {listing(missing)}{looked}. `atom-workflows dead-letters list` shows "
-            "those that exist; a letter held by a killed command comes back within a minute"
+            "those that exist; a letter held by a killed command is available again within a minute"
         )
 
     def remove(self, letters: Sequence[DeadLetter]) -> None:
@@ -204,8 +204,8 @@ def advice(letter: DeadLetter, desk: Desk) -> Iterator[str]:
     if letter.topic == "steps":
         run = f" `{with_place(f'runs show {letter.run_id}')}` shows its state." if letter.run_id else ""
         yield (
-            "While its run is open, the checker finds out within minutes what this event was meant to do, and "
-            f"continues without it; a replay only speeds that up.{run}"
+            "While its run is open, the checker notices within minutes what this event was meant to do, and "
+            f"continues the run without it; a replay only speeds this up.{run}"
         )
     replay, drop = (f"`{with_place(f'dead-letters {verb} {shlex.quote(letter.id)}')}`" for verb in ("replay", "drop"))
     if not letter.topic:

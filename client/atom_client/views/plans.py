@@ -21,7 +21,7 @@ MOST_IN_FULL: Final = 60
 """With at most this many steps, each job is printed on a line of its own; with more, each step takes one line."""
 
 _ORDER: Final = ("job_name", "imageUri", "engine", "url", "scaleTier", "masterType", "args", "labels")
-"""The fields of a job's body, in the order of their documentation."""
+"""The fields of a job's body, in the order in which they are documented."""
 
 _LONGEST_LINE: Final = 200
 _LONGEST_VALUE: Final = 500
@@ -113,7 +113,7 @@ def played_lines(asked: Asked, played: Played) -> Iterator[str]:
     if played.outputs:
         yield "\nOUTPUTS"
         yield from _value_lines(played.outputs)
-    yield f"\nThis run would be {played.state} after {lasted(played.took)}; nothing was started."
+    yield f"\nThis run would end as {played.state} after {lasted(played.took)}; nothing was started."
     yield from (f"  {one_line(error)}" for error in played.errors[:MOST_IN_FULL])
 
 

@@ -52,7 +52,7 @@ def read_run(store: Store, run_id: str) -> RunRecord | None:
 
 
 def require_run(store: Store, text: str) -> RunRecord:
-    """Return the run whose id is, or begins with, the given text.
+    """Return the run whose id is, or begins with, the given string.
 
     Raises the same errors as `full_run_id`.
     """
@@ -66,14 +66,14 @@ def require_run(store: Store, text: str) -> RunRecord:
 def read_steps(store: Store, run_id: str) -> list[StepRecord]:
     """Return the user's steps in the order in which they were started.
 
-    Steps that were never started come last, and those under `finally` after all others.
+    Steps that were never started come last, and those under `finally` come after all others.
     """
     documents = _pages(store, Query(collection=steps_path(run_id), limit=PAGE))
     return in_order([step_record(document) for document in documents])
 
 
 def in_order(nodes: Iterable[StepRecord]) -> list[StepRecord]:
-    """Return the user's steps among the nodes, in the order of `read_steps`."""
+    """Return the user's steps among the nodes, ordered as in `read_steps`."""
     steps = [node for node in nodes if not is_internal(node.id)]
     return sorted(steps, key=lambda step: (step.phase is Phase.FINALLY, step.started_at or _LAST, step.id))
 
@@ -107,9 +107,9 @@ class NodeReader:
         self._known: dict[str, StepRecord | None] = {}
 
     def read(self, ids: Iterable[str]) -> list[StepRecord]:
-        """Return those of the nodes that exist.
+        """Return the nodes that exist.
 
-        If there are many, only outlines are read, and those of all the run's nodes at once.
+        If there are many, only outlines are read, but those of all the run's nodes at once.
         """
         wanted = list(dict.fromkeys(ids))
         unread = [one for one in wanted if one not in self._known]
@@ -138,7 +138,7 @@ def read_outputs_of_steps(store: Store, run_id: str, step_ids: Sequence[str] | N
 
 
 def last_look(store: Store, *, now: datetime) -> datetime | None:
-    """Return when the checker last looked at jobs, if known.
+    """Return the time when the checker last looked at jobs, if known.
 
     During a burst, it is `now`, since the checker then looks every few seconds without recording it.
     """
@@ -180,7 +180,7 @@ def newest_runs(
 def full_run_id(store: Store, text: str) -> str:
     """Complete a run's id from its beginning.
 
-    Raises `Misuse` if the text is empty. Raises `Failure` if several ids begin with it, or if none does but a similar
+    Raises `Misuse` if the string is empty. Raises `Failure` if several ids begin with it, or if none does but a similar
     id exists, and `RunNotFound` if there is no similar id either.
     """
     if not text.strip():
@@ -199,7 +199,7 @@ def full_run_id(store: Store, text: str) -> str:
     if len(candidates) > 1:
         more = " and others" if len(candidates) > _MOST_CANDIDATES else ""
         names = listing(candidates[:_MOST_CANDIDATES], most=_MOST_CANDIDATES)
-        raise Failure(f"{text} could be any of {names}{more}; give more of the id")
+        raise Failure(f"{text} could be any of {names}{more}; give more characters of the id")
     return candidates[0]
 
 
@@ -221,7 +221,7 @@ def _not_found(store: Store, text: str) -> Exception:
 
 
 def similar_step(store: Store, run_id: str, text: str) -> str | None:
-    """Return the run's step whose id resembles the text."""
+    """Return the run's step whose id resembles the string."""
     query = Query(collection=steps_path(run_id), limit=PAGE, fields=("state",))
     names = Names(document.id for document in _pages(store, query) if not is_internal(document.id))
     return Suggestions().nearest(text, names)

@@ -27,7 +27,7 @@ class Fate(StrEnum):
     SUCCEEDED = "succeeded"
     # It failed or was cancelled at the Task Runner, and `allowFailure` lets that pass.
     TOLERATED = "tolerated"
-    # Its condition was false, or its trigger did not hold although nothing had failed.
+    # Its condition was false, or its trigger was not met although nothing had failed.
     SKIPPED = "skipped"
     FAILED = "failed"
     # Its job was cancelled at the Task Runner.
@@ -61,7 +61,7 @@ def stop_reasons(run: RunRecord) -> frozenset[str]:
 
 
 def fate_of(step: StepRecord, stops: frozenset[str] = frozenset()) -> Fate:
-    """Return a step's fate. `stops` are the messages of the run's stop."""
+    """Return a step's fate. `stops` holds the messages of the run's stop."""
     if not step.state.is_terminal:
         return Fate.OPEN
     if step.state is StepState.SUCCEEDED:
@@ -119,7 +119,7 @@ def why_skipped(step: StepRecord) -> str:
     """Return why a step was skipped by choice."""
     if step.phase is Phase.FINALLY and MAIN_END_ID in step.depends_on and step.skipped and step.when is None:
         return "no step of the main part was started, so there is nothing to clean up"
-    return one_line(step.because) or "its condition or its trigger did not hold"
+    return one_line(step.because) or "its condition or its trigger was not met"
 
 
 def clock_time(moment: datetime | None, now: datetime) -> str:

@@ -1,6 +1,6 @@
 """Explain a run's state: what an open run is waiting for, or why a run ended as it did.
 
-The reasons are gathered from the run's documents alone, in one pass over its steps. The most important come first. Each
+The reasons are gathered only from the run's documents, in one pass over its steps. The most important come first. Each
 is complete in itself, and the caller decides how many of each kind to print.
 """
 
@@ -49,7 +49,7 @@ HEADINGS: Final[Mapping[str, str]] = {
 """The kinds of reasons that may be numerous, with the headings under which they are listed."""
 
 _MOST_MEASURED: Final = 50
-"""The maximum number of steps under way for which the steps waiting for them are counted."""
+"""The maximum number of steps under way for each of which the steps waiting for it are counted."""
 
 _COUNTED: Final = {
     Fate.FAILED: "failed",
@@ -173,7 +173,9 @@ def _seeding(seen: Seen) -> Reason:
     if seen.now - begun <= NEXT_AUDIT:
         return Reason(kind="seeding", text=text, facts={"written": written})
     doctor = with_place(f"runs doctor {run.id}")
-    late = f"This has taken {since(begun, seen.now)}; the checker will continue it, and `{doctor}` does so now."
+    late = (
+        f"This has taken {since(begun, seen.now)} so far; the checker will continue it, and `{doctor}` does so at once."
+    )
     return Reason(kind="half_seeded", text=f"{text} {late}", facts={"written": written})
 
 

@@ -44,7 +44,7 @@ TRIGGERS: Final[Mapping[Trigger, str]] = {
     Trigger.NO_FAILURE: "runs unless a dependency failed or all were skipped",
     Trigger.ALL_SUCCEEDED: "runs if all dependencies succeeded",
     Trigger.ANY_FAILED: "runs if any dependency failed",
-    Trigger.ALWAYS: "runs however its dependencies ended",
+    Trigger.ALWAYS: "runs no matter how its dependencies ended",
 }
 
 _ORDER: Final = (
@@ -164,7 +164,7 @@ def _open_text(seen: StepSeen) -> str:
     if seen.run.state.is_terminal:
         return f"is PENDING, although its run has ended: the run is {seen.run.state}"
     if seen.awaits_main and step.remaining:
-        return "is PENDING: it is under `finally`, and waits until the main part has ended"
+        return "is PENDING: it is under `finally`, and is waiting for the main part to end"
     if step.is_released:
         waits = "its condition is evaluated next" if step.awaits_condition else "no dispatcher has claimed it yet"
         return f"is released, and {waits}"
@@ -180,7 +180,7 @@ def _open_text(seen: StepSeen) -> str:
         for node in seen.fronts[:_MOST_FRONTS]
     )
     more = len(seen.fronts) - _MOST_FRONTS
-    return f"{waits}. At the front: {shown}{f'; and {more:,} more' if more > 0 else ''}"
+    return f"{waits}. Ultimately, it is waiting for: {shown}{f'; and {more:,} more' if more > 0 else ''}"
 
 
 def _chain_text(seen: StepSeen) -> str:
@@ -260,7 +260,7 @@ def _attempts(seen: StepSeen) -> Iterator[tuple[str, str]]:
         url = shown_url(step.task_runner_url)
         yield "job", f"{one_line(step.job_id)} at {url}, last seen {one_line(step.job_state)}"
     if step.due_at is not None and step.state in {StepState.RETRYING, StepState.DISPATCHING}:
-        yield "next", f"the checker looks at it at {clock_time(step.due_at, seen.now)}"
+        yield "next", f"the checker will look at it at {clock_time(step.due_at, seen.now)}"
 
 
 def sent_body(step: StepRecord) -> Any:

@@ -3,9 +3,9 @@
 The timeout of `requests` limits each wait for bytes, so a server that sends a byte now and then can hold up a caller
 indefinitely. Here, the timeout limits the response as a whole, from the request to the last byte.
 
-A failure to connect raises a separate error, since nothing was sent. A connection is reused only within a second: a
-single-threaded server serves no one else while the connection is open, and a server that closes idle connections might
-close it just as the next request is sent.
+A failure to connect raises a separate error, since nothing was sent. A connection is reused only within a second of its
+last use: a single-threaded server serves no one else while the connection is open, and a server that closes idle
+connections might close it just as the next request is sent.
 
 google-auth is given `BriefRequest`, because its own transport waits for minutes, retries often, follows redirects and
 logs whole headers at debug level.
@@ -114,7 +114,7 @@ class IdleCloser:
         self._is_running = False
 
     def watch(self) -> None:
-        """Arrange for the connections just used to be closed when idle."""
+        """Arrange for recently used connections to be closed once they are idle."""
         if self._is_running:
             return
         with self._lock:

@@ -90,7 +90,7 @@ class StepRecord:
     stained: int = 0
 
     # -- how it ended, beyond what its state says --
-    # Skipped because its condition was false or its trigger did not hold, not because of a failure.
+    # Skipped because its condition was false or its trigger was not met, not because of a failure.
     by_choice: bool = False
     # Failed or cancelled, but tolerated because of `allow_failure`.
     tolerated: bool = False

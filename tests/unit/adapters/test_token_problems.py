@@ -106,7 +106,7 @@ def test_a_metadata_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch)
     ("faults", "message"),
     [
         ([404], "has no service account for this machine"),
-        ([403], r"the metadata server gave no token \(HTTP 403\)"),
+        ([403], r"the metadata server returned no token \(HTTP 403\)"),
         ([503, 503], "the metadata server answered HTTP 503; this is usually temporary"),
     ],
 )
@@ -153,6 +153,6 @@ def test_an_account_that_may_not_be_impersonated(identity: Identity, credentials
 @pytest.mark.parametrize("token", ["Bearer abc", "a\nb", "tökén"])
 def test_a_fixed_token_that_no_header_can_carry(token: str) -> None:
     """A token that no header can carry is refused without quoting it."""
-    with pytest.raises(CredentialUnusable, match="the token alone, without `Bearer`") as caught:
+    with pytest.raises(CredentialUnusable, match="just the token, without `Bearer`") as caught:
         FixedToken(token).token_for(AUDIENCE)
     assert token not in str(caught.value)

@@ -172,7 +172,7 @@ def test_show_prints_everything_and_what_to_do(platform: Platform) -> None:
     shown = platform.printed()
     for text in ("the store is away", "StoreUnavailable", "flow-1", "who=me", '"type": "step.ready"', "e-1"):
         assert text in shown
-    assert "the checker finds out" in shown
+    assert "the checker notices" in shown
     assert f"`atom-workflows dead-letters replay {letter_id}`" in shown
     show_letter(platform.desk, letter_id, as_json=True)
     printed = json.loads(platform.printed())
@@ -241,7 +241,7 @@ def test_replay_all_leaves_out_what_no_replay_can_fix(platform: Platform) -> Non
     platform.give_up()
     replay_letters(platform.desk, [], every=True, dry_run=False)
     assert platform.printed().splitlines() == [
-        "Left out 1 dead letter that a replay cannot help; `dead-letters list` shows why.",
+        "Left out 1 dead letter that a replay would not help; `dead-letters list` shows why.",
         "Replayed 1 dead letter: 1 to start.",
     ]
     replay_letters(platform.desk, platform.ids(), every=False, dry_run=False)

@@ -217,7 +217,7 @@ def test_an_answer_that_may_be_a_proxys_is_no_proof() -> None:
     with canned(lambda _asked, _connection: answer(b"404 page not found", "404 Not Found")) as server:
         found = list(task_runner_findings(server.url, with_token(LOCAL, "a-token-of-some-length")))
     assert [one.verdict for one in found] == [Verdict.OK, Verdict.WRONG]
-    assert "not as the contract says" in found[1].detail
+    assert "not in the way that the contract specifies" in found[1].detail
     assert "docs/reference/task-runner.md" in found[1].fix
 
 
@@ -239,7 +239,7 @@ def test_a_token_for_another_audience() -> None:
     with canned(closed(jwt("https://other"))) as server:
         found = list(task_runner_findings(server.url, with_token(DEPLOYED, jwt("https://other"))))
     assert (found[1].verdict, found[1].fix) == (Verdict.WRONG, f"set WORKFLOW_TR_AUDIENCE={server.url}")
-    assert "it is issued for https://other" in found[1].detail
+    assert "it was issued for https://other" in found[1].detail
     assert jwt("https://other") not in str(found)
 
 

@@ -280,7 +280,7 @@ def test_a_hypothetical_run_may_fail(file: Path, tmp_path: Path) -> None:
     assert "  full    SKIPPED because step list did not succeed" in lines
     assert "  alarm   SUCCEEDED" in lines
     assert "  clean   SUCCEEDED (`run.state == 'FAILED'` was true (`state` = \"FAILED\"))" in lines
-    assert any(line.startswith("This run would be FAILED after ") for line in lines)
+    assert any(line.startswith("This run would end as FAILED after ") for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_stdin_can_be_planned(tmp_path: Path) -> None:
     """Both kinds of plan read a workflow from standard input."""
     flow = "steps: [{id: a, task: {url: u}}]"
     assert plan("-", stdin=flow).stdout.startswith("<stdin>: 1 step\n")
-    assert "This run would be SUCCEEDED" in plan("-", "--outputs", script(tmp_path), stdin=flow).stdout
+    assert "This run would end as SUCCEEDED" in plan("-", "--outputs", script(tmp_path), stdin=flow).stdout
 
 
 def test_values_cannot_command_a_terminal(tmp_path: Path) -> None:

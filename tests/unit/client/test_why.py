@@ -124,7 +124,7 @@ def test_a_run_that_is_being_written_says_how_far_it_is() -> None:
     assert "Its steps are being written: 3 of 10 so far." in why(world, run_id)
     world.clock.move(timedelta(minutes=5))
     text = why(world, run_id)
-    assert "This has taken 5 min 00 s; the checker will continue it" in text
+    assert "This has taken 5 min 00 s so far; the checker will continue it" in text
     assert f"runs doctor {run_id}" in text
 
 

@@ -38,7 +38,7 @@ def test_each_dependency_is_shown_with_what_it_counts_as() -> None:
         "`off` SKIPPED: counts as skipped by choice",
         "`good` SUCCEEDED: counts as a success",
     ]
-    assert found["trigger"] == ["always: runs however its dependencies ended"]
+    assert found["trigger"] == ["always: runs no matter how its dependencies ended"]
     fates = {one["step"]: one["fate"] for one in why_json(world, run_id, "join")["dependencies"]}
     assert fates == {"good": "succeeded", "off": "skipped", "soft": "tolerated", "bad": "failed"}
 
@@ -98,7 +98,10 @@ def test_a_waiting_step_names_the_steps_at_the_front() -> None:
     run_id = world.start(chain(4))
     world.settle_down()
     text = why(world, run_id, "s3")
-    assert "Step `s3` is PENDING: 1 of 1 dependency has not ended. At the front: `s0` has been RUNNING for" in text
+    assert (
+        "Step `s3` is PENDING: 1 of 1 dependency has not ended. "
+        "Ultimately, it is waiting for: `s0` has been RUNNING for" in text
+    )
     assert why_json(world, run_id, "s3")["waits_for"] == ["s0"]
 
 
@@ -108,7 +111,7 @@ def test_a_step_under_finally_waits_for_the_main_part() -> None:
     run_id = world.start(flow({"a": []}, more={"finally": CLEAN}))
     world.settle_down()
     text = why(world, run_id, "clean")
-    assert "waits until the main part has ended" in text
+    assert "is waiting for the main part to end" in text
     assert facts(text)["depends on"] == ["the main part of the run, which has not ended"]
 
 
@@ -121,7 +124,7 @@ def test_attempts_show_the_last_failure_and_the_next_time() -> None:
     found = facts(why(world, run_id, "a"))
     assert found["attempts"] == ["1 of 3; retried when `failure.reason == 'OOM'`"]
     assert found["last failure"] == ["failed (OOM)"]
-    assert found["next"][0].startswith("the checker looks at it at 00:00:0")
+    assert found["next"][0].startswith("the checker will look at it at 00:00:0")
     assert why_json(world, run_id, "a")["next_at"].startswith("2026-01-01T00:00:0")
 
 

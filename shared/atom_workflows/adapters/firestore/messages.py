@@ -63,7 +63,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class FirestoreMessages:
-    """Builds and reads the messages of one database, named `projects/{project}/databases/{database}`."""
+    """Builds and reads the messages for one database, named `projects/{project}/databases/{database}`."""
 
     def __init__(self, database: str) -> None:
         self._database = database
@@ -80,7 +80,7 @@ class FirestoreMessages:
     def commit(self, writes: Sequence[Write]) -> Any:
         """Build a request for an atomic commit of the writes.
 
-        Raises `ValueError` for a value that Firestore cannot hold.
+        Raises `ValueError` for a value that Firestore cannot store.
         """
         request = _Commit(database=self._database)
         for write in writes:
@@ -101,7 +101,7 @@ class FirestoreMessages:
         return request
 
     def document(self, message: Any) -> Document:
-        """Return the document that a message holds."""
+        """Return the document that a message contains."""
         return Document(
             path=message.name.removeprefix(self._documents),
             fields=_decode_fields(message.fields),
@@ -214,7 +214,7 @@ def _encode(value: Any, into: Any) -> None:
     if encoder is None:  # A `StrEnum`, for example, is encoded like its base class.
         encoder = next((encoder for kind, encoder in _ENCODERS.items() if isinstance(value, kind)), None)
     if encoder is None:
-        raise TypeError(f"Firestore cannot hold a {type(value).__name__}")
+        raise TypeError(f"Firestore cannot store a {type(value).__name__}")
     encoder(value, into)
 
 

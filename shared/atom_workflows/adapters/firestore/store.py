@@ -28,7 +28,7 @@ CALL_TIMEOUT_S: Final = 10.0
 """The time limit for one attempt at a call."""
 
 TOTAL_TIMEOUT_S: Final = 30.0
-"""No attempt begins later than this; `timeout=` alone would not limit the client's own retries."""
+"""No attempt begins later than this; `timeout=` by itself would not limit the client's own retries."""
 
 
 class FirestoreStore:
@@ -93,7 +93,7 @@ class FirestoreStore:
         try:
             request = self._messages.commit(writes)
         except ValueError as error:
-            raise NotStorable(f"a document has a value that Firestore cannot hold: {error}") from error
+            raise NotStorable(f"a document has a value that Firestore cannot store: {error}") from error
         with _translate_errors():
             answer = self._call_commit(request, database=self._database)
         return decode_results(writes, answer)
@@ -119,7 +119,7 @@ def _retry(total_timeout_s: float, *errors: type[Exception]) -> Retry:
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Raise the client's errors as errors of the port."""
+    """Turn the client's errors into errors of the port."""
     try:
         yield
     except google_errors.Conflict as error:
@@ -137,7 +137,7 @@ def _translate_errors() -> Iterator[None]:
 
 @contextmanager
 def _translate_read_errors() -> Iterator[None]:
-    """Raise the client's errors during a read as errors of the port.
+    """Turn the client's errors during a read into errors of the port.
 
     A read writes nothing, so it cannot lose a race.
     """

@@ -18,7 +18,7 @@ class Limits:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options for a client's calls; a timeout alone would not limit the client's own retries."""
+        """The options for a client's calls; a timeout by itself would not limit the client's own retries."""
         return {"retry": self.retry, "timeout": self.call_s}
 
     @property

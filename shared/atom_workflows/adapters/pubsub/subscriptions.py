@@ -99,4 +99,4 @@ def _translate_errors(name: str) -> Iterator[None]:
     try:
         yield
     except (google_errors.GoogleAPICallError, google_errors.RetryError) as error:
-        raise BusUnavailable(f"Pub/Sub did not describe {name}: {error}") from error
+        raise BusUnavailable(f"Pub/Sub gave no information about {name}: {error}") from error

@@ -49,7 +49,7 @@ def _read_content(response: requests.Response, path: str) -> bytes:
         raise SourceNotFound(f"{path} does not exist (any more)")
     if response.status_code in {requests.codes.forbidden, requests.codes.unauthorized}:
         raise SourceForbidden(
-            f"no permission to read {path}; give the start function's service account roles/storage.objectViewer"
+            f"no permission to read {path}; grant roles/storage.objectViewer to the start function's service account"
         )
     if response.status_code == requests.codes.bad_request:
         raise SourceNotFound(f"{path} is not the name of an object, or its generation is not valid")

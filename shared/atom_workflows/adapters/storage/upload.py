@@ -30,9 +30,9 @@ class StorageUpload:
     def upload(self, path: str, content: bytes) -> str:
         """Write the object at a `gs://` path and return its generation.
 
-        An existing object is replaced. Raises `SourceNotFound` if the path is invalid or the bucket does not exist,
-        `SourceForbidden`, or `SourceUnavailable`. If there was no response, the upload may have succeeded. Raises
-        google-auth's errors if there are no credentials.
+        An existing object is replaced. Raises `SourceNotFound` if the path is invalid or the bucket does not exist; may
+        also raise `SourceForbidden` or `SourceUnavailable`. If there was no response, the upload may have succeeded.
+        Raises google-auth's errors if there are no credentials.
         """
         parts = split_path(path)
         if parts is None:

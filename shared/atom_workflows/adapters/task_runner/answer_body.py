@@ -41,7 +41,7 @@ _LONG_ANSWERS_LOCK: Final = threading.Lock()
 class AnswerBody:
     """A response's body. `text` is its beginning, and `job` has the known fields of its `job`, if there is one.
 
-    `outputs` are those of the job, even if it has not ended. `is_object` is True if the body is a JSON object,
+    `outputs` holds the job's outputs, even if it has not ended. `is_object` is True if the body is a JSON object,
     whatever its fields.
     """
 
@@ -98,7 +98,7 @@ def _scan_body(text: str) -> AnswerBody:
 
 
 def _choose_encoding(start: bytes, content_type: str) -> str:
-    """Detect a text's encoding from its first bytes.
+    """Detect the encoding of text from its first bytes.
 
     If these do not reveal it, return the declared encoding, or UTF-8 if none was declared.
     """
@@ -195,7 +195,7 @@ def _parse_scalar(text: str) -> Any:
 
 
 class _Scan:
-    """A position in a JSON text, moving forward."""
+    """A position in JSON text that only moves forward."""
 
     def __init__(self, text: str) -> None:
         self._text = text

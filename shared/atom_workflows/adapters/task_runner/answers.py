@@ -29,7 +29,7 @@ from atom_workflows.ports import JobAnswer
 MAX_QUOTED_TEXT: Final = 500
 MAX_JOB_ID: Final = 500
 MAX_JOB_STATE: Final = 100
-"""Events quote job ids and states in sentences, and a text in an event may be at most 2,000 characters long."""
+"""Events quote job ids and states in sentences, and a string in an event may be at most 2,000 characters long."""
 
 MAX_RETRY_AFTER_S: Final = 86_400.0
 """One day, since servers may send a number that no clock can represent."""
@@ -168,7 +168,9 @@ def _explain(answer: Answer) -> str:
     if meaning_of(answer.status) is Meaning.ANSWERED:
         text = f"the Task Runner's response does not follow the contract (HTTP {answer.status}): {answer.said}"
         return text if len(answer.body.text) < MAX_ANSWER_BYTES else f"{text} … (more than {MAX_ANSWER_BYTES} bytes)"
-    which = ", but not as the contract says for an unknown job" if answer.status in _UNKNOWN_JOB else ""
+    which = (
+        ", but not in the way that the contract specifies for an unknown job" if answer.status in _UNKNOWN_JOB else ""
+    )
     return f"the Task Runner answered HTTP {answer.status}{which}: {answer.said}"
 
 
@@ -183,8 +185,8 @@ def plain_text(text: str) -> str:
 def _names_no_job(body: AnswerBody, job_id: str) -> bool:
     """Return True if a Task Runner itself reports an unknown job.
 
-    Its response is a JSON object without a job, or a text that names the job. To an unknown path, a proxy, gateway or
-    web framework responds with a page, with a text without the job's id, or with nothing; some of them quote the path.
+    Its response is a JSON object without a job, or text that names the job. To an unknown path, a proxy, gateway or
+    web framework responds with a page, with text that lacks the job's id, or with nothing; some of them quote the path.
     """
     if _PATH in body.text or _parse_state(body):
         return False

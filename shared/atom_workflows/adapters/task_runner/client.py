@@ -56,7 +56,7 @@ class Tokens(Protocol):
         ...
 
     def renew(self, base_url: str, refused: str) -> str | None:
-        """Return a new token after one was refused with HTTP 401.
+        """Return a new token after one has been refused with HTTP 401.
 
         Returns None if there is no other token. Raises the same errors as `token_for`.
         """

@@ -142,7 +142,7 @@ class MetadataServer:
         if status == _NOT_FOUND:
             return f"the metadata server has no service account for this machine; attach one, {_SET_A_KEY}, {OVERRIDE}"
         reason = f"HTTP {status}" if status else type(error).__name__
-        return f"the metadata server gave no token ({reason}); {_TEMPORARY}"
+        return f"the metadata server returned no token ({reason}); {_TEMPORARY}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,8 +196,9 @@ class Impersonation:
         """See `Source.explain`."""
         if isinstance(error, _Refused) and error.status == _FORBIDDEN:
             return (
-                f"no permission to impersonate {self.identity} (HTTP 403); give your credential's account "
-                f"roles/iam.serviceAccountTokenCreator on {self.identity}, and enable iamcredentials.googleapis.com"
+                f"no permission to impersonate {self.identity} (HTTP 403); grant "
+                f"roles/iam.serviceAccountTokenCreator on {self.identity} to your credential's account, "
+                "and enable iamcredentials.googleapis.com"
             )
         if isinstance(error, _Refused):
             refused = f"was refused with HTTP {error.status}; does the account exist?"

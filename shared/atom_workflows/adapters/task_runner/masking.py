@@ -1,7 +1,7 @@
-"""Remove tokens from a Task Runner's texts, however the texts encode them.
+"""Remove tokens from a Task Runner's strings, however they are encoded.
 
-A text is searched as it would be stored or printed, and also as a reader might decode it: with JSON and C escapes, HTML
-entities and tags, percent encoding, any of these nested within another, and spaces between the letters.
+A string is searched as it would be stored or printed, and also as a reader might decode it: with JSON and C escapes,
+HTML entities and tags, percent encoding, any of these nested within another, and spaces between the letters.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LEAST_TOKEN: Final = 6
 """A shorter token is masked only as a separate word, since it may be part of any number or name."""
 
 _SHORTEST_JWT: Final = 13
-"""A shorter text matches neither pattern for a JWT, and decoding only makes a text shorter."""
+"""A shorter string matches neither pattern for a JWT, and decoding only makes a string shorter."""
 
 _ROUNDS: Final = 4
 _PLACE: Final = "(token)"
@@ -62,7 +62,7 @@ def mask_tokens(text: str, tokens: Sequence[str]) -> str:
 
 
 def _quotes_token(text: str, tokens: Sequence[str]) -> bool:
-    """Return True if the text quotes a token, however it is encoded."""
+    """Return True if the text quotes a token in any encoding."""
     for _ in range(_ROUNDS):
         bare = _TAG.sub("", text)
         if _SPLIT_JWT.search("".join(bare.split())):
