@@ -149,14 +149,14 @@ def test_days_are_those_of_the_zone(text: str, value: Any) -> None:
             "fromJson('x')",
             "0: `fromJson` cannot read this text: it is not JSON",
         ),
-        ("fromJson('NaN')", "0: `fromJson` cannot read this text: its value is no finite number"),
+        ("fromJson('NaN')", "0: `fromJson` cannot read this text: its value is not a finite number"),
         (
             "fromJson('9223372036854775808')",
-            "0: `fromJson` cannot read this text: its value is too large: whole numbers have 64 bits",
+            "0: `fromJson` cannot read this text: its value is too large: whole numbers are limited to 64 bits",
         ),
         (
             r"""fromJson('"\\ud800"')""",
-            "0: `fromJson` cannot read this text: its value contains half a character, which cannot be stored",
+            "0: `fromJson` cannot read this text: its value contains half of a surrogate pair, which cannot be stored",
         ),
         ("split('a', '')", "0: the separator is empty"),
         ("replace('a', '', 'b')", "0: the text to be replaced is empty"),
