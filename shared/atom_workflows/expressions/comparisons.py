@@ -48,7 +48,7 @@ def equality_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:
             yield fault_at(side.expression.at, faults.unknown_word(str(side.expression.value), name, known))
         else:
             advice = f"`{name}` is one of {', '.join(known[:_WORDS_SHOWN])}"
-            yield fault_at(at, ("these texts are never equal", advice))
+            yield fault_at(at, ("these values are never equal", advice))
 
 
 def order_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:

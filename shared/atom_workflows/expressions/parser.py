@@ -220,8 +220,8 @@ class _Parser:
         if token.kind in (Kind.NUMBER, Kind.TEXT):
             self._take()
             if token.kind is Kind.TEXT and self._token.kind is Kind.TEXT:
-                advice = "write a quote inside a text as `\\'`; join texts with `+`"
-                raise ExpressionSyntaxError("there are two texts in a row", self._token.at, advice)
+                advice = "write a quote inside text as `\\'`; join pieces of text with `+`"
+                raise ExpressionSyntaxError("there are two pieces of text in a row", self._token.at, advice)
             return Literal(at=token.at, value=token.value)
         if self._sees("("):
             self._take()
