@@ -88,9 +88,9 @@ def waves(
 _WITHOUT_JOB: Final = frozenset({Release.BLOCK, Release.SKIP, Release.SUCCEED})
 
 SUBMIT_BUDGET: Final = timedelta(seconds=80)
-"""The maximum time for one submission. The client's own limits, including a token request, add up to less.
+"""The maximum time for one submission. The client's own limits, including that of a token request, add up to less.
 
-If less of the lease than this remains, another instance might submit the same attempt at the same time.
+If less than this remains of the lease, another instance might submit the same attempt at the same time.
 """
 
 
@@ -114,7 +114,9 @@ def _submit_rendered(services: Services, step: StepRecord) -> StepChange | None:
         failed = Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.EXPRESSION, message=str(error))
         return apply_outcome(step, failed, now=services.clock.now())
     except StoreUnavailable as error:
-        return _defer(services, step, RequestNotAccepted(f"what its expressions read could not be read: {error}"))
+        return _defer(
+            services, step, RequestNotAccepted(f"the values that its expressions need could not be read: {error}")
+        )
     # Reading that may have taken long.
     if held_back := _reason_to_wait(services, step):
         return _defer(services, step, held_back)
@@ -222,7 +224,7 @@ class Advance:
 
     `budget` limits how long the work continues. `refused` holds decisions that came too late, because another instance
     had already changed the step. After an outage, no more steps are claimed, but steps that are already claimed are
-    still submitted: no one else can do that before their leases end.
+    still submitted: no other instance can do that before their leases end.
     """
 
     outbox: Outbox
@@ -261,7 +263,7 @@ class Advance:
     def _submit_all(self, claimed: Sequence[StoredStep]) -> list[StoredStep]:
         """Submit the steps and save each wave of results.
 
-        Returns the steps that were claimed in the meantime and are to be submitted next. While some results are
+        Returns the steps that were claimed in the meantime and should be submitted next. While some results are
         outstanding, newly released steps are published instead of kept, so that a slow Task Runner delays only its own
         steps. A wave that cannot be saved does not stop the waves after it.
         """

@@ -20,7 +20,7 @@ MAX_CALLS: Final = 1_000
 MAX_WRITTEN: Final = 5_000
 """The maximum number of documents written.
 
-This limits reads as well: an invocation reads the documents that it writes, or all documents of one run once.
+This limits reads as well: an invocation reads only the documents that it writes or, once, all documents of one run.
 """
 
 MAX_AUDIT_CALLS: Final = 5

@@ -76,7 +76,7 @@ def judge(services: Services, steps: Sequence[StoredStep]) -> Judged:
 def _follow_nothing(services: Services, steps: Sequence[StepRecord]) -> set[str]:
     """Return the steps under `finally` whose trigger is `always`, if no step of their run was started.
 
-    By their counters alone, they would run.
+    Judging by their counters alone, these steps would run.
     """
     doubtful = {step.id: step for step in steps if step.may_be_idle}
     if not doubtful:
@@ -88,7 +88,8 @@ def _follow_nothing(services: Services, steps: Sequence[StepRecord]) -> set[str]
 def evaluate_conditions(services: Services, steps: Sequence[StepRecord]) -> dict[str, Verdict]:
     """Return the verdicts on these steps of one run, by step id.
 
-    What they read is read together. A value that cannot be read fails the steps, and never blocks them.
+    The values that they need are all read together. A value that cannot be read makes the steps fail; it never blocks
+    them.
     """
     if not steps:
         return {}
@@ -110,7 +111,7 @@ def _verdict_on(step: StepRecord, past: Mapping[str, Past], result: Mapping[str,
 
 
 def read_for(services: Services, step: StepRecord, reads: Reads) -> tuple[dict[str, Past], dict[str, Any]]:
-    """Read what the expressions of a step read: what became of other steps, and the result of the main part."""
+    """Read what a step's expressions need: the results of other steps and of the main part."""
     past = read_past(services, step.run_id, reads, zone_of(step.constants))
     return past, read_result(services, step.run_id, reads)
 
@@ -147,7 +148,7 @@ def read_result(services: Services, run_id: str, reads: Reads) -> dict[str, Any]
 
 
 def sum_of(wanted: Iterable[Reads]) -> Reads:
-    """Return the union of everything read."""
+    """Return the union of the given reads."""
     total = Reads()
     for reads in wanted:
         total |= reads

@@ -39,7 +39,7 @@ def check_dependencies(main: Part, last: Part, report: Report, *, whole: bool) -
 def _check_part(steps: Sequence[Reading], steps_named: _Steps | None, first: dict[str, int], report: Report) -> None:
     """Check the steps in a part.
 
-    `first` maps each id that has been found so far to its line.
+    `first` maps each id found so far to its line.
     """
     graph: dict[str, list[Scalar]] = {}
     for step in steps:
