@@ -29,8 +29,8 @@ OPENING: Final = "${{"
 _WRAPPER: Final = re.compile(r"\$\{\{\s*(.*?)\s*\}\}", re.DOTALL)
 
 WHERE_ALLOWED: Final = (
-    "expressions are allowed in `task`, conditions, defaults of `params` and the run's `outputs`; for the text itself, "
-    "write `$${{`"
+    "expressions are allowed in `task`, conditions, defaults of `params` and the run's `outputs`; "
+    "if you mean the text itself, write `$${{`"
 )
 
 

@@ -1,6 +1,6 @@
 """Build a tree from YAML or JSON events, within all limits.
 
-There is no recursion, and nothing too large is built. The names in a map are unique texts, and `<<` merges other maps
+There is no recursion, and nothing too large is built. The names in a map are unique strings, and `<<` merges other maps
 into it.
 
 An alias is the same node again, so it takes no memory here. The values that are later built from the tree have no
