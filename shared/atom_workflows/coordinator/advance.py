@@ -70,8 +70,8 @@ def waves(
 ) -> Iterator[list[tuple[Item, Answer]]]:
     """Make a call for each item and yield lists of (item, result).
 
-    Each list holds the results that became available together; each item appears once. An error in a call is raised
-    here after the other calls have ended. For `lane`, see `ports.Workers.calls`.
+    Each list holds the results that became available together; each item appears once. An error in a call is re-raised
+    here once the other calls have ended. For `lane`, see `ports.Workers.calls`.
     """
     if len(items) == 1:
         # Handing a single call to a thread would take longer than all the other overhead of the call.
@@ -126,7 +126,7 @@ def _submit_rendered(services: Services, step: StepRecord) -> StepChange | None:
 
 
 def _reason_to_wait(services: Services, step: StepRecord) -> RequestNotAccepted | None:
-    """Return why the Task Runner should not be called now, if there is a reason."""
+    """Return the reason not to call the Task Runner now, if any."""
     now = services.clock.now()
     # While a claim lasts, `due_at` is the end of its lease.
     if step.due_at is None or step.due_at - now < SUBMIT_BUDGET:
@@ -135,7 +135,7 @@ def _reason_to_wait(services: Services, step: StepRecord) -> RequestNotAccepted 
 
 
 def _submit(services: Services, step: StepRecord, request: Mapping[str, JsonValue]) -> StepChange | None:
-    """Make the call, and let the circuit breaker learn from it."""
+    """Make the call, and report its result to the circuit breaker."""
     url, began = step.task_runner_url, services.clock.now()
     try:
         change = _call(services, step, request)
@@ -187,8 +187,8 @@ def _call(services: Services, step: StepRecord, request: Mapping[str, JsonValue]
 def _resolve_conflict(services: Services, step: StepRecord, error: JobConflict) -> StepChange | None:
     """Fail the step after an HTTP 409 response.
 
-    If the step's own earlier submission may be the cause, or if the server asks for a retry, the step is instead
-    submitted again later.
+    If the step's own earlier submission may be the cause, or if the server asks for a retry, the step is submitted
+    again later instead.
     """
     if step.is_unsure:
         reason = f"an earlier submission may still be in progress: {error}"
@@ -367,7 +367,7 @@ class Advance:
         self.outbox.add_ready(self.run_id, [ReadyStep(step_id=step_id) for step_id in step_ids])
 
     def _claims_of_sole_dependents(self, decisions: Sequence[Decision]) -> list[Decision]:
-        """Claim the steps whose only dependency succeeds with these decisions.
+        """Claim the steps whose only dependency succeeds according to these decisions.
 
         Each claim is part of the commit that releases the step, so it contains the counters that the step will have
         after that commit.

@@ -1,8 +1,8 @@
 """Limit the work of one invocation, so that the rest of a large run is handed on to another invocation.
 
 A function is killed after a few minutes, and is billed by the second. So work that grows with the size of a run is done
-in parts: once the budget is spent, an event requests the rest. If an invocation dies before it publishes that event,
-the checker's audit continues the work.
+in parts: once the budget is spent, an event asks for the rest to be done. If an invocation dies before it publishes
+that event, the checker's audit continues the work.
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ def _end_stopped(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> b
 def fail_run(outbox: Outbox, run_id: str, reason: str, budget: Budget, *, action: str) -> None:
     """Close a run that cannot continue, unless it has already ended.
 
-    `action` is the log's name for the reason.
+    `action` is the name of the reason in the log.
     """
     stop = Stop(kind=StopKind.FAIL, reason=reason, requested_at=outbox.services.clock.now())
     try:

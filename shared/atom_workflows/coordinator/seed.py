@@ -74,7 +74,7 @@ _Batched = TypeVar("_Batched", Create, Update)
 
 
 def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mapping[str, str]) -> RunRecord:
-    """Fill in the run's fields that its workflow determines."""
+    """Fill in the fields of the run that its workflow determines."""
     ignored = ("params were given, but the file declares none; they are only stored",) if run.params else ()
     known = replace(
         run,

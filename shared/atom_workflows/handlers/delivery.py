@@ -1,7 +1,7 @@
 """Deliver a request's event to its handler, and decide what an error in the handler means.
 
 An event that can never be handled is kept as a dead letter and acknowledged, since redelivery cannot help. After any
-other error, the response is HTTP 500, so that the event is redelivered, up to its last delivery.
+other error, the response is HTTP 500, so that the event is redelivered, unless this was its last delivery.
 
 Nothing is lost silently: an event is acknowledged only after its dead letter has been accepted. If publishing the dead
 letter fails, the event is redelivered, and after the last delivery, Pub/Sub itself forwards it to the dead-letter

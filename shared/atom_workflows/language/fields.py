@@ -123,7 +123,7 @@ RETRY: Final = Record(
             kind=Condition(),
             description=(
                 "A condition that decides which failures are retried; it may use `failure.kind`, `failure.reason`, "
-                "`failure.message`, `failure.attempt` and `step`. It decides about failures of every kind, so name the "
+                "`failure.message`, `failure.attempt` and `step`. It applies to failures of every kind, so name the "
                 "kinds as well: `failure.kind in ['failed', 'timeout'] and failure.reason != 'BAD_INPUT'`. Without it, "
                 "failures of the kinds `failed`, `timeout` and `outputs` are retried."
             ),

@@ -34,7 +34,10 @@ _NO_COMMENTS: Final = ("JSON does not allow comments", "remove this, or give the
 
 
 class JsonValue:
-    """A single value with those attributes of PyYAML's ScalarEvent that we use. It takes half as long to create."""
+    """A single value with those attributes of PyYAML's ScalarEvent that we use.
+
+    It takes only half as long to create.
+    """
 
     __slots__ = ("column", "line", "style", "value")
     anchor = None

@@ -38,7 +38,7 @@ class Scalar:
 
 @dataclass(slots=True, kw_only=True)
 class Items:
-    """A list. `complete` is False if the file broke off inside it."""
+    """A list. `complete` is False if reading stopped inside it."""
 
     line: int
     column: int
@@ -60,7 +60,7 @@ class Entry:
 
 @dataclass(slots=True, kw_only=True)
 class Fields:
-    """A map whose names are unique. `complete` is False if the file broke off inside it."""
+    """A map whose names are unique. `complete` is False if reading stopped inside it."""
 
     line: int
     column: int

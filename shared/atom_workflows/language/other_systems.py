@@ -35,7 +35,7 @@ def _count_tries(retries: Node) -> int:
 def _advise_on_delay(delay: Node) -> str:
     """Return advice on a delay.
 
-    A bare number is taken as seconds, since that is what most people mean.
+    A bare number is taken to be in seconds, since that is what most people mean.
     """
     text = delay.text if isinstance(delay, Scalar) else ""
     spelt = respell_duration(text) or respell_duration(f"{text}s")

@@ -83,7 +83,7 @@ def parse_into(
 
 
 class _Tree(NamedTuple):
-    """The file's tree. `whole` is False if the file broke off. For JSON, all readers agree on every value."""
+    """The file's tree. `whole` is False if reading stopped early. For JSON, all readers agree on every value."""
 
     root: Node | None
     whole: bool

@@ -209,7 +209,7 @@ _MERGE: Final = "<<"
 def build_map(nodes: list[Node], at: Located, report: Report) -> Fields:
     """Build a map from alternating keys and values.
 
-    A final key without a value is left out, since the file broke off there.
+    A final key without a value is left out, since reading stopped there.
     """
     entries: dict[str, Entry] = {}
     for key, value in zip(nodes[::2], nodes[1::2], strict=False):

@@ -1,4 +1,4 @@
-"""Warn about values that are valid in YAML 1.2 but may be unintended or may not be sent exactly as written."""
+"""Warn about values that are valid in YAML 1.2 but may be unintended or might not be sent exactly as written."""
 
 from __future__ import annotations
 

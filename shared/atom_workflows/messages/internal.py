@@ -161,7 +161,7 @@ def page_message(page: SweepPage) -> Message:
 
 
 def seed_message(run_id: str, *, after: str = "") -> Message:
-    """Build the request to continue a run, whatever is left to do.
+    """Build the request to continue a run with whatever is left to do.
 
     If `after` is given, publishing continues with the released steps that follow that path.
     """

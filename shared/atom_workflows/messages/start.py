@@ -24,7 +24,7 @@ MAX_DEFINITION: Final = 8 * 1024 * 1024
 """More than a request's body can hold (6 MB of text), so the limits on bodies and files are what reports an error."""
 
 MAX_PATH_BYTES: Final = 1_252
-"""Enough for gs://, a bucket name of 222 bytes, / and an object name of 1,024. Each problem in a file repeats it."""
+"""Enough for gs://, a bucket name of 222 bytes, / and an object name of 1,024. Each problem in a file repeats it all."""
 
 INLINE_NAME: Final = "inline.yaml"
 
@@ -70,7 +70,10 @@ class StartRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSeedRequested:
-    """A run to continue, whatever is left to do. Released steps up to the path `after` have already been published."""
+    """A run to continue with whatever is left to do.
+
+    Released steps up to the path `after` have already been published.
+    """
 
     run_id: str
     after: str = ""

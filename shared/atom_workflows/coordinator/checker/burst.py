@@ -171,7 +171,7 @@ class _Burst:
     def _look(self) -> datetime | None:
         """Handle the due steps, and collect results until the next look.
 
-        Returns the time of the next look, or None if it need not be soon.
+        Returns the time of the next look, or None if it does not have to be soon.
         """
         now = self.services.clock.now()
         published = self._due.published
@@ -184,7 +184,7 @@ class _Burst:
         return self._next_look(now) if is_busy or not self._is_idle() else None
 
     def _read_due(self, now: datetime) -> None:
-        """Read the steps that became due, and begin to handle them.
+        """Read the steps that have become due, and begin to handle them.
 
         The first look reads every due step; later looks read only those that have become due since the previous look.
         """

@@ -77,8 +77,8 @@ def read_due(services: Services, *, until: datetime, after: Cursor) -> tuple[lis
     """Read a page of due steps.
 
     Returns the steps, and the place where the next page begins or None if this was the last page. The page begins after
-    the place `after` and holds only steps that are due by `until`. The steps have only `DUE_FIELDS`; steps that cannot
-    be read are left out.
+    the place `after` and contains only steps that are due by `until`. The steps have only `DUE_FIELDS`; steps that
+    cannot be read are left out.
     """
     documents = services.store.query(due_query(until, after=after, limit=PAGE))
     last = documents[-1] if len(documents) == PAGE else None
