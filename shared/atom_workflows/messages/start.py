@@ -24,7 +24,7 @@ MAX_DEFINITION: Final = 8 * 1024 * 1024
 """More than a request's body can hold (6 MB of text), so the limits on bodies and files are what reports an error."""
 
 MAX_PATH_BYTES: Final = 1_252
-"""Enough for gs://, a bucket name of 222 bytes, / and an object name of 1,024. Each problem in a file repeats it all."""
+"""Enough for gs://, a bucket name of 222 bytes, / and an object name of 1,024. Each problem repeats this path."""
 
 INLINE_NAME: Final = "inline.yaml"
 
