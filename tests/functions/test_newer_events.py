@@ -25,7 +25,10 @@ def test_an_event_of_a_newer_version_comes_again(functions: Deployed, world: Wor
     writes = world.store.writes
     assert functions.post(on_delivery(NEWER, 1)) == 500
     [line] = functions.logged("event.failed")
-    assert (line["reason"], "schema is 2, and this version reads up to 1" in line["message"]) == ("NewerVersion", True)
+    assert (line["reason"], "schema is 2, but this version reads only schemas up to 1" in line["message"]) == (
+        "NewerVersion",
+        True,
+    )
     assert world.store.writes == writes
     assert world.bus.take_all("dead-letters") == []
     assert world.run(run_id).state == "RUNNING"

@@ -92,7 +92,7 @@ def test_missing_outputs_are_none(outputs: Any) -> None:
         ("null", "cannot be used: they are null"),
         ('{"a": NaN}', "cannot be used: its output 'a' has a number"),
         ('{"a":' + "[" * 70 + "]" * 70 + "}", "are not JSON: "),
-        (" " * MAX_OUTPUTS_BYTES + "{}", "may have at most 32768 characters"),
+        (" " * MAX_OUTPUTS_BYTES + "{}", "may be at most 32768 characters long"),
         ('{"a":"' + "世" * 20_000 + '"}', "larger than 32,768 bytes"),
     ],
 )

@@ -70,8 +70,8 @@ def waves(
 ) -> Iterator[list[tuple[Item, Answer]]]:
     """Make a call for each item and yield lists of (item, result).
 
-    Each list holds the results that became available together; each item appears once. An error in a call is raised
-    here after the other calls have ended. For `lane`, see `ports.Workers.calls`.
+    Each list holds the results that became available together; each item appears once. An error in a call is re-raised
+    here once the other calls have ended. For `lane`, see `ports.Workers.calls`.
     """
     if len(items) == 1:
         # Handing a single call to a thread would take longer than all the other overhead of the call.
@@ -88,9 +88,9 @@ def waves(
 _WITHOUT_JOB: Final = frozenset({Release.BLOCK, Release.SKIP, Release.SUCCEED})
 
 SUBMIT_BUDGET: Final = timedelta(seconds=80)
-"""The maximum time for one submission. The client's own limits, including a token request, add up to less.
+"""The maximum time for one submission. The client's own limits, including that of a token request, add up to less.
 
-If less of the lease than this remains, another instance might submit the same attempt at the same time.
+If less than this remains of the lease, another instance might submit the same attempt at the same time.
 """
 
 
@@ -114,7 +114,9 @@ def _submit_rendered(services: Services, step: StepRecord) -> StepChange | None:
         failed = Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.EXPRESSION, message=str(error))
         return apply_outcome(step, failed, now=services.clock.now())
     except StoreUnavailable as error:
-        return _defer(services, step, RequestNotAccepted(f"what its expressions read could not be read: {error}"))
+        return _defer(
+            services, step, RequestNotAccepted(f"the values that its expressions need could not be read: {error}")
+        )
     # Reading that may have taken long.
     if held_back := _reason_to_wait(services, step):
         return _defer(services, step, held_back)
@@ -124,7 +126,7 @@ def _submit_rendered(services: Services, step: StepRecord) -> StepChange | None:
 
 
 def _reason_to_wait(services: Services, step: StepRecord) -> RequestNotAccepted | None:
-    """Return why the Task Runner should not be called now, if there is a reason."""
+    """Return the reason not to call the Task Runner now, if any."""
     now = services.clock.now()
     # While a claim lasts, `due_at` is the end of its lease.
     if step.due_at is None or step.due_at - now < SUBMIT_BUDGET:
@@ -133,7 +135,7 @@ def _reason_to_wait(services: Services, step: StepRecord) -> RequestNotAccepted 
 
 
 def _submit(services: Services, step: StepRecord, request: Mapping[str, JsonValue]) -> StepChange | None:
-    """Make the call, and let the circuit breaker learn from it."""
+    """Make the call, and report its result to the circuit breaker."""
     url, began = step.task_runner_url, services.clock.now()
     try:
         change = _call(services, step, request)
@@ -185,8 +187,8 @@ def _call(services: Services, step: StepRecord, request: Mapping[str, JsonValue]
 def _resolve_conflict(services: Services, step: StepRecord, error: JobConflict) -> StepChange | None:
     """Fail the step after an HTTP 409 response.
 
-    If the step's own earlier submission may be the cause, or if the server asks for a retry, the step is instead
-    submitted again later.
+    If the step's own earlier submission may be the cause, or if the server asks for a retry, the step is submitted
+    again later instead.
     """
     if step.is_unsure:
         reason = f"an earlier submission may still be in progress: {error}"
@@ -222,7 +224,7 @@ class Advance:
 
     `budget` limits how long the work continues. `refused` holds decisions that came too late, because another instance
     had already changed the step. After an outage, no more steps are claimed, but steps that are already claimed are
-    still submitted: no one else can do that before their leases end.
+    still submitted: no other instance can do that before their leases end.
     """
 
     outbox: Outbox
@@ -261,7 +263,7 @@ class Advance:
     def _submit_all(self, claimed: Sequence[StoredStep]) -> list[StoredStep]:
         """Submit the steps and save each wave of results.
 
-        Returns the steps that were claimed in the meantime and are to be submitted next. While some results are
+        Returns the steps that were claimed in the meantime and should be submitted next. While some results are
         outstanding, newly released steps are published instead of kept, so that a slow Task Runner delays only its own
         steps. A wave that cannot be saved does not stop the waves after it.
         """
@@ -362,7 +364,7 @@ class Advance:
         self.outbox.add_ready(self.run_id, [ReadyStep(step_id=step_id) for step_id in step_ids])
 
     def _claims_of_sole_dependents(self, decisions: Sequence[Decision]) -> list[Decision]:
-        """Claim the steps whose only dependency succeeds with these decisions.
+        """Claim the steps whose only dependency succeeds according to these decisions.
 
         Each claim is part of the commit that releases the step, so it contains the counters that the step will have
         after that commit.

@@ -1,8 +1,8 @@
 """Limit the work of one invocation, so that the rest of a large run is handed on to another invocation.
 
 A function is killed after a few minutes, and is billed by the second. So work that grows with the size of a run is done
-in parts: once the budget is spent, an event requests the rest. If an invocation dies before it publishes that event,
-the checker's audit continues the work.
+in parts: once the budget is spent, an event asks for the rest to be done. If an invocation dies before it publishes
+that event, the checker's audit continues the work.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_CALLS: Final = 1_000
 MAX_WRITTEN: Final = 5_000
 """The maximum number of documents written.
 
-This limits reads as well: an invocation reads the documents that it writes, or all documents of one run once.
+This limits reads as well: an invocation reads only the documents that it writes or, once, all documents of one run.
 """
 
 MAX_AUDIT_CALLS: Final = 5

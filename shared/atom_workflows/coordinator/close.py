@@ -43,7 +43,8 @@ _TRIES: Final = 5
 def finish_run(outbox: Outbox, run_id: str) -> None:
     """Close the run if its end node is released.
 
-    May be repeated. If the run keeps changing, it is left to the checker's audit, which finds the released end node.
+    Safe to repeat. If the run keeps changing, it is left to the checker's audit, which finds the released end
+    node.
     """
     for _ in range(_TRIES):
         stored, end = load_run_and_end(outbox.services, run_id)
@@ -147,12 +148,12 @@ def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None 
 def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool:
     """End every open step of a stopped run, then the run.
 
-    May be repeated. Returns False if the budget was spent first; the caller then hands the rest on. Without a budget,
-    the work continues to the end.
+    Safe to repeat. Returns False if the budget was spent first; the caller then hands the rest on. Without a
+    budget, the work continues to the end.
 
-    Steps that change in between are found in the next pass of the loop, and a step that has ended stays ended. The
-    order of the reads matters. The run is read after its steps: once a user has retried it, they must no longer be
-    ended. Its end node is read before them: a retry resets it first, so if it is unchanged, no step was reopened.
+    Steps that change in the meantime are found in the next pass of the loop, and a step that has ended stays ended. The
+    order of the reads matters. The run is read after its steps: once a user has retried it, the steps must no longer be
+    ended. Its end node is read before the steps: a retry resets it first, so if it is unchanged, no step was reopened.
 
     If there are steps under `finally`, only the main steps are ended, and the steps under `finally` then begin.
     """
@@ -206,7 +207,7 @@ def _end_stopped(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> b
 def fail_run(outbox: Outbox, run_id: str, reason: str, budget: Budget, *, action: str) -> None:
     """Close a run that cannot continue, unless it has already ended.
 
-    `action` is the log's name for the reason.
+    `action` is the name of the reason in the log.
     """
     stop = Stop(kind=StopKind.FAIL, reason=reason, requested_at=outbox.services.clock.now())
     try:

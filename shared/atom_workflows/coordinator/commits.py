@@ -40,7 +40,7 @@ _DOCUMENT_BYTES: Final = 600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A change to a step that has been decided but not saved yet.
+    """A change to a step, decided but not saved yet.
 
     `companions` are a few writes to other documents, such as the step's outputs, which take effect with the change or
     not at all. None of them writes to a step of the run. The step's guard protects them as well; an `Update` may have a
@@ -126,7 +126,7 @@ def save_claims(outbox: Outbox, claims: Sequence[Decision]) -> list[StoredStep]:
     """Save claims on one run's steps.
 
     Returns the steps that this invocation now holds. All claims are saved in one commit, or each in its own commit if
-    another instance was faster with some of them.
+    another instance has already claimed some of the steps.
     """
     if not claims:
         return []

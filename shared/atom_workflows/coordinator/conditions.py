@@ -79,7 +79,8 @@ def judge(services: Services, steps: Sequence[StoredStep]) -> Judged:
 def evaluate_conditions(services: Services, steps: Sequence[StepRecord]) -> dict[str, Verdict]:
     """Return the verdicts on these steps of one run, by step id.
 
-    What they read is read together. A value that cannot be read fails the steps, and never blocks them.
+    The values that they need are all read together. A value that cannot be read makes the steps fail; it never blocks
+    them.
     """
     if not steps:
         return {}
@@ -100,7 +101,7 @@ def evaluate_conditions(services: Services, steps: Sequence[StepRecord]) -> dict
 
 
 def read_for(services: Services, step: StepRecord, reads: Reads) -> tuple[dict[str, Past], dict[str, Any]]:
-    """Read what the expressions of a step read: what became of other steps, and the result of the main part."""
+    """Read what a step's expressions need: the results of other steps and of the main part."""
     past = read_past(services, step.run_id, reads, zone_of(step.constants))
     return past, read_result(services, step.run_id, reads)
 
@@ -137,7 +138,7 @@ def read_result(services: Services, run_id: str, reads: Reads) -> dict[str, Any]
 
 
 def sum_of(wanted: Iterable[Reads]) -> Reads:
-    """Return the union of everything read."""
+    """Return the union of the given reads."""
     total = Reads()
     for reads in wanted:
         total |= reads

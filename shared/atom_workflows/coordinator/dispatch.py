@@ -1,8 +1,8 @@
 """Handle the dispatcher's two kinds of events: steps to dispatch, and attempts that have ended.
 
 Events may be delivered more than once, at the same time and in any order, and an earlier invocation may have died after
-its commit but before it published anything. So if the work of an event is already done, the steps below are searched
-(`republish_below`), and released steps that no dispatcher has taken are published again.
+its commit but before it published anything. So if the work of an event is already done, the steps downstream are
+searched (`republish_below`), and released steps that no dispatcher has taken are published again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from atom_workflows.core.transitions import apply_outcome, may_claim
 from atom_workflows.messages.internal import ReadyStep, StepsCompleted, StepsEvent, StepsReady
 
 MAX_FOLLOWED: Final = 200
-"""The maximum number of steps that `republish_below` reads; the checker's audit of the run finds deeper steps."""
+"""The maximum number of steps that `republish_below` reads; the checker's audit finds steps further downstream."""
 
 
 def handle_steps(services: Services, event: StepsEvent) -> None:
@@ -104,10 +104,10 @@ def _republish_below_ended(outbox: Outbox, run_id: str, steps: Sequence[StoredSt
 
 
 def republish_below(outbox: Outbox, run_id: str, ended: Sequence[StepRecord]) -> None:
-    """Publish every released step below steps that have ended.
+    """Publish every released step downstream of the ended steps.
 
-    An invocation continues from step to step without events, so the step to publish may be several levels below the
-    step that the event named. The search continues through steps that have ended.
+    An invocation continues from step to step without events, so the step to publish may be several levels downstream of
+    the step that the event named. The search continues through steps that have ended.
     """
     seen: set[str] = set()
     frontier = list(ended)
@@ -118,6 +118,6 @@ def republish_below(outbox: Outbox, run_id: str, ended: Sequence[StepRecord]) ->
         steps = [stored.step for stored in load_steps(outbox.services, run_id, below)]
         released = [step for step in steps if step.is_released]
         for step in released:
-            log.info("step.ready.again", f"step {step.id} is published again", run_id=run_id, step_id=step.id)
+            log.info("step.ready.again", f"step {step.id} is being published again", run_id=run_id, step_id=step.id)
         outbox.add_ready(run_id, [ReadyStep(step_id=step.id) for step in released])
         frontier = [step for step in steps if step.state.is_terminal]

@@ -20,7 +20,7 @@ AT_ONCE: Final = 200
 
 
 _TASK: Final = frozenset({"task", "templates", "constants", "sent"})
-"""What only a dispatcher needs. Each may take up 100 KB, and a run has up to 10,000 steps."""
+"""The fields that only a dispatcher needs. Each may take up 100 KB, and a run has up to 10,000 steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 def begin_finally(outbox: Outbox, run_id: str, *, after_stop: bool = False) -> bool:
     """End the main part once its steps have ended, or once a stop has ended them.
 
-    May be repeated. Returns False if the run keeps changing, or if documents are missing (see `is_broken`); the
+    Safe to repeat. Returns False if the run keeps changing, or if documents are missing (see `is_broken`); the
     checker's audit will then try again.
     """
     for _ in range(_TRIES):
@@ -96,9 +96,9 @@ def _begin(outbox: Outbox, stored: StoredRun, ends: dict[str, StoredStep]) -> bo
 
 
 def _load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, Any]], int]:
-    """Return the first failures of the main steps, the oldest first, and the number of all.
+    """Return the oldest failures of the main steps, and the total number.
 
-    In a run with thousands of failures, the oldest are chosen among the first thousands that are read.
+    In a run with thousands of failures, the oldest are chosen from the first `MAX_READ` that are found.
     """
     states = [StepState.FAILED.value, StepState.CANCELLED.value]
     fields = ("message", "last_kind", "last_reason", "finished_at")

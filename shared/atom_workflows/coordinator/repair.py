@@ -26,7 +26,7 @@ from atom_workflows.messages.internal import seed_message
 from atom_workflows.ports import Query, Update
 
 _TOGETHER: Final = 20
-"""The number of miscounted steps that are confirmed at a time; each may have 32 dependencies."""
+"""The number of steps with suspect counters that are checked at a time; each may have 32 dependencies."""
 
 _CALLS_TOGETHER: Final = 26
 """The maximum number of calls needed to confirm and fix `_TOGETHER` steps."""
@@ -53,7 +53,7 @@ def find_contradictions(
     """Return the contradictions among the steps of a RUNNING run.
 
     Counters that only seemed wrong because steps changed while being read are left out. Once the budget is spent,
-    further miscounted steps are left to a later check.
+    further steps with wrong counters are left to a later check.
     """
     found = list(find_flaws(steps, now=services.clock.now()))
     suspects = [finding.step_id for finding in found if finding.flaw is Flaw.MISCOUNTED]

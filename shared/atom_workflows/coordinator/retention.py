@@ -53,7 +53,7 @@ def keep_all(services: Services, run: RunRecord, steps: Iterable[StoredStep], un
     """Keep the given steps and the run's definition until a date.
 
     Returns False if the budget is spent, or if some documents cannot be renewed at the moment. Each write is guarded,
-    and a step that is being submitted is left alone, as its dispatcher could not record the response otherwise.
+    and a step that is being submitted is left alone, since its dispatcher could not otherwise record the response.
     """
     is_complete = until == run.expire_at or _keep_definition(services, run.id, until)
     for number, batch in enumerate(_batches_to_renew(steps, until)):

@@ -20,7 +20,10 @@ from atom_workflows.ports import Create, Document, Fields, Update
 
 
 class RunGraph:
-    """A workflow compiled for one run. `path` is the workflow file's path, from which its jobs' label is derived."""
+    """A workflow compiled for one run.
+
+    `path` is the path of the workflow file; the label of its jobs is derived from it.
+    """
 
     def __init__(self, run: RunRecord, workflow: Workflow, path: str) -> None:
         self.run = run
@@ -91,7 +94,7 @@ _SET_ASIDE: Final[Fields] = {
     "remaining": 0,
     "unsuccessful": 0,
 }
-"""The fields that disconnect and end a barrier from another version's graph. Functions never delete documents."""
+"""Fields that disconnect and end a barrier left over from another version's graph. Functions never delete documents."""
 
 
 def compare(services: Services, graph: RunGraph) -> tuple[list[str], list[Update]]:

@@ -68,13 +68,13 @@ _LONG_TEXTS: Final = ("task", "templates", "constants", "outputs")
 
 _MOST_NAMED: Final = 3
 _EMPTY: Final[Fields] = {"params": "{}", "warnings": []}
-"""The empty values of those run fields for which None would not do."""
+"""The empty values of the run fields that must not be None."""
 
 _Batched = TypeVar("_Batched", Create, Update)
 
 
 def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mapping[str, str]) -> RunRecord:
-    """Fill in the run's fields that its workflow determines."""
+    """Fill in the fields of the run that its workflow determines."""
     ignored = ("params were given, but the file declares none; they are only stored",) if run.params else ()
     known = replace(
         run,
@@ -131,7 +131,7 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
 
 
 def replacement(document: Document, create: Create) -> Update:
-    """Build an update that replaces a document and keeps no old field."""
+    """Build an update that replaces a document and keeps none of its old fields."""
     emptied = {name: _EMPTY.get(name) for name in document.fields if name not in create.fields}
     return Update(path=create.path, fields={**emptied, **create.fields}, guard=document.version)
 
@@ -176,7 +176,7 @@ def _opening(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) 
 def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
     """Continue a run from wherever an earlier invocation stopped.
 
-    May be repeated: for a healthy run, it only publishes released steps again. Once the budget is spent, the rest is
+    Safe to repeat: for a healthy run, it only publishes released steps again. Once the budget is spent, the rest is
     handed on; without a budget, it continues to the end. The run is set to RUNNING under a guard on the version that
     was read before its steps were written or reset, so a run that was stopped or retried in the meantime is read again.
     """

@@ -49,10 +49,10 @@ MAX_WARNINGS: Final = 20
 
 
 def difference(run: RunRecord, event: StartRequested) -> str:
-    """Return the field in which request and run differ, or "".
+    """Return the field in which the request and the run differ, or "".
 
-    If the request names no generation, its file may have changed; that does not count as a difference. Nor does another
-    spelling of the Task Runner's URL, since the run has the spelling that is used in the settings.
+    If the request names no generation, its file may have changed; that does not count as a difference. Nor does a
+    different spelling of the Task Runner's URL, since the run keeps the spelling used in the settings.
     """
     if (event.definition is not None) is not bool(run.source.get("inline")):
         return "definition"
@@ -157,7 +157,7 @@ class _Prepared:
     problems: list[dict[str, Any]] = field(default_factory=list)
 
     def refuse(self, refusal: Refusal, problems: list[dict[str, Any]]) -> _Prepared:
-        """Return the same request as one that is refused."""
+        """Return the same request, marked as refused."""
         return replace(self, definition=None, refusal=refusal, problems=[{"step": None, **one} for one in problems])
 
 

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from typing import Final
 
 SMALL_BYTES: Final = 65_536
-"""Inputs up to this size need not wait: even all that an instance handles at once take up only a few megabytes."""
+"""Inputs up to this size need not wait: all that an instance handles at once take up only a few megabytes."""
 
 _reading: Final = threading.Lock()
 
 
 @contextmanager
 def turn_to_read(size: int) -> Iterator[None]:
-    """Wait for the turn to parse an input of `size` bytes.
+    """Wait for a turn to parse an input of `size` bytes.
 
     Only one `with` block has the turn at a time, so the block must not call a port. Small inputs do not wait.
     """

@@ -11,5 +11,5 @@ from atom_workflows.messages.internal import read_tick_event
 
 
 def on_tick(services: Services, headers: Mapping[str, str], raw: bytes) -> Answer:
-    """Answer a request to the checker."""
+    """Handle a request to the checker."""
     return on_event(services, "tick", headers, raw, lambda body: handle_tick(services, read_tick_event(body)))

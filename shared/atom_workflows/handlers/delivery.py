@@ -1,7 +1,7 @@
 """Deliver a request's event to its handler, and decide what an error in the handler means.
 
 An event that can never be handled is kept as a dead letter and acknowledged, since redelivery cannot help. After any
-other error, the response is HTTP 500, so that the event is redelivered, up to its last delivery.
+other error, the response is HTTP 500, so that the event is redelivered, unless this was its last delivery.
 
 Nothing is lost silently: an event is acknowledged only after its dead letter has been accepted. If publishing the dead
 letter fails, the event is redelivered, and after the last delivery, Pub/Sub itself forwards it to the dead-letter
@@ -40,7 +40,7 @@ _NOT_WORTH_KEEPING: Final = frozenset({"tick"})
 def on_event(
     services: Services, topic: str, headers: Mapping[str, str], raw: bytes, handle: Callable[[Any], None]
 ) -> Answer:
-    """Answer a request that should contain an event from the given topic.
+    """Handle a request that should contain an event from the given topic.
 
     `handle` is called with the message's body.
     """
@@ -119,7 +119,7 @@ def json_answer(status: HTTPStatus, body: Mapping[str, Any]) -> Answer:
 
 
 def give_up_or_redeliver(services: Services, topic: str, event: ReceivedEvent, error: Exception) -> bool:
-    """Dead-letter a hopeless event.
+    """Dead-letter an event that can never be handled.
 
     Returns True if the event may be acknowledged, and False if Pub/Sub should deliver it again. `topic` is the topic to
     which the event was published.
@@ -134,7 +134,7 @@ def give_up_or_redeliver(services: Services, topic: str, event: ReceivedEvent, e
         log.warning("event.failed", f"will be redelivered: {describe(error)}", reason=_name(error))
         return False
     if not malformed and topic in _NOT_WORTH_KEEPING:
-        _log_given_up(event, error, "dropped (the next tick does its work)")
+        _log_given_up(event, error, "dropped (the next tick will do its work)")
         return True
     if not _publish_dead_letter(services, topic, event, error):
         return False

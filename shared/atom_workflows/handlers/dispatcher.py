@@ -11,5 +11,5 @@ from atom_workflows.messages.internal import read_steps_event
 
 
 def on_steps(services: Services, headers: Mapping[str, str], raw: bytes) -> Answer:
-    """Answer a request to the dispatcher."""
+    """Handle a request to the dispatcher."""
     return on_event(services, "steps", headers, raw, lambda body: handle_steps(services, read_steps_event(body)))

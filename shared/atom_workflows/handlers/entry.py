@@ -75,7 +75,7 @@ class RequestBody(Protocol):
 
 
 def read_request_body(body: RequestBody, most: int) -> bytes:
-    """Read the body into memory, provided it has at most `most` bytes.
+    """Read the body into memory, provided it is at most `most` bytes long.
 
     Raises `BodyTooLarge` if it is larger.
     """
@@ -120,7 +120,7 @@ class Request(RequestBody, Protocol):
 def answer_request(
     topic: str, handle: Handle, services: Services, headers: Mapping[str, str], request: Request
 ) -> Answer:
-    """Answer a request to the function that handles this topic's events."""
+    """Handle a request to the function for this topic's events."""
     with log.tracing(headers, services.settings.project):
         lowered, hosts = lower_names(headers), services.settings.hosts
         if reason := explain_refusal(lowered, hosts, advice=f"WORKFLOW_HOSTS allows {', '.join(hosts)}"):

@@ -39,7 +39,7 @@ _STATUS: Final[Mapping[Refusal | None, HTTPStatus]] = {
 
 
 def on_start(services: Services, headers: Mapping[str, str], raw: bytes) -> Answer:
-    """Answer a request to the start function.
+    """Handle a request to the start function.
 
     The request is an event from the topic `start`, an upload, or a plain POST request to start a run. The response to
     an event is HTTP 204. The response to a plain POST request is 202 or, with the reason for refusing it, 400, 403,

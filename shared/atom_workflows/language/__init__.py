@@ -7,7 +7,6 @@ expression. `parameters`, `dependencies`, `policies` and `checks` check the file
 expression may read in its position, and `certainty` which steps must have succeeded by then. `warnings` and `secrets`
 find values that are valid but probably unintended. `build` builds the workflow.
 
-`problems` collects the problems, with positions inside values from `places`, with `suggestions` and within the
-`limits`. `json_schema`
-and `reference` publish the fields.
+`problems` collects the problems, `places` finds positions inside values, `suggestions` finds the names that were
+probably meant, and `limits` defines the limits. `json_schema` and `reference` publish the fields.
 """

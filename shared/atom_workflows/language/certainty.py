@@ -1,4 +1,4 @@
-"""What is certain when a step runs: which steps before it may be read, and which of them have succeeded.
+"""What is certain when a step runs: which earlier steps may be read, and which of them have succeeded.
 
 Sets of steps are integers with one bit per step, so that even a chain of ten thousand steps takes only megabytes.
 """

@@ -81,7 +81,9 @@ class _Checker:
         """Check the defaults, each of which may read the parameters above it."""
         names = [one.param.name for one in params]
         readable: dict[str, Type] = {
-            name: Unavailable(f"{code(f'params.{name}')} is not known yet", "a default reads the params above it")
+            name: Unavailable(
+                f"{code(f'params.{name}')} is not known yet", "a default can read only the params above it"
+            )
             for name in names
         }
         for one in params:
@@ -131,8 +133,8 @@ class _Checker:
     ) -> Type:
         """Check a value and return its type.
 
-        A value that may be missing for a known reason, such as a skipped step, is a fault even where null is allowed,
-        since the author may not have thought of that.
+        A value that may be missing for a known reason, such as a skipped step, counts as a fault even where null is
+        allowed, since the author may not have thought of that.
         """
         scope = self._scope(value, position, proven)
         checked = check_template(value.template, scope)

@@ -28,8 +28,8 @@ class Part:
 def check_dependencies(main: Part, last: Part, report: Report, *, whole: bool) -> None:
     """Check all the rules that involve several steps.
 
-    `main` has the steps under `steps`, and `last` those under `finally`. If the file broke off early (`whole` is
-    False), any step may be missing, so no name counts as unknown.
+    `main` has the steps under `steps`, and `last` those under `finally`. If reading stopped early (`whole` is False),
+    any step may be missing, so no name counts as unknown.
     """
     first: dict[str, int] = {}
     for part, other, advice in ((main, last, _AFTERWARDS), (last, main, _ENDED)):
@@ -39,7 +39,7 @@ def check_dependencies(main: Part, last: Part, report: Report, *, whole: bool) -
 def _check_part(steps: Sequence[Reading], steps_named: _Steps | None, first: dict[str, int], report: Report) -> None:
     """Check the steps in a part.
 
-    `first` maps each id that has been found so far to its line.
+    `first` maps each id found so far to its line.
     """
     graph: dict[str, list[Scalar]] = {}
     for step in steps:

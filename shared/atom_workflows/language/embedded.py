@@ -1,4 +1,4 @@
-"""Values with expressions: conditions, and texts that contain `${{ … }}`, where they are allowed.
+"""Values with expressions: conditions, and strings that contain `${{ … }}`, where they are allowed.
 
 Only the syntax is checked here. What an expression may read, and which type it must have, depends on the whole file
 (see checks.py).
@@ -29,8 +29,8 @@ OPENING: Final = "${{"
 _WRAPPER: Final = re.compile(r"\$\{\{\s*(.*?)\s*\}\}", re.DOTALL)
 
 WHERE_ALLOWED: Final = (
-    "expressions are allowed in `task`, conditions, defaults of `params` and the run's `outputs`; for the text itself, "
-    "write `$${{`"
+    "expressions are allowed in `task`, conditions, defaults of `params` and the run's `outputs`; "
+    "if you mean the text itself, write `$${{`"
 )
 
 
@@ -61,9 +61,9 @@ class Embedded:
 
 
 def read_embedded(node: Scalar, report: Report) -> Embedded | str | Invalid:
-    """Read a text that contains `${{`.
+    """Read a string that contains `${{`.
 
-    A text that contains only the escape `$${{`, and so no expression, is returned unescaped.
+    A string that contains only the escape `$${{`, and so no expression, is returned unescaped.
     """
     if _exceeds_limits(node, report):
         return INVALID
@@ -154,7 +154,7 @@ def report_fault(value: Embedded, offset: int, message: str, suggestion: str, re
 def _exceeds_limits(node: Scalar, report: Report) -> bool:
     """Count the expressions in a value.
 
-    If the file has too many by now, report that and return True.
+    If the file now has too many, report that and return True.
     """
     was_within = report.expressions <= MAX_EXPRESSIONS and report.expression_text <= MAX_EXPRESSION_TEXT
     report.expressions += node.text.count(OPENING) or 1
@@ -163,7 +163,7 @@ def _exceeds_limits(node: Scalar, report: Report) -> bool:
         return False
     if was_within:
         said = (
-            f"the file has more than {MAX_EXPRESSIONS:,} expressions, or texts with expressions have more than "
+            f"the file has more than {MAX_EXPRESSIONS:,} expressions, or the values that contain them have more than "
             f"{MAX_EXPRESSION_TEXT:,} characters in total"
         )
         report.add(report.via or node, said, "use fewer aliases, or split the workflow into several files")
@@ -181,9 +181,9 @@ def _plain_text(template: Template) -> str:
 
 
 def _unwrap(text: str) -> str | None:
-    """Return the expression that makes up a text, without its `${{ }}`.
+    """Return the expression that makes up a string, without its `${{ }}`.
 
-    Returns None if the text contains anything else.
+    Returns None if the string contains anything else.
     """
     inner = text.removeprefix(OPENING).removesuffix("}}").strip()
     try:

@@ -60,7 +60,7 @@ STEP_ID: Final = Text(
     rule="letters, digits, `_`, `.` and `-`, not starting with `.` or `-`, and not starting and ending with `__`",
     when_empty="write an id",
     respell=lambda text: plain_word(text).strip("_-"),
-    display=" and put the name that people see in `description`",
+    display=" and put the name for human readers in `description`",
 )
 
 BACKOFF: Final = Record(
@@ -123,7 +123,7 @@ RETRY: Final = Record(
             kind=Condition(),
             description=(
                 "A condition that decides which failures are retried; it may use `failure.kind`, `failure.reason`, "
-                "`failure.message`, `failure.attempt` and `step`. It decides about failures of every kind, so name the "
+                "`failure.message`, `failure.attempt` and `step`. It applies to failures of every kind, so name the "
                 "kinds as well: `failure.kind in ['failed', 'timeout'] and failure.reason != 'BAD_INPUT'`. Without it, "
                 "failures of the kinds `failed`, `timeout` and `outputs` are retried."
             ),
@@ -266,10 +266,10 @@ PARAM: Final = Record(
                 examples=(50,),
             )
             for name, description in (
-                ("minLength", "The minimum number of characters in a text."),
-                ("maxLength", "The maximum number of characters in a text."),
-                ("minItems", "The minimum number of items in a list."),
-                ("maxItems", "The maximum number of items in a list."),
+                ("minLength", "The minimum number of characters in the text."),
+                ("maxLength", "The maximum number of characters in the text."),
+                ("minItems", "The minimum number of items in the list."),
+                ("maxItems", "The maximum number of items in the list."),
             )
         ),
     ),
@@ -321,7 +321,8 @@ STEP: Final = Record(
             name="when",
             kind=Condition(),
             description=(
-                "A condition that is evaluated once the trigger holds. If it is false, the step is skipped by choice."
+                "A condition that is evaluated once the trigger is satisfied. "
+                "If it is false, the step is skipped by choice."
             ),
             examples=("params.mode == 'full'",),
         ),
@@ -376,7 +377,7 @@ WORKFLOW: Final = Record(
         Field(
             name="timezone",
             kind=Zone(),
-            description="The time zone in which days begin and times are formatted.",
+            description="The time zone that determines when days begin and how times are formatted.",
             default="UTC",
             examples=("Europe/Paris",),
         ),
@@ -389,7 +390,7 @@ WORKFLOW: Final = Record(
         Field(
             name="defaults",
             kind=Record(title="Defaults", fields=POLICIES, advice=other_systems.TRIES),
-            description="Policies for every step; each field that a step sets itself takes precedence.",
+            description="Policies for every step; any field that a step sets itself takes precedence.",
         ),
         Field(
             name="steps",

@@ -34,7 +34,10 @@ _NO_COMMENTS: Final = ("JSON does not allow comments", "remove this, or give the
 
 
 class JsonValue:
-    """A single value with those attributes of PyYAML's ScalarEvent that we use. It takes half as long to create."""
+    """A single value with those attributes of PyYAML's ScalarEvent that we use.
+
+    It takes only half as long to create.
+    """
 
     __slots__ = ("column", "line", "style", "value")
     anchor = None
@@ -55,7 +58,7 @@ class JsonValue:
 class JsonReader:
     """Reads text as JSON.
 
-    `is_json` becomes False at an error, unless it is one that some JSON writers produce (a bare `NaN`).
+    `is_json` becomes False at an error, unless the error is one that some JSON writers make (a bare `NaN`).
     """
 
     def __init__(self, text: str, report: Report) -> None:
@@ -126,7 +129,7 @@ class JsonReader:
             word = _WORD.match(self._text, self._index)
             if sign == "'" or word:
                 shown = f': "{shorten(word[0])}"' if word else ""
-                self._fail("a field's name must be in double quotes in JSON", f"put it in double quotes{shown}")
+                self._fail("in JSON, a field's name must be in double quotes", f"put it in double quotes{shown}")
             self._fail(f"a field's name cannot begin with {code(sign)}", 'write `"field": value`')
         key = self._read_quoted()
         if self._skip_space() != ":":
@@ -159,7 +162,7 @@ class JsonReader:
         self._index += 1
         if self._skip_space() in ("]", "}", ","):
             place = Place(line=line, column=column)
-            raise _SyntaxProblem(place, "nothing follows this `,`, which JSON does not allow", "remove it")
+            raise _SyntaxProblem(place, "JSON does not allow a trailing `,`", "remove it")
 
     def _refuse_value(self, sign: str) -> NoReturn:
         self._refuse_comment_or_end()
@@ -167,7 +170,7 @@ class JsonReader:
         if not self._open and sign != "'":
             self._fail("this is not JSON", "begin with `{`, or give the file the extension .yaml if it is YAML")
         if sign == "'":
-            self._fail("text must be in double quotes in JSON", "use `\"` instead of `'` around it")
+            self._fail("in JSON, text must be in double quotes", "use `\"` instead of `'` around it")
         if not word:
             self._fail(f"a value cannot begin with {code(sign)}", "write text in double quotes, a number, [ or {")
         text = word[0]
@@ -179,10 +182,10 @@ class JsonReader:
         if text[0] in "0123456789+-.":
             advice = f'write it as 10, -0.5 or 1e3, or put it in double quotes: "{shorten(text)}"'
             self._fail(f"{code(text)} is not a JSON number", advice)
-        self._fail("text must be in double quotes in JSON", f'write "{shorten(text)}"')
+        self._fail("in JSON, text must be in double quotes", f'write "{shorten(text)}"')
 
     def _refuse_text(self, start: int) -> NoReturn:
-        """Report why the text that begins at `start` cannot be read.
+        """Report why the string that begins at `start` cannot be read.
 
         The error is at `_index`.
         """

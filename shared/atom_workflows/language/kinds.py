@@ -12,7 +12,7 @@ from atom_workflows.language.nodes import Node
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A text value. The whole text must match `pattern` but not match `forbidden`; `rule` explains both to users."""
+    """A string. All of it must match `pattern`, but it must not match `forbidden`; `rule` explains both to users."""
 
     max_length: int
     min_length: int = 1
@@ -68,14 +68,14 @@ class Number:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextList:
-    """A list of distinct texts; a single text counts as a list with one entry."""
+    """A list of distinct strings; a single string counts as a list with one entry."""
 
     item: Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextMap:
-    """A map from text to text."""
+    """A map from strings to strings."""
 
     key: Text
     value: Text

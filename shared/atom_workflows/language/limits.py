@@ -12,11 +12,11 @@ MAX_DEPTH: Final = 20
 MAX_NODES: Final = 300_000
 """The maximum number of values in a file.
 
-Each use of an alias counts as everything it expands to, and a long text counts as several values.
+Each use of an alias counts as everything it expands to, and a long string counts as several values.
 """
 
 TEXT_PER_NODE: Final = 64
-"""The number of characters for which a text counts as one more value, so that aliases cannot multiply a long text."""
+"""The number of characters of a string that count as one more value, so that aliases cannot multiply long strings."""
 
 MAX_STEPS: Final = 10_000
 MAX_TASK_BYTES: Final = 64 * 1024
@@ -42,7 +42,10 @@ MAX_EXPRESSIONS: Final = 50_000
 """The maximum number of expressions in a file. Each use of an alias counts those in its value again."""
 
 MAX_EXPRESSION_TEXT: Final = 1_000_000
-"""The maximum number of characters in texts with expressions, counted likewise: checking them takes a few seconds."""
+"""The maximum number of characters in values with expressions, counted in the same way.
+
+Checking that many takes a few seconds.
+"""
 
 MAX_PARAMS: Final = 100
 MAX_PARAM_BYTES: Final = 100_000

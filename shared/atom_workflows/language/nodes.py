@@ -5,9 +5,9 @@ JSON. A value that an older reader would interpret differently is rejected where
 every reader. Numbers that some readers interpret as text (`1e-5`) are numbers here, as in YAML 1.2 and JSON, but cause
 a warning (see warnings.py).
 
-`weight` is the number of values that a node expands to; every use of an alias counts, and a long text counts as several
-values. `height` is the nesting depth of the lists and maps in a node. Both limit how far aliases can multiply values
-(see tree.py).
+`weight` is the number of values that a node expands to; every use of an alias counts, and a long string counts as
+several values. `height` is the nesting depth of the lists and maps in a node. Both limit how far aliases can multiply
+values (see tree.py).
 
 Nodes are filled in while the file is read and never changed afterwards. They are not frozen, because freezing them
 would take up a third of the time needed to read a large file.
@@ -38,7 +38,7 @@ class Scalar:
 
 @dataclass(slots=True, kw_only=True)
 class Items:
-    """A list. `complete` is False if the file broke off inside it."""
+    """A list. `complete` is False if reading stopped inside it."""
 
     line: int
     column: int
@@ -60,7 +60,7 @@ class Entry:
 
 @dataclass(slots=True, kw_only=True)
 class Fields:
-    """A map whose names are unique. `complete` is False if the file broke off inside it."""
+    """A map whose names are unique. `complete` is False if reading stopped inside it."""
 
     line: int
     column: int

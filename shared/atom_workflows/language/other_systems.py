@@ -1,4 +1,4 @@
-"""Names that other systems use for fields like ours, for advice on unknown fields.
+"""Names that other systems use for fields like ours, used to give advice on unknown fields.
 
 Keys are in lower case and have no separators: `runson` also matches `runs-on` and `runs_on`.
 """
@@ -35,7 +35,7 @@ def _count_tries(retries: Node) -> int:
 def _advise_on_delay(delay: Node) -> str:
     """Return advice on a delay.
 
-    A bare number is taken as seconds, since that is what most people mean.
+    A bare number is taken to be in seconds, since that is what most people mean.
     """
     text = delay.text if isinstance(delay, Scalar) else ""
     spelt = respell_duration(text) or respell_duration(f"{text}s")
@@ -47,8 +47,8 @@ _WHERE: Final = "use `engine` or `scaleTier` inside `task` to say where a job ru
 _AS_ARGS: Final = "pass it to the job in `args` inside `task`"
 _ELSEWHERE: Final = "leave it out: the trigger of a workflow is not part of its file"
 _ONE_RUN: Final = "leave it out: runs do not wait for one another"
-_NO_LOOP: Final = "write a step for each: one step runs one job"
-_NO_MESSAGES: Final = "leave it out: the ends of runs are published on the topic `events`"
+_NO_LOOP: Final = "write a separate step for each: one step runs one job"
+_NO_MESSAGES: Final = "leave it out: the end of every run is published on the topic `events`"
 
 TRIES: Final[Mapping[str, Advice]] = _each(
     "retries retrylimit maxretries maxretry retrycount",
@@ -66,7 +66,7 @@ WORKFLOW_FIELDS: Final[Mapping[str, str]] = {
 WORKFLOW_ADVICE: Final[Mapping[str, str]] = {
     **_each("schedule schedules cron on trigger triggers startdate interval", _ELSEWHERE),
     **_each("env environment", f"{_AS_ARGS}; expressions read what the deployment sets as `env.NAME`"),
-    **_each("secrets", "give the job the name of a secret in `args`; it reads the secret itself"),
+    **_each("secrets", "give the job the name of a secret in `args`; the job reads the secret itself"),
     **_each("concurrency maxactiveruns maxparallel parallelism", _ONE_RUN),
     **_each("deadline sla", "leave it out, or limit the run with `timeout`"),
     **_each("notify notifications alerts", _NO_MESSAGES),
@@ -94,8 +94,8 @@ STEP_ADVICE: Final[Mapping[str, Advice]] = {
     **_each("runson pool agent agents queue nodeselector runner resources", _WHERE),
     **_each("foreach loop matrix withitems withparam maxparallel parallelism tolerate", _NO_LOOP),
     **_each("wait sleep delay approval", "leave it out: a step runs as soon as its dependencies allow it"),
-    **_each("priority", "leave it out: steps that are ready all start"),
-    **_each("cache memoize", "leave it out: a job that need not run again can end at once"),
+    **_each("priority", "leave it out: all steps that are ready are started"),
+    **_each("cache memoize", "leave it out: a job that does not need to run again can end at once"),
     **_each("workflow subworkflow", "write the other workflow's steps into this file"),
     **_each("onfailure onsuccess", "add a step that depends on this one, with `trigger: any-failed` for failures"),
 }

@@ -229,7 +229,7 @@ def _read_typed(node: Node, of: Type, path: str, zone: str, report: Report) -> V
 def _as_json(node: Node, of: Type, path: str, report: Report) -> Any:
     """Return the node's value as JSON.
 
-    Where the type is a time, an unquoted value is read as written.
+    If the type is a time, an unquoted value is read as written.
     """
     inner = of.of if isinstance(of, OrNull) else of
     match node:

@@ -71,7 +71,7 @@ def parse_into(
         params, outputs = _check_values(reading, report, env_names, whole=tree.whole)
     report.raise_if_any()
     if not isinstance(reading, Reading):  # pragma: no cover  # every value that could not be read has been reported
-        raise TypeError("a file that is not a workflow has no reported problem")
+        raise TypeError("no problem was reported in a file that is not a workflow")
     steps = (*reading.values["steps"], *reading.values.get("finally", ()))
     if not tree.is_json:
         warn_of_doubts(steps, report)
@@ -82,7 +82,7 @@ def parse_into(
 
 
 class _Tree(NamedTuple):
-    """The file's tree. `whole` is False if the file broke off. For JSON, all readers agree on every value."""
+    """The file's tree. `whole` is False if reading stopped early. For JSON, all readers agree on every value."""
 
     root: Node | None
     whole: bool

@@ -91,7 +91,7 @@ class Source:
         return self.text[self._index(scalar, offset)] == "\\"
 
     def following(self, scalar: Scalar) -> str:
-        """Return what follows the value on its last line, without blanks."""
+        """Return what follows the value on its last line, without surrounding whitespace."""
         rest = _REST_OF_LINE.match(self.text, self._index(scalar, len(scalar.text)))
         return rest[0].strip() if rest else ""
 
@@ -162,7 +162,7 @@ def _trace_flow(source: str, index: int, text: str, quote: str) -> _Pieces:
 
 
 def _fold(blanks: re.Match[str]) -> _Pieces:
-    """Fold the blanks and line breaks between two words.
+    """Fold the whitespace between two words.
 
     A single line break becomes a space; if there are several, the first is dropped.
     """
@@ -218,7 +218,7 @@ def _trace_block(source: str, index: int, text: str) -> _Pieces:
 
 
 def _skip_empty_lines(source: str, index: int, indent: int) -> tuple[list[tuple[str, int]], int, bool]:
-    """Return the breaks of the empty lines that follow.
+    """Return the line breaks of the empty lines that follow.
 
     The second result is the index of the next line, after its indentation. The third is False if the text block ends
     before that line.

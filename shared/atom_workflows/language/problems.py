@@ -130,7 +130,7 @@ class Report:
             raise InvalidWorkflow(problems)
 
     def _listed(self, collected: _Collected, others: str, remedy: str) -> tuple[Problem, ...]:
-        """Return the first few problems, plus one that counts the rest."""
+        """Return the first few problems, and one saying how many remain."""
         found = [
             Problem(file=self.file, line=line, column=column, message=message, suggestion=suggestion)
             for (line, column, message), suggestion in collected.in_file_order()
@@ -195,7 +195,7 @@ def shorten(text: str) -> str:
 def _printable(text: str) -> str:
     """Return the text on one line.
 
-    Messages about expressions may quote texts unchanged.
+    Messages about expressions may quote text unchanged.
     """
     if text.isprintable():
         return text

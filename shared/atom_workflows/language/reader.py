@@ -219,9 +219,9 @@ def read_records(kind: RecordList, node: Node, path: str, report: Report) -> Any
 
 
 def read_text_list(kind: TextList, node: Node, path: str, report: Report) -> Any:
-    """Read a list of texts, or a single text.
+    """Read a list of strings, or a single string.
 
-    Returns the nodes of the valid texts, since their positions are needed later.
+    Returns the nodes of the valid strings, since their positions are needed later.
     """
     if is_empty(node):
         return wrong_type(node, code(path), "a list", "leave it out if there are none", report)
@@ -238,7 +238,7 @@ def read_text_list(kind: TextList, node: Node, path: str, report: Report) -> Any
 
 
 def read_text_map(kind: TextMap, node: Node, path: str, report: Report) -> Any:
-    """Read a map from text to text."""
+    """Read a map from strings to strings."""
     if not isinstance(node, Fields):
         remedy = "leave it out if there are none" if is_empty(node) else "write a map, such as `{team: sales}`"
         return wrong_type(node, code(path), "a map from text to text", remedy, report)
@@ -250,7 +250,7 @@ def read_text_map(kind: TextMap, node: Node, path: str, report: Report) -> Any:
 
 
 def _read_name(kind: Text, entry: Entry, path: str, report: Report) -> str | None:
-    """Return the name of an entry, or report it and return None."""
+    """Return an entry's name; if it is invalid, report it and return None."""
     name, where = entry.name, f"a name in {code(path)}"
     if OPENING in name:
         meant = refuse_expression(entry.key, where, report)
@@ -270,7 +270,7 @@ _LONGEST_TYPE: Final = 2_000
 def read_type_notation(node: Node, path: str, report: Report) -> Type | Invalid:
     """Read the notation of a type.
 
-    It is a text, a list that contains the type of its items, or a map that contains the types of its members.
+    It is a string, a list that contains the type of its items, or a map that contains the types of its members.
     """
     from atom_workflows.expressions.types import ListOf, MapOf, read_type  # noqa: PLC0415 (only some files have types)
 

@@ -95,7 +95,7 @@ def _describe(kind: Kind) -> str:  # noqa: C901, PLR0911, PLR0912  # one case pe
         case TextMap():
             return "map from text to text"
         case Arguments():
-            return "list or map, or an [expression](#expressions) for one"
+            return "list or map, or an [expression](#expressions) that yields one"
         case Record():
             return f"map, see [{kind.title.lower()}](#{kind.title.lower().replace(' ', '-')})"
         case RecordList():
@@ -105,20 +105,20 @@ def _describe(kind: Kind) -> str:  # noqa: C901, PLR0911, PLR0912  # one case pe
 SCHEMA_FILE: Final = "workflow.schema.json"
 REFERENCE_FILE: Final = "workflow-file.md"
 _FUNCTIONS: Final = {
-    "len": ("The number of characters in a text, items in a list or members in a map.", "len('abc')"),
-    "int": ("A text as a whole number, or a number without its fraction.", "int('12')"),
-    "number": ("A text as a number.", "number('0.5')"),
+    "len": ("The number of characters in text, items in a list or members in a map.", "len('abc')"),
+    "int": ("Text as a whole number, or a number without its fraction.", "int('12')"),
+    "number": ("Text as a number.", "number('0.5')"),
     "text": ("A number, boolean or time as text.", "text(12)"),
     "json": ("Any value as JSON.", "json([1, 'a'])"),
-    "fromJson": ("The value that a JSON text represents.", "fromJson('[1, 2]')"),
+    "fromJson": ("The value that JSON text represents.", "fromJson('[1, 2]')"),
     "lower": ("The text in lower case.", "lower('EU')"),
     "upper": ("The text in upper case.", "upper('eu')"),
-    "trim": ("The text without leading and trailing space.", "trim(' eu ')"),
-    "split": ("The parts of a text between separators.", "split('a,b', ',')"),
-    "join": ("The texts joined, with a separator between them.", "join(['a', 'b'], ',')"),
+    "trim": ("The text without leading and trailing whitespace.", "trim(' eu ')"),
+    "split": ("The parts of the text between separators.", "split('a,b', ',')"),
+    "join": ("The items of a list joined, with a separator between them.", "join(['a', 'b'], ',')"),
     "replace": ("The text with each occurrence of a part replaced.", "replace('a-b', '-', '_')"),
-    "startsWith": ("Whether the text begins with another text.", "startsWith('gs://b', 'gs:')"),
-    "endsWith": ("Whether the text ends with another text.", "endsWith('a.csv', '.csv')"),
+    "startsWith": ("Whether the text begins with the given prefix.", "startsWith('gs://b', 'gs:')"),
+    "endsWith": ("Whether the text ends with the given suffix.", "endsWith('a.csv', '.csv')"),
     "sum": ("The sum of numbers.", "sum([1, 2, 3])"),
     "min": ("The smallest number, first text or earliest time.", "min([3, 1, 2])"),
     "max": ("The largest number, last text or latest time.", "max([3, 1, 2])"),
@@ -130,7 +130,7 @@ _FUNCTIONS: Final = {
     "day": ("The local date of an instant, or a date, moved by a number of days.", "day('2026-03-01', -1)"),
     "add": ("An instant moved later or earlier by a duration.", "add('2026-03-01T06:00:00Z', '-2h')"),
     "format": (
-        "A date, time or instant as text, formatted with the directives of strftime.",
+        "A date, time or instant as text, formatted using strftime directives.",
         "format('2026-03-01', '%d.%m.%Y')",
     ),
     "days": ("The number of days from one date to another.", "days('2026-02-27', '2026-03-01')"),
@@ -154,7 +154,7 @@ _ENDS: Final = {
     Ended.ALL_SUCCEEDED: "all succeeded, or there are none",
     Ended.SOME_SKIPPED: "some succeeded and the others were skipped",
     Ended.ALL_SKIPPED: "all were skipped",
-    Ended.ANY_FAILED: "any failed, was cancelled or blocked",
+    Ended.ANY_FAILED: "any failed, was cancelled or was blocked",
 }
 _FATES: Final = {None: "runs", Release.SKIP: "skipped", Release.BLOCK: "blocked"}
 

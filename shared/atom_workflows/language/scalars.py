@@ -102,11 +102,11 @@ def _zones() -> Names:
 
 
 _NOT_EVERYWHERE: Final = frozenset({"localtime", "posixrules", "Factory"})
-"""Names that only some machines have, or that mean another zone on each."""
+"""Names that only some machines have, or that mean a different zone on each."""
 
 
 def find_fault(kind: Text, text: str) -> tuple[str, str] | None:
-    """Return the text's fault and advice on it, or None."""
+    """Return what is wrong with the text, with advice, or None."""
     if len(text) > kind.max_length:
         return f"has {len(text):,} characters, more than the {kind.max_length:,} allowed", "shorten it"
     if len(text) < kind.min_length:

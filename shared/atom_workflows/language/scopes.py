@@ -21,7 +21,7 @@ RETRIED_KINDS: Final = (*(kind for kind in FAILURE_KINDS.values() if kind != "lo
 """The kinds of failures that `retry.when` may have to decide on. For a lost job, `onLost` decides instead."""
 
 LAST_KINDS: Final = (*RETRIED_KINDS, "lost", "stopped")
-"""The kinds that an attempt, or a step in a run that has ended, may have."""
+"""The kinds of failures that an attempt may have, or a step in a run that has ended."""
 
 __all__ = ["CONDITION", "DEFAULT", "RETRY", "TASK", "Fault", "File", "Position", "Scope", "scope_of"]
 
@@ -39,7 +39,7 @@ _RUN: Final[Mapping[str, Type]] = {
 _FAILURES: Final = ListOf(MapOf({"step": TEXT, "kind": Words(LAST_KINDS), "reason": TEXT, "message": TEXT}))
 _RUN_AT_THE_END: Final[Mapping[str, Type]] = {"state": _VERDICTS, "failures": _FAILURES, "failureCount": INT}
 _ATTEMPT: Final = MapOf({"kind": Words(LAST_KINDS), "reason": TEXT})
-_STEP: Final = MapOf({"attempt": INT, "last": or_null(_ATTEMPT, "as the first attempt has no attempt before it")})
+_STEP: Final = MapOf({"attempt": INT, "last": or_null(_ATTEMPT, "as there is no attempt before the first")})
 _FAILURE: Final = MapOf({"kind": Words(RETRIED_KINDS), "reason": TEXT, "message": TEXT, "attempt": INT})
 
 _ELSEWHERE: Final = {

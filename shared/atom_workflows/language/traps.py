@@ -62,7 +62,7 @@ def _find_in_condition(line: str, at: int, sign: str, start: int, context: str) 
     if first in "[{@%&*!`" or value.startswith("- "):
         return Trap(begin, f"a condition that begins with `{first}` needs quotes around all of it", _in_quotes(value))
     if sign == ":":
-        return Trap(begin, "`: ` cannot be inside a value without quotes", _in_quotes(value))
+        return Trap(begin, "`: ` cannot appear in a value without quotes", _in_quotes(value))
     if context in _FLOW and sign and sign in "[{?":
         return Trap(begin, f"inside `{{ }}`, a condition with `{sign}` needs quotes", _in_quotes(value))
     return None
@@ -76,7 +76,7 @@ def _in_quotes(value: str) -> str:
 
 
 def explain_fault(source: Source | None, scalar: Scalar, at: int, message: str, suggestion: str) -> tuple[str, str]:
-    """Return the message and suggestion for a syntax fault in a value.
+    """Return the message and suggestion for a syntax error in a value.
 
     They are replaced if YAML ended the value early, or put a line break into it.
     """

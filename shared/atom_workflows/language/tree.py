@@ -1,6 +1,6 @@
 """Build a tree from YAML or JSON events, within all limits.
 
-There is no recursion, and nothing too large is built. The names in a map are unique texts, and `<<` merges other maps
+There is no recursion, and nothing too large is built. The names in a map are unique strings, and `<<` merges other maps
 into it.
 
 An alias is the same node again, so it takes no memory here. The values that are later built from the tree have no
@@ -206,7 +206,7 @@ _MERGE: Final = "<<"
 def build_map(nodes: list[Node], at: Located, report: Report) -> Fields:
     """Build a map from alternating keys and values.
 
-    A final key without a value is left out, since the file broke off there.
+    A final key without a value is left out, since reading stopped there.
     """
     entries: dict[str, Entry] = {}
     for key, value in zip(nodes[::2], nodes[1::2], strict=False):

@@ -1,4 +1,4 @@
-"""Warn about values that are valid in YAML 1.2 but may be unintended or may not be sent exactly as written."""
+"""Warn about values that are valid in YAML 1.2 but may be unintended or might not be sent exactly as written."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def warn_of_doubts(steps: Sequence[Reading], report: Report) -> None:
 
 
 def warn_of_secrets(steps: Sequence[Reading], report: Report) -> None:
-    """Warn about texts in tasks that look like secrets."""
+    """Warn about strings in tasks that look like secrets."""
     for step in steps:
         task = step.node.get("task")
         for scalar in _walk_scalars(task) if task else ():

@@ -1,7 +1,7 @@
-"""Write and read dead letters: events that were given up, as messages on the topic `dead-letters`.
+"""Write and read dead letters: events that were given up on, as messages on the topic `dead-letters`.
 
 A dead letter has the data and attributes of its event, plus attributes that say where it came from and why it was given
-up. Pub/Sub also forwards messages to this topic on its own, and then records everything except the reason.
+up on. Pub/Sub also forwards messages to this topic on its own, and then records everything except the reason.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LONGEST_REASON: Final = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenUp:
-    """An event that is given up: the message as received, and the reason.
+    """An event that has been given up on: the message as received, and the reason.
 
     `deliveries` is None if deliveries are not counted.
     """
@@ -58,10 +58,10 @@ class GivenUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A message on the topic `dead-letters`. Unknown texts are empty.
+    """A message on the topic `dead-letters`. A string that is not known is empty.
 
-    `topic` is the topic that it came from, and `error` is the name of the exception. If `reason` is empty, Pub/Sub
-    itself forwarded the message. `data` and `attributes` are those of the event.
+    `topic` is the topic that the message came from, and `error` is the name of the exception. If `reason` is empty,
+    Pub/Sub itself forwarded the message. `data` and `attributes` are those of the event.
     """
 
     id: str

@@ -1,9 +1,9 @@
 """Events as they reach a function over HTTP: a push from Pub/Sub, or a CloudEvent from Eventarc.
 
-functions-framework can decode both, but it answers HTTP 400 to a request that it cannot decode, and Pub/Sub would
+functions-framework can decode both, but it responds with HTTP 400 to a request that it cannot decode, and Pub/Sub would
 redeliver that request again and again. Here, such a request raises `MalformedEvent`, which the handlers log and
-acknowledge. An event that can never be handled becomes a dead letter, so its message is also available as it was
-received.
+acknowledge. An event that can never be handled becomes a dead letter, so its message is also available in the form in
+which it was received.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ReceivedMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedEvent:
-    """An event in CloudEvents' terms. `payload` is its data or, for a Pub/Sub push, the whole body.
+    """An event, in the terms of CloudEvents. `payload` is its data or, for a Pub/Sub push, the whole body.
 
     A replayed message has the id of the original event.
     """

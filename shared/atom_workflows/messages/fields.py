@@ -15,10 +15,10 @@ SCHEMA: Final = 1
 """The schema of the events that this version publishes. Adding an optional field does not change it."""
 
 ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_~][A-Za-z0-9._~-]{0,199}")
-"""The form of the ids of runs and steps, which become part of a document's path."""
+"""The pattern for the ids of runs and steps, which become part of a document's path."""
 
 MAX_SCHEMA: Final = 1_000
-"""No version will ever reach this number, so a body with a higher one is not one of our events."""
+"""No version will ever reach this number, so a body with a higher number is not one of our events."""
 
 MAX_TEXT: Final = 2_000
 LABEL_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -26,7 +26,7 @@ MAX_LABELS: Final = 64
 MAX_OBJECT_BYTES: Final = 100_000
 MAX_ATTEMPT: Final = 1_000_000
 MAX_ITEMS: Final = 50
-"""The maximum number of items in an event. Each costs a read, which may take up a quarter of a megabyte of memory."""
+"""The maximum number of items in an event. Each requires a read, which may take up a quarter of a megabyte."""
 
 _LONGEST_SHOWN: Final = 80
 
@@ -69,7 +69,7 @@ def require_known_schema(body: Mapping[str, Any]) -> None:
     if not isinstance(schema, int) or isinstance(schema, bool) or not 1 <= schema <= MAX_SCHEMA:
         raise MalformedEvent(f"an event's schema must be a number from 1 to {MAX_SCHEMA}, not {show(schema)}")
     if schema > SCHEMA:
-        raise NewerVersion("the event", f"its schema is {schema}, and this version reads up to {SCHEMA}")
+        raise NewerVersion("the event", f"its schema is {schema}, but this version reads only schemas up to {SCHEMA}")
 
 
 def require_text(body: Mapping[str, Any], name: str) -> str:
@@ -81,15 +81,15 @@ def require_text(body: Mapping[str, Any], name: str) -> str:
 
 
 def read_optional_text(body: Mapping[str, Any], name: str, *, longest: int = MAX_TEXT) -> str | None:
-    """Return a string, or None if it is missing.
+    """Return the string, or None if it is missing.
 
-    `longest` is in characters.
+    `longest` is its maximum length in characters.
     """
     value = body.get(name)
     if value is not None and not isinstance(value, str):
         raise MalformedEvent(f"an event's {name} must be text, not {show(value)}")
     if value is not None and len(value) > longest:
-        raise MalformedEvent(f"an event's {name} may have at most {longest} characters, not {len(value)}")
+        raise MalformedEvent(f"an event's {name} may be at most {longest} characters long, not {len(value)}")
     return value
 
 
@@ -102,7 +102,7 @@ def read_id(body: Mapping[str, Any], name: str) -> str:
 
 
 def read_attempt(body: Mapping[str, Any]) -> int | None:
-    """Return the number of an attempt, or None if it is missing."""
+    """Return the attempt's number, or None if it is missing."""
     value = body.get("attempt")
     if value is None:
         return None
@@ -144,26 +144,26 @@ def read_objects(body: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
 def require_storable(name: str, value: str, *, longest: int = MAX_TEXT) -> str:
     """Check that a string can be stored, and return it.
 
-    It may have at most `longest` bytes and must not contain unpaired surrogates.
+    It must be at most `longest` bytes long and must not contain unpaired surrogates.
     """
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
         raise MalformedEvent(f"an event's {name} contains an unpaired surrogate: {show(value)}") from None
     if size > longest:
-        raise MalformedEvent(f"an event's {name} may have at most {longest:,} bytes, not {size:,}")
+        raise MalformedEvent(f"an event's {name} may be at most {longest:,} bytes long, not {size:,}")
     return value
 
 
 def read_optional_object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return an object, or an empty object if it is missing."""
+    """Return the object, or an empty object if it is missing."""
     value = body.get(name)
     if value is None:
         return {}
     if not isinstance(value, Mapping):
         raise MalformedEvent(f"an event's {name} must be an object, not {show(value)}")
     if len(json.dumps(value)) > MAX_OBJECT_BYTES:
-        raise MalformedEvent(f"an event's {name} may have at most {MAX_OBJECT_BYTES} bytes")
+        raise MalformedEvent(f"an event's {name} may be at most {MAX_OBJECT_BYTES} bytes long")
     return value
 
 
@@ -184,7 +184,7 @@ def read_labels(body: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_optional_key(body: Mapping[str, Any], name: str) -> str | None:
-    """Return a string, or None if it is missing.
+    """Return the string, or None if it is missing.
 
     A whole number, such as an eight-digit date, is converted to text.
     """

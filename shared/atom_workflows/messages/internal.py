@@ -34,12 +34,12 @@ from atom_workflows.messages.fields import (
 from atom_workflows.ports import Message
 
 STEPS_PER_READY: Final = 10
-"""How many steps are in one event for a dispatcher: enough to share reads and commits, but not to bunch the work."""
+"""The number of steps in one event for a dispatcher: enough to share reads, but few enough to spread the work."""
 
 OUTCOMES_PER_COMPLETED: Final = 50
 CHANGES_PER_MESSAGE: Final = 200
 MAX_LIST_BYTES: Final = 200_000
-"""The maximum size of the list in a message, so that no message exceeds 256 KB, however long its texts are."""
+"""The maximum size of the list in a message, so that no message exceeds 256 KB, however long its strings are."""
 
 
 _TEXTS_OF_AN_END: Final = ("outputs", "outputs_problem", "reason")
@@ -72,7 +72,7 @@ class StepsCompleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
-    """A wake-up call to the checker, from the scheduler or (after it has submitted a job, for example) a dispatcher."""
+    """A wake-up call to the checker, from the scheduler or a dispatcher (for example, after it has submitted a job)."""
 
     is_scheduled: bool = True
 
@@ -161,7 +161,7 @@ def page_message(page: SweepPage) -> Message:
 
 
 def seed_message(run_id: str, *, after: str = "") -> Message:
-    """Build the request to continue a run, whatever is left to do.
+    """Build the request to continue a run with whatever is left to do.
 
     If `after` is given, publishing continues with the released steps that follow that path.
     """

@@ -21,10 +21,10 @@ from atom_workflows.messages.fields import (
 )
 
 MAX_DEFINITION: Final = 8 * 1024 * 1024
-"""More than a request's body can hold (6 MB of text), so that the limits on bodies and files report the error."""
+"""More than a request's body can hold (6 MB of text), so the limits on bodies and files are what reports an error."""
 
 MAX_PATH_BYTES: Final = 1_252
-"""Enough for gs://, a bucket name of 222 bytes, / and an object name of 1,024. Each problem in a file repeats it."""
+"""Enough for gs://, a bucket name of 222 bytes, / and an object name of 1,024. Each problem repeats this path."""
 
 INLINE_NAME: Final = "inline.yaml"
 
@@ -53,8 +53,8 @@ _LIKENESS: Final = 0.7
 class StartRequested:
     """A run to start, from a stored file (`workflow_path` at a `generation`) or an inline `definition`.
 
-    `key` identifies the run (see run_ids.py). For users, `trigger` says how the start was triggered, and
-    `warnings` list the fields of the message that were ignored.
+    `key` identifies the run (see run_ids.py). For users, `trigger` says how the start was triggered, and `warnings`
+    lists the fields of the message that were ignored.
     """
 
     key: tuple[str, ...]
@@ -70,7 +70,10 @@ class StartRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSeedRequested:
-    """A run to continue, whatever is left to do. Released steps up to the path `after` have already been published."""
+    """A run to continue with whatever is left to do.
+
+    Released steps up to the path `after` have already been published.
+    """
 
     run_id: str
     after: str = ""

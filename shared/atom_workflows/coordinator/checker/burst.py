@@ -9,7 +9,7 @@ for which one instance at a time holds a lease:
 - The first look of a burst reads every due step, and the burst remembers them (due_steps.py). Later looks read only
   what has become due since, so a job that is polled five times is read once.
 - When more steps are due than a burst can remember, it still handles newly due steps itself, but leaves the others to
-  rounds (rounds.py), in which several instances share them.
+  rounds (rounds.py), in which several instances share the work.
 - A burst ends when its time is up, or when nothing will be due soon, since time spent sleeping is also billed.
 """
 
@@ -50,15 +50,15 @@ SHORTEST_GAP: Final = 0.2
 OVERLAP: Final = 0.5
 """How far a look reaches back beyond the start of the previous look, as a fraction of the checker's interval.
 
-The clocks of instances differ, and commits take time. Steps that are missed even so are read by the next burst or in a
+The clocks of instances differ, and commits take time. Steps that are still missed are read by the next burst or in a
 round.
 """
 
 FARTHEST_BACK: Final = timedelta(minutes=2)
-"""How far back a burst that cannot remember everything may reach if the previous burst died or was long ago."""
+"""How far back a burst that cannot remember everything may reach if the previous burst died or ended long ago."""
 
 LONGEST_LEASE: Final = timedelta(seconds=MAX_BURST_S) + timedelta(minutes=1)
-"""The longest time that a valid lease may have left by our clock; its holder's clock may be slightly ahead."""
+"""The longest time for which a lease may still be valid, by our clock; its holder's clock may be slightly ahead."""
 
 
 def handle_tick(services: Services, event: TickEvent) -> None:
@@ -171,7 +171,7 @@ class _Burst:
     def _look(self) -> datetime | None:
         """Handle the due steps, and collect results until the next look.
 
-        Returns the time of the next look, or None if it need not be soon.
+        Returns the time of the next look, or None if it does not have to be soon.
         """
         now = self.services.clock.now()
         published = self._due.published
@@ -184,7 +184,7 @@ class _Burst:
         return self._next_look(now) if is_busy or not self._is_idle() else None
 
     def _read_due(self, now: datetime) -> None:
-        """Read the steps that became due, and begin to handle them.
+        """Read the steps that have become due, and begin to handle them.
 
         The first look reads every due step; later looks read only those that have become due since the previous look.
         """
@@ -233,7 +233,7 @@ class _Burst:
     def _is_idle(self) -> bool:
         """Return True if every remaining look can wait for the next tick.
 
-        Looks at long-running jobs and audits can. The burst itself waits for retries and timeouts.
+        Looks at long-running jobs can wait, and so can audits. The burst itself waits for retries and timeouts.
         """
         soon = self.services.clock.now() + self._interval * WORTH_WAITING
         return not (self._in_flight.is_full or self._reads_everything) and all(

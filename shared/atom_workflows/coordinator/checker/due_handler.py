@@ -1,7 +1,7 @@
 """Handle steps that are due: poll their jobs, publish outcomes, hand steps to dispatchers, and audit runs.
 
 A Task Runner may take a long time to respond. So other steps are handled while responses are outstanding, and a slow
-Task Runner delays only its own jobs. Audits of whole runs are also made as calls.
+Task Runner delays only its own jobs. Audits of whole runs are made as calls as well.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class DueHandler:
                 self._outbox.add_ready(step.run_id, [ReadyStep(step_id=step.id, attempt=step.attempt + 1)])
                 self.published += 1
             elif step.state is StepState.DISPATCHING:
-                log.warning("step.ready.again", f"step {step.id} is handed to another dispatcher", **step.names)
+                log.warning("step.ready.again", f"step {step.id} is being handed to another dispatcher", **step.names)
                 self._outbox.add_ready(step.run_id, [ReadyStep(step_id=step.id, attempt=step.attempt)])
                 self.published += 1
         self._publish(outcomes)

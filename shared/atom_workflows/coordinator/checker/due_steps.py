@@ -32,7 +32,7 @@ Cursor: TypeAlias = tuple[datetime, str]
 """A position in the order of the due query: a step's due time and the path of its document."""
 
 BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""A time before any due time."""
+"""A time earlier than any due time."""
 
 _NEVER_READ: Final = (
     {"run_id", "id", "request", "depends_on", "dependents", "barriers", "heirs", "message"}
@@ -41,7 +41,7 @@ _NEVER_READ: Final = (
 )  # fmt: skip
 
 DUE_FIELDS: Final = tuple(one.name for one in fields(StepRecord) if one.name not in _NEVER_READ)
-"""The fields that a look at a step needs. Its task, edges and message are left out: each may take up 100 KB."""
+"""The fields needed to look at a step. Its task, edges and message are left out: each may take up 100 KB."""
 
 _TIME: Final = (datetime, type(None))
 _KINDS: Final = {
@@ -61,7 +61,7 @@ def is_anything_due(services: Services, by: datetime) -> bool:
 
 
 def is_little_due(services: Services, by: datetime) -> bool:
-    """Return True if no more than half a page is due.
+    """Return True if at most half a page of steps is due.
 
     This counts the steps that are due by `by`, and costs one document read.
     """
@@ -77,8 +77,8 @@ def read_due(services: Services, *, until: datetime, after: Cursor) -> tuple[lis
     """Read a page of due steps.
 
     Returns the steps, and the place where the next page begins or None if this was the last page. The page begins after
-    the place `after` and holds only steps that are due by `until`. The steps have only `DUE_FIELDS`; steps that cannot
-    be read are left out.
+    the place `after` and contains only steps that are due by `until`. The steps have only `DUE_FIELDS`; steps that
+    cannot be read are left out.
     """
     documents = services.store.query(due_query(until, after=after, limit=PAGE))
     last = documents[-1] if len(documents) == PAGE else None
@@ -150,7 +150,7 @@ class InFlight:
 
     @property
     def next_look(self) -> datetime | None:
-        """The time of the earliest look, or None if nothing is in flight."""
+        """The time of the earliest scheduled look, or None if nothing is in flight."""
         return min(self._looks.values(), default=None)
 
     def looks(self) -> Iterator[tuple[datetime, StoredStep]]:
@@ -163,8 +163,8 @@ class InFlight:
         """Remember steps that became due after `since`, as they were read.
 
         A known step that has not changed keeps the time of its next look. If there is no room, jobs to poll are left to
-        a round; everything else that is due now is remembered even so, since it is handled immediately. Steps with a
-        `pending` call take up room until the call is answered, since the call keeps them in memory in any case.
+        a round; everything else that is due now is remembered anyway, since it is handled immediately. Steps with a
+        `pending` call take up room until the call returns, since the call keeps them in memory in any case.
         """
         kept = {*self._looks, *map(_name, pending)}
         # Other steps are forgotten once the queries no longer find them.

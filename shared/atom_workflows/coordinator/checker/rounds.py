@@ -32,7 +32,10 @@ If the event for a page does not reach an instance within the same time, the bur
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """A round as it was read. `page` is the next page, which has waited since `since`; None if the round is over."""
+    """A round as it was read.
+
+    `page` is the next page, which has been waiting since `since`, or None if the round is over.
+    """
 
     page: SweepPage | None
     since: datetime
