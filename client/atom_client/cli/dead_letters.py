@@ -88,7 +88,7 @@ def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool
         chosen = [one for one in found.letters if one.topic and not one.is_hopeless] if every else found.named(ids)
         if every and (left := len(found.letters) - len(chosen)):
             they = counted(left, "dead letter")
-            click.echo(f"Left out {they} that a replay cannot help; `dead-letters list` shows why.")
+            click.echo(f"Left out {they} that a replay would not help; `dead-letters list` shows why.")
         if every and not found.is_all:
             click.echo("There are more dead letters than one command can handle; run it again for the rest.")
         if homeless := [letter.id for letter in chosen if not letter.topic]:

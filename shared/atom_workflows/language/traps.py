@@ -47,7 +47,7 @@ def find_trap(text: str, index: int, context: str) -> Trap | None:
         return Trap(start + written.start("type"), "a type with `or null` after a bracket needs quotes", advice)
     opening = line.rfind("${{", 0, at)
     if sign == ":" and opening >= 0 and "}}" not in line[opening:at]:
-        return Trap(start + opening, "`: ` cannot be inside a value without quotes", "put the whole value in quotes")
+        return Trap(start + opening, "`: ` cannot appear in a value without quotes", "put the whole value in quotes")
     return None
 
 

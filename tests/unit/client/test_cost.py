@@ -238,7 +238,7 @@ def test_the_settings_that_count_are_named() -> None:
     """Whoever asks in a terminal that is set up for a local platform learns that its settings were taken."""
     assert "WORKFLOW_CHECK_STATE_DURATION_SEC=10 and WORKFLOW_BURST_SEC=50, as deployed" in call(NIGHTLY).stdout
     local = call(NIGHTLY, WORKFLOW_CHECK_STATE_DURATION_SEC="1").stdout
-    assert "WORKFLOW_CHECK_STATE_DURATION_SEC=1 and WORKFLOW_BURST_SEC=50, taken from your environment" in local
+    assert "WORKFLOW_CHECK_STATE_DURATION_SEC=1 and WORKFLOW_BURST_SEC=50, from your environment" in local
 
 
 def test_a_larger_checker_is_dearer() -> None:

@@ -120,7 +120,10 @@ def test_why_a_value_may_be_missing_makes_no_other_type() -> None:
         ({"a b": "text"}, "`a b` is not a valid member name; names consist of letters, digits, `_` and `-`"),
         ({1: "text"}, "`1` is not a valid member name; names consist of letters, digits, `_` and `-`"),
         (None, "null by itself is not a type; write `T or null`, where T is a type"),
-        (True, "`True` is not a type; the types are text, int, number, bool, date, time, instant, duration, gsUri, any"),
+        (
+            True,
+            "`True` is not a type; the types are text, int, number, bool, date, time, instant, duration, gsUri, any",
+        ),
         ([[[[[[[["text"]]]]]]]], "the type has more than 8 levels of lists and maps"),
         ("[" * 900, "the type has more than 8 levels of lists and maps"),
         ({f"n{number}": "int" for number in range(101)}, "the map has more than 100 members"),
