@@ -170,7 +170,7 @@ class BodyTooLarge(MalformedEvent):
 
     def __init__(self, size: str, most: int, message_id: str) -> None:
         super().__init__(
-            f"the request has {size} bytes; the function accepts up to {most:,}, so none of it was read or kept"
+            f"the request is {size} bytes long; the function accepts up to {most:,}, so none of it was read or kept"
         )
         self.message_id = message_id
 

@@ -277,20 +277,20 @@ def _what_it_waits_for(steps: Sequence[StepRecord], now: datetime) -> Iterator[s
 def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
     if examination.open_work:
         done = "would be fixed" if dry_run else "fixed"
-        yield f"Wrong: {one_line(examination.open_work)} ({done})."
+        yield f"Problem: {one_line(examination.open_work)} ({done})."
     fixed = {finding.step_id for finding in examination.fixed}
     unfixed = "would be fixed" if dry_run else "it has just changed; run this command again"
     for finding in examination.found:
         result = unfixed if finding.fields else "cannot be fixed"
-        yield f"Wrong: {finding.what} ({'fixed' if finding.step_id in fixed else result})."
+        yield f"Problem: {finding.what} ({'fixed' if finding.step_id in fixed else result})."
     if examination.overdue_since is not None:
         since = local_time(examination.overdue_since)
         yield (
-            f"Wrong: a step has been overdue since {since}, and the checker has not looked at it. Does the scheduler "
+            f"Problem: a step has been overdue since {since}, and the checker has not looked at it. Does the scheduler "
             "job exist, is it enabled, and what does the checker's log say?"
         )
     for oddity in examination.odd[:MOST_STEPS]:
-        yield f"Wrong: step {oddity.step_id}: {one_line(oddity.what)}."
+        yield f"Problem: step {oddity.step_id}: {one_line(oddity.what)}."
     if len(examination.odd) > MOST_STEPS:
         yield f"  … and {counted(len(examination.odd) - MOST_STEPS, 'more step')} in a similar state"
     if examination.odd:

@@ -96,7 +96,7 @@ class IdleTime:
         return is_polled_evenly and next_audit(world.run(self._run_id), now) - now == LONGEST_AUDIT
 
     def _find_period(self) -> int:
-        """Return after how many ticks everything repeats, or 0 if never."""
+        """Return the number of ticks after which everything repeats, or 0."""
         seen = self._seen
         rarest = max(LONGEST_AUDIT, LONGEST_POLL, self._functions.world.services.settings.check_interval)
         ticks = ceil(_TIMES_SEEN * rarest / self._functions.tick_every)

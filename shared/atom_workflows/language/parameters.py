@@ -103,7 +103,7 @@ def declare_params(
 
 
 def _declare_short(name: str, key: Scalar, node: Node, report: Report) -> Declared | None:
-    """Declare a parameter for which only the default is written."""
+    """Declare a parameter for which only a default is given."""
     subject = code(f"params.{name}")
     if not isinstance(node, Scalar):
         return None

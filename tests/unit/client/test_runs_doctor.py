@@ -59,7 +59,7 @@ def test_a_wrong_counter_is_reported_and_fixed() -> None:
     """A wrong counter is reported with both counts, and fixed."""
     world, run_id = miscounted()
     first = call(world, "doctor", run_id)
-    assert "Wrong: step s1 counts 2 of its dependencies as unfinished and 0 as unsuccessful" in first.stdout
+    assert "Problem: step s1 counts 2 of its dependencies as unfinished and 0 as unsuccessful" in first.stdout
     assert "their states show 1 and 0 (fixed)." in first.stdout
     assert first.exit_code == 0
     assert "Nothing is wrong" in call(world, "doctor", run_id).stdout
@@ -140,7 +140,7 @@ def test_a_task_runner_that_keeps_a_step_waiting_is_reported(script: str, minute
         world.tick()
     doctored = call(world, "doctor", "--dry-run", run_id)
     assert (doctored.exit_code, sentence in doctored.stdout) == (1, True)
-    assert "Wrong: step s0: the Task Runner " in doctored.stdout
+    assert "Problem: step s0: the Task Runner " in doctored.stdout
     assert "Nothing is wrong" not in doctored.stdout
     assert sentence in call(world, "show", run_id).stdout
     assert [one["step"] for one in json.loads(call(world, "doctor", "--json", run_id).stdout)["odd"]] == ["s0"]

@@ -119,7 +119,7 @@ def _retry(total_timeout_s: float, *errors: type[Exception]) -> Retry:
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Turn the client's errors into errors of the port."""
+    """Translate the client's errors into those of the port."""
     try:
         yield
     except google_errors.Conflict as error:
@@ -137,7 +137,7 @@ def _translate_errors() -> Iterator[None]:
 
 @contextmanager
 def _translate_read_errors() -> Iterator[None]:
-    """Turn the client's errors during a read into errors of the port.
+    """Translate the client's errors during a read into those of the port.
 
     A read writes nothing, so it cannot lose a race.
     """

@@ -92,7 +92,7 @@ def end_of_burst(began: datetime, duration: timedelta, *, is_scheduled: bool) ->
     """Return the time at which a burst has to end.
 
     A burst that was not started by the scheduler ends at the next full minute, when the scheduler ticks. Otherwise that
-    tick would find the lease taken and do nothing, and there would be no more looks until the following tick.
+    tick would find the lease taken and do nothing, and nothing would be looked at again until the following tick.
     """
     minute = began.replace(second=0, microsecond=0) + timedelta(minutes=1)
     return began + duration if is_scheduled else min(began + duration, minute)

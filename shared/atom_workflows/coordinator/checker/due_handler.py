@@ -127,7 +127,7 @@ class DueHandler:
         self._outbox.flush()
 
     def _save(self, going_on: Sequence[tuple[StoredStep, StepChange | None]]) -> None:
-        """Save changes to steps with running jobs, and schedule their next looks."""
+        """Save changes to steps with running jobs, and schedule the next look at each."""
         now, interval = self._services.clock.now(), self._services.settings.check_interval
         changes: dict[tuple[str, int], list[Decision]] = {}
         times_found: Counter[tuple[str, str]] = Counter()
