@@ -160,7 +160,7 @@ def runs_sheet(runs: Sequence[RunRecord]) -> Sheet:
 def worth_showing(steps: Sequence[StepRecord]) -> list[StepRecord]:
     """Return the steps to show: all, or only unusual ones.
 
-    For a large run, these are at most a screen or two of the steps that did not succeed on their first attempt.
+    For a large run, this is limited to a screen or two of steps that did not succeed on their first attempt.
     """
     if len(steps) <= MOST_ROWS:
         return list(steps)

@@ -360,9 +360,10 @@ def _render_field(template: Template, scope: Scope, *, zone: str, budget: Budget
 
 
 def _put(body: dict[str, Any], template: Template, value: JsonValue) -> None:
-    """Put a value in its place: null leaves out a map's entry, and a list within a list is spliced in.
+    """Insert a value at its path.
 
-    A field that every job has keeps its default if the value is null.
+    A null entry of a map is left out, and a list within a list is spliced in. A field that every job has keeps its
+    default if the value is null.
     """
     *path, last = template.path
     place: Any = body

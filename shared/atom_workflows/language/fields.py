@@ -51,7 +51,7 @@ VALUE_NAME: Final = Text(
     when_empty="write a name",
     respell=lambda text: plain_word(text).replace(".", "-").strip("_-"),
 )
-"""The name of a parameter or an output, which expressions write after a dot."""
+"""The name of a parameter or an output, which is written after a dot in expressions."""
 
 STEP_ID: Final = Text(
     max_length=limits.MAX_ID,

@@ -306,7 +306,7 @@ def _as_notation(node: Node) -> object:
 def read_named_values(kind: TypeMap | ExpressionMap, node: Node, path: str, report: Report) -> Any:
     """Read a map from names to types, or to values with expressions.
 
-    Returns each as a pair of its name's node and its value.
+    Returns each entry as a pair: the node of its name, and its value.
     """
     if not isinstance(node, Fields):
         example = "{rows: int}" if isinstance(kind, TypeMap) else '{rows: "${{ steps.list.outputs.rows }}"}'
@@ -333,7 +333,7 @@ def _check_count(kind: TypeMap | ExpressionMap | ParamMap, node: Fields, path: s
 def read_params(kind: ParamMap, node: Node, path: str, report: Report) -> Any:
     """Read the parameters.
 
-    Returns each as a pair of its name's node and either its fields or the node of its default.
+    Returns each entry as a pair: the node of its name, and either its fields or the node of its default.
     """
     if not isinstance(node, Fields):
         remedy = "leave it out if there are none" if is_empty(node) else "write a map, such as `{day: {type: date}}`"
