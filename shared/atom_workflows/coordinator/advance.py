@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
@@ -376,17 +376,15 @@ class Advance:
         wanted = [name for step in unread for name in (step.hands_over_to, *step.heirs[: self._reach]) if name]
         self._ahead |= {stored.step.id: stored for stored in self._load(wanted)}
         self._reach += len(unread) and self._reach + 1
-        pairs = [
-            (step, self._ahead.pop(name)) for step in ended if (name := step.hands_over_to) in self._ahead and name
-        ]
         claims: list[Decision] = []
-        for step, stored in pairs:
-            after = count_end(replace(step, state=StepState.SUCCEEDED))
+        for decision in decisions:
+            name = decision.step.hands_over_to
+            if decision.change.state is not StepState.SUCCEEDED or name is None or name not in self._ahead:
+                continue
+            stored, after = self._ahead.pop(name), count_end(decision.step, decision.change)
             # An internal barrier succeeds even if the steps that it represents were skipped; its dependent is then
             # skipped as well.
-            counters: dict[str, Any] = {"remaining": 0, **after.counters(stored.step.schema)}
-            counted = replace(stored.step, **counters)
-            if stored.step.remaining == 1 and counted.release is Release.CLAIM:
+            if stored.step.release_after(after.unsuccessful, after.skipped, after.total) is Release.CLAIM:
                 claims.append(self._claim_of(stored, after=after))
         return claims
 

@@ -268,7 +268,7 @@ def _count_dependents(decisions: Iterable[Decision], claimed: set[str]) -> dict[
     for decision in decisions:
         if not decision.change.is_terminal:
             continue
-        counts = count_end(apply_change(decision.step, decision.change))
+        counts = count_end(decision.step, decision.change)
         for dependent in decision.step.dependents:
             if dependent not in claimed:
                 dependents[dependent] = dependents[dependent] + counts if dependent in dependents else counts

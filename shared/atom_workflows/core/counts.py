@@ -19,11 +19,16 @@ internal barrier counts as one node like any other, and only `remaining` and `un
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from atom_workflows.core.kinds import FORWARDING_SCHEMA, NodeKind
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
+
+if TYPE_CHECKING:
+    from atom_workflows.core.transitions import StepChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,17 +59,22 @@ class Counts:
         return {name: getattr(self, name) for name in ("unsuccessful", "skipped", "total", "stained")}
 
 
-def count_end(step: StepRecord) -> Counts:
-    """Return what a step that has ended adds to its dependents' counters."""
-    state = step.state
+def count_end(step: StepRecord, end: StepChange | None = None) -> Counts:
+    """Return what a step's end adds to its dependents' counters.
+
+    `end` is the change that ends the step, if the step does not show it yet.
+    """
+    fields: Mapping[str, Any] = {} if end is None else end.fields
+    state = step.state if end is None else end.state
+    by_choice, tolerated = fields.get("by_choice", step.by_choice), fields.get("tolerated", step.tolerated)
     if step.kind is NodeKind.MAIN_END:
         # The steps under `finally` run however the other steps ended, unless none was started, which the run remembers.
-        return Counts(ended=1, skipped=int(step.by_choice), total=1)
+        return Counts(ended=1, skipped=int(by_choice), total=1)
     if step.forwards_counts:
         own = {name: getattr(step, name) for name in ("unsuccessful", "skipped", "total", "stained")}
         return Counts(ended=1, **own, cause=step.cause)
-    is_skipped = state is StepState.SKIPPED and step.by_choice
-    has_failed = state is not StepState.SUCCEEDED and not is_skipped and not step.tolerated
+    is_skipped = state is StepState.SKIPPED and by_choice
+    has_failed = state is not StepState.SUCCEEDED and not is_skipped and not tolerated
     # A blocked step passes on the failure that blocks it.
     cause = ((step.cause if state is StepState.SKIPPED else None) or step.id) if has_failed else None
     return Counts(

@@ -160,6 +160,13 @@ class StepRecord:
         counters = Counters(self.remaining, self.unsuccessful, self.skipped, self.total)
         return decide_release(self.kind, counters, self.trigger)
 
+    def release_after(self, unsuccessful: int, skipped: int, total: int) -> Release:
+        """Return what will happen to the step once its only open dependency adds these counters."""
+        if self.state is not StepState.PENDING or self.remaining != 1:
+            return Release.WAIT
+        counters = Counters(0, self.unsuccessful + unsuccessful, self.skipped + skipped, self.total + total)
+        return decide_release(self.kind, counters, self.trigger)
+
     @property
     def awaits_condition(self) -> bool:
         """True if the step would run now, but its condition has not been evaluated yet."""

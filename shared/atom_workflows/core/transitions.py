@@ -299,7 +299,8 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
         return _retry_or_fail(
             step, replace(outcome, kind=OutcomeKind.OUTPUTS), now, {**learnt, "message": clip(outputs)}
         )
-    return replace(_end(step, StepEvent.SUCCEED, now, **learnt), outputs=outputs or None)
+    ended = _end(step, StepEvent.SUCCEED, now, **learnt)
+    return replace(ended, outputs=outputs) if outputs else ended
 
 
 def _retry_or_fail(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange:
