@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
@@ -34,9 +34,6 @@ from atom_workflows.errors import InvalidParams
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.settings import Settings
-
-if TYPE_CHECKING:
-    pass
 
 MOST_IN_FULL: Final = 60
 """With at most this many steps, each job is printed on a line of its own; with more, each step takes one line."""
