@@ -151,7 +151,7 @@ def _print_played(read: _Read, options: PlanOptions, script: str) -> int:
             settings = Settings(env=dict(start.env))
             played = play(file, script, params=read.asked.given, settings=settings, at=start.at)
         except InvalidScript as error:
-            raise Misuse(f"{name_of(script)}: {error}") from error
+            raise Misuse(str(error)) from error
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise Misuse(f"--outputs {name_of(script)} cannot be read: {reason}") from error

@@ -286,7 +286,10 @@ def test_a_hypothetical_run_may_fail(file: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rules", "sentence"),
     [
-        ([{"step": "lsit", "outputs": {}}], "rules[0]: no job of daily matches it"),
+        (
+            [{"step": "lsit", "outputs": {}}],
+            "outputs.json:1:42: rules[0].step: no job of daily matches lsit; did you mean list?",
+        ),
         ([{"step": "list", "outputz": {}}], "rules[0].outputz: unknown; did you mean outputs?"),
     ],
 )
