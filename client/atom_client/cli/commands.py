@@ -20,6 +20,7 @@ from atom_client.cli.options import (
     platform_options,
     timeout_of,
 )
+from atom_client.cli.runner_commands import runner
 from atom_client.cli.runs_commands import runs, why
 from atom_client.deployment import environment, place_options
 from atom_client.errors import RUN_FAILED, explain_errors
@@ -248,6 +249,7 @@ def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
 cli.add_command(runs)
 cli.add_command(why)
 cli.add_command(dead_letters)
+cli.add_command(runner)
 
 
 @cli.command()
