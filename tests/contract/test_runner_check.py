@@ -112,7 +112,7 @@ def test_without_a_failing_job_the_rule_is_not_called_kept() -> None:
 
 def test_whether_a_token_is_needed_is_reported() -> None:
     """A Task Runner that answers calls without a token is reported, but breaks no rule."""
-    with serving(GoodTaskRunner(), token="a-token") as url:
+    with serving(GoodTaskRunner(), "a-token") as url:
         code, rules = check(url, "--tr-auth-jwt", "a-token")
         assert (code, rules[optional.TOKEN]) == (0, ("ok", "a call without one is refused with HTTP 401"))
         code, rules = check(url, "--tr-auth-jwt", "another-token")
