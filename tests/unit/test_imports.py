@@ -47,6 +47,7 @@ LADDER: Final[dict[str, Rung]] = {
     "language": Rung(
         of_library=frozenset({"language", "core", "errors", "expressions"}), of_others=frozenset({"yaml"})
     ),
+    "cold_start": Rung(),
     "hosts": Rung(not_of_python=CLOCKS_AND_IO),
     "task_runner_urls": Rung(of_library=frozenset({"hosts"}), not_of_python=CLOCKS_AND_IO),
     "settings": Rung(of_library=frozenset({"errors", "task_runner_urls"}), not_of_python=CLOCKS_AND_IO),
@@ -190,7 +191,7 @@ def test_the_client_reaches_emulator_and_deployment_only_when_they_are_used() ->
 
 def test_functions_import_the_composition_root_and_the_handlers() -> None:
     """Functions import only the composition root and the handlers."""
-    allowed = {"atom_workflows.bootstrap", "atom_workflows.handlers", "atom_workflows.log"}
+    allowed = {f"atom_workflows.{name}" for name in ("bootstrap", "cold_start", "handlers", "log")}
     allowed |= {f"atom_workflows.handlers.{name}" for name in ("delivery", "entry", "start", "dispatcher", "checker")}
     for path in sources(ROOT / "functions"):
         for found in imports_of(path):
