@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -96,7 +96,7 @@ def _job(name: str, options: CheckOptions, image: str, arguments: str | None) ->
     return Job(name=name, task={key: value for key, value in task.items() if value} | _arguments(arguments))
 
 
-def _arguments(text: str | None) -> Mapping[str, Any]:
+def _arguments(text: str | None) -> dict[str, Any]:
     """Return the field `args` of a submission."""
     if text is None:
         return {}
