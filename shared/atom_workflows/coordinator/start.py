@@ -78,7 +78,7 @@ def changed_file(run: RunRecord, digest: str) -> str:
         return ""
     return (
         "it was requested again after its file had changed; "
-        f"it continues with generation {run.source.get('generation')}, with which it was started"
+        f"it continues with generation {run.source.get('generation')}, the one it was started with"
     )
 
 

@@ -1,8 +1,8 @@
 """Compile a workflow into the stored graph: the user's steps, barriers that keep it narrow, and the run's end.
 
-A document whose counter a thousand steps decrement would be a hot spot, and ending a step with a thousand dependents
-would take one huge commit. So the compiled graph is kept narrow by *barrier* nodes, which have no task and end in the
-same pass that releases them:
+A document with a counter that a thousand steps decrement would be a hot spot, and ending a step with a thousand
+dependents would take one huge commit. So the compiled graph is kept narrow by *barrier* nodes, which have no task and
+end in the same pass that releases them:
 
 - steps that wait for exactly the same set of steps wait for one shared barrier instead, if that takes fewer edges;
 - a node with more than `FAN_IN_LIMIT` dependencies gets a tree of barriers above it;
