@@ -50,7 +50,7 @@ class Outbox:
     def report_step(self, step: StepRecord, change: StepChange) -> None:
         """Report a step's change to the outside world.
 
-        The checker is woken if it now has to check the step. If the step has an oddity, the message describes it.
+        The checker is woken if it now has to handle the step. If the step has an oddity, the message describes it.
         """
         is_at_task_runner = change.state is StepState.RUNNING or bool(change.fields.get("deferrals"))
         if is_at_task_runner or change.state is StepState.RETRYING:

@@ -30,7 +30,7 @@ MAX_FINALLY_STEPS: Final = 100
 MAX_FINALLY_NODES: Final = (MAX_FINALLY_STEPS + 1) * (1 + -(-MAX_FINALLY_STEPS // FAN_IN_LIMIT)) + 1
 """The maximum number of nodes after the main part: each step, and the run's end, may have barriers above it."""
 MAX_FOLLOWERS: Final = 7
-"""The maximum number of later steps in its chain that a node lists, so that a dispatcher can read them in advance."""
+"""The maximum number of steps further along its chain that a node lists, so that they can be read in advance."""
 
 INTERNAL_PREFIX: Final = "~"
 END_ID: Final = "~end"

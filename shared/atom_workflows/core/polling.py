@@ -64,7 +64,8 @@ def young_age(check_interval: timedelta) -> timedelta:
 def record_progress(step: StepRecord, *, job_state: str, message: str, now: datetime) -> StepChange | None:
     """Record the progress of a job that has not ended.
 
-    Returns None if the response contains no new state, so that nothing is written; a new message alone is not recorded.
+    Returns None if the response contains no new state, so that nothing is written; a new message by itself is not
+    recorded.
     """
     if job_state == step.job_state and step.missing_since is None and not step.unanswered:
         return None

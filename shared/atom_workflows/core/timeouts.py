@@ -1,8 +1,8 @@
 """Decide when an attempt has exceeded its step's timeout, or was lost along with its dispatcher.
 
 A job may have ended in time even if no poll has shown this: a poll can be late, and the last poll before the deadline
-always comes some seconds early. So a job whose time is up is polled once more, and the response decides. If there is no
-response, the attempt times out only after `UNHEARD_FOR`.
+always comes a few seconds early. So a job whose time is up is polled once more, and the response decides. If there is
+no response, the attempt times out only after `UNHEARD_FOR`.
 """
 
 from __future__ import annotations

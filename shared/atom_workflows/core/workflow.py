@@ -135,7 +135,7 @@ class Step:
 
     @property
     def is_conditional(self) -> bool:
-        """True if whether the step runs depends on more than its dependencies' success."""
+        """True if the step's own trigger or condition affects whether it runs."""
         return self.when is not None or self.trigger is not Trigger.NO_FAILURE
 
 

@@ -230,7 +230,7 @@ def read_token(text: str) -> IdToken:
 
 
 def audience_in(text: str) -> str:
-    """Return a token's audience, or "" if it names none.
+    """Return a token's audience, or "" if it has none.
 
     The token is not verified.
     """
