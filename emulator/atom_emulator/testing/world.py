@@ -195,7 +195,7 @@ class Files:
         try:
             return self.content[path, generation], generation or "1"
         except KeyError:
-            raise SourceNotFound(f"{path} does not exist (any more)") from None
+            raise SourceNotFound(f"{path} does not exist, or no longer exists") from None
 
 
 class World:

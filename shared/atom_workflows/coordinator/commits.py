@@ -1,4 +1,4 @@
-"""Save decisions about steps in guarded commits that also count down dependents and show which of them are released.
+"""Save decisions about steps in guarded commits that also update their dependents' counters and show what is released.
 
 This is how dependencies are enforced without locks. Each step counts the dependencies it still waits for (`remaining`)
 and those that did not succeed (`unsuccessful`). The commit that ends a step also increments the counters of all its
@@ -105,7 +105,7 @@ class Saved:
 
 
 def save(outbox: Outbox, decisions: Sequence[Decision], claims: Sequence[Decision] = ()) -> Saved:
-    """Save decisions about one run's steps, and count down their dependents.
+    """Save decisions about one run's steps, and update their dependents' counters.
 
     Each decision is saved exactly once or not at all. `claims` holds decisions to claim dependents in the commit that
     releases them; each of these dependents depends on only one step, which is among those decided. If any guard fails,
@@ -190,7 +190,7 @@ def save_document(services: Services, path: str, read: Document | None, fields: 
 
 
 def save_alone(outbox: Outbox, decisions: Sequence[Decision]) -> Saved:
-    """Save decisions without counting down dependents.
+    """Save decisions without updating the counters of dependents.
 
     Used for polls, and for steps of a run that is being closed.
     """

@@ -90,7 +90,11 @@ def _begin(outbox: Outbox, stored: StoredRun, ends: dict[str, StoredStep]) -> bo
     saved = save(outbox, [Decision(stored=main_end, change=change, companions=writes)])
     if saved.refused:
         return False
-    log.info("run.finally", f"the main part of run {run.id} is {state}; the steps under `finally` begin", run_id=run.id)
+    log.info(
+        "run.finally",
+        f"the main part of run {run.id} is {state}; the steps under `finally` are starting",
+        run_id=run.id,
+    )
     outbox.add_ready(run.id, [ReadyStep(step_id=step_id) for step_id in saved.released])
     return True
 

@@ -75,7 +75,7 @@ _Batched = TypeVar("_Batched", Create, Update)
 
 def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mapping[str, str]) -> RunRecord:
     """Fill in the fields of the run that its workflow determines."""
-    ignored = ("params were given, but the file declares none; they are only stored",) if run.params else ()
+    ignored = ("params were given, but the file declares none; they are stored but not used",) if run.params else ()
     known = replace(
         run,
         schema=run.schema if workflow.is_plain else SCHEMA_OF_LANGUAGE_RUNS,
@@ -177,7 +177,7 @@ def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
     """Continue a run from wherever an earlier invocation stopped.
 
     Safe to repeat: for a healthy run, it only publishes released steps again. Once the budget is spent, the rest is
-    handed on; without a budget, it continues to the end. The run is set to RUNNING under a guard on the version that
+    handed off; without a budget, it continues to the end. The run is set to RUNNING under a guard on the version that
     was read before its steps were written or reset, so a run that was stopped or retried in the meantime is read again.
     """
     budget = budget or Budget(services=outbox.services)
@@ -211,7 +211,7 @@ def publish_released(
     """Publish every released step that no dispatcher has taken.
 
     Returns the number of these steps. They are read a page at a time, starting after the path `after`. Once the budget
-    is spent, the rest is handed on.
+    is spent, the rest is handed off.
     """
     budget = budget or Budget(services=outbox.services)
     published = 0
@@ -295,7 +295,7 @@ def _rewrite(outbox: Outbox, stored: StoredRun, misfits: Sequence[Update]) -> No
     run to RUNNING.
     """
     run_id, version = stored.run.id, stored.version
-    message = f"run {run_id} was begun with a different graph; documents being rewritten: {len(misfits)}"
+    message = f"run {run_id} was started with a different graph; documents being rewritten: {len(misfits)}"
     log.warning("run.seed.rewritten", message, run_id=run_id)
     for batch in _batches(misfits):
         touch = Update(path=run_path(run_id), increments={"touches": 1}, guard=version)

@@ -153,7 +153,7 @@ def typed_constants(constants: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def zone_of(constants: Mapping[str, Any]) -> str:
-    """Return the time zone in which expressions count days."""
+    """Return the time zone in which expressions determine dates."""
     return str(constants.get("zone", "UTC"))
 
 

@@ -90,7 +90,7 @@ class Outcome:
 
     A lost job has been unknown to its Task Runner since `missing_since`. If the dispatcher was lost, `job_id` is empty.
     The outputs are the text of a JSON object (see outputs.py), or `outputs_problem` says why there are none; only an
-    attempt that succeeded has either. `reason` is the Task Runner's own word for why the job ended.
+    attempt that succeeded has either. `reason` is the Task Runner's own term for why the job ended.
     """
 
     step_id: str
@@ -321,7 +321,7 @@ def _retry_or_fail(step: StepRecord, outcome: Outcome, now: datetime, learnt: Ma
 
 
 def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
-    """Return the fields that an outcome reveals about the job."""
+    """Return the fields that record what an outcome reveals about the job."""
     learnt: dict[str, Any] = {"message": clip(outcome.message), "missing_since": None}
     if outcome.kind is OutcomeKind.LOST and outcome.job_id:
         # A lost job may not be submitted again, for one of these reasons.
@@ -530,7 +530,7 @@ _DECIDED: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("because", "reason", "sent", "last_kind", "last_reason"), ""),
     **dict.fromkeys(("by_choice", "tolerated"), False),
 }
-"""The fields that are set anew in each round of a run, with their empty values."""
+"""The fields that are reset in each round of a run, with their empty values."""
 
 
 # -- parts of decisions ----------------------------------------------------------------------------------------------

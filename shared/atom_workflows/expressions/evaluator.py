@@ -98,7 +98,7 @@ def _show(path: Path, scope: Mapping[str, Any]) -> str:
 
 
 class _Missing:
-    """The result of a chain in which a member is missing. It never becomes a value."""
+    """The result of a chain in which a member is missing. It never becomes the value of an expression."""
 
 
 _MISSING: Final = _Missing()

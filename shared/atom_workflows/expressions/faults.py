@@ -40,7 +40,7 @@ _NAMES_SHOWN: Final = 8
 _OTHER_FUNCTIONS: Final = {
     "contains": "write `part in whole`", "coalesce": "write `a ?? b`", "default": "write `a ?? b`",
     "map": "write `[f(x) for x in xs]`", "filter": "write `[x for x in xs if …]`",
-    "now": "expressions have no clock; the time is `run.scheduledAt`", "today": "write `day(run.scheduledAt)`",
+    "now": "expressions have no clock; use `run.scheduledAt`", "today": "write `day(run.scheduledAt)`",
     "success": "use `trigger`", "failure": "use `trigger`", "always": "use `trigger`", "cancelled": "use `trigger`",
     "size": "write `len(…)`", "length": "write `len(…)`", "count": "write `len([x for x in xs if …])`",
     "str": "write `text(…)`", "string": "write `text(…)`", "float": "write `number(…)`", "strip": "write `trim(…)`",

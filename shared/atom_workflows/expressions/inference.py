@@ -114,7 +114,7 @@ class _Inference:
         return without_null(of)
 
     def require_condition(self, expression: Expression, scope: Scope) -> None:
-        """Record a fault if a condition is not true or false."""
+        """Record a fault if a condition is neither true nor false."""
         of = self.require(expression, scope)
         if of != BOOL and not is_unknown(of):
             self._fault(start_of(expression), faults.no_condition(family(of)))
@@ -289,7 +289,7 @@ class _Inference:
         for argument in call.arguments:
             self.type_if_any(argument, scope)
             if not isinstance(argument, Name | Chain):
-                self._fault(argument.at, ("`has` takes a name or a path of members", "write `has(steps.a.outputs.b)`"))
+                self._fault(argument.at, ("`has` takes a name or a path to a member", "write `has(steps.a.outputs.b)`"))
         return BOOL
 
     def list_literal(self, literal: ListLiteral, scope: Scope) -> Type:

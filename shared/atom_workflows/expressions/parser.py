@@ -94,7 +94,7 @@ class _Parser:
         return self._tokens[self._next]
 
     def _sees(self, *sources: str) -> bool:
-        """Return True if one of these signs or keywords comes next."""
+        """Return True if one of these symbols or keywords comes next."""
         return self._token.source in sources and self._token.kind in (Kind.SIGN, Kind.NAME)
 
     def _take(self) -> Token:

@@ -47,7 +47,7 @@ def read_time(text: str) -> time:
 def read_instant(text: str, zone: str) -> datetime:
     """Read an instant such as `2026-01-31T06:00:00Z`.
 
-    Without an offset, it is local time in the zone; a date alone means the first instant of that day. Raises
+    Without an offset, it is local time in the zone; a date by itself means the first instant of that day. Raises
     ValueError.
     """
     found = _INSTANT.fullmatch(text) if len(text) <= _LONGEST else None
@@ -109,7 +109,7 @@ def to_zone(instant: datetime, zone: str) -> datetime:
     try:
         return instant.astimezone(find_zone(zone))
     except OverflowError:
-        raise ValueError("the calendar has no such instant: it runs from year 1 to year 9999") from None
+        raise ValueError("the instant is outside the calendar, which runs from year 1 to year 9999") from None
 
 
 @cache

@@ -59,7 +59,7 @@ def handle_event(
 ) -> Answer:
     """Handle an event, and acknowledge it unless it must be redelivered.
 
-    A defect is re-raised if its event is to be redelivered, so that its traceback is logged.
+    A defect is re-raised if its event will be redelivered, so that its traceback is logged.
     """
     with log.handling(event.id):
         try:

@@ -66,18 +66,18 @@ class StepGraph:
         step = self.steps[read]
         name = f"`{step.values['id']}`"
         if reader is not None and self.trigger(reader) not in _STOPPED_BY_FAILURE:
-            return f"as this step also runs if {name} did not succeed", ""
+            return f"because this step also runs if {name} did not succeed", ""
         if self.allows_failure(read):
-            return f"as {name} may fail (line {step.at('allowFailure').line})", ""
+            return f"because {name} may fail (line {step.at('allowFailure').line})", ""
         if not self.can_be_skipped(read):
-            return f"as {name} might not have succeeded", ""
+            return f"because {name} might not have succeeded", ""
         cause = next(self._causes_of_skip(read), read)
         where = self.steps[cause].at("when" if "when" in self.steps[cause].node.entries else "trigger")
         behind = "" if cause == read else f", which follows `{self.steps[cause].values.get('id', '')}`,"
         # Where branches join, the trigger would skip the reader whenever one of them was not taken.
         direct = reader is not None and [one for one in self.dependencies[reader] if self.can_be_skipped(one)] == [read]
         remedy = "`trigger: all-succeeded`" if direct else ""
-        return f"as {name}{behind} may be skipped (line {where.line})", remedy
+        return f"because {name}{behind} may be skipped (line {where.line})", remedy
 
     def _causes_of_skip(self, number: int) -> Iterator[int]:
         """Yield the steps that can cause the step to be skipped.

@@ -82,7 +82,7 @@ class _Checker:
         names = [one.param.name for one in params]
         readable: dict[str, Type] = {
             name: Unavailable(
-                f"{code(f'params.{name}')} is not known yet", "a default can read only the params above it"
+                f"{code(f'params.{name}')} is not defined yet", "a default can read only the params above it"
             )
             for name in names
         }
@@ -169,7 +169,7 @@ class _Checker:
             return
         if isinstance(holds, bool):
             remedy = "remove it" if holds else "remove the step"
-            said = f"this condition is always {'true' if holds else 'false'}, as it reads nothing"
+            said = f"this condition is always {'true' if holds else 'false'}, because it reads nothing"
             report_fault(when, when.begin, said, remedy, self.file.report)
 
 
@@ -229,7 +229,7 @@ def _warn_of_unused(read: set[Path], params: Sequence[Declared], graphs: Sequenc
     if ("params",) not in read:
         for one in params:
             if ("params", one.param.name) not in beginnings:
-                report.warn(one.key, f"nothing reads the parameter {code(one.param.name)}", "remove it, or use it")
+                report.warn(one.key, f"the parameter {code(one.param.name)} is never read", "remove it, or use it")
     for graph in graphs:
         for step in graph.steps:
             own = ("steps", step.values.get("id"))
@@ -237,4 +237,4 @@ def _warn_of_unused(read: set[Path], params: Sequence[Declared], graphs: Sequenc
                 continue
             for name, (key, _) in step.values.get("outputs", {}).items():
                 if (*own, "outputs", name) not in beginnings:
-                    report.warn(key, f"nothing reads the output {code(name)}", "remove it, or use it")
+                    report.warn(key, f"the output {code(name)} is never read", "remove it, or use it")

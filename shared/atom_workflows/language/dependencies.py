@@ -86,7 +86,7 @@ class _Steps:
         return name in self._others
 
     def advise(self, unknown: str, report: Report) -> str:
-        """Return advice on a dependency that names no step."""
+        """Return advice on a dependency that does not name a step."""
         if self.is_elsewhere(unknown):
             return self._advice
         several = [part.strip() for part in unknown[:_LONGEST_TAKEN_APART].split(",")]
@@ -145,7 +145,7 @@ def _find_cycles(graph: _Graph) -> Iterator[tuple[list[str], Scalar]]:
 def _excerpt(path: list[str], start: int) -> list[str]:
     """Return the cycle that begins at `start`, ending where it began.
 
-    The middle of a long cycle is replaced by the number of steps left out.
+    The middle of a long cycle is replaced by the number of steps omitted.
     """
     length = len(path) - start
     if length <= _LONGEST_PATH_SHOWN:

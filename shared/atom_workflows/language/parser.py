@@ -133,7 +133,7 @@ def _check_steps(workflow: Reading, report: Report, *, whole: bool) -> None:
             said = "`trigger` depends on how dependencies end, but this step has none"
             report.add(entries["trigger"].key, said, "add `dependsOn`, or remove `trigger`")
         if "outputs" in entries and "task" not in entries:
-            said = "a barrier has no `outputs`, as it runs no job"
+            said = "a barrier has no `outputs`, because it runs no job"
             report.add(entries["outputs"].key, said, "add a `task`, or remove it")
         if "task" not in step.values:
             continue

@@ -114,9 +114,9 @@ def test_why_a_value_may_be_missing_makes_no_other_type() -> None:
         ("{a: text b}", "`{a: text b}` is not a type"),
         ("{a: text, a: text}", "`{a: text, a: text}` is not a type"),
         ("", "`` is not a type"),
-        ([], "a list type names the type of its items exactly once; write `[text]`"),
-        (["text", "int"], "a list type names the type of its items exactly once; write `[text]`"),
-        ({}, "a map type names its members; write `{name: text}`, or `any`"),
+        ([], "a list type must name exactly one type of item; write `[text]`"),
+        (["text", "int"], "a list type must name exactly one type of item; write `[text]`"),
+        ({}, "a map type must name its members; write `{name: text}`, or `any`"),
         ({"a b": "text"}, "`a b` is not a valid member name; names consist of letters, digits, `_` and `-`"),
         ({1: "text"}, "`1` is not a valid member name; names consist of letters, digits, `_` and `-`"),
         (None, "null by itself is not a type; write `T or null`, where T is a type"),
@@ -200,7 +200,7 @@ def test_a_value_is_read_and_written(value: object, of: Type, read: Any, written
             "",
             (
                 "is `0001-01-01`, which is not an instant; "
-                "the calendar has no such instant: it runs from year 1 to year 9999"
+                "the instant is outside the calendar, which runs from year 1 to year 9999"
             ),
         ),
         (

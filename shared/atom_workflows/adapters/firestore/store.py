@@ -28,7 +28,7 @@ CALL_TIMEOUT_S: Final = 10.0
 """The time limit for one attempt at a call."""
 
 TOTAL_TIMEOUT_S: Final = 30.0
-"""No attempt begins later than this; `timeout=` by itself would not limit the client's own retries."""
+"""No new attempt begins after this long; `timeout=` by itself would not limit the client's own retries."""
 
 
 class FirestoreStore:
