@@ -110,7 +110,8 @@ def validate(files: tuple[str, ...], form: str, env_file: str | None) -> None:
 
     Each problem is printed as a line of the form file:line:column: message, followed by the line of the file that it
     concerns. Warnings point out things that are valid but may be unintended. In a folder, all files that end in .yaml,
-    .yml or .json are checked, except hidden files and scripts for the mock Task Runner (.mock.yaml).
+    .yml or .json are checked, except hidden files and scripts for the mock Task Runner (.mock.yaml). Those that are no
+    workflows, as they have no `steps`, are skipped with a note. A file that is named is always checked.
 
     Exit code: 0 if all files are valid, even if there are warnings, otherwise 1.
     """
