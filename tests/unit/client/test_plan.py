@@ -123,6 +123,40 @@ def test_what_the_deployment_sets_may_be_unknown(file: Path) -> None:
     assert '"imageUri": "from.shell/list"' in result.stdout
 
 
+@pytest.mark.parametrize("settings", [{}, {"WORKFLOW_BURST_SEC": "1"}, {"WORKFLOW_CHECK_STATE_DURATION_SEC": "1"}])
+def test_a_plan_and_an_estimate_agree_on_the_cost(tmp_path: Path, settings: dict[str, str]) -> None:
+    """Both read the functions' settings from the environment, and say so if they are not the usual ones."""
+    flow = tmp_path / "flow.yaml"
+    flow.write_text("steps: [{id: a, task: {imageUri: i}}, {id: b, dependsOn: [a], task: {imageUri: i}}]")
+    usd = json.loads(plan(flow, "--json", **settings).stdout)["run_usd"]
+    estimated = CliRunner().invoke(cli, ["cost", str(flow), "--json"], env=NO_CLOUD | settings, catch_exceptions=False)
+    assert usd == json.loads(estimated.stdout)["run"]["usd"]
+    assert ("with the settings of your environment" in plan(flow, **settings).stdout) == bool(settings)
+
+
+def test_a_hypothetical_run_has_the_settings_of_the_environment(tmp_path: Path) -> None:
+    """The end of a job is noticed as late as the functions would notice it with these settings."""
+    flow = tmp_path / "flow.yaml"
+    flow.write_text("steps: [{id: a, task: {imageUri: i}}]")
+    jobs = tmp_path / "jobs.yaml"
+    jobs.write_text("default: {duration: 45}")
+    took = [
+        json.loads(plan(flow, "--outputs", jobs, "--json", WORKFLOW_BURST_SEC=burst).stdout)["took_s"]
+        for burst in ("1", "50")
+    ]
+    assert took[0] > took[1]
+
+
+def test_wrong_settings_are_refused(tmp_path: Path) -> None:
+    """A setting that the functions would refuse is reported as by `cost`."""
+    flow = tmp_path / "flow.yaml"
+    flow.write_text("steps: [{id: a}]")
+    result = plan(flow, WORKFLOW_BURST_SEC="often")
+    estimated = CliRunner().invoke(cli, ["cost", str(flow)], env=NO_CLOUD | {"WORKFLOW_BURST_SEC": "often"})
+    assert result.stderr.startswith("Error: WORKFLOW_BURST_SEC is 'often'; it must be a number of seconds")
+    assert (result.exit_code, result.stderr) == (estimated.exit_code, estimated.stderr)
+
+
 def test_defaults_are_bound_at_the_time_given(file: Path) -> None:
     """`--at` is the time of the run, from which defaults are computed, and the defaults are marked."""
     found = planned(file, "--at", "2026-03-01T02:30Z")
