@@ -149,7 +149,8 @@ def schema() -> None:
     "--at",
     "at",
     metavar="TIME",
-    help="When the run would start, such as 2026-03-01T02:30Z, in UTC if no offset is given [default: now].",
+    help="When the run would start, such as 2026-03-01T02:30. Without an offset such as Z or +01:00, it is local time "
+    "in the workflow's timezone, which is UTC if the file sets none [default: now].",
 )
 @json_option
 def plan(file: str, at: str | None, **chosen: Any) -> None:

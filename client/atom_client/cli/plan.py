@@ -31,6 +31,7 @@ from atom_client.views.as_json import json_text
 from atom_client.views.checked_files import CheckedFile, text_lines
 from atom_client.views.plans import Asked, planned_lines, planned_object, played_lines, played_object
 from atom_workflows.errors import InvalidParams
+from atom_workflows.expressions.times import find_zone, to_utc
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.settings import Settings, from_environment
@@ -48,7 +49,10 @@ _RUN_ID: Final = "run.id".join(MARKS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOptions:
-    """The options that the user gave. `script` is the path of a script for the mock Task Runner."""
+    """The options that the user gave.
+
+    `script` is the path of a script for the mock Task Runner. A time `at` without a time zone is in the workflow's.
+    """
 
     source: str
     params: Sequence[str] = ()
@@ -80,7 +84,7 @@ def print_plan(options: PlanOptions, environment: Mapping[str, str]) -> int:
     settings = replace(from_environment(environment), env=env)
     try:
         workflow = parse_workflow(content, filename=shown_name(options.source))
-        at = options.at or datetime.now(UTC)
+        at = _start_time(options.at, workflow.timezone)
         run = provisional_run(workflow, labels={}, run_id=_RUN_ID, now=at)
         values = checked_params(given, workflow, run)
         bound = bind_values(workflow, values, run) if workflow.params else {}
@@ -94,6 +98,16 @@ def print_plan(options: PlanOptions, environment: Mapping[str, str]) -> int:
     if options.script is None:
         return _print_planned(read, options)
     return _print_played(read, options, options.script)
+
+
+def _start_time(at: datetime | None, zone: str) -> datetime:
+    """Return the time at which the run would start."""
+    if at is None:
+        return datetime.now(UTC)
+    try:
+        return to_utc(at if at.tzinfo else at.replace(tzinfo=find_zone(zone)))
+    except ValueError as error:
+        raise Misuse(f"--at is {at.isoformat()}: {error}") from error
 
 
 def _print_problems(error: InvalidWorkflow, source: str, content: bytes, *, as_json: bool) -> int:

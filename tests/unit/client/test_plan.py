@@ -165,6 +165,45 @@ def test_defaults_are_bound_at_the_time_given(file: Path) -> None:
     assert plan(file, "--at", "soon").exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("zone", "at", "instant", "day"),
+    [
+        ("Asia/Tokyo", "2026-03-01T02:30", "2026-02-28T17:30:00.000Z", "2026-03-01"),
+        ("America/New_York", "2026-03-01T20:00", "2026-03-02T01:00:00.000Z", "2026-03-01"),
+        ("UTC", "2026-03-01T02:30", "2026-03-01T02:30:00.000Z", "2026-03-01"),
+        ("Asia/Tokyo", "2026-03-01T02:30Z", "2026-03-01T02:30:00.000Z", "2026-03-01"),
+        ("Asia/Tokyo", "2026-03-01T23:30+01:00", "2026-03-01T22:30:00.000Z", "2026-03-02"),
+        ("Asia/Tokyo", "2026-03-01", "2026-02-28T15:00:00.000Z", "2026-03-01"),
+        # In the gap of daylight saving time, the clock is read as if it had not been put forward.
+        ("Europe/Paris", "2026-03-29T02:30", "2026-03-29T01:30:00.000Z", "2026-03-29"),
+    ],
+)
+def test_a_time_without_an_offset_is_in_the_workflows_zone(
+    tmp_path: Path, zone: str, at: str, instant: str, day: str
+) -> None:
+    """`--at` is local time in the file's `timezone`, unless it has an offset; without that field it is in UTC."""
+    flow = tmp_path / "flow.yaml"
+    of_file = "" if zone == "UTC" else f"timezone: {zone}\n"
+    flow.write_text(
+        f'{of_file}params: {{day: {{type: date, default: "${{{{ day(run.scheduledAt, 0) }}}}"}}}}\nsteps: [{{id: a}}]'
+    )
+    for more in ((), ("--outputs", script(tmp_path))):
+        found = planned(flow, "--at", at, *more)
+        assert found["params"] == {"day": day}
+    assert planned(flow, "--at", at)["at"] == instant
+
+
+def test_a_time_outside_the_calendar_is_refused(tmp_path: Path) -> None:
+    """A local time that is no instant of the calendar is a mistake of the user."""
+    flow = tmp_path / "flow.yaml"
+    flow.write_text("timezone: Asia/Tokyo\nsteps: [{id: a}]")
+    result = plan(flow, "--at", "0001-01-01T00:00")
+    assert (result.exit_code, "--at is 0001-01-01T00:00:00: the calendar has no such instant" in result.stderr) == (
+        2,
+        True,
+    )
+
+
 def test_a_small_plan_fits_on_a_screen(file: Path) -> None:
     """People see parameters, steps in order with their jobs, outputs, and what a run costs."""
     result = plan(file, "--param", "mode=delta")
