@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections.abc import Iterator
@@ -24,10 +25,11 @@ _STEPS: Final = names_of(("steps",))
 _MENTIONS_STEPS: Final = re.compile(r"""^[ \t{,]*["']?steps["']?[ \t]*:""", re.MULTILINE)
 
 
-def files_in(folder: str) -> Iterator[str]:
-    """Yield the files of a folder and its subfolders whose names are those of workflow files.
+def find_files(folder: str) -> Iterator[str]:
+    """Yield the files of a folder that may be workflows.
 
-    Hidden files and scripts for the mock Task Runner are left out.
+    They have the suffixes of workflow files, and may be in subfolders. Hidden files and scripts for the mock Task
+    Runner are left out.
     """
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -37,17 +39,20 @@ def files_in(folder: str) -> Iterator[str]:
                 yield str(Path(parent) / name)
 
 
-def why_not_workflow(content: bytes) -> str:
+def explain_skip(content: bytes) -> str:
     """Say why a file is evidently no workflow.
 
     Returns an empty string for what may be one: a file with `steps`, perhaps misspelt, an empty file, and a broken one
     that mentions `steps`.
     """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return ""
     text = content.decode("utf-8-sig", "replace")
+    suggestions = Suggestions()
     fields: set[str] = set()
     try:
-        for field in _top_level_fields(text):
-            if Suggestions().nearest(field, _STEPS):
+        for field in _read_field_names(text):
+            if suggestions.nearest(field, _STEPS):
                 return ""
             fields.add(field)
     except yaml.YAMLError:
@@ -57,8 +62,11 @@ def why_not_workflow(content: bytes) -> str:
     return "it is a script for the mock Task Runner" if fields <= _SCRIPT_FIELDS else "it has no `steps`"
 
 
-def _top_level_fields(text: str) -> Iterator[str]:
-    """Yield the names of the first document's fields, or an empty string if it is not a map."""
+def _read_field_names(text: str) -> Iterator[str]:
+    """Yield the names of the first document's fields.
+
+    If it is not a map, that is an empty string.
+    """
     depth, is_name = 0, True
     for event in yaml.parse(text, Loader=FASTEST_LOADER):
         if isinstance(event, yaml.DocumentEndEvent):

@@ -88,7 +88,7 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
             run = None if found == superseded else found
             if run is not None and run.state.is_terminal:
                 view = _take_last_events(view, feed, monotonic)
-            view = view if run is None else view.of_run(run)
+            view = view if run is None else view.with_run(run)
             is_time_up = timeout_s is not None and now - started >= timeout_s
             if run is not None and (run.state.is_terminal or is_time_up):
                 show.finish(view)
@@ -99,7 +99,7 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
 
 
 def _may_begin_finally(view: RunView, before: RunView, run: RunRecord | None) -> bool:
-    """Return True if a new step may be the first one under `finally`.
+    """Return True if a new step may belong to `finally`.
 
     Only the run's document reports the end of the main part, and it does so before these steps begin.
     """

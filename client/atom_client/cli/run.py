@@ -22,7 +22,7 @@ from atom_client.cli.local import (
     keep_up,
     local_platform,
 )
-from atom_client.cli.mock_script import check_mock_script, unmatched_rules
+from atom_client.cli.mock_script import check_mock_script, find_unmatched_rules
 from atom_client.cli.output import Output
 from atom_client.cli.params import print_param_problems, read_given
 from atom_client.cli.platform import FIRESTORE_HOST, PUBSUB_HOST, connect_services, names_local_platform
@@ -140,7 +140,7 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
 
     run, steps = waiting.to_end(begin)
     if options.choice.mock_script is not None and request.workflow is None:
-        print_warnings(unmatched_rules(options.choice.mock_script, run.workflow, steps))
+        print_warnings(find_unmatched_rules(options.choice.mock_script, run.workflow, steps))
     waiting.print_result(run, steps)
     if running.log_dir is not None:
         output.say(f"Logs: {name_of(running.log_dir)}{disk_full_note(running.log_dir)}")

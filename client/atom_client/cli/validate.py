@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import click
 
-from atom_client.cli.folders import SUFFIXES, files_in, why_not_workflow
+from atom_client.cli.folders import SUFFIXES, explain_skip, find_files
 from atom_client.cli.sources import STDIN, content_of, shown_name
 from atom_client.errors import Failure, Misuse
 from atom_client.text import counted, name_of, one_line
@@ -47,7 +47,7 @@ def _check_source(source: str, env_names: Collection[str] | None) -> Iterator[Ch
         yield _check(source, env_names)
         return
     checked = skipped = 0
-    for path in files_in(source):
+    for path in find_files(source):
         one = _check(path, env_names, is_named=False)
         checked += not one.skipped
         skipped += bool(one.skipped)
@@ -59,13 +59,16 @@ def _check_source(source: str, env_names: Collection[str] | None) -> Iterator[Ch
 
 
 def _check(source: str, env_names: Collection[str] | None, *, is_named: bool = True) -> CheckedFile:
-    """Check a file. One that the user did not name is skipped if it is evidently no workflow."""
+    """Check a file.
+
+    One that the user did not name is skipped if it is evidently no workflow.
+    """
     name = shown_name(source)
     try:
         content = content_of(source)
     except Failure as error:
         return CheckedFile(name=name, unreadable=error.message)
-    if not is_named and (reason := why_not_workflow(content)):
+    if not is_named and (reason := explain_skip(content)):
         return CheckedFile(name=name, skipped=reason)
     try:
         workflow = parse_workflow(content, filename=name, env_names=env_names)

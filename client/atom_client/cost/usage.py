@@ -60,7 +60,7 @@ class Assumptions:
 
 
 def has_usual_times(settings: Settings) -> bool:
-    """Return True if the checker polls as often as it does by default.
+    """Return True if the checker polls as often as by default.
 
     In a terminal that has exported the variables of a local platform, it does not.
     """

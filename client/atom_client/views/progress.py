@@ -89,19 +89,23 @@ class RunView:
         changed = [step for name, step in self.steps.items() if before.steps.get(name) != step]
         return sorted(changed, key=lambda step: step.at)
 
-    def of_run(self, run: RunRecord) -> RunView:
-        """Return the view updated with the run's document, which has what events may fail to report."""
+    def with_run(self, run: RunRecord) -> RunView:
+        """Return the view updated with the run's document.
+
+        It has the state that lost events failed to report, and the result of the main part.
+        """
         if self.state is run.state and self.total and self.main_state is run.main_state:
             return self
-        limit, ends_at = run.finally_timeout, run.deadline
-        has_ended = run.main_state is not None and limit is not None and ends_at is not None
+        main_ended_at = None
+        if run.main_state is not None and run.deadline is not None and run.finally_timeout is not None:
+            # The time limit of the steps under `finally` begins when the main part ends.
+            main_ended_at = run.deadline - run.finally_timeout
         return replace(
             self,
             state=run.state,
             total=self.total or run.step_count,
             main_state=run.main_state,
-            # The time limit of the steps under `finally` begins when the main part ends.
-            main_ended_at=ends_at - limit if has_ended else None,
+            main_ended_at=main_ended_at,
         )
 
     @property

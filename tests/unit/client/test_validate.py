@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from atom_client.cli.commands import cli
 from atom_client.views.excerpts import MOST_SHOWN, Excerpts
+from atom_emulator.task_runner.script_fields import SCRIPT_FIELDS
 from support.no_cloud import NO_CLOUD
 
 GOOD = "steps: [{id: a}]"
@@ -126,13 +127,22 @@ def test_a_file_that_is_no_workflow_is_skipped_in_a_folder(tmp_path: Path, name:
         "", "# nothing\n", "step: [{id: a}]", "Steps: []", "name: a: b\nsteps: []", "{\t'steps': [", "a: [\nsteps:\n",
         '{"name": "x", "steps": [{"id": 3,}]}', "a: {b: c}\nd: [e]\nsteps: 3", "\ufeffsteps: []",
         "%YAML 1.1\n---\nsteps: []",
+        "\udcff\udcfes\0t\0e\0p\0s\0:\0",
     ],
 )  # fmt: skip
 def test_a_broken_workflow_is_checked_in_a_folder(tmp_path: Path, text: str) -> None:
     """A file that may be a workflow with a mistake is never skipped."""
-    (tmp_path / "a.yaml").write_text(text)
+    (tmp_path / "a.yaml").write_bytes(text.encode("utf-8", "surrogateescape"))
     result = validate(tmp_path)
     assert (result.exit_code, "skipped" in result.stdout) == (1, False)
+
+
+def test_a_script_is_known_by_any_of_its_fields(tmp_path: Path) -> None:
+    """A file with a field of scripts and no other is taken for a script."""
+    for name in SCRIPT_FIELDS:
+        (tmp_path / f"{name}.yaml").write_text(f"{name}: 1")
+    lines = validate(tmp_path).stdout.splitlines()[: len(SCRIPT_FIELDS)]
+    assert [line.partition(": ")[2] for line in lines] == ["skipped, as it is a script for the mock Task Runner"] * 3
 
 
 def test_a_folder_without_workflows_is_a_problem(tmp_path: Path) -> None:
