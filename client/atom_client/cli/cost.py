@@ -19,7 +19,7 @@ from atom_client.cli.validate import problem_lines
 from atom_client.cost.bill import Bill, dollars, quantity
 from atom_client.cost.estimate import Estimate, chain, estimate, usual_job
 from atom_client.cost.prices import AS_OF, GOOGLE, PRICES
-from atom_client.cost.usage import Assumptions, NotEstimated
+from atom_client.cost.usage import Assumptions, NotEstimated, has_usual_times
 from atom_client.errors import INVALID_USE, Misuse
 from atom_client.planning.prepare import Start
 from atom_client.text import counted, listing, one_line
@@ -136,13 +136,11 @@ def sentences(found: Estimate) -> Iterator[str]:
         watched = f"{quantity(round(found.tally.watched_s))} s"
         yield f"The checker is awake for {watched} while jobs are in flight; concurrent runs would share this time."
     if not found.given.is_at_once:
-        usual, settings = Settings(), found.given.settings
-        # A terminal that has exported the variables of a local platform has other settings than a deployment.
-        is_usual = (settings.check_interval, settings.burst) == (usual.check_interval, usual.burst)
+        settings = found.given.settings
         yield (
             f"This assumes WORKFLOW_CHECK_STATE_DURATION_SEC={settings.check_interval.total_seconds():g} and "
             f"WORKFLOW_BURST_SEC={settings.burst.total_seconds():g}, "
-            f"{'as deployed' if is_usual else 'from your environment, not as deployed'}."
+            f"{'as deployed' if has_usual_times(settings) else 'from your environment, not as deployed'}."
         )
 
 

@@ -10,13 +10,13 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Protocol
 
 import click
 
-from atom_client.cli.live import Show, show_on
+from atom_client.cli.live import SMALL_RUN, Show, show_on
 from atom_client.cli.output import Output
 from atom_client.cli.platform import FIRESTORE_HOST
 from atom_client.cli.tables import show_steps, worth_showing
@@ -78,19 +78,17 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
     started = monotonic()
     looked_at = started - LOOK_EVERY_S
     while True:
+        before = view
         if changes := feed.take(WAIT_FOR_EVENTS_S):
             view = view.with_changes(changes)
         now = monotonic()
-        if view.state.is_terminal or now - looked_at >= LOOK_EVERY_S:
+        if view.state.is_terminal or now - looked_at >= LOOK_EVERY_S or _may_begin_finally(view, before, reader.last):
             looked_at = now
             found = reader.run()
             run = None if found == superseded else found
             if run is not None and run.state.is_terminal:
                 view = _take_last_events(view, feed, monotonic)
-            if run is not None and not (view.state is run.state and view.total and view.main_state is run.main_state):
-                # Events may be lost; the document has the state that they failed to report.
-                total = view.total or run.step_count
-                view = replace(view, state=run.state, total=total, main_state=run.main_state)
+            view = view if run is None else view.with_run(run)
             is_time_up = timeout_s is not None and now - started >= timeout_s
             if run is not None and (run.state.is_terminal or is_time_up):
                 show.finish(view)
@@ -98,6 +96,16 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
             if run is None and now - started >= min(APPEARS_WITHIN_S, timeout_s or APPEARS_WITHIN_S):
                 raise Failure(_not_started(view.run_id, now - started, is_superseded=found is not None))
         show.update(view)
+
+
+def _may_begin_finally(view: RunView, before: RunView, run: RunRecord | None) -> bool:
+    """Return True if a new step may belong to `finally`.
+
+    Only the run's document reports the end of the main part, and it does so before these steps begin.
+    """
+    may_follow = view.main_state is None and (run is None or run.finally_timeout is not None)
+    # In a large run, steps have no lines of their own, and reading its document for each of them would be expensive.
+    return may_follow and view.total <= SMALL_RUN and not view.steps.keys() <= before.steps.keys()
 
 
 def _take_last_events(view: RunView, feed: Feed, monotonic: Callable[[], float]) -> RunView:
@@ -112,24 +120,24 @@ def _take_last_events(view: RunView, feed: Feed, monotonic: Callable[[], float])
 
 
 class _PatientReader:
-    """Reads the run, or returns it as last read while the store is unreachable."""
+    """Reads the run, or returns it as last read while the store is unreachable. `last` is the run as last read."""
 
     def __init__(self, read: Callable[[], RunRecord | None], patience_s: float, monotonic: Callable[[], float]) -> None:
         self._read = read
         self._patience_s = patience_s
         self._monotonic = monotonic
-        self._last: RunRecord | None = None
+        self.last: RunRecord | None = None
         self._read_at = 0.0
 
     def run(self) -> RunRecord | None:
         try:
-            self._last = self._read()
+            self.last = self._read()
         except StoreUnavailable:
-            if self._last is None or self._monotonic() - self._read_at >= self._patience_s:
+            if self.last is None or self._monotonic() - self._read_at >= self._patience_s:
                 raise
         else:
             self._read_at = self._monotonic()
-        return self._last
+        return self.last
 
 
 def seconds_of(text: str) -> float:

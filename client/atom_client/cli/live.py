@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
@@ -81,20 +81,13 @@ class Lines:
         """Print lines for everything that has changed."""
         # An unchanged view is the same object.
         if view is not self._shown:
-            small = view.total <= SMALL_RUN
-            for step in view.news(self._shown):
-                failed = step.state is StepState.FAILED and not step.tolerated
-                self._failures += failed
-                # In a large run, only the first failures get lines.
-                if not small and not (failed and self._failures <= MOST_FAILURE_LINES):
-                    continue
-                line = step_line(step)
-                # A new job state reported by the Task Runner, for example, does not change the line.
-                if line != self._last.get(step.id):
-                    self._last[step.id] = line
-                    self._say(line)
+            news = view.news(self._shown)
             if view.main_state is not None and self._shown.main_state is None:
+                of_main = [step for step in news if view.main_ended_at is None or step.at <= view.main_ended_at]
+                self._say_steps(of_main, view)
                 self._say(f"main part {view.main_state}; now the steps under `finally`")
+                news = news[len(of_main) :]
+            self._say_steps(news, view)
             self._shown = view
         if view.total > SMALL_RUN and self._monotonic() - self._progress_at >= PROGRESS_EVERY_S:
             self._progress_at = self._monotonic()
@@ -105,6 +98,19 @@ class Lines:
         self.update(view)
         if view.total > SMALL_RUN:
             self._say_progress(view)
+
+    def _say_steps(self, news: Sequence[StepView], view: RunView) -> None:
+        for step in news:
+            failed = step.state is StepState.FAILED and not step.tolerated
+            self._failures += failed
+            # In a large run, only the first failures get lines.
+            if view.total > SMALL_RUN and not (failed and self._failures <= MOST_FAILURE_LINES):
+                continue
+            line = step_line(step)
+            # A new job state reported by the Task Runner, for example, does not change the line.
+            if line != self._last.get(step.id):
+                self._last[step.id] = line
+                self._say(line)
 
     def _say_progress(self, view: RunView) -> None:
         if view is not self._progressed:

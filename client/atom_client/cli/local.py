@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from atom_client.cli.mock_script import read_mock_script
 from atom_client.cli.params import pairs_of
 from atom_client.cli.platform import ask_no_proxy
 from atom_client.errors import INTERRUPTED, Misuse
@@ -165,17 +166,8 @@ def check(choice: PlatformChoice) -> None:
         if for_mock:
             named = f"{' and '.join(for_mock)} {'is' if len(for_mock) == 1 else 'are'}"
             raise Misuse(f"{named} for the mock Task Runner, which --tr-url replaces; leave out one or the other")
-    if (path := choice.mock_script) is None:
-        return
-    from atom_emulator.task_runner.script_file import InvalidScript, load_script  # noqa: PLC0415 (only needed for a script)
-
-    try:
-        load_script(path)
-    except InvalidScript as error:
-        raise Misuse(f"{name_of(path)}: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise Misuse(f"--mock-script {name_of(path)} cannot be read: {reason}") from error
+    if choice.mock_script is not None:
+        read_mock_script(choice.mock_script)
 
 
 def require_log_dir(log_dir: Path) -> None:

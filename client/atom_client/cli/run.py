@@ -22,6 +22,7 @@ from atom_client.cli.local import (
     keep_up,
     local_platform,
 )
+from atom_client.cli.mock_script import check_mock_script, find_unmatched_rules
 from atom_client.cli.output import Output
 from atom_client.cli.params import print_param_problems, read_given
 from atom_client.cli.platform import FIRESTORE_HOST, PUBSUB_HOST, connect_services, names_local_platform
@@ -94,6 +95,11 @@ def run_workflow(options: RunOptions) -> int:
     except InvalidParams as error:
         return print_param_problems(error, options.source, as_json=options.as_json)
     print_warnings(request.warnings)
+    script = options.choice.mock_script
+    # Options that exclude a script are refused later, with all others.
+    has_mock = options.choice.task_runner_url is None and not _joins_platform(options.choice)
+    if script is not None and request.workflow is not None and has_mock:
+        check_mock_script(script, request.workflow, request.workflow_path)
     with _platform(options, output) as running:
         code = run_to_end(running, request, options, output)
         if options.keep and running.own is not None:
@@ -133,6 +139,8 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
         return f"Run {request.run_id} of {name_of(options.source)}{request.size}."
 
     run, steps = waiting.to_end(begin)
+    if options.choice.mock_script is not None and request.workflow is None:
+        print_warnings(find_unmatched_rules(options.choice.mock_script, run.workflow, steps))
     waiting.print_result(run, steps)
     if running.log_dir is not None:
         output.say(f"Logs: {name_of(running.log_dir)}{disk_full_note(running.log_dir)}")

@@ -59,6 +59,15 @@ class Assumptions:
         return not self.job
 
 
+def has_usual_times(settings: Settings) -> bool:
+    """Return True if the checker polls as often as by default.
+
+    In a terminal that has exported the variables of a local platform, it does not.
+    """
+    usual = Settings()
+    return (settings.check_interval, settings.burst) == (usual.check_interval, usual.burst)
+
+
 @dataclass(slots=True)
 class Tally:
     """The counts so far.

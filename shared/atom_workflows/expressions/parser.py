@@ -57,9 +57,12 @@ _OTHER_OPERATORS: Final = {
 }  # fmt: skip
 
 
-def parse(text: str) -> Expression:
-    """Read an expression. Raises ExpressionSyntaxError."""
-    parser = _Parser(tokenize(text))
+def parse(text: str, tolerated: list[ExpressionSyntaxError] | None = None) -> Expression:
+    """Read an expression. Raises ExpressionSyntaxError.
+
+    If there is a list `tolerated`, errors are added to it that do not prevent further checks (see `tokenize`).
+    """
+    parser = _Parser(tokenize(text, tolerated))
     expression = parser.read_all()
     if deep := too_deep(expression):
         raise _too_deep(deep.at)

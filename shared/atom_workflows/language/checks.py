@@ -26,7 +26,7 @@ from atom_workflows.expressions.types import (
 )
 from atom_workflows.language import scopes
 from atom_workflows.language.certainty import StepGraph
-from atom_workflows.language.dependencies import read_ids
+from atom_workflows.language.dependencies import Part, read_ids
 from atom_workflows.language.embedded import OPENING, Embedded, expressions_of, read_embedded, report_fault
 from atom_workflows.language.nodes import Fields, Node, Reading, Scalar
 from atom_workflows.language.parameters import Declared
@@ -45,7 +45,7 @@ def check_expressions(
     """
     main = StepGraph(workflow.values.get("steps", ()))
     last = StepGraph(workflow.values.get("finally", ()))
-    written = [read_ids(workflow.node.get(part)) for part in ("steps", "finally")]
+    parts = [Part(steps=workflow.values.get(name, ()), node=workflow.node.get(name)) for name in ("steps", "finally")]
     node = workflow.node.get("params")
     # Parameters that have been reported as invalid may have any type.
     declared = dict.fromkeys(node.entries, ANY) if isinstance(node, Fields) else {}
@@ -56,7 +56,7 @@ def check_expressions(
         report=report,
         zone=workflow.values.get("timezone", "UTC"),
         env_names=env_names,
-        written_ids=frozenset().union(*written),
+        written_ids=frozenset().union(*map(read_ids, parts)),
     )
     checker = _Checker(file=file, read=set())
     checker.check_defaults(params)

@@ -96,10 +96,17 @@ def read_condition(node: Node, path: str, report: Report) -> Embedded | Invalid:
     from atom_workflows.expressions.parser import parse  # noqa: PLC0415  # see above
     from atom_workflows.expressions.templates import Placeholder, Template  # noqa: PLC0415  # see above
 
+    # Operators of other languages, such as `&&`, are reported, and the rest is still checked.
+    tolerated: list[ExpressionSyntaxError] = []
     try:
-        template = Template(parts=(Placeholder(parse(text), begin),))
+        expression = parse(text, tolerated)
     except ExpressionSyntaxError as error:
-        return _refuse_condition(node, path, begin + error.at, error, report)
+        for one in tolerated or [error]:
+            _refuse_condition(node, path, begin + one.at, one, report)
+        return INVALID
+    for one in tolerated:
+        _refuse_condition(node, path, begin + one.at, one, report)
+    template = Template(parts=(Placeholder(expression, begin),))
     return Embedded(node=node, template=template, text=text, begin=begin, via=report.via)
 
 

@@ -197,7 +197,10 @@ INVALID: Final = Invalid()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """The result of reading a map: its valid values, keyed by their names in the file, and the map's node."""
+    """The result of reading a map: its valid values, keyed by the names of the fields, and the map's node.
+
+    The node also has the entries of misspelt fields, under the names that were probably meant.
+    """
 
     node: Fields
     values: dict[str, Any]

@@ -92,7 +92,7 @@ STEP_ADVICE: Final[Mapping[str, Advice]] = {
     **_each("image container dockerimage uses", "write `task: {imageUri: ...}`"),
     **_each("command cmd script run entrypoint arguments with parameters params inputs env environment", _AS_ARGS),
     **_each("runson pool agent agents queue nodeselector runner resources", _WHERE),
-    **_each("foreach loop matrix withitems withparam maxparallel parallelism tolerate", _NO_LOOP),
+    **_each("foreach loop matrix strategy withitems withparam maxparallel parallelism tolerate", _NO_LOOP),
     **_each("wait sleep delay approval", "leave it out: a step runs as soon as its dependencies allow it"),
     **_each("priority", "leave it out: all steps that are ready are started"),
     **_each("cache memoize", "leave it out: a job that does not need to run again can end at once"),

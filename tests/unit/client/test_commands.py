@@ -160,7 +160,17 @@ def test_a_wrong_mock_script_is_refused_with_its_name_and_line(tmp_path: Path) -
     script.write_text("default:\n  outputs: {day: 2026-01-01}\n")
     result = call("run", FORK_JOIN, "--mock-script", str(script))
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "jobs.mock.yaml: the Task Runner script is invalid:\n  line 2: default.outputs: expected" in result.stderr
+    assert f"the Task Runner script is invalid:\n  {script}:2:3: default.outputs: expected" in result.stderr
+
+
+def test_a_mock_script_for_a_misspelt_step_is_refused(tmp_path: Path) -> None:
+    """A rule that matches no job of the file is a mistake with a place, reported before anything is started."""
+    script = tmp_path / "jobs.mock.yaml"
+    script.write_text("rules:\n  - step: extarct\n    always_fail: true\n  - step: report\n")
+    result = call("run", FORK_JOIN, "--mock-script", str(script))
+    assert (result.exit_code, result.stdout) == (2, "")
+    problem = f"{script}:2:5: rules[0].step: no job of fork-join matches extarct; did you mean extract?"
+    assert result.stderr == f"Error: the Task Runner script is invalid:\n  {problem}\n"
 
 
 @pytest.mark.parametrize("command", [("run", FORK_JOIN), ("local", "up")])
