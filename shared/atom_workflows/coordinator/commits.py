@@ -324,3 +324,6 @@ def _log_change(decision: Decision) -> None:
         job_id=change.fields.get("job_id") or step.job_id,
         reason=change.fields.get("message"),
     )
+    if change.undeclared:
+        what = f"step {step.id} does not declare these outputs of its job, so they are dropped: {change.undeclared}"
+        log.info("step.outputs.dropped", what, **step.names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -398,3 +399,21 @@ def test_a_failure_that_is_not_retried_says_why() -> None:
     world.run_to_end(run_id)
     because = world.steps(run_id)["a"].because
     assert because == "not retried, as `failure.reason == 'OOM'` was false (`reason` = \"BAD_INPUT\")"
+
+
+def test_dropped_outputs_are_logged_by_name(caplog: pytest.LogCaptureFixture) -> None:
+    """Names of outputs that a step does not declare are logged once, a few of them and never their values."""
+    caplog.set_level(logging.INFO)
+    many = {"rows": 1, "x" * 200: "secret", **{f"n{number}": "secret" for number in range(80)}}
+    world = World(script(a={"outputs": many}, b={"outputs": {"rows": 1}}, c={"outputs": {"extra": 1}}))
+    flow = definition({"a": [], "b": [], "c": []}, **{name: {"outputs": {"rows": "int"}} for name in "ab"})
+    world.run_to_end(world.start(flow))
+    lines = {
+        fields["step_id"]: record.message
+        for record in caplog.records
+        if (fields := getattr(record, "fields", {})).get("action") == "step.outputs.dropped"
+    }
+    assert lines.keys() == {"a", "c"}
+    assert lines["c"].endswith("are dropped: extra")
+    assert lines["a"].endswith(f"are dropped: {'x' * 80}, n0, n1, n2, n3, n4, n5, n6, n7, n8 and 71 more")
+    assert "secret" not in caplog.text
