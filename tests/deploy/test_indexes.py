@@ -25,7 +25,6 @@ from atom_client.views.queries import (
 )
 from atom_deploy.resources.firestore import declared
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator import main_part
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.core.graph import END_ID
@@ -36,7 +35,7 @@ from support.workflows import chain, definition, fan, script
 
 ROOT: Final = Path(__file__).parents[2]
 SOURCES: Final = [ROOT / "shared" / "atom_workflows", ROOT / "client" / "atom_client"]
-FAILING: Final = {f"f{number}": {"always_fail": True} for number in range(main_part.MAX_READ)}
+FAILING: Final = {f"f{number}": {"always_fail": True} for number in range(300)}
 EQUALITIES: Final = frozenset({"==", "in"})
 
 
@@ -110,7 +109,7 @@ def live(world: World) -> str:
 
 
 def live_in_full(world: World) -> str:
-    """Play a run with conditions, outputs, thousands of failures and steps under `finally`, and look at it."""
+    """Play a run with conditions, outputs, many failures and steps under `finally`, and look at it."""
     world.task_runner.jobs = World(script(a={"outputs": {"n": 1}}, **FAILING)).task_runner.jobs
     flow = json.loads(definition({"a": [], "b": ["a"], **dict.fromkeys(FAILING, ())}, a={"outputs": {"n": "int"}}))
     flow["steps"][1]["when"] = "steps.a.outputs.n == params.n and env.stage == 'test'"
