@@ -31,7 +31,7 @@ class FailingStore:
 
     error: Exception
 
-    def get(self, paths: Sequence[str]) -> list[Document | None]:  # noqa: ARG002 (the port names it)
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:  # noqa: ARG002 (the port names it)
         """Raise."""
         raise self.error
 

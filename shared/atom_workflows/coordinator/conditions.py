@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from atom_workflows.coordinator.commits import Decision
 from atom_workflows.coordinator.loading import StoredStep, load_run, load_steps
@@ -106,13 +106,18 @@ def read_for(services: Services, step: StepRecord, reads: Reads) -> tuple[dict[s
     return past, read_result(services, step.run_id, reads)
 
 
+_FIELDS_OF_PAST: Final = ("state", "message", "values", "types")
+"""The fields that expressions read: two of a step's document, and two of its outputs."""
+
+
 def read_past(services: Services, run_id: str, reads: Reads, zone: str) -> dict[str, Past]:
     """Read the results of the steps that a run's expressions refer to."""
     outputs, records = sorted(reads.outputs), sorted(reads.records)
     paths = [outputs_path(run_id, one) for one in outputs] + [step_path(run_id, one) for one in records]
     if not paths:
         return {}
-    documents = services.store.get(paths)
+    # A step's document also holds its task, which may be large.
+    documents = services.store.get(paths, fields=_FIELDS_OF_PAST)
     values = {one: read_outputs(document, zone=zone) for one, document in zip(outputs, documents, strict=False)}
     fields = {
         one: {} if document is None else document.fields

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from atom_emulator.testing.world import World
+from atom_emulator.firestore.memory import MemoryStore
+from atom_emulator.testing.world import CountingStore, World
 from atom_workflows.coordinator.commands import retry_run
 from atom_workflows.core.states import RunState
+from atom_workflows.ports import Document
 from atom_workflows.settings import from_environment
 from support.workflows import definition, script
 
@@ -417,3 +421,30 @@ def test_dropped_outputs_are_logged_by_name(caplog: pytest.LogCaptureFixture) ->
     assert lines["c"].endswith("are dropped: extra")
     assert lines["a"].endswith(f"are dropped: {'x' * 80}, n0, n1, n2, n3, n4, n5, n6, n7, n8 and 71 more")
     assert "secret" not in caplog.text
+
+
+class Watched(CountingStore):
+    """A store that remembers what was read by path."""
+
+    def __init__(self, inner: MemoryStore) -> None:
+        super().__init__(inner)
+        self.found: list[Document] = []
+
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
+        """See `ports.Store.get`."""
+        found = super().get(paths, fields=fields)
+        self.found += [document for document in found if document is not None]
+        return found
+
+
+def test_of_other_steps_only_results_are_read() -> None:
+    """The state of an earlier step is read without its task, which may be large."""
+    world = World(script(a={"message": "well done"}))
+    reads = {"state": "${{ steps.a.state }}", "message": "${{ steps.a.message }}"}
+    run_id = world.start(definition({"a": [], "between": ["a"], "b": ["between"]}, b=task(args=reads)))
+    watched = Watched(world.store.inner)
+    world.services = replace(world.services, store=watched)
+    world.run_to_end(run_id)
+    assert bodies(world)["b"]["args"] == {"state": "SUCCEEDED", "message": "well done"}
+    read = [one.fields for one in watched.found if one.id == "a" and one.fields["state"] == "SUCCEEDED"]
+    assert read == [{"state": "SUCCEEDED", "message": "well done"}]
