@@ -186,6 +186,7 @@ def test_days_are_those_of_the_zone(text: str, value: Any) -> None:
             "0: `add`: a duration is a number with a unit, such as 30s, 10m, 2h, 1d or 1h30m",
         ),
         ("add(run.createdAt, '99999999w')", "0: the calendar has no such instant: it runs from year 1 to year 9999"),
+        ("add(run.createdAt, '999999999w')", "0: `add`: a duration has at most 999,999,999 days"),
         ("format(params.at, '%Y')", "0: `format`: a time of day has no `%Y`"),
         ("format(params.day, '%H')", "0: `format`: a date has no `%H`"),
         ("format(params.day, '50%')", "0: `format`: write a `%` at the end of a pattern as `%%`"),
