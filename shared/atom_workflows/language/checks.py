@@ -164,7 +164,7 @@ class _Checker:
         if reads(placeholder.expression):
             return
         try:
-            holds = evaluate(placeholder.expression, {}, budget=Budget(STEPS_OF_CONSTANTS))
+            holds = evaluate(placeholder.expression, {}, zone=self.file.zone, budget=Budget(STEPS_OF_CONSTANTS))
         except EvaluationError:
             return
         if isinstance(holds, bool):
