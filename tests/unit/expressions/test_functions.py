@@ -197,6 +197,12 @@ def test_an_argument_that_does_not_fit_is_an_error(text: str, fault: str) -> Non
     assert fault_of(text) == fault
 
 
+def test_a_number_of_thousands_of_digits_is_explained() -> None:
+    """The message says what is wrong with the text, not how Python could be made to read it."""
+    message = "0: `fromJson` cannot read this text: a number in it has too many digits"
+    assert fault_of("fromJson(digits)", digits="9" * 5_000) == message
+
+
 def test_every_function_of_the_language_is_there() -> None:
     """The functions are those that the language names, and no others."""
     names = """len int number text json fromJson has lower upper trim split join replace startsWith endsWith sum min max
