@@ -448,3 +448,33 @@ def test_of_other_steps_only_results_are_read() -> None:
     assert bodies(world)["b"]["args"] == {"state": "SUCCEEDED", "message": "well done"}
     read = [one.fields for one in watched.found if one.id == "a" and one.fields["state"] == "SUCCEEDED"]
     assert read == [{"state": "SUCCEEDED", "message": "well done"}]
+
+
+def test_a_step_does_not_read_megabytes_of_outputs() -> None:
+    """All outputs that a step or the run's outputs read are limited in total; what is larger fails with the reason."""
+    names = [f"s{number}" for number in range(34)]
+    world = World(script(**{name: {"outputs": {"text": "x" * 32_000, "n": 1}} for name in names}))
+    outputs = {name: {"outputs": {"text": "text", "n": "int"}} for name in names}
+    few, many = (" + ".join(f"steps.{name}.outputs.n" for name in some) for some in (names[:30], names))
+    flow = json.loads(
+        definition(
+            {**dict.fromkeys(names, ()), "few": names, "many": names, "decide": names},
+            **outputs,
+            few=task(args={"sum": f"${{{{ {few} }}}}"}),
+            many=task(args={"sum": f"${{{{ {many} }}}}"}),
+            decide={"when": f"{many} > 1"},
+        )
+    )
+    run_id = world.start(json.dumps(flow))
+    world.run_to_end(run_id)
+    said = "the outputs that its expressions read are more than 1,048,576 bytes in total"
+    steps = world.steps(run_id)
+    assert bodies(world)["few"]["args"] == {"sum": 30}
+    assert [(steps[name].state.value, steps[name].last_kind) for name in ("many", "decide")] == [
+        ("FAILED", "expression")
+    ] * 2
+    assert all(said in steps[name].message for name in ("many", "decide"))
+    outputs_only = {"name": "flow", "steps": flow["steps"][:34], "outputs": {"sum": f"${{{{ {many} }}}}"}}
+    run = world.run_to_end(world.start(json.dumps(outputs_only), run_key="outputs"))
+    assert (run.state, run.outputs) == (RunState.FAILED, {})
+    assert said in run.errors[0]["message"]
