@@ -139,10 +139,12 @@ class Store(Protocol):
     Reads are consistent: they see every commit, by any writer, that was acknowledged before they started.
     """
 
-    def get(self, paths: Sequence[str]) -> list[Document | None]:
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
         """Return the documents at the given paths, with None for missing ones.
 
-        They are in the order of `paths`; if a path occurs twice, its document is returned twice.
+        They are in the order of `paths`; if a path occurs twice, its document is returned twice. `fields` names the
+        top-level fields to return, at least one, so that even a 1 MB document takes up little memory; None means all.
+        A document without any of them is returned without fields.
 
         Raises:
             StoreUnavailable: there was no response in time.

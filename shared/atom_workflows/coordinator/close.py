@@ -127,6 +127,8 @@ def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None 
     Raises `RunNotFound`, or `RunStateError` if the run has ended, or if a timeout comes too late because a retry gave
     the run more time.
     """
+    # The reason is copied to each step that the stop ends, and to the errors of the run.
+    stop = replace(stop, reason=clip(stop.reason))
     for _ in range(_STOP_TRIES):
         stored = load_run(outbox.services, run_id)
         if stored is None:

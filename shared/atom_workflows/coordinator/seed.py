@@ -34,6 +34,7 @@ from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import (
     SCHEMA_OF_LANGUAGE_RUNS,
     definition_path,
+    estimate_bytes,
     run_fields,
     run_path,
     step_path,
@@ -60,6 +61,12 @@ PAGE: Final = 500
 
 MAX_DEFINITION_BYTES: Final = 900_000
 """The maximum compressed size of a large run's definition, which is kept in a document of at most 1 MiB."""
+
+MAX_STEP_BYTES: Final = 900_000
+MAX_RUN_BYTES: Final = 700_000
+"""The maximum size of a new document. A document has at most 1 MiB, and grows: by a step's result and the body that was
+sent, or by the messages of a run's failures. If it could not be written any more, its run would never end.
+"""
 
 _DOCUMENT_OVERHEAD: Final = 600
 _LISTS_OF_NAMES: Final = ("depends_on", "dependents", "barriers", "conditional", "heirs")
@@ -105,6 +112,9 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
 
     The run may replace an INVALID run. Raises `AlreadyExists` or `Conflict` if there is a run other than `instead_of`.
     """
+    if (size := estimate_bytes(run_fields(run))) > MAX_RUN_BYTES:
+        what = "the run's parameters, its outputs as written, and the values and types that they read"
+        raise NotStorable(f"{what} take up {size:,} bytes, but at most {MAX_RUN_BYTES:,} can be stored")
     graph = RunGraph(run, definition.workflow, definition.path)
     creates = _fit_into_commit(graph)
     end = [graph.create(step_path(run.id, END_ID))]
@@ -368,9 +378,18 @@ def _batches(writes: Iterable[_Batched]) -> Iterator[list[_Batched]]:
 
 
 def _size(write: Create | Update) -> int:
-    """Estimate the size of a document in a request."""
+    """Estimate the size of a document in a request.
+
+    Raises `NotStorable` if it is too large.
+    """
     fields = write.fields
     names = sum(len(one) + 6 for name in _LISTS_OF_NAMES for one in fields.get(name) or ())
     texts = sum(len((fields.get(name) or "").encode()) for name in _LONG_TEXTS)
     conditions = [fields.get("when"), (fields.get("policies") or {}).get("retry_when")]
-    return _DOCUMENT_OVERHEAD + names + texts + sum(len(one["text"].encode()) for one in conditions if one)
+    size = _DOCUMENT_OVERHEAD + names + texts + sum(len(one["text"].encode()) for one in conditions if one)
+    if size > MAX_STEP_BYTES:
+        what = (
+            f"the task of step {write.path.rpartition('/')[2]} with its expressions, and the values and types of both"
+        )
+        raise NotStorable(f"{what} take up {size:,} bytes, but at most {MAX_STEP_BYTES:,} can be stored")
+    return size

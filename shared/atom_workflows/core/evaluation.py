@@ -31,6 +31,9 @@ MAX_STEPS: Final = 100_000
 MAX_BODY_BYTES: Final = 64 * 1024
 """The maximum size of a task with its values, as JSON; a task in the file has the same limit."""
 
+MAX_READ_BYTES: Final = 1024 * 1024
+"""The maximum size of all outputs that one step's expressions read, as JSON. As values, they need far more memory."""
+
 STEPS_AT_THE_START: Final = 2_000
 """The maximum number of evaluation steps for one task while its run is seeded, since a file may have 10,000 tasks.
 
@@ -97,6 +100,13 @@ def reads_of(texts: Sequence[Condition | Template]) -> Reads:
                     records.add(path[1])
             run = run or (path[0] == "run" and (len(path) == 1 or path[1] in RUN_RESULT))
     return Reads(outputs=frozenset(outputs), records=frozenset(records), run=run)
+
+
+def require_readable(size: int) -> None:
+    """Raise `ExpressionError` if the outputs that expressions read are larger than allowed in total."""
+    if size > MAX_READ_BYTES:
+        said = f"the outputs that its expressions read are more than {MAX_READ_BYTES:,} bytes in total"
+        raise EvaluationError(said, at=0, suggestion="return less from each step, and put large values into files")
 
 
 def expressions_in(texts: Sequence[Condition | Template]) -> Iterator[Any]:

@@ -30,6 +30,7 @@ from typing import Any, Final
 from atom_workflows.core.counts import Counts
 from atom_workflows.core.evaluation import MAX_BECAUSE, Verdict, check_outputs, may_retry
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA, Release
+from atom_workflows.core.outputs import list_undeclared
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepEvent, StepState, next_step_state
 from atom_workflows.core.workflow import Backoff, JsonValue, OnLost, Trigger
@@ -110,13 +111,14 @@ class StepChange:
     """A step's next state and the fields that change with it.
 
     `outputs` are the declared outputs of a step that succeeds, as JSON values; {} clears those of an earlier round, and
-    None leaves them unchanged.
+    None leaves them unchanged. `undeclared` names the outputs that the job returned but the step does not declare.
     """
 
     event: StepEvent
     state: StepState
     fields: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, JsonValue] | None = None
+    undeclared: str = ""
 
     @property
     def is_terminal(self) -> bool:
@@ -300,7 +302,7 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
             step, replace(outcome, kind=OutcomeKind.OUTPUTS), now, {**learnt, "message": clip(outputs)}
         )
     ended = _end(step, StepEvent.SUCCEED, now, **learnt)
-    return replace(ended, outputs=outputs) if outputs else ended
+    return replace(ended, outputs=outputs or None, undeclared=list_undeclared(outcome.outputs, step.outputs))
 
 
 def _retry_or_fail(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange:

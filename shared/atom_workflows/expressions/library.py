@@ -7,7 +7,7 @@ import re
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
-from atom_workflows.errors import EvaluationError
+from atom_workflows.errors import EvaluationError, ValueMismatch
 from atom_workflows.expressions import times
 from atom_workflows.expressions.arithmetic import require_64_bits
 from atom_workflows.expressions.budget import MAX_ITEMS, Budget
@@ -77,7 +77,11 @@ def from_json(context: Context, text: str) -> Value:
     try:
         value = read_value(json.loads(text), ANY)
     except ValueError as error:
-        why = "it is not JSON" if isinstance(error, json.JSONDecodeError) else f"its value {error!s:.200}"
+        if isinstance(error, ValueMismatch):
+            why = f"its value {error!s:.200}"
+        else:
+            # Python does not read a number of thousands of digits, though it is JSON.
+            why = "it is not JSON" if isinstance(error, json.JSONDecodeError) else "a number in it has too many digits"
         raise context.error(f"`fromJson` cannot read this text: {why}") from error
     context.budget.require_result(value, context.at)
     return value

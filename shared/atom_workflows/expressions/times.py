@@ -71,10 +71,13 @@ def read_duration(text: str) -> timedelta:
     if not found or units != [unit for unit in _UNITS if unit in units] or any(part[2] for part in parts[:-1]):
         raise ValueError("a duration is a number with a unit, such as 30s, 10m, 2h, 1d or 1h30m")
     length = timedelta()
-    for whole, fraction, unit in (part.groups("") for part in parts):
-        length += int(whole) * _UNITS[unit]
-        # Computed in whole microseconds, since a float would round some lengths.
-        length += _UNITS[unit] // _MICROSECOND * int(fraction.ljust(6, "0")) // 1_000_000 * _MICROSECOND
+    try:
+        for whole, fraction, unit in (part.groups("") for part in parts):
+            length += int(whole) * _UNITS[unit]
+            # Computed in whole microseconds, since a float would round some lengths.
+            length += _UNITS[unit] // _MICROSECOND * int(fraction.ljust(6, "0")) // 1_000_000 * _MICROSECOND
+    except OverflowError:
+        raise ValueError("a duration has at most 999,999,999 days") from None
     return -length if found["sign"] == "-" else length
 
 

@@ -47,6 +47,9 @@ MAX_EXPRESSION_TEXT: Final = 1_000_000
 Checking that many takes a few seconds.
 """
 
+MAX_STEPS_READ: Final = 200
+"""The maximum number of steps whose results the expressions of one step, or the outputs of a run, may read."""
+
 MAX_PARAMS: Final = 100
 MAX_PARAM_BYTES: Final = 100_000
 """The maximum size of a run's parameters as JSON, as in a start message."""

@@ -162,8 +162,9 @@ def read_optional_object(body: Mapping[str, Any], name: str) -> Mapping[str, Any
         return {}
     if not isinstance(value, Mapping):
         raise MalformedEvent(f"an event's {name} must be an object, not {show(value)}")
-    if len(json.dumps(value)) > MAX_OBJECT_BYTES:
-        raise MalformedEvent(f"an event's {name} may be at most {MAX_OBJECT_BYTES} bytes long")
+    # Measured as it is stored, in UTF-8, where most characters take fewer bytes than as an escape sequence.
+    if len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")) > MAX_OBJECT_BYTES:
+        raise MalformedEvent(f"an event's {name} may be at most {MAX_OBJECT_BYTES:,} bytes long")
     return value
 
 

@@ -227,3 +227,19 @@ def test_a_step_that_was_stopped_in_a_later_attempt_is_told_as_stopped() -> None
     (failure,) = sent["tell"]["args"]["failures"]
     assert (failure["kind"], failure["reason"]) == ("stopped", "")
     assert world.steps(run_id)["a"].attempt == 2
+
+
+def test_the_oldest_of_thousands_of_failures_are_told() -> None:
+    """The first step that failed is the first failure, whatever its name, and each failure is counted."""
+    later = {f"f{number}": ["slow"] for number in range(2_100)}
+    failing = {name: {"always_fail": True} for name in (*later, "zz")}
+    world = World(script(slow={"duration": 20}, **failing))
+    args = {
+        "first": "${{ run.failures[0].step }}",
+        "listed": "${{ len(run.failures) }}",
+        "all": "${{ run.failureCount }}",
+    }
+    told = {"id": "tell", "task": {"imageUri": "image", "args": args}}
+    world.run_to_end(world.start(flow({"slow": [], **later, "zz": []}, last=[told])))
+    sent = {key.split("/")[1]: body for key, body in world.task_runner.submitted}
+    assert sent["tell"]["args"] == {"first": "zz", "listed": 100, "all": 2_101}

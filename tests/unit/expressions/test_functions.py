@@ -189,6 +189,7 @@ def test_days_are_those_of_the_zone(text: str, value: Any) -> None:
             "add(run.createdAt, '99999999w')",
             "0: the instant is outside the calendar, which runs from year 1 to year 9999",
         ),
+        ("add(run.createdAt, '999999999w')", "0: `add`: a duration has at most 999,999,999 days"),
         ("format(params.at, '%Y')", "0: `format`: a time of day has no `%Y`"),
         ("format(params.day, '%H')", "0: `format`: a date has no `%H`"),
         ("format(params.day, '50%')", "0: `format`: write a `%` at the end of a pattern as `%%`"),
@@ -197,6 +198,12 @@ def test_days_are_those_of_the_zone(text: str, value: Any) -> None:
 def test_an_argument_that_does_not_fit_is_an_error(text: str, fault: str) -> None:
     """A function takes what it says, and nothing is converted for it."""
     assert fault_of(text) == fault
+
+
+def test_a_number_of_thousands_of_digits_is_explained() -> None:
+    """The message says what is wrong with the text, not how Python could be made to read it."""
+    message = "0: `fromJson` cannot read this text: a number in it has too many digits"
+    assert fault_of("fromJson(digits)", digits="9" * 5_000) == message
 
 
 def test_every_function_of_the_language_is_there() -> None:

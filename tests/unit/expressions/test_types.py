@@ -209,6 +209,12 @@ def test_a_value_is_read_and_written(value: object, of: Type, read: Any, written
             "",
             "is `1m1h`, which is not a duration; a duration is a number with a unit, such as 30s, 10m, 2h, 1d or 1h30m",
         ),
+        (
+            "999999999w",
+            DURATION,
+            "",
+            "is `999999999w`, which is not a duration; a duration has at most 999,999,999 days",
+        ),
         (90, DURATION, "", "is a whole number, not a duration"),
         ("s3://a/b", GS_URI, "", "is `s3://a/b`, which is not a gs:// address; send gs://BUCKET/OBJECT"),
         ("gs://a", GS_URI, "", "is `gs://a`, which is not a gs:// address; send gs://BUCKET/OBJECT"),

@@ -41,6 +41,14 @@ def test_the_work_grows_no_faster_than_the_file(name: str) -> None:
     assert large < 5 * small + 20_000
 
 
+def test_unclosed_wrappers_in_a_condition_are_not_searched_for_their_ends() -> None:
+    """Advice quotes only a short condition: searching a long one for what each wrapper encloses would take minutes."""
+    with pytest.raises(InvalidWorkflow) as caught:
+        parse_workflow('steps:\n- {id: a, when: "x ' + "${{" * 40_000 + '"}\n', filename="f.yaml")
+    (problem,) = caught.value.problems
+    assert problem.suggestion == "write the whole condition without `${{ }}`"
+
+
 class _CountedNames:
     """Names that count how often they are gone through."""
 
