@@ -1,4 +1,4 @@
-"""Read single values by the kinds of their fields: text, words, flags, time zones, durations and numbers."""
+"""Read single values according to the kinds of their fields: text, words, flags, time zones, durations and numbers."""
 
 from __future__ import annotations
 
@@ -102,11 +102,11 @@ def _zones() -> Names:
 
 
 _NOT_EVERYWHERE: Final = frozenset({"localtime", "posixrules", "Factory"})
-"""Names that only some machines have, or that mean a different zone on each."""
+"""Names that exist only on some machines, or that refer to a different zone on each machine."""
 
 
 def find_fault(kind: Text, text: str) -> tuple[str, str] | None:
-    """Return what is wrong with the text, with advice, or None."""
+    """Return the problem with the text and advice, or None if valid."""
     if len(text) > kind.max_length:
         return f"has {len(text):,} characters, more than the {kind.max_length:,} allowed", "shorten it"
     if len(text) < kind.min_length:
