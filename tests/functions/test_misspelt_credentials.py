@@ -16,7 +16,7 @@ def test_a_function_says_so_in_its_log(functions: Deployed, monkeypatch: pytest.
     assert functions.post("checker-push-scheduler-tick") == 204
     [line] = functions.logged("settings.misspelt")
     assert line["severity"] == "WARNING"
-    assert "the name is GOOGLE_APPLICATION_CREDENTIALS" in line["message"]
+    assert "the correct name is GOOGLE_APPLICATION_CREDENTIALS" in line["message"]
     assert functions.post("checker-push-scheduler-tick") == 204
     assert functions.lines == []
 

@@ -1,4 +1,4 @@
-"""The events that the functions send one another; only this module writes and reads their JSON bodies.
+"""The events that the functions send to one another; only this module writes and reads their JSON bodies.
 
 Events carry ids, never definitions. Every body states its `type` and the `schema` that it follows. Reading an event
 raises `MalformedEvent` if redelivery cannot help, and `NewerVersion` if a newer version wrote the event. Requests for a
@@ -127,7 +127,7 @@ def completed_messages(run_id: str, outcomes: Sequence[Outcome]) -> list[Message
 class TickOrigin(StrEnum):
     """The reason for waking the checker between two ticks of the scheduler.
 
-    A dispatcher put a job in flight, the checker noticed a job too late, or a burst continues. Only a tick that
+    Either a dispatcher put a job in flight, the checker noticed a job too late, or a burst continues. Only a tick that
     continues a burst counts as a tick of the scheduler.
     """
 
