@@ -60,7 +60,7 @@ def test_a_platform_that_stays_up(tmp_path: Path) -> None:
     assert alive == []
     refused = ask("runs", "list")
     assert refused.code == 1
-    assert "nothing answers at" in refused.stderr
+    assert "nothing responds at" in refused.stderr
 
 
 def test_a_platform_that_is_well(site: Site) -> None:

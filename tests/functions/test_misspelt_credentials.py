@@ -26,6 +26,6 @@ def test_a_step_without_a_token_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     for name in ("GOOGLE_APPLICATION_CREDENTIALS", "K_SERVICE", "GCE_METADATA_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIAL", "/keys/runner.json")
-    problem = MetadataServer().explain(GaveUp("nothing answers"))
+    problem = MetadataServer().explain(GaveUp("nothing responds"))
     assert "GOOGLE_APPLICATION_CREDENTIAL is set, but nothing reads it" in problem
     assert "set GOOGLE_APPLICATION_CREDENTIALS to a service account's key" in problem

@@ -34,7 +34,7 @@ MOST_ROWS: Final = 60
 _LONGEST_CELL: Final = 300
 _GAP: Final = 2
 _LEAST_MESSAGE: Final = 20
-"""A narrower column of sentences would be unreadable."""
+"""The minimum width of a column of sentences; a narrower column would be unreadable."""
 
 _LEAST_ID: Final = 12
 

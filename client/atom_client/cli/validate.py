@@ -27,7 +27,7 @@ _SCRIPTS: Final = tuple(f".mock{suffix}" for suffix in SUFFIXES)
 def validate_files(sources: Sequence[str], *, form: str = "text", env_file: str | None = None) -> bool:
     """Print every problem in the files. Return True if there are none.
 
-    A file that cannot be read counts as a problem. For a valid file, a line is printed as well. Folders are searched
+    A file that cannot be read counts as a problem. For each valid file, a line is printed as well. Folders are searched
     for workflow files. `form` is text, json or github, and `env_file` lists the names that the deployment sets for
     `env`.
     """
@@ -52,7 +52,7 @@ def validate_files(sources: Sequence[str], *, form: str = "text", env_file: str 
 def _files_in(source: str) -> Iterator[str]:
     """Yield the file, or the workflow files in a folder.
 
-    Subfolders are searched, too. Hidden files and scripts are left out.
+    Subfolders are searched as well. Hidden files and scripts are skipped.
     """
     if source == STDIN or not source or not os.path.isdir(source):  # noqa: PTH112 (Path would raise for some names)
         yield source

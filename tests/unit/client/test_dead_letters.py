@@ -241,7 +241,7 @@ def test_replay_all_leaves_out_what_no_replay_can_fix(platform: Platform) -> Non
     platform.give_up()
     replay_letters(platform.desk, [], every=True, dry_run=False)
     assert platform.printed().splitlines() == [
-        "Left out 1 dead letter that a replay would not help; `dead-letters list` shows why.",
+        "Skipped 1 dead letter that cannot be fixed by a replay; `dead-letters list` shows why.",
         "Replayed 1 dead letter: 1 to start.",
     ]
     replay_letters(platform.desk, platform.ids(), every=False, dry_run=False)

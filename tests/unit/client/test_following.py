@@ -132,7 +132,7 @@ def test_the_picture_names_the_main_parts_result() -> None:
     console = Console(file=io.StringIO(), width=80, color_system=None)
     with console.capture() as capture:
         console.print(drawn)
-    assert capture.get().splitlines()[0].startswith("Run r1 RUNNING (main part FAILED, now finally)  0:05")
+    assert capture.get().splitlines()[0].startswith("Run r1 RUNNING (main part FAILED, `finally` running)  0:05")
 
 
 def test_a_change_that_reads_like_the_last_one_is_no_line() -> None:
