@@ -87,7 +87,7 @@ def test_a_start_that_keeps_failing_is_listed_and_replayed(broken_site: tuple[Si
     assert len(bucket.asked) == 5
     assert (letter["topic"], letter["deliveries"]) == ("start", 5)
     if site.platform.options.emulators == "google":
-        assert letter["reason"] == "delivered 5 times without success; the log of the function start shows why"
+        assert letter["reason"] == "delivered 5 times without success; the log of the start function shows why"
     else:
         assert letter["reason"] == f"{PATH} could not be read: HTTP 503"
     assert "event.failed" in (site.platform.log_dir / "start.log").read_text()

@@ -286,7 +286,7 @@ def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
     if examination.overdue_since is not None:
         since = local_time(examination.overdue_since)
         yield (
-            f"Problem: a step has been overdue since {since}, and the checker has not looked at it. Does the scheduler "
+            f"Problem: a step has been overdue since {since}, and the checker has not processed it. Does the scheduler "
             "job exist, is it enabled, and what does the checker's log say?"
         )
     for oddity in examination.odd[:MOST_STEPS]:

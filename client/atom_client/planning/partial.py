@@ -84,7 +84,7 @@ def spell(condition: Condition) -> str:
 
 
 def with_marks(template: Template, scope: Mapping[str, Any], *, zone: str) -> tuple[Template, list[str]]:
-    """Replace a template's unknown expressions with their own source, in marks.
+    """Replace a template's unknown expressions with their source between marks.
 
     Returns the template and the source of each of these expressions. A template without unknown expressions is left
     unchanged.

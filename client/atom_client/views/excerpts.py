@@ -10,7 +10,7 @@ from atom_client.text import clean
 from atom_workflows.language.secrets import find_secret
 
 MOST_SHOWN: Final = 100
-"""The maximum number of characters shown from a line. Of a longer line, only the part around the position is shown."""
+"""The maximum number of characters shown from a line. For a longer line, only the part around the position is shown."""
 
 _BEFORE: Final = 60
 _BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")

@@ -98,7 +98,7 @@ def test_list_shows_where_each_came_from_and_why(platform: Platform) -> None:
     assert heading.split()[:2] == ["ID", "TOPIC"]
     assert "steps" in native
     assert "flow-1" in native
-    assert "delivered 10 times without success; the log of the function dispatcher shows why" in native
+    assert "delivered 10 times without success; the log of the dispatcher function shows why" in native
     assert ours.endswith("the store is away")
 
 
@@ -307,7 +307,7 @@ def test_what_came_from_nowhere_can_only_be_dropped(platform: Platform) -> None:
     """A message without a known source is shown, and never replayed."""
     platform.world.bus.publish([Message(topic=DEAD_LETTERS, raw=b"hello", attributes={"deadLetterTopic": "billing"})])
     [letter] = platform.listed()
-    assert (letter["topic"], letter["reason"]) == (None, "it is not known where it came from")
+    assert (letter["topic"], letter["reason"]) == (None, "its origin is unknown")
     with pytest.raises(Failure, match="nothing was replayed"):
         replay_letters(platform.desk, [letter["id"]], every=False, dry_run=False)
     show_letter(platform.desk, letter["id"], as_json=False)
