@@ -1,4 +1,4 @@
-"""Refuse requests that web pages cause browsers to send to functions and to the local platform.
+"""Refuse requests that browsers send to functions or to the local platform on behalf of web pages.
 
 A page from another site can send a request, although it cannot read the response; the browser then adds the page's
 `Origin`. If the owner of a page points the page's host name at this server's address (DNS rebinding), the page can also

@@ -33,7 +33,7 @@ from atom_workflows.settings import Settings
 USUAL_STEPS: Final = 1000
 
 LARGE_BYTES: Final = 200_000
-"""The file size (that of about 1,500 steps) above which an estimate may take a minute."""
+"""The file size above which an estimate may take a minute. It corresponds to about 1,500 steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

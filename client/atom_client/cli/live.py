@@ -94,7 +94,7 @@ class Lines:
                     self._last[step.id] = line
                     self._say(line)
             if view.main_state is not None and self._shown.main_state is None:
-                self._say(f"main part {view.main_state}; now the steps under `finally`")
+                self._say(f"main part {view.main_state}; now running the steps under `finally`")
             self._shown = view
         if view.total > SMALL_RUN and self._monotonic() - self._progress_at >= PROGRESS_EVERY_S:
             self._progress_at = self._monotonic()

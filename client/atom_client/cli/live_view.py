@@ -25,7 +25,7 @@ _MOST_STEPS: Final = 40
 _LONGEST_BAR: Final = 60
 _GAP: Final = 2
 _ROOM_FOR_REMARKS: Final = 24
-"""The width reserved for remarks, if there are any. Ids may use the rest, but at least `_LEAST_ID`."""
+"""The width reserved for remarks, if there are any. Ids get the rest, but never less than `_LEAST_ID`."""
 
 _LEAST_ID: Final = 12
 _TRACEBACK: Final = "Traceback (most recent call last)"

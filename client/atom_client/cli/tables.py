@@ -76,7 +76,7 @@ class Sheet:
         return table
 
     def _narrowed(self, screen: Screen) -> Sheet:
-        """Drop the rightmost columns that do not fit beside the full ids.
+        """Drop the rightmost columns that do not fit next to the full ids.
 
         If the ids are too long for that, drop only the last column, and shorten the ids in the middle.
         """

@@ -2,7 +2,7 @@
 
 Some maps in the scope hold only some of their members. Reading an unknown member raises `NotKnown`, so an expression
 has a value if and only if it needs nothing unknown: `params.full or steps.list.outputs.rows > 9` is true if `full` is,
-whatever the step will return.
+no matter what the step returns.
 """
 
 from __future__ import annotations

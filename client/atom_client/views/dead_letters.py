@@ -27,7 +27,7 @@ MOST_BYTES: Final = 100_000_000
 """Together with `MOST_LETTERS`, this limits how many letters one command holds."""
 
 TRIES: Final = 4
-"""How many times to look up letters by id, since another command may be holding them. Each attempt takes seconds."""
+"""How many times to look up letters by id, since another command may hold them. Each attempt takes a few seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

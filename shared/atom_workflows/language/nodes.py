@@ -97,7 +97,7 @@ Node: TypeAlias = Scalar | Items | Fields | Broken
 class Unclear:
     """A value that some readers do not interpret as text.
 
-    `meaning` is what they take it to be, and `remedy` is how to write that unambiguously.
+    `meaning` is how they interpret it, and `remedy` is how to write that unambiguously.
     """
 
     meaning: str
@@ -203,7 +203,7 @@ class Reading:
     values: dict[str, Any]
 
     def at(self, *path: str) -> Node:
-        """Return the node of a nested field, or of its innermost existing parent."""
+        """Return the node of a nested field, or of its nearest existing parent."""
         node: Node = self.node
         for name in path:
             node = (node.get(name) if isinstance(node, Fields) else None) or node

@@ -43,7 +43,7 @@ def _advise_on_delay(delay: Node) -> str:
     return f"write `backoff: {{initial: {initial}}}`"
 
 
-_WHERE: Final = "use `engine` or `scaleTier` inside `task` to say where a job runs, in the Task Runner's own terms"
+_WHERE: Final = "use `engine` or `scaleTier` inside `task` to specify where a job runs, in the Task Runner's own terms"
 _AS_ARGS: Final = "pass it to the job in `args` inside `task`"
 _ELSEWHERE: Final = "leave it out: the trigger of a workflow is not part of its file"
 _ONE_RUN: Final = "leave it out: runs do not wait for one another"
@@ -96,7 +96,7 @@ STEP_ADVICE: Final[Mapping[str, Advice]] = {
     **_each("wait sleep delay approval", "leave it out: a step runs as soon as its dependencies allow it"),
     **_each("priority", "leave it out: all steps that are ready are started"),
     **_each("cache memoize", "leave it out: a job that does not need to run again can exit immediately"),
-    **_each("workflow subworkflow", "write the other workflow's steps into this file"),
+    **_each("workflow subworkflow", "copy the other workflow's steps into this file"),
     **_each("onfailure onsuccess", "add a step that depends on this one, with `trigger: any-failed` for failures"),
 }
 TASK_FIELDS: Final[Mapping[str, str]] = {
@@ -108,7 +108,7 @@ TASK_FIELDS: Final[Mapping[str, str]] = {
 }
 TASK_ADVICE: Final[Mapping[str, str]] = {
     **_each("env environment variables entrypoint script run", "pass it to the job in `args`"),
-    **_each("runson pool agent agents queue resources", "use `engine` or `scaleTier` to say where the job runs"),
+    **_each("runson pool agent agents queue resources", "use `engine` or `scaleTier` to specify where the job runs"),
 }
 RETRY_FIELDS: Final[Mapping[str, str]] = _each("attempts tries max times count", "maxAttempts")
 RETRY_ADVICE: Final[Mapping[str, Advice]] = {

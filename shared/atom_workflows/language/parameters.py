@@ -271,7 +271,7 @@ def _as_json_scalar(node: Scalar, of: Type, path: str, report: Report) -> Any:
 def _follow(node: Node, path: str) -> Node:
     """Return the node at a path such as `[3].name`.
 
-    If there is none, return its innermost existing parent.
+    If it does not exist, return its nearest existing parent.
     """
     for step in _STEP.finditer(path):
         found: Node | None = None

@@ -3,10 +3,10 @@
 Recursion is not used, and nothing too large is ever built. The names in a map are unique strings, and `<<` merges other
 maps into it.
 
-An alias is the same node again, so it takes no memory here. The values that are later built from the tree have no
-aliases, so a one-kilobyte file can expand to gigabytes of values. Each node therefore has a weight and a height, an
-alias adds the weight and height of its node, and building stops once the file is too heavy. Values that are nested too
-deeply are skipped but still weighed, so that any problems after them are found in bounded time.
+An alias refers to the same node again, so it takes up no memory here. The values that are later built from the tree
+have no aliases, so a one-kilobyte file can expand to gigabytes of values. Each node therefore has a weight and a
+height, an alias adds the weight and height of its node, and building stops once the file is too heavy. Values that are
+nested too deeply are skipped but still weighed, so that any problems after them are found in bounded time.
 """
 
 from __future__ import annotations

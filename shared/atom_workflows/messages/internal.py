@@ -39,7 +39,7 @@ STEPS_PER_READY: Final = 10
 OUTCOMES_PER_COMPLETED: Final = 50
 CHANGES_PER_MESSAGE: Final = 200
 MAX_LIST_BYTES: Final = 200_000
-"""The maximum size of the list in a message, so that no message exceeds 256 KB, however long its strings are."""
+"""The maximum size of the list in a message, so that no message exceeds 256 KB, no matter how long its strings are."""
 
 
 _TEXTS_OF_AN_END: Final = ("outputs", "outputs_problem", "reason")
@@ -79,7 +79,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPage:
-    """One page of a round over the due steps: those that follow `after` (due time and path) and are due by `until`."""
+    """One page of a round through the due steps: those that follow `after` (due time and path), due by `until`."""
 
     after: tuple[datetime, str]
     until: datetime

@@ -24,7 +24,7 @@ MAX_DEFINITION: Final = 8 * 1024 * 1024
 """More than a request's body can hold (6 MB of text), so the limits on bodies and files take effect first."""
 
 MAX_PATH_BYTES: Final = 1_252
-"""Enough for gs://, a bucket name of 222 bytes, / and an object name of 1,024. Each problem repeats this path."""
+"""Enough for gs://, a bucket name of 222 bytes, a slash and an object name of 1,024 bytes. Each problem repeats it."""
 
 INLINE_NAME: Final = "inline.yaml"
 

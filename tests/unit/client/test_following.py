@@ -122,7 +122,7 @@ def test_the_end_of_the_main_part_is_a_line() -> None:
     after_main = replace(RUNNING, main_state=RunState.FAILED)
     documents: list[RunRecord | None] = [RUNNING, after_main, after_main, replace(after_main, state=RunState.FAILED)]
     printed = "\n".join(Scene(documents=documents).follow()[1])
-    assert printed.count("main part FAILED; now the steps under `finally`") == 1
+    assert printed.count("main part FAILED; now running the steps under `finally`") == 1
 
 
 def test_the_picture_names_the_main_parts_result() -> None:
