@@ -33,7 +33,7 @@ from atom_workflows.settings import Settings
 USUAL_STEPS: Final = 1000
 
 LARGE_BYTES: Final = 200_000
-"""The file size (that of about 1,500 steps) above which an estimate may take a minute."""
+"""The file size above which an estimate may take a minute. It corresponds to about 1,500 steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,13 +117,13 @@ def how_long(given: Assumptions) -> str:
 
 
 def bill_sheet(bill: Bill) -> Sheet:
-    """Return the lines of a bill, with their formulas, as a sheet."""
+    """Return the line items of a bill, with their formulas, as a sheet."""
     rows = [(line.price.service, dollars(line.usd), line.formula) for line in bill.lines]
     return Sheet(heading=("A RUN", "USD", "FORMULA"), rows=(*rows, ("all", dollars(bill.usd), "")), state_column=0)
 
 
 def sentences(found: Estimate) -> Iterator[str]:
-    """Yield the three main figures and what causes most of the cost."""
+    """Yield the three main figures and the main causes of the cost."""
     run, idle = found.run.usd, found.idle.usd
     if found.skipped:
         yield f"Skipped, so not counted as jobs: {listing(found.skipped)}."

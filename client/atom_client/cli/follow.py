@@ -40,7 +40,7 @@ APPEARS_WITHIN_S: Final = 60.0
 PATIENCE_S: Final = 300.0
 """How long the store may be unreachable while a run is followed.
 
-Meanwhile, the run continues, and the network may recover or the laptop may wake up.
+The run continues in the meantime, and the network may recover or the laptop may wake up.
 """
 
 
@@ -174,7 +174,7 @@ _EXIT_CODES: Final = {RunState.SUCCEEDED: 0, RunState.INVALID: INVALID_USE}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A command that waits for a run; `view` holds what it knows about the run.
+    """A command that waits for a run; `view` is the latest known state of the run.
 
     If `outlives` is True, the run continues after the command has ended. For `superseded`, see `follow`.
     """
@@ -191,7 +191,7 @@ class Waiting:
     def to_end(self, begin: Callable[[], str]) -> tuple[RunRecord, list[StepRecord]]:
         """Begin the run and show it until it ends.
 
-        Stops earlier if the time limit is reached. `begin` starts the run and returns a line that says so.
+        Stops early if the time limit is reached. `begin` starts the run and returns a line that says so.
         """
         from atom_workflows.adapters.pubsub.change_feed import ChangeFeed  # noqa: PLC0415 (slow to import)
 
@@ -226,7 +226,7 @@ class Waiting:
         return run, [*named, *steps.values()]
 
     def print_result(self, run: RunRecord, steps: Sequence[StepRecord]) -> None:
-        """Print the table of steps and the sentences about the run.
+        """Print the table of steps and the sentences that sum up the run.
 
         With `as_json`, a JSON object replaces the table.
         """
@@ -247,7 +247,7 @@ class Waiting:
         """Print what to do about a run that has not succeeded."""
         if not run.state.is_terminal:
             look = f"The run continues: `{with_place(f'runs show {run.id}')}` shows it."
-            goes_on = look if self.outlives else "The run ends with its platform."
+            goes_on = look if self.outlives else "The run ends when its platform stops."
             self.output.say(f"Stopped waiting after {self.timeout_s:g} s. {goes_on}")
         elif run.state in {RunState.FAILED, RunState.CANCELLED} and may_retry:
             self.output.say(f"`{with_place(f'runs retry {run.id}')}` runs the unsuccessful steps again.")
@@ -255,7 +255,7 @@ class Waiting:
     def _report_if_interrupted(
         self, sentence: str, by: tuple[type[BaseException], ...] = INTERRUPTIONS
     ) -> AbstractContextManager[None]:
-        """Print the sentence if the block is interrupted.
+        """Print the given sentence if the block is interrupted.
 
         If the run ends with this command, its platform reports that instead.
         """
@@ -264,7 +264,7 @@ class Waiting:
 
 @contextmanager
 def report_if_interrupted(sentence: str, by: tuple[type[BaseException], ...] = INTERRUPTIONS) -> Iterator[None]:
-    """Print the sentence if one of these exceptions ends the block."""
+    """Print the given sentence if one of these exceptions ends the block."""
     try:
         yield
     except by:

@@ -1,4 +1,4 @@
-"""Show a run in progress: as a live picture on a terminal, and as lines of text everywhere else."""
+"""Show a run in progress: as a live display on a terminal, and as lines of text everywhere else."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Show(Protocol):
         ...
 
     def finish(self, view: RunView) -> None:
-        """Show everything that was held back.
+        """Show everything that has been held back.
 
         This must be the last call.
         """
@@ -85,7 +85,7 @@ class Lines:
             if view.main_state is not None and self._shown.main_state is None:
                 of_main = [step for step in news if view.main_ended_at is None or step.at <= view.main_ended_at]
                 self._say_steps(of_main, view)
-                self._say(f"main part {view.main_state}; now the steps under `finally`")
+                self._say(f"main part {view.main_state}; now running the steps under `finally`")
                 news = news[len(of_main) :]
             self._say_steps(news, view)
             self._shown = view
@@ -122,7 +122,7 @@ class Lines:
 
 
 class Picture:
-    """A picture that is redrawn at most four times a second and is never larger than the screen."""
+    """A display that is redrawn at most four times a second and is never larger than the screen."""
 
     def __init__(self, output: Output, view: RunView, monotonic: Monotonic = time.monotonic) -> None:
         from rich.live import Live  # noqa: PLC0415 (needed on terminals only)
@@ -144,7 +144,7 @@ class Picture:
         self._live.__exit__(kind, error, trace)
 
     def update(self, view: RunView) -> None:
-        """Draw the picture if it is due."""
+        """Redraw the display if a redraw is due."""
         since = self._monotonic() - self._drawn_at
         if since >= (CLOCK_EVERY_S if view is self._drawn else REDRAW_EVERY_S):
             self._draw(view)

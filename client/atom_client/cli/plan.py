@@ -140,7 +140,7 @@ def _print_planned(read: _Read, options: PlanOptions) -> int:
 
 
 def _cost(read: _Read) -> float | None:
-    """Return the cost of a run, or None if estimating takes long."""
+    """Return the cost of a run, or None if estimating it takes too long."""
     if len(read.asked.workflow.all_steps) > MOST_PRICED:
         return None
     from atom_client.cost.estimate import estimate, usual_job  # noqa: PLC0415 (only for small files)

@@ -20,7 +20,7 @@ from atom_workflows.settings import ENV_PREFIX
 def validate_files(sources: Sequence[str], *, form: str = "text", env_file: str | None = None) -> bool:
     """Print every problem in the files. Return True if there are none.
 
-    A file that cannot be read counts as a problem. For a valid file, a line is printed as well. Folders are searched
+    A file that cannot be read counts as a problem. For each valid file, a line is printed as well. Folders are searched
     for workflow files, and their other files are skipped. `form` is text, json or github, and `env_file` lists the
     names that the deployment sets for `env`.
     """

@@ -53,8 +53,8 @@ class StepView:
 class RunView:
     """The latest known state of a run; `steps` holds only the steps whose state is known.
 
-    `order` lists the step ids in the order of the file, and is empty if the file was not read here; `total` is the
-    number of steps.
+    `order` lists the step ids in file order, and is empty if the file was not read here; `total` is the number of
+    steps.
     """
 
     run_id: str
@@ -123,7 +123,7 @@ class RunView:
     def rows(self, limit: int) -> list[StepView]:
         """Return at most `limit` steps.
 
-        If all of them fit, they are in the order of the file; otherwise, only the most relevant ones are returned.
+        If all of them fit, they are in file order; otherwise, only the most relevant ones are returned.
         """
         if not self.order or len(self.order) > limit:
             return self.most_relevant(limit)

@@ -93,8 +93,8 @@ class _Tree(NamedTuple):
 def _read_tree(content: bytes | str, filename: str, report: Report, loader: Any) -> _Tree:
     """Read the file as JSON or YAML.
 
-    A file whose name ends in .json is JSON. So is a file that begins with `{` and is valid JSON to its end. All other
-    files are YAML.
+    A file is JSON if its name ends in .json, or if it begins with `{` and all of it is valid JSON. All other files are
+    YAML.
     """
     text = decode(content, report)
     if text is None:
@@ -137,8 +137,8 @@ def _check_steps(workflow: Reading, report: Report, *, whole: bool) -> None:
             report.add(entries["trigger"].key, said, "add `dependsOn`, or remove `trigger`")
         # An unknown field, such as one that belongs inside `task`, may be what makes this step a job.
         if "outputs" in entries and "task" not in entries and entries.keys() <= _FIELDS_OF_STEPS:
-            said = "a barrier has no `outputs`, because it runs no job"
-            report.add(entries["outputs"].key, said, "add a `task`, or remove it")
+            said = "a barrier cannot have `outputs`, since it does not run a job"
+            report.add(entries["outputs"].key, said, "add a `task`, or remove `outputs`")
         if "task" not in step.values:
             continue
         # Values that have been reported as invalid count as null, and expressions count as written.

@@ -1,4 +1,4 @@
-"""Turn the tree into plain values according to the kinds of the fields. Invalid values are reported and left out."""
+"""Turn the tree into plain values according to the kinds of the fields. Invalid values are reported and omitted."""
 
 from __future__ import annotations
 
@@ -331,7 +331,7 @@ def _check_count(kind: TypeMap | ExpressionMap | ParamMap, node: Fields, path: s
     if len(node.entries) > kind.maximum:
         first = list(node.entries.values())[kind.maximum]
         said = f"{code(path)} has {len(node.entries):,} names, more than the {kind.maximum:,} allowed"
-        report.add(first.key, said, "remove some, or put them in one map")
+        report.add(first.key, said, "remove some, or combine several into one map")
 
 
 def read_params(kind: ParamMap, node: Node, path: str, report: Report) -> Any:
@@ -384,7 +384,7 @@ def _read_json(node: Node, path: str, report: Report) -> Any:
 def _read_json_node(node: Node, path: str, report: Report) -> Any:
     """Return the node's value.
 
-    The tree's depth is limited, so this recursion is as well.
+    The tree's depth is limited, so the depth of this recursion is limited as well.
     """
     match node:
         case Items():

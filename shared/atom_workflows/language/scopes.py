@@ -18,10 +18,10 @@ from atom_workflows.language.problems import Report, code
 from atom_workflows.language.suggestions import Names
 
 RETRIED_KINDS: Final = (*(kind for kind in FAILURE_KINDS.values() if kind != "lost"), "rejected")
-"""The kinds of failures that `retry.when` may have to decide on. For a lost job, `onLost` decides instead."""
+"""The kinds of failures that `retry.when` may be evaluated for. For a lost job, `onLost` decides instead."""
 
 LAST_KINDS: Final = (*RETRIED_KINDS, "lost", "stopped")
-"""The kinds of failures that an attempt may have, or a step in a run that has ended."""
+"""The possible kinds of failures of an attempt, or of a step in a run that has ended."""
 
 __all__ = ["CONDITION", "DEFAULT", "RETRY", "TASK", "Fault", "File", "Position", "Scope", "scope_of"]
 
@@ -54,7 +54,7 @@ _ELSEWHERE_IN_RETRY: Final = {
     name: Unavailable(f"`{name}` cannot be read in `retry.when`", "it can read only `failure` and `step`")
     for name in ("params", "run", "env", "steps")
 }
-_NOT_YET: Final = {name: Unavailable(f"`run.{name}` is known only under `finally`") for name in _RUN_AT_THE_END}
+_NOT_YET: Final = {name: Unavailable(f"`run.{name}` is available only under `finally`") for name in _RUN_AT_THE_END}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Where an expression is: the roots that it may read, and the step that reads them, if any.
+    """The position of an expression: the roots that it may read, and the step that it belongs to, if any.
 
     `graph` contains that step, the `reader`. Without a reader, values are read once all `steps` have ended: under
     `finally`, or for the run's outputs.
@@ -156,7 +156,7 @@ def _look_up(name: str, position: Position, file: File) -> Type:
 def _type_of(graph: StepGraph, reader: int | None, read: int, *, ended: bool = False) -> Type:
     """Return the type of a step's readable values.
 
-    With `ended`, the run may have failed before the step ran.
+    If `ended` is True, the run may have failed before the step ran.
     """
     declared = graph.steps[read].values.get("outputs", {})
     outputs = {name: of for name, (_, of) in declared.items()}

@@ -123,7 +123,7 @@ def test_the_end_of_the_main_part_is_a_line() -> None:
     after_main = replace(RUNNING, main_state=RunState.FAILED)
     documents: list[RunRecord | None] = [RUNNING, after_main, after_main, replace(after_main, state=RunState.FAILED)]
     printed = "\n".join(Scene(documents=documents).follow()[1])
-    assert printed.count("main part FAILED; now the steps under `finally`") == 1
+    assert printed.count("main part FAILED; now running the steps under `finally`") == 1
 
 
 AFTER_MAIN = replace(
@@ -167,7 +167,7 @@ def test_the_picture_names_the_main_parts_result() -> None:
     console = Console(file=io.StringIO(), width=80, color_system=None)
     with console.capture() as capture:
         console.print(drawn)
-    assert capture.get().splitlines()[0].startswith("Run r1 RUNNING (main part FAILED, now finally)  0:05")
+    assert capture.get().splitlines()[0].startswith("Run r1 RUNNING (main part FAILED, `finally` running)  0:05")
 
 
 def test_a_change_that_reads_like_the_last_one_is_no_line() -> None:

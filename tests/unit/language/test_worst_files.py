@@ -130,7 +130,7 @@ def test_problems_that_are_too_large_together_are_counted() -> None:
     """Very long names leave room for fewer problems."""
     problems = _problems("steps:\n" + "- {}\n" * 50, "x" * 20_000)
     assert len(problems) == 20
-    assert problems[-1].message == "... and 31 more from here on"
+    assert problems[-1].message == "... and 31 more further down"
 
 
 def test_what_is_below_the_depth_counts_as_values() -> None:
