@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ import pytest
 from atom_emulator.firestore.memory import MemoryStore
 from atom_emulator.testing.world import CountingStore, World
 from atom_workflows.coordinator.commands import retry_run
-from atom_workflows.core.states import RunState
+from atom_workflows.coordinator.start import handle_start
+from atom_workflows.core.states import RunState, StepState
+from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import Document
 from atom_workflows.settings import from_environment
 from support.workflows import definition, script
@@ -478,3 +481,52 @@ def test_a_step_does_not_read_megabytes_of_outputs() -> None:
     run = world.run_to_end(world.start(json.dumps(outputs_only), run_key="outputs"))
     assert (run.state, run.outputs) == (RunState.FAILED, {})
     assert said in run.errors[0]["message"]
+
+
+class Slow(CountingStore):
+    """A store that takes 110 s to read outputs, the first time."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.store.inner)
+        self.world, self.is_slow = world, True
+
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
+        """See `ports.Store.get`."""
+        if self.is_slow and any("/outputs/" in path for path in paths):
+            self.is_slow = False
+            self.world.clock.move(timedelta(seconds=110))
+        return super().get(paths, fields=fields)
+
+
+def test_a_step_whose_values_took_long_to_read_is_not_submitted_late() -> None:
+    """If too little of the lease is left, another instance could submit at the same time, so it is done later."""
+    world = World(script(a={"outputs": {"n": 1}, "synchronous": True}))
+    reads = task(args={"n": "${{ steps.a.outputs.n }}"})
+    run_id = world.start(definition({"a": [], "b": ["a"]}, a={"outputs": {"n": "int"}}, b=reads))
+    world.services = replace(world.services, store=Slow(world))
+    world.settle_down()
+    step = world.steps(run_id)["b"]
+    assert (world.submissions(), step.state) == (["a/1"], StepState.DISPATCHING)
+    assert step.message == "it was not called: too little of the step's lease was left"
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert bodies(world)["b"]["args"] == {"n": 1}
+
+
+def test_labels_are_read_in_the_order_of_their_names() -> None:
+    """The store keeps no order, and a run that is seeded again must give its jobs the same values."""
+    world = World("")
+    flow = definition({"a": []}, a=task(args={"labels": "${{ json(run.labels) }}"}))
+    body = {"definition": flow, "run_key": "k", "labels": {"team": "x", "cost": "y"}}
+    run_id = handle_start(world.services, read_start_event(body, event_id="1")).run_id
+    world.run_to_end(run_id)
+    assert bodies(world)["a"]["args"] == {"labels": '{"cost":"y","team":"x"}'}
+
+
+def test_what_was_sent_is_forgotten_by_a_retry() -> None:
+    """A step that a retry has not started again does not show the body of its earlier job."""
+    world = World(script(a={"always_fail": True}))
+    run_id = world.start(definition({"a": []}, a=task(args={"attempt": "${{ step.attempt }}"})))
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    assert json.loads(world.steps(run_id)["a"].sent)["args"] == {"attempt": 1}
+    retry_run(world.services, run_id)
+    assert (world.steps(run_id)["a"].state, world.steps(run_id)["a"].sent) == (StepState.PENDING, "")
