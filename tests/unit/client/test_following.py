@@ -155,7 +155,7 @@ def test_the_end_of_the_main_part_is_between_its_steps_and_those_under_finally(
     """The line about the main part follows those of its steps, and precedes those of the steps under `finally`."""
     ended = replace(AFTER_MAIN, state=RunState.FAILED)
     _, lines = Scene(changes, [*documents, *documents[-1:] * 20, ended]).follow()
-    ends = "main part FAILED; now the steps under `finally`"
+    ends = "main part FAILED; now running the steps under `finally`"
     assert [line for line in lines if "RUNNING" not in line] == ["a FAILED", ends, "clean SUCCEEDED"]
     assert not any(line.startswith("clean") for line in lines[: lines.index(ends)])
 

@@ -141,7 +141,7 @@ def test_a_hypothetical_run_has_the_settings_of_the_environment(tmp_path: Path) 
     jobs = tmp_path / "jobs.yaml"
     jobs.write_text("default: {duration: 45}")
     took = [
-        json.loads(plan(flow, "--outputs", jobs, "--json", WORKFLOW_BURST_SEC=burst).stdout)["took_s"]
+        json.loads(plan(flow, "--outputs", jobs, "--json", "--at", "2026-03-01T02:30:40Z", WORKFLOW_BURST_SEC=burst).stdout)["took_s"]
         for burst in ("1", "50")
     ]
     assert took[0] > took[1]
@@ -198,7 +198,7 @@ def test_a_time_outside_the_calendar_is_refused(tmp_path: Path) -> None:
     flow = tmp_path / "flow.yaml"
     flow.write_text("timezone: Asia/Tokyo\nsteps: [{id: a}]")
     result = plan(flow, "--at", "0001-01-01T00:00")
-    assert (result.exit_code, "--at is 0001-01-01T00:00:00: the calendar has no such instant" in result.stderr) == (
+    assert (result.exit_code, "--at is 0001-01-01T00:00:00: the instant is outside the calendar" in result.stderr) == (
         2,
         True,
     )
