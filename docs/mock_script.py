@@ -29,7 +29,10 @@ _TABLES: Final = {
 
 
 def table(fields: Fields) -> str:
-    """Return the table of these fields; a column without entries is left out."""
+    """Return the table of these fields.
+
+    The column of defaults is left out if there are none.
+    """
     rows = [["field", "value", "default", "what it means"]]
     for field in fields.values():
         example = f" For example `{field.example}`." if field.example else ""

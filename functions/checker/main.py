@@ -1,4 +1,4 @@
-"""The checker function: on each tick, it looks at every step that is due."""
+"""The checker function: on each tick, it processes every step that is due."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def outputs_path(run_id: str, step_id: str) -> str:
 # -- steps -----------------------------------------------------------------------------------------------------------
 
 _STEP_EXPRESSIONS: Final = ("templates", "constants", "outputs", "trigger", "when", "conditional", "phase")
-"""The fields that few steps have, each of which is stored in its own form."""
+"""The fields that only a few steps have. Each is stored in a form of its own."""
 
 _STEP_DEFAULTS: Final = {
     f.name: f.default
@@ -234,7 +234,9 @@ def _read_kind(document: Document) -> NodeKind:
     try:
         return NodeKind(stored["kind"])
     except ValueError:
-        raise NewerVersion(document.path, f"{stored['kind']} is not a kind of node that this version knows") from None
+        raise NewerVersion(
+            document.path, f"{stored['kind']} is not a kind of node that this version supports"
+        ) from None
 
 
 def change_fields(change: StepChange) -> dict[str, Any]:
@@ -334,7 +336,7 @@ def main_result_fields(
 
 
 NO_MAIN_RESULT: Final[Fields] = {"main_state": None, "main_errors": [], "failures": "[]", "failure_count": 0}
-"""The values of the same fields until the main part has ended (again)."""
+"""The values of these fields until the main part ends, or ends again after a retry."""
 
 _RUN_TEXTS: Final = ("env", "constants", "outputs")
 """The fields that are stored as JSON text if they are not empty."""

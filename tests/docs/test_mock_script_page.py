@@ -17,7 +17,7 @@ from atom_workflows.language.parser import parse_workflow
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "docs" / "reference" / "mock-script.md").read_text(encoding="utf-8")
 EXAMPLES: Final = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
-OF_JOBS: Final = {name: field for name, field in (BEHAVIOUR_FIELDS | CONDITION_FIELDS).items() if field.example}
+OF_JOBS: Final = {name: field for name, field in {**BEHAVIOUR_FIELDS, **CONDITION_FIELDS}.items() if field.example}
 
 
 def blocks(text: str, kind: str = "") -> list[str]:

@@ -66,8 +66,8 @@ def run(  # noqa: PLR0913  # one for each option
 ) -> None:
     """Run a workflow on a local platform and show its progress.
 
-    FILE is a workflow file, or - for stdin. The platform is started for this run, unless FIRESTORE_EMULATOR_HOST
-    and PUBSUB_EMULATOR_HOST name one that is already up.
+    FILE is a workflow file, or - for stdin. The platform is started for this run, unless FIRESTORE_EMULATOR_HOST and
+    PUBSUB_EMULATOR_HOST name one that is already running.
 
     Exit code: 0 if the run SUCCEEDED, 1 if it ended in another state, 2 if the file or the options are
     invalid, 130 on Ctrl-C.
@@ -111,7 +111,8 @@ def validate(files: tuple[str, ...], form: str, env_file: str | None) -> None:
 
     Each problem is printed as a line of the form file:line:column: message, followed by the line of the file that it
     concerns. Warnings point out things that are valid but may be unintended. In a folder, all files that end in .yaml,
-    .yml or .json are checked, except hidden files and scripts for the mock Task Runner (.mock.yaml).
+    .yml or .json are checked, except hidden files and scripts for the mock Task Runner (.mock.yaml). Those that are no
+    workflows, as they have no `steps`, are skipped with a note. A file that is named is always checked.
 
     Exit code: 0 if all files are valid, even if there are warnings, otherwise 1.
     """
@@ -149,18 +150,19 @@ def schema() -> None:
     "--at",
     "at",
     metavar="TIME",
-    help="When the run would start, such as 2026-03-01T02:30Z, in UTC if no offset is given [default: now].",
+    help="When the run would start, such as 2026-03-01T02:30. Without an offset such as Z or +01:00, it is local time "
+    "in the workflow's timezone, which is UTC if the file sets none [default: now].",
 )
 @json_option
 def plan(file: str, at: str | None, **chosen: Any) -> None:
     """Print what a run would do, without starting anything.
 
     FILE is a workflow file, or - for stdin. The parameters are bound, and each step is printed with the body of its job
-    and a verdict: it runs, it is skipped, or this depends on something that is not known before the run. No service is
-    called.
+    and a verdict: it runs, it is skipped, or the outcome depends on something that is not known before the run. No
+    service is called. As for `cost`, WORKFLOW_BURST_SEC and the functions' other settings are used if they are set.
 
-    With --outputs, the coordinator's deployed code executes a run in memory and in virtual time. The file given there
-    is a script for the mock Task Runner, so `run --mock-script` does the same on the local platform.
+    With --outputs, the coordinator's deployed code executes a run in memory and in virtual time. The file given with
+    --outputs is a script for the mock Task Runner; `run --mock-script` does the same on the local platform.
 
     Exit code: 0; 1 if a step is certain to fail or, with --outputs, if the run would not succeed; 2 if the file or the
     options are invalid.
@@ -200,11 +202,11 @@ def plan(file: str, at: str | None, **chosen: Any) -> None:
     default=0.167,
     show_default=True,
     metavar="VCPU",
-    help="The number of vCPUs of the deployed checker, which is awake while jobs are in flight.",
+    help="The number of vCPUs allocated to the deployed checker, which is awake while jobs are in flight.",
 )
 @json_option
 def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
-    """Estimate the cost of running a workflow, here and elsewhere.
+    """Estimate the cost of running a workflow, here and on other platforms.
 
     FILE is a workflow file, or - for stdin. The deployed code executes a run in memory, and its usage is priced at
     list prices; no service is called. WORKFLOW_BURST_SEC and the functions' other settings are used if they are set.
@@ -239,7 +241,7 @@ def local() -> None:
 def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
     """Run the local platform until Ctrl-C.
 
-    Prints the variables to export in another terminal so that it uses the platform.
+    Prints the variables to export in another terminal so that commands there use the platform.
     """
     from atom_client.cli.local import local_up  # noqa: PLC0415 (imported only when needed)
 

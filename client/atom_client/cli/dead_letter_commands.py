@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def dead_letters() -> None:
     """List, show, replay and drop dead-lettered events.
 
-    While one of these commands is running, any other may have to wait a moment.
+    While one of these commands is running, another may have to wait briefly.
     """
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 TOKEN: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
 GRACE_S: Final = 1.0
-"""How long the parts may take to shut down on their own. Their data in memory is discarded anyway."""
+"""How long the parts may take to shut down by themselves. Their in-memory data is discarded anyway."""
 
 NO_TOKEN: Final = "none"  # noqa: S105 (means: send no token)
 CHECK_INTERVAL: Final = "WORKFLOW_CHECK_STATE_DURATION_SEC"

@@ -32,9 +32,9 @@ def read_mock_script(path: Path) -> Script:
 
 
 def check_mock_script(path: Path, workflow: Workflow, workflow_path: str) -> None:
-    """Reject a script with a rule that matches no job of the workflow, such as one for a misspelt step.
+    """Reject a script with rules that match no job.
 
-    Raises `Misuse` with every problem.
+    Such a rule often names a misspelt step. Raises `Misuse` with every problem.
     """
     from atom_emulator.task_runner.script_file import InvalidScript  # noqa: PLC0415 (not installed everywhere)
     from atom_emulator.task_runner.script_matches import require_matches  # noqa: PLC0415 (not installed everywhere)
@@ -46,8 +46,8 @@ def check_mock_script(path: Path, workflow: Workflow, workflow_path: str) -> Non
         raise Misuse(str(error)) from error
 
 
-def unmatched_rules(path: Path, workflow: str, steps: Iterable[StepRecord]) -> list[str]:
-    """Return a warning for each rule that matches none of the run's jobs.
+def find_unmatched_rules(path: Path, workflow: str, steps: Iterable[StepRecord]) -> list[str]:
+    """Return a warning for each rule that matches no job.
 
     Of a file in a bucket, nothing is known before its run has started.
     """

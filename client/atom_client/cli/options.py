@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +57,14 @@ def duration_of(text: str | None) -> timedelta | None:
 def moment_of(text: str | None) -> datetime | None:
     """Return the time given with `--at`, or None if not given.
 
-    A time without a time zone is taken to be in UTC.
+    It has no time zone if none was given.
     """
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        return datetime.fromisoformat(text)
     except ValueError as error:
         raise Misuse(f"--at is {text!r:.100}; write a time such as 2026-03-01T02:30Z") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 _FILE = click.Path(path_type=Path)

@@ -1,4 +1,4 @@
-"""`run`: run one workflow from start to end, on a platform started for it or on one that is already up."""
+"""`run`: run one workflow from start to end, on a platform started for it or on one that is already running."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from atom_client.cli.local import (
     keep_up,
     local_platform,
 )
-from atom_client.cli.mock_script import check_mock_script, unmatched_rules
+from atom_client.cli.mock_script import check_mock_script, find_unmatched_rules
 from atom_client.cli.output import Output
 from atom_client.cli.params import print_param_problems, read_given
 from atom_client.cli.platform import FIRESTORE_HOST, PUBSUB_HOST, connect_services, names_local_platform
@@ -64,7 +64,7 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A platform that is up; `own` is set if this command started it.
+    """A running platform; `own` is set if this command started it.
 
     `note` is a sentence about the platform, to be printed once the platform has responded.
     """
@@ -115,7 +115,7 @@ def run_workflow(options: RunOptions) -> int:
 def run_to_end(running: Running, request: RunRequest, options: RunOptions, output: Output) -> int:
     """Follow a new run to its end and return the exit code.
 
-    The platform must already be up.
+    The platform must already be running.
     """
     is_shared = running.own is None
     waiting = Waiting(
@@ -140,7 +140,7 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
 
     run, steps = waiting.to_end(begin)
     if options.choice.mock_script is not None and request.workflow is None:
-        print_warnings(unmatched_rules(options.choice.mock_script, run.workflow, steps))
+        print_warnings(find_unmatched_rules(options.choice.mock_script, run.workflow, steps))
     waiting.print_result(run, steps)
     if running.log_dir is not None:
         output.say(f"Logs: {name_of(running.log_dir)}{disk_full_note(running.log_dir)}")
@@ -180,7 +180,7 @@ def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
 
 
 def _joins_platform(choice: PlatformChoice) -> bool:
-    """Return True if the run uses a platform that is already up."""
+    """Return True if the run uses a platform that is already running."""
     return choice.emulators != "google" and names_local_platform(os.environ)
 
 
@@ -196,6 +196,6 @@ def _refuse_for_platform_that_is_up(options: RunOptions) -> None:
     if chosen:
         raise Misuse(
             f"{', '.join(chosen)} can only be chosen for a platform that `run` starts itself, but {FIRESTORE_HOST} and "
-            f"{PUBSUB_HOST} name one that is up. Give these options to `atom-workflows local up`, or "
+            f"{PUBSUB_HOST} name one that is already running. Give these options to `atom-workflows local up`, or "
             f"`unset {FIRESTORE_HOST} {PUBSUB_HOST}`.",
         )

@@ -110,7 +110,7 @@ def shown_name(source: str) -> str:
 def content_of(source: str, *, what: str = "the name of the workflow file") -> bytes:
     """Read a file, stopping once it is too large.
 
-    `what` is the term that messages use for the name `source`. Raises `Failure` if it cannot be read.
+    `what` describes the name `source` in messages. Raises `Failure` if it cannot be read.
     """
     most = MAX_FILE_BYTES + 1  # A device or a pipe may never end.
     if source == STDIN:

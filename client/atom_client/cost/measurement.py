@@ -34,7 +34,7 @@ No deployment renews the documents of a run that is open for less than this, so 
 """
 
 AT_ONCE: Final = "edge"
-"""The engine whose jobs have already ended when their submission is answered."""
+"""The engine whose jobs have already ended when the response to their submission arrives."""
 
 OUTPUTS_LABEL: Final = "outputs"
 """A label that has the same value for all steps of a workflow that declare outputs with the same names.
@@ -51,7 +51,7 @@ def measure(workflow: Workflow, definition: bytes, given: Assumptions) -> Tally:
     `definition` is the content of the workflow's file.
 
     Raises:
-        NotEstimated: with such jobs, the run would not succeed or would take too long.
+        NotEstimated: with jobs of this length, the run would not succeed or would take too long.
 
     """
     from atom_emulator.testing.functions import PUSHED, Functions  # noqa: PLC0415 (not installed everywhere)

@@ -110,7 +110,7 @@ def build_script(document: Any) -> Script:
 
 
 def _build_rule(document: Any, path: str, problems: list[str]) -> Rule:
-    fields = _check_mapping(document, path, BEHAVIOUR_FIELDS | CONDITION_FIELDS, problems)
+    fields = _check_mapping(document, path, {**BEHAVIOUR_FIELDS, **CONDITION_FIELDS}, problems)
     conditions = {name: fields.pop(name) for name in CONDITION_FIELDS if name in fields}
     places = document.places if isinstance(document, _Mapping) else NO_PLACES
     place = places.get("step") or next(iter(places.values()), "")

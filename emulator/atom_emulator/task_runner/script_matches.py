@@ -24,7 +24,7 @@ class ExpectedJob:
     by_expression: frozenset[str] = frozenset()
 
 
-def expected_jobs(workflow: Workflow, path: str) -> list[ExpectedJob]:
+def list_jobs(workflow: Workflow, path: str) -> list[ExpectedJob]:
     """Return the jobs of a workflow whose file has this path."""
     return [
         ExpectedJob(
@@ -40,16 +40,16 @@ def expected_jobs(workflow: Workflow, path: str) -> list[ExpectedJob]:
 def require_matches(script: Script, workflow: Workflow, path: str) -> None:
     """Raise `InvalidScript` for rules that match no job of the workflow."""
     barriers = [step.id for step in workflow.all_steps if step.task is None]
-    if problems := find_unmatched(script, expected_jobs(workflow, path), of=workflow.name, barriers=barriers):
+    if problems := find_unmatched(script, list_jobs(workflow, path), of=workflow.name, barriers=barriers):
         raise InvalidScript(problems)
 
 
 def find_unmatched(
     script: Script, jobs: Sequence[ExpectedJob], *, of: str, barriers: Collection[str] = ()
 ) -> list[str]:
-    """Return a problem for each rule that matches none of the jobs of the workflow `of`.
+    """Return a problem for each rule that matches no job.
 
-    `barriers` are the steps that have no job.
+    `of` is the name of the workflow, and `barriers` are the steps that have no job.
     """
     suggestions, names = Suggestions(), Names([name for job in jobs for name in (job.step, str(job.body["job_name"]))])
     problems = []
@@ -70,7 +70,7 @@ def find_unmatched(
 
 
 def _may_match(rule: Rule, job: ExpectedJob) -> bool:
-    """Return True if the rule applies to the job, as far as the job is known."""
+    """Return True if the rule may apply to the job."""
     if "job_name" in job.by_expression:
         return True
     # What an expression gives may turn out to be anything.

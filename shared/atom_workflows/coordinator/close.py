@@ -119,7 +119,7 @@ _STOP_TRIES: Final = 20
 
 
 def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None = None) -> bool:
-    """Record that a run is to stop, then close it.
+    """Record that a run should stop, then close it.
 
     If the instance dies in between, the checker's audit continues the work. Returns False if the budget was spent
     before the run was closed. A second request keeps the reason given by the first and continues closing the run.
@@ -127,6 +127,8 @@ def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None 
     Raises `RunNotFound`, or `RunStateError` if the run has ended, or if a timeout comes too late because a retry gave
     the run more time.
     """
+    # The reason is copied to each step that the stop ends, and to the errors of the run.
+    stop = replace(stop, reason=clip(stop.reason))
     for _ in range(_STOP_TRIES):
         stored = load_run(outbox.services, run_id)
         if stored is None:
@@ -148,8 +150,8 @@ def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None 
 def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool:
     """End every open step of a stopped run, then the run.
 
-    Safe to repeat. Returns False if the budget was spent first; the caller then hands the rest on. Without a
-    budget, the work continues to the end.
+    Safe to repeat. Returns False if the budget was spent first; the caller then hands off the rest. Without a budget,
+    the work continues to the end.
 
     Steps that change in the meantime are found in the next pass of the loop, and a step that has ended stays ended. The
     order of the reads matters. The run is read after its steps: once a user has retried it, the steps must no longer be

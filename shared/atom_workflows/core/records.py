@@ -134,7 +134,7 @@ class StepRecord:
     unheard_since: datetime | None = None
 
     # -- times --
-    # The time of the checker's next look at the step; None if it need not look.
+    # The time at which the step is to be checked next; None if no check is needed.
     due_at: datetime | None = None
     claimed_at: datetime | None = None
     started_at: datetime | None = None

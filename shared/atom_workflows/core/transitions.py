@@ -30,6 +30,7 @@ from typing import Any, Final
 from atom_workflows.core.counts import Counts
 from atom_workflows.core.evaluation import MAX_BECAUSE, Verdict, check_outputs, may_retry
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA, Release
+from atom_workflows.core.outputs import list_undeclared
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepEvent, StepState, next_step_state
 from atom_workflows.core.workflow import Backoff, JsonValue, OnLost, Trigger
@@ -90,7 +91,7 @@ class Outcome:
 
     A lost job has been unknown to its Task Runner since `missing_since`. If the dispatcher was lost, `job_id` is empty.
     The outputs are the text of a JSON object (see outputs.py), or `outputs_problem` says why there are none; only an
-    attempt that succeeded has either. `reason` is the Task Runner's own word for why the job ended.
+    attempt that succeeded has either. `reason` is the Task Runner's own term for why the job ended.
     """
 
     step_id: str
@@ -110,13 +111,14 @@ class StepChange:
     """A step's next state and the fields that change with it.
 
     `outputs` are the declared outputs of a step that succeeds, as JSON values; {} clears those of an earlier round, and
-    None leaves them unchanged.
+    None leaves them unchanged. `undeclared` names the outputs that the job returned but the step does not declare.
     """
 
     event: StepEvent
     state: StepState
     fields: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, JsonValue] | None = None
+    undeclared: str = ""
 
     @property
     def is_terminal(self) -> bool:
@@ -305,7 +307,7 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
             step, replace(outcome, kind=OutcomeKind.OUTPUTS), now, {**learnt, "message": clip(outputs)}
         )
     ended = _end(step, StepEvent.SUCCEED, now, **learnt)
-    return replace(ended, outputs=outputs) if outputs else ended
+    return replace(ended, outputs=outputs or None, undeclared=list_undeclared(outcome.outputs, step.outputs))
 
 
 def _retry_or_fail(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange:
@@ -326,7 +328,7 @@ def _retry_or_fail(step: StepRecord, outcome: Outcome, now: datetime, learnt: Ma
 
 
 def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
-    """Return the fields that an outcome reveals about the job."""
+    """Return the fields that record what an outcome reveals about the job."""
     learnt: dict[str, Any] = {"message": clip(outcome.message), "missing_since": None}
     if outcome.kind is OutcomeKind.LOST and outcome.job_id:
         # A lost job may not be submitted again, for one of these reasons.
@@ -535,7 +537,7 @@ _DECIDED: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("because", "reason", "sent", "last_kind", "last_reason"), ""),
     **dict.fromkeys(("by_choice", "tolerated"), False),
 }
-"""The fields that are set anew in each round of a run, with their empty values."""
+"""The fields that are reset in each round of a run, with their empty values."""
 
 
 # -- parts of decisions ----------------------------------------------------------------------------------------------

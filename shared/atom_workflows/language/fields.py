@@ -112,8 +112,8 @@ RETRY: Final = Record(
             name="maxAttempts",
             kind=Number(minimum=1, maximum=limits.MAX_ATTEMPTS, whole=True),
             description=(
-                "The maximum number of attempts, including the first; 1 means that a failure is final. A job that the "
-                "Task Runner loses does not count."
+                "The maximum number of attempts, including the first; 1 means that a failure is final. An attempt "
+                "whose job the Task Runner loses does not count."
             ),
             default=RetryPolicy().max_attempts,
             examples=(3,),
@@ -370,7 +370,7 @@ WORKFLOW: Final = Record(
             kind=ParamMap(key=VALUE_NAME, record=PARAM, maximum=limits.MAX_PARAMS),
             description=(
                 "The values that may or must be given when a run is started, by name; see [parameters](#parameters). A "
-                "text, number or boolean in place of a map is shorthand for a default."
+                "text, number or boolean value in place of a map is shorthand for a default."
             ),
             examples=({"region": {"type": "text", "enum": ["eu", "us"], "default": "eu"}, "shards": 8},),
         ),

@@ -235,13 +235,13 @@ def test_a_start_is_refused_for_a_task_runner_of_another_local_platform() -> Non
     assert result.exit_code == 2
     assert "`atom-workflows local up --tr-url=http://mine:2`" in result.stderr
     allowed = call("start", FORK_JOIN, "--tr-url", "http://mock:1", **UP, **mock)
-    assert (allowed.exit_code, "nothing answers" in allowed.stderr) == (1, True)
+    assert (allowed.exit_code, "nothing responds" in allowed.stderr) == (1, True)
 
 
 def test_a_run_names_no_platform_that_does_not_answer() -> None:
     """A platform is said to be used only once it has answered."""
     result = call("run", FORK_JOIN, **UP)
-    assert (result.exit_code, "nothing answers at 127.0.0.1:1" in result.stderr) == (1, True)
+    assert (result.exit_code, "nothing responds at 127.0.0.1:1" in result.stderr) == (1, True)
     assert "Using the platform" not in result.stdout
 
 
@@ -249,7 +249,7 @@ def test_a_run_names_no_platform_that_does_not_answer() -> None:
 def test_a_platform_that_does_not_answer_is_named(address: str) -> None:
     """A platform that was stopped is noticed at once."""
     result = call("runs", "list", FIRESTORE_EMULATOR_HOST=address, PUBSUB_EMULATOR_HOST=address)
-    assert (result.exit_code, f"nothing answers at {address}" in result.stderr) == (1, True)
+    assert (result.exit_code, f"nothing responds at {address}" in result.stderr) == (1, True)
 
 
 def test_choices_for_a_new_platform_are_refused_for_one_that_is_up() -> None:
@@ -276,7 +276,7 @@ def test_another_task_runner_is_refused_for_a_platform_that_is_up(variables: dic
 def test_the_task_runner_of_a_platform_that_is_up_may_be_named(url: str) -> None:
     """`--tr-url` may name the Task Runner that the platform uses anyway."""
     result = call("run", FORK_JOIN, "--tr-url", url, WORKFLOW_TASK_RUNNER_URL="http://mock:1", **UP)
-    assert (result.exit_code, "nothing answers" in result.stderr) == (1, True)
+    assert (result.exit_code, "nothing responds" in result.stderr) == (1, True)
     assert "continues" not in result.stderr
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from atom_client.cli.mock_script import unmatched_rules
+from atom_client.cli.mock_script import find_unmatched_rules
 from atom_client.views.queries import read_steps
 from atom_emulator.testing.world import World
 from support.workflows import definition
@@ -17,7 +17,7 @@ def test_rules_without_a_job_are_found_in_the_steps_of_a_run(tmp_path: Path) -> 
     world = World()
     run_id = world.start(definition({"extract": [], "load": ["extract"]}))
     steps = read_steps(world.services.store, run_id)
-    assert unmatched_rules(script, "daily", steps) == [
+    assert find_unmatched_rules(script, "daily", steps) == [
         f"{script}:2:5: rules[0].step: no job of daily matches laod; did you mean load?"
     ]
-    assert unmatched_rules(script, "daily", []) == []
+    assert find_unmatched_rules(script, "daily", []) == []

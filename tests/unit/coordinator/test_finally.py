@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from atom_emulator.testing.world import World
+from atom_emulator.testing.world import START, World
 from atom_workflows.coordinator.commands import cancel_run, retry_run
-from atom_workflows.core.graph import MAIN_END_ID
+from atom_workflows.core.graph import END_ID, MAIN_END_ID
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import step_path
 from atom_workflows.errors import RunStateError
+from atom_workflows.ports import Update
 from support.meanwhile import meanwhile
 from support.workflows import definition, script
 
@@ -227,3 +228,38 @@ def test_a_step_that_was_stopped_in_a_later_attempt_is_told_as_stopped() -> None
     (failure,) = sent["tell"]["args"]["failures"]
     assert (failure["kind"], failure["reason"]) == ("stopped", "")
     assert world.steps(run_id)["a"].attempt == 2
+
+
+def test_the_oldest_of_thousands_of_failures_are_told() -> None:
+    """The first step that failed is the first failure, whatever its name, and each failure is counted."""
+    later = {f"f{number}": ["slow"] for number in range(2_100)}
+    failing = {name: {"always_fail": True} for name in (*later, "zz")}
+    world = World(script(slow={"duration": 20}, **failing))
+    args = {
+        "first": "${{ run.failures[0].step }}",
+        "listed": "${{ len(run.failures) }}",
+        "all": "${{ run.failureCount }}",
+    }
+    told = {"id": "tell", "task": {"imageUri": "image", "args": args}}
+    world.run_to_end(world.start(flow({"slow": [], **later, "zz": []}, last=[told])))
+    sent = {key.split("/")[1]: body for key, body in world.task_runner.submitted}
+    assert sent["tell"]["args"] == {"first": "zz", "listed": 100, "all": 2_101}
+
+
+def test_their_time_is_watched_from_the_moment_they_begin() -> None:
+    """The checker looks at the run when their time is up, however far away the run's next audit was."""
+    world = World(script(clean={"duration": 6000}))
+    run_id = world.start(flow({"a": []}, finallyTimeout="30s"))
+    world.store.commit([Update(path=step_path(run_id, END_ID), fields={"due_at": START + timedelta(days=1)})])
+    run = world.run_to_end(run_id)
+    assert run.state is RunState.FAILED
+    assert world.clock.now() - run.created_at < timedelta(minutes=1)
+
+
+def test_many_of_them_do_not_hide_a_main_step_from_a_stop() -> None:
+    """The main part ends once all its steps have, also if a page of open steps holds only steps under `finally`."""
+    last = [{**CLEAN, "id": f"a{number:02}"} for number in range(60)]
+    world = World(script(z={"duration": 6000}))
+    run_id = world.start(flow({"z": []}, last=last, timeout="1m"))
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    assert world.states(run_id) == {"z": "FAILED", **{one["id"]: "SUCCEEDED" for one in last}}
