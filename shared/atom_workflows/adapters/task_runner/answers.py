@@ -78,6 +78,7 @@ _BY_STATUS: Final[Mapping[int, Meaning]] = {
 _UNKNOWN_JOB: Final = frozenset({404, 410})
 _CANNOT_STOP: Final = frozenset({405, 501})
 _PATH: Final = "/jobstatus"
+_STOP_PATH: Final = re.compile(r"/job(?![\w/.-])")
 _LEAST_NAME: Final = 4
 """A shorter id may occur in any text by chance, just as 404 occurs in most error pages."""
 
@@ -172,10 +173,10 @@ def read_stop(answer: Answer, job_id: str) -> StopAnswer:
     meaning = meaning_of(answer.status, has_retry_after=answer.retry_after_s is not None)
     if meaning is Meaning.ANSWERED:
         return StopAnswer.STOPPING
-    if answer.names_no_job:
-        return StopAnswer.GONE
-    if answer.status in _CANNOT_STOP or (answer.status in _UNKNOWN_JOB and _names_delete(answer.body, job_id)):
+    if answer.status in _CANNOT_STOP or (answer.status in _UNKNOWN_JOB and _quotes_delete(answer, job_id)):
         return StopAnswer.CANNOT
+    if answer.names_no_job and not _STOP_PATH.search(answer.body.text):
+        return StopAnswer.GONE
     if meaning is Meaning.NOT_ACCEPTED:
         is_busy = answer.status == _BUSY
         raise RequestNotAccepted(_explain(answer), retry_after_s=answer.retry_after_s, is_busy=is_busy)
@@ -219,12 +220,12 @@ def _names_no_job(body: AnswerBody, job_id: str) -> bool:
     return body.is_object or (is_named and not is_page)
 
 
-def _names_delete(body: AnswerBody, job_id: str) -> bool:
-    """Return True if the server examined the method and has no such call.
+def _quotes_delete(answer: Answer, job_id: str) -> bool:
+    """Return True if a server says that it has no such call.
 
-    Web frameworks that answer HTTP 404 instead of 405 quote the method.
+    Some web frameworks respond with HTTP 404 instead of 405, and quote the method. Proxies and gateways do not.
     """
-    return "DELETE" in body.text.replace(job_id, "")
+    return "DELETE" in answer.body.text.replace(job_id, "")
 
 
 def _parse_state(body: AnswerBody) -> str:
