@@ -25,6 +25,7 @@ from atom_emulator.task_runner.script_values import (
     parse_reasons,
     parse_seconds,
     parse_states,
+    parse_stop,
     parse_text,
     parse_times,
 )
@@ -195,7 +196,7 @@ BEHAVIOUR_FIELDS: Final = _table(
     ScriptField(
         name="duration",
         check=parse_seconds,
-        value="seconds",
+        value="seconds, or a duration such as `1m30s`",
         default="`--mock-duration`, or 0",
         example="duration: 5",
         meaning="How long the job takes. With 0, the submission is answered with the job's final state.",
@@ -258,6 +259,31 @@ BEHAVIOUR_FIELDS: Final = _table(
         "attempt, as for `outputs`.",
     ),
     ScriptField(
+        name="logsUrl",
+        check=parse_text,
+        value="a URL",
+        example="logsUrl: https://logs.test/7",
+        meaning="Where a person reads the job's log. It is part of every answer about the job.",
+    ),
+    ScriptField(
+        name="notifies",
+        check=parse_flag,
+        value="true or false",
+        default="false",
+        example="notifies: true",
+        meaning="The job's end is reported to the topic `jobs`, so that the job is polled rarely.",
+    ),
+    ScriptField(
+        name="stop",
+        check=parse_stop,
+        value="`{after: seconds}`, `ignore`, `cannot` or an HTTP status",
+        default="`{after: 0}`",
+        example="stop: {after: 2}",
+        meaning="What happens when the job is asked to stop: it is CANCELLED after that time; it goes on although the "
+        "request was accepted (`ignore`); the Task Runner cannot stop jobs (`cannot`: 405); or every request is "
+        "answered with that status.",
+    ),
+    ScriptField(
         name="submit_errors",
         check=_parse_faults,
         value="a list of [faults](#faults)",
@@ -272,6 +298,13 @@ BEHAVIOUR_FIELDS: Final = _table(
         example="status_errors: [500, {garbage: empty, times: forever}]",
         meaning="How the first questions about a step's jobs are answered, likewise. The job then does not end with "
         "its submission.",
+    ),
+    ScriptField(
+        name="stop_errors",
+        check=_parse_faults,
+        value="a list of [faults](#faults)",
+        example="stop_errors: [500, drop]",
+        meaning="How the first requests to stop a step's jobs are answered, likewise.",
     ),
     ScriptField(
         name="garbage",

@@ -6,7 +6,7 @@ The fields are in `script_fields`, and docs/reference/mock-script.md describes t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
@@ -23,6 +23,10 @@ from atom_emulator.task_runner.script_fields import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+_RENAMED: Final = {"duration": "duration_s", "delay": "delay_s", "reason": "reasons", "logsUrl": "logs_url"}
+"""Fields of a behaviour whose names in the file are different."""
 
 
 class InvalidScript(ValueError):
@@ -122,7 +126,7 @@ def _build_behaviour(fields: dict[str, Any]) -> Behaviour:
     if garbage is not None:
         forever = Fault(kind=garbage, times=FOREVER)
         fields |= {"submit_errors": (forever,), "status_errors": (forever,)}
-    for written, meant in (("duration", "duration_s"), ("delay", "delay_s"), ("reason", "reasons")):
+    for written, meant in _RENAMED.items():
         if written in fields:
             fields[meant] = fields.pop(written)
     return Behaviour(**fields)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
-from atom_emulator.task_runner.script import FOREVER, TERMINAL_STATES, FaultKind, Loss
+from atom_emulator.task_runner.script import FOREVER, TERMINAL_STATES, Fault, FaultKind, Loss, Stop
+from atom_workflows.core.durations import parse_duration
 from atom_workflows.core.outputs import MAX_REASON_LENGTH
 
 GARBAGE: Final = frozenset({FaultKind.HTML, FaultKind.NOT_JSON, FaultKind.EMPTY, FaultKind.WRONG_SHAPE})
+
+_METHOD_NOT_ALLOWED: Final = 405
 
 
 def parse_text(value: Any) -> str:
@@ -28,7 +32,10 @@ def parse_flag(value: Any) -> bool:
 
 
 def parse_seconds(value: Any) -> float:
-    """Return a time in seconds."""
+    """Return a time in seconds, which may also be written as a duration, such as 1m30s."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = parse_duration(value).total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise ValueError("expected seconds, 0 or more")
     return float(value)
@@ -110,6 +117,18 @@ def parse_loss(value: Any) -> Loss:
     if value not in tuple(Loss):
         raise ValueError(f"expected one of {', '.join(Loss)}")
     return Loss(value)
+
+
+def parse_stop(value: Any) -> Stop:
+    """Return what a job does when it is asked to stop."""
+    if value == "ignore":
+        return Stop(ignored=True)
+    if isinstance(value, dict) and value.keys() == {"after"}:
+        return Stop(after_s=parse_seconds(value["after"]))
+    if value != "cannot" and (isinstance(value, bool) or not isinstance(value, int)):
+        raise ValueError("expected {after: 2}, ignore, cannot, or an HTTP status")
+    status = _METHOD_NOT_ALLOWED if value == "cannot" else parse_http_status(value)
+    return Stop(fault=Fault(status=status, times=FOREVER, accepted=status < 300))  # noqa: PLR2004 - 2xx: carried out
 
 
 def parse_http_status(value: Any) -> int:

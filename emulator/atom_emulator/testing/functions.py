@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, Protocol, Self
 
 from atom_emulator.pubsub.memory import TakenMessage
 from atom_emulator.task_runner.script import Script
 from atom_emulator.testing.timeline import TimedWorkers, Timeline
-from atom_emulator.testing.world import START, World
+from atom_emulator.testing.world import HINT_BACKOFF, START, World
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
-from atom_workflows.messages.internal import tick_message
+from atom_workflows.messages.internal import job_ended_message, tick_message
 from atom_workflows.ports import Document, JobAnswer, Message, Query, StopAnswer, Store, TaskRunner, Write, WriteResult
 from atom_workflows.settings import Settings
 
-PUSHED: Final = ("start", "steps", "tick")
+PUSHED: Final = ("start", "steps", "tick", "jobs")
 """The topics whose events wake a function."""
 
 BEGINNING: Final = START + timedelta(seconds=30)
@@ -30,6 +30,9 @@ BEGINNING: Final = START + timedelta(seconds=30)
 
 _WHOLE_MINUTE: Final = START.replace(second=0, microsecond=0)
 _RUN_KEY: Final = "test"
+
+_AFTER_END: Final = timedelta(milliseconds=1)
+"""Times are rounded when they are converted, and nothing must happen before its time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +93,11 @@ class Functions:
             services,
             store=_SlowStore(services.store, clock, latency),
             bus=_PushingBus(clock, latency, self.publish),
-            task_runner=_SlowTaskRunner(services.task_runner, clock, latency),
+            task_runner=_SlowTaskRunner(services.task_runner, clock, latency, self._await_ends),
             workers=TimedWorkers(clock, settings.poll_workers, latency.cpu_s),
         )
+        # The time at which the next end of a job is to be reported.
+        self._next_end: datetime | None = None
         # Cloud Scheduler ticks at whole minutes, whenever a run begins; bursts end in time for that.
         clock.at(began + tick_every - (began - _WHOLE_MINUTE) % tick_every, self._tick)
 
@@ -126,19 +131,43 @@ class Functions:
         if self._observer is not None:
             self._observer.on_publish(messages)
         self.world.bus.publish(messages)
+        self._push()
+
+    def _push(self) -> None:
         for topic in PUSHED:
             for taken in self.world.bus.take_all(topic):
                 self.timeline.begin(partial(self._invoke, taken))
 
     def _invoke(self, taken: TakenMessage) -> None:
         began = self.timeline.now()
-        self.world.deliver(taken)
+        if not self.world.deliver(taken):
+            backoff = timedelta(seconds=HINT_BACKOFF.delay_s(taken.attempt))
+            self.timeline.at(self.timeline.now() + backoff + _AFTER_END, self._push)
         if self._observer is not None:
             self._observer.on_end(Invocation(topic=taken.subscription, began=began, ended=self.timeline.now()))
 
+    def _await_ends(self) -> None:
+        """Arrange for the next end of a job that notifies to be reported when it comes."""
+        ends = self.world.task_runner.jobs.next_end
+        if ends is None:
+            return
+        due = datetime.fromtimestamp(ends, UTC) + _AFTER_END
+        if self._next_end is None or due < self._next_end:
+            self._next_end = due
+            self.timeline.at(due, self._report_ends)
+
+    def _report_ends(self) -> None:
+        self._next_end = None
+        ended = self.world.task_runner.jobs.take_ended(self.timeline.now().timestamp())
+        if ended:
+            self.publish([job_ended_message(one) for one in ended])
+        self._await_ends()
+
     def _tick(self) -> None:
         if self._observer is not None:
+            # This may bring the ends of jobs nearer.
             self._observer.on_tick()
+            self._await_ends()
         self.publish([tick_message("schedule")])
         self.timeline.at(self.timeline.now() + self.tick_every, self._tick)
 
@@ -193,11 +222,15 @@ class _SlowTaskRunner:
     inner: TaskRunner
     clock: Timeline
     latency: Latency
+    on_change: Callable[[], None]
 
     def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
         self._wait()
-        return self.inner.submit(base_url, body, idempotency_key=idempotency_key, timeout=timeout)
+        try:
+            return self.inner.submit(base_url, body, idempotency_key=idempotency_key, timeout=timeout)
+        finally:
+            self.on_change()
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
@@ -207,7 +240,10 @@ class _SlowTaskRunner:
     def stop(self, base_url: str, job_id: str) -> StopAnswer:
         """See `ports.TaskRunner.stop`."""
         self._wait()
-        return self.inner.stop(base_url, job_id)
+        try:
+            return self.inner.stop(base_url, job_id)
+        finally:
+            self.on_change()
 
     def _wait(self) -> None:
         self.clock.sleep(self.latency.task_runner_s + self.latency.cpu_s)
