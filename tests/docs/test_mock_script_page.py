@@ -55,7 +55,7 @@ def test_problems_are_reported_as_the_page_says() -> None:
     wrong, unmatched = (block for block in blocks(PAGE) if block.startswith("jobs.mock.yaml:"))
     with pytest.raises(InvalidScript) as caught:
         parse_script(
-            "rules:\n  - step: a\n    failTimes: 1\n  - step: b\n    duration: 2m\n", filename="jobs.mock.yaml"
+            "rules:\n  - step: a\n    failTimes: 1\n  - step: b\n    duration: long\n", filename="jobs.mock.yaml"
         )
     assert caught.value.problems == wrong.splitlines()
     workflow = parse_workflow(b"name: daily\nsteps: [{id: extract, task: {url: u}}]", filename="daily.yaml")

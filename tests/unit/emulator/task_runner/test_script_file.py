@@ -151,7 +151,7 @@ def test_an_empty_script_is_the_default_one(text: str) -> None:
         *(
             (
                 f"default: {{stop: {stop}}}",
-                "line 1: default.stop: expected {after: 2}, ignore, cannot, or an HTTP status",
+                "script:1:11: default.stop: expected {after: 2}, ignore, cannot, or an HTTP status",
             )
             for stop in ("never", "{}", "{before: 2}", "{after: 2, ignore: true}", "true", "1.5", "null", "[500]")
         ),
