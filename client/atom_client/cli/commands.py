@@ -204,6 +204,12 @@ def plan(file: str, at: str | None, **chosen: Any) -> None:
     metavar="VCPU",
     help="The number of vCPUs allocated to the deployed checker, which is awake while jobs are in flight.",
 )
+@click.option(
+    "--notifies",
+    is_flag=True,
+    help="Assume that the Task Runner reports the end of each job, as the one that is deployed to Google Cloud does "
+    "for Batch.",
+)
 @json_option
 def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
     """Estimate the cost of running a workflow, here and on other platforms.

@@ -47,6 +47,7 @@ class CostOptions:
     job: timedelta | None = None
     runs_per_month: int = 30
     checker_vcpu: float = 0.167
+    notifies: bool = False
     settings: Settings = field(default_factory=Settings)
     as_json: bool = False
 
@@ -98,7 +99,9 @@ def _estimate(options: CostOptions) -> Estimate:
         known = start.known(workflow)
     if job is None:
         job = timedelta(0)
-    given = Assumptions(job=job, checker_vcpu=options.checker_vcpu, settings=options.settings)
+    given = Assumptions(
+        job=job, notifies=options.notifies, checker_vcpu=options.checker_vcpu, settings=options.settings
+    )
     if job and len(definition) > LARGE_BYTES:
         click.echo(
             "Executing a large workflow in memory; with thousands of jobs, this takes a minute or more.", err=True
@@ -113,7 +116,8 @@ def how_long(given: Assumptions) -> str:
     """Describe how long jobs take."""
     if given.is_at_once:
         return "each job ends immediately"
-    return f"each job takes {format_duration(given.job)} (except with engine: edge, which ends immediately)"
+    reported = ", and its end is reported" if given.notifies else ""
+    return f"each job takes {format_duration(given.job)} (except with engine: edge, which ends immediately){reported}"
 
 
 def bill_sheet(bill: Bill) -> Sheet:
@@ -164,6 +168,7 @@ def as_object(found: Estimate) -> dict[str, Any]:
         "skipped": list(found.skipped),
         "assumed_to_run": list(found.assumed),
         "job_s": found.given.job.total_seconds(),
+        "notifies": found.given.notifies,
         "counts": asdict(found.tally),
         "run": _bill_object(found.run),
         "per_1000_steps_usd": found.per_1000_steps(found.run.usd),

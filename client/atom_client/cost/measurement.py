@@ -195,7 +195,7 @@ def _script(given: Assumptions, workflow: Workflow | None = None) -> Script:
     from atom_emulator.task_runner.script import Behaviour, Rule, Script  # noqa: PLC0415 (not installed everywhere)
 
     states = [("RUNNING", "QUEUED")[number % 2] for number in range(given.new_states + 1)]
-    usual = Behaviour(duration_s=given.job.total_seconds(), states=tuple(reversed(states)))
+    usual = Behaviour(duration_s=given.job.total_seconds(), states=tuple(reversed(states)), notifies=given.notifies)
     rules: dict[tuple[str | None, bool], Rule] = {}
     for step in workflow.all_steps if workflow else ():
         label = step.task.labels.get(OUTPUTS_LABEL) if step.task else None
