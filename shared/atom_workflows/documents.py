@@ -41,7 +41,7 @@ SCHEMA_OF_NEW_RUNS: Final = 1
 """The schema of the plain runs that this version starts. All versions that may still be deployed can read it."""
 
 SCHEMA_OF_LANGUAGE_RUNS: Final = LANGUAGE_SCHEMA
-"""The schema of all other runs. Earlier versions leave them to this version."""
+"""The schema of all other runs. Earlier versions ignore these runs and leave them to this version."""
 
 _PART_BYTES: Final = 12
 """The size of a number or a time in a request, and the overhead of each element of a list or map."""

@@ -39,7 +39,7 @@ _TRACE_CONTEXT: Final = re.compile(r"(?P<trace>[0-9a-f]{32})(/(?P<span>[0-9a-f]{
 _SPAN_DIGITS: Final = 16
 
 _TRACE_PARENT: Final = re.compile(r"[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})")
-"""The value of the `traceparent` header from W3C's Trace Context, version 00."""
+"""The value of the `traceparent` header as defined by W3C Trace Context, version 00."""
 
 _logger: Final = logging.getLogger("atom_workflows")
 _event_id: Final[ContextVar[str]] = ContextVar("event_id", default="")

@@ -120,7 +120,7 @@ def _take_last_events(view: RunView, feed: Feed, monotonic: Callable[[], float])
 
 
 class _PatientReader:
-    """Reads the run, or returns it as last read while the store is unreachable. `last` is the run as last read."""
+    """Reads the run. While the store is unreachable, returns the last copy that was read, which is `last`."""
 
     def __init__(self, read: Callable[[], RunRecord | None], patience_s: float, monotonic: Callable[[], float]) -> None:
         self._read = read
@@ -226,7 +226,7 @@ class Waiting:
         return run, [*named, *steps.values()]
 
     def print_result(self, run: RunRecord, steps: Sequence[StepRecord]) -> None:
-        """Print the table of steps and the sentences that sum up the run.
+        """Print the table of steps and a summary of the run.
 
         With `as_json`, a JSON object replaces the table.
         """

@@ -74,7 +74,7 @@ def added(usages: Iterable[Usage]) -> Usage:
 
 
 def times(usage: Usage, factor: float) -> Usage:
-    """Multiply a usage by a factor."""
+    """Scale a `Usage` by a factor."""
     return {item: amount * factor for item, amount in usage.items()}
 
 

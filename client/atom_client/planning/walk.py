@@ -109,7 +109,7 @@ def in_order(steps: Sequence[Step]) -> list[Step]:
 
 
 class _Walk:
-    """Plans the steps one after another and records their fates."""
+    """Plans the steps one after another and records the verdict on each."""
 
     def __init__(self, workflow: Workflow, known: Known, path: str, *, with_jobs: bool) -> None:
         self._workflow = workflow

@@ -19,7 +19,7 @@ _WIDE: Final = frozenset({"W", "F"})
 
 
 class Excerpts:
-    """The lines of a file, numbered as in its problems."""
+    """The lines of a file, with the line numbers that its problems refer to."""
 
     def __init__(self, content: bytes, filename: str) -> None:
         text = content.decode("utf-8", "replace").removeprefix("\ufeff")

@@ -178,7 +178,7 @@ def newest_runs(
 
 
 def full_run_id(store: Store, text: str) -> str:
-    """Complete a run's id from its beginning.
+    """Return the full id of the run whose id starts with this string.
 
     Raises `Misuse` if the string is empty. Raises `Failure` if several ids begin with it, or if none does but a similar
     id exists, and `RunNotFound` if there is no similar id either.

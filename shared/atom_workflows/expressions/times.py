@@ -112,7 +112,7 @@ def to_zone(instant: datetime, zone: str) -> datetime:
     try:
         return instant.astimezone(find_zone(zone))
     except OverflowError:
-        raise ValueError("the instant is outside the calendar, which runs from year 1 to year 9999") from None
+        raise ValueError("the time is out of range: years go from 1 to 9999") from None
 
 
 @cache

@@ -242,7 +242,7 @@ PARAM: Final = Record(
         Field(
             name="description",
             kind=_DESCRIPTION,
-            description="What the parameter is for, for human readers.",
+            description="A description of the parameter for human readers.",
             examples=("Which day's sales.",),
         ),
         Field(name="enum", kind=Anything(), description="The only values allowed.", examples=(["eu", "us"],)),

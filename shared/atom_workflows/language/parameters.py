@@ -71,7 +71,7 @@ _STEP: Final = re.compile(r"\[(\d+)\]|\.([^.\[]+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """A parameter, the node of its name, and the expression in its default, if there is one."""
+    """A parameter, the node that contains its name, and its default expression, if any."""
 
     param: Param
     key: Scalar

@@ -116,7 +116,7 @@ class IdTokens:
 
 
 class AllowedAddresses:
-    """Tokens only for the addresses that a deployment may use.
+    """Provides tokens only for addresses that the deployment is allowed to use.
 
     This is a second check, since a run with any other address is INVALID.
     """

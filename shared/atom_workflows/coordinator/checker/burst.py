@@ -171,7 +171,7 @@ class _Burst:
     def _look(self) -> datetime | None:
         """Handle the due steps, and collect results until the next check.
 
-        Returns the time of the next check, or None if it does not have to be soon.
+        Returns the time of the next check, or None if no check is needed soon.
         """
         now = self.services.clock.now()
         published = self._due.published
