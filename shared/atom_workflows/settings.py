@@ -68,6 +68,7 @@ class Settings:
     burst: timedelta = timedelta(seconds=50)
     lease: timedelta = timedelta(seconds=180)
     inline_budget: timedelta = timedelta(seconds=20)
+    stop_timeout: timedelta = timedelta(minutes=10)
     keep_runs: timedelta = timedelta(days=90)
     max_deliveries: int = MAX_DELIVERIES
     poll_workers: int = 32
@@ -140,6 +141,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         check_interval=read_seconds("WORKFLOW_CHECK_STATE_DURATION_SEC", default.check_interval),
         burst=read_seconds("WORKFLOW_BURST_SEC", default.burst, 1, MAX_BURST_S),
         lease=read_seconds("WORKFLOW_LEASE_SEC", default.lease, MIN_LEASE_S),
+        stop_timeout=read_seconds("WORKFLOW_STOP_TIMEOUT_SEC", default.stop_timeout, 1),
         keep_runs=read_seconds("WORKFLOW_KEEP_RUNS_SEC", default.keep_runs, MIN_KEEP_RUNS_S, MAX_KEEP_RUNS_S),
         max_deliveries=max_deliveries(environment),
         hosts=tuple(host.lower() for host in split("WORKFLOW_HOSTS")),
