@@ -11,11 +11,11 @@ from typing import Any, Final
 from atom_workflows import log
 from atom_workflows.coordinator.circuit_breaker import CircuitBreaker
 from atom_workflows.coordinator.commits import Decision
-from atom_workflows.coordinator.loading import StoredStep
+from atom_workflows.coordinator.loading import StoredStep, load_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import StepRecord, StopStage
 from atom_workflows.core.states import StepEvent, StepState
-from atom_workflows.core.stopping import JobFate, StopReport, judge_leftover, judge_stop
+from atom_workflows.core.stopping import JobFate, StopReport, forget_run_stop, is_close_late, judge_leftover, judge_stop
 from atom_workflows.core.transitions import Outcome, StepChange, outcome_of
 from atom_workflows.documents import step_path
 from atom_workflows.errors import Conflict, JobUnknown, StoreUnavailable, TaskRunnerUnavailable
@@ -34,11 +34,20 @@ def pursue_stop(services: Services, breaker: CircuitBreaker, step: StepRecord) -
 
     Returns None if there is nothing new.
     """
+    now = services.clock.now()
+    if is_close_late(step, now=now) and not _is_run_stopped(services, step.run_id):
+        return forget_run_stop(step, now=now)
     if step.is_stop_over:
         return None
     is_accepted = step.stop_stage == StopStage.ACCEPTED
     report = _look(services, breaker, step, step.job_id, is_accepted=is_accepted)
     return judge_stop(step, report, now=services.clock.now(), stop_timeout=services.settings.stop_timeout)
+
+
+def _is_run_stopped(services: Services, run_id: str) -> bool:
+    """Return True unless the run is open and goes on, which only a change by another program can explain."""
+    stored = load_run(services, run_id)
+    return stored is None or stored.run.stop is not None or stored.run.state.is_terminal
 
 
 def stop_leftover(services: Services, step: StepRecord) -> StepChange | dict[str, Any]:

@@ -116,6 +116,16 @@ def without_stop(outcome: Outcome) -> Outcome:
     return replace(outcome, message=clip(f"{outcome.message}; its Task Runner cannot stop jobs"), may_run=True)
 
 
+def forget_run_stop(step: StepRecord, *, now: datetime) -> StepChange:
+    """Return to polling a job whose run is not being closed after all."""
+    return change(step, StepEvent.OBSERVE, stop_for="", due_at=now)
+
+
+def is_close_late(step: StepRecord, *, now: datetime) -> bool:
+    """Return True if closing the step's run should have ended the step by now."""
+    return step.being_stopped_for == StopFor.RUN and now - (step.stop_since or now) > RUN_WAIT
+
+
 def judge_stop(
     step: StepRecord, report: StopReport, *, now: datetime, stop_timeout: timedelta
 ) -> StepChange | Outcome | None:
@@ -212,6 +222,7 @@ def judge_leftover(
             stop_attempt=step.attempt,
             stop_stage=stage.value,
             stop_since=since,
+            stop_for="",
             message=f"job {step.leftover} of an earlier attempt is being stopped first",
         )
     if report.fate is JobFate.ACCEPTED:

@@ -618,7 +618,13 @@ def clear(step: StepRecord, *names: str) -> dict[str, Any]:
     return {name: _EMPTY[name] for name in names if getattr(step, name) != _EMPTY[name]}
 
 
-_EMPTY: Final[Mapping[str, Any]] = {"unheard_since": None, "logs_url": "", "notifies": False, "hinted_at": None}
+_EMPTY: Final[Mapping[str, Any]] = {
+    "unheard_since": None,
+    "logs_url": "",
+    "notifies": False,
+    "hinted_at": None,
+    "stop_for": "",
+}
 
 
 def job_to_stop(step: StepRecord) -> str:
@@ -638,7 +644,13 @@ def _leave_over(step: StepRecord, now: datetime) -> dict[str, Any]:
     leftover = job_to_stop(step)
     if not leftover:
         return {}
-    return {"leftover": leftover, "stop_attempt": step.attempt + 1, "stop_stage": "", "stop_since": now}
+    return {
+        "leftover": leftover,
+        "stop_attempt": step.attempt + 1,
+        "stop_stage": "",
+        "stop_since": now,
+        **clear(step, "stop_for"),
+    }
 
 
 def backoff_delay(backoff: Backoff, *, tries: int, seed: str, at_least_s: float | None = None) -> timedelta:
