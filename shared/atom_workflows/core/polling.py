@@ -57,6 +57,10 @@ NOTIFIED_POLL: Final = timedelta(minutes=5)
 """The wait between two polls of a job whose end its Task Runner reports (see hints.py): the report may get lost."""
 
 
+HINT_GAP: Final = timedelta(seconds=5)
+"""The wait between acting on a hint and the next look at its job, and the shortest time between two such actions."""
+
+
 def first_wait(check_interval: timedelta, *, notifies: bool) -> timedelta:
     """Return the wait before the first poll of a job."""
     return NOTIFIED_POLL if notifies else poll_interval(timedelta(0), check_interval)
@@ -155,10 +159,15 @@ def next_look(step: StepRecord, *, now: datetime, check_interval: timedelta) -> 
         return now + poll_interval(now - (step.stop_since or now), check_interval)
     age = now - (step.claimed_at or now)
     look_at = now + (NOTIFIED_POLL if step.notifies else poll_interval(age, check_interval))
-    if (step.unanswered or step.unheard_since) and step.due_at is not None and step.due_at > now:
+    if (step.unanswered or step.unheard_since or _awaits_look(step)) and step.due_at is not None and step.due_at > now:
         look_at = step.due_at
     deadline = step.attempt_deadline
     return look_at if deadline is None or deadline <= now else min(look_at, deadline)
+
+
+def _awaits_look(step: StepRecord) -> bool:
+    """Return True if the step is to be looked at again after a hint."""
+    return step.hinted_at is not None and step.due_at is not None and step.due_at - step.hinted_at <= HINT_GAP
 
 
 def with_next_look(
