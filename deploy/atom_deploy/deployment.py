@@ -14,7 +14,7 @@ from typing import Final
 
 from atom_deploy.problems import DeployProblem
 from atom_workflows.errors import SettingsError
-from atom_workflows.settings import MAX_HINTS_PER_SECOND, NO_TOKEN, Settings, from_environment
+from atom_workflows.settings import NO_TOKEN, Settings, from_environment
 from atom_workflows.task_runner_urls import expected_instead, shown_url
 
 DEFAULT_PREFIX: Final = "atom"
@@ -157,8 +157,6 @@ class Deployment:
         return {
             "WORKFLOW_TASK_RUNNER_URL": self.task_runner_url,
             "WORKFLOW_OBJECT_PREFIX": self.object_prefix,
-            # The checker's instances share the number of hints that may be acted on.
-            "WORKFLOW_HINT_INTERVAL_SEC": f"{self.max_instances / MAX_HINTS_PER_SECOND:g}",
             **self.environment,
             "WORKFLOW_PROJECT": self.project,
             "WORKFLOW_DATABASE": self.database,

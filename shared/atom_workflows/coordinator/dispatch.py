@@ -14,7 +14,7 @@ from typing import Final
 from atom_workflows import log
 from atom_workflows.coordinator.advance import Advance
 from atom_workflows.coordinator.budget import Budget
-from atom_workflows.coordinator.close import finish_run
+from atom_workflows.coordinator.close import close_run, finish_run
 from atom_workflows.coordinator.commits import Decision
 from atom_workflows.coordinator.conditions import judge
 from atom_workflows.coordinator.loading import StoredStep, load_steps
@@ -26,7 +26,7 @@ from atom_workflows.coordinator.stopping import stop_orphans
 from atom_workflows.core.kinds import Release
 from atom_workflows.core.records import StepRecord, StopFor
 from atom_workflows.core.transitions import apply_outcome, may_claim
-from atom_workflows.messages.internal import ReadyStep, StepsCompleted, StepsEvent, StepsReady, seed_message
+from atom_workflows.messages.internal import ReadyStep, StepsCompleted, StepsEvent, StepsReady
 
 MAX_FOLLOWED: Final = 200
 """The maximum number of steps that `republish_below` reads; the checker's audit finds steps further downstream."""
@@ -82,8 +82,8 @@ def _apply_outcomes(outbox: Outbox, event: StepsCompleted) -> Advance:
     advance = Advance.of(outbox, event.run_id)
     advance.run(ended=[Decision(stored=one, change=change) for one, change in changes if change is not None])
     if any(one.step.being_stopped_for == StopFor.RUN and change is not None for one, change in changes):
-        # The run's end has waited for this job.
-        outbox.add([seed_message(event.run_id)])
+        # The run's end has waited for this job. If closing the run takes long, an audit continues it.
+        close_run(outbox, event.run_id, advance.budget)
     _republish_below_ended(outbox, event.run_id, [one for one, change in changes if change is None])
     return advance
 
