@@ -207,8 +207,7 @@ def step_record(document: Document) -> StepRecord:
     known = {name: stored[name] for name in _STEP_DEFAULTS if name in stored}
     known.update({name: tuple(stored.get(name, ())) for name in _STEP_LISTS})
     known["heirs"] = tuple(stored.get("heirs", ()))
-    if stored.get("unstopped"):
-        known["unstopped"] = tuple(stored["unstopped"])
+    known["unstopped"] = tuple(stored.get("unstopped") or ())
     known["task_runner_url"] = stored.get("task_runner_url", "")
     if stored.get("schema", 1) >= LANGUAGE_SCHEMA:
         known |= _read_expressions(stored)
