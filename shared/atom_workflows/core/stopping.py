@@ -136,7 +136,9 @@ def judge_stop(
     if report.outcome is not None and report.outcome.kind is OutcomeKind.SUCCEEDED:
         return report.outcome
     is_open = report.fate in {JobFate.ACCEPTED, JobFate.UNANSWERED}
-    if is_open and (now - (step.stop_since or now) < stop_timeout or step.being_stopped_for == StopFor.RUN):
+    is_new = report.fate is JobFate.ACCEPTED and step.stop_stage != StopStage.ACCEPTED
+    is_late = now - (step.stop_since or now) >= stop_timeout and step.being_stopped_for == StopFor.TIMEOUT
+    if is_open and (is_new or not is_late):
         return _record_stage(step, report, now)
     if step.being_stopped_for == StopFor.RUN:
         return _end_wait(step, report, now)
