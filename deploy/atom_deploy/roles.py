@@ -63,6 +63,7 @@ GRANTS: Final = (
         "start",
         start="hands over work that exceeds one invocation's budget",
         steps="publishes the first steps as ready",
+        tick="triggers the checker for a job to be stopped",
         events=_CHANGES,
         dead_letters=_LETTERS,
     ),
@@ -75,7 +76,7 @@ GRANTS: Final = (
         events=_CHANGES,
         dead_letters=_LETTERS,
     ),
-    Grant(to="dispatcher", role=INVOKE, on="task-runner", call="POST /job"),
+    Grant(to="dispatcher", role=INVOKE, on="task-runner", call="POST /job, GET /jobstatus, DELETE /job"),
     Grant(
         to="dispatcher", role=READ_SECRET, on="secret", call="its instances start with the fixed token, if there is one"
     ),
@@ -88,7 +89,7 @@ GRANTS: Final = (
         events=_CHANGES,
         dead_letters=_LETTERS,
     ),
-    Grant(to="checker", role=INVOKE, on="task-runner", call="GET /jobstatus"),
+    Grant(to="checker", role=INVOKE, on="task-runner", call="GET /jobstatus, DELETE /job"),
     Grant(
         to="checker", role=READ_SECRET, on="secret", call="its instances start with the fixed token, if there is one"
     ),

@@ -117,9 +117,8 @@ def test_a_cancel_that_dies_is_finished_by_the_checker(fatal: int, *, after: boo
     except Died:
         if world.run(run_id).stop is None:
             cancel_run(world.services, run_id)
-    world.clock.move(timedelta(seconds=70))
-    world.tick()
-    assert world.run(run_id).state is RunState.CANCELLED
+    world.clock.move(timedelta(seconds=60))
+    assert world.run_to_end(run_id, within=timedelta(seconds=70)).state is RunState.CANCELLED
     assert set(world.states(run_id).values()) == {"CANCELLED"}
 
 

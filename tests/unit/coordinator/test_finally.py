@@ -217,12 +217,12 @@ def test_the_run_as_a_whole_has_the_result_of_its_main_part() -> None:
 
 def test_a_step_that_was_stopped_in_a_later_attempt_is_told_as_stopped() -> None:
     """Its earlier failure is not how it ended."""
-    world = World(script(a={"fail_times": 1, "reason": "OOM", "duration": 30}))
+    world = World(script(a={"fail_times": 1, "reason": "OOM", "duration": 80}))
     told = {"id": "tell", "task": {"imageUri": "image", "args": {"failures": "${{ run.failures }}"}}}
     steps = [
         {"id": "a", "task": {"imageUri": "image"}, "retry": {"maxAttempts": 2, "backoff": {"initial": "1s"}}},
     ]
-    run_id = world.start(flow({"a": []}, last=[told], steps=steps, timeout="1m"))
+    run_id = world.start(flow({"a": []}, last=[told], steps=steps, timeout="2m"))
     world.run_to_end(run_id)
     sent = {key.split("/")[1]: body for key, body in world.task_runner.submitted}
     (failure,) = sent["tell"]["args"]["failures"]
