@@ -103,6 +103,12 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--tr-auth-jwt", "token", metavar="JWT", help="The token for the Task Runner [env: WORKFLOW_TR_AUTH_JWT]."
         ),
         click.option(
+            "--runner",
+            type=click.Choice(["mock", "process"]),
+            help="What runs jobs: nothing, as a mock only pretends to (default), or this machine: tasks with `engine: "
+            "process` are run as programs, which can do whatever you can.",
+        ),
+        click.option(
             "--mock-script", type=_FILE, metavar="FILE", help="A script that controls the mock Task Runner's jobs."
         ),
         click.option(

@@ -139,6 +139,7 @@ class Jobs:
     def close(self) -> None:
         """Start no more jobs and record no more ends: the next Task Runner reports what is open now."""
         self._is_closed = True
+        self.records.close(is_done=not self._open)
 
     def _stop(self, job: _Job, reason: StopReason) -> None:
         job.stopped = job.stopped or reason

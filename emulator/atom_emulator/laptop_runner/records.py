@@ -104,8 +104,10 @@ class Records:
                 with suppress(OSError):
                     yield from self._take_over(listed)
 
-    def close(self) -> None:
-        """Release the lock."""
+    def close(self, *, is_done: bool) -> None:
+        """Release the lock. If no job is open, `is_done`, nothing is left for the next Task Runner to report."""
+        if is_done:
+            (self._runners / self.runner).unlink(missing_ok=True)
         os.close(self._own)
 
     def _take_over(self, listed: Path) -> Iterator[Record]:

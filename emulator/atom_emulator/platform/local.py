@@ -16,6 +16,7 @@ from atom_emulator.log_files import OWN_FOLDER, make_folder
 from atom_emulator.platform.errors import EmulatorUnreachable, StorageMissing
 from atom_emulator.platform.functions_source import find_functions
 from atom_emulator.platform.google import find_installed
+from atom_emulator.platform.laptop import LaptopRunner
 from atom_emulator.platform.network import (
     HOST,
     accepts_connections,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from atom_emulator.platform.errors import PartCrashed
     from atom_emulator.platform.part import Part
     from atom_emulator.platform.topology import PubSub
+
+TOKEN_VARIABLE: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
 
 _EMULATORS: Final = frozenset({PartName.FIRESTORE, PartName.PUBSUB})
 
@@ -72,6 +75,7 @@ class LocalPlatform:
         self._stack = ExitStack()
         self._closing = threading.Lock()
         self._spawned_at: dict[PartName, float] = {}
+        self._laptop = None if self.options.runner == "mock" or self.options.task_runner_url else LaptopRunner()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -81,13 +85,26 @@ class LocalPlatform:
             "PUBSUB_EMULATOR_HOST": self.addresses[PartName.PUBSUB],
             "GOOGLE_CLOUD_PROJECT": self.options.project,
             "WORKFLOW_TASK_RUNNER_URL": self.addresses[PartName.TASK_RUNNER],
-            "WORKFLOW_TR_AUTH_JWT": "none",
+            TOKEN_VARIABLE: "none" if self._laptop is None else self._laptop.secret,
             "WORKFLOW_CHECK_STATE_DURATION_SEC": "1",
             "WORKFLOW_OBJECT_PREFIX": OBJECT_PREFIX,
             **({"STORAGE_EMULATOR_HOST": self.storage.url} if self.storage is not None else {}),
             **bypass_proxies(os.environ),
             **self.options.environment,
         }
+
+    @property
+    def shown_environment(self) -> dict[str, str]:
+        """The same variables without a token."""
+        shown = self.environment
+        if shown[TOKEN_VARIABLE] != "none":
+            del shown[TOKEN_VARIABLE]
+        return shown
+
+    @property
+    def jobs_dir(self) -> Path:
+        """The folder with the files of the jobs that really ran."""
+        return self.options.jobs_dir or Path.cwd() / OWN_FOLDER / "jobs"
 
     @property
     def task_runner_log(self) -> Path:
@@ -180,7 +197,9 @@ class LocalPlatform:
         if self.options.pubsub_address is not None:
             self._stack.callback(pubsub.unsubscribe)
         self.pubsub_url = self._start_rest(pubsub)
+        task_runner_ready = self._start_laptop_runner(scratch)
         storage_ready()
+        task_runner_ready()
         for function, part in functions.items():
             address = self.addresses[function].removeprefix("http://")
             self._supervisor.wait_until(part, partial(answers_http, address), timeout_s=self.options.start_timeout_s)
@@ -211,6 +230,10 @@ class LocalPlatform:
             if name in _EMULATORS and not accepts_connections(address):
                 raise EmulatorUnreachable(name, address)
         own = [name for name, address in given.items() if not address]
+        if self._laptop is not None:
+            own.remove(PartName.TASK_RUNNER)
+            self._laptop.port = reserve_port(PartName.TASK_RUNNER, self._port(PartName.TASK_RUNNER), self._stack)
+            self.addresses[PartName.TASK_RUNNER] = f"http://{HOST}:{self._laptop.port}"
         googles = [name for name in own if self.options.emulators == "google" and name in _EMULATORS]
         installed = find_installed(googles) if googles else None
         return [
@@ -240,6 +263,21 @@ class LocalPlatform:
         if self.options.task_runner_journal is not None:
             options += ["--journal", str(self.options.task_runner_journal.resolve())]
         return options
+
+    def _start_laptop_runner(self, scratch: Path) -> Callable[[], None]:
+        """Start the Task Runner that really runs jobs, and return a function that awaits it.
+
+        It starts once there is a topic for its hints.
+        """
+        if self._laptop is None:
+            return lambda: None
+        topic_url = f"{self.pubsub_url}/v1/projects/{self.options.project}/topics/jobs"
+        more = self._laptop.options(self.options, scratch, self.jobs_dir, topic_url)
+        server = build_embedded(
+            PartName.TASK_RUNNER, port=self._laptop.port, scratch=scratch, more=more, package="laptop_runner"
+        )
+        part = self._spawn_server(server)
+        return lambda: self._await_server(server, part)
 
     def _spawn_server(self, server: Server) -> Part:
         return self._spawn(server.name, server.command, server.environment, None)

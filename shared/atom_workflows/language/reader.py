@@ -199,7 +199,8 @@ def _check_presence(record: Record, present: AbstractSet[str | None], node: Fiel
         if field.required and field.name not in present:
             example = f"add one, such as `{field.name}: {field.examples[0]}`" if field.examples else ""
             report.add(node, f"{owner} has no `{field.name}`", example or f"add `{field.name}:`")
-    if record.any_of and not present & set(record.any_of):
+    is_complete = bool(present & set(record.any_of)) or (record.or_all_of and present >= set(record.or_all_of))
+    if record.any_of and not is_complete:
         neither = " nor ".join(map(code, record.any_of))
         report.add(node, f"{owner} has neither {neither}", f"add one of them, or {record.when_empty}")
 
