@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from atom_emulator.http_protocol import HttpProtocol, Request, Response, refuse_web_pages
-from atom_emulator.laptop_runner.hints import Hints
+from atom_emulator.laptop_runner.hints import HintThread
 from atom_emulator.laptop_runner.jobs import Jobs
 from atom_emulator.laptop_runner.keepers import GRACE_S, Keepers
 from atom_emulator.laptop_runner.processes import Processes
@@ -30,8 +30,8 @@ class LaptopOptions:
 
     `folder` is where the jobs' files are. `secret_file` contains the secret that callers must send. `slots` is how many
     jobs run at the same time; 0 means as many as this process has cores. A job that is stopped is killed after
-    `grace_s`. Hints that jobs have ended are published to the topic at `topic_url`, if there is one. With `only_run`,
-    jobs of other runs are refused.
+    `grace_s`. `hints` is a file with the address to which the ends of jobs are published (see `job_hints`). With
+    `only_run`, jobs of other runs are refused.
     """
 
     folder: Path
@@ -42,7 +42,7 @@ class LaptopOptions:
     ready_file: Path | None = None
     slots: int = 0
     grace_s: float = GRACE_S
-    topic_url: str = ""
+    hints: Path | None = None
     only_run: str = ""
 
 
@@ -85,7 +85,7 @@ async def _serve(options: LaptopOptions, secret: str) -> None:
         timers=loop,
         slots=options.slots or count_cores(),
         logs_url=lambda log_id: f"http://{options.host}:{port}{LOGS}{log_id}",
-        on_end=Hints(options.topic_url).send if options.topic_url else None,
+        on_end=HintThread(options.hints).send if options.hints else None,
     )
     jobs.take_over()
     service = LaptopService(jobs, secret=secret, only_run=options.only_run)

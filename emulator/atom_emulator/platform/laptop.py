@@ -1,4 +1,4 @@
-"""The Task Runner that really runs jobs, as a part of the platform: its secret, its port and its options."""
+"""The Task Runner that really runs jobs, as a part of the platform: its secret and its options."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ class LaptopRunner:
     """A Task Runner with a secret of its own, which only the functions of its platform know."""
 
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
-    port: int = 0
 
-    def options(self, platform: PlatformOptions, scratch: Path, jobs_dir: Path, topic_url: str) -> list[str]:
+    def options(self, platform: PlatformOptions, scratch: Path, jobs_dir: Path, hints: Path) -> list[str]:
         """Return the options of its command line, which anyone on this machine can read.
 
         Therefore the secret is in a file.
@@ -29,6 +28,6 @@ class LaptopRunner:
         options = [f"--folder={jobs_dir}", f"--secret-file={file}", f"--engine={platform.runner}"]
         return [
             *options,
-            f"--topic-url={topic_url}",
+            f"--hints={hints}",
             *([f"--only-run={platform.only_run}"] if platform.only_run else []),
         ]

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from atom_emulator.job_hints import write_address
 from atom_emulator.log_files import OWN_FOLDER, make_folder
 from atom_emulator.platform.errors import EmulatorUnreachable, StorageMissing
 from atom_emulator.platform.functions_source import find_functions
@@ -172,7 +173,8 @@ class LocalPlatform:
         make_folder(self.log_dir)
         # These are exited in reverse order, so the folder is removed when nothing writes to it any more.
         scratch = self._stack.enter_context(scratch_folder())
-        servers = self._choose_servers(scratch)
+        hints = scratch / "job-hints.json"
+        servers = self._choose_servers(scratch, hints)
         program = self._find_storage()
         self._stack.callback(self._supervisor.stop)
         listeners = {function: self._listen(function) for function in FUNCTIONS}
@@ -197,9 +199,8 @@ class LocalPlatform:
         if self.options.pubsub_address is not None:
             self._stack.callback(pubsub.unsubscribe)
         self.pubsub_url = self._start_rest(pubsub)
-        task_runner_ready = self._start_laptop_runner(scratch)
+        write_address(hints, pubsub_url=self.pubsub_url, project=self.options.project)
         storage_ready()
-        task_runner_ready()
         for function, part in functions.items():
             address = self.addresses[function].removeprefix("http://")
             self._supervisor.wait_until(part, partial(answers_http, address), timeout_s=self.options.start_timeout_s)
@@ -219,7 +220,7 @@ class LocalPlatform:
 
     # -- servers
 
-    def _choose_servers(self, scratch: Path) -> list[Server]:
+    def _choose_servers(self, scratch: Path, hints: Path) -> list[Server]:
         given = {
             PartName.FIRESTORE: self.options.firestore_address,
             PartName.PUBSUB: self.options.pubsub_address,
@@ -230,54 +231,39 @@ class LocalPlatform:
             if name in _EMULATORS and not accepts_connections(address):
                 raise EmulatorUnreachable(name, address)
         own = [name for name, address in given.items() if not address]
-        if self._laptop is not None:
-            own.remove(PartName.TASK_RUNNER)
-            self._laptop.port = reserve_port(PartName.TASK_RUNNER, self._port(PartName.TASK_RUNNER), self._stack)
-            self.addresses[PartName.TASK_RUNNER] = f"http://{HOST}:{self._laptop.port}"
         googles = [name for name in own if self.options.emulators == "google" and name in _EMULATORS]
         installed = find_installed(googles) if googles else None
         return [
             installed.server(name, reserve_port(name, self._port(name), self._stack))
             if installed is not None and name in googles
-            else self._choose_embedded(name, scratch)
+            else self._choose_embedded(name, scratch, hints)
             for name in own
         ]
 
     def _port(self, name: PartName) -> int:
         return self.options.ports.get(name, 0)
 
-    def _choose_embedded(self, name: PartName, scratch: Path) -> Server:
+    def _choose_embedded(self, name: PartName, scratch: Path, hints: Path) -> Server:
         port = self._port(name)
         if name in self.options.revived:
             port = reserve_port(name, port, self._stack)
         elif port:
             bind_port(name, port).close()
-        more = self._task_runner_options() if name is PartName.TASK_RUNNER else ()
-        return build_embedded(name, port=port, scratch=scratch, more=more)
+        if name is not PartName.TASK_RUNNER:
+            return build_embedded(name, port=port, scratch=scratch)
+        if self._laptop is None:
+            return build_embedded(name, port=port, scratch=scratch, more=self._mock_options(hints))
+        more = self._laptop.options(self.options, scratch, self.jobs_dir, hints)
+        return build_embedded(name, port=port, scratch=scratch, more=more, package="laptop_runner")
 
-    def _task_runner_options(self) -> list[str]:
-        options = ["--log", str(self.task_runner_log)]
+    def _mock_options(self, hints: Path) -> list[str]:
+        options = ["--log", str(self.task_runner_log), "--hints", str(hints)]
         options += ["--default-duration", str(self.options.task_runner_duration_s)]
         if self.options.task_runner_script is not None:
             options += ["--script", str(self.options.task_runner_script.resolve())]
         if self.options.task_runner_journal is not None:
             options += ["--journal", str(self.options.task_runner_journal.resolve())]
         return options
-
-    def _start_laptop_runner(self, scratch: Path) -> Callable[[], None]:
-        """Start the Task Runner that really runs jobs, and return a function that awaits it.
-
-        It starts once there is a topic for its hints.
-        """
-        if self._laptop is None:
-            return lambda: None
-        topic_url = f"{self.pubsub_url}/v1/projects/{self.options.project}/topics/jobs"
-        more = self._laptop.options(self.options, scratch, self.jobs_dir, topic_url)
-        server = build_embedded(
-            PartName.TASK_RUNNER, port=self._laptop.port, scratch=scratch, more=more, package="laptop_runner"
-        )
-        part = self._spawn_server(server)
-        return lambda: self._await_server(server, part)
 
     def _spawn_server(self, server: Server) -> Part:
         return self._spawn(server.name, server.command, server.environment, None)
