@@ -104,9 +104,10 @@ def _platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--runner",
-            type=click.Choice(["mock", "process"]),
-            help="What runs jobs: nothing, as a mock only pretends to (default), or this machine: tasks with `engine: "
-            "process` are run as programs, which can do whatever you can.",
+            type=click.Choice(["mock", "process", "docker"]),
+            help="What runs jobs: nothing, as a mock only pretends to (default), or this machine. With process, tasks "
+            "with `engine: process` are run as programs, which can do whatever you can; with docker, images are run by "
+            "docker or podman.",
         ),
         click.option(
             "--mock-script", type=_FILE, metavar="FILE", help="A script that controls the mock Task Runner's jobs."

@@ -55,8 +55,8 @@ _LOGS: Final = frozenset({".log", ".jsonl"})
 class PlatformChoice:
     """The options of a local platform.
 
-    Without `task_runner_url` and `runner`, the platform has a mock Task Runner; without `bucket`, it has no Cloud Storage of its
-    own. `env` holds strings of the form `NAME=VALUE`, whose values workflow files read as `env.NAME`.
+    Without `task_runner_url` and `runner`, the platform has a mock Task Runner; without `bucket`, it has no Cloud
+    Storage of its own. `env` holds strings of the form `NAME=VALUE`, whose values workflow files read as `env.NAME`.
     """
 
     task_runner_url: str | None = None
@@ -201,12 +201,21 @@ def _check_runner(choice: PlatformChoice) -> None:
         raise Misuse("--tr-auth-jwt is for the Task Runner of --tr-url; the one of --runner has a token of its own")
     if choice.runs_jobs and (for_mock := [name for name in choice.chosen if name.startswith("--mock")]):
         raise Misuse(f"{' and '.join(for_mock)} cannot be used with --runner {choice.runner}, which really runs jobs")
+    if choice.runner == "docker":
+        from atom_emulator.laptop_runner.container_tool import NoContainerTool, find_tool  # noqa: PLC0415 (not installed everywhere)
+
+        try:
+            find_tool()
+        except NoContainerTool as error:
+            raise Misuse(f"--runner docker needs docker or podman: {error}") from error
 
 
 def runner_note(choice: PlatformChoice) -> str:
     """Return a sentence about what becomes of jobs on a platform that is started with these options."""
     if choice.task_runner_url is not None:
         return ""
+    if choice.runner == "docker":
+        return "The images of tasks run as containers on this machine, which can use its network and processors."
     if choice.runs_jobs:
         return (
             f"Tasks with `engine: process` run as programs on this machine, as user {_user()}, and can do whatever "

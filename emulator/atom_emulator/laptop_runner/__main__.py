@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from atom_emulator.laptop_runner.container_tool import NoContainerTool
 from atom_emulator.laptop_runner.keepers import GRACE_S
 from atom_emulator.laptop_runner.server import LaptopOptions, WardenLost, run
 
@@ -15,7 +16,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="atom_emulator.laptop_runner", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="where the jobs' files are")
     parser.add_argument("--secret-file", type=Path, required=True, help="file with the secret that callers must send")
-    parser.add_argument("--engine", choices=("process",), default="process")
+    parser.add_argument("--engine", choices=("process", "docker"), default="process")
+    parser.add_argument("--tool", default="", metavar="PROGRAM", help="docker or podman; looked for if not given")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 picks a free one")
     parser.add_argument("--ready-file", type=Path, help='file that receives {"port": N} once the server listens')
@@ -33,7 +35,7 @@ def main() -> None:
         run(LaptopOptions(**vars(parser.parse_args())))
     except WardenLost:
         sys.exit("the process that supervises the jobs was killed, and all jobs with it")
-    except OSError as error:
+    except (OSError, NoContainerTool) as error:
         sys.exit(str(error))
 
 

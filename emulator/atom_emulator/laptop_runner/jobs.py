@@ -33,8 +33,8 @@ class Engine(Protocol):
     def start(self, request: JobRequest, files: JobFiles, on_end: Callable[[End], None]) -> RunningJob:
         """Start a job. `on_end` is called once, later, when nothing of it runs any more."""
 
-    def clean_up(self, key: str) -> None:
-        """End and remove what a Task Runner that was killed left of a job. May be called for any job."""
+    def clean_up(self, runner: str) -> None:
+        """End and remove what is left of the jobs of a Task Runner that was killed."""
 
 
 class Timer(Protocol):
@@ -93,8 +93,10 @@ class Jobs:
 
     def take_over(self) -> None:
         """Report the jobs of Task Runners that have died as failed."""
-        for record in self.records.take_over():
-            self.engine.clean_up(record.key)
+        ended = list(self.records.take_over())
+        for runner in {record.runner for record in ended}:
+            self.engine.clean_up(runner)
+        for record in ended:
             self._tell(record.key)
 
     def submit(self, request: JobRequest) -> JobReport:

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 class Command:
     """A program to run as a job.
 
-    `stop` asks it to end, and `kill` ends it; without them, signals do. Its processes are killed in any case.
+    `stop` asks it to end; without it, SIGTERM does. If the job is killed, its processes are, and then `kill` is run.
     """
 
     argv: Sequence[str]
@@ -38,6 +38,9 @@ class Command:
     stop: Sequence[str] | None = None
     kill: Sequence[str] | None = None
     grace_s: float = GRACE_S
+
+    # How long other processes may take to end by themselves once the first one has ended.
+    linger_s: float = 0.0
 
     def encode(self) -> bytes:
         """Return the specification that a keeper reads."""
@@ -49,6 +52,7 @@ class Command:
             "stop": self.stop,
             "kill": self.kill,
             "grace_s": self.grace_s,
+            "linger_s": self.linger_s,
         }
         return json.dumps(spec).encode() + b"\n"
 

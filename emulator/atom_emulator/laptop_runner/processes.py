@@ -64,5 +64,5 @@ class Processes:
         )
         return self._keepers.start(command, on_end)
 
-    def clean_up(self, key: str) -> None:
+    def clean_up(self, runner: str) -> None:
         """Do nothing: the processes of a job never outlive the Task Runner."""

@@ -11,8 +11,10 @@ from functools import partial
 from pathlib import Path
 
 from atom_emulator.http_protocol import HttpProtocol, Request, Response, refuse_web_pages
+from atom_emulator.laptop_runner.container_tool import find_tool
+from atom_emulator.laptop_runner.containers import Containers
 from atom_emulator.laptop_runner.hints import HintThread
-from atom_emulator.laptop_runner.jobs import Jobs
+from atom_emulator.laptop_runner.jobs import Engine, Jobs
 from atom_emulator.laptop_runner.keepers import GRACE_S, Keepers
 from atom_emulator.laptop_runner.processes import Processes
 from atom_emulator.laptop_runner.records import Records
@@ -28,15 +30,16 @@ class WardenLost(Exception):
 class LaptopOptions:
     """The options of the server. With port 0 it picks a free port and writes it to `ready_file`.
 
-    `folder` is where the jobs' files are. `secret_file` contains the secret that callers must send. `slots` is how many
-    jobs run at the same time; 0 means as many as this process has cores. A job that is stopped is killed after
-    `grace_s`. `hints` is a file with the address to which the ends of jobs are published (see `job_hints`). With
-    `only_run`, jobs of other runs are refused.
+    `folder` is where the jobs' files are. `secret_file` contains the secret that callers must send. `engine` is process
+    or docker, and `tool` the program that runs containers. `slots` is how many jobs run at the same time; 0 means as
+    many as this process has cores. A program that is stopped is killed after `grace_s`. `hints` is a file with the
+    address to which the ends of jobs are published (see `job_hints`). With `only_run`, jobs of other runs are refused.
     """
 
     folder: Path
     secret_file: Path
     engine: str = "process"
+    tool: str = ""
     host: str = "127.0.0.1"
     port: int = 0
     ready_file: Path | None = None
@@ -80,7 +83,7 @@ async def _serve(options: LaptopOptions, secret: str) -> None:
     records = Records(options.folder.absolute())
     keepers = Keepers(partial(stop, WardenLost()))
     jobs = Jobs(
-        engine=Processes(keepers, Path.cwd(), grace_s=options.grace_s),
+        engine=_choose_engine(options, keepers, records.runner),
         records=records,
         timers=loop,
         slots=options.slots or count_cores(),
@@ -97,6 +100,12 @@ async def _serve(options: LaptopOptions, secret: str) -> None:
         server.close()
         jobs.close()
         await keepers.close()
+
+
+def _choose_engine(options: LaptopOptions, keepers: Keepers, runner: str) -> Engine:
+    if options.engine == "docker":
+        return Containers(keepers, tool=options.tool or find_tool(), runner=runner)
+    return Processes(keepers, Path.cwd(), grace_s=options.grace_s)
 
 
 def count_cores() -> int:

@@ -21,9 +21,10 @@ On other systems the process group of the job is killed; a process that left it 
 
 What is said on a job's socket, each as one line of JSON:
 
-* to the keeper, first: `argv`, `cwd`, `env`, `log`, `grace_s`, and the commands `stop` and `kill`, which may be null.
+* to the keeper, first: `argv`, `cwd`, `env`, `log`, `grace_s`, `linger_s`, and the commands `stop` and `kill`, which
+  may be null.
 * to the keeper, at any time later: one byte. It asks the job to end (`stop`, or SIGTERM to its process group), and
-  after `grace_s` kills it (`kill`, and SIGKILL to every process). The end of the socket kills it at once.
+  after `grace_s` kills it (SIGKILL to every process, then `kill`). The end of the socket kills it at once.
 * from the keeper, once nothing of the job runs any more: `{"code": N}`, `{"signal": N, "oom": bool}` or, if it could
   not be started, `{"error": …}`.
 """
@@ -152,8 +153,12 @@ class _Keeper:
                 self._report({"error": _explain(error, spec)})
                 return
             self._group = process.pid
-            self._wait(spec, woken, is_to_end=is_to_end)
-            self._kill_all()
+            if self._wait(spec, woken, is_to_end=is_to_end):
+                self._linger(float(spec["linger_s"]))
+                self._kill_all()
+            else:
+                self._kill_all()
+                _run_command(spec["kill"])
         process.returncode = 0  # It was reaped here, so its destructor has nothing to do.
         if self._ended is None:
             self._report({"error": "it was killed, but does not end"})
@@ -184,8 +189,8 @@ class _Keeper:
         if os.getppid() != self._me:
             os._exit(1)  # The keeper died before Linux was asked to watch it.
 
-    def _wait(self, spec: Mapping[str, Any], woken: socket.socket, *, is_to_end: bool) -> None:
-        """Return when the job's first process has ended, or the job is to be killed."""
+    def _wait(self, spec: Mapping[str, Any], woken: socket.socket, *, is_to_end: bool) -> bool:
+        """Wait for the end of the job's first process. Returns False if the job is to be killed."""
         kill_at = self._ask_to_end(spec) if is_to_end else None
         with selectors.DefaultSelector() as waiting:
             waiting.register(self._job, selectors.EVENT_READ)
@@ -197,10 +202,10 @@ class _Keeper:
                     woken.recv(4096)
                 is_over = kill_at is not None and time.monotonic() >= kill_at
                 if is_over or (self._job in ready and not self._job.recv(64)):
-                    _run_command(spec["kill"])
-                    return
+                    return False
                 if self._job in ready and kill_at is None:
                     kill_at = self._ask_to_end(spec)
+        return True
 
     def _ask_to_end(self, spec: Mapping[str, Any]) -> float:
         """Ask the job to end, and return when it is to be killed."""
@@ -216,6 +221,12 @@ class _Keeper:
             if pid == self._group:
                 self._ended = status
         return self._ended is not None
+
+    def _linger(self, most_s: float) -> None:
+        """Wait until the job's other processes have ended, within limits."""
+        deadline = time.monotonic() + most_s
+        while time.monotonic() < deadline and self._has_ended() and _has_children():
+            time.sleep(_HUNT_S)
 
     def _kill_all(self) -> None:
         """Kill every process of the job, and wait until none is left."""

@@ -26,8 +26,8 @@ class PartName(StrEnum):
 Emulators: TypeAlias = Literal["embedded", "google"]
 """The Firestore and Pub/Sub to start: this package's own, or Google's."""
 
-Runner: TypeAlias = Literal["mock", "process"]
-"""What runs jobs: nothing, since a mock only pretends to, or this machine."""
+Runner: TypeAlias = Literal["mock", "process", "docker"]
+"""What runs jobs: nothing, since a mock only pretends to, or this machine, as processes or containers."""
 
 FUNCTIONS = (PartName.START, PartName.DISPATCHER, PartName.CHECKER)
 
