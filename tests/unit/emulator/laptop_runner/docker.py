@@ -1,7 +1,7 @@
 """A stand-in for docker: a command like docker's, and the daemon behind it, which keeps docker's documented rules.
 
 The containers are processes of the daemon, so they outlive the command that started them, as docker's do. Options,
-messages and exit codes are those of docker's reference: `run` exits with 125 if docker itself failed (an unknown option,
+messages and exit codes are docker's own: `run` exits with 125 if docker itself failed (an unknown option,
 a missing image, a taken name), 126 if the program cannot be run, 127 if there is none, and otherwise with the program's
 own code; a program that a signal ended has 128 + its number.
 """

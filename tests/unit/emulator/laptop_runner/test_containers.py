@@ -150,8 +150,8 @@ def test_containers_die_with_the_server(site: Site, victim: str) -> None:
 def test_a_container_that_was_left_is_removed_by_the_next_server(site: Site) -> None:
     """If all that could remove a container was killed, too, the next server removes it before it reports its job."""
     site.started(PYTHON, "-c", STUBBORN)
-    for process in (site.laptop.process, *site.laptop.descendants()):
-        os.kill(process.pid, signal.SIGKILL)
+    for pid in (site.laptop.process.pid, *(one.pid for one in site.laptop.descendants())):
+        os.kill(pid, signal.SIGKILL)
     site.laptop.process.wait()
     assert site.is_running()
     site.laptop = site.start()
