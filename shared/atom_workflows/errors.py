@@ -264,6 +264,17 @@ class InvalidParams(AtomWorkflowsError, ValueError):
         self.problems = problems
 
 
+# -- the Task Runners in this repository -----------------------------------------------------------------------------
+
+
+class RequestRefused(AtomWorkflowsError, ValueError):
+    """A submission can never succeed. The text says why, for the answer with HTTP 400."""
+
+
+class OutputsUnusable(AtomWorkflowsError, ValueError):
+    """The file into which a job wrote its outputs breaks a limit. The text says which, and what to do instead."""
+
+
 # -- what should never happen ----------------------------------------------------------------------------------------
 
 

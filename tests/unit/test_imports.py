@@ -77,6 +77,9 @@ LADDER: Final[dict[str, Rung]] = {
         # urllib3 is what requests is made of: some of its errors come through.
         of_others=frozenset({"google", "requests", "urllib3"}),
     ),
+    "runner": Rung(
+        of_library=frozenset({"bounded_json", "core", "errors", "runner"}), not_of_python=CLOCKS_AND_IO - {"http"}
+    ),
     "bootstrap": Rung(of_library=frozenset({"adapters", "coordinator", "log", "ports", "settings"})),
     "closed_pipe": Rung(),
 }

@@ -78,6 +78,13 @@ def platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--tr-auth-jwt", "token", metavar="JWT", help="The token for the Task Runner [env: WORKFLOW_TR_AUTH_JWT]."
         ),
         click.option(
+            "--runner",
+            type=click.Choice(["mock", "process", "docker"]),
+            help="What runs the jobs: mock (default) only pretends to run them; with process, tasks with "
+            "`engine: process` run as programs on this machine, which can do whatever you can; with docker, images are "
+            "run by docker or podman.",
+        ),
+        click.option(
             "--mock-script", type=_FILE, metavar="FILE", help="A script that controls the mock Task Runner's jobs."
         ),
         click.option(

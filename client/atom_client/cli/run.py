@@ -21,6 +21,7 @@ from atom_client.cli.local import (
     exports,
     keep_up,
     local_platform,
+    runner_note,
 )
 from atom_client.cli.mock_script import check_mock_script, find_unmatched_rules
 from atom_client.cli.output import Output
@@ -97,10 +98,10 @@ def run_workflow(options: RunOptions) -> int:
     print_warnings(request.warnings)
     script = options.choice.mock_script
     # Options that exclude a script are refused later, with all others.
-    has_mock = options.choice.task_runner_url is None and not _joins_platform(options.choice)
+    has_mock = options.choice.has_mock and not _joins_platform(options.choice)
     if script is not None and request.workflow is not None and has_mock:
         check_mock_script(script, request.workflow, request.workflow_path)
-    with _platform(options, output) as running:
+    with _platform(options, request, output) as running:
         code = run_to_end(running, request, options, output)
         if options.keep and running.own is not None:
             lines = exports(running.own.environment)
@@ -142,8 +143,10 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
     if options.choice.mock_script is not None and request.workflow is None:
         print_warnings(find_unmatched_rules(options.choice.mock_script, run.workflow, steps))
     waiting.print_result(run, steps)
-    if running.log_dir is not None:
+    if running.own is not None and running.log_dir is not None:
         output.say(f"Logs: {name_of(running.log_dir)}{disk_full_note(running.log_dir)}")
+        if options.choice.runs_jobs:
+            output.say(f"Jobs: {name_of(running.own.jobs_dir / request.run_id)}")
     waiting.print_next_steps(run, may_retry=is_shared or options.keep)
     return exit_code(run)
 
@@ -157,7 +160,7 @@ def print_problems(error: InvalidWorkflow, *, as_json: bool) -> int:
 
 
 @contextmanager
-def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
+def _platform(options: RunOptions, request: RunRequest, output: Output) -> Iterator[Running]:
     """Yield the platform that the environment names, or start one.
 
     A platform that is started here is stopped at the end of the block.
@@ -167,11 +170,11 @@ def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
         note = f"Using the running platform ({FIRESTORE_HOST} is {name_of(os.environ[FIRESTORE_HOST])})."
         yield Running(environment=os.environ, note=note)
         return
-    platform = local_platform(options.choice, os.environ, watched=True)
+    platform = local_platform(options.choice, os.environ, watched=True, only_run=request.run_id)
     if problem := credential_problem(options.choice, os.environ):
         raise Misuse(f"{problem}. Nothing was started.")
-    note = emulators_used(platform) or "Starting a local platform ..."
-    with keep_up(platform, announce=lambda: output.say(note)):
+    notes = [runner_note(options.choice), emulators_used(platform) or "Starting a local platform ..."]
+    with keep_up(platform, announce=lambda: output.say("\n".join(filter(None, notes)))):
         # Google's clients read these from the process's own environment.
         os.environ.update({name: platform.environment[name] for name in (FIRESTORE_HOST, PUBSUB_HOST)})
         ended = f"The platform has stopped, and the run with it. Logs: {name_of(platform.log_dir)}"

@@ -163,6 +163,8 @@ TASK: Final = Record(
     foreign=other_systems.TASK_FIELDS,
     advice=other_systems.TASK_ADVICE,
     any_of=("imageUri", "url"),
+    # What to run may follow from the engine, such as a program of the machine on which the Task Runner is.
+    or_all_of=("engine", "args"),
     when_empty="leave `task` out if the step is a barrier that runs nothing",
     fields=(
         Field(
@@ -180,7 +182,10 @@ TASK: Final = Record(
         Field(
             name="engine",
             kind=_TASK_TEXT,
-            description="Where the Task Runner should run the job, in the Task Runner's own terms.",
+            description=(
+                "Where the Task Runner should run the job, in the Task Runner's own terms. With `--runner process`, "
+                "`process` runs `args` as a program."
+            ),
             examples=("edge",),
         ),
         Field(

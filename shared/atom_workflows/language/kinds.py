@@ -136,6 +136,9 @@ class Record:
     # At least one of these fields must be present.
     any_of: tuple[str, ...] = ()
 
+    # These fields, if all of them are present, will do instead.
+    or_all_of: tuple[str, ...] = ()
+
     # Advice for when the map is empty.
     when_empty: str = ""
 

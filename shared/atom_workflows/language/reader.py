@@ -203,7 +203,9 @@ def _check_presence(record: Record, node: Fields, owner: str, report: Report) ->
         if field.required and field.name not in node.entries:
             example = f"add one, such as `{field.name}: {field.examples[0]}`" if field.examples else ""
             report.add(node, f"{owner} has no `{field.name}`", example or f"add `{field.name}:`")
-    if record.any_of and not node.entries.keys() & set(record.any_of):
+    given = node.entries.keys()
+    is_complete = given & set(record.any_of) or (record.or_all_of and given >= set(record.or_all_of))
+    if record.any_of and not is_complete:
         neither = " nor ".join(map(code, record.any_of))
         report.add(node, f"{owner} has neither {neither}", f"add one of them, or {record.when_empty}")
 

@@ -1,0 +1,77 @@
+"""What a Task Runner says about a job, and its form in the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any, Final
+
+from atom_workflows.core.outputs import MAX_REASON_LENGTH
+from atom_workflows.core.transitions import MAX_MESSAGE_LENGTH
+
+
+class JobState(StrEnum):
+    """The states that the Task Runners in this repository report."""
+
+    QUEUED = "QUEUED"
+    PREPARING = "PREPARING"
+    RUNNING = "RUNNING"
+    CANCELLING = "CANCELLING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_terminal(self) -> bool:
+        """True if the job has ended."""
+        return self in _TERMINAL
+
+
+_TERMINAL: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobReport:
+    """A job's state. `outputs` and `reason` count only for a job that has ended; None means no outputs."""
+
+    job_id: str
+    state: JobState
+    message: str = ""
+    reason: str = ""
+    outputs: Mapping[str, Any] | None = None
+    logs_url: str = ""
+
+    # True if the end of the job will be reported on the topic `jobs`.
+    notifies: bool = False
+
+    def to_response(self) -> tuple[int, dict[str, Any]]:
+        """Return the HTTP status and the JSON of the response.
+
+        Message and reason are cut to the lengths that are read.
+        """
+        job: dict[str, Any] = {
+            "state": self.state.value,
+            "jobId": self.job_id,
+            "message": self.message[:MAX_MESSAGE_LENGTH],
+        }
+        if self.state.is_terminal and self.outputs is not None:
+            job["outputs"] = self.outputs
+        if self.state.is_terminal and self.reason:
+            job["reason"] = self.reason[:MAX_REASON_LENGTH]
+        if self.logs_url:
+            job["logsUrl"] = self.logs_url
+        if self.notifies:
+            job["notifies"] = True
+        return HTTPStatus.OK, {"job": job}
+
+
+def unknown_job(job_id: str) -> tuple[int, dict[str, Any]]:
+    """Return the response about a job that does not exist, in the form that the contract requires."""
+    return HTTPStatus.NOT_FOUND, {"message": f"there is no job {job_id}"[:MAX_MESSAGE_LENGTH]}
+
+
+def refusal(message: str) -> tuple[int, dict[str, Any]]:
+    """Return the response to a submission that can never succeed."""
+    return HTTPStatus.BAD_REQUEST, {"message": message[:MAX_MESSAGE_LENGTH]}
