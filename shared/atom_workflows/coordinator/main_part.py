@@ -19,14 +19,14 @@ from atom_workflows.coordinator.loading import StoredRun, StoredStep, iter_faile
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
-from atom_workflows.core.kinds import Release
+from atom_workflows.core.kinds import NodeKind, Release
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import StepState, next_run_state
 from atom_workflows.core.transitions import end_main, main_event
 from atom_workflows.documents import main_result_fields, run_path, step_path, steps_path
 from atom_workflows.messages.internal import ReadyStep
-from atom_workflows.ports import Document, Query, Update
+from atom_workflows.ports import Condition, Document, Query, Update
 
 MAX_FAILURES: Final = 100
 MAX_FAILURE_BYTES: Final = 20 * 1024
@@ -35,6 +35,9 @@ MAX_FAILURE_TEXT: Final = 500
 
 _PAGE_OF_FAILED: Final = 500
 """The number of failed steps read at a time; their messages may have 2,000 characters each."""
+
+_KINDS_OF_STEPS: Final = [NodeKind.JOB.value, NodeKind.BARRIER.value]
+_STATES_OF_WORK: Final = [StepState.SUCCEEDED.value, StepState.FAILED.value]
 
 _TRIES: Final = 5
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -86,8 +89,7 @@ def _begin(outbox: Outbox, stored: StoredRun, ends: dict[str, StoredStep]) -> bo
     if END_ID in ends:
         # The checker audits the run at this time at the latest.
         writes.append(Update(path=step_path(run.id, END_ID), fields={"due_at": first_audit(now, deadline)}))
-    attempted = Query(collection=steps_path(run.id), where=[("attempt", ">=", 1)], limit=1, fields=("attempt",))
-    change = end_main(main_end.step, now=now, nothing_started=not outbox.services.store.query(attempted))
+    change = end_main(main_end.step, now=now, nothing_started=not _has_anything_happened(outbox.services, run.id))
     saved = save(outbox, [Decision(stored=main_end, change=change, companions=writes)])
     if saved.refused:
         return False
@@ -98,6 +100,20 @@ def _begin(outbox: Outbox, stored: StoredRun, ends: dict[str, StoredStep]) -> bo
     )
     outbox.add_ready(run.id, [ReadyStep(step_id=step_id) for step_id in saved.released])
     return True
+
+
+def _has_anything_happened(services: Services, run_id: str) -> bool:
+    """Return False if every step was skipped, or was cancelled before it started.
+
+    A barrier may have succeeded without an attempt, and a step whose condition cannot be evaluated has failed without
+    one.
+    """
+    steps = steps_path(run_id)
+    attempted = Query(collection=steps, where=[("attempt", ">=", 1)], limit=1, fields=("attempt",))
+    if services.store.query(attempted):
+        return True
+    ended: list[Condition] = [("kind", "in", _KINDS_OF_STEPS), ("state", "in", _STATES_OF_WORK)]
+    return bool(services.store.query(Query(collection=steps, where=ended, limit=1, fields=("state",))))
 
 
 def _load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, Any]], int]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from atom_emulator.testing.world import START, World
+from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import step_path
-from atom_workflows.errors import RunStateError
-from atom_workflows.ports import Update
+from atom_workflows.errors import BusUnavailable, RunStateError
+from atom_workflows.messages.internal import Tick
+from atom_workflows.ports import Message, Update
 from support.meanwhile import meanwhile
 from support.workflows import definition, script
 
@@ -263,3 +266,67 @@ def test_many_of_them_do_not_hide_a_main_step_from_a_stop() -> None:
     run_id = world.start(flow({"z": []}, last=last, timeout="1m"))
     assert world.run_to_end(run_id).state is RunState.FAILED
     assert world.states(run_id) == {"z": "FAILED", **{one["id"]: "SUCCEEDED" for one in last}}
+
+
+def test_they_run_after_barriers_alone() -> None:
+    """A barrier that succeeded has run, though it has no job."""
+    world = World("")
+    run_id = world.start(flow({"a": []}, steps=[{"id": "gate"}, {"id": "join", "dependsOn": ["gate"]}]))
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert (world.states(run_id)["clean"], state_sent(world)) == ("SUCCEEDED", "SUCCEEDED")
+
+
+def test_they_run_after_a_condition_without_an_answer() -> None:
+    """A run that failed before its first job still raises its alarm."""
+    world = World("")
+    step = {"id": "a", "task": {"imageUri": "i"}, "when": "fromJson(params.p).x == 1"}
+    run_id = world.start(flow({}, steps=[step], params={"p": {"type": "text"}}), params={"p": "{}"})
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    assert world.states(run_id) == {"a": "FAILED", "clean": "SUCCEEDED"}
+    assert state_sent(world) == "FAILED"
+
+
+def test_they_do_not_run_after_barriers_that_were_skipped() -> None:
+    """Joins of skipped steps, and the barriers that the compiler adds, are no reason to clean up."""
+    world = World("")
+    steps: list[dict[str, Any]] = [
+        {"id": f"s{n}", "task": {"imageUri": "i"}, "when": "run.id == ''"} for n in range(40)
+    ]
+    steps.append({"id": "join", "dependsOn": [f"s{n}" for n in range(40)]})
+    run_id = world.start(flow({}, steps=steps))
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert set(world.states(run_id).values()) == {"SKIPPED"}
+
+
+def test_they_run_after_a_stop_though_a_main_step_is_gone() -> None:
+    """What is left is cleaned up, whatever became of the document of a step."""
+    world = World(script(a={"duration": 600}))
+    run_id = world.start(flow({"a": [], "b": ["a"]}))
+    world.settle_down()
+    world.store.inner.delete(step_path(run_id, "b"))
+    cancel_run(world.services, run_id)
+    assert world.run_to_end(run_id).state is RunState.CANCELLED
+    assert world.states(run_id) == {"a": "CANCELLED", "clean": "SUCCEEDED"}
+
+
+def test_an_audit_begins_what_a_failed_tick_left() -> None:
+    """If the tick that ended the main part could not publish the steps after it, they begin within a minute or so."""
+    world = World(script(a={"duration": 6000}))
+    run_id = world.start(flow({"a": []}, timeout="5m"))
+    world.settle_down()
+    world.clock.move(timedelta(minutes=5))
+    with pytest.raises(BusUnavailable):
+        handle_tick(replace(world.services, bus=ClosedBus()), Tick())
+    assert world.run(run_id).main_state is RunState.FAILED
+    ended = world.clock.now()
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    assert state_sent(world) == "FAILED"
+    assert world.clock.now() - ended < timedelta(minutes=1, seconds=30)
+
+
+class ClosedBus:
+    """A bus that takes nothing."""
+
+    def publish(self, messages: Sequence[Message]) -> None:  # noqa: ARG002 (the port names it)
+        """Raise."""
+        raise BusUnavailable("the bus is away")
