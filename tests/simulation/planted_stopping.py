@@ -12,7 +12,7 @@ from atom_workflows.core.transitions import Outcome, OutcomeKind
 from atom_workflows.documents import step_path, step_record
 from atom_workflows.errors import JobUnknown
 from atom_workflows.messages.internal import JobEnded, completed_messages
-from atom_workflows.ports import JobAnswer, StopAnswer, Write
+from atom_workflows.ports import JobAnswer, StopAnswer, TaskRunner, Write
 from simulation.planting import Scene, TaskRunnerBeside, fields_of, task_runners, with_fields, writes
 
 AGES = timedelta(days=3650)
@@ -25,7 +25,7 @@ class _NeverAsks(TaskRunnerBeside):
 
 
 @task_runners
-def never_stop(scene: Scene, runner: TaskRunnerBeside) -> _NeverAsks:
+def never_stop(scene: Scene, runner: TaskRunner) -> _NeverAsks:
     """Take every Task Runner for one that cannot stop jobs."""
     return _NeverAsks(scene, runner)
 
@@ -46,7 +46,7 @@ class _TakesRequestForEnd(TaskRunnerBeside):
 
 
 @task_runners
-def take_request_for_end(scene: Scene, runner: TaskRunnerBeside) -> _TakesRequestForEnd:
+def take_request_for_end(scene: Scene, runner: TaskRunner) -> _TakesRequestForEnd:
     """Take a job for ended as soon as it was asked to stop."""
     return _TakesRequestForEnd(scene, runner)
 
