@@ -58,7 +58,9 @@ def test_a_malformed_hint_is_logged_and_acknowledged(functions: Deployed, world:
     assert world.bus.take_all("dead-letters") == []
 
 
-def test_a_hint_that_comes_too_early_is_refused(functions: Deployed, world: World, run_id: str) -> None:
+def test_a_hint_that_comes_too_early_is_refused(
+    functions: Deployed, world: World, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is delivered again, and dropped after the last delivery, since the job is polled anyway."""
     [ready] = world.bus.take_all("steps")
     early: list[int] = []
@@ -70,7 +72,7 @@ def test_a_hint_that_comes_too_early_is_refused(functions: Deployed, world: Worl
         )
         return submit(*args)
 
-    world.task_runner.jobs.submit = submit_with_hint  # type: ignore[method-assign]  # the moment of a submission
+    monkeypatch.setattr(world.task_runner.jobs, "submit", submit_with_hint)
     world.deliver(ready)
     assert early == [500, 204]
     assert world.bus.take_all("dead-letters") == []

@@ -66,6 +66,9 @@ UNHEARD: Final = ""
 GARBAGE: Final = "OUT TO LUNCH"
 """A state of which the contract knows nothing."""
 
+STOPPED: Final = "stopped"
+"""The end of a job that was stopped."""
+
 _NO_NEWS: Final = frozenset({UNKNOWN, UNHEARD})
 _ENDS: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 

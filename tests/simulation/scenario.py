@@ -148,7 +148,8 @@ class Scenario:
 
     The definition is part of the message that starts it, or of a file. A file may be replaced by `newer`.
 
-    `stops` is how its Task Runner stops jobs, slowly within `stop_after_s`; `notifies` is whether it reports their ends.
+    `stops` is how its Task Runner stops jobs, slowly within `stop_after_s`, and `notifies` whether it reports their
+    ends.
 
     `mode` is its parameter; a run whose definition declares none has "". `finally_steps` have ids of their own, and
     `outputs` are the run's.

@@ -12,7 +12,7 @@ from atom_emulator.testing.world import TASK_RUNNER_URL
 from atom_workflows.errors import JobConflict, JobRefused, JobUnknown, RequestNotAccepted, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer, StopAnswer
 from simulation.calls import Calls
-from simulation.evidence import GARBAGE, UNHEARD, UNKNOWN, Evidence, Reply, Submission, Try
+from simulation.evidence import GARBAGE, STOPPED, UNHEARD, UNKNOWN, Evidence, Reply, Submission, Try
 from simulation.faults import Fault
 from simulation.scenario import Ending, Scenario, StepPlan, Stops
 
@@ -49,6 +49,7 @@ class _Job:
     silent: tuple[float, float] | None = None
     # The Task Runner said once that there is no such job, a request to stop it failed, or one was accepted.
     denied: bool = False
+    was_stopped: bool = False
     stop_failed: bool = False
     stop_accepted_at: float | None = None
 
@@ -62,8 +63,8 @@ class FaultyTaskRunner:
     """Implements `ports.TaskRunner`. `on_submit` gets every submission before it is answered.
 
     `on_look` gets every attempt whose job is polled. `on_end` gets the keys of jobs whose ends are reported, and when
-    they end. `on_beside` gets each submission beside a job that should have been stopped, and that job. `scenario_of` is
-    the script by run id. A status call of the first run takes `status_s`.
+    they end. `on_beside` gets each submission beside a job that should have been stopped, and that job. `scenario_of`
+    is the script by run id. A status call of the first run takes `status_s`.
     """
 
     scenario_of: Callable[[str], Scenario]
@@ -203,7 +204,7 @@ class FaultyTaskRunner:
     def _begin_to_stop(self, job: _Job, scenario: Scenario, now: float) -> None:
         ends_at = now + (scenario.stop_after_s if scenario.stops is Stops.SLOWLY else 0.0)
         if scenario.stops is not Stops.NEVER and (job.ending not in _ENDED or ends_at < job.ends_at):
-            job.ending = Ending.IS_CANCELLED
+            job.ending, job.was_stopped = Ending.IS_CANCELLED, True
             self._set_end(job, ends_at)
 
     def _set_end(self, job: _Job, ends_at: float) -> None:
@@ -237,7 +238,9 @@ class FaultyTaskRunner:
             job.denied = True
             raise JobUnknown(job.id)
         answer = self._look(job)
-        self.evidence.record_answer(job.of, answer.state)
+        # It was we who ended a job that was stopped, so that is no news of how its attempt went.
+        is_news = not job.was_stopped or answer.state != "CANCELLED"
+        self.evidence.record_answer(job.of, answer.state if is_news else STOPPED)
         return answer
 
     def _falter(self, job: _Job) -> None:

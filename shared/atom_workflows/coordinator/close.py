@@ -35,7 +35,7 @@ from atom_workflows.core.transitions import apply_change, clip, end_run, stop_st
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import change_fields, run_path, step_path, steps_path, stop_fields
 from atom_workflows.errors import Conflict, ExpressionError, RunNotFound, RunStateError
-from atom_workflows.ports import Query, Update
+from atom_workflows.ports import Document, Query, Update
 
 MAX_ERRORS: Final = 100
 """The maximum number of failed steps whose messages are copied to the run's document."""
@@ -108,15 +108,21 @@ def _load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> 
         errors.append({"step": None, "message": run.stop.reason})
     if run.stop is None and end is not None and not end.step.fails_run and run.main_state in {None, RunState.SUCCEEDED}:
         return ()
-    # In a run that was stopped, the stop itself cancels steps, so CANCELLED is not an error.
+    # A stop itself cancels steps, so CANCELLED is an error only in a part of the run that was not stopped.
     states = [StepState.FAILED.value]
-    if run.stop is None and not was_cancelled:
+    if not was_cancelled and (run.stop is None or run.main_state is not None):
         states.append(StepState.CANCELLED.value)
+    ended = iter_failed(services, run.id, states, fields=("message", "phase"))
     errors += [
         {"step": document.id, "message": clip(document.fields.get("message", ""))[:MAX_ERROR_TEXT]}
-        for document in islice(iter_failed(services, run.id, states, fields=("message",)), MAX_ERRORS)
+        for document in islice((one for one in ended if run.stop is None or not _was_stopped(one)), MAX_ERRORS)
     ]
     return tuple(errors)
+
+
+def _was_stopped(step: Document) -> bool:
+    """Return True if the stop of a run whose main part had ended may have cancelled the step."""
+    return step.fields["state"] == StepState.CANCELLED.value and step.fields.get("phase") == Phase.FINALLY.value
 
 
 PAGE: Final = 200

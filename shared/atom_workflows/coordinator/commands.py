@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 from atom_workflows.coordinator import seed
@@ -10,6 +11,8 @@ from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retry import reopen_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import Stop, StopKind
+from atom_workflows.errors import BusUnavailable
+from atom_workflows.messages.internal import TickOrigin, tick_message
 
 LOOK_AGAIN_S: Final = 2.0
 """The wait between two looks at a run whose jobs are being stopped."""
@@ -23,9 +26,13 @@ def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by t
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended.
     """
-    outbox = Outbox(services, wakes_checker=True)
+    outbox = Outbox(services)
     stop = Stop(kind=StopKind.CANCEL, reason=reason, requested_at=services.clock.now(), now=now)
     closing = request_stop(outbox, run_id, stop)
+    if closing is Closing.WAITS:
+        # Users may lack the permission for this topic; the scheduler's next tick comes within a minute.
+        with suppress(BusUnavailable):
+            services.bus.publish([tick_message(TickOrigin.DISPATCHER)])
     while closing is Closing.WAITS:
         outbox.flush()
         services.clock.sleep(LOOK_AGAIN_S)

@@ -330,3 +330,14 @@ class ClosedBus:
     def publish(self, messages: Sequence[Message]) -> None:  # noqa: ARG002 (the port names it)
         """Raise."""
         raise BusUnavailable("the bus is away")
+
+
+def test_a_cancellation_of_the_clean_up_leaves_the_first_cause() -> None:
+    """If the main part failed as the Task Runner cancelled a job, that is still told, but not what the stop cancels."""
+    world = World(script(a={"states": ["CANCELLED"]}, clean={"duration": 600}))
+    run_id = world.start(flow({"a": []}))
+    world.settle_down()
+    assert world.states(run_id) == {"a": "CANCELLED", "clean": "RUNNING"}
+    cancel_run(world.services, run_id, now=True)
+    run = world.run(run_id)
+    assert (run.state, [error["step"] for error in run.errors]) == (RunState.FAILED, ["a"])
