@@ -230,8 +230,11 @@ class _Keeper:
 
     def _kill_all(self) -> None:
         """Kill every process of the job, and wait until none is left."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._group, signal.SIGKILL)
+        # On Linux, its descendants are all of it. Elsewhere, the group is all that can be found, although its number
+        # may be another group's by now if nothing of it was left.
+        if self._ended is None or not _IS_LINUX:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._group, signal.SIGKILL)
         deadline = time.monotonic() + _KILL_S
         pause_s = 0.0005
         while time.monotonic() < deadline:

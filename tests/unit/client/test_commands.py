@@ -130,6 +130,18 @@ FORK_JOIN = str(EXAMPLES / "fork_join.yaml")
         ([FORK_JOIN, "--tr-url", "localhost:8080"], "--tr-url is 'localhost:8080'"),
         ([FORK_JOIN, "--tr-url", "http://[::1"], "--tr-url is"),
         (
+            [FORK_JOIN, "--tr-url", "http://x", "--runner", "process"],
+            "--runner and --tr-url both choose the Task Runner; leave out one or the other",
+        ),
+        (
+            [FORK_JOIN, "--runner", "process", "--mock-duration", "1"],
+            "--mock-duration cannot be used with --runner process, which really runs jobs",
+        ),
+        (
+            [FORK_JOIN, "--runner", "process", "--tr-auth-jwt", "x"],
+            "--tr-auth-jwt is for the Task Runner of --tr-url; the one of --runner has a token of its own",
+        ),
+        (
             [FORK_JOIN, "--tr-url", "http://x", "--mock-duration", "1"],
             "--mock-duration is for the mock Task Runner, which --tr-url replaces; leave out one or the other",
         ),
