@@ -211,7 +211,7 @@ def _check_runner(choice: PlatformChoice) -> None:
 
 
 def runner_note(choice: PlatformChoice) -> str:
-    """Return a sentence about what becomes of jobs on a platform that is started with these options."""
+    """Return a sentence about what becomes of jobs."""
     if choice.task_runner_url is not None:
         return ""
     if choice.runner == "docker":
