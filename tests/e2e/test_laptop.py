@@ -18,12 +18,15 @@ import pytest
 
 from e2e.console import command, console, surroundings
 from support.deadline import eventually
+from unit.emulator.laptop_runner.docker import IMAGE, running_daemon
 from unit.emulator.platform.processes import gone
 
 ROOT: Final = Path(__file__).parents[2]
 ORDERS: Final = "examples/orders/orders.yaml"
 WITHIN_S: Final = 120.0
 needs_subreaper = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
+
+ROWS: Final = "${{ steps.a.outputs.rows }}"
 
 DAEMON: Final = """\
 import os, sys, time
@@ -79,6 +82,32 @@ def test_a_failure_shows_the_end_of_the_log(tmp_path: Path) -> None:
     assert answer.code == 1
     assert "exit code 4" in answer.stdout
     assert "no space left on device" in answer.stdout
+
+
+def test_images_run_as_containers(tmp_path: Path) -> None:
+    """With --runner docker, a task's image is run with its arguments, and its outputs reach the next one."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    write = "import os; open(os.environ['ATOM_OUTPUTS'], 'w').write('{\"rows\": 12}')"
+    tasks = [{"imageUri": IMAGE, "args": [sys.executable, "-c", write]}, {"imageUri": IMAGE, "args": ["echo", ROWS]}]
+    steps = [{"id": "a", "task": tasks[0], "outputs": {"rows": "int"}}, {"id": "b", "dependsOn": "a", "task": tasks[1]}]
+    file = folder / "wf.yaml"
+    file.write_text(json.dumps({"name": "wf", "steps": steps}))
+    with running_daemon(tmp_path) as (command_of_docker, _):
+        path = f"{command_of_docker.parent}:{os.environ['PATH']}"
+        answer = console(None, "run", file, "--runner", "docker", cwd=folder, PATH=path)
+    assert "run as containers" in answer.succeeded().partition("Starting")[0]
+    (log,) = folder.glob(".atom-workflows/jobs/*/b/1/job.log")
+    assert log.read_text() == "12\n"
+
+
+def test_a_missing_docker_is_explained(tmp_path: Path) -> None:
+    """Without docker and podman, or with a daemon that does not answer, nothing is started."""
+    (tmp_path / "bin").mkdir()
+    file = workflow(tmp_path, {"id": "a", "args": ["true"]})
+    answer = console(None, "run", file, "--runner", "docker", cwd=tmp_path, PATH=str(tmp_path / "bin"))
+    assert answer.code == 2
+    assert "neither docker nor podman is installed" in answer.stderr
 
 
 def test_a_mock_says_so_and_how_to_run_jobs(tmp_path: Path) -> None:

@@ -205,10 +205,14 @@ def _check_runner(choice: PlatformChoice) -> None:
             find_tool()
         except NoContainerTool as error:
             raise Misuse(f"--runner docker needs docker or podman: {error}") from error
+        if ":" in str(Path.cwd()):  # It separates the parts of a mount.
+            raise Misuse(
+                "--runner docker cannot be used in a folder whose path contains a colon; change to another one"
+            )
 
 
 def runner_note(choice: PlatformChoice) -> str:
-    """Return a sentence about what becomes of jobs on a platform that is started with these options."""
+    """Return a sentence about what becomes of jobs."""
     if choice.task_runner_url is not None:
         return ""
     if choice.runner == "docker":
@@ -353,6 +357,7 @@ def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
                 "addresses": {str(name): address for name, address in platform.addresses.items()},
                 "commands": {recipe.name: recipe.command for recipe in recipes(platform)},
                 "log_dir": str(platform.log_dir),
+                **({"jobs_dir": str(platform.jobs_dir)} if choice.runs_jobs else {}),
             }
             click.echo(json_text(described))
         else:
@@ -375,6 +380,8 @@ def _lines(platform: LocalPlatform, choice: PlatformChoice) -> Iterator[str]:
     for name, address in platform.addresses.items():
         yield f"# {name:12} {address}"
     yield f"# {'logs':12} {name_of(platform.log_dir)}"
+    if choice.runs_jobs:
+        yield f"# {'jobs':12} {name_of(platform.jobs_dir)}"
     yield "# Ctrl-C stops the platform."
 
 

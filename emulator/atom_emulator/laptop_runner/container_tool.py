@@ -31,9 +31,10 @@ class NoContainerTool(Exception):
 
 
 def find_tool(path: str | None = None) -> str:
-    """Return the program that runs containers: docker, or podman if docker does not answer.
+    """Return the program that runs containers.
 
-    `path` is where to look instead of PATH. Raises `NoContainerTool`, which says what is missing.
+    It is docker, or podman if docker does not answer. `path` is where to look instead of PATH. Raises
+    `NoContainerTool`, which says what is missing.
     """
     problems = []
     for name in TOOLS:
@@ -67,12 +68,12 @@ def _find_problem(program: str) -> str:
 
 
 def container_name(key: str) -> str:
-    """Return the name of the container of the job with this idempotency key."""
+    """Return the name of the container for an idempotency key."""
     return f"atom-{hashlib.sha256(key.encode()).hexdigest()[:20]}"
 
 
 def is_image(text: str) -> bool:
-    """Return True if this can be an image, and is not an option of the command."""
+    """Return True if this can be an image and not an option."""
     return _IMAGE.fullmatch(text) is not None
 
 
@@ -113,5 +114,5 @@ class ContainerCommands:
 
 
 def list_command(tool: str, runner: str) -> tuple[str, ...]:
-    """Return the command that lists the ids of all containers of a Task Runner."""
+    """Return the command that lists a Task Runner's containers by id."""
     return (tool, "ps", "--all", "--quiet", f"--filter=label={LABEL}={runner}")

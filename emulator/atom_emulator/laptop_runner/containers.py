@@ -103,9 +103,10 @@ class Containers:
 
 
 def read_end(end: End, state: Mapping[str, Any] | None, last_lines: str) -> End:
-    """Return how a container ended. `end` is the end of the command that ran it.
+    """Return how a container ended.
 
-    `state` is its state as `inspect` prints it, None if there is no such container.
+    `end` is the end of the command that ran it, and `state` the container's as `inspect` prints it, or None if there is
+    no such container.
     """
     if end.error:
         return end

@@ -80,16 +80,19 @@ class JobFiles:
 
 
 def files_for(root: Path, key: str) -> JobFiles:
-    """Return the files of the job with this idempotency key, below the folder of all jobs.
+    """Return the files of the job with this idempotency key.
 
-    Raises `RequestRefused` for a key that no job has.
+    `root` is the folder of all jobs. Raises `RequestRefused` for a key that no job has.
     """
     run_id, step_id, attempt = split_key(key)
     return JobFiles(root / _folder_name(run_id) / _folder_name(step_id) / str(attempt))
 
 
 def _folder_name(name: str) -> str:
-    """Return the name if it can name a folder, and else a similar one that no other name gets."""
+    """Return the name if it can be a folder's.
+
+    Otherwise, return a similar one that no other name gets.
+    """
     if _PLAIN.fullmatch(name):
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:12]

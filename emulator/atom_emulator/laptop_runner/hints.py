@@ -19,7 +19,10 @@ class HintThread:
         threading.Thread(target=self._run, name="hints", daemon=True).start()
 
     def send(self, key: str) -> None:
-        """Publish soon that the job with this idempotency key has ended. Returns at once."""
+        """Publish that the job with this idempotency key has ended.
+
+        Returns at once; the hint is published soon.
+        """
         self._keys.put(key)
 
     def _run(self) -> None:

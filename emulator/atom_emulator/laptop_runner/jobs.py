@@ -21,20 +21,26 @@ class RunningJob(Protocol):
     """A job that an engine has started."""
 
     def stop(self) -> None:
-        """Ask the job to end, and kill it after a while. May be called twice."""
+        """Ask the job to end, and kill it after a while.
+
+        May be called twice.
+        """
 
 
 class Engine(Protocol):
     """What runs jobs: processes or containers."""
 
     def find_refusal(self, request: JobRequest) -> str:
-        """Explain why the engine can never run a job, or return an empty string."""
+        """Explain why the engine can never run a job, or return ""."""
 
     def start(self, request: JobRequest, files: JobFiles, on_end: Callable[[End], None]) -> RunningJob:
-        """Start a job. `on_end` is called once, later, when nothing of it runs any more."""
+        """Start a job.
+
+        `on_end` is called once, later, when nothing of the job runs any more.
+        """
 
     def clean_up(self, runner: str) -> None:
-        """End and remove what is left of the jobs of a Task Runner that was killed."""
+        """End and remove what a killed Task Runner left of its jobs."""
 
 
 class Timer(Protocol):
@@ -100,7 +106,7 @@ class Jobs:
             self._tell(record.key)
 
     def submit(self, request: JobRequest) -> JobReport:
-        """Start a job, or return the one that was submitted with its key before.
+        """Start a job, or return the one that has its key.
 
         Raises `OSError` if nothing can be written, in which case nothing was started, and `RecordUnusable`.
         """
@@ -116,7 +122,7 @@ class Jobs:
         return self._report(record, job)
 
     def find(self, job_id: str) -> JobReport | None:
-        """Return the state of a job, or None if there is no such job.
+        """Return the state of a job, or None if it is unknown.
 
         Raises `RecordUnusable`.
         """
@@ -129,17 +135,26 @@ class Jobs:
         return None if record is None else self._report(record, None)
 
     def stop(self, job_id: str) -> JobReport | None:
-        """Stop a job, and return its state, or None if there is no such job. May be called twice."""
+        """Stop a job, and return its state, or None if it is unknown.
+
+        May be called twice.
+        """
         if job := self._open.get(job_id):
             self._stop(job, StopReason.CALLER)
         return self.find(job_id)
 
     def log(self, log_id: str) -> JobFiles | None:
-        """Return the files of the job whose log has this id, if its address was given out."""
+        """Return the files of the job whose log has this id.
+
+        Returns None unless the log's address was given out by this process.
+        """
         return self._logs.get(log_id)
 
     def close(self) -> None:
-        """Start no more jobs and record no more ends: the next Task Runner reports what is open now."""
+        """Start no more jobs, and record no more ends.
+
+        The next Task Runner reports what is open now.
+        """
         self._is_closed = True
         self.records.close(is_done=not self._open)
 

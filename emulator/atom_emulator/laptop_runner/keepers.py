@@ -77,7 +77,10 @@ class KeptJob:
             self._writer.write_eof()
 
     async def run(self, job: socket.socket) -> End:
-        """Give the command to the keeper, and return how the job ended once nothing of it runs any more."""
+        """Give the command to the keeper, and return how it ended.
+
+        Nothing of the job runs any more then.
+        """
         reader, self._writer = await asyncio.open_connection(sock=job)
         try:
             self._writer.write(self._command.encode())

@@ -78,7 +78,7 @@ class Records:
         return record
 
     def find(self, key: str) -> Record | None:
-        """Return the record of the job with this key, if there is one.
+        """Return the record of the job with this key, or None.
 
         Raises `RecordUnusable`.
         """
@@ -94,18 +94,27 @@ class Records:
         return ended
 
     def files(self, key: str) -> JobFiles:
-        """Return the files of a job. Raises `RequestRefused` for a key that no job has."""
+        """Return the files of a job.
+
+        Raises `RequestRefused` for a key that no job has.
+        """
         return files_for(self._root, key)
 
     def take_over(self) -> Iterator[Record]:
-        """End the jobs of Task Runners that have ended, and yield their records."""
+        """End the jobs of dead Task Runners, and yield their records.
+
+        A Task Runner is dead if no process holds its lock.
+        """
         for listed in sorted(self._runners.iterdir()):
             if listed.suffix != _NEW and listed.name != self.runner:
                 with suppress(OSError):
                     yield from self._take_over(listed)
 
     def close(self, *, is_done: bool) -> None:
-        """Release the lock. If no job is open, `is_done`, nothing is left for the next Task Runner to report."""
+        """Release the lock.
+
+        `is_done` means that no job is open, so nothing is left for the next Task Runner to report.
+        """
         if is_done:
             (self._runners / self.runner).unlink(missing_ok=True)
         os.close(self._own)
@@ -134,7 +143,10 @@ class Records:
 
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """Hold the lock on a Task Runner's file. Raises `BlockingIOError` if that Task Runner is running."""
+    """Hold the lock on a Task Runner's file.
+
+    Raises `BlockingIOError` if that Task Runner is running.
+    """
     descriptor = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from atom_emulator.http_protocol import HttpProtocol, Request, Response, refuse_web_pages
@@ -59,37 +58,23 @@ def run(options: LaptopOptions) -> None:
 
 
 async def _serve(options: LaptopOptions, secret: str) -> None:
-    loop = asyncio.get_running_loop()
-    stopped: asyncio.Future[None] = loop.create_future()
-
-    def stop(error: Exception | None = None) -> None:
-        if stopped.done():
-            return
-        if error is None:
-            stopped.set_result(None)
-        else:
-            stopped.set_exception(error)
-
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop)
+    stopped = _await_stop()
     service: LaptopService | None = None
 
     def handle(request: Request) -> Response:
         return service.handle(request) if service else Response(503, b"")
 
+    loop = asyncio.get_running_loop()
     guarded = refuse_web_pages(handle, bound_to=options.host)
     server = await loop.create_server(lambda: HttpProtocol(guarded), options.host, options.port, backlog=1024)
     port = server.sockets[0].getsockname()[1]
-    records = Records(options.folder.absolute())
-    keepers = Keepers(partial(stop, WardenLost()))
-    jobs = Jobs(
-        engine=_choose_engine(options, keepers, records.runner),
-        records=records,
-        timers=loop,
-        slots=options.slots or count_cores(),
-        logs_url=lambda log_id: f"http://{options.host}:{port}{LOGS}{log_id}",
-        on_end=HintThread(options.hints).send if options.hints else None,
-    )
+
+    def handle_loss() -> None:
+        if not stopped.done():
+            stopped.set_exception(WardenLost())
+
+    keepers = Keepers(handle_loss)
+    jobs = _build_jobs(options, keepers, logs_url=f"http://{options.host}:{port}{LOGS}")
     jobs.take_over()
     service = LaptopService(jobs, secret=secret, only_run=options.only_run)
     if options.ready_file is not None:
@@ -100,6 +85,32 @@ async def _serve(options: LaptopOptions, secret: str) -> None:
         server.close()
         jobs.close()
         await keepers.close()
+
+
+def _await_stop() -> asyncio.Future[None]:
+    """Return what is done once SIGTERM or SIGINT has come."""
+    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[None] = loop.create_future()
+
+    def stop() -> None:
+        if not stopped.done():
+            stopped.set_result(None)
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop)
+    return stopped
+
+
+def _build_jobs(options: LaptopOptions, keepers: Keepers, *, logs_url: str) -> Jobs:
+    records = Records(options.folder.absolute())
+    return Jobs(
+        engine=_choose_engine(options, keepers, records.runner),
+        records=records,
+        timers=asyncio.get_running_loop(),
+        slots=options.slots or count_cores(),
+        logs_url=lambda log_id: f"{logs_url}{log_id}",
+        on_end=HintThread(options.hints).send if options.hints else None,
+    )
 
 
 def _choose_engine(options: LaptopOptions, keepers: Keepers, runner: str) -> Engine:

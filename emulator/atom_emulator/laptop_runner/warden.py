@@ -92,7 +92,10 @@ class _Warden:
                     return
 
     def _take_job(self) -> bool:
-        """Fork the keeper of the next job. Returns False if there will be none."""
+        """Fork the keeper of the next job.
+
+        Returns False if there will be none.
+        """
         received, descriptors, _, _ = socket.recv_fds(self._jobs, 1, 1)
         if not received:
             return False
@@ -190,7 +193,10 @@ class _Keeper:
             os._exit(1)  # The keeper died before Linux was asked to watch it.
 
     def _wait(self, spec: Mapping[str, Any], woken: socket.socket, *, is_to_end: bool) -> bool:
-        """Wait for the end of the job's first process. Returns False if the job is to be killed."""
+        """Wait for the end of the job's first process.
+
+        Returns False if the job is to be killed.
+        """
         kill_at = self._ask_to_end(spec) if is_to_end else None
         with selectors.DefaultSelector() as waiting:
             waiting.register(self._job, selectors.EVENT_READ)
@@ -208,7 +214,7 @@ class _Keeper:
         return True
 
     def _ask_to_end(self, spec: Mapping[str, Any]) -> float:
-        """Ask the job to end, and return when it is to be killed."""
+        """Ask the job to end, and return when to kill it."""
         if spec["stop"] is not None:
             _run_command(spec["stop"], wait=False)
         else:
@@ -277,7 +283,10 @@ def _explain(error: Exception, spec: Mapping[str, Any]) -> str:
 
 
 def _run_command(argv: Sequence[str] | None, *, wait: bool = True) -> None:
-    """Run a command that stops or kills a job. Its result does not matter, as the job's processes are killed anyway."""
+    """Run a command that stops or kills a job.
+
+    Its result does not matter, as the job's processes are killed anyway.
+    """
     if argv is None:
         return
     with suppress(OSError, subprocess.TimeoutExpired):
@@ -316,7 +325,10 @@ def _reap_children() -> Iterator[tuple[int, int]]:
 
 
 def _has_children() -> bool:
-    """Return True if there is a child. None of them may have ended since the last `_reap_children`."""
+    """Return True if there is a child.
+
+    None of them may have ended since the last `_reap_children`.
+    """
     try:
         os.waitpid(-1, os.WNOHANG)
     except ChildProcessError:
@@ -350,7 +362,10 @@ def _find_descendants(pid: int, *, without: Collection[int] = ()) -> list[int]:
 
 
 def _count_ooms() -> int:
-    """Return how many processes Linux has killed for lack of memory, or 0 if that is not known."""
+    """Return how many processes were killed for lack of memory.
+
+    The number is of the whole machine since it started, and 0 if it is not known.
+    """
     with suppress(OSError, ValueError), open("/proc/vmstat", "rb") as file:  # noqa: PTH123 (pathlib takes a while to import)
         for line in file:
             if line.startswith(b"oom_kill "):

@@ -17,9 +17,9 @@ class LaptopRunner:
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
 
     def options(self, platform: PlatformOptions, scratch: Path, jobs_dir: Path, hints: Path) -> list[str]:
-        """Return the options of its command line, which anyone on this machine can read.
+        """Return the options of its command line.
 
-        Therefore the secret is in a file.
+        Anyone on this machine can read them, so the secret is in a file.
         """
         file = scratch / "task-runner-secret"
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
