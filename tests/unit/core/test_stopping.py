@@ -60,9 +60,7 @@ def test_a_mark_belongs_to_its_attempt() -> None:
     marked = apply_change(step(), stop_after_timeout(step(), now=NOW))
     assert marked.being_stopped_for == StopFor.TIMEOUT
     later = apply_change(
-        step(
-            StepState.RETRYING, **{name: getattr(marked, name) for name in ("stop_for", "stop_attempt", "stop_stage")}
-        ),
+        step(StepState.RETRYING, stop_for=marked.stop_for, stop_attempt=marked.stop_attempt, job_state="CANCELLED"),
         claim(step(StepState.RETRYING), now=NOW, lease=LIMIT),
     )
     assert later.being_stopped_for == ""
@@ -244,7 +242,7 @@ def test_what_a_hint_is_worth(one: StepRecord, attempt: int, verdict: Verdict) -
 
 def test_the_look_after_a_hint_stays() -> None:
     """Neither the hint's own poll nor another one puts it off; the look itself does, for five minutes."""
-    taken = apply_change(step(notifies=True, claimed_at=NOW), take_hint(step(), now=NOW))
+    taken = apply_change(step(notifies=True, claimed_at=NOW + timedelta(minutes=1)), take_hint(step(), now=NOW))
     interval = timedelta(seconds=10)
     assert next_look(taken, now=NOW + SECOND, check_interval=interval) == NOW + HINT_GAP
     assert with_next_look(taken, None, now=NOW + SECOND, check_interval=interval) is None
