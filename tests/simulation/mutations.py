@@ -192,7 +192,7 @@ MUTATIONS: Final = (
         seed=6,
     ),
     _in_code("a hint is believed", (handling, "handle_hint", planted_stopping.believe_the_hint)),
-    _in_code("every hint costs a call", (hints, "HINT_GAP", timedelta(0)), seed=79),
+    _in_code("every hint costs a call", (hints, "HINT_GAP", timedelta(0)), seed=20),
     _in_code("jobs that notify are never polled", (polling, "NOTIFIED_POLL", planted_stopping.AGES), seed=65),
 )
 

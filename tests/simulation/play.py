@@ -11,7 +11,6 @@ from typing import Any, Final
 from atom_emulator.firestore.memory import MemoryStore
 from atom_emulator.testing.world import TASK_RUNNER_URL
 from atom_workflows.core.graph import MAIN_END_ID
-from atom_workflows.core.polling import HINT_GAP
 from atom_workflows.errors import (
     AlreadyExists,
     BusUnavailable,
@@ -124,7 +123,6 @@ class Play:
             on_failure=self._check_error,
             on_command=lambda flow: self._set_end(flow) if self.faults.is_calm else None,
         )
-        self._hinted: dict[Try, float] = {}
         self._next_tick = TICK_S / 2
 
     def _watch(self, scenario: Scenario) -> Watch:
@@ -363,13 +361,8 @@ class Play:
 
     def _on_poll(self, of: Try) -> None:
         self._attention.on_look(of.run_id, [of.step])
-        root = self.scheduler.current.root
-        if root.name.startswith("jobs"):
-            now, last = self.scheduler.now, self._hinted.get(of)
-            self._hinted[of] = now
-            apart = HINT_GAP.total_seconds() - 2 * self.drawn.weather.skew_s - self.drawn.weather.pause_s
-            if last is not None and now - last < apart:
-                self._findings.report(Rule.HINTED, f"{of} was asked about at {last:.2f} s and again")
+        if self.scheduler.current.root.name.startswith("jobs"):
+            self._by_run_id[of.run_id].watch.on_hint_poll(of)
 
     def _on_job_end(self, key: str, ends_at: float) -> None:
         message = job_ended_message(JobEnded(idempotency_key=key))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from atom_emulator.testing.world import START
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA
+from atom_workflows.core.polling import HINT_GAP
 from atom_workflows.core.records import StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.transitions import NOT_STOPPED, OutcomeKind
@@ -61,11 +62,28 @@ class StepRules:
         self.lasts: dict[str, set[tuple[str, str] | None]] = defaultdict(lambda: {None})
         self._watch = watch
         self._ended: set[Try] = set()
+        self._hints: Counter[Try] = Counter()
         self._tallies: dict[str, set[Tally]] = defaultdict(lambda: {Tally()})
         self._changes = self._checks_by_change()
 
+    def on_hint_poll(self, of: Try) -> None:
+        """Check that a status call which a hint has caused was announced."""
+        self._hints[of] -= 1
+        if self._hints[of] < 0:
+            self._watch.report(Rule.HINTED, f"{of.step} was asked about on a hint, which was not written down first")
+
+    def _check_hint(self, before: StepRecord, step: StepRecord) -> None:
+        if step.hinted_at is None or step.hinted_at == before.hinted_at:
+            return
+        self._hints[Try(step.run_id, step.id, step.attempt)] += 1
+        apart = HINT_GAP - 2 * self._watch.skew
+        if before.hinted_at is not None and abs(step.hinted_at - before.hinted_at) < apart:
+            self._watch.report(Rule.HINTED, f"{step.id} was asked about at {before.hinted_at} and {step.hinted_at}")
+
     def check(self, before: StepRecord | None, step: StepRecord) -> None:
         """Check one change of a step."""
+        if before is not None:
+            self._check_hint(before, step)
         if before is None:
             self._require(step.state is StepState.PENDING and not step.attempt, step, None)
         elif step.state is StepState.DISPATCHING and not step.answered and step.due_at != before.due_at:

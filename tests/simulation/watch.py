@@ -333,6 +333,10 @@ class Watch(Standing):
         was_slow = lease is not None and lease <= self.latest_now
         return on_lost is OnLost.RETRY and (earlier.reply is Reply.LOST or earlier.by.gave_up or was_slow)
 
+    def on_hint_poll(self, of: Try) -> None:
+        """Check a status call that a hint has caused."""
+        self._step_rules.on_hint_poll(of)
+
     # -- the end ---------------------------------------------------------------------------------------------------
 
     @property
