@@ -98,6 +98,26 @@ def test_a_task_runner_that_runs_jobs_has_a_secret_and_reports_ends(tmp_path: Pa
     assert (jobs_dir / "run" / "load" / "1" / "ran").exists()
 
 
+def test_a_killed_task_runner_reports_the_jobs_that_died_with_it(tmp_path: Path) -> None:
+    """A Task Runner that is replaced reports the jobs of the killed one as failed, at the same address."""
+    revived = frozenset({PartName.TASK_RUNNER})
+    with LocalPlatform(options(tmp_path, runner="process", jobs_dir=tmp_path / "jobs", revived=revived)) as platform:
+        url, secret = (platform.environment[name] for name in ("WORKFLOW_TASK_RUNNER_URL", "WORKFLOW_TR_AUTH_JWT"))
+        headers = {"Idempotency-Key": "run/load/1", "Authorization": f"Bearer {secret}"}
+        job = {"engine": "process", "args": ["sleep", "600"]}
+        requests.post(f"{url}/job", json=job, headers=headers, timeout=60)
+        os.killpg(platform.process_group(PartName.TASK_RUNNER), signal.SIGKILL)
+
+        def reason() -> str:
+            try:
+                answer = requests.get(f"{url}/jobstatus?job_id=run/load/1", headers=headers, timeout=60)
+            except requests.ConnectionError:
+                return ""
+            return str(answer.json().get("job", {}).get("reason", ""))
+
+        until(lambda: reason() == "RUNNER_DIED")
+
+
 def test_two_platforms_run_side_by_side(tmp_path: Path) -> None:
     """Two platforms share no port and no file."""
     given = "http://127.0.0.1:1"
