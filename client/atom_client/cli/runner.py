@@ -64,10 +64,9 @@ def _rows(options: CheckOptions, settings: Settings) -> Iterator[Row]:
     check_url(options.url)
     url = options.url.rstrip("/")
     token = _token(options, settings)
-    tokens = (
-        _NoToken() if token == NO_TOKEN else tokens_for(replace(settings, task_runner_url=url, task_runner_token=token))
-    )
-    client = TaskRunnerClient(tokens)
+    is_anonymous = token == NO_TOKEN
+    named = replace(settings, task_runner_url=url, task_runner_token=token)
+    client = TaskRunnerClient(_NoToken() if is_anonymous else tokens_for(named))
     session = Session(task_runner=client, url=url, timeout_s=options.timeout_s)
     succeeding = _job("atom-check-succeeds", options, options.image, options.arguments)
     failing = None
