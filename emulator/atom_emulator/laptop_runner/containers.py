@@ -60,7 +60,8 @@ class Containers:
         mounted = files.outputs.parent
         # The container's user may be anyone. Others cannot reach the folder, as those above it are the owner's alone.
         mounted.chmod(0o777)
-        environment = job_environment(request, f"{MOUNTED_AT}/{files.outputs.name}")
+        outputs = f"{MOUNTED_AT}/{files.outputs.name}"
+        environment = {**processes.UNBUFFERED, **job_environment(request, outputs)}
         command = Command(
             argv=commands.run(request.image, request.argv, env=environment, mounted=mounted, runner=self._runner),
             cwd=files.folder,

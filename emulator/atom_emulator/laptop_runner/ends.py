@@ -31,6 +31,12 @@ class End:
     # True if the system killed it for lack of memory.
     oom: bool = False
 
+    # The system's code of an error, 0 if there is none.
+    errno: int = 0
+
+    # What the user may do about an error or an exit code.
+    hint: str = ""
+
 
 class StopReason(StrEnum):
     """Why a job was stopped."""
@@ -70,11 +76,11 @@ def conclude(
         message = _join(f"stopped at its time limit{limit}", last_lines)
         return Result(state=JobState.FAILED, reason="TIMEOUT", message=message)
     if end.error:
-        return Result(state=JobState.FAILED, reason="NOT_STARTED", message=end.error)
+        return Result(state=JobState.FAILED, reason="NOT_STARTED", message=_add(end.error, end.hint))
     if end.code == 0:
         return _succeed(outputs)
     reason, sentence = _explain(end)
-    return Result(state=JobState.FAILED, reason=reason, message=_join(sentence, last_lines))
+    return Result(state=JobState.FAILED, reason=reason, message=_join(_add(sentence, end.hint), last_lines))
 
 
 def _succeed(outputs: bytes | None) -> Result:
@@ -96,6 +102,10 @@ def _explain(end: End) -> tuple[str, str]:
     if end.code is None:
         return RUNNER_DIED, "the process that supervised the job was killed, and the job with it"
     return f"EXIT_{end.code}", f"exit code {end.code}"
+
+
+def _add(sentence: str, hint: str) -> str:
+    return f"{sentence}; {hint}" if hint else sentence
 
 
 def _join(sentence: str, last_lines: str) -> str:

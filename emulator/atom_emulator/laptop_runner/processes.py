@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from atom_emulator.laptop_runner.ends import End
 from atom_emulator.laptop_runner.files import JobFiles
 from atom_emulator.laptop_runner.keepers import GRACE_S, Command, Keepers, KeptJob
+from atom_emulator.laptop_runner.program_hints import explain_lost_file, explain_not_started
 from atom_workflows.runner.request import JobRequest, job_environment
 
 ENGINE: Final = "process"
@@ -20,10 +22,17 @@ _PASSED_ON: Final = frozenset(
 """The variables of the user's shell that a job gets, and those that begin with `LC_`: none that may hold a secret."""
 
 
-def build_environment(request: JobRequest, files: JobFiles, shell: Mapping[str, str]) -> dict[str, str]:
+UNBUFFERED: Final = {"PYTHONUNBUFFERED": "1"}
+"""Without this, what a Python program prints is lost if it is killed, and appears late otherwise."""
+
+
+def build_environment(
+    request: JobRequest, files: JobFiles, shell: Mapping[str, str], started_in: Path
+) -> dict[str, str]:
     """Return the environment of a job."""
     kept = {name: value for name, value in shell.items() if name in _PASSED_ON or name.startswith("LC_")}
-    return {**kept, **job_environment(request, str(files.outputs))}
+    ours = {**job_environment(request, str(files.outputs)), "ATOM_STARTED_IN": str(started_in)}
+    return {**kept, **UNBUFFERED, **ours}
 
 
 def find_program(name: str, started_in: Path) -> str:
@@ -58,11 +67,19 @@ class Processes:
         command = Command(
             argv=[program, *request.argv[1:]],
             cwd=files.folder,
-            env=build_environment(request, files, os.environ),
+            env=build_environment(request, files, os.environ, self._started_in),
             log=files.log,
             grace_s=self._grace_s,
         )
-        return self._keepers.start(command, on_end)
+        return self._keepers.start(command, lambda end: on_end(self._add_hint(end, request, files)))
+
+    def _add_hint(self, end: End, request: JobRequest, files: JobFiles) -> End:
+        program, *arguments = request.argv
+        if end.errno:
+            return replace(end, hint=explain_not_started(end.errno, program, self._started_in))
+        if end.code:
+            return replace(end, hint=explain_lost_file(arguments, self._started_in, files.folder))
+        return end
 
     def clean_up(self, runner: str) -> None:
         """Do nothing: the processes of a job never outlive the Task Runner."""

@@ -26,7 +26,7 @@ What is said on a job's socket, each as one line of JSON:
 * to the keeper, at any time later: one byte. It asks the job to end (`stop`, or SIGTERM to its process group), and
   after `grace_s` kills it (SIGKILL to every process, then `kill`). The end of the socket kills it at once.
 * from the keeper, once nothing of the job runs any more: `{"code": N}`, `{"signal": N, "oom": bool}` or, if it could
-  not be started, `{"error": …}`.
+  not be started, `{"error": …, "errno": N}`.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class _Keeper:
             try:
                 process = self._start(spec)
             except (OSError, ValueError) as error:
-                self._report({"error": _explain(error, spec)})
+                self._report({"error": _explain(error, spec), "errno": getattr(error, "errno", None) or 0})
                 return
             self._group = process.pid
             if self._wait(spec, woken, is_to_end=is_to_end):

@@ -72,6 +72,13 @@ def test_a_container_gets_its_arguments_and_returns_outputs(site: Site) -> None:
     assert (site.laptop.files() / "job.log").read_text() == "['--name=x', '$HOME; ls', '']\n"
 
 
+def test_a_python_program_in_a_container_writes_each_line_at_once(site: Site) -> None:
+    """Containers get PYTHONUNBUFFERED, too, so that a job that is stopped keeps its log."""
+    site.submit(PYTHON, "-c", "import os; print(os.environ['PYTHONUNBUFFERED'])")
+    site.laptop.ended()
+    assert (site.laptop.files() / "job.log").read_text() == "1\n"
+
+
 def test_a_container_is_removed_when_it_has_been_read(site: Site) -> None:
     """Once the end of a job is reported, its container is gone."""
     site.submit("true")

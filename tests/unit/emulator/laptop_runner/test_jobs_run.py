@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 import requests
 
-from unit.emulator.laptop_runner.laptop import SECRET, WITHIN_S, Laptop
+from unit.emulator.laptop_runner.laptop import PYTHON, SECRET, WITHIN_S, Laptop
 
 WAIT: Final = "import time, pathlib; pathlib.Path('up').write_text('up'); time.sleep(600)"
 """A program that reports that it has started, and then runs until it is killed."""
@@ -37,7 +37,7 @@ def test_a_job_has_a_folder_of_its_own_and_a_log(laptop: Laptop) -> None:
 
 
 def test_the_environment_of_a_job_is_built_from_a_list(tmp_path: Path) -> None:
-    """A job gets our five variables and a few of the user's, but no token or setting, whatever the server has."""
+    """A job gets our variables and a few of the user's, but no token or setting, whatever the server has."""
     secrets = {"WORKFLOW_TR_AUTH_JWT": "x", "WORKFLOW_ENV_A": "x", "AWS_SECRET_ACCESS_KEY": "x", "PYTHONPATH": "/x"}
     laptop = Laptop(tmp_path, env={**secrets, "LC_NUMERIC": "C", "TZ": "UTC"})
     try:
@@ -52,6 +52,8 @@ def test_the_environment_of_a_job_is_built_from_a_list(tmp_path: Path) -> None:
         "ATOM_ATTEMPT": "1",
         "ATOM_WORKFLOW": "daily",
         "ATOM_OUTPUTS": str(laptop.files() / "outputs" / "outputs.json"),
+        "ATOM_STARTED_IN": str(laptop.started_in),
+        "PYTHONUNBUFFERED": "1",
     }
     assert ours.items() <= found.items()
     assert (found["PATH"], found["LC_NUMERIC"], found["TZ"]) == (os.environ["PATH"], "C", "UTC")
@@ -122,20 +124,63 @@ def test_a_signal_is_a_reason(laptop: Laptop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "message"),
+    ("program", "message", "hint"),
     [
-        ("no-such-program", "there is no program 'no-such-program'"),
-        ("./no/such", "there is no program"),
-        ("./ready.json", "permission denied"),
-        ("/", "permission denied"),
+        ("no-such-program", "there is no program 'no-such-program'", "searched for on the PATH"),
+        ("plain.py", "there is no program 'plain.py'", "write ./plain.py"),
+        ("./no/such", "there is no program", "in the folder in which the platform was started"),
+        ("/no/such", "there is no program '/no/such'", ""),
+        ("./plain.py", "permission denied", "run `chmod +x ./plain.py`, and give it a first line such as #!"),
+        ("./script.py", "permission denied", "run `chmod +x ./script.py`"),
+        ("./no_first_line.py", "exec format error", "a script needs a first line such as #!/usr/bin/env python3"),
+        ("./wrong_first_line.py", "there is no program", "the program that its first line names"),
+        ("/", "permission denied", "it is a folder"),
     ],
 )
-def test_a_program_that_cannot_be_run_is_named(laptop: Laptop, program: str, message: str) -> None:
-    """A program that does not exist or cannot be run fails its job, and the message says why."""
+def test_a_program_that_cannot_be_run_is_named(laptop: Laptop, program: str, message: str, hint: str) -> None:
+    """A program that cannot be started fails its job, and the message says why and what to do."""
+    for name, content, mode in (
+        ("plain.py", "pass\n", 0o644),
+        ("script.py", "#!/usr/bin/env python3\n", 0o644),
+        ("no_first_line.py", "pass\n", 0o755),
+        ("wrong_first_line.py", "#!/no/such/python\n", 0o755),
+    ):
+        file = laptop.started_in / name
+        file.write_text(content)
+        file.chmod(mode)
     laptop.submit(program)
     job = laptop.ended()
     assert (job["state"], job["reason"]) == ("FAILED", "NOT_STARTED")
-    assert message in job["message"]
+    found, _, advice = job["message"].partition("; ")
+    assert message in found
+    assert hint in advice
+    assert bool(advice) == bool(hint)
+
+
+def test_a_script_that_its_interpreter_does_not_find_is_explained(laptop: Laptop) -> None:
+    """If a failed job's argument is a file beside the workflow, the message says where a job's relative paths start."""
+    (laptop.started_in / "make.py").write_text("print('made')\n")
+    laptop.submit(PYTHON, "make.py")
+    job = laptop.ended()
+    assert job["reason"] == "EXIT_2"
+    assert f"`make.py` is in {laptop.started_in}" in job["message"]
+    assert "`args: [./make.py]`" in job["message"]
+    assert "can't open file" in job["message"]
+
+
+def test_a_failure_of_another_kind_gets_no_advice(laptop: Laptop) -> None:
+    """No path is explained for a job whose files are where it expects them."""
+    laptop.python("import sys; open('there', 'w'); sys.exit(2)", "there", "x" * 5000)
+    assert laptop.ended()["message"] == "exit code 2"
+
+
+def test_what_a_killed_python_program_printed_is_in_its_log(laptop: Laptop) -> None:
+    """Python writes each line at once, so that a job that is stopped keeps its log."""
+    laptop.submit(PYTHON, "-c", "import time; print('step 1 of 2'); open('up', 'w').write('up'); time.sleep(600)")
+    laptop.started("up")
+    laptop.stop_job()
+    assert laptop.ended()["state"] == "CANCELLED"
+    assert (laptop.files() / "job.log").read_text() == "step 1 of 2\n"
 
 
 def test_more_jobs_than_slots_wait_in_their_order(laptop: Laptop) -> None:
