@@ -79,7 +79,8 @@ class Session:
 
         Raises the errors of `TaskRunner.submit`.
         """
-        body = {"job_name": job.name, **job.task, "labels": {"workflow": WORKFLOW, "type": "step"}}
+        labels = {"workflow": WORKFLOW, "type": "step"}
+        body = {"job_name": job.name, "scaleTier": "BASIC", **job.task, "labels": labels}
         ends_at = self.now() + self.timeout_s
         while True:
             try:
