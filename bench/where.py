@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from statistics import median
@@ -23,7 +24,18 @@ from atom_workflows.documents import run_path
 from atom_workflows.log import JsonLines
 from atom_workflows.messages.internal import ReadyStep, StepsReady
 from atom_workflows.messages.start import read_start_event
-from atom_workflows.ports import Bus, Document, JobAnswer, Message, Query, Store, TaskRunner, Write, WriteResult
+from atom_workflows.ports import (
+    Bus,
+    Document,
+    JobAnswer,
+    Message,
+    Query,
+    StopAnswer,
+    Store,
+    TaskRunner,
+    Write,
+    WriteResult,
+)
 from bench.measure import FILE, Inconsistent
 from bench.workloads import Workload, chain
 
@@ -112,12 +124,15 @@ class _TaskRunner:
     inner: TaskRunner
     watch: _Watch
 
-    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         with self.watch.on(Part.SUBMIT):
-            return self.inner.submit(base_url, body, idempotency_key=idempotency_key)
+            return self.inner.submit(base_url, body, idempotency_key=idempotency_key, timeout=timeout)
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         return self.inner.status(base_url, job_id)
+
+    def stop(self, base_url: str, job_id: str) -> StopAnswer:
+        return self.inner.stop(base_url, job_id)
 
 
 def measure(services: Services, *, passes: int = PASSES) -> list[Where]:

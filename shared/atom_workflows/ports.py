@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 Item = TypeVar("Item")
@@ -306,12 +307,34 @@ class JobAnswer:
     # The Task Runner's own short word for why the job ended as it did, such as OOM or PREEMPTED.
     reason: str = ""
 
+    # The address at which a person reads the job's log: http or https, printable, without user info. Empty if there is
+    # none that can be shown.
+    logs_url: str = ""
+
+    # The Task Runner publishes a hint to the topic `jobs` when the job ends, so the job need not be polled often.
+    notifies: bool = False
+
+
+class StopAnswer(StrEnum):
+    """The Task Runner's response to being asked to stop a job."""
+
+    # The request was accepted. The job may still run for a while; its status says when it has ended.
+    STOPPING = "stopping"
+
+    # The Task Runner itself says that there is no such job, so nothing runs.
+    GONE = "gone"
+
+    # This Task Runner cannot stop jobs.
+    CANNOT = "cannot"
+
 
 class TaskRunner(Protocol):
     """The service that runs containers (see docs/reference/task-runner.md). Safe to use from several threads."""
 
-    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         """Submit a job (`POST {base_url}/job`).
+
+        `timeout` is the time that the attempt has left; the Task Runner may end the job when it is over.
 
         May be repeated with the same key: a Task Runner that honours keys starts only one job. Each error says
         something different about what was started, and no other errors are raised.
@@ -336,6 +359,20 @@ class TaskRunner(Protocol):
         Raises:
             JobUnknown: the Task Runner itself says that it does not know the job.
             TaskRunnerUnavailable: there was no usable response, which says nothing about the job.
+
+        """
+        ...
+
+    def stop(self, base_url: str, job_id: str) -> StopAnswer:
+        """Ask for a job to be stopped (`DELETE {base_url}/job?job_id=`).
+
+        May be repeated, also for a job that has ended.
+
+        Raises:
+            RequestNotAccepted: the request had no effect, and waiting may help: there was no token or no connection, or
+                the response was HTTP 429, or HTTP 503 with Retry-After.
+            TaskRunnerUnavailable: the request may or may not have had an effect. The response did not come in time, or
+                does not follow the contract.
 
         """
         ...

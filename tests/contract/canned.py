@@ -8,9 +8,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from http.client import HTTPMessage, parse_headers
 from io import BufferedIOBase
 from typing import Final, TypeAlias
+
+HOUR: Final = timedelta(hours=1)
+"""The time that the attempts of the tests have left."""
 
 _BETWEEN_DROPS_S: Final = 0.05
 _DROPS: Final = 400

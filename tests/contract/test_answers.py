@@ -34,7 +34,7 @@ from atom_workflows.log import JsonLines
 from atom_workflows.messages.dead_letters import GivenUp, dead_letter_message
 from atom_workflows.ports import Bus, Message, Query
 from contract.answers import ANSWERED, CASES, JOB, QUOTING, TOKEN, WITHOUT_ID, Case, body, spellings, with_status
-from contract.canned import Asked, Canned, Respond, answer, canned
+from contract.canned import HOUR, Asked, Canned, Respond, answer, canned
 from support.workflows import definition
 from unit.core.test_transitions import step
 
@@ -88,7 +88,7 @@ def one() -> TaskRunnerClient:
 def submitted(one: TaskRunnerClient, url: str) -> tuple[str, str]:
     """Return a submission's result by the page's name, and its texts."""
     try:
-        found = one.submit(url, {"job_name": "load"}, idempotency_key="run/load/1")
+        found = one.submit(url, {"job_name": "load"}, idempotency_key="run/load/1", timeout=HOUR)
     except JobConflict as error:
         return "conflict", repr(vars(error)) + str(error)
     except JobRefused as error:
@@ -186,7 +186,7 @@ def test_each_retry_after_is_read(text: str, seconds: float | None) -> None:
     """Retry-After is read as seconds from 0, or as a date by the server's clock."""
     busy = with_status(429, Retry_After=text, Date="Thu, 01 Jan 2026 00:00:00 GMT")
     with canned(lambda _asked, _connection: busy) as server, pytest.raises(RequestNotAccepted) as caught:
-        client().submit(server.url, {}, idempotency_key="k")
+        client().submit(server.url, {}, idempotency_key="k", timeout=HOUR)
     assert caught.value.retry_after_s == seconds
 
 
@@ -211,7 +211,7 @@ def test_a_failed_connection_is_explained() -> None:
             ("http://[::1", "the request cannot be sent"),
         ):
             with pytest.raises(RequestNotAccepted, match=reason):
-                client().submit(url, {}, idempotency_key="k")
+                client().submit(url, {}, idempotency_key="k", timeout=HOUR)
             with pytest.raises(RequestNotAccepted, match=reason):
                 client().status(url, "7")
 
@@ -343,6 +343,6 @@ def test_errors_hold_no_token_either() -> None:
     with canned(play(refusing)) as server:
         for number in range(len(refusing)):
             with pytest.raises(TaskRunnerError) as caught:
-                client().submit(f"{server.url}/case-{number}", {"job_name": "load"}, idempotency_key="k")
+                client().submit(f"{server.url}/case-{number}", {"job_name": "load"}, idempotency_key="k", timeout=HOUR)
             assert (caught.value.__cause__, caught.value.__context__) == (None, None)
             assert not holds_token("".join(traceback.format_exception(caught.value)))

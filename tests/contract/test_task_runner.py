@@ -17,6 +17,7 @@ from atom_workflows.adapters.task_runner.client import TaskRunnerClient
 from atom_workflows.adapters.task_runner.tokens import FixedToken
 from atom_workflows.errors import TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
+from contract.canned import HOUR
 
 START_S = 60.0
 BODY = {"job_name": "load", "scaleTier": "BASIC", "labels": {"workflow": "daily", "type": "step"}}
@@ -60,7 +61,7 @@ def client() -> TaskRunnerClient:
 
 def submit(client: TaskRunnerClient, mock: Mock, key: str = "run/load/1") -> JobAnswer:
     """Submit the one job of these tests."""
-    return client.submit(mock.url, BODY, idempotency_key=key)
+    return client.submit(mock.url, BODY, idempotency_key=key, timeout=HOUR)
 
 
 def test_a_job_goes_from_submission_to_its_end(client: TaskRunnerClient, mock: Mock) -> None:

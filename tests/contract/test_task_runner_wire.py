@@ -18,7 +18,7 @@ from atom_workflows.adapters.task_runner.client import TaskRunnerClient
 from atom_workflows.adapters.task_runner.tokens import FixedToken
 from atom_workflows.errors import JobRefused, TaskRunnerError, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
-from contract.canned import Asked, Respond, answer, canned
+from contract.canned import HOUR, Asked, Respond, answer, canned
 
 TOKEN = "s3cret-token"  # noqa: S105 (not one)
 BODY = {"job_name": "lädt 世界", "args": [1, {"a": None}]}
@@ -38,7 +38,7 @@ def always(response: bytes) -> Respond:
 def test_the_requests_are_the_contracts() -> None:
     """Method, path, headers and body are exactly the contract's."""
     with canned(always(FINE)) as server:
-        client().submit(server.url, BODY, idempotency_key="run/load/1")
+        client().submit(server.url, BODY, idempotency_key="run/load/1", timeout=HOUR)
         client().status(server.url, "a/b c&d=ü")
     submitted, status = server.asked
     assert (submitted.method, submitted.target) == ("POST", "/job")
@@ -75,7 +75,7 @@ def test_one_connection_serves_many_calls(*, chunked: bool) -> None:
     with canned(lambda _asked, _connection: kinds[len(server.asked) % len(kinds)]) as server:
         for _ in range(20):
             try:
-                one.submit(server.url, BODY, idempotency_key="k")
+                one.submit(server.url, BODY, idempotency_key="k", timeout=HOUR)
             except TaskRunnerError:
                 continue
     assert len(server.asked) == 20
@@ -110,7 +110,7 @@ def test_a_task_runner_of_one_thread_serves_others(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(http, "KEEP_ALIVE_S", 0.05)
     dispatcher, checker = client(), client()
     with canned(always(FINE), one_thread=True) as server:
-        assert dispatcher.submit(server.url, {}, idempotency_key="k").job_id == "7"
+        assert dispatcher.submit(server.url, {}, idempotency_key="k", timeout=HOUR).job_id == "7"
         assert checker.status(server.url, "7").state == "RUNNING"
     assert server.connections == 2
 
@@ -128,7 +128,10 @@ def test_a_server_that_hangs_up_on_a_large_request_is_heard() -> None:
         thread.start()
         with pytest.raises(JobRefused, match="too large"):
             client().submit(
-                f"http://127.0.0.1:{listener.getsockname()[1]}", {"x": "x" * 20_000_000}, idempotency_key="k"
+                f"http://127.0.0.1:{listener.getsockname()[1]}",
+                {"x": "x" * 20_000_000},
+                idempotency_key="k",
+                timeout=HOUR,
             )
     thread.join(30)
 
@@ -138,7 +141,7 @@ def test_a_redirect_is_not_followed(status: str) -> None:
     """A redirect is no answer, as it could carry the token elsewhere."""
     with canned(always(FINE)) as elsewhere, canned(always(answer(b"", status, Location=elsewhere.url))) as server:
         with pytest.raises(TaskRunnerUnavailable, match=status[:3]):
-            client().submit(server.url, BODY, idempotency_key="k")
+            client().submit(server.url, BODY, idempotency_key="k", timeout=HOUR)
         with pytest.raises(TaskRunnerUnavailable, match=status[:3]):
             client().status(server.url, "7")
     assert elsewhere.asked == []
@@ -195,7 +198,7 @@ def test_broken_http_is_an_outage(response: bytes) -> None:
         return b""
 
     with canned(cut) as server, pytest.raises(TaskRunnerUnavailable):
-        client().submit(server.url, BODY, idempotency_key="k")
+        client().submit(server.url, BODY, idempotency_key="k", timeout=HOUR)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +256,7 @@ def test_the_token_is_in_no_error_and_no_log(caplog: pytest.LogCaptureFixture, t
     with canned(_echo) as server:
         for url in (server.url, "http://127.0.0.1:9", "nonsense", "ftp://x"):
             with pytest.raises((JobRefused, TaskRunnerUnavailable)) as submitted:
-                one.submit(url, BODY, idempotency_key="k")
+                one.submit(url, BODY, idempotency_key="k", timeout=HOUR)
             with pytest.raises(TaskRunnerUnavailable) as asked:
                 one.status(url, "7")
             traces += ["".join(traceback.format_exception(error.value)) for error in (submitted, asked)]
@@ -268,6 +271,6 @@ def test_the_token_is_in_no_error_and_no_log(caplog: pytest.LogCaptureFixture, t
 def test_an_address_that_cannot_be_reached_is_an_outage(url: str) -> None:
     """An address that cannot be reached raises TaskRunnerUnavailable only."""
     with pytest.raises(TaskRunnerUnavailable):
-        client().submit(url, BODY, idempotency_key="k")
+        client().submit(url, BODY, idempotency_key="k", timeout=HOUR)
     with pytest.raises(TaskRunnerUnavailable):
         client().status(url, "7")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, Final
 
 from atom_deploy.resources.pubsub import PUSHED
@@ -17,6 +18,7 @@ from atom_workflows.ports import (
     Message,
     Query,
     Source,
+    StopAnswer,
     Store,
     TaskRunner,
     Write,
@@ -25,6 +27,7 @@ from atom_workflows.ports import (
 
 SUBMIT: Final = "POST /job"
 STATUS: Final = "GET /jobstatus"
+STOP: Final = "DELETE /job"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +109,17 @@ class _ObservedTaskRunner:
     inner: TaskRunner
     note: Note
 
-    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         self.note(SUBMIT, INVOKE, "task-runner")
-        return self.inner.submit(base_url, body, idempotency_key=idempotency_key)
+        return self.inner.submit(base_url, body, idempotency_key=idempotency_key, timeout=timeout)
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         self.note(STATUS, INVOKE, "task-runner")
         return self.inner.status(base_url, job_id)
+
+    def stop(self, base_url: str, job_id: str) -> StopAnswer:
+        self.note(STOP, INVOKE, "task-runner")
+        return self.inner.stop(base_url, job_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from atom_workflows.adapters.task_runner.id_tokens import IdToken
 from atom_workflows.adapters.task_runner.tokens import FixedToken, IdTokens
 from atom_workflows.errors import JobRefused, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
-from contract.canned import Asked, answer, canned
+from contract.canned import HOUR, Asked, answer, canned
 
 TOKEN: Final = "s3cret-t0ken.of-some~length"  # noqa: S105 (it is for these tests)
 
@@ -112,7 +112,7 @@ def test_an_absurd_pause_is_cut_short(wish: str) -> None:
     """A requested pause is limited."""
     busy = answer(b"", "503 Unavailable", Retry_After=wish)
     with canned(lambda _asked, _connection: busy) as server, pytest.raises(TaskRunnerUnavailable) as caught:
-        client().submit(server.url, {}, idempotency_key="k")
+        client().submit(server.url, {}, idempotency_key="k", timeout=HOUR)
     assert caught.value.retry_after_s == MAX_RETRY_AFTER_S
 
 
@@ -133,7 +133,7 @@ def test_a_token_that_a_redirection_quotes_is_masked() -> None:
     """A redirect is not followed, and a token in it is masked."""
     moved = answer(b"", "302 Found", Location=f"https://elsewhere.test/login?token={TOKEN}&x=1")
     with canned(lambda _asked, _connection: moved) as server, pytest.raises(TaskRunnerUnavailable) as caught:
-        client().submit(server.url, {}, idempotency_key="k")
+        client().submit(server.url, {}, idempotency_key="k", timeout=HOUR)
     assert "s3cret" not in str(caught.value)
     assert "(token)&x=1" in str(caught.value)
 
@@ -189,5 +189,5 @@ def test_a_refusal_is_quoted_in_short() -> None:
         canned(lambda _asked, _connection: answer(b"n" * 60_000, "400 Bad Request")) as server,
         pytest.raises(JobRefused) as caught,
     ):
-        client().submit(server.url, {}, idempotency_key="k")
+        client().submit(server.url, {}, idempotency_key="k", timeout=HOUR)
     assert len(caught.value.text) == 500

@@ -272,11 +272,11 @@ def no_timeouts(_scene: Scene, message: Message) -> Message | None:
 
 @dataclass(slots=True)
 class _AnotherKey(TaskRunnerBeside):
-    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         run_id, step_id, attempt = idempotency_key.rsplit("/", 2)
         deferrals = self.scene.stored(step_path(run_id, step_id)).get("deferrals", 0)
         key = f"{run_id}/{step_id}/{int(attempt) + deferrals}"
-        return self.inner.submit(base_url, body, idempotency_key=key)
+        return self.inner.submit(base_url, body, idempotency_key=key, timeout=timeout)
 
 
 another_key = task_runners(_AnotherKey)
@@ -285,9 +285,9 @@ another_key = task_runners(_AnotherKey)
 
 @dataclass(slots=True)
 class _NotAccepted(TaskRunnerBeside):
-    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         try:
-            return self.inner.submit(base_url, body, idempotency_key=idempotency_key)
+            return self.inner.submit(base_url, body, idempotency_key=idempotency_key, timeout=timeout)
         except TaskRunnerUnavailable as error:
             raise RequestNotAccepted(error.reason) from error
 

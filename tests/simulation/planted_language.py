@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from atom_workflows.core import evaluation, rerun
@@ -143,10 +144,10 @@ def _is_outputs(write: Write) -> bool:
 
 @dataclass(slots=True)
 class _ArgsAsText(TaskRunnerBeside):
-    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         args = body.get("args")
         texts = {name: str(value) for name, value in args.items()} if isinstance(args, dict) else args
-        return self.inner.submit(base_url, {**body, "args": texts}, idempotency_key=idempotency_key)
+        return self.inner.submit(base_url, {**body, "args": texts}, idempotency_key=idempotency_key, timeout=timeout)
 
 
 args_as_text = task_runners(_ArgsAsText)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias, TypeGuard, TypeVar
 
 from atom_emulator.firestore.memory import MemoryStore
@@ -23,6 +23,7 @@ from atom_workflows.ports import (
     JobAnswer,
     Message,
     Query,
+    StopAnswer,
     Store,
     TaskRunner,
     Update,
@@ -133,13 +134,17 @@ class TaskRunnerBeside:
     scene: Scene
     inner: TaskRunner
 
-    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
-        return self.inner.submit(base_url, body, idempotency_key=idempotency_key)
+        return self.inner.submit(base_url, body, idempotency_key=idempotency_key, timeout=timeout)
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
         return self.inner.status(base_url, job_id)
+
+    def stop(self, base_url: str, job_id: str) -> StopAnswer:
+        """See `ports.TaskRunner.stop`."""
+        return self.inner.stop(base_url, job_id)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final
 
 from atom_emulator.testing.world import TASK_RUNNER_URL
 from atom_workflows.errors import JobConflict, JobRefused, JobUnknown, RequestNotAccepted, TaskRunnerUnavailable
-from atom_workflows.ports import JobAnswer
+from atom_workflows.ports import JobAnswer, StopAnswer
 from simulation.calls import Calls
 from simulation.evidence import UNHEARD, UNKNOWN, Evidence, Reply, Submission, Try
 from simulation.faults import Fault
@@ -65,7 +66,14 @@ class FaultyTaskRunner:
     _jobs: dict[str, _Job] = field(default_factory=dict)
     _by_key: dict[str, _Job] = field(default_factory=dict)
 
-    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+    def submit(
+        self,
+        base_url: str,
+        body: Mapping[str, Any],
+        *,
+        idempotency_key: str,
+        timeout: timedelta,  # noqa: ARG002 (no job is ended because of it)
+    ) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
         assert base_url == self.scenario_of(Try.of(idempotency_key).run_id).task_runner_url
         return self.calls.make("submit", lambda: self._submit(body, idempotency_key))
@@ -74,6 +82,11 @@ class FaultyTaskRunner:
         """See `ports.TaskRunner.status`."""
         assert base_url == self.scenario_of(self._jobs[job_id].of.run_id).task_runner_url
         return self.calls.make("status", lambda: self._status(job_id))
+
+    def stop(self, base_url: str, job_id: str) -> StopAnswer:
+        """See `ports.TaskRunner.stop`."""
+        assert base_url == self.scenario_of(self._jobs[job_id].of.run_id).task_runner_url
+        return self.calls.make("stop", lambda: self._stop(self._jobs[job_id]))
 
     def _submit(self, body: Mapping[str, Any], key: str) -> JobAnswer:
         of = Try.of(key)
@@ -152,6 +165,16 @@ class FaultyTaskRunner:
             raise
         self.evidence.record_look(job.id, answer.state)
         return answer
+
+    def _stop(self, job: _Job) -> StopAnswer:
+        """Cancel the job at once, unless it has ended."""
+        if job.ending is Ending.VANISHES or self._is_forgotten(job):
+            return StopAnswer.GONE
+        now = self.calls.scheduler.now
+        if job.ending not in _ENDED or now < job.ends_at:
+            job.ending, job.ends_at = Ending.IS_CANCELLED, now
+            self.evidence.visible_from[job.id] = now
+        return StopAnswer.STOPPING
 
     def _status_of(self, job: _Job) -> JobAnswer:
         if self.calls.strikes(Fault.STATUS_FAILED):

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from atom_emulator.testing.world import World
-from atom_workflows.ports import Bus, Document, JobAnswer, Message, Query, Store, TaskRunner, Write, WriteResult
+from atom_workflows.ports import (
+    Bus,
+    Document,
+    JobAnswer,
+    Message,
+    Query,
+    StopAnswer,
+    Store,
+    TaskRunner,
+    Write,
+    WriteResult,
+)
 
 T = TypeVar("T")
 
@@ -77,13 +89,19 @@ class MortalTaskRunner:
     inner: TaskRunner
     fate: Fate
 
-    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
-        return self.fate.live("submit", lambda: self.inner.submit(base_url, body, idempotency_key=idempotency_key))
+        return self.fate.live(
+            "submit", lambda: self.inner.submit(base_url, body, idempotency_key=idempotency_key, timeout=timeout)
+        )
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
         return self.fate.live("status", lambda: self.inner.status(base_url, job_id))
+
+    def stop(self, base_url: str, job_id: str) -> StopAnswer:
+        """See `ports.TaskRunner.stop`."""
+        return self.fate.live("stop", lambda: self.inner.stop(base_url, job_id))
 
 
 def make_mortal(world: World, fate: Fate) -> None:

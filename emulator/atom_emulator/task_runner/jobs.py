@@ -194,6 +194,16 @@ class Jobs:
             return Answer(status=404, job_id=job_id, message=message, delay_s=job.behaviour.delay_s)
         return job.answer_at(now)
 
+    def stop(self, job_id: str, now: float) -> Answer:
+        """Answer a `DELETE /job`."""
+        job = self._jobs.get(job_id)
+        if job is None or job.lost:
+            return Answer(status=404, job_id=job_id, message=f"there is no job {job_id}")
+        if job.next_change(now) is not None:
+            job = replace(job, duration_s=now - job.started, end="CANCELLED", outputs=None)
+            self._jobs[job_id] = job
+        return job.answer_at(now)
+
     def _behaviour_for(self, job: Mapping[str, Any], idempotency_key: str | None) -> Behaviour:
         of_step = _STEP_KEY.fullmatch(idempotency_key or "")
         return self.script.behaviour_for(job, of_step[1] if of_step else "")

@@ -19,7 +19,7 @@ from atom_emulator.testing.world import START, World
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.messages.internal import tick_message
-from atom_workflows.ports import Document, JobAnswer, Message, Query, Store, TaskRunner, Write, WriteResult
+from atom_workflows.ports import Document, JobAnswer, Message, Query, StopAnswer, Store, TaskRunner, Write, WriteResult
 from atom_workflows.settings import Settings
 
 PUSHED: Final = ("start", "steps", "tick")
@@ -192,15 +192,20 @@ class _SlowTaskRunner:
     clock: Timeline
     latency: Latency
 
-    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
         self._wait()
-        return self.inner.submit(base_url, body, idempotency_key=idempotency_key)
+        return self.inner.submit(base_url, body, idempotency_key=idempotency_key, timeout=timeout)
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
         self._wait()
         return self.inner.status(base_url, job_id)
+
+    def stop(self, base_url: str, job_id: str) -> StopAnswer:
+        """See `ports.TaskRunner.stop`."""
+        self._wait()
+        return self.inner.stop(base_url, job_id)
 
     def _wait(self) -> None:
         self.clock.sleep(self.latency.task_runner_s + self.latency.cpu_s)

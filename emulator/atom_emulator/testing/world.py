@@ -17,7 +17,7 @@ from atom_emulator.task_runner.script import Script
 from atom_emulator.task_runner.script_file import parse_script
 from atom_emulator.task_runner.service import encode_answer
 from atom_workflows.adapters.task_runner.answers import Answer as ReceivedAnswer
-from atom_workflows.adapters.task_runner.answers import read_status, read_submission, receive_answer
+from atom_workflows.adapters.task_runner.answers import read_status, read_stop, read_submission, receive_answer
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.services import Services, WakeLimit
@@ -27,7 +27,7 @@ from atom_workflows.documents import run_path, run_record, step_record, steps_pa
 from atom_workflows.errors import SourceNotFound, TaskRunnerUnavailable
 from atom_workflows.messages.internal import Tick, read_steps_event, read_tick_event
 from atom_workflows.messages.start import read_start_event
-from atom_workflows.ports import Answer, Document, Item, JobAnswer, Message, Query, Write, WriteResult
+from atom_workflows.ports import Answer, Document, Item, JobAnswer, Message, Query, StopAnswer, Write, WriteResult
 from atom_workflows.settings import Settings
 
 TASK_RUNNER_URL = "http://task-runner.test"
@@ -107,13 +107,16 @@ class ScriptedTaskRunner:
     clock: MovedClock
     submitted: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     submitted_at: list[datetime] = field(default_factory=list)
+    timeouts: list[timedelta] = field(default_factory=list)
     polled: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
 
-    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
         _check_url(base_url)
         self.submitted.append((idempotency_key, body))
         self.submitted_at.append(self.clock.now())
+        self.timeouts.append(timeout)
         answer = self.jobs.submit(dict(body), idempotency_key, self.clock.now().timestamp())
         self.clock.sleep(answer.delay_s)
         return read_submission(_received(answer))
@@ -128,6 +131,14 @@ class ScriptedTaskRunner:
             # Most answers of a long run, and nothing of them would be read otherwise.
             return JobAnswer(job_id=job_id, state=answer.state)
         return read_status(_received(answer, job_id), job_id)
+
+    def stop(self, base_url: str, job_id: str) -> StopAnswer:
+        """See `ports.TaskRunner.stop`."""
+        _check_url(base_url)
+        self.stopped.append(job_id)
+        answer = self.jobs.stop(job_id, self.clock.now().timestamp())
+        self.clock.sleep(answer.delay_s)
+        return read_stop(_received(answer, job_id), job_id)
 
 
 def _check_url(base_url: str) -> None:

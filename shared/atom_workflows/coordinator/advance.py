@@ -155,8 +155,14 @@ def _call(services: Services, step: StepRecord, request: Mapping[str, JsonValue]
 
     Raises `TaskRunnerUnavailable` if there was no usable response, or `RequestNotAccepted` if nothing was started.
     """
+    now = services.clock.now()
     try:
-        answer = services.task_runner.submit(step.task_runner_url, request, idempotency_key=step.idempotency_key)
+        answer = services.task_runner.submit(
+            step.task_runner_url,
+            request,
+            idempotency_key=step.idempotency_key,
+            timeout=(step.attempt_deadline or now + step.policies.timeout) - now,
+        )
     except JobConflict as error:
         return _resolve_conflict(services, step, error)
     except JobRefused as error:

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from atom_workflows.adapters.task_runner.id_tokens import CREDENTIALS, fetch_id_
 from atom_workflows.adapters.task_runner.tokens import tokens_for
 from atom_workflows.errors import CredentialUnusable, TaskRunnerError, TaskRunnerUnavailable
 from atom_workflows.log import JsonLines
-from atom_workflows.ports import Bus, JobAnswer, Message, Query, TaskRunner
+from atom_workflows.ports import Answer, Bus, JobAnswer, Message, Query, StopAnswer, TaskRunner
 from contract.canned import Asked, answer, canned
 from unit.adapters.servers import Identity
 
@@ -70,15 +71,21 @@ class WatchedTaskRunner:
     inner: TaskRunner
     seen: Seen
 
-    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
-        return self._watched(lambda: self.inner.submit(base_url, body, idempotency_key=idempotency_key))
+        return self._watched(
+            lambda: self.inner.submit(base_url, body, idempotency_key=idempotency_key, timeout=timeout)
+        )
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
         return self._watched(lambda: self.inner.status(base_url, job_id))
 
-    def _watched(self, call: Callable[[], JobAnswer]) -> JobAnswer:
+    def stop(self, base_url: str, job_id: str) -> StopAnswer:
+        """See `ports.TaskRunner.stop`."""
+        return self._watched(lambda: self.inner.stop(base_url, job_id))
+
+    def _watched(self, call: Callable[[], Answer]) -> Answer:
         try:
             found = call()
         except TaskRunnerError as error:

@@ -11,6 +11,7 @@ from atom_workflows.adapters.task_runner.id_tokens import fetch_id_token
 from atom_workflows.adapters.task_runner.tokens import FixedToken, audience_of, tokens_for
 from atom_workflows.errors import JobRefused, TaskRunnerUnavailable
 from atom_workflows.settings import NO_TOKEN, Settings
+from contract.canned import HOUR
 from unit.adapters.servers import AUDIENCE, Identity, Server, running
 
 JOB = {"job_name": "load", "scaleTier": "BASIC", "labels": {"workflow": "daily", "type": "step"}}
@@ -30,7 +31,7 @@ def client(url: str, *, token: str | None = None, audience: str = AUDIENCE, also
 
 def submit(one: TaskRunnerClient, url: str) -> str:
     """Submit a job; its state."""
-    return one.submit(url, JOB, idempotency_key="run/load/1").state
+    return one.submit(url, JOB, idempotency_key="run/load/1", timeout=HOUR).state
 
 
 def use(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
@@ -41,7 +42,7 @@ def use(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
 def test_the_metadata_servers_token_is_accepted(metadata_server: Identity, task_runner: Server) -> None:
     """On Google Cloud the function's own identity is used."""
     one = client(task_runner.url)
-    job = one.submit(task_runner.url, JOB, idempotency_key="run/load/1")
+    job = one.submit(task_runner.url, JOB, idempotency_key="run/load/1", timeout=HOUR)
     assert one.status(task_runner.url, job.job_id).state == "SUCCEEDED"
     assert metadata_server.made("metadata") == 1
 

@@ -18,7 +18,7 @@ from atom_workflows.core.states import RunState
 from atom_workflows.documents import BURST_LEASE_PATH, run_path, step_path
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.messages.internal import Tick
-from atom_workflows.ports import Create, JobAnswer, Message, Update
+from atom_workflows.ports import Create, JobAnswer, Message, StopAnswer, Update
 from support.helpful_clock import HelpfulClock
 from support.workflows import chain, definition
 
@@ -97,15 +97,19 @@ class Stumbling:
     world: World
     job_id: str = ""
 
-    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
-        return self.world.task_runner.submit(base_url, body, idempotency_key=idempotency_key)
+        return self.world.task_runner.submit(base_url, body, idempotency_key=idempotency_key, timeout=timeout)
 
     def status(self, base_url: str, asked: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
         if asked == self.job_id:
             raise ZeroDivisionError
         return self.world.task_runner.status(base_url, asked)
+
+    def stop(self, base_url: str, job_id: str) -> StopAnswer:
+        """See `ports.TaskRunner.stop`."""
+        return self.world.task_runner.stop(base_url, job_id)
 
 
 def test_a_defect_that_one_job_meets_keeps_no_other_from_being_looked_at(caplog: pytest.LogCaptureFixture) -> None:

@@ -16,7 +16,7 @@ from atom_workflows.core.states import RunState
 from atom_workflows.documents import step_path
 from atom_workflows.errors import TaskRunnerUnavailable
 from atom_workflows.messages.internal import Tick, read_tick_event
-from atom_workflows.ports import Create, JobAnswer, Update
+from atom_workflows.ports import Create, JobAnswer, StopAnswer, Update
 from support.helpful_clock import HelpfulClock
 from support.meanwhile import Before, meanwhile
 from support.workflows import chain, definition
@@ -32,15 +32,19 @@ class Watched:
         self._began = world.clock.now()
         self.looks: list[float] = []
 
-    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
-        return self._world.task_runner.submit(base_url, body, idempotency_key=idempotency_key)
+        return self._world.task_runner.submit(base_url, body, idempotency_key=idempotency_key, timeout=timeout)
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
         self.looks.append((self._world.clock.now() - self._began).total_seconds())
         self._world.clock.move(self._takes)
         return self._world.task_runner.status(base_url, job_id)
+
+    def stop(self, base_url: str, job_id: str) -> StopAnswer:
+        """See `ports.TaskRunner.stop`."""
+        return self._world.task_runner.stop(base_url, job_id)
 
 
 def looks(world: World, takes: timedelta = timedelta(0)) -> list[float]:

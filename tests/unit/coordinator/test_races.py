@@ -17,7 +17,7 @@ from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import StoreUnavailable
 from atom_workflows.messages.internal import ReadyStep, StepsReady, ready_messages
-from atom_workflows.ports import Create, JobAnswer, Update
+from atom_workflows.ports import Create, JobAnswer, StopAnswer, Update
 from support.meanwhile import meanwhile
 from support.mortal import Died, Fate, make_mortal
 from support.workflows import chain, definition
@@ -201,15 +201,19 @@ class SlowTaskRunner:
     def __init__(self, world: World, slow: str) -> None:
         self.world, self.inner, self.slow = world, world.services.task_runner, slow
 
-    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
         if f"/{self.slow}/" in idempotency_key:
             self.world.clock.move(timedelta(seconds=55))
-        return self.inner.submit(base_url, body, idempotency_key=idempotency_key)
+        return self.inner.submit(base_url, body, idempotency_key=idempotency_key, timeout=timeout)
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
         return self.inner.status(base_url, job_id)
+
+    def stop(self, base_url: str, job_id: str) -> StopAnswer:
+        """See `ports.TaskRunner.stop`."""
+        return self.inner.stop(base_url, job_id)
 
 
 def test_a_slow_submission_delays_no_other_step() -> None:

@@ -18,7 +18,7 @@ from atom_workflows.coordinator.checker.due_handler import DueHandler
 from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.documents import ROUND_PATH, step_path
 from atom_workflows.messages.internal import SweepPage, Tick, read_tick_event
-from atom_workflows.ports import Bus, Create, Document, JobAnswer, Message, Query, Store
+from atom_workflows.ports import Bus, Create, Document, JobAnswer, Message, Query, StopAnswer, Store
 from support.helpful_clock import HelpfulClock
 
 pytestmark = pytest.mark.usefixtures("small_sizes")
@@ -52,14 +52,18 @@ class Asked:
     world: World
     at: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
-        return self.world.task_runner.submit(base_url, body, idempotency_key=idempotency_key)
+        return self.world.task_runner.submit(base_url, body, idempotency_key=idempotency_key, timeout=timeout)
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:  # noqa: ARG002 (there is but one)
         """See `ports.TaskRunner.status`."""
         self.at[job_id].append((self.world.clock.now() - START).total_seconds())
         return JobAnswer(job_id=job_id, state="RUNNING")
+
+    def stop(self, base_url: str, job_id: str) -> StopAnswer:
+        """See `ports.TaskRunner.stop`."""
+        return self.world.task_runner.stop(base_url, job_id)
 
 
 def put_in_flight(world: World, jobs: int, *, age: timedelta, run_id: str = "crowd", **fields: Any) -> None:

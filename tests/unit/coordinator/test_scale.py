@@ -18,7 +18,19 @@ from atom_workflows.adapters.system import ThreadWorkers
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.errors import Conflict
 from atom_workflows.messages.internal import Tick
-from atom_workflows.ports import Bus, Document, JobAnswer, Message, Query, Store, TaskRunner, Update, Write, WriteResult
+from atom_workflows.ports import (
+    Bus,
+    Document,
+    JobAnswer,
+    Message,
+    Query,
+    StopAnswer,
+    Store,
+    TaskRunner,
+    Update,
+    Write,
+    WriteResult,
+)
 from support.workflows import chain, definition, fan, layers
 
 LARGEST_REQUEST = 1_000_000
@@ -166,13 +178,17 @@ class Talkative:
 
     inner: TaskRunner
 
-    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
-        return self.inner.submit(base_url, body, idempotency_key=idempotency_key)
+        return self.inner.submit(base_url, body, idempotency_key=idempotency_key, timeout=timeout)
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
         return replace(self.inner.status(base_url, job_id), state="PREPARING", message="😀" * LONGEST_TEXT)
+
+    def stop(self, base_url: str, job_id: str) -> StopAnswer:
+        """See `ports.TaskRunner.stop`."""
+        return self.inner.stop(base_url, job_id)
 
 
 def test_what_polls_tell_stays_below_the_limit() -> None:

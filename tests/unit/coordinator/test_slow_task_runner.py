@@ -18,7 +18,7 @@ from atom_workflows.coordinator.checker.rounds import PAGE_TIME, begin_round, lo
 from atom_workflows.documents import step_path
 from atom_workflows.errors import TaskRunnerUnavailable
 from atom_workflows.messages.internal import Tick, read_tick_event
-from atom_workflows.ports import Answer, Item, JobAnswer, Message, Update
+from atom_workflows.ports import Answer, Item, JobAnswer, Message, StopAnswer, Update
 from support.workflows import chain, definition
 
 BURST = timedelta(seconds=50)
@@ -35,9 +35,9 @@ class Noted:
     fails: bool = False
     asked: dict[str, list[tuple[str, float]]] = field(default_factory=lambda: defaultdict(list))
 
-    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
-        return self.world.task_runner.submit(base_url, body, idempotency_key=idempotency_key)
+        return self.world.task_runner.submit(base_url, body, idempotency_key=idempotency_key, timeout=timeout)
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
@@ -45,6 +45,10 @@ class Noted:
         if self.fails and base_url == SLOW:
             raise TaskRunnerUnavailable("no answer within 10 s")
         return self.world.task_runner.status(TASK_RUNNER_URL, job_id)
+
+    def stop(self, base_url: str, job_id: str) -> StopAnswer:  # noqa: ARG002 (all jobs are in one place)
+        """See `ports.TaskRunner.stop`."""
+        return self.world.task_runner.stop(TASK_RUNNER_URL, job_id)
 
 
 @dataclass(frozen=True, slots=True)

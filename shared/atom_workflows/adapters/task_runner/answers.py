@@ -24,7 +24,7 @@ from atom_workflows.adapters.task_runner.masking import mask_tokens
 from atom_workflows.core.outputs import MAX_REASON_LENGTH, JobOutputs
 from atom_workflows.core.transitions import MAX_MESSAGE_LENGTH, has_ended
 from atom_workflows.errors import JobConflict, JobRefused, JobUnknown, RequestNotAccepted, TaskRunnerUnavailable
-from atom_workflows.ports import JobAnswer
+from atom_workflows.ports import JobAnswer, StopAnswer
 
 MAX_QUOTED_TEXT: Final = 500
 MAX_JOB_ID: Final = 500
@@ -71,6 +71,7 @@ _BY_STATUS: Final[Mapping[int, Meaning]] = {
 }
 
 _UNKNOWN_JOB: Final = frozenset({404, 410})
+_CANNOT_STOP: Final = frozenset({405, 501})
 _PATH: Final = "/jobstatus"
 _LEAST_NAME: Final = 4
 """A shorter id may occur in any text by chance, just as 404 occurs in most error pages."""
@@ -158,6 +159,24 @@ def read_status(answer: Answer, job_id: str) -> JobAnswer:
     return _require_job(answer)
 
 
+def read_stop(answer: Answer, job_id: str) -> StopAnswer:
+    """Return what the Task Runner said to being asked to stop a job.
+
+    Raises `RequestNotAccepted` or `TaskRunnerUnavailable`.
+    """
+    meaning = meaning_of(answer.status, has_retry_after=answer.retry_after_s is not None)
+    if meaning is Meaning.ANSWERED:
+        return StopAnswer.STOPPING
+    if answer.names_no_job:
+        return StopAnswer.GONE
+    if answer.status in _CANNOT_STOP or (answer.status in _UNKNOWN_JOB and _names_delete(answer.body, job_id)):
+        return StopAnswer.CANNOT
+    if meaning is Meaning.NOT_ACCEPTED:
+        is_busy = answer.status == _BUSY
+        raise RequestNotAccepted(_explain(answer), retry_after_s=answer.retry_after_s, is_busy=is_busy)
+    raise TaskRunnerUnavailable(_explain(answer), status=answer.status, retry_after_s=answer.retry_after_s)
+
+
 def _require_job(answer: Answer) -> JobAnswer:
     if answer.job is None:
         raise TaskRunnerUnavailable(_explain(answer), status=answer.status, retry_after_s=answer.retry_after_s)
@@ -193,6 +212,14 @@ def _names_no_job(body: AnswerBody, job_id: str) -> bool:
     is_page = body.text.lstrip()[:1] == "<"
     is_named = len(job_id) >= _LEAST_NAME and re.search(rf"(?<!\w){re.escape(job_id)}(?!\w)", body.text) is not None
     return body.is_object or (is_named and not is_page)
+
+
+def _names_delete(body: AnswerBody, job_id: str) -> bool:
+    """Return True if the server examined the method and has no such call.
+
+    Web frameworks that answer HTTP 404 instead of 405 quote the method.
+    """
+    return "DELETE" in body.text.replace(job_id, "")
 
 
 def _parse_state(body: AnswerBody) -> str:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -28,13 +30,21 @@ from atom_workflows.adapters.http import (
     PromptAdapter,
     pieces_of,
 )
-from atom_workflows.adapters.task_runner.answers import Answer, read_status, read_submission, receive_answer
+from atom_workflows.adapters.task_runner.answers import (
+    Answer,
+    read_status,
+    read_stop,
+    read_submission,
+    receive_answer,
+)
 from atom_workflows.errors import JobRefused, RequestNotAccepted, TaskRunnerUnavailable
-from atom_workflows.ports import JobAnswer
+from atom_workflows.ports import JobAnswer, StopAnswer
 
 CONNECT_TIMEOUT_S: Final = 3.05
 SUBMIT_TIMEOUT_S: Final = 60.0
 STATUS_TIMEOUT_S: Final = 10.0
+"""For calls about a job that was submitted before: asking for its status, and stopping it."""
+
 MIN_TIMEOUT_S: Final = 0.001
 
 MIN_RENEWAL_S: Final = 5.0
@@ -86,27 +96,33 @@ class TaskRunnerClient:
         self._transport = PromptAdapter(pool_connections=8, pool_maxsize=CONNECTIONS)
         self._idle = IdleCloser(self._transport)
 
-    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str) -> JobAnswer:
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
         content = json.dumps(body).encode()
         headers = {
             "Content-Type": "application/json",
             "Content-Length": str(len(content)),
             "Idempotency-Key": idempotency_key,
+            "Atom-Job-Timeout": str(max(1, math.ceil(timeout.total_seconds()))),
         }
         request = _Request("POST", base_url, "/job", headers=headers, body=content)
         return read_submission(self._call(request, self._submit_timeout_s))
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
-        target = f"/jobstatus?job_id={quote(job_id, safe='')}"
-        request = _Request("GET", base_url, target, headers={}, job_id=job_id)
+        return read_status(self._call_about("GET", "/jobstatus", base_url, job_id), job_id)
+
+    def stop(self, base_url: str, job_id: str) -> StopAnswer:
+        """See `ports.TaskRunner.stop`."""
+        return read_stop(self._call_about("DELETE", "/job", base_url, job_id), job_id)
+
+    def _call_about(self, method: str, path: str, base_url: str, job_id: str) -> Answer:
+        """Make a call about a job that was submitted before."""
+        request = _Request(method, base_url, f"{path}?job_id={quote(job_id, safe='')}", headers={}, job_id=job_id)
         try:
-            answer = self._call(request, self._status_timeout_s)
+            return self._call(request, self._status_timeout_s)
         except JobRefused as error:
             problem = str(error)
-        else:
-            return read_status(answer, job_id)
         # Without a usable token, a submission is refused permanently, but that says nothing about a running job.
         raise RequestNotAccepted(problem)
 
