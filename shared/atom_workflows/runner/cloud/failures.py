@@ -1,0 +1,41 @@
+"""What an error of an API means for a caller of the contract."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from atom_workflows.errors import GoogleUnavailable, NotNow, RequestRefused
+from atom_workflows.runner.cloud.calls import Reply
+
+BUSY_RETRY_S: Final = 60
+"""Quotas of Google's APIs count per minute."""
+
+GRANT_RETRY_S: Final = 30
+"""A new grant, account or API takes minutes to become known."""
+
+_UNSURE: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.UNAUTHORIZED})
+
+
+def raise_for_submission(reply: Reply, api: str) -> None:
+    """Raise the error that a failed creation means.
+
+    A refusal for lack of permission is worth another try: in a new deployment, grants take minutes to take effect, and
+    the message says what is missing.
+    """
+    if reply.is_ok:
+        return
+    said = f"{api} answered HTTP {reply.status}: {reply.message or 'without a message'}"
+    if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+        raise NotNow(said, retry_after_s=reply.retry_after_s or BUSY_RETRY_S, is_busy=True)
+    if reply.status == HTTPStatus.FORBIDDEN:
+        raise NotNow(said, retry_after_s=reply.retry_after_s or GRANT_RETRY_S)
+    if reply.status in _UNSURE or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise GoogleUnavailable(said)
+    raise RequestRefused(said)
+
+
+def raise_for_question(reply: Reply, api: str) -> None:
+    """Raise `GoogleUnavailable` for any error, since it says nothing about the job."""
+    if not reply.is_ok:
+        raise GoogleUnavailable(f"{api} answered HTTP {reply.status}: {reply.message or 'without a message'}")
