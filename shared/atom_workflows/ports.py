@@ -196,7 +196,8 @@ class Store(Protocol):
 class Message:
     """A message to be published."""
 
-    # A topic of the coordinator, without the deployment's prefix: `start`, `steps`, `tick`, `events`, `dead-letters`.
+    # A topic of the coordinator, without the deployment's prefix: `start`, `steps`, `tick`, `jobs`, `events`,
+    # `dead-letters`.
     topic: str
 
     # A JSON object, never empty unless `raw` is used instead.
@@ -287,12 +288,15 @@ class DeadLetterBox(Protocol):
 
 # -- jobs and files --------------------------------------------------------------------------------------------------
 
+MAX_JOB_ID: Final = 500
+"""Events quote job ids in sentences, and a string in an event may be at most 2,000 characters long."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobAnswer:
     """The Task Runner's response about a job, with any quoted secrets removed."""
 
-    # Empty if the response contained no usable id.
+    # At most `MAX_JOB_ID` characters; empty if the response contained no usable id.
     job_id: str
 
     # The state in the Task Runner's own words, without surrounding spaces.

@@ -7,6 +7,7 @@ import logging
 import socket
 import threading
 import traceback
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,28 @@ def test_the_requests_are_the_contracts() -> None:
     assert json.loads(submitted.body) == BODY
     assert submitted.headers["Content-Type"] == "application/json"
     assert submitted.headers["Idempotency-Key"] == "run/load/1"
+    assert submitted.headers["Atom-Job-Timeout"] == "3600"
     assert submitted.headers["Authorization"] == status.headers["Authorization"] == f"Bearer {TOKEN}"
     assert (status.method, status.target) == ("GET", "/jobstatus?job_id=a%2Fb%20c%26d%3D%C3%BC")
     assert status.body == b""
+
+
+@pytest.mark.parametrize(
+    ("left", "seconds"),
+    [
+        (timedelta(seconds=1), "1"),
+        (timedelta(seconds=1, microseconds=1), "2"),
+        (timedelta(days=30), "2592000"),
+        (timedelta(milliseconds=1), "1"),
+        (timedelta(0), "1"),
+        (timedelta(seconds=-90), "1"),
+    ],
+)
+def test_a_submission_says_how_long_its_attempt_has_left(left: timedelta, seconds: str) -> None:
+    """The time that is left is sent as whole seconds, rounded up, and at least one."""
+    with canned(always(FINE)) as server:
+        client().submit(server.url, BODY, idempotency_key="run/load/1", timeout=left)
+    assert server.asked[0].headers["Atom-Job-Timeout"] == seconds
 
 
 def test_a_base_url_may_have_a_path() -> None:

@@ -14,12 +14,12 @@ import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.adapters.task_runner import client as task_runner_client
-from atom_workflows.adapters.task_runner.answers import MAX_JOB_ID, MAX_JOB_STATE, MAX_RETRY_AFTER_S
+from atom_workflows.adapters.task_runner.answers import MAX_JOB_STATE, MAX_RETRY_AFTER_S
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
 from atom_workflows.adapters.task_runner.id_tokens import IdToken
 from atom_workflows.adapters.task_runner.tokens import FixedToken, IdTokens
 from atom_workflows.errors import JobRefused, TaskRunnerUnavailable
-from atom_workflows.ports import JobAnswer
+from atom_workflows.ports import MAX_JOB_ID, JobAnswer
 from contract.canned import HOUR, Asked, answer, canned
 
 TOKEN: Final = "s3cret-t0ken.of-some~length"  # noqa: S105 (it is for these tests)

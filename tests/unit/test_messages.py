@@ -1,4 +1,4 @@
-"""Events between the functions carry the outputs of jobs, in messages that never become too large."""
+"""Events between the functions carry the outputs of jobs and hints about their ends, and are never too large."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES, MAX_PROBLEM_LENGTH, M
 from atom_workflows.core.transitions import MAX_MESSAGE_LENGTH, Outcome, OutcomeKind
 from atom_workflows.errors import MalformedEvent
 from atom_workflows.messages.fields import MAX_ITEMS
-from atom_workflows.messages.internal import StepsCompleted, completed_messages, read_steps_event
+from atom_workflows.messages.internal import (
+    JobEnded,
+    StepsCompleted,
+    completed_messages,
+    job_ended_message,
+    read_job_ended,
+    read_steps_event,
+)
+from atom_workflows.ports import MAX_JOB_ID
 
 MAX_MESSAGE_BYTES: Final = 256_000
 PLAIN: Final = Outcome(step_id="s", attempt=1, kind=OutcomeKind.SUCCEEDED, job_id="j-1", job_state="SUCCEEDED")
@@ -102,3 +110,72 @@ def test_outputs_that_this_version_would_not_write_are_malformed(outputs: Any, p
     message.body["outcomes"][0]["outputs"] = outputs
     with pytest.raises(MalformedEvent, match=problem):
         read_steps_event(message.body)
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        JobEnded(idempotency_key="daily-3f/load.part-1/12"),
+        JobEnded(job_id="projects/p/locations/l/jobs/größe \U0001f600"),
+        JobEnded(job_id="\U0001f600" * MAX_JOB_ID),
+        JobEnded(idempotency_key=f"{'r' * 200}/{'s' * 200}/1000000", job_id="7"),
+    ],
+)
+def test_a_hint_is_read_as_it_was_written(ended: JobEnded) -> None:
+    """A hint names its job by key, id or both, and carries nothing else."""
+    message = job_ended_message(ended)
+    assert (message.topic, message.attributes) == ("jobs", {"type": "job.ended"})
+    assert message.body.keys() <= {"type", "idempotency_key", "job_id"}
+    assert read_job_ended(json.loads(json.dumps(message.body))) == ended
+
+
+def test_a_hint_may_have_more_fields_than_are_known() -> None:
+    """Whatever else a Task Runner puts into a hint is ignored, and an id may be a number."""
+    body = {"type": "job.ended", "job_id": 17, "idempotency_key": None, "schema": 99, "state": {"deep": [1]}}
+    assert read_job_ended(body) == JobEnded(job_id="17")
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (None, "must be a JSON object"),
+        ([], "must be a JSON object"),
+        ({}, "type must be text"),
+        ({"type": 7, "job_id": "7"}, "type must be text"),
+        ({"type": "tick"}, "the topic jobs carries no events of type"),
+        ({"type": "job.ended"}, "must name the job"),
+        ({"type": "job.ended", "job_id": "", "idempotency_key": None}, "must name the job"),
+        ({"type": "job.ended", "job_id": True}, "job_id must be text"),
+        ({"type": "job.ended", "job_id": ["7"]}, "job_id must be text"),
+        ({"type": "job.ended", "job_id": "j" * (MAX_JOB_ID + 1)}, "job_id may be at most 500 characters long, not 501"),
+        ({"type": "job.ended", "job_id": "7\ud83d"}, "unpaired surrogate"),
+        ({"type": "job.ended", "idempotency_key": 1}, "idempotency_key must be text"),
+        *(
+            ({"type": "job.ended", "idempotency_key": key, "job_id": "7"}, "must be run/step/attempt")
+            for key in (
+                "",
+                "r/s",
+                "r/s/1/1",
+                "/s/1",
+                "r//1",
+                "r/s/",
+                "r/s/0",
+                "r/s/-1",
+                "r/s/1.5",
+                "r/s/٣",
+                "r/s/1000001",
+                "r/s/1\n",
+                "r/s s/1",
+                "__r__/s/1",
+                "r/__s__/1",
+                "../s/1",
+                f"{'r' * 201}/s/1",
+            )
+        ),
+        ({"type": "job.ended", "idempotency_key": "r/s/1" + "0" * 3_000}, "may be at most 2000 characters long"),
+    ],
+)
+def test_a_hint_that_names_no_job_is_malformed(body: Any, problem: str) -> None:
+    """A hint whose key or id cannot be one of ours is malformed, whatever else it has."""
+    with pytest.raises(MalformedEvent, match=problem):
+        read_job_ended(body)

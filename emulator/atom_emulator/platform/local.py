@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from atom_emulator.job_hints import write_address
 from atom_emulator.log_files import OWN_FOLDER, make_folder
 from atom_emulator.platform.errors import EmulatorUnreachable, StorageMissing
 from atom_emulator.platform.functions_source import find_functions
@@ -155,7 +156,8 @@ class LocalPlatform:
         make_folder(self.log_dir)
         # These are exited in reverse order, so the folder is removed when nothing writes to it any more.
         scratch = self._stack.enter_context(scratch_folder())
-        servers = self._choose_servers(scratch)
+        hints = scratch / "job-hints.json"
+        servers = self._choose_servers(scratch, hints)
         program = self._find_storage()
         self._stack.callback(self._supervisor.stop)
         listeners = {function: self._listen(function) for function in FUNCTIONS}
@@ -180,6 +182,7 @@ class LocalPlatform:
         if self.options.pubsub_address is not None:
             self._stack.callback(pubsub.unsubscribe)
         self.pubsub_url = self._start_rest(pubsub)
+        write_address(hints, pubsub_url=self.pubsub_url, project=self.options.project)
         storage_ready()
         for function, part in functions.items():
             address = self.addresses[function].removeprefix("http://")
@@ -200,7 +203,7 @@ class LocalPlatform:
 
     # -- servers
 
-    def _choose_servers(self, scratch: Path) -> list[Server]:
+    def _choose_servers(self, scratch: Path, hints: Path) -> list[Server]:
         given = {
             PartName.FIRESTORE: self.options.firestore_address,
             PartName.PUBSUB: self.options.pubsub_address,
@@ -216,24 +219,24 @@ class LocalPlatform:
         return [
             installed.server(name, reserve_port(name, self._port(name), self._stack))
             if installed is not None and name in googles
-            else self._choose_embedded(name, scratch)
+            else self._choose_embedded(name, scratch, hints)
             for name in own
         ]
 
     def _port(self, name: PartName) -> int:
         return self.options.ports.get(name, 0)
 
-    def _choose_embedded(self, name: PartName, scratch: Path) -> Server:
+    def _choose_embedded(self, name: PartName, scratch: Path, hints: Path) -> Server:
         port = self._port(name)
         if name in self.options.revived:
             port = reserve_port(name, port, self._stack)
         elif port:
             bind_port(name, port).close()
-        more = self._task_runner_options() if name is PartName.TASK_RUNNER else ()
+        more = self._task_runner_options(hints) if name is PartName.TASK_RUNNER else ()
         return build_embedded(name, port=port, scratch=scratch, more=more)
 
-    def _task_runner_options(self) -> list[str]:
-        options = ["--log", str(self.task_runner_log)]
+    def _task_runner_options(self, hints: Path) -> list[str]:
+        options = ["--log", str(self.task_runner_log), "--hints", str(hints)]
         options += ["--default-duration", str(self.options.task_runner_duration_s)]
         if self.options.task_runner_script is not None:
             options += ["--script", str(self.options.task_runner_script.resolve())]

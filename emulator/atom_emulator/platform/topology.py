@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-TOPICS: Final = ("start", "steps", "tick", "events", DEAD_LETTERS)
+TOPICS: Final = ("start", "steps", "tick", "jobs", "events", DEAD_LETTERS)
 
-SUBSCRIBED: Final[Mapping[str, str]] = MappingProxyType({"start": "start", "steps": "dispatcher", "tick": "checker"})
+SUBSCRIBED: Final[Mapping[str, str]] = MappingProxyType(
+    {"start": "start", "steps": "dispatcher", "tick": "checker", "jobs": "checker"}
+)
 """The function that each topic's push subscription calls. A subscription is named after its topic."""
 
 ACK_DEADLINE_S: Final = 60

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from atom_workflows.ports import Clock, Message
 
-TOPICS: Final = ("start", "steps", "tick", "events", "dead-letters")
+TOPICS: Final = ("start", "steps", "tick", "jobs", "events", "dead-letters")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,11 @@ def main() -> None:
     parser.add_argument("--script", type=Path, help="YAML or JSON file that scripts the jobs")
     parser.add_argument("--log", type=Path, help="file that receives one JSON line per call")
     parser.add_argument("--journal", type=Path, help="file that keeps accepted jobs for a restarted server")
+    parser.add_argument(
+        "--hints",
+        type=Path,
+        help='file that contains {"url": "…/topics/jobs:publish"}, to which the ends of jobs that notify are published',
+    )
     parser.add_argument("--default-duration", dest="default_duration_s", type=float, default=0.0)
     parser.add_argument(
         "--verify-tokens", dest="certs_url", metavar="CERTS_URL", help="refuse calls without a valid token"

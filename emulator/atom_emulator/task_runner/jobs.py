@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 from atom_emulator.task_runner.contract import find_breaches
@@ -16,6 +18,7 @@ from atom_emulator.task_runner.script import (
     Loss,
     Script,
 )
+from atom_workflows.messages.internal import JobEnded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,13 +50,15 @@ class Answer:
     message: str = ""
     outputs: Mapping[str, Any] | None = None
     reason: str | None = None
+    logs_url: str | None = None
+    notifies: bool = False
     delay_s: float = 0.0
     fault: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptance:
-    """A submission that became a job, and its time: everything that is needed to restore the job."""
+    """A submission that became a job, and its time: with any request to stop it, all that is needed to restore it."""
 
     job_id: str
     job: Mapping[str, Any]
@@ -61,11 +66,19 @@ class Acceptance:
     at: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRequest:
+    """A request to stop a job that was accepted, and its time."""
+
+    job_id: str
+    at: float
+
+
 class JobJournal(Protocol):
     """A record of accepted jobs."""
 
-    def add(self, accepted: Acceptance) -> None:
-        """Record a job before its submission is answered."""
+    def add(self, accepted: Acceptance | StopRequest) -> None:
+        """Record a job, or that it is to stop, before the call is answered."""
 
     def clear(self) -> None:
         """Forget all jobs."""
@@ -75,6 +88,7 @@ class JobJournal(Protocol):
 class _Job:
     id: str
     step: StepKey
+    idempotency_key: str | None
     behaviour: Behaviour
     started: float
     duration_s: float
@@ -83,28 +97,68 @@ class _Job:
     outputs: Mapping[str, Any] | None
     reason: str | None
     lost: bool
+    is_stopping: bool = False
+
+    @property
+    def ends_at(self) -> float:
+        """The time of the end, which is infinite for a job that never ends."""
+        return self.started + self.duration_s
+
+    @property
+    def hint(self) -> JobEnded:
+        """The hint that this job has ended. A key that is not our coordinator's would mean nothing to it."""
+        key = self.idempotency_key
+        return JobEnded(idempotency_key=key) if key and _STEP_KEY.fullmatch(key) else JobEnded(job_id=self.id)
 
     def state_at(self, now: float) -> str:
-        elapsed = now - self.started
-        if elapsed >= self.duration_s:
+        if now >= self.ends_at:
             return self.end
-        states = [state for state in self.behaviour.states if state not in TERMINAL_STATES] or ["RUNNING"]
-        return states[int(len(states) * elapsed / self.duration_s)]
+        states = self._states()
+        return states[self._place(now, len(states))]
 
     def next_change(self, now: float) -> float | None:
-        """Return when the job next changes state, None if it ended."""
-        elapsed = now - self.started
-        if elapsed >= self.duration_s:
+        """Return when the job next changes state, None if it ended or never ends."""
+        if now >= self.ends_at or math.isinf(self.duration_s):
             return None
-        states = len([state for state in self.behaviour.states if state not in TERMINAL_STATES]) or 1
-        return self.started + (int(states * elapsed / self.duration_s) + 1) * self.duration_s / states
+        states = len(self._states())
+        return self.started + (self._place(now, states) + 1) * self.duration_s / states
 
     def answer_at(self, now: float) -> Answer:
-        state = self.state_at(now)
-        answer = Answer(status=_OK, job_id=self.id, state=state, delay_s=self.behaviour.delay_s)
+        state, behaviour = self.state_at(now), self.behaviour
+        answer = Answer(
+            status=_OK,
+            job_id=self.id,
+            state=state,
+            logs_url=behaviour.logs_url,
+            notifies=behaviour.notifies,
+            delay_s=behaviour.delay_s,
+        )
         if state not in TERMINAL_STATES:
             return answer
         return replace(answer, message=self.message, outputs=self.outputs, reason=self.reason)
+
+    def stop_at(self, now: float) -> _Job:
+        """Return the job once it is asked to stop. One that is stopping or has ended stays as it is."""
+        if self.is_stopping or now >= self.ends_at:
+            return self
+        stop = self.behaviour.stop
+        return replace(
+            self,
+            behaviour=replace(self.behaviour, states=("CANCELLING",)),
+            started=now,
+            duration_s=math.inf if stop.ignored else stop.after_s,
+            end="CANCELLED",
+            message="stopped on request",
+            outputs=None,
+            is_stopping=True,
+        )
+
+    def _states(self) -> list[str]:
+        return [state for state in self.behaviour.states if state not in TERMINAL_STATES] or ["RUNNING"]
+
+    def _place(self, now: float, states: int) -> int:
+        """Return the place of the current state among the states before the end."""
+        return min(int(states * (now - self.started) / self.duration_s), states - 1)
 
 
 class Jobs:
@@ -143,15 +197,25 @@ class Jobs:
         if self._journal is not None:
             self._journal.clear()
 
-    def restore(self, accepted: Iterable[Acceptance]) -> None:
-        """Take over the jobs that an earlier server accepted, in their order."""
+    def restore(self, accepted: Iterable[Acceptance | StopRequest]) -> None:
+        """Take over the jobs that an earlier server accepted, in their order.
+
+        Ends that it may have reported are reported again.
+        """
         for one in accepted:
-            behaviour, step = self._behaviour_for(one.job, one.idempotency_key), _step_key(one.job, one.idempotency_key)
-            self._register(self._make(behaviour, step, one.at, one.job_id), one.idempotency_key)
+            if isinstance(one, Acceptance):
+                behaviour = self._behaviour_for(one.job, one.idempotency_key)
+                self._keep(self._make(behaviour, one.job, one.idempotency_key, one.at, one.job_id))
+            elif one.job_id in self._jobs:
+                self._keep(self._jobs[one.job_id].stop_at(one.at))
 
     def _forget(self) -> None:
         self._jobs: dict[str, _Job] = {}
-        self._by_idempotency_key: dict[str, _Job] = {}
+        self._ids_by_key: dict[str, str] = {}
+        # The jobs whose ends are still to be reported, and when to look for them. A job whose end has moved has several
+        # times, of which only that of its end counts.
+        self._unreported: set[str] = set()
+        self._ends: list[tuple[float, str]] = []
         self._attempts: Counter[StepKey] = Counter()
         self._faults_used: Counter[tuple[str, StepKey]] = Counter()
 
@@ -162,21 +226,35 @@ class Jobs:
 
     def skip(self, seconds: float, now: float) -> None:
         """Bring the end of all running jobs nearer by this duration."""
-        for jobs in (self._jobs, self._by_idempotency_key):
-            for key, job in jobs.items():
-                if job.next_change(now) is not None:
-                    jobs[key] = replace(job, started=job.started - seconds)
+        for job in list(self._jobs.values()):
+            if job.next_change(now) is not None:
+                self._keep(replace(job, started=job.started - seconds))
+
+    @property
+    def next_end(self) -> float | None:
+        """When to call `take_ended` next, None if no end is to be reported."""
+        return self._ends[0][0] if self._ends else None
+
+    def take_ended(self, now: float) -> list[JobEnded]:
+        """Return the hints about the jobs that have ended since the last call, of those that notify."""
+        ended = []
+        while self._ends and self._ends[0][0] <= now:
+            _, job_id = heappop(self._ends)
+            if job_id in self._unreported and self._jobs[job_id].ends_at <= now:
+                self._unreported.remove(job_id)
+                ended.append(self._jobs[job_id].hint)
+        return ended
 
     def submit(self, job: Any, idempotency_key: str | None, now: float) -> Answer:
         """Answer a `POST /job`."""
         wrong = find_breaches(job)
         if wrong:
             return Answer(status=400, message="; ".join(wrong))
-        behaviour, step = self._behaviour_for(job, idempotency_key), _step_key(job, idempotency_key)
-        fault = self._next_fault("submit", step, behaviour.submit_errors)
+        behaviour = self._behaviour_for(job, idempotency_key)
+        fault = self._next_fault("submit", _step_key(job, idempotency_key), behaviour.submit_errors)
         if fault is not None and not fault.accepted:
             return Answer(status=fault.status, delay_s=behaviour.delay_s, fault=fault)
-        answer = self._accept(job, behaviour, step, idempotency_key, now).answer_at(now)
+        answer = self._accept(job, behaviour, idempotency_key, now).answer_at(now)
         return answer if fault is None else replace(answer, status=fault.status, fault=fault)
 
     def status(self, job_id: str, now: float) -> Answer:
@@ -197,35 +275,54 @@ class Jobs:
     def stop(self, job_id: str, now: float) -> Answer:
         """Answer a `DELETE /job`."""
         job = self._jobs.get(job_id)
-        if job is None or job.lost:
+        if job is None:
             return Answer(status=404, job_id=job_id, message=f"there is no job {job_id}")
-        if job.next_change(now) is not None:
-            job = replace(job, duration_s=now - job.started, end="CANCELLED", outputs=None)
-            self._jobs[job_id] = job
-        return job.answer_at(now)
+        fault = self._next_fault("stop", job.step, job.behaviour.stop_errors) or job.behaviour.stop.fault
+        if fault is not None and not fault.accepted:
+            return Answer(status=fault.status, job_id=job_id, delay_s=job.behaviour.delay_s, fault=fault)
+        if job.lost:
+            message = f"there is no job {job_id}"
+            return Answer(status=404, job_id=job_id, message=message, delay_s=job.behaviour.delay_s)
+        stopped = job.stop_at(now)
+        if stopped is not job:
+            self._keep(stopped)
+            if self._journal is not None:
+                self._journal.add(StopRequest(job_id=job_id, at=now))
+        answer = stopped.answer_at(now)
+        return answer if fault is None else replace(answer, status=fault.status, fault=fault)
 
     def _behaviour_for(self, job: Mapping[str, Any], idempotency_key: str | None) -> Behaviour:
         of_step = _STEP_KEY.fullmatch(idempotency_key or "")
         return self.script.behaviour_for(job, of_step[1] if of_step else "")
 
-    def _accept(
-        self, job: Mapping[str, Any], behaviour: Behaviour, step: StepKey, idempotency_key: str | None, now: float
-    ) -> _Job:
-        if self.script.idempotent and idempotency_key in self._by_idempotency_key:
-            return self._by_idempotency_key[idempotency_key]
+    def _accept(self, job: Mapping[str, Any], behaviour: Behaviour, idempotency_key: str | None, now: float) -> _Job:
+        if self.script.idempotent and idempotency_key in self._ids_by_key:
+            return self._jobs[self._ids_by_key[idempotency_key]]
         self._made += 1
-        made = self._make(behaviour, step, now, f"{self._id_prefix}-{self._made:06d}")
-        self._register(made, idempotency_key)
+        made = self._make(behaviour, job, idempotency_key, now, f"{self._id_prefix}-{self._made:06d}")
+        self._keep(made)
         if self._journal is not None:
             self._journal.add(Acceptance(job_id=made.id, job=job, idempotency_key=idempotency_key, at=now))
         return made
 
-    def _register(self, job: _Job, idempotency_key: str | None) -> None:
+    def _keep(self, job: _Job) -> None:
+        """Keep a new job, or one that has changed."""
+        is_new = job.id not in self._jobs
         self._jobs[job.id] = job
-        if idempotency_key:
-            self._by_idempotency_key[idempotency_key] = job
+        if job.idempotency_key:
+            self._ids_by_key[job.idempotency_key] = job.id
+        if not job.behaviour.notifies or job.lost:
+            return
+        # The answer to its submission reports a job that has ended by then.
+        if is_new and job.duration_s > 0:
+            self._unreported.add(job.id)
+        if job.id in self._unreported and not math.isinf(job.duration_s):
+            heappush(self._ends, (job.ends_at, job.id))
 
-    def _make(self, behaviour: Behaviour, step: StepKey, now: float, job_id: str) -> _Job:
+    def _make(
+        self, behaviour: Behaviour, job: Mapping[str, Any], idempotency_key: str | None, now: float, job_id: str
+    ) -> _Job:
+        step = _step_key(job, idempotency_key)
         self._attempts[step] += 1
         attempt = self._attempts[step]
         end = _choose_end(behaviour, attempt)
@@ -237,6 +334,7 @@ class Jobs:
         return _Job(
             id=job_id,
             step=step,
+            idempotency_key=idempotency_key,
             behaviour=behaviour,
             started=now,
             duration_s=0.0 if behaviour.synchronous else duration_s,

@@ -1,6 +1,7 @@
 """The journal: every accepted job, one JSON object per line, so that a restarted server still knows them.
 
-A line contains the submission; the course of its job follows from the script, as it did the first time.
+A line contains the submission, or the request to stop its job; the course of the job follows from the script, as it did
+the first time.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from atom_emulator.task_runner.contract import find_breaches
-from atom_emulator.task_runner.jobs import Acceptance
+from atom_emulator.task_runner.jobs import Acceptance, StopRequest
 
 
 class InvalidJournal(ValueError):
@@ -31,14 +33,11 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def add(self, accepted: Acceptance) -> None:
-        """Record a job before its submission is answered."""
-        line = {
-            "id": accepted.job_id,
-            "job": accepted.job,
-            "idempotency_key": accepted.idempotency_key,
-            "at": accepted.at,
-        }
+    def add(self, accepted: Acceptance | StopRequest) -> None:
+        """Record a job, or that it is to stop, before the call is answered."""
+        line: dict[str, Any] = {"id": accepted.job_id, "at": accepted.at}
+        if isinstance(accepted, Acceptance):
+            line |= {"job": accepted.job, "idempotency_key": accepted.idempotency_key}
         with self._path.open("ab", buffering=0) as file:
             file.write(json.dumps(line).encode() + b"\n")
 
@@ -46,8 +45,8 @@ class Journal:
         """Forget every job."""
         self._path.write_bytes(b"")
 
-    def read(self) -> Iterator[Acceptance]:
-        """Yield the jobs in the order in which they were accepted.
+    def read(self) -> Iterator[Acceptance | StopRequest]:
+        """Yield the jobs, and the requests to stop them, in the order in which they were accepted.
 
         A line that was cut short by a crash is removed, since its submission was never answered. Raises
         `InvalidJournal`.
@@ -65,8 +64,10 @@ class Journal:
                 raise InvalidJournal(self._path, number) from error
 
 
-def _parse_line(line: bytes) -> Acceptance:
+def _parse_line(line: bytes) -> Acceptance | StopRequest:
     found = json.loads(line)
+    if "job" not in found:
+        return StopRequest(job_id=str(found["id"]), at=float(found["at"]))
     if wrong := find_breaches(found["job"]):
         raise ValueError("; ".join(wrong))
     key = found["idempotency_key"]

@@ -55,13 +55,25 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """What follows from asking for a job to be stopped: it is CANCELLED after `after_s`.
+
+    With `ignored` the request is accepted, but the job then never ends. With a `fault`, each request gets that answer.
+    """
+
+    after_s: float = 0.0
+    ignored: bool = False
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
     """The behaviour of jobs. Durations are in seconds, as in the script's file.
 
     A `duration_s` of None means the server's default; with 0, the submission is answered with the job's final state.
     Fault lists are used up per step of a run, one fault per call. `outputs` and `reasons` are those of the attempts in
     order, of which the last are also those of all later attempts. Jobs that succeed return the outputs, and all others
-    end for the reason.
+    end for the reason. With `notifies`, the ends of jobs that were still running when they were submitted are reported.
     """
 
     duration_s: float | None = None
@@ -74,6 +86,10 @@ class Behaviour:
     reasons: tuple[str | None, ...] = ()
     submit_errors: tuple[Fault, ...] = ()
     status_errors: tuple[Fault, ...] = ()
+    stop_errors: tuple[Fault, ...] = ()
+    stop: Stop = Stop()
+    logs_url: str | None = None
+    notifies: bool = False
     lose_job: Loss = Loss.NEVER
     delay_s: float = 0.0
 

@@ -8,7 +8,7 @@ rules:
     image: "*/loader:*"       # glob on imageUri
     engine: edge              # glob on engine
     labels: {workflow: daily}
-    duration: 5               # seconds
+    duration: 5               # seconds, or 1m30s
     states: [QUEUED, RUNNING] # each for an equal share of the duration; if the last is terminal, the job ends in it
     synchronous: false        # true: the submission is answered with the job's final state
     fail_times: 2             # the first attempts of the step that end FAILED; later ones succeed
@@ -16,8 +16,13 @@ rules:
     message: out of memory
     outputs: {rows: 12}       # what a job that succeeds returns; a list has one entry for each attempt
     reason: OOM               # why a job that does not succeed ended, at most 64 characters; or a list likewise
+    logsUrl: https://logs.test/7  # where a person reads the job's log
+    notifies: true            # report the job's end to the topic `jobs` (not by default)
+    stop: {after: 2}          # once it is asked to stop, a job is CANCELLED so many seconds later (0 by default); or
+                              # ignore (accept it, and never end), cannot (405), or another HTTP status, such as 500
     submit_errors: [503, {status: 429, retry_after: 2}, drop, {drop: true, accepted: true}, 201]
     status_errors: [500, {status: 404, garbage: html}, {garbage: empty, times: forever}]
+    stop_errors: [500, drop]  # likewise, for the requests to stop a job
     garbage: html             # short for both lists with this one fault forever
     lose_job: once            # or always: the accepted job is unknown to /jobstatus
     delay: 0.5                # seconds before each answer
@@ -29,6 +34,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import yaml
@@ -42,7 +48,9 @@ from atom_emulator.task_runner.script import (
     Loss,
     Rule,
     Script,
+    Stop,
 )
+from atom_workflows.core.durations import parse_duration
 from atom_workflows.core.outputs import MAX_REASON_LENGTH
 from atom_workflows.language.suggestions import Suggestions, names_of
 
@@ -50,6 +58,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GARBAGE: Final = frozenset({FaultKind.HTML, FaultKind.NOT_JSON, FaultKind.EMPTY, FaultKind.WRONG_SHAPE})
+
+_METHOD_NOT_ALLOWED: Final = 405
+
+_RENAMED: Final = {"duration": "duration_s", "delay": "delay_s", "reason": "reasons", "logsUrl": "logs_url"}
+"""Fields of a behaviour whose names in the file are different."""
 
 Check: TypeAlias = Callable[[Any], Any]
 """Converts a value of the file, or raises a ValueError that says what is expected."""
@@ -133,7 +146,7 @@ def _build_behaviour(fields: dict[str, Any]) -> Behaviour:
     if garbage is not None:
         forever = Fault(kind=garbage, times=FOREVER)
         fields |= {"submit_errors": (forever,), "status_errors": (forever,)}
-    for written, meant in (("duration", "duration_s"), ("delay", "delay_s"), ("reason", "reasons")):
+    for written, meant in _RENAMED.items():
         if written in fields:
             fields[meant] = fields.pop(written)
     return Behaviour(**fields)
@@ -184,6 +197,9 @@ def _parse_flag(value: Any) -> bool:
 
 
 def _parse_seconds(value: Any) -> float:
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = parse_duration(value).total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise ValueError("expected seconds, 0 or more")
     return float(value)
@@ -260,6 +276,17 @@ def _parse_loss(value: Any) -> Loss:
     return Loss(value)
 
 
+def _parse_stop(value: Any) -> Stop:
+    if value == "ignore":
+        return Stop(ignored=True)
+    if isinstance(value, dict) and value.keys() == {"after"}:
+        return Stop(after_s=_parse_seconds(value["after"]))
+    if value != "cannot" and (isinstance(value, bool) or not isinstance(value, int)):
+        raise ValueError("expected {after: 2}, ignore, cannot, or an HTTP status")
+    status = _METHOD_NOT_ALLOWED if value == "cannot" else _parse_http_status(value)
+    return Stop(fault=Fault(status=status, times=FOREVER, accepted=status < 300))  # noqa: PLR2004 - 2xx: carried out
+
+
 def _parse_http_status(value: Any) -> int:
     status = _parse_count(value)
     if not 200 <= status <= 599:  # noqa: PLR2004 - the range of HTTP's final answers
@@ -328,8 +355,12 @@ _BEHAVIOUR_CHECKS: Final[dict[str, Check]] = {
     "message": _parse_text,
     "outputs": _parse_outputs,
     "reason": _parse_reasons,
+    "logsUrl": _parse_text,
+    "notifies": _parse_flag,
+    "stop": _parse_stop,
     "submit_errors": _parse_faults,
     "status_errors": _parse_faults,
+    "stop_errors": _parse_faults,
     "garbage": _parse_garbage,
     "lose_job": _parse_loss,
     "delay": _parse_seconds,

@@ -11,9 +11,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from atom_emulator.job_hints import JobHints
 from atom_emulator.log_files import append_to
 from atom_emulator.ready_file import write_ready_file
 from atom_emulator.task_runner.call_log import CallLog
+from atom_emulator.task_runner.hint_timer import HintTimer
 from atom_emulator.task_runner.http_protocol import HttpProtocol, refuse_web_pages
 from atom_emulator.task_runner.jobs import Jobs
 from atom_emulator.task_runner.journal import Journal
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 class ServerOptions:
     """The options of the server. With port 0 it picks a free port and writes it to `ready_file`.
 
-    A server with a `journal` knows the jobs that an earlier server wrote there.
+    A server with a `journal` knows the jobs that an earlier server wrote there. `hints` is a file that contains the
+    address to which the ends of jobs are published; it need not exist before a job ends (see `job_hints`).
     """
 
     host: str = "127.0.0.1"
@@ -37,6 +40,7 @@ class ServerOptions:
     script: Path | None = None
     log: Path | None = None
     journal: Path | None = None
+    hints: Path | None = None
     default_duration_s: float = 0.0
     certs_url: str | None = None
     audience: str = ""
@@ -49,11 +53,11 @@ def run(options: ServerOptions) -> None:
     Raises `InvalidScript`, `InvalidJournal` or `OSError` (a file, the port).
     """
     with ExitStack() as stack:
-        service = _build_service(options, stack)
-        asyncio.run(_serve(options, service))
+        service, timer = _build_service(options, stack)
+        asyncio.run(_serve(options, service, timer))
 
 
-def _build_service(options: ServerOptions, stack: ExitStack) -> TaskRunnerService:
+def _build_service(options: ServerOptions, stack: ExitStack) -> tuple[TaskRunnerService, HintTimer | None]:
     journal = Journal(options.journal) if options.journal else None
     jobs = Jobs(
         load_script(options.script) if options.script else None,
@@ -68,7 +72,10 @@ def _build_service(options: ServerOptions, stack: ExitStack) -> TaskRunnerServic
         file = stack.enter_context(append_to(options.log))
     # The times in a journal must have the same meaning in the next process.
     now = time.monotonic if journal is None else time.time
-    return TaskRunnerService(jobs, CallLog(file), now=now, find_refusal=_choose_check(options))
+    timer = HintTimer(jobs, JobHints(options.hints).publish, now) if options.hints else None
+    on_change = timer.arm if timer else (lambda: None)
+    log = CallLog(file)
+    return TaskRunnerService(jobs, log, now=now, find_refusal=_choose_check(options), on_change=on_change), timer
 
 
 def _choose_check(options: ServerOptions) -> FindRefusal:
@@ -80,7 +87,7 @@ def _choose_check(options: ServerOptions) -> FindRefusal:
     return guard.find_refusal
 
 
-async def _serve(options: ServerOptions, service: TaskRunnerService) -> None:
+async def _serve(options: ServerOptions, service: TaskRunnerService, timer: HintTimer | None) -> None:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -89,5 +96,9 @@ async def _serve(options: ServerOptions, service: TaskRunnerService) -> None:
     server = await loop.create_server(lambda: HttpProtocol(handle), options.host, options.port, backlog=1024)
     if options.ready_file is not None:
         write_ready_file(options.ready_file, port=server.sockets[0].getsockname()[1])
+    if timer is not None:
+        timer.arm()  # for the jobs of an earlier server
     await stopped.wait()
     server.close()
+    if timer is not None:
+        timer.close()

@@ -1,4 +1,4 @@
-"""The mock's HTTP interface: the contract's two calls, and extra endpoints for tests.
+"""The mock's HTTP interface: the contract's three calls, and extra endpoints for tests.
 
 Endpoints for tests: `GET /_log` (JSON lines), `GET /_counters`, `POST /_reset`, `PUT /_script` (YAML or JSON).
 """
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from atom_emulator.task_runner.script import Fault
 
 _OK: Final = 200
+_CALLS: Final = {"POST": "submit", "GET": "status", "DELETE": "stop"}
+"""The names of the contract's calls by their methods."""
+
 _WITHOUT_BODY: Final = frozenset({204, 205, 304})
 
 _GARBAGE: Final = {
@@ -43,7 +46,7 @@ def allow_all(_headers: Mapping[str, str]) -> None:
 
 
 class TaskRunnerService:
-    """Answers requests. `now` returns seconds that never go back."""
+    """Answers requests. `now` returns seconds that never go back. `on_change` is called when a call changed a job."""
 
     def __init__(
         self,
@@ -52,15 +55,18 @@ class TaskRunnerService:
         *,
         now: Callable[[], float] = time.monotonic,
         find_refusal: FindRefusal = allow_all,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._jobs = jobs
         self._log = log
         self._now = now
         self._find_refusal = find_refusal
+        self._on_change = on_change
         self._counters: Counter[str] = Counter()
         self._routes: dict[tuple[str, str], Callable[[Request, str], Response]] = {
             ("POST", "/job"): self._submit,
             ("GET", "/jobstatus"): self._status,
+            ("DELETE", "/job"): self._stop,
             ("GET", "/_log"): self._get_log,
             ("GET", "/_counters"): self._get_counters,
             ("POST", "/_reset"): self._reset,
@@ -74,10 +80,9 @@ class TaskRunnerService:
         if route is None:
             return _json_response(404, {"message": f"no such endpoint: {request.method} {path}"})
         refused = None if path.startswith("/_") else self._find_refusal(request.headers)
-        return self._refuse(path, *refused) if refused else route(request, query)
+        return self._refuse(_CALLS[request.method], *refused) if refused else route(request, query)
 
-    def _refuse(self, path: str, status: int, reason: str) -> Response:
-        call = "submit" if path == "/job" else "status"
+    def _refuse(self, call: str, status: int, reason: str) -> Response:
         self._counters[f"{call} {status}"] += 1
         self._log.add(time=datetime.now(UTC).isoformat(), call=call, authorized=False, status=status, refused=reason)
         return _json_response(status, {"message": reason})
@@ -89,6 +94,7 @@ class TaskRunnerService:
             job = None
         key = request.headers.get("idempotency-key")
         answer = self._jobs.submit(job, key, self._now())
+        self._on_change()
         fields = job if isinstance(job, dict) else {}
         self._record(
             "submit",
@@ -101,9 +107,14 @@ class TaskRunnerService:
         return encode_answer(answer)
 
     def _status(self, request: Request, query: str) -> Response:
-        (job_id,) = parse_qs(query).get("job_id", [""])[:1]
-        answer = self._jobs.status(job_id, self._now())
+        answer = self._jobs.status(_job_id_in(query), self._now())
         self._record("status", request, answer)
+        return encode_answer(answer)
+
+    def _stop(self, request: Request, query: str) -> Response:
+        answer = self._jobs.stop(_job_id_in(query), self._now())
+        self._on_change()
+        self._record("stop", request, answer)
         return encode_answer(answer)
 
     def _record(self, call: str, request: Request, answer: Answer, **fields: Any) -> None:
@@ -142,6 +153,10 @@ class TaskRunnerService:
         return _json_response(_OK, {})
 
 
+def _job_id_in(query: str) -> str:
+    return parse_qs(query).get("job_id", [""])[0]
+
+
 def encode_answer(answer: Answer) -> Response:
     """Encode an answer for the wire."""
     fault = answer.fault
@@ -150,6 +165,8 @@ def encode_answer(answer: Answer) -> Response:
         job: dict[str, Any] = {"state": answer.state, "jobId": answer.job_id, "message": answer.message}
         job |= {} if answer.outputs is None else {"outputs": answer.outputs}
         job |= {} if answer.reason is None else {"reason": answer.reason}
+        job |= {} if answer.logs_url is None else {"logsUrl": answer.logs_url}
+        job |= {"notifies": True} if answer.notifies else {}
         return _json_response(answer.status, {"job": job}, delay_s=answer.delay_s)
     if fault is not None:
         return _encode_fault(fault, answer.delay_s)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, Protocol, Self
 
@@ -18,17 +18,19 @@ from atom_emulator.testing.timeline import TimedWorkers, Timeline
 from atom_emulator.testing.world import START, World
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
-from atom_workflows.messages.internal import tick_message
+from atom_workflows.messages.internal import job_ended_message, tick_message
 from atom_workflows.ports import Document, JobAnswer, Message, Query, StopAnswer, Store, TaskRunner, Write, WriteResult
 from atom_workflows.settings import Settings
 
-PUSHED: Final = ("start", "steps", "tick")
+PUSHED: Final = ("start", "steps", "tick", "jobs")
 """The topics whose events wake a function."""
 
 BEGINNING: Final = START + timedelta(seconds=30)
 """Half a minute before a tick, which comes at each whole minute: on average, a run begins midway between two ticks."""
 
 _RUN_KEY: Final = "test"
+
+_AFTER_END: Final = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +91,11 @@ class Functions:
             services,
             store=_SlowStore(services.store, clock, latency),
             bus=_PushingBus(clock, latency, self.publish),
-            task_runner=_SlowTaskRunner(services.task_runner, clock, latency),
+            task_runner=_SlowTaskRunner(services.task_runner, clock, latency, self._await_ends),
             workers=TimedWorkers(clock, settings.poll_workers, latency.cpu_s),
         )
+        # The time at which the next end of a job is to be reported.
+        self._next_end: datetime | None = None
         clock.at(began + tick_every / 2, self._tick)
 
     def __enter__(self) -> Self:
@@ -134,9 +138,29 @@ class Functions:
         if self._observer is not None:
             self._observer.on_end(Invocation(topic=taken.subscription, began=began, ended=self.timeline.now()))
 
+    def _await_ends(self) -> None:
+        """Arrange for the next end of a job that notifies to be reported when it comes."""
+        ends = self.world.task_runner.jobs.next_end
+        if ends is None:
+            return
+        # A time is rounded when it is converted, and a job is not to be reported before its end.
+        due = datetime.fromtimestamp(ends, UTC) + _AFTER_END
+        if self._next_end is None or due < self._next_end:
+            self._next_end = due
+            self.timeline.at(due, self._report_ends)
+
+    def _report_ends(self) -> None:
+        self._next_end = None
+        ended = self.world.task_runner.jobs.take_ended(self.timeline.now().timestamp())
+        if ended:
+            self.publish([job_ended_message(one) for one in ended])
+        self._await_ends()
+
     def _tick(self) -> None:
         if self._observer is not None:
+            # This may bring the ends of jobs nearer.
             self._observer.on_tick()
+            self._await_ends()
         self.publish([tick_message("schedule")])
         self.timeline.at(self.timeline.now() + self.tick_every, self._tick)
 
@@ -191,11 +215,15 @@ class _SlowTaskRunner:
     inner: TaskRunner
     clock: Timeline
     latency: Latency
+    on_change: Callable[[], None]
 
     def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
         self._wait()
-        return self.inner.submit(base_url, body, idempotency_key=idempotency_key, timeout=timeout)
+        try:
+            return self.inner.submit(base_url, body, idempotency_key=idempotency_key, timeout=timeout)
+        finally:
+            self.on_change()
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
@@ -205,7 +233,10 @@ class _SlowTaskRunner:
     def stop(self, base_url: str, job_id: str) -> StopAnswer:
         """See `ports.TaskRunner.stop`."""
         self._wait()
-        return self.inner.stop(base_url, job_id)
+        try:
+            return self.inner.stop(base_url, job_id)
+        finally:
+            self.on_change()
 
     def _wait(self) -> None:
         self.clock.sleep(self.latency.task_runner_s + self.latency.cpu_s)

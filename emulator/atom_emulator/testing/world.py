@@ -25,7 +25,13 @@ from atom_workflows.coordinator.start import handle_start
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.documents import run_path, run_record, step_record, steps_path
 from atom_workflows.errors import SourceNotFound, TaskRunnerUnavailable
-from atom_workflows.messages.internal import Tick, read_steps_event, read_tick_event
+from atom_workflows.messages.internal import (
+    Tick,
+    job_ended_message,
+    read_job_ended,
+    read_steps_event,
+    read_tick_event,
+)
 from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import Answer, Document, Item, JobAnswer, Message, Query, StopAnswer, Write, WriteResult
 from atom_workflows.settings import Settings
@@ -127,9 +133,10 @@ class ScriptedTaskRunner:
         self.polled.append(job_id)
         answer = self.jobs.status(job_id, self.clock.now().timestamp())
         self.clock.sleep(answer.delay_s)
-        if answer.status == _OK and answer.fault is None and answer.state in _PLAIN_STATES and not answer.message:
+        is_plain = answer.state in _PLAIN_STATES and not answer.message and answer.logs_url is None
+        if answer.status == _OK and answer.fault is None and is_plain:
             # Most answers of a long run, and nothing of them would be read otherwise.
-            return JobAnswer(job_id=job_id, state=answer.state)
+            return JobAnswer(job_id=job_id, state=answer.state, notifies=answer.notifies)
         return read_status(_received(answer, job_id), job_id)
 
     def stop(self, base_url: str, job_id: str) -> StopAnswer:
@@ -259,17 +266,27 @@ class World:
             "start": lambda: handle_start(self.services, read_start_event(taken.body, event_id=taken.message_id)),
             "steps": lambda: handle_steps(self.services, read_steps_event(taken.body)),
             "tick": lambda: handle_tick(self.services, read_tick_event(taken.body)),
+            "jobs": lambda: read_job_ended(taken.body),
             "events": lambda: None,
         }
         handlers[taken.subscription]()
         self.bus.ack(taken)
 
     def settle_down(self, *topics: str) -> None:
-        """Deliver every event, and the events that result, until none is left."""
-        topics = topics or ("start", "steps")
+        """Deliver every event, and the events that result, until none is left.
+
+        The jobs that have ended by now are reported first, if they notify.
+        """
+        self.publish_hints()
+        topics = topics or ("start", "steps", "jobs")
         while taken := [message for topic in topics for message in self.bus.take_all(topic)]:
             for message in taken:
                 self.deliver(message)
+
+    def publish_hints(self) -> None:
+        """Publish a hint for each job that has ended since the last call, if it notifies."""
+        if ended := self.task_runner.jobs.take_ended(self.clock.now().timestamp()):
+            self.services.bus.publish([job_ended_message(one) for one in ended])
 
     def tick(self) -> None:
         """Wake the checker for one sweep, then deliver what it published."""

@@ -30,6 +30,7 @@ MAX_ITEMS: Final = 50
 
 _LONGEST_SHOWN: Final = 80
 
+_ATTEMPT: Final = re.compile(r"[1-9][0-9]{0,6}")
 _STEP_PATH: Final = re.compile(rf"runs/{ID.pattern}/steps/{ID.pattern}")
 
 
@@ -108,6 +109,18 @@ def read_attempt(body: Mapping[str, Any]) -> int | None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_ATTEMPT:
         raise MalformedEvent(f"an event's attempt must be a whole number, not {show(value)}")
+    return value
+
+
+def read_attempt_key(body: Mapping[str, Any], name: str) -> str | None:
+    """Return the key of an attempt, `run/step/attempt`, or None if it is missing."""
+    value = read_optional_text(body, name)
+    if value is None:
+        return None
+    *ids, attempt = value.split("/")
+    is_numbered = _ATTEMPT.fullmatch(attempt) is not None and int(attempt) <= MAX_ATTEMPT
+    if len(ids) != 2 or not all(map(ID.fullmatch, ids)) or not is_numbered:  # noqa: PLR2004 (the run and the step)
+        raise MalformedEvent(f"an event's {name} must be run/step/attempt, not {show(value)}")
     return value
 
 

@@ -19,19 +19,23 @@ from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES, read_outputs
 from atom_workflows.core.transitions import Outcome, OutcomeKind
 from atom_workflows.errors import MalformedEvent
 from atom_workflows.messages.fields import (
+    MAX_TEXT,
     SCHEMA,
     read_attempt,
+    read_attempt_key,
     read_id,
     read_objects,
+    read_optional_key,
     read_optional_text,
     read_step_path,
     read_time,
     require_known_schema,
     require_object,
+    require_storable,
     require_text,
     show,
 )
-from atom_workflows.ports import Message
+from atom_workflows.ports import MAX_JOB_ID, Message
 
 STEPS_PER_READY: Final = 10
 """The number of steps in one event for a dispatcher: enough to share reads, but few enough to spread the work."""
@@ -41,6 +45,8 @@ CHANGES_PER_MESSAGE: Final = 200
 MAX_LIST_BYTES: Final = 200_000
 """The maximum size of the list in a message, so that no message exceeds 256 KB, however long its strings are."""
 
+
+_JOB_ENDED: Final = "job.ended"
 
 _TEXTS_OF_AN_END: Final = ("outputs", "outputs_problem", "reason")
 """Fields of an outcome that are written only if they are not empty. Older versions ignore them."""
@@ -83,6 +89,18 @@ class SweepPage:
 
     after: tuple[datetime, str]
     until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEnded:
+    """A Task Runner's hint that a job has ended. The job is named by its idempotency key, its id, or both.
+
+    Anyone who may publish to the topic can claim this, so it is a reason to ask the Task Runner, and nothing more.
+    """
+
+    # `run/step/attempt`, as sent with the submission.
+    idempotency_key: str = ""
+    job_id: str = ""
 
 
 StepsEvent: TypeAlias = StepsReady | StepsCompleted
@@ -160,6 +178,16 @@ def page_message(page: SweepPage) -> Message:
     )
 
 
+def job_ended_message(ended: JobEnded) -> Message:
+    """Build the hint that a job has ended.
+
+    It has no schema, since Task Runners of any origin write it.
+    """
+    names = {"idempotency_key": ended.idempotency_key, "job_id": ended.job_id}
+    body = {"type": _JOB_ENDED, **{name: value for name, value in names.items() if value}}
+    return Message(topic="jobs", body=body, attributes={"type": _JOB_ENDED})
+
+
 def seed_message(run_id: str, *, after: str = "") -> Message:
     """Build the request to continue a run with whatever is left to do.
 
@@ -225,6 +253,22 @@ def read_tick_event(body: Any) -> TickEvent:
     if kind != "sweep.page":
         raise MalformedEvent(f"the topic tick carries no events of type {show(kind)}")
     return SweepPage(after=(read_time(body, "due_at"), read_step_path(body, "path")), until=read_time(body, "until"))
+
+
+def read_job_ended(body: Any) -> JobEnded:
+    """Read a hint from the topic `jobs`."""
+    body = require_object(body)
+    if (kind := require_text(body, "type")) != _JOB_ENDED:
+        raise MalformedEvent(f"the topic jobs carries no events of type {show(kind)}")
+    ended = JobEnded(
+        idempotency_key=read_attempt_key(body, "idempotency_key") or "",
+        job_id=require_storable("job_id", read_optional_key(body, "job_id") or "", longest=MAX_TEXT),
+    )
+    if len(ended.job_id) > MAX_JOB_ID:
+        raise MalformedEvent(f"an event's job_id may be at most {MAX_JOB_ID} characters long, not {len(ended.job_id)}")
+    if ended == JobEnded():
+        raise MalformedEvent("a hint must name the job by its idempotency_key or its job_id")
+    return ended
 
 
 def _outcome(body: Mapping[str, Any]) -> Outcome:

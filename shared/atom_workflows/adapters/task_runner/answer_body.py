@@ -26,7 +26,7 @@ _MOST_DIGITS: Final = 1_000
 _CHARSET: Final = re.compile(r"charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE)
 _TEXT_CODECS: Final = re.compile(r"utf-8|ascii|iso8859-\d+|cp125\d|utf-(?:16|32)(?:-[bl]e)?")
 
-_FIELDS: Final = frozenset({"state", "jobId", "message", "reason"})
+_FIELDS: Final = frozenset({"state", "jobId", "message", "reason", "logsUrl", "notifies"})
 _OUTPUTS: Final = "outputs"
 _OUTPUTS_NOT_READ: Final = JobOutputs(
     problem=f"its outputs, if there are any, do not end within the first {MAX_READ_BYTES:,} bytes of the response: let "

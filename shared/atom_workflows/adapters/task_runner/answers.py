@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from atom_workflows.adapters.task_runner.answer_body import (
     MAX_ANSWER_BYTES,
@@ -24,12 +25,13 @@ from atom_workflows.adapters.task_runner.masking import mask_tokens
 from atom_workflows.core.outputs import MAX_REASON_LENGTH, JobOutputs
 from atom_workflows.core.transitions import MAX_MESSAGE_LENGTH, has_ended
 from atom_workflows.errors import JobConflict, JobRefused, JobUnknown, RequestNotAccepted, TaskRunnerUnavailable
-from atom_workflows.ports import JobAnswer, StopAnswer
+from atom_workflows.ports import MAX_JOB_ID, JobAnswer, StopAnswer
 
 MAX_QUOTED_TEXT: Final = 500
-MAX_JOB_ID: Final = 500
 MAX_JOB_STATE: Final = 100
-"""Events quote job ids and states in sentences, and a string in an event may be at most 2,000 characters long."""
+"""Events quote states in sentences, and a string in an event may be at most 2,000 characters long."""
+
+MAX_LOGS_URL: Final = 2_000
 
 MAX_RETRY_AFTER_S: Final = 86_400.0
 """One day, since servers may send a number that no clock can represent."""
@@ -40,6 +42,9 @@ _NOT_TO_BE_STORED: Final = (
 )
 
 _TAG: Final = re.compile(r"<[^<>]*>")
+
+_LOGS_URL: Final = re.compile(r"""https?://[^\s/?#@\\"'<>`]+(?:[/?#][^\s\\"'<>`]*)?""", re.IGNORECASE)
+"""An address without user info, which can disguise where it leads, and without characters that end it in a page."""
 
 
 class Meaning(StrEnum):
@@ -73,6 +78,7 @@ _BY_STATUS: Final[Mapping[int, Meaning]] = {
 _UNKNOWN_JOB: Final = frozenset({404, 410})
 _CANNOT_STOP: Final = frozenset({405, 501})
 _PATH: Final = "/jobstatus"
+_STOP_PATH: Final = re.compile(r"/job(?![\w/.-])")
 _LEAST_NAME: Final = 4
 """A shorter id may occur in any text by chance, just as 404 occurs in most error pages."""
 
@@ -167,10 +173,10 @@ def read_stop(answer: Answer, job_id: str) -> StopAnswer:
     meaning = meaning_of(answer.status, has_retry_after=answer.retry_after_s is not None)
     if meaning is Meaning.ANSWERED:
         return StopAnswer.STOPPING
-    if answer.names_no_job:
-        return StopAnswer.GONE
-    if answer.status in _CANNOT_STOP or (answer.status in _UNKNOWN_JOB and _names_delete(answer.body, job_id)):
+    if answer.status in _CANNOT_STOP or (answer.status in _UNKNOWN_JOB and _quotes_delete(answer, job_id)):
         return StopAnswer.CANNOT
+    if answer.names_no_job and not _STOP_PATH.search(answer.body.text):
+        return StopAnswer.GONE
     if meaning is Meaning.NOT_ACCEPTED:
         is_busy = answer.status == _BUSY
         raise RequestNotAccepted(_explain(answer), retry_after_s=answer.retry_after_s, is_busy=is_busy)
@@ -214,12 +220,12 @@ def _names_no_job(body: AnswerBody, job_id: str) -> bool:
     return body.is_object or (is_named and not is_page)
 
 
-def _names_delete(body: AnswerBody, job_id: str) -> bool:
-    """Return True if the server examined the method and has no such call.
+def _quotes_delete(answer: Answer, job_id: str) -> bool:
+    """Return True if a server says that it has no such call.
 
-    Web frameworks that answer HTTP 404 instead of 405 quote the method.
+    Some web frameworks respond with HTTP 404 instead of 405, and quote the method. Proxies and gateways do not.
     """
-    return "DELETE" in body.text.replace(job_id, "")
+    return "DELETE" in answer.body.text.replace(job_id, "")
 
 
 def _parse_state(body: AnswerBody) -> str:
@@ -256,6 +262,8 @@ def _parse_job(body: AnswerBody, tokens: Sequence[str]) -> JobAnswer | None:
         outputs=outputs.text,
         outputs_problem=outputs.problem,
         reason=_mask_and_cut(" ".join(reason.split()), tokens, MAX_REASON_LENGTH) if isinstance(reason, str) else "",
+        logs_url=_parse_logs_url(body.job["logsUrl"], tokens) if "logsUrl" in body.job else "",
+        notifies=body.job.get("notifies") is True,
     )
 
 
@@ -270,6 +278,21 @@ def _parse_id(value: Any, tokens: Sequence[str]) -> str:
     text = str(value)
     is_usable = len(text) <= MAX_JOB_ID and text == _drop_surrogates(text) and mask_tokens(text, tokens) == text
     return text if is_usable else ""
+
+
+def _parse_logs_url(value: Any, tokens: Sequence[str]) -> str:
+    """Return the address of a job's log, or "" if people cannot safely be sent there.
+
+    It is not corrected: a corrected address would lead elsewhere.
+    """
+    if not isinstance(value, str) or len(value) > MAX_LOGS_URL or not _LOGS_URL.fullmatch(value):
+        return ""
+    try:
+        has_host = bool(urlsplit(value).hostname)
+    except ValueError:
+        return ""
+    # Printable characters exclude those that control a terminal or the direction of text.
+    return value if has_host and value.isprintable() and mask_tokens(value, tokens) == value else ""
 
 
 def _mask_and_cut(text: str, tokens: Sequence[str], most: int) -> str:

@@ -69,6 +69,20 @@ def test_parts_start_serve_and_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not list((tmp_path / "scratch").iterdir())
 
 
+def test_the_checker_hears_from_the_mock_that_a_job_has_ended(tmp_path: Path) -> None:
+    """A job that notifies is reported to the topic `jobs`, which is pushed to the checker."""
+    script = tmp_path / "script.yaml"
+    script.write_text("default: {duration: 0.2, notifies: true}")
+    with LocalPlatform(options(tmp_path, tick_every_s=1000, task_runner_script=script)) as platform:
+        url = platform.environment["WORKFLOW_TASK_RUNNER_URL"]
+        job = {"job_name": "load", "scaleTier": "BASIC", "labels": {"workflow": "daily", "type": "step"}}
+        requests.post(f"{url}/job", json=job, headers={"Idempotency-Key": "run/load/1"}, timeout=60)
+        until(lambda: [one for one in received(platform, PartName.CHECKER) if one["body"]["type"] == "job.ended"])
+    [hint] = [one for one in received(platform, PartName.CHECKER) if one["body"]["type"] == "job.ended"]
+    assert hint["body"] == {"type": "job.ended", "idempotency_key": "run/load/1"}
+    assert hint["source"] == "//pubsub.googleapis.com/projects/atom-local/topics/jobs"
+
+
 def test_two_platforms_run_side_by_side(tmp_path: Path) -> None:
     """Two platforms share no port and no file."""
     given = "http://127.0.0.1:1"

@@ -8,7 +8,7 @@ import pytest
 
 from atom_emulator.task_runner.jobs import Jobs
 from atom_emulator.task_runner.journal import InvalidJournal, Journal
-from atom_emulator.task_runner.script import Behaviour, Script
+from atom_emulator.task_runner.script import Behaviour, Script, Stop
 from unit.emulator.task_runner.test_jobs import submitted
 
 SCRIPT = Script(default=Behaviour(duration_s=10, fail_times=1))
@@ -44,6 +44,23 @@ def test_attempts_keep_their_outputs_over_a_restart(tmp_path: Path) -> None:
     after.restore(journal.read())
     assert [after.status(answer.job_id, 1.0) for answer in answers] == answers
     assert [(answer.outputs, answer.reason) for answer in answers] == [(None, "OOM"), ({"rows": 2}, None)]
+
+
+def test_a_stopped_job_stays_stopped_over_a_restart(tmp_path: Path) -> None:
+    """A restarted Task Runner knows which jobs it was asked to stop, and when, and reports their ends again."""
+    script = Script(default=Behaviour(duration_s=100, notifies=True, stop=Stop(after_s=5)))
+    journal = Journal(tmp_path / "jobs.jsonl")
+    before = Jobs(script, journal=journal)
+    stopped, other = (submitted(before, f"run/load/{attempt}", now=0.0).job_id for attempt in (1, 2))
+    for _ in range(2):
+        before.stop(stopped, 10.0)
+    assert [one.idempotency_key for one in before.take_ended(15.0)] == ["run/load/1"]
+    after = Jobs(script, id_prefix="new", journal=journal)
+    after.restore(journal.read())
+    assert [after.status(stopped, now).state for now in (14.9, 15.0)] == ["CANCELLING", "CANCELLED"]
+    assert after.status(other, 99.0).state == "RUNNING"
+    assert [one.idempotency_key for one in after.take_ended(100.0)] == ["run/load/1", "run/load/2"]
+    assert len(list(journal.read())) == 3
 
 
 def test_an_emptied_journal_is_a_task_runner_that_forgot(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atom_emulator.task_runner.script import FOREVER, Behaviour, Fault, FaultKind, Loss, Rule, Script
+from atom_emulator.task_runner.script import FOREVER, Behaviour, Fault, FaultKind, Loss, Rule, Script, Stop
 from atom_emulator.task_runner.script_file import InvalidScript, parse_script
 
 FULL = """
@@ -22,6 +22,11 @@ rules:
     outputs: [null, {rows: 12, files: [gs://b/a], note: null}]
     reason: [OOM, EXIT_2]
     submit_errors: [503, {status: 429, retry_after: 2, times: 3}, drop, {garbage: html, accepted: true}]
+    status_errors: [500]
+    stop_errors: [drop, {status: 500, accepted: true}]
+    stop: {after: 2s}
+    logsUrl: https://logs.test/7
+    notifies: true
     lose_job: once
     delay: 0.5
   - garbage: empty
@@ -52,6 +57,11 @@ def test_every_field_is_read() -> None:
         outputs=(None, {"rows": 12, "files": ["gs://b/a"], "note": None}),
         reasons=("OOM", "EXIT_2"),
         submit_errors=faults,
+        status_errors=(Fault(status=500),),
+        stop_errors=(Fault(kind=FaultKind.DROP), Fault(status=500, accepted=True)),
+        stop=Stop(after_s=2),
+        logs_url="https://logs.test/7",
+        notifies=True,
         lose_job=Loss.ONCE,
         delay_s=0.5,
     )
@@ -73,6 +83,22 @@ def test_one_entry_is_that_of_every_attempt() -> None:
     read = parse_script('{"default": {"outputs": {"log": "' + "x" * 40_000 + '", "n": 9223372036854775808}}}')
     assert read.default.outputs == ({"log": "x" * 40_000, "n": 2**63},)
     assert parse_script("default: {outputs: {}, reason: OOM}").default == Behaviour(outputs=({},), reasons=("OOM",))
+
+
+@pytest.mark.parametrize(
+    ("written", "stop"),
+    [
+        ("{after: 0}", Stop()),
+        ("{after: 1m30s}", Stop(after_s=90)),
+        ("ignore", Stop(ignored=True)),
+        ("cannot", Stop(fault=Fault(status=405, times=FOREVER))),
+        ("500", Stop(fault=Fault(status=500, times=FOREVER))),
+        ("202", Stop(fault=Fault(status=202, times=FOREVER, accepted=True))),
+    ],
+)
+def test_each_way_to_stop_is_read(written: str, stop: Stop) -> None:
+    """A job stops in a while, never, or not at all."""
+    assert parse_script(f"default: {{stop: {written}}}").default == Behaviour(stop=stop)
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"rules": []}'])
@@ -120,6 +146,19 @@ def test_an_empty_script_is_the_default_one(text: str) -> None:
         ("default: {reason: null}", f"{REASON}, not null"),
         ('default: {reason: "two\\nlines"}', REASON),
         (f"default: {{reason: {'x' * 65}}}", REASON),
+        *(
+            (
+                f"default: {{stop: {stop}}}",
+                "line 1: default.stop: expected {after: 2}, ignore, cannot, or an HTTP status",
+            )
+            for stop in ("never", "{}", "{before: 2}", "{after: 2, ignore: true}", "true", "1.5", "null", "[500]")
+        ),
+        ("default: {stop: {after: -1}}", "default.stop: expected seconds, 0 or more"),
+        ("default: {stop: {after: soon}}", "default.stop: expected seconds, 0 or more"),
+        ("default: {stop: 100}", "default.stop: expected an HTTP status from 200 to 599, not 100"),
+        ("default: {notifies: 1}", "default.notifies: expected true or false, not 1"),
+        ("default: {logsUrl: 7}", "default.logsUrl: expected a text, not 7"),
+        ("default: {logs_url: x}", "default.logs_url: unknown; did you mean logsUrl?"),
         ("rules: [{garbage: [html]}]", "rules[0].garbage: expected one of empty, html, not-json, wrong-shape"),
         ("rules: [{submit_errors: [{times: 2}]}]", "expected one of status, garbage, drop"),
         ("rules: [{submit_errors: [{status: 1, x: 1}]}]", "fault.x: unknown"),

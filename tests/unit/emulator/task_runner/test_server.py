@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import signal
 import socket
@@ -13,6 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
+from atom_emulator.job_hints import write_address
+from atom_workflows.messages.internal import JobEnded, read_job_ended
+from contract.canned import answer, canned
+from support.deadline import eventually
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -22,6 +28,7 @@ SCRIPT = """
 rules:
   - {step: flaky, submit_errors: [{status: 429, retry_after: 2}, drop, html, empty, not-json, wrong-shape]}
   - {step: slow, delay: 0.05}
+  - {step: long, duration: 1000, stop: {after: 0.05}, logsUrl: "https://logs.test/7", notifies: true}
 """
 
 
@@ -31,6 +38,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.log = folder / "calls.jsonl"
         self.ready_file = folder / "ready.json"
+        self.hints = folder / "hints.json"
         (folder / "script.yaml").write_text(SCRIPT)
         options: list[str | Path] = [
             "--ready-file",
@@ -39,6 +47,8 @@ class Server:
             self.log,
             "--script",
             folder / "script.yaml",
+            "--hints",
+            self.hints,
         ]
         self.process = subprocess.Popen([sys.executable, "-m", "atom_emulator.task_runner", *options])
         deadline = time.monotonic() + 60
@@ -52,6 +62,15 @@ class Server:
         """Submit a job."""
         headers = {"Authorization": "Bearer s3cret", "Idempotency-Key": "r/load/1"}
         return requests.post(f"{self.url}/job", json=JOB | fields, headers=headers, timeout=60)
+
+    def delete(self, job_id: str) -> requests.Response:
+        """Ask for a job to be stopped."""
+        return requests.delete(f"{self.url}/job", params={"job_id": job_id}, timeout=60)
+
+    def state(self, job_id: str) -> str:
+        """Return the state of a job."""
+        answer = requests.get(f"{self.url}/jobstatus", params={"job_id": job_id}, timeout=60)
+        return str(answer.json()["job"]["state"])
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +95,34 @@ def test_a_job_is_answered_in_the_shape_of_the_contract(server: Server) -> None:
     job_id = submitted["job"]["jobId"]
     status = requests.get(f"{server.url}/jobstatus", params={"job_id": job_id}, timeout=60).json()
     assert submitted == status == {"job": {"state": "SUCCEEDED", "jobId": job_id, "message": ""}}
+
+
+def test_a_job_is_stopped_by_delete(server: Server) -> None:
+    """DELETE answers with the job, which then ends; an unknown job is 404 in the contract's form."""
+    job_id = server.post(job_name="long").json()["job"]["jobId"]
+    stopped = server.delete(job_id)
+    job = {"state": "CANCELLING", "jobId": job_id, "message": "", "logsUrl": "https://logs.test/7", "notifies": True}
+    assert (stopped.status_code, stopped.json()) == (200, {"job": job})
+    eventually(lambda: server.state(job_id) == "CANCELLED", within_s=60, what="the job's end")
+    unknown = server.delete("job-x")
+    assert (unknown.status_code, unknown.json()) == (404, {"message": "there is no job job-x"})
+    calls = [json.loads(line) for line in requests.get(f"{server.url}/_log", timeout=60).text.splitlines()]
+    of_stops = [(call["status"], call["state"], call["job_id"]) for call in calls if call["call"] == "stop"]
+    assert of_stops == [(200, "CANCELLING", job_id), (404, "", "job-x")]
+
+
+def test_ends_are_published_when_they_come(server: Server) -> None:
+    """The hint about a job is published in Pub/Sub's own form, without another call to the server."""
+    with canned(lambda _asked, _connection: answer(b'{"messageIds": ["1"]}')) as pubsub:
+        write_address(server.hints, pubsub_url=pubsub.url, project="p")
+        job_id = server.post(job_name="long").json()["job"]["jobId"]
+        server.delete(job_id)
+        eventually(lambda: pubsub.asked, within_s=60, what="the hint")
+    [asked] = pubsub.asked
+    assert (asked.method, asked.target) == ("POST", "/v1/projects/p/topics/jobs:publish")
+    [message] = json.loads(asked.body)["messages"]
+    assert read_job_ended(json.loads(base64.b64decode(message["data"]))) == JobEnded(idempotency_key="r/load/1")
+    assert message["attributes"] == {"type": "job.ended"}
 
 
 def test_faults_are_seen_by_the_client(server: Server) -> None:
