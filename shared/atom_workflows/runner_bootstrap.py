@@ -13,11 +13,11 @@ from atom_workflows.adapters.system import SystemClock
 from atom_workflows.handlers.runner import RunnerServices
 from atom_workflows.ports import Bus, Clock, Message
 from atom_workflows.runner.cloud.batch_engine import BatchEngine
-from atom_workflows.runner.cloud.calls import Api
-from atom_workflows.runner.cloud.places import Engine
+from atom_workflows.runner.cloud.cloud_settings import CloudSettings, from_environment
+from atom_workflows.runner.cloud.job_ids import Engine
+from atom_workflows.runner.cloud.rest import Api
 from atom_workflows.runner.cloud.run_engine import CloudRunEngine
 from atom_workflows.runner.cloud.service import CloudRunner
-from atom_workflows.runner.cloud.settings import CloudSettings, from_environment
 from atom_workflows.runner.cloud.sweeps import Sweeper
 
 CONNECTIONS: Final = 16

@@ -19,7 +19,7 @@ from atom_workflows import runner_bootstrap
 from atom_workflows.adapters.http import PromptAdapter
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.ports import Message
-from atom_workflows.runner.cloud.settings import CloudSettings
+from atom_workflows.runner.cloud.cloud_settings import CloudSettings
 from atom_workflows.runner_bootstrap import connect, runner_services
 from functions.posting import FUNCTIONS
 from support.google_jobs.containers import Json, Time

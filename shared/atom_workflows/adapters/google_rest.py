@@ -30,7 +30,7 @@ from atom_workflows.adapters.http import (
 from atom_workflows.adapters.task_runner.masking import mask_tokens
 from atom_workflows.bounded_json import read_json
 from atom_workflows.errors import GoogleUnavailable
-from atom_workflows.runner.cloud.calls import Api, Call, Reply
+from atom_workflows.runner.cloud.rest import Api, Call, Reply
 
 SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 CONNECT_TIMEOUT_S: Final = 3.05

@@ -18,21 +18,19 @@ from atom_workflows.errors import BodyTooLarge, BusUnavailable, GoogleUnavailabl
 from atom_workflows.handlers.delivery import Answer, drop, json_answer, lower_names
 from atom_workflows.handlers.entry import RequestBody, read_request_body
 from atom_workflows.messages.envelope import ReceivedEvent, read_event
+from atom_workflows.messages.internal import JobEnded, job_ended_message
 from atom_workflows.ports import Message
 from atom_workflows.runner.cloud.batch_engine import BatchEngine
 from atom_workflows.runner.cloud.batch_requests import TERMINAL_STATES
-from atom_workflows.runner.cloud.places import Engine
+from atom_workflows.runner.cloud.cloud_settings import CloudSettings
+from atom_workflows.runner.cloud.job_ids import Engine
 from atom_workflows.runner.cloud.service import CloudRunner, ContractAnswer
-from atom_workflows.runner.cloud.settings import CloudSettings
 from atom_workflows.web_pages import explain_refusal
 
 MAX_JOB_BODY: Final = 4 * 1024 * 1024
 """As large as a workflow file may be."""
 
 MAX_NOTICE_BODY: Final = 64 * 1024
-
-TOPIC: Final = "jobs"
-"""The topic of the hints."""
 
 PATIENCE: Final = timedelta(minutes=1)
 """For how long a notice is delivered again whose job does not show its end yet."""
@@ -119,7 +117,7 @@ def _notice(services: RunnerServices, headers: Mapping[str, str], request: Reque
         return _ACKNOWLEDGE
     try:
         if key := services.batch.ended_key(found["region"], found["name"]):
-            services.publish([Message(topic=TOPIC, body={"type": "job.ended", "idempotency_key": key})])
+            services.publish([job_ended_message(JobEnded(idempotency_key=key))])
             log.info("notice.passed_on", f"reported the end of {key}", job=found["name"])
         elif services.now() - _time_of(message.published_at) < PATIENCE:
             return _REDELIVER

@@ -47,7 +47,7 @@ class FakeBatch:
 
     def answer(self, method: str, path: str, query: Json, body: Any) -> Json:
         """Answer a request that the discovery document allows."""
-        self._advance_all()
+        self.advance()
         *_, last = path.rsplit("/", 1)
         if self.refusals:
             raise self.refusals.pop(0)
@@ -64,7 +64,7 @@ class FakeBatch:
     def preempt(self, name: str) -> None:
         """Take the job's Spot VM away."""
         self.jobs[name].preempted_at = self.time.now()
-        self._advance_all()
+        self.advance()
 
     def _create(self, collection: str, name: str, body: Json) -> Json:
         if not _NAME.fullmatch(name):
@@ -100,10 +100,11 @@ class FakeBatch:
             raise Refusal(400, "FAILED_PRECONDITION", f"Job is already in state {job.state}")
         if job.cancelled_at is None:
             job.cancelled_at = self.time.now()
-        self._advance_all()
+        self.advance()
         return {"name": "projects/p/locations/r/operations/cancel", "done": False}
 
-    def _advance_all(self) -> None:
+    def advance(self) -> None:
+        """Bring every job to the state that its time has come to."""
         for job in self.jobs.values():
             self._advance(job)
 

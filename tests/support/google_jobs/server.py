@@ -53,6 +53,11 @@ class Google:
         """Return the ids of the methods that were called, in order."""
         return [one.method for one in self.sent]
 
+    def tick(self) -> None:
+        """Bring every job to the state that its time has come to."""
+        with self._lock:
+            self.batch.advance()
+
     def answer(self, verb: str, target: str, raw: bytes, authorization: str) -> tuple[int, bytes]:
         """Return the status and the body of an answer."""
         parts = urlsplit(target)

@@ -13,7 +13,7 @@ import pytest
 
 from atom_workflows.adapters.google_rest import GoogleRestClient
 from atom_workflows.errors import GoogleUnavailable
-from atom_workflows.runner.cloud.calls import Api, Call
+from atom_workflows.runner.cloud.rest import Api, Call
 from contract.canned import Asked, Canned, answer, canned
 from functions.runner import TOKEN, open_session
 

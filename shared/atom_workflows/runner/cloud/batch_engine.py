@@ -10,13 +10,13 @@ from typing import Any
 
 from atom_workflows.errors import GoogleUnavailable, JobNotFound, NotNow
 from atom_workflows.runner.cloud import batch_answers, batch_requests
-from atom_workflows.runner.cloud.calls import GoogleRest
+from atom_workflows.runner.cloud.cloud_settings import CloudSettings
 from atom_workflows.runner.cloud.failures import BUSY_RETRY_S, raise_for_question, raise_for_submission
 from atom_workflows.runner.cloud.images import require_allowed
+from atom_workflows.runner.cloud.job_ids import Engine, Place, name_of
 from atom_workflows.runner.cloud.log_links import batch_log_link
-from atom_workflows.runner.cloud.outputs import fetch
-from atom_workflows.runner.cloud.places import Engine, Place, name_of
-from atom_workflows.runner.cloud.settings import CloudSettings
+from atom_workflows.runner.cloud.outputs_files import fetch
+from atom_workflows.runner.cloud.rest import GoogleRest
 from atom_workflows.runner.reports import JobReport, JobState
 from atom_workflows.runner.request import JobRequest
 

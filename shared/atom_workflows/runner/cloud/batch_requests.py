@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from atom_workflows.runner.cloud.calls import Api, Call
+from atom_workflows.runner.cloud.cloud_settings import CloudSettings
 from atom_workflows.runner.cloud.labels import job_labels
 from atom_workflows.runner.cloud.machines import has_gpus, machine_type, shape_of
-from atom_workflows.runner.cloud.outputs import MOUNT, READABLE_BY_ALL, file_in_job
-from atom_workflows.runner.cloud.settings import CloudSettings
+from atom_workflows.runner.cloud.outputs_files import MOUNT, READABLE_BY_ALL, file_in_job
+from atom_workflows.runner.cloud.rest import Api, Call
 from atom_workflows.runner.request import JobRequest, job_environment
 
 MAX_DURATION: Final = timedelta(days=14)

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Final
 
 from atom_workflows.errors import GoogleUnavailable, NotNow, RequestRefused
-from atom_workflows.runner.cloud.calls import Reply
+from atom_workflows.runner.cloud.rest import Reply
 
 BUSY_RETRY_S: Final = 60
 """Quotas of Google's APIs count per minute."""

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeAlias
 
 from atom_workflows.errors import GoogleUnavailable, JobNotFound, NotNow, RequestRefused
-from atom_workflows.runner.cloud.places import Engine, Place, read_place
+from atom_workflows.runner.cloud.job_ids import Engine, Place, read_place
 from atom_workflows.runner.reports import JobReport, refusal, unknown_job
 from atom_workflows.runner.request import JobRequest, read_request
 

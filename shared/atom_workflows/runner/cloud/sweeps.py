@@ -14,11 +14,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from atom_workflows.errors import GoogleUnavailable
-from atom_workflows.runner.cloud import outputs, run_answers, run_requests
-from atom_workflows.runner.cloud.calls import Call, GoogleRest
+from atom_workflows.runner.cloud import outputs_files, run_answers, run_requests
+from atom_workflows.runner.cloud.cloud_settings import CloudSettings
+from atom_workflows.runner.cloud.job_ids import NAME_PREFIX
 from atom_workflows.runner.cloud.labels import DEPLOYMENT, deployment_label
-from atom_workflows.runner.cloud.places import NAME_PREFIX
-from atom_workflows.runner.cloud.settings import CloudSettings
+from atom_workflows.runner.cloud.rest import Call, GoogleRest
 
 EVERY: Final = timedelta(minutes=10)
 KEPT: Final = timedelta(days=3)
@@ -76,9 +76,9 @@ class Sweeper:
         """Yield requests that remove something, listing jobs only once outputs have been removed."""
         # Names are hashes, so each time of day begins at another part of the list.
         start = f"{NAME_PREFIX}{int(self.now().timestamp() / EVERY.total_seconds()) * 37 % 256:02x}"
-        listed = self.rest.send(outputs.list_call(self.settings, start))
-        for name in outputs.written_before(listed.document, self.now() - KEPT):
-            yield outputs.delete_call(self.settings, name)
+        listed = self.rest.send(outputs_files.list_call(self.settings, start))
+        for name in outputs_files.written_before(listed.document, self.now() - KEPT):
+            yield outputs_files.delete_call(self.settings, name)
         for name in self._old_jobs():
             yield run_requests.delete_call(self.settings, self.settings.region, name)
 

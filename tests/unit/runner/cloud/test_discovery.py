@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import pytest
 
-from atom_workflows.runner.cloud import batch_requests, outputs, run_requests
-from atom_workflows.runner.cloud.calls import Call
-from atom_workflows.runner.cloud.settings import CloudSettings
+from atom_workflows.runner.cloud import batch_requests, outputs_files, run_requests
+from atom_workflows.runner.cloud.cloud_settings import CloudSettings
+from atom_workflows.runner.cloud.rest import Call
 from atom_workflows.runner.request import JobRequest
 from support.google_jobs import discovery
 
@@ -72,9 +72,9 @@ CALLS: Final[Mapping[str, tuple[Call, str]]] = {
     ),
     "run list": (run_requests.list_call(SETTINGS, "page"), "run.projects.locations.jobs.list"),
     "run delete": (run_requests.delete_call(SETTINGS, "us-east1", NAME), "run.projects.locations.jobs.delete"),
-    "outputs": (outputs.read_call(SETTINGS, NAME), "storage.objects.get"),
-    "list outputs": (outputs.list_call(SETTINGS, "aw-7f"), "storage.objects.list"),
-    "delete outputs": (outputs.delete_call(SETTINGS, "a/b c.json"), "storage.objects.delete"),
+    "outputs": (outputs_files.read_call(SETTINGS, NAME), "storage.objects.get"),
+    "list outputs": (outputs_files.list_call(SETTINGS, "aw-7f"), "storage.objects.list"),
+    "delete outputs": (outputs_files.delete_call(SETTINGS, "a/b c.json"), "storage.objects.delete"),
 }
 
 
@@ -93,9 +93,8 @@ def test_every_request_is_one_that_google_describes(name: str) -> None:
 
 def test_every_request_is_checked() -> None:
     """No request that the runner can make is missing above."""
-    made = [
-        name for module in (batch_requests, run_requests, outputs) for name in vars(module) if name.endswith("_call")
-    ]
+    modules = (batch_requests, run_requests, outputs_files)
+    made = [name for module in modules for name in vars(module) if name.endswith("_call")]
     assert len({method for _, method in CALLS.values()}) == len(made)
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from atom_workflows.errors import JobNotFound, RequestRefused, SettingsError
 from atom_workflows.runner.cloud.batch_requests import job_body
+from atom_workflows.runner.cloud.cloud_settings import from_environment
 from atom_workflows.runner.cloud.images import is_image_prefix, require_allowed
+from atom_workflows.runner.cloud.job_ids import Engine, Place, name_of, read_place
 from atom_workflows.runner.cloud.labels import MAX_LABELS, job_labels
 from atom_workflows.runner.cloud.machines import Shape, machine_type, shape_of
-from atom_workflows.runner.cloud.places import Engine, Place, name_of, read_place
-from atom_workflows.runner.cloud.settings import from_environment
 from support.google_jobs.containers import START
 from unit.runner.cloud.test_discovery import NAME, REQUEST, SETTINGS
 

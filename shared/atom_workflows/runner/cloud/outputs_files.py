@@ -14,9 +14,9 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from atom_workflows.errors import OutputsUnusable
-from atom_workflows.runner.cloud.calls import Api, Call, GoogleRest, Reply
+from atom_workflows.runner.cloud.cloud_settings import CloudSettings
 from atom_workflows.runner.cloud.failures import raise_for_question
-from atom_workflows.runner.cloud.settings import CloudSettings
+from atom_workflows.runner.cloud.rest import Api, Call, GoogleRest, Reply
 from atom_workflows.runner.outputs import MAX_FILE_BYTES, read_outputs
 
 MOUNT: Final = "/mnt/disks/atom-outputs"
