@@ -1,0 +1,204 @@
+"""A whole run on the runner function, as it is staged for Google Cloud, on fakes of Google's APIs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from atom_deploy.stage import stage
+from atom_emulator.platform.network import accepts_connections, reserve_port
+from e2e.backends import site_on
+from e2e.site import Site
+from support.deadline import eventually
+from support.google_jobs.containers import Container, Json, Plan, Time
+from support.google_jobs.server import BUCKET, Google, running_google
+from unit.adapters.servers import running
+
+NOTICES: Final = "batch-notices"
+IMAGE: Final = "europe-docker.pkg.dev/atom-local/images"
+
+WORKFLOW: Final = f"""
+name: larger-machine
+steps:
+  - id: prepare
+    task: {{imageUri: "{IMAGE}/prepare:1", args: {{day: "2026-03-01"}}}}
+    outputs: {{rows: int}}
+  - id: train
+    dependsOn: [prepare]
+    timeout: 1h
+    retry:
+      maxAttempts: 3
+      when: failure.reason in ['OOM', 'PREEMPTED']
+      backoff: {{initial: 1s}}
+    task:
+      imageUri: {IMAGE}/train:1
+      scaleTier: CUSTOM
+      masterType: ${{{{ 'e2-highmem-16' if (step.last.reason ?? '') == 'OOM' else 'e2-standard-4' }}}}
+      args: ["--rows", "${{{{ steps.prepare.outputs.rows }}}}"]
+    outputs: {{model: text}}
+  - id: publish
+    dependsOn: [train]
+    task: {{imageUri: "{IMAGE}/publish:1", engine: cloud-run, args: {{model: "${{{{ steps.train.outputs.model }}}}"}}}}
+outputs: {{model: "${{{{ steps.train.outputs.model }}}}"}}
+"""
+
+
+class RealTime(Time):
+    """The machine's own time."""
+
+    def now(self) -> datetime:
+        """Return the current time."""
+        return datetime.now(UTC)
+
+
+def decide(container: Container) -> Plan:
+    """Let each step's container do its work; the first attempt to train runs out of memory."""
+    plan = Plan(waits_s=0.05, prepares_s=0.05, runs_s=0.2, invisible_s=0.1)
+    step, attempt = container.environment["ATOM_STEP_ID"], container.environment["ATOM_ATTEMPT"]
+    if step == "prepare":
+        assert container.args == ["--day=2026-03-01"]
+        return Plan(**(fields(plan) | {"outputs": b'{"rows": 12}'}))
+    if step == "train":
+        assert container.args == ["--rows", "12"]
+        changes = {"exit_code": 137} if attempt == "1" else {"outputs": b'{"model": "gs://m/1"}'}
+        return Plan(**(fields(plan) | changes))
+    assert container.args == ["--model=gs://m/1"]
+    return plan
+
+
+def fields(plan: Plan) -> dict[str, Any]:
+    """Return a plan's fields."""
+    return {name: getattr(plan, name) for name in Plan.__dataclass_fields__}
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """Google's APIs, and the local platform whose Task Runner is the staged function."""
+
+    google: Google
+    site: Site
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[Cloud]:
+    """Yield a platform whose jobs run on the fakes of Google's APIs."""
+    with ExitStack() as stack:
+        apis = stack.enter_context(running_google(RealTime()))
+        identity = stack.enter_context(running(folder(tmp_path, "identity"), "atom_emulator.identity"))
+        runner_port, pubsub_port = reserve_port("runner", 0, stack), reserve_port("pubsub", 0, stack)
+        url, pubsub = f"http://127.0.0.1:{runner_port}", f"127.0.0.1:{pubsub_port}"
+        stage(tmp_path / "staged")
+        environment = runner_environment(apis, identity, pubsub, tmp_path)
+        stack.enter_context(function(tmp_path / "staged" / "runner", environment, runner_port))
+        site = stack.enter_context(
+            site_on(
+                "embedded",
+                tmp_path / "logs",
+                task_runner_url=url,
+                ports={"pubsub": pubsub_port},
+                environment={"WORKFLOW_TR_AUTH_JWT": "none"},
+            )
+        )
+        pass_notices_on(site, url)
+        apis.batch.notify = lambda topic, attributes: publish(site, topic, attributes)
+        apis.batch.decide = apis.run.decide = decide
+        stack.enter_context(ticking(apis))
+        yield Cloud(apis, site)
+
+
+def folder(parent: Path, name: str) -> Path:
+    """Return a new folder."""
+    (parent / name).mkdir()
+    return parent / name
+
+
+def runner_environment(apis: Google, identity: str, pubsub: str, scratch: Path) -> dict[str, str]:
+    """Return the runner's environment: that of a deployment, with Google's servers on this machine."""
+    metadata = identity.removeprefix("http://")
+    return {
+        "PATH": os.environ["PATH"],
+        "CLOUDSDK_CONFIG": str(folder(scratch, "gcloud")),
+        "GCE_METADATA_HOST": metadata,
+        "GCE_METADATA_IP": metadata,
+        "PUBSUB_EMULATOR_HOST": pubsub,
+        "STORAGE_EMULATOR_HOST": apis.url,
+        "THREADS": "8",
+        "WORKFLOW_PROJECT": "atom-local",
+        "WORKFLOW_RUNNER_ACCOUNT": "atom-jobs@atom-local.iam.gserviceaccount.com",
+        "WORKFLOW_RUNNER_BATCH_URL": apis.url,
+        "WORKFLOW_RUNNER_BUCKET": BUCKET,
+        "WORKFLOW_RUNNER_NOTICE_TOPIC": NOTICES,
+        "WORKFLOW_RUNNER_REGION": "europe-west1",
+        "WORKFLOW_RUNNER_RUN_URL": apis.url,
+    }
+
+
+@contextmanager
+def function(source: Path, environment: Mapping[str, str], port: int) -> Iterator[None]:
+    """Serve the staged function while the block lasts."""
+    command = [sys.executable, "-m", "functions_framework", "--target", "runner", "--source", "main.py"]
+    # The staged library comes before the checkout's.
+    given = {**environment, "PYTHONPATH": str(source), "HOST": "127.0.0.1", "PORT": str(port)}
+    with (source.parent / "runner.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=source, env=given, stdout=log, stderr=log)
+        try:
+            eventually(lambda: accepts_connections(f"127.0.0.1:{port}"), within_s=60, what="the start of the runner")
+            yield
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def pass_notices_on(site: Site, url: str) -> None:
+    """Create the topic of Batch's notices, and have it pushed to the runner."""
+    project = site.platform.options.project
+    topic, subscription = f"projects/{project}/topics/{NOTICES}", f"projects/{project}/subscriptions/{NOTICES}"
+    site.publisher.create_topic(name=topic)
+    pushed = {"name": subscription, "topic": topic, "push_config": {"push_endpoint": url}}
+    site.subscriber.create_subscription(request=pushed)
+
+
+def publish(site: Site, topic: str, attributes: Json) -> None:
+    """Publish a notice as Batch does."""
+    site.publisher.publish(topic, b"{}", **attributes)
+
+
+@contextmanager
+def ticking(apis: Google) -> Iterator[None]:
+    """Let jobs go on although no one asks for them."""
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(0.05):
+            apis.tick()
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_workflow_runs_on_batch_and_cloud_run(cloud: Cloud) -> None:
+    """Outputs flow, a job that ran out of memory gets a larger machine, and each attempt has one job."""
+    run_id = cloud.site.start(WORKFLOW, name="larger-machine")
+    run = cloud.site.ended(run_id, within_s=60)
+    assert (run["state"], run.get("errors", [])) == ("SUCCEEDED", [])
+    steps = cloud.site.steps(run_id)
+    assert {step: fields["state"] for step, fields in steps.items()} == dict.fromkeys(steps, "SUCCEEDED")
+    machines = [job.document["allocationPolicy"]["instances"][0]["policy"] for job in cloud.google.batch.jobs.values()]
+    assert [one["machineType"] for one in machines] == ["e2-standard-2", "e2-standard-4", "e2-highmem-16"]
+    assert len(cloud.google.run.jobs) == 1
+    assert {one.authorization for one in cloud.google.sent} != {""}
