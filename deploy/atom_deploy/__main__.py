@@ -164,10 +164,11 @@ def _summary(application: Application, deployment: Deployment) -> str:
     counts = ", ".join(f"{application.outcomes[outcome]} {outcome}" for outcome in Outcome)
     where = _where(deployment)
     bucket, prefix = deployment.bucket_name, deployment.object_prefix
+    example = "first_container" if deployment.has_runner else "fork_join"
     lines = [
         f"\n{deployment.prefix} in {deployment.project}: {counts}.",
         "\nStart a first run:",
-        f"  gsutil cp examples/fork_join.yaml gs://{bucket}/{prefix}",
+        f"  gsutil cp examples/{example}.yaml gs://{bucket}/{prefix}",
         f"or POST to {application.known.get('start-url', '')} as someone with roles/run.invoker on it,",
         "and watch it:",
         "  gcloud auth application-default login     # once",

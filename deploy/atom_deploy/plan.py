@@ -53,7 +53,7 @@ def plan_of(deployment: Deployment, *, staged: Path, digests: Mapping[str, str],
             pubsub.schedule(deployment),
             *((alerts.email_channel(deployment),) if deployment.alert_email or all_options else ()),
         ),
-        alerts.alerts(deployment) if deployment.alerts or all_options else (),
+        alerts.alerts(deployment, with_runner=with_runner) if deployment.alerts or all_options else (),
     )
 
 

@@ -101,7 +101,16 @@ class OwnRunner:
     removal: Pass
 
 
-OWN: Final = ("--project", PROJECT, "--region", "us-central1", "--runner-images", "docker.io/acme/", "--runner-spot")
+OWN: Final = (
+    "--project",
+    PROJECT,
+    "--region",
+    "us-central1",
+    "--runner-images",
+    "docker.io/acme/",
+    "--runner-spot",
+    "--alerts",
+)
 
 
 @pytest.fixture(scope="package")

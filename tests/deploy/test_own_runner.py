@@ -85,6 +85,15 @@ def test_outputs_have_a_bucket_that_empties_itself(own_runner: OwnRunner) -> Non
     assert LIFECYCLE.is_file()
 
 
+def test_a_runner_that_fails_is_noticed(own_runner: OwnRunner) -> None:
+    """The alert on the runner looks at its service's own errors."""
+    made = own_runner.memory.children(f"projects/{PROJECT}/alertPolicies")
+    [policy] = [one for one in made if one["displayName"] == "atom: runner"]
+    condition = policy["conditions"][0]["conditionThreshold"]
+    assert 'service_name="atom-runner"' in condition["filter"]
+    assert condition["duration"] == "600s"
+
+
 def test_jobs_may_do_little(own_runner: OwnRunner) -> None:
     """The jobs' account has no roles but those of the list, and none on what starts runs."""
     member = f"serviceAccount:{account('jobs')}"

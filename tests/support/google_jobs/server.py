@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -107,6 +107,11 @@ class Google:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     google: Google
+
+    def handle(self) -> None:
+        """Serve one connection, which the client may cut at any time."""
+        with suppress(ConnectionError):
+            super().handle()
 
     def _serve(self) -> None:
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))

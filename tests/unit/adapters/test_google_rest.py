@@ -74,7 +74,7 @@ def test_a_busy_api_is_asked_again(status: str) -> None:
     ("call", "tries"),
     [
         (CALL, 3),
-        (Call(api=Api.BATCH, method="POST", path="/v1/x", is_repeatable=False), 1),
+        (Call(api=Api.BATCH, method="POST", path="/v1/x", total_s=5, is_repeatable=False), 1),
         (Call(api=Api.BATCH, method="POST", path="/v1/x", total_s=0.3), 1),
     ],
 )
@@ -146,7 +146,7 @@ def test_a_quoted_token_is_masked() -> None:
 
 def test_a_long_answer_is_cut() -> None:
     """No more than the call allows is read."""
-    short = Call(api=Api.BATCH, method="GET", path="/v1/x", most_bytes=10)
+    short = Call(api=Api.BATCH, method="GET", path="/v1/x", total_s=5, most_bytes=10)
     with answering(answer(b"x" * 100_000)) as (client, _, _):
         reply = client.send(short)
     assert (len(reply.content), reply.is_cut) == (10, True)

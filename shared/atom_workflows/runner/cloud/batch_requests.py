@@ -10,16 +10,13 @@ from atom_workflows.runner.cloud.cloud_settings import CloudSettings
 from atom_workflows.runner.cloud.labels import job_labels
 from atom_workflows.runner.cloud.machines import has_gpus, machine_type, shape_of
 from atom_workflows.runner.cloud.outputs_files import MOUNT, READABLE_BY_ALL, file_in_job
-from atom_workflows.runner.cloud.rest import Api, Call
+from atom_workflows.runner.cloud.rest import CANCEL_S, CREATE_S, EXPLAIN_S, SHOW_S, Api, Call
 from atom_workflows.runner.request import JobRequest, job_environment
 
 MAX_DURATION: Final = timedelta(days=14)
 """The longest that Batch lets a job run."""
 
 TERMINAL_STATES: Final = ("SUCCEEDED", "FAILED", "CANCELLED")
-
-CREATE_S: Final = 40.0
-"""The caller of a submission waits 60 s, in which the job may also have to be shown."""
 
 
 def create_call(settings: CloudSettings, request: JobRequest, name: str) -> Call:
@@ -39,19 +36,21 @@ def create_call(settings: CloudSettings, request: JobRequest, name: str) -> Call
 
 def get_call(settings: CloudSettings, region: str, name: str) -> Call:
     """Return the request that shows the job."""
-    return Call(api=Api.BATCH, method="GET", path=f"/v1/{_parent(settings.project, region)}/jobs/{name}", total_s=4.0)
+    return Call(
+        api=Api.BATCH, method="GET", path=f"/v1/{_parent(settings.project, region)}/jobs/{name}", total_s=SHOW_S
+    )
 
 
 def task_call(settings: CloudSettings, region: str, name: str) -> Call:
     """Return the request that shows the job's only task."""
     path = f"/v1/{_parent(settings.project, region)}/jobs/{name}/taskGroups/group0/tasks/0"
-    return Call(api=Api.BATCH, method="GET", path=path, total_s=3.0)
+    return Call(api=Api.BATCH, method="GET", path=path, total_s=EXPLAIN_S)
 
 
 def cancel_call(settings: CloudSettings, region: str, name: str) -> Call:
     """Return the request that cancels the job."""
     path = f"/v1/{_parent(settings.project, region)}/jobs/{name}:cancel"
-    return Call(api=Api.BATCH, method="POST", path=path, body={}, total_s=6.0)
+    return Call(api=Api.BATCH, method="POST", path=path, body={}, total_s=CANCEL_S)
 
 
 def job_body(settings: CloudSettings, request: JobRequest, name: str) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from atom_workflows.errors import OutputsUnusable
 from atom_workflows.runner.cloud.cloud_settings import CloudSettings
 from atom_workflows.runner.cloud.failures import raise_for_question
-from atom_workflows.runner.cloud.rest import Api, Call, GoogleRest, Reply
+from atom_workflows.runner.cloud.rest import REMOVE_S, SHOW_S, Api, Call, GoogleRest, Reply
 from atom_workflows.runner.outputs import MAX_FILE_BYTES, read_outputs
 
 MOUNT: Final = "/mnt/disks/atom-outputs"
@@ -55,7 +55,7 @@ def read_call(settings: CloudSettings, name: str) -> Call:
         method="GET",
         path=_object_path(settings, object_of(name)),
         query={"alt": "media"},
-        total_s=4.0,
+        total_s=SHOW_S,
         most_bytes=MAX_FILE_BYTES + 1,
     )
 
@@ -64,12 +64,14 @@ def list_call(settings: CloudSettings, start: str) -> Call:
     """Return the request that lists objects from a name on."""
     fields = "items(name,timeCreated),nextPageToken"
     query = {"maxResults": str(PAGE), "startOffset": start, "fields": fields}
-    return Call(api=Api.STORAGE, method="GET", path=f"/storage/v1/b/{settings.outputs_bucket}/o", query=query)
+    return Call(
+        api=Api.STORAGE, method="GET", path=f"/storage/v1/b/{settings.outputs_bucket}/o", query=query, total_s=SHOW_S
+    )
 
 
 def delete_call(settings: CloudSettings, object_name: str) -> Call:
     """Return the request that removes an object."""
-    return Call(api=Api.STORAGE, method="DELETE", path=_object_path(settings, object_name), total_s=3.0)
+    return Call(api=Api.STORAGE, method="DELETE", path=_object_path(settings, object_name), total_s=REMOVE_S)
 
 
 def fetch(rest: GoogleRest, settings: CloudSettings, name: str) -> Outputs:

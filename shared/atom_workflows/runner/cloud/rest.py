@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+CREATE_S: Final = 40.0
+SHOW_S: Final = 3.0
+EXPLAIN_S: Final = 2.5
+CANCEL_S: Final = 3.5
+REMOVE_S: Final = 2.0
+"""The time for each kind of request, in seconds, with all of its tries.
+
+The coordinator waits 60 s for the answer to a submission, in which a job may also have to be shown, and 10 s for any
+other, in which a job may be cancelled, shown, and explained or its outputs read.
+"""
 
 
 class Api(StrEnum):
@@ -28,7 +39,7 @@ class Call:
     body: Mapping[str, Any] | None = None
 
     # The time for all tries together, in seconds.
-    total_s: float = 8.0
+    total_s: float
 
     # True if a second request has no further effect, so that it may be sent again after an unclear answer.
     is_repeatable: bool = True

@@ -14,13 +14,12 @@ from atom_workflows.runner.cloud.cloud_settings import CloudSettings
 from atom_workflows.runner.cloud.labels import job_labels
 from atom_workflows.runner.cloud.machines import cloud_run_shape, machine_type
 from atom_workflows.runner.cloud.outputs_files import MOUNT, READABLE_BY_ALL, file_in_job
-from atom_workflows.runner.cloud.rest import Api, Call
+from atom_workflows.runner.cloud.rest import CANCEL_S, CREATE_S, EXPLAIN_S, REMOVE_S, SHOW_S, Api, Call
 from atom_workflows.runner.request import JobRequest, job_environment
 
 MAX_DURATION: Final = timedelta(hours=168)
 """The longest that Cloud Run lets a task run. It is also the default here, as Cloud Run's own is ten minutes."""
 
-CREATE_S: Final = 40.0
 PAGE: Final = 100
 
 _EXECUTION_SUFFIX: Final = "1"
@@ -44,31 +43,33 @@ def create_call(settings: CloudSettings, request: JobRequest, name: str) -> Call
 
 def get_call(settings: CloudSettings, region: str, name: str) -> Call:
     """Return the request that shows the job and the state of its execution."""
-    return Call(api=Api.RUN, method="GET", path=f"/v2/{_parent(settings.project, region)}/jobs/{name}", total_s=4.0)
+    return Call(api=Api.RUN, method="GET", path=f"/v2/{_parent(settings.project, region)}/jobs/{name}", total_s=SHOW_S)
 
 
 def tasks_call(settings: CloudSettings, region: str, name: str, execution: str) -> Call:
     """Return the request that shows the only task of the execution."""
     path = f"/v2/{_parent(settings.project, region)}/jobs/{name}/executions/{execution}/tasks"
-    return Call(api=Api.RUN, method="GET", path=path, query={"pageSize": "1"}, total_s=3.0)
+    return Call(api=Api.RUN, method="GET", path=path, query={"pageSize": "1"}, total_s=EXPLAIN_S)
 
 
 def cancel_call(settings: CloudSettings, region: str, name: str, execution: str) -> Call:
     """Return the request that cancels the execution."""
     path = f"/v2/{_parent(settings.project, region)}/jobs/{name}/executions/{execution}:cancel"
-    return Call(api=Api.RUN, method="POST", path=path, body={}, total_s=6.0)
+    return Call(api=Api.RUN, method="POST", path=path, body={}, total_s=CANCEL_S)
 
 
 def list_call(settings: CloudSettings, page_token: str) -> Call:
     """Return the request that lists the region's jobs."""
     query = {"pageSize": str(PAGE), **({"pageToken": page_token} if page_token else {})}
     path = f"/v2/{_parent(settings.project, settings.region)}/jobs"
-    return Call(api=Api.RUN, method="GET", path=path, query=query, most_bytes=8 * 1024 * 1024)
+    return Call(api=Api.RUN, method="GET", path=path, query=query, total_s=SHOW_S, most_bytes=8 * 1024 * 1024)
 
 
 def delete_call(settings: CloudSettings, region: str, name: str) -> Call:
     """Return the request that removes the job and its execution."""
-    return Call(api=Api.RUN, method="DELETE", path=f"/v2/{_parent(settings.project, region)}/jobs/{name}", total_s=3.0)
+    return Call(
+        api=Api.RUN, method="DELETE", path=f"/v2/{_parent(settings.project, region)}/jobs/{name}", total_s=REMOVE_S
+    )
 
 
 def job_body(settings: CloudSettings, request: JobRequest, name: str) -> Mapping[str, Any]:

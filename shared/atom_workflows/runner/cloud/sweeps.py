@@ -31,6 +31,9 @@ CROWD: Final = 700
 
 MAX_TIME: Final = timedelta(seconds=5)
 MAX_REMOVALS: Final = 20
+MAX_OUTPUTS: Final = 10
+"""Outputs that one sweep removes, so that some removals are left for jobs."""
+
 MAX_PAGES: Final = 10
 """All jobs that a region may have."""
 
@@ -66,40 +69,40 @@ class Sweeper:
         """
         ends_at = self.now() + MAX_TIME
         removed = 0
-        for removal in self._removals():
+        for removal in self._removals(ends_at):
             if removed >= MAX_REMOVALS or self.now() >= ends_at:
                 break
             removed += self.rest.send(removal).is_ok
         return removed
 
-    def _removals(self) -> Iterator[Call]:
+    def _removals(self, ends_at: datetime) -> Iterator[Call]:
         """Yield requests that remove something, listing jobs only once outputs have been removed."""
         # Names are hashes, so each time of day begins at another part of the list.
         start = f"{NAME_PREFIX}{int(self.now().timestamp() / EVERY.total_seconds()) * 37 % 256:02x}"
         listed = self.rest.send(outputs_files.list_call(self.settings, start))
-        for name in outputs_files.written_before(listed.document, self.now() - KEPT):
+        for name in outputs_files.written_before(listed.document, self.now() - KEPT)[:MAX_OUTPUTS]:
             yield outputs_files.delete_call(self.settings, name)
-        for name in self._old_jobs():
+        for name in self._old_jobs(ends_at):
             yield run_requests.delete_call(self.settings, self.settings.region, name)
 
-    def _old_jobs(self) -> list[str]:
+    def _old_jobs(self, ends_at: datetime) -> list[str]:
         """Return the names of this deployment's Cloud Run jobs that ended long enough ago."""
-        jobs = list(self._jobs())
+        jobs = list(self._jobs(ends_at))
         is_crowded = len(jobs) >= CROWD
         if is_crowded:
             self._next = self.now() + EVERY_IN_A_CROWD
         before = self.now() - (KEPT_IN_A_CROWD if is_crowded else KEPT)
         return [str(job["name"]).rpartition("/")[2] for job in jobs if self._is_own(job) and _ended_before(job, before)]
 
-    def _jobs(self) -> Iterator[Mapping[str, Any]]:
-        """Yield the region's Cloud Run jobs, whoever they belong to."""
+    def _jobs(self, ends_at: datetime) -> Iterator[Mapping[str, Any]]:
+        """Yield the region's Cloud Run jobs, whoever they belong to, as far as there is time."""
         page_token = ""
         for _ in range(MAX_PAGES):
             listed = self.rest.send(run_requests.list_call(self.settings, page_token)).document
             jobs = listed.get("jobs")
             yield from (one for one in (jobs if isinstance(jobs, list) else ()) if isinstance(one, Mapping))
             page_token = str(listed.get("nextPageToken") or "")
-            if not page_token:
+            if not page_token or self.now() >= ends_at:
                 return
 
     def _is_own(self, job: Mapping[str, Any]) -> bool:
