@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -87,6 +88,11 @@ class Cloud:
 
     google: Google
     site: Site
+    log: Path
+
+    def hints(self) -> list[str]:
+        """Return the keys of the attempts whose ends the runner has reported."""
+        return re.findall(r"reported the end of ([\w./-]+)", self.log.read_text())
 
 
 @pytest.fixture
@@ -113,7 +119,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
         apis.batch.notify = lambda topic, attributes: publish(site, topic, attributes)
         apis.batch.decide = apis.run.decide = decide
         stack.enter_context(ticking(apis))
-        yield Cloud(apis, site)
+        yield Cloud(apis, site, tmp_path / "staged" / "runner.log")
 
 
 def folder(parent: Path, name: str) -> Path:
@@ -201,4 +207,11 @@ def test_a_workflow_runs_on_batch_and_cloud_run(cloud: Cloud) -> None:
     machines = [job.document["allocationPolicy"]["instances"][0]["policy"] for job in cloud.google.batch.jobs.values()]
     assert [one["machineType"] for one in machines] == ["e2-standard-2", "e2-standard-4", "e2-highmem-16"]
     assert len(cloud.google.run.jobs) == 1
-    assert {one.authorization for one in cloud.google.sent} != {""}
+    assert all(one.authorization.startswith("Bearer ") for one in cloud.google.sent)
+
+
+def test_ends_are_reported_at_once(cloud: Cloud) -> None:
+    """Each end of a Batch job comes to the coordinator's topic as one hint, by way of the runner."""
+    cloud.site.start(WORKFLOW, name="larger-machine")
+    hints = eventually(lambda: cloud.hints() if len(cloud.hints()) >= 3 else [], within_s=60, what="three hints")
+    assert {hint.partition("/")[2] for hint in hints} == {"prepare/1", "train/1", "train/2"}

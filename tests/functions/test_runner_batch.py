@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import pytest
@@ -249,6 +250,22 @@ def test_an_image_from_elsewhere_is_refused(runner: Runner, image: str) -> None:
     answer = runner.submit(imageUri=image)
     assert (answer.status, runner.google.sent) == (400, [])
     assert "image" in answer.body["message"]
+
+
+@pytest.mark.parametrize(("engine", "status"), [("batch", 200), ("", 200), ("process", 400), ("edge", 400)])
+def test_an_engine_of_another_task_runner_is_refused(runner: Runner, engine: str, status: int) -> None:
+    """A task that is meant for another Task Runner does not run here."""
+    answer = runner.submit(engine=engine)
+    assert answer.status == status
+    assert status == 200 or "batch or cloud-run" in answer.body["message"]
+
+
+def test_submissions_at_the_same_time_start_one_job(runner: Runner) -> None:
+    """However many submissions of one attempt come at once, there is one job, and all are answered with it."""
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: runner.submit(), range(24)))
+    assert {(one.status, one.job["jobId"]) for one in answers} == {(200, answers[0].job["jobId"])}
+    assert len(runner.google.batch.jobs) == 1
 
 
 def test_an_end_is_passed_on_as_a_hint(runner: Runner) -> None:

@@ -13,8 +13,12 @@ from atom_workflows.runner.cloud.job_ids import Engine, Place, read_place
 from atom_workflows.runner.reports import JobReport, refusal, unknown_job
 from atom_workflows.runner.request import JobRequest, read_request
 
-CLOUD_RUN_NAMES: Final = frozenset({"cloud-run", "cloudrun", "cloud_run"})
-"""The values of a task's `engine` that mean Cloud Run; any other means Batch."""
+ENGINES: Final[Mapping[str, Engine]] = {
+    "": Engine.BATCH,
+    "batch": Engine.BATCH,
+    "cloud-run": Engine.CLOUD_RUN,
+}
+"""The values of a task's `engine`. Any other is refused, as it is meant for another Task Runner."""
 
 NOT_SENT_RETRY_S: Final = 10
 
@@ -67,8 +71,7 @@ class CloudRunner:
 
         def submitted() -> JobReport:
             request = read_request(headers, body)
-            engine = Engine.CLOUD_RUN if request.engine.lower() in CLOUD_RUN_NAMES else Engine.BATCH
-            return self.engines[engine].submit(request, self.now())
+            return self.engines[_engine_of(request)].submit(request, self.now())
 
         return _answer(submitted)
 
@@ -89,6 +92,20 @@ class CloudRunner:
             return self.engines[place.engine].stop(place, self.now())
 
         return _answer(stopped)
+
+
+def _engine_of(request: JobRequest) -> Engine:
+    """Return the engine that the task names.
+
+    Raises `RequestRefused`.
+    """
+    engine = ENGINES.get(request.engine.lower())
+    if engine is None:
+        known = " or ".join(filter(None, ENGINES))
+        raise RequestRefused(
+            f"engine is {request.engine!r:.100}, but this Task Runner has {known}; Batch is the default"
+        )
+    return engine
 
 
 def _answer(report: Answer) -> ContractAnswer:
