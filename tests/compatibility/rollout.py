@@ -128,14 +128,15 @@ class Rollout(World):
         self._older = replace(self.services, store=WatchedStore(self.store, self.seen.older_wrote))
         self._newer = replace(self.services, store=NewerStore(self.store), bus=NewerBus(self.bus))
 
-    def deliver(self, taken: TakenMessage) -> None:
+    def deliver(self, taken: TakenMessage) -> bool:
         """Let one of the versions handle the event."""
         with self._one_version():
             try:
-                super().deliver(taken)
+                return super().deliver(taken)
             except NewerVersion:
                 self.seen.refused += 1
                 self.bus.nack(taken)
+                return False
 
     def tick(self) -> None:
         """Wake the checker of one of the versions."""

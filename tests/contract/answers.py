@@ -229,6 +229,8 @@ def by_shape() -> Iterator[Case]:
         "outputs before the end": body(outputs={"rows": 1}, reason="OOM"),
         "deep outputs": b'{"job": {"state": "SUCCEEDED", "outputs": {"a": ' + b"[" * 9_000 + b"]" * 9_000 + b"}}}",
         "reason a number": body(state="FAILED", reason=137),
+        "a log and a promise to notify": body(logsUrl="https://logs.test/7", notifies=True),
+        "a log that is no address": body(logsUrl={"href": "javascript:alert(1)"}, notifies="yes"),
         "ended with a long id": body(state="FAILED", jobId="j" * 501),
         "the longest id": body(jobId="j" * 500),
         "odd word": body(state="OUT TO LUNCH"),
@@ -389,6 +391,7 @@ def by_spelling() -> Iterator[Case]:
         yield Case(f"message in other fields, {name}", ANSWERED, answer(body(message={"headers": [quoted]})))
         ended = body(state="SUCCEEDED", outputs={"header": [quoted]}, reason=spelt)
         yield Case(f"outputs and reason, {name}", ANSWERED, answer(ended))
+        yield Case(f"logsUrl, {name}", ANSWERED, answer(body(logsUrl=f"https://logs.test/?auth={spelt}")))
         yield Case(f"page, {name}", NOT_THE_CONTRACTS, answer(f"<p>{quoted}</p>".encode()))
         yield Case(f"refusal, {name}", REFUSED, with_status(400, quoted.encode()))
         yield Case(f"outage, {name}", BROKEN, with_status(500, body({"error": quoted})))

@@ -93,19 +93,19 @@ def test_a_stop_that_takes_too_long_may_have_had_an_effect() -> None:
 
     def respond(asked: Asked, connection: socket.socket) -> bytes:
         if "slow" in asked.target:
-            server.over.wait(20)
+            story.over.wait(20)
         else:
             connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
-            server.drip(connection, b"x")
+            story.drip(connection, b"x")
         return b""
 
     hasty = TaskRunnerClient(FixedToken("none"), submit_timeout_s=60, status_timeout_s=0.2)
-    with canned(respond) as server:
+    with canned(respond) as story:
         for job_id in ("slow", "dripping"):
             with pytest.raises(TaskRunnerUnavailable, match="no response in time") as caught:
-                hasty.stop(server.url, job_id)
+                hasty.stop(story.url, job_id)
             assert not isinstance(caught.value, RequestNotAccepted)
-    assert not server.is_exhausted
+    assert not story.is_exhausted
 
 
 def test_a_stop_without_a_connection_or_a_token_was_not_accepted() -> None:

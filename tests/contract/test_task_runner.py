@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ import requests
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
 from atom_workflows.adapters.task_runner.tokens import FixedToken
 from atom_workflows.errors import TaskRunnerUnavailable
-from atom_workflows.ports import JobAnswer
+from atom_workflows.ports import JobAnswer, StopAnswer
 from contract.canned import HOUR
 
 START_S = 60.0
@@ -87,6 +88,26 @@ def test_a_repeated_key_answers_the_first_job(client: TaskRunnerClient, mock: Mo
     first, again, other = (submit(client, mock, key) for key in ("r/load/1", "r/load/1", "r/load/2"))
     assert first.job_id == again.job_id != other.job_id
     assert [call["idempotency_key"] for call in mock.calls()] == ["r/load/1", "r/load/1", "r/load/2"]
+
+
+def test_a_job_is_stopped_and_then_has_ended(client: TaskRunnerClient, mock: Mock) -> None:
+    """A stop is accepted for a job that runs, and again for one that has ended; another job is unknown."""
+    mock.script(duration=60, logsUrl="https://logs.test/7", notifies=True)
+    job = submit(client, mock)
+    assert (job.logs_url, job.notifies) == ("https://logs.test/7", True)
+    assert [client.stop(mock.url, job.job_id) for _ in range(2)] == [StopAnswer.STOPPING] * 2
+    assert client.status(mock.url, job.job_id) == replace(job, state="CANCELLED", message="stopped on request")
+    assert client.stop(mock.url, "job-x") is StopAnswer.GONE
+
+
+def test_a_task_runner_may_be_unable_to_stop_jobs(client: TaskRunnerClient, mock: Mock) -> None:
+    """The job goes on, whether the call is not supported or fails."""
+    mock.script(duration=60, stop="cannot", stop_errors=[500])
+    job = submit(client, mock)
+    with pytest.raises(TaskRunnerUnavailable, match="HTTP 500"):
+        client.stop(mock.url, job.job_id)
+    assert client.stop(mock.url, job.job_id) is StopAnswer.CANNOT
+    assert client.status(mock.url, job.job_id) == job
 
 
 def test_a_slow_answer_is_given_up(client: TaskRunnerClient, mock: Mock) -> None:

@@ -42,6 +42,9 @@ OUTPUTS_LABEL: Final = "outputs"
 With it, the mock Task Runner needs one rule for each set of names rather than one for each step.
 """
 
+_OF_CHECKER: Final = ("tick", "jobs")
+"""The topics whose events the checker handles."""
+
 _PATH: Final = "gs://bucket/workflows/workflow.yaml"
 
 
@@ -121,7 +124,7 @@ class Meter:
     def on_end(self, invocation: Invocation) -> None:
         """Add the billed time of an invocation."""
         seconds = billed((invocation.ended - invocation.began).total_seconds())
-        if invocation.topic == "tick":
+        if invocation.topic in _OF_CHECKER:
             self._tally.watched_s += seconds
         else:
             self._tally.dispatched_s += seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from atom_emulator.pubsub.broker import Broker
@@ -40,7 +41,8 @@ class TakenMessage:
 class MemoryBus:
     """The port `Bus`, implemented on the broker itself. Each topic has one subscription, which has the topic's name.
 
-    Leases and back-offs end according to the given clock. Safe to use from several threads.
+    `own` holds the settings of subscriptions that differ from the others. Leases and back-offs end according to the
+    given clock. Safe to use from several threads.
     """
 
     def __init__(
@@ -49,13 +51,14 @@ class MemoryBus:
         *,
         topics: Sequence[str] = TOPICS,
         settings: SubscriptionSettings | None = None,
+        own: Mapping[str, SubscriptionSettings] = MappingProxyType({}),
     ) -> None:
         self.broker = Broker()
         self._clock = clock
         self._lock = threading.Lock()
         for topic in topics:
             self.broker.create_topic(topic)
-            self.broker.create_subscription(topic, topic, settings or SubscriptionSettings())
+            self.broker.create_subscription(topic, topic, own.get(topic) or settings or SubscriptionSettings())
 
     def subscribe(self, name: str, topic: str, settings: SubscriptionSettings | None = None) -> None:
         """Add a subscription, which receives messages published from now on."""

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, Self
 from atom_emulator.pubsub.memory import TakenMessage
 from atom_emulator.task_runner.script import Script
 from atom_emulator.testing.timeline import TimedWorkers, Timeline
-from atom_emulator.testing.world import START, World
+from atom_emulator.testing.world import HINT_BACKOFF, START, World
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.messages.internal import job_ended_message, tick_message
@@ -31,6 +31,7 @@ BEGINNING: Final = START + timedelta(seconds=30)
 _RUN_KEY: Final = "test"
 
 _AFTER_END: Final = timedelta(milliseconds=1)
+"""Times are rounded when they are converted, and nothing must happen before its time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,13 +129,18 @@ class Functions:
         if self._observer is not None:
             self._observer.on_publish(messages)
         self.world.bus.publish(messages)
+        self._push()
+
+    def _push(self) -> None:
         for topic in PUSHED:
             for taken in self.world.bus.take_all(topic):
                 self.timeline.begin(partial(self._invoke, taken))
 
     def _invoke(self, taken: TakenMessage) -> None:
         began = self.timeline.now()
-        self.world.deliver(taken)
+        if not self.world.deliver(taken):
+            backoff = timedelta(seconds=HINT_BACKOFF.delay_s(taken.attempt))
+            self.timeline.at(self.timeline.now() + backoff + _AFTER_END, self._push)
         if self._observer is not None:
             self._observer.on_end(Invocation(topic=taken.subscription, began=began, ended=self.timeline.now()))
 
@@ -143,7 +149,6 @@ class Functions:
         ends = self.world.task_runner.jobs.next_end
         if ends is None:
             return
-        # A time is rounded when it is converted, and a job is not to be reported before its end.
         due = datetime.fromtimestamp(ends, UTC) + _AFTER_END
         if self._next_end is None or due < self._next_end:
             self._next_end = due

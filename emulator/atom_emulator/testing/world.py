@@ -10,7 +10,7 @@ from typing import Any, Final, Generic
 
 from atom_emulator.firestore.memory import MemoryStore
 from atom_emulator.pubsub.memory import MemoryBus, TakenMessage
-from atom_emulator.pubsub.messages import SubscriptionSettings
+from atom_emulator.pubsub.messages import RedeliveryBackoff, SubscriptionSettings
 from atom_emulator.task_runner.jobs import Answer as ScriptedAnswer
 from atom_emulator.task_runner.jobs import Jobs
 from atom_emulator.task_runner.script import Script
@@ -24,7 +24,7 @@ from atom_workflows.coordinator.services import Services, WakeLimit
 from atom_workflows.coordinator.start import handle_start
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.documents import run_path, run_record, step_record, steps_path
-from atom_workflows.errors import SourceNotFound, TaskRunnerUnavailable
+from atom_workflows.errors import AtomWorkflowsError, MalformedEvent, SourceNotFound, TaskRunnerUnavailable
 from atom_workflows.messages.internal import (
     Tick,
     job_ended_message,
@@ -34,12 +34,14 @@ from atom_workflows.messages.internal import (
 )
 from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import Answer, Document, Item, JobAnswer, Message, Query, StopAnswer, Write, WriteResult
-from atom_workflows.settings import Settings
+from atom_workflows.settings import MIN_BACKOFF_S, Settings
 
 TASK_RUNNER_URL = "http://task-runner.test"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ACK_DEADLINE_S = 600.0
 """An acknowledgement deadline that is longer than any invocation may take."""
+
+HINT_BACKOFF = RedeliveryBackoff(minimum_s=MIN_BACKOFF_S, maximum_s=60)
 
 BRIEF = Settings(burst=timedelta(seconds=1))
 """The deployed settings, except that a burst of the checker has time for only a single poll."""
@@ -232,7 +234,8 @@ class World:
     ) -> None:
         self.clock = clock or MovedClock()
         self.store = CountingStore(MemoryStore(self.clock.now))
-        self.bus = MemoryBus(self.clock, settings=SubscriptionSettings(ack_deadline_s=ACK_DEADLINE_S))
+        usual = SubscriptionSettings(ack_deadline_s=ACK_DEADLINE_S)
+        self.bus = MemoryBus(self.clock, settings=usual, own={"jobs": replace(usual, backoff=HINT_BACKOFF)})
         parsed = script if isinstance(script, Script) else parse_script(script)
         self.task_runner = ScriptedTaskRunner(Jobs(parsed), self.clock)
         self.files = Files()
@@ -260,8 +263,11 @@ class World:
         body = {"definition": definition, "workflow_path": path, "run_key": run_key, "params": dict(params or {})}
         return handle_start(self.services, read_start_event(body, event_id="event-1")).run_id
 
-    def deliver(self, taken: TakenMessage) -> None:
-        """Handle one event as its function would, and acknowledge it."""
+    def deliver(self, taken: TakenMessage) -> bool:
+        """Handle one event as its function would, and acknowledge it.
+
+        Returns False for a hint that was refused, such as one that came too early; it is delivered again.
+        """
         handlers: dict[str, Callable[[], object]] = {
             "start": lambda: handle_start(self.services, read_start_event(taken.body, event_id=taken.message_id)),
             "steps": lambda: handle_steps(self.services, read_steps_event(taken.body)),
@@ -269,8 +275,16 @@ class World:
             "jobs": lambda: read_job_ended(taken.body),
             "events": lambda: None,
         }
-        handlers[taken.subscription]()
+        try:
+            handlers[taken.subscription]()
+        except AtomWorkflowsError as error:
+            if taken.subscription != "jobs":
+                raise
+            if not isinstance(error, MalformedEvent):
+                self.bus.nack(taken)
+                return False
         self.bus.ack(taken)
+        return True
 
     def settle_down(self, *topics: str) -> None:
         """Deliver every event, and the events that result, until none is left.

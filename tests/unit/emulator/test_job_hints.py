@@ -63,7 +63,8 @@ def test_a_hint_that_cannot_be_published_is_dropped(
 
 def test_the_timer_reports_an_end_when_it_comes() -> None:
     """Nothing is looked at before the first end, and an end that moves nearer is reported at its new time."""
-    runner, now, published = jobs(duration_s=100, notifies=True), [0.0], []
+    runner, now = jobs(duration_s=100, notifies=True), [0.0]
+    published: list[JobEnded] = []
     done = threading.Event()
 
     def publish(ended: Sequence[JobEnded]) -> None:

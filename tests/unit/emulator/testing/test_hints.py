@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from atom_emulator.task_runner.script_file import parse_script
 from atom_emulator.testing.functions import BEGINNING, Functions, Invocation
 from atom_emulator.testing.world import START, TASK_RUNNER_URL, World
-from atom_workflows.errors import TaskRunnerUnavailable
+from atom_workflows.errors import StoreUnavailable, TaskRunnerUnavailable
 from atom_workflows.messages.internal import JobEnded, read_job_ended
 from atom_workflows.ports import JobAnswer, Message, StopAnswer
 from atom_workflows.settings import Settings
@@ -110,3 +111,28 @@ def test_a_stop_in_the_world_may_get_no_answer() -> None:
             world.task_runner.stop(TASK_RUNNER_URL, job.job_id)
     assert world.task_runner.stop(TASK_RUNNER_URL, job.job_id) is StopAnswer.STOPPING
     assert world.clock.now() == START
+
+
+def test_a_hint_that_comes_too_early_is_delivered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hint that the checker refuses for now comes again after a second, then two; a malformed one does not."""
+    seen = Seen()
+    refused: list[float] = []
+
+    def refuse_twice(body: Any) -> JobEnded:
+        assert seen.functions is not None
+        if len(refused) < 2:
+            refused.append((seen.functions.timeline.now() - BEGINNING).total_seconds())
+            raise StoreUnavailable("not yet")
+        return read_job_ended(body)
+
+    monkeypatch.setattr("atom_emulator.testing.world.read_job_ended", refuse_twice)
+    with Functions(parse_script(NOTIFIES), settings=Settings(task_runner_url=TASK_RUNNER_URL), observer=seen) as played:
+        seen.functions = played
+        played.start("flow.yaml", chain(1).encode())
+        played.timeline.move(timedelta(minutes=2))
+        assert played.world.bus.unacknowledged("jobs") == 0
+        assert [round(at, 1) for at in refused] == [25.0, 26.0]
+        assert seen.invocations == 3
+        played.world.bus.publish([Message(topic="jobs", body={"type": "job.ended", "job_id": []})])
+        assert played.world.deliver(played.world.bus.take_all("jobs")[0])
+        assert played.world.bus.unacknowledged("jobs") == 0
