@@ -85,6 +85,7 @@ GRANTS: Final = (
         "start",
         start="hands over work that exceeds one invocation's budget",
         steps="publishes the first steps as ready",
+        tick="triggers the checker for a job to be stopped",
         events=_CHANGES,
         dead_letters=_LETTERS,
     ),
@@ -97,7 +98,7 @@ GRANTS: Final = (
         events=_CHANGES,
         dead_letters=_LETTERS,
     ),
-    Grant(to="dispatcher", role=INVOKE, on="task-runner", call="POST /job"),
+    Grant(to="dispatcher", role=INVOKE, on="task-runner", call="POST /job, GET /jobstatus, DELETE /job"),
     Grant(
         to="dispatcher", role=READ_SECRET, on="secret", call="its instances start with the fixed token, if there is one"
     ),
@@ -110,7 +111,7 @@ GRANTS: Final = (
         events=_CHANGES,
         dead_letters=_LETTERS,
     ),
-    Grant(to="checker", role=INVOKE, on="task-runner", call="GET /jobstatus"),
+    Grant(to="checker", role=INVOKE, on="task-runner", call="GET /jobstatus, DELETE /job"),
     Grant(
         to="checker", role=READ_SECRET, on="secret", call="its instances start with the fixed token, if there is one"
     ),
@@ -135,7 +136,7 @@ GRANTS: Final = (
 )
 
 RUNNER_GRANTS: Final = (
-    Grant(to="dispatcher", role=INVOKE, on="function runner", call="POST /job"),
+    Grant(to="dispatcher", role=INVOKE, on="function runner", call="POST /job, GET /jobstatus, DELETE /job"),
     Grant(to="checker", role=INVOKE, on="function runner", call="GET /jobstatus, DELETE /job"),
     Grant(to="push", role=INVOKE, on="function runner", call="POSTs a notice of Batch"),
     Grant(to="runner", role=RUN_BATCH, on="project", call="creates, shows and cancels jobs of Batch"),

@@ -1,4 +1,4 @@
-"""The checker function: on each tick, it looks at every step that is due."""
+"""The checker function: on each tick, it looks at every step that is due, and on a hint, at one job."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ log_to_stdout()
 
 @functions_framework.http
 def checker(request: flask.Request) -> Answer:
-    """Handle one event from the topic `tick`."""
+    """Handle one event from the topics `tick` and `jobs`."""
     return answer_request("tick", on_tick, services(), dict(request.headers), request)

@@ -15,6 +15,7 @@ from atom_workflows.adapters.storage.source import StorageSource
 from atom_workflows.adapters.system import SystemClock, ThreadWorkers
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
 from atom_workflows.adapters.task_runner.tokens import tokens_for
+from atom_workflows.coordinator.hint_limit import HintLimit
 from atom_workflows.coordinator.services import Services, WakeLimit
 from atom_workflows.ports import DeadLetterBox
 from atom_workflows.settings import Settings, from_environment, misspelt_credentials
@@ -34,6 +35,7 @@ def connect(settings: Settings) -> Services:
         workers=ThreadWorkers(settings.poll_workers),
         settings=settings,
         wake_limit=WakeLimit(settings.check_interval),
+        hint_limit=HintLimit(settings.hint_interval),
     )
 
 

@@ -207,6 +207,7 @@ def step_record(document: Document) -> StepRecord:
     known = {name: stored[name] for name in _STEP_DEFAULTS if name in stored}
     known.update({name: tuple(stored.get(name, ())) for name in _STEP_LISTS})
     known["heirs"] = tuple(stored.get("heirs", ()))
+    known["unstopped"] = tuple(stored.get("unstopped") or ())
     known["task_runner_url"] = stored.get("task_runner_url", "")
     if stored.get("schema", 1) >= LANGUAGE_SCHEMA:
         known |= _read_expressions(stored)
@@ -239,7 +240,8 @@ def _read_kind(document: Document) -> NodeKind:
 
 def change_fields(change: StepChange) -> dict[str, Any]:
     """Return the stored fields of a change to a step."""
-    return {"state": change.state.value, **change.fields}
+    fields = {"state": change.state.value, **change.fields}
+    return {**fields, "unstopped": list(fields["unstopped"])} if "unstopped" in fields else fields
 
 
 def new_step(

@@ -175,6 +175,10 @@ class BodyTooLarge(MalformedEvent):
         self.message_id = message_id
 
 
+class HintNotHandled(AtomWorkflowsError):
+    """A hint that a job has ended came too early, or there are too many hints; it should be delivered again."""
+
+
 class RunNotFound(AtomWorkflowsError, LookupError):
     """No run has the given id."""
 

@@ -49,6 +49,9 @@ Nothing but a `start` event starts its run, so this topic has the longest pause 
 another topic is given up on, the checker finds its steps, or another tick follows within a minute.
 """
 
+MAX_HINTS_PER_SECOND: Final = 20
+"""The number of hints that all instances of the checker together act on in a second; see core/hints.py."""
+
 _DELIVERIES: Final = (5, 100)
 """The minimum and maximum number of deliveries that Pub/Sub allows in a subscription's dead-letter policy."""
 
@@ -68,6 +71,8 @@ class Settings:
     burst: timedelta = timedelta(seconds=50)
     lease: timedelta = timedelta(seconds=180)
     inline_budget: timedelta = timedelta(seconds=20)
+    stop_timeout: timedelta = timedelta(minutes=10)
+    hint_interval: timedelta = timedelta(seconds=1 / MAX_HINTS_PER_SECOND)
     keep_runs: timedelta = timedelta(days=90)
     max_deliveries: int = MAX_DELIVERIES
     poll_workers: int = 32
@@ -140,6 +145,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         check_interval=read_seconds("WORKFLOW_CHECK_STATE_DURATION_SEC", default.check_interval),
         burst=read_seconds("WORKFLOW_BURST_SEC", default.burst, 1, MAX_BURST_S),
         lease=read_seconds("WORKFLOW_LEASE_SEC", default.lease, MIN_LEASE_S),
+        hint_interval=read_seconds("WORKFLOW_HINT_INTERVAL_SEC", default.hint_interval, 0.001),
+        stop_timeout=read_seconds("WORKFLOW_STOP_TIMEOUT_SEC", default.stop_timeout, 1),
         keep_runs=read_seconds("WORKFLOW_KEEP_RUNS_SEC", default.keep_runs, MIN_KEEP_RUNS_S, MAX_KEEP_RUNS_S),
         max_deliveries=max_deliveries(environment),
         hosts=tuple(host.lower() for host in split("WORKFLOW_HOSTS")),

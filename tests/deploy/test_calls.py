@@ -26,7 +26,7 @@ from atom_workflows.handlers.delivery import Answer
 from atom_workflows.handlers.dispatcher import on_steps
 from atom_workflows.handlers.start import on_start
 from atom_workflows.ports import Message
-from deploy.observed import STATUS, SUBMIT, Observation
+from deploy.observed import STATUS, STOP, SUBMIT, Observation
 from functions.posting import EVENTS, Golden, golden
 from simulation.drawing import draw
 from simulation.play import play
@@ -122,10 +122,11 @@ def test_the_secret_is_granted_to_those_that_are_deployed_with_it() -> None:
 
 
 def test_the_task_runner_is_asked_as_the_list_says(observed: Observation) -> None:
-    """Only the dispatcher submits, and only the checker polls."""
-    listed = {(one.to, one.call) for one in GRANTS if one.role == INVOKE and one.on == "task-runner"}
+    """Only the dispatcher submits; it and the checker stop jobs and ask about them."""
+    grants = [one for one in GRANTS if one.role == INVOKE and one.on == "task-runner"]
+    listed = {(one.to, call) for one in grants for call in one.call.split(", ")}
     assert listed == {(one.function, one.call) for one in observed.asked if one.role == INVOKE}
-    assert {call for _, call in listed} == {SUBMIT, STATUS}
+    assert {call for _, call in listed} == {SUBMIT, STATUS, STOP}
 
 
 def test_no_function_deletes(observed: Observation) -> None:

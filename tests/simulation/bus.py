@@ -61,8 +61,8 @@ class FaultyBus:
         """See `ports.Bus.publish`."""
         self._calls.make("publish", lambda: self._publish([m for m in messages if m.topic != _REPORTS]))
 
-    def send(self, message: Message) -> None:
-        """Accept a message, as the service does."""
+    def send(self, message: Message, *, after_s: float = 0.0) -> None:
+        """Accept a message that is published then, as the service does."""
         self._on_accepted(message)
         self._published += 1
         if message.topic == "steps":
@@ -71,11 +71,12 @@ class FaultyBus:
         self._calls.trace.note("accepted", message_id, message)
         if self._calls.strikes(Fault.MESSAGE_LOST):
             return
-        self._put(message, message_id, self._first_delay(), fails=self._calls.strikes(Fault.EVENT_FAILS))
+        self._put(message, message_id, after_s + self._first_delay(), fails=self._calls.strikes(Fault.EVENT_FAILS))
         if self._calls.strikes(Fault.MESSAGE_DUPLICATED):
-            self._put(message, message_id, self._chance.uniform(0, self._chance.choice([0, 0, 1, 30, 300])))
+            later_s = self._chance.uniform(0, self._chance.choice([0, 0, 1, 30, 300]))
+            self._put(message, message_id, after_s + later_s)
         if self._calls.strikes(Fault.MESSAGE_OF_OTHER_VERSION):
-            self._put(_as_another_version(message), message_id, self._chance.uniform(0, 30))
+            self._put(_as_another_version(message), message_id, after_s + self._chance.uniform(0, 30))
 
     def send_again(self, delivery: Delivery) -> None:
         """Bring back a message whose handler failed or died."""

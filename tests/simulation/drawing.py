@@ -14,7 +14,7 @@ from simulation.drawn import DAY_S, WHOLE, Cut, Drawn
 from simulation.faults import MEDDLING, draw_weather
 from simulation.limits import crowd_limits, draw_limits
 from simulation.plain import simplify
-from simulation.scenario import FIRST, Ending, Scenario, StepPlan
+from simulation.scenario import FIRST, Ending, Scenario, StepPlan, Stops
 from simulation.shapes import SHAPES, Shape
 
 MAX_STEPS: Final = 60
@@ -44,6 +44,9 @@ _FILES: Final = 0.4
 _WITH_LANGUAGE: Final = 0.45
 """The share of workflows that use what plain ones do not: conditions, outputs, steps under `finally`, …"""
 
+_STOPS: Final = (*[Stops.AT_ONCE] * 4, *[Stops.SLOWLY] * 3, Stops.NEVER, Stops.CANNOT, Stops.CANNOT)
+_STOPS_AFTER_S: Final = (3, 20, 100, 400)
+_NOTIFYING: Final = 0.5
 _JUST_BEFORE_S: Final = (1, 3, 6, 9)
 _CLOSE_CALLS_UP_TO_S: Final = 300
 _BAD: Final = (
@@ -156,7 +159,18 @@ def _draw_scenarios(seed: int) -> Iterator[Scenario]:
         starts_at = 0.0 if name == FIRST else chance.choice([0.0, 0.0, chance.uniform(0, 50)])
         scenario = _add_close_calls(_draw_scenario(dice(seed, *of), mostly), dice(seed, "close calls", name))
         scenario = replace(scenario, name=name, starts_at=starts_at, is_file=chance.random() < _FILES)
+        scenario = _with_task_runner(scenario, dice(seed, "task runner", scenario.task_runner_url))
         yield _perhaps_with_language(scenario, dice(seed, "language", name))
+
+
+def _with_task_runner(scenario: Scenario, chance: Random) -> Scenario:
+    """Draw what the Task Runner can do; all runs at the same one have the same."""
+    return replace(
+        scenario,
+        stops=chance.choice(_STOPS),
+        stop_after_s=chance.choice(_STOPS_AFTER_S),
+        notifies=chance.random() < _NOTIFYING,
+    )
 
 
 def _perhaps_with_language(scenario: Scenario, chance: Random) -> Scenario:

@@ -63,6 +63,12 @@ UNKNOWN: Final = "unknown"
 UNHEARD: Final = ""
 """No answer, or none in the contract's form."""
 
+GARBAGE: Final = "OUT TO LUNCH"
+"""A state of which the contract knows nothing."""
+
+STOPPED: Final = "stopped"
+"""The end of a job that was stopped."""
+
 _NO_NEWS: Final = frozenset({UNKNOWN, UNHEARD})
 _ENDS: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
@@ -86,7 +92,7 @@ class Evidence:
 
     `rounds` are how often a run had been retried when an attempt was claimed, by its key. `visible_from` is when
     each job that ends will be seen to have ended, by whoever asks. `returned` are the outputs of jobs that ended well,
-    by job.
+    by job. `known_jobs` are those whose ids were once recorded.
     """
 
     scheduler: Scheduler
@@ -97,6 +103,7 @@ class Evidence:
     looks: dict[str, list[Look]] = field(default_factory=lambda: defaultdict(list))
     visible_from: dict[str, float] = field(default_factory=dict)
     returned: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    known_jobs: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
     calm_at: float | None = None
 
@@ -132,6 +139,7 @@ class Evidence:
     def record_write(self, step: StepRecord) -> None:
         """Mark the running invocation's last evidence as written to the step."""
         by = self.scheduler.current.root
+        self.known_jobs.update({step.job_id, step.leftover})
         if step.state is not StepState.DISPATCHING:
             for one in self.submissions.get(step.idempotency_key, ()):
                 one.is_recorded = one.is_recorded or one.by is by

@@ -58,6 +58,12 @@ class Fault(StrEnum):
     JOB_FORGOTTEN = "job unknown for a while"
     JOB_FALTERS = "job unknown, then no answer for minutes, then unknown once more"
 
+    STOP_FAILED = "request to stop a job failed"
+    STOP_ANSWER_LOST = "answer to a request to stop a job lost after it was accepted"
+    STOP_SLOW = "request to stop a job took seconds"
+    HINT_EARLY = "hint before its job had ended"
+    HINT_FORGED = "hint about any attempt"
+
     CLOCK_APART = "instance started with a clock that is off"
 
     COUNTER_WRONG = "counter of a waiting step made too high"
@@ -112,6 +118,11 @@ _CHANCES: Final[Mapping[Fault, tuple[float, ...]]] = {
     Fault.SUBMIT_CONFLICT: (0, 0.3),
     Fault.JOB_FALTERS: (0, 0, 0, 0.1),
     Fault.TICKS_PAUSED: (0, 0, 0, 0.2),
+    Fault.STOP_FAILED: (0, 0, 0.1, 0.5, 0.95),
+    Fault.STOP_ANSWER_LOST: (0, 0, 0.2),
+    Fault.STOP_SLOW: (0, 0, 0.2),
+    Fault.HINT_EARLY: (0, 0, 0.2, 0.8),
+    Fault.HINT_FORGED: (0, 0, 0.001, 0.02),
 }
 """From which a seed draws how likely each kind is; most seeds have a few kinds only, some have nearly all."""
 

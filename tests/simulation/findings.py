@@ -32,6 +32,8 @@ class Rule(StrEnum):
     STOP = "a run is stopped only if someone asked or its time was up, and then claims nothing"
     COMMAND = "what a command did has happened when it returns"
     NO_ERROR = "a handler raises nothing but outages and lost races"
+    ALONE = "no job is submitted while an earlier one of its step runs, if the Task Runner can stop that"
+    HINTED = "hints about a job cost one status call in five seconds"
     NOTICED = "the end of a job is noticed soon, once nothing goes wrong"
     LOOKED = "whatever is due is looked at soon, once nothing goes wrong, however much else there is"
     APART = "what one run does changes nothing of another"

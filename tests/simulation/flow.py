@@ -10,10 +10,12 @@ from atom_workflows.core.states import RunState
 from atom_workflows.documents import steps_path
 from atom_workflows.ports import Message, Write
 from simulation.oracle import finally_s, longest_path_s
-from simulation.scenario import Scenario
+from simulation.scenario import STOP_TIMEOUT_S, Scenario, Stops
 from simulation.watch import Watch
 
 _UNTIL_REPAIRED_S = 600.0
+_NOTICE_S = 400.0
+"""How long the end of a job is not noticed if its report gets lost: a poll and a tick."""
 _RETRIED = frozenset({RunState.FAILED, RunState.CANCELLED})
 
 
@@ -61,6 +63,7 @@ class Flow:
 
         That is as long as its script takes on the longest way, and what is left over takes.
         """
+        slack_s += _more_slack_s(self.watch.scenario)
         work_s = longest_path_s(self.watch.scenario, slack_s)
         if self.watch.may_need_repair:
             # What was held up goes on only when all the rest has ended.
@@ -88,3 +91,9 @@ class Flow:
             self.watch.leave_below_to_audit(names)
         else:
             self.watch.leave_all_to_audit()
+
+
+def _more_slack_s(scenario: Scenario) -> float:
+    """Return what the ways of its Task Runner may add to each attempt, in seconds."""
+    stopping_s = 0.0 if scenario.stops is Stops.CANNOT else 2 * STOP_TIMEOUT_S + scenario.stop_after_s
+    return stopping_s + (_NOTICE_S if scenario.notifies else 0.0)

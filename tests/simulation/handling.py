@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from atom_emulator.testing.world import START
 from atom_workflows.coordinator.checker.burst import handle_tick
+from atom_workflows.coordinator.checker.hints import handle_hint
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.start import handle_start
@@ -16,15 +17,15 @@ from atom_workflows.errors import StoreUnavailable
 from atom_workflows.handlers.delivery import give_up_or_redeliver
 from atom_workflows.messages.dead_letters import REPLAY_OF, read_dead_letter, replay_message
 from atom_workflows.messages.envelope import MESSAGE_PUBLISHED, ReceivedEvent
-from atom_workflows.messages.internal import read_steps_event, read_tick_event
+from atom_workflows.messages.internal import read_job_ended, read_steps_event, read_tick_event
 from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import HeldMessage, Message
 
 if TYPE_CHECKING:
     from simulation.bus import Delivery
 
-NOT_KEPT: Final = "tick"
-"""The topic whose events leave no dead letter: the next one does their work."""
+NOT_KEPT: Final = frozenset({"tick", "jobs"})
+"""The topics whose events leave no dead letter: the next one does their work, or a poll."""
 
 _IN_VAIN: Final = 0.5
 """How often an event that fails in any case is handled first."""
@@ -77,6 +78,8 @@ def _call_handler(services: Services, delivery: Delivery) -> None:
         handle_start(services, read_start_event(body, event_id=delivery.message_id))
     elif delivery.message.topic == "steps":
         handle_steps(services, read_steps_event(body))
+    elif delivery.message.topic == "jobs":
+        handle_hint(services, read_job_ended(body))
     else:
         handle_tick(services, read_tick_event(body))
 

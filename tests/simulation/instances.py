@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from random import Random
 from typing import Final, TypeAlias, TypedDict
 
 from atom_workflows.coordinator.services import Services, WakeLimit
+from atom_workflows.coordinator.unstoppable import Unstoppable
 from atom_workflows.ports import Bus, Clock, Source, Store, TaskRunner, Workers
 from atom_workflows.settings import Settings
 from simulation.calls import Calls
@@ -45,11 +47,17 @@ class Instances:
         self._ports = ports
         self._observed = observed
         self._known: dict[str, list[Instance]] = {}
+        self._unstoppable: dict[str, Unstoppable] = defaultdict(Unstoppable)
 
     def one_of(self, function: str) -> tuple[Instance, Services]:
         """Return a process of the function and its handlers' services."""
         instance = self._instance(function)
-        services = Services(**self._ports, settings=self._settings, wake_limit=instance.wake_limit)
+        services = Services(
+            **self._ports,
+            settings=self._settings,
+            wake_limit=instance.wake_limit,
+            unstoppable=self._unstoppable[instance.name],
+        )
         return instance, self._observed(function, services)
 
     def _instance(self, function: str) -> Instance:

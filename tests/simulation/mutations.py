@@ -16,8 +16,8 @@ from unittest.mock import patch
 from atom_workflows.coordinator import advance, conditions, dispatch, retry
 from atom_workflows.coordinator.checker import burst
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core import polling, transitions
-from simulation import handling, planted, planted_checker, planted_language
+from atom_workflows.core import hints, polling, stopping, transitions
+from simulation import handling, planted, planted_checker, planted_language, planted_stopping
 from simulation.instances import Instances
 from simulation.planting import Bug, Scene
 from simulation.scheduler import Instance
@@ -179,6 +179,21 @@ MUTATIONS: Final = (
     _in_code("a retry keeps finally", (retry, "steps_to_rerun", planted_language.keep_finally)),
     _in_code("a retry runs skipped steps again", (retry, "steps_to_rerun", planted_language.rerun_skips)),
     _at_port("a reset step remembers its end", planted_language.reset_remembers),
+    _at_port("no job is ever stopped", planted_stopping.never_stop, seed=6),
+    _at_port("a request to stop is taken for the end", planted_stopping.take_request_for_end, seed=6),
+    _at_port("the job of an earlier attempt is forgotten", planted_stopping.forget_what_is_left, seed=16),
+    _at_port("a job is waited for for ever", planted_stopping.wait_for_ages, seed=39),
+    _at_port("no job is waited for", planted_stopping.wait_for_nothing, seed=6),
+    _in_code("the end of a run waits for its jobs for ever", (stopping, "RUN_WAIT", planted_stopping.AGES), seed=23),
+    _in_code(
+        "a stopped attempt ends as its job does",
+        (stopping, "time_out_stopped", planted_stopping.keep_the_end),
+        (transitions, "time_out_stopped", planted_stopping.keep_the_end),
+        seed=6,
+    ),
+    _in_code("a hint is believed", (handling, "handle_hint", planted_stopping.believe_the_hint)),
+    _in_code("every hint costs a call", (hints, "HINT_GAP", timedelta(0)), seed=79),
+    _in_code("jobs that notify are never polled", (polling, "NOTIFIED_POLL", planted_stopping.AGES), seed=65),
 )
 
 BY_NAME: Final = {mutation.name: mutation for mutation in MUTATIONS}

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 from atom_workflows.core.workflow import OnLost, Trigger
 from simulation.drawn import Drawn
 from simulation.limits import Limits
-from simulation.scenario import Ending, Scenario, StepPlan
+from simulation.scenario import Ending, Scenario, StepPlan, Stops
 
 OfStep: TypeAlias = Callable[[StepPlan], StepPlan]
 OfAll: TypeAlias = Callable[[Drawn], Drawn]
@@ -27,11 +27,13 @@ OF_ALL: Final[Mapping[str, OfAll]] = {
     "doctors": _of_scenarios(lambda one: replace(one, doctors=0)),
     "timeout": _of_scenarios(lambda one: replace(one, timeout_s=None)),
     "files": _of_scenarios(lambda one: replace(one, is_file=False)),
+    "stops": _of_scenarios(lambda one: replace(one, stops=Stops.AT_ONCE, stop_after_s=0.0)),
+    "notices": _of_scenarios(lambda one: replace(one, notifies=False)),
     "clocks": lambda drawn: replace(drawn, weather=replace(drawn.weather, skew_s=0)),
     "limits": lambda drawn: replace(drawn, limits=Limits()),
 }
-"""No outputs of the run, no cancels, no retries, no doctor, no timeout of the workflow, no files, right clocks,
-and sizes as deployed.
+"""No outputs of the run, no cancels, no retries, no doctor, no timeout of the workflow, no files, jobs that stop at
+once and whose ends no one reports, right clocks, and sizes as deployed.
 """
 
 OF_STEP: Final[Mapping[str, OfStep]] = {

@@ -11,16 +11,18 @@ from typing import Any, Final
 from atom_emulator.firestore.memory import MemoryStore
 from atom_emulator.testing.world import TASK_RUNNER_URL
 from atom_workflows.core.graph import MAIN_END_ID
+from atom_workflows.core.polling import HINT_GAP
 from atom_workflows.errors import (
     AlreadyExists,
     BusUnavailable,
     Conflict,
+    HintNotHandled,
     MalformedEvent,
     RunNotFound,
     SourceUnavailable,
     StoreUnavailable,
 )
-from atom_workflows.messages.internal import tick_message
+from atom_workflows.messages.internal import JobEnded, job_ended_message, tick_message
 from atom_workflows.ports import Message, Write
 from atom_workflows.settings import Settings
 from simulation import run_rules
@@ -30,7 +32,7 @@ from simulation.bus import Delivery, FaultyBus
 from simulation.calls import Calls
 from simulation.dice import dice
 from simulation.drawn import TICK_S, Drawn
-from simulation.evidence import Evidence, Submission
+from simulation.evidence import Evidence, Submission, Try
 from simulation.expiry import Expiry
 from simulation.faults import Fault, Faults
 from simulation.findings import Finding, Findings, Rule
@@ -40,7 +42,7 @@ from simulation.instances import Instances, Observed, Ports, unobserved
 from simulation.machine import InterleavedWorkers, SkewedClock, true_time
 from simulation.meddling import Meddler
 from simulation.repairs import Repairs
-from simulation.scenario import OTHER_URL, Scenario
+from simulation.scenario import OTHER_URL, STOP_TIMEOUT_S, Scenario
 from simulation.scheduler import Died, Invocation, Scheduler
 from simulation.source import FaultySource
 from simulation.store import FaultyStore
@@ -63,6 +65,7 @@ _ALLOWED: Final = (
     SourceUnavailable,
     Conflict,
     AlreadyExists,
+    HintNotHandled,
     RunNotFound,
     MalformedEvent,
 )
@@ -103,6 +106,7 @@ class Play:
                 task_runner_url=TASK_RUNNER_URL,
                 allowed_task_runner_urls=(OTHER_URL,),
                 burst=timedelta(seconds=limits.burst_s),
+                stop_timeout=timedelta(seconds=STOP_TIMEOUT_S),
                 keep_runs=timedelta(seconds=drawn.keep_s),
                 poll_workers=limits.workers,
                 max_deliveries=limits.deliveries,
@@ -120,6 +124,7 @@ class Play:
             on_failure=self._check_error,
             on_command=lambda flow: self._set_end(flow) if self.faults.is_calm else None,
         )
+        self._hinted: dict[Try, float] = {}
         self._next_tick = TICK_S / 2
 
     def _watch(self, scenario: Scenario) -> Watch:
@@ -149,7 +154,9 @@ class Play:
                 calls=self.calls,
                 evidence=self.evidence,
                 on_submit=self._on_submit,
-                on_look=lambda of: self._attention.on_look(of.run_id, [of.step]),
+                on_look=self._on_poll,
+                on_end=self._on_job_end,
+                on_beside=self._on_beside,
                 status_s=self.drawn.limits.status_s,
             ),
             "source": FaultySource(calls=self.calls, evidence=self.evidence, scenarios=self.drawn.scenarios),
@@ -237,6 +244,8 @@ class Play:
         if now >= self._next_tick:
             self._next_tick += TICK_S * self.drawn.pace
             self._tick()
+        if self.calls.strikes(Fault.HINT_FORGED):
+            self._forge_hint()
 
     def _calm_down(self) -> None:
         self.faults.is_calm = True
@@ -275,7 +284,8 @@ class Play:
         delivery = self.bus.take(self.scheduler.now)
         assert delivery is not None
         topic = delivery.message.topic
-        instance, services = self._instances.one_of(topic)
+        # The checker gets the hints, too.
+        instance, services = self._instances.one_of("tick" if topic == "jobs" else topic)
         one = self.scheduler.start(
             topic,
             lambda: handle(services, delivery, self._chance),
@@ -311,7 +321,9 @@ class Play:
     def _on_acknowledged(self, invocation: Invocation, delivery: Delivery, cause: Exception) -> None:
         self.trace.note("given up", invocation.name, repr(cause))
         self._check_error(cause)
-        if delivery.message.topic != NOT_KEPT and not is_kept(self.bus.dead_letters.get(delivery.message_id), delivery):
+        if delivery.message.topic not in NOT_KEPT and not is_kept(
+            self.bus.dead_letters.get(delivery.message_id), delivery
+        ):
             self._findings.report(Rule.KEPT, f"{delivery.message_id} was acknowledged after {cause!r}")
         self.bus.give_up(delivery)
 
@@ -348,6 +360,33 @@ class Play:
 
     def _on_submit(self, submission: Submission, body: Mapping[str, Any]) -> None:
         self._by_run_id[submission.of.run_id].watch.on_submit(submission, body)
+
+    def _on_poll(self, of: Try) -> None:
+        self._attention.on_look(of.run_id, [of.step])
+        root = self.scheduler.current.root
+        if root.name.startswith("jobs"):
+            now, last = self.scheduler.now, self._hinted.get(of)
+            self._hinted[of] = now
+            apart = HINT_GAP.total_seconds() - 2 * self.drawn.weather.skew_s - self.drawn.weather.pause_s
+            if last is not None and now - last < apart:
+                self._findings.report(Rule.HINTED, f"{of} was asked about at {last:.2f} s and again")
+
+    def _on_job_end(self, key: str, ends_at: float) -> None:
+        message = job_ended_message(JobEnded(idempotency_key=key))
+        after_s = max(0.0, ends_at - self.scheduler.now)
+        self.bus.send(message, after_s=after_s + self._chance.choice([0, 0, self._chance.uniform(0, 1)]))
+        if self.calls.strikes(Fault.HINT_EARLY):
+            self.bus.send(message, after_s=self._chance.uniform(0, after_s))
+
+    def _on_beside(self, of: Try, job_id: str) -> None:
+        watch = self._by_run_id[of.run_id].watch
+        if of.step not in watch.gone:
+            watch.report(Rule.ALONE, f"{of.step} was submitted at {of.attempt} while {job_id} runs")
+
+    def _forge_hint(self) -> None:
+        flow = self._chance.choice(self.flows)
+        step, attempt = self._chance.choice(flow.scenario.all_steps), self._chance.choice([1, 1, 2, 3])
+        self.bus.send(job_ended_message(JobEnded(idempotency_key=f"{flow.run_id}/{step.id}/{attempt}")))
 
     def _on_accepted(self, message: Message) -> None:
         running = self.scheduler.running

@@ -38,6 +38,20 @@ class Ending(StrEnum):
     NEVER_ENDS = "never ends"
 
 
+STOP_TIMEOUT_S: Final = 300.0
+"""How long an attempt waits for a job to stop, and as long again if the next attempt has to ask for it."""
+
+
+class Stops(StrEnum):
+    """The ways in which a Task Runner may stop jobs."""
+
+    AT_ONCE = "at once"
+    SLOWLY = "slowly"
+    # It accepts the request, and does nothing.
+    NEVER = "never"
+    CANNOT = "cannot"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPlan:
     """A step, and the script of its attempts: the last of the `endings` is that of all attempts behind it.
@@ -134,6 +148,9 @@ class Scenario:
 
     The definition is part of the message that starts it, or of a file. A file may be replaced by `newer`.
 
+    `stops` is how its Task Runner stops jobs, slowly within `stop_after_s`, and `notifies` whether it reports their
+    ends.
+
     `mode` is its parameter; a run whose definition declares none has "". `finally_steps` have ids of their own, and
     `outputs` are the run's.
     """
@@ -149,6 +166,9 @@ class Scenario:
     description: str = ""
     timeout_s: int | None = None
     honours_keys: bool = True
+    stops: Stops = Stops.AT_ONCE
+    stop_after_s: float = 0.0
+    notifies: bool = False
     cancels: int = 0
     cancels_at_once: bool = False
     retries: int = 0

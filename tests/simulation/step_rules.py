@@ -11,12 +11,12 @@ from atom_workflows.core.graph import END_ID, MAIN_END_ID
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA
 from atom_workflows.core.records import StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.core.transitions import OutcomeKind
+from atom_workflows.core.transitions import NOT_STOPPED, OutcomeKind
 from atom_workflows.core.workflow import OnLost
-from simulation.evidence import Reply, Try
+from simulation.evidence import GARBAGE, UNHEARD, UNKNOWN, Reply, Try
 from simulation.findings import Rule
 from simulation.oracle import SCRIPTED, Fate, Tally, after, failure, is_tolerated, values
-from simulation.scenario import Ending, StepPlan
+from simulation.scenario import STOP_TIMEOUT_S, Ending, StepPlan, Stops
 
 if TYPE_CHECKING:
     from simulation.watch import Watch
@@ -40,6 +40,9 @@ _LEAST_SHARE: Final = 0.9
 
 _NOTICED_S: Final = 300.0
 """A tick, the lease of a burst that died, the longest wait after status calls that failed, and the event's way."""
+
+_NOTIFIED_S: Final = 300.0
+"""The wait between two polls of a job whose end is reported."""
 
 _AT_WORK: Final = frozenset({StepState.DISPATCHING, StepState.RUNNING})
 
@@ -166,6 +169,9 @@ class StepRules:
         if of in self._ended:
             self._watch.report(Rule.ONE_OUTCOME, f"attempt {of.attempt} of {of.step} ended again: {step.state}")
         self._ended.add(of)
+        if step.state is StepState.FAILED and step.reason == NOT_STOPPED:
+            self._check_not_stopped(before, step, of)
+            return
         plan = self._watch.scenario.by_id[step.id]
         allowed = self._allowed_outcomes(before, of, plan)
         ways = [(kind, *after(plan, tally, kind, of.attempt)) for kind in allowed for tally in self._tallies[step.id]]
@@ -181,10 +187,24 @@ class StepRules:
             self._watch.report(Rule.OUTCOME, f"attempt {of.attempt} of {of.step} is {actual}")
         if OutcomeKind.TIMED_OUT in allowed or self._fits_stop(before, step):
             self.overtaken.add(of)
-        noticed_s = _NOTICED_S * self._watch.pace
+        noticed_s = (_NOTICED_S + _NOTIFIED_S * self._watch.scenario.notifies) * self._watch.pace
         is_late = before.state is StepState.RUNNING and self._watch.evidence.is_late_for(before.job_id, noticed_s)
         if is_late and not self._fits_stop(before, step) and step.id not in self._watch.forgotten:
             self._watch.report(Rule.NOTICED, f"{step.id} is {step.state} long after its {before.job_id} had ended")
+
+    def _check_not_stopped(self, before: StepRecord, step: StepRecord, of: Try) -> None:
+        """Check a step that failed because a job did not stop."""
+        watch = self._watch
+        self.excused.add(step.id)
+        self.overtaken.add(of)
+        self.lasts[step.id] = {("timeout", NOT_STOPPED)}
+        waited = watch.latest_now - (before.stop_since or watch.latest_now) + watch.skew
+        is_slow = watch.scenario.stops in {Stops.SLOWLY, Stops.NEVER}
+        words = {one.word for one in watch.evidence.looks.get(step.job_id, ())}
+        if not is_slow and words and not words & {UNHEARD, UNKNOWN, GARBAGE}:
+            watch.report(Rule.OUTCOME, f"{step.id} failed beside {step.job_id}, which its Task Runner stops at once")
+        if waited.total_seconds() < STOP_TIMEOUT_S - _ROUNDING_S:
+            watch.report(Rule.OUTCOME, f"{step.id} failed beside {step.job_id} after {waited}")
 
     def _check_failure(self, before: StepRecord, step: StepRecord, plan: StepPlan, kinds: set[OutcomeKind]) -> None:
         """Check what a step remembers of an attempt that failed, and whether it may have."""

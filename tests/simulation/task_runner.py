@@ -12,9 +12,9 @@ from atom_emulator.testing.world import TASK_RUNNER_URL
 from atom_workflows.errors import JobConflict, JobRefused, JobUnknown, RequestNotAccepted, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer, StopAnswer
 from simulation.calls import Calls
-from simulation.evidence import UNHEARD, UNKNOWN, Evidence, Reply, Submission, Try
+from simulation.evidence import GARBAGE, STOPPED, UNHEARD, UNKNOWN, Evidence, Reply, Submission, Try
 from simulation.faults import Fault
-from simulation.scenario import Ending, Scenario, StepPlan
+from simulation.scenario import Ending, Scenario, StepPlan, Stops
 
 SUBMIT_LIMIT_S: Final = 70.0
 """The client gives up on a submission before that."""
@@ -47,14 +47,24 @@ class _Job:
     ends_at: float
     forgotten: tuple[float, float] | None = None
     silent: tuple[float, float] | None = None
+    # The Task Runner said once that there is no such job, a request to stop it failed, or one was accepted.
+    denied: bool = False
+    was_stopped: bool = False
+    stop_failed: bool = False
+    stop_accepted_at: float | None = None
+
+    def runs_at(self, now: float) -> bool:
+        """Return True if the job runs."""
+        return self.ending is not Ending.VANISHES and (self.ending not in _ENDED or now < self.ends_at)
 
 
 @dataclass(slots=True, kw_only=True)
 class FaultyTaskRunner:
     """Implements `ports.TaskRunner`. `on_submit` gets every submission before it is answered.
 
-    `on_look` gets every attempt whose job is polled. `scenario_of` is the script by run id. A status call of the first
-    run takes `status_s`.
+    `on_look` gets every attempt whose job is polled. `on_end` gets the keys of jobs whose ends are reported, and when
+    they end. `on_beside` gets each submission beside a job that should have been stopped, and that job. `scenario_of`
+    is the script by run id. A status call of the first run takes `status_s`.
     """
 
     scenario_of: Callable[[str], Scenario]
@@ -62,6 +72,8 @@ class FaultyTaskRunner:
     evidence: Evidence
     on_submit: Callable[[Submission, Mapping[str, Any]], None]
     on_look: Callable[[Try], None]
+    on_end: Callable[[str, float], None]
+    on_beside: Callable[[Try, str], None]
     status_s: float
     _jobs: dict[str, _Job] = field(default_factory=dict)
     _by_key: dict[str, _Job] = field(default_factory=dict)
@@ -142,9 +154,10 @@ class FaultyTaskRunner:
         if job is None:
             ends_at = self.calls.scheduler.now + plan.duration_s
             job = _Job(id=f"job-{len(self._jobs) + 1}", of=of, ending=ending, ends_at=ends_at)
+            self._check_alone(of)
             self._jobs[job.id] = self._by_key[key] = job
             if ending in _ENDED:
-                self.evidence.visible_from[job.id] = ends_at
+                self._set_end(job, ends_at)
         return self._look(job)
 
     def _status(self, job_id: str) -> JobAnswer:
@@ -167,29 +180,67 @@ class FaultyTaskRunner:
         return answer
 
     def _stop(self, job: _Job) -> StopAnswer:
-        """Cancel the job at once, unless it has ended."""
+        """Stop the job as its Task Runner does."""
+        scenario = self.scenario_of(job.of.run_id)
+        if self.calls.strikes(Fault.STOP_SLOW):
+            self.calls.scheduler.sleep(self.calls.faults.chance.uniform(1, _STATUS_LIMIT_S))
+        if self.calls.strikes(Fault.STOP_FAILED):
+            job.stop_failed = True
+            raise TaskRunnerUnavailable(self.calls.faults.chance.choice(_UNANSWERED))
+        if scenario.stops is Stops.CANNOT:
+            return StopAnswer.CANNOT
         if job.ending is Ending.VANISHES or self._is_forgotten(job):
+            job.denied = True
             return StopAnswer.GONE
         now = self.calls.scheduler.now
-        if job.ending not in _ENDED or now < job.ends_at:
-            job.ending, job.ends_at = Ending.IS_CANCELLED, now
-            self.evidence.visible_from[job.id] = now
+        if job.stop_accepted_at is None:
+            job.stop_accepted_at = now
+            self._begin_to_stop(job, scenario, now)
+        self.calls.trace.note("stop", job.id, scenario.stops)
+        if self.calls.strikes(Fault.STOP_ANSWER_LOST):
+            raise TaskRunnerUnavailable(self.calls.faults.chance.choice(_LOST_ANSWERS))
         return StopAnswer.STOPPING
+
+    def _begin_to_stop(self, job: _Job, scenario: Scenario, now: float) -> None:
+        ends_at = now + (scenario.stop_after_s if scenario.stops is Stops.SLOWLY else 0.0)
+        if scenario.stops is not Stops.NEVER and (job.ending not in _ENDED or ends_at < job.ends_at):
+            job.ending, job.was_stopped = Ending.IS_CANCELLED, True
+            self._set_end(job, ends_at)
+
+    def _set_end(self, job: _Job, ends_at: float) -> None:
+        job.ends_at = ends_at
+        self.evidence.visible_from[job.id] = ends_at
+        if self.scenario_of(job.of.run_id).notifies:
+            self.on_end(f"{job.of.run_id}/{job.of.step}/{job.of.attempt}", ends_at)
+
+    def _check_alone(self, of: Try) -> None:
+        """Look for jobs of earlier attempts that should have been stopped before this one begins."""
+        if self.scenario_of(of.run_id).stops is Stops.CANNOT:
+            return
+        for job in self._jobs.values():
+            is_earlier = (job.of.run_id, job.of.step) == (of.run_id, of.step) and job.of.attempt < of.attempt
+            is_excused = job.denied or (job.stop_failed and job.stop_accepted_at is None)
+            is_known = job.id in self.evidence.known_jobs
+            if is_earlier and is_known and not is_excused and job.runs_at(self.calls.scheduler.now):
+                self.on_beside(of, job.id)
 
     def _status_of(self, job: _Job) -> JobAnswer:
         if self.calls.strikes(Fault.STATUS_FAILED):
             chance = self.calls.faults.chance
             raise TaskRunnerUnavailable(chance.choice(_UNANSWERED), retry_after_s=chance.choice(_RETRY_AFTER_S))
         if self.calls.strikes(Fault.STATUS_GARBAGE):
-            return JobAnswer(job_id="", state="OUT TO LUNCH", message="<html>")
+            return JobAnswer(job_id="", state=GARBAGE, message="<html>")
         if self.calls.strikes(Fault.JOB_FALTERS):
             self._falter(job)
         if job.silent is not None and job.silent[0] <= self.calls.scheduler.now < job.silent[1]:
             raise TaskRunnerUnavailable("HTTP 503")
         if job.ending is Ending.VANISHES or self._is_forgotten(job):
+            job.denied = True
             raise JobUnknown(job.id)
         answer = self._look(job)
-        self.evidence.record_answer(job.of, answer.state)
+        # It was we who ended a job that was stopped, so that is no news of how its attempt went.
+        is_news = not job.was_stopped or answer.state != "CANCELLED"
+        self.evidence.record_answer(job.of, answer.state if is_news else STOPPED)
         return answer
 
     def _falter(self, job: _Job) -> None:
@@ -218,9 +269,10 @@ class FaultyTaskRunner:
         is_over = self.calls.scheduler.now >= job.ends_at and job.ending in _ENDED
         state = _ENDED[job.ending] if is_over else "RUNNING"
         self.calls.trace.note("answer", job.id, state)
+        scenario = self.scenario_of(job.of.run_id)
         if not is_over:
-            return JobAnswer(job_id=job.id, state=state)
-        plan = self.scenario_of(job.of.run_id).by_id[job.of.step]
+            return JobAnswer(job_id=job.id, state=state, notifies=scenario.notifies)
+        plan = scenario.by_id[job.of.step]
         reason = "" if state == "SUCCEEDED" else plan.reason(job.of.attempt)
         return JobAnswer(job_id=job.id, state=state, reason=reason, outputs=self._outputs(job, plan))
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from simulation import mutations, planted, planted_checker, planted_language, planting, report
+from simulation import mutations, planted, planted_checker, planted_language, planted_stopping, planting, report
 from simulation.__main__ import main
 from simulation.drawing import draw
 from simulation.mutants import hunt
@@ -44,7 +44,8 @@ def test_a_planted_bug_is_found(mutation: Mutation) -> None:
 def test_no_planted_bug_names_a_private_attribute() -> None:
     """Planted bugs use ports and public names only."""
     sources = [
-        inspect.getsource(module) for module in (mutations, planted, planted_checker, planted_language, planting)
+        inspect.getsource(module)
+        for module in (mutations, planted, planted_checker, planted_language, planted_stopping, planting)
     ]
     nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
     named = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -12,7 +12,7 @@ import click
 
 from atom_client.cli.follow import Waiting, exit_code
 from atom_client.cli.output import Output
-from atom_client.cli.tables import runs_sheet, show_steps
+from atom_client.cli.tables import MOST_ROWS, runs_sheet, show_steps
 from atom_client.deployment import with_place
 from atom_client.errors import Misuse
 from atom_client.text import clean, clip, counted, listing, local_time, one_line
@@ -77,18 +77,39 @@ def show_run(services: Services, text: str, *, as_json: bool, with_outputs: bool
     if steps:
         click.echo()
         show_steps(Output(), steps)
+    for line in _about_jobs(steps):
+        click.echo(line)
     if outputs is not None:
-        click.echo()
-        found = {step.id: outputs[step.id] for step in steps if step.id in outputs}
-        if run.outputs:
-            click.echo(f"outputs of the run: {_json_line(run.outputs)}")
-        for step_id, values in found.items():
-            click.echo(f"outputs of `{step_id}`: {_json_line(values)}")
-        if not run.outputs and not found:
-            click.echo("There are no outputs.")
+        _show_outputs(run, steps, outputs)
     click.echo()
     for sentence in verdict(run, steps, now=services.clock.now()):
         click.echo(sentence)
+
+
+def _show_outputs(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[str, Any]) -> None:
+    click.echo()
+    found = {step.id: outputs[step.id] for step in steps if step.id in outputs}
+    if run.outputs:
+        click.echo(f"outputs of the run: {_json_line(run.outputs)}")
+    for step_id, values in found.items():
+        click.echo(f"outputs of `{step_id}`: {_json_line(values)}")
+    if not run.outputs and not found:
+        click.echo("There are no outputs.")
+
+
+def _about_jobs(steps: Sequence[StepRecord]) -> Iterator[str]:
+    """Yield where the logs of jobs are, and which jobs may still run because they could not be stopped."""
+    logged = [step for step in steps if step.logs_url]
+    if logged:
+        yield ""
+    for step in logged[:MOST_ROWS]:
+        yield f"log of `{step.id}`: {clean(step.logs_url)}"
+    if len(logged) > MOST_ROWS:
+        yield f"and {counted(len(logged) - MOST_ROWS, 'log')} more; --json shows all of them"
+    for step in steps:
+        if step.unstopped:
+            jobs = listing(step.unstopped)
+            yield f"Warning: the Task Runner did not stop these jobs of `{step.id}`, which may still be running: {jobs}"
 
 
 def _json_line(value: Any) -> str:
@@ -110,10 +131,14 @@ def cancel_named(services: Services, text: str, *, now: bool = False) -> None:
             f"`finally` run. `{show}` shows them; --now ends the run without them."
         )
         return
-    click.echo(
-        f"Run {run_id} is cancelled: no more jobs will be submitted. Jobs that are already running continue on the "
-        "Task Runner."
-    )
+    click.echo(f"Run {run_id} is cancelled: no more jobs will be submitted.")
+    unstopped = [step for step in read_steps(services.store, run_id) if step.unstopped] if run is not None else []
+    if unstopped:
+        show = with_place(f"runs show {run_id}")
+        click.echo(
+            f"Jobs of {counted(len(unstopped), 'step')} could not be stopped and may still be running; `{show}` lists "
+            "them."
+        )
 
 
 def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:

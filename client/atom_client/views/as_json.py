@@ -57,6 +57,8 @@ def step_object(step: StepRecord) -> dict[str, Any]:
         "job_state": step.job_state,
         "message": step.message,
         "reason": step.reason,
+        "logs_url": step.logs_url,
+        "unstopped_jobs": list(step.unstopped),
         "failure_kind": step.last_kind,
         # A step that reacts to a failure knows it, too.
         "skipped_because_of": step.cause if step.state is StepState.SKIPPED and not step.by_choice else None,

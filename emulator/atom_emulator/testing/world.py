@@ -19,6 +19,7 @@ from atom_emulator.task_runner.service import encode_answer
 from atom_workflows.adapters.task_runner.answers import Answer as ReceivedAnswer
 from atom_workflows.adapters.task_runner.answers import read_status, read_stop, read_submission, receive_answer
 from atom_workflows.coordinator.checker.burst import handle_tick
+from atom_workflows.coordinator.checker.hints import handle_hint
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.services import Services, WakeLimit
 from atom_workflows.coordinator.start import handle_start
@@ -272,7 +273,7 @@ class World:
             "start": lambda: handle_start(self.services, read_start_event(taken.body, event_id=taken.message_id)),
             "steps": lambda: handle_steps(self.services, read_steps_event(taken.body)),
             "tick": lambda: handle_tick(self.services, read_tick_event(taken.body)),
-            "jobs": lambda: read_job_ended(taken.body),
+            "jobs": lambda: handle_hint(self.services, read_job_ended(taken.body)),
             "events": lambda: None,
         }
         try:

@@ -28,9 +28,10 @@ from atom_workflows.coordinator.loading import AT_ONCE, StoredStep, load_steps
 from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
+from atom_workflows.coordinator.stopping import stop_leftover
 from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.kinds import Release
-from atom_workflows.core.polling import poll_interval
+from atom_workflows.core.polling import first_wait
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.core.transitions import (
@@ -101,9 +102,20 @@ def submit(services: Services, step: StepRecord) -> StepChange | None:
     """
     if step.request is None or step.due_at is None:
         return None
+    if step.leftover:
+        return _submit_after_leftover(services, step)
     if held_back := _reason_to_wait(services, step):
         return _defer(services, step, held_back)
     return _submit_rendered(services, step) if step.templates else _submit(services, step, step.request)
+
+
+def _submit_after_leftover(services: Services, step: StepRecord) -> StepChange | None:
+    """Submit the step's job once the job that an earlier attempt left has ended."""
+    settled = stop_leftover(services, step)
+    if isinstance(settled, StepChange):
+        return settled
+    change = submit(services, replace(step, **settled))
+    return None if change is None else replace(change, fields={**settled, **change.fields})
 
 
 def _submit_rendered(services: Services, step: StepRecord) -> StepChange | None:
@@ -176,6 +188,7 @@ def _call(services: Services, step: StepRecord, request: Mapping[str, JsonValue]
         outputs=answer.outputs,
         outputs_problem=answer.outputs_problem,
         reason=answer.reason,
+        logs_url=answer.logs_url,
     )
     if outcome is not None:
         return apply_outcome(step, outcome, now=now)
@@ -186,7 +199,9 @@ def _call(services: Services, step: StepRecord, request: Mapping[str, JsonValue]
         job_id=answer.job_id,
         job_state=answer.state,
         message=answer.message,
-        first_poll=now + poll_interval(timedelta(0), services.settings.check_interval),
+        first_poll=now + first_wait(services.settings.check_interval, notifies=answer.notifies),
+        logs_url=answer.logs_url,
+        notifies=answer.notifies,
     )
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
+from enum import Enum, auto
 from itertools import islice
 from typing import Any, Final
 
@@ -26,11 +30,12 @@ from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES
 from atom_workflows.core.kinds import NodeKind, Phase, WhenStopped
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import OPEN_STEP_STATES, RunEvent, RunState, StepState, next_run_state
-from atom_workflows.core.transitions import clip, end_run, stop_step
+from atom_workflows.core.stopping import RUN_WAIT, stop_with_run, waits_for_stop
+from atom_workflows.core.transitions import apply_change, clip, end_run, stop_step
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import change_fields, run_path, step_path, steps_path, stop_fields
 from atom_workflows.errors import Conflict, ExpressionError, RunNotFound, RunStateError
-from atom_workflows.ports import Query, Update
+from atom_workflows.ports import Document, Query, Update
 
 MAX_ERRORS: Final = 100
 """The maximum number of failed steps whose messages are copied to the run's document."""
@@ -103,26 +108,43 @@ def _load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> 
         errors.append({"step": None, "message": run.stop.reason})
     if run.stop is None and end is not None and not end.step.fails_run and run.main_state in {None, RunState.SUCCEEDED}:
         return ()
-    # In a run that was stopped, the stop itself cancels steps, so CANCELLED is not an error.
+    # A stop itself cancels steps, so CANCELLED is an error only in a part of the run that was not stopped.
     states = [StepState.FAILED.value]
-    if run.stop is None and not was_cancelled:
+    if not was_cancelled and (run.stop is None or run.main_state is not None):
         states.append(StepState.CANCELLED.value)
+    ended = iter_failed(services, run.id, states, fields=("message", "phase"))
     errors += [
         {"step": document.id, "message": clip(document.fields.get("message", ""))[:MAX_ERROR_TEXT]}
-        for document in islice(iter_failed(services, run.id, states, fields=("message",)), MAX_ERRORS)
+        for document in islice((one for one in ended if run.stop is None or not _was_stopped(one)), MAX_ERRORS)
     ]
     return tuple(errors)
+
+
+def _was_stopped(step: Document) -> bool:
+    """Return True if the stop of a run whose main part had ended may have cancelled the step."""
+    return step.fields["state"] == StepState.CANCELLED.value and step.fields.get("phase") == Phase.FINALLY.value
 
 
 PAGE: Final = 200
 _STOP_TRIES: Final = 20
 
 
-def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None = None) -> bool:
+class Closing(Enum):
+    """The possible results of closing a run."""
+
+    # There is nothing left to do.
+    DONE = auto()
+    # Jobs are being stopped. The checker continues once they have stopped, or when the run's end node is due.
+    WAITS = auto()
+    # The budget was spent, so the rest has to be handed on.
+    UNFINISHED = auto()
+
+
+def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None = None) -> Closing:
     """Record that a run is to stop, then close it.
 
-    If the instance dies in between, the checker's audit continues the work. Returns False if the budget was spent
-    before the run was closed. A second request keeps the reason given by the first and continues closing the run.
+    If the instance dies in between, the checker's audit continues the work. A second request keeps the reason given by
+    the first and continues closing the run.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended, or if a timeout comes too late because a retry gave
     the run more time.
@@ -145,11 +167,11 @@ def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None 
     raise RunStateError(f"run {run_id} could not be stopped: it keeps changing; try again")
 
 
-def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool:
+def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Closing:
     """End every open step of a stopped run, then the run.
 
-    Safe to repeat. Returns False if the budget was spent first; the caller then hands the rest on. Without a
-    budget, the work continues to the end.
+    Safe to repeat. Once the budget is spent, the caller hands the rest on; without a budget, the work continues to the
+    end. Running jobs are stopped first: their steps stay open for a while (see core/stopping.py).
 
     Steps that change in the meantime are found in the next pass of the loop, and a step that has ended stays ended. The
     order of the reads matters. The run is read after its steps: once a user has retried it, the steps must no longer be
@@ -158,28 +180,70 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> bool
     If there are steps under `finally`, only the main steps are ended, and the steps under `finally` then begin.
     """
     budget = budget or Budget(services=outbox.services)
+    # Steps that wait for their jobs stay open, so a pass over the steps leaves out those that it has seen.
+    after: tuple[str] | None = None
+    waiting: list[StepRecord] = []
     while True:
         ends = load_steps(outbox.services, run_id, [END_ID])
         page = budget.page(PAGE)
         query = Query(
             collection=steps_path(run_id),
             where=[("state", "in", [state.value for state in OPEN_STEP_STATES])],
+            after=after,
             # The result includes nodes that this loop does not end: the run's end, and the steps under `finally`.
             limit=page + (MAX_FINALLY_NODES if ends and ends[0].step.phase is Phase.FINALLY else 1),
         )
         found = [StoredStep.without_task(document) for document in outbox.services.store.query(query)]
         stored = load_run(outbox.services, run_id)
         if stored is None or stored.run.stop is None:
-            return True
+            return Closing.DONE
         open_steps = [one for one in found if _ends_with_steps(one.step, stored.run)][:page]
+        if not open_steps and waiting:
+            _wait_for_jobs(outbox, ends, waiting)
+            return Closing.WAITS
         if not open_steps and _end_stopped(outbox, stored, ends[0] if ends else None):
-            return True
-        stop, now = stored.run.stop, outbox.services.clock.now()
-        stops = [Decision(stored=one, change=stop_step(one.step, stop, now=now)) for one in open_steps]
-        saved = save_alone(outbox, stops)
+            return Closing.DONE
+        decisions = _stop_steps(open_steps, stored.run.stop, now=outbox.services.clock.now())
+        saved = save_alone(outbox, decisions)
+        waiting += _still_open(open_steps, decisions)
+        after = (step_path(run_id, open_steps[-1].step.id),) if waiting and open_steps else None
         budget.spend(calls=3 + saved.commits, written=saved.written)
-        if budget.is_spent:
-            return False
+        if budget.is_spent and not (waiting and len(found) < page):
+            return Closing.UNFINISHED
+
+
+def _stop_steps(open_steps: Sequence[StoredStep], stop: Stop, *, now: datetime) -> list[Decision]:
+    """Decide which steps end now, and whose jobs are to be stopped first.
+
+    Steps that already wait for their jobs stay as they are.
+    """
+    changes = [
+        (one, stop_with_run(one.step, stop, now=now) or stop_step(one.step, stop, now=now))
+        for one in open_steps
+        if not waits_for_stop(one.step, now=now)
+    ]
+    return [Decision(stored=one, change=change) for one, change in changes]
+
+
+def _still_open(open_steps: Sequence[StoredStep], decisions: Sequence[Decision]) -> list[StepRecord]:
+    """Return the steps that wait for their jobs."""
+    decided = {decision.step.id: decision.change for decision in decisions}
+    changed = [
+        one.step if (change := decided.get(one.step.id)) is None else apply_change(one.step, change)
+        for one in open_steps
+    ]
+    return [step for step in changed if not step.state.is_terminal]
+
+
+def _wait_for_jobs(outbox: Outbox, ends: Sequence[StoredStep], waiting: Sequence[StepRecord]) -> None:
+    """Have the checker audit the run when its jobs have had enough time to stop."""
+    now = outbox.services.clock.now()
+    audit_at = max(step.stop_since or now for step in waiting) + RUN_WAIT
+    for end in ends:
+        if end.step.due_at is None or not now < end.step.due_at <= audit_at:
+            update = Update(path=step_path(end.step.run_id, END_ID), fields={"due_at": audit_at}, guard=end.version)
+            with suppress(Conflict):
+                outbox.services.store.commit([update])
 
 
 def _ends_with_steps(step: StepRecord, run: RunRecord) -> bool:

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Final
+
 from atom_workflows.coordinator import seed
-from atom_workflows.coordinator.close import request_stop
+from atom_workflows.coordinator.close import Closing, close_run, request_stop
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retry import reopen_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import Stop, StopKind
+from atom_workflows.errors import BusUnavailable
+from atom_workflows.messages.internal import TickOrigin, tick_message
+
+LOOK_AGAIN_S: Final = 2.0
+"""The wait between two looks at a run whose jobs are being stopped."""
 
 
 def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by the user", now: bool = False) -> None:
     """End the run as CANCELLED.
 
-    After this, no more steps of the run are claimed. Running jobs continue in the Task Runner, which offers no way to
-    stop them, and so does a submission that is in progress; their results are discarded.
+    After this, no more steps of the run are claimed. The checker has the running jobs stopped, and this function waits
+    for that; after half a minute, the run ends even if some still run. Results of these jobs are discarded.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended.
     """
     outbox = Outbox(services)
     stop = Stop(kind=StopKind.CANCEL, reason=reason, requested_at=services.clock.now(), now=now)
-    request_stop(outbox, run_id, stop)
+    closing = request_stop(outbox, run_id, stop)
+    if closing is Closing.WAITS:
+        # Users may lack the permission for this topic; the scheduler's next tick comes within a minute.
+        with suppress(BusUnavailable):
+            services.bus.publish([tick_message(TickOrigin.DISPATCHER)])
+    while closing is Closing.WAITS:
+        outbox.flush()
+        services.clock.sleep(LOOK_AGAIN_S)
+        closing = close_run(outbox, run_id)
     outbox.flush()
 
 

@@ -14,7 +14,7 @@ from typing import Final
 from atom_workflows import log
 from atom_workflows.coordinator.advance import Advance
 from atom_workflows.coordinator.budget import Budget
-from atom_workflows.coordinator.close import finish_run
+from atom_workflows.coordinator.close import close_run, finish_run
 from atom_workflows.coordinator.commits import Decision
 from atom_workflows.coordinator.conditions import judge
 from atom_workflows.coordinator.loading import StoredStep, load_steps
@@ -22,8 +22,9 @@ from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.repair import stop_if_broken
 from atom_workflows.coordinator.services import Services
+from atom_workflows.coordinator.stopping import stop_orphans
 from atom_workflows.core.kinds import Release
-from atom_workflows.core.records import StepRecord
+from atom_workflows.core.records import StepRecord, StopFor
 from atom_workflows.core.transitions import apply_outcome, may_claim
 from atom_workflows.messages.internal import ReadyStep, StepsCompleted, StepsEvent, StepsReady
 
@@ -43,6 +44,7 @@ def handle_steps(services: Services, event: StepsEvent) -> None:
         # Another instance has changed these steps, and may have died before it published the steps that this released.
         versions = {decision.step.id: decision.stored.version for decision in advance.refused}
         steps = load_steps(services, event.run_id, versions)
+        stop_orphans(services, advance.refused, steps)
         _republish_below_ended(outbox, event.run_id, steps)
         if any(one.version == versions[one.step.id] for one in steps):
             # No one changed this step, so the commit failed because a dependent could not be written.
@@ -79,6 +81,9 @@ def _apply_outcomes(outbox: Outbox, event: StepsCompleted) -> Advance:
     changes = [(one, apply_outcome(one.step, outcomes[one.step.id], now=now)) for one in steps]
     advance = Advance.of(outbox, event.run_id)
     advance.run(ended=[Decision(stored=one, change=change) for one, change in changes if change is not None])
+    if any(one.step.being_stopped_for == StopFor.RUN and change is not None for one, change in changes):
+        # The run's end has waited for this job. If closing the run takes long, an audit continues it.
+        close_run(outbox, event.run_id, advance.budget)
     _republish_below_ended(outbox, event.run_id, [one for one, change in changes if change is None])
     return advance
 

@@ -11,14 +11,14 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.oddities import oddity_of
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.states import StepState
+from atom_workflows.core.states import StepEvent, StepState
 from atom_workflows.core.transitions import StepChange, apply_change
 from atom_workflows.messages.internal import ReadyStep, TickOrigin, changes_messages, ready_messages, tick_message
 from atom_workflows.ports import Message
 
 MAX_REPORTED_TEXT = 500
 REPORT_AFTER_S = 0.5
-_TOLD_IF_SET = ("reason", "because", "by_choice", "tolerated")
+_TOLD_IF_SET = ("reason", "because", "by_choice", "tolerated", "logs_url")
 
 
 @dataclass(slots=True)
@@ -53,7 +53,9 @@ class Outbox:
         The checker is woken if it now has to look at the step. If the step has an oddity, the message describes it.
         """
         is_at_task_runner = change.state is StepState.RUNNING or bool(change.fields.get("deferrals"))
-        if is_at_task_runner or change.state is StepState.RETRYING:
+        # Whoever reports the end of a job wakes the checker then.
+        is_quiet = change.event is StepEvent.SUBMIT and bool(change.fields.get("notifies"))
+        if (is_at_task_runner and not is_quiet) or change.state is StepState.RETRYING:
             self._has_work_for_checker = True
         if is_internal(step.id):
             return

@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
-from atom_workflows.coordinator.close import close_run, fail_run
+from atom_workflows.coordinator.close import Closing, close_run, fail_run
 from atom_workflows.coordinator.loading import StoredRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retry import expiry_once_running, reset_unsuccessful
@@ -186,7 +186,7 @@ def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
         if stored is None:
             raise RunNotFound(run_id)
         if stored.run.stop is not None:
-            if close_run(outbox, run_id, budget):
+            if close_run(outbox, run_id, budget) is not Closing.UNFINISHED:
                 return
             break
         run = stored.run

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from atom_workflows.coordinator.circuit_breaker import CircuitBreaker
+from atom_workflows.coordinator.hint_limit import HintLimit
+from atom_workflows.coordinator.unstoppable import Unstoppable
 from atom_workflows.ports import Bus, Clock, Source, Store, TaskRunner, Workers
 from atom_workflows.settings import Settings
 
@@ -42,3 +44,5 @@ class Services:
     settings: Settings
     wake_limit: WakeLimit
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    unstoppable: Unstoppable = field(default_factory=Unstoppable)
+    hint_limit: HintLimit = field(default_factory=lambda: HintLimit(Settings().hint_interval))

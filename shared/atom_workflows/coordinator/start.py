@@ -166,7 +166,7 @@ def handle_start(services: Services, event: StartRequested | RunSeedRequested) -
 
     The event may be delivered twice: the second delivery starts nothing and gets the same response.
     """
-    outbox = Outbox(services)
+    outbox = Outbox(services, wakes_checker=True)
     if isinstance(event, RunSeedRequested):
         continue_run(outbox, event.run_id, after=event.after)
         started = Started(run_id=event.run_id)

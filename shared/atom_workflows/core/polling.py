@@ -53,6 +53,19 @@ def poll_interval(age: timedelta, check_interval: timedelta) -> timedelta:
     return max(while_young, min(age / _SHARE_OF_AGE, LONGEST_POLL))
 
 
+NOTIFIED_POLL: Final = timedelta(minutes=5)
+"""The wait between two polls of a job whose end its Task Runner reports (see hints.py): the report may get lost."""
+
+
+HINT_GAP: Final = timedelta(seconds=5)
+"""The wait between acting on a hint and the next look at its job, and the shortest time between two such actions."""
+
+
+def first_wait(check_interval: timedelta, *, notifies: bool) -> timedelta:
+    """Return the wait before the first poll of a job."""
+    return NOTIFIED_POLL if notifies else poll_interval(timedelta(0), check_interval)
+
+
 def young_age(check_interval: timedelta) -> timedelta:
     """Return the age up to which jobs count as young.
 
@@ -61,18 +74,24 @@ def young_age(check_interval: timedelta) -> timedelta:
     return _SHARE_OF_AGE * WORTH_WAITING * check_interval
 
 
-def record_progress(step: StepRecord, *, job_state: str, message: str, now: datetime) -> StepChange | None:
+def record_progress(  # noqa: PLR0913 (the fields of a response, for which the core has no single type)
+    step: StepRecord, *, job_state: str, message: str, now: datetime, logs_url: str = "", notifies: bool = False
+) -> StepChange | None:
     """Record the progress of a job that has not ended.
 
-    Returns None if the response contains no new state, so that nothing is written; a new message alone is not recorded.
+    Returns None if the response contains no new state, so that nothing is written; a new message alone is not recorded,
+    and of addresses of the log, only the first.
     """
+    learnt: dict[str, Any] = {"notifies": True} if notifies and not step.notifies else {}
+    if logs_url and not step.logs_url:
+        learnt["logs_url"] = logs_url
     if job_state == step.job_state and step.missing_since is None and not step.unanswered:
-        return None
+        return change(step, StepEvent.OBSERVE, **learnt) if learnt else None
     fields: dict[str, Any] = {"job_state": job_state, "message": clip(message), "missing_since": None}
     if step.unanswered:
         # The back-off has moved `due_at` into the future; return to the normal pace.
         fields |= {"unanswered": 0, "due_at": now}
-    return change(step, StepEvent.OBSERVE, **fields)
+    return change(step, StepEvent.OBSERVE, **fields, **learnt)
 
 
 def back_off_poll(step: StepRecord, *, reason: str, now: datetime, retry_after_s: float | None) -> StepChange:
@@ -134,11 +153,21 @@ def next_look(step: StepRecord, *, now: datetime, check_interval: timedelta) -> 
 
     The time is later while polls fail, but never after the attempt's deadline, unless that has already passed.
     """
-    look_at = now + poll_interval(now - (step.claimed_at or now), check_interval)
-    if (step.unanswered or step.unheard_since) and step.due_at is not None and step.due_at > now:
+    if step.being_stopped_for:
+        if step.is_stop_over and step.due_at is not None and step.due_at > now:
+            return step.due_at
+        return now + poll_interval(now - (step.stop_since or now), check_interval)
+    age = now - (step.claimed_at or now)
+    look_at = now + (NOTIFIED_POLL if step.notifies else poll_interval(age, check_interval))
+    if (step.unanswered or step.unheard_since or _awaits_look(step)) and step.due_at is not None and step.due_at > now:
         look_at = step.due_at
     deadline = step.attempt_deadline
     return look_at if deadline is None or deadline <= now else min(look_at, deadline)
+
+
+def _awaits_look(step: StepRecord) -> bool:
+    """Return True if the step is to be looked at again after a hint."""
+    return step.hinted_at is not None and step.due_at is not None and step.due_at - step.hinted_at <= HINT_GAP
 
 
 def with_next_look(

@@ -120,6 +120,11 @@ class StepRecord:
     message: str = ""
     # The reason that the Task Runner gave for the job's end, in its own words, such as OOM.
     reason: str = ""
+    # The address of the job's log, for people.
+    logs_url: str = ""
+    # True if the Task Runner reports the job's end, and the time of the latest such report that was acted on.
+    notifies: bool = False
+    hinted_at: datetime | None = None
     # The body that was sent, as JSON text, if expressions compute parts of it.
     sent: str = ""
     # The kind of the last attempt's failure and the reason for it, for the expressions of the next attempt.
@@ -132,6 +137,18 @@ class StepRecord:
     missing_since: datetime | None = None
     # The time at which the job, its timeout having passed, was first polled without a response.
     unheard_since: datetime | None = None
+
+    # -- stopping jobs; see stopping.py --
+    # The attempt during which a job is being stopped, how far this has come (`StopStage`), and when the wait began.
+    stop_attempt: int = 0
+    stop_stage: str = ""
+    stop_since: datetime | None = None
+    # The reason for stopping the attempt's own job (`StopFor`).
+    stop_for: str = ""
+    # The id of the job of an earlier attempt that may still run, and has to be stopped before another job is submitted.
+    leftover: str = ""
+    # The ids of the latest jobs that could not be stopped and may still run.
+    unstopped: tuple[str, ...] = ()
 
     # -- times --
     # The time of the checker's next look at the step; None if it need not look.
@@ -204,9 +221,42 @@ class StepRecord:
         return self.attempt > 0 and self.unsure_attempt == self.attempt
 
     @property
+    def being_stopped_for(self) -> str:
+        """The reason for stopping the job of the current attempt (`StopFor`), or "" if it is not being stopped."""
+        return self.stop_for if self.state is StepState.RUNNING and self.stop_attempt == self.attempt else ""
+
+    @property
+    def is_stop_over(self) -> bool:
+        """True if the step's job was to be stopped, and there is nothing left to wait for."""
+        return bool(self.being_stopped_for) and self.stop_stage == StopStage.OVER
+
+    @property
     def attempt_deadline(self) -> datetime | None:
-        """The time at which the current attempt times out; None before the first claim."""
-        return None if self.claimed_at is None else self.claimed_at + self.policies.timeout
+        """The time at which the current attempt times out.
+
+        None before the first claim, and as long as the attempt waits for an earlier job to stop.
+        """
+        waits = self.leftover and self.state is StepState.DISPATCHING
+        return None if self.claimed_at is None or waits else self.claimed_at + self.policies.timeout
+
+
+class StopFor(StrEnum):
+    """The reasons for stopping the job of a RUNNING step. The values are stored."""
+
+    # The attempt has timed out.
+    TIMEOUT = "timeout"
+    # The run is being closed.
+    RUN = "run"
+
+
+class StopStage(StrEnum):
+    """How far the stopping of a job has come. The values are stored."""
+
+    # The Task Runner has not accepted the request to stop the job yet.
+    REQUESTED = ""
+    ACCEPTED = "accepted"
+    # There is nothing left to wait for: the job has ended, or cannot be stopped.
+    OVER = "over"
 
 
 class StopKind(StrEnum):

@@ -28,9 +28,20 @@ def end_dispatch(step: StepRecord, *, now: datetime) -> Outcome | None:
 
     Returns None while the attempt may continue.
     """
-    deadline = step.attempt_deadline
-    if deadline is None or step.state is not StepState.DISPATCHING:
+    if step.claimed_at is None or step.state is not StepState.DISPATCHING:
         return None
+    # While the attempt waits for an earlier job to stop, its time has not begun.
+    if deadline := step.attempt_deadline:
+        outcome = _time_out_dispatch(step, deadline, now)
+        if outcome is not None:
+            return outcome
+    if step.answered or step.policies.on_lost is OnLost.RETRY:
+        return None
+    message = "its dispatcher died before it recorded whether the job was submitted, and onLost is fail"
+    return _outcome(step, OutcomeKind.LOST, message)
+
+
+def _time_out_dispatch(step: StepRecord, deadline: datetime, now: datetime) -> Outcome | None:
     # A submission whose result is unknown may be repeated once after the deadline: as it has the same key, the response
     # reports a job that was accepted after all.
     is_unknown = not step.answered or step.is_unsure
@@ -39,10 +50,7 @@ def end_dispatch(step: StepRecord, *, now: datetime) -> Outcome | None:
     if deadline + (UNHEARD_FOR if may_repeat else timedelta(0)) <= now:
         limit = format_duration(step.policies.timeout)
         return _outcome(step, OutcomeKind.TIMED_OUT, f"timed out: no job was accepted within {limit}")
-    if step.answered or step.policies.on_lost is OnLost.RETRY:
-        return None
-    message = "its dispatcher died before it recorded whether the job was submitted, and onLost is fail"
-    return _outcome(step, OutcomeKind.LOST, message)
+    return None
 
 
 def judge_overdue(

@@ -28,9 +28,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from atom_workflows.core.counts import Counts
+from atom_workflows.core.durations import format_duration
 from atom_workflows.core.evaluation import MAX_BECAUSE, Verdict, check_outputs, may_retry
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA, Release
-from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
+from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopFor, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepEvent, StepState, next_step_state
 from atom_workflows.core.workflow import Backoff, JsonValue, OnLost, Trigger
 
@@ -49,7 +50,11 @@ BUSY_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=
 UNKNOWN_BACKOFF: Final = Backoff(initial=timedelta(seconds=10), factor=2.0, maximum=timedelta(minutes=15), jitter=0.2)
 """The wait before a submission that may have started a job is repeated. It is long: a repeat may start a second job."""
 
+NOT_STOPPED: Final = "NOT_STOPPED"
+"""The reason of an attempt whose job went on although its Task Runner had accepted the request to stop it."""
+
 MAX_MESSAGE_LENGTH: Final = 2_000
+MAX_UNSTOPPED: Final = 10
 
 
 class OutcomeKind(StrEnum):
@@ -90,7 +95,8 @@ class Outcome:
 
     A lost job has been unknown to its Task Runner since `missing_since`. If the dispatcher was lost, `job_id` is empty.
     The outputs are the text of a JSON object (see outputs.py), or `outputs_problem` says why there are none; only an
-    attempt that succeeded has either. `reason` is the Task Runner's own word for why the job ended.
+    attempt that succeeded has either. `reason` is the Task Runner's own word for why the job ended. `may_run` is True
+    if the job may still be running, since it could not be stopped.
     """
 
     step_id: str
@@ -103,6 +109,8 @@ class Outcome:
     outputs: str = ""
     outputs_problem: str = ""
     reason: str = ""
+    logs_url: str = ""
+    may_run: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +158,7 @@ def outcome_of(  # noqa: PLR0913 (the fields of a response, for which the core h
     outputs: str = "",
     outputs_problem: str = "",
     reason: str = "",
+    logs_url: str = "",
 ) -> Outcome | None:
     """Return the outcome that a response reports for the current attempt.
 
@@ -169,6 +178,7 @@ def outcome_of(  # noqa: PLR0913 (the fields of a response, for which the core h
         outputs=outputs if has_outputs else "",
         outputs_problem=outputs_problem if has_outputs else "",
         reason=reason,
+        logs_url=logs_url,
     )
 
 
@@ -207,7 +217,8 @@ def claim(step: StepRecord, *, now: datetime, lease: timedelta, because: str = "
             "job_id": "",
             "job_state": "",
             "missing_since": None,
-            **({"unheard_since": None} if step.unheard_since else {}),
+            **clear(step, "unheard_since", "logs_url", "notifies", "hinted_at"),
+            **_leave_over(step, now),
             **({"because": because} if because else {}),
         }
     return change(step, StepEvent.CLAIM, due_at=now + lease, answered=False, **fields)
@@ -228,9 +239,19 @@ def may_claim(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
     return step.state is StepState.DISPATCHING and due and may_repeat and attempt in {None, step.attempt}
 
 
-def record_job(step: StepRecord, *, job_id: str, job_state: str, message: str, first_poll: datetime) -> StepChange:
+def record_job(  # noqa: PLR0913 (the fields of a response, for which the core has no single type)
+    step: StepRecord,
+    *,
+    job_id: str,
+    job_state: str,
+    message: str,
+    first_poll: datetime,
+    logs_url: str = "",
+    notifies: bool = False,
+) -> StepChange:
     """Record an accepted job that has not ended."""
     deadline = step.attempt_deadline
+    learnt = {"logs_url": logs_url, "notifies": notifies}
     return change(
         step,
         StepEvent.SUBMIT,
@@ -239,6 +260,7 @@ def record_job(step: StepRecord, *, job_id: str, job_state: str, message: str, f
         message=clip(message),
         due_at=first_poll if deadline is None else min(first_poll, deadline),
         answered=True,
+        **{name: value for name, value in learnt.items() if value},
     )
 
 
@@ -279,17 +301,14 @@ def _submit_later(
 def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
     """End or retry a step according to the outcome of its attempt.
 
-    Returns None if the outcome is stale: it belongs to another attempt, the step has already ended, or the lost
-    dispatcher or job has reappeared.
+    Returns None if the outcome is stale: it belongs to another attempt, the step has already ended or is being ended
+    with its run, or the lost dispatcher or job has reappeared.
     """
-    if outcome.attempt != step.attempt or step.state not in {StepState.DISPATCHING, StepState.RUNNING}:
+    if _is_stale(step, outcome, now):
         return None
-    if outcome.kind is OutcomeKind.LOST and _was_found_again(step, outcome, now):
-        return None
+    if step.being_stopped_for and outcome.kind is not OutcomeKind.SUCCEEDED:
+        outcome = time_out_stopped(step, outcome)
     if outcome.kind is OutcomeKind.TIMED_OUT and not outcome.job_id:
-        if step.state is StepState.RUNNING:
-            # The job was accepted after all; polling it will show whether it ended in time.
-            return None
         outcome = _explain_timeout(step, outcome)
     learnt = _learn(step, outcome)
     if outcome.kind is not OutcomeKind.SUCCEEDED:
@@ -301,6 +320,18 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
         )
     ended = _end(step, StepEvent.SUCCEED, now, **learnt)
     return replace(ended, outputs=outputs) if outputs else ended
+
+
+def _is_stale(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
+    if outcome.attempt != step.attempt or step.state not in {StepState.DISPATCHING, StepState.RUNNING}:
+        return True
+    if step.being_stopped_for == StopFor.RUN and outcome.kind is not OutcomeKind.SUCCEEDED:
+        # The job was stopped because its run is being closed, which ends the step.
+        return True
+    if outcome.kind is OutcomeKind.TIMED_OUT and not outcome.job_id:
+        # If the job was accepted after all, polling it will show whether it ended in time.
+        return step.state is StepState.RUNNING
+    return outcome.kind is OutcomeKind.LOST and _was_found_again(step, outcome, now)
 
 
 def _retry_or_fail(step: StepRecord, outcome: Outcome, now: datetime, learnt: Mapping[str, Any]) -> StepChange:
@@ -334,8 +365,30 @@ def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
         learnt["unanswered"] = 0
     if outcome.reason or step.reason:
         learnt["reason"] = outcome.reason
+    if outcome.logs_url:
+        learnt["logs_url"] = outcome.logs_url
+    if outcome.may_run:
+        learnt |= add_unstopped(step, outcome.job_id)
     job = {"job_id": outcome.job_id, "job_state": outcome.job_state}
     return learnt | {name: value for name, value in job.items() if value}
+
+
+def time_out_stopped(step: StepRecord, outcome: Outcome) -> Outcome:
+    """Turn the end of a job that was stopped, since its time was up, into a timeout.
+
+    A timeout remains unchanged.
+    """
+    if outcome.kind is OutcomeKind.TIMED_OUT:
+        return outcome
+    late = f"timed out after {format_duration(step.policies.timeout)}"
+    job_id, job_state = outcome.job_id or step.job_id, outcome.job_state or step.job_state
+    return replace(
+        outcome,
+        kind=OutcomeKind.TIMED_OUT,
+        message=f"{late}; job {job_id} was stopped and is {job_state}",
+        job_id=job_id,
+        reason="",
+    )
 
 
 def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
@@ -371,6 +424,9 @@ def _verdict_on_retry(step: StepRecord, outcome: Outcome, learnt: Mapping[str, A
     would be refused again. For a lost job, only `onLost` decides.
     """
     policies = step.policies
+    if outcome.kind is OutcomeKind.TIMED_OUT and outcome.reason == NOT_STOPPED:
+        # Another attempt would run beside this one's job.
+        return Verdict()
     if outcome.kind is OutcomeKind.LOST:
         return Verdict(holds=policies.on_lost is not OnLost.FAIL and step.losses + 1 < MAX_LOSSES)
     if step.attempt - step.first_attempt + 1 >= policies.retry.max_attempts:
@@ -443,16 +499,21 @@ def _why_not_triggered(step: StepRecord) -> str:
 
 
 def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
-    """End an open step of a run that is being closed."""
+    """End an open step of a run that is being closed.
+
+    A job that has not ended may go on.
+    """
+    may_run = step.state is StepState.RUNNING and not step.is_stop_over
+    unstopped = add_unstopped(step, job_to_stop(step)) if may_run else {}
     # An earlier attempt may have failed, but that is not how the step ends.
     earlier = {"last_kind": "stopped", "last_reason": ""} if step.last_kind else {}
     if stop.kind is StopKind.CANCEL:
-        return _end(step, StepEvent.CANCEL, now, message=clip(stop.reason), **earlier)
+        return _end(step, StepEvent.CANCEL, now, message=clip(stop.reason), **earlier, **unstopped)
     if step.state is StepState.PENDING:
         # One dependency may have failed already, but others were still running.
         no_cause = {"cause": None} if step.cause else {}
         return _end(step, StepEvent.SKIP, now, message=clip(f"not started: {stop.reason}"), **no_cause)
-    return _end(step, StepEvent.FAIL, now, message=clip(stop.reason), **earlier)
+    return _end(step, StepEvent.FAIL, now, message=clip(stop.reason), **earlier, **unstopped)
 
 
 def end_run(run: RunRecord, end: StepRecord | None, *, now: datetime) -> tuple[RunEvent, StepChange | None]:
@@ -500,6 +561,8 @@ def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expir
     if step.schema >= LANGUAGE_SCHEMA and step.attempt:
         # Steps that are reset are read without their tasks, and so without what was sent.
         set_since["sent"] = ""
+    if (leftover := job_to_stop(step)) != step.leftover:
+        set_since["leftover"] = leftover
     reset_step = change(
         step,
         StepEvent.RESET,
@@ -527,8 +590,9 @@ def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expir
 
 
 _DECIDED: Final[Mapping[str, Any]] = {
-    **dict.fromkeys(("because", "reason", "sent", "last_kind", "last_reason"), ""),
-    **dict.fromkeys(("by_choice", "tolerated"), False),
+    **dict.fromkeys(("because", "reason", "sent", "last_kind", "last_reason", "logs_url"), ""),
+    **dict.fromkeys(("by_choice", "tolerated", "notifies"), False),
+    "hinted_at": None,
 }
 """The fields that are set anew in each round of a run, with their empty values."""
 
@@ -547,6 +611,46 @@ def change(step: StepRecord, event: StepEvent, **fields: Any) -> StepChange:
 def apply_change(step: StepRecord, change: StepChange) -> StepRecord:
     """Return the step with the change applied."""
     return replace(step, state=change.state, **change.fields)
+
+
+def clear(step: StepRecord, *names: str) -> dict[str, Any]:
+    """Return the named fields that are set, with their empty values."""
+    return {name: _EMPTY[name] for name in names if getattr(step, name) != _EMPTY[name]}
+
+
+_EMPTY: Final[Mapping[str, Any]] = {
+    "unheard_since": None,
+    "logs_url": "",
+    "notifies": False,
+    "hinted_at": None,
+    "stop_for": "",
+}
+
+
+def job_to_stop(step: StepRecord) -> str:
+    """Return the id of the step's latest job that may still run, or "" if there is none."""
+    return step.job_id if step.job_id and not has_ended(step.job_state) else step.leftover
+
+
+def add_unstopped(step: StepRecord, job_id: str) -> dict[str, Any]:
+    """Return the field that lists the step's jobs that could not be stopped, with this one added."""
+    if not job_id or job_id in step.unstopped:
+        return {}
+    return {"unstopped": (*step.unstopped, job_id)[-MAX_UNSTOPPED:]}
+
+
+def _leave_over(step: StepRecord, now: datetime) -> dict[str, Any]:
+    """Return the fields with which a new attempt first has the job of an earlier one stopped, if it may still run."""
+    leftover = job_to_stop(step)
+    if not leftover:
+        return {}
+    return {
+        "leftover": leftover,
+        "stop_attempt": step.attempt + 1,
+        "stop_stage": "",
+        "stop_since": now,
+        **clear(step, "stop_for"),
+    }
 
 
 def backoff_delay(backoff: Backoff, *, tries: int, seed: str, at_least_s: float | None = None) -> timedelta:

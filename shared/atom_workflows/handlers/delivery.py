@@ -33,8 +33,11 @@ Answer: TypeAlias = tuple[str, int, dict[str, str]]
 _ACKNOWLEDGE: Final[Answer] = ("", HTTPStatus.NO_CONTENT, {})
 _REDELIVER: Final[Answer] = ("", HTTPStatus.INTERNAL_SERVER_ERROR, {})
 
-# The scheduler publishes the next tick anyway, so a failed tick is dropped rather than kept.
-_NOT_WORTH_KEEPING: Final = frozenset({"tick"})
+# The scheduler publishes the next tick anyway, so a failed tick is dropped rather than kept, and so is a hint.
+_NOT_WORTH_KEEPING: Final = frozenset({"tick", "jobs"})
+
+# Task Runners of any origin write hints, so a malformed one is only logged.
+_NOT_OURS: Final = frozenset({"jobs"})
 
 
 def on_event(
@@ -44,6 +47,17 @@ def on_event(
 
     `handle` is called with the message's body.
     """
+    return on_events(services, {topic: handle}, headers, raw)
+
+
+def on_events(
+    services: Services, handlers: Mapping[str, Callable[[Any], None]], headers: Mapping[str, str], raw: bytes
+) -> Answer:
+    """Handle a request that should contain an event from one of several topics.
+
+    `handlers` holds what is called with the message's body, by topic. An event that names no subscription counts as one
+    from the first topic.
+    """
     try:
         event = read_event(lower_names(headers), raw)
     except MalformedEvent as error:
@@ -51,7 +65,9 @@ def on_event(
     del raw  # The event has copies of the parts that it needs, so free the rest.
     if not isinstance(event, ReceivedEvent):
         return drop(MalformedEvent("the request contains neither a Pub/Sub message nor a CloudEvent"))
-    return handle_event(services, topic, event, lambda received: handle(read_message_body(received.payload)))
+    # A subscription is named after its topic.
+    topic = next((one for one in handlers if event.subscription.endswith(one)), next(iter(handlers)))
+    return handle_event(services, topic, event, lambda received: handlers[topic](read_message_body(received.payload)))
 
 
 def handle_event(
@@ -125,8 +141,8 @@ def give_up_or_redeliver(services: Services, topic: str, event: ReceivedEvent, e
     which the event was published.
     """
     malformed = isinstance(error, MalformedEvent | RunNotFound)
-    if malformed and event.message is None:
-        log_malformed(error)  # The request contained no message that could be kept.
+    if malformed and (event.message is None or topic in _NOT_OURS):
+        log_malformed(error)  # The request contained no message that could or should be kept.
         return True
     # Only subscriptions with a dead-letter policy count the deliveries.
     delivery, last = event.delivery_attempt, services.settings.max_deliveries

@@ -59,6 +59,12 @@ class ReceivedEvent:
         return attempt if type(attempt) is int and attempt > 0 else None
 
     @property
+    def subscription(self) -> str:
+        """The name of the subscription that delivered the event, or "" if it is not known."""
+        name = self.payload.get("subscription") if isinstance(self.payload, Mapping) else None
+        return name if isinstance(name, str) else ""
+
+    @property
     def message(self) -> ReceivedMessage | None:
         """The Pub/Sub message in the event, or None if it carries none."""
         message = _message_in(self.payload)

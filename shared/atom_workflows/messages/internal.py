@@ -48,7 +48,7 @@ MAX_LIST_BYTES: Final = 200_000
 
 _JOB_ENDED: Final = "job.ended"
 
-_TEXTS_OF_AN_END: Final = ("outputs", "outputs_problem", "reason")
+_TEXTS_OF_AN_END: Final = ("outputs", "outputs_problem", "reason", "logs_url")
 """Fields of an outcome that are written only if they are not empty. Older versions ignore them."""
 
 
@@ -135,6 +135,7 @@ def completed_messages(run_id: str, outcomes: Sequence[Outcome]) -> list[Message
             "job_state": outcome.job_state,
             **({"missing_since": outcome.missing_since.isoformat()} if outcome.missing_since else {}),
             **{name: value for name in _TEXTS_OF_AN_END if (value := getattr(outcome, name))},
+            **({"may_run": True} if outcome.may_run else {}),
         }
         for outcome in outcomes
     ]
@@ -286,7 +287,8 @@ def _outcome(body: Mapping[str, Any]) -> Outcome:
         missing_since=None if body.get("missing_since") is None else read_time(body, "missing_since"),
         outputs=_outputs(body),
         **{name: read_optional_text(body, name) or "" for name in ("message", "job_id", "job_state")},
-        **{name: read_optional_text(body, name) or "" for name in ("outputs_problem", "reason")},
+        **{name: read_optional_text(body, name) or "" for name in ("outputs_problem", "reason", "logs_url")},
+        may_run=body.get("may_run") is True,
     )
 
 

@@ -117,9 +117,8 @@ def test_a_cancel_that_dies_is_finished_by_the_checker(fatal: int, *, after: boo
     except Died:
         if world.run(run_id).stop is None:
             cancel_run(world.services, run_id)
-    world.clock.move(timedelta(seconds=70))
-    world.tick()
-    assert world.run(run_id).state is RunState.CANCELLED
+    world.clock.move(timedelta(seconds=60))
+    assert world.run_to_end(run_id, within=timedelta(seconds=70)).state is RunState.CANCELLED
     assert set(world.states(run_id).values()) == {"CANCELLED"}
 
 
@@ -178,3 +177,86 @@ def test_a_death_in_work_that_is_handed_on_is_made_good(
     assert world.run_to_end(run_id).state is RunState.FAILED
     states = sorted(world.states(run_id).values())
     assert states == (["SKIPPED"] * 10 if work is close else ["FAILED", *["SKIPPED"] * 9])
+
+
+STOPS = "default: {duration: 100000, stop: {after: 5}}"
+
+
+def play_stops(world: World, fate: Fate) -> str:
+    """Run two steps that time out twice, while one handler dies."""
+    make_mortal(world, fate)
+    retry = {"timeout": "30s", "retry": {"maxAttempts": 2, "backoff": {"initial": "1s"}}}
+    run_id = "flow-00cfe846bce2"
+    for _ in range(2):
+        with suppress(Died):
+            run_id = world.start(definition({"a": [], "b": []}, a=retry, b=retry))
+    for _ in range(60):
+        deliver_all(world)
+        if world.run(run_id).state.is_terminal:
+            break
+        world.clock.move(timedelta(seconds=10))
+        tick(world)
+    return run_id
+
+
+def calls_of_stops() -> int:
+    """Count the port calls of steps that time out when nothing dies."""
+    fate = Fate()
+    play_stops(World(STOPS), fate)
+    return len(fate.calls)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("fatal", range(1, calls_of_stops() + 1))
+def test_a_stop_that_dies_anywhere_ends_as_it_should(fatal: int, *, after: bool) -> None:
+    """Whichever call kills a handler, attempts do not overlap and time out twice."""
+    fate = Fate(fatal=fatal, after=after)
+    world = World(STOPS)
+    run_id = play_stops(world, fate)
+    steps = world.steps(run_id)
+    assert world.states(run_id) == {"a": "FAILED", "b": "FAILED"}
+    assert (steps["a"].attempt, steps["b"].attempt) == (2, 2)
+    assert "timed out" in steps["a"].message
+    assert steps["a"].unstopped == ()
+    first, second = (one for one in world.task_runner.jobs._jobs.values() if one.step[-1] == "a")
+    began = dict(zip((key for key, _ in world.task_runner.submitted), world.task_runner.submitted_at, strict=True))
+    assert first.ends_at <= began[f"{run_id}/a/2"].timestamp()
+    assert second.ends_at <= world.clock.now().timestamp()
+
+
+@pytest.mark.parametrize("fatal", range(1, 40))
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_death_while_a_run_waits_for_its_jobs_delays_its_end_by_minutes(fatal: int, *, after: bool) -> None:
+    """Whoever dies, the command or a function, the run ends and its retry begins with no job beside another."""
+    world = World("default: {duration: 100000, stop: {after: 45}}")
+    run_id = world.start(definition({"a": [], "b": ["a"]}))
+    world.settle_down()
+    world.clock.move(timedelta(seconds=10))
+    make_mortal(world, Fate(fatal=fatal, after=after))
+    with suppress(Died):
+        cancel_run(world.services, run_id)
+    if world.run(run_id).stop is None:
+        cancel_run(world.services, run_id)
+    for _ in range(40):
+        deliver_all(world)
+        if world.run(run_id).state.is_terminal:
+            break
+        world.clock.move(timedelta(seconds=10))
+        tick(world)
+    assert world.run(run_id).state is RunState.CANCELLED
+    with suppress(Died):
+        retry_run(world.services, run_id)
+    if world.run(run_id).state is RunState.CANCELLED:
+        retry_run(world.services, run_id)
+    for _ in range(40):
+        deliver_all(world)
+        world.clock.move(timedelta(seconds=10))
+        tick(world)
+    assert "a/2" in world.submissions()
+    first = world.task_runner.jobs._jobs["job-000001"]
+    at = [
+        at
+        for at, (key, _) in zip(world.task_runner.submitted_at, world.task_runner.submitted, strict=True)
+        if key.endswith("a/2")
+    ]
+    assert first.ends_at <= at[0].timestamp()

@@ -216,14 +216,25 @@ def test_the_run_as_a_whole_has_the_result_of_its_main_part() -> None:
 
 def test_a_step_that_was_stopped_in_a_later_attempt_is_told_as_stopped() -> None:
     """Its earlier failure is not how it ended."""
-    world = World(script(a={"fail_times": 1, "reason": "OOM", "duration": 30}))
+    world = World(script(a={"fail_times": 1, "reason": "OOM", "duration": 80}))
     told = {"id": "tell", "task": {"imageUri": "image", "args": {"failures": "${{ run.failures }}"}}}
     steps = [
         {"id": "a", "task": {"imageUri": "image"}, "retry": {"maxAttempts": 2, "backoff": {"initial": "1s"}}},
     ]
-    run_id = world.start(flow({"a": []}, last=[told], steps=steps, timeout="1m"))
+    run_id = world.start(flow({"a": []}, last=[told], steps=steps, timeout="2m"))
     world.run_to_end(run_id)
     sent = {key.split("/")[1]: body for key, body in world.task_runner.submitted}
     (failure,) = sent["tell"]["args"]["failures"]
     assert (failure["kind"], failure["reason"]) == ("stopped", "")
     assert world.steps(run_id)["a"].attempt == 2
+
+
+def test_a_cancellation_of_the_clean_up_leaves_the_first_cause() -> None:
+    """If the main part failed as the Task Runner cancelled a job, that is still told, but not what the stop cancels."""
+    world = World(script(a={"states": ["CANCELLED"]}, clean={"duration": 600}))
+    run_id = world.start(flow({"a": []}))
+    world.settle_down()
+    assert world.states(run_id) == {"a": "CANCELLED", "clean": "RUNNING"}
+    cancel_run(world.services, run_id, now=True)
+    run = world.run(run_id)
+    assert (run.state, [error["step"] for error in run.errors]) == (RunState.FAILED, ["a"])

@@ -113,7 +113,7 @@ def test_a_retried_run_is_looked_at_when_its_timeout_is_over() -> None:
     world.settle_down()
     world.clock.move(timedelta(seconds=16))
     world.tick()
-    assert world.run(run_id).state is RunState.FAILED
+    assert world.run_to_end(run_id, within=timedelta(seconds=40)).state is RunState.FAILED
 
 
 def test_a_retry_that_died_at_once_is_looked_at_when_its_timeout_is_over() -> None:

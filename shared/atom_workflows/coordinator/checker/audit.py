@@ -11,7 +11,7 @@ from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
-from atom_workflows.coordinator.close import close_run, request_stop
+from atom_workflows.coordinator.close import Closing, close_run, request_stop
 from atom_workflows.coordinator.loading import StoredStep, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.repair import request_repair
@@ -63,26 +63,26 @@ def audit_run(outbox: Outbox, end: StoredStep) -> int:
     run = None if stored is None or stored.run.state.is_terminal else stored.run
     if run is None or run.stop is not None:
         # A stopped run may still have open steps, even if it has ended; close them first.
-        is_closed = close_run(outbox, run_id, budget)
+        closing = close_run(outbox, run_id, budget)
     elif run.is_overdue(now):
         name, limit = ("timeout", run.timeout) if run.main_state is None else ("finallyTimeout", run.finally_timeout)
         reason = f"the workflow's {name}{'' if limit is None else f' of {format_duration(limit)}'} expired"
         stop = Stop(kind=StopKind.TIMEOUT, reason=reason, requested_at=now)
         try:
-            is_closed = request_stop(outbox, run_id, stop, budget)
+            closing = request_stop(outbox, run_id, stop, budget)
         except RunStateError as error:
             log.debug("run.timeout.late", str(error), run_id=run_id)
-            is_closed = True
+            closing = Closing.DONE
     else:
         _set_next_audit(outbox, end, next_audit(run, now))
         return _restart(outbox, run, budget)
-    if not is_closed:
+    if closing is Closing.UNFINISHED:
         outbox.add([seed_message(run_id)])
         # In case that event is lost, audit the run again soon.
         _set_next_audit(outbox, end, now + SHORTEST_AUDIT)
-    elif run is None:
+    elif run is None and closing is Closing.DONE:
         _set_next_audit(outbox, end, None)
-    return int(not is_closed)
+    return int(closing is Closing.UNFINISHED)
 
 
 def _restart(outbox: Outbox, run: RunRecord, budget: Budget) -> int:

@@ -19,6 +19,7 @@ from atom_workflows.coordinator.commits import Decision, save_alone
 from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
+from atom_workflows.coordinator.stopping import pursue_stop
 from atom_workflows.core.kinds import WhenDue
 from atom_workflows.core.polling import (
     POLL_BACKOFF,
@@ -31,10 +32,11 @@ from atom_workflows.core.polling import (
 )
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
+from atom_workflows.core.stopping import stop_after_timeout, without_stop
 from atom_workflows.core.timeouts import end_dispatch, judge_overdue
-from atom_workflows.core.transitions import Outcome, StepChange, apply_change, outcome_of
+from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange, apply_change, outcome_of
 from atom_workflows.errors import JobUnknown, TaskRunnerUnavailable
-from atom_workflows.messages.internal import ReadyStep, completed_messages
+from atom_workflows.messages.internal import ReadyStep, completed_messages, seed_message
 
 _Call: TypeAlias = tuple[StoredStep, datetime]
 """A step, and the time by which a call about it must begin."""
@@ -151,6 +153,9 @@ class DueHandler:
                 for one in decisions
                 if one.step.id in saved.versions
             ]
+        # The run's end has waited for these jobs.
+        stopped = dict.fromkeys(one.step.run_id for taken, one in kept if one.step.is_stop_over and taken is not one)
+        self._outbox.add([seed_message(run_id) for run_id in stopped])
         for stored, changed in kept:
             self._in_flight.look_again(stored, changed, next_look(changed.step, now=now, check_interval=interval))
         # Another instance changed these steps. No query will find them again, as they were due before the last look.
@@ -162,8 +167,10 @@ class DueHandler:
 def poll(services: Services, breaker: CircuitBreaker, step: StepRecord) -> StepChange | Outcome | None:
     """Poll a job.
 
-    Returns the outcome or the change, or None if nothing changed.
+    Returns the outcome or the change, or None if nothing changed. If the job's time is up, it is stopped first.
     """
+    if step.being_stopped_for:
+        return pursue_stop(services, breaker, step)
     url, began = step.task_runner_url, services.clock.now()
     found: StepChange | Outcome | None = None
     heard = False
@@ -182,7 +189,12 @@ def poll(services: Services, breaker: CircuitBreaker, step: StepRecord) -> StepC
             message = f"polling job {step.job_id} of step {step.id} failed because of a defect"
             log.error("poll.failed", message, trace_of=error, **step.names)
     # A response from before the deadline does not show the job's state at the deadline, so compare with `began`.
-    return judge_overdue(step, found, heard=heard, now=began)
+    judged = judge_overdue(step, found, heard=heard, now=began)
+    if not isinstance(judged, Outcome) or judged.kind is not OutcomeKind.TIMED_OUT:
+        return judged
+    if services.unstoppable.has(url, began):
+        return without_stop(judged)
+    return stop_after_timeout(step, now=services.clock.now())
 
 
 def ask(services: Services, step: StepRecord) -> StepChange | Outcome | None:
@@ -202,6 +214,13 @@ def ask(services: Services, step: StepRecord) -> StepChange | Outcome | None:
         outputs=answer.outputs,
         outputs_problem=answer.outputs_problem,
         reason=answer.reason,
+        logs_url=answer.logs_url,
     )
-    now = services.clock.now()
-    return outcome or record_progress(step, job_state=answer.state, message=answer.message, now=now)
+    return outcome or record_progress(
+        step,
+        job_state=answer.state,
+        message=answer.message,
+        now=services.clock.now(),
+        logs_url=answer.logs_url,
+        notifies=answer.notifies,
+    )

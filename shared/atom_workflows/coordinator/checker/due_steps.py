@@ -45,9 +45,10 @@ DUE_FIELDS: Final = tuple(one.name for one in fields(StepRecord) if one.name not
 
 _TIME: Final = (datetime, type(None))
 _KINDS: Final = {
-    **dict.fromkeys(("task_runner_url", "job_id", "job_state"), (str,)),
-    **dict.fromkeys(("attempt", "unanswered"), (int,)),
+    **dict.fromkeys(("task_runner_url", "job_id", "job_state", "stop_for", "stop_stage"), (str,)),
+    **dict.fromkeys(("attempt", "unanswered", "stop_attempt"), (int,)),
     **dict.fromkeys(("claimed_at", "unanswered_since", "missing_since", "unheard_since"), _TIME),
+    **dict.fromkeys(("stop_since", "hinted_at"), _TIME),
 }
 """The types of fields used in calculations. A wrong type in any other field affects only the step's own run."""
 

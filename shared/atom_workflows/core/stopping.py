@@ -1,0 +1,257 @@
+"""Decide when a job that is being stopped holds its step back, and for how long.
+
+A job is stopped in three situations:
+
+- Its attempt has timed out (`StopFor.TIMEOUT`). The step stays RUNNING until the job has ended; only then does the
+  timeout count, and the next attempt may begin.
+- Its run is being closed (`StopFor.RUN`). The step stays RUNNING until the job has ended, but for no longer than
+  `RUN_WAIT`: closing a run ends its steps in any case.
+- A new attempt begins although an earlier one may have left a job running (`leftover`), for example after a user has
+  retried a cancelled run. The attempt waits until that job has ended before it submits its own.
+
+Stopping is best effort. Each wait is bounded, whatever the Task Runner does: after `stop_timeout`, the step fails if
+the Task Runner had accepted the request, because another attempt would run beside the job; otherwise, the step goes on
+as if the Task Runner could not stop jobs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from atom_workflows.core.durations import format_duration
+from atom_workflows.core.polling import poll_interval
+from atom_workflows.core.records import StepRecord, Stop, StopFor, StopStage
+from atom_workflows.core.states import StepEvent, StepState
+from atom_workflows.core.transitions import (
+    NOT_STOPPED,
+    Outcome,
+    OutcomeKind,
+    StepChange,
+    add_unstopped,
+    apply_outcome,
+    change,
+    clip,
+    time_out_stopped,
+)
+
+RUN_WAIT: Final = timedelta(seconds=30)
+"""How long the end of a run waits for its jobs to stop."""
+
+
+class JobFate(StrEnum):
+    """The possible results of asking the Task Runner to stop a job, and how the job is doing."""
+
+    ENDED = "ended"
+    # The Task Runner does not know the job, so it does not run.
+    GONE = "gone"
+    # The Task Runner cannot stop jobs.
+    CANNOT = "cannot"
+    # The Task Runner has accepted the request, but the job has not ended as far as is known.
+    ACCEPTED = "accepted"
+    # The Task Runner has not accepted the request, and the job has not ended as far as is known.
+    UNANSWERED = "unanswered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopReport:
+    """What one look at a job that is being stopped has shown.
+
+    `outcome` is the job's end; `job_state` is the latest state of a job that has not ended, or "" if the Task Runner
+    has not reported any.
+    """
+
+    fate: JobFate
+    outcome: Outcome | None = None
+    job_state: str = ""
+
+
+# -- the job of a RUNNING step ---------------------------------------------------------------------------------------
+
+
+def stop_after_timeout(step: StepRecord, *, now: datetime) -> StepChange:
+    """Begin to stop the job of an attempt that has timed out."""
+    late = f"timed out after {format_duration(step.policies.timeout)}"
+    return _begin(step, StopFor.TIMEOUT, late, now)
+
+
+def stop_with_run(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange | None:
+    """Begin to stop the job of a step whose run is being closed.
+
+    Returns None if the step is to be ended now: it has no job, or its job has stopped or had enough time to.
+    """
+    if step.state is not StepState.RUNNING or not step.job_id or step.is_stop_over:
+        return None
+    if step.being_stopped_for != StopFor.RUN:
+        return _begin(step, StopFor.RUN, stop.reason, now)
+    return None
+
+
+def waits_for_stop(step: StepRecord, *, now: datetime) -> bool:
+    """Return True if the end of the step's run has to wait for the step's job."""
+    if step.being_stopped_for != StopFor.RUN or step.is_stop_over or step.stop_since is None:
+        return False
+    # The clock that set the time may be ahead.
+    return abs(now - step.stop_since) < RUN_WAIT
+
+
+def _begin(step: StepRecord, why: StopFor, reason: str, now: datetime) -> StepChange:
+    accepted = step.being_stopped_for and step.stop_stage == StopStage.ACCEPTED
+    return change(
+        step,
+        StepEvent.OBSERVE,
+        stop_for=why.value,
+        stop_attempt=step.attempt,
+        stop_stage=StopStage.ACCEPTED.value if accepted else StopStage.REQUESTED.value,
+        stop_since=now,
+        due_at=now,
+        message=clip(f"{reason}; job {step.job_id} is being stopped"),
+    )
+
+
+def without_stop(outcome: Outcome) -> Outcome:
+    """Add to a timeout that the job goes on, since its Task Runner cannot stop jobs."""
+    return replace(outcome, message=clip(f"{outcome.message}; its Task Runner cannot stop jobs"), may_run=True)
+
+
+def forget_run_stop(step: StepRecord, *, now: datetime) -> StepChange:
+    """Return to polling a job whose run is not being closed after all."""
+    return change(step, StepEvent.OBSERVE, stop_for="", due_at=now)
+
+
+def is_close_late(step: StepRecord, *, now: datetime) -> bool:
+    """Return True if closing the step's run should have ended the step by now."""
+    return step.being_stopped_for == StopFor.RUN and now - (step.stop_since or now) > RUN_WAIT
+
+
+def judge_stop(
+    step: StepRecord, report: StopReport, *, now: datetime, stop_timeout: timedelta
+) -> StepChange | Outcome | None:
+    """Decide what follows from a look at the job of a RUNNING step that is being stopped.
+
+    A job that turns out to have succeeded counts as a success. Returns None if there is nothing new.
+    """
+    if report.outcome is not None and report.outcome.kind is OutcomeKind.SUCCEEDED:
+        return report.outcome
+    is_open = report.fate in {JobFate.ACCEPTED, JobFate.UNANSWERED}
+    is_new = report.fate is JobFate.ACCEPTED and step.stop_stage != StopStage.ACCEPTED
+    is_late = now - (step.stop_since or now) >= stop_timeout and step.being_stopped_for == StopFor.TIMEOUT
+    if is_open and (is_new or not is_late):
+        return _record_stage(step, report, now)
+    if step.being_stopped_for == StopFor.RUN:
+        return _end_wait(step, report, now)
+    return _time_out(step, report, stop_timeout)
+
+
+def _record_stage(step: StepRecord, report: StopReport, now: datetime) -> StepChange | None:
+    fields: dict[str, Any] = {}
+    if report.fate is JobFate.ACCEPTED and step.stop_stage != StopStage.ACCEPTED:
+        fields["stop_stage"] = StopStage.ACCEPTED.value
+        if step.being_stopped_for == StopFor.TIMEOUT:
+            fields["stop_since"] = now
+    if report.job_state and report.job_state != step.job_state:
+        fields["job_state"] = report.job_state
+    return change(step, StepEvent.OBSERVE, **fields) if fields else None
+
+
+def _end_wait(step: StepRecord, report: StopReport, now: datetime) -> StepChange:
+    """Record that the end of the step's run need not wait for the job any longer."""
+    unstopped = add_unstopped(step, step.job_id) if report.fate is JobFate.CANNOT else {}
+    job_state = step.job_state if report.outcome is None else report.outcome.job_state
+    # Closing the run ends the step. If that takes long, the step need not be looked at again before.
+    due_at = now + RUN_WAIT
+    return change(
+        step, StepEvent.OBSERVE, stop_stage=StopStage.OVER.value, job_state=job_state, due_at=due_at, **unstopped
+    )
+
+
+def _time_out(step: StepRecord, report: StopReport, stop_timeout: timedelta) -> Outcome:
+    if report.outcome is not None:
+        return time_out_stopped(step, report.outcome)
+    job_state = report.job_state or step.job_state
+    unheard = "" if report.job_state else ", and its Task Runner has not responded to the latest query"
+    went_on = report.fate is JobFate.ACCEPTED
+    what = {
+        JobFate.GONE: f"its Task Runner no longer knows job {step.job_id}",
+        JobFate.CANNOT: f"the last known state of job {step.job_id} is {job_state}; its Task Runner cannot stop jobs",
+        JobFate.ACCEPTED: (
+            f"job {step.job_id} had not ended {format_duration(stop_timeout)} after its Task Runner accepted the "
+            f"request to stop it; its last known state is {job_state}{unheard}"
+        ),
+        JobFate.UNANSWERED: (
+            f"for {format_duration(stop_timeout)}, its Task Runner has not responded to requests to stop job "
+            f"{step.job_id}, whose last known state is {job_state}"
+        ),
+    }[report.fate]
+    return Outcome(
+        step_id=step.id,
+        attempt=step.attempt,
+        kind=OutcomeKind.TIMED_OUT,
+        message=clip(f"timed out after {format_duration(step.policies.timeout)}; {what}"),
+        job_id=step.job_id,
+        job_state=job_state,
+        reason=NOT_STOPPED if went_on else "",
+        may_run=report.fate is not JobFate.GONE,
+    )
+
+
+# -- the job of an earlier attempt -----------------------------------------------------------------------------------
+
+
+def judge_leftover(
+    step: StepRecord, report: StopReport, *, now: datetime, stop_timeout: timedelta, check_interval: timedelta
+) -> StepChange | dict[str, Any]:
+    """Decide whether a claimed step may be submitted, after a look at the job that an earlier attempt left.
+
+    Returns the change with which the step waits or fails, or the fields to save together with its submission. The time
+    that the attempt has begins only then.
+    """
+    is_known = step.stop_attempt == step.attempt and step.stop_since is not None
+    since = step.stop_since if is_known and step.stop_since else now
+    was_accepted = is_known and step.stop_stage == StopStage.ACCEPTED
+    if report.fate is JobFate.ACCEPTED and not was_accepted:
+        since = now
+    if report.fate in {JobFate.ACCEPTED, JobFate.UNANSWERED} and now - since < stop_timeout:
+        stage = StopStage.ACCEPTED if was_accepted or report.fate is JobFate.ACCEPTED else StopStage.REQUESTED
+        return change(
+            step,
+            StepEvent.DEFER,
+            deferrals=step.deferrals + 1,
+            due_at=now + poll_interval(now - since, check_interval),
+            answered=True,
+            stop_attempt=step.attempt,
+            stop_stage=stage.value,
+            stop_since=since,
+            stop_for="",
+            message=f"job {step.leftover} of an earlier attempt is being stopped first",
+        )
+    if report.fate is JobFate.ACCEPTED:
+        return _fail_beside_leftover(step, report, now, stop_timeout)
+    if report.fate in {JobFate.ENDED, JobFate.GONE}:
+        others = tuple(job_id for job_id in step.unstopped if job_id != step.leftover)
+        unstopped = {"unstopped": others} if others != step.unstopped else {}
+    else:
+        unstopped = add_unstopped(step, step.leftover)
+    return {"leftover": "", "claimed_at": now, **unstopped}
+
+
+def _fail_beside_leftover(
+    step: StepRecord, report: StopReport, now: datetime, stop_timeout: timedelta
+) -> StepChange | dict[str, Any]:
+    message = (
+        f"not submitted: job {step.leftover} of an earlier attempt had not ended {format_duration(stop_timeout)} after "
+        f"its Task Runner accepted the request to stop it"
+    )
+    outcome = Outcome(
+        step_id=step.id,
+        attempt=step.attempt,
+        kind=OutcomeKind.TIMED_OUT,
+        message=message,
+        job_id=step.leftover,
+        job_state=report.job_state,
+        reason=NOT_STOPPED,
+        may_run=True,
+    )
+    return apply_outcome(step, outcome, now=now) or {}
