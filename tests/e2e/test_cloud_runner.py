@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from atom_deploy.stage import stage
 from atom_emulator.platform.network import accepts_connections, reserve_port
 from e2e.backends import site_on
+from e2e.console import console
 from e2e.site import Site
 from support.deadline import eventually
 from support.google_jobs.containers import Container, Json, Plan, Time
@@ -27,6 +29,8 @@ from unit.adapters.servers import running
 
 NOTICES: Final = "batch-notices"
 IMAGE: Final = "europe-docker.pkg.dev/atom-local/images"
+
+LONG: Final = Plan(waits_s=0, prepares_s=0, runs_s=600, cancels_s=1)
 
 WORKFLOW: Final = f"""
 name: larger-machine
@@ -89,6 +93,12 @@ class Cloud:
     google: Google
     site: Site
     log: Path
+
+    def states(self) -> list[str]:
+        """Return the states of all jobs, without what their APIs put before and behind them."""
+        apis = self.google
+        states = [job.state for job in apis.batch.jobs.values()] + [job.status for job in apis.run.jobs.values()]
+        return [state.removeprefix("EXECUTION_") for state in states]
 
     def hints(self) -> list[str]:
         """Return the keys of the attempts whose ends the runner has reported."""
@@ -215,3 +225,29 @@ def test_ends_are_reported_at_once(cloud: Cloud) -> None:
     cloud.site.start(WORKFLOW, name="larger-machine")
     hints = eventually(lambda: cloud.hints() if len(cloud.hints()) >= 3 else [], within_s=60, what="three hints")
     assert {hint.partition("/")[2] for hint in hints} == {"prepare/1", "train/1", "train/2"}
+
+
+@pytest.mark.parametrize("engine", ["batch", "cloud-run"])
+def test_a_cancelled_run_stops_its_job(cloud: Cloud, engine: str) -> None:
+    """Cancelling a run cancels its job at Google, and the job is not started again."""
+    cloud.google.batch.decide = cloud.google.run.decide = lambda _: Plan(
+        waits_s=0, prepares_s=0, runs_s=600, cancels_s=1
+    )
+    task = {"imageUri": f"{IMAGE}/train:1", "engine": engine}
+    run_id = cloud.site.start(json.dumps({"name": "long", "steps": [{"id": "train", "task": task}]}))
+    eventually(lambda: cloud.states() == ["RUNNING"], within_s=30, what="the job's start")
+    assert "is cancelled" in console(cloud.site, "runs", "cancel", run_id).succeeded()
+    assert cloud.site.ended(run_id)["state"] == "CANCELLED"
+    eventually(lambda: cloud.states() == ["CANCELLED"], within_s=30, what="the job's end")
+
+
+def test_a_job_that_takes_too_long_is_stopped_before_the_next(cloud: Cloud) -> None:
+    """When an attempt's time is over, its job has ended before the next attempt starts."""
+    cloud.google.batch.decide = lambda _: LONG
+    step = {"id": "train", "task": {"imageUri": f"{IMAGE}/train:1"}, "timeout": "2s"}
+    retry = {"maxAttempts": 2, "backoff": {"initial": "1s"}}
+    run_id = cloud.site.start(json.dumps({"name": "slow", "steps": [{**step, "retry": retry}]}))
+    assert cloud.site.ended(run_id, within_s=90)["state"] == "FAILED"
+    first, second = cloud.google.batch.jobs.values()
+    assert (first.state, first.document["taskGroups"][0]["taskSpec"]["maxRunDuration"]) == ("CANCELLED", "2s")
+    assert first.document["updateTime"] <= second.document["createTime"]

@@ -42,8 +42,7 @@ class FakeRun:
 
     def answer(self, method: str, path: str, query: Json, body: Any) -> Json:
         """Answer a request that the discovery document allows."""
-        for job in self.jobs.values():
-            self._advance(job)
+        self.advance()
         if self.refusals:
             raise self.refusals.pop(0)
         path = path.removeprefix("/v2/")
@@ -57,6 +56,11 @@ class FakeRun:
         if path.endswith(":cancel"):
             return self._cancel(job)
         return self._tasks(job) if path.endswith("/tasks") else job.document
+
+    def advance(self) -> None:
+        """Bring every job to the state that its time has come to."""
+        for job in self.jobs.values():
+            self._advance(job)
 
     def _create(self, collection: str, name: str, body: Json) -> Json:
         token = body.get("startExecutionToken", "")

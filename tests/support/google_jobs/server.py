@@ -57,6 +57,7 @@ class Google:
         """Bring every job to the state that its time has come to."""
         with self._lock:
             self.batch.advance()
+            self.run.advance()
 
     def answer(self, verb: str, target: str, raw: bytes, authorization: str) -> tuple[int, bytes]:
         """Return the status and the body of an answer."""
