@@ -16,7 +16,7 @@ from support.google_jobs.batch import FakeBatch
 from support.google_jobs.cloud_run import FakeRun
 from support.google_jobs.containers import Bucket, Json, Refusal, Time, stamp
 
-BUCKET: Final = "acme-outputs"
+BUCKET: Final = "acme-bucket-outputs"
 _API_OF: Final = {"v1": "batch", "v2": "run", "storage": "storage"}
 
 
@@ -73,7 +73,8 @@ class Google:
                 )
                 return self._answer(self.sent[-1], api, verb)
             except Refusal as refusal:
-                return refusal.status, refusal.body
+                # Errors of requests for content are text.
+                return refusal.status, str(refusal).encode() if query.get("alt") == "media" else refusal.body
             except discovery.AgainstTheDocument as error:
                 self.wrong.append(str(error))
                 return 400, Refusal(400, "INVALID_ARGUMENT", str(error)).body
@@ -118,7 +119,8 @@ class _Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         status, content = self.google.answer(self.command, self.path, raw, self.headers.get("Authorization", ""))
         self.send_response(status)
-        self.send_header("Content-Type", "application/json; charset=UTF-8")
+        is_json = content.startswith(b"{")
+        self.send_header("Content-Type", "application/json; charset=UTF-8" if is_json else "text/html; charset=UTF-8")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

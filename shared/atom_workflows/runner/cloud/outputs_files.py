@@ -97,8 +97,11 @@ def written_before(listed: Mapping[str, Any], date: datetime) -> list[str]:
 
 
 def _is_about_object(reply: Reply) -> bool:
-    """Return True unless it is the bucket that does not exist."""
-    return "bucket" not in reply.message.lower()
+    """Return True unless it is the bucket that does not exist.
+
+    The answer to a request for content is text, not JSON.
+    """
+    return b"bucket does not exist" not in reply.content.lower()
 
 
 def _time_of(text: Any) -> datetime:
