@@ -1,6 +1,10 @@
 # Every target installs what it needs; only Python 3.11 or newer must be installed beforehand.
 PYTHON ?= python3
-WORKFLOW ?= examples/fork_join.yaml
+# What runs jobs. A file that is named is not run for real unless that is asked for.
+ifeq ($(origin RUNNER),undefined)
+RUNNER := $(if $(filter undefined,$(origin WORKFLOW)),process,mock)
+endif
+WORKFLOW ?= examples/orders/orders.yaml
 SEEDS ?= 2000
 FIRST ?= 0
 # With two processes, one computes while the other waits for the functions; more would disturb tests with time limits.
@@ -10,7 +14,7 @@ PREFIX ?= atom
 # Variables given by the user are plain text, both to make and to the shell: `value` reads them unexpanded, and recipes
 # read them, quoted, from the environment. Otherwise PROJECT="x'; rm -r ~; '" or PROJECT='$(shell rm -r ~)' would be
 # executed. In a recipe, `$(if $(X),…)` may test whether X is given; its value is written only as "$$X".
-override GIVEN := PYTHON WORKFLOW SEEDS FIRST TEST_PROCESSES PREFIX OPTIONS PROJECT REGION BUCKET TASK_RUNNER_URL \
+override GIVEN := PYTHON WORKFLOW RUNNER SEEDS FIRST TEST_PROCESSES PREFIX OPTIONS PROJECT REGION BUCKET TASK_RUNNER_URL \
 	SEED SCHEDULE ONLY WITHOUT STRIKES PLAIN SECONDS RUNS EMULATORS WRITE SLOW
 $(foreach one,$(GIVEN),$(eval override $(one) := $$(value $(one))))
 $(foreach one,$(GIVEN),$(if $($(one)),$(eval export $(one))))
@@ -29,7 +33,7 @@ override WORDS := set -f;
 	deploy destroy deployer doctor says-region
 
 run: $(VENV)/.local
-	@$(BIN)/atom-workflows run -- "$$WORKFLOW"
+	@$(BIN)/atom-workflows run --runner "$$RUNNER" -- "$$WORKFLOW"
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest --numprocesses "$$TEST_PROCESSES" --dist loadscope --no-loadscope-reorder

@@ -92,9 +92,9 @@ class _Store:
     inner: Store
     watch: _Watch
 
-    def get(self, paths: Sequence[str]) -> list[Document | None]:
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
         with self.watch.on(Part.READ):
-            return self.inner.get(paths)
+            return self.inner.get(paths, fields=fields)
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         with self.watch.on(Part.COMMIT):

@@ -23,6 +23,7 @@ PAGE: Final = Path(__file__).parent / "explanation" / "cost.md"
 NIGHTLY: Final = Path(__file__).parent.parent / "examples" / "nightly_pipeline.yaml"
 AT_ONCE: Final = Assumptions()
 TEN_MINUTES: Final = Assumptions(job=timedelta(minutes=10))
+NOTIFIED: Final = replace(TEN_MINUTES, notifies=True)
 RUNS: Final = 30
 WHOLE_CPU: Final = 1
 LAYERS: Final = 10
@@ -59,6 +60,7 @@ def page() -> str:
     found = [
         *(estimate(definition, AT_ONCE) for definition in (chain(100), fan(200), wide)),
         *(estimate(definition, TEN_MINUTES) for definition in (nightly, chain(100), fan(200), wide)),
+        *(estimate(definition, NOTIFIED) for definition in (nightly, chain(100))),
     ]
     parts = (
         _head(thousand),
@@ -115,7 +117,9 @@ def _count_row(one: Estimate) -> tuple[str, ...]:
 
 
 def _jobs(one: Estimate) -> str:
-    return "immediate" if one.given.is_at_once else "10 min"
+    if one.given.is_at_once:
+        return "immediate"
+    return "10 min, notified" if one.given.notifies else "10 min"
 
 
 def _peers(found: Sequence[Estimate]) -> str:
@@ -147,6 +151,7 @@ def _waiting(nightly: bytes) -> str:
     ways = (
         ("the default", TEN_MINUTES),
         (f"a checker with a whole vCPU (`--checker-cpu {WHOLE_CPU}`)", replace(TEN_MINUTES, checker_vcpu=WHOLE_CPU)),
+        ("a Task Runner that reports the end of each job (`--notifies`)", NOTIFIED),
         ("jobs polled once a minute (`WORKFLOW_BURST_SEC=1`)", once_a_minute),
     )
     rows = [(name, estimate(nightly, given, runs_per_month=RUNS)) for name, given in ways]

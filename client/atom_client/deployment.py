@@ -1,4 +1,4 @@
-"""The deployment that a command works on, as named by its options or, failing that, by the environment."""
+"""The deployment that a command works on, as specified by its options or, failing that, by the environment."""
 
 from __future__ import annotations
 

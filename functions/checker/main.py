@@ -1,15 +1,18 @@
-"""The checker function: on each tick, it looks at every step that is due, and on a hint, at one job."""
+"""The checker function: on each tick, it processes every step that is due, and on a hint, it polls one job."""
 
 from __future__ import annotations
 
 import flask
 import functions_framework
 
-from atom_workflows.bootstrap import services
-from atom_workflows.handlers.checker import on_tick
-from atom_workflows.handlers.delivery import Answer
-from atom_workflows.handlers.entry import answer_request
-from atom_workflows.log import log_to_stdout
+from atom_workflows.cold_start import load_modules
+
+with load_modules():
+    from atom_workflows.bootstrap import services
+    from atom_workflows.handlers.checker import on_tick
+    from atom_workflows.handlers.delivery import Answer
+    from atom_workflows.handlers.entry import answer_request
+    from atom_workflows.log import log_to_stdout
 
 log_to_stdout()
 

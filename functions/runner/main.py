@@ -5,10 +5,13 @@ from __future__ import annotations
 import flask
 import functions_framework
 
-from atom_workflows.handlers.delivery import Answer
-from atom_workflows.handlers.runner import answer_call
-from atom_workflows.log import log_to_stdout
-from atom_workflows.runner_bootstrap import runner_services
+from atom_workflows.cold_start import load_modules
+
+with load_modules():
+    from atom_workflows.handlers.delivery import Answer
+    from atom_workflows.handlers.runner import answer_call
+    from atom_workflows.log import log_to_stdout
+    from atom_workflows.runner_bootstrap import runner_services
 
 log_to_stdout()
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import flask
 import functions_framework
 
-from atom_workflows.bootstrap import services
-from atom_workflows.handlers.delivery import Answer
-from atom_workflows.handlers.entry import answer_request
-from atom_workflows.handlers.start import on_start
-from atom_workflows.log import log_to_stdout
+from atom_workflows.cold_start import load_modules
+
+with load_modules():
+    from atom_workflows.bootstrap import services
+    from atom_workflows.handlers.delivery import Answer
+    from atom_workflows.handlers.entry import answer_request
+    from atom_workflows.handlers.start import on_start
+    from atom_workflows.log import log_to_stdout
 
 log_to_stdout()
 

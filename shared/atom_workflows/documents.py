@@ -41,7 +41,7 @@ SCHEMA_OF_NEW_RUNS: Final = 1
 """The schema of the plain runs that this version starts. All versions that may still be deployed can read it."""
 
 SCHEMA_OF_LANGUAGE_RUNS: Final = LANGUAGE_SCHEMA
-"""The schema of all other runs. Earlier versions leave them to this version."""
+"""The schema of all other runs. Earlier versions ignore these runs and leave them to this version."""
 
 _PART_BYTES: Final = 12
 """The size of a number or a time in a request, and the overhead of each element of a list or map."""
@@ -94,7 +94,7 @@ def outputs_path(run_id: str, step_id: str) -> str:
 # -- steps -----------------------------------------------------------------------------------------------------------
 
 _STEP_EXPRESSIONS: Final = ("templates", "constants", "outputs", "trigger", "when", "conditional", "phase")
-"""The fields that few steps have, each of which is stored in its own form."""
+"""The fields that only a few steps have. Each is stored in a form of its own."""
 
 _STEP_DEFAULTS: Final = {
     f.name: f.default
@@ -235,7 +235,9 @@ def _read_kind(document: Document) -> NodeKind:
     try:
         return NodeKind(stored["kind"])
     except ValueError:
-        raise NewerVersion(document.path, f"{stored['kind']} is not a kind of node that this version knows") from None
+        raise NewerVersion(
+            document.path, f"{stored['kind']} is not a kind of node that this version supports"
+        ) from None
 
 
 def change_fields(change: StepChange) -> dict[str, Any]:
@@ -336,7 +338,7 @@ def main_result_fields(
 
 
 NO_MAIN_RESULT: Final[Fields] = {"main_state": None, "main_errors": [], "failures": "[]", "failure_count": 0}
-"""The values of the same fields until the main part has ended (again)."""
+"""The values of these fields until the main part ends, or ends again after a retry."""
 
 _RUN_TEXTS: Final = ("env", "constants", "outputs")
 """The fields that are stored as JSON text if they are not empty."""

@@ -1,7 +1,7 @@
 """All errors of the library, in one tree.
 
 Adapters translate the errors of client libraries, so that those never reach other code. Only `InvalidWorkflow` is
-defined elsewhere, beside the problems that it lists (language/problems.py).
+defined elsewhere, alongside the problems that it lists (language/problems.py).
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class TaskRunnerUnavailable(TaskRunnerError, ConnectionError):
 
 
 class RequestNotAccepted(TaskRunnerUnavailable):
-    """The Task Runner did nothing, because there was no connection or because it asked for a later retry.
+    """The Task Runner did nothing, because there was no connection or because it asked for a retry later.
 
     `is_busy` is True if it responded that it has no capacity at the moment (HTTP 429).
     """
@@ -158,7 +158,7 @@ class MalformedEvent(AtomWorkflowsError, ValueError):
 
 
 class NotJson(MalformedEvent):
-    """A request's body was not declared to be JSON. Forms and scripts on other web pages do not declare this."""
+    """A request's body was not declared to be JSON. Forms and scripts on other web pages cannot declare this."""
 
     def __init__(self, content_type: str) -> None:
         super().__init__(f"a start request needs the header Content-Type: application/json, not {content_type!r:.80}")
@@ -234,7 +234,7 @@ class EvaluationError(ExpressionError):
 
 
 class MissingMember(EvaluationError, LookupError):
-    """A list or map has no such member."""
+    """A list or map does not have the requested member."""
 
 
 class OverBudget(EvaluationError):
@@ -309,7 +309,7 @@ class JobNotFound(AtomWorkflowsError, LookupError):
 
 
 class TransitionError(AtomWorkflowsError, LookupError):
-    """The transition table has no such row, because of a defect or because someone else wrote the document."""
+    """The transition table has no matching row, because of a defect or because someone else wrote the document."""
 
     def __init__(self, kind: str, state: str, event: str) -> None:
         super().__init__(f"a {kind} in state {state} cannot {event}")

@@ -31,7 +31,7 @@ surrogates.
 
 MAX_MESSAGE: Final = 4_000
 MAX_DETAIL: Final = 1_000
-"""The limits are in characters. Cloud Logging accepts lines of up to 256 KB, and a name from outside can be longer."""
+"""The limits are in characters. Cloud Logging accepts lines of up to 256 KB, but names from outside can be longer."""
 
 _TRACE_CONTEXT: Final = re.compile(r"(?P<trace>[0-9a-f]{32})(/(?P<span>[0-9a-f]{1,20}))?(;o=(?P<sampled>[01]))?")
 """The value of Google's own `x-cloud-trace-context` header, in which the span is a decimal number."""
@@ -39,7 +39,7 @@ _TRACE_CONTEXT: Final = re.compile(r"(?P<trace>[0-9a-f]{32})(/(?P<span>[0-9a-f]{
 _SPAN_DIGITS: Final = 16
 
 _TRACE_PARENT: Final = re.compile(r"[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})")
-"""The value of the `traceparent` header from W3C's Trace Context, version 00."""
+"""The value of the `traceparent` header as defined by W3C Trace Context, version 00."""
 
 _logger: Final = logging.getLogger("atom_workflows")
 _event_id: Final[ContextVar[str]] = ContextVar("event_id", default="")
@@ -99,7 +99,7 @@ def warning(action: str, message: str, **details: Any) -> None:
 def error(action: str, message: str, *, trace_of: BaseException | None = None, **details: Any) -> None:
     """Log something that needs a person's attention.
 
-    `trace_of` is the exception that a defect raised; its traceback is added to the message.
+    `trace_of` is the exception raised by a defect; its traceback is added to the message.
     """
     _write(logging.ERROR, action, message, details, trace_of)
 

@@ -1,13 +1,13 @@
 """The ports: everything that the coordinator needs from the outside world, and every promise it relies on.
 
 Each port has one contract suite in `tests/contract/`, which every implementation passes: the adapters for the real
-services and the in-process implementations of the local platform. The coordinator relies only on promises that are
-written here.
+services and the in-process implementations of the local platform. The coordinator relies only on the promises
+documented here.
 
 Three promises hold for every port that calls a service:
 
 - A call is bounded in time, including its retries. When its time is up, it raises the port's `...Unavailable` error.
-- Only the errors listed under `Raises` are raised, all of them from errors.py. No client library's own error is raised.
+- Only the errors listed under `Raises` are raised, all of them from errors.py. Client libraries' errors never are.
 - An empty list as an argument is not an error.
 """
 
@@ -111,7 +111,7 @@ Direction: TypeAlias = Literal["ascending", "descending"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """A query for documents of a collection, filtered and ordered."""
+    """A query for documents in a collection, filtered and ordered."""
 
     # `runs` or `runs/r1/steps`; with `group`, only the last name, which covers all such collections at any depth.
     collection: str
@@ -140,10 +140,12 @@ class Store(Protocol):
     Reads are consistent: they see every commit, by any writer, that was acknowledged before they started.
     """
 
-    def get(self, paths: Sequence[str]) -> list[Document | None]:
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
         """Return the documents at the given paths, with None for missing ones.
 
-        They are in the order of `paths`; if a path occurs twice, its document is returned twice.
+        They are in the order of `paths`; if a path occurs twice, its document is returned twice. `fields` names the
+        top-level fields to return, at least one, so that even a 1 MB document takes up little memory; None means all.
+        A document without any of them is returned without fields.
 
         Raises:
             StoreUnavailable: there was no response in time.
@@ -249,10 +251,10 @@ class HeldMessage:
 
 
 class DeadLetterBox(Protocol):
-    """The events that were given up on, for people to inspect. A held message becomes free again after a minute."""
+    """The events that were given up on, for people to inspect. A held message becomes available after a minute."""
 
     def take(self, limit: int) -> list[HeldMessage]:
-        """Hold and return up to `limit` free messages.
+        """Hold and return up to `limit` available messages.
 
         They are in no particular order, and one call may not return all of them. The list is empty if no message
         arrives within a short time.
@@ -361,7 +363,7 @@ class TaskRunner(Protocol):
         May be repeated.
 
         Raises:
-            JobUnknown: the Task Runner itself says that it does not know the job.
+            JobUnknown: the Task Runner itself reports that the job is unknown.
             TaskRunnerUnavailable: there was no usable response, which says nothing about the job.
 
         """
@@ -391,7 +393,7 @@ class Source(Protocol):
         If no `generation` is given, the newest one is read. May be repeated: a generation's content never changes.
 
         Raises:
-            SourceNotFound: there is no such object, or no such generation of it.
+            SourceNotFound: the object, or the given generation of it, does not exist.
             SourceForbidden: reading from the bucket is not permitted.
             SourceTooLarge: the object is larger than any workflow file may be.
             SourceUnavailable: there was no response in time.
@@ -404,7 +406,7 @@ class Source(Protocol):
 
 
 class Calls(Protocol[Item, Answer]):
-    """Calls to one function, made as concurrently as the implementation allows, and their results as they arrive.
+    """Calls to one function, made with as much concurrency as possible, and their results as they arrive.
 
     Use it from one thread only. A slow call delays only itself, and many slow calls delay only calls in their own lane.
     """
@@ -417,7 +419,7 @@ class Calls(Protocol[Item, Answer]):
     def begin(self, items: Sequence[Item]) -> None:
         """Call the function for each of the items, without waiting.
 
-        Calls begun earlier continue. If an item is begun twice, the function is called for it twice.
+        Calls that were begun earlier continue. If an item is given twice, the function is called for it twice.
         """
         ...
 
@@ -429,7 +431,7 @@ class Calls(Protocol[Item, Answer]):
         error is kept until the other calls have ended, so that no result is lost.
 
         Raises:
-            Exception: a call's own error, once no other call is pending. So keep calling this method until nothing is
+            Exception: a call's own error, once no other call is pending. Therefore, call this method until nothing is
                 pending, and then once more.
 
         """

@@ -25,7 +25,7 @@ MIN_LEASE_S: Final = 120
 """The shortest lease allowed. It must leave time to begin a submission, make it (see advance.py) and record it."""
 
 MAX_BURST_S: Final = 500
-"""The longest burst allowed, since an event-driven function may run for 540 s."""
+"""The longest burst allowed. It must be shorter than 540 s, the maximum for an event-driven function."""
 
 MIN_KEEP_RUNS_S: Final = 30 * 86_400
 MAX_KEEP_RUNS_S: Final = 3_650 * 86_400
@@ -38,14 +38,14 @@ MAX_DELIVERIES: Final = 30
 """The default number of times that an event is delivered before it is given up on.
 
 Every delivery that does not succeed counts, whether the function failed, refused the push, or had no free instance.
-With the pauses below, no event is given up on during an outage of an hour.
+With the pauses below, no event is given up on during a one-hour outage.
 """
 
 MIN_BACKOFF_S: Final = 1
 MAX_BACKOFF_S: Final[Mapping[str, int]] = MappingProxyType({"start": 600, "steps": 300, "tick": 60})
 """The longest pause between two deliveries, by topic. The first pause is short, since most failures pass quickly.
 
-Nothing but a `start` event starts its run, so this topic has the longest pause that Pub/Sub allows. If an event from
+Only its `start` event can start a run, so this topic has the longest pause that Pub/Sub allows. If an event from
 another topic is given up on, the checker finds its steps, or another tick follows within a minute.
 """
 
@@ -159,7 +159,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
 
 
 def max_deliveries(environment: Mapping[str, str]) -> int:
-    """Read the maximum number of deliveries of an event.
+    """Read the maximum number of times that an event is delivered.
 
     The deployment also needs this number, for its subscriptions.
     """
@@ -182,4 +182,4 @@ def misspelt_credentials(environment: Mapping[str, str]) -> str | None:
     """
     if not environment.get(_MISSPELT) or environment.get(f"{_MISSPELT}S"):
         return None
-    return f"{_MISSPELT} is set, but nothing reads it; the name is {_MISSPELT}S, with an S at the end"
+    return f"{_MISSPELT} is set, but nothing reads it; the correct name is {_MISSPELT}S, with an S at the end"

@@ -143,7 +143,7 @@ def test_a_server_that_is_away_is_not_an_empty_box(
     """Taking raises BusUnavailable if no one listens or no one answers."""
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", request.getfixturevalue(server))
     box = PubsubDeadLetters(project="contract", topic_prefix="", limits=Limits(call_s=0.3, total_s=0.5))
-    with pytest.raises(BusUnavailable, match="did not answer"):
+    with pytest.raises(BusUnavailable, match="did not respond"):
         box.take(1)
 
 

@@ -116,4 +116,4 @@ def test_a_platform_that_is_away(refusing_address: str) -> None:
     """A local platform that has gone is reported in a sentence."""
     here = {"FIRESTORE_EMULATOR_HOST": refusing_address, "PUBSUB_EMULATOR_HOST": refusing_address}
     result = CliRunner().invoke(cli, ["doctor"], env=NO_CLOUD | here, catch_exceptions=False)
-    assert (result.exit_code, "nothing answers at" in result.stderr) == (1, True)
+    assert (result.exit_code, "nothing responds at" in result.stderr) == (1, True)

@@ -46,6 +46,19 @@ def test_get_answers_in_the_order_asked_for(store: Store) -> None:
     assert found[0] == found[3]
 
 
+def test_get_returns_only_the_named_fields(store: Store) -> None:
+    """Fields that are not named are left out, and a document without the named ones is not missing."""
+    store.commit(
+        [Create(path="c/a", fields={"n": 1, "m": {"x": 2}, "large": "x"}), Create(path="c/b", fields={"o": 3})]
+    )
+    found = store.get(["c/a", "c/b", "c/none"], fields=("n", "m", "__x"))
+    assert [None if one is None else one.fields for one in found] == [{"n": 1, "m": {"x": 2}}, {}, None]
+    [alone] = store.get(["c/a"], fields=("n",))
+    assert alone is not None
+    assert alone.fields == {"n": 1}
+    assert alone.version == getattr(found[0], "version", None)
+
+
 def test_get_of_nothing_is_nothing(store: Store) -> None:
     """Getting no paths returns no documents."""
     assert store.get([]) == []

@@ -114,7 +114,7 @@ def test_a_connection_over_tls_is_kept(certificate: Path) -> None:
 
 def test_a_certificate_of_no_known_authority_is_refused(certificate: Path) -> None:
     """Nothing is sent to a server without a trusted certificate."""
-    reason = r"the certificate of 127\.0\.0\.1:\d+ is not accepted \(self-signed certificate\)"
+    reason = r"the certificate of 127\.0\.0\.1:\d+ was rejected \(self-signed certificate\)"
     with over_tls(certificate) as port, pytest.raises(RequestNotAccepted, match=reason):
         client().status(f"https://127.0.0.1:{port}", "7")
 
@@ -122,5 +122,5 @@ def test_a_certificate_of_no_known_authority_is_refused(certificate: Path) -> No
 @pytest.mark.usefixtures("known")
 def test_a_certificate_for_another_name_is_refused(certificate: Path) -> None:
     """A trusted certificate proves its own names alone."""
-    with over_tls(certificate) as port, pytest.raises(RequestNotAccepted, match=r"not accepted .*[Hh]ostname mismatch"):
+    with over_tls(certificate) as port, pytest.raises(RequestNotAccepted, match=r"was rejected .*[Hh]ostname mismatch"):
         client().status(f"https://localhost:{port}", "7")

@@ -75,9 +75,9 @@ class _ObservedStore:
     inner: Store
     note: Note
 
-    def get(self, paths: Sequence[str]) -> list[Document | None]:
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
         self.note("get", STORE, "database")
-        return self.inner.get(paths)
+        return self.inner.get(paths, fields=fields)
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         for kind in {type(write).__name__.lower() for write in writes}:

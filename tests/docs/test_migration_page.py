@@ -23,8 +23,10 @@ def file_with(where: str, said: str) -> str:
         return said.replace(" ⏎ ", "\n")
     if where == "workflow":
         return f"{said}\nsteps:\n  - id: load\n"
+    if where == "step" and said.startswith("id:"):
+        return f"steps:\n  - {said}\n"
     if where == "step":
-        return f"steps:\n  - {said}\n" if said.startswith("id:") else f"steps:\n  - id: load\n    {said}\n"
+        return f"steps:\n  - id: extract\n  - id: load\n    {said}\n"
     image = "" if said.startswith("imageUri:") else "      imageUri: registry.example/load\n"
     return f"steps:\n  - id: load\n    task:\n{image}      {said}\n"
 

@@ -50,7 +50,7 @@ def test_a_platform_that_stays_up(tmp_path: Path) -> None:
         listed = json.loads(ask("runs", "list", "--json").succeeded())
         assert [run["id"] for run in listed] == [second["run"]["id"], first["run"]["id"]]
         assert json.loads(ask("runs", "show", first["run"]["id"], "--json").succeeded()) == first
-        assert "could be any of" in ask("runs", "show", "fork-join").stderr
+        assert "could refer to any of" in ask("runs", "show", "fork-join").stderr
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 128 + signal.SIGTERM
@@ -60,7 +60,7 @@ def test_a_platform_that_stays_up(tmp_path: Path) -> None:
     assert alive == []
     refused = ask("runs", "list")
     assert refused.code == 1
-    assert "nothing answers at" in refused.stderr
+    assert "nothing responds at" in refused.stderr
 
 
 def test_a_platform_that_is_well(site: Site) -> None:

@@ -196,7 +196,7 @@ def test_a_platform_that_is_gone(tmp_path: Path) -> None:
         command("run", FORK_JOIN), env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "nothing answers at 127.0.0.1:1" in done.stderr
+    assert "nothing responds at 127.0.0.1:1" in done.stderr
     assert not list(tmp_path.iterdir())
 
 

@@ -87,7 +87,7 @@ def test_a_start_that_keeps_failing_is_listed_and_replayed(broken_site: tuple[Si
     assert len(bucket.asked) == 5
     assert (letter["topic"], letter["deliveries"]) == ("start", 5)
     if site.platform.options.emulators == "google":
-        assert letter["reason"] == "delivered 5 times without success; the log of the function start shows why"
+        assert letter["reason"] == "delivered 5 times without success; the log of the start function shows why"
     else:
         assert letter["reason"] == f"{PATH} could not be read: HTTP 503"
     assert "event.failed" in (site.platform.log_dir / "start.log").read_text()
@@ -113,7 +113,7 @@ def test_a_malformed_start_is_listed_and_dropped(site: Site) -> None:
     shown = console(site, "dead-letters", "show", letters["steps"]["id"]).succeeded()
     assert "\\x1b[31mnot JSON" in shown
     assert "\x1b" not in shown
-    assert "a replay would not help" in console(site, "dead-letters", "replay", "--all").succeeded()
+    assert "cannot be fixed by a replay" in console(site, "dead-letters", "replay", "--all").succeeded()
     ids = [letter["id"] for letter in letters.values()]
     unknown = console(site, "dead-letters", "drop", *ids, "12345678")
     assert (unknown.code, "there is no dead letter `12345678`" in unknown.stderr) == (1, True)

@@ -126,4 +126,4 @@ def test_an_object_that_is_gone(bucket: Bucket) -> None:
     bucket.notify(name, str(int(generation) + 1))
     run = bucket.site.ended(bucket.new_run(name, known))
     assert run["state"] == "INVALID"
-    assert [error["message"] for error in run["errors"]] == [f"{bucket.path(name)} does not exist (any more)"]
+    assert [error["message"] for error in run["errors"]] == [f"{bucket.path(name)} does not exist, or no longer exists"]

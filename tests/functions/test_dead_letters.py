@@ -13,7 +13,7 @@ import pytest
 from atom_emulator.pubsub.memory import TakenMessage
 from atom_emulator.testing.world import START, World
 from atom_workflows.documents import RUNS
-from atom_workflows.errors import BusUnavailable, StoreUnavailable
+from atom_workflows.errors import BusUnavailable, NotStorable, StoreUnavailable
 from atom_workflows.messages.dead_letters import LONGEST_REASON, read_dead_letter, replay_message
 from atom_workflows.ports import Document, HeldMessage, Message, Query, Write, WriteResult
 from atom_workflows.settings import MAX_DELIVERIES
@@ -31,7 +31,7 @@ class FailingStore:
 
     error: Exception
 
-    def get(self, paths: Sequence[str]) -> list[Document | None]:  # noqa: ARG002 (the port names it)
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:  # noqa: ARG002 (the port names it)
         """Raise."""
         raise self.error
 
@@ -131,6 +131,18 @@ def test_the_last_delivery_is_a_setting(functions: Deployed) -> None:
     world = World(max_deliveries=5)
     broken(functions, world, StoreUnavailable("away"))
     assert [functions.post(delivered("start-push-inline", attempt)) for attempt in (4, 5)] == [500, 204]
+
+
+@pytest.mark.parametrize("name", [name for name in KEPT if name.startswith("dispatcher")])
+def test_an_event_whose_work_cannot_be_stored_does_not_come_again(functions: Deployed, world: World, name: str) -> None:
+    """What cannot be stored now can never be stored, so its event is a dead letter after its first delivery."""
+    broken(functions, world, NotStorable("a document would be too large"))
+    assert functions.post(delivered(name, 1)) == 204
+    [line] = functions.logged("event.given_up")
+    said = "dead-lettered because another delivery cannot help: a document would be too large"
+    assert line["message"] == said
+    kept = read_dead_letter(held(letter(world)))
+    assert (kept.reason, kept.error) == ("a document would be too large", "NotStorable")
 
 
 @pytest.mark.parametrize("name", TICKS)

@@ -191,7 +191,7 @@ def test_the_same_message_again_leaves_no_further_warning() -> None:
     for _ in range(3):
         run = publish(world, body)
         world.settle_down()
-    assert run.warnings == ("params were given, but the file declares none; they are only stored",)
+    assert run.warnings == ("params were given, but the file declares none; they are stored but not used",)
     assert len(world.submissions()) == 2
 
 

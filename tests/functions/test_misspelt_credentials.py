@@ -16,7 +16,7 @@ def test_a_function_says_so_in_its_log(functions: Deployed, monkeypatch: pytest.
     assert functions.post("checker-push-scheduler-tick") == 204
     [line] = functions.logged("settings.misspelt")
     assert line["severity"] == "WARNING"
-    assert "the name is GOOGLE_APPLICATION_CREDENTIALS" in line["message"]
+    assert "the correct name is GOOGLE_APPLICATION_CREDENTIALS" in line["message"]
     assert functions.post("checker-push-scheduler-tick") == 204
     assert functions.lines == []
 
@@ -26,6 +26,6 @@ def test_a_step_without_a_token_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     for name in ("GOOGLE_APPLICATION_CREDENTIALS", "K_SERVICE", "GCE_METADATA_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIAL", "/keys/runner.json")
-    problem = MetadataServer().explain(GaveUp("nothing answers"))
+    problem = MetadataServer().explain(GaveUp("nothing responds"))
     assert "GOOGLE_APPLICATION_CREDENTIAL is set, but nothing reads it" in problem
     assert "set GOOGLE_APPLICATION_CREDENTIALS to a service account's key" in problem

@@ -286,7 +286,7 @@ def expected_ends(scenario: Scenario, excused: Mapping[str, End]) -> dict[str, E
         facts,
         main_state="FAILED" if failures else "SUCCEEDED",
         failures=failures,
-        is_nothing_started=not any(one.has_task and fate(scenario, one, facts) is Fate.RUNS for one in scenario.steps),
+        is_nothing_started=not any(fate(scenario, one, facts) in {Fate.RUNS, Fate.FAILS} for one in scenario.steps),
     )
     return dict(_with_ends(scenario, scenario.finally_steps, main, excused).ends)
 

@@ -123,8 +123,8 @@ def unguarded_barrier(_scene: Scene, write: Write) -> Write:
 class _CountAgain(StoreBeside):
     has_read: bool = False
 
-    def get(self, paths: Sequence[str]) -> list[Document | None]:
-        found = self.inner.get(paths)
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
+        found = self.inner.get(paths, fields=fields)
         if self.scene.function == "steps" and not self.has_read:
             self.has_read = True
             for document in found:
@@ -328,8 +328,8 @@ poll_in_time_only = task_runners(_PollsInTime)
 
 @dataclass(slots=True)
 class _EndWithAnyLeaf(StoreBeside):
-    def get(self, paths: Sequence[str]) -> list[Document | None]:
-        found = self.inner.get(paths)
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
+        found = self.inner.get(paths, fields=fields)
         return [read_as(one, remaining=0) if one is not None and one.id == END_ID else one for one in found]
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:

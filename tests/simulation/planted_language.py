@@ -258,8 +258,8 @@ def end_main_twice(_scene: Scene, together: Sequence[Write]) -> list[Write]:
 
 @dataclass(slots=True)
 class _MainEndsWithAnyLeaf(StoreBeside):
-    def get(self, paths: Sequence[str]) -> list[Document | None]:
-        found = self.inner.get(paths)
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
+        found = self.inner.get(paths, fields=fields)
         return [read_as(one, remaining=0) if one is not None and one.id == MAIN_END_ID else one for one in found]
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:

@@ -90,9 +90,9 @@ class StoreBeside:
     scene: Scene
     inner: Store
 
-    def get(self, paths: Sequence[str]) -> list[Document | None]:
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
         """See `ports.Store.get`."""
-        return self.inner.get(paths)
+        return self.inner.get(paths, fields=fields)
 
     def query(self, query: Query) -> list[Document]:
         """See `ports.Store.query`."""
@@ -112,8 +112,8 @@ class _ChangedStore(StoreBeside):
     on_writes: Callable[[Scene, Sequence[Write]], Sequence[Write | None]]
     on_read: Callable[[Scene, Document], Document | None]
 
-    def get(self, paths: Sequence[str]) -> list[Document | None]:
-        found = self.inner.get(paths)
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
+        found = self.inner.get(paths, fields=fields)
         return [None if document is None else self.on_read(self.scene, document) for document in found]
 
     def query(self, query: Query) -> list[Document]:

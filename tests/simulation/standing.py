@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from atom_workflows.core.graph import MAIN_END_ID, is_internal
 from atom_workflows.core.records import RunRecord, StepRecord, Stop
+from atom_workflows.core.states import StepState
 from atom_workflows.ports import Document
 from simulation.language import steps_read
 from simulation.oracle import End, Facts, Fate, fate, runs_again, values
@@ -25,7 +26,7 @@ class Standing:
 
     `outputs` are those of steps as they are stored. `reruns` are the steps that each retry has to run again, by its
     number. `was_stopped` says that the run was, in this round, and `stops` how, one after the other; a handler may not
-    know of the latest. `is_nothing_started` says that no step was, when the main part ended.
+    know of the latest. `is_nothing_started` says that no step had run or failed when the main part ended.
     """
 
     def __init__(self, scenario: Scenario) -> None:
@@ -57,7 +58,8 @@ class Standing:
             self.stops.append(run.stop)
         self.was_stopped = self.was_stopped or run.stop is not None
         if run.main_state is not None and (before is None or before.main_state is None):
-            self.is_nothing_started = not any(step.attempt for step in self.steps.values())
+            ran = (step.state in {StepState.SUCCEEDED, StepState.FAILED} for step in self.users_steps().values())
+            self.is_nothing_started = not any(ran) and not any(step.attempt for step in self.steps.values())
 
     def users_steps(self) -> dict[str, StepRecord]:
         """Return the steps without those that the compiler added."""

@@ -32,9 +32,9 @@ class FaultyStore:
     on_due: Callable[[Sequence[str]], None]
     query_s: float
 
-    def get(self, paths: Sequence[str]) -> list[Document | None]:
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
         """See `ports.Store.get`."""
-        return self._read("get", lambda: self.memory.get(paths))
+        return self._read("get", lambda: self.memory.get(paths, fields=fields))
 
     def query(self, query: Query) -> list[Document]:
         """See `ports.Store.query`."""

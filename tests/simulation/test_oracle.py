@@ -75,11 +75,12 @@ def test_a_retry_rule_says_what_is_tried_again() -> None:
 
 
 def test_the_last_steps_follow_whatever_becomes_of_the_others() -> None:
-    """They read the state of the main part, and are skipped if nothing was started."""
+    """They read the state of the main part, and are skipped only if every other step was."""
     last = StepPlan(id="f0", when=MainIs("FAILED"))
     assert ends(StepPlan(id="a", endings=FAILS), finally_steps=(last,))["f0"] == DONE
     assert ends(StepPlan(id="a"), finally_steps=(last,))["f0"] == SKIPPED
-    assert ends(StepPlan(id="a", has_task=False), finally_steps=(StepPlan(id="f0"),))["f0"] == SKIPPED
+    assert ends(StepPlan(id="a", has_task=False), finally_steps=(StepPlan(id="f0"),))["f0"] == DONE
+    assert ends(StepPlan(id="a", trigger=Trigger.ANY_FAILED), finally_steps=(StepPlan(id="f0"),))["f0"] == SKIPPED
 
 
 def test_a_retry_runs_failures_and_all_behind_them_again() -> None:

@@ -28,7 +28,7 @@ from atom_workflows.expressions.types import (
 )
 
 ZONE: Final = "Europe/Paris"
-REASON: Final = "as `quality` may be skipped (line 31)"
+REASON: Final = "because `quality` may be skipped (line 31)"
 REMEDY: Final = "`trigger: all-succeeded`"
 
 _FILE: Final = MapOf({"name": TEXT, "size": OrNull(INT)})

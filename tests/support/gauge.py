@@ -20,10 +20,10 @@ class Gauge:
     written: int = 0
     at_once: int = 0
 
-    def get(self, paths: Sequence[str]) -> list[Document | None]:
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
         """See `ports.Store.get`."""
         self._count_read(len(paths))
-        return self.inner.get(paths)
+        return self.inner.get(paths, fields=fields)
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         """See `ports.Store.commit`."""

@@ -28,10 +28,10 @@ class Meanwhile:
             self.happened = True
             self._happens()
 
-    def get(self, paths: Sequence[str]) -> list[Document | None]:
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
         """See `ports.Store.get`."""
         self._before("get", paths)
-        return self._inner.get(paths)
+        return self._inner.get(paths, fields=fields)
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         """See `ports.Store.commit`."""

@@ -53,9 +53,9 @@ class MortalStore:
     inner: Store
     fate: Fate
 
-    def get(self, paths: Sequence[str]) -> list[Document | None]:
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
         """See `ports.Store.get`."""
-        return self.fate.live("get", lambda: self.inner.get(paths))
+        return self.fate.live("get", lambda: self.inner.get(paths, fields=fields))
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         """See `ports.Store.commit`."""

@@ -159,6 +159,8 @@ WORST_YAML: Final[dict[str, Maker]] = {
         "steps:\n- id: a\n  task:\n    url: u\n    args:\n    - >\n", lambda _: "     ${{ run.id ) }}\n\n"
     ),
     "expressions where none may be": filled("steps:\n", lambda _: '- {id: "${{ a }}", timeout: "${{ b }}"}\n'),
+    "expressions in a description": filled('steps: [{id: a}]\ndescription: "', lambda _: "${{ a }}", '"\n'),
+    "unclosed wrappers in a condition": filled('steps:\n- {id: a, when: "x ', lambda _: "${{", '"}\n'),
     "names with expressions": filled(_ARGS + "{", lambda n: f'"${{{{ a{n} }}}}": 1, ', "}]}}\n", most=_MOST_PAIRS),
     "conditions": filled("steps:\n", lambda n: f"- {{id: s{n}, when: run.id == 'a'}}\n", most=_MOST_STEPS),
     "conditions of unknown steps": filled(

@@ -47,6 +47,7 @@ LADDER: Final[dict[str, Rung]] = {
     "language": Rung(
         of_library=frozenset({"language", "core", "errors", "expressions"}), of_others=frozenset({"yaml"})
     ),
+    "cold_start": Rung(),
     "hosts": Rung(not_of_python=CLOCKS_AND_IO),
     "task_runner_urls": Rung(of_library=frozenset({"hosts"}), not_of_python=CLOCKS_AND_IO),
     "settings": Rung(of_library=frozenset({"errors", "task_runner_urls"}), not_of_python=CLOCKS_AND_IO),
@@ -199,7 +200,7 @@ def test_functions_import_the_composition_root_and_the_handlers() -> None:
     """Functions import only the composition root and the handlers."""
     names = ("delivery", "entry", "start", "dispatcher", "checker", "runner")
     allowed = {f"atom_workflows.handlers.{name}" for name in names}
-    allowed |= {f"atom_workflows.{name}" for name in ("bootstrap", "handlers", "log", "runner_bootstrap")}
+    allowed |= {f"atom_workflows.{name}" for name in ("bootstrap", "cold_start", "handlers", "log", "runner_bootstrap")}
     for path in sources(ROOT / "functions"):
         for found in imports_of(path):
             assert found.module in allowed | {"__future__", "flask", "functions_framework"}, (path, found)

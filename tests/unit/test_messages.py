@@ -11,7 +11,7 @@ import pytest
 from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES, MAX_PROBLEM_LENGTH, MAX_REASON_LENGTH, read_outputs
 from atom_workflows.core.transitions import MAX_MESSAGE_LENGTH, Outcome, OutcomeKind
 from atom_workflows.errors import MalformedEvent
-from atom_workflows.messages.fields import MAX_ITEMS
+from atom_workflows.messages.fields import MAX_ITEMS, read_json_body
 from atom_workflows.messages.internal import (
     JobEnded,
     StepsCompleted,
@@ -20,6 +20,7 @@ from atom_workflows.messages.internal import (
     read_job_ended,
     read_steps_event,
 )
+from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import MAX_JOB_ID
 
 MAX_MESSAGE_BYTES: Final = 256_000
@@ -110,6 +111,17 @@ def test_outputs_that_this_version_would_not_write_are_malformed(outputs: Any, p
     message.body["outcomes"][0]["outputs"] = outputs
     with pytest.raises(MalformedEvent, match=problem):
         read_steps_event(message.body)
+
+
+@pytest.mark.parametrize(("letters", "fits"), [(33_000, True), (34_000, False)])
+def test_params_are_measured_as_they_are_stored(letters: int, *, fits: bool) -> None:
+    """Each letter counts with its bytes in UTF-8, not with those of an escape sequence, which takes up to twelve."""
+    body = {"workflow_path": "gs://bucket/flow.yaml", "params": {"text": "世" * letters}}
+    if fits:
+        assert read_start_event(body, event_id="1") == read_start_event(read_json_body(json.dumps(body)), event_id="1")
+        return
+    with pytest.raises(MalformedEvent, match="params may be at most 100,000 bytes long"):
+        read_start_event(body, event_id="1")
 
 
 @pytest.mark.parametrize(

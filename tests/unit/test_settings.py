@@ -73,7 +73,7 @@ def test_a_misspelt_credentials_variable_is_reported() -> None:
     """A name without its S, as in the first version's README, is reported."""
     message = misspelt_credentials({"GOOGLE_APPLICATION_CREDENTIAL": KEY})
     assert message is not None
-    assert "the name is GOOGLE_APPLICATION_CREDENTIALS" in message
+    assert "the correct name is GOOGLE_APPLICATION_CREDENTIALS" in message
     assert KEY not in message
     assert misspelt_credentials({}) is None
     assert misspelt_credentials({"GOOGLE_APPLICATION_CREDENTIAL": KEY, "GOOGLE_APPLICATION_CREDENTIALS": KEY}) is None

@@ -19,7 +19,7 @@ from atom_client.cli.validate import problem_lines
 from atom_client.cost.bill import Bill, dollars, quantity
 from atom_client.cost.estimate import Estimate, chain, estimate, usual_job
 from atom_client.cost.prices import AS_OF, GOOGLE, PRICES
-from atom_client.cost.usage import Assumptions, NotEstimated
+from atom_client.cost.usage import Assumptions, NotEstimated, has_usual_times
 from atom_client.errors import INVALID_USE, Misuse
 from atom_client.planning.prepare import Start
 from atom_client.text import counted, listing, one_line
@@ -33,7 +33,7 @@ from atom_workflows.settings import Settings
 USUAL_STEPS: Final = 1000
 
 LARGE_BYTES: Final = 200_000
-"""The file size (that of about 1,500 steps) above which an estimate may take a minute."""
+"""The file size above which an estimate may take a minute. It corresponds to about 1,500 steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,7 @@ class CostOptions:
     job: timedelta | None = None
     runs_per_month: int = 30
     checker_vcpu: float = 0.167
+    notifies: bool = False
     settings: Settings = field(default_factory=Settings)
     as_json: bool = False
 
@@ -98,7 +99,9 @@ def _estimate(options: CostOptions) -> Estimate:
         known = start.known(workflow)
     if job is None:
         job = timedelta(0)
-    given = Assumptions(job=job, checker_vcpu=options.checker_vcpu, settings=options.settings)
+    given = Assumptions(
+        job=job, notifies=options.notifies, checker_vcpu=options.checker_vcpu, settings=options.settings
+    )
     if job and len(definition) > LARGE_BYTES:
         click.echo(
             "Executing a large workflow in memory; with thousands of jobs, this takes a minute or more.", err=True
@@ -113,17 +116,18 @@ def how_long(given: Assumptions) -> str:
     """Describe how long jobs take."""
     if given.is_at_once:
         return "each job ends immediately"
-    return f"each job takes {format_duration(given.job)} (except with engine: edge, which ends immediately)"
+    reported = ", and its end is reported" if given.notifies else ""
+    return f"each job takes {format_duration(given.job)} (except with engine: edge, which ends immediately){reported}"
 
 
 def bill_sheet(bill: Bill) -> Sheet:
-    """Return the lines of a bill, with their formulas, as a sheet."""
+    """Return the line items of a bill, with their formulas, as a sheet."""
     rows = [(line.price.service, dollars(line.usd), line.formula) for line in bill.lines]
     return Sheet(heading=("A RUN", "USD", "FORMULA"), rows=(*rows, ("all", dollars(bill.usd), "")), state_column=0)
 
 
 def sentences(found: Estimate) -> Iterator[str]:
-    """Yield the three main figures and what causes most of the cost."""
+    """Yield the three main figures and the main causes of the cost."""
     run, idle = found.run.usd, found.idle.usd
     if found.skipped:
         yield f"Skipped, so not counted as jobs: {listing(found.skipped)}."
@@ -136,13 +140,11 @@ def sentences(found: Estimate) -> Iterator[str]:
         watched = f"{quantity(round(found.tally.watched_s))} s"
         yield f"The checker is awake for {watched} while jobs are in flight; concurrent runs would share this time."
     if not found.given.is_at_once:
-        usual, settings = Settings(), found.given.settings
-        # A terminal that has exported the variables of a local platform has other settings than a deployment.
-        is_usual = (settings.check_interval, settings.burst) == (usual.check_interval, usual.burst)
+        settings = found.given.settings
         yield (
             f"This assumes WORKFLOW_CHECK_STATE_DURATION_SEC={settings.check_interval.total_seconds():g} and "
             f"WORKFLOW_BURST_SEC={settings.burst.total_seconds():g}, "
-            f"{'as deployed' if is_usual else 'from your environment, not as deployed'}."
+            f"{'as deployed' if has_usual_times(settings) else 'from your environment, not as deployed'}."
         )
 
 
@@ -166,6 +168,7 @@ def as_object(found: Estimate) -> dict[str, Any]:
         "skipped": list(found.skipped),
         "assumed_to_run": list(found.assumed),
         "job_s": found.given.job.total_seconds(),
+        "notifies": found.given.notifies,
         "counts": asdict(found.tally),
         "run": _bill_object(found.run),
         "per_1000_steps_usd": found.per_1000_steps(found.run.usd),

@@ -41,7 +41,7 @@ def list_letters(desk: Desk, *, limit: int, as_json: bool) -> None:
     if as_json:
         click.echo(json_text([letter_object(letter) for letter in shown]))
     elif not letters:
-        click.echo("There are no dead letters: every event was handled, or is still being delivered.")
+        click.echo("There are no dead letters: every event has been handled or is still being delivered.")
     else:
         Output().show(letters_sheet(shown))
         if len(shown) < len(letters) or not is_all:
@@ -88,12 +88,12 @@ def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool
         chosen = [one for one in found.letters if one.topic and not one.is_hopeless] if every else found.named(ids)
         if every and (left := len(found.letters) - len(chosen)):
             they = counted(left, "dead letter")
-            click.echo(f"Left out {they} that a replay would not help; `dead-letters list` shows why.")
+            click.echo(f"Skipped {they} that cannot be fixed by a replay; `dead-letters list` shows why.")
         if every and not found.is_all:
             click.echo("There are more dead letters than one command can handle; run it again for the rest.")
         if homeless := [letter.id for letter in chosen if not letter.topic]:
             raise Failure(
-                f"it is not known where {listing(homeless)} came from; nothing was replayed. "
+                f"the origin of {listing(homeless)} is unknown; nothing was replayed. "
                 "`atom-workflows dead-letters show ID` prints it, `drop ID` deletes it"
             )
         if hopeless := [letter.id for letter in chosen if letter.is_hopeless]:
@@ -123,7 +123,7 @@ def drop_letters(desk: Desk, ids: Sequence[str], *, hopeless: bool = False) -> N
 def _replay(found: HeldLetters, letters: Sequence[DeadLetter]) -> None:
     """Publish letters, then remove them.
 
-    This order ensures that no letter is lost if the command dies in between, although some may be replayed twice.
+    This order ensures that no letter is lost if the command dies partway through, although some may be replayed twice.
     """
     for start in range(0, len(letters), _TOGETHER):
         part = letters[start : start + _TOGETHER]
@@ -132,6 +132,6 @@ def _replay(found: HeldLetters, letters: Sequence[DeadLetter]) -> None:
             found.remove(part)
         except BusUnavailable as error:
             raise Failure(
-                f"{error}. {start:,} of {len(letters):,} had been replayed by then; the others are still there. "
+                f"{error}. {start:,} of {len(letters):,} had been replayed by then; the others are still dead letters. "
                 "Replaying an event twice does no harm, so run the command again"
             ) from error

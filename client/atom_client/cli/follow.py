@@ -10,13 +10,13 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Protocol
 
 import click
 
-from atom_client.cli.live import Show, show_on
+from atom_client.cli.live import SMALL_RUN, Show, show_on
 from atom_client.cli.output import Output
 from atom_client.cli.platform import FIRESTORE_HOST
 from atom_client.cli.tables import show_steps, worth_showing
@@ -40,7 +40,7 @@ APPEARS_WITHIN_S: Final = 60.0
 PATIENCE_S: Final = 300.0
 """How long the store may be unreachable while a run is followed.
 
-Meanwhile, the run continues, and the network may recover or the laptop may wake up.
+The run continues in the meantime, and the network may recover or the laptop may wake up.
 """
 
 
@@ -78,19 +78,17 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
     started = monotonic()
     looked_at = started - LOOK_EVERY_S
     while True:
+        before = view
         if changes := feed.take(WAIT_FOR_EVENTS_S):
             view = view.with_changes(changes)
         now = monotonic()
-        if view.state.is_terminal or now - looked_at >= LOOK_EVERY_S:
+        if view.state.is_terminal or now - looked_at >= LOOK_EVERY_S or _may_begin_finally(view, before, reader.last):
             looked_at = now
             found = reader.run()
             run = None if found == superseded else found
             if run is not None and run.state.is_terminal:
                 view = _take_last_events(view, feed, monotonic)
-            if run is not None and not (view.state is run.state and view.total and view.main_state is run.main_state):
-                # Events may be lost; the document has the state that they failed to report.
-                total = view.total or run.step_count
-                view = replace(view, state=run.state, total=total, main_state=run.main_state)
+            view = view if run is None else view.with_run(run)
             is_time_up = timeout_s is not None and now - started >= timeout_s
             if run is not None and (run.state.is_terminal or is_time_up):
                 show.finish(view)
@@ -98,6 +96,16 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
             if run is None and now - started >= min(APPEARS_WITHIN_S, timeout_s or APPEARS_WITHIN_S):
                 raise Failure(_not_started(view.run_id, now - started, is_superseded=found is not None))
         show.update(view)
+
+
+def _may_begin_finally(view: RunView, before: RunView, run: RunRecord | None) -> bool:
+    """Return True if a new step may belong to `finally`.
+
+    Only the run's document reports the end of the main part, and it does so before these steps begin.
+    """
+    may_follow = view.main_state is None and (run is None or run.finally_timeout is not None)
+    # In a large run, steps have no lines of their own, and reading its document for each of them would be expensive.
+    return may_follow and view.total <= SMALL_RUN and not view.steps.keys() <= before.steps.keys()
 
 
 def _take_last_events(view: RunView, feed: Feed, monotonic: Callable[[], float]) -> RunView:
@@ -112,24 +120,24 @@ def _take_last_events(view: RunView, feed: Feed, monotonic: Callable[[], float])
 
 
 class _PatientReader:
-    """Reads the run, or returns it as last read while the store is unreachable."""
+    """Reads the run. While the store is unreachable, returns the last copy that was read, which is `last`."""
 
     def __init__(self, read: Callable[[], RunRecord | None], patience_s: float, monotonic: Callable[[], float]) -> None:
         self._read = read
         self._patience_s = patience_s
         self._monotonic = monotonic
-        self._last: RunRecord | None = None
+        self.last: RunRecord | None = None
         self._read_at = 0.0
 
     def run(self) -> RunRecord | None:
         try:
-            self._last = self._read()
+            self.last = self._read()
         except StoreUnavailable:
-            if self._last is None or self._monotonic() - self._read_at >= self._patience_s:
+            if self.last is None or self._monotonic() - self._read_at >= self._patience_s:
                 raise
         else:
             self._read_at = self._monotonic()
-        return self._last
+        return self.last
 
 
 def seconds_of(text: str) -> float:
@@ -166,7 +174,7 @@ _EXIT_CODES: Final = {RunState.SUCCEEDED: 0, RunState.INVALID: INVALID_USE}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A command that waits for a run; `view` holds what it knows about the run.
+    """A command that waits for a run; `view` is the latest known state of the run.
 
     If `outlives` is True, the run continues after the command has ended. For `superseded`, see `follow`.
     """
@@ -183,7 +191,7 @@ class Waiting:
     def to_end(self, begin: Callable[[], str]) -> tuple[RunRecord, list[StepRecord]]:
         """Begin the run and show it until it ends.
 
-        Stops earlier if the time limit is reached. `begin` starts the run and returns a line that says so.
+        Stops early if the time limit is reached. `begin` starts the run and returns a line that says so.
         """
         from atom_workflows.adapters.pubsub.change_feed import ChangeFeed  # noqa: PLC0415 (slow to import)
 
@@ -218,7 +226,7 @@ class Waiting:
         return run, [*named, *steps.values()]
 
     def print_result(self, run: RunRecord, steps: Sequence[StepRecord]) -> None:
-        """Print the table of steps and the sentences about the run.
+        """Print the table of steps and a summary of the run.
 
         With `as_json`, a JSON object replaces the table.
         """
@@ -239,7 +247,7 @@ class Waiting:
         """Print what to do about a run that has not succeeded."""
         if not run.state.is_terminal:
             look = f"The run continues: `{with_place(f'runs show {run.id}')}` shows it."
-            goes_on = look if self.outlives else "The run ends with its platform."
+            goes_on = look if self.outlives else "The run ends when its platform stops."
             self.output.say(f"Stopped waiting after {self.timeout_s:g} s. {goes_on}")
         elif run.state in {RunState.FAILED, RunState.CANCELLED} and may_retry:
             self.output.say(f"`{with_place(f'runs retry {run.id}')}` runs the unsuccessful steps again.")
@@ -247,7 +255,7 @@ class Waiting:
     def _report_if_interrupted(
         self, sentence: str, by: tuple[type[BaseException], ...] = INTERRUPTIONS
     ) -> AbstractContextManager[None]:
-        """Print the sentence if the block is interrupted.
+        """Print the given sentence if the block is interrupted.
 
         If the run ends with this command, its platform reports that instead.
         """
@@ -256,7 +264,7 @@ class Waiting:
 
 @contextmanager
 def report_if_interrupted(sentence: str, by: tuple[type[BaseException], ...] = INTERRUPTIONS) -> Iterator[None]:
-    """Print the sentence if one of these exceptions ends the block."""
+    """Print the given sentence if one of these exceptions ends the block."""
     try:
         yield
     except by:

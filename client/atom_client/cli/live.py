@@ -1,9 +1,9 @@
-"""Show a run in progress: as a live picture on a terminal, and as lines of text everywhere else."""
+"""Show a run in progress: as a live display on a terminal, and as lines of text everywhere else."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
@@ -41,7 +41,7 @@ class Show(Protocol):
         ...
 
     def finish(self, view: RunView) -> None:
-        """Show everything that was held back.
+        """Show everything that has been held back.
 
         This must be the last call.
         """
@@ -81,20 +81,13 @@ class Lines:
         """Print lines for everything that has changed."""
         # An unchanged view is the same object.
         if view is not self._shown:
-            small = view.total <= SMALL_RUN
-            for step in view.news(self._shown):
-                failed = step.state is StepState.FAILED and not step.tolerated
-                self._failures += failed
-                # In a large run, only the first failures get lines.
-                if not small and not (failed and self._failures <= MOST_FAILURE_LINES):
-                    continue
-                line = step_line(step)
-                # A new job state reported by the Task Runner, for example, does not change the line.
-                if line != self._last.get(step.id):
-                    self._last[step.id] = line
-                    self._say(line)
+            news = view.news(self._shown)
             if view.main_state is not None and self._shown.main_state is None:
-                self._say(f"main part {view.main_state}; now the steps under `finally`")
+                of_main = [step for step in news if view.main_ended_at is None or step.at <= view.main_ended_at]
+                self._say_steps(of_main, view)
+                self._say(f"main part {view.main_state}; now running the steps under `finally`")
+                news = news[len(of_main) :]
+            self._say_steps(news, view)
             self._shown = view
         if view.total > SMALL_RUN and self._monotonic() - self._progress_at >= PROGRESS_EVERY_S:
             self._progress_at = self._monotonic()
@@ -106,6 +99,19 @@ class Lines:
         if view.total > SMALL_RUN:
             self._say_progress(view)
 
+    def _say_steps(self, news: Sequence[StepView], view: RunView) -> None:
+        for step in news:
+            failed = step.state is StepState.FAILED and not step.tolerated
+            self._failures += failed
+            # In a large run, only the first failures get lines.
+            if view.total > SMALL_RUN and not (failed and self._failures <= MOST_FAILURE_LINES):
+                continue
+            line = step_line(step)
+            # A new job state reported by the Task Runner, for example, does not change the line.
+            if line != self._last.get(step.id):
+                self._last[step.id] = line
+                self._say(line)
+
     def _say_progress(self, view: RunView) -> None:
         if view is not self._progressed:
             self._progressed = view
@@ -116,7 +122,7 @@ class Lines:
 
 
 class Picture:
-    """A picture that is redrawn at most four times a second and is never larger than the screen."""
+    """A display that is redrawn at most four times a second and is never larger than the screen."""
 
     def __init__(self, output: Output, view: RunView, monotonic: Monotonic = time.monotonic) -> None:
         from rich.live import Live  # noqa: PLC0415 (needed on terminals only)
@@ -138,7 +144,7 @@ class Picture:
         self._live.__exit__(kind, error, trace)
 
     def update(self, view: RunView) -> None:
-        """Draw the picture if it is due."""
+        """Redraw the display if a redraw is due."""
         since = self._monotonic() - self._drawn_at
         if since >= (CLOCK_EVERY_S if view is self._drawn else REDRAW_EVERY_S):
             self._draw(view)

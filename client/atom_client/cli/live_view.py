@@ -1,6 +1,6 @@
-"""The live picture of a run for a terminal.
+"""The live display of a run on a terminal.
 
-Each step has one line. Its id and its state come first, and remarks use the remaining width.
+Each step has one line. Its id and its state come first; remarks use the rest of the width.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MOST_STEPS: Final = 40
 _LONGEST_BAR: Final = 60
 _GAP: Final = 2
 _ROOM_FOR_REMARKS: Final = 24
-"""The width kept free for remarks, if there are any; ids may take up the rest, and always `_LEAST_ID`."""
+"""The width reserved for remarks, if there are any. Ids get the rest, but never less than `_LEAST_ID`."""
 
 _LEAST_ID: Final = 12
 _TRACEBACK: Final = "Traceback (most recent call last)"
@@ -42,7 +42,7 @@ def picture(view: RunView, *, elapsed_s: float, screen: Screen) -> RenderableTyp
     minutes, seconds = divmod(int(elapsed_s), 60)
     clock = f"  {minutes}:{seconds:02}"
     if view.main_state is not None and not view.state.is_terminal:
-        clock = f" (main part {view.main_state}, now finally){clock}"
+        clock = f" (main part {view.main_state}, `finally` running){clock}"
     state = Text(view.state.value, style=COLOURS.get(view.state, ""))
     room = screen.width - len("Run ") - len(" ") - len(state) - len(clock)
     heading = Text.assemble("Run ", (screen.ends(view.run_id, max(room, 1)), "bold"), " ", state, clock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import getpass
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from atom_client.cli.mock_script import read_mock_script
 from atom_client.cli.params import pairs_of
 from atom_client.cli.platform import ask_no_proxy
 from atom_client.errors import INTERRUPTED, Misuse
@@ -30,11 +32,11 @@ from atom_workflows.task_runner_urls import expected_instead, shown_url
 
 if TYPE_CHECKING:
     from atom_emulator.platform.local import LocalPlatform
-    from atom_emulator.platform.options import Emulators
+    from atom_emulator.platform.options import Emulators, Runner
 
 TOKEN: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
 GRACE_S: Final = 1.0
-"""How long the parts may take to shut down on their own. Their data in memory is discarded anyway."""
+"""How long the parts may take to shut down by themselves. Their in-memory data is discarded anyway."""
 
 NO_TOKEN: Final = "none"  # noqa: S105 (means: send no token)
 CHECK_INTERVAL: Final = "WORKFLOW_CHECK_STATE_DURATION_SEC"
@@ -54,12 +56,13 @@ _LOGS: Final = frozenset({".log", ".jsonl"})
 class PlatformChoice:
     """The options of a local platform.
 
-    Without `task_runner_url`, the platform has a mock Task Runner; without `bucket`, it has no Cloud Storage of its
-    own. `env` holds strings of the form `NAME=VALUE`, whose values workflow files read as `env.NAME`.
+    Without `task_runner_url` and `runner`, the platform has a mock Task Runner; without `bucket`, it has no Cloud
+    Storage of its own. `env` holds strings of the form `NAME=VALUE`, whose values workflow files read as `env.NAME`.
     """
 
     task_runner_url: str | None = None
     token: str | None = None
+    runner: Runner | None = None
     mock_script: Path | None = None
     mock_duration_s: float | None = None
     log_dir: Path | None = None
@@ -72,6 +75,7 @@ class PlatformChoice:
         """The command-line names of the options that are set."""
         options = {
             "--tr-auth-jwt": self.token,
+            "--runner": self.runner,
             "--mock-script": self.mock_script,
             "--mock-duration": self.mock_duration_s,
             "--log-dir": self.log_dir,
@@ -80,11 +84,24 @@ class PlatformChoice:
         }
         return [name for name, value in options.items() if value is not None]
 
+    @property
+    def has_mock(self) -> bool:
+        """True if a mock Task Runner answers for the jobs."""
+        return self.task_runner_url is None and not self.runs_jobs
 
-def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, watched: bool) -> LocalPlatform:
+    @property
+    def runs_jobs(self) -> bool:
+        """True if jobs really run on this machine."""
+        return self.runner not in {None, "mock"}
+
+
+def local_platform(
+    choice: PlatformChoice, environment: Mapping[str, str], *, watched: bool, only_run: str = ""
+) -> LocalPlatform:
     """Return the platform without starting it.
 
-    If `watched` is True, the main thread is interrupted when any part crashes.
+    If `watched` is True, the main thread is interrupted when any part crashes. With `only_run`, a Task Runner that
+    really runs jobs refuses those of other runs.
     """
     from atom_emulator.platform.google import use_running_emulators  # noqa: PLC0415 (not installed everywhere)
     from atom_emulator.platform.local import LocalPlatform  # noqa: PLC0415 (not installed everywhere)
@@ -103,6 +120,8 @@ def local_platform(choice: PlatformChoice, environment: Mapping[str, str], *, wa
         where,
         bucket=choice.bucket,
         task_runner_url=choice.task_runner_url,
+        runner=choice.runner or default.runner,
+        only_run=only_run,
         task_runner_script=choice.mock_script,
         task_runner_duration_s=default.task_runner_duration_s if duration_s is None else duration_s,
         environment=function_environment(choice, environment, project=where.project),
@@ -165,17 +184,52 @@ def check(choice: PlatformChoice) -> None:
         if for_mock:
             named = f"{' and '.join(for_mock)} {'is' if len(for_mock) == 1 else 'are'}"
             raise Misuse(f"{named} for the mock Task Runner, which --tr-url replaces; leave out one or the other")
-    if (path := choice.mock_script) is None:
-        return
-    from atom_emulator.task_runner.script_file import InvalidScript, load_script  # noqa: PLC0415 (only needed for a script)
+    _check_runner(choice)
+    if choice.mock_script is not None:
+        read_mock_script(choice.mock_script)
 
+
+def _check_runner(choice: PlatformChoice) -> None:
+    if choice.runner is None:
+        return
+    if choice.task_runner_url is not None:
+        raise Misuse("--runner and --tr-url both choose the Task Runner; leave out one or the other")
+    if choice.token is not None:
+        raise Misuse("--tr-auth-jwt is for the Task Runner of --tr-url; the one of --runner has a token of its own")
+    if choice.runs_jobs and (for_mock := [name for name in choice.chosen if name.startswith("--mock")]):
+        raise Misuse(f"{' and '.join(for_mock)} cannot be used with --runner {choice.runner}, which really runs jobs")
+    if choice.runner == "docker":
+        from atom_emulator.laptop_runner.container_tool import NoContainerTool, find_tool  # noqa: PLC0415 (not installed everywhere)
+
+        try:
+            find_tool()
+        except NoContainerTool as error:
+            raise Misuse(f"--runner docker needs docker or podman: {error}") from error
+        if ":" in str(Path.cwd()):  # It separates the parts of a mount.
+            raise Misuse(
+                "--runner docker cannot be used in a folder whose path contains a colon; change to another one"
+            )
+
+
+def runner_note(choice: PlatformChoice) -> str:
+    """Return a sentence about what becomes of jobs."""
+    if choice.task_runner_url is not None:
+        return ""
+    if choice.runner == "docker":
+        return "The images of tasks run as containers on this machine, which can use its network and processors."
+    if choice.runs_jobs:
+        return (
+            f"Tasks with `engine: process` run as programs on this machine, as user {_user()}, and can do whatever "
+            "that user can."
+        )
+    return "No job really runs: a mock Task Runner answers for them. `--runner process` runs programs on this machine."
+
+
+def _user() -> str:
     try:
-        load_script(path)
-    except InvalidScript as error:
-        raise Misuse(f"{name_of(path)}: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise Misuse(f"--mock-script {name_of(path)} cannot be read: {reason}") from error
+        return name_of(getpass.getuser())
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def require_log_dir(log_dir: Path) -> None:
@@ -220,7 +274,9 @@ def function_environment(choice: PlatformChoice, environment: Mapping[str, str],
     own = {name: local[name] for name in _OWN if name in environment}
     kept = {CHECK_INTERVAL: environment[CHECK_INTERVAL]} if environment.get(CHECK_INTERVAL) else {}
     env = {f"{ENV_PREFIX}{name}": value for name, value in env_variables(choice, environment).items()}
-    return {**own, **kept, **env, TOKEN: token_for(choice, environment)}
+    # The platform makes a token for a Task Runner of its own.
+    token = {} if choice.runs_jobs else {TOKEN: token_for(choice, environment)}
+    return {**own, **kept, **env, **token}
 
 
 def env_variables(choice: PlatformChoice, environment: Mapping[str, str]) -> dict[str, str]:
@@ -291,21 +347,25 @@ def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
     platform = local_platform(choice, os.environ, watched=False)
     if problem := credential_problem(choice, os.environ):
         click.echo(f"Warning: {problem}. Without a token, steps wait until they time out.", err=True)
+    if choice.runs_jobs:
+        others = "Whoever can publish messages to it or upload files to its bucket can run programs here."
+        click.echo(f"{runner_note(choice)} {others}", err=True)
     with suppress(KeyboardInterrupt), keep_up(platform):
         if as_json:
             described = {
-                "environment": {n: v for n, v in platform.environment.items() if n != TOKEN or v == NO_TOKEN},
+                "environment": platform.shown_environment,
                 "addresses": {str(name): address for name, address in platform.addresses.items()},
                 "commands": {recipe.name: recipe.command for recipe in recipes(platform)},
                 "log_dir": str(platform.log_dir),
+                **({"jobs_dir": str(platform.jobs_dir)} if choice.runs_jobs else {}),
             }
             click.echo(json_text(described))
         else:
-            click.echo("\n".join(map(clean, _lines(platform))))
+            click.echo("\n".join(map(clean, _lines(platform, choice))))
         platform.wait()
 
 
-def _lines(platform: LocalPlatform) -> Iterator[str]:
+def _lines(platform: LocalPlatform, choice: PlatformChoice) -> Iterator[str]:
     """Yield the lines to paste, with comments that are harmless when pasted."""
     yield exports(platform.environment)
     yield _HOW_TO_START
@@ -315,9 +375,13 @@ def _lines(platform: LocalPlatform) -> Iterator[str]:
         yield f"# There is no Cloud Storage to upload to: {platform.storage_missing}."
     if used := emulators_used(platform):
         yield f"# {used}"
+    if note := runner_note(choice):
+        yield f"# {note}"
     for name, address in platform.addresses.items():
         yield f"# {name:12} {address}"
     yield f"# {'logs':12} {name_of(platform.log_dir)}"
+    if choice.runs_jobs:
+        yield f"# {'jobs':12} {name_of(platform.jobs_dir)}"
     yield "# Ctrl-C stops the platform."
 
 

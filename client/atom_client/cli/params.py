@@ -35,7 +35,7 @@ class GivenParams:
     def without_file(self) -> dict[str, JsonValue]:
         """Return the values for a workflow that cannot be read here.
 
-        A string that is valid JSON is read as JSON; any other is sent as a string.
+        A string that is valid JSON is read as JSON; any other string is sent unchanged.
         """
         values = {**self.values, **self.texts}
         for name, text in self.texts.items():
@@ -68,7 +68,7 @@ def pairs_of(option: str, written: Sequence[str]) -> dict[str, str]:
         if not name or not equals:
             raise Misuse(f"{option} is {text!r:.100}; it must be NAME=VALUE")
         if name in pairs:
-            raise Misuse(f"{option} names {name!r:.100} twice; leave one out")
+            raise Misuse(f"{option} names {name!r:.100} twice; remove one")
         pairs[name] = value
     return pairs
 
@@ -137,7 +137,7 @@ def provisional_run(
 def bind_values(
     workflow: Workflow, values: Mapping[str, Any], run: RunRecord, *, leave_out: Collection[str] = ()
 ) -> Mapping[str, JsonValue]:
-    """Return all parameter values except those left out, including defaults.
+    """Return all parameter values, including defaults, except those in `leave_out`.
 
     Raises `InvalidParams` with every problem.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -31,9 +31,10 @@ from atom_client.views.as_json import json_text
 from atom_client.views.checked_files import CheckedFile, text_lines
 from atom_client.views.plans import Asked, planned_lines, planned_object, played_lines, played_object
 from atom_workflows.errors import InvalidParams
+from atom_workflows.expressions.times import find_zone, to_utc
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
-from atom_workflows.settings import Settings
+from atom_workflows.settings import Settings, from_environment
 
 MOST_IN_FULL: Final = 60
 """With at most this many steps, each job is printed on a line of its own; with more, each step takes one line."""
@@ -48,7 +49,10 @@ _RUN_ID: Final = "run.id".join(MARKS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOptions:
-    """The options that the user gave. `script` is the path of a script for the mock Task Runner."""
+    """The options that the user gave.
+
+    `script` is the path of a script for the mock Task Runner. A time `at` without a time zone is in the workflow's.
+    """
 
     source: str
     params: Sequence[str] = ()
@@ -61,10 +65,11 @@ class PlanOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Read:
-    """The workflow file, and the run that is planned."""
+    """The workflow file, the run that is planned, and the settings of the functions that would run it."""
 
     content: bytes
     asked: Asked
+    settings: Settings
 
 
 def print_plan(options: PlanOptions, environment: Mapping[str, str]) -> int:
@@ -76,9 +81,10 @@ def print_plan(options: PlanOptions, environment: Mapping[str, str]) -> int:
         return _print_problems(error, options.params_file or "", content, as_json=options.as_json)
     content = content_of(options.source)
     env = {**env_of(environment), **read_env(options.env)}
+    settings = replace(from_environment(environment), env=env)
     try:
         workflow = parse_workflow(content, filename=shown_name(options.source))
-        at = options.at or datetime.now(UTC)
+        at = _start_time(options.at, workflow.timezone)
         run = provisional_run(workflow, labels={}, run_id=_RUN_ID, now=at)
         values = checked_params(given, workflow, run)
         bound = bind_values(workflow, values, run) if workflow.params else {}
@@ -88,10 +94,20 @@ def print_plan(options: PlanOptions, environment: Mapping[str, str]) -> int:
         return print_param_problems(error, options.source, as_json=options.as_json)
     print_warnings(workflow.warnings)
     start = Start(params=bound, at=at, env=env)
-    read = _Read(content=content, asked=Asked(workflow=workflow, given=values, start=start))
+    read = _Read(content=content, asked=Asked(workflow=workflow, given=values, start=start), settings=settings)
     if options.script is None:
         return _print_planned(read, options)
     return _print_played(read, options, options.script)
+
+
+def _start_time(at: datetime | None, zone: str) -> datetime:
+    """Return the time at which the run would start."""
+    if at is None:
+        return datetime.now(UTC)
+    try:
+        return to_utc(at if at.tzinfo else at.replace(tzinfo=find_zone(zone)))
+    except ValueError as error:
+        raise Misuse(f"--at is {at.isoformat()}: {error}") from error
 
 
 def _print_problems(error: InvalidWorkflow, source: str, content: bytes, *, as_json: bool) -> int:
@@ -116,19 +132,21 @@ def _print_planned(read: _Read, options: PlanOptions) -> int:
             output.say(line)
         if cost is not None:
             from atom_client.cost.bill import dollars  # noqa: PLC0415 (only for small files)
+            from atom_client.cost.usage import has_usual_times  # noqa: PLC0415 (likewise)
 
-            output.say(f"A run costs about {dollars(cost)}; `atom-workflows cost` gives the details.")
+            source = "" if has_usual_times(read.settings) else ", with the settings of your environment"
+            output.say(f"A run costs about {dollars(cost)}{source}; `atom-workflows cost` gives the details.")
     return RUN_FAILED if plan.is_bound_to_fail else 0
 
 
 def _cost(read: _Read) -> float | None:
-    """Return the cost of a run, or None if estimating takes long."""
+    """Return the cost of a run, or None if estimating it takes too long."""
     if len(read.asked.workflow.all_steps) > MOST_PRICED:
         return None
     from atom_client.cost.estimate import estimate, usual_job  # noqa: PLC0415 (only for small files)
     from atom_client.cost.usage import Assumptions, NotEstimated  # noqa: PLC0415 (see above)
 
-    given = Assumptions(job=usual_job(read.asked.workflow), settings=Settings())
+    given = Assumptions(job=usual_job(read.asked.workflow), settings=read.settings)
     try:
         return estimate(read.content, given, known=read.asked.start.known(read.asked.workflow)).run.usd
     except (NotEstimated, ModuleNotFoundError):
@@ -148,10 +166,9 @@ def _print_played(read: _Read, options: PlanOptions, script: str) -> int:
         file.write_bytes(read.content)
         try:
             start = read.asked.start
-            settings = Settings(env=dict(start.env))
-            played = play(file, script, params=read.asked.given, settings=settings, at=start.at)
+            played = play(file, script, params=read.asked.given, settings=read.settings, at=start.at)
         except InvalidScript as error:
-            raise Misuse(f"{name_of(script)}: {error}") from error
+            raise Misuse(str(error)) from error
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise Misuse(f"--outputs {name_of(script)} cannot be read: {reason}") from error

@@ -69,8 +69,8 @@ def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
                 socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
             except (OSError, ValueError) as error:
                 raise Failure(
-                    f"nothing answers at {address}, the address in {name}. Start a platform with `atom-workflows local "
-                    f"up` and export what it prints, or `unset {FIRESTORE_HOST} {PUBSUB_HOST}`."
+                    f"nothing responds at {address}, the address in {name}. Start a platform with `atom-workflows "
+                    f"local up` and export what it prints, or `unset {FIRESTORE_HOST} {PUBSUB_HOST}`."
                 ) from error
         ask_no_proxy()
         return environment

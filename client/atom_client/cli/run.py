@@ -1,4 +1,4 @@
-"""`run`: run one workflow from start to end, on a platform started for it or on one that is already up."""
+"""`run`: run one workflow from start to end, on a platform started for it or on one that is already running."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from atom_client.cli.local import (
     exports,
     keep_up,
     local_platform,
+    runner_note,
 )
+from atom_client.cli.mock_script import check_mock_script, find_unmatched_rules
 from atom_client.cli.output import Output
 from atom_client.cli.params import print_param_problems, read_given
 from atom_client.cli.platform import FIRESTORE_HOST, PUBSUB_HOST, connect_services, names_local_platform
@@ -63,7 +65,7 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A platform that is up; `own` is set if this command started it.
+    """A running platform; `own` is set if this command started it.
 
     `note` is a sentence about the platform, to be printed once the platform has responded.
     """
@@ -94,7 +96,12 @@ def run_workflow(options: RunOptions) -> int:
     except InvalidParams as error:
         return print_param_problems(error, options.source, as_json=options.as_json)
     print_warnings(request.warnings)
-    with _platform(options, output) as running:
+    script = options.choice.mock_script
+    # Options that exclude a script are refused later, with all others.
+    has_mock = options.choice.has_mock and not _joins_platform(options.choice)
+    if script is not None and request.workflow is not None and has_mock:
+        check_mock_script(script, request.workflow, request.workflow_path)
+    with _platform(options, request, output) as running:
         code = run_to_end(running, request, options, output)
         if options.keep and running.own is not None:
             lines = exports(running.own.environment)
@@ -109,7 +116,7 @@ def run_workflow(options: RunOptions) -> int:
 def run_to_end(running: Running, request: RunRequest, options: RunOptions, output: Output) -> int:
     """Follow a new run to its end and return the exit code.
 
-    The platform must already be up.
+    The platform must already be running.
     """
     is_shared = running.own is None
     waiting = Waiting(
@@ -133,9 +140,13 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
         return f"Run {request.run_id} of {name_of(options.source)}{request.size}."
 
     run, steps = waiting.to_end(begin)
+    if options.choice.mock_script is not None and request.workflow is None:
+        print_warnings(find_unmatched_rules(options.choice.mock_script, run.workflow, steps))
     waiting.print_result(run, steps)
-    if running.log_dir is not None:
+    if running.own is not None and running.log_dir is not None:
         output.say(f"Logs: {name_of(running.log_dir)}{disk_full_note(running.log_dir)}")
+        if options.choice.runs_jobs:
+            output.say(f"Jobs: {name_of(running.own.jobs_dir / request.run_id)}")
     waiting.print_next_steps(run, may_retry=is_shared or options.keep)
     return exit_code(run)
 
@@ -149,7 +160,7 @@ def print_problems(error: InvalidWorkflow, *, as_json: bool) -> int:
 
 
 @contextmanager
-def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
+def _platform(options: RunOptions, request: RunRequest, output: Output) -> Iterator[Running]:
     """Yield the platform that the environment names, or start one.
 
     A platform that is started here is stopped at the end of the block.
@@ -159,11 +170,11 @@ def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
         note = f"Using the running platform ({FIRESTORE_HOST} is {name_of(os.environ[FIRESTORE_HOST])})."
         yield Running(environment=os.environ, note=note)
         return
-    platform = local_platform(options.choice, os.environ, watched=True)
+    platform = local_platform(options.choice, os.environ, watched=True, only_run=request.run_id)
     if problem := credential_problem(options.choice, os.environ):
         raise Misuse(f"{problem}. Nothing was started.")
-    note = emulators_used(platform) or "Starting a local platform ..."
-    with keep_up(platform, announce=lambda: output.say(note)):
+    notes = [runner_note(options.choice), emulators_used(platform) or "Starting a local platform ..."]
+    with keep_up(platform, announce=lambda: output.say("\n".join(filter(None, notes)))):
         # Google's clients read these from the process's own environment.
         os.environ.update({name: platform.environment[name] for name in (FIRESTORE_HOST, PUBSUB_HOST)})
         ended = f"The platform has stopped, and the run with it. Logs: {name_of(platform.log_dir)}"
@@ -172,7 +183,7 @@ def _platform(options: RunOptions, output: Output) -> Iterator[Running]:
 
 
 def _joins_platform(choice: PlatformChoice) -> bool:
-    """Return True if the run uses a platform that is already up."""
+    """Return True if the run uses a platform that is already running."""
     return choice.emulators != "google" and names_local_platform(os.environ)
 
 
@@ -188,6 +199,6 @@ def _refuse_for_platform_that_is_up(options: RunOptions) -> None:
     if chosen:
         raise Misuse(
             f"{', '.join(chosen)} can only be chosen for a platform that `run` starts itself, but {FIRESTORE_HOST} and "
-            f"{PUBSUB_HOST} name one that is up. Give these options to `atom-workflows local up`, or "
+            f"{PUBSUB_HOST} name one that is already running. Give these options to `atom-workflows local up`, or "
             f"`unset {FIRESTORE_HOST} {PUBSUB_HOST}`.",
         )

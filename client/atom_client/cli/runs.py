@@ -48,7 +48,7 @@ def list_runs(services: Services, *, limit: int, state: RunState | None, as_json
     if unreadable:
         those = listing(unreadable)
         click.echo(
-            f"Left out, because a newer version wrote them: {those}. Install the version of atom-workflows that the "
+            f"Not shown, since a newer version wrote them: {those}. Install the version of atom-workflows that the "
             "deployment uses.",
             err=True,
         )
@@ -127,8 +127,8 @@ def cancel_named(services: Services, text: str, *, now: bool = False) -> None:
     if run is not None and not run.state.is_terminal:
         show = with_place(f"runs show {run_id}")
         click.echo(
-            f"Run {run_id} is being cancelled: no more jobs of its main part are submitted, and its steps under "
-            f"`finally` run. `{show}` shows them; --now ends the run without them."
+            f"Run {run_id} is being cancelled: no more jobs from its main part will be submitted, and its steps under "
+            f"`finally` will run. `{show}` shows them; --now ends the run without them."
         )
         return
     click.echo(f"Run {run_id} is cancelled: no more jobs will be submitted.")
@@ -190,7 +190,7 @@ class RetryOptions:
 def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     """Run unsuccessful steps again, and return the exit code.
 
-    The steps that depend on them run again, too.
+    The steps that depend on them are run again as well.
     """
     if options.timeout_s is not None and not options.wait:
         raise Misuse("--timeout requires --wait; give both, or leave out --timeout")
@@ -240,7 +240,7 @@ _LONGEST_MESSAGE: Final = 200
 def repair(services: Services, text: str, *, dry_run: bool, as_json: bool) -> bool:
     """Examine a run, fix it and print what was wrong.
 
-    Returns True if nothing is wrong any more.
+    Returns True if no problem remains.
     """
     examination = examine(services, full_run_id(services.store, text), fixing=not dry_run)
     if as_json:
@@ -311,7 +311,7 @@ def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
     if examination.overdue_since is not None:
         since = local_time(examination.overdue_since)
         yield (
-            f"Problem: a step has been overdue since {since}, and the checker has not looked at it. Does the scheduler "
+            f"Problem: a step has been overdue since {since}, and the checker has not processed it. Does the scheduler "
             "job exist, is it enabled, and what does the checker's log say?"
         )
     for oddity in examination.odd[:MOST_STEPS]:

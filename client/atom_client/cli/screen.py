@@ -18,7 +18,7 @@ class Screen:
     encoding: str = "utf-8"
 
     def sign(self, sign: str) -> str:
-        """Return the text with substitutes for characters that the encoding lacks."""
+        """Return the text, replacing characters that the encoding lacks."""
         return encodable(sign, self.encoding)
 
     def head(self, text: str, room: int) -> str:

@@ -16,7 +16,7 @@ from atom_workflows.language.limits import MAX_FILE_BYTES
 
 if TYPE_CHECKING:
     from atom_client.cli.params import GivenParams
-    from atom_workflows.core.workflow import JsonValue
+    from atom_workflows.core.workflow import JsonValue, Workflow
 
 STDIN: Final = "-"
 STDIN_NAME: Final = "stdin.yaml"
@@ -25,15 +25,20 @@ BUCKET_PREFIX: Final = "gs://"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """A request for a run. For a file in a bucket, `definition`, `step_ids` and `warnings` are empty."""
+    """A request for a run. For a file in a bucket, `workflow` is None, and `definition` and `warnings` are empty."""
 
     workflow_path: str
     run_key: str
     definition: str | None = None
-    step_ids: tuple[str, ...] = ()
+    workflow: Workflow | None = None
     warnings: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    @property
+    def step_ids(self) -> tuple[str, ...]:
+        """The steps in the order of the file; empty if the file was not read here."""
+        return () if self.workflow is None else tuple(step.id for step in self.workflow.all_steps)
 
     @property
     def run_id(self) -> str:
@@ -88,7 +93,7 @@ def request_for(
         workflow_path=STDIN_NAME if source == STDIN else Path(source).name,
         run_key=run_key,
         definition=content.decode("utf-8-sig"),
-        step_ids=tuple(step.id for step in workflow.all_steps),
+        workflow=workflow,
         labels=labels,
     )
     if params is None:
@@ -105,7 +110,7 @@ def shown_name(source: str) -> str:
 def content_of(source: str, *, what: str = "the name of the workflow file") -> bytes:
     """Read a file, stopping once it is too large.
 
-    `what` is the term that messages use for the name `source`. Raises `Failure` if it cannot be read.
+    `what` describes the name `source` in messages. Raises `Failure` if it cannot be read.
     """
     most = MAX_FILE_BYTES + 1  # A device or a pipe may never end.
     if source == STDIN:

@@ -41,7 +41,7 @@ _DIFFERENCES: Final = {
     "labels": "with different labels (--label)",
     "tr_url": "with a different Task Runner (--tr-url)",
 }
-"""How the run already started with a key may differ from the request; any other difference is in the file."""
+"""How a run that was already started with a key can differ from the request. Any other difference is in the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

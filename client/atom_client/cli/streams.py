@@ -60,7 +60,7 @@ codecs.register_error(READABLE, fill_in)
 
 
 class _Ascii(io.TextIOWrapper):
-    """An ASCII stream that claims another encoding, since click mistakes ASCII for a misconfiguration."""
+    """An ASCII stream that reports a different encoding, since click mistakes ASCII for a misconfiguration."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # it is never set

@@ -34,7 +34,7 @@ MOST_ROWS: Final = 60
 _LONGEST_CELL: Final = 300
 _GAP: Final = 2
 _LEAST_MESSAGE: Final = 20
-"""A narrower column of sentences would be unreadable."""
+"""The minimum width of a column of sentences; a narrower column would be unreadable."""
 
 _LEAST_ID: Final = 12
 
@@ -76,7 +76,7 @@ class Sheet:
         return table
 
     def _narrowed(self, screen: Screen) -> Sheet:
-        """Drop the rightmost columns that do not fit beside the full ids.
+        """Drop the rightmost columns that do not fit next to the full ids.
 
         If the ids are too long for that, drop only the last column, and shorten the ids in the middle.
         """

@@ -4,38 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
-from typing import Final
 
 import click
 
+from atom_client.cli.folders import SUFFIXES, explain_skip, find_files
 from atom_client.cli.sources import STDIN, content_of, shown_name
 from atom_client.errors import Failure, Misuse
-from atom_client.text import name_of, one_line
+from atom_client.text import counted, name_of, one_line
 from atom_client.views.as_json import json_text
 from atom_client.views.checked_files import CheckedFile, as_object, github_lines, summary, text_lines
 from atom_workflows.language.parser import InvalidWorkflow, parse_workflow
 from atom_workflows.settings import ENV_PREFIX
 
-SUFFIXES: Final = (".yaml", ".yml", ".json")
-"""The suffixes of workflow files; they may be in upper or lower case, as in a bucket."""
-
-_SCRIPTS: Final = tuple(f".mock{suffix}" for suffix in SUFFIXES)
-"""The suffixes of scripts for the mock Task Runner, which are kept next to workflow files."""
-
 
 def validate_files(sources: Sequence[str], *, form: str = "text", env_file: str | None = None) -> bool:
     """Print every problem in the files. Return True if there are none.
 
-    A file that cannot be read counts as a problem. For a valid file, a line is printed as well. Folders are searched
-    for workflow files. `form` is text, json or github, and `env_file` lists the names that the deployment sets for
-    `env`.
+    A file that cannot be read counts as a problem. For each valid file, a line is printed as well. Folders are searched
+    for workflow files, and their other files are skipped. `form` is text, json or github, and `env_file` lists the
+    names that the deployment sets for `env`.
     """
     names = None if env_file is None else read_env_names(env_file)
     files: list[CheckedFile] = []
     for source in sources:
-        for path in _files_in(source):
-            checked = _check(path, names)
+        for checked in _check_source(source, names):
             files.append(checked)
             if form == "text" and checked.unreadable:
                 Misuse(checked.unreadable).show()
@@ -49,35 +41,35 @@ def validate_files(sources: Sequence[str], *, form: str = "text", env_file: str 
     return all(checked.is_valid for checked in files)
 
 
-def _files_in(source: str) -> Iterator[str]:
-    """Yield the file, or the workflow files in a folder.
-
-    Subfolders are searched, too. Hidden files and scripts are left out.
-    """
+def _check_source(source: str, env_names: Collection[str] | None) -> Iterator[CheckedFile]:
+    """Check the file, or the workflow files in a folder."""
     if source == STDIN or not source or not os.path.isdir(source):  # noqa: PTH112 (Path would raise for some names)
-        yield source
+        yield _check(source, env_names)
         return
-    found = False
-    for folder, folders, names in os.walk(source):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            lowered = name.lower()
-            if not name.startswith(".") and lowered.endswith(SUFFIXES) and not lowered.endswith(_SCRIPTS):
-                found = True
-                yield str(Path(folder) / name)
-    if not found:
-        yield source
+    checked = skipped = 0
+    for path in find_files(source):
+        one = _check(path, env_names, is_named=False)
+        checked += not one.skipped
+        skipped += bool(one.skipped)
+        yield one
+    if not checked:
+        other = f", only {counted(skipped, 'other file')}" if skipped else f" whose name ends in {', '.join(SUFFIXES)}"
+        missing = f"{name_of(source)} contains no {'workflow' if skipped else 'file'}{other}; name a workflow file"
+        yield CheckedFile(name=shown_name(source), unreadable=missing)
 
 
-def _check(source: str, env_names: Collection[str] | None) -> CheckedFile:
+def _check(source: str, env_names: Collection[str] | None, *, is_named: bool = True) -> CheckedFile:
+    """Check a file.
+
+    One that the user did not name is skipped if it is evidently no workflow.
+    """
     name = shown_name(source)
-    if os.path.isdir(source):  # noqa: PTH112 (see below)
-        sentence = f"{name_of(source)} contains no file whose name ends in {', '.join(SUFFIXES)}; name a workflow file"
-        return CheckedFile(name=name, unreadable=sentence)
     try:
         content = content_of(source)
     except Failure as error:
         return CheckedFile(name=name, unreadable=error.message)
+    if not is_named and (reason := explain_skip(content)):
+        return CheckedFile(name=name, skipped=reason)
     try:
         workflow = parse_workflow(content, filename=name, env_names=env_names)
     except InvalidWorkflow as error:

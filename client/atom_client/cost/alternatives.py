@@ -62,13 +62,13 @@ PEERS: Final[Sequence[Peer]] = (
         usage=lambda tally: {Item.TRANSITIONS: 1 + 2 * tally.submissions + 3 * tally.polls},
     ),
     Peer(
-        name="Step Functions Standard, jobs call back",
+        name="Step Functions Standard, with callbacks",
         formula="transitions: 1 + 1 per job",
         usage=lambda tally: {Item.TRANSITIONS: 1 + tally.submissions},
     ),
     Peer(
         name="Step Functions Express",
-        formula=f"1 execution + {EXPRESS_GB} GB * its seconds; at most {EXPRESS_LIMIT_S} s",
+        formula=f"1 execution + {EXPRESS_GB} GB * its duration in seconds; at most {EXPRESS_LIMIT_S} s",
         usage=lambda tally: (
             {Item.EXECUTIONS: 1, Item.EXPRESS_MEMORY: tally.took_s * EXPRESS_GB}
             if tally.took_s <= EXPRESS_LIMIT_S

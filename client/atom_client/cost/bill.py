@@ -11,7 +11,7 @@ from typing import TypeAlias
 from atom_client.cost.prices import Item, Price
 
 Usage: TypeAlias = Mapping[Item, float]
-"""The amount of each item that was used."""
+"""How much of each item was used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """What something costs, line by line."""
+    """An itemized bill."""
 
     lines: tuple[Line, ...]
 
@@ -74,7 +74,7 @@ def added(usages: Iterable[Usage]) -> Usage:
 
 
 def times(usage: Usage, factor: float) -> Usage:
-    """Multiply a usage by a factor."""
+    """Scale a `Usage` by a factor."""
     return {item: amount * factor for item, amount in usage.items()}
 
 

@@ -74,7 +74,7 @@ def estimate(  # noqa: PLR0913 (all but the first two are keyword-only)
 
     Raises:
         InvalidWorkflow: the file is not a valid workflow.
-        NotEstimated: with such jobs, the run would not succeed or would take too long.
+        NotEstimated: with jobs of this length, the run would not succeed or would take too long.
 
     """
     workflow = parse_workflow(definition, filename=filename)

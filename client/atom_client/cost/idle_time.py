@@ -1,10 +1,9 @@
 """Skip idle time while a run is measured: hours in which every minute uses the same resources as the one before.
 
-An eight-hour job is polled some five hundred times, and each of these polls would have to be simulated. But once
-nothing depends on the age of the job or the run any more, the same events repeat. The repetition is observed for twice
-the interval of the rarest event, which is an audit of the run. From then on, whole repetitions are counted instead of
-simulated: the jobs are moved closer to their next change by as much time as is skipped, and everything else continues
-as usual.
+An eight-hour job is polled some five hundred times, and each of these polls would have to be simulated. But once the
+age of the job and the run no longer matters, the same events repeat. The repetition is observed for twice the interval
+of the rarest event, which is an audit of the run. From then on, whole repetitions are counted instead of simulated: the
+jobs are moved closer to their next change by as much time as is skipped, and everything else continues as usual.
 
 In a repetition, the counts of documents, messages and calls must be exactly the same. The seconds that functions take
 and the bytes that they send may differ by one percent: with a thousand jobs in flight, an audit starts a few
@@ -54,7 +53,7 @@ class IdleTime:
         self._seen: list[_Counts] = []
 
     def total(self) -> Tally:
-        """Return all counts, including those of the skipped time."""
+        """Return all counts, including those for the skipped time."""
         return Tally(*(round(one + more, 3) for one, more in zip(astuple(self._count()), self._extra, strict=True)))
 
     def skip(self) -> None:
@@ -83,10 +82,7 @@ class IdleTime:
             jobs.skip((times * period * every).total_seconds(), now)
 
     def _is_idle(self) -> bool:
-        """Return True if nothing depends on the age of anything any more.
-
-        The ages that could matter are those of the run and its jobs.
-        """
+        """Return True if the ages of the run and its jobs no longer matter."""
         functions = self._functions
         world, now = functions.world, functions.timeline.now()
         if not functions.timeline.is_quiet or not world.task_runner.submitted_at:

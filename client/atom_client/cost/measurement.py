@@ -34,7 +34,7 @@ No deployment renews the documents of a run that is open for less than this, so 
 """
 
 AT_ONCE: Final = "edge"
-"""The engine whose jobs have already ended when their submission is answered."""
+"""The engine whose jobs have already ended when the response to their submission arrives."""
 
 OUTPUTS_LABEL: Final = "outputs"
 """A label that has the same value for all steps of a workflow that declare outputs with the same names.
@@ -54,7 +54,7 @@ def measure(workflow: Workflow, definition: bytes, given: Assumptions) -> Tally:
     `definition` is the content of the workflow's file.
 
     Raises:
-        NotEstimated: with such jobs, the run would not succeed or would take too long.
+        NotEstimated: with jobs of this length, the run would not succeed or would take too long.
 
     """
     from atom_emulator.testing.functions import PUSHED, Functions  # noqa: PLC0415 (not installed everywhere)
@@ -195,7 +195,7 @@ def _script(given: Assumptions, workflow: Workflow | None = None) -> Script:
     from atom_emulator.task_runner.script import Behaviour, Rule, Script  # noqa: PLC0415 (not installed everywhere)
 
     states = [("RUNNING", "QUEUED")[number % 2] for number in range(given.new_states + 1)]
-    usual = Behaviour(duration_s=given.job.total_seconds(), states=tuple(reversed(states)))
+    usual = Behaviour(duration_s=given.job.total_seconds(), states=tuple(reversed(states)), notifies=given.notifies)
     rules: dict[tuple[str | None, bool], Rule] = {}
     for step in workflow.all_steps if workflow else ():
         label = step.task.labels.get(OUTPUTS_LABEL) if step.task else None

@@ -82,9 +82,9 @@ def _step(planned: PlannedStep) -> dict[str, Any]:
 
 
 def _condition(decided: str, texts: Sequence[Condition | Template]) -> str:
-    """Return a condition that reads the same but has a fixed result.
+    """Return a condition that reads the same values but has a fixed result.
 
-    Of what the expressions in these texts read, only steps and the run's result matter.
+    Of the values that the expressions in `texts` read, only those of steps and the run's result matter.
     """
     parts = {decided: True}
     for path in (path for text in texts for path in paths_in(text)):

@@ -30,15 +30,17 @@ class Assumptions:
 
     Times are in seconds, for a warm function in the same region.
 
-    `job` is how long each job takes, or 0 if it has already ended when its submission is answered. A job changes its
-    state `new_states` times before it ends. Every invocation is billed as if it had an instance of `vcpu` and `gib` to
-    itself; the checker, which mostly sleeps, has a smaller one. A document takes up `document_bytes`, including its
-    index entries. A line of our log takes up `line_bytes`, including what Cloud Logging adds, and so does the line that
-    Cloud Run writes for each request.
+    `job` is how long each job takes, or 0 if it has already ended when the response to its submission arrives. A job
+    changes its state `new_states` times before it ends, and if the Task Runner `notifies`, its end is reported instead
+    of polled for. Every invocation is billed as if it had an instance of `vcpu`
+    and `gib` to itself; the checker, which mostly sleeps, has a smaller one. A document takes up `document_bytes`,
+    including its index entries. A line of our log takes up `line_bytes`, including what Cloud Logging adds, and so does
+    the line that Cloud Run writes for each request.
     """
 
     job: timedelta = timedelta(0)
     new_states: int = 1
+    notifies: bool = False
     read_s: float = 0.010
     commit_s: float = 0.020
     publish_s: float = 0.020
@@ -55,8 +57,17 @@ class Assumptions:
 
     @property
     def is_at_once(self) -> bool:
-        """True if jobs have already ended when their submission is answered, and so need no polls."""
+        """True if jobs need no polls, since they end before the response to their submission arrives."""
         return not self.job
+
+
+def has_usual_times(settings: Settings) -> bool:
+    """Return True if the checker polls as often as by default.
+
+    In a terminal that has exported the variables of a local platform, it does not.
+    """
+    usual = Settings()
+    return (settings.check_interval, settings.burst) == (usual.check_interval, usual.burst)
 
 
 @dataclass(slots=True)

@@ -54,7 +54,7 @@ def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
     runs = list(dict.fromkeys(document.path.split("/")[1] for document in late))
     since: datetime = late[0].fields["due_at"]
     count = f"{len(late)}{' or more' if len(late) == _MOST_LATE else ''}"
-    detail = f"{count} steps are overdue, the first since {local_time(since)}, and the checker has not looked at them"
+    detail = f"{count} steps are overdue, the first since {local_time(since)}, and the checker has not processed them"
     yield wrong("checker", f"{detail}{_last_burst(lease)}", tick_fix)
     doctors = " && ".join(with_place(f"runs doctor {run_id}") for run_id in runs[:_MOST_NAMED])
     yield wrong("runs", f"no progress in {listing(runs, most=_MOST_NAMED)}", doctors)
@@ -96,7 +96,7 @@ def _newer_findings(services: Services) -> Iterator[Finding]:
 def letters_findings(desk: Desk) -> Iterator[Finding]:
     """Check that there are no dead letters.
 
-    The letters are held only for a moment.
+    The letters are held only briefly.
     """
     held = desk.box.take(_MOST_LETTERS)
     desk.box.release(held)

@@ -17,7 +17,7 @@ from atom_workflows.errors import JobRefused, JobUnknown, TaskRunnerUnavailable
 from atom_workflows.settings import Settings
 
 _JOB: Final = "atom-workflows-doctor"
-"""The id of a job that no Task Runner knows, so that a query about it changes nothing."""
+"""The id of a job that does not exist on any Task Runner, so that a query about it changes nothing."""
 
 _CLOSED: Final[Mapping[int, str]] = {
     401: "refuses calls without a token",
@@ -27,7 +27,8 @@ _CLOSED: Final[Mapping[int, str]] = {
 _REFUSED: Final = frozenset({401, 403})
 
 _NO_EVENT: Final = "/robots.txt"
-"""A path that functions-framework answers itself; a request for any other path would be logged as a broken event."""
+"""A path that functions-framework handles itself; a request for any other path would be logged as a broken event."""
+
 _OF_RUNNER: Final[Mapping[str, str]] = {"batch-notices": "runner"}
 """Topic to function of a deployment that has a Task Runner of its own."""
 
@@ -53,10 +54,10 @@ def function_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
             # In a deployment, the function itself must deny access to all callers.
             status = fetch_status(urljoin(endpoint, _NO_EVENT) if expected.is_local else endpoint)
         except TaskRunnerUnavailable as error:
-            yield wrong(about, f"{endpoint} does not answer ({error.reason})", expected.fix_all)
+            yield wrong(about, f"{endpoint} does not respond ({error.reason})", expected.fix_all)
             continue
         if expected.is_local:
-            yield ok(about, f"{endpoint} answers")
+            yield ok(about, f"{endpoint} responds")
         elif status in _CLOSED:
             yield ok(about, f"it exists and {_CLOSED[status]}")
         else:
@@ -65,11 +66,11 @@ def function_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
                 f"gcloud run services remove-iam-policy-binding {name} --project={project} "
                 f"--region={expected.region} --member=allUsers --role=roles/run.invoker"
             )
-            yield wrong(about, f"anyone may call {endpoint}: it answered HTTP {status} without a token", close)
+            yield wrong(about, f"anyone can call {endpoint}: it returned HTTP {status} without a token", close)
 
 
 def task_runner_findings(url: str, expected: Expected) -> Iterator[Finding]:
-    """Check that the Task Runner answers and accepts the token.
+    """Check that the Task Runner responds and accepts the token.
 
     The token is created with this machine's credentials.
     """
@@ -82,15 +83,15 @@ def task_runner_findings(url: str, expected: Expected) -> Iterator[Finding]:
     except TaskRunnerUnavailable as error:
         fix = "start it, or give the functions the right URL"
         if expected.is_local:
-            yield wrong(about, f"{url} does not answer ({error.reason})", fix)
+            yield wrong(about, f"{url} does not respond ({error.reason})", fix)
         else:
             # A Task Runner may be reachable only from its own network.
-            yield unknown(about, f"{url} does not answer requests from this machine ({error.reason})", fix)
+            yield unknown(about, f"{url} does not respond to requests from this machine ({error.reason})", fix)
         return
     if status >= _SERVER_ERROR:
-        yield wrong(about, f"{url} answers HTTP {status}", "look at the Task Runner's log")
+        yield wrong(about, f"{url} returns HTTP {status}", "check the Task Runner's log")
         return
-    yield ok(about, f"{url} {'refuses calls without a token' if status in _REFUSED else 'answers'}")
+    yield ok(about, f"{url} {'refuses calls without a token' if status in _REFUSED else 'responds'}")
     yield _check_token(url, expected.settings)
 
 

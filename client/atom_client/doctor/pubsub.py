@@ -1,4 +1,4 @@
-"""Checks that topics and subscriptions exist and are set up as the functions need them."""
+"""Checks that topics and subscriptions exist and are set up the way the functions need them."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _flaws(about: str, name: str, found: SubscriptionSettings, expected: Expecte
         yield wrong(about, detail, expected.update(name, "--expiration-period=never"))
     if name == DEAD_LETTERS and found.endpoint:
         fix = expected.update(DEAD_LETTERS, "--push-endpoint=")
-        yield wrong(about, f"it pushes to {found.endpoint}, so `atom-workflows dead-letters` sees nothing", fix)
+        yield wrong(about, f"it pushes to {found.endpoint}, so `atom-workflows dead-letters` finds nothing", fix)
     if name == DEAD_LETTERS and not expected.is_local and found.kept_s < _LETTERS_KEPT_S:
         fix = expected.update(DEAD_LETTERS, "--message-retention-duration=31d")
         yield wrong(about, f"it deletes dead letters after {found.kept_s / 86_400:g} days", fix)
@@ -145,7 +145,7 @@ def _flaws_of_delivery(about: str, name: str, found: SubscriptionSettings, expec
     if PUSHED[name] == "checker":
         least_s = round(settings.burst.total_seconds()) + _AFTER_BURST_S
     if found.ack_deadline_s < least_s:
-        detail = f"an event is redelivered after {found.ack_deadline_s} s, though the function may take {least_s} s"
+        detail = f"an event is redelivered after {found.ack_deadline_s} s, but the function may take {least_s} s"
         yield wrong(about, detail, expected.update(name, f"--ack-deadline={least_s}"))
     if found.backoff_s is None or not 0 < found.backoff_s[1] <= _LONGEST_BACKOFF_S:
         longest_s = MAX_BACKOFF_S.get(name, _HINT_BACKOFF_S)

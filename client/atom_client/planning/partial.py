@@ -2,7 +2,7 @@
 
 Some maps in the scope hold only some of their members. Reading an unknown member raises `NotKnown`, so an expression
 has a value if and only if it needs nothing unknown: `params.full or steps.list.outputs.rows > 9` is true if `full` is,
-whatever the step will return.
+no matter what the step returns.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def spell(condition: Condition) -> str:
 
 
 def with_marks(template: Template, scope: Mapping[str, Any], *, zone: str) -> tuple[Template, list[str]]:
-    """Replace a template's unknown expressions with their own source, in marks.
+    """Replace a template's unknown expressions with their source between marks.
 
     Returns the template and the source of each of these expressions. A template without unknown expressions is left
     unchanged.

@@ -21,7 +21,7 @@ from atom_workflows.errors import ExpressionError
 
 
 class Fate(StrEnum):
-    """What would become of a step if every job succeeded."""
+    """What would happen to a step if every job succeeded."""
 
     RUNS = "runs"
     SKIPPED = "skipped"
@@ -47,8 +47,8 @@ class Known:
 class PlannedStep:
     """A step before its run.
 
-    `because` explains its fate. `job` is the body of the step's job; at the paths in `unknown`, expressions in marks
-    take the place of values that are not known. `job` is None for a barrier and for a step that does not run.
+    `because` explains its fate. `job` is the body of the step's job; at the paths in `unknown`, it contains marked
+    expressions in place of values that are not known. `job` is None for a barrier and for a step that does not run.
     """
 
     step: Step
@@ -109,7 +109,7 @@ def in_order(steps: Sequence[Step]) -> list[Step]:
 
 
 class _Walk:
-    """Plans one step after another, and remembers their fates."""
+    """Plans the steps one after another and records the verdict on each."""
 
     def __init__(self, workflow: Workflow, known: Known, path: str, *, with_jobs: bool) -> None:
         self._workflow = workflow

@@ -16,7 +16,10 @@ _PLACE: Final = re.compile(r"([0-9]+):([0-9]+): (.*)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedFile:
-    """A file that was checked. If it could not be read, `unreadable` says why."""
+    """A file that was checked.
+
+    If it could not be read, `unreadable` says why. If it was found in a folder and is no workflow, `skipped` says so.
+    """
 
     name: str
     content: bytes = b""
@@ -24,6 +27,7 @@ class CheckedFile:
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
     unreadable: str = ""
+    skipped: str = ""
 
     @property
     def is_valid(self) -> bool:
@@ -34,8 +38,11 @@ class CheckedFile:
 def text_lines(checked: CheckedFile) -> Iterator[str]:
     """Yield the problems and warnings, each followed by an excerpt.
 
-    A valid file also gets a line that says so.
+    A valid file also gets a line that says so, and so does one that was skipped.
     """
+    if checked.skipped:
+        yield f"{name_of(checked.name)}: skipped, as {checked.skipped}"
+        return
     excerpts = Excerpts(checked.content, checked.name)
     for problem in checked.problems:
         yield one_line(problem)
@@ -50,10 +57,13 @@ def text_lines(checked: CheckedFile) -> Iterator[str]:
 
 def summary(files: Sequence[CheckedFile]) -> str:
     """Return a sentence that sums up all files."""
+    skipped = sum(bool(checked.skipped) for checked in files)
+    files = [checked for checked in files if not checked.skipped]
     invalid = sum(not checked.is_valid for checked in files)
     problems = sum(len(checked.problems) + bool(checked.unreadable) for checked in files)
     warnings = sum(len(checked.warnings) for checked in files)
     parts = [f"{len(files) - invalid:,} ok", *([f"{invalid:,} invalid"] if invalid else [])]
+    parts += [f"{skipped:,} skipped"] if skipped else []
     found = [counted(count, noun) for count, noun in ((problems, "problem"), (warnings, "warning")) if count]
     return f"{counted(len(files), 'file')}: {', '.join(parts)}" + (f" ({', '.join(found)})" if found else "")
 
@@ -79,7 +89,9 @@ def as_object(files: Sequence[CheckedFile]) -> dict[str, Any]:
                 ],
             }
             for checked in files
+            if not checked.skipped
         ],
+        "skipped": [{"file": checked.name, "reason": checked.skipped} for checked in files if checked.skipped],
     }
 
 

@@ -24,10 +24,10 @@ from atom_workflows.task_runner_urls import shown_url
 
 MOST_LETTERS: Final = 1_000
 MOST_BYTES: Final = 100_000_000
-"""Together with `MOST_LETTERS`, this limits the letters that one command holds."""
+"""Together with `MOST_LETTERS`, this limits how many letters one command holds."""
 
 TRIES: Final = 4
-"""How many times to look up letters by id, since another command may be holding them. Each attempt takes seconds."""
+"""How many times to look up letters by id, since another command may hold them. Each attempt takes a few seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class HeldLetters:
             del self._held[letter.id]
 
     def fill(self, wanted: Collection[str]) -> None:
-        """Take letters until the wanted ones are held.
+        """Take letters until all requested ones are held.
 
         Also stops when no new letters arrive or no more can be held. If no ids are given, takes all letters.
         """
@@ -104,7 +104,7 @@ class HeldLetters:
             self.desk.box.release(list(self._held.values()))
 
     def fill_patiently(self, wanted: Collection[str]) -> None:
-        """Take the wanted letters, trying several times.
+        """Take the requested letters, trying several times.
 
         Another command may be holding them.
         """
@@ -127,7 +127,7 @@ class HeldLetters:
 
 @contextmanager
 def hold_letters(desk: Desk, wanted: Collection[str] = ()) -> Iterator[HeldLetters]:
-    """Hold the wanted letters (or all) for the duration of the block.
+    """Hold the requested letters, or all, for the duration of the block.
 
     Other letters may be held as well.
     """
@@ -152,9 +152,9 @@ def reason(letter: DeadLetter) -> str:
     if letter.reason:
         return one_line(letter.reason)
     if not letter.topic:
-        return "it is not known where it came from"
+        return "its origin is unknown"
     times = f"{letter.deliveries} times" if letter.deliveries else "repeatedly"
-    return f"delivered {times} without success; the log of the function {FUNCTIONS[letter.topic]} shows why"
+    return f"delivered {times} without success; the log of the {FUNCTIONS[letter.topic]} function shows why"
 
 
 def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from atom_client.text import clean
 from atom_workflows.language.secrets import find_secret
 
 MOST_SHOWN: Final = 100
-"""The maximum number of characters shown from a line. Of a longer line, only the part around the position is shown."""
+"""The maximum number of characters shown from a line. For a longer line, only the part around the position is shown."""
 
 _BEFORE: Final = 60
 _BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
@@ -19,7 +19,7 @@ _WIDE: Final = frozenset({"W", "F"})
 
 
 class Excerpts:
-    """The lines of a file, numbered as in its problems."""
+    """The lines of a file, with the line numbers that its problems refer to."""
 
     def __init__(self, content: bytes, filename: str) -> None:
         text = content.decode("utf-8", "replace").removeprefix("\ufeff")
@@ -29,8 +29,8 @@ class Excerpts:
     def at(self, line: int, column: int) -> list[str]:
         """Return the numbered line, followed by a line with a caret.
 
-        Returns nothing if there is no such line, or if it contains a secret. Characters that a terminal would interpret
-        are left out.
+        Returns nothing if the line does not exist or contains a secret. Characters that a terminal would interpret are
+        left out.
         """
         text = self._lines[line - 1] if 0 < line <= len(self._lines) else ""
         if not text.strip() or column > len(text) + 1 or find_secret(text):

@@ -228,7 +228,7 @@ def _step_lines(step: Step, width: int, verdict: str, job: Mapping[str, Any] | N
 
 
 def _counts(words: Sequence[str]) -> str:
-    """Count the verdicts if there are too many to count by eye."""
+    """Count the verdicts if there are too many to count at a glance."""
     if len(words) <= MOST_IN_FULL:
         return ""
     found = dict.fromkeys(words, 0)

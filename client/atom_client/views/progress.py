@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
 from atom_client.text import one_line
-from atom_workflows.core.records import StepRecord
+from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 
 Rank: TypeAlias = tuple[int, bool, datetime]
@@ -53,16 +53,17 @@ class StepView:
 class RunView:
     """The latest known state of a run; `steps` holds only the steps whose state is known.
 
-    `order` lists the step ids in the order of the file, and is empty if the file was not read here; `total` is the
-    number of steps.
+    `order` lists the step ids in file order, and is empty if the file was not read here; `total` is the number of
+    steps.
     """
 
     run_id: str
     total: int = 0
     order: tuple[str, ...] = ()
     state: RunState = RunState.SEEDING
-    # The result of the main part, while the steps under `finally` run.
+    # The result of the main part, once the steps under `finally` have begun, and the time at which they began.
     main_state: RunState | None = None
+    main_ended_at: datetime | None = None
     steps: Mapping[str, StepView] = field(default_factory=dict)
 
     def with_changes(self, changes: Iterable[Mapping[str, Any]]) -> RunView:
@@ -88,6 +89,25 @@ class RunView:
         changed = [step for name, step in self.steps.items() if before.steps.get(name) != step]
         return sorted(changed, key=lambda step: step.at)
 
+    def with_run(self, run: RunRecord) -> RunView:
+        """Return the view updated with the run's document.
+
+        It has the state that lost events failed to report, and the result of the main part.
+        """
+        if self.state is run.state and self.total and self.main_state is run.main_state:
+            return self
+        main_ended_at = None
+        if run.main_state is not None and run.deadline is not None and run.finally_timeout is not None:
+            # The time limit of the steps under `finally` begins when the main part ends.
+            main_ended_at = run.deadline - run.finally_timeout
+        return replace(
+            self,
+            state=run.state,
+            total=self.total or run.step_count,
+            main_state=run.main_state,
+            main_ended_at=main_ended_at,
+        )
+
     @property
     def counts(self) -> dict[StepState, int]:
         """The number of steps in each state; steps whose state is not known count as PENDING."""
@@ -103,7 +123,7 @@ class RunView:
     def rows(self, limit: int) -> list[StepView]:
         """Return at most `limit` steps.
 
-        If all of them fit, they are in the order of the file; otherwise, only the most relevant ones are returned.
+        If all of them fit, they are in file order; otherwise, only the most relevant ones are returned.
         """
         if not self.order or len(self.order) > limit:
             return self.most_relevant(limit)

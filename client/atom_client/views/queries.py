@@ -109,7 +109,7 @@ class NodeReader:
     def read(self, ids: Iterable[str]) -> list[StepRecord]:
         """Return the nodes that exist.
 
-        If there are many, only outlines are read, but those of all the run's nodes at once.
+        If many of them have not been read yet, the outlines of all the run's nodes are read instead.
         """
         wanted = list(dict.fromkeys(ids))
         unread = [one for one in wanted if one not in self._known]
@@ -138,9 +138,9 @@ def read_outputs_of_steps(store: Store, run_id: str, step_ids: Sequence[str] | N
 
 
 def last_look(store: Store, *, now: datetime) -> datetime | None:
-    """Return the time when the checker last looked at jobs, if known.
+    """Return the time at which the checker last queried jobs, if known.
 
-    During a burst, it is `now`, since the checker then looks every few seconds without recording it.
+    During a burst, it is `now`, since the checker then queries jobs every few seconds without recording it.
     """
     lease = store.get([BURST_LEASE_PATH])[0]
     until, seen = (lease.fields.get(name) if lease else None for name in ("until", "seen_until"))
@@ -154,7 +154,7 @@ def newest_runs(
 ) -> list[RunRecord]:
     """Return the newest runs, or the newest runs in one state.
 
-    Runs that a newer version wrote are left out, and their ids are added to `unreadable`; without it, `NewerVersion` is
+    Runs written by a newer version are left out, and their ids are added to `unreadable`; without it, `NewerVersion` is
     raised.
     """
     if limit <= 0:
@@ -178,7 +178,7 @@ def newest_runs(
 
 
 def full_run_id(store: Store, text: str) -> str:
-    """Complete a run's id from its beginning.
+    """Return the full id of the run whose id starts with this string.
 
     Raises `Misuse` if the string is empty. Raises `Failure` if several ids begin with it, or if none does but a similar
     id exists, and `RunNotFound` if there is no similar id either.
@@ -199,7 +199,7 @@ def full_run_id(store: Store, text: str) -> str:
     if len(candidates) > 1:
         more = " and others" if len(candidates) > _MOST_CANDIDATES else ""
         names = listing(candidates[:_MOST_CANDIDATES], most=_MOST_CANDIDATES)
-        raise Failure(f"{text} could be any of {names}{more}; give more characters of the id")
+        raise Failure(f"{text} could refer to any of {names}{more}; give more characters of the id")
     return candidates[0]
 
 

@@ -1,4 +1,4 @@
-"""The words that explain what became of a step, and the reasons that make up an explanation."""
+"""The words that explain what happened to a step, and the reasons that make up an explanation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ORDINARY: Final = frozenset({"", "failed", "cancelled"})
 
 
 class Fate(StrEnum):
-    """What has become of a step, with finer distinctions than its state makes."""
+    """What has happened to a step, in more detail than its state shows."""
 
     OPEN = "open"
     SUCCEEDED = "succeeded"
@@ -87,7 +87,7 @@ COUNTS_AS: Final[Mapping[Fate, str]] = {
     Fate.BLOCKED: "counts as a failure, since a failure blocked it",
     Fate.STOPPED: "counts as a failure, since the run was stopped",
 }
-"""What a step counts as for the steps that depend on it."""
+"""What a step counts as from the point of view of its dependents."""
 
 
 def failure_words(step: StepRecord) -> str:
@@ -116,7 +116,7 @@ def failure_text(step: StepRecord, longest: int = LONGEST_MESSAGE) -> str:
 
 
 def why_skipped(step: StepRecord) -> str:
-    """Return why a step was skipped by choice."""
+    """Explain why a step was skipped by choice."""
     if step.phase is Phase.FINALLY and MAIN_END_ID in step.depends_on and step.skipped and step.when is None:
         return "no step of the main part was started, so there is nothing to clean up"
     return one_line(step.because) or "its condition or its trigger was not met"
@@ -134,7 +134,7 @@ def clock_time(moment: datetime | None, now: datetime) -> str:
 
 
 def since(moment: datetime | None, now: datetime) -> str:
-    """Format how long ago a time was."""
+    """Format the time that has passed since the given moment."""
     return lasted(between(moment, now)) or "an unknown time"
 
 

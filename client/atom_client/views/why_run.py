@@ -49,7 +49,7 @@ HEADINGS: Final[Mapping[str, str]] = {
 """The kinds of reasons that may be numerous, with the headings under which they are listed."""
 
 _MOST_MEASURED: Final = 50
-"""The maximum number of steps under way for each of which the steps waiting for it are counted."""
+"""The maximum number of steps under way for which the waiting steps are counted."""
 
 _COUNTED: Final = {
     Fate.FAILED: "failed",
@@ -63,7 +63,7 @@ _COUNTED: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What was read about a run: its document, its nodes by id, and when the checker last looked at jobs.
+    """What was read about a run: its document, its nodes by id, and when the checker last queried jobs.
 
     Nodes that SUCCEEDED may be left out, unless the run has never been RUNNING.
     """
@@ -151,7 +151,7 @@ def _where_it_is(seen: Seen) -> Iterator[Reason]:
         failures = f": {ended[0].rstrip('.')}" if ended else failures
         yield Reason(
             kind="finally",
-            text=f"Its main part ended as {run.main_state}{failures}. The steps under `finally` run now, until "
+            text=f"Its main part ended as {run.main_state}{failures}. The steps under `finally` are running now, until "
             f"{clock_time(run.deadline, now)} at the latest.",
             facts={"main_state": run.main_state.value, "deadline": moment_text(run.deadline)},
         )
@@ -174,7 +174,8 @@ def _seeding(seen: Seen) -> Reason:
         return Reason(kind="seeding", text=text, facts={"written": written})
     doctor = with_place(f"runs doctor {run.id}")
     late = (
-        f"This has taken {since(begun, seen.now)} so far; the checker will continue it, and `{doctor}` does so at once."
+        f"This has taken {since(begun, seen.now)} so far; the checker will continue it, and "
+        f"`{doctor}` does so immediately."
     )
     return Reason(kind="half_seeded", text=f"{text} {late}", facts={"written": written})
 
@@ -245,7 +246,7 @@ def progress_text(step: StepRecord, now: datetime) -> str:
     if step.state is StepState.RETRYING:
         # `attempt` also counts lost jobs, but `first_attempt` compensates for that.
         tries = f"try {step.attempt - step.first_attempt + 2} of {step.policies.retry.max_attempts}"
-        lost = f", {step.losses:,} of at most {MAX_LOSSES - 1} jobs lost" if step.losses else ""
+        lost = f", {step.losses:,} of {MAX_LOSSES - 1} allowed job losses" if step.losses else ""
         kind = _AFTER.get(step.last_kind, "a failure")
         reason = f" ({one_line(step.last_reason)})" if step.last_reason else ""
         what = f"will be tried again at {clock_time(step.due_at, now)}, {tries}{lost}, after {kind}{reason}"
@@ -284,7 +285,7 @@ def _dispatch_remark(step: StepRecord, now: datetime) -> str:
         times = counted(step.deferrals, "time")
         return f"; the Task Runner has not accepted its job (tried {times}){again}: {message_of(step)}{unsure}"
     if step.due_at is not None and step.due_at <= now and not step.answered:
-        return f"; its dispatcher seems to have died, so the checker submits it again{unsure}"
+        return f"; its dispatcher seems to have died, so the checker will submit it again{unsure}"
     return unsure
 
 
@@ -299,9 +300,9 @@ def _is_anything_stuck(seen: Seen, *, nothing: bool) -> Iterator[Reason]:
         if node.due_at is not None and not node.state.is_terminal and node.state is not StepState.RUNNING
     ]
     overdue = min((moment for moment in due if seen.now - moment > LATE), default=None)
-    looked = f"It last looked {since(seen.looked_at, seen.now)} ago. " if seen.looked_at else ""
+    looked = f"It last queried jobs {since(seen.looked_at, seen.now)} ago. " if seen.looked_at else ""
     if overdue is not None:
-        text = f"The checker has not got to a step that has been due since {clock_time(overdue, seen.now)}. {looked}"
+        text = f"The checker has not reached a step that has been due since {clock_time(overdue, seen.now)}. {looked}"
         check = f"`{with_place('doctor')}` checks the platform."
         yield Reason(kind="overdue", text=f"{text}{check}", facts={"since": moment_text(overdue)})
     elif seen.looked_at is not None and any(step.state is StepState.RUNNING for step in seen.steps):

@@ -57,7 +57,7 @@ _ORDER: Final = (
     Fate.SKIPPED,
     Fate.SUCCEEDED,
 )
-"""The dependencies that explain the most come first."""
+"""Dependencies are listed in this order, most informative first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ def _levels(
     """Return the nodes that a step depends on, by id.
 
     Each is paired with the id of the node through which it was found. The search continues through the nodes that
-    `into` accepts, and ends at the node `until`.
+    `into` accepts, and ends at the node whose id is `until`.
     """
     found: dict[str, tuple[StepRecord, str]] = {}
     level: dict[str, str] = dict.fromkeys(step.depends_on, step.id)
@@ -245,7 +245,7 @@ def _attempts(seen: StepSeen) -> Iterator[tuple[str, str]]:
     if step.attempt:
         text = f"{max(step.attempt - step.first_attempt + 1, 0)} of {step.policies.retry.max_attempts}"
         if step.losses:
-            text += f"; {step.losses:,} of at most {MAX_LOSSES - 1} jobs lost"
+            text += f"; {step.losses:,} of {MAX_LOSSES - 1} allowed job losses"
         if step.retries:
             text += f"; the run was retried {counted(step.retries, 'time')}, {counted(step.attempt, 'attempt')} in all"
         if step.policies.retry.when is not None:
@@ -260,7 +260,7 @@ def _attempts(seen: StepSeen) -> Iterator[tuple[str, str]]:
         url = shown_url(step.task_runner_url)
         yield "job", f"{one_line(step.job_id)} at {url}, last seen {one_line(step.job_state)}"
     if step.due_at is not None and step.state in {StepState.RETRYING, StepState.DISPATCHING}:
-        yield "next", f"the checker will look at it at {clock_time(step.due_at, seen.now)}"
+        yield "next", f"the checker will process it at {clock_time(step.due_at, seen.now)}"
 
 
 def sent_body(step: StepRecord) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from atom_emulator.firestore import errors, queries, writes
 from atom_emulator.firestore.aggregation import Aggregation, AggregationKind
 from atom_emulator.firestore.database import Database
+from atom_emulator.firestore.execution import project
 from atom_emulator.firestore.paths import parse_field_path
 from atom_emulator.firestore.queries import Compare, Cursor, Op, Order
 from atom_emulator.firestore.values import Fields, Reference
@@ -32,13 +33,16 @@ class MemoryStore:
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.database = Database(now)
 
-    def get(self, paths: Sequence[str]) -> list[Document | None]:
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
         """Return the documents in the requested order.
 
-        A missing document is None.
+        A missing document is None. The documents have all their fields unless some are named.
         """
         with _translate_errors():
             records, _ = self.database.get(paths)
+        if fields is not None:
+            selected = tuple((name,) for name in fields)
+            records = [record and project(record, selected) for record in records]
         return [_to_document(record) if record else None for record in records]
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:

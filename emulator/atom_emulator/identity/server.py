@@ -7,10 +7,10 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from atom_emulator.http_protocol import HttpProtocol, Request, Response, refuse_web_pages
 from atom_emulator.identity.authority import Authority
 from atom_emulator.identity.service import IdentityService
 from atom_emulator.ready_file import write_ready_file
-from atom_emulator.task_runner.http_protocol import HttpProtocol, Request, Response, refuse_web_pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs
 
+from atom_emulator.http_protocol import Request, Response
 from atom_emulator.identity.authority import IMPERSONATED_ACCOUNT, KEY_ACCOUNT, RUNTIME_ACCOUNT, Authority, Denied
-from atom_emulator.task_runner.http_protocol import Request, Response
 
 _ACCOUNT: Final = "/computeMetadata/v1/instance/service-accounts/default"
 _IMPERSONATED: Final = "/v1/projects/-/serviceAccounts/"

@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--functions-dir", type=Path)
     parser.add_argument("--task-runner-url", help="URL of a Task Runner that is already running")
     parser.add_argument("--task-runner-script", type=Path, help="file that scripts the jobs of the mock Task Runner")
+    parser.add_argument("--runner", choices=("mock", "process", "docker"), default="mock", help="what runs jobs")
     parser.add_argument("--tick-every", dest="tick_every_s", type=float, default=PlatformOptions().tick_every_s)
     parser.add_argument("--log-dir", type=Path)
     options = use_running_emulators(dataclasses.replace(PlatformOptions(), **vars(parser.parse_args())))
@@ -33,7 +34,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with LocalPlatform(options) as platform:
-            exports = "".join(f"export {name}={value}\n" for name, value in platform.environment.items())
+            exports = "".join(f"export {name}={value}\n" for name, value in platform.shown_environment.items())
             sys.stdout.write(f"{exports}# logs: {platform.log_dir}\n")
             sys.stdout.flush()
             platform.wait()

@@ -17,6 +17,7 @@ from atom_emulator.log_files import OWN_FOLDER, make_folder
 from atom_emulator.platform.errors import EmulatorUnreachable, StorageMissing
 from atom_emulator.platform.functions_source import find_functions
 from atom_emulator.platform.google import find_installed
+from atom_emulator.platform.laptop import LaptopRunner
 from atom_emulator.platform.network import (
     HOST,
     accepts_connections,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from atom_emulator.platform.errors import PartCrashed
     from atom_emulator.platform.part import Part
     from atom_emulator.platform.topology import PubSub
+
+TOKEN_VARIABLE: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
 
 _EMULATORS: Final = frozenset({PartName.FIRESTORE, PartName.PUBSUB})
 
@@ -73,6 +76,7 @@ class LocalPlatform:
         self._stack = ExitStack()
         self._closing = threading.Lock()
         self._spawned_at: dict[PartName, float] = {}
+        self._laptop = None if self.options.runner == "mock" or self.options.task_runner_url else LaptopRunner()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -82,13 +86,26 @@ class LocalPlatform:
             "PUBSUB_EMULATOR_HOST": self.addresses[PartName.PUBSUB],
             "GOOGLE_CLOUD_PROJECT": self.options.project,
             "WORKFLOW_TASK_RUNNER_URL": self.addresses[PartName.TASK_RUNNER],
-            "WORKFLOW_TR_AUTH_JWT": "none",
+            TOKEN_VARIABLE: "none" if self._laptop is None else self._laptop.secret,
             "WORKFLOW_CHECK_STATE_DURATION_SEC": "1",
             "WORKFLOW_OBJECT_PREFIX": OBJECT_PREFIX,
             **({"STORAGE_EMULATOR_HOST": self.storage.url} if self.storage is not None else {}),
             **bypass_proxies(os.environ),
             **self.options.environment,
         }
+
+    @property
+    def shown_environment(self) -> dict[str, str]:
+        """The same variables without a token."""
+        shown = self.environment
+        if shown[TOKEN_VARIABLE] != "none":
+            del shown[TOKEN_VARIABLE]
+        return shown
+
+    @property
+    def jobs_dir(self) -> Path:
+        """The folder with the files of the jobs that really ran."""
+        return self.options.jobs_dir or Path.cwd() / OWN_FOLDER / "jobs"
 
     @property
     def task_runner_log(self) -> Path:
@@ -232,10 +249,14 @@ class LocalPlatform:
             port = reserve_port(name, port, self._stack)
         elif port:
             bind_port(name, port).close()
-        more = self._task_runner_options(hints) if name is PartName.TASK_RUNNER else ()
-        return build_embedded(name, port=port, scratch=scratch, more=more)
+        if name is not PartName.TASK_RUNNER:
+            return build_embedded(name, port=port, scratch=scratch)
+        if self._laptop is None:
+            return build_embedded(name, port=port, scratch=scratch, more=self._mock_options(hints))
+        more = self._laptop.options(self.options, scratch, self.jobs_dir, hints)
+        return build_embedded(name, port=port, scratch=scratch, more=more, package="laptop_runner")
 
-    def _task_runner_options(self, hints: Path) -> list[str]:
+    def _mock_options(self, hints: Path) -> list[str]:
         options = ["--log", str(self.task_runner_log), "--hints", str(hints)]
         options += ["--default-duration", str(self.options.task_runner_duration_s)]
         if self.options.task_runner_script is not None:

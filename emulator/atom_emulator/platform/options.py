@@ -26,6 +26,9 @@ class PartName(StrEnum):
 Emulators: TypeAlias = Literal["embedded", "google"]
 """The Firestore and Pub/Sub to start: this package's own, or Google's."""
 
+Runner: TypeAlias = Literal["mock", "process", "docker"]
+"""What runs jobs: nothing, since a mock only pretends to, or this machine, as processes or containers."""
+
 FUNCTIONS = (PartName.START, PartName.DISPATCHER, PartName.CHECKER)
 
 REVIVABLE = frozenset({*FUNCTIONS, PartName.TASK_RUNNER})
@@ -41,6 +44,9 @@ class PlatformOptions:
     platform has no Cloud Storage. `environment` is passed to the functions and overrides all other variables. A
     `log_dir` of None means a new folder under `.atom-workflows/logs/` of the working directory.
 
+    With a `runner` other than the mock, jobs really run on this machine, and their files are in `jobs_dir`, by default
+    `.atom-workflows/jobs/` of the working directory. With `only_run`, only that run's jobs do.
+
     Functions and the Task Runner named in `revived` are started again, at the same address, when they are killed, as
     Cloud Run replaces an instance; any other part that ends stops the platform. The new Task Runner knows the jobs that
     it finds in `task_runner_journal`; without a journal, it knows none.
@@ -53,6 +59,9 @@ class PlatformOptions:
     pubsub_address: str | None = None
     bucket: str | None = "atom-local"
     task_runner_url: str | None = None
+    runner: Runner = "mock"
+    jobs_dir: Path | None = None
+    only_run: str = ""
     task_runner_script: Path | None = None
     task_runner_duration_s: float = 0.0
     ports: Mapping[PartName, int] = field(default_factory=dict)

@@ -27,13 +27,15 @@ class Server:
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
 
-def build_embedded(name: PartName, *, port: int, scratch: Path, more: Sequence[str] = ()) -> Server:
+def build_embedded(
+    name: PartName, *, port: int, scratch: Path, more: Sequence[str] = (), package: str | None = None
+) -> Server:
     """Describe one of this package's own servers.
 
     With port 0 the server picks a free port. It writes its port to a file.
     """
     ready_file = scratch / f"{name}.json"
-    module = f"atom_emulator.{name.replace('-', '_')}"
+    module = f"atom_emulator.{package or name.replace('-', '_')}"
     scheme = "http://" if name is PartName.TASK_RUNNER else ""
 
     def address() -> str | None:

@@ -99,7 +99,7 @@ class Rule:
     """A behaviour and the jobs to which it applies. A condition that is None or empty always holds.
 
     `step` is a glob on `job_name`, on the step's id or on the label `step`, `image` is a glob on `imageUri`, and
-    `engine` is a glob on `engine`.
+    `engine` is a glob on `engine`. `where` is the place of the rule in its script, as problems begin with it.
     """
 
     step: str | None = None
@@ -107,6 +107,7 @@ class Rule:
     engine: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     behaviour: Behaviour = Behaviour()
+    where: str = field(default="", compare=False)
 
     def matches(self, job: Mapping[str, Any], step_id: str = "") -> bool:
         """Return True if this rule applies to a submitted job.

@@ -11,12 +11,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from atom_emulator.http_protocol import HttpProtocol, refuse_web_pages
 from atom_emulator.job_hints import JobHints
 from atom_emulator.log_files import append_to
 from atom_emulator.ready_file import write_ready_file
 from atom_emulator.task_runner.call_log import CallLog
 from atom_emulator.task_runner.hint_timer import HintTimer
-from atom_emulator.task_runner.http_protocol import HttpProtocol, refuse_web_pages
 from atom_emulator.task_runner.jobs import Jobs
 from atom_emulator.task_runner.journal import Journal
 from atom_emulator.task_runner.script_file import load_script

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import parse_qs
 
-from atom_emulator.task_runner.http_protocol import Request, Response
+from atom_emulator.http_protocol import Request, Response
 from atom_emulator.task_runner.script import FaultKind
 from atom_emulator.task_runner.script_file import InvalidScript, parse_script
 

@@ -28,6 +28,7 @@ PUSHED: Final = ("start", "steps", "tick", "jobs")
 BEGINNING: Final = START + timedelta(seconds=30)
 """Half a minute before a tick, which comes at each whole minute: on average, a run begins midway between two ticks."""
 
+_WHOLE_MINUTE: Final = START.replace(second=0, microsecond=0)
 _RUN_KEY: Final = "test"
 
 _AFTER_END: Final = timedelta(milliseconds=1)
@@ -97,7 +98,8 @@ class Functions:
         )
         # The time at which the next end of a job is to be reported.
         self._next_end: datetime | None = None
-        clock.at(began + tick_every / 2, self._tick)
+        # Cloud Scheduler ticks at whole minutes, whenever a run begins; bursts end in time for that.
+        clock.at(began + tick_every - (began - _WHOLE_MINUTE) % tick_every, self._tick)
 
     def __enter__(self) -> Self:
         return self
@@ -178,10 +180,10 @@ class _SlowStore:
     clock: Timeline
     latency: Latency
 
-    def get(self, paths: Sequence[str]) -> list[Document | None]:
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
         """See `ports.Store.get`."""
         self.clock.sleep(self.latency.read_s)
-        return self.inner.get(paths)
+        return self.inner.get(paths, fields=fields)
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         """See `ports.Store.commit`."""

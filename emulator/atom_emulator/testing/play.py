@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from atom_emulator.task_runner.script import Rule, Script
+from atom_emulator.task_runner.script import Script
 from atom_emulator.task_runner.script_file import InvalidScript, build_script, load_script
+from atom_emulator.task_runner.script_matches import require_matches
 from atom_emulator.testing.functions import BEGINNING, Functions
 from atom_workflows.core.states import StepState
-from atom_workflows.core.workflow import Step, Workflow, job_request
+from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import outputs_path, run_path, step_path
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.ports import Fields
@@ -144,7 +145,7 @@ def play(  # noqa: PLR0913 (all but the first two by name)
     content = file.read_bytes()
     parsed, path = parse_workflow(content, filename=file.name), BUCKET + file.name
     read = _read_script(script)
-    _require_matches(read, parsed, path)
+    require_matches(read, parsed, path)
     with Functions(read, settings=settings or Settings(), began=at) as functions:
         run_id = functions.start(path, content, params=params or {})
         run = functions.run_to_end(run_id, within=within)
@@ -163,39 +164,6 @@ def _read_script(script: ScriptLike | None) -> Script:
     if not isinstance(script, str | PathLike):
         raise InvalidScript([f"a script is a mapping or the path of a file, not a {type(script).__name__}"])
     return load_script(Path(script))
-
-
-def _require_matches(script: Script, workflow: Workflow, path: str) -> None:
-    """Raise `InvalidScript` for rules that match no job.
-
-    A rule without a match is a mistake, often a misspelt step.
-    """
-    steps = [step for step in workflow.all_steps if step.task is not None]
-    problems = [
-        f"rules[{place}]: no job of {workflow.name} matches it; "
-        f"the steps with a job are {_listed([step.id for step in steps])}"
-        for place, rule in enumerate(script.rules)
-        if not any(_may_match(rule, step, path) for step in steps)
-    ]
-    if problems:
-        raise InvalidScript(problems)
-
-
-def _may_match(rule: Rule, step: Step, path: str) -> bool:
-    """Return True if the rule applies to a job of the step, as far as the file says."""
-    if step.task is None:
-        return False
-    by_expression = {str(template.path[0]) for template in step.task.templates}
-    if "job_name" in by_expression:
-        return True
-    # What an expression gives may turn out to be anything.
-    known = replace(
-        rule,
-        image=None if "imageUri" in by_expression else rule.image,
-        engine=None if "engine" in by_expression else rule.engine,
-        labels={} if "labels" in by_expression else rule.labels,
-    )
-    return known.matches(job_request(step, step.task, path), step.id)
 
 
 def _read_run(functions: Functions, run_id: str, workflow: Workflow) -> Played:

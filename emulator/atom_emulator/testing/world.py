@@ -179,10 +179,10 @@ class CountingStore:
         """The number of documents written."""
         return self.written.total()
 
-    def get(self, paths: Sequence[str]) -> list[Document | None]:
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
         """See `ports.Store.get`."""
         self.reads += len(paths)
-        return self.inner.get(paths)
+        return self.inner.get(paths, fields=fields)
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         """See `ports.Store.commit`."""
@@ -216,7 +216,7 @@ class Files:
         try:
             return self.content[path, generation], generation or "1"
         except KeyError:
-            raise SourceNotFound(f"{path} does not exist (any more)") from None
+            raise SourceNotFound(f"{path} does not exist, or no longer exists") from None
 
 
 class World:

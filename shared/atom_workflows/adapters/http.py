@@ -221,10 +221,10 @@ def _explain_no_connection(error: Exception, connection: HTTPConnection) -> str:
     cause = error.__cause__ if isinstance(error, HTTPError) else error
     if isinstance(error, NameResolutionError):
         is_temporary = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_AGAIN
-        did = "did not answer for" if is_temporary else "does not know"
+        did = "did not respond to a query for" if is_temporary else "has no entry for"
         return f"no connection: DNS {did} the name {connection.host}"
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"no connection: the certificate of {where} is not accepted ({cause.verify_message})"
+        return f"no connection: the certificate of {where} was rejected ({cause.verify_message})"
     if isinstance(cause, ssl.SSLError):
         return f"no connection: {where} does not speak TLS ({cause.reason or 'cut short'}); should the URL be http://?"
     if isinstance(error, TimeoutError | ConnectTimeoutError) and not isinstance(error, NewConnectionError):

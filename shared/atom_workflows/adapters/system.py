@@ -15,7 +15,7 @@ from typing import Final, Generic
 from atom_workflows.ports import Answer, Item
 
 WAVE_S: Final = 0.05
-"""How long a wave's first answer waits for more, since one commit for many answers is cheaper than many commits."""
+"""How long a wave's first result waits for others, since one commit for many results is cheaper than many commits."""
 
 
 AHEAD: Final = 4

@@ -1,9 +1,9 @@
 """Run one invocation's work on a run: submit, save, release and claim in turn until nothing is left to do.
 
-A step whose job ends synchronously is saved together with its dependents' counters. A released step that depends on it
-alone is claimed in the same commit and submitted next, so a chain of short steps needs no events between its steps.
-Other released steps are published before this invocation continues, so that other invocations can work on them in
-parallel.
+A step whose job ends synchronously is saved together with its dependents' counters. A released step that depends
+only on it is claimed in the same commit and submitted next, so a chain of short steps needs no events between its
+steps. Other released steps are published before this invocation continues, so that other invocations can work on them
+in parallel.
 
     claim ──► submit ──► save the results ──► release: end barriers and skips, level by level
       ▲                    (and claim sole dependents)          │
@@ -285,7 +285,7 @@ class Advance:
         """Submit the steps and save each wave of results.
 
         Returns the steps that were claimed in the meantime and should be submitted next. While some results are
-        outstanding, newly released steps are published instead of kept, so that a slow Task Runner delays only its own
+        outstanding, newly released steps are published rather than kept, so that a slow Task Runner delays only its own
         steps. A wave that cannot be saved does not stop the waves after it.
         """
         services = self.outbox.services
@@ -361,7 +361,7 @@ class Advance:
     def _end_without_jobs(self, step_ids: Sequence[str]) -> Saved:
         """End steps that need no job, as far as the budget allows.
 
-        The remaining steps are handed on, since any dispatcher can end them.
+        The remaining steps are handed off, since any dispatcher can end them.
         """
         saved = Saved()
         for start in range(0, len(step_ids), AT_ONCE):

@@ -1,4 +1,4 @@
-"""Limit the work of one invocation, so that the rest of a large run is handed on to another invocation.
+"""Limit the work of one invocation, so that the rest of a large run is handed off to another invocation.
 
 A function is killed after a few minutes, and is billed by the second. So work that grows with the size of a run is done
 in parts: once the budget is spent, an event asks for the rest to be done. If an invocation dies before it publishes
@@ -25,7 +25,7 @@ This limits reads as well: an invocation reads only the documents that it writes
 
 MAX_AUDIT_CALLS: Final = 5
 MAX_AUDIT_WRITTEN: Final = 50
-"""These limits are enough to close a small run immediately. A larger run is handed on to the start function."""
+"""These limits are enough to close a small run immediately. A larger run is handed off to the start function."""
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class Budget:
 
     @property
     def is_spent(self) -> bool:
-        """True once the remaining work has to be handed on."""
+        """True once the remaining work has to be handed off."""
         is_late = self.until is not None and self.services.clock.now() >= self.until
         return is_late or self.calls <= 0 or self.written <= 0
 

@@ -29,8 +29,8 @@ class _Outage:
 class CircuitBreaker:
     """Holds back calls to a Task Runner after a few consecutive calls have failed. Safe to use from several threads.
 
-    Holding back is harmless: the caller defers the call as if the Task Runner had not accepted it, and the first call
-    that gets a response lets all other calls through again.
+    Holding calls back is harmless: the caller defers the call as if the Task Runner had not accepted it, and the first
+    call that gets a response lets all other calls through again.
     """
 
     def __init__(self, pauses: Backoff | None = None) -> None:

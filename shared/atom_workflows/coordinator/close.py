@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from enum import Enum, auto
 from itertools import islice
 from typing import Any, Final
@@ -141,7 +140,7 @@ class Closing(Enum):
 
 
 def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None = None) -> Closing:
-    """Record that a run is to stop, then close it.
+    """Record that a run should stop, then close it.
 
     If the instance dies in between, the checker's audit continues the work. A second request keeps the reason given by
     the first and continues closing the run.
@@ -149,6 +148,8 @@ def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None 
     Raises `RunNotFound`, or `RunStateError` if the run has ended, or if a timeout comes too late because a retry gave
     the run more time.
     """
+    # The reason is copied to each step that the stop ends, and to the errors of the run.
+    stop = replace(stop, reason=clip(stop.reason))
     for _ in range(_STOP_TRIES):
         stored = load_run(outbox.services, run_id)
         if stored is None:
@@ -170,7 +171,7 @@ def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None 
 def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Closing:
     """End every open step of a stopped run, then the run.
 
-    Safe to repeat. Once the budget is spent, the caller hands the rest on; without a budget, the work continues to the
+    Safe to repeat. Once the budget is spent, the caller hands off the rest; without a budget, the work continues to the
     end. Running jobs are stopped first: their steps stay open for a while (see core/stopping.py).
 
     Steps that change in the meantime are found in the next pass of the loop, and a step that has ended stays ended. The
@@ -203,7 +204,7 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Clos
             return Closing.WAITS
         if not open_steps and _end_stopped(outbox, stored, ends[0] if ends else None):
             return Closing.DONE
-        decisions = _stop_steps(open_steps, stored.run.stop, now=outbox.services.clock.now())
+        decisions = _stop_steps(outbox.services, open_steps, stored.run.stop)
         saved = save_alone(outbox, decisions)
         waiting += _still_open(open_steps, decisions)
         after = (step_path(run_id, open_steps[-1].step.id),) if waiting and open_steps else None
@@ -212,17 +213,18 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Clos
             return Closing.UNFINISHED
 
 
-def _stop_steps(open_steps: Sequence[StoredStep], stop: Stop, *, now: datetime) -> list[Decision]:
+def _stop_steps(services: Services, open_steps: Sequence[StoredStep], stop: Stop) -> list[Decision]:
     """Decide which steps end now, and whose jobs are to be stopped first.
 
     Steps that already wait for their jobs stay as they are.
     """
-    changes = [
-        (one, stop_with_run(one.step, stop, now=now) or stop_step(one.step, stop, now=now))
-        for one in open_steps
-        if not waits_for_stop(one.step, now=now)
-    ]
-    return [Decision(stored=one, change=change) for one, change in changes]
+    now, decisions = services.clock.now(), list[Decision]()
+    for one in open_steps:
+        cannot = services.unstoppable.has(one.step.task_runner_url, now)
+        if cannot or not waits_for_stop(one.step, now=now):
+            change = None if cannot else stop_with_run(one.step, stop, now=now)
+            decisions.append(Decision(stored=one, change=change or stop_step(one.step, stop, now=now)))
+    return decisions
 
 
 def _still_open(open_steps: Sequence[StoredStep], decisions: Sequence[Decision]) -> list[StepRecord]:

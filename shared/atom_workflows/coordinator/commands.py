@@ -17,6 +17,9 @@ from atom_workflows.messages.internal import TickOrigin, tick_message
 LOOK_AGAIN_S: Final = 2.0
 """The wait between two looks at a run whose jobs are being stopped."""
 
+MOST_LOOKS: Final = 60
+"""The number of looks after which the run is left to the checker; the run should have ended much earlier."""
+
 
 def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by the user", now: bool = False) -> None:
     """End the run as CANCELLED.
@@ -33,7 +36,9 @@ def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by t
         # Users may lack the permission for this topic; the scheduler's next tick comes within a minute.
         with suppress(BusUnavailable):
             services.bus.publish([tick_message(TickOrigin.DISPATCHER)])
-    while closing is Closing.WAITS:
+    for _ in range(MOST_LOOKS):
+        if closing is not Closing.WAITS:
+            break
         outbox.flush()
         services.clock.sleep(LOOK_AGAIN_S)
         closing = close_run(outbox, run_id)

@@ -1,4 +1,4 @@
-"""Save decisions about steps in guarded commits that also count down dependents and show which of them are released.
+"""Save decisions about steps in guarded commits that also update their dependents' counters and show what is released.
 
 This is how dependencies are enforced without locks. Each step counts the dependencies it still waits for (`remaining`)
 and those that did not succeed (`unsuccessful`). The commit that ends a step also increments the counters of all its
@@ -23,9 +23,10 @@ from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.graph import kind_of
 from atom_workflows.core.kinds import Counters, Release, decide_release
 from atom_workflows.core.records import StepRecord
-from atom_workflows.core.transitions import StepChange, apply_change
+from atom_workflows.core.states import StepEvent
+from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange, apply_change, apply_outcome
 from atom_workflows.documents import SCHEMA, change_fields, estimate_bytes, outputs_fields, outputs_path, step_path
-from atom_workflows.errors import AlreadyExists, Conflict
+from atom_workflows.errors import AlreadyExists, Conflict, NotStorable
 from atom_workflows.ports import Create, Document, Fields, Update, Upsert, Version, WriteResult
 
 MAX_WRITES: Final = 250
@@ -105,16 +106,16 @@ class Saved:
 
 
 def save(outbox: Outbox, decisions: Sequence[Decision], claims: Sequence[Decision] = ()) -> Saved:
-    """Save decisions about one run's steps, and count down their dependents.
+    """Save decisions about one run's steps, and update their dependents' counters.
 
     Each decision is saved exactly once or not at all. `claims` holds decisions to claim dependents in the commit that
     releases them; each of these dependents depends on only one step, which is among those decided. If any guard fails,
-    each decision is tried on its own, without claims.
+    each decision is tried on its own, without claims. An attempt whose result can never be stored fails.
     """
     if claims and len(list(in_parts([*decisions, *claims]))) == 1:
         try:
             return _commit(outbox, decisions, claims)
-        except Conflict:
+        except (Conflict, NotStorable):
             pass
     saved = Saved()
     for part in in_parts(decisions):
@@ -190,7 +191,7 @@ def save_document(services: Services, path: str, read: Document | None, fields: 
 
 
 def save_alone(outbox: Outbox, decisions: Sequence[Decision]) -> Saved:
-    """Save decisions without counting down dependents.
+    """Save decisions without updating the counters of dependents.
 
     Used for polls, and for steps of a run that is being closed.
     """
@@ -212,11 +213,30 @@ def _save_part(outbox: Outbox, decisions: Sequence[Decision], *, counting: bool 
                 **step.names,
             )
             return Saved(refused=list(decisions), commits=1)
-    # A guard failed. Save each decision alone, so that only the outdated ones are refused.
+    except NotStorable as error:
+        if len(decisions) == 1:
+            return _save_part(outbox, [_fail_instead(outbox, decisions[0], error)], counting=counting)
+    # Save each decision alone, so that only outdated ones are refused, and only those that cannot be stored fail.
     saved = Saved(commits=1)
     for decision in decisions:
         saved.add(_save_part(outbox, [decision], counting=counting))
     return saved
+
+
+def _fail_instead(outbox: Outbox, decision: Decision, error: NotStorable) -> Decision:
+    """Fail an attempt whose result can never be stored.
+
+    Values are limited before they get here, so this is a last resort: without it, the attempt would be decided again
+    and again. Raises the error if there is no attempt to fail, or if it is the failure that cannot be stored.
+    """
+    step, change = decision.step, None
+    if decision.change.event not in {StepEvent.FAIL, StepEvent.RETRY}:
+        what = f"its result cannot be stored: {error}"
+        outcome = Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.OUTPUTS, message=what)
+        change = apply_outcome(step, outcome, now=outbox.services.clock.now())
+    if change is None:
+        raise error
+    return Decision(stored=decision.stored, change=change)
 
 
 def _commit(
@@ -324,3 +344,6 @@ def _log_change(decision: Decision) -> None:
         job_id=change.fields.get("job_id") or step.job_id,
         reason=change.fields.get("message"),
     )
+    if change.undeclared:
+        what = f"step {step.id} does not declare these outputs of its job, so they are dropped: {change.undeclared}"
+        log.info("step.outputs.dropped", what, **step.names)

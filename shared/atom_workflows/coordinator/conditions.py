@@ -7,12 +7,12 @@ longer change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from atom_workflows.coordinator.commits import Decision
-from atom_workflows.coordinator.loading import StoredStep, load_run, load_steps
+from atom_workflows.coordinator.loading import AT_ONCE, StoredStep, load_run, load_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.evaluation import (
     Past,
@@ -22,6 +22,7 @@ from atom_workflows.core.evaluation import (
     reads_of,
     render_body,
     render_outputs,
+    require_readable,
     scope_of,
     zone_of,
 )
@@ -32,6 +33,7 @@ from atom_workflows.core.transitions import StepChange, end_without_job, skip_id
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import outputs_path, read_outputs, step_path
 from atom_workflows.errors import ExpressionError
+from atom_workflows.ports import Document
 
 
 @dataclass(slots=True)
@@ -106,26 +108,34 @@ def read_for(services: Services, step: StepRecord, reads: Reads) -> tuple[dict[s
     return past, read_result(services, step.run_id, reads)
 
 
+_FIELDS_OF_PAST: Final = ("state", "message", "values", "types")
+"""The fields that expressions read: two of a step's document, and two of its outputs."""
+
+
 def read_past(services: Services, run_id: str, reads: Reads, zone: str) -> dict[str, Past]:
-    """Read the results of the steps that a run's expressions refer to."""
-    outputs, records = sorted(reads.outputs), sorted(reads.records)
-    paths = [outputs_path(run_id, one) for one in outputs] + [step_path(run_id, one) for one in records]
-    if not paths:
-        return {}
-    documents = services.store.get(paths)
-    values = {one: read_outputs(document, zone=zone) for one, document in zip(outputs, documents, strict=False)}
-    fields = {
-        one: {} if document is None else document.fields
-        for one, document in zip(records, documents[len(outputs) :], strict=True)
-    }
-    return {
-        one: Past(
-            state=str(fields.get(one, {}).get("state", "")),
-            message=str(fields.get(one, {}).get("message", "")),
-            outputs=values.get(one),
-        )
-        for one in {*outputs, *records}
-    }
+    """Read the results of the steps that a run's expressions refer to.
+
+    Raises `ExpressionError` if the outputs are too large in total.
+    """
+    paths = [outputs_path(run_id, one) for one in sorted(reads.outputs)]
+    paths += [step_path(run_id, one) for one in sorted(reads.records)]
+    found: dict[str, Document] = {}
+    size = 0
+    for start in range(0, len(paths), AT_ONCE):
+        # A step's document also holds its task, which may be large.
+        for document in services.store.get(paths[start : start + AT_ONCE], fields=_FIELDS_OF_PAST):
+            if document is not None:
+                found[document.path] = document
+                size += len(document.fields.get("values", "").encode())
+        require_readable(size)
+    return {one: _past_of(run_id, one, found, zone) for one in {*reads.outputs, *reads.records}}
+
+
+def _past_of(run_id: str, step_id: str, found: Mapping[str, Document], zone: str) -> Past:
+    step = found.get(step_path(run_id, step_id))
+    fields = {} if step is None else step.fields
+    outputs = read_outputs(found.get(outputs_path(run_id, step_id)), zone=zone)
+    return Past(state=str(fields.get("state", "")), message=str(fields.get("message", "")), outputs=outputs)
 
 
 def read_result(services: Services, run_id: str, reads: Reads) -> dict[str, Any]:

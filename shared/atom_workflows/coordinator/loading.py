@@ -92,7 +92,9 @@ def iter_documents(services: Services, run_id: str) -> Iterator[Document]:
         after = (page[-1].path,)
 
 
-def iter_failed(services: Services, run_id: str, states: Sequence[str], *, fields: Sequence[str]) -> Iterator[Document]:
+def iter_failed(
+    services: Services, run_id: str, states: Sequence[str], *, fields: Sequence[str], page: int = _PAGE_OF_FAILED
+) -> Iterator[Document]:
     """Yield the user's steps in the given states, except tolerated failures.
 
     The steps are read a page at a time, since a thousand tolerated failures may come before one that matters.
@@ -103,11 +105,11 @@ def iter_failed(services: Services, run_id: str, states: Sequence[str], *, field
             collection=steps_path(run_id),
             where=[("state", "in", states)],
             after=after,
-            limit=_PAGE_OF_FAILED,
+            limit=page,
             fields=("state", "tolerated", *fields),
         )
-        page = services.store.query(query)
-        yield from (one for one in page if not is_internal(one.id) and not one.fields.get("tolerated"))
-        if len(page) < _PAGE_OF_FAILED:
+        found = services.store.query(query)
+        yield from (one for one in found if not is_internal(one.id) and not one.fields.get("tolerated"))
+        if len(found) < page:
             return
-        after = (page[-1].path,)
+        after = (found[-1].path,)

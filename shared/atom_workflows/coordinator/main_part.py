@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from heapq import nsmallest
-from itertools import islice
 from typing import Any, Final
 
 from atom_workflows import log
@@ -20,20 +19,25 @@ from atom_workflows.coordinator.loading import StoredRun, StoredStep, iter_faile
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
-from atom_workflows.core.kinds import Release
+from atom_workflows.core.kinds import NodeKind, Release
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import StepState, next_run_state
 from atom_workflows.core.transitions import end_main, main_event
 from atom_workflows.documents import main_result_fields, run_path, step_path, steps_path
 from atom_workflows.messages.internal import ReadyStep
-from atom_workflows.ports import Condition, Query, Update
+from atom_workflows.ports import Condition, Document, Query, Update
 
 MAX_FAILURES: Final = 100
-MAX_READ: Final = 2_000
 MAX_FAILURE_BYTES: Final = 20 * 1024
 MAX_FAILURE_TEXT: Final = 500
 """Limits on the failures that the run's document holds for expressions to read."""
+
+_PAGE_OF_FAILED: Final = 500
+"""The number of failed steps read at a time; their messages may have 2,000 characters each."""
+
+_KINDS_OF_STEPS: Final = [NodeKind.JOB.value, NodeKind.BARRIER.value]
+_STATES_OF_WORK: Final = [StepState.SUCCEEDED.value, StepState.FAILED.value]
 
 _TRIES: Final = 5
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -85,42 +89,58 @@ def _begin(outbox: Outbox, stored: StoredRun, ends: dict[str, StoredStep]) -> bo
     if END_ID in ends:
         # The checker audits the run at this time at the latest.
         writes.append(Update(path=step_path(run.id, END_ID), fields={"due_at": first_audit(now, deadline)}))
-    attempted = Query(collection=steps_path(run.id), where=[("attempt", ">=", 1)], limit=1, fields=("attempt",))
-    change = end_main(main_end.step, now=now, nothing_started=not outbox.services.store.query(attempted))
+    change = end_main(main_end.step, now=now, nothing_started=not _has_anything_happened(outbox.services, run.id))
     saved = save(outbox, [Decision(stored=main_end, change=change, companions=writes)])
     if saved.refused:
         return False
-    log.info("run.finally", f"the main part of run {run.id} is {state}; the steps under `finally` begin", run_id=run.id)
+    log.info(
+        "run.finally",
+        f"the main part of run {run.id} is {state}; the steps under `finally` are starting",
+        run_id=run.id,
+    )
     outbox.add_ready(run.id, [ReadyStep(step_id=step_id) for step_id in saved.released])
     return True
+
+
+def _has_anything_happened(services: Services, run_id: str) -> bool:
+    """Return False if every step was skipped, or was cancelled before it started.
+
+    A barrier may have succeeded without an attempt, and a step whose condition cannot be evaluated has failed without
+    one.
+    """
+    steps = steps_path(run_id)
+    attempted = Query(collection=steps, where=[("attempt", ">=", 1)], limit=1, fields=("attempt",))
+    if services.store.query(attempted):
+        return True
+    ended: list[Condition] = [("kind", "in", _KINDS_OF_STEPS), ("state", "in", _STATES_OF_WORK)]
+    return bool(services.store.query(Query(collection=steps, where=ended, limit=1, fields=("state",))))
 
 
 def _load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, Any]], int]:
     """Return the oldest failures of the main steps, and the total number.
 
-    In a run with thousands of failures, the oldest are chosen from the first `MAX_READ` that are found.
+    Every failed step is read: an index by the time of its end would cost something whenever any step is written.
     """
     states = [StepState.FAILED.value, StepState.CANCELLED.value]
     fields = ("message", "last_kind", "last_reason", "finished_at")
-    found = list(islice(iter_failed(services, run.id, states, fields=fields), MAX_READ))
-    count = len(found)
-    if count == MAX_READ:
-        collection = steps_path(run.id)
-        ended: Condition = ("state", "in", states)
-        count = services.store.count(Query(collection=collection, where=[ended]))
-        count -= services.store.count(Query(collection=collection, where=[ended, ("tolerated", "==", True)]))
+    failed = iter_failed(services, run.id, states, fields=fields, page=_PAGE_OF_FAILED)
+    found = [(one.fields.get("finished_at") or _LONG_AGO, one.id, _failure_of(one)) for one in failed]
     failures: list[dict[str, Any]] = []
     size = 0
-    for one in nsmallest(MAX_FAILURES, found, key=lambda one: (one.fields.get("finished_at") or _LONG_AGO, one.id)):
-        failure = {
-            "step": one.id,
-            # A step that was ended by the stop has no failure of its own.
-            "kind": one.fields.get("last_kind") or "stopped",
-            "reason": one.fields.get("last_reason", ""),
-            "message": str(one.fields.get("message", ""))[:MAX_FAILURE_TEXT],
-        }
+    for _, _, failure in nsmallest(MAX_FAILURES, found):
         size += len(json.dumps(failure, ensure_ascii=False).encode())
         if size > MAX_FAILURE_BYTES:
             break
         failures.append(failure)
-    return failures, count
+    return failures, len(found)
+
+
+def _failure_of(step: Document) -> dict[str, Any]:
+    """Return a failed step as expressions read it in `run.failures`."""
+    return {
+        "step": step.id,
+        # A step that was ended by the stop has no failure of its own.
+        "kind": step.fields.get("last_kind") or "stopped",
+        "reason": step.fields.get("last_reason", ""),
+        "message": str(step.fields.get("message", ""))[:MAX_FAILURE_TEXT],
+    }

@@ -26,8 +26,8 @@ class Outbox:
     """The messages of one invocation, collected so that only a few requests are needed to publish them.
 
     Other instances are waiting for ready steps, so these are published early. Reports to the outside world may wait
-    until the end of the invocation, and share its last request. `wakes_checker` is True if the checker may not know yet
-    that there is work; it is then woken when a job is put in flight.
+    until the end of the invocation, and share its last request. `wakes_checker` is True if the checker may not have
+    noticed yet that there is work; it is then woken when a job has been submitted.
     """
 
     services: Services
@@ -50,7 +50,7 @@ class Outbox:
     def report_step(self, step: StepRecord, change: StepChange) -> None:
         """Report a step's change to the outside world.
 
-        The checker is woken if it now has to look at the step. If the step has an oddity, the message describes it.
+        The checker is woken if it now has to handle the step. If the step has an oddity, the message describes it.
         """
         is_at_task_runner = change.state is StepState.RUNNING or bool(change.fields.get("deferrals"))
         # Whoever reports the end of a job wakes the checker then.

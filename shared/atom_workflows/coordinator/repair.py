@@ -196,7 +196,7 @@ def request_repair(outbox: Outbox, run_id: str) -> int:
 
 
 def continue_run(outbox: Outbox, run_id: str, *, after: str = "") -> None:
-    """Continue a run that was handed on, within one invocation's budget.
+    """Continue a run that was handed off, within one invocation's budget.
 
     Closes, seeds, resets, repairs or renews the run, whichever it needs. With `after`, only publishes the released
     steps that follow that path. Raises `RunNotFound`.

@@ -31,8 +31,8 @@ def needs_renewal(services: Services, run: RunRecord) -> bool:
 def renew_run(outbox: Outbox, stored: StoredRun, budget: Budget) -> None:
     """Keep an open run and all of its documents for longer.
 
-    Once the budget is spent, the rest is handed on. Documents that cannot be renewed at the moment are left to the next
-    audit.
+    Once the budget is spent, the rest is handed off. Documents that cannot be renewed at the moment are left to the
+    next audit.
     """
     run, services = stored.run, outbox.services
     if run.expire_at is None:

@@ -40,7 +40,7 @@ class RunGraph:
     def create(self, path: str) -> Create:
         """Build the document of one node.
 
-        The end node's document has a due time, by which the checker finds an open run.
+        The end node's document has a due time, which is how the checker finds an open run.
         """
         node = self._nodes[path]
         step = self._steps.get(node.id)

@@ -34,6 +34,7 @@ from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import (
     SCHEMA_OF_LANGUAGE_RUNS,
     definition_path,
+    estimate_bytes,
     run_fields,
     run_path,
     step_path,
@@ -61,6 +62,12 @@ PAGE: Final = 500
 MAX_DEFINITION_BYTES: Final = 900_000
 """The maximum compressed size of a large run's definition, which is kept in a document of at most 1 MiB."""
 
+MAX_STEP_BYTES: Final = 900_000
+MAX_RUN_BYTES: Final = 700_000
+"""The maximum size of a new document. A document has at most 1 MiB, and grows: by a step's result and the body that was
+sent, or by the messages of a run's failures. If it could not be written any more, its run would never end.
+"""
+
 _DOCUMENT_OVERHEAD: Final = 600
 _LISTS_OF_NAMES: Final = ("depends_on", "dependents", "barriers", "conditional", "heirs")
 _LONG_TEXTS: Final = ("task", "templates", "constants", "outputs")
@@ -75,7 +82,7 @@ _Batched = TypeVar("_Batched", Create, Update)
 
 def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mapping[str, str]) -> RunRecord:
     """Fill in the fields of the run that its workflow determines."""
-    ignored = ("params were given, but the file declares none; they are only stored",) if run.params else ()
+    ignored = ("params were given, but the file declares none; they are stored but not used",) if run.params else ()
     known = replace(
         run,
         schema=run.schema if workflow.is_plain else SCHEMA_OF_LANGUAGE_RUNS,
@@ -105,6 +112,9 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
 
     The run may replace an INVALID run. Raises `AlreadyExists` or `Conflict` if there is a run other than `instead_of`.
     """
+    if (size := estimate_bytes(run_fields(run))) > MAX_RUN_BYTES:
+        what = "the run's parameters, its outputs as written, and the values and types that they read"
+        raise NotStorable(f"{what} take up {size:,} bytes, but at most {MAX_RUN_BYTES:,} can be stored")
     graph = RunGraph(run, definition.workflow, definition.path)
     creates = _fit_into_commit(graph)
     end = [graph.create(step_path(run.id, END_ID))]
@@ -177,7 +187,7 @@ def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
     """Continue a run from wherever an earlier invocation stopped.
 
     Safe to repeat: for a healthy run, it only publishes released steps again. Once the budget is spent, the rest is
-    handed on; without a budget, it continues to the end. The run is set to RUNNING under a guard on the version that
+    handed off; without a budget, it continues to the end. The run is set to RUNNING under a guard on the version that
     was read before its steps were written or reset, so a run that was stopped or retried in the meantime is read again.
     """
     budget = budget or Budget(services=outbox.services)
@@ -211,7 +221,7 @@ def publish_released(
     """Publish every released step that no dispatcher has taken.
 
     Returns the number of these steps. They are read a page at a time, starting after the path `after`. Once the budget
-    is spent, the rest is handed on.
+    is spent, the rest is handed off.
     """
     budget = budget or Budget(services=outbox.services)
     published = 0
@@ -295,7 +305,7 @@ def _rewrite(outbox: Outbox, stored: StoredRun, misfits: Sequence[Update]) -> No
     run to RUNNING.
     """
     run_id, version = stored.run.id, stored.version
-    message = f"run {run_id} was begun with a different graph; documents being rewritten: {len(misfits)}"
+    message = f"run {run_id} was started with a different graph; documents being rewritten: {len(misfits)}"
     log.warning("run.seed.rewritten", message, run_id=run_id)
     for batch in _batches(misfits):
         touch = Update(path=run_path(run_id), increments={"touches": 1}, guard=version)
@@ -368,9 +378,18 @@ def _batches(writes: Iterable[_Batched]) -> Iterator[list[_Batched]]:
 
 
 def _size(write: Create | Update) -> int:
-    """Estimate the size of a document in a request."""
+    """Estimate the size of a document in a request.
+
+    Raises `NotStorable` if it is too large.
+    """
     fields = write.fields
     names = sum(len(one) + 6 for name in _LISTS_OF_NAMES for one in fields.get(name) or ())
     texts = sum(len((fields.get(name) or "").encode()) for name in _LONG_TEXTS)
     conditions = [fields.get("when"), (fields.get("policies") or {}).get("retry_when")]
-    return _DOCUMENT_OVERHEAD + names + texts + sum(len(one["text"].encode()) for one in conditions if one)
+    size = _DOCUMENT_OVERHEAD + names + texts + sum(len(one["text"].encode()) for one in conditions if one)
+    if size > MAX_STEP_BYTES:
+        what = (
+            f"the task of step {write.path.rpartition('/')[2]} with its expressions, and the values and types of both"
+        )
+        raise NotStorable(f"{what} take up {size:,} bytes, but at most {MAX_STEP_BYTES:,} can be stored")
+    return size

@@ -13,7 +13,7 @@ from atom_workflows.settings import Settings
 
 
 class WakeLimit:
-    """Lets one wake-up through in each interval: a burst that was just woken notices later work by itself.
+    """Lets one wake-up through in each interval: a burst that was just woken notices later work on its own.
 
     The limit only saves messages. Each process has its own limit. An extra or missing wake-up, for example when two
     threads race, is harmless.

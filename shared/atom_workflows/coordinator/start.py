@@ -51,8 +51,8 @@ MAX_WARNINGS: Final = 20
 def difference(run: RunRecord, event: StartRequested) -> str:
     """Return the field in which the request and the run differ, or "".
 
-    If the request names no generation, its file may have changed; that does not count as a difference. Nor does a
-    different spelling of the Task Runner's URL, since the run keeps the spelling used in the settings.
+    If the request does not specify a generation, its file may have changed; that does not count as a difference. Nor
+    does a different spelling of the Task Runner's URL, since the run keeps the spelling used in the settings.
     """
     if (event.definition is not None) is not bool(run.source.get("inline")):
         return "definition"
@@ -78,7 +78,7 @@ def changed_file(run: RunRecord, digest: str) -> str:
         return ""
     return (
         "it was requested again after its file had changed; "
-        f"it continues with generation {run.source.get('generation')}, with which it was started"
+        f"it continues with generation {run.source.get('generation')}, the one it was started with"
     )
 
 

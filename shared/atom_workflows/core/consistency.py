@@ -87,7 +87,7 @@ def check_counters(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding
 def check_due_time(step: StepRecord, *, now: datetime) -> Finding | None:
     """Check that the step has a due time if it needs one.
 
-    The checker must look at every step under way and at the end node of every run.
+    Every step under way and the end node of every run need one; otherwise, the checker would miss them.
     """
     is_end = step.rules.due is WhenDue.AUDIT_RUN and step.state is StepState.PENDING
     if step.due_at is not None or not (is_end or is_under_way(step)):

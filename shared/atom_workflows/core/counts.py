@@ -13,8 +13,8 @@ A node waits until `remaining` is 0. Its counters then decide what happens to it
 A failure that its step allows (`tolerated`) counts as a success.
 
 An internal barrier represents the nodes above it, so it passes on its own counters instead of counting as one node:
-even below a tree of barriers, a step knows how many of a thousand steps failed. In runs with the first schema, an
-internal barrier counts as one node like any other, and only `remaining` and `unsuccessful` are stored.
+even below a tree of barriers, a step's counters show how many of a thousand steps failed. In runs with the first
+schema, an internal barrier counts as one node like any other, and only `remaining` and `unsuccessful` are stored.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ _PATTERNS: Final = (
     ("s", timedelta(seconds=1), "[0-9]{1,8}([.][0-9]{1,6})?s"),
     ("ms", timedelta(milliseconds=1), "[0-9]{1,8}([.][0-9]{1,3})?ms"),
 )
-"""The units from largest to smallest, with the pattern of a value in each. No fraction is finer than a microsecond."""
+"""The units from largest to smallest, each with its value's pattern. No fraction is finer than a microsecond."""
 
 _STARTS_WITH_A_DIGIT: Final = "(?=[0-9])"
 _NO_SPACE_LAST: Final = "(?!.* $)"

@@ -31,6 +31,9 @@ MAX_STEPS: Final = 100_000
 MAX_BODY_BYTES: Final = 64 * 1024
 """The maximum size of a task with its values, as JSON; a task in the file has the same limit."""
 
+MAX_READ_BYTES: Final = 1024 * 1024
+"""The maximum size of all outputs that one step's expressions read, as JSON. As values, they need far more memory."""
+
 STEPS_AT_THE_START: Final = 2_000
 """The maximum number of evaluation steps for one task while its run is seeded, since a file may have 10,000 tasks.
 
@@ -99,6 +102,13 @@ def reads_of(texts: Sequence[Condition | Template]) -> Reads:
     return Reads(outputs=frozenset(outputs), records=frozenset(records), run=run)
 
 
+def require_readable(size: int) -> None:
+    """Raise `ExpressionError` if the outputs that expressions read are larger than allowed in total."""
+    if size > MAX_READ_BYTES:
+        said = f"the outputs that its expressions read are more than {MAX_READ_BYTES:,} bytes in total"
+        raise EvaluationError(said, at=0, suggestion="return less from each step, and put large values into files")
+
+
 def expressions_in(texts: Sequence[Condition | Template]) -> Iterator[Any]:
     """Yield the parsed expressions of conditions and templates."""
     from atom_workflows.expressions.parser import parse  # noqa: PLC0415 (see above)
@@ -153,7 +163,7 @@ def typed_constants(constants: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def zone_of(constants: Mapping[str, Any]) -> str:
-    """Return the time zone in which expressions count days."""
+    """Return the time zone in which expressions determine dates."""
     return str(constants.get("zone", "UTC"))
 
 

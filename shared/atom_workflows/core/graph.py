@@ -1,8 +1,8 @@
 """Compile a workflow into the stored graph: the user's steps, barriers that keep it narrow, and the run's end.
 
-A document whose counter a thousand steps decrement would be a hot spot, and ending a step with a thousand dependents
-would take one huge commit. So the compiled graph is kept narrow by *barrier* nodes, which have no task and end in the
-same pass that releases them:
+A document with a counter that a thousand steps decrement would be a hot spot, and ending a step with a thousand
+dependents would take one huge commit. So the compiled graph is kept narrow by *barrier* nodes, which have no task and
+end in the same pass that releases them:
 
 - steps that wait for exactly the same set of steps wait for one shared barrier instead, if that takes fewer edges;
 - a node with more than `FAN_IN_LIMIT` dependencies gets a tree of barriers above it;
@@ -30,7 +30,7 @@ MAX_FINALLY_STEPS: Final = 100
 MAX_FINALLY_NODES: Final = (MAX_FINALLY_STEPS + 1) * (1 + -(-MAX_FINALLY_STEPS // FAN_IN_LIMIT)) + 1
 """The maximum number of nodes after the main part: each step, and the run's end, may have barriers above it."""
 MAX_FOLLOWERS: Final = 7
-"""The maximum number of later steps in its chain that a node lists, so that a dispatcher can read them in advance."""
+"""The maximum number of steps further along its chain that a node lists, so that they can be read in advance."""
 
 INTERNAL_PREFIX: Final = "~"
 END_ID: Final = "~end"

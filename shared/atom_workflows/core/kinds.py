@@ -61,7 +61,7 @@ class Release(StrEnum):
 
 
 class Phase(StrEnum):
-    """The two parts of a run, one after the other. The values are stored."""
+    """The two parts of a run, in order. The values are stored."""
 
     MAIN = "main"
     FINALLY = "finally"

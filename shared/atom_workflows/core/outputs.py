@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ MAX_PROBLEM_LENGTH: Final = 500
 _LEAST_NUMBER: Final = -(2**63)
 _LARGEST_NUMBER: Final = 2**63 - 1
 _LONGEST_NAMED: Final = 80
+_MOST_NAMED: Final = 10
 
 _NO_OBJECT: Final = 'its outputs are not a JSON object: return one, such as {"rows": 12}'
 _TOO_LARGE: Final = (
@@ -64,6 +65,16 @@ def read_outputs(value: Any) -> JobOutputs:
     except UnicodeEncodeError:
         return JobOutputs(problem=_NOT_STORABLE)
     return JobOutputs(problem=_TOO_LARGE) if is_too_large else JobOutputs(text=text)
+
+
+def list_undeclared(text: str, declared: Collection[str]) -> str:
+    """Return the names of the outputs that are not declared, separated by commas.
+
+    `text` is the JSON text of the outputs. Values are never included, and many or long names are cut short.
+    """
+    names = [name for name in (json.loads(text) if text else {}) if name not in declared]
+    shown = ", ".join(f"{name:.{_LONGEST_NAMED}}" for name in names[:_MOST_NAMED])
+    return f"{shown} and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else shown
 
 
 def _find_breach(value: Any) -> str:

@@ -61,8 +61,8 @@ def bind(
 ) -> Bound:
     """Bind the given JSON values to the parameters, and fill in the defaults.
 
-    `run` holds the values of `run.*` that defaults may read, and `zone` is the workflow's time zone. The parameters to
-    leave out are those in which problems have already been found. Raises InvalidParams with every problem.
+    `run` holds the values of `run.*` that defaults may read, and `zone` is the workflow's time zone. The parameters in
+    `leave_out` are skipped, because problems have already been found in them. Raises InvalidParams with every problem.
     """
     problems = list(_find_unknown(params, given))
     values: dict[str, Value] = {}

@@ -35,7 +35,7 @@ SOONEST_POLL: Final = 0.2
 """The wait before the first poll, and the shortest wait between two polls, as a fraction of the checker's interval."""
 
 WORTH_WAITING: Final = 1.5
-"""The maximum number of intervals that a burst waits for its next look; a later look is left to the next tick."""
+"""The maximum number of intervals that a burst waits for its next check; a later check is left to the next tick."""
 
 LONGEST_POLL: Final = timedelta(seconds=60)
 _SHARE_OF_AGE: Final = 20
@@ -79,8 +79,8 @@ def record_progress(  # noqa: PLR0913 (the fields of a response, for which the c
 ) -> StepChange | None:
     """Record the progress of a job that has not ended.
 
-    Returns None if the response contains no new state, so that nothing is written; a new message alone is not recorded,
-    and of addresses of the log, only the first.
+    Returns None if the response contains no new state, so that nothing is written. A new message by itself is not
+    recorded, and of the addresses of the job's log, only the first is.
     """
     learnt: dict[str, Any] = {"notifies": True} if notifies and not step.notifies else {}
     if logs_url and not step.logs_url:
@@ -149,7 +149,7 @@ _GOLDEN_SECTION: Final = 0.6180339887498949
 
 
 def next_look(step: StepRecord, *, now: datetime, check_interval: timedelta) -> datetime:
-    """Return the time at which to look at a job next.
+    """Return the time at which to check a job next.
 
     The time is later while polls fail, but never after the attempt's deadline, unless that has already passed.
     """
@@ -173,9 +173,9 @@ def _awaits_look(step: StepRecord) -> bool:
 def with_next_look(
     step: StepRecord, found: StepChange | None, *, now: datetime, check_interval: timedelta
 ) -> StepChange | None:
-    """Add the time of the next look to a poll's result.
+    """Add the time of the next check to a poll's result.
 
-    This is done only if needed: there is a burst every minute, and it looks at every step that is due, so only a longer
+    This is done only if needed: there is a burst every minute, and it checks every step that is due, so only a longer
     wait has to be stored in the document.
     """
     look_at = next_look(step if found is None else apply_change(step, found), now=now, check_interval=check_interval)

@@ -151,7 +151,7 @@ class StepRecord:
     unstopped: tuple[str, ...] = ()
 
     # -- times --
-    # The time of the checker's next look at the step; None if it need not look.
+    # The time at which the step is to be checked next; None if no check is needed.
     due_at: datetime | None = None
     claimed_at: datetime | None = None
     started_at: datetime | None = None

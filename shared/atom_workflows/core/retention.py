@@ -11,7 +11,7 @@ from math import ceil
 from typing import Final
 
 _NOT_WORTH_WRITING: Final = 0.1
-"""A retry does not extend the date by less than this share of `keep`, since renewing means writing every document."""
+"""A retry never extends the date by less than this fraction of `keep`, since renewing means many writes."""
 
 _SAFETY: Final = timedelta(hours=1)
 """A run counts as gone this long before its expiry date, because renewing it takes time."""

@@ -138,7 +138,7 @@ RUN_TRANSITIONS: Final[Mapping[tuple[RunState, RunEvent], RunState]] = MappingPr
 def next_step_state(state: StepState, event: StepEvent) -> StepState:
     """Return the state that follows the event.
 
-    Raises `TransitionError` if the table has no such row.
+    Raises `TransitionError` if the table has no matching row.
     """
     try:
         return STEP_TRANSITIONS[state, event]
@@ -149,7 +149,7 @@ def next_step_state(state: StepState, event: StepEvent) -> StepState:
 def next_run_state(state: RunState, event: RunEvent) -> RunState:
     """Return the state that follows the event.
 
-    Raises `TransitionError` if the table has no such row.
+    Raises `TransitionError` if the table has no matching row.
     """
     try:
         return RUN_TRANSITIONS[state, event]

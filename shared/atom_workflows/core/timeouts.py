@@ -1,8 +1,8 @@
 """Decide when an attempt has exceeded its step's timeout, or was lost along with its dispatcher.
 
-A job may have ended in time even if no poll has shown this: a look can be late, and the last look before the deadline
-always comes some seconds early. So a job whose time is up is polled once more, and the response decides. If there is no
-response, the attempt times out only after `UNHEARD_FOR`.
+A job may have ended in time even if no poll has shown this: a poll can be late, and the last poll before the deadline
+always comes a few seconds early. So a job whose time is up is polled once more, and the response decides. If there is
+no response, the attempt times out only after `UNHEARD_FOR`.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def _time_out_dispatch(step: StepRecord, deadline: datetime, now: datetime) -> O
 def judge_overdue(
     step: StepRecord, found: StepChange | Outcome | None, *, heard: bool, now: datetime
 ) -> StepChange | Outcome | None:
-    """Time out a job whose time is up.
+    """Time out a job that has reached its time limit.
 
-    `found` is the result of a poll, which is returned unchanged for any other job. `heard` is False if the Task Runner
+    `found` is the result of a poll; for any other job, it is returned unchanged. `heard` is False if the Task Runner
     did not respond, or was not called because its circuit breaker is open.
     """
     deadline = step.attempt_deadline

@@ -31,6 +31,7 @@ from atom_workflows.core.counts import Counts
 from atom_workflows.core.durations import format_duration
 from atom_workflows.core.evaluation import MAX_BECAUSE, Verdict, check_outputs, may_retry
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA, Release
+from atom_workflows.core.outputs import list_undeclared
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopFor, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepEvent, StepState, next_step_state
 from atom_workflows.core.workflow import Backoff, JsonValue, OnLost, Trigger
@@ -95,7 +96,7 @@ class Outcome:
 
     A lost job has been unknown to its Task Runner since `missing_since`. If the dispatcher was lost, `job_id` is empty.
     The outputs are the text of a JSON object (see outputs.py), or `outputs_problem` says why there are none; only an
-    attempt that succeeded has either. `reason` is the Task Runner's own word for why the job ended. `may_run` is True
+    attempt that succeeded has either. `reason` is the Task Runner's own term for why the job ended. `may_run` is True
     if the job may still be running, since it could not be stopped.
     """
 
@@ -118,13 +119,14 @@ class StepChange:
     """A step's next state and the fields that change with it.
 
     `outputs` are the declared outputs of a step that succeeds, as JSON values; {} clears those of an earlier round, and
-    None leaves them unchanged.
+    None leaves them unchanged. `undeclared` names the outputs that the job returned but the step does not declare.
     """
 
     event: StepEvent
     state: StepState
     fields: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, JsonValue] | None = None
+    undeclared: str = ""
 
     @property
     def is_terminal(self) -> bool:
@@ -185,6 +187,11 @@ def outcome_of(  # noqa: PLR0913 (the fields of a response, for which the core h
 def has_ended(job_state: str) -> bool:
     """Return True if a job in the given state has ended."""
     return _plain_state(job_state) in JOB_OUTCOMES
+
+
+def has_succeeded(job_state: str) -> bool:
+    """Return True if a job in the given state has ended successfully."""
+    return JOB_OUTCOMES.get(_plain_state(job_state)) is OutcomeKind.SUCCEEDED
 
 
 def is_known_state(job_state: str) -> bool:
@@ -319,7 +326,7 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
             step, replace(outcome, kind=OutcomeKind.OUTPUTS), now, {**learnt, "message": clip(outputs)}
         )
     ended = _end(step, StepEvent.SUCCEED, now, **learnt)
-    return replace(ended, outputs=outputs) if outputs else ended
+    return replace(ended, outputs=outputs or None, undeclared=list_undeclared(outcome.outputs, step.outputs))
 
 
 def _is_stale(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
@@ -352,7 +359,7 @@ def _retry_or_fail(step: StepRecord, outcome: Outcome, now: datetime, learnt: Ma
 
 
 def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
-    """Return the fields that an outcome reveals about the job."""
+    """Return the fields that record what an outcome reveals about the job."""
     learnt: dict[str, Any] = {"message": clip(outcome.message), "missing_since": None}
     if outcome.kind is OutcomeKind.LOST and outcome.job_id:
         # A lost job may not be submitted again, for one of these reasons.
@@ -594,7 +601,7 @@ _DECIDED: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("by_choice", "tolerated", "notifies"), False),
     "hinted_at": None,
 }
-"""The fields that are set anew in each round of a run, with their empty values."""
+"""The fields that are reset in each round of a run, with their empty values."""
 
 
 # -- parts of decisions ----------------------------------------------------------------------------------------------

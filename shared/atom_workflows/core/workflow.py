@@ -32,7 +32,7 @@ DEFAULT_FINALLY_STEP_TIMEOUT: Final = timedelta(minutes=10)
 
 
 class OnLost(StrEnum):
-    """The policy for a job that may or may not be running, or that its Task Runner no longer knows."""
+    """The policy for a job that may or may not be running, or that its Task Runner no longer knows about."""
 
     RETRY = "retry"
     FAIL = "fail"
@@ -73,7 +73,7 @@ class Template:
 class Backoff:
     """The wait before the next try: `initial * factor ** (tries - 1)`, at most `maximum`.
 
-    `jitter` is the share of the wait, from 0 to 1, that may be subtracted so that retries do not all happen at once.
+    `jitter` is the fraction of the wait, from 0 to 1, that may be subtracted so that retries do not all happen at once.
     """
 
     initial: timedelta = timedelta(seconds=10)
@@ -135,7 +135,7 @@ class Step:
 
     @property
     def is_conditional(self) -> bool:
-        """True if more than its dependencies' success determines whether the step runs."""
+        """True if the step's own trigger or condition affects whether it runs."""
         return self.when is not None or self.trigger is not Trigger.NO_FAILURE
 
 
@@ -223,7 +223,7 @@ def job_request(step: Step, task: Task, path: str) -> dict[str, JsonValue]:
 
 
 FIELDS_OF_EVERY_JOB: Final = frozenset({("job_name",), ("scaleTier",)})
-"""The fields of a job's body that are never left out."""
+"""The fields of a job's body that are never omitted."""
 
 _OWN_LABELS: Final = frozenset({("labels", "workflow"), ("labels", "type")})
 

@@ -32,7 +32,7 @@ class Budget:
         """Charge for steps before they are taken. Raises OverBudget."""
         self.left -= steps
         if self.left < 0:
-            raise OverBudget(f"the expression takes more than {MAX_STEPS:,} steps", at, "let a step compute this")
+            raise OverBudget(f"the expression takes more than {MAX_STEPS:,} steps", at, "have a step compute this")
 
     def charge_text(self, text: str, at: int) -> None:
         """Charge for reading a string once."""
@@ -41,7 +41,7 @@ class Budget:
     def require_characters(self, count: int, at: int) -> None:
         """Charge for a string of `count` characters; refuse one over the limit."""
         if count > MAX_TEXT_BYTES:
-            raise OverBudget("the text would be larger than 64 KiB", at, "let a step write it to a file")
+            raise OverBudget("the text would be larger than 64 KiB", at, "have a step write it to a file")
         self.charge(1 + count // CHARACTERS_A_STEP, at)
 
     def require_text(self, text: str, at: int) -> str:
@@ -54,7 +54,7 @@ class Budget:
     def require_items(self, count: int, at: int) -> None:
         """Charge for a list of `count` items; refuse one over the limit."""
         if count > MAX_ITEMS:
-            raise OverBudget(f"the list would have more than {MAX_ITEMS:,} items", at, "let a step compute this")
+            raise OverBudget(f"the list would have more than {MAX_ITEMS:,} items", at, "have a step compute this")
         self.charge(1 + count, at)
 
     def require_result(self, value: Value, at: int) -> int:

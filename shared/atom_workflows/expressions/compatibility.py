@@ -1,4 +1,8 @@
-"""How types relate: which fits where another is expected, which can have equal values, and what two have in common."""
+"""How types relate to each other.
+
+This module decides whether a type fits where another is expected, whether values of two types can be equal, and which
+type covers several others.
+"""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def _show(path: Path, scope: Mapping[str, Any]) -> str:
 
 
 class _Missing:
-    """The result of a chain in which a member is missing. It never becomes a value."""
+    """The result of a chain in which a member is missing. It never becomes the value of an expression."""
 
 
 _MISSING: Final = _Missing()
@@ -218,7 +218,8 @@ class _Evaluation:
                 if isinstance(comparison.right, ListLiteral):
                     items = zip(comparison.right.items, right, strict=True)
                     right = [self._beside(item, each, left) for item, each in items]
-                left = self._beside(comparison.left, left, right[0])
+                beside = next((each for each in right if each is not None), None)
+                left = self._beside(comparison.left, left, beside)
             return self._contains(right, left, at) == (operator == "in")
         left, right = self._beside(comparison.left, left, right), self._beside(comparison.right, right, left)
         match operator:

@@ -40,14 +40,24 @@ _NAMES_SHOWN: Final = 8
 _OTHER_FUNCTIONS: Final = {
     "contains": "write `part in whole`", "coalesce": "write `a ?? b`", "default": "write `a ?? b`",
     "map": "write `[f(x) for x in xs]`", "filter": "write `[x for x in xs if …]`",
-    "now": "expressions have no clock; the time is `run.scheduledAt`", "today": "write `day(run.scheduledAt)`",
-    "success": "use `trigger`", "failure": "use `trigger`", "always": "use `trigger`", "cancelled": "use `trigger`",
+    "now": "expressions have no clock; use `run.scheduledAt`", "today": "write `day(run.scheduledAt)`",
+    "success": "leave it out: a step runs only if nothing that it depends on has failed",
+    "failure": "write `trigger: any-failed` instead", "always": "write `trigger: always` instead",
+    "cancelled": "write a step under `finally` with `when: run.state == 'CANCELLED'`",
     "size": "write `len(…)`", "length": "write `len(…)`", "count": "write `len([x for x in xs if …])`",
     "str": "write `text(…)`", "string": "write `text(…)`", "float": "write `number(…)`", "strip": "write `trim(…)`",
     "strftime": "write `format(…)`", "date": "write `day(…)`", "tojson": "write `json(…)`",
     "if": "write `a if condition else b`", "bool": "write a comparison", "round": "write `int(…)`",
     "random": "expressions are never random", "uuid": "expressions are never random; use `run.id`",
 }  # fmt: skip
+
+# Names, members and words of other systems, each with ours. They are suggested where ours exists.
+_OTHER_NAMES: Final = {
+    "needs": "steps", "jobs": "steps", "tasks": "steps", "inputs": "params", "parameters": "params", "vars": "env",
+    "github": "run", "context": "run", "workflow": "run", "dag_run": "run",
+}  # fmt: skip
+OTHER_MEMBERS: Final = {"result": "state", "outcome": "state", "conclusion": "state", "status": "state"}
+_OTHER_WORDS: Final = {"success": "SUCCEEDED", "successful": "SUCCEEDED", "failure": "FAILED", "error": "FAILED"}
 
 
 def refusal(advice: Advice, at: int) -> EvaluationError:
@@ -70,7 +80,8 @@ def unknown_name(name: str, names: Iterable[str], guess: Guess = did_you_mean) -
     """Report a name that does not exist."""
     known = list(names)
     known_in_words = f"the names are {', '.join(known[:_NAMES_SHOWN])}" if known else ""
-    return f"there is no `{name:.60}` here", guess(name, known) or known_in_words
+    suggestion = _suggest(_OTHER_NAMES.get(name), known) or guess(name, known) or known_in_words
+    return f"there is no `{name:.60}` here", suggestion
 
 
 def unknown_member(of: str, name: str, members: Iterable[str], guess: Guess = did_you_mean) -> Advice:
@@ -82,13 +93,18 @@ def unknown_member(of: str, name: str, members: Iterable[str], guess: Guess = di
             f"{_quoted(of)} has no `{name:.60}`",
             f"for a minus sign, add spaces: `{of}.{minuend} - {subtrahend:.60}`",
         )
-    return f"{_quoted(of)} has no `{name:.60}`", guess(name, known)
+    return f"{_quoted(of)} has no `{name:.60}`", _suggest(OTHER_MEMBERS.get(name), known) or guess(name, known)
 
 
 def unknown_word(word: str, of: str, known: Sequence[str]) -> Advice:
     """Report a word that is not in an enum."""
-    advice = did_you_mean(word, known)
+    advice = _suggest(_OTHER_WORDS.get(word.lower()), known) or did_you_mean(word, known)
     return f"{_quoted(of)} is never `{word:.60}`", advice or f"it is one of {', '.join(known[:_NAMES_SHOWN])}"
+
+
+def _suggest(name: str | None, known: Sequence[str]) -> str:
+    """Return a question that suggests the name, if it is known."""
+    return f"did you mean `{name}`?" if name in known else ""
 
 
 def computed_name(of: str) -> Advice:

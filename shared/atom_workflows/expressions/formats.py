@@ -69,7 +69,7 @@ def format_moment(moment: datetime | date | time, pattern: str) -> str:
 def check_pattern(pattern: str) -> None:
     """Raise ValueError if a pattern has no directive, or an unknown one."""
     if "%" not in pattern:
-        raise ValueError("the pattern has no directive; a day is written like `%Y-%m-%d`")
+        raise ValueError("the pattern has no directive; for a day, write `%Y-%m-%d`")
     for piece in _pieces(pattern):
         if len(piece) == 2 and piece[0] == "%" and piece[1] not in _OF_DAY | _OF_TIME | {"%": None}:  # noqa: PLR2004 -- a percent sign and a letter
             raise ValueError(_unknown(piece))

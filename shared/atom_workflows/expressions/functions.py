@@ -31,7 +31,7 @@ HAS: Final = "has"
 
 
 class Parameter(Frozen):
-    """A parameter: its name, the types that it takes, and a reader that checks literal text given for it."""
+    """A parameter: its name, the types that it accepts, and a reader that checks literal text given for it."""
 
     name: str
     takes: tuple[Type, ...]
@@ -39,7 +39,7 @@ class Parameter(Frozen):
 
 
 class Function(Frozen):
-    """A function. `gives` is the type of its value, or a function that derives it from the types of the arguments."""
+    """A function. `gives` is the type of its result, or a function that derives it from the types of the arguments."""
 
     name: str
     parameters: tuple[Parameter, ...]

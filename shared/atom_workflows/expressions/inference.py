@@ -114,7 +114,7 @@ class _Inference:
         return without_null(of)
 
     def require_condition(self, expression: Expression, scope: Scope) -> None:
-        """Record a fault if a condition is not true or false."""
+        """Record a fault if a condition is neither true nor false."""
         of = self.require(expression, scope)
         if of != BOOL and not is_unknown(of):
             self._fault(start_of(expression), faults.no_condition(family(of)))
@@ -168,7 +168,9 @@ class _Inference:
             return self._fault(link.at, faults.computed_name(before))
         found = of.fields.get(link.name)
         if found is None:
-            return self._fault(link.at, faults.unknown_member(before, link.name, of.fields, scope.guess))
+            self._fault(link.at, faults.unknown_member(before, link.name, of.fields, scope.guess))
+            # What other systems call it has the same values, so that these can be checked as well.
+            return of.fields.get(faults.OTHER_MEMBERS.get(link.name, ""), ANY)
         return self._fault(link.at, (found.message, found.suggestion)) if isinstance(found, Unavailable) else found
 
     # -- operators ---------------------------------------------------------------------------------------------------
@@ -289,7 +291,7 @@ class _Inference:
         for argument in call.arguments:
             self.type_if_any(argument, scope)
             if not isinstance(argument, Name | Chain):
-                self._fault(argument.at, ("`has` takes a name or a path of members", "write `has(steps.a.outputs.b)`"))
+                self._fault(argument.at, ("`has` takes a name or a path to a member", "write `has(steps.a.outputs.b)`"))
         return BOOL
 
     def list_literal(self, literal: ListLiteral, scope: Scope) -> Type:

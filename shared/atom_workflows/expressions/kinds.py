@@ -58,7 +58,7 @@ class MapOf(Type):
 class OrNull(Type):
     """A value that may be null or missing.
 
-    `reason` says why it may be missing ("as `quality` may be skipped (line 31)"), and `remedy` suggests what helps
+    `reason` says why it may be missing ("because `quality` may be skipped (line 31)"), and `remedy` suggests a fix
     other than `??` ("`trigger: all-succeeded`"). Both may be empty, and neither matters when types are compared.
     """
 

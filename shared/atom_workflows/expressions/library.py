@@ -7,7 +7,7 @@ import re
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
-from atom_workflows.errors import EvaluationError
+from atom_workflows.errors import EvaluationError, ValueMismatch
 from atom_workflows.expressions import times
 from atom_workflows.expressions.arithmetic import require_64_bits
 from atom_workflows.expressions.budget import MAX_ITEMS, Budget
@@ -77,7 +77,11 @@ def from_json(context: Context, text: str) -> Value:
     try:
         value = read_value(json.loads(text), ANY)
     except ValueError as error:
-        why = "it is not JSON" if isinstance(error, json.JSONDecodeError) else f"its value {error!s:.200}"
+        if isinstance(error, ValueMismatch):
+            why = f"its value {error!s:.200}"
+        else:
+            # Python does not read a number of thousands of digits, though it is JSON.
+            why = "it is not JSON" if isinstance(error, json.JSONDecodeError) else "a number in it has too many digits"
         raise context.error(f"`fromJson` cannot read this text: {why}") from error
     context.budget.require_result(value, context.at)
     return value
@@ -94,7 +98,7 @@ def upper(context: Context, text: str) -> str:
 
 
 def trim(context: Context, text: str) -> str:
-    """Return the text without leading and trailing white space."""
+    """Return the text without leading and trailing whitespace."""
     return context.budget.require_text(text.strip(), context.at)
 
 
@@ -148,7 +152,7 @@ def add_up(context: Context, numbers: list[int | float]) -> Value:
 
 
 def smallest(context: Context, items: list[Any]) -> Value:
-    """Return the smallest number, the first string or the earliest time."""
+    """Return the smallest number, earliest time or string that sorts first."""
     keys = sort_keys(items, context.budget, context.at)
     if not keys:
         raise context.error("an empty list has no `min`", "write `min(xs) if len(xs) > 0 else value`")
@@ -157,7 +161,7 @@ def smallest(context: Context, items: list[Any]) -> Value:
 
 
 def largest(context: Context, items: list[Any]) -> Value:
-    """Return the largest number, the last string or the latest time."""
+    """Return the largest number, latest time or string that sorts last."""
     keys = sort_keys(items, context.budget, context.at)
     if not keys:
         raise context.error("an empty list has no `max`", "write `max(xs) if len(xs) > 0 else value`")
@@ -224,7 +228,7 @@ def day(context: Context, moment: str | date, number: int = 0) -> date:
     try:
         return _date_of(context, moment) + timedelta(days=number)
     except OverflowError:
-        raise context.error("the calendar has no such day: it runs from year 1 to year 9999") from None
+        raise context.error("the day is outside the calendar, which runs from year 1 to year 9999") from None
 
 
 def add(context: Context, instant: str | datetime, duration: str | timedelta) -> datetime:
@@ -234,7 +238,7 @@ def add(context: Context, instant: str | datetime, duration: str | timedelta) ->
     try:
         return times.to_utc(start) + length
     except OverflowError:
-        raise context.error("the calendar has no such instant: it runs from year 1 to year 9999") from None
+        raise context.error("the time is out of range: years go from 1 to 9999") from None
 
 
 def write_format(context: Context, moment: str | date | time, pattern: str) -> str:

@@ -84,9 +84,9 @@ def _read(notation: object, depth: int) -> Type:
         case None:
             raise TypeNotationError("null by itself is not a type", "write `T or null`, where T is a type")
         case list():
-            raise TypeNotationError("a list type names the type of its items exactly once", "write `[text]`")
+            raise TypeNotationError("a list type must name exactly one type of item", "write `[text]`")
         case dict():
-            raise TypeNotationError("a map type names its members", "write `{name: text}`, or `any`")
+            raise TypeNotationError("a map type must name its members", "write `{name: text}`, or `any`")
         case _:
             raise TypeNotationError(f"`{notation!s:.40}` is not a type", f"the types are {', '.join(_BY_NAME)}")
 

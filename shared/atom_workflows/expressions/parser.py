@@ -57,9 +57,12 @@ _OTHER_OPERATORS: Final = {
 }  # fmt: skip
 
 
-def parse(text: str) -> Expression:
-    """Read an expression. Raises ExpressionSyntaxError."""
-    parser = _Parser(tokenize(text))
+def parse(text: str, tolerated: list[ExpressionSyntaxError] | None = None) -> Expression:
+    """Read an expression. Raises ExpressionSyntaxError.
+
+    If there is a list `tolerated`, errors are added to it that do not prevent further checks (see `tokenize`).
+    """
+    parser = _Parser(tokenize(text, tolerated))
     expression = parser.read_all()
     if deep := too_deep(expression):
         raise _too_deep(deep.at)
@@ -94,7 +97,7 @@ class _Parser:
         return self._tokens[self._next]
 
     def _sees(self, *sources: str) -> bool:
-        """Return True if one of these signs or keywords comes next."""
+        """Return True if one of these symbols or keywords comes next."""
         return self._token.source in sources and self._token.kind in (Kind.SIGN, Kind.NAME)
 
     def _take(self) -> Token:

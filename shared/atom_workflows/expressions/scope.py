@@ -37,7 +37,7 @@ class Scope:
     """Paths that are neither null nor missing here, whatever their types say."""
 
     zone: str = "UTC"
-    """The time zone of local times."""
+    """The time zone for local times."""
 
     guess: Callable[[str, Iterable[str]], str] = did_you_mean
     """Returns a question that suggests a name, or "". A caller may limit the cost of such searches."""
@@ -47,6 +47,6 @@ class Scope:
         return replace(self, proven=self.proven | frozenset(paths))
 
     def naming(self, name: str, of: Type) -> Scope:
-        """Return the scope inside a comprehension, where its name shadows others."""
+        """Return the scope inside a comprehension, where its variable shadows other names."""
         proven = frozenset(path for path in self.proven if path[0] != name)
         return replace(self, names={**self.names, name: of}, proven=proven)

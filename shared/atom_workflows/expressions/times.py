@@ -47,7 +47,7 @@ def read_time(text: str) -> time:
 def read_instant(text: str, zone: str) -> datetime:
     """Read an instant such as `2026-01-31T06:00:00Z`.
 
-    Without an offset, it is local time in the zone; a date alone means the first instant of that day. Raises
+    Without an offset, it is local time in the zone; a date by itself means the first instant of that day. Raises
     ValueError.
     """
     found = _INSTANT.fullmatch(text) if len(text) <= _LONGEST else None
@@ -71,10 +71,13 @@ def read_duration(text: str) -> timedelta:
     if not found or units != [unit for unit in _UNITS if unit in units] or any(part[2] for part in parts[:-1]):
         raise ValueError("a duration is a number with a unit, such as 30s, 10m, 2h, 1d or 1h30m")
     length = timedelta()
-    for whole, fraction, unit in (part.groups("") for part in parts):
-        length += int(whole) * _UNITS[unit]
-        # Computed in whole microseconds, since a float would round some lengths.
-        length += _UNITS[unit] // _MICROSECOND * int(fraction.ljust(6, "0")) // 1_000_000 * _MICROSECOND
+    try:
+        for whole, fraction, unit in (part.groups("") for part in parts):
+            length += int(whole) * _UNITS[unit]
+            # Computed in whole microseconds, since a float would round some lengths.
+            length += _UNITS[unit] // _MICROSECOND * int(fraction.ljust(6, "0")) // 1_000_000 * _MICROSECOND
+    except OverflowError:
+        raise ValueError("a duration has at most 999,999,999 days") from None
     return -length if found["sign"] == "-" else length
 
 
@@ -109,7 +112,7 @@ def to_zone(instant: datetime, zone: str) -> datetime:
     try:
         return instant.astimezone(find_zone(zone))
     except OverflowError:
-        raise ValueError("the calendar has no such instant: it runs from year 1 to year 9999") from None
+        raise ValueError("the time is out of range: years go from 1 to 9999") from None
 
 
 @cache

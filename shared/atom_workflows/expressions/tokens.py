@@ -59,8 +59,15 @@ _OTHER_SIGNS: Final = {
 }  # fmt: skip
 
 
-def tokenize(text: str) -> list[Token]:
-    """Return the tokens, ending with END. Raises ExpressionSyntaxError."""
+# Those among them that can be read as ours, to find what else is wrong with an expression.
+_OUR_OPERATORS: Final = {"&&": "and", "||": "or", "!": "not"}
+
+
+def tokenize(text: str, tolerated: list[ExpressionSyntaxError] | None = None) -> list[Token]:
+    """Return the tokens, ending with END. Raises ExpressionSyntaxError.
+
+    If there is a list `tolerated`, the errors `&&`, `||` and `!` are added to it, and read as `and`, `or` and `not`.
+    """
     if len(text) > MAX_LENGTH:
         raise ExpressionSyntaxError(
             f"the expression has {len(text):,} characters; at most {MAX_LENGTH:,} are allowed", MAX_LENGTH
@@ -68,6 +75,12 @@ def tokenize(text: str) -> list[Token]:
     tokens = list[Token]()
     at, follows_dot = _space(text, 0), False
     while at < len(text):
+        sign = None if tolerated is None or follows_dot else _SIGN.match(text, at)
+        if sign and tolerated is not None and (ours := _OUR_OPERATORS.get(sign[0])):
+            tolerated.append(_other_sign(sign[0], at))
+            tokens.append(Token(Kind.NAME, ours, at))
+            at = _space(text, sign.end())
+            continue
         token = _member(text, at) if follows_dot else _token(text, at)
         tokens.append(token)
         follows_dot = token.source == "." and token.kind is Kind.SIGN
@@ -109,8 +122,12 @@ def _token(text: str, at: int) -> Token:
     if not sign:
         raise _unknown_character(text[at], at)
     if sign[0] in _OTHER_SIGNS:
-        raise ExpressionSyntaxError(f"`{sign[0]}` is not an operator here", at, _OTHER_SIGNS[sign[0]])
+        raise _other_sign(sign[0], at)
     return Token(Kind.SIGN, sign[0], at)
+
+
+def _other_sign(sign: str, at: int) -> ExpressionSyntaxError:
+    return ExpressionSyntaxError(f"`{sign}` is not an operator here", at, _OTHER_SIGNS[sign])
 
 
 def _number(text: str, found: re.Match[str]) -> Token:

@@ -1,4 +1,4 @@
-"""Values as expressions compute with them, and as JSON.
+"""Values in the form that expressions compute with, and as JSON.
 
 They are plain Python objects: str, int, float, bool, None, date, time, aware datetime (an instant), timedelta (a
 duration), list and dict. In JSON, the four kinds of times are strings.

@@ -22,7 +22,7 @@ from typing import Any, Final, TypeAlias
 from atom_workflows import log
 from atom_workflows.bounded_json import MAX_VALUES
 from atom_workflows.coordinator.services import Services
-from atom_workflows.errors import AtomWorkflowsError, BusUnavailable, MalformedEvent, RunNotFound
+from atom_workflows.errors import AtomWorkflowsError, BusUnavailable, MalformedEvent, NotStorable, RunNotFound
 from atom_workflows.messages.dead_letters import GivenUp, dead_letter_message
 from atom_workflows.messages.envelope import ReceivedEvent, read_event
 from atom_workflows.messages.fields import read_json_body
@@ -75,7 +75,7 @@ def handle_event(
 ) -> Answer:
     """Handle an event, and acknowledge it unless it must be redelivered.
 
-    A defect is re-raised if its event is to be redelivered, so that its traceback is logged.
+    A defect is re-raised if its event will be redelivered, so that its traceback is logged.
     """
     with log.handling(event.id):
         try:
@@ -146,7 +146,9 @@ def give_up_or_redeliver(services: Services, topic: str, event: ReceivedEvent, e
         return True
     # Only subscriptions with a dead-letter policy count the deliveries.
     delivery, last = event.delivery_attempt, services.settings.max_deliveries
-    if not malformed and (delivery is None or delivery < last):
+    # A document that cannot be stored now can never be stored.
+    is_hopeless = malformed or isinstance(error, NotStorable)
+    if not is_hopeless and (delivery is None or delivery < last):
         log.warning("event.failed", f"will be redelivered: {describe(error)}", reason=_name(error))
         return False
     if not malformed and topic in _NOT_WORTH_KEEPING:
@@ -205,9 +207,12 @@ def _publish_dead_letter(services: Services, topic: str, event: ReceivedEvent, e
 
 
 def _log_given_up(event: ReceivedEvent, error: Exception, fate: str) -> None:
+    why = f"delivery {event.delivery_attempt}, the last one, failed"
+    if isinstance(error, NotStorable):
+        why = "another delivery cannot help"
     log.error(
         "event.given_up",
-        f"{fate} because delivery {event.delivery_attempt}, the last one, failed: {describe(error)}",
+        f"{fate} because {why}: {describe(error)}",
         trace_of=None if isinstance(error, AtomWorkflowsError) else error,
         reason=_name(error),
     )

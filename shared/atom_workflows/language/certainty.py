@@ -11,7 +11,7 @@ from operator import and_
 from typing import Final
 
 from atom_workflows.core.workflow import Trigger
-from atom_workflows.language.nodes import Reading
+from atom_workflows.language.nodes import Items, Reading
 
 _MOST_STEPS_SEEN: Final = 100
 """The maximum number of steps through which a chain of skipped steps is followed back."""
@@ -20,7 +20,12 @@ _STOPPED_BY_FAILURE: Final = (Trigger.NO_FAILURE, Trigger.ALL_SUCCEEDED)
 
 
 class StepGraph:
-    """The steps in one part of the file. Steps in a cycle count as certain, and as running after each other."""
+    """The steps in one part of the file.
+
+    Steps in a cycle count as certain, and as running after each other. So do steps whose dependencies or trigger have
+    been reported as invalid, since what is certain of them can only be said once these are corrected, and all steps
+    that depend on such steps.
+    """
 
     def __init__(self, steps: Sequence[Reading]) -> None:
         self.steps = steps
@@ -32,7 +37,16 @@ class StepGraph:
             [self.position[node.text] for node in step.values.get("dependsOn", ()) if node.text in self.position]
             for step in steps
         ]
+        self._is_unclear = [self._has_unclear_order(number) for number in range(len(steps))]
         self.everything = (1 << len(steps)) - 1
+
+    def _has_unclear_order(self, number: int) -> bool:
+        step = self.steps[number]
+        if any(name in step.node.entries and name not in step.values for name in ("dependsOn", "trigger")):
+            return True
+        written = step.node.get("dependsOn")
+        count = len(written.items) if isinstance(written, Items) else int(written is not None)
+        return len(self.dependencies[number]) < count
 
     def is_behind(self, reader: int, read: int) -> bool:
         """Return True if the second step ends before the first one begins."""
@@ -66,18 +80,18 @@ class StepGraph:
         step = self.steps[read]
         name = f"`{step.values['id']}`"
         if reader is not None and self.trigger(reader) not in _STOPPED_BY_FAILURE:
-            return f"as this step also runs if {name} did not succeed", ""
+            return f"because this step also runs if {name} did not succeed", ""
         if self.allows_failure(read):
-            return f"as {name} may fail (line {step.at('allowFailure').line})", ""
+            return f"because {name} may fail (line {step.at('allowFailure').line})", ""
         if not self.can_be_skipped(read):
-            return f"as {name} might not have succeeded", ""
+            return f"because {name} might not have succeeded", ""
         cause = next(self._causes_of_skip(read), read)
         where = self.steps[cause].at("when" if "when" in self.steps[cause].node.entries else "trigger")
         behind = "" if cause == read else f", which follows `{self.steps[cause].values.get('id', '')}`,"
         # Where branches join, the trigger would skip the reader whenever one of them was not taken.
         direct = reader is not None and [one for one in self.dependencies[reader] if self.can_be_skipped(one)] == [read]
         remedy = "`trigger: all-succeeded`" if direct else ""
-        return f"as {name}{behind} may be skipped (line {where.line})", remedy
+        return f"because {name}{behind} may be skipped (line {where.line})", remedy
 
     def _causes_of_skip(self, number: int) -> Iterator[int]:
         """Yield the steps that can cause the step to be skipped.
@@ -97,7 +111,8 @@ class StepGraph:
     @cached_property
     def _facts(self) -> tuple[list[int], list[int], list[bool]]:
         count = len(self.steps)
-        behind, sure, skippable = [self.everything] * count, [self.everything] * count, [False] * count
+        behind, sure = [self.everything] * count, [self.everything] * count
+        skippable = ["when" in step.node.entries for step in self.steps]
         # The steps that must have succeeded if a step ended without a failure, even if it was skipped.
         unfailed = [self.everything] * count
         for number in self._in_order():
@@ -124,20 +139,20 @@ class StepGraph:
     def _in_order(self) -> Iterator[int]:
         """Yield each step after all those that it depends on.
 
-        Steps that are in a cycle, or depend on one, are left out.
+        Steps that are in a cycle or whose order is unclear are left out, and so are those that depend on them.
         """
         dependents: list[list[int]] = [[] for _ in self.steps]
         remaining = [len(dependencies) for dependencies in self.dependencies]
         for number, dependencies in enumerate(self.dependencies):
             for one in dependencies:
                 dependents[one].append(number)
-        ready = [number for number, count in enumerate(remaining) if not count]
+        ready = [number for number, count in enumerate(remaining) if not count and not self._is_unclear[number]]
         while ready:
             number = ready.pop()
             yield number
             for dependent in dependents[number]:
                 remaining[dependent] -= 1
-                if not remaining[dependent]:
+                if not remaining[dependent] and not self._is_unclear[dependent]:
                     ready.append(dependent)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from atom_workflows.errors import EvaluationError
 from atom_workflows.expressions.budget import Budget
 from atom_workflows.expressions.checker import STEPS_OF_CONSTANTS, check_template
 from atom_workflows.expressions.evaluator import evaluate
-from atom_workflows.expressions.syntax import Path, reads
+from atom_workflows.expressions.syntax import Path, places_of_reads, reads
 from atom_workflows.expressions.types import (
     ANY,
     BOOL,
@@ -26,8 +26,9 @@ from atom_workflows.expressions.types import (
 )
 from atom_workflows.language import scopes
 from atom_workflows.language.certainty import StepGraph
-from atom_workflows.language.dependencies import read_ids
+from atom_workflows.language.dependencies import Part, read_ids
 from atom_workflows.language.embedded import OPENING, Embedded, expressions_of, read_embedded, report_fault
+from atom_workflows.language.limits import MAX_STEPS_READ
 from atom_workflows.language.nodes import Fields, Node, Reading, Scalar
 from atom_workflows.language.parameters import Declared
 from atom_workflows.language.problems import Report, code
@@ -45,7 +46,7 @@ def check_expressions(
     """
     main = StepGraph(workflow.values.get("steps", ()))
     last = StepGraph(workflow.values.get("finally", ()))
-    written = [read_ids(workflow.node.get(part)) for part in ("steps", "finally")]
+    parts = [Part(steps=workflow.values.get(name, ()), node=workflow.node.get(name)) for name in ("steps", "finally")]
     node = workflow.node.get("params")
     # Parameters that have been reported as invalid may have any type.
     declared = dict.fromkeys(node.entries, ANY) if isinstance(node, Fields) else {}
@@ -56,7 +57,7 @@ def check_expressions(
         report=report,
         zone=workflow.values.get("timezone", "UTC"),
         env_names=env_names,
-        written_ids=frozenset().union(*written),
+        written_ids=frozenset().union(*map(read_ids, parts)),
     )
     checker = _Checker(file=file, read=set())
     checker.check_defaults(params)
@@ -67,6 +68,7 @@ def check_expressions(
     outputs = dict(_read_outputs(workflow.values.get("outputs", {}), report))
     for output in outputs.values():
         checker.check_value(output, Position(roots=scopes.CONDITION, graph=main), _NOTHING)
+    checker.check_steps_read(outputs.values(), "the run's outputs")
     _warn_of_unused(checker.read, params, (main, last), report)
     return outputs
 
@@ -82,7 +84,7 @@ class _Checker:
         names = [one.param.name for one in params]
         readable: dict[str, Type] = {
             name: Unavailable(
-                f"{code(f'params.{name}')} is not known yet", "a default can read only the params above it"
+                f"{code(f'params.{name}')} is not defined yet", "a default can read only the params above it"
             )
             for name in names
         }
@@ -107,6 +109,7 @@ class _Checker:
             return
         task = step.values["task"].values
         if self.file.report.expressions:
+            self.check_steps_read([*([when] if when else ()), *(one for _, one in expressions_of(task))], "a step")
             in_task = replace(position, roots=scopes.TASK)
             for path, value in expressions_of(task):
                 if path == ("args",):
@@ -143,6 +146,19 @@ class _Checker:
         self._report(value, checked.faults)
         return ANY if checked.faults else checked.type
 
+    def check_steps_read(self, values: Iterable[Embedded], reader: str) -> None:
+        """Limit the number of steps whose results one reader needs, since they are all in memory at once."""
+        seen: set[str] = set()
+        for value in sorted(values, key=lambda one: (one.node.line, one.node.column)):
+            for placeholder in value.template.placeholders:
+                for path, at in places_of_reads(placeholder.expression):
+                    seen |= {path[1]} if path[0] == "steps" and len(path) > 1 else set()
+                    if len(seen) > MAX_STEPS_READ:
+                        said = f"the expressions of {reader} may read the results of at most {MAX_STEPS_READ} steps"
+                        remedy = "let jobs pass on what they have in common through files"
+                        report_fault(value, placeholder.offset + at, said, remedy, self.file.report)
+                        return
+
     def _check_args(self, value: Embedded, position: Position, proven: frozenset[Path]) -> None:
         of = self.check_value(value, position, proven)
         inner = of.of if isinstance(of, OrNull) else of
@@ -164,12 +180,12 @@ class _Checker:
         if reads(placeholder.expression):
             return
         try:
-            holds = evaluate(placeholder.expression, {}, budget=Budget(STEPS_OF_CONSTANTS))
+            holds = evaluate(placeholder.expression, {}, zone=self.file.zone, budget=Budget(STEPS_OF_CONSTANTS))
         except EvaluationError:
             return
         if isinstance(holds, bool):
             remedy = "remove it" if holds else "remove the step"
-            said = f"this condition is always {'true' if holds else 'false'}, as it reads nothing"
+            said = f"this condition is always {'true' if holds else 'false'}, because it reads nothing"
             report_fault(when, when.begin, said, remedy, self.file.report)
 
 
@@ -229,7 +245,7 @@ def _warn_of_unused(read: set[Path], params: Sequence[Declared], graphs: Sequenc
     if ("params",) not in read:
         for one in params:
             if ("params", one.param.name) not in beginnings:
-                report.warn(one.key, f"nothing reads the parameter {code(one.param.name)}", "remove it, or use it")
+                report.warn(one.key, f"the parameter {code(one.param.name)} is never read", "remove it, or use it")
     for graph in graphs:
         for step in graph.steps:
             own = ("steps", step.values.get("id"))
@@ -237,4 +253,4 @@ def _warn_of_unused(read: set[Path], params: Sequence[Declared], graphs: Sequenc
                 continue
             for name, (key, _) in step.values.get("outputs", {}).items():
                 if (*own, "outputs", name) not in beginnings:
-                    report.warn(key, f"nothing reads the output {code(name)}", "remove it, or use it")
+                    report.warn(key, f"the output {code(name)} is never read", "remove it, or use it")

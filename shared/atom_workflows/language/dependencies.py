@@ -33,7 +33,7 @@ def check_dependencies(main: Part, last: Part, report: Report, *, whole: bool) -
     """
     first: dict[str, int] = {}
     for part, other, advice in ((main, last, _AFTERWARDS), (last, main, _ENDED)):
-        _check_part(part.steps, _Steps(part.node, other.node, advice) if whole else None, first, report)
+        _check_part(part.steps, _Steps(part, other, advice) if whole else None, first, report)
 
 
 def _check_part(steps: Sequence[Reading], steps_named: _Steps | None, first: dict[str, int], report: Report) -> None:
@@ -61,19 +61,23 @@ _AFTERWARDS: Final = "it is under `finally`, which runs after all of `steps`; re
 _ENDED: Final = "all of `steps` have ended before `finally` begins; remove this dependency"
 
 
-def read_ids(steps_node: Node | None) -> dict[str, None]:
-    """Return all ids in a list of steps, including invalid ones."""
-    items = steps_node.items if isinstance(steps_node, Items) else []
-    ids = (item.get("id") for item in items if isinstance(item, Fields))
+def read_ids(part: Part) -> dict[str, None]:
+    """Return all ids in a part.
+
+    Invalid ones are included, and those of steps that could not be read.
+    """
+    items = part.node.items if isinstance(part.node, Items) else []
+    maps = [item for item in items if isinstance(item, Fields)] + [step.node for step in part.steps]
+    ids = (fields.get("id") for fields in maps)
     return {node.text: None for node in ids if isinstance(node, Scalar)}
 
 
 class _Steps:
     """All ids as written, including invalid ones, so that an invalid id is not reported again wherever it is used."""
 
-    def __init__(self, steps_node: Node | None, others_node: Node | None, advice: str) -> None:
-        self.ids = read_ids(steps_node)
-        self._others = read_ids(others_node)
+    def __init__(self, own: Part, other: Part, advice: str) -> None:
+        self.ids = read_ids(own)
+        self._others = read_ids(other)
         self._advice = advice
 
     @cached_property
@@ -86,7 +90,7 @@ class _Steps:
         return name in self._others
 
     def advise(self, unknown: str, report: Report) -> str:
-        """Return advice on a dependency that names no step."""
+        """Return advice on a dependency that does not name a step."""
         if self.is_elsewhere(unknown):
             return self._advice
         several = [part.strip() for part in unknown[:_LONGEST_TAKEN_APART].split(",")]
@@ -145,7 +149,7 @@ def _find_cycles(graph: _Graph) -> Iterator[tuple[list[str], Scalar]]:
 def _excerpt(path: list[str], start: int) -> list[str]:
     """Return the cycle that begins at `start`, ending where it began.
 
-    The middle of a long cycle is replaced by the number of steps left out.
+    The middle of a long cycle is replaced by the number of steps omitted.
     """
     length = len(path) - start
     if length <= _LONGEST_PATH_SHOWN:

@@ -26,7 +26,9 @@ TaskPath: TypeAlias = tuple[str | int, ...]
 """The names and indexes that lead to a value in a task."""
 
 OPENING: Final = "${{"
-_WRAPPER: Final = re.compile(r"\$\{\{\s*(.*?)\s*\}\}", re.DOTALL)
+_WRAPPER: Final = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+_LONGEST_REWRITTEN: Final = 200
+"""The maximum length of a condition that advice writes out; unclosed wrappers in a long one would take minutes."""
 
 WHERE_ALLOWED: Final = (
     "expressions are allowed in `task`, conditions, defaults of `params` and the run's `outputs`; "
@@ -96,10 +98,17 @@ def read_condition(node: Node, path: str, report: Report) -> Embedded | Invalid:
     from atom_workflows.expressions.parser import parse  # noqa: PLC0415  # see above
     from atom_workflows.expressions.templates import Placeholder, Template  # noqa: PLC0415  # see above
 
+    # Operators of other languages, such as `&&`, are reported, and the rest is still checked.
+    tolerated: list[ExpressionSyntaxError] = []
     try:
-        template = Template(parts=(Placeholder(parse(text), begin),))
+        expression = parse(text, tolerated)
     except ExpressionSyntaxError as error:
-        return _refuse_condition(node, path, begin + error.at, error, report)
+        for one in tolerated or [error]:
+            _refuse_condition(node, path, begin + one.at, one, report)
+        return INVALID
+    for one in tolerated:
+        _refuse_condition(node, path, begin + one.at, one, report)
+    template = Template(parts=(Placeholder(expression, begin),))
     return Embedded(node=node, template=template, text=text, begin=begin, via=report.via)
 
 
@@ -118,16 +127,15 @@ def refuse_expression(node: Scalar, where: str, report: Report) -> Scalar | None
 
     If it contains an expression, report that and return None.
     """
-    try:
-        template = _parse_template(node.text)
-        if not template.placeholders:
-            return replace(node, text=_plain_text(template))
-        opening = node.text.rfind(OPENING, 0, template.placeholders[0].offset)
-    except ExpressionSyntaxError as error:
-        opening = max(node.text.rfind(OPENING, 0, error.at + len(OPENING)), 0)
-    place = report.via or report.place(node, opening)
-    report.add(place, f"expressions are not allowed in {where}", WHERE_ALLOWED)
-    return None
+    # Such a value may be as large as the file, and need not be parsed.
+    at = 0
+    while (opening := node.text.find(OPENING, at)) >= 0:
+        if opening == at or node.text[opening - 1] != "$":
+            place = report.via or report.place(node, opening)
+            report.add(place, f"expressions are not allowed in {where}", WHERE_ALLOWED)
+            return None
+        at = opening + len(OPENING)
+    return replace(node, text=node.text.replace(f"${OPENING}", OPENING))
 
 
 def expressions_of(task: Mapping[str, Any]) -> Iterator[tuple[TaskPath, Embedded]]:
@@ -204,6 +212,9 @@ def _refuse(node: Scalar, at: int, error: ExpressionSyntaxError, report: Report)
 
 def _refuse_partial_wrapper(node: Scalar, path: str, report: Report) -> Invalid:
     """Report `${{ a }} == b`, which some systems treat as always true."""
-    whole = _WRAPPER.sub(r"\1", node.text.strip())
-    report.add(report.via or node, f"`${{{{ … }}}}` must enclose all of {code(path)}", f"write {code(whole)}")
+    text = node.text.strip()
+    remedy = "write the whole condition without `${{ }}`"
+    if len(text) <= _LONGEST_REWRITTEN:
+        remedy = f"write {code(_WRAPPER.sub(lambda found: found[1].strip(), text))}"
+    report.add(report.via or node, f"`${{{{ … }}}}` must enclose all of {code(path)}", remedy)
     return INVALID

@@ -112,8 +112,8 @@ RETRY: Final = Record(
             name="maxAttempts",
             kind=Number(minimum=1, maximum=limits.MAX_ATTEMPTS, whole=True),
             description=(
-                "The maximum number of attempts, including the first; 1 means that a failure is final. A job that the "
-                "Task Runner loses does not count."
+                "The maximum number of attempts, including the first; 1 means that a failure is final. An attempt "
+                "whose job the Task Runner loses does not count."
             ),
             default=RetryPolicy().max_attempts,
             examples=(3,),
@@ -163,6 +163,8 @@ TASK: Final = Record(
     foreign=other_systems.TASK_FIELDS,
     advice=other_systems.TASK_ADVICE,
     any_of=("imageUri", "url"),
+    # What to run may follow from the engine, such as a program of the machine on which the Task Runner is.
+    or_all_of=("engine", "args"),
     when_empty="leave `task` out if the step is a barrier that runs nothing",
     fields=(
         Field(
@@ -180,7 +182,10 @@ TASK: Final = Record(
         Field(
             name="engine",
             kind=_TASK_TEXT,
-            description="Where the Task Runner should run the job, in the Task Runner's own terms.",
+            description=(
+                "Where the Task Runner should run the job, in the Task Runner's own terms. With `--runner process`, "
+                "`process` runs `args` as a program."
+            ),
             examples=("edge",),
         ),
         Field(
@@ -242,7 +247,7 @@ PARAM: Final = Record(
         Field(
             name="description",
             kind=_DESCRIPTION,
-            description="What the parameter is for, for human readers.",
+            description="A description of the parameter for human readers.",
             examples=("Which day's sales.",),
         ),
         Field(name="enum", kind=Anything(), description="The only values allowed.", examples=(["eu", "us"],)),
@@ -370,7 +375,7 @@ WORKFLOW: Final = Record(
             kind=ParamMap(key=VALUE_NAME, record=PARAM, maximum=limits.MAX_PARAMS),
             description=(
                 "The values that may or must be given when a run is started, by name; see [parameters](#parameters). A "
-                "text, number or boolean in place of a map is shorthand for a default."
+                "text, number or boolean value in place of a map is shorthand for a default."
             ),
             examples=({"region": {"type": "text", "enum": ["eu", "us"], "default": "eu"}, "shards": 8},),
         ),

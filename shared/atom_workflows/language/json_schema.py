@@ -85,7 +85,8 @@ def _record(record: Record) -> dict[str, Any]:
     if required:
         schema["required"] = required
     if record.any_of:
-        schema["anyOf"] = [{"required": [name]} for name in record.any_of]
+        enough = [*([name] for name in record.any_of), *([list(record.or_all_of)] if record.or_all_of else [])]
+        schema["anyOf"] = [{"required": names} for names in enough]
     return schema
 
 

@@ -12,7 +12,7 @@ from atom_workflows.language.nodes import Node
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A string. All of it must match `pattern`, but it must not match `forbidden`; `rule` explains both to users."""
+    """A string. It must fully match `pattern` and must not match `forbidden`; `rule` explains both to users."""
 
     max_length: int
     min_length: int = 1
@@ -83,7 +83,7 @@ class TextMap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """An expression that is true or false. It needs no `${{ }}` around it."""
+    """An expression that evaluates to true or false. It does not need to be enclosed in `${{ }}`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ class ExpressionMap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arguments:
-    """A list or a map of anything that JSON can express, passed on as written."""
+    """A list or map that contains any JSON values. It is passed on as written."""
 
 
 Advice: TypeAlias = str | Callable[[Node], str]
@@ -135,6 +135,9 @@ class Record:
 
     # At least one of these fields must be present.
     any_of: tuple[str, ...] = ()
+
+    # These fields, if all of them are present, will do instead.
+    or_all_of: tuple[str, ...] = ()
 
     # Advice for when the map is empty.
     when_empty: str = ""

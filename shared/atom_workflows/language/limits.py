@@ -16,20 +16,20 @@ Each use of an alias counts as everything it expands to, and a long string count
 """
 
 TEXT_PER_NODE: Final = 64
-"""The number of characters of a string that count as one more value, so that aliases cannot multiply long strings."""
+"""How many characters of a string count as an additional value. This keeps aliases from multiplying long strings."""
 
 MAX_STEPS: Final = 10_000
 MAX_TASK_BYTES: Final = 64 * 1024
 MAX_PROBLEMS: Final = 100
 MAX_WARNINGS: Final = 20
 MAX_PROBLEM_BYTES: Final = 400_000
-"""The maximum size of the listed problems as JSON.
+"""The maximum size of the list of problems as JSON.
 
-They must fit into a run's document, which is limited to 1 MiB, along with everything else.
+Along with everything else, the list must fit into a run's document, which is limited to 1 MiB.
 """
 
 MAX_TAG_DIRECTIVES: Final = 100
-"""libyaml compares each `%TAG` with all earlier ones. No file needs any, since tags are not allowed."""
+"""libyaml compares each `%TAG` line with all earlier ones. No file needs such lines, since tags are not allowed."""
 
 
 MAX_NAME: Final = 200
@@ -39,13 +39,16 @@ MAX_TEXT: Final = 4_096
 MAX_LABEL: Final = 1_024
 
 MAX_EXPRESSIONS: Final = 50_000
-"""The maximum number of expressions in a file. Each use of an alias counts those in its value again."""
+"""The maximum number of expressions in a file. Each use of an alias counts the expressions in its value again."""
 
 MAX_EXPRESSION_TEXT: Final = 1_000_000
-"""The maximum number of characters in values with expressions, counted in the same way.
+"""The maximum total length of values that contain expressions, where each use of an alias counts.
 
-Checking that many takes a few seconds.
+Checking this many characters takes a few seconds.
 """
+
+MAX_STEPS_READ: Final = 200
+"""The maximum number of steps whose results the expressions of one step, or the outputs of a run, may read."""
 
 MAX_PARAMS: Final = 100
 MAX_PARAM_BYTES: Final = 100_000
@@ -56,7 +59,7 @@ MAX_CHOICES: Final = 1_000
 """The maximum number of values in a parameter's `enum`."""
 
 MAX_LENGTH: Final = 100_000
-"""The highest limit that a parameter may set on the length of its text or list."""
+"""The highest value that a parameter may set for the maximum length of its text or list."""
 
 MAX_TIMEOUT: Final = timedelta(days=7)
 MAX_FINALLY_TIMEOUT: Final = timedelta(days=1)

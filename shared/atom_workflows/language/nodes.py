@@ -6,8 +6,8 @@ every reader. Numbers that some readers interpret as text (`1e-5`) are numbers h
 a warning (see warnings.py).
 
 `weight` is the number of values that a node expands to; every use of an alias counts, and a long string counts as
-several values. `height` is the nesting depth of the lists and maps in a node. Both limit how far aliases can multiply
-values (see tree.py).
+several values. `height` is the nesting depth of the lists and maps in a node. Both are limited, so that aliases cannot
+multiply values without bound (see tree.py).
 
 Nodes are filled in while the file is read and never changed afterwards. They are not frozen, because freezing them
 would take up a third of the time needed to read a large file.
@@ -97,7 +97,7 @@ Node: TypeAlias = Scalar | Items | Fields | Broken
 class Unclear:
     """A value that some readers do not interpret as text.
 
-    `meaning` is what they take it to be, and `remedy` is how to write that unambiguously.
+    `meaning` is how they interpret it, and `remedy` is how to write that unambiguously.
     """
 
     meaning: str
@@ -197,13 +197,16 @@ INVALID: Final = Invalid()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """The result of reading a map: its valid values, keyed by their names in the file, and the map's node."""
+    """The result of reading a map: its valid values, keyed by the names of the fields, and the map's node.
+
+    The node also has the entries of misspelt fields, under the names that were probably meant.
+    """
 
     node: Fields
     values: dict[str, Any]
 
     def at(self, *path: str) -> Node:
-        """Return the node of a nested field, or of its innermost existing parent."""
+        """Return the node of a nested field, or of its nearest existing parent."""
         node: Node = self.node
         for name in path:
             node = (node.get(name) if isinstance(node, Fields) else None) or node
@@ -225,7 +228,7 @@ def wrong_type(node: Node, subject: str, wanted: str, remedy: str, report: Repor
 
 
 def quotes_missing(node: Scalar, subject: str, report: Report) -> Invalid:
-    """Report that a value needs quotes to be text."""
+    """Report that a value must be quoted to be read as text."""
     return wrong_type(node, subject, "text", f"put it in quotes: {in_quotes(node.text)}", report)
 
 

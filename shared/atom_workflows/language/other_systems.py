@@ -1,4 +1,4 @@
-"""Names that other systems use for fields like ours, used to give advice on unknown fields.
+"""Names that other systems use for similar fields. They are used to give advice on unknown fields.
 
 Keys are in lower case and have no separators: `runson` also matches `runs-on` and `runs_on`.
 """
@@ -43,12 +43,12 @@ def _advise_on_delay(delay: Node) -> str:
     return f"write `backoff: {{initial: {initial}}}`"
 
 
-_WHERE: Final = "use `engine` or `scaleTier` inside `task` to say where a job runs, in the Task Runner's own terms"
+_WHERE: Final = "use `engine` or `scaleTier` inside `task` to specify where a job runs, in the Task Runner's own terms"
 _AS_ARGS: Final = "pass it to the job in `args` inside `task`"
 _ELSEWHERE: Final = "leave it out: the trigger of a workflow is not part of its file"
 _ONE_RUN: Final = "leave it out: runs do not wait for one another"
-_NO_LOOP: Final = "write a separate step for each: one step runs one job"
-_NO_MESSAGES: Final = "leave it out: the end of every run is published on the topic `events`"
+_NO_LOOP: Final = "write a separate step for each job, since a step runs only one"
+_NO_MESSAGES: Final = "leave it out: the end of every run is published to the topic `events`"
 
 TRIES: Final[Mapping[str, Advice]] = _each(
     "retries retrylimit maxretries maxretry retrycount",
@@ -65,8 +65,8 @@ WORKFLOW_FIELDS: Final[Mapping[str, str]] = {
 }
 WORKFLOW_ADVICE: Final[Mapping[str, str]] = {
     **_each("schedule schedules cron on trigger triggers startdate interval", _ELSEWHERE),
-    **_each("env environment", f"{_AS_ARGS}; expressions read what the deployment sets as `env.NAME`"),
-    **_each("secrets", "give the job the name of a secret in `args`; the job reads the secret itself"),
+    **_each("env environment", f"{_AS_ARGS}; in expressions, `env.NAME` is a value that the deployment sets"),
+    **_each("secrets", "pass the name of a secret to the job in `args`; the job reads the secret itself"),
     **_each("concurrency maxactiveruns maxparallel parallelism", _ONE_RUN),
     **_each("deadline sla", "leave it out, or limit the run with `timeout`"),
     **_each("notify notifications alerts", _NO_MESSAGES),
@@ -87,16 +87,16 @@ STEP_FIELDS: Final[Mapping[str, str]] = {
 STEP_ADVICE: Final[Mapping[str, Advice]] = {
     **TRIES,
     **_each(
-        "name title displayname label", "write the step's name as its `id`, and put text for readers in `description`"
+        "name title displayname label", "use the step's name as its `id`, and put text for people in `description`"
     ),
     **_each("image container dockerimage uses", "write `task: {imageUri: ...}`"),
     **_each("command cmd script run entrypoint arguments with parameters params inputs env environment", _AS_ARGS),
     **_each("runson pool agent agents queue nodeselector runner resources", _WHERE),
-    **_each("foreach loop matrix withitems withparam maxparallel parallelism tolerate", _NO_LOOP),
+    **_each("foreach loop matrix strategy withitems withparam maxparallel parallelism tolerate", _NO_LOOP),
     **_each("wait sleep delay approval", "leave it out: a step runs as soon as its dependencies allow it"),
     **_each("priority", "leave it out: all steps that are ready are started"),
-    **_each("cache memoize", "leave it out: a job that does not need to run again can end at once"),
-    **_each("workflow subworkflow", "write the other workflow's steps into this file"),
+    **_each("cache memoize", "leave it out: a job that does not need to run again can exit immediately"),
+    **_each("workflow subworkflow", "copy the other workflow's steps into this file"),
     **_each("onfailure onsuccess", "add a step that depends on this one, with `trigger: any-failed` for failures"),
 }
 TASK_FIELDS: Final[Mapping[str, str]] = {
@@ -108,7 +108,7 @@ TASK_FIELDS: Final[Mapping[str, str]] = {
 }
 TASK_ADVICE: Final[Mapping[str, str]] = {
     **_each("env environment variables entrypoint script run", "pass it to the job in `args`"),
-    **_each("runson pool agent agents queue resources", "use `engine` or `scaleTier` to say where the job runs"),
+    **_each("runson pool agent agents queue resources", "use `engine` or `scaleTier` to specify where the job runs"),
 }
 RETRY_FIELDS: Final[Mapping[str, str]] = _each("attempts tries max times count", "maxAttempts")
 RETRY_ADVICE: Final[Mapping[str, Advice]] = {

@@ -71,7 +71,7 @@ _STEP: Final = re.compile(r"\[(\d+)\]|\.([^.\[]+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """A parameter, its name's node, and the expression of its default, if it has one."""
+    """A parameter, the node that contains its name, and its default expression, if any."""
 
     param: Param
     key: Scalar
@@ -79,7 +79,7 @@ class Declared:
 
     @property
     def visible_type(self) -> Type:
-        """The type that expressions see: a text with an enum is one of a few words."""
+        """The parameter's type in expressions. A string with an `enum` has the type of its allowed words."""
         allowed = self.param.limits.get("enum")
         of = self.param.type
         inner = of.of if isinstance(of, OrNull) else of
@@ -119,7 +119,7 @@ def _declare_short(name: str, key: Scalar, node: Node, report: Report) -> Declar
         report.add(node, f"{subject} cannot be {code(node.text)}: it is {value.meaning}", remedy)
         return None
     if isinstance(value, str) and _is_type(value):
-        said = f"{subject} is the text {code(value)}, its default, but that is the name of a type"
+        said = f"the default of {subject} is the text {code(value)}, which is also the name of a type"
         report.add(
             node, said, f"write {code(f'{{type: {value}}}')}, or, if you mean the text, {_in_full(node, 'text')[6:]}"
         )
@@ -214,7 +214,7 @@ def _read_choices(node: Node, of: Type, path: str, zone: str, report: Report) ->
 
 
 def _read_typed(node: Node, of: Type, path: str, zone: str, report: Report) -> Value | Invalid:
-    """Read a value of the type. Report anything that does not fit."""
+    """Read a value of the given type. Report anything that does not match the type."""
     value = _as_json(node, of, path, report)
     if isinstance(value, Invalid):
         return INVALID
@@ -271,7 +271,7 @@ def _as_json_scalar(node: Scalar, of: Type, path: str, report: Report) -> Any:
 def _follow(node: Node, path: str) -> Node:
     """Return the node at a path such as `[3].name`.
 
-    If there is none, return its innermost existing parent.
+    If it does not exist, return its nearest existing parent.
     """
     for step in _STEP.finditer(path):
         found: Node | None = None

@@ -12,10 +12,10 @@ from atom_workflows.core.workflow import Workflow
 from atom_workflows.language.build import build_workflow
 from atom_workflows.language.dependencies import Part, check_dependencies
 from atom_workflows.language.embedded import Embedded
-from atom_workflows.language.fields import WORKFLOW
+from atom_workflows.language.fields import STEP, WORKFLOW
 from atom_workflows.language.json_syntax import JsonReader
 from atom_workflows.language.limits import MAX_NAME, MAX_TASK_BYTES
-from atom_workflows.language.nodes import Node, Reading, is_empty
+from atom_workflows.language.nodes import Items, Node, Reading, is_empty
 from atom_workflows.language.places import Source
 from atom_workflows.language.policies import check_backoff
 from atom_workflows.language.problems import InvalidWorkflow, Place, Report
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["InvalidWorkflow", "parse_into", "parse_workflow"]
 
 _PARTS: Final = ("steps", "finally")
+_FIELDS_OF_STEPS: Final = frozenset(STEP.names)
 _MAY_BE_JSON: Final = re.compile(r"[ \t\r\n]*[{]")
 
 
@@ -92,8 +93,8 @@ class _Tree(NamedTuple):
 def _read_tree(content: bytes | str, filename: str, report: Report, loader: Any) -> _Tree:
     """Read the file as JSON or YAML.
 
-    A file whose name ends in .json is JSON. So is a file that begins with `{` and is valid JSON to its end. All other
-    files are YAML.
+    A file is JSON if its name ends in .json, or if it begins with `{` and all of it is valid JSON. All other files are
+    YAML.
     """
     text = decode(content, report)
     if text is None:
@@ -129,12 +130,15 @@ def _check_steps(workflow: Reading, report: Report, *, whole: bool) -> None:
     check_dependencies(parts[0], parts[1], report, whole=whole)
     for step in (*steps, *last):
         entries = step.node.entries
-        if "trigger" in entries and ("dependsOn" not in entries or step.values.get("dependsOn") == ()):
+        dependencies = step.node.get("dependsOn")
+        has_none = dependencies is None or (isinstance(dependencies, Items) and not dependencies.items)
+        if "trigger" in entries and has_none:
             said = "`trigger` depends on how dependencies end, but this step has none"
             report.add(entries["trigger"].key, said, "add `dependsOn`, or remove `trigger`")
-        if "outputs" in entries and "task" not in entries:
-            said = "a barrier has no `outputs`, as it runs no job"
-            report.add(entries["outputs"].key, said, "add a `task`, or remove it")
+        # An unknown field, such as one that belongs inside `task`, may be what makes this step a job.
+        if "outputs" in entries and "task" not in entries and entries.keys() <= _FIELDS_OF_STEPS:
+            said = "a barrier cannot have `outputs`, since it does not run a job"
+            report.add(entries["outputs"].key, said, "add a `task`, or remove `outputs`")
         if "task" not in step.values:
             continue
         # Values that have been reported as invalid count as null, and expressions count as written.

@@ -1,9 +1,9 @@
 """Places inside a value: the line and column in the file for each character of its text.
 
 The tree records where each value begins. Where its 40th character is depends on how the value is written: escapes take
-up several characters, folded lines lose their indentation, and so on. So when such a place is needed, the value is
-scanned again and divided into segments in which the text and the file match character by character. Other values are
-not scanned.
+up several characters, folded lines lose their indentation, and so on. When a place inside a value is needed, the value
+is therefore scanned again and divided into segments in which the text and the file match character by character. Other
+values are not scanned.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def merge_backoff(step: Reading | None, defaults: Reading | None) -> Backoff:
 
 
 def check_backoff(reading: Reading, inherited: Reading | None, report: Report) -> None:
-    """Report a back-off whose longest delay is shorter than its first.
+    """Report a back-off whose maximum delay is shorter than its first delay.
 
     Inherited values are checked as well.
     """
@@ -37,7 +37,7 @@ def check_backoff(reading: Reading, inherited: Reading | None, report: Report) -
         return
     blamed = "max" if "max" in own else "initial"
     first, longest = format_duration(merged.initial), format_duration(merged.maximum)
-    said = f"the first delay (`initial`, {first}) is longer than the longest delay (`max`, {longest})"
+    said = f"the first delay (`initial`, {first}) is longer than the maximum delay (`max`, {longest})"
     report.add(reading.at("retry", "backoff", blamed), said, f"write a `max` of at least {first} here")
 
 

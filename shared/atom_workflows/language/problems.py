@@ -79,8 +79,8 @@ class InvalidWorkflow(AtomWorkflowsError, ValueError):
 class Report:
     """Collects the problems in one file; the same problem at the same position counts once.
 
-    Warnings are kept separately, since a file with warnings is valid. Only the first problems and warnings are kept,
-    and the rest are counted, so that the result fits into a run's document whatever the file contains.
+    Warnings are kept separately, since a file with warnings is valid. Only the first problems and warnings are kept;
+    the rest are merely counted. The result therefore fits into a run's document, whatever the file contains.
     """
 
     def __init__(self, file: str) -> None:
@@ -121,11 +121,11 @@ class Report:
     @property
     def warnings(self) -> tuple[str, ...]:
         """The warnings in file order, one per line."""
-        return tuple(map(str, self._listed(self._warnings, "... and {} more warnings from here on", "")))
+        return tuple(map(str, self._listed(self._warnings, "... and {} more warnings further down", "")))
 
     def raise_if_any(self) -> None:
         """Raise `InvalidWorkflow` if there are any problems."""
-        problems = self._listed(self._problems, "... and {} more from here on", "correct the problems above first")
+        problems = self._listed(self._problems, "... and {} more further down", "correct the problems above first")
         if problems:
             raise InvalidWorkflow(problems)
 
@@ -155,7 +155,7 @@ class Report:
 
 
 class _Collected:
-    """Problems by position and message. If there are very many, those furthest down the file are only counted."""
+    """Problems by position and message. If there are too many, those furthest down the file are only counted."""
 
     def __init__(self, most: int) -> None:
         self.most = most

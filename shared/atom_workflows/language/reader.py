@@ -1,8 +1,7 @@
-"""Turn the tree into plain values according to the kinds of the fields. Invalid values are reported and left out."""
+"""Turn the tree into plain values according to the kinds of the fields. Invalid values are reported and omitted."""
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -79,9 +78,13 @@ def read_record(record: Record, node: Node, path: str, report: Report) -> Readin
         else:
             remedy = _as_main_field(record, node, path) or f"write its fields: {_listing(record.names)}"
         return wrong_type(node, owner, "a map", remedy, report)
-    misspelt = _check_names(record, node, owner, report)
+    meant = _check_names(record, node, owner, report)
+    if meant:
+        # Values are read under the names that were probably meant, so that all of their problems are found at once, and
+        # no others that would vanish with the misspelling.
+        node = replace(node, entries=node.entries | meant)
     if node.complete:
-        _check_presence(record, node.entries.keys() | misspelt, node, owner, report)
+        _check_presence(record, node, owner, report)
     values = {
         field.name: _read(field.kind, entry.value, f"{path}.{field.name}" if path else field.name, report)
         for field in record.fields
@@ -160,13 +163,13 @@ def _as_main_field(record: Record, node: Node, path: str) -> str:
     return f"write {code(written)}{record.main_note}"
 
 
-def _check_names(record: Record, node: Fields, owner: str, report: Report) -> set[str | None]:
-    """Report unknown names, and return the names probably meant instead.
+def _check_names(record: Record, node: Fields, owner: str, report: Report) -> dict[str, Entry]:
+    """Report unknown names, and return their entries by the names that were probably meant.
 
-    This way, a misspelt field is not reported as missing as well.
+    Fields that are present under their own names are left out.
     """
     names = record.names
-    meant = set()
+    meant: dict[str, Entry] = {}
     for name, entry in node.entries.items():
         if name in names or (OPENING in name and refuse_expression(entry.key, f"a name in {owner}", report) is None):
             continue
@@ -177,7 +180,8 @@ def _check_names(record: Record, node: Fields, owner: str, report: Report) -> se
             inner = (field for field in record.fields if isinstance(field.kind, Record) and name in field.kind.names)
             advice = next((f"it belongs inside {code(field.name)}" for field in inner), "")
         near = None if advice else record.foreign.get(folded) or report.nearest(name, names_of(names))
-        meant.add(near)
+        if near and near not in node.entries:
+            meant.setdefault(near, entry)
         remedy = f"did you mean {code(near)}?" if near else f"the fields here are {_listing(names)}"
         given = advice if isinstance(advice, str) else advice(entry.value)
         report.add(entry.key, f"there is no field {code(name)} in {owner}", given or remedy)
@@ -190,16 +194,18 @@ def _listing(names: tuple[str, ...]) -> str:
     return listing(names)
 
 
-def _check_presence(record: Record, present: AbstractSet[str | None], node: Fields, owner: str, report: Report) -> None:
+def _check_presence(record: Record, node: Fields, owner: str, report: Report) -> None:
     if not node.entries and record.when_empty:
         report.add(node, f"{owner} is empty", record.when_empty)
         return
     owner = owner.replace("a ", "the ", 1) if owner.startswith("a ") else owner
     for field in record.fields:
-        if field.required and field.name not in present:
+        if field.required and field.name not in node.entries:
             example = f"add one, such as `{field.name}: {field.examples[0]}`" if field.examples else ""
             report.add(node, f"{owner} has no `{field.name}`", example or f"add `{field.name}:`")
-    if record.any_of and not present & set(record.any_of):
+    given = node.entries.keys()
+    is_complete = given & set(record.any_of) or (record.or_all_of and given >= set(record.or_all_of))
+    if record.any_of and not is_complete:
         neither = " nor ".join(map(code, record.any_of))
         report.add(node, f"{owner} has neither {neither}", f"add one of them, or {record.when_empty}")
 
@@ -327,7 +333,7 @@ def _check_count(kind: TypeMap | ExpressionMap | ParamMap, node: Fields, path: s
     if len(node.entries) > kind.maximum:
         first = list(node.entries.values())[kind.maximum]
         said = f"{code(path)} has {len(node.entries):,} names, more than the {kind.maximum:,} allowed"
-        report.add(first.key, said, "remove some, or put them in one map")
+        report.add(first.key, said, "remove some, or combine several into one map")
 
 
 def read_params(kind: ParamMap, node: Node, path: str, report: Report) -> Any:
@@ -380,7 +386,7 @@ def _read_json(node: Node, path: str, report: Report) -> Any:
 def _read_json_node(node: Node, path: str, report: Report) -> Any:
     """Return the node's value.
 
-    The tree's depth is limited, so this recursion is as well.
+    The tree's depth is limited, so the depth of this recursion is limited as well.
     """
     match node:
         case Items():

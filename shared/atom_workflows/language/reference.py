@@ -106,10 +106,10 @@ SCHEMA_FILE: Final = "workflow.schema.json"
 REFERENCE_FILE: Final = "workflow-file.md"
 _FUNCTIONS: Final = {
     "len": ("The number of characters in text, items in a list or members in a map.", "len('abc')"),
-    "int": ("Text as a whole number, or a number without its fraction.", "int('12')"),
-    "number": ("Text as a number.", "number('0.5')"),
-    "text": ("A number, boolean or time as text.", "text(12)"),
-    "json": ("Any value as JSON.", "json([1, 'a'])"),
+    "int": ("Text converted to a whole number, or a number without its fractional part.", "int('12')"),
+    "number": ("Text converted to a number.", "number('0.5')"),
+    "text": ("A number, boolean or time converted to text.", "text(12)"),
+    "json": ("Any value converted to JSON.", "json([1, 'a'])"),
     "fromJson": ("The value that JSON text represents.", "fromJson('[1, 2]')"),
     "lower": ("The text in lower case.", "lower('EU')"),
     "upper": ("The text in upper case.", "upper('eu')"),
@@ -127,8 +127,8 @@ _FUNCTIONS: Final = {
     "range": ("The whole numbers up to, but not including, a limit.", "range(1, 4)"),
     "any": ("Whether any of the conditions is true.", "any([x > 2 for x in [1, 3]])"),
     "all": ("Whether all of the conditions are true.", "all([x > 2 for x in [1, 3]])"),
-    "day": ("The local date of an instant, or a date, moved by a number of days.", "day('2026-03-01', -1)"),
-    "add": ("An instant moved later or earlier by a duration.", "add('2026-03-01T06:00:00Z', '-2h')"),
+    "day": ("The local date of an instant, or a date, shifted by a number of days.", "day('2026-03-01', -1)"),
+    "add": ("An instant shifted forward or back by a duration.", "add('2026-03-01T06:00:00Z', '-2h')"),
     "format": (
         "A date, time or instant as text, formatted using strftime directives.",
         "format('2026-03-01', '%d.%m.%Y')",

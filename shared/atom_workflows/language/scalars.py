@@ -1,4 +1,4 @@
-"""Read single values by the kinds of their fields: text, words, flags, time zones, durations and numbers."""
+"""Read single values according to the kinds of their fields: text, words, flags, time zones, durations and numbers."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def read_zone(node: Node, path: str, report: Report) -> str | Invalid:
         is_known = False
     if not is_known:
         near = report.nearest(name, _zones())
-        remedy = f"did you mean {code(near)}?" if near else "zones are named like `Europe/Paris`"
+        remedy = f"did you mean {code(near)}?" if near else "time zones have names such as `Europe/Paris`"
         report.add(node, f"there is no time zone {code(name)}", remedy)
         return INVALID
     return name
@@ -102,11 +102,14 @@ def _zones() -> Names:
 
 
 _NOT_EVERYWHERE: Final = frozenset({"localtime", "posixrules", "Factory"})
-"""Names that only some machines have, or that mean a different zone on each."""
+"""Names that exist only on some machines, or that refer to a different zone on each machine."""
 
 
 def find_fault(kind: Text, text: str) -> tuple[str, str] | None:
-    """Return what is wrong with the text, with advice, or None."""
+    """Find what is wrong with the text.
+
+    Returns the fault and advice on it, or None if the text is valid.
+    """
     if len(text) > kind.max_length:
         return f"has {len(text):,} characters, more than the {kind.max_length:,} allowed", "shorten it"
     if len(text) < kind.min_length:

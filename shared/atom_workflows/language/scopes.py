@@ -18,10 +18,10 @@ from atom_workflows.language.problems import Report, code
 from atom_workflows.language.suggestions import Names
 
 RETRIED_KINDS: Final = (*(kind for kind in FAILURE_KINDS.values() if kind != "lost"), "rejected")
-"""The kinds of failures that `retry.when` may have to decide on. For a lost job, `onLost` decides instead."""
+"""The kinds of failures that `retry.when` may be evaluated for. For a lost job, `onLost` decides instead."""
 
 LAST_KINDS: Final = (*RETRIED_KINDS, "lost", "stopped")
-"""The kinds of failures that an attempt may have, or a step in a run that has ended."""
+"""The possible kinds of failures of an attempt, or of a step in a run that has ended."""
 
 __all__ = ["CONDITION", "DEFAULT", "RETRY", "TASK", "Fault", "File", "Position", "Scope", "scope_of"]
 
@@ -29,24 +29,24 @@ _ENDS: Final = Words(tuple(state.value for state in StepState if state.is_termin
 _VERDICTS: Final = Words(("SUCCEEDED", "FAILED", "CANCELLED"))
 
 _WINDOW: Final = or_null(
-    MapOf({"start": INSTANT, "end": INSTANT}), "as the run may have been started without a schedule"
+    MapOf({"start": INSTANT, "end": INSTANT}), "because the run may have been started without a schedule"
 )
 _RUN: Final[Mapping[str, Type]] = {
     **{name: read_type(notation) for name, notation in RUN_TYPES.items()},
     "window": _WINDOW,
-    "scratch": or_null(TEXT, "as the deployment may have no folder for it"),
+    "scratch": or_null(TEXT, "because the deployment may have no folder for it"),
 }
 _FAILURES: Final = ListOf(MapOf({"step": TEXT, "kind": Words(LAST_KINDS), "reason": TEXT, "message": TEXT}))
 _RUN_AT_THE_END: Final[Mapping[str, Type]] = {"state": _VERDICTS, "failures": _FAILURES, "failureCount": INT}
 _ATTEMPT: Final = MapOf({"kind": Words(LAST_KINDS), "reason": TEXT})
-_STEP: Final = MapOf({"attempt": INT, "last": or_null(_ATTEMPT, "as there is no attempt before the first")})
+_STEP: Final = MapOf({"attempt": INT, "last": or_null(_ATTEMPT, "because there is no attempt before the first")})
 _FAILURE: Final = MapOf({"kind": Words(RETRIED_KINDS), "reason": TEXT, "message": TEXT, "attempt": INT})
 
 _ELSEWHERE: Final = {
     "failure": Unavailable("`failure` can be read only in `retry.when`"),
     "step": Unavailable("`step` can be read only in the fields of `task` and in `retry.when`"),
-    "item": Unavailable("there is no `item`, as a step runs one job"),
-    "index": Unavailable("there is no `index`, as a step runs one job"),
+    "item": Unavailable("there is no `item`, because a step runs one job"),
+    "index": Unavailable("there is no `index`, because a step runs one job"),
     "steps": Unavailable("no step has run yet when this is computed"),
     "env": Unavailable("`env` cannot be read here"),
 }
@@ -54,7 +54,7 @@ _ELSEWHERE_IN_RETRY: Final = {
     name: Unavailable(f"`{name}` cannot be read in `retry.when`", "it can read only `failure` and `step`")
     for name in ("params", "run", "env", "steps")
 }
-_NOT_YET: Final = {name: Unavailable(f"`run.{name}` is known only under `finally`") for name in _RUN_AT_THE_END}
+_NOT_YET: Final = {name: Unavailable(f"`run.{name}` is available only under `finally`") for name in _RUN_AT_THE_END}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Where an expression is: the roots that it may read, and the step that reads them, if any.
+    """The position of an expression: the roots that it may read, and the step that it belongs to, if any.
 
     `graph` contains that step, the `reader`. Without a reader, values are read once all `steps` have ended: under
     `finally`, or for the run's outputs.
@@ -156,12 +156,12 @@ def _look_up(name: str, position: Position, file: File) -> Type:
 def _type_of(graph: StepGraph, reader: int | None, read: int, *, ended: bool = False) -> Type:
     """Return the type of a step's readable values.
 
-    With `ended`, the run may have failed before the step ran.
+    If `ended` is True, the run may have failed before the step ran.
     """
     declared = graph.steps[read].values.get("outputs", {})
     outputs = {name: of for name, (_, of) in declared.items()}
     if ended:
-        reason = f"as `{graph.steps[read].values['id']}` might not have succeeded"
+        reason = f"because `{graph.steps[read].values['id']}` might not have succeeded"
         outputs = {name: or_null(of, reason) for name, of in outputs.items()}
     elif not (graph.is_sure_at_the_end(read) if reader is None else graph.is_sure(reader, read)):
         reason, remedy = graph.explain(reader, read)

@@ -1,4 +1,4 @@
-"""Recognise secrets by their form, so that none are kept in files."""
+"""Detect secrets by their format, so that they are not kept in files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STARTS: Final = (
 
 
 def may_have_secret(text: str) -> bool:
-    """Return False if no part of the text is a secret."""
+    """Return False if the text cannot contain a secret."""
     return any(start in text for start in _STARTS)
 
 

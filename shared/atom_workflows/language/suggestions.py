@@ -1,8 +1,8 @@
 """Find the name that was probably meant, for advice such as "did you mean `steps`?".
 
 Names are indexed once, by length and by their spelling in lower case without separators. A search first looks up the
-word's spelling, then compares the word letter by letter with names of similar length, as long as the file's budget
-lasts. The cost of a search is known in advance, so no file can make searches expensive.
+word's spelling, then compares the word letter by letter with names of similar length, until the file's budget is used
+up. The cost of a search is known in advance, so no file can make searches expensive.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Names:
         return self._by_spelling.get(word.lower()) or self._by_spelling.get(fold_spelling(word) or word)
 
     def find_similar_lengths(self, word: str) -> list[list[str]]:
-        """Return the names, grouped by length, that could be similar at all."""
+        """Return the names that could be similar, grouped by length."""
         return [
             names
             for length, names in self._by_length.items()

@@ -78,7 +78,7 @@ def _in_quotes(value: str) -> str:
 def explain_fault(source: Source | None, scalar: Scalar, at: int, message: str, suggestion: str) -> tuple[str, str]:
     """Return the message and suggestion for a syntax error in a value.
 
-    They are replaced if YAML ended the value early, or put a line break into it.
+    Both are replaced if YAML ended the value early or put a line break into it.
     """
     if source is None or source.is_json:
         return message, suggestion

@@ -1,12 +1,12 @@
 """Build a tree from YAML or JSON events, within all limits.
 
-There is no recursion, and nothing too large is built. The names in a map are unique strings, and `<<` merges other maps
-into it.
+Recursion is not used, and nothing too large is ever built. The names in a map are unique strings, and `<<` merges other
+maps into it.
 
-An alias is the same node again, so it takes no memory here. The values that are later built from the tree have no
-aliases, so a one-kilobyte file can expand to gigabytes of values. Each node therefore has a weight and a height, an
-alias adds the weight and height of its node, and building stops once the file is too heavy. Values that are nested too
-deeply are skipped but still weighed, so that any problems after them are found in bounded time.
+An alias refers to the same node again, so it takes up no memory here. The values that are later built from the tree
+have no aliases, so a one-kilobyte file can expand to gigabytes of values. Each node therefore has a weight and a
+height, an alias adds the weight and height of its node, and building stops once the file is too heavy. Values that are
+nested too deeply are skipped but still weighed, so that any problems after them are found in bounded time.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class _Composer:
             nodes = self._open[-1].nodes if self._open and self._open[-1].is_map else []
             is_condition = len(nodes) % 2 == 1 and isinstance(nodes[-1], Scalar) and nodes[-1].text == "when"
             if is_condition and not event.tag.startswith("tag:"):
-                self._report.add(_place(event), f"`!` begins a tag, and {shown} is not one", "write `not` for `!`")
+                self._report.add(_place(event), f"`!` begins a tag, but {shown} is not a tag", "write `not` for `!`")
                 return
             self._report.add(_place(event), said, "remove it; a value in quotes is text")
 
@@ -255,5 +255,5 @@ def _merge(entries: dict[str, Entry], report: Report) -> dict[str, Entry]:
                 merged[name] = entry if via is None else replace(entry, value=replace(entry.value, alias=via))
         elif not isinstance(source, Broken):
             said = f"`<<` merges a map, or a list of maps, but this is {describe(source)}"
-            report.add(source, said, "give it an alias such as `*name` that refers to a map")
+            report.add(source, said, "use an alias such as `*name` that refers to a map")
     return merged | own

@@ -86,8 +86,8 @@ _COLON: Final = (
     "quote text that contains `:`, or align this with the fields it belongs to",
 )
 _QUOTE_INSIDE: Final = (
-    "the text continues after the quote that closes it",
-    "double a single quote inside single quotes (''), or put the whole text in double quotes",
+    "there is more text after the closing quote",
+    "inside single quotes, write a single quote twice (''), or put the whole text in double quotes",
 )
 _AFTER_QUOTES: Final = (
     "while parsing a block mapping",

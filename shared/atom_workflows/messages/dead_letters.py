@@ -1,7 +1,7 @@
 """Write and read dead letters: events that were given up on, as messages on the topic `dead-letters`.
 
-A dead letter has the data and attributes of its event, plus attributes that say where it came from and why it was given
-up on. Pub/Sub also forwards messages to this topic on its own, and then records everything except the reason.
+A dead letter has the data and attributes of its event, plus attributes that say where the event came from and why it
+was given up on. Pub/Sub also forwards messages to this topic on its own, and then records everything except the reason.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class GivenUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A message on the topic `dead-letters`. A string that is not known is empty.
+    """A message on the topic `dead-letters`. Unknown strings are empty.
 
     `topic` is the topic that the message came from, and `error` is the name of the exception. If `reason` is empty,
     Pub/Sub itself forwarded the message. `data` and `attributes` are those of the event.
@@ -139,11 +139,11 @@ def read_dead_letter(message: HeldMessage, *, topic_prefix: str = "") -> DeadLet
 def replay_message(letter: DeadLetter) -> Message:
     """Rebuild the event for the topic that it came from.
 
-    However often it is replayed, it remains the same event: a start message starts only one run. Raises `ValueError` if
-    the topic is not known.
+    It remains the same event, no matter how often it is replayed: a start message starts only one run. Raises
+    `ValueError` if the topic is not known.
     """
     if not letter.topic:
-        raise ValueError("it is not known where the message came from")
+        raise ValueError("the origin of the message is unknown")
     return Message(topic=letter.topic, raw=letter.data, attributes={**letter.attributes, REPLAY_OF: letter.event_id})
 
 

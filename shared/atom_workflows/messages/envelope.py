@@ -43,7 +43,7 @@ class ReceivedMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedEvent:
-    """An event, in the terms of CloudEvents. `payload` is its data or, for a Pub/Sub push, the whole body.
+    """An event, in CloudEvents terms. `payload` is its data or, for a Pub/Sub push, the whole body.
 
     A replayed message has the id of the original event.
     """
@@ -105,7 +105,7 @@ def read_event(
 
 
 def _drop_unneeded(payload: Any) -> Any:
-    """Keep only the fields of a push or notification that are used."""
+    """Keep only the fields that are used from a push or notification."""
     if not isinstance(payload, Mapping):
         return payload
     if "message" not in payload:

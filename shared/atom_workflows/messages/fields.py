@@ -18,7 +18,7 @@ ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_~][A-Za-z0-9._~-]{0,199}")
 """The pattern for the ids of runs and steps, which become part of a document's path."""
 
 MAX_SCHEMA: Final = 1_000
-"""No version will ever reach this number, so a body with a higher number is not one of our events."""
+"""The schema will never reach this number, so a body with a higher number is not one of our events."""
 
 MAX_TEXT: Final = 2_000
 LABEL_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -26,7 +26,7 @@ MAX_LABELS: Final = 64
 MAX_OBJECT_BYTES: Final = 100_000
 MAX_ATTEMPT: Final = 1_000_000
 MAX_ITEMS: Final = 50
-"""The maximum number of items in an event. Each requires a read, which may take up a quarter of a megabyte."""
+"""The maximum number of items in an event. Each item requires a read of up to a quarter of a megabyte."""
 
 _LONGEST_SHOWN: Final = 80
 
@@ -175,8 +175,9 @@ def read_optional_object(body: Mapping[str, Any], name: str) -> Mapping[str, Any
         return {}
     if not isinstance(value, Mapping):
         raise MalformedEvent(f"an event's {name} must be an object, not {show(value)}")
-    if len(json.dumps(value)) > MAX_OBJECT_BYTES:
-        raise MalformedEvent(f"an event's {name} may be at most {MAX_OBJECT_BYTES} bytes long")
+    # Measured as it is stored, in UTF-8, where most characters take fewer bytes than as an escape sequence.
+    if len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")) > MAX_OBJECT_BYTES:
+        raise MalformedEvent(f"an event's {name} may be at most {MAX_OBJECT_BYTES:,} bytes long")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The events that the functions send one another; only this module writes and reads their JSON bodies.
+"""The events that the functions send to one another; only this module writes and reads their JSON bodies.
 
 Events carry ids, never definitions. Every body states its `type` and the `schema` that it follows. Reading an event
 raises `MalformedEvent` if redelivery cannot help, and `NewerVersion` if a newer version wrote the event. Requests for a
@@ -43,7 +43,7 @@ STEPS_PER_READY: Final = 10
 OUTCOMES_PER_COMPLETED: Final = 50
 CHANGES_PER_MESSAGE: Final = 200
 MAX_LIST_BYTES: Final = 200_000
-"""The maximum size of the list in a message, so that no message exceeds 256 KB, however long its strings are."""
+"""The maximum size of the list in a message, so that no message exceeds 256 KB, no matter how long its strings are."""
 
 
 _JOB_ENDED: Final = "job.ended"
@@ -85,7 +85,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPage:
-    """One page of a round over the due steps: those that follow `after` (due time and path) and are due by `until`."""
+    """One page of a round through the due steps: those that follow `after` (due time and path), due by `until`."""
 
     after: tuple[datetime, str]
     until: datetime
@@ -146,7 +146,7 @@ def completed_messages(run_id: str, outcomes: Sequence[Outcome]) -> list[Message
 class TickOrigin(StrEnum):
     """The reason for waking the checker between two ticks of the scheduler.
 
-    A dispatcher put a job in flight, the checker noticed a job too late, or a burst continues. Only a tick that
+    Either a dispatcher put a job in flight, the checker noticed a job too late, or a burst continues. Only a tick that
     continues a burst counts as a tick of the scheduler.
     """
 

@@ -21,10 +21,10 @@ from atom_workflows.messages.fields import (
 )
 
 MAX_DEFINITION: Final = 8 * 1024 * 1024
-"""More than a request's body can hold (6 MB of text), so the limits on bodies and files are what reports an error."""
+"""More than a request's body can hold (6 MB of text), so the limits on bodies and files take effect first."""
 
 MAX_PATH_BYTES: Final = 1_252
-"""Enough for gs://, a bucket name of 222 bytes, / and an object name of 1,024. Each problem repeats this path."""
+"""Enough for gs://, a bucket name of 222 bytes, a slash and an object name of 1,024 bytes. Each problem repeats it."""
 
 INLINE_NAME: Final = "inline.yaml"
 
@@ -41,7 +41,7 @@ _TOKENS: Final = {"tr_auth_jwt", "tr-auth-jwt"}
 
 _BOTH: Final = (
     "the start message has both a definition and a workflow_path: the definition was used, the object was not read, "
-    "and its path only names the run"
+    "and its path was used only to name the run"
 )
 
 _MOST_NAMED: Final = 10
@@ -83,8 +83,8 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
     """Read a start message, or a request to continue a run.
 
     A start has `workflow_path` or `definition`; `run_key`, `tr_url`, `params` and `labels` are optional. Other fields
-    are ignored with a warning, since another version may know them. `event_id` identifies the run, unless the message
-    has a `run_key` of its own.
+    are ignored with a warning, since another version may support them. `event_id` identifies the run, unless the
+    message has its own `run_key`.
     """
     body = require_object(body)
     require_known_schema(body)
@@ -143,14 +143,14 @@ def _warnings(body: Mapping[str, Any]) -> tuple[str, ...]:
     both = (_BOTH,) if body.get("definition") is not None and path.startswith("gs://") else ()
     named = tuple(_warn_of(name) for name in unknown[:_MOST_NAMED])
     if (others := len(unknown) - _MOST_NAMED) > 0:
-        named += (f"{others:,} more of the start message's fields are not known and were ignored",)
+        named += (f"{others:,} more unknown fields in the start message were ignored",)
     return both + named
 
 
 def _warn_of(name: str) -> str:
-    ignored = f"the start message's field {name!r:.60} is not known and was ignored"
+    ignored = f"the start message's field {name!r:.60} is unknown and was ignored"
     if name in _TOKENS:
-        return f"{ignored}: messages do not carry tokens; set WORKFLOW_TR_AUTH_JWT where the functions run"
+        return f"{ignored}: messages must not contain tokens; set WORKFLOW_TR_AUTH_JWT where the functions run"
     import difflib  # noqa: PLC0415 (rarely needed, and every import delays a function's start)
 
     plain = name[: _LONGEST_COMPARED + 1].lower().replace("-", "_")

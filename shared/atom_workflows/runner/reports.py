@@ -68,7 +68,10 @@ class JobReport:
 
 
 def unknown_job(job_id: str) -> tuple[int, dict[str, Any]]:
-    """Return the response about a job that does not exist, in the form that the contract requires."""
+    """Return the response about a job that does not exist.
+
+    It has the form that the contract requires.
+    """
     return HTTPStatus.NOT_FOUND, {"message": f"there is no job {job_id}"[:MAX_MESSAGE_LENGTH]}
 
 

@@ -56,7 +56,7 @@ def read_request(headers: Mapping[str, str], body: bytes) -> JobRequest:
     """
     by_name = {name.lower(): value for name, value in headers.items()}
     key = by_name.get(KEY_HEADER, "")
-    run_id, step_id, attempt = _split_key(key)
+    run_id, step_id, attempt = split_key(key)
     job = _read_object(body)
     labels = _read_labels(job.get("labels"))
     image, engine, url, scale_tier, master_type = (_read_text(job, field) for field in _TEXTS)
@@ -78,6 +78,19 @@ def read_request(headers: Mapping[str, str], body: bytes) -> JobRequest:
     )
 
 
+def split_key(key: str) -> tuple[str, str, int]:
+    """Return the run, step and attempt of an idempotency key.
+
+    Raises `RequestRefused` if it has another form.
+    """
+    run_id, _, rest = key.partition("/")
+    step_id, _, attempt = rest.rpartition("/")
+    is_number = attempt.isascii() and attempt.isdecimal() and len(attempt) < 10  # noqa: PLR2004 (far more than any)
+    if not (run_id and step_id and is_number and key.isprintable()):
+        raise RequestRefused("send an Idempotency-Key of the form run/step/attempt, such as sales-1f2e/load/1")
+    return run_id, step_id, int(attempt)
+
+
 def job_environment(request: JobRequest, outputs_path: str) -> dict[str, str]:
     """Return the environment variables that every job gets.
 
@@ -90,15 +103,6 @@ def job_environment(request: JobRequest, outputs_path: str) -> dict[str, str]:
         "ATOM_WORKFLOW": request.workflow,
         "ATOM_OUTPUTS": outputs_path,
     }
-
-
-def _split_key(key: str) -> tuple[str, str, int]:
-    run_id, _, rest = key.partition("/")
-    step_id, _, attempt = rest.rpartition("/")
-    is_number = attempt.isascii() and attempt.isdecimal() and len(attempt) < 10  # noqa: PLR2004 (far more than any)
-    if not (run_id and step_id and is_number and key.isprintable()):
-        raise RequestRefused("send an Idempotency-Key of the form run/step/attempt, such as sales-1f2e/load/1")
-    return run_id, step_id, int(attempt)
 
 
 def _read_object(body: bytes) -> Mapping[str, Any]:

@@ -107,7 +107,7 @@ def test_a_metadata_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch)
     [
         ([404], "has no service account for this machine"),
         ([403], r"the metadata server returned no token \(HTTP 403\)"),
-        ([503, 503], "the metadata server answered HTTP 503; this is usually temporary"),
+        ([503, 503], "the metadata server responded with HTTP 503; this is usually temporary"),
     ],
 )
 def test_a_metadata_server_that_refuses(faults: list[int], message: str, metadata_server: Identity) -> None:

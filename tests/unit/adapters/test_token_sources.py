@@ -133,9 +133,11 @@ def test_an_account_that_may_not_call_is_named(metadata_server: Identity, tmp_pa
     options = ["--verify-tokens", f"{metadata_server.url}/certs", "--audience", AUDIENCE, "--invoker", "a@b.test"]
     with running(tmp_path, "atom_emulator.task_runner", *options) as url:
         one = client(url)
-        with pytest.raises(JobRefused, match=r"HTTP 403: functions@\S+ may not call it.*roles/run\.invoker"):
+        with pytest.raises(JobRefused, match=r"HTTP 403: functions@\S+ is not allowed to call it.*roles/run\.invoker"):
             submit(one, url)
-        with pytest.raises(TaskRunnerUnavailable, match=r"HTTP 403: functions@\S+ may not call it.*roles/run\.invoker"):
+        with pytest.raises(
+            TaskRunnerUnavailable, match=r"HTTP 403: functions@\S+ is not allowed to call it.*roles/run\.invoker"
+        ):
             one.status(url, "7")
     assert metadata_server.made("metadata") == 1
 

@@ -130,6 +130,18 @@ FORK_JOIN = str(EXAMPLES / "fork_join.yaml")
         ([FORK_JOIN, "--tr-url", "localhost:8080"], "--tr-url is 'localhost:8080'"),
         ([FORK_JOIN, "--tr-url", "http://[::1"], "--tr-url is"),
         (
+            [FORK_JOIN, "--tr-url", "http://x", "--runner", "process"],
+            "--runner and --tr-url both choose the Task Runner; leave out one or the other",
+        ),
+        (
+            [FORK_JOIN, "--runner", "process", "--mock-duration", "1"],
+            "--mock-duration cannot be used with --runner process, which really runs jobs",
+        ),
+        (
+            [FORK_JOIN, "--runner", "process", "--tr-auth-jwt", "x"],
+            "--tr-auth-jwt is for the Task Runner of --tr-url; the one of --runner has a token of its own",
+        ),
+        (
             [FORK_JOIN, "--tr-url", "http://x", "--mock-duration", "1"],
             "--mock-duration is for the mock Task Runner, which --tr-url replaces; leave out one or the other",
         ),
@@ -160,7 +172,17 @@ def test_a_wrong_mock_script_is_refused_with_its_name_and_line(tmp_path: Path) -
     script.write_text("default:\n  outputs: {day: 2026-01-01}\n")
     result = call("run", FORK_JOIN, "--mock-script", str(script))
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "jobs.mock.yaml: the Task Runner script is invalid:\n  line 2: default.outputs: expected" in result.stderr
+    assert f"the Task Runner script is invalid:\n  {script}:2:3: default.outputs: expected" in result.stderr
+
+
+def test_a_mock_script_for_a_misspelt_step_is_refused(tmp_path: Path) -> None:
+    """A rule that matches no job of the file is a mistake with a place, reported before anything is started."""
+    script = tmp_path / "jobs.mock.yaml"
+    script.write_text("rules:\n  - step: extarct\n    always_fail: true\n  - step: report\n")
+    result = call("run", FORK_JOIN, "--mock-script", str(script))
+    assert (result.exit_code, result.stdout) == (2, "")
+    problem = f"{script}:2:5: rules[0].step: no job of fork-join matches extarct; did you mean extract?"
+    assert result.stderr == f"Error: the Task Runner script is invalid:\n  {problem}\n"
 
 
 @pytest.mark.parametrize("command", [("run", FORK_JOIN), ("local", "up")])
@@ -225,13 +247,13 @@ def test_a_start_is_refused_for_a_task_runner_of_another_local_platform() -> Non
     assert result.exit_code == 2
     assert "`atom-workflows local up --tr-url=http://mine:2`" in result.stderr
     allowed = call("start", FORK_JOIN, "--tr-url", "http://mock:1", **UP, **mock)
-    assert (allowed.exit_code, "nothing answers" in allowed.stderr) == (1, True)
+    assert (allowed.exit_code, "nothing responds" in allowed.stderr) == (1, True)
 
 
 def test_a_run_names_no_platform_that_does_not_answer() -> None:
     """A platform is said to be used only once it has answered."""
     result = call("run", FORK_JOIN, **UP)
-    assert (result.exit_code, "nothing answers at 127.0.0.1:1" in result.stderr) == (1, True)
+    assert (result.exit_code, "nothing responds at 127.0.0.1:1" in result.stderr) == (1, True)
     assert "Using the platform" not in result.stdout
 
 
@@ -239,7 +261,7 @@ def test_a_run_names_no_platform_that_does_not_answer() -> None:
 def test_a_platform_that_does_not_answer_is_named(address: str) -> None:
     """A platform that was stopped is noticed at once."""
     result = call("runs", "list", FIRESTORE_EMULATOR_HOST=address, PUBSUB_EMULATOR_HOST=address)
-    assert (result.exit_code, f"nothing answers at {address}" in result.stderr) == (1, True)
+    assert (result.exit_code, f"nothing responds at {address}" in result.stderr) == (1, True)
 
 
 def test_choices_for_a_new_platform_are_refused_for_one_that_is_up() -> None:
@@ -266,7 +288,7 @@ def test_another_task_runner_is_refused_for_a_platform_that_is_up(variables: dic
 def test_the_task_runner_of_a_platform_that_is_up_may_be_named(url: str) -> None:
     """`--tr-url` may name the Task Runner that the platform uses anyway."""
     result = call("run", FORK_JOIN, "--tr-url", url, WORKFLOW_TASK_RUNNER_URL="http://mock:1", **UP)
-    assert (result.exit_code, "nothing answers" in result.stderr) == (1, True)
+    assert (result.exit_code, "nothing responds" in result.stderr) == (1, True)
     assert "continues" not in result.stderr
 
 

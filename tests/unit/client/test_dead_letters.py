@@ -98,7 +98,7 @@ def test_list_shows_where_each_came_from_and_why(platform: Platform) -> None:
     assert heading.split()[:2] == ["ID", "TOPIC"]
     assert "steps" in native
     assert "flow-1" in native
-    assert "delivered 10 times without success; the log of the function dispatcher shows why" in native
+    assert "delivered 10 times without success; the log of the dispatcher function shows why" in native
     assert ours.endswith("the store is away")
 
 
@@ -241,7 +241,7 @@ def test_replay_all_leaves_out_what_no_replay_can_fix(platform: Platform) -> Non
     platform.give_up()
     replay_letters(platform.desk, [], every=True, dry_run=False)
     assert platform.printed().splitlines() == [
-        "Left out 1 dead letter that a replay would not help; `dead-letters list` shows why.",
+        "Skipped 1 dead letter that cannot be fixed by a replay; `dead-letters list` shows why.",
         "Replayed 1 dead letter: 1 to start.",
     ]
     replay_letters(platform.desk, platform.ids(), every=False, dry_run=False)
@@ -307,7 +307,7 @@ def test_what_came_from_nowhere_can_only_be_dropped(platform: Platform) -> None:
     """A message without a known source is shown, and never replayed."""
     platform.world.bus.publish([Message(topic=DEAD_LETTERS, raw=b"hello", attributes={"deadLetterTopic": "billing"})])
     [letter] = platform.listed()
-    assert (letter["topic"], letter["reason"]) == (None, "it is not known where it came from")
+    assert (letter["topic"], letter["reason"]) == (None, "its origin is unknown")
     with pytest.raises(Failure, match="nothing was replayed"):
         replay_letters(platform.desk, [letter["id"]], every=False, dry_run=False)
     show_letter(platform.desk, letter["id"], as_json=False)

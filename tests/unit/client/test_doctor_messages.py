@@ -89,7 +89,7 @@ def test_a_deployment_as_it_should_be() -> None:
         ("tick", {"dead_letter_topic": ""}, "and then lost", "--dead-letter-topic=projects/acme-flow/topics/atom-dead"),
         ("tick", {"max_deliveries": 5}, "after 5 deliveries, not to", f"--max-delivery-attempts={MAX_DELIVERIES}"),
         ("dead-letters", {"kept_s": DAY_S}, "after 1 days", "--message-retention-duration=31d"),
-        ("dead-letters", {"endpoint": "https://x"}, "sees nothing", "update atom-dead-letters --push-endpoint="),
+        ("dead-letters", {"endpoint": "https://x"}, "finds nothing", "update atom-dead-letters --push-endpoint="),
     ],
 )
 def test_each_setting_that_is_wrong(name: str, changed: dict[str, Any], detail: str, fix: str) -> None:

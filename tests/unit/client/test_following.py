@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -122,7 +123,41 @@ def test_the_end_of_the_main_part_is_a_line() -> None:
     after_main = replace(RUNNING, main_state=RunState.FAILED)
     documents: list[RunRecord | None] = [RUNNING, after_main, after_main, replace(after_main, state=RunState.FAILED)]
     printed = "\n".join(Scene(documents=documents).follow()[1])
-    assert printed.count("main part FAILED; now the steps under `finally`") == 1
+    assert printed.count("main part FAILED; now running the steps under `finally`") == 1
+
+
+AFTER_MAIN = replace(
+    RUNNING,
+    main_state=RunState.FAILED,
+    finally_timeout=timedelta(hours=1),
+    deadline=START + timedelta(hours=1, seconds=2),
+)
+"""The run once its main part has ended after two seconds."""
+
+OF_MAIN = [change("a", "RUNNING", at=1), change("a", "FAILED", at=2)]
+OF_FINALLY = [change("clean", "RUNNING", at=3), change("clean", "SUCCEEDED", at=4)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "documents"),
+    [
+        # The document is due a second after the last look, but the steps under `finally` are shown at once.
+        ([OF_MAIN[:1], OF_MAIN[1:], OF_FINALLY], [replace(RUNNING, finally_timeout=timedelta(hours=1)), AFTER_MAIN]),
+        ([OF_MAIN, OF_FINALLY[:1], OF_FINALLY[1:]], [None, AFTER_MAIN]),
+        # All of it happens between two looks.
+        ([[*OF_FINALLY, *OF_MAIN]], [AFTER_MAIN]),
+        ([[*OF_MAIN, *OF_FINALLY, run_change("FAILED")]], []),
+    ],
+)
+def test_the_end_of_the_main_part_is_between_its_steps_and_those_under_finally(
+    changes: list[Changes], documents: list[RunRecord | None]
+) -> None:
+    """The line about the main part follows those of its steps, and precedes those of the steps under `finally`."""
+    ended = replace(AFTER_MAIN, state=RunState.FAILED)
+    _, lines = Scene(changes, [*documents, *documents[-1:] * 20, ended]).follow()
+    ends = "main part FAILED; now running the steps under `finally`"
+    assert [line for line in lines if "RUNNING" not in line] == ["a FAILED", ends, "clean SUCCEEDED"]
+    assert not any(line.startswith("clean") for line in lines[: lines.index(ends)])
 
 
 def test_the_picture_names_the_main_parts_result() -> None:
@@ -132,7 +167,7 @@ def test_the_picture_names_the_main_parts_result() -> None:
     console = Console(file=io.StringIO(), width=80, color_system=None)
     with console.capture() as capture:
         console.print(drawn)
-    assert capture.get().splitlines()[0].startswith("Run r1 RUNNING (main part FAILED, now finally)  0:05")
+    assert capture.get().splitlines()[0].startswith("Run r1 RUNNING (main part FAILED, `finally` running)  0:05")
 
 
 def test_a_change_that_reads_like_the_last_one_is_no_line() -> None:

@@ -123,12 +123,83 @@ def test_what_the_deployment_sets_may_be_unknown(file: Path) -> None:
     assert '"imageUri": "from.shell/list"' in result.stdout
 
 
+@pytest.mark.parametrize("settings", [{}, {"WORKFLOW_BURST_SEC": "1"}, {"WORKFLOW_CHECK_STATE_DURATION_SEC": "1"}])
+def test_a_plan_and_an_estimate_agree_on_the_cost(tmp_path: Path, settings: dict[str, str]) -> None:
+    """Both read the functions' settings from the environment, and say so if they are not the usual ones."""
+    flow = tmp_path / "flow.yaml"
+    flow.write_text("steps: [{id: a, task: {imageUri: i}}, {id: b, dependsOn: [a], task: {imageUri: i}}]")
+    usd = json.loads(plan(flow, "--json", **settings).stdout)["run_usd"]
+    estimated = CliRunner().invoke(cli, ["cost", str(flow), "--json"], env=NO_CLOUD | settings, catch_exceptions=False)
+    assert usd == json.loads(estimated.stdout)["run"]["usd"]
+    assert ("with the settings of your environment" in plan(flow, **settings).stdout) == bool(settings)
+
+
+def test_a_hypothetical_run_has_the_settings_of_the_environment(tmp_path: Path) -> None:
+    """The end of a job is noticed as late as the functions would notice it with these settings."""
+    flow = tmp_path / "flow.yaml"
+    flow.write_text("steps: [{id: a, task: {imageUri: i}}]")
+    jobs = tmp_path / "jobs.yaml"
+    jobs.write_text("default: {duration: 45}")
+    options = ("--outputs", jobs, "--json", "--at", "2026-03-01T02:30:40Z")
+    took = [json.loads(plan(flow, *options, WORKFLOW_BURST_SEC=burst).stdout)["took_s"] for burst in ("1", "50")]
+    assert took[0] > took[1]
+
+
+def test_wrong_settings_are_refused(tmp_path: Path) -> None:
+    """A setting that the functions would refuse is reported as by `cost`."""
+    flow = tmp_path / "flow.yaml"
+    flow.write_text("steps: [{id: a}]")
+    result = plan(flow, WORKFLOW_BURST_SEC="often")
+    estimated = CliRunner().invoke(cli, ["cost", str(flow)], env=NO_CLOUD | {"WORKFLOW_BURST_SEC": "often"})
+    assert result.stderr.startswith("Error: WORKFLOW_BURST_SEC is 'often'; it must be a number of seconds")
+    assert (result.exit_code, result.stderr) == (estimated.exit_code, estimated.stderr)
+
+
 def test_defaults_are_bound_at_the_time_given(file: Path) -> None:
     """`--at` is the time of the run, from which defaults are computed, and the defaults are marked."""
     found = planned(file, "--at", "2026-03-01T02:30Z")
     assert found["params"] == {"day": "2026-02-28", "mode": "delta", "note": None, "tables": ["orders", "users"]}
     assert (found["at"], found["defaults"]) == ("2026-03-01T02:30:00.000Z", ["day", "mode", "note", "tables"])
     assert plan(file, "--at", "soon").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("zone", "at", "instant", "day"),
+    [
+        ("Asia/Tokyo", "2026-03-01T02:30", "2026-02-28T17:30:00.000Z", "2026-03-01"),
+        ("America/New_York", "2026-03-01T20:00", "2026-03-02T01:00:00.000Z", "2026-03-01"),
+        ("UTC", "2026-03-01T02:30", "2026-03-01T02:30:00.000Z", "2026-03-01"),
+        ("Asia/Tokyo", "2026-03-01T02:30Z", "2026-03-01T02:30:00.000Z", "2026-03-01"),
+        ("Asia/Tokyo", "2026-03-01T23:30+01:00", "2026-03-01T22:30:00.000Z", "2026-03-02"),
+        ("Asia/Tokyo", "2026-03-01", "2026-02-28T15:00:00.000Z", "2026-03-01"),
+        # In the gap of daylight saving time, the clock is read as if it had not been put forward.
+        ("Europe/Paris", "2026-03-29T02:30", "2026-03-29T01:30:00.000Z", "2026-03-29"),
+    ],
+)
+def test_a_time_without_an_offset_is_in_the_workflows_zone(
+    tmp_path: Path, zone: str, at: str, instant: str, day: str
+) -> None:
+    """`--at` is local time in the file's `timezone`, unless it has an offset; without that field it is in UTC."""
+    flow = tmp_path / "flow.yaml"
+    of_file = "" if zone == "UTC" else f"timezone: {zone}\n"
+    flow.write_text(
+        f'{of_file}params: {{day: {{type: date, default: "${{{{ day(run.scheduledAt, 0) }}}}"}}}}\nsteps: [{{id: a}}]'
+    )
+    for more in ((), ("--outputs", script(tmp_path))):
+        found = planned(flow, "--at", at, *more)
+        assert found["params"] == {"day": day}
+    assert planned(flow, "--at", at)["at"] == instant
+
+
+def test_a_time_outside_the_calendar_is_refused(tmp_path: Path) -> None:
+    """A local time that is no instant of the calendar is a mistake of the user."""
+    flow = tmp_path / "flow.yaml"
+    flow.write_text("timezone: Asia/Tokyo\nsteps: [{id: a}]")
+    result = plan(flow, "--at", "0001-01-01T00:00")
+    assert (result.exit_code, "--at is 0001-01-01T00:00:00: the time is out of range" in result.stderr) == (
+        2,
+        True,
+    )
 
 
 def test_a_small_plan_fits_on_a_screen(file: Path) -> None:
@@ -286,7 +357,10 @@ def test_a_hypothetical_run_may_fail(file: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rules", "sentence"),
     [
-        ([{"step": "lsit", "outputs": {}}], "rules[0]: no job of daily matches it"),
+        (
+            [{"step": "lsit", "outputs": {}}],
+            "outputs.json:1:42: rules[0].step: no job of daily matches lsit; did you mean list?",
+        ),
         ([{"step": "list", "outputz": {}}], "rules[0].outputz: unknown; did you mean outputs?"),
     ],
 )

@@ -62,7 +62,7 @@ def test_list_leaves_out_what_a_newer_version_wrote() -> None:
     run_id = world.start(chain(1), run_key="other")
     listed = call(world, "list", "--json")
     assert [run["id"] for run in json.loads(listed.stdout)] == [run_id]
-    assert f"Left out, because a newer version wrote them: `{newer}`." in listed.stderr
+    assert f"Not shown, since a newer version wrote them: `{newer}`." in listed.stderr
 
 
 def test_list_finds_runs_by_state() -> None:

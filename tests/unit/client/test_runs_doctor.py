@@ -88,7 +88,7 @@ def test_a_checker_that_does_not_come_is_noticed() -> None:
     world, run_id = begun()
     world.clock.move(timedelta(minutes=5))
     result = call(world, "doctor", run_id)
-    assert (result.exit_code, "the checker has not looked at it" in result.stdout) == (1, True)
+    assert (result.exit_code, "the checker has not processed it" in result.stdout) == (1, True)
 
 
 def test_a_job_that_runs_for_long_is_no_sign_of_a_missing_checker() -> None:
@@ -98,7 +98,7 @@ def test_a_job_that_runs_for_long_is_no_sign_of_a_missing_checker() -> None:
         world.clock.move(timedelta(minutes=1))
         world.tick()
     result = call(world, "doctor", run_id)
-    assert (result.exit_code, "the checker has not looked at it" in result.stdout) == (0, False)
+    assert (result.exit_code, "the checker has not processed it" in result.stdout) == (0, False)
 
 
 def test_what_no_one_took_is_published_again() -> None:

@@ -167,7 +167,7 @@ def test_an_invalid_file_is_refused_with_every_problem(tmp_path: Path) -> None:
         (["FILE", "--label", "Team=x"], "a label needs a lower-case name"),
         (["FILE", "--param", "=x"], "--param is '=x'"),
         (["FILE", "--param", "a=1", "--param", "a=2"], "--param names 'a' twice"),
-        (["FILE", "--param", f"a={'x' * 200_000}"], "params may be at most 100000 bytes long"),
+        (["FILE", "--param", f"a={'x' * 200_000}"], "params may be at most 100,000 bytes long"),
         (["FILE", "--tr-url", "runner"], "--tr-url is 'runner'"),
         (["FILE", "--timeout", "1m"], "--timeout requires --wait"),
         (["FILE", "--wait", "--timeout", "soon"], "--timeout is 'soon'"),

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from atom_client.cli.commands import cli
 from atom_client.views.excerpts import MOST_SHOWN, Excerpts
+from atom_emulator.task_runner.script_fields import SCRIPT_FIELDS
 from support.no_cloud import NO_CLOUD
 
 GOOD = "steps: [{id: a}]"
@@ -88,6 +89,69 @@ def test_a_folder_without_workflow_files_is_a_problem(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "contains no file whose name ends in .yaml, .yml, .json" in result.stderr
     assert result.stdout.splitlines()[-1] == "2 files: 1 ok, 1 invalid (1 problem)"
+
+
+OTHER_FILES = {
+    "jobs.yaml": ("rules: [{step: a}]", "it is a script for the mock Task Runner"),
+    "defaults.yml": ("default: {duration: 2}\nidempotent: false", "it is a script for the mock Task Runner"),
+    "package.json": ('{\t"name": "site", "scripts": {"steps": "x"}}', "it has no `steps`"),
+    "compose.yaml": ("name: x\nservices:\n  a:\n    steps: 3\n? [steps]\n: steps\n", "it has no `steps`"),
+    "playbook.yaml": ("- steps: []\n- tasks", "it has no `steps`"),
+    "objects.yaml": ("kind: Job\n---\nsteps: []", "it has no `steps`"),
+    "number.json": ("3", "it has no `steps`"),
+    "chart.yaml": ("{{- if .Values.on }}\nkind: Job\n{{- end }}", "it is neither YAML nor JSON"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FILES)
+def test_a_file_that_is_no_workflow_is_skipped_in_a_folder(tmp_path: Path, name: str) -> None:
+    """In a folder, a file without `steps` is skipped with a note; one that is named is checked."""
+    text, reason = OTHER_FILES[name]
+    (tmp_path / "a.yaml").write_text(GOOD)
+    (tmp_path / name).write_text(text)
+    result = validate(tmp_path)
+    assert result.exit_code == 0
+    assert sorted(result.stdout.splitlines()) == sorted([
+        f"{tmp_path}/a.yaml: ok, 1 step", f"{tmp_path}/{name}: skipped, as {reason}", "1 file: 1 ok, 1 skipped",
+    ])  # fmt: skip
+    assert json.loads(validate(tmp_path, "--format", "json").stdout)["skipped"] == [
+        {"file": f"{tmp_path}/{name}", "reason": reason}
+    ]
+    assert validate(tmp_path, "--format", "github").stdout == ""
+    assert validate(tmp_path / name).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "# nothing\n", "step: [{id: a}]", "Steps: []", "name: a: b\nsteps: []", "{\t'steps': [", "a: [\nsteps:\n",
+        '{"name": "x", "steps": [{"id": 3,}]}', "a: {b: c}\nd: [e]\nsteps: 3", "\ufeffsteps: []",
+        "%YAML 1.1\n---\nsteps: []",
+        "\udcff\udcfes\0t\0e\0p\0s\0:\0",
+    ],
+)  # fmt: skip
+def test_a_broken_workflow_is_checked_in_a_folder(tmp_path: Path, text: str) -> None:
+    """A file that may be a workflow with a mistake is never skipped."""
+    (tmp_path / "a.yaml").write_bytes(text.encode("utf-8", "surrogateescape"))
+    result = validate(tmp_path)
+    assert (result.exit_code, "skipped" in result.stdout) == (1, False)
+
+
+def test_a_script_is_known_by_any_of_its_fields(tmp_path: Path) -> None:
+    """A file with a field of scripts and no other is taken for a script."""
+    for name in SCRIPT_FIELDS:
+        (tmp_path / f"{name}.yaml").write_text(f"{name}: 1")
+    lines = validate(tmp_path).stdout.splitlines()[: len(SCRIPT_FIELDS)]
+    assert [line.partition(": ")[2] for line in lines] == ["skipped, as it is a script for the mock Task Runner"] * 3
+
+
+def test_a_folder_without_workflows_is_a_problem(tmp_path: Path) -> None:
+    """A folder in which every file is skipped is probably the wrong one."""
+    (tmp_path / "other.json").write_text('{"a": 1}')
+    (tmp_path / "package.json").write_text('{"name": "x"}')
+    result = validate(tmp_path)
+    assert result.exit_code == 1
+    assert "contains no workflow, only 2 other files; name a workflow file" in result.stderr
 
 
 def test_json_has_every_file_with_its_problems_and_warnings(tmp_path: Path) -> None:

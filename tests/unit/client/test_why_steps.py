@@ -124,7 +124,7 @@ def test_attempts_show_the_last_failure_and_the_next_time() -> None:
     found = facts(why(world, run_id, "a"))
     assert found["attempts"] == ["1 of 3; retried when `failure.reason == 'OOM'`"]
     assert found["last failure"] == ["failed (OOM)"]
-    assert found["next"][0].startswith("the checker will look at it at 00:00:0")
+    assert found["next"][0].startswith("the checker will process it at 00:00:0")
     assert why_json(world, run_id, "a")["next_at"].startswith("2026-01-01T00:00:0")
 
 

@@ -203,10 +203,10 @@ class SlowStore:
     def __init__(self, world: World) -> None:
         self._world, self._inner = world, world.services.store
 
-    def get(self, paths: Sequence[str]) -> list[Document | None]:
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
         """See `ports.Store.get`."""
         self._world.clock.move(timedelta(seconds=25))
-        return self._inner.get(paths)
+        return self._inner.get(paths, fields=fields)
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         """See `ports.Store.commit`."""

@@ -19,13 +19,14 @@ from atom_emulator.testing.world import World
 from atom_workflows.coordinator import seed
 from atom_workflows.coordinator.checker import due_steps
 from atom_workflows.coordinator.checker.burst import handle_tick
+from atom_workflows.coordinator.checker.hints import handle_hint
 from atom_workflows.coordinator.checker.rounds import begin_round, load_round
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import BURST_LEASE_PATH
-from atom_workflows.messages.internal import Tick, read_steps_event, seed_message
+from atom_workflows.messages.internal import JobEnded, Tick, read_steps_event, seed_message
 from support.gauge import lose
 from support.mortal import Died, Fate, make_mortal
 from support.retention import expiries
@@ -292,6 +293,34 @@ def test_check_dies_with_the_lease_of_its_burst() -> None:
     world.tick()
     world.settle_down()
     assert world.run(run_id).state is RunState.SUCCEEDED
+
+
+@pytest.mark.parametrize(("call", "nth"), [("commit", 3), ("stop", 1)])
+def test_check_dies_while_it_stops_a_job(call: str, nth: int) -> None:
+    """A job is asked to stop by the next look, and its attempt times out once."""
+    world = World("default: {duration: 1000, stop: {after: 3}}")
+    run_id = world.start(definition({"a": []}, a={"timeout": "60s"}))
+    world.settle_down()
+    world.clock.move(timedelta(seconds=61))
+    if call == "stop":
+        world.tick()
+        world.clock.move(LOOK)
+    dies(world, lambda: handle_tick(world.services, Tick()), call, nth)
+    assert world.steps(run_id)["a"].stop_for == "timeout"
+    assert time_until(world, has_ended(world, run_id, RunState.FAILED)) <= FIRST_AUDIT
+    assert "timed out after 1m" in world.steps(run_id)["a"].message
+
+
+@pytest.mark.parametrize("call", ["commit", "status"])
+def test_check_dies_with_a_hint(call: str) -> None:
+    """A job whose hint was taken is looked at with the next tick."""
+    world = World("default: {duration: 30, notifies: true}")
+    run_id = world.start(chain(1))
+    world.settle_down()
+    world.clock.move(timedelta(seconds=31))
+    world.task_runner.jobs.take_ended(world.clock.now().timestamp())
+    dies(world, lambda: handle_hint(world.services, JobEnded(idempotency_key=f"{run_id}/s0/1")), call)
+    assert time_until(world, has_ended(world, run_id)) <= NEXT_LOOK
 
 
 @pytest.mark.parametrize("commits", [1, 2])

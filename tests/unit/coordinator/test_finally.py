@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from atom_emulator.testing.world import World
+from atom_emulator.testing.world import START, World
+from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.commands import cancel_run, retry_run
-from atom_workflows.core.graph import MAIN_END_ID
+from atom_workflows.core.graph import END_ID, MAIN_END_ID
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import step_path
-from atom_workflows.errors import RunStateError
+from atom_workflows.errors import BusUnavailable, RunStateError
+from atom_workflows.messages.internal import Tick
+from atom_workflows.ports import Message, Update
 from support.meanwhile import meanwhile
 from support.workflows import definition, script
 
@@ -227,6 +232,110 @@ def test_a_step_that_was_stopped_in_a_later_attempt_is_told_as_stopped() -> None
     (failure,) = sent["tell"]["args"]["failures"]
     assert (failure["kind"], failure["reason"]) == ("stopped", "")
     assert world.steps(run_id)["a"].attempt == 2
+
+
+def test_the_oldest_of_thousands_of_failures_are_told() -> None:
+    """The first step that failed is the first failure, whatever its name, and each failure is counted."""
+    later = {f"f{number}": ["slow"] for number in range(2_100)}
+    failing = {name: {"always_fail": True} for name in (*later, "zz")}
+    world = World(script(slow={"duration": 20}, **failing))
+    args = {
+        "first": "${{ run.failures[0].step }}",
+        "listed": "${{ len(run.failures) }}",
+        "all": "${{ run.failureCount }}",
+    }
+    told = {"id": "tell", "task": {"imageUri": "image", "args": args}}
+    world.run_to_end(world.start(flow({"slow": [], **later, "zz": []}, last=[told])))
+    sent = {key.split("/")[1]: body for key, body in world.task_runner.submitted}
+    assert sent["tell"]["args"] == {"first": "zz", "listed": 100, "all": 2_101}
+
+
+def test_their_time_is_watched_from_the_moment_they_begin() -> None:
+    """The checker looks at the run when their time is up, however far away the run's next audit was."""
+    world = World(script(clean={"duration": 6000}))
+    run_id = world.start(flow({"a": []}, finallyTimeout="30s"))
+    world.store.commit([Update(path=step_path(run_id, END_ID), fields={"due_at": START + timedelta(days=1)})])
+    run = world.run_to_end(run_id)
+    assert run.state is RunState.FAILED
+    assert world.clock.now() - run.created_at < timedelta(minutes=1)
+
+
+def test_many_of_them_do_not_hide_a_main_step_from_a_stop() -> None:
+    """The main part ends once all its steps have, also if a page of open steps holds only steps under `finally`."""
+    last = [{**CLEAN, "id": f"a{number:02}"} for number in range(60)]
+    world = World(script(z={"duration": 6000}))
+    run_id = world.start(flow({"z": []}, last=last, timeout="1m"))
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    assert world.states(run_id) == {"z": "FAILED", **{one["id"]: "SUCCEEDED" for one in last}}
+
+
+def test_they_run_after_barriers_alone() -> None:
+    """A barrier that succeeded has run, though it has no job."""
+    world = World("")
+    run_id = world.start(flow({"a": []}, steps=[{"id": "gate"}, {"id": "join", "dependsOn": ["gate"]}]))
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert (world.states(run_id)["clean"], state_sent(world)) == ("SUCCEEDED", "SUCCEEDED")
+
+
+def test_they_run_after_a_condition_without_an_answer() -> None:
+    """A run that failed before its first job still raises its alarm."""
+    world = World("")
+    step = {"id": "a", "task": {"imageUri": "i"}, "when": "fromJson(params.p).x == 1"}
+    run_id = world.start(flow({}, steps=[step], params={"p": {"type": "text"}}), params={"p": "{}"})
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    assert world.states(run_id) == {"a": "FAILED", "clean": "SUCCEEDED"}
+    assert state_sent(world) == "FAILED"
+
+
+def test_they_do_not_run_after_barriers_that_were_skipped() -> None:
+    """Joins of skipped steps, and the barriers that the compiler adds, are no reason to clean up."""
+    world = World("")
+    steps: list[dict[str, Any]] = [
+        {"id": f"s{n}", "task": {"imageUri": "i"}, "when": "run.id == ''"} for n in range(40)
+    ]
+    steps.append({"id": "join", "dependsOn": [f"s{n}" for n in range(40)]})
+    run_id = world.start(flow({}, steps=steps))
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert set(world.states(run_id).values()) == {"SKIPPED"}
+
+
+def test_they_run_after_a_stop_though_a_main_step_is_gone() -> None:
+    """What is left is cleaned up, whatever became of the document of a step."""
+    world = World(script(a={"duration": 600}))
+    run_id = world.start(flow({"a": [], "b": ["a"]}))
+    world.settle_down()
+    world.store.inner.delete(step_path(run_id, "b"))
+    cancel_run(world.services, run_id)
+    assert world.run_to_end(run_id).state is RunState.CANCELLED
+    assert world.states(run_id) == {"a": "CANCELLED", "clean": "SUCCEEDED"}
+
+
+def test_an_audit_begins_what_a_failed_tick_left() -> None:
+    """If the tick that ended the main part could not publish the steps after it, they begin within a minute or so."""
+    world = World(script(a={"duration": 6000}))
+    run_id = world.start(flow({"a": []}, timeout="5m"))
+    world.settle_down()
+    world.clock.move(timedelta(minutes=5))
+    # The job is stopped first, so the main part ends some ticks later.
+    for _ in range(20):
+        with suppress(BusUnavailable):
+            handle_tick(replace(world.services, bus=ClosedBus()), Tick())
+        if world.run(run_id).main_state is not None:
+            break
+        world.clock.move(timedelta(seconds=1))
+    assert world.run(run_id).main_state is RunState.FAILED
+    ended = world.clock.now()
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    assert state_sent(world) == "FAILED"
+    assert world.clock.now() - ended < timedelta(minutes=1, seconds=30)
+
+
+class ClosedBus:
+    """A bus that takes nothing."""
+
+    def publish(self, messages: Sequence[Message]) -> None:  # noqa: ARG002 (the port names it)
+        """Raise."""
+        raise BusUnavailable("the bus is away")
 
 
 def test_a_cancellation_of_the_clean_up_leaves_the_first_cause() -> None:

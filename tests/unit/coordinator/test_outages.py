@@ -86,11 +86,11 @@ def test_calls_that_begin_too_late_change_nothing(interval_s: int) -> None:
     class Slow(Faltering):
         """A store that takes half a minute to read a run."""
 
-        def get(self, paths: Sequence[str]) -> Any:
+        def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> Any:
             """See `ports.Store.get`."""
             if paths[0].startswith("runs/") and paths[0].count("/") == 1:
                 world.clock.move(30 * SECOND)
-            return world.store.get(paths)
+            return world.store.get(paths, fields=fields)
 
     for _ in range(3):
         handle_tick(replace(world.services, store=Slow(world, ""), clock=HelpfulClock(world)), Tick())

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from atom_emulator.testing.world import World
+from atom_emulator.firestore.memory import MemoryStore
+from atom_emulator.testing.world import CountingStore, World
 from atom_workflows.coordinator.commands import retry_run
-from atom_workflows.core.states import RunState
+from atom_workflows.coordinator.start import handle_start
+from atom_workflows.core.states import RunState, StepState
+from atom_workflows.messages.start import read_start_event
+from atom_workflows.ports import Document
 from atom_workflows.settings import from_environment
 from support.workflows import definition, script
 
@@ -398,3 +406,127 @@ def test_a_failure_that_is_not_retried_says_why() -> None:
     world.run_to_end(run_id)
     because = world.steps(run_id)["a"].because
     assert because == "not retried, as `failure.reason == 'OOM'` was false (`reason` = \"BAD_INPUT\")"
+
+
+def test_dropped_outputs_are_logged_by_name(caplog: pytest.LogCaptureFixture) -> None:
+    """Names of outputs that a step does not declare are logged once, a few of them and never their values."""
+    caplog.set_level(logging.INFO)
+    many = {"rows": 1, "x" * 200: "secret", **{f"n{number}": "secret" for number in range(80)}}
+    world = World(script(a={"outputs": many}, b={"outputs": {"rows": 1}}, c={"outputs": {"extra": 1}}))
+    flow = definition({"a": [], "b": [], "c": []}, **{name: {"outputs": {"rows": "int"}} for name in "ab"})
+    world.run_to_end(world.start(flow))
+    lines = {
+        fields["step_id"]: record.message
+        for record in caplog.records
+        if (fields := getattr(record, "fields", {})).get("action") == "step.outputs.dropped"
+    }
+    assert lines.keys() == {"a", "c"}
+    assert lines["c"].endswith("are dropped: extra")
+    assert lines["a"].endswith(f"are dropped: {'x' * 80}, n0, n1, n2, n3, n4, n5, n6, n7, n8 and 71 more")
+    assert "secret" not in caplog.text
+
+
+class Watched(CountingStore):
+    """A store that remembers what was read by path."""
+
+    def __init__(self, inner: MemoryStore) -> None:
+        super().__init__(inner)
+        self.found: list[Document] = []
+
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
+        """See `ports.Store.get`."""
+        found = super().get(paths, fields=fields)
+        self.found += [document for document in found if document is not None]
+        return found
+
+
+def test_of_other_steps_only_results_are_read() -> None:
+    """The state of an earlier step is read without its task, which may be large."""
+    world = World(script(a={"message": "well done"}))
+    reads = {"state": "${{ steps.a.state }}", "message": "${{ steps.a.message }}"}
+    run_id = world.start(definition({"a": [], "between": ["a"], "b": ["between"]}, b=task(args=reads)))
+    watched = Watched(world.store.inner)
+    world.services = replace(world.services, store=watched)
+    world.run_to_end(run_id)
+    assert bodies(world)["b"]["args"] == {"state": "SUCCEEDED", "message": "well done"}
+    read = [one.fields for one in watched.found if one.id == "a" and one.fields["state"] == "SUCCEEDED"]
+    assert read == [{"state": "SUCCEEDED", "message": "well done"}]
+
+
+def test_a_step_does_not_read_megabytes_of_outputs() -> None:
+    """All outputs that a step or the run's outputs read are limited in total; what is larger fails with the reason."""
+    names = [f"s{number}" for number in range(34)]
+    world = World(script(**{name: {"outputs": {"text": "x" * 32_000, "n": 1}} for name in names}))
+    outputs = {name: {"outputs": {"text": "text", "n": "int"}} for name in names}
+    few, many = (" + ".join(f"steps.{name}.outputs.n" for name in some) for some in (names[:30], names))
+    flow = json.loads(
+        definition(
+            {**dict.fromkeys(names, ()), "few": names, "many": names, "decide": names},
+            **outputs,
+            few=task(args={"sum": f"${{{{ {few} }}}}"}),
+            many=task(args={"sum": f"${{{{ {many} }}}}"}),
+            decide={"when": f"{many} > 1"},
+        )
+    )
+    run_id = world.start(json.dumps(flow))
+    world.run_to_end(run_id)
+    said = "the outputs that its expressions read are more than 1,048,576 bytes in total"
+    steps = world.steps(run_id)
+    assert bodies(world)["few"]["args"] == {"sum": 30}
+    assert [(steps[name].state.value, steps[name].last_kind) for name in ("many", "decide")] == [
+        ("FAILED", "expression")
+    ] * 2
+    assert all(said in steps[name].message for name in ("many", "decide"))
+    outputs_only = {"name": "flow", "steps": flow["steps"][:34], "outputs": {"sum": f"${{{{ {many} }}}}"}}
+    run = world.run_to_end(world.start(json.dumps(outputs_only), run_key="outputs"))
+    assert (run.state, run.outputs) == (RunState.FAILED, {})
+    assert said in run.errors[0]["message"]
+
+
+class Slow(CountingStore):
+    """A store that takes 110 s to read outputs, the first time."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.store.inner)
+        self.world, self.is_slow = world, True
+
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
+        """See `ports.Store.get`."""
+        if self.is_slow and any("/outputs/" in path for path in paths):
+            self.is_slow = False
+            self.world.clock.move(timedelta(seconds=110))
+        return super().get(paths, fields=fields)
+
+
+def test_a_step_whose_values_took_long_to_read_is_not_submitted_late() -> None:
+    """If too little of the lease is left, another instance could submit at the same time, so it is done later."""
+    world = World(script(a={"outputs": {"n": 1}, "synchronous": True}))
+    reads = task(args={"n": "${{ steps.a.outputs.n }}"})
+    run_id = world.start(definition({"a": [], "b": ["a"]}, a={"outputs": {"n": "int"}}, b=reads))
+    world.services = replace(world.services, store=Slow(world))
+    world.settle_down()
+    step = world.steps(run_id)["b"]
+    assert (world.submissions(), step.state) == (["a/1"], StepState.DISPATCHING)
+    assert step.message == "it was not called: too little of the step's lease was left"
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert bodies(world)["b"]["args"] == {"n": 1}
+
+
+def test_labels_are_read_in_the_order_of_their_names() -> None:
+    """The store keeps no order, and a run that is seeded again must give its jobs the same values."""
+    world = World("")
+    flow = definition({"a": []}, a=task(args={"labels": "${{ json(run.labels) }}"}))
+    body = {"definition": flow, "run_key": "k", "labels": {"team": "x", "cost": "y"}}
+    run_id = handle_start(world.services, read_start_event(body, event_id="1")).run_id
+    world.run_to_end(run_id)
+    assert bodies(world)["a"]["args"] == {"labels": '{"cost":"y","team":"x"}'}
+
+
+def test_what_was_sent_is_forgotten_by_a_retry() -> None:
+    """A step that a retry has not started again does not show the body of its earlier job."""
+    world = World(script(a={"always_fail": True}))
+    run_id = world.start(definition({"a": []}, a=task(args={"attempt": "${{ step.attempt }}"})))
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    assert json.loads(world.steps(run_id)["a"].sent)["args"] == {"attempt": 1}
+    retry_run(world.services, run_id)
+    assert (world.steps(run_id)["a"].state, world.steps(run_id)["a"].sent) == (StepState.PENDING, "")

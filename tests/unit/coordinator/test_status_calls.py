@@ -24,7 +24,7 @@ def test_failed_status_calls_are_repeated_less_and_less_often_and_fail_nothing()
         world.tick()
         messages.append(world.steps(run_id)["s0"].message)
     assert 4 <= len(world.task_runner.polled) <= 6
-    assert "failed 3 times in a row: the Task Runner answered HTTP 500" in " ".join(messages)
+    assert "failed 3 times in a row: the Task Runner responded with HTTP 500" in " ".join(messages)
     assert world.run_to_end(run_id).state is RunState.SUCCEEDED
     assert len(world.task_runner.polled) == 7
     assert world.submissions() == ["s0/1"]

@@ -145,7 +145,7 @@ def test_a_timed_out_submission_keeps_the_last_answer() -> None:
     run_id = world.start(one_step("2m"))
     play(world, run_id)
     step = world.steps(run_id)["a"]
-    assert "no job was accepted within 2m; last response: the Task Runner answered HTTP 429" in step.message
+    assert "no job was accepted within 2m; last response: the Task Runner responded with HTTP 429" in step.message
 
 
 def test_an_unknown_submission_is_repeated_behind_its_deadline_without_haste() -> None:

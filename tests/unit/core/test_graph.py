@@ -13,6 +13,8 @@ from atom_workflows.core.graph import (
     FAN_IN_LIMIT,
     FAN_OUT_LIMIT,
     MAIN_END_ID,
+    MAX_FINALLY_NODES,
+    MAX_FINALLY_STEPS,
     Node,
     compile_graph,
     is_internal,
@@ -153,3 +155,15 @@ def test_a_barrier_is_of_the_part_that_it_stands_in() -> None:
     assert {need for name in nodes["s0"].depends_on for need in nodes[name].depends_on} == {"root"}
     assert nodes[nodes["s0"].depends_on[0]].phase is Phase.MAIN
     assert nodes[nodes["f0"].depends_on[0]].phase is Phase.FINALLY
+
+
+def test_the_nodes_under_finally_are_limited() -> None:
+    """However its steps depend on each other, the second phase has no more nodes than a stop allows for."""
+    names = [f"f{number}" for number in range(MAX_FINALLY_STEPS)]
+    chained = {name: names[:number] for number, name in enumerate(names)}
+    halves = {name: names[:50] if number >= 50 else [] for number, name in enumerate(names)}
+    apart: dict[str, list[str]] = {name: [] for name in names}
+    for edges in (chained, halves, apart):
+        last = workflow(edges).steps
+        nodes = compile_graph(replace(workflow({"a": []}), finally_steps=last)).values()
+        assert MAX_FINALLY_STEPS < sum(node.phase is Phase.FINALLY for node in nodes) <= MAX_FINALLY_NODES

@@ -186,8 +186,8 @@ def test_an_expression_has_a_type(text: str, of: Type) -> None:
             "has(params.n, 1) and has('a')",
             [
                 "0: `has` takes 1 argument, not 2",
-                "14: `has` takes a name or a path of members; write `has(steps.a.outputs.b)`",
-                "25: `has` takes a name or a path of members; write `has(steps.a.outputs.b)`",
+                "14: `has` takes a name or a path to a member; write `has(steps.a.outputs.b)`",
+                "25: `has` takes a name or a path to a member; write `has(steps.a.outputs.b)`",
             ],
         ),
         (

@@ -230,3 +230,9 @@ def test_explanations_are_short() -> None:
     text = names_read(parse(" or ".join(f"{name} == 'y'" for name in scope)), scope)
     assert len(text) == MAX_NAMES_READ
     assert names_read(parse("big"), scope) == "`big` is too large to show"
+
+
+@pytest.mark.parametrize(("text", "value"), [("'2026-01-31' in dates", True), ("'2026-02-01' in dates", False)])
+def test_a_text_is_read_as_a_time_beside_a_list_that_begins_with_null(text: str, value: bool) -> None:  # noqa: FBT001 (a row of the table)
+    """Which kind of time a literal text is compared with is seen from the first value that is not null."""
+    assert value_of(text, dates=[None, date(2026, 1, 31)]) is value

@@ -125,7 +125,7 @@ def test_days_are_those_of_the_zone(text: str, value: Any) -> None:
         ("lenn('a')", "0: there is no function `lenn`; did you mean `len`?"),
         ("toJSON(1)", "0: there is no function `toJSON`; write `json(…)`"),
         ("contains('ab', 'a')", "0: there is no function `contains`; write `part in whole`"),
-        ("now()", "0: there is no function `now`; expressions have no clock; the time is `run.scheduledAt`"),
+        ("now()", "0: there is no function `now`; expressions have no clock; use `run.scheduledAt`"),
         ("split('a')", "0: `split` takes 2 arguments, not 1; write `split(text, separator)`"),
         ("range()", "0: `range` takes 1 to 3 arguments, not 0; write `range(from, to?, step?)`"),
         ("has()", "0: `has` takes 1 argument, not 0"),
@@ -176,7 +176,7 @@ def test_days_are_those_of_the_zone(text: str, value: Any) -> None:
         ("any([1])", "0: `any` takes a list of booleans, not a list containing a number"),
         ("range(1, 2, 0)", "0: the step of a range must not be 0"),
         ("range(1.0)", "0: `range` takes a whole number, not a number; write `//` or `int(…)`"),
-        ("day(params.day, 9999999)", "0: the calendar has no such day: it runs from year 1 to year 9999"),
+        ("day(params.day, 9999999)", "0: the day is outside the calendar, which runs from year 1 to year 9999"),
         ("day(params.at)", "0: `day` takes a date or an instant, not a time of day"),
         ("day('31.1.2026')", "0: `day`: a date is written like 2026-01-31, an instant like 2026-01-31T06:00:00Z"),
         ("day('2026-02-30')", "0: `day`: day is out of range for month"),
@@ -185,7 +185,11 @@ def test_days_are_those_of_the_zone(text: str, value: Any) -> None:
             "add(run.createdAt, '2 hours')",
             "0: `add`: a duration is a number with a unit, such as 30s, 10m, 2h, 1d or 1h30m",
         ),
-        ("add(run.createdAt, '99999999w')", "0: the calendar has no such instant: it runs from year 1 to year 9999"),
+        (
+            "add(run.createdAt, '99999999w')",
+            "0: the time is out of range: years go from 1 to 9999",
+        ),
+        ("add(run.createdAt, '999999999w')", "0: `add`: a duration has at most 999,999,999 days"),
         ("format(params.at, '%Y')", "0: `format`: a time of day has no `%Y`"),
         ("format(params.day, '%H')", "0: `format`: a date has no `%H`"),
         ("format(params.day, '50%')", "0: `format`: write a `%` at the end of a pattern as `%%`"),
@@ -194,6 +198,12 @@ def test_days_are_those_of_the_zone(text: str, value: Any) -> None:
 def test_an_argument_that_does_not_fit_is_an_error(text: str, fault: str) -> None:
     """A function takes what it says, and nothing is converted for it."""
     assert fault_of(text) == fault
+
+
+def test_a_number_of_thousands_of_digits_is_explained() -> None:
+    """The message says what is wrong with the text, not how Python could be made to read it."""
+    message = "0: `fromJson` cannot read this text: a number in it has too many digits"
+    assert fault_of("fromJson(digits)", digits="9" * 5_000) == message
 
 
 def test_every_function_of_the_language_is_there() -> None:

@@ -217,6 +217,22 @@ def test_what_is_long_is_not_deep(text: str) -> None:
     parse(text)
 
 
+def test_operators_of_other_languages_are_read_as_ours_if_asked() -> None:
+    """Every such operator is reported, and the rest of the expression is read."""
+    tolerated: list[ExpressionSyntaxError] = []
+    expression = parse("a&&!b || c != 1", tolerated)
+    assert isinstance(expression, Logic)
+    assert (expression.operator, [type(one) for one in expression.operands]) == ("or", [Logic, Comparison])
+    assert [(error.at, error.suggestion) for error in tolerated] == [
+        (1, "write `and`"),
+        (3, "write `not`"),
+        (6, "write `or`"),
+    ]
+    assert reads(parse("a&&!b || c != '&&'", [])) == {("a",), ("b",), ("c",)}
+    with pytest.raises(ExpressionSyntaxError, match="`=` is not an operator here"):
+        parse("a && b = c", [])
+
+
 def test_length_has_a_limit() -> None:
     """An expression of one character more than allowed is refused."""
     parse("a" * MAX_LENGTH)

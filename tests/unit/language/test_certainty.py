@@ -134,10 +134,10 @@ def test_a_step_that_must_have_succeeded_needs_no_default(steps: str, needed: st
 @pytest.mark.parametrize(
     ("first", "steps", "needed", "reason"),
     [
-        (", when: run.id == 'x'", "- {id: b}", "a, b", "as `a` may be skipped (line 2)"),
-        (", allowFailure: true", "", "a", "as `a` may fail (line 2)"),
-        ("", "- {id: b, dependsOn: a, trigger: always}", "b", "as `a` might not have succeeded"),
-        ("", "- {id: b, dependsOn: a, trigger: any-failed}", "b", "as `a` might not have succeeded"),
+        (", when: run.id == 'x'", "- {id: b}", "a, b", "because `a` may be skipped (line 2)"),
+        (", allowFailure: true", "", "a", "because `a` may fail (line 2)"),
+        ("", "- {id: b, dependsOn: a, trigger: always}", "b", "because `a` might not have succeeded"),
+        ("", "- {id: b, dependsOn: a, trigger: any-failed}", "b", "because `a` might not have succeeded"),
     ],
 )
 def test_a_step_that_need_not_have_succeeded_needs_a_default(first: str, steps: str, needed: str, reason: str) -> None:

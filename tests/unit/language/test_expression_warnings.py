@@ -69,8 +69,8 @@ steps:
     task: {imageUri: x, args: ["${{ json(steps.b.outputs) }}"]}
 """
     assert _warnings(text) == (
-        "f.yaml:4:3: nothing reads the parameter `unused`; remove it, or use it",
-        "f.yaml:10:31: nothing reads the output `unread`; remove it, or use it",
+        "f.yaml:4:3: the parameter `unused` is never read; remove it, or use it",
+        "f.yaml:10:31: the output `unread` is never read; remove it, or use it",
     )
 
 

@@ -14,6 +14,27 @@ from atom_workflows.language.yaml_syntax import FASTEST_LOADER, PURE_LOADER
 _LOADERS = pytest.mark.parametrize("loader", [FASTEST_LOADER, PURE_LOADER], ids=["fastest", "pure"])
 
 
+@pytest.mark.parametrize("more", [0, 1])
+@pytest.mark.parametrize("reader", ["a step", "the run's outputs"])
+def test_the_steps_that_are_read_have_a_limit(reader: str, more: int) -> None:
+    """A step, or the outputs of a run, may read the results of so many steps, and the first too many is named."""
+    count = limits.MAX_STEPS_READ + more
+    steps = "".join(f"- {{id: s{n}, task: {{url: u}}}}\n" for n in range(count))
+    read = ", ".join(f"${{{{ steps.s{n}.state }}}}" for n in range(count))
+    needs = ", ".join(f"s{n}" for n in range(count))
+    last = f'- {{id: z, dependsOn: [{needs}], task: {{url: u, args: ["{read}"]}}}}\n'
+    text = f"steps:\n{steps}{last if reader == 'a step' else ''}"
+    text += f'outputs: {{all: "{read}"}}\n' if reader != "a step" else ""
+    if not more:
+        assert parse_workflow(text, filename="f.yaml")
+        return
+    with pytest.raises(InvalidWorkflow) as caught:
+        parse_workflow(text, filename="f.yaml")
+    (problem,) = caught.value.problems
+    assert problem.message == f"the expressions of {reader} may read the results of at most 200 steps"
+    assert text.splitlines()[problem.line - 1][problem.column - 1 :].startswith(f"steps.s{count - 1}.state")
+
+
 def _messages(text: str | bytes, loader: Any = FASTEST_LOADER) -> list[str]:
     with pytest.raises(InvalidWorkflow) as caught:
         parse_workflow(text, filename="f.yaml", loader=loader)

@@ -352,3 +352,12 @@ def test_quotes_make_any_value_text(text: str) -> None:
     (read,) = _parse(step).steps
     assert read.description == text
     assert read.task == Task(url=text, args=[text])
+
+
+def test_a_task_may_be_arguments_for_an_engine() -> None:
+    """A task needs neither an image nor a URL if it has arguments for an engine."""
+    (step,) = parse_workflow(b"steps: [{id: a, task: {engine: process, args: [ls]}}]", filename="a.yaml").steps
+    assert step.task == Task(engine="process", args=["ls"])
+    for task in ("{engine: process}", "{args: [ls]}"):
+        with pytest.raises(InvalidWorkflow, match="neither"):
+            parse_workflow(f"steps: [{{id: a, task: {task}}}]".encode(), filename="a.yaml")

@@ -46,7 +46,7 @@ def test_a_long_list_of_problems_is_cut_and_counted() -> None:
     problems = problems_of("steps:\n" + "".join(f"- {{id: s{n}, a: 1}}\n" for n in range(many)))
     assert len(problems) == MAX_PROBLEMS + 1
     assert problems[MAX_PROBLEMS - 1].line == MAX_PROBLEMS + 1
-    assert problems[-1].message == f"... and {many - MAX_PROBLEMS:,} more from here on".replace(",", "")
+    assert problems[-1].message == f"... and {many - MAX_PROBLEMS:,} more further down".replace(",", "")
 
 
 def test_a_mistake_behind_an_alias_counts_once() -> None:

@@ -138,7 +138,7 @@ def test_many_warnings_are_counted() -> None:
     """Only the first warnings are listed, and the others counted."""
     warnings = _with_args("3.10, " * 500).warnings
     assert len(warnings) == MAX_WARNINGS + 1
-    assert warnings[-1].endswith("... and 480 more warnings from here on")
+    assert warnings[-1].endswith("... and 480 more warnings further down")
 
 
 def test_a_run_keeps_the_warnings_of_its_file() -> None:

@@ -41,6 +41,14 @@ def test_the_work_grows_no_faster_than_the_file(name: str) -> None:
     assert large < 5 * small + 20_000
 
 
+def test_unclosed_wrappers_in_a_condition_are_not_searched_for_their_ends() -> None:
+    """Advice quotes only a short condition: searching a long one for what each wrapper encloses would take minutes."""
+    with pytest.raises(InvalidWorkflow) as caught:
+        parse_workflow('steps:\n- {id: a, when: "x ' + "${{" * 40_000 + '"}\n', filename="f.yaml")
+    (problem,) = caught.value.problems
+    assert problem.suggestion == "write the whole condition without `${{ }}`"
+
+
 class _CountedNames:
     """Names that count how often they are gone through."""
 
@@ -122,7 +130,7 @@ def test_problems_that_are_too_large_together_are_counted() -> None:
     """Very long names leave room for fewer problems."""
     problems = _problems("steps:\n" + "- {}\n" * 50, "x" * 20_000)
     assert len(problems) == 20
-    assert problems[-1].message == "... and 31 more from here on"
+    assert problems[-1].message == "... and 31 more further down"
 
 
 def test_what_is_below_the_depth_counts_as_values() -> None:

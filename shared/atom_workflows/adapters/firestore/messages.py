@@ -69,13 +69,19 @@ class FirestoreMessages:
         self._database = database
         self._documents = f"{database}/documents/"
 
-    def get(self, path: str) -> Any:
-        """Build a request for one document."""
-        return _Get(name=self._documents + path)
+    def get(self, path: str, fields: Sequence[str] | None) -> Any:
+        """Build a request for one document, or only for the named fields of it."""
+        request = _Get(name=self._documents + path)
+        if fields is not None:
+            request.mask.field_paths.extend(map(_quote, fields))
+        return request
 
-    def batch_get(self, paths: Iterable[str]) -> Any:
-        """Build a request for several documents with distinct paths."""
-        return _BatchGet(database=self._database, documents=[self._documents + path for path in paths])
+    def batch_get(self, paths: Iterable[str], fields: Sequence[str] | None) -> Any:
+        """Build a request for several documents with distinct paths, or only for the named fields of them."""
+        request = _BatchGet(database=self._database, documents=[self._documents + path for path in paths])
+        if fields is not None:
+            request.mask.field_paths.extend(map(_quote, fields))
+        return request
 
     def commit(self, writes: Sequence[Write]) -> Any:
         """Build a request for an atomic commit of the writes.

@@ -28,7 +28,7 @@ CALL_TIMEOUT_S: Final = 10.0
 """The time limit for one attempt at a call."""
 
 TOTAL_TIMEOUT_S: Final = 30.0
-"""No attempt begins later than this; `timeout=` by itself would not limit the client's own retries."""
+"""No new attempt begins after this long; `timeout=` by itself would not limit the client's own retries."""
 
 
 class FirestoreStore:
@@ -66,20 +66,20 @@ class FirestoreStore:
         commit_retry = _retry(total_timeout_s, *passing, google_errors.Aborted)
         self._call_commit = calls.unary("Commit", COMMIT_ANSWER, commit_retry)
 
-    def get(self, paths: Sequence[str]) -> list[Document | None]:
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
         """See `ports.Store.get`."""
         if not paths:
             return []
         if len(paths) == 1:
             # A streaming call costs twice as much as a unary one.
-            wanted = self._messages.get(paths[0])
+            wanted = self._messages.get(paths[0], fields)
             with _translate_read_errors():
                 try:
                     answer = self._call_get(wanted, name=wanted.name)
                 except google_errors.NotFound:
                     return [None]
             return [self._messages.document(answer)]
-        request = self._messages.batch_get(dict.fromkeys(paths))
+        request = self._messages.batch_get(dict.fromkeys(paths), fields)
         with _translate_read_errors():
             answers = self._call_batch_get(request, database=self._database)
         documents = [self._messages.document(answer.found) for answer in answers if answer.HasField("found")]

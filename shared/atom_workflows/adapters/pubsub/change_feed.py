@@ -20,14 +20,14 @@ from atom_workflows.settings import Settings
 
 CALL_TIMEOUT_S: Final = 5.0
 PULL_TIMEOUT_S: Final = 120.0
-"""Longer than the service keeps a pull open while there are no messages, so that no response is missed."""
+"""Longer than the service holds a pull open when there are no messages, so that no response is missed."""
 
 MOST_MESSAGES: Final = 500
 _PAUSE_S: Final = 1.0
 _ACK_DEADLINE_S: Final = 60
 _RETENTION_S: Final = 600
 _EXPIRES_S: Final = 86_400
-"""The shortest expiry that the service allows: the subscription of a killed watcher is deleted after a day."""
+"""The shortest expiration period that the service allows: a killed watcher's subscription is deleted after a day."""
 
 Changes = list[Mapping[str, Any]]
 

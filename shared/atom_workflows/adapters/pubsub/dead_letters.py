@@ -86,7 +86,7 @@ class PubsubDeadLetters:
     def _unavailable(self, error: Exception) -> BusUnavailable:
         if isinstance(error, google_errors.NotFound):
             return BusUnavailable(f"the subscription for dead letters, {self._subscription}, does not exist")
-        return BusUnavailable(f"Pub/Sub did not answer for {self._subscription}: {error}")
+        return BusUnavailable(f"Pub/Sub did not respond to a request for {self._subscription}: {error}")
 
 
 def _batch_ids(messages: Sequence[HeldMessage]) -> Iterator[list[object]]:

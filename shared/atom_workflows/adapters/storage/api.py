@@ -19,7 +19,7 @@ _PATH: Final = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/
 
 
 class StorageApi:
-    """One session with the API, or with an emulator if `STORAGE_EMULATOR_HOST` is set, as for Google's clients."""
+    """One session with the API, or with an emulator if `STORAGE_EMULATOR_HOST` is set, as in Google's clients."""
 
     def __init__(self, *scopes: str) -> None:
         self._scopes = scopes

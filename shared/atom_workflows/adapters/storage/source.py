@@ -37,7 +37,7 @@ class StorageSource:
                 return _read_content(response, path), response.headers.get("x-goog-generation", generation or "")
         except google.auth.exceptions.DefaultCredentialsError as error:
             raise SourceForbidden(
-                f"no permission to read {path}: there are no Google credentials here; give the start function a "
+                f"no permission to read {path}: no Google credentials were found; give the start function a "
                 "service account, or set GOOGLE_APPLICATION_CREDENTIALS or STORAGE_EMULATOR_HOST"
             ) from error
         except (requests.RequestException, TransportError, google.auth.exceptions.GoogleAuthError) as error:
@@ -46,7 +46,7 @@ class StorageSource:
 
 def _read_content(response: requests.Response, path: str) -> bytes:
     if response.status_code == requests.codes.not_found:
-        raise SourceNotFound(f"{path} does not exist (any more)")
+        raise SourceNotFound(f"{path} does not exist, or no longer exists")
     if response.status_code in {requests.codes.forbidden, requests.codes.unauthorized}:
         raise SourceForbidden(
             f"no permission to read {path}; grant roles/storage.objectViewer to the start function's service account"

@@ -29,8 +29,8 @@ _TEXT_CODECS: Final = re.compile(r"utf-8|ascii|iso8859-\d+|cp125\d|utf-(?:16|32)
 _FIELDS: Final = frozenset({"state", "jobId", "message", "reason", "logsUrl", "notifies"})
 _OUTPUTS: Final = "outputs"
 _OUTPUTS_NOT_READ: Final = JobOutputs(
-    problem=f"its outputs, if there are any, do not end within the first {MAX_READ_BYTES:,} bytes of the response: let "
-    "the Task Runner send a shorter message, and write large outputs to Cloud Storage"
+    problem=f"its outputs, if there are any, do not end within the first {MAX_READ_BYTES:,} bytes of the response: "
+    "make the Task Runner send a shorter message, and write large outputs to Cloud Storage"
 )
 
 # Decoding and parsing need many times a response's size in memory, so long responses take turns.

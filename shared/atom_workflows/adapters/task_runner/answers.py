@@ -34,7 +34,7 @@ MAX_JOB_STATE: Final = 100
 MAX_LOGS_URL: Final = 2_000
 
 MAX_RETRY_AFTER_S: Final = 86_400.0
-"""One day, since servers may send a number that no clock can represent."""
+"""One day, since a server may send a number too large for any clock to represent."""
 
 _NOT_TO_BE_STORED: Final = (
     "its outputs contain a token, such as the one with which the Task Runner was called, and tokens are not stored: "
@@ -196,7 +196,7 @@ def _explain(answer: Answer) -> str:
     which = (
         ", but not in the way that the contract specifies for an unknown job" if answer.status in _UNKNOWN_JOB else ""
     )
-    return f"the Task Runner answered HTTP {answer.status}{which}: {answer.said}"
+    return f"the Task Runner responded with HTTP {answer.status}{which}: {answer.said}"
 
 
 def plain_text(text: str) -> str:

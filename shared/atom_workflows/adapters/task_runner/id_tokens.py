@@ -1,8 +1,8 @@
 """The sources of ID tokens: a service account's key, an impersonated service account, or the metadata server.
 
 As in google-auth, the file that GOOGLE_APPLICATION_CREDENTIALS names comes first, followed by the metadata server;
-gcloud's own credential is not used. Every failure becomes one of our own errors, raised outside the handler: an error
-from google-auth or from the JSON parser may contain a token or a key, so our errors must not refer to it.
+gcloud's own credential is not used. Every failure becomes one of our own errors, raised outside the `except` block: an
+error from google-auth or from the JSON parser may contain a token or a key, so our errors must not refer to it.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class MetadataServer:
     def explain(self, error: Exception) -> str:
         """See `Source.explain`."""
         if isinstance(error, GaveUp) and error.reason.startswith("HTTP "):
-            return f"the metadata server answered {error.reason}; {_TEMPORARY}"
+            return f"the metadata server responded with {error.reason}; {_TEMPORARY}"
         if isinstance(error, GaveUp) and any(os.environ.get(name) for name in _SIGNS_OF_GOOGLE_CLOUD):
             return f"the metadata server cannot be reached ({error.reason}); {_TEMPORARY}"
         if isinstance(error, GaveUp):
@@ -230,7 +230,7 @@ def read_token(text: str) -> IdToken:
 
 
 def audience_in(text: str) -> str:
-    """Return a token's audience, or "" if it names none.
+    """Return a token's audience, or "" if it has none.
 
     The token is not verified.
     """
@@ -315,10 +315,12 @@ def _load_source_credential(info: Any, about: str) -> Any:
 
 def _explain_token_endpoint(error: Any, whose: str, advice: str) -> str:
     if isinstance(error, GaveUp):
-        return f"the token endpoint did not answer for {whose} ({error.reason}); {_TEMPORARY}"
+        return f"the token endpoint did not respond to a request with {whose} ({error.reason}); {_TEMPORARY}"
     if isinstance(error, _RefreshError):
         said = " ".join(str(error.args[0] if error.args else "").split())
         # A long word may be a secret.
         reason = _LONG_WORD.sub("(hidden)", said)[:200] or "no reason given"
         return f"the token endpoint refused {whose}: {reason}; {advice}"
-    return f"the token endpoint's response for {whose} cannot be used ({type(error).__name__}); {_TEMPORARY}"
+    return (
+        f"the token endpoint's response to a request with {whose} cannot be used ({type(error).__name__}); {_TEMPORARY}"
+    )

@@ -17,20 +17,20 @@ from atom_workflows.errors import RequestNotAccepted, TaskRunnerError
 # repeated immediately: for a few seconds, callers get its error, or the old token if that is still valid.
 
 RENEW_BEFORE: Final = timedelta(minutes=5)
-"""A token is replaced this long before it expires, which is longer than a call may take or clocks may differ."""
+"""How long before it expires a token is replaced. This allows for the longest call and for clocks that differ."""
 
 MIN_USE: Final = timedelta(seconds=30)
 """A new token is used for at least this long, since a metadata server may return the same token until it expires."""
 
 FAILURE_PAUSE: Final = timedelta(seconds=5)
-"""For this long, callers get the last failure, instead of each waiting for a server that is down."""
+"""How long callers are given the last failure, so that they do not each wait for a server that is down."""
 
 REFUSAL_PAUSE: Final = timedelta(seconds=60)
 """How long to wait before replacing another refused token: if all are refused, a new one per call does not help."""
 
 FETCH_WAIT_S: Final = 12.0
 
-_SLOW: Final = "the metadata server or the token endpoint does not answer; this is usually temporary"
+_SLOW: Final = "the metadata server or the token endpoint is not responding; this is usually temporary"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,7 +64,7 @@ class FixedToken:
                 "the token in WORKFLOW_TR_AUTH_JWT was not accepted (expired, or issued for another audience?); "
                 "set a new one, or unset it, so that ID tokens are sent"
             )
-        return "the token's account may not call it; grant it roles/run.invoker on the Task Runner"
+        return "the token's account is not allowed to call it; grant the account roles/run.invoker on the Task Runner"
 
 
 class IdTokens:
@@ -102,7 +102,7 @@ class IdTokens:
                 "different audience, set WORKFLOW_TR_AUDIENCE; otherwise, check the clocks"
             )
         whose = self._cached_token(base_url).identity or "the service account of this deployment"
-        return f"{whose} may not call it; grant it roles/run.invoker on the Task Runner"
+        return f"{whose} is not allowed to call it; grant the account roles/run.invoker on the Task Runner"
 
     def _cached_token(self, base_url: str) -> CachedToken:
         audience = self._audience(base_url)
@@ -116,7 +116,7 @@ class IdTokens:
 
 
 class AllowedAddresses:
-    """Tokens only for the addresses that a deployment may use.
+    """Provides tokens only for addresses that the deployment is allowed to use.
 
     This is a second check, since a run with any other address is INVALID.
     """

@@ -1,12 +1,12 @@
-"""Handle a tick: look at the steps that are due, and keep looking for as long as that is useful.
+"""Handle a tick: check the steps that are due, and keep checking for as long as that is useful.
 
-Cloud Scheduler ticks once a minute, but jobs should be polled every few seconds. So a tick starts a *burst* of looks,
+Cloud Scheduler ticks once a minute, but jobs should be polled every few seconds. So a tick starts a *burst* of checks,
 for which one instance at a time holds a lease:
 
-    tick ──► is anything due? ──► take the lease ──► look ──► sleep until the next look ──► look ──► … ──► give it back
+    tick ──► is anything due? ──► take the lease ──► check ──► sleep until the next check ──► check ──► … ──► return it
 
 - When nothing is in flight, a tick costs one query.
-- The first look of a burst reads every due step, and the burst remembers them (due_steps.py). Later looks read only
+- The first check of a burst reads every due step, and the burst remembers them (due_steps.py). Later checks read only
   what has become due since, so a job that is polled five times is read once.
 - When more steps are due than a burst can remember, it still handles newly due steps itself, but leaves the others to
   rounds (rounds.py), in which several instances share the work.
@@ -45,10 +45,10 @@ from atom_workflows.ports import Document
 from atom_workflows.settings import MAX_BURST_S
 
 SHORTEST_GAP: Final = 0.2
-"""The shortest time between two looks, as a fraction of the checker's interval."""
+"""The shortest time between two checks, as a fraction of the checker's interval."""
 
 OVERLAP: Final = 0.5
-"""How far a look reaches back beyond the start of the previous look, as a fraction of the checker's interval.
+"""How far a check reaches back beyond the start of the previous one, as a fraction of the checker's interval.
 
 The clocks of instances differ, and commits take time. Steps that are still missed are read by the next burst or in a
 round.
@@ -79,7 +79,7 @@ def handle_tick(services: Services, event: TickEvent) -> None:
         log.debug("sweep.held", "another instance holds the lease for the burst")
         return
     if burst.run() is None:
-        # A job may have been put in flight after the last look, and its wake-up may have found the lease taken.
+        # A job may have been put in flight after the last check, and its wake-up may have found the lease taken.
         if burst.is_anything_new():
             services.bus.publish([tick_message(TickOrigin.CHECKER)])
     elif ends_at != began + duration:
@@ -92,7 +92,7 @@ def end_of_burst(began: datetime, duration: timedelta, *, is_scheduled: bool) ->
     """Return the time at which a burst has to end.
 
     A burst that was not started by the scheduler ends at the next full minute, when the scheduler ticks. Otherwise that
-    tick would find the lease taken and do nothing, and nothing would be looked at again until the following tick.
+    tick would find the lease taken and do nothing, and nothing would be checked again until the following tick.
     """
     minute = began.replace(second=0, microsecond=0) + timedelta(minutes=1)
     return began + duration if is_scheduled else min(began + duration, minute)
@@ -110,7 +110,7 @@ class _Burst:
     ends_at: datetime
     waits_until: datetime
     _lease: Document | None = None
-    # The time at which the latest look began, in this burst or the previous one.
+    # The time at which the latest check began, in this burst or the previous one.
     _seen_until: datetime = BEGINNING
     _reads_everything: bool = True
     _full_round_at: datetime = BEGINNING
@@ -139,9 +139,9 @@ class _Burst:
         return self._lease is not None
 
     def run(self) -> datetime | None:
-        """Look repeatedly, then give the lease back.
+        """Check repeatedly, then give the lease back.
 
-        The burst ends when its time is up or nothing will be due soon. Returns the time of the next look, or None if
+        The burst ends when its time is up or nothing will be due soon. Returns the time of the next check, or None if
         nothing will be due soon.
         """
         clock = self.services.clock
@@ -158,7 +158,7 @@ class _Burst:
         return wake_at
 
     def is_anything_new(self) -> bool:
-        """Return True if steps became due after the last look."""
+        """Return True if steps became due after the last check."""
         now = self.services.clock.now()
         due, _ = read_due(self.services, until=now + self.services.settings.burst, after=self._known_until(now))
         steps = (stored for stored in due if stored.step.rules.due is not WhenDue.AUDIT_RUN)
@@ -169,9 +169,9 @@ class _Burst:
         save_document(self.services, BURST_LEASE_PATH, self._lease, fields)
 
     def _look(self) -> datetime | None:
-        """Handle the due steps, and collect results until the next look.
+        """Handle the due steps, and collect results until the next check.
 
-        Returns the time of the next look, or None if it does not have to be soon.
+        Returns the time of the next check, or None if no check is needed soon.
         """
         now = self.services.clock.now()
         published = self._due.published
@@ -186,7 +186,8 @@ class _Burst:
     def _read_due(self, now: datetime) -> None:
         """Read the steps that have become due, and begin to handle them.
 
-        The first look reads every due step; later looks read only those that have become due since the previous look.
+        The first check reads every due step; later checks read only those that have become due since the previous
+        check.
         """
         until = now + self.services.settings.burst
         after: Cursor | None = place_of(BEGINNING) if self._reads_everything else self._known_until(now)
@@ -203,9 +204,9 @@ class _Burst:
         self._seen_until = now
 
     def _known_until(self, now: datetime) -> Cursor:
-        """Return the place up to which due steps are known.
+        """Return the position up to which due steps are known.
 
-        It is a little before the time of the last look.
+        It is a little before the time of the last check.
         """
         return place_of(min(now, max(self._seen_until, now - FARTHEST_BACK)) - self._interval * OVERLAP)
 
@@ -227,13 +228,13 @@ class _Burst:
             self._full_round_at = now + LONGEST_POLL
             begin_round(self.services, current)
         else:
-            # Looks that find nothing new write nothing, so a job's due time remains that of its first look.
+            # Checks that find nothing new write nothing, so a job's due time remains that of its first check.
             begin_round(self.services, current, due_after=now - young_age(self._interval))
 
     def _is_idle(self) -> bool:
-        """Return True if every remaining look can wait for the next tick.
+        """Return True if every remaining check can wait for the next tick.
 
-        Looks at long-running jobs can wait, and so can audits. The burst itself waits for retries and timeouts.
+        Checks of long-running jobs can wait, and so can audits. The burst itself waits for retries and timeouts.
         """
         soon = self.services.clock.now() + self._interval * WORTH_WAITING
         return not (self._in_flight.is_full or self._reads_everything) and all(
@@ -244,10 +245,10 @@ class _Burst:
         )
 
     def _next_look(self, began: datetime) -> datetime:
-        """Return when to look again after a look begun at `began`.
+        """Return when to check again after a check that began at `began`.
 
-        That is usually the next due time. A minimum gap lets several steps share a look, and there is at least one look
-        per interval, since a job may have begun unnoticed.
+        That is usually the next due time. A minimum gap lets several steps share a check, and there is at least one
+        check per interval, since a job may have begun unnoticed.
         """
         latest, earliest = began + self._interval, self._in_flight.next_look
         return latest if earliest is None else min(latest, max(earliest, began + self._interval * SHORTEST_GAP))

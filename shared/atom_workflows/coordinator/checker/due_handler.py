@@ -1,7 +1,7 @@
 """Handle steps that are due: poll their jobs, publish outcomes, hand steps to dispatchers, and audit runs.
 
 A Task Runner may take a long time to respond. So other steps are handled while responses are outstanding, and a slow
-Task Runner delays only its own jobs. Audits of whole runs are made as calls as well.
+Task Runner delays only its own jobs. Audits of whole runs are handled in the same way.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class DueHandler:
         self._outbox.flush()
 
     def _save(self, going_on: Sequence[tuple[StoredStep, StepChange | None]]) -> None:
-        """Save changes to steps with running jobs, and schedule the next look at each."""
+        """Save changes to steps with running jobs, and schedule the next check of each."""
         now, interval = self._services.clock.now(), self._services.settings.check_interval
         changes: dict[tuple[str, int], list[Decision]] = {}
         times_found: Counter[tuple[str, str]] = Counter()
@@ -158,7 +158,7 @@ class DueHandler:
         self._outbox.add([seed_message(run_id) for run_id in stopped])
         for stored, changed in kept:
             self._in_flight.look_again(stored, changed, next_look(changed.step, now=now, check_interval=interval))
-        # Another instance changed these steps. No query will find them again, as they were due before the last look.
+        # Another instance changed these steps. No query will find them again, as they were due before the last check.
         for stored, fresh in zip(refused, read_again(self._services, refused), strict=True):
             if fresh is not None and fresh.step.due_at is not None:
                 self._in_flight.look_again(stored, fresh, fresh.step.due_at)

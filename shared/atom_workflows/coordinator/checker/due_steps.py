@@ -1,6 +1,6 @@
 """Read the due steps of all runs, oldest first, and remember them for one burst.
 
-What a burst remembers (`InFlight`) is read once per burst, not once per look.
+What a burst remembers (`InFlight`) is read once per burst, not once per check.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _NEVER_READ: Final = (
 )  # fmt: skip
 
 DUE_FIELDS: Final = tuple(one.name for one in fields(StepRecord) if one.name not in _NEVER_READ)
-"""The fields needed to look at a step. Its task, edges and message are left out: each may take up 100 KB."""
+"""The fields needed to check a step. Its task, edges and message are omitted: each may take up 100 KB."""
 
 _TIME: Final = (datetime, type(None))
 _KINDS: Final = {
@@ -70,16 +70,16 @@ def is_little_due(services: Services, by: datetime) -> bool:
 
 
 def place_of(due_at: datetime) -> Cursor:
-    """Return the place before all steps due at the given time."""
+    """Return the position before all steps due at the given time."""
     return due_at, "runs/0/steps/0"
 
 
 def read_due(services: Services, *, until: datetime, after: Cursor) -> tuple[list[StoredStep], Cursor | None]:
     """Read a page of due steps.
 
-    Returns the steps, and the place where the next page begins or None if this was the last page. The page begins after
-    the place `after` and contains only steps that are due by `until`. The steps have only `DUE_FIELDS`; steps that
-    cannot be read are left out.
+    Returns the steps, and the position at which the next page begins or None if this was the last page. The page begins
+    after the position `after` and contains only steps that are due by `until`. The steps have only `DUE_FIELDS`; steps
+    that cannot be read are left out.
     """
     documents = services.store.query(due_query(until, after=after, limit=PAGE))
     last = documents[-1] if len(documents) == PAGE else None
@@ -140,7 +140,7 @@ _Name: TypeAlias = tuple[str, str]
 
 @dataclass(slots=True)
 class InFlight:
-    """Steps that are under way, each with the time at which to look at it next, unless it is being handled now.
+    """Steps that are under way, each with the time at which to check it next, unless it is being handled now.
 
     If a step changes unnoticed, the remembered version is out of date, and decisions about the step are refused.
     """
@@ -151,11 +151,11 @@ class InFlight:
 
     @property
     def next_look(self) -> datetime | None:
-        """The time of the earliest scheduled look, or None if nothing is in flight."""
+        """The time of the earliest scheduled check, or None if nothing is in flight."""
         return min(self._looks.values(), default=None)
 
     def looks(self) -> Iterator[tuple[datetime, StoredStep]]:
-        """Yield each step with the time of its next look."""
+        """Yield each step with the time of its next check."""
         return ((at, self._steps[name]) for name, at in self._looks.items())
 
     def learn(
@@ -163,8 +163,8 @@ class InFlight:
     ) -> None:
         """Remember steps that became due after `since`, as they were read.
 
-        A known step that has not changed keeps the time of its next look. If there is no room, jobs to poll are left to
-        a round; everything else that is due now is remembered anyway, since it is handled immediately. Steps with a
+        A known step that has not changed keeps the time of its next check. If there is no room, jobs to poll are left
+        to a round; everything else that is due now is remembered anyway, since it is handled immediately. Steps with a
         `pending` call take up room until the call returns, since the call keeps them in memory in any case.
         """
         kept = {*self._looks, *map(_name, pending)}
@@ -189,9 +189,9 @@ class InFlight:
         return known is not None and known.version == stored.version
 
     def take_due(self, now: datetime) -> list[StoredStep]:
-        """Take the steps whose next look is due, earliest first.
+        """Take the steps whose next check is due, earliest first.
 
-        A step is not returned again until `look_again` has scheduled its next look.
+        A step is not returned again until `look_again` has scheduled its next check.
         """
         due = sorted((at, name) for name, at in self._looks.items() if at <= now)
         for _, name in due:
@@ -199,7 +199,7 @@ class InFlight:
         return [self._steps[name] for _, name in due]
 
     def look_again(self, taken: StoredStep, stored: StoredStep, at: datetime) -> None:
-        """Schedule the next look at a step that was taken.
+        """Schedule the next check of a step that was taken.
 
         `stored` is the step as it is stored now. Does nothing if `learn` has since found that the step has changed.
         """

@@ -1,7 +1,7 @@
-"""Look at all due steps in rounds when there are more of them than a burst can remember.
+"""Check all due steps in rounds when there are more of them than a burst can remember.
 
 A round goes through the due steps page by page, in the order of the due query. Each page is published as an event, so
-that several instances share the work. The document `control/round` holds the place where the next page begins. It
+that several instances share the work. The document `control/round` holds the position at which the next page begins. It
 outlives bursts, so a round continues for as long as it takes to reach its last steps. If no instance takes a page, the
 burst takes it itself, so a round makes progress even with a single instance or if events are lost.
 """

@@ -83,6 +83,21 @@ def test_the_checker_hears_from_the_mock_that_a_job_has_ended(tmp_path: Path) ->
     assert hint["source"] == "//pubsub.googleapis.com/projects/atom-local/topics/jobs"
 
 
+def test_a_task_runner_that_runs_jobs_has_a_secret_and_reports_ends(tmp_path: Path) -> None:
+    """A platform that runs jobs takes them only with the functions' token, and the checker hears of their ends."""
+    jobs_dir = tmp_path / "jobs"
+    with LocalPlatform(options(tmp_path, tick_every_s=1000, runner="process", jobs_dir=jobs_dir)) as platform:
+        url, secret = (platform.environment[name] for name in ("WORKFLOW_TASK_RUNNER_URL", "WORKFLOW_TR_AUTH_JWT"))
+        assert "WORKFLOW_TR_AUTH_JWT" not in platform.shown_environment
+        headers = {"Idempotency-Key": "run/load/1"}
+        job = {"engine": "process", "args": ["touch", "ran"]}
+        assert requests.post(f"{url}/job", json=job, headers=headers, timeout=60).status_code == 401
+        headers["Authorization"] = f"Bearer {secret}"
+        assert requests.post(f"{url}/job", json=job, headers=headers, timeout=60).json()["job"]["notifies"] is True
+        until(lambda: [one for one in received(platform, PartName.CHECKER) if one["body"]["type"] == "job.ended"])
+    assert (jobs_dir / "run" / "load" / "1" / "ran").exists()
+
+
 def test_two_platforms_run_side_by_side(tmp_path: Path) -> None:
     """Two platforms share no port and no file."""
     given = "http://127.0.0.1:1"

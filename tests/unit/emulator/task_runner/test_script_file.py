@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from atom_emulator.task_runner.script import FOREVER, Behaviour, Fault, FaultKind, Loss, Rule, Script, Stop
-from atom_emulator.task_runner.script_file import InvalidScript, parse_script
+from atom_emulator.task_runner.script_file import InvalidScript, load_script, parse_script
 
 FULL = """
 idempotent: false
@@ -111,14 +113,14 @@ def test_an_empty_script_is_the_default_one(text: str) -> None:
     ("text", "problem"),
     [
         ("[1]", "script: expected a mapping, not [1]"),
-        ("rulez: []", "line 1: script.rulez: unknown; did you mean rules?"),
-        ("colour: []", "line 1: script.colour: unknown; expected one of default, idempotent, rules"),
-        ("rules:\n- step: a\n  failTimes: 1", "line 3: rules[0].failTimes: unknown; did you mean fail_times?"),
+        ("rulez: []", "script:1:1: script.rulez: unknown; did you mean rules?"),
+        ("colour: []", "script:1:1: script.colour: unknown; expected one of default, idempotent, rules"),
+        ("rules:\n- step: a\n  failTimes: 1", "script:3:3: rules[0].failTimes: unknown; did you mean fail_times?"),
         (
             "rules:\n- step: a\n  duration: x",
-            'line 3: rules[0].duration: expected seconds, 0 or more, not "x"',
+            'script:3:3: rules[0].duration: expected seconds, 0 or more, not "x"',
         ),
-        ("default:\n  1: 2", "line 2: default.1: unknown; expected one of always_fail, "),
+        ("default:\n  1: 2", "script:2:3: default.1: unknown; expected one of always_fail, "),
         ("rules: 3", "script.rules: expected a list, not 3"),
         ("default: 3", "default: expected a mapping, not 3"),
         ("rules: [{duration: -1}]", "rules[0].duration: expected seconds, 0 or more, not -1"),
@@ -131,16 +133,16 @@ def test_an_empty_script_is_the_default_one(text: str) -> None:
         ("rules: [{submit_errors: [fire]}]", f'rules[0].submit_errors: {FAULTS}, not ["fire"]'),
         ("rules: [{submit_errors: [[503]]}]", FAULTS),
         ("rules: [{status_errors: [true]}]", FAULTS),
-        ("rules:\n- step: a\n  outputs: 3", f"line 3: rules[0].outputs: {OUTPUTS}, not 3"),
-        ("rules:\n- step: a\n  output: {}", "line 3: rules[0].output: unknown; did you mean outputs?"),
-        ("default: {outputs: null}", f"line 1: default.outputs: {OUTPUTS}, not null"),
+        ("rules:\n- step: a\n  outputs: 3", f"script:3:3: rules[0].outputs: {OUTPUTS}, not 3"),
+        ("rules:\n- step: a\n  output: {}", "script:3:3: rules[0].output: unknown; did you mean outputs?"),
+        ("default: {outputs: null}", f"script:1:11: default.outputs: {OUTPUTS}, not null"),
         ("default: {outputs: []}", f"{OUTPUTS}, not []"),
         ("default: {outputs: [{a: 1}, 3]}", f'{OUTPUTS}, not [{{"a": 1}}, 3]'),
         ("default: {outputs: {day: 2026-01-01}}", f'{OUTPUTS}; {IN_QUOTES}, not {{"day": "2026-01-01"}}'),
         ("default: {outputs: {1: a}}", f'{OUTPUTS}; {IN_QUOTES}, not {{"1": "a"}}'),
         ("default: {outputs: {2026-01-01: a}}", f"{OUTPUTS}; {IN_QUOTES}, not {{datetime.date"),
         ("default: {outputs: {a: [.nan]}}", f'{OUTPUTS}; {IN_QUOTES}, not {{"a": [NaN]}}'),
-        ("default: {reason: 137}", f"line 1: default.reason: {REASON}, not 137"),
+        ("default: {reason: 137}", f"script:1:11: default.reason: {REASON}, not 137"),
         ("default: {reason: [OOM, '']}", f'{REASON}, not ["OOM", ""]'),
         ("default: {reason: []}", f"{REASON}, not []"),
         ("default: {reason: null}", f"{REASON}, not null"),
@@ -149,7 +151,7 @@ def test_an_empty_script_is_the_default_one(text: str) -> None:
         *(
             (
                 f"default: {{stop: {stop}}}",
-                "line 1: default.stop: expected {after: 2}, ignore, cannot, or an HTTP status",
+                "script:1:11: default.stop: expected {after: 2}, ignore, cannot, or an HTTP status",
             )
             for stop in ("never", "{}", "{before: 2}", "{after: 2, ignore: true}", "true", "1.5", "null", "[500]")
         ),
@@ -165,9 +167,10 @@ def test_an_empty_script_is_the_default_one(text: str) -> None:
         ("rules: [{states: [FAILED, RUNNING]}]", "of which only the last may be terminal"),
         (
             "rules: [{duration: 1}, {step: a}]",
-            "rules[0]: matches every job, so the rules after it never apply",
+            "script:1:10: rules[0]: matches every job, so the rules after it never apply",
         ),
-        ("rules: [", "while parsing a flow node"),
+        ("rules: [", "script:1:9: while parsing a flow node"),
+        ("rules: [\x07]", "special characters are not allowed"),
     ],
 )
 def test_a_problem_is_named_with_its_place(text: str, problem: str) -> None:
@@ -175,6 +178,15 @@ def test_a_problem_is_named_with_its_place(text: str, problem: str) -> None:
     with pytest.raises(InvalidScript) as caught:
         parse_script(text)
     assert problem in str(caught.value)
+
+
+def test_a_problem_of_a_file_begins_with_its_name(tmp_path: Path) -> None:
+    """A problem begins with the file's name, of which no character can act on a terminal."""
+    file = tmp_path / "jo\x1bbs.yaml"
+    file.write_text("rules:\n  - {step: a, fails: 1}\n")
+    with pytest.raises(InvalidScript) as caught:
+        load_script(file)
+    assert caught.value.problems[0].startswith(f"{tmp_path}/jo?bs.yaml:2:15: rules[0].fails: unknown; ")
 
 
 def test_all_problems_are_reported_together() -> None:

@@ -1,4 +1,4 @@
-"""The small part of HTTP/1.1 that the mock needs, as an asyncio protocol: keep-alive, bodies with Content-Length.
+"""The small part of HTTP/1.1 that small servers need, as an asyncio protocol: keep-alive, bodies with Content-Length.
 
 A general server takes several times the CPU time of this one, and every benchmark that runs against it would count that
 time as the coordinator's own.

@@ -1,0 +1,65 @@
+"""The mock Task Runner's script that a user names, checked before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atom_client.errors import Misuse
+from atom_client.text import name_of
+
+if TYPE_CHECKING:
+    from atom_emulator.task_runner.script import Script
+    from atom_workflows.core.records import StepRecord
+    from atom_workflows.core.workflow import Workflow
+
+
+def read_mock_script(path: Path) -> Script:
+    """Read the script that `--mock-script` names.
+
+    Raises `Misuse` with every problem.
+    """
+    from atom_emulator.task_runner.script_file import InvalidScript, load_script  # noqa: PLC0415 (not installed everywhere)
+
+    try:
+        return load_script(path)
+    except InvalidScript as error:
+        raise Misuse(str(error)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise Misuse(f"--mock-script {name_of(path)} cannot be read: {reason}") from error
+
+
+def check_mock_script(path: Path, workflow: Workflow, workflow_path: str) -> None:
+    """Reject a script with rules that match no job.
+
+    Such a rule often names a misspelt step. Raises `Misuse` with every problem.
+    """
+    from atom_emulator.task_runner.script_file import InvalidScript  # noqa: PLC0415 (not installed everywhere)
+    from atom_emulator.task_runner.script_matches import require_matches  # noqa: PLC0415 (not installed everywhere)
+
+    script = read_mock_script(path)
+    try:
+        require_matches(script, workflow, workflow_path)
+    except InvalidScript as error:
+        raise Misuse(str(error)) from error
+
+
+def find_unmatched_rules(path: Path, workflow: str, steps: Iterable[StepRecord]) -> list[str]:
+    """Return a warning for each rule that matches no job.
+
+    Of a file in a bucket, nothing is known before its run has started.
+    """
+    from atom_emulator.task_runner.script_matches import ExpectedJob, find_unmatched  # noqa: PLC0415 (likewise)
+
+    jobs = [
+        ExpectedJob(
+            step=step.id,
+            body=step.request,
+            by_expression=frozenset(str(template.path[0]) for template in step.templates),
+        )
+        for step in steps
+        if step.request is not None
+    ]
+    return find_unmatched(read_mock_script(path), jobs, of=workflow) if jobs else []

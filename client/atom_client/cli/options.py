@@ -1,0 +1,135 @@
+"""The options and arguments that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from atom_client.errors import Misuse
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
+run_argument = click.argument("run_id", metavar="RUN")
+
+
+def timeout_of(text: str | None) -> float | None:
+    """Return `--timeout` in seconds, or None for no limit."""
+    if text is None:
+        return None
+    from atom_client.cli.follow import seconds_of  # noqa: PLC0415 (only needed by commands that wait)
+
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise Misuse(f"--timeout is {text!r}: {error}") from error
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers that excludes NaN."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Reject anything that is not a number in the range."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
+
+
+def duration_of(text: str | None) -> timedelta | None:
+    """Return `--duration` as a time span, or None if not given.
+
+    The string is a duration written as in a workflow file, or a number of seconds.
+    """
+    if text is None:
+        return None
+    from atom_workflows.core.durations import parse_duration  # noqa: PLC0415 (imported only when needed)
+
+    try:
+        return parse_duration(f"{text}s" if text.replace(".", "", 1).isdecimal() else text)
+    except (ValueError, OverflowError) as error:
+        raise Misuse(f"--duration is {text!r}: {error}") from error
+
+
+def moment_of(text: str | None) -> datetime | None:
+    """Return the time given with `--at`, or None if not given.
+
+    It has no time zone if none was given.
+    """
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Misuse(f"--at is {text!r:.100}; write a time such as 2026-03-01T02:30Z") from error
+
+
+_FILE = click.Path(path_type=Path)
+
+
+def platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options shared by all commands that start a local platform."""
+    options = [
+        click.option("--tr-url", "task_runner_url", metavar="URL", help="Use this Task Runner instead of the mock."),
+        click.option(
+            "--tr-auth-jwt", "token", metavar="JWT", help="The token for the Task Runner [env: WORKFLOW_TR_AUTH_JWT]."
+        ),
+        click.option(
+            "--runner",
+            type=click.Choice(["mock", "process", "docker"]),
+            help="What runs the jobs: mock (default) only pretends to run them; with process, tasks with "
+            "`engine: process` run as programs on this machine, which can do whatever you can; with docker, images are "
+            "run by docker or podman.",
+        ),
+        click.option(
+            "--mock-script", type=_FILE, metavar="FILE", help="A script that controls the mock Task Runner's jobs."
+        ),
+        click.option(
+            "--mock-duration",
+            "mock_duration_s",
+            type=FiniteRange(min=0),
+            metavar="S",
+            help="How many seconds each mock job takes.",
+        ),
+        click.option(
+            "--log-dir",
+            type=_FILE,
+            metavar="DIR",
+            help="The folder for logs [default: .atom-workflows/logs/<time> in the working folder].",
+        ),
+        click.option(
+            "--env",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="A value that workflow files read as env.NAME; may be repeated [env: WORKFLOW_ENV_NAME].",
+        ),
+        click.option(
+            "--emulators",
+            type=click.Choice(["embedded", "google"]),
+            help="Which Firestore and Pub/Sub emulators to use: embedded (default) or Google's own. Google's emulators "
+            "need Java, unless FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST point to running emulators.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def params_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options shared by all commands that accept workflow parameters."""
+    options = [
+        click.option(
+            "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter for the run; may be repeated."
+        ),
+        click.option(
+            "--params-file",
+            metavar="FILE",
+            help="A YAML or JSON map of parameters, or - for stdin; --param overrides it.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command

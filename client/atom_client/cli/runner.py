@@ -1,0 +1,109 @@
+"""`runner check`: plays the contract against a Task Runner and prints what it supports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import click
+
+from atom_client.cli.local import check_url
+from atom_client.errors import RUN_FAILED, Misuse
+from atom_client.runner_check.optional import TOKEN, check_optional, check_token
+from atom_client.runner_check.required import Seen, check_required
+from atom_client.runner_check.results import Row, Verdict, summarize, unchecked
+from atom_client.runner_check.session import Job, Session
+from atom_client.text import one_line
+from atom_client.views.as_json import json_text
+from atom_workflows.adapters.task_runner.client import TaskRunnerClient
+from atom_workflows.adapters.task_runner.tokens import FixedToken, tokens_for
+from atom_workflows.hosts import is_this_machine
+from atom_workflows.settings import NO_TOKEN, Settings
+
+_RULE_WIDTH: Final = 28
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckOptions:
+    """The options that the user gave. Arguments are JSON, as in a workflow file's `args`."""
+
+    url: str
+    token: str | None
+    image: str
+    engine: str
+    arguments: str | None
+    failing_image: str | None
+    failing_arguments: str | None
+    stoppable_arguments: str | None
+    timeout_s: float
+    as_json: bool
+
+
+def check_runner(options: CheckOptions, settings: Settings) -> int:
+    """Check a Task Runner and return the exit code.
+
+    Each row is printed as soon as it is known, since jobs take time.
+    """
+    rows = []
+    for row in _rows(options, settings):
+        rows.append(row)
+        if not options.as_json:
+            click.echo(f"{row.verdict:14}{row.rule:{_RULE_WIDTH}}{one_line(row.detail)}")
+    is_broken = any(row.verdict is Verdict.FAILED for row in rows)
+    if options.as_json:
+        click.echo(json_text({"follows_contract": not is_broken, "rules": [row.as_fields() for row in rows]}))
+    else:
+        click.echo(f"\n{summarize(rows)}")
+    return RUN_FAILED if is_broken else 0
+
+
+def _rows(options: CheckOptions, settings: Settings) -> Iterator[Row]:
+    check_url(options.url)
+    url = options.url.rstrip("/")
+    allowed = replace(settings, task_runner_url=url, task_runner_token=_token(options, settings))
+    client = TaskRunnerClient(tokens_for(allowed))
+    session = Session(task_runner=client, url=url, timeout_s=options.timeout_s)
+    succeeding = _job("atom-check-succeeds", options, options.image, options.arguments)
+    failing = None
+    if options.failing_image is not None or options.failing_arguments is not None:
+        image = options.image if options.failing_image is None else options.failing_image
+        failing = _job("atom-check-fails", options, image, options.failing_arguments)
+    arguments = options.arguments if options.stoppable_arguments is None else options.stoppable_arguments
+    seen = Seen()
+    yield from check_required(session, succeeding, failing, seen)
+    yield from check_optional(session, _job("atom-check-stops", options, options.image, arguments), seen)
+    if allowed.task_runner_token == NO_TOKEN:
+        yield unchecked(TOKEN, "no token was sent; give --tr-auth-jwt")
+    else:
+        yield check_token(TaskRunnerClient(FixedToken(NO_TOKEN)), session)
+
+
+def _token(options: CheckOptions, settings: Settings) -> str | None:
+    """Return the token to send.
+
+    A Task Runner on this machine is usually called without one, so it gets one only if the user gives it.
+    """
+    given = options.token or settings.task_runner_token
+    is_here = is_this_machine(urlsplit(options.url).hostname or "")
+    return given or (NO_TOKEN if is_here else None)
+
+
+def _job(name: str, options: CheckOptions, image: str, arguments: str | None) -> Job:
+    task: dict[str, Any] = {"imageUri": image, "engine": options.engine}
+    return Job(name=name, task={key: value for key, value in task.items() if value} | _arguments(arguments))
+
+
+def _arguments(text: str | None) -> dict[str, Any]:
+    """Return the field `args` of a submission."""
+    if text is None:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise Misuse(f'{text!r} is not JSON ({error}); write arguments as ["sh", "-c", "exit 0"]') from error
+    if not isinstance(found, list | dict):
+        raise Misuse(f'arguments are a JSON list or object, such as ["sh", "-c", "exit 0"], not {text!r}')
+    return {"args": found}

@@ -1,0 +1,138 @@
+"""The commands about runs: the group `runs`, and `why`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from atom_client.cli.options import json_option, run_argument, timeout_of
+from atom_client.deployment import environment, place_options
+from atom_client.errors import RUN_FAILED
+
+if TYPE_CHECKING:
+    from atom_workflows.coordinator.services import Services
+
+_RUN_STATES = ("SEEDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "INVALID")
+
+
+@click.group()
+def runs() -> None:
+    """List, show, cancel, retry and repair runs.
+
+    The runs belong to a project, or to the local platform whose variables are exported. The first characters of a
+    run's id are enough if no other id begins with them.
+    """
+
+
+@runs.command("list")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1, max=1000),
+    default=20,
+    show_default=True,
+    help="The maximum number of runs to list.",
+)
+@click.option("--state", type=click.Choice(_RUN_STATES, case_sensitive=False), help="List only runs in this state.")
+@json_option
+@place_options
+def list_(limit: int, state: str | None, *, as_json: bool) -> None:
+    """List the newest runs."""
+    from atom_client.cli.runs import list_runs  # noqa: PLC0415 (imported only when needed)
+    from atom_workflows.core.states import RunState  # noqa: PLC0415 (imported only when needed)
+
+    list_runs(_services(), limit=limit, state=RunState(state.upper()) if state else None, as_json=as_json)
+
+
+@runs.command()
+@run_argument
+@click.option("--outputs", "with_outputs", is_flag=True, help="Also show the outputs of the run and of its steps.")
+@json_option
+@place_options
+def show(run_id: str, *, with_outputs: bool, as_json: bool) -> None:
+    """Show a run and its steps; `why` explains their states."""
+    from atom_client.cli.runs import show_run  # noqa: PLC0415 (see above)
+
+    show_run(_services(), run_id, with_outputs=with_outputs, as_json=as_json)
+
+
+@runs.command()
+@run_argument
+@click.option("--now", is_flag=True, help="End the steps under `finally` as well, or do not start them.")
+@place_options
+def cancel(run_id: str, *, now: bool) -> None:
+    """End a run and submit no more jobs for it.
+
+    The run has ended when the command returns, so there is no --wait. If the workflow has steps under `finally`,
+    however, they run first; --now ends the run without them.
+    """
+    from atom_client.cli.runs import cancel_named  # noqa: PLC0415 (imported only when needed)
+
+    cancel_named(_services(), run_id, now=now)
+
+
+@runs.command()
+@run_argument
+@click.option("--dry-run", is_flag=True, help="Report what is wrong, but change nothing.")
+@json_option
+@place_options
+def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
+    """Explain why a run is stuck, and fix what can be fixed.
+
+    Recomputes every counter from the steps' states, and republishes released steps that no dispatcher has claimed.
+
+    Exit code: 0 if nothing is wrong or everything was fixed, otherwise 1.
+    """
+    from atom_client.cli.runs import repair  # noqa: PLC0415 (imported only when needed)
+
+    if not repair(_services(), run_id, dry_run=dry_run, as_json=as_json):
+        raise click.exceptions.Exit(RUN_FAILED)
+
+
+@runs.command()
+@run_argument
+@click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
+@click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
+@json_option
+@place_options
+def retry(timeout: str | None, **chosen: Any) -> None:
+    """Rerun the steps that failed, were cancelled or were skipped.
+
+    Steps that succeeded are not run again.
+
+    Exit code: 0 if the run continues; with --wait, the same as for `run`.
+    """
+    from atom_client.cli.runs import RetryOptions, retry_unsuccessful  # noqa: PLC0415 (imported only when needed)
+
+    options = RetryOptions(timeout_s=timeout_of(timeout), **chosen)
+    raise click.exceptions.Exit(retry_unsuccessful(_services(), options))
+
+
+@click.command()
+@run_argument
+@click.argument("step_id", metavar="[STEP]", required=False)
+@json_option
+@place_options
+def why(run_id: str, step_id: str | None, *, as_json: bool) -> None:
+    """Explain why a run or a step is in its current state.
+
+    For an open run, prints what it is waiting for. For a run that has ended, prints which steps failed, which were
+    blocked by them, and which were skipped by choice, with the values that decided this. For a step, prints what each
+    dependency counts as, the values that decided its condition, its attempts, the job that was sent, and its outputs.
+    `runs why` is the same command.
+    """
+    from atom_client.cli.why import print_why_run, print_why_step  # noqa: PLC0415 (see above)
+
+    if step_id is None:
+        print_why_run(_services(), run_id, as_json=as_json)
+    else:
+        print_why_step(_services(), run_id, step_id, as_json=as_json)
+
+
+runs.add_command(why)
+
+
+def _services() -> Services:
+    from atom_client.cli.platform import connect_services  # noqa: PLC0415 (imported only when needed)
+
+    return connect_services(environment())

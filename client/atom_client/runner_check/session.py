@@ -1,0 +1,133 @@
+"""The calls that a check makes: through the coordinator's own client, so that both read every response alike."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from atom_workflows.core.polling import MISSING_GRACE
+from atom_workflows.core.transitions import has_ended
+from atom_workflows.errors import JobUnknown, RequestNotAccepted, TaskRunnerUnavailable
+from atom_workflows.ports import JobAnswer, StopAnswer, TaskRunner
+
+FIRST_WAIT_S: Final = 0.2
+LONGEST_WAIT_S: Final = 5.0
+BUSY_WAIT_S: Final = 2.0
+"""The wait before a submission is repeated that was refused for lack of capacity, unless the response says how long."""
+
+MAX_FAILED_POLLS: Final = 3
+"""How many status calls in a row may fail before a check gives up."""
+
+WORKFLOW: Final = "atom-check"
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job to submit: its name, and the fields that decide what runs."""
+
+    name: str
+    task: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """A job that was polled. `answer` is the last response; `states` are the states in the order in which they came."""
+
+    answer: JobAnswer
+    states: tuple[str, ...]
+
+    @property
+    def has_ended(self) -> bool:
+        """True if the job ended in time."""
+        return has_ended(self.answer.state)
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """A check of the Task Runner at `url`. `timeout_s` is how long a job may take to end.
+
+    `grace_s` is how long a new job may be unknown to status calls. `slowest_s` holds the longest time that each kind of
+    call has taken so far, in seconds.
+    """
+
+    task_runner: TaskRunner
+    url: str
+    timeout_s: float
+    grace_s: float = MISSING_GRACE.total_seconds()
+    sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], float] = time.monotonic
+    slowest_s: dict[str, float] = field(default_factory=dict)
+    _id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+
+    def key(self, step: str) -> str:
+        """Return an idempotency key that no one else uses."""
+        return f"{WORKFLOW}-{self._id}/{step}/1"
+
+    def submit(self, job: Job, key: str) -> JobAnswer:
+        """Submit a job, again and again while the Task Runner is busy.
+
+        Raises the errors of `TaskRunner.submit`.
+        """
+        body = {"job_name": job.name, **job.task, "labels": {"workflow": WORKFLOW, "type": "step"}}
+        ends_at = self.now() + self.timeout_s
+        while True:
+            try:
+                return self._timed("submission", lambda: self._submit_once(body, key))
+            except RequestNotAccepted as error:
+                wait_s = error.retry_after_s or BUSY_WAIT_S
+                is_asked_to_wait = error.is_busy or error.retry_after_s is not None
+                if not is_asked_to_wait or self.now() + wait_s > ends_at:
+                    raise
+            self.sleep(wait_s)
+
+    def _submit_once(self, body: Mapping[str, Any], key: str) -> JobAnswer:
+        timeout = timedelta(seconds=self.timeout_s)
+        return self.task_runner.submit(self.url, body, idempotency_key=key, timeout=timeout)
+
+    def status(self, job_id: str) -> JobAnswer:
+        """Return a job's state. Raises the errors of `TaskRunner.status`."""
+        return self._timed("status call", lambda: self.task_runner.status(self.url, job_id))
+
+    def stop(self, job_id: str) -> StopAnswer:
+        """Ask for a job to be stopped. Raises the errors of `TaskRunner.stop`."""
+        return self._timed("stop", lambda: self.task_runner.stop(self.url, job_id))
+
+    def unknown_job(self) -> str:
+        """Return the id of a job that no Task Runner knows."""
+        return f"{WORKFLOW}-{self._id}-unknown"
+
+    def follow(self, answer: JobAnswer) -> Followed:
+        """Poll a job until it ends or the time is over.
+
+        A few calls may fail, and a new job may be unknown for a while. Raises the errors of `TaskRunner.status`.
+        """
+        job_id, states, wait_s, failures = answer.job_id, [answer.state], FIRST_WAIT_S, 0
+        began = self.now()
+        while not has_ended(answer.state) and self.now() < began + self.timeout_s:
+            self.sleep(wait_s)
+            wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+            try:
+                answer, failures = self.status(job_id), 0
+            except JobUnknown:
+                if self.now() > began + self.grace_s or len(states) > 1:
+                    raise
+            except TaskRunnerUnavailable:
+                failures += 1
+                if failures > MAX_FAILED_POLLS:
+                    raise
+            if answer.state != states[-1]:
+                states.append(answer.state)
+        return Followed(answer=answer, states=tuple(states))
+
+    def _timed(self, call: str, make: Callable[[], _Answer]) -> _Answer:
+        began = self.now()
+        try:
+            return make()
+        finally:
+            self.slowest_s[call] = max(self.slowest_s.get(call, 0.0), self.now() - began)

@@ -1,0 +1,1 @@
+"""A Task Runner that really runs jobs on this machine: as processes, or as containers of docker or podman."""

@@ -1,0 +1,102 @@
+"""What the end of a job's process says about the job."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from atom_workflows.core.durations import format_duration
+from atom_workflows.errors import OutputsUnusable
+from atom_workflows.runner.outputs import read_outputs
+from atom_workflows.runner.reports import JobState
+
+RUNNER_DIED: Final = "RUNNER_DIED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How a job's first process ended: with an exit `code` or a `signal`, or with an `error` that kept it from running.
+
+    All are empty if the process that supervised it was killed.
+    """
+
+    code: int | None = None
+    signal: int = 0
+    error: str = ""
+
+    # True if the system killed it for lack of memory.
+    oom: bool = False
+
+
+class StopReason(StrEnum):
+    """Why a job was stopped."""
+
+    CALLER = "caller"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The last state of a job. `outputs` is None if it has none."""
+
+    state: JobState
+    reason: str = ""
+    message: str = ""
+    outputs: Mapping[str, Any] | None = None
+
+
+DIED: Final = Result(
+    state=JobState.FAILED,
+    reason=RUNNER_DIED,
+    message="the Task Runner on this machine ended before the job did, and its processes were killed with it",
+)
+
+
+def conclude(
+    end: End, *, stopped: StopReason | None, timeout: timedelta | None, last_lines: str, outputs: bytes | None
+) -> Result:
+    """Return the result of a job that has ended.
+
+    `last_lines` is the end of its log. `outputs` is the content of its outputs file, None if there is no such file.
+    """
+    if stopped is StopReason.CALLER:
+        return Result(state=JobState.CANCELLED, message="stopped on request")
+    if stopped is StopReason.TIMEOUT:
+        limit = "" if timeout is None else f" of {format_duration(timeout)}"
+        message = _join(f"stopped at its time limit{limit}", last_lines)
+        return Result(state=JobState.FAILED, reason="TIMEOUT", message=message)
+    if end.error:
+        return Result(state=JobState.FAILED, reason="NOT_STARTED", message=end.error)
+    if end.code == 0:
+        return _succeed(outputs)
+    reason, sentence = _explain(end)
+    return Result(state=JobState.FAILED, reason=reason, message=_join(sentence, last_lines))
+
+
+def _succeed(outputs: bytes | None) -> Result:
+    if outputs is None:
+        return Result(state=JobState.SUCCEEDED)
+    try:
+        return Result(state=JobState.SUCCEEDED, outputs=read_outputs(outputs))
+    except OutputsUnusable as error:
+        return Result(state=JobState.SUCCEEDED, message=str(error))
+
+
+def _explain(end: End) -> tuple[str, str]:
+    """Return the reason and a sentence."""
+    if end.oom:
+        return "OOM", "killed because memory ran out"
+    if end.signal:
+        name = signal.Signals(end.signal).name if end.signal in set(signal.Signals) else f"signal {end.signal}"
+        return f"SIGNAL_{end.signal}", f"killed by {name}"
+    if end.code is None:
+        return RUNNER_DIED, "the process that supervised the job was killed, and the job with it"
+    return f"EXIT_{end.code}", f"exit code {end.code}"
+
+
+def _join(sentence: str, last_lines: str) -> str:
+    return f"{sentence}; the end of its log:\n{last_lines}" if last_lines else sentence

@@ -1,0 +1,99 @@
+"""The files of a job: `RUN/STEP/ATTEMPT/` with its log, outputs and record, and whatever the job writes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from atom_workflows.runner.outputs import MAX_FILE_BYTES
+from atom_workflows.runner.request import split_key
+
+MAX_LAST_LINES: Final = 10
+MAX_LAST_BYTES: Final = 1_500
+"""A message has at most 2,000 characters, and begins with a sentence."""
+
+MAX_SERVED_BYTES: Final = 4 * 1024 * 1024
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_LONGEST_NAME: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class JobFiles:
+    """The folder of one attempt."""
+
+    folder: Path
+
+    @property
+    def log(self) -> Path:
+        """What the job wrote to its standard output and standard error."""
+        return self.folder / "job.log"
+
+    @property
+    def outputs(self) -> Path:
+        """The file into which the job may write its outputs."""
+        return self.folder / "outputs" / "outputs.json"
+
+    @property
+    def record(self) -> Path:
+        """What the Task Runner knows about the job."""
+        return self.folder / ".job.json"
+
+    def read_outputs(self) -> bytes | None:
+        """Return the beginning of the outputs file, None if there is none.
+
+        A link is not followed and a pipe is not waited for: the job may have made anything there.
+        """
+        try:
+            descriptor = os.open(self.outputs, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            return os.read(descriptor, MAX_FILE_BYTES + 1) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+        finally:
+            os.close(descriptor)
+
+    def last_lines(self) -> str:
+        """Return the end of the log."""
+        text = self._read_end(MAX_LAST_BYTES)[0].decode(errors="replace")
+        return "\n".join(text.splitlines()[-MAX_LAST_LINES:]).strip()
+
+    def read_log(self) -> bytes:
+        """Return the log, without the beginning of a very long one."""
+        content, left_out = self._read_end(MAX_SERVED_BYTES)
+        note = f"({left_out:,} bytes before this are only in {self.log})\n".encode() if left_out else b""
+        return note + content
+
+    def _read_end(self, most: int) -> tuple[bytes, int]:
+        try:
+            with self.log.open("rb") as file:
+                start = max(0, file.seek(0, os.SEEK_END) - most)
+                file.seek(start)
+                return file.read(most), start
+        except OSError:
+            return b"", 0
+
+
+def files_for(root: Path, key: str) -> JobFiles:
+    """Return the files of the job with this idempotency key.
+
+    `root` is the folder of all jobs. Raises `RequestRefused` for a key that no job has.
+    """
+    run_id, step_id, attempt = split_key(key)
+    return JobFiles(root / _folder_name(run_id) / _folder_name(step_id) / str(attempt))
+
+
+def _folder_name(name: str) -> str:
+    """Return the name if it can be a folder's.
+
+    Otherwise, return a similar one that no other name gets.
+    """
+    if _PLAIN.fullmatch(name):
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{re.sub('[^A-Za-z0-9_-]+', '-', name)[:_LONGEST_NAME]}.{digest}"

@@ -1,0 +1,219 @@
+"""The jobs of this Task Runner: which run, which wait, and how they ended."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Protocol
+
+from atom_emulator.laptop_runner.ends import End, Result, StopReason, conclude
+from atom_emulator.laptop_runner.files import JobFiles
+from atom_emulator.laptop_runner.records import Record, Records
+from atom_workflows.errors import RequestRefused
+from atom_workflows.runner.reports import JobReport, JobState
+from atom_workflows.runner.request import JobRequest
+
+
+class RunningJob(Protocol):
+    """A job that an engine has started."""
+
+    def stop(self) -> None:
+        """Ask the job to end, and kill it after a while.
+
+        May be called twice.
+        """
+
+
+class Engine(Protocol):
+    """What runs jobs: processes or containers."""
+
+    def find_refusal(self, request: JobRequest) -> str:
+        """Explain why the engine can never run a job, or return ""."""
+
+    def start(self, request: JobRequest, files: JobFiles, on_end: Callable[[End], None]) -> RunningJob:
+        """Start a job.
+
+        `on_end` is called once, later, when nothing of the job runs any more.
+        """
+
+    def clean_up(self, runner: str) -> None:
+        """End and remove what a killed Task Runner left of its jobs."""
+
+
+class Timer(Protocol):
+    """A call that is to be made later."""
+
+    def cancel(self) -> None:
+        """Do not make the call."""
+
+
+class Timers(Protocol):
+    """A clock that calls back, such as an event loop."""
+
+    def call_later(self, delay: float, callback: Callable[[str], None], key: str, /) -> Timer:
+        """Call back after some seconds."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Job:
+    """A job that has not ended."""
+
+    request: JobRequest
+    record: Record
+    files: JobFiles
+    running: RunningJob | None = None
+    stopped: StopReason | None = None
+    timer: Timer | None = None
+
+    @property
+    def state(self) -> JobState:
+        if self.running is None:
+            return JobState.QUEUED
+        return JobState.RUNNING if self.stopped is None else JobState.CANCELLING
+
+
+@dataclass(slots=True, kw_only=True)
+class Jobs:
+    """Runs at most `slots` jobs at the same time, in the order of their submission.
+
+    `logs_url` returns the address of a log by its id. `on_end` is called with a job's key when it has ended; None means
+    that no one is told.
+    """
+
+    engine: Engine
+    records: Records
+    timers: Timers
+    slots: int
+    logs_url: Callable[[str], str]
+    on_end: Callable[[str], None] | None = None
+    _open: dict[str, _Job] = field(default_factory=dict)
+    _queue: deque[_Job] = field(default_factory=deque)
+    _used: int = 0
+    # Jobs that ended while the disk was full.
+    _unsaved: dict[str, Record] = field(default_factory=dict)
+    _logs: dict[str, JobFiles] = field(default_factory=dict)
+    _is_closed: bool = False
+
+    def take_over(self) -> None:
+        """Report the jobs of Task Runners that have died as failed."""
+        ended = list(self.records.take_over())
+        for runner in {record.runner for record in ended}:
+            self.engine.clean_up(runner)
+        for record in ended:
+            self._tell(record.key)
+
+    def submit(self, request: JobRequest) -> JobReport:
+        """Start a job, or return the one that has its key.
+
+        Raises `OSError` if nothing can be written, in which case nothing was started, and `RecordUnusable`.
+        """
+        if known := self.find(request.key):
+            return known
+        record = self.records.add(request.key)
+        job = _Job(request=request, record=record, files=self.records.files(request.key))
+        self._open[request.key] = job
+        self._queue.append(job)
+        if request.timeout is not None:
+            job.timer = self.timers.call_later(request.timeout.total_seconds(), self._time_out, request.key)
+        self._start_next()
+        return self._report(record, job)
+
+    def find(self, job_id: str) -> JobReport | None:
+        """Return the state of a job, or None if it is unknown.
+
+        Raises `RecordUnusable`.
+        """
+        if job := self._open.get(job_id):
+            return self._report(job.record, job)
+        try:
+            record = self._unsaved.get(job_id) or self.records.find(job_id)
+        except RequestRefused:  # It is not the id of any job.
+            return None
+        return None if record is None else self._report(record, None)
+
+    def stop(self, job_id: str) -> JobReport | None:
+        """Stop a job, and return its state, or None if it is unknown.
+
+        May be called twice.
+        """
+        if job := self._open.get(job_id):
+            self._stop(job, StopReason.CALLER)
+        return self.find(job_id)
+
+    def log(self, log_id: str) -> JobFiles | None:
+        """Return the files of the job whose log has this id.
+
+        Returns None unless the log's address was given out by this process.
+        """
+        return self._logs.get(log_id)
+
+    def close(self) -> None:
+        """Start no more jobs, and record no more ends.
+
+        The next Task Runner reports what is open now.
+        """
+        self._is_closed = True
+        self.records.close(is_done=not self._open)
+
+    def _stop(self, job: _Job, reason: StopReason) -> None:
+        job.stopped = job.stopped or reason
+        if job.running is not None:
+            job.running.stop()
+        else:
+            self._queue.remove(job)
+            self._settle(job, End())
+
+    def _time_out(self, key: str) -> None:
+        self._stop(self._open[key], StopReason.TIMEOUT)
+
+    def _start_next(self) -> None:
+        while self._queue and self._used < self.slots:
+            job = self._queue.popleft()
+            self._used += 1
+            job.running = self.engine.start(job.request, job.files, partial(self._finish, job))
+
+    def _finish(self, job: _Job, end: End) -> None:
+        if self._is_closed:
+            return
+        self._used -= 1
+        self._settle(job, end)
+        self._start_next()
+
+    def _settle(self, job: _Job, end: End) -> None:
+        result = conclude(
+            end,
+            stopped=job.stopped,
+            timeout=job.request.timeout,
+            last_lines=job.files.last_lines(),
+            outputs=job.files.read_outputs(),
+        )
+        key = job.request.key
+        del self._open[key]
+        if job.timer is not None:
+            job.timer.cancel()
+        try:
+            self.records.end(job.record, result)
+        except OSError as error:
+            self._unsaved[key] = replace(job.record, result=result)
+            logging.getLogger(__name__).warning("the end of job %s cannot be written: %s", key, error)
+        self._tell(key)
+
+    def _tell(self, key: str) -> None:
+        if self.on_end is not None:
+            self.on_end(key)
+
+    def _report(self, record: Record, job: _Job | None) -> JobReport:
+        self._logs[record.log_id] = self.records.files(record.key)
+        result: Result = record.result
+        return JobReport(
+            job_id=record.key,
+            state=result.state if job is None else job.state,
+            message=result.message,
+            reason=result.reason,
+            outputs=result.outputs,
+            logs_url=self.logs_url(record.log_id),
+            notifies=self.on_end is not None,
+        )

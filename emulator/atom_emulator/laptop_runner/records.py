@@ -1,0 +1,193 @@
+"""What is known about jobs, in files: it outlives the Task Runner, so that no job is started twice or forgotten.
+
+Each job has a record in its folder, written before its submission is answered and again when it ends. Each Task Runner
+has a file in `.runners/` that lists its jobs, and holds a lock on it. The kernel releases the lock however the process
+ends, so a file whose lock can be acquired lists the jobs of a Task Runner that has ended.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from atom_emulator.laptop_runner.ends import DIED, Result
+from atom_emulator.laptop_runner.files import JobFiles, files_for
+from atom_emulator.log_files import make_folder
+from atom_workflows.errors import RequestRefused
+from atom_workflows.runner.reports import JobState
+
+_RUNNERS: Final = ".runners"
+_NEW: Final = ".new"
+
+
+NOT_ENDED: Final = Result(state=JobState.QUEUED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A job as it is stored. Its id is its idempotency key."""
+
+    key: str
+
+    # The Task Runner that accepted it.
+    runner: str
+
+    # The last part of the address of its log, which cannot be guessed.
+    log_id: str
+    result: Result = NOT_ENDED
+
+
+class RecordUnusable(ValueError):
+    """A job's folder contains no record that can be used, or that of another job."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"{folder} does not contain the record of this job; remove that folder")
+
+
+class Records:
+    """The records below one folder. Other Task Runners may use the folder at the same time."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._runners = root / _RUNNERS
+        self.runner = secrets.token_hex(8)
+        make_folder(self._runners)
+        unseen = self._runners / f"{self.runner}{_NEW}"
+        # The file appears only once it is locked, so it cannot be mistaken for an abandoned one.
+        self._own = os.open(unseen, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._own, fcntl.LOCK_EX)
+        unseen.rename(self._runners / self.runner)
+
+    def add(self, key: str) -> Record:
+        """Record a job that is new here.
+
+        Raises `OSError` if nothing can be written; the job is not accepted then.
+        """
+        files = self.files(key)
+        os.write(self._own, f"{key}\n".encode())
+        make_folder(files.outputs.parent)
+        record = Record(key=key, runner=self.runner, log_id=secrets.token_hex(16))
+        _write(files, record)
+        return record
+
+    def find(self, key: str) -> Record | None:
+        """Return the record of the job with this key, or None.
+
+        Raises `RecordUnusable`.
+        """
+        record = _read(self.files(key), key)
+        if record is None or record.result.state.is_terminal or self._is_alive(record.runner):
+            return record
+        return self.end(record, DIED)
+
+    def end(self, record: Record, result: Result) -> Record:
+        """Record the end of a job."""
+        ended = replace(record, result=result)
+        _write(self.files(record.key), ended)
+        return ended
+
+    def files(self, key: str) -> JobFiles:
+        """Return the files of a job.
+
+        Raises `RequestRefused` for a key that no job has.
+        """
+        return files_for(self._root, key)
+
+    def take_over(self) -> Iterator[Record]:
+        """End the jobs of dead Task Runners, and yield their records.
+
+        A Task Runner is dead if no process holds its lock.
+        """
+        for listed in sorted(self._runners.iterdir()):
+            if listed.suffix != _NEW and listed.name != self.runner:
+                with suppress(OSError):
+                    yield from self._take_over(listed)
+
+    def close(self, *, is_done: bool) -> None:
+        """Release the lock.
+
+        `is_done` means that no job is open, so nothing is left for the next Task Runner to report.
+        """
+        if is_done:
+            (self._runners / self.runner).unlink(missing_ok=True)
+        os.close(self._own)
+
+    def _take_over(self, listed: Path) -> Iterator[Record]:
+        """Raise `OSError` if the Task Runner is still running."""
+        with _locked(listed):
+            for key in listed.read_text(encoding="utf-8").splitlines():
+                with suppress(RecordUnusable, RequestRefused):
+                    record = _read(self.files(key), key)
+                    if record is not None and not record.result.state.is_terminal:
+                        yield self.end(record, DIED)
+            listed.unlink()
+
+    def _is_alive(self, runner: str) -> bool:
+        if runner == self.runner:
+            return True
+        try:
+            with _locked(self._runners / Path(runner).name):
+                return False
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Hold the lock on a Task Runner's file.
+
+    Raises `BlockingIOError` if that Task Runner is running.
+    """
+    descriptor = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _read(files: JobFiles, key: str) -> Record | None:
+    try:
+        record = _parse(json.loads(files.record.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordUnusable(files.folder) from error
+    if record.key != key:  # The file system does not distinguish the names of two jobs.
+        raise RecordUnusable(files.folder)
+    return record
+
+
+def _write(files: JobFiles, record: Record) -> None:
+    result = record.result
+    stored = {
+        "key": record.key,
+        "runner": record.runner,
+        "log_id": record.log_id,
+        "state": result.state.value,
+        "reason": result.reason,
+        "message": result.message,
+        "outputs": result.outputs,
+    }
+    partial = files.record.with_suffix(".partial")
+    partial.write_text(json.dumps(stored), encoding="utf-8")
+    partial.replace(files.record)
+
+
+def _parse(stored: Mapping[str, Any]) -> Record:
+    result = Result(
+        state=JobState(stored["state"]),
+        reason=stored["reason"],
+        message=stored["message"],
+        outputs=stored["outputs"],
+    )
+    return Record(key=stored["key"], runner=stored["runner"], log_id=stored["log_id"], result=result)

@@ -1,0 +1,47 @@
+"""A minimal Task Runner: it runs the `args` of each job as a process of this machine.
+
+It serves 127.0.0.1 only, because whoever can call it can run programs: `python minimal.py PORT`.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+jobs, lock = {}, threading.Lock()  # The idempotency key also serves as the job's id.
+
+
+class TaskRunner(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        key, body = self.headers["Idempotency-Key"], self.rfile.read(int(self.headers["Content-Length"]))
+        with lock:  # Two submissions with the same key may arrive at once, and must start one job.
+            if key not in jobs:
+                jobs[key] = subprocess.Popen(json.loads(body)["args"])
+        self.answer(key)
+
+    def do_GET(self):
+        self.answer(parse_qs(urlsplit(self.path).query)["job_id"][0])
+
+    def do_DELETE(self):
+        job_id = parse_qs(urlsplit(self.path).query)["job_id"][0]
+        if job_id in jobs:
+            jobs[job_id].terminate()
+        self.answer(job_id)
+
+    def answer(self, job_id):
+        code = jobs[job_id].poll() if job_id in jobs else None
+        state = {None: "RUNNING", 0: "SUCCEEDED", -15: "CANCELLED"}.get(code, "FAILED")
+        job = {"jobId": job_id, "state": state, "message": f"exit code {code}"}
+        content = json.dumps({"job": job} if job_id in jobs else {"message": f"no job {job_id}"}).encode()
+        self.send_response(200 if job_id in jobs else 404)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), TaskRunner).serve_forever()

@@ -1,0 +1,159 @@
+"""`runner check` finds what breaks the contract, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import json
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from atom_client.cli.commands import cli
+from atom_client.runner_check import optional, required
+from contract.flawed_task_runners import (
+    AnswersWithoutAJob,
+    ChangesItsMind,
+    DeniesRunningJobs,
+    FailsOnStatus,
+    ForgetsJobs,
+    ForgetsKeys,
+    GoodTaskRunner,
+    HasPages,
+    IgnoresKeys,
+    KnowsEveryJob,
+    MixesJobsUp,
+    NeverStops,
+    OneJobForAll,
+    RacesOnKeys,
+    ReturnsAList,
+    SaysDone,
+    StopsOnce,
+    SucceedsAlways,
+    serving,
+)
+from support.deadline import eventually
+
+MINIMAL = Path(__file__).parents[2] / "examples" / "task_runner" / "minimal.py"
+FAILS = '["sh", "-c", "exit 3"]'
+
+
+def check(url: str, *options: str) -> tuple[int, dict[str, tuple[str, str]]]:
+    """Run the command and return its exit code, and the verdict and the detail of each rule."""
+    command = ["runner", "check", url, "--json", "--timeout", "2", "--args", '["true"]', "--failing-args", FAILS]
+    done = CliRunner().invoke(cli, [*command, *options], catch_exceptions=False)
+    rules: list[dict[str, Any]] = json.loads(done.stdout)["rules"]
+    return done.exit_code, {one["rule"]: (one["verdict"], one["detail"]) for one in rules}
+
+
+def test_a_task_runner_that_follows_the_contract_passes() -> None:
+    """A Task Runner that follows the contract breaks no rule, and what it supports is reported."""
+    with serving(GoodTaskRunner()) as url:
+        code, rules = check(url)
+    assert code == 0
+    verdicts = {rule: verdict for rule, (verdict, _) in rules.items() if verdict != "ok"}
+    assert verdicts == {"notifies": "not supported", "token": "not checked"}
+
+
+@pytest.mark.parametrize(
+    ("flawed", "rule", "advice"),
+    [
+        (IgnoresKeys, required.SAME_KEY, "start nothing"),
+        (RacesOnKeys, required.AT_ONCE, "in one step"),
+        (OneJobForAll, required.OTHER_KEY, "start a new job"),
+        (ForgetsKeys, required.KEY_AFTER_END, "answer with job-"),
+        (ForgetsJobs, required.STAYS, "must stay known"),
+        (SaysDone, required.SUCCESS, "the contract's words"),
+        (KnowsEveryJob, required.UNKNOWN, "answer with HTTP 404"),
+        (HasPages, required.UNKNOWN, "answer with HTTP 404"),
+        (SucceedsAlways, required.FAILURE, "would run"),
+        (ChangesItsMind, required.STAYS, "never changes"),
+        (MixesJobsUp, required.STATUS, "was answered with job"),
+        (AnswersWithoutAJob, required.SUBMISSION, "does not follow the contract"),
+        (FailsOnStatus, required.STATUS, "HTTP 500"),
+        (NeverStops, optional.STOP, "still RUNNING"),
+        (DeniesRunningJobs, optional.STOP, "answered as unknown"),
+        (StopsOnce, optional.STOP_AGAIN, "answer with HTTP 200"),
+        (ReturnsAList, optional.OUTPUTS, "outputs"),
+    ],
+)
+def test_each_flaw_is_named(flawed: type[GoodTaskRunner], rule: str, advice: str) -> None:
+    """A broken rule is named, with what to change, and the command fails."""
+    with serving(flawed()) as url:
+        code, rules = check(url)
+    assert code == 1
+    verdict, detail = rules[rule]
+    assert verdict == "failed", rules
+    assert advice in detail
+
+
+def test_a_task_runner_that_is_down_is_one_failure() -> None:
+    """Without a connection nothing else can be checked."""
+    with serving(GoodTaskRunner()) as url:
+        pass
+    code, rules = check(url)
+    assert code == 1
+    assert [rule for rule, (verdict, _) in rules.items() if verdict == "failed"] == [required.SUBMISSION]
+
+
+def test_without_a_failing_job_the_rule_is_not_called_kept() -> None:
+    """A rule that was not checked is reported as such."""
+    with serving(GoodTaskRunner()) as url:
+        done = CliRunner().invoke(cli, ["runner", "check", url], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "not checked   a job that fails" in done.stdout
+    assert done.stdout.endswith("3 rules could not be checked.\n")
+
+
+def test_whether_a_token_is_needed_is_reported() -> None:
+    """A Task Runner that answers calls without a token is reported, but breaks no rule."""
+    with serving(GoodTaskRunner(), "a-token") as url:
+        code, rules = check(url, "--tr-auth-jwt", "a-token")
+        assert (code, rules[optional.TOKEN]) == (0, ("ok", "a call without one is refused with HTTP 401"))
+        code, rules = check(url, "--tr-auth-jwt", "another-token")
+        assert code == 1
+        assert "was not accepted" in rules[required.SUBMISSION][1]
+        assert "another-token" not in json.dumps(rules)
+    with serving(GoodTaskRunner()) as url:
+        code, rules = check(url, "--tr-auth-jwt", "a-token")
+        assert (code, rules[optional.TOKEN][0]) == (0, "not supported")
+
+
+@pytest.mark.parametrize("arguments", ["true", '"true"', "[1,"])
+def test_arguments_that_are_no_list_are_refused(arguments: str) -> None:
+    """Arguments must be a JSON list or object."""
+    done = CliRunner().invoke(cli, ["runner", "check", "http://127.0.0.1:1", "--args", arguments])
+    assert done.exit_code == 2
+    assert '["sh", "-c", "exit 0"]' in done.stderr
+
+
+def test_the_minimal_task_runner_of_the_page_passes() -> None:
+    """The minimal Task Runner, as a user starts it, passes and can stop jobs."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    with subprocess.Popen([sys.executable, str(MINIMAL), str(port)], stderr=subprocess.DEVNULL) as process:
+        try:
+            eventually(lambda: _is_listening(port), within_s=30, what="the minimal Task Runner")
+            code, rules = check(f"http://127.0.0.1:{port}", "--timeout", "30", "--stopping-args", '["sleep", "60"]')
+        finally:
+            process.terminate()
+    assert code == 0, rules
+    assert rules[required.FAILURE] == ("ok", "it ended as FAILED: exit code 3")
+    assert "ended as CANCELLED" in rules[optional.STOP][1]
+
+
+def test_the_minimal_task_runner_has_forty_lines() -> None:
+    """The minimal Task Runner has at most forty lines of code."""
+    body = ast.parse(MINIMAL.read_text()).body[1:]
+    assert sum(bool(line.strip()) for line in MINIMAL.read_text().splitlines()[body[0].lineno - 1 :]) <= 40
+
+
+def _is_listening(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
