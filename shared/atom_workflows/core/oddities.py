@@ -30,6 +30,7 @@ class OddityKind(StrEnum):
     UNKNOWN_JOB = "unknown_job"
     UNKNOWN_STATE = "unknown_state"
     SILENCE = "silence"
+    STOPPING = "stopping"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +49,10 @@ def oddities(steps: Iterable[StepRecord], *, now: datetime) -> list[Oddity]:
 
 def oddity_of(step: StepRecord, *, now: datetime) -> Oddity | None:
     """Return a step's oddity, or None if it has none."""
-    # `claimed_at` is when the attempt began, no matter how many times it has been submitted since.
-    if step.state is StepState.DISPATCHING and step.deferrals and (lasting := _silence(step.claimed_at, now)):
-        what = f"the Task Runner has not accepted its job for {lasting}"
-        return Oddity(step_id=step.id, kind=OddityKind.SILENCE, what=what)
+    if waits_for := job_being_stopped(step):
+        return _oddity_of_stop(step, waits_for, now)
     if step.state is not StepState.RUNNING:
-        return None
+        return _oddity_of_dispatch(step, now)
     if step.unanswered and (lasting := _silence(step.unanswered_since, now)):
         what = f"the Task Runner has given no valid response to queries about job {step.job_id} for {lasting}"
         return Oddity(step_id=step.id, kind=OddityKind.SILENCE, what=what)
@@ -71,6 +70,29 @@ def oddity_of(step: StepRecord, *, now: datetime) -> Oddity | None:
         )
         return Oddity(step_id=step.id, kind=OddityKind.UNKNOWN_STATE, what=what)
     return None
+
+
+def _oddity_of_stop(step: StepRecord, job_id: str, now: datetime) -> Oddity | None:
+    if not (lasting := _silence(step.stop_since, now)):
+        return None
+    what = f"job {job_id} has not stopped, although its Task Runner was asked to stop it {lasting} ago"
+    return Oddity(step_id=step.id, kind=OddityKind.STOPPING, what=what)
+
+
+def _oddity_of_dispatch(step: StepRecord, now: datetime) -> Oddity | None:
+    # `claimed_at` is when the attempt began, no matter how many times it has been submitted since.
+    lasting = _silence(step.claimed_at, now)
+    if step.state is not StepState.DISPATCHING or not step.deferrals or not lasting:
+        return None
+    what = f"the Task Runner has not accepted its job for {lasting}"
+    return Oddity(step_id=step.id, kind=OddityKind.SILENCE, what=what)
+
+
+def job_being_stopped(step: StepRecord) -> str:
+    """Return the id of the job for whose end the step waits, or "" if there is none."""
+    if step.state is StepState.DISPATCHING:
+        return step.leftover
+    return step.job_id if step.being_stopped_for and not step.is_stop_over else ""
 
 
 def _silence(since: datetime | None, now: datetime) -> str:

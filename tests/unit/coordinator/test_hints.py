@@ -13,9 +13,12 @@ import pytest
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.checker.hints import handle_hint
+from atom_workflows.coordinator.close import Closing, request_stop
 from atom_workflows.coordinator.hint_limit import HintLimit
+from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.core.hints import LONGEST_WAIT
 from atom_workflows.core.polling import HINT_GAP, NOTIFIED_POLL
+from atom_workflows.core.records import Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.transitions import apply_change, claim
 from atom_workflows.documents import step_path
@@ -303,6 +306,19 @@ def test_a_hint_whose_handler_dies_costs_a_minute(fatal: int, *, after: bool) ->
         world.settle_down("steps")
         world.clock.move(timedelta(minutes=1))
     assert world.run(run_id).state is RunState.SUCCEEDED
+
+
+def test_a_hint_ends_the_wait_of_a_run_for_its_job() -> None:
+    """A run that is being closed ends as soon as its job has stopped, though no checker is awake."""
+    world = world_with(1000)
+    run_id = started(world)
+    stop = Stop(kind=StopKind.CANCEL, reason="enough", requested_at=world.clock.now())
+    assert request_stop(Outbox(world.services), run_id, stop) is Closing.WAITS
+    world.clock.move(timedelta(seconds=6))
+    handle_hint(world.services, hint_at(run_id))
+    world.settle_down("start", "steps")
+    assert world.run(run_id).state is RunState.CANCELLED
+    assert world.task_runner.stopped == ["job-000001"]
 
 
 def test_the_address_of_the_log_belongs_to_an_attempt() -> None:

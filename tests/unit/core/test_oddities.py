@@ -8,6 +8,7 @@ import pytest
 
 from atom_workflows.core import polling
 from atom_workflows.core.oddities import LONG_SILENCE, OddityKind, oddity_of
+from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.core.transitions import JOB_PROGRESS, apply_change
 from unit.core.test_transitions import NOW, step
@@ -70,3 +71,19 @@ def test_only_a_step_at_the_task_runner_is_odd(state: StepState) -> None:
     """A step that is not at the Task Runner is never odd."""
     left = step(state, missing_since=NOW, unanswered=9, unanswered_since=NOW, deferrals=9, job_state="COMPLETED")
     assert oddity_of(left, now=NOW + 60 * MINUTE) is None
+
+
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        step(StepState.DISPATCHING, leftover="old", stop_attempt=1, stop_since=NOW, deferrals=9),
+        step(job_id="old", stop_for="timeout", stop_attempt=1, stop_since=NOW, job_state="CANCELLING"),
+    ],
+)
+def test_a_job_that_does_not_stop_is_odd(waiting: StepRecord) -> None:
+    """A step that waits for a job to stop for long says so, and not that its own job is not accepted."""
+    assert oddity_of(waiting, now=NOW + 4 * MINUTE) is None
+    odd = oddity_of(waiting, now=NOW + 6 * MINUTE)
+    assert odd is not None
+    assert odd.kind is OddityKind.STOPPING
+    assert odd.what == "job old has not stopped, although its Task Runner was asked to stop it 6m ago"

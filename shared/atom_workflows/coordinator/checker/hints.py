@@ -17,7 +17,7 @@ from atom_workflows.core.hints import LONGEST_WAIT, Verdict, judge_hint, take_hi
 from atom_workflows.core.transitions import Outcome, apply_change
 from atom_workflows.documents import step_path
 from atom_workflows.errors import HintNotHandled
-from atom_workflows.messages.internal import JobEnded, TickOrigin, completed_messages, tick_message
+from atom_workflows.messages.internal import JobEnded, TickOrigin, completed_messages, seed_message, tick_message
 
 _TRIES: Final = 3
 
@@ -83,6 +83,9 @@ def _ask(services: Services, stored: StoredStep) -> None:
     else:
         if found is not None:
             save_alone(outbox, [Decision(stored=stored, change=found)])
+            if apply_change(stored.step, found).is_stop_over:
+                # The run's end has waited for this job.
+                outbox.add([seed_message(stored.step.run_id)])
         # The hint may have been early, so look again soon.
         if services.wake_limit.lets_through(services.clock.now()):
             outbox.add([tick_message(TickOrigin.CHECKER)])

@@ -1,0 +1,251 @@
+"""How long a step waits for a job to stop, and what follows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+
+from atom_workflows.core.counts import Counts
+from atom_workflows.core.hints import Verdict, judge_hint, take_hint
+from atom_workflows.core.polling import HINT_GAP, NOTIFIED_POLL, next_look, with_next_look
+from atom_workflows.core.records import StepRecord, Stop, StopFor, StopKind, StopStage
+from atom_workflows.core.states import StepState
+from atom_workflows.core.stopping import (
+    RUN_WAIT,
+    JobFate,
+    StopReport,
+    judge_leftover,
+    judge_stop,
+    stop_after_timeout,
+    stop_with_run,
+    waits_for_stop,
+)
+from atom_workflows.core.transitions import (
+    MAX_UNSTOPPED,
+    NOT_STOPPED,
+    Outcome,
+    OutcomeKind,
+    StepChange,
+    apply_change,
+    apply_outcome,
+    claim,
+    job_to_stop,
+    reset,
+    stop_step,
+)
+from unit.core.test_transitions import NOW, step
+
+LIMIT: Final = timedelta(minutes=10)
+SECOND: Final = timedelta(seconds=1)
+CANCEL: Final = Stop(kind=StopKind.CANCEL, reason="enough", requested_at=NOW)
+STILL: Final = StopReport(fate=JobFate.ACCEPTED, job_state="CANCELLING")
+SILENT: Final = StopReport(fate=JobFate.UNANSWERED)
+
+
+def stopping(why: StopFor = StopFor.TIMEOUT, stage: StopStage = StopStage.REQUESTED, **more: Any) -> StepRecord:
+    """Return a step whose job is being stopped."""
+    return step(stop_for=why.value, stop_attempt=1, stop_stage=stage.value, stop_since=NOW, **more)
+
+
+def ended(kind: OutcomeKind, state: str) -> StopReport:
+    """Return the report of a job that has ended."""
+    outcome = Outcome(step_id="s", attempt=1, kind=kind, job_id="j", job_state=state)
+    return StopReport(fate=JobFate.ENDED, outcome=outcome, job_state=state)
+
+
+def test_a_mark_belongs_to_its_attempt() -> None:
+    """What an earlier attempt left in the document means nothing for the next one."""
+    marked = apply_change(step(), stop_after_timeout(step(), now=NOW))
+    assert marked.being_stopped_for == StopFor.TIMEOUT
+    later = apply_change(
+        step(StepState.RETRYING, stop_for=marked.stop_for, stop_attempt=marked.stop_attempt, job_state="CANCELLED"),
+        claim(step(StepState.RETRYING), now=NOW, lease=LIMIT),
+    )
+    assert later.being_stopped_for == ""
+
+
+def test_the_acceptance_of_a_request_begins_the_wait() -> None:
+    """A request that is accepted late still has all its time."""
+    late = NOW + 2 * LIMIT
+    found = judge_stop(stopping(), STILL, now=late, stop_timeout=LIMIT)
+    assert isinstance(found, StepChange)
+    assert (found.fields["stop_stage"], found.fields["stop_since"]) == (StopStage.ACCEPTED, late)
+    again = apply_change(stopping(), found)
+    assert judge_stop(again, STILL, now=late + LIMIT - SECOND, stop_timeout=LIMIT) is None
+    outcome = judge_stop(again, STILL, now=late + LIMIT, stop_timeout=LIMIT)
+    assert isinstance(outcome, Outcome)
+    assert (outcome.kind, outcome.reason, outcome.may_run) == (OutcomeKind.TIMED_OUT, NOT_STOPPED, True)
+
+
+@pytest.mark.parametrize("kind", [OutcomeKind.CANCELLED, OutcomeKind.FAILED])
+def test_the_end_of_a_stopped_job_is_a_timeout(kind: OutcomeKind) -> None:
+    """Whoever reports how the job ended, an older checker too, the attempt has timed out."""
+    report = ended(kind, kind.value.upper())
+    outcome = judge_stop(stopping(), report, now=NOW, stop_timeout=LIMIT)
+    assert isinstance(outcome, Outcome)
+    assert (outcome.kind, outcome.may_run, outcome.job_state) == (OutcomeKind.TIMED_OUT, False, kind.value.upper())
+    assert report.outcome is not None
+    applied = apply_outcome(stopping(), report.outcome, now=NOW)
+    assert applied is not None
+    assert "timed out" in applied.fields["message"]
+
+
+@pytest.mark.parametrize("why", list(StopFor))
+def test_a_success_counts_in_any_case(why: StopFor) -> None:
+    """A job that succeeded while it was stopped has succeeded."""
+    report = ended(OutcomeKind.SUCCEEDED, "SUCCEEDED")
+    assert judge_stop(stopping(why), report, now=NOW + 2 * LIMIT, stop_timeout=LIMIT) is report.outcome
+    assert report.outcome is not None
+    applied = apply_outcome(stopping(why), report.outcome, now=NOW)
+    assert applied is not None
+    assert applied.state is StepState.SUCCEEDED
+
+
+@pytest.mark.parametrize("kind", [kind for kind in OutcomeKind if kind is not OutcomeKind.SUCCEEDED])
+def test_closing_the_run_ends_a_step_that_it_stops(kind: OutcomeKind) -> None:
+    """No other outcome ends the step, or begins another attempt."""
+    outcome = Outcome(step_id="s", attempt=1, kind=kind, job_id="j", job_state="X", missing_since=NOW)
+    assert apply_outcome(stopping(StopFor.RUN), outcome, now=NOW) is None
+
+
+@pytest.mark.parametrize("fate", [JobFate.GONE, JobFate.CANNOT])
+def test_a_run_need_not_wait_any_longer(fate: JobFate) -> None:
+    """A job that is gone or cannot be stopped lets closing the run go on, and only the latter is listed."""
+    found = judge_stop(stopping(StopFor.RUN), StopReport(fate=fate), now=NOW, stop_timeout=LIMIT)
+    assert isinstance(found, StepChange)
+    over = apply_change(stopping(StopFor.RUN), found)
+    assert over.is_stop_over
+    assert not waits_for_stop(over, now=NOW)
+    assert stop_with_run(over, CANCEL, now=NOW) is None
+    assert bool(over.unstopped) is (fate is JobFate.CANNOT)
+
+
+def test_a_run_waits_for_half_a_minute() -> None:
+    """The wait ends by itself, also if the clock that began it is wrong."""
+    begun = stop_with_run(step(), CANCEL, now=NOW)
+    assert begun is not None
+    waiting = apply_change(step(), begun)
+    assert waits_for_stop(waiting, now=NOW + RUN_WAIT - SECOND)
+    assert not waits_for_stop(waiting, now=NOW + RUN_WAIT)
+    assert not waits_for_stop(waiting, now=NOW - RUN_WAIT)
+    assert judge_stop(waiting, SILENT, now=NOW + 9 * LIMIT, stop_timeout=LIMIT) is None
+    assert stop_step(waiting, CANCEL, now=NOW).fields["unstopped"] == ("j",)
+
+
+def test_a_run_takes_over_a_stop_that_has_begun() -> None:
+    """A job that is stopped because of a timeout is waited for as long as any other, and not asked again."""
+    begun = stop_with_run(stopping(stage=StopStage.ACCEPTED), CANCEL, now=NOW + LIMIT)
+    assert begun is not None
+    taken = apply_change(stopping(), begun)
+    assert (taken.being_stopped_for, taken.stop_stage, taken.stop_since) == (
+        StopFor.RUN,
+        StopStage.ACCEPTED,
+        NOW + LIMIT,
+    )
+
+
+def test_only_a_job_that_may_run_is_left_to_the_next_attempt() -> None:
+    """What is known to have ended costs the next attempt nothing."""
+    for state, left in [("RUNNING", "j"), ("CANCELLED", ""), ("JOB_STATE_FAILED", ""), ("", "j"), ("odd", "j")]:
+        assert job_to_stop(step(job_state=state)) == left
+    assert job_to_stop(step(job_id="", leftover="old")) == "old"
+    claimed = claim(step(StepState.RETRYING, job_state="RUNNING", stop_for="run"), now=NOW, lease=LIMIT)
+    assert (claimed.fields["leftover"], claimed.fields["stop_for"]) == ("j", "")
+    plain = claim(step(StepState.RETRYING, job_state="FAILED"), now=NOW, lease=LIMIT)
+    assert not {"leftover", "stop_attempt", "stop_since"} & set(plain.fields)
+    again = reset(step(StepState.CANCELLED), remaining=0, kept=Counts(), retries=1, expire_at=None)
+    assert again.fields["leftover"] == "j"
+
+
+def waiting_for(old: str = "old", **more: Any) -> StepRecord:
+    """Return a claimed step that an earlier attempt left a job."""
+    fields = {"job_id": "", "job_state": "", "leftover": old, "stop_attempt": 1, "stop_since": NOW, **more}
+    return step(StepState.DISPATCHING, **fields)
+
+
+def judge(one: StepRecord, report: StopReport, after: timedelta) -> StepChange | dict[str, Any]:
+    """Judge a look at the job that was left."""
+    return judge_leftover(one, report, now=NOW + after, stop_timeout=LIMIT, check_interval=10 * SECOND)
+
+
+@pytest.mark.parametrize("fate", [JobFate.ENDED, JobFate.GONE, JobFate.CANNOT])
+def test_an_attempt_begins_when_nothing_holds_it_back(fate: JobFate) -> None:
+    """Its time begins then, and only a job that goes on stays in the list."""
+    settled = judge(waiting_for(unstopped=("older", "old")), StopReport(fate=fate), LIMIT / 2)
+    assert isinstance(settled, dict)
+    assert (settled["leftover"], settled["claimed_at"]) == ("", NOW + LIMIT / 2)
+    assert settled.get("unstopped", ("older", "old")) == (("older", "old") if fate is JobFate.CANNOT else ("older",))
+
+
+def test_an_attempt_is_put_off_while_an_earlier_job_stops() -> None:
+    """It is no dispatcher's and has no deadline meanwhile."""
+    waiting = judge(waiting_for(), STILL, timedelta(minutes=9))
+    assert isinstance(waiting, StepChange)
+    later = apply_change(waiting_for(), waiting)
+    assert (later.state, later.answered, later.attempt_deadline) == (StepState.DISPATCHING, True, None)
+    assert later.due_at is not None
+    assert NOW + timedelta(minutes=9) < later.due_at <= NOW + timedelta(minutes=10)
+    failed = judge(later, STILL, timedelta(minutes=19))
+    assert isinstance(failed, StepChange)
+    assert (failed.state, failed.fields["reason"], failed.fields["unstopped"]) == (
+        StepState.FAILED,
+        NOT_STOPPED,
+        ("old",),
+    )
+
+
+def test_an_attempt_goes_on_if_no_one_answers() -> None:
+    """After the stop timeout it is submitted, and the job is listed."""
+    assert isinstance(judge(waiting_for(), SILENT, LIMIT - SECOND), StepChange)
+    settled = judge(waiting_for(), SILENT, LIMIT)
+    assert isinstance(settled, dict)
+    assert (settled["leftover"], settled["unstopped"]) == ("", ("old",))
+
+
+def test_the_list_of_jobs_that_did_not_stop_is_bounded() -> None:
+    """The latest ten are kept, each once."""
+    many = tuple(f"j{i}" for i in range(MAX_UNSTOPPED))
+    settled = judge(waiting_for(unstopped=many), StopReport(fate=JobFate.CANNOT), SECOND)
+    assert isinstance(settled, dict)
+    assert settled["unstopped"] == (*many[1:], "old")
+    settled = judge(waiting_for(unstopped=("old",)), StopReport(fate=JobFate.CANNOT), SECOND)
+    assert isinstance(settled, dict)
+    assert "unstopped" not in settled
+
+
+# -- hints -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "attempt", "verdict"),
+    [
+        (step(), 1, Verdict.ASK),
+        (step(), 2, Verdict.IGNORE),
+        (step(hinted_at=NOW - HINT_GAP), 1, Verdict.ASK),
+        (step(hinted_at=NOW - HINT_GAP + SECOND), 1, Verdict.IGNORE),
+        (step(hinted_at=NOW + HINT_GAP - SECOND), 1, Verdict.IGNORE),
+        (step(hinted_at=NOW + HINT_GAP), 1, Verdict.ASK),
+        (step(StepState.DISPATCHING, answered=False, due_at=NOW + SECOND), 1, Verdict.COME_AGAIN),
+        (step(StepState.DISPATCHING, answered=True, due_at=NOW + SECOND), 1, Verdict.IGNORE),
+        (step(StepState.DISPATCHING, answered=False, due_at=NOW), 1, Verdict.IGNORE),
+        *((step(state), 1, Verdict.IGNORE) for state in StepState if state.is_terminal),
+        (step(StepState.RETRYING), 1, Verdict.IGNORE),
+        (step(StepState.PENDING), 1, Verdict.IGNORE),
+    ],
+)
+def test_what_a_hint_is_worth(one: StepRecord, attempt: int, verdict: Verdict) -> None:
+    """Only a hint about a running job is acted on, and only now and then."""
+    assert judge_hint(one, attempt, now=NOW) is verdict
+
+
+def test_the_look_after_a_hint_stays() -> None:
+    """Neither the hint's own poll nor another one puts it off; the look itself does, for five minutes."""
+    taken = apply_change(step(notifies=True, claimed_at=NOW + timedelta(minutes=1)), take_hint(step(), now=NOW))
+    interval = timedelta(seconds=10)
+    assert next_look(taken, now=NOW + SECOND, check_interval=interval) == NOW + HINT_GAP
+    assert with_next_look(taken, None, now=NOW + SECOND, check_interval=interval) is None
+    later = with_next_look(taken, None, now=NOW + HINT_GAP, check_interval=interval)
+    assert later is not None
+    assert later.fields["due_at"] == NOW + HINT_GAP + NOTIFIED_POLL
