@@ -8,10 +8,10 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from atom_workflows.errors import GoogleUnavailable, JobNotFound, NotNow
+from atom_workflows.errors import GoogleUnavailable, NotNow
 from atom_workflows.runner.cloud import batch_answers, batch_requests
 from atom_workflows.runner.cloud.cloud_settings import CloudSettings
-from atom_workflows.runner.cloud.failures import BUSY_RETRY_S, raise_for_question, raise_for_submission
+from atom_workflows.runner.cloud.failures import BUSY_RETRY_S, raise_for_question, raise_for_submission, report_unseen
 from atom_workflows.runner.cloud.images import require_allowed
 from atom_workflows.runner.cloud.job_ids import Engine, Place, name_of
 from atom_workflows.runner.cloud.log_links import batch_log_link
@@ -46,7 +46,7 @@ class BatchEngine:
         """
         reply = self.rest.send(batch_requests.get_call(self.settings, place.region, place.name))
         if reply.status == HTTPStatus.NOT_FOUND:
-            return _not_visible(place, now)
+            return report_unseen(place, now)
         raise_for_question(reply, "Batch")
         return self._report(reply.document, place)
 
@@ -57,7 +57,7 @@ class BatchEngine:
         """
         reply = self.rest.send(batch_requests.cancel_call(self.settings, place.region, place.name))
         if reply.status == HTTPStatus.NOT_FOUND:
-            _not_visible(place, now)
+            report_unseen(place, now)
             raise NotNow("Batch does not show the job yet, so it cannot be cancelled", retry_after_s=5)
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
             raise NotNow(f"Batch answered HTTP 429: {reply.message}", retry_after_s=BUSY_RETRY_S, is_busy=True)
@@ -80,7 +80,7 @@ class BatchEngine:
     def _show_existing(self, place: Place, now: datetime) -> JobReport:
         reply = self.rest.send(batch_requests.get_call(self.settings, place.region, place.name))
         if reply.status == HTTPStatus.NOT_FOUND:
-            return _not_visible(place, now)
+            return report_unseen(place, now)
         raise_for_question(reply, "Batch")
         return self._report(reply.document, self._place(reply.document, place.name, now))
 
@@ -116,13 +116,3 @@ class BatchEngine:
         except GoogleUnavailable:
             return {}  # The job's own events say the same in words.
         return reply.document if reply.is_ok else {}
-
-
-def _not_visible(place: Place, now: datetime) -> JobReport:
-    """Report a job that cannot be found, if it is too new to be gone.
-
-    Raises `JobNotFound` otherwise.
-    """
-    if not place.is_new(now):
-        raise JobNotFound(place.job_id)
-    return JobReport(job_id=place.job_id, state=JobState.QUEUED, message="it was created, and cannot be seen yet")

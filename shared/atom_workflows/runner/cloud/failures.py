@@ -1,12 +1,15 @@
-"""What an error of an API means for a caller of the contract."""
+"""What an error of an API, or a job that it does not find, means for a caller of the contract."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 
-from atom_workflows.errors import GoogleUnavailable, NotNow, RequestRefused
+from atom_workflows.errors import GoogleUnavailable, JobNotFound, NotNow, RequestRefused
+from atom_workflows.runner.cloud.job_ids import Place
 from atom_workflows.runner.cloud.rest import Reply
+from atom_workflows.runner.reports import JobReport, JobState
 
 BUSY_RETRY_S: Final = 60
 """Quotas of Google's APIs count per minute."""
@@ -39,3 +42,13 @@ def raise_for_question(reply: Reply, api: str) -> None:
     """Raise `GoogleUnavailable` for any error, since it says nothing about the job."""
     if not reply.is_ok:
         raise GoogleUnavailable(f"{api} answered HTTP {reply.status}: {reply.message or 'without a message'}")
+
+
+def report_unseen(place: Place, now: datetime) -> JobReport:
+    """Report a job that cannot be found, if it is too new to be gone.
+
+    Raises `JobNotFound` otherwise.
+    """
+    if not place.is_new(now):
+        raise JobNotFound(place.job_id)
+    return JobReport(job_id=place.job_id, state=JobState.QUEUED, message="it was created, and cannot be seen yet")

@@ -8,10 +8,10 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from atom_workflows.errors import GoogleUnavailable, JobNotFound, NotNow
+from atom_workflows.errors import GoogleUnavailable, NotNow
 from atom_workflows.runner.cloud import run_answers, run_requests
 from atom_workflows.runner.cloud.cloud_settings import CloudSettings
-from atom_workflows.runner.cloud.failures import BUSY_RETRY_S, raise_for_question, raise_for_submission
+from atom_workflows.runner.cloud.failures import BUSY_RETRY_S, raise_for_question, raise_for_submission, report_unseen
 from atom_workflows.runner.cloud.images import require_allowed
 from atom_workflows.runner.cloud.job_ids import Engine, Place, name_of
 from atom_workflows.runner.cloud.log_links import cloud_run_log_link
@@ -47,7 +47,7 @@ class CloudRunEngine:
         """
         reply = self._get(place)
         if reply.status == HTTPStatus.NOT_FOUND:
-            return self._not_visible(place, now)
+            return report_unseen(place, now)
         return self._report(reply.document, place)
 
     def stop(self, place: Place, now: datetime) -> JobReport:
@@ -57,7 +57,7 @@ class CloudRunEngine:
         """
         reply = self._get(place)
         if reply.status == HTTPStatus.NOT_FOUND:
-            self._not_visible(place, now)
+            report_unseen(place, now)
             raise NotNow("Cloud Run does not show the job yet, so it cannot be cancelled", retry_after_s=5)
         report = self._report(reply.document, place)
         if report.state.is_terminal:
@@ -87,7 +87,7 @@ class CloudRunEngine:
     def _show_existing(self, place: Place, now: datetime) -> JobReport:
         reply = self._get(place)
         if reply.status == HTTPStatus.NOT_FOUND:
-            return self._not_visible(place, now)
+            return report_unseen(place, now)
         created = run_answers.created_of(reply.document, now)
         there = Place(engine=place.engine, region=place.region, name=place.name, created=created)
         return self._report(reply.document, there)
@@ -125,12 +125,3 @@ class CloudRunEngine:
 
     def _log_link(self, place: Place) -> str:
         return cloud_run_log_link(self.settings.project, place.name, place.created.isoformat(timespec="seconds"))
-
-    def _not_visible(self, place: Place, now: datetime) -> JobReport:
-        """Report a job that cannot be found, if it is too new to be gone.
-
-        Raises `JobNotFound` otherwise.
-        """
-        if not place.is_new(now):
-            raise JobNotFound(place.job_id)
-        return JobReport(job_id=place.job_id, state=JobState.QUEUED, message="it was created, and cannot be seen yet")
