@@ -10,7 +10,10 @@ from atom_deploy.resources.functions import RUNNER
 
 
 def url_in_use(deployment: Deployment, gcloud: Gcloud) -> str:
-    """Return the URL to which jobs are submitted, or "" if nothing is deployed."""
+    """Return the URL to which jobs are submitted.
+
+    Returns "" if nothing is deployed.
+    """
     name = f"functions/{deployment.name('dispatcher')}"
     try:
         found = gcloud.look(("functions", "list", "--v2", f"--regions={deployment.region}")) or []
@@ -21,12 +24,18 @@ def url_in_use(deployment: Deployment, gcloud: Gcloud) -> str:
 
 
 def uses_own_runner(deployment: Deployment, gcloud: Gcloud) -> bool:
-    """Return True if jobs are submitted to the deployment's own Task Runner, even if that is gone."""
+    """Return True if the deployment's own Task Runner is in use.
+
+    Its function may be gone all the same.
+    """
     return _is_own(deployment, url_in_use(deployment, gcloud))
 
 
 def check_kept(deployment: Deployment, gcloud: Gcloud) -> None:
-    """Raise `DeployProblem` if a forgotten URL would replace someone's Task Runner by the deployment's own."""
+    """Keep a forgotten URL from replacing someone's Task Runner.
+
+    Raises `DeployProblem`, which names the URL.
+    """
     if not deployment.has_runner:
         return
     url = url_in_use(deployment, gcloud)

@@ -129,7 +129,7 @@ def open_session() -> Any:
 
 @contextmanager
 def running_runner(patch: pytest.MonkeyPatch, settings: CloudSettings = SETTINGS) -> Iterator[Runner]:
-    """Run the function in this process, on fakes whose time the test moves."""
+    """Run the function in this process, on fakes with moving time."""
     time = Time()
     with running_google(time) as google_apis:
         patch.setenv("STORAGE_EMULATOR_HOST", google_apis.url)

@@ -177,7 +177,10 @@ def _pause_s(tries: int) -> float:
 
 
 def _unavailable(api: Api, error: Exception) -> GoogleUnavailable:
-    """Explain why there was no answer; only our own errors are quoted, since others may contain URLs and headers."""
+    """Explain why there was no answer.
+
+    Only our own errors are quoted, since others may contain URLs and headers.
+    """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, NotConnected | CertificatesMissing):

@@ -103,7 +103,10 @@ def _submit(services: RunnerServices, headers: Mapping[str, str], request: Reque
 
 
 def _notice(services: RunnerServices, headers: Mapping[str, str], request: Request) -> Answer:
-    """Publish a hint for the job that a notice names; have the notice delivered again if that fails."""
+    """Publish a hint for the job that a notice names.
+
+    The notice is delivered again if that fails.
+    """
     try:
         event = read_event(headers, read_request_body(request, MAX_NOTICE_BODY))
     except MalformedEvent as error:
@@ -129,7 +132,7 @@ def _notice(services: RunnerServices, headers: Mapping[str, str], request: Reque
 
 
 def _logged(action: str, answer: ContractAnswer) -> Answer:
-    """Return the response, and log it unless it is a usual one about a job's state."""
+    """Return the response, and log what is unusual in it."""
     job: Mapping[str, Any] = answer.body.get("job", {})
     text = f"{job.get('jobId')} is {job.get('state')}" if job else str(answer.body.get("message", ""))
     write = log.info if job and action != "job.status" else log.debug if job else log.warning
@@ -141,7 +144,10 @@ def _logged(action: str, answer: ContractAnswer) -> Answer:
 
 
 def _time_of(text: str) -> datetime:
-    """Return when a message was published; an unreadable time counts as long ago."""
+    """Return when a message was published.
+
+    An unreadable time counts as long ago.
+    """
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except ValueError:

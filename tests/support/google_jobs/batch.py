@@ -109,7 +109,7 @@ class FakeBatch:
             self._advance(job)
 
     def _advance(self, job: BatchJob) -> None:
-        """Bring the job to the state that its time has come to, through all states before it."""
+        """Bring the job to its state, through all states before it."""
         if job.state in _TERMINAL:
             return
         plan, now = job.plan, self.time.now()

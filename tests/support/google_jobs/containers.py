@@ -82,7 +82,7 @@ class Bucket:
     objects: dict[str, tuple[bytes, datetime]] = field(default_factory=dict)
 
     def write_by_job(self, environment: Mapping[str, str], mount: str, content: bytes, at: datetime) -> None:
-        """Write the outputs file as the job sees it, through the mounted bucket."""
+        """Write the outputs file through the mounted bucket."""
         path = environment["ATOM_OUTPUTS"]
         assert path.startswith(f"{mount}/"), path
         self.objects[path.removeprefix(f"{mount}/")] = (content, at)

@@ -62,7 +62,10 @@ def state_of(job: Mapping[str, Any]) -> JobState:
 
 
 def created_of(job: Mapping[str, Any], otherwise: datetime) -> datetime:
-    """Return when the job was created, or another time if it does not say."""
+    """Return when the job was created.
+
+    Returns the other time if the job does not say.
+    """
     try:
         return datetime.fromisoformat(str(job.get("createTime"))).astimezone(UTC)
     except ValueError:
@@ -70,12 +73,18 @@ def created_of(job: Mapping[str, Any], otherwise: datetime) -> datetime:
 
 
 def uid_of(job: Mapping[str, Any]) -> str:
-    """Return Batch's own id of the job, or "" if it has none yet."""
+    """Return Batch's own id of the job.
+
+    Returns "" if it has none yet.
+    """
     return str(job.get("uid") or "")
 
 
 def key_of(job: Mapping[str, Any]) -> str:
-    """Return the idempotency key from the job's environment, or "" if it is not one of ours."""
+    """Return the idempotency key from the job's environment.
+
+    Returns "" if the job is not one of ours.
+    """
     groups = job.get("taskGroups")
     first = groups[0] if isinstance(groups, list) and groups else None
     variables = _at(first, "taskSpec", "environment", "variables")
@@ -86,12 +95,15 @@ def key_of(job: Mapping[str, Any]) -> str:
 
 
 def waiting_message(job: Mapping[str, Any]) -> str:
-    """Return what Batch last said about a job that waits for a machine."""
+    """Return Batch's latest words about a waiting job."""
     return _last_description(job)
 
 
 def failure_of(job: Mapping[str, Any], task: Mapping[str, Any]) -> Failure:
-    """Explain a job's failure from the job and its task, which may be empty."""
+    """Explain a job's failure from the job and its task.
+
+    The task may be empty.
+    """
     description = _last_description(task) or _last_description(job)
     code = exit_code_of(job, task)
     if code is None:

@@ -29,7 +29,7 @@ class BatchEngine:
     settings: CloudSettings
 
     def submit(self, request: JobRequest, now: datetime) -> JobReport:
-        """Create the job, or find the one that was created with the same key."""
+        """Create the job, or find the one with the same key."""
         require_allowed(request.image, self.settings.image_prefixes)
         name = name_of(request.key, self.settings.topic_prefix)
         reply = self.rest.send(batch_requests.create_call(self.settings, request, name))
@@ -110,7 +110,10 @@ class BatchEngine:
         )
 
     def _task(self, place: Place) -> Mapping[str, Any]:
-        """Return the task of a failed job, which has its exit code, or {} if it cannot be had."""
+        """Return the task of a failed job, which has its exit code.
+
+        Returns {} if it cannot be had.
+        """
         try:
             reply = self.rest.send(batch_requests.task_call(self.settings, place.region, place.name))
         except GoogleUnavailable:

@@ -54,9 +54,10 @@ def cancel_call(settings: CloudSettings, region: str, name: str) -> Call:
 
 
 def job_body(settings: CloudSettings, request: JobRequest, name: str) -> Mapping[str, Any]:
-    """Return the job as Batch's API describes it: one container on one machine, which is never tried again.
+    """Return the job as Batch's API describes it.
 
-    Whether a failed attempt is repeated is the coordinator's decision alone.
+    It is one container on one machine. Batch never tries it again, since whether a failed attempt is repeated is the
+    coordinator's decision alone.
     """
     labels = job_labels(request, settings.topic_prefix)
     body: dict[str, Any] = {

@@ -92,7 +92,10 @@ def from_environment(environment: Mapping[str, str]) -> CloudSettings:
 
 
 def _read_image_prefixes(text: str, project: str) -> tuple[str, ...]:
-    """Return the prefixes; by default, those of the project's own repositories in Artifact Registry."""
+    """Return the allowed beginnings of images.
+
+    By default, these are the project's own repositories in Artifact Registry.
+    """
     prefixes = tuple(one.strip() for one in text.split(",") if one.strip())
     for prefix in prefixes:
         if not is_image_prefix(prefix):

@@ -45,9 +45,9 @@ def raise_for_question(reply: Reply, api: str) -> None:
 
 
 def report_unseen(place: Place, now: datetime) -> JobReport:
-    """Report a job that cannot be found, if it is too new to be gone.
+    """Report a job that cannot be found as queued while new.
 
-    Raises `JobNotFound` otherwise.
+    Raises `JobNotFound` for any other, since it is gone.
     """
     if not place.is_new(now):
         raise JobNotFound(place.job_id)

@@ -42,16 +42,19 @@ def require_allowed(image: str, prefixes: Sequence[str]) -> None:
 
 
 def is_image_prefix(text: str) -> bool:
-    """Return True if the text can be the beginning of images: a registry, and perhaps a path.
+    """Return True if the text can be the beginning of images.
 
-    A `*` at its beginning stands for letters, digits and `-`.
+    It needs a registry, and may have a path. A `*` at its beginning stands for letters, digits and `-`.
     """
     host = text.partition("/")[0]
     return bool(_PREFIX.fullmatch(text) and _REGISTRY.fullmatch(host))
 
 
 def _with_registry(name: str) -> str:
-    """Return the image's name with its registry, which docker lets people leave out."""
+    """Return the image's name with its registry.
+
+    Docker lets people leave out its own.
+    """
     host, slash, _ = name.partition("/")
     if slash and _REGISTRY.fullmatch(host):
         return name

@@ -52,7 +52,7 @@ class Place:
         return f"{self.engine}:{self.region}:{self.name}:{int(self.created.timestamp())}"
 
     def is_new(self, now: datetime) -> bool:
-        """Return True if the job was created so recently that it may not be visible yet."""
+        """Return True if the job may not be visible yet."""
         return abs(now - self.created) < GRACE
 
 

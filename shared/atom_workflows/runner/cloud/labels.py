@@ -19,7 +19,7 @@ _RESERVED: Final = ("goog", "atom-")
 
 
 def job_labels(request: JobRequest, deployment: str) -> dict[str, str]:
-    """Return the job's labels: the task's own, and those that say where it belongs.
+    """Return the task's own labels, and those that place the job.
 
     A label that Google Cloud does not accept is changed so that it does; the environment has the exact values.
     """

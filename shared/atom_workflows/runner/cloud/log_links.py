@@ -8,7 +8,10 @@ _PAGE = "https://console.cloud.google.com/logs/query;query="
 
 
 def batch_log_link(project: str, uid: str, created: str) -> str:
-    """Return the address of a Batch job's log, or "" while the job has no uid."""
+    """Return the address of a Batch job's log.
+
+    Returns "" while the job has no uid.
+    """
     return _link(project, f'labels.job_uid="{uid}"', created) if uid else ""
 
 

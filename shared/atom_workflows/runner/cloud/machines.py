@@ -65,7 +65,10 @@ def has_gpus(machine: str) -> bool:
 
 
 def shape_of(machine: str) -> Shape | None:
-    """Return the shape of a machine type, or None if its name does not show it."""
+    """Return the shape of a machine type.
+
+    Returns None if its name does not show it.
+    """
     found = _SHAPED.fullmatch(machine)
     if found is None:
         return None
@@ -75,7 +78,7 @@ def shape_of(machine: str) -> Shape | None:
 
 
 def cloud_run_shape(machine: str) -> Shape:
-    """Return the processors and the memory of a Cloud Run job in place of the machine.
+    """Return a Cloud Run job's size in place of the machine.
 
     Raises `RequestRefused` for a machine that is too large for Cloud Run, or whose shape is not known.
     """

@@ -90,7 +90,7 @@ def fetch(rest: GoogleRest, settings: CloudSettings, name: str) -> Outputs:
 
 
 def written_before(listed: Mapping[str, Any], date: datetime) -> list[str]:
-    """Return the names of those listed objects that are older than the date."""
+    """Return the names of the listed objects older than the date."""
     found = listed.get("items")
     objects = [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
     return [str(one.get("name", "")) for one in objects if _time_of(one.get("timeCreated")) < date]

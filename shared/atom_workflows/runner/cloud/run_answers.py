@@ -38,7 +38,10 @@ def state_of(job: Mapping[str, Any]) -> JobState:
 
 
 def execution_of(job: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the reference to the job's execution, or {} before there is one."""
+    """Return the reference to the job's execution.
+
+    Returns {} before there is one.
+    """
     found = job.get("latestCreatedExecution")
     return found if isinstance(found, Mapping) and found.get("name") else {}
 
@@ -49,12 +52,18 @@ def execution_name(job: Mapping[str, Any]) -> str:
 
 
 def created_of(job: Mapping[str, Any], otherwise: datetime) -> datetime:
-    """Return when the job was created, or another time if it does not say."""
+    """Return when the job was created.
+
+    Returns the other time if the job does not say.
+    """
     return _time(job.get("createTime")) or otherwise
 
 
 def ended_at(job: Mapping[str, Any]) -> datetime | None:
-    """Return when the job's execution ended, or when a job without one was given up, or None."""
+    """Return when the job ended, or None.
+
+    A job whose execution was never created ended when it was given up.
+    """
     if execution := execution_of(job):
         is_over = STATES.get(str(execution.get("completionStatus")), JobState.RUNNING).is_terminal
         return _time(execution.get("completionTime")) if is_over else None
@@ -62,7 +71,10 @@ def ended_at(job: Mapping[str, Any]) -> datetime | None:
 
 
 def failure_of(job: Mapping[str, Any], tasks: Mapping[str, Any]) -> Failure:
-    """Explain a job's failure from the job and the list of its tasks, which may be empty."""
+    """Explain a job's failure from the job and its tasks.
+
+    The list of tasks may be empty.
+    """
     listed = tasks.get("tasks")
     task = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], Mapping) else {}
     result = task.get("lastAttemptResult")

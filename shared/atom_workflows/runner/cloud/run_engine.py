@@ -29,7 +29,7 @@ class CloudRunEngine:
     settings: CloudSettings
 
     def submit(self, request: JobRequest, now: datetime) -> JobReport:
-        """Create the job and start it, or find the one that was created with the same key."""
+        """Create and start the job, or find the one with its key."""
         require_allowed(request.image, self.settings.image_prefixes)
         name = name_of(request.key, self.settings.topic_prefix)
         place = Place(engine=Engine.CLOUD_RUN, region=self.settings.region, name=name, created=now)
@@ -78,7 +78,10 @@ class CloudRunEngine:
         return report
 
     def _get(self, place: Place) -> Reply:
-        """Return the answer about the job, which may be that there is none."""
+        """Return the answer about the job.
+
+        The answer may be that there is none.
+        """
         reply = self.rest.send(run_requests.get_call(self.settings, place.region, place.name))
         if reply.status != HTTPStatus.NOT_FOUND:
             raise_for_question(reply, "Cloud Run")
@@ -113,7 +116,10 @@ class CloudRunEngine:
         )
 
     def _tasks(self, job: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
-        """Return the tasks of a failed job, which have its exit code, or {} if they cannot be had."""
+        """Return the tasks of a failed job, which have its exit code.
+
+        Returns {} if they cannot be had.
+        """
         execution = run_answers.execution_name(job)
         if not execution:
             return {}

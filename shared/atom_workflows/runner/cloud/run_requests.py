@@ -42,7 +42,7 @@ def create_call(settings: CloudSettings, request: JobRequest, name: str) -> Call
 
 
 def get_call(settings: CloudSettings, region: str, name: str) -> Call:
-    """Return the request that shows the job and the state of its execution."""
+    """Return the request that shows the job and its execution's state."""
     return Call(api=Api.RUN, method="GET", path=f"/v2/{_parent(settings.project, region)}/jobs/{name}", total_s=SHOW_S)
 
 
@@ -73,7 +73,10 @@ def delete_call(settings: CloudSettings, region: str, name: str) -> Call:
 
 
 def job_body(settings: CloudSettings, request: JobRequest, name: str) -> Mapping[str, Any]:
-    """Return the job as Cloud Run's API describes it: one task, which is never tried again."""
+    """Return the job as Cloud Run's API describes it.
+
+    It is one task, which is never tried again.
+    """
     labels = job_labels(request, settings.topic_prefix)
     template = {"taskCount": 1, "parallelism": 1, "labels": labels, "template": _task(settings, request, name)}
     return {"labels": labels, "startExecutionToken": _EXECUTION_SUFFIX, "template": template}

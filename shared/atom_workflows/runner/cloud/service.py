@@ -44,7 +44,7 @@ class RunsJobs(Protocol):
     """
 
     def submit(self, request: JobRequest, now: datetime) -> JobReport:
-        """Create the job, or find the one that was created with the same key."""
+        """Create the job, or find the one with the same key."""
         ...
 
     def status(self, place: Place, now: datetime) -> JobReport:
@@ -109,7 +109,7 @@ def _engine_of(request: JobRequest) -> Engine:
 
 
 def _answer(report: Answer) -> ContractAnswer:
-    """Return the contract's answer for a report, or for the error instead of one."""
+    """Return the contract's answer for a report, or for its error."""
     try:
         status, body = report().to_response()
     except RequestRefused as error:

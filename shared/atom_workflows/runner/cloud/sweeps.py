@@ -76,7 +76,10 @@ class Sweeper:
         return removed
 
     def _removals(self, ends_at: datetime) -> Iterator[Call]:
-        """Yield requests that remove something, listing jobs only once outputs have been removed."""
+        """Yield requests that remove something.
+
+        Jobs are listed only once outputs have been removed.
+        """
         # Names are hashes, so each time of day begins at another part of the list.
         start = f"{NAME_PREFIX}{int(self.now().timestamp() / EVERY.total_seconds()) * 37 % 256:02x}"
         listed = self.rest.send(outputs_files.list_call(self.settings, start))
@@ -86,7 +89,7 @@ class Sweeper:
             yield run_requests.delete_call(self.settings, self.settings.region, name)
 
     def _old_jobs(self, ends_at: datetime) -> list[str]:
-        """Return the names of this deployment's Cloud Run jobs that ended long enough ago."""
+        """Return the names of own Cloud Run jobs that ended long ago."""
         jobs = list(self._jobs(ends_at))
         is_crowded = len(jobs) >= CROWD
         if is_crowded:
@@ -95,7 +98,10 @@ class Sweeper:
         return [str(job["name"]).rpartition("/")[2] for job in jobs if self._is_own(job) and _ended_before(job, before)]
 
     def _jobs(self, ends_at: datetime) -> Iterator[Mapping[str, Any]]:
-        """Yield the region's Cloud Run jobs, whoever they belong to, as far as there is time."""
+        """Yield the region's Cloud Run jobs, as far as there is time.
+
+        They may belong to anyone.
+        """
         page_token = ""
         for _ in range(MAX_PAGES):
             listed = self.rest.send(run_requests.list_call(self.settings, page_token)).document
