@@ -218,7 +218,7 @@ class Deployment:
 
     @property
     def shapes(self) -> Mapping[str, Shape]:
-        """The shape of each function. People call only the start function, so only it is reachable from outside."""
+        """The shape of each function. Only what people or other functions call is reachable from outside."""
         checker_s = round(self.settings.burst.total_seconds()) + _AFTER_BURST_S
         most = self.max_instances
         return MappingProxyType(

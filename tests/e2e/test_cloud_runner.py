@@ -105,21 +105,22 @@ class Cloud:
         return re.findall(r"reported the end of ([\w./-]+)", self.log.read_text())
 
 
-@pytest.fixture
-def cloud(tmp_path: Path) -> Iterator[Cloud]:
-    """Yield a platform whose jobs run on the fakes of Google's APIs."""
+@pytest.fixture(scope="module")
+def shared_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """Run one platform for all these tests, whose jobs run on the fakes of Google's APIs."""
+    scratch = tmp_path_factory.mktemp("cloud")
     with ExitStack() as stack:
         apis = stack.enter_context(running_google(RealTime()))
-        identity = stack.enter_context(running(folder(tmp_path, "identity"), "atom_emulator.identity"))
+        identity = stack.enter_context(running(folder(scratch, "identity"), "atom_emulator.identity"))
         runner_port, pubsub_port = reserve_port("runner", 0, stack), reserve_port("pubsub", 0, stack)
         url, pubsub = f"http://127.0.0.1:{runner_port}", f"127.0.0.1:{pubsub_port}"
-        stage(tmp_path / "staged")
-        environment = runner_environment(apis, identity, pubsub, tmp_path)
-        stack.enter_context(function(tmp_path / "staged" / "runner", environment, runner_port))
+        stage(scratch / "staged")
+        environment = runner_environment(apis, identity, pubsub, scratch)
+        stack.enter_context(function(scratch / "staged" / "runner", environment, runner_port))
         site = stack.enter_context(
             site_on(
                 "embedded",
-                tmp_path / "logs",
+                scratch / "logs",
                 task_runner_url=url,
                 ports={"pubsub": pubsub_port},
                 environment={"WORKFLOW_TR_AUTH_JWT": "none"},
@@ -127,9 +128,18 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
         )
         pass_notices_on(site, url)
         apis.batch.notify = lambda topic, attributes: publish(site, topic, attributes)
-        apis.batch.decide = apis.run.decide = decide
         stack.enter_context(ticking(apis))
-        yield Cloud(apis, site, tmp_path / "staged" / "runner.log")
+        yield Cloud(apis, site, scratch / "staged" / "runner.log")
+
+
+@pytest.fixture
+def cloud(shared_cloud: Cloud) -> Cloud:
+    """Return the platform with no jobs, and with containers that do their work."""
+    apis = shared_cloud.google
+    apis.forget()
+    apis.batch.decide = apis.run.decide = decide
+    shared_cloud.log.write_text("")
+    return shared_cloud
 
 
 def folder(parent: Path, name: str) -> Path:
@@ -165,7 +175,7 @@ def function(source: Path, environment: Mapping[str, str], port: int) -> Iterato
     command = [sys.executable, "-m", "functions_framework", "--target", "runner", "--source", "main.py"]
     # The staged library comes before the checkout's.
     given = {**environment, "PYTHONPATH": str(source), "HOST": "127.0.0.1", "PORT": str(port)}
-    with (source.parent / "runner.log").open("w") as log:
+    with (source.parent / "runner.log").open("a") as log:
         process = subprocess.Popen(command, cwd=source, env=given, stdout=log, stderr=log)
         try:
             eventually(lambda: accepts_connections(f"127.0.0.1:{port}"), within_s=60, what="the start of the runner")

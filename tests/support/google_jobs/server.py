@@ -53,6 +53,13 @@ class Google:
         """Return the ids of the methods that were called, in order."""
         return [one.method for one in self.sent]
 
+    def forget(self) -> None:
+        """Forget all jobs, objects and requests."""
+        with self._lock:
+            for kept in (self.batch.jobs, self.run.jobs, self.bucket.objects):
+                kept.clear()
+            self.sent.clear()
+
     def tick(self) -> None:
         """Bring every job to the state that its time has come to."""
         with self._lock:
