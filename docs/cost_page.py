@@ -237,11 +237,12 @@ _WAITING_NOTES: Final = f"""\
 Cloud Run bills a request for its whole duration, even while it sleeps. While there are jobs in flight that began less
 than five minutes ago, the checker stays awake for up to `WORKFLOW_BURST_SEC` (50 s) of each minute, so that their end
 is noticed within ten to fifteen seconds. If all jobs are older, they are polled once a minute, which costs hardly
-anything. Being awake costs {_HOUR} an hour, once for the whole platform: a hundred concurrent runs share this cost,
-whereas the tables charge it to a single run. So for a few runs with one job after the other, services that do not bill
-for waiting cost about as much; for wide graphs, or many concurrent runs, this one is far cheaper. The checker mostly
-sleeps, so it is deployed with a sixth of a processor, and more instances are started when there is more to do.
-`atom-workflows cost` reads `WORKFLOW_BURST_SEC` and `WORKFLOW_CHECK_STATE_DURATION_SEC` from its environment."""
+anything. A Task Runner that reports the ends of its jobs keeps nothing awake (`--notifies`). Being awake costs {_HOUR}
+an hour, once for the whole platform: a hundred concurrent runs share this cost, whereas the tables charge it to a
+single run. So for a few runs with one job after the other, services that do not bill for waiting cost about as much;
+for wide graphs, or many concurrent runs, this one is far cheaper. The checker mostly sleeps, so it is deployed with a
+sixth of a processor, and more instances are started when there is more to do. `atom-workflows cost` reads
+`WORKFLOW_BURST_SEC` and `WORKFLOW_CHECK_STATE_DURATION_SEC` from its environment."""
 
 _FORMULAE: Final = """\
 These are the counts for a run of N nodes (steps, the barriers of wide graphs, the end), of which S have a task:

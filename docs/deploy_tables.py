@@ -16,20 +16,25 @@ sys.path.insert(0, str(DOCS.parent / "deploy"))
 
 from atom_deploy.deployment import Deployment  # noqa: E402 (the package is not installed, so the path is set first)
 from atom_deploy.plan import Plan, plan_of  # noqa: E402 (likewise)
-from atom_deploy.resources.functions import FUNCTIONS  # noqa: E402 (likewise)
-from atom_deploy.resources.pubsub import KEPT_S, PUSHED, tried_for_s  # noqa: E402 (likewise)
+from atom_deploy.resources.functions import ALL_FUNCTIONS  # noqa: E402 (likewise)
+from atom_deploy.resources.pubsub import KEPT_S, LONGEST_BACKOFF_S, PUSHED, tried_for_s  # noqa: E402 (likewise)
 from atom_deploy.roles import (  # noqa: E402 (likewise)
     BUILD_GRANTS,
-    GRANTS,
+    CLOUD_RUN_JOBS,
+    CLOUD_RUN_PERMISSIONS,
     IDENTITIES,
     LOG_ALERT_PERMISSIONS,
     LOG_ALERTS,
     PUBSUB_AGENT,
+    RUNNER_IDENTITIES,
     STORAGE_AGENT,
+    all_grants,
 )
-from atom_workflows.settings import MAX_BACKOFF_S, MAX_DELIVERIES, MIN_BACKOFF_S  # noqa: E402 (likewise)
+from atom_workflows.settings import MAX_DELIVERIES, MIN_BACKOFF_S  # noqa: E402 (likewise)
 
 AGENTS: Final = {PUBSUB_AGENT: "Pub/Sub's service agent", STORAGE_AGENT: "Cloud Storage's service agent"}
+
+_IDENTITIES: Final = {**IDENTITIES, **RUNNER_IDENTITIES}
 
 _GRANTED: Final = "see [security](../explanation/security.md)"
 
@@ -37,10 +42,19 @@ _GRANTED: Final = "see [security](../explanation/security.md)"
 def roles() -> str:
     """Return the table of roles by identity, resource and call."""
     rows: dict[tuple[str, str], dict[str, str]] = {}
-    for grant in GRANTS:
+    for grant in all_grants(with_runner=True):
         rows.setdefault((grant.to, grant.role), {})[grant.on] = grant.call
-    lines = [f"| {_who(to)} | `{role}` on {_places(calls)} | {_calls(calls)} |" for (to, role), calls in rows.items()]
+    lines = [
+        f"| {_who(to)} | {_shown_role(role)} on {_places(calls)} | {_calls(calls)} |"
+        for (to, role), calls in rows.items()
+    ]
     return "\n".join(["| identity | role | the call that needs it |", "|---|---|---|", *lines])
+
+
+def _shown_role(role: str) -> str:
+    if role != CLOUD_RUN_JOBS:
+        return f"`{role}`"
+    return f"a custom role with {', '.join(f'`{one}`' for one in CLOUD_RUN_PERMISSIONS)}"
 
 
 def deployer() -> str:
@@ -68,7 +82,7 @@ def _place(place: str) -> str:
 def redelivery() -> str:
     """Return the table of how long events are redelivered, by topic."""
     lines = [
-        f"| `{topic}` | {MIN_BACKOFF_S} s, growing to {MAX_BACKOFF_S[topic]} s | "
+        f"| `{topic}` | {MIN_BACKOFF_S} s, growing to {LONGEST_BACKOFF_S[topic]} s | "
         f"{_time(tried_for_s(topic, MAX_DELIVERIES))} | {_time(KEPT_S[topic])} |"
         for topic in PUSHED
     ]
@@ -89,7 +103,7 @@ def resources() -> str:
     deployment = Deployment(
         project="my-project", region="us-central1", task_runner_url="https://runner", task_runner_service="runner"
     )
-    plan = plan_of(deployment, staged=Path(), digests=dict.fromkeys(FUNCTIONS, ""), all_options=True)
+    plan = plan_of(deployment, staged=Path(), digests=dict.fromkeys(ALL_FUNCTIONS, ""), all_options=True)
     lines = [f"| {kind} | {names} | {why} |" for kind, names, why in _rows(plan)]
     return "\n".join(["| kind | name | purpose |", "|---|---|---|", *lines])
 
@@ -115,7 +129,7 @@ def generated(page: str) -> str:
 
 
 def _who(identity: str) -> str:
-    return AGENTS.get(identity) or f"`{identity}`: {IDENTITIES[identity]}"
+    return AGENTS.get(identity) or f"`{identity}`: {_IDENTITIES[identity]}"
 
 
 def _places(calls: Mapping[str, str]) -> str:

@@ -19,12 +19,13 @@ from atom_deploy.problems import DeployProblem, Missing
 from atom_deploy.regions import check_place, check_regions
 from atom_deploy.resources.build import deployer_plan
 from atom_deploy.resources.firestore import database
-from atom_deploy.resources.functions import FUNCTIONS
+from atom_deploy.resources.functions import ALL_FUNCTIONS
 from atom_deploy.stage import digests, stage
+from atom_deploy.task_runner import check_kept
 from atom_workflows.closed_pipe import exit_with
 
 _INTERRUPTED: Final = 130
-_NO_DIGESTS: Final[Mapping[str, str]] = dict.fromkeys(FUNCTIONS, "")
+_NO_DIGESTS: Final[Mapping[str, str]] = dict.fromkeys(ALL_FUNCTIONS, "")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,6 +72,8 @@ def _deploy(options: argparse.Namespace) -> int:
     check_regions(deployment, gcloud)
     found = check_place(deployment, gcloud, instead=", or, to move it, destroy it there first")
     _check_database(deployment, gcloud)
+    if not options.own_runner:
+        check_kept(deployment, gcloud)
     for note in deployment.notes:
         _say(note)
     with tempfile.TemporaryDirectory(prefix="atom-staged-") as scratch:
@@ -161,17 +164,18 @@ def _summary(application: Application, deployment: Deployment) -> str:
     counts = ", ".join(f"{application.outcomes[outcome]} {outcome}" for outcome in Outcome)
     where = _where(deployment)
     bucket, prefix = deployment.bucket_name, deployment.object_prefix
+    example = "first_container" if deployment.has_runner else "fork_join"
     lines = [
         f"\n{deployment.prefix} in {deployment.project}: {counts}.",
         "\nStart a first run:",
-        f"  gsutil cp examples/fork_join.yaml gs://{bucket}/{prefix}",
+        f"  gsutil cp examples/{example}.yaml gs://{bucket}/{prefix}",
         f"or POST to {application.known.get('start-url', '')} as someone with roles/run.invoker on it,",
         "and watch it:",
         "  gcloud auth application-default login     # once",
         f"  atom-workflows runs list {where}",
         f"  atom-workflows doctor {where} --region {deployment.region}",
     ]
-    if not deployment.task_runner_service and not deployment.token_file:
+    if not (deployment.has_runner or deployment.task_runner_service or deployment.token_file):
         members = " and ".join(deployment.account(name) for name in ("dispatcher", "checker"))
         lines += ["\nThe Task Runner must allow these accounts (roles/run.invoker on Cloud Run):", f"  {members}"]
     return "\n".join(lines)

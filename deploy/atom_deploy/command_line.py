@@ -15,7 +15,7 @@ from atom_workflows.settings import ENV_PREFIX, NO_TOKEN
 STAGED: Final = Path("build") / "staged"
 
 _SUBMITS: Final = frozenset({"deploy", "plan"})
-"""The verbs that need to know where jobs are submitted."""
+"""The verbs for which it matters where jobs are submitted."""
 
 _MAKES: Final = frozenset({"deploy", "plan", "deployer"})
 """The verbs that may fall back to a default region; any other verb would overlook what exists in another region."""
@@ -39,6 +39,11 @@ def parser() -> argparse.ArgumentParser:
     _add(verbs.add_parser("plan", help="print every resource and the commands that create it; run none of them"))
     deploying = _add(verbs.add_parser("deploy", help="create what is missing and change what differs"))
     deploying.add_argument("--staged", type=Path, help="a folder that was staged before")
+    deploying.add_argument(
+        "--own-runner",
+        action="store_true",
+        help="replace the Task Runner that jobs are submitted to by the deployment's own",
+    )
     removing = _add(verbs.add_parser("destroy", help="remove everything except the data"), region="")
     removing.add_argument(
         "--delete-data", action="store_true", help="also remove the bucket, the database and the dead letters"
@@ -69,6 +74,8 @@ def deployment(options: argparse.Namespace) -> Deployment:
         database_location=options.database_location,
         task_runner_service=options.task_runner_service,
         task_runner_region=options.task_runner_region,
+        runner_images=tuple(part for one in options.runner_images for part in one.split(",") if part),
+        runner_spot=options.runner_spot,
         token_file=options.token_file,
         object_prefix=options.object_prefix,
         environment={**_environment(options.set), **_env(options.env)},
@@ -84,7 +91,7 @@ def _add(verb: argparse.ArgumentParser, *, region: str = _HERE) -> argparse.Argu
     verb.add_argument("--project", required=True, help="the project's id")
     default = "default: %(default)s" if region else "required"
     verb.add_argument("--region", default=region, help=f"where the functions run ({default})")
-    verb.add_argument("--task-runner-url", default="", help="where jobs are submitted; needed to deploy and to plan")
+    verb.add_argument("--task-runner-url", default="", help="a Task Runner of your own (default: one is deployed)")
     verb.add_argument("--prefix", default=DEFAULT_PREFIX, help="the prefix of all names (default: %(default)s)")
     verb.add_argument("--bucket", default="", help="the bucket for workflow files (default: PROJECT-PREFIX-workflows)")
     verb.add_argument("--database", default=DEFAULT_DATABASE, help="the Firestore database (default: %(default)s)")
@@ -99,6 +106,14 @@ def _add(verb: argparse.ArgumentParser, *, region: str = _HERE) -> argparse.Argu
         help="the Task Runner's Cloud Run service, which the functions are then allowed to call",
     )
     verb.add_argument("--task-runner-region", default="", help="the region of that service (default: the region)")
+    verb.add_argument(
+        "--runner-images",
+        action="append",
+        default=[],
+        metavar="PREFIX",
+        help="the beginning of images that jobs may run (default: the project's Artifact Registry)",
+    )
+    verb.add_argument("--runner-spot", action="store_true", help="run Batch jobs on Spot VMs")
     verb.add_argument(
         "--token-file",
         type=lambda text: Path(text) if text else None,

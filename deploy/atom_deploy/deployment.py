@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 from atom_deploy.problems import DeployProblem
 from atom_workflows.errors import SettingsError
+from atom_workflows.runner.cloud import cloud_settings
+from atom_workflows.runner.cloud.images import is_image_prefix
 from atom_workflows.settings import NO_TOKEN, Settings, from_environment
 from atom_workflows.task_runner_urls import expected_instead, shown_url
 
@@ -41,6 +43,12 @@ _ANSWER_S: Final = 10
 _AFTER_BURST_S: Final = 90
 """A burst's last calls end within ten seconds, their results are published within thirty, and a start may be cold."""
 
+RUNNER_URL: Final = "<runner-url>"
+"""The placeholder for the URL of the deployment's own Task Runner."""
+
+_SOME_URL: Final = "https://runner.invalid"
+"""Stands for that URL until it is known, where only the form of a URL matters."""
+
 _CHANNEL: Final = re.compile(r"projects/[a-z0-9.:-]+/notificationChannels/[0-9]+")
 
 _PATTERNS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
@@ -57,7 +65,7 @@ _PATTERNS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
     "task_runner_url": (
         # Checks only the characters: `task_runner_urls` checks the URL itself. A comma would end the URL when the
         # functions read their settings.
-        re.compile(r"[A-Za-z0-9._~!$&'()*+;=:@%/\[\]-]+"),
+        re.compile(r"[A-Za-z0-9._~!$&'()*+;=:@%/\[\]-]*"),
         "a URL, such as https://runner-abc.a.run.app",
     ),
     "database": (re.compile(r"\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9]"), "(default), or a Firestore database's id"),
@@ -97,12 +105,13 @@ class Deployment:
     """One installation in one project; names of everything in it begin with `prefix`.
 
     `environment` holds further settings of the functions. `task_runner_service` is the Cloud Run service that serves
-    the URL, which the functions are then allowed to call. Raises a `DeployProblem` that names what is wrong.
+    the URL, which the functions are then allowed to call. Without a URL, the deployment has a Task Runner of its own,
+    the runner function. Raises a `DeployProblem` that names what is wrong.
     """
 
     project: str
     region: str
-    task_runner_url: str
+    task_runner_url: str = ""
     prefix: str = DEFAULT_PREFIX
     bucket: str = ""
     database: str = DEFAULT_DATABASE
@@ -110,6 +119,9 @@ class Deployment:
     task_runner_service: str = ""
     task_runner_region: str = ""
     token_file: Path | None = None
+    # The beginnings of the images that the runner function accepts; by default, the project's Artifact Registry.
+    runner_images: tuple[str, ...] = ()
+    runner_spot: bool = False
     object_prefix: str = "workflows/"
     environment: Mapping[str, str] = field(default_factory=dict)
     runtime: str = "python313"
@@ -126,15 +138,10 @@ class Deployment:
                 flag = name.upper() if is_of_make else f"--{name}".replace("_", "-")
                 shown = shown_url(value) if name == "task_runner_url" else value
                 raise DeployProblem(f"{flag} is {shown!r:.100}, but must be {what}")
-        if expected := expected_instead(self.task_runner_url):
+        if self.task_runner_url and (expected := expected_instead(self.task_runner_url)):
             shown = shown_url(self.task_runner_url)
             raise DeployProblem(f"TASK_RUNNER_URL is {shown!r:.100}, but must be {expected}")
-        if _is_loopback(self.task_runner_url):
-            raise DeployProblem(
-                f"TASK_RUNNER_URL is {self.task_runner_url!r:.100}, which in Google Cloud is the machine of the "
-                "function itself, not yours; give a URL that can be reached from there, such as "
-                "https://runner-abc.a.run.app"
-            )
+        self._check_runner()
         if not self.object_prefix:
             raise DeployProblem(
                 "--object-prefix is empty; without a prefix, every upload to the bucket would call the start function"
@@ -151,19 +158,49 @@ class Deployment:
                 )
         _ = self.settings, self.token_digest
 
+    def _check_runner(self) -> None:
+        """Raise `DeployProblem` for an option that the deployment's Task Runner cannot have."""
+        if _is_loopback(self.task_runner_url):
+            raise DeployProblem(
+                f"TASK_RUNNER_URL is {self.task_runner_url!r:.100}, which in Google Cloud is the machine of the "
+                "function itself, not yours; give a URL that can be reached from there, such as "
+                "https://runner-abc.a.run.app"
+            )
+        given = {"--token-file": self.token_file, "--task-runner-service": self.task_runner_service}
+        for option, value in given.items():
+            if self.has_runner and value:
+                raise DeployProblem(f"{option} is for a Task Runner of your own, so it needs TASK_RUNNER_URL")
+        for prefix in self.runner_images:
+            if not is_image_prefix(prefix):
+                raise DeployProblem(
+                    f"--runner-images is {prefix!r:.100}, but must be the beginning of images with their registry, "
+                    "such as europe-docker.pkg.dev/my-project/images/ or docker.io/library/"
+                )
+        if self.has_runner:
+            try:
+                cloud_settings.from_environment(self.runner_environment)
+            except SettingsError as error:
+                raise DeployProblem(f"the runner function would refuse a setting: {error}") from error
+
+    @property
+    def has_runner(self) -> bool:
+        """True if the deployment has a Task Runner of its own."""
+        return not self.task_runner_url
+
     @property
     def settings(self) -> Settings:
         """The settings that the functions will read from their environment."""
         try:
-            return from_environment(self.function_environment)
+            url = {"WORKFLOW_TASK_RUNNER_URL": self.task_runner_url or _SOME_URL}
+            return from_environment({**self.function_environment, **url})
         except SettingsError as error:
             raise DeployProblem(f"the functions would refuse a setting: {error}") from error
 
     @property
     def function_environment(self) -> Mapping[str, str]:
-        """The variables of all three functions, without the token."""
+        """The variables of the coordinator's functions, without the token."""
         return {
-            "WORKFLOW_TASK_RUNNER_URL": self.task_runner_url,
+            "WORKFLOW_TASK_RUNNER_URL": self.task_runner_url or RUNNER_URL,
             "WORKFLOW_OBJECT_PREFIX": self.object_prefix,
             **self.environment,
             "WORKFLOW_PROJECT": self.project,
@@ -172,8 +209,24 @@ class Deployment:
         }
 
     @property
+    def runner_environment(self) -> Mapping[str, str]:
+        """The variables of the runner function."""
+        given = {name: value for name, value in self.environment.items() if name.startswith("WORKFLOW_RUNNER_")}
+        return {
+            **given,
+            **({"WORKFLOW_RUNNER_IMAGES": ",".join(self.runner_images)} if self.runner_images else {}),
+            **({"WORKFLOW_RUNNER_SPOT": "true"} if self.runner_spot else {}),
+            "WORKFLOW_PROJECT": self.project,
+            "WORKFLOW_RUNNER_ACCOUNT": self.account("jobs"),
+            "WORKFLOW_RUNNER_BUCKET": self.name_of_bucket("outputs-bucket"),
+            "WORKFLOW_RUNNER_NOTICE_TOPIC": "batch-notices",
+            "WORKFLOW_RUNNER_REGION": self.region,
+            "WORKFLOW_TOPIC_PREFIX": f"{self.prefix}-",
+        }
+
+    @property
     def shapes(self) -> Mapping[str, Shape]:
-        """The shape of each function. People call only the start function, so only it is reachable from outside."""
+        """The shape of each function. Only what people or other functions call is reachable from outside."""
         checker_s = round(self.settings.burst.total_seconds()) + _AFTER_BURST_S
         most = self.max_instances
         return MappingProxyType(
@@ -190,6 +243,8 @@ class Deployment:
                     memory="256Mi",
                     cpu="0.167",
                 ),
+                # Other functions call it, which are not inside as long as they have no VPC network.
+                "runner": Shape(timeout_s=120, concurrency=16, max_instances=most, ingress="all"),
             }
         )
 
@@ -203,8 +258,9 @@ class Deployment:
         return f"{self.project.replace(':', '-').replace('.', '-')}-{self.prefix}"
 
     def name_of_bucket(self, place: str) -> str:
-        """Return the bucket of the workflows or of the builds' sources."""
-        return self.bucket_name if place == "bucket" else f"{self._bucket_prefix}-build"
+        """Return the bucket of the workflows, of the jobs' outputs, or of the builds' sources."""
+        others = {"outputs-bucket": "outputs", "build-bucket": "build"}
+        return self.bucket_name if place == "bucket" else f"{self._bucket_prefix}-{others[place]}"
 
     @property
     def location(self) -> str:
@@ -225,7 +281,10 @@ class Deployment:
         """Notes on options that may be mistakes; usually empty."""
         shares = self.prefix != DEFAULT_PREFIX and self.database == DEFAULT_DATABASE
         is_silent = self.alerts and not self.alert_email and not self.alert_channels
+        images = ", ".join(self.runner_images) or "the project's Artifact Registry"
         notes = {
+            f"note: jobs run on Batch and Cloud Run in {self.project}, with images from {images}; TASK_RUNNER_URL=URL "
+            "names a Task Runner of your own instead.": self.has_runner,
             f"note: {self.prefix} uses the database {DEFAULT_DATABASE}. If the project has another deployment, each "
             f"would handle the other's runs; give this one its own with --database={self.prefix}-runs.": shares,
             "note: the alerts notify no one; give an address with --alert-email=team@example.org.": is_silent,

@@ -15,7 +15,7 @@ from atom_deploy.gcloud import Gcloud, shell_text
 from atom_deploy.plan import plan_of
 from atom_deploy.problems import DeployProblem, Missing
 from atom_deploy.resource import Command, Resource, at, fill
-from atom_deploy.resources.functions import FUNCTIONS
+from atom_deploy.resources.functions import ALL_FUNCTIONS
 
 _NOT_LOOKED_AT: Final = frozenset({"service agent"})
 """Looking one up would create it."""
@@ -50,7 +50,7 @@ def compare_with_plan(deployment: Deployment, gcloud: Gcloud) -> Iterator[Compar
 
     If the project itself cannot be read, nothing else is compared.
     """
-    plan = plan_of(deployment, staged=Path("STAGED"), digests=dict.fromkeys(FUNCTIONS, ""))
+    plan = plan_of(deployment, staged=Path("STAGED"), digests=dict.fromkeys(ALL_FUNCTIONS, ""))
     inspector = _Inspector(gcloud=gcloud, project=deployment.project)
     with worker_pool(gcloud) as pool:
         for stage in plan:

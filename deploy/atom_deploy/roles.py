@@ -14,6 +14,21 @@ INVOKE: Final = "roles/run.invoker"
 READ_OBJECTS: Final = "roles/storage.objectViewer"
 READ_SECRET: Final = "roles/secretmanager.secretAccessor"  # noqa: S105 (a role, not a secret)
 SUBSCRIBE: Final = "roles/pubsub.subscriber"
+ACT_AS: Final = "roles/iam.serviceAccountUser"
+WRITE_LOGS: Final = "roles/logging.logWriter"
+USE_OBJECTS: Final = "roles/storage.objectUser"
+READ_IMAGES: Final = "roles/artifactregistry.reader"
+RUN_BATCH: Final = "roles/batch.jobsEditor"
+REPORT_TO_BATCH: Final = "roles/batch.agentReporter"
+
+CLOUD_RUN_JOBS: Final = "cloud-run-jobs"
+"""A custom role of the project, since Google's role that creates jobs of Cloud Run can also change its services."""
+
+CLOUD_RUN_PERMISSIONS: Final = (
+    *(f"run.jobs.{verb}" for verb in ("create", "delete", "get", "list", "run")),
+    "run.executions.cancel",
+    "run.tasks.list",
+)
 
 IDENTITIES: Final = {
     "start": "the start function",
@@ -23,6 +38,12 @@ IDENTITIES: Final = {
     "build": "the builds of the functions' images",
 }
 """The deployment's own service accounts, and what runs as each."""
+
+RUNNER_IDENTITIES: Final = {
+    "runner": "the runner function",
+    "jobs": "the jobs that the runner function starts",
+}
+"""The further accounts of a deployment that has a Task Runner of its own."""
 
 PUBSUB_AGENT: Final = "pubsub-agent"
 STORAGE_AGENT: Final = "storage-agent"
@@ -35,8 +56,9 @@ AGENTS_OF: Final = {PUBSUB_AGENT: "gcp-sa-pubsub", STORAGE_AGENT: "gs-project-ac
 class Grant:
     """One role of one identity.
 
-    `on` is `project`, `database`, `bucket`, `task-runner`, `secret`, or a kind and a name: `topic steps`. For the
-    builds' accounts it may also be `build-bucket`, `account start`, or `grants`, the project for some roles only.
+    `on` is `project`, `database`, `bucket`, `outputs-bucket`, `task-runner`, `secret`, or a kind and a name: `topic
+    steps`, `account jobs`. For the builds' accounts it may also be `build-bucket` or `grants`, the project for some
+    roles only.
     """
 
     to: str
@@ -113,7 +135,23 @@ GRANTS: Final = (
     Grant(to=STORAGE_AGENT, role=PUBLISH, on="topic start", call="reports an upload"),
 )
 
-ACT_AS: Final = "roles/iam.serviceAccountUser"
+RUNNER_GRANTS: Final = (
+    Grant(to="dispatcher", role=INVOKE, on="function runner", call="POST /job, GET /jobstatus, DELETE /job"),
+    Grant(to="checker", role=INVOKE, on="function runner", call="GET /jobstatus, DELETE /job"),
+    Grant(to="push", role=INVOKE, on="function runner", call="POSTs a notice of Batch"),
+    Grant(to="runner", role=RUN_BATCH, on="project", call="creates, shows and cancels jobs of Batch"),
+    Grant(to="runner", role=CLOUD_RUN_JOBS, on="project", call="creates, shows, cancels and deletes jobs of Cloud Run"),
+    Grant(to="runner", role=ACT_AS, on="account jobs", call="has jobs run as that account"),
+    Grant(to="runner", role=USE_OBJECTS, on="outputs-bucket", call="reads the outputs of jobs, and deletes old ones"),
+    Grant(to="runner", role=PUBLISH, on="topic jobs", call="publishes the hint that a job has ended"),
+    Grant(to="jobs", role=WRITE_LOGS, on="project", call="writes the log of a job"),
+    Grant(to="jobs", role=REPORT_TO_BATCH, on="project", call="tells Batch the state of a job's machine"),
+    Grant(to="jobs", role=READ_IMAGES, on="project", call="pulls the image of a job"),
+    Grant(to="jobs", role=USE_OBJECTS, on="outputs-bucket", call="mounts the bucket, and writes the outputs of a job"),
+    Grant(to="jobs", role=PUBLISH, on="topic batch-notices", call="Batch publishes the end of a job as this account"),
+)
+"""The further grants of a deployment that has a Task Runner of its own."""
+
 GRANTER: Final = "roles/resourcemanager.projectIamAdmin"
 LOG_ALERTS: Final = "log-alerts"
 """A custom role of the project, since all of Google's roles that allow alerts on logs can also redirect logs."""
@@ -146,8 +184,16 @@ BUILD_GRANTS: Final = (
             "checker": "a function",
             "push": "subscriptions",
             "build": "the functions' builds",
+            "runner": "a function",
         }.items()
     ),
+    Grant(
+        to="deploy",
+        role="roles/iam.serviceAccountAdmin",
+        on="account jobs",
+        call="lets the runner function start jobs as it",
+    ),
+    _deploys("roles/iam.roleViewer", "sees whether the runner's custom role exists"),
     _deploys(GRANTER, "grants only the plan's roles on the project"),
     _deploys("roles/pubsub.admin", "creates topics and subscriptions, and grants roles on them"),
     _deploys("roles/storage.admin", "creates the bucket and its notification, grants a role on it; reads sources"),
@@ -166,6 +212,11 @@ BUILD_GRANTS: Final = (
 """The roles of the builds' accounts, each with its resource and its purpose."""
 
 
-def grants_on(place: str) -> tuple[Grant, ...]:
+def all_grants(*, with_runner: bool) -> tuple[Grant, ...]:
+    """Return all grants of a deployment."""
+    return (*GRANTS, *(RUNNER_GRANTS if with_runner else ()))
+
+
+def grants_on(place: str, *, with_runner: bool) -> tuple[Grant, ...]:
     """Return the grants on one resource."""
-    return tuple(grant for grant in GRANTS if grant.on == place)
+    return tuple(grant for grant in all_grants(with_runner=with_runner) if grant.on == place)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from atom_deploy.problems import DeployProblem
-from atom_deploy.resources.functions import FUNCTIONS
+from atom_deploy.resources.functions import ALL_FUNCTIONS
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 LIBRARY: Final = "atom_workflows"
@@ -23,13 +23,13 @@ _IGNORED: Final = "# Everything here except this file is deployed.\n.gcloudignor
 
 
 def stage(out: Path, *, root: Path = ROOT) -> Mapping[str, str]:
-    """Prepare the three folders and return their digests.
+    """Prepare the folders and return their digests.
 
     Earlier contents of `out` are removed.
     """
     _require_sources(root)
     _empty(out)
-    for function in FUNCTIONS:
+    for function in ALL_FUNCTIONS:
         _lay_out(out / function, function, root)
     return digests(out)
 
@@ -39,15 +39,15 @@ def digests(staged: Path) -> Mapping[str, str]:
 
     Raises `DeployProblem` if a folder is missing.
     """
-    missing = [name for name in FUNCTIONS if not (staged / name / "main.py").is_file()]
+    missing = [name for name in ALL_FUNCTIONS if not (staged / name / "main.py").is_file()]
     if missing:
         raise DeployProblem(f"{staged} has no staged {', '.join(missing)}; run `make stage`, which creates them")
-    return {function: _digest(staged / function) for function in FUNCTIONS}
+    return {function: _digest(staged / function) for function in ALL_FUNCTIONS}
 
 
 def _require_sources(root: Path) -> None:
     wanted = [root / "shared" / LIBRARY, root / "deploy" / REQUIREMENTS]
-    wanted += [root / "functions" / name / "main.py" for name in FUNCTIONS]
+    wanted += [root / "functions" / name / "main.py" for name in ALL_FUNCTIONS]
     if missing := [str(path) for path in wanted if not path.exists()]:
         raise DeployProblem(f"{missing[0]} does not exist; deploy from a checkout of the repository")
 

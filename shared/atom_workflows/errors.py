@@ -275,6 +275,36 @@ class OutputsUnusable(AtomWorkflowsError, ValueError):
     """The file into which a job wrote its outputs breaks a limit. The text says which, and what to do instead."""
 
 
+class GoogleUnavailable(AtomWorkflowsError, ConnectionError):
+    """An API of Google's gave no usable response.
+
+    `nothing_sent` is True if the request never left, so that it cannot have had an effect.
+    """
+
+    def __init__(self, reason: str, *, nothing_sent: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.nothing_sent = nothing_sent
+
+
+class NotNow(AtomWorkflowsError):
+    """A Task Runner did nothing and can do nothing at the moment. `retry_after_s` says when to ask again."""
+
+    def __init__(self, reason: str, *, retry_after_s: int, is_busy: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+        self.is_busy = is_busy
+
+
+class JobNotFound(AtomWorkflowsError, LookupError):
+    """A Task Runner knows no job with this id."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"there is no job {job_id}")
+        self.job_id = job_id
+
+
 # -- what should never happen ----------------------------------------------------------------------------------------
 
 

@@ -34,9 +34,9 @@ class OlderStore:
 
     inner: Store
 
-    def get(self, paths: Sequence[str]) -> list[Document | None]:
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
         """See `ports.Store.get`."""
-        return [None if one is None else _without(one) for one in self.inner.get(paths)]
+        return [None if one is None else _without(one) for one in self.inner.get(paths, fields=fields)]
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         """See `ports.Store.commit`."""

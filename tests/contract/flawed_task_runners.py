@@ -165,6 +165,14 @@ class SucceedsAlways(GoodTaskRunner):
         return job_id
 
 
+class EndsFirst(SucceedsAlways):
+    """Runs jobs that have always just succeeded when they are to be stopped."""
+
+    def stop(self, job_id: str) -> Response:
+        """See `GoodTaskRunner.stop`."""
+        return self.report(job_id) if job_id in self.jobs else self.unknown(job_id)
+
+
 class NeverStops(GoodTaskRunner):
     """Accepts a request to stop a job, and lets it run."""
 
@@ -228,6 +236,23 @@ class AnswersWithoutAJob(GoodTaskRunner):
         """See `GoodTaskRunner.submit`."""
         super().submit(key, body)
         return 200, {"ok": True}
+
+
+class MisspellsTheId(GoodTaskRunner):
+    """Names the job with a field that the contract does not have."""
+
+    def report(self, job_id: str) -> Response:
+        """See `GoodTaskRunner.report`."""
+        status, body = super().report(job_id)
+        return status, {"job": {"job_id": job_id, "state": body["job"]["state"]}}
+
+
+class KnowsNoJob(GoodTaskRunner):
+    """Does not know the jobs that it has accepted."""
+
+    def status(self, job_id: str) -> Response:
+        """See `GoodTaskRunner.status`."""
+        return self.unknown(job_id)
 
 
 class FailsOnStatus(GoodTaskRunner):

@@ -20,6 +20,7 @@ from contract.flawed_task_runners import (
     AnswersWithoutAJob,
     ChangesItsMind,
     DeniesRunningJobs,
+    EndsFirst,
     FailsOnStatus,
     ForgetsJobs,
     ForgetsKeys,
@@ -27,6 +28,8 @@ from contract.flawed_task_runners import (
     HasPages,
     IgnoresKeys,
     KnowsEveryJob,
+    KnowsNoJob,
+    MisspellsTheId,
     MixesJobsUp,
     NeverStops,
     OneJobForAll,
@@ -74,7 +77,9 @@ def test_a_task_runner_that_follows_the_contract_passes() -> None:
         (SucceedsAlways, required.FAILURE, "would run"),
         (ChangesItsMind, required.STAYS, "never changes"),
         (MixesJobsUp, required.STATUS, "was answered with job"),
-        (AnswersWithoutAJob, required.SUBMISSION, "does not follow the contract"),
+        (AnswersWithoutAJob, required.SUBMISSION, '"jobId"'),
+        (MisspellsTheId, required.SUBMISSION, "no usable jobId"),
+        (KnowsNoJob, required.SUCCESS, "does not know job"),
         (FailsOnStatus, required.STATUS, "HTTP 500"),
         (NeverStops, optional.STOP, "still RUNNING"),
         (DeniesRunningJobs, optional.STOP, "answered as unknown"),
@@ -99,6 +104,22 @@ def test_a_task_runner_that_is_down_is_one_failure() -> None:
     code, rules = check(url)
     assert code == 1
     assert [rule for rule, (verdict, _) in rules.items() if verdict == "failed"] == [required.SUBMISSION]
+
+
+def test_a_stop_that_came_too_late_is_not_called_kept() -> None:
+    """A job that succeeded although it was to be stopped shows nothing."""
+    with serving(EndsFirst()) as url:
+        _, rules = check(url)
+    assert rules[optional.STOP][0] == "not checked"
+    assert "--stopping-args" in rules[optional.STOP][1]
+
+
+def test_a_missing_token_is_named() -> None:
+    """A Task Runner on this machine that wants a token is called without one unless it is given."""
+    with serving(GoodTaskRunner(), "a-token") as url:
+        code, rules = check(url)
+    assert code == 1
+    assert "no token was sent; give one with --tr-auth-jwt" in rules[required.SUBMISSION][1]
 
 
 def test_without_a_failing_job_the_rule_is_not_called_kept() -> None:

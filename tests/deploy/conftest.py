@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from atom_deploy import command_line
 from atom_deploy.__main__ import main
 from atom_deploy.deployment import Deployment
 from atom_deploy.plan import plan_of
-from atom_deploy.resources.functions import FUNCTIONS
+from atom_deploy.resources.functions import ALL_FUNCTIONS
 from deploy.fake_cloud import PROJECT, Cloud, Request, running_cloud
 from deploy.gcloud_here import warm_gcloud
 from deploy.remembered import Memory
@@ -89,6 +90,47 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             yield Site(cloud=cloud, token_file=token, environment=environment)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnRunner:
+    """A deployment with a Task Runner of its own, made twice in an empty project, and what there was then."""
+
+    first: Pass
+    second: Pass
+    memory: Memory
+    enabled: set[str]
+    removal: Pass
+
+
+OWN: Final = (
+    "--project",
+    PROJECT,
+    "--region",
+    "us-central1",
+    "--runner-images",
+    "docker.io/acme/",
+    "--runner-spot",
+    "--alerts",
+)
+
+
+@pytest.fixture(scope="package")
+def own_runner(site: Site) -> OwnRunner:
+    """Deploy twice without a Task Runner's URL, and remove it again."""
+    cloud = site.cloud
+    before = cloud.memory, cloud.enabled
+    cloud.memory, cloud.enabled = Memory(), set()
+    try:
+        first, second = site.run("deploy", *OWN), site.run("deploy", *OWN)
+        there = deepcopy(cloud.memory.resources), deepcopy(cloud.memory.policies)
+        enabled = set(cloud.enabled)
+        removal = site.run("destroy", "--project", PROJECT, "--region", "us-central1")
+    finally:
+        cloud.memory, cloud.enabled = before
+    memory = Memory()
+    memory.resources, memory.policies = there
+    return OwnRunner(first=first, second=second, memory=memory, enabled=enabled, removal=removal)
+
+
 @pytest.fixture
 def empty_site(site: Site) -> Iterator[Site]:
     """Another empty project, for one test."""
@@ -104,7 +146,7 @@ def _warm_ups() -> list[list[str]]:
 
     What these commands import is then there before the first of them is run.
     """
-    plan = plan_of(deployment(), staged=Path("STAGED"), digests=dict.fromkeys(FUNCTIONS, ""), all_options=True)
+    plan = plan_of(deployment(), staged=Path("STAGED"), digests=dict.fromkeys(ALL_FUNCTIONS, ""), all_options=True)
     looks = dict.fromkeys(resource.look for stage in plan for resource in stage)
     return [[*look, f"--project={PROJECT}", "--format=json", "--quiet"] for look in looks]
 

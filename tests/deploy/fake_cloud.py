@@ -266,6 +266,9 @@ class Cloud:
             case "GET", ["b", name]:
                 found = self.memory.get(f"b/{name}")
                 return (200, found) if found is not None else _error(404, "The specified bucket does not exist.")
+            case "PATCH", ["b", name]:
+                found = self.memory.patch(f"b/{name}", request.body, "")
+                return (200, found) if found is not None else _error(404, "The specified bucket does not exist.")
             case "DELETE", ["b", name]:
                 return (204, None) if self.memory.delete(f"b/{name}") else _error(404, "no such bucket")
             case "GET", ["b", name, "iam"]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from atom_deploy.roles import ACT_AS, BUILD_GRANTS, IDENTITIES, LOG_ALERT_PERMISSIONS, LOG_ALERTS
-from deploy.conftest import Pass, Site
+from deploy.conftest import OwnRunner, Pass, Site
 from deploy.fake_cloud import PROJECT
 from deploy.remembered import Memory
 
@@ -27,6 +27,9 @@ TAKEN: Final[Mapping[str, tuple[str, ...]]] = {
     "POST services/X:generateServiceIdentity": ("serviceusage.services.enable",),
     "GET serviceAccounts": ("iam.serviceAccounts.list",),
     "POST serviceAccounts": ("iam.serviceAccounts.create",),
+    "POST serviceAccounts/X:getIamPolicy": ("iam.serviceAccounts.getIamPolicy",),
+    "POST serviceAccounts/X:setIamPolicy": ("iam.serviceAccounts.setIamPolicy",),
+    "GET roles": ("iam.roles.list",),
     "GET serviceAccount": ("resourcemanager.projects.get",),
     "GET topics": ("pubsub.topics.list",),
     "PUT topics/X": ("pubsub.topics.create",),
@@ -38,6 +41,7 @@ TAKEN: Final[Mapping[str, tuple[str, ...]]] = {
     "POST subscriptions/X:setIamPolicy": ("pubsub.subscriptions.setIamPolicy",),
     "GET b/X": ("storage.buckets.get",),
     "POST b": ("storage.buckets.create",),
+    "PATCH b/X": ("storage.buckets.update",),
     "GET b/X/iam": ("storage.buckets.getIamPolicy",),
     "PUT b/X/iam": ("storage.buckets.setIamPolicy",),
     "GET b/X/notificationConfigs": ("storage.buckets.get",),
@@ -77,6 +81,8 @@ def _all(prefix: str, verbs: str) -> tuple[str, ...]:
 
 HELD: Final[Mapping[str, tuple[str, ...]]] = {
     "roles/serviceusage.serviceUsageAdmin": _all("serviceusage.services", "enable get list"),
+    "roles/iam.serviceAccountAdmin": _all("iam.serviceAccounts", "getIamPolicy setIamPolicy"),
+    "roles/iam.roleViewer": ("iam.roles.list",),
     "roles/iam.serviceAccountCreator": _all("iam.serviceAccounts", "create get list"),
     "roles/resourcemanager.projectIamAdmin": _all("resourcemanager.projects", "get getIamPolicy setIamPolicy"),
     "roles/pubsub.admin": (
@@ -104,6 +110,9 @@ HELD: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Role to those of its permissions that matter here: https://cloud.google.com/iam/docs/roles-permissions."""
 
+BY_A_PERSON: Final = {"POST roles"}
+"""`make deployer` creates the runner's custom role, since who creates roles can give itself any permission."""
+
 NO_REQUEST_SHOWS: Final = {"roles/logging.logWriter"}
 """The build itself writes its log."""
 
@@ -115,7 +124,7 @@ def kind_of(method: str, path: str) -> str:
     """
     if path.startswith("b/") or path == "b":
         return f"{method} {re.sub(r'^b/[^/]+', 'b/X', path)}"
-    rest = path.removeprefix(PLACE).removeprefix("/")
+    rest = path.replace("projects/-/", f"{PLACE}/").removeprefix(PLACE).removeprefix("/")
     if not rest.startswith("locations/") or "/services/" not in rest:
         rest = re.sub(r"^locations/[^/]+/", "", rest)
     return f"{method} {re.sub(r'/(?!fields|indexes|collectionGroups|services)[^/:]+', '/X', rest)}"
@@ -129,16 +138,22 @@ def sent(made: Pass) -> set[str]:
     return {kind_of(one.method, one.path) for one in made.requests if not one.path.startswith("put/")}
 
 
-def test_the_roles_suffice_for_what_is_sent(first: Pass) -> None:
+@pytest.fixture
+def kinds(first: Pass, own_runner: OwnRunner) -> set[str]:
+    """Return the kinds of requests of all deployments."""
+    return (sent(first) | sent(own_runner.first)) - BY_A_PERSON
+
+
+def test_the_roles_suffice_for_what_is_sent(kinds: set[str]) -> None:
     """The deploying account has the permissions for every request of a deployment."""
-    assert sent(first) - set(TAKEN) == set()
+    assert kinds - set(TAKEN) == set()
     held = {permission for one in BUILD_GRANTS if one.to == "deploy" for permission in HELD.get(one.role, ())}
-    assert {permission for kind in sent(first) for permission in TAKEN[kind]} - held == set()
+    assert {permission for kind in kinds for permission in TAKEN[kind]} - held == set()
 
 
-def test_no_role_is_superfluous(first: Pass) -> None:
+def test_no_role_is_superfluous(kinds: set[str]) -> None:
     """Each role of the deploying account has a permission that is used."""
-    taken = {permission for kind in sent(first) for permission in TAKEN[kind]}
+    taken = {permission for kind in kinds for permission in TAKEN[kind]}
     roles = {one.role for one in BUILD_GRANTS if one.to == "deploy"} - NO_REQUEST_SHOWS - {ACT_AS}
     assert [role for role in sorted(roles) if not taken & set(HELD[role])] == []
 
@@ -171,7 +186,7 @@ def test_the_deploying_account_acts_as_named_accounts_only(site: Site, made: Pas
     assert made.code == 0, made.err
     mine = granted(site, DEPLOYS)
     acts_as = {place.rpartition("/")[2] for place, role in mine if role == ACT_AS}
-    assert acts_as == {f"atom-{name}@{PROJECT}.iam.gserviceaccount.com" for name in IDENTITIES}
+    assert acts_as == {f"atom-{name}@{PROJECT}.iam.gserviceaccount.com" for name in (*IDENTITIES, "runner")}
     on_project = {role for place, role in mine if place == PLACE}
     assert not on_project & {ACT_AS, "roles/iam.serviceAccountAdmin", "roles/iam.serviceAccountTokenCreator"}
 
@@ -181,8 +196,9 @@ def test_the_deploying_account_grants_what_the_plan_grants(site: Site, made: Pas
     bindings = site.cloud.memory.policy(PLACE)["bindings"]
     [admin] = [one for one in bindings if one["role"] == "roles/resourcemanager.projectIamAdmin"]
     assert admin["condition"]["expression"].endswith(
-        "hasOnly(['roles/artifactregistry.writer', 'roles/datastore.user', "
-        "'roles/logging.logWriter', 'roles/storage.objectViewer'])"
+        f"hasOnly(['{PLACE}/roles/atom_cloud_run_jobs', 'roles/artifactregistry.reader', "
+        "'roles/artifactregistry.writer', 'roles/batch.agentReporter', 'roles/batch.jobsEditor', "
+        "'roles/datastore.user', 'roles/logging.logWriter', 'roles/storage.objectViewer'])"
     )
     assert not {one["role"] for one in bindings} & {"roles/owner", "roles/editor"}
 

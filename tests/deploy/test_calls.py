@@ -40,7 +40,7 @@ Handler: TypeAlias = Callable[[Services, Mapping[str, str], bytes], Answer]
 HANDLERS: Final[Mapping[str, Handler]] = {"start": on_start, "steps": on_steps, "tick": on_tick}
 """What the functions' main.py hand a request to, by the topic that the function is pushed."""
 
-TOPIC_OF: Final = {function: topic for topic, function in PUSHED.items()}
+TOPIC_OF: Final = {function: topic for topic, function in reversed(PUSHED.items())}
 FILE: Final = "gs://flows/workflows/daily.yaml"
 POSTED: Final = Golden("start", {"Content-Type": "application/json"}, {"workflow-path": FILE})
 """A plain call of the start function, which is no event."""

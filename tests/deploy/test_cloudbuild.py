@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -120,11 +121,13 @@ def test_the_last_steps_stage_and_deploy(empty_site: Site, tmp_path: Path) -> No
     assert [empty_site.cloud.memory.get(f"{place}/atom-{name}") is not None for name in FUNCTIONS] == [True] * 3
 
 
-def test_a_build_without_a_task_runner_says_so(site: Site, tmp_path: Path) -> None:
-    """A build without a Task Runner's address is refused."""
+def test_a_build_needs_no_task_runner(site: Site, tmp_path: Path) -> None:
+    """A build without a Task Runner's address deploys one, and may say which images it runs."""
     for folder in ("deploy", "shared", "functions"):
         (tmp_path / folder).symlink_to(ROOT / folder)
-    substitutions = {**BUILD["substitutions"], "PROJECT_ID": PROJECT}
+    substitutions = {**BUILD["substitutions"], "PROJECT_ID": PROJECT, "_RUNNER_IMAGES": "*"}
     ended = run_step(site, "deploy", tmp_path, substitutions)
-    assert ended.returncode == 1
-    assert "TASK_RUNNER_URL is ''" in ended.stderr
+    assert (ended.returncode, "--runner-images is '*'" in ended.stderr) == (1, True)
+    substitutions["_RUNNER_IMAGES"] = "docker.io/acme/,ghcr.io/acme/"
+    ended = run_step(replace(site, environment={"PATH": ""}), "deploy", tmp_path, substitutions)
+    assert ended.stderr.startswith("gcloud is not installed")

@@ -20,7 +20,7 @@ from atom_deploy.__main__ import main
 from atom_deploy.plan import plan_of
 from atom_deploy.problems import DeployProblem
 from atom_deploy.resources import pubsub
-from atom_deploy.resources.functions import FUNCTIONS, functions
+from atom_deploy.resources.functions import ALL_FUNCTIONS, FUNCTIONS, functions
 from atom_emulator.platform import topology
 from atom_workflows.ports import DEAD_LETTERS
 from atom_workflows.settings import MAX_DELIVERIES
@@ -124,7 +124,7 @@ def test_two_prefixes_share_no_name() -> None:
         plan_of(
             deployment("--prefix", prefix, "--database", f"{prefix}-db"),
             staged=Path(),
-            digests=dict.fromkeys(FUNCTIONS, ""),
+            digests=dict.fromkeys(ALL_FUNCTIONS, ""),
         )
         for prefix in ("one", "two")
     ]
@@ -142,22 +142,26 @@ def test_the_local_platform_has_the_same_topology() -> None:
 
 def test_every_publisher_may_keep_dead_letters() -> None:
     """Each function and Pub/Sub may publish dead letters."""
-    may = {grant.to for grant in roles.grants_on(f"topic {DEAD_LETTERS}")}
+    may = {grant.to for grant in roles.grants_on(f"topic {DEAD_LETTERS}", with_runner=True)}
     assert may == {*FUNCTIONS, roles.PUBSUB_AGENT}
 
 
 def test_no_role_is_a_broad_one() -> None:
     """No account is owner, editor or admin."""
-    assert all(grant.call for grant in roles.GRANTS)
-    assert not [grant for grant in roles.GRANTS if "admin" in grant.role.lower() or grant.role.count("/") != 1]
-    assert not {"roles/owner", "roles/editor"} & {grant.role for grant in roles.GRANTS}
+    grants = roles.all_grants(with_runner=True)
+    assert all(grant.call for grant in grants)
+    google = [grant for grant in grants if grant.role != roles.CLOUD_RUN_JOBS]
+    assert not [grant for grant in google if "admin" in grant.role.lower() or grant.role.count("/") != 1]
+    assert not {"roles/owner", "roles/editor"} & {grant.role for grant in grants}
     assert {grant.to for grant in roles.GRANTS} == {*roles.IDENTITIES, *roles.AGENTS_OF}
+    assert {grant.to for grant in roles.RUNNER_GRANTS} - set(roles.IDENTITIES) == set(roles.RUNNER_IDENTITIES)
 
 
 def test_deploying_takes_the_standard_library_alone() -> None:
     """Deploying imports nothing that would have to be installed."""
     names_of_library = ("errors", "settings", "ports", "task_runner_urls", "closed_pipe")
-    pure = {f"atom_workflows.{name}" for name in names_of_library}
+    of_runner = ("runner.cloud", "runner.cloud.images")
+    pure = {f"atom_workflows.{name}" for name in (*names_of_library, *of_runner)}
     for path in (ROOT / "deploy" / "atom_deploy").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
@@ -235,7 +239,8 @@ def test_a_second_deployment_gets_a_note_about_its_database(
 def test_functions_are_as_large_as_their_price_says() -> None:
     """`atom-workflows cost` assumes instances as large as those that are deployed."""
     priced, shapes = Assumptions(), deployment().shapes
-    assert {name: float(shape.cpu) for name, shape in shapes.items()} == {
+    # What a Task Runner costs is no part of a run's price.
+    assert {name: float(shapes[name].cpu) for name in FUNCTIONS} == {
         "start": priced.vcpu,
         "dispatcher": priced.vcpu,
         "checker": priced.checker_vcpu,
@@ -261,7 +266,7 @@ def test_the_data_of_another_deployment_is_not_deleted(capsys: pytest.CaptureFix
 def test_no_value_becomes_another_setting(url: str) -> None:
     """Gcloud splits settings only where they were joined."""
     wanted = deployment("--task-runner-url", url, "--object-prefix", "a|b/", "--set", "WORKFLOW_TR_AUDIENCE=x;y@z")
-    for function in functions(wanted, Path("x"), dict.fromkeys(FUNCTIONS, "")):
+    for function in functions(wanted, Path("x"), dict.fromkeys(ALL_FUNCTIONS, "")):
         [flag] = [word for word in function.create[0] if word.startswith("--set-env-vars=")]
         _, sign, joined = flag.removeprefix("--set-env-vars=").split("^", 2)
         given = dict(one.split("=", 1) for one in joined.split(sign))
@@ -284,7 +289,7 @@ def test_settings_that_leave_no_sign_are_refused() -> None:
     """Settings that use every sign that could join them are refused."""
     wanted = deployment("--set", "WORKFLOW_TR_AUDIENCE=@|;~!%#&+$*?")
     with pytest.raises(DeployProblem, match="the functions' settings use each of"):
-        functions(wanted, Path("x"), dict.fromkeys(FUNCTIONS, ""))
+        functions(wanted, Path("x"), dict.fromkeys(ALL_FUNCTIONS, ""))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from atom_deploy.plan import plan_of
 from atom_deploy.problems import Refused
 from atom_deploy.resource import Command, Resource
 from atom_deploy.resources.firestore import database
-from atom_deploy.resources.functions import FUNCTIONS
+from atom_deploy.resources.functions import ALL_FUNCTIONS
 from atom_workflows.settings import Settings
 from deploy.conftest import Pass, Site, deployment
 from deploy.fake_cloud import PROJECT
@@ -39,7 +39,7 @@ SERVICE = f"projects/{PROJECT}/locations/us-central1/services/atom-start"
 
 def resources(wanted: Deployment) -> list[Resource]:
     """Return the plan's resources, in order."""
-    plan = plan_of(wanted, staged=Path("x"), digests=dict.fromkeys(FUNCTIONS, ""), all_options=True)
+    plan = plan_of(wanted, staged=Path("x"), digests=dict.fromkeys(ALL_FUNCTIONS, ""), all_options=True)
     return [one for stage in plan for one in stage]
 
 
@@ -116,7 +116,7 @@ def test_the_doctor_reports_what_is_public(site: Site, second: Pass) -> None:
 @pytest.mark.parametrize("name", ["acl", "defaultObjectAcl"])
 def test_a_bucket_may_be_public_by_its_lists(name: str) -> None:
     """A bucket's access control lists are checked, too."""
-    [bucket] = [one for one in resources(deployment()) if one.kind == "bucket"]
+    bucket, _outputs = [one for one in resources(deployment()) if one.kind == "bucket"]
     entries = [{"entity": "user-me", "role": "OWNER"}, {"entity": "allUsers", "role": "WRITER"}]
     assert bucket.refuse({"name": "b", name: entries[:1]}, {}) is None
     refusal = bucket.refuse({"name": "b", name: entries}, {})

@@ -172,6 +172,8 @@ def test_what_is_exempted_is_stored() -> None:
     # Of runs that were started with values, and of one that succeeded with outputs of its own.
     rare = {("steps", "barriers"), ("runs", "params"), ("runs", "labels"), ("runs", "outputs")}
     rare |= {("runs", "warnings"), ("runs", "defaulted")}
+    # Of steps whose jobs were stopped, or whose Task Runner shows logs or reports ends.
+    rare |= {("steps", name) for name in ("hinted_at", "leftover", "logs_url", "stop_since", "unstopped")}
     assert {(group, name) for group, name in exempted - rare if name not in stored[group]} == set()
     assert {group for group in stored if "expire_at" in stored[group]} == set(stored)
 
@@ -180,9 +182,9 @@ SMALL: Final[Mapping[str, str]] = {
     "runs": "created_at digest failure_count finally_timeout_s given_digest main_state reopened_at retries schema "
     "source state step_count stop task_runner_url timeout_s touches trigger workflow",
     "steps": "allow_failure answered attempt by_choice cause deferrals first_attempt hands_over_to job_state kind "
-    "last_kind last_reason losses missing_since phase reason remaining retries schema skipped stained state "
-    "task_runner_url tolerated total touches trigger unanswered unanswered_since unheard_since unsuccessful "
-    "unsure_attempt",
+    "last_kind last_reason losses missing_since notifies phase reason remaining retries schema skipped "
+    "stained state stop_attempt stop_for stop_stage task_runner_url tolerated total touches trigger "
+    "unanswered unanswered_since unheard_since unsuccessful unsure_attempt",
 }
 """Stored fields of a few bytes, which may keep their automatic index."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from atom_deploy.inspection import NOT_COMPARED, Comparison, State, compare_with
 from atom_deploy.plan import plan_of
 from atom_deploy.problems import CommandFailed, Missing
 from atom_deploy.resource import Command
-from atom_deploy.resources.functions import FUNCTIONS
+from atom_deploy.resources.functions import ALL_FUNCTIONS
 from atom_workflows.settings import Settings
-from deploy.conftest import Pass, Site, deployment
+from deploy.conftest import OwnRunner, Pass, Site, deployment
 from deploy.fake_cloud import PROJECT
 
 EXPECTED = Expected(
@@ -59,6 +60,19 @@ def findings(site: Site) -> list[Finding]:
         found = list(plan_findings(EXPECTED, bucket="", environment={}))
     assert [one for one in site.cloud.requests[before:] if one.changes] == []
     return found
+
+
+def test_a_deployments_own_runner_is_compared(empty_site: Site, own_runner: OwnRunner) -> None:
+    """The doctor finds that a deployment has its own Task Runner, and compares that, too, even once it is gone."""
+    cloud = empty_site.cloud
+    cloud.memory.resources = deepcopy(own_runner.memory.resources)
+    cloud.memory.policies = deepcopy(own_runner.memory.policies)
+    cloud.enabled = set(own_runner.enabled)
+    [found] = findings(empty_site)
+    assert (found.verdict, "are as planned" in found.detail) == (Verdict.OK, True)
+    cloud.memory.delete(f"projects/{PROJECT}/locations/us-central1/functions/atom-runner")
+    missing = [one.about for one in findings(empty_site) if one.verdict is Verdict.WRONG]
+    assert "function atom-runner" in missing
 
 
 @pytest.fixture
@@ -166,7 +180,7 @@ def test_where_no_one_deploys_from(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_not_compared_is_a_check_of_the_functions() -> None:
     """The check that is left out exists in the plan under its name."""
-    plan = plan_of(deployment(), staged=Path("x"), digests=dict.fromkeys(FUNCTIONS, ""))
+    plan = plan_of(deployment(), staged=Path("x"), digests=dict.fromkeys(ALL_FUNCTIONS, ""))
     expectations = {
         check.expectation for stage in plan for one in stage if one.kind == "function" for check in one.checks
     }

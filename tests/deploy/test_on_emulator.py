@@ -61,7 +61,10 @@ def plan() -> Plan:
     The emulator keeps messages for a week at most, and knows no roles.
     """
     deployment = Deployment(project=PROJECT, region="us-central1", task_runner_url="https://runner.example.app")
-    return (topics(deployment), subscriptions(deployment, letters_kept_s=WEEK_S))
+    return (
+        topics(deployment, with_runner=False),
+        subscriptions(deployment, with_runner=False, letters_kept_s=WEEK_S),
+    )
 
 
 def deployed(platform: LocalPlatform) -> Application:
@@ -74,7 +77,7 @@ def deployed(platform: LocalPlatform) -> Application:
 
 def test_a_run_goes_through_what_was_deployed(platform: LocalPlatform) -> None:
     """Topics and subscriptions made by gcloud carry a run to its end."""
-    assert deployed(platform).outcomes[Outcome.CREATED] == 9
+    assert deployed(platform).outcomes[Outcome.CREATED] == 11
     again = deployed(platform).outcomes
     assert (again[Outcome.CREATED], again[Outcome.CHANGED]) == (0, 0)
     key = uuid.uuid4().hex

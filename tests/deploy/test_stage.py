@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,12 +19,12 @@ import requests
 
 import pin
 from atom_deploy.problems import DeployProblem
-from atom_deploy.resources.functions import FUNCTIONS
+from atom_deploy.resources.functions import ALL_FUNCTIONS
 from atom_deploy.stage import REQUIREMENTS, digests, stage
 from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.network import accepts_connections, reserve_port
 from atom_emulator.platform.options import PartName, PlatformOptions
-from functions.posting import golden
+from functions.posting import Golden, golden
 from support.deadline import eventually
 
 ROOT: Final = Path(__file__).parents[2]
@@ -32,12 +33,25 @@ GOLDEN: Final = {
     "dispatcher": "dispatcher-push-step-ready",
     "checker": "checker-push-scheduler-tick",
 }
+NOTICE: Final = Golden(
+    "runner",
+    {"Content-Type": "application/json"},
+    {"message": {"attributes": {"JobName": "someone-elses"}, "messageId": "1"}, "subscription": "s"},
+)
+"""A notice about a job of someone else."""
+
+SETTINGS: Final = {
+    "WORKFLOW_PROJECT": "atom-local",
+    "WORKFLOW_RUNNER_ACCOUNT": "jobs@atom-local.iam.gserviceaccount.com",
+    "WORKFLOW_RUNNER_BUCKET": "atom-local-outputs",
+    "WORKFLOW_RUNNER_REGION": "us-central1",
+}
 
 
 def test_a_folder_holds_what_its_function_needs(tmp_path: Path) -> None:
     """A staged folder holds main.py, the library and requirements only."""
     stage(tmp_path / "staged")
-    for function in FUNCTIONS:
+    for function in ALL_FUNCTIONS:
         folder = tmp_path / "staged" / function
         assert (folder / "main.py").read_bytes() == (ROOT / "functions" / function / "main.py").read_bytes()
         names = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
@@ -50,11 +64,11 @@ def test_the_same_sources_give_the_same_digests(tmp_path: Path) -> None:
     """The same sources are staged with the same digests."""
     first = stage(tmp_path / "one")
     assert stage(tmp_path / "one") == stage(tmp_path / "two") == first
-    assert len(set(first.values())) == len(FUNCTIONS)
+    assert len(set(first.values())) == len(ALL_FUNCTIONS)
     main = tmp_path / "two" / "start" / "main.py"
     main.write_text(main.read_text() + "\n")
     changed = digests(tmp_path / "two")
-    assert [name for name in FUNCTIONS if changed[name] != first[name]] == ["start"]
+    assert [name for name in ALL_FUNCTIONS if changed[name] != first[name]] == ["start"]
 
 
 def test_no_ones_files_are_staged_over(tmp_path: Path) -> None:
@@ -67,7 +81,7 @@ def test_no_ones_files_are_staged_over(tmp_path: Path) -> None:
 
 def test_what_was_not_staged_cannot_be_deployed(tmp_path: Path) -> None:
     """A missing staged folder is named with the command that makes it."""
-    with pytest.raises(DeployProblem, match=r"no staged start, dispatcher, checker; run `make stage`"):
+    with pytest.raises(DeployProblem, match=r"no staged start, dispatcher, checker, runner; run `make stage`"):
         digests(tmp_path)
 
 
@@ -128,21 +142,20 @@ def _install(python: Path) -> None:
 
 @pytest.fixture
 def addresses(clean_python: Path, tmp_path: Path) -> Iterator[Mapping[str, str]]:
-    """Start the three functions in their staged folders.
+    """Start the functions in their staged folders.
 
     Each is started by the clean Python, on the local platform's stores.
     """
     staged = tmp_path / "staged"
     stage(staged)
-    options = PlatformOptions(log_dir=tmp_path / "logs", bucket=None, environment={"WORKFLOW_PROJECT": "atom-local"})
+    options = PlatformOptions(log_dir=tmp_path / "logs", bucket=None, environment=SETTINGS)
     with LocalPlatform(options) as platform, ExitStack() as stack:
-        yield {
-            name: stack.enter_context(_started(clean_python, staged / name, platform.environment)) for name in FUNCTIONS
-        }
+        begin = partial(_started, clean_python, environment=platform.environment)
+        yield {name: stack.enter_context(begin(folder=staged / name)) for name in ALL_FUNCTIONS}
 
 
 @contextmanager
-def _started(python: Path, folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
+def _started(python: Path, *, folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
     with ExitStack() as stack:
         port = reserve_port(PartName.START, 0, stack)
     command = [str(python), "-m", "functions_framework", "--target", folder.name, "--source", "main.py"]
@@ -161,8 +174,7 @@ def _started(python: Path, folder: Path, environment: Mapping[str, str]) -> Iter
 
 def test_each_folder_is_a_function_that_answers(addresses: Mapping[str, str], tmp_path: Path) -> None:
     """Each staged folder answers an event by itself."""
-    for function, event in GOLDEN.items():
-        request = golden(event)
+    for function, request in {**{name: golden(event) for name, event in GOLDEN.items()}, "runner": NOTICE}.items():
         answer: Any = requests.post(addresses[function], data=request.raw, headers=dict(request.headers), timeout=60)
         log = (tmp_path / "staged" / f"{function}.log").read_text()
         assert (answer.status_code, "event.malformed" in log) == (204, False), log

@@ -21,6 +21,9 @@ NOBODY_S = ("atom_client", "atom_emulator", "rich", "atom_workflows.adapters.pub
 LIST_MODULES = "import runpy, sys; runpy.run_path(sys.argv[1]); print(*sys.modules, sep='\\n')"
 
 
+OF_OTHERS = ("google.cloud.firestore", "google.cloud.pubsub_v1", "grpc", "yaml", "atom_workflows.bootstrap")
+
+
 @cache
 def imported(function: str) -> frozenset[str]:
     """Return the modules that a fresh process has loaded with the function."""
@@ -35,3 +38,10 @@ def test_a_function_imports_nothing_that_it_does_not_need(function: str) -> None
     assert "atom_workflows.bootstrap" in imported(function)
     for name in (*NOBODY_S, *OTHERS[function]):
         assert name not in imported(function)
+
+
+def test_the_runner_starts_without_googles_clients() -> None:
+    """The runner needs neither Firestore nor, until it reports an end, Pub/Sub."""
+    assert "atom_workflows.runner_bootstrap" in imported("runner")
+    for name in (*NOBODY_S, *OF_OTHERS):
+        assert name not in imported("runner")

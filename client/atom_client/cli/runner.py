@@ -63,8 +63,10 @@ def check_runner(options: CheckOptions, settings: Settings) -> int:
 def _rows(options: CheckOptions, settings: Settings) -> Iterator[Row]:
     check_url(options.url)
     url = options.url.rstrip("/")
-    allowed = replace(settings, task_runner_url=url, task_runner_token=_token(options, settings))
-    client = TaskRunnerClient(tokens_for(allowed))
+    token = _token(options, settings)
+    is_anonymous = token == NO_TOKEN
+    named = replace(settings, task_runner_url=url, task_runner_token=token)
+    client = TaskRunnerClient(_NoToken() if is_anonymous else tokens_for(named))
     session = Session(task_runner=client, url=url, timeout_s=options.timeout_s)
     succeeding = _job("atom-check-succeeds", options, options.image, options.arguments)
     failing = None
@@ -75,10 +77,21 @@ def _rows(options: CheckOptions, settings: Settings) -> Iterator[Row]:
     seen = Seen()
     yield from check_required(session, succeeding, failing, seen)
     yield from check_optional(session, _job("atom-check-stops", options, options.image, arguments), seen)
-    if allowed.task_runner_token == NO_TOKEN:
+    if is_anonymous:
         yield unchecked(TOKEN, "no token was sent; give --tr-auth-jwt")
     else:
-        yield check_token(TaskRunnerClient(FixedToken(NO_TOKEN)), session)
+        yield check_token(TaskRunnerClient(_NoToken()), session)
+
+
+class _NoToken(FixedToken):
+    """Sends no token. Implements the client's `Tokens`."""
+
+    def __init__(self) -> None:
+        super().__init__(NO_TOKEN)
+
+    def explain_denial(self, base_url: str, status: int) -> str:  # noqa: ARG002 (the same for every address)
+        """See `Tokens.explain_denial`."""
+        return "no token was sent; give one with --tr-auth-jwt"
 
 
 def _token(options: CheckOptions, settings: Settings) -> str | None:

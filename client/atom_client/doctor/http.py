@@ -28,6 +28,10 @@ _REFUSED: Final = frozenset({401, 403})
 
 _NO_EVENT: Final = "/robots.txt"
 """A path that functions-framework handles itself; a request for any other path would be logged as a broken event."""
+
+_OF_RUNNER: Final[Mapping[str, str]] = {"batch-notices": "runner"}
+"""Topic to function of a deployment that has a Task Runner of its own."""
+
 _SERVER_ERROR: Final = 500
 _NOT_FOUND: Final = 404
 _FORM: Final = (
@@ -40,7 +44,8 @@ def function_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
 
     On a local platform, each must respond; in a deployment, each must deny access to all callers.
     """
-    for topic, function in PUSHED.items():
+    topic_of = {function: topic for topic, function in reversed({**PUSHED, **_OF_RUNNER}.items())}
+    for function, topic in reversed(topic_of.items()):
         found = there.subscription(topic)
         if found is None or not found.endpoint:
             continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from shutil import which
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -60,6 +61,7 @@ def plan_findings(expected: Expected, *, bucket: str, environment: Mapping[str, 
         from atom_deploy.gcloud import InstalledGcloud  # noqa: PLC0415 (not installed everywhere)
         from atom_deploy.inspection import State, compare_with_plan  # noqa: PLC0415 (not installed everywhere)
         from atom_deploy.problems import DeployProblem  # noqa: PLC0415 (not installed everywhere)
+        from atom_deploy.task_runner import uses_own_runner  # noqa: PLC0415 (not installed everywhere)
     except ModuleNotFoundError:
         settings, prefix = expected.settings, expected.settings.topic_prefix.removesuffix("-")
         command = f"make doctor PROJECT={settings.project} REGION={expected.region} PREFIX={prefix}"
@@ -74,6 +76,8 @@ def plan_findings(expected: Expected, *, bucket: str, environment: Mapping[str, 
         given = {name: environment[name] for name in _OF_FUNCTIONS if environment.get(name)}
         deployment = _deployment(expected, bucket=bucket, environment=given)
         gcloud = InstalledGcloud(expected.settings.project)
+        if uses_own_runner(deployment, gcloud):
+            deployment = replace(deployment, task_runner_url="")
     except DeployProblem as problem:
         yield unknown(_ABOUT, str(problem))
         return

@@ -12,8 +12,11 @@ from atom_workflows.adapters.pubsub.subscriptions import SubscriptionSettings
 from atom_workflows.ports import DEAD_LETTERS
 from atom_workflows.settings import MAX_BACKOFF_S, MIN_BACKOFF_S, Settings
 
-PUSHED: Final[Mapping[str, str]] = {"start": "start", "steps": "dispatcher", "tick": "checker"}
+PUSHED: Final[Mapping[str, str]] = {"start": "start", "steps": "dispatcher", "tick": "checker", "jobs": "checker"}
 """Maps each topic to its function. A subscription has the same name as its topic."""
+
+HINTS: Final = frozenset({"jobs"})
+"""Topics whose messages may be lost, so that their subscriptions need no dead-letter topic."""
 
 TOPICS: Final = (*PUSHED, "events", DEAD_LETTERS)
 
@@ -26,6 +29,7 @@ _DEPLOYED_ACK_S: Final = 90
 
 _AFTER_BURST_S: Final = 10
 _LONGEST_BACKOFF_S: Final = 600
+_HINT_BACKOFF_S: Final = 60
 _LETTERS_KEPT_S: Final = 7 * 86_400
 """People need at least this long to deal with dead letters."""
 
@@ -101,7 +105,8 @@ def message_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
             continue
         flaws = list(_flaws(about, name, found, expected))
         kept = f"keeps dead letters for {found.kept_s / 86_400:g} days"
-        pushed = f"pushes to {found.endpoint} and gives up after {found.max_deliveries} deliveries"
+        until = "its messages are old" if name in HINTS else f"{found.max_deliveries} deliveries"
+        pushed = f"pushes to {found.endpoint} and gives up after {until}"
         yield from flaws or [ok(about, pushed if found.endpoint else kept)]
 
 
@@ -137,15 +142,17 @@ def _flaws_of_delivery(about: str, name: str, found: SubscriptionSettings, expec
         yield wrong(about, detail, expected.update(name, *_push_flags(found, found.account)))
     settings = expected.settings
     least_s = _LOCAL_ACK_S if expected.is_local else _DEPLOYED_ACK_S
-    if name == "tick":
+    if PUSHED[name] == "checker":
         least_s = round(settings.burst.total_seconds()) + _AFTER_BURST_S
     if found.ack_deadline_s < least_s:
         detail = f"an event is redelivered after {found.ack_deadline_s} s, but the function may take {least_s} s"
         yield wrong(about, detail, expected.update(name, f"--ack-deadline={least_s}"))
     if found.backoff_s is None or not 0 < found.backoff_s[1] <= _LONGEST_BACKOFF_S:
-        fix = expected.update(name, f"--min-retry-delay={MIN_BACKOFF_S}s", f"--max-retry-delay={MAX_BACKOFF_S[name]}s")
+        longest_s = MAX_BACKOFF_S.get(name, _HINT_BACKOFF_S)
+        fix = expected.update(name, f"--min-retry-delay={MIN_BACKOFF_S}s", f"--max-retry-delay={longest_s}s")
         yield wrong(about, "failed events are redelivered immediately, because it has no backoff", fix)
-    if (found.dead_letter_topic, found.max_deliveries) != (DEAD_LETTERS, settings.max_deliveries):
+    is_kept = (found.dead_letter_topic, found.max_deliveries) == (DEAD_LETTERS, settings.max_deliveries)
+    if not is_kept and name not in HINTS:
         letters = f"projects/{settings.project}/topics/{settings.topic_prefix}{DEAD_LETTERS}"
         flags = (f"--dead-letter-topic={letters}", f"--max-delivery-attempts={settings.max_deliveries}")
         detail = "failed events are redelivered for a week and then lost, because it has no dead-letter topic"

@@ -10,7 +10,7 @@ from atom_client.runner_check.required import NO_JOB, Seen
 from atom_client.runner_check.results import Row, failed, ok, unchecked, unsupported
 from atom_client.runner_check.session import Job, Session
 from atom_client.text import clip, listing
-from atom_workflows.core.transitions import has_ended
+from atom_workflows.core.transitions import has_ended, has_succeeded
 from atom_workflows.errors import JobUnknown, TaskRunnerError, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer, StopAnswer, TaskRunner
 
@@ -79,11 +79,15 @@ def _check_hints_and_logs(seen: Seen) -> Iterator[Row]:
         yield from (unchecked(rule, "no job has ended") for rule in (LOGS, NOTIFIES))
         return
     logs = next((end.logs_url for end in ends if end.logs_url), "")
-    yield ok(LOGS, logs) if logs else unsupported(LOGS, "no response had a usable one")
+    yield (
+        ok(LOGS, logs)
+        if logs
+        else unsupported(LOGS, "no response had one that is an http or https URL without a password")
+    )
     if any(end.notifies for end in ends):
         yield ok(NOTIFIES, "its responses say so; the messages themselves cannot be seen from here")
     else:
-        yield unsupported(NOTIFIES, "jobs are polled until they end")
+        yield unsupported(NOTIFIES, "no response had the JSON value true, so jobs are polled until they end")
 
 
 def _check_stop(session: Session, job: Job) -> Iterator[Row]:
@@ -116,6 +120,8 @@ def _check_that_it_ends(session: Session, answer: JobAnswer, stopped: StopAnswer
     except TaskRunnerError as error:
         return failed(STOP, f"{error}")
     state = followed.answer.state
+    if has_succeeded(state):
+        return unchecked(STOP, f"job {job_id} ended as {state} before it could be stopped; give --stopping-args")
     if followed.has_ended:
         return ok(STOP, f"job {job_id} ended as {state}")
     waited = f"{session.timeout_s:g} s"

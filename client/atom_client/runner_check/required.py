@@ -11,7 +11,7 @@ from typing import Final
 from atom_client.runner_check.results import Row, failed, ok, unchecked
 from atom_client.runner_check.session import Followed, Job, Session
 from atom_workflows.core.transitions import has_ended, has_succeeded, is_known_state
-from atom_workflows.errors import JobUnknown, TaskRunnerError
+from atom_workflows.errors import JobUnknown, TaskRunnerError, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
 
 SUBMISSION: Final = "submission"
@@ -25,6 +25,7 @@ KEY_AFTER_END: Final = "the same key after the end"
 UNKNOWN: Final = "an unknown job"
 FAILURE: Final = "a job that fails"
 
+_FORM: Final = '{"job": {"state": "RUNNING", "jobId": "job-17"}}'
 NO_JOB: Final = "no job could be submitted"
 _AFTER_SUBMISSION: Final = (SAME_KEY, AT_ONCE, OTHER_KEY, STATUS, SUCCESS, STAYS, KEY_AFTER_END, UNKNOWN, FAILURE)
 _AFTER_STATUS: Final = (SUCCESS, STAYS, KEY_AFTER_END)
@@ -42,10 +43,9 @@ class Seen:
 def check_required(session: Session, succeeding: Job, failing: Job | None, seen: Seen) -> Iterator[Row]:
     """Yield a row for each required rule, as soon as it has been checked."""
     key = session.key("succeeds")
-    try:
-        first = session.submit(succeeding, key)
-    except TaskRunnerError as error:
-        yield failed(SUBMISSION, f"{error}")
+    first, problem = _submit_first(session, succeeding, key)
+    if first is None:
+        yield failed(SUBMISSION, problem)
         yield from (unchecked(rule, NO_JOB) for rule in _AFTER_SUBMISSION)
         return
     seen.takes_jobs = True
@@ -54,6 +54,20 @@ def check_required(session: Session, succeeding: Job, failing: Job | None, seen:
     yield from _check_life(session, succeeding, key, first, seen)
     yield _check_unknown_job(session)
     yield _check_failure(session, failing, seen)
+
+
+def _submit_first(session: Session, job: Job, key: str) -> tuple[JobAnswer | None, str]:
+    """Return the response to the first submission, or None and what is wrong with it."""
+    try:
+        first = session.submit(job, key)
+    except TaskRunnerUnavailable as error:
+        is_success = error.status is not None and error.status < 300  # noqa: PLR2004 (HTTP's classes)
+        return None, f"{error}; answer with {_FORM}" if is_success else f"{error}"
+    except TaskRunnerError as error:
+        return None, f"{error}"
+    if first.job_id or has_ended(first.state):
+        return first, ""
+    return None, f"the job is {first.state}, but the response has no usable jobId; answer with {_FORM}"
 
 
 def _check_keys(session: Session, job: Job, key: str, first: JobAnswer) -> Iterator[Row]:
@@ -120,6 +134,8 @@ def _check_status(first: JobAnswer, followed: Followed) -> Row:
 def _why_open(followed: Followed) -> str:
     """Explain why a job counts as open."""
     state = followed.answer.state
+    if followed.problem:
+        return f"the last status call failed: {followed.problem}"
     if is_known_state(state):
         return f"its state is still {state}; give --timeout if jobs take longer"
     return f"its state is {state}, which ends no job: the contract's words are SUCCEEDED, FAILED and CANCELLED"

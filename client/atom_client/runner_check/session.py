@@ -37,10 +37,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Followed:
-    """A job that was polled. `answer` is the last response; `states` are the states in the order in which they came."""
+    """A job that was polled.
+
+    `answer` is the last response about it, and `states` are its states in order. `problem` says what was wrong with the
+    last status call, if that call failed.
+    """
 
     answer: JobAnswer
     states: tuple[str, ...]
+    problem: str = ""
 
     @property
     def has_ended(self) -> bool:
@@ -74,7 +79,8 @@ class Session:
 
         Raises the errors of `TaskRunner.submit`.
         """
-        body = {"job_name": job.name, **job.task, "labels": {"workflow": WORKFLOW, "type": "step"}}
+        labels = {"workflow": WORKFLOW, "type": "step"}
+        body = {"job_name": job.name, "scaleTier": "BASIC", **job.task, "labels": labels}
         ends_at = self.now() + self.timeout_s
         while True:
             try:
@@ -108,22 +114,25 @@ class Session:
         A few calls may fail, and a new job may be unknown for a while. Raises the errors of `TaskRunner.status`.
         """
         job_id, states, wait_s, failures = answer.job_id, [answer.state], FIRST_WAIT_S, 0
+        problem = ""
         began = self.now()
         while not has_ended(answer.state) and self.now() < began + self.timeout_s:
             self.sleep(wait_s)
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
             try:
-                answer, failures = self.status(job_id), 0
-            except JobUnknown:
+                answer, failures, problem = self.status(job_id), 0, ""
+            except JobUnknown as error:
+                problem = str(error)
                 if self.now() > began + self.grace_s or len(states) > 1:
                     raise
-            except TaskRunnerUnavailable:
+            except TaskRunnerUnavailable as error:
+                problem = str(error)
                 failures += 1
                 if failures > MAX_FAILED_POLLS:
                     raise
             if answer.state != states[-1]:
                 states.append(answer.state)
-        return Followed(answer=answer, states=tuple(states))
+        return Followed(answer=answer, states=tuple(states), problem=problem)
 
     def _timed(self, call: str, make: Callable[[], _Answer]) -> _Answer:
         began = self.now()

@@ -14,6 +14,9 @@ from atom_workflows.ports import DEAD_LETTERS
 SILENT_S: Final = 600
 """The alert fires if the checker has answered no tick for this long."""
 
+FAILING_S: Final = 600
+"""The alert fires if calls of the runner function have failed for this long."""
+
 OLD_TICK_S: Final = 300
 """The alert fires if a tick has waited for this long. Ticks are kept longer; otherwise none would get this old."""
 
@@ -50,13 +53,15 @@ def email_channel(deployment: Deployment) -> Resource:
     )
 
 
-def alerts(deployment: Deployment) -> tuple[Resource, ...]:
+def alerts(deployment: Deployment, *, with_runner: bool) -> tuple[Resource, ...]:
     """Return the alert policies.
 
-    There is one each for dead letters, a checker that answers no ticks, and runs that fail.
+    There is one each for dead letters, a checker that answers no ticks, runs that fail, and a runner that cannot start
+    jobs.
     """
     channels = (*deployment.alert_channels, *((f"<{_CHANNEL}>",) if deployment.alert_email else ()))
-    return tuple(_alert(part, policy, channels) for part, policy in _policies(deployment).items())
+    policies = {**_policies(deployment), **(_policy_of_runner(deployment) if with_runner else {})}
+    return tuple(_alert(part, policy, channels) for part, policy in policies.items())
 
 
 def _alert(part: str, policy: Mapping[str, Any], channels: tuple[str, ...]) -> Resource:
@@ -120,6 +125,17 @@ def _policies(deployment: Deployment) -> dict[str, dict[str, Any]]:
     }
 
 
+def _policy_of_runner(deployment: Deployment) -> dict[str, dict[str, Any]]:
+    return {
+        "runner": _policy(
+            f"{deployment.prefix}: runner",
+            f"The runner function has failed in each of the last {FAILING_S // 60} minutes, so jobs do not start or "
+            "are not seen to end: look at its log.",
+            {"calls fail": _failing(deployment.name("runner"))},
+        ),
+    }
+
+
 def _policy(name: str, meaning: str, conditions: Mapping[str, Mapping[str, Any]], **strategy: Any) -> dict[str, Any]:
     return {
         "displayName": name,
@@ -153,6 +169,27 @@ def _unanswered(service: str) -> dict[str, Any]:
             "filter": 'metric.type="run.googleapis.com/request_count" AND resource.type="cloud_run_revision" AND '
             f'resource.labels.service_name="{service}" AND metric.labels.response_code_class="2xx"',
             "duration": f"{SILENT_S}s",
+            "aggregations": [
+                {
+                    "alignmentPeriod": "60s",
+                    "perSeriesAligner": "ALIGN_DELTA",
+                    "crossSeriesReducer": "REDUCE_SUM",
+                    "groupByFields": ["resource.label.service_name"],
+                }
+            ],
+        }
+    }
+
+
+def _failing(service: str) -> dict[str, Any]:
+    """Return the condition that calls of the service fail all the time."""
+    return {
+        "conditionThreshold": {
+            "filter": 'metric.type="run.googleapis.com/request_count" AND resource.type="cloud_run_revision" AND '
+            f'resource.labels.service_name="{service}" AND metric.labels.response_code_class="5xx"',
+            "comparison": "COMPARISON_GT",
+            "thresholdValue": 0,
+            "duration": f"{FAILING_S}s",
             "aggregations": [
                 {
                     "alignmentPeriod": "60s",

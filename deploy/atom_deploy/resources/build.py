@@ -10,7 +10,7 @@ from typing import Final
 
 from atom_deploy.deployment import Deployment
 from atom_deploy.plan import Plan, project
-from atom_deploy.resource import Check, Resource, at
+from atom_deploy.resource import Resource
 from atom_deploy.resources import iam
 from atom_deploy.resources.functions import services
 from atom_deploy.resources.storage import private_bucket
@@ -19,10 +19,10 @@ from atom_deploy.roles import (
     BUILD_GRANTS,
     BUILDERS,
     GRANTER,
-    GRANTS,
     LOG_ALERT_PERMISSIONS,
     LOG_ALERTS,
     Grant,
+    all_grants,
 )
 
 _ON_PROJECT: Final = frozenset({"project", "grants"})
@@ -33,16 +33,23 @@ def deployer_plan(deployment: Deployment) -> Plan:
 
     The plan includes the functions' accounts, since the deploying account is allowed to act as each of them.
     """
-    on_project = [(one, _condition(one)) for one in BUILD_GRANTS if one.on in _ON_PROJECT]
+    on_project = [(one, _condition(deployment, one)) for one in BUILD_GRANTS if one.on in _ON_PROJECT]
     places = dict.fromkeys(one.on for one in BUILD_GRANTS if one.on not in _ON_PROJECT)
     return (
         (project(deployment),),
-        (services(),),
+        (services(with_runner=True),),
         (
-            *iam.accounts(deployment),
+            *iam.accounts(deployment, with_runner=True),
             *(iam.account(deployment, identity, why) for identity, why in BUILDERS.items()),
             _sources(deployment),
-            _log_alerts(deployment),
+            iam.custom_role(
+                deployment,
+                LOG_ALERTS,
+                LOG_ALERT_PERMISSIONS,
+                title="alerts on logs",
+                why="the right to make alert policies on logs, and nothing else",
+            ),
+            iam.runner_role(deployment),
         ),
         (
             iam.policy_of_project(deployment, on_project, why="the roles that deploying and checking need"),
@@ -51,14 +58,15 @@ def deployer_plan(deployment: Deployment) -> Plan:
     )
 
 
-def _condition(grant: Grant) -> str:
+def _condition(deployment: Deployment, grant: Grant) -> str:
     """Return the condition of a grant, which is usually empty.
 
     On the project, the deploying account may grant only the roles of the plan. Otherwise it could make itself an owner.
     """
     if grant.role != GRANTER:
         return ""
-    roles = sorted({one.role for one in GRANTS if one.on in {"project", "database"}})
+    granted = [one for one in all_grants(with_runner=True) if one.on in {"project", "database"}]
+    roles = sorted({iam.role_name(deployment, one.role) for one in granted})
     listed = ", ".join(f"'{one}'" for one in roles)
     return f"api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([{listed}])"
 
@@ -71,28 +79,4 @@ def _sources(deployment: Deployment) -> Resource:
     """
     return private_bucket(
         deployment, deployment.name_of_bucket(BUILD_BUCKET), "the sources that are submitted to builds"
-    )
-
-
-def _log_alerts(deployment: Deployment) -> Resource:
-    name = iam.role_name(deployment, LOG_ALERTS)
-    permissions = f"--permissions={','.join(LOG_ALERT_PERMISSIONS)}"
-    identifier = name.rpartition("/")[2]
-    return Resource(
-        kind="role",
-        name=identifier,
-        why="the right to make alert policies on logs, and nothing else",
-        look=("iam", "roles", "list"),
-        pick=lambda answer, _: next((one for one in answer or () if one.get("name") == name), None),
-        create=(("iam", "roles", "create", identifier, "--title=Atom Workflows: alerts on logs", permissions),),
-        checks=(
-            Check(
-                expectation="the right to make alert policies on logs",
-                # The list of roles does not show their permissions.
-                holds=lambda found, _: (
-                    set(at(found, "includedPermissions") or LOG_ALERT_PERMISSIONS) == set(LOG_ALERT_PERMISSIONS)
-                ),
-                fix=("iam", "roles", "update", identifier, permissions),
-            ),
-        ),
     )

@@ -1,4 +1,4 @@
-"""The three functions, the secret that some of them read, and the services that all resources need."""
+"""The functions, the secret that some of them read, and the services that all resources need."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ FUNCTIONS: Final = {
     "dispatcher": "submits ready steps and settles attempts that ended",
     "checker": "polls jobs, and repairs what was lost",
 }
+"""The coordinator's functions, which every deployment has."""
+
+RUNNER: Final = "runner"
+
+ALL_FUNCTIONS: Final = {**FUNCTIONS, RUNNER: "runs jobs on Batch and Cloud Run"}
+"""With the Task Runner of a deployment that names no other."""
 
 READS_TOKEN: Final = frozenset({"dispatcher", "checker"})
 
@@ -37,22 +43,29 @@ SERVICES: Final = {
     "storage": "the bucket",
 }
 
+RUNNER_SERVICES: Final = {
+    "batch": "jobs",
+    "compute": "the machines of jobs",
+}
+"""APIs that are needed only for the Task Runner of a deployment that names no other."""
+
 _SIGNS: Final = "@|;~!%#&+$*?"
 
 DIGEST_LABEL: Final = "atom-digest"
 
 
-def services() -> Resource:
+def services(*, with_runner: bool) -> Resource:
     """Return the APIs.
 
     They stay enabled, since others may use them.
     """
-    names = [f"{name}.googleapis.com" for name in SERVICES]
+    needed = sorted({**SERVICES, **(RUNNER_SERVICES if with_runner else {})})
+    names = [f"{name}.googleapis.com" for name in needed]
     enable = ("services", "enable", *names)
     return Resource(
         kind="services",
         name=f"{len(names)} APIs",
-        why=", ".join(SERVICES),
+        why=", ".join(needed),
         look=("services", "list", "--enabled"),
         takes="a minute or two",
         checks=tuple(
@@ -100,11 +113,19 @@ def secret(deployment: Deployment) -> Resource:
 
 
 def functions(deployment: Deployment, staged: Path, digests: Mapping[str, str]) -> list[Resource]:
-    """Return the functions.
+    """Return the coordinator's functions.
 
     `digests` maps each name to the digest of its staged folder.
     """
     return [_function(deployment, name, staged / name, digests[name]) for name in FUNCTIONS]
+
+
+def runner(deployment: Deployment, staged: Path, digests: Mapping[str, str]) -> Resource:
+    """Return the runner function.
+
+    The others get its URL, so it has to exist before them.
+    """
+    return _function(deployment, RUNNER, staged / RUNNER, digests[RUNNER])
 
 
 def _function(deployment: Deployment, function: str, source: Path, content: str) -> Resource:
@@ -116,7 +137,7 @@ def _function(deployment: Deployment, function: str, source: Path, content: str)
     return Resource(
         kind="function",
         name=name,
-        why=FUNCTIONS[function],
+        why=ALL_FUNCTIONS[function],
         look=("functions", "list", "--v2", f"--regions={deployment.region}"),
         pick=one_with("name", f"functions/{name}"),
         create=(deploy,),
@@ -132,7 +153,8 @@ def _function(deployment: Deployment, function: str, source: Path, content: str)
 
 def _flags(deployment: Deployment, function: str) -> Command:
     shape = deployment.shapes[function]
-    environment = {**deployment.function_environment, "THREADS": str(shape.concurrency)}
+    settings = deployment.runner_environment if function == RUNNER else deployment.function_environment
+    environment = {**settings, "THREADS": str(shape.concurrency)}
     token = deployment.token_file and function in READS_TOKEN
     secret_name = deployment.name("task-runner-token")
     return (

@@ -7,8 +7,17 @@ from typing import Final
 
 from atom_deploy.deployment import Deployment
 from atom_deploy.public import refuse_everybody
-from atom_deploy.resource import Check, Command, Resource, accept_all, binds
-from atom_deploy.roles import AGENTS_OF, GRANTS, IDENTITIES, Grant, grants_on
+from atom_deploy.resource import Check, Command, Resource, accept_all, at, binds
+from atom_deploy.roles import (
+    AGENTS_OF,
+    CLOUD_RUN_JOBS,
+    CLOUD_RUN_PERMISSIONS,
+    IDENTITIES,
+    RUNNER_IDENTITIES,
+    Grant,
+    all_grants,
+    grants_on,
+)
 from atom_workflows.ports import DEAD_LETTERS
 
 _ON_PROJECT: Final = frozenset({"project", "database", "grants"})
@@ -21,9 +30,42 @@ _LETTERS: Final = f"subscription {DEAD_LETTERS}"
 """Holds whole start messages. A deployment grants no role on this subscription, and no one may have one."""
 
 
-def accounts(deployment: Deployment) -> list[Resource]:
+def accounts(deployment: Deployment, *, with_runner: bool) -> list[Resource]:
     """Return the service accounts, each for one purpose."""
-    return [account(deployment, identity, why) for identity, why in IDENTITIES.items()]
+    wanted = {**IDENTITIES, **(RUNNER_IDENTITIES if with_runner else {})}
+    return [account(deployment, identity, why) for identity, why in wanted.items()]
+
+
+def runner_role(deployment: Deployment) -> Resource:
+    """Return the custom role of the runner function.
+
+    It stays when a deployment is removed: the name of a deleted role cannot be used again for a week.
+    """
+    why = "the right to handle jobs of Cloud Run, and nothing else"
+    return custom_role(deployment, CLOUD_RUN_JOBS, CLOUD_RUN_PERMISSIONS, title="jobs of Cloud Run", why=why)
+
+
+def custom_role(deployment: Deployment, role: str, permissions: Sequence[str], *, title: str, why: str) -> Resource:
+    """Return a custom role of the project."""
+    name = role_name(deployment, role)
+    flag = f"--permissions={','.join(permissions)}"
+    identifier = name.rpartition("/")[2]
+    return Resource(
+        kind="role",
+        name=identifier,
+        why=why,
+        look=("iam", "roles", "list"),
+        pick=lambda answer, _: next((one for one in answer or () if one.get("name") == name), None),
+        create=(("iam", "roles", "create", identifier, f"--title=Atom Workflows: {title}", flag),),
+        checks=(
+            Check(
+                expectation=why,
+                # The list of roles does not show their permissions.
+                holds=lambda found, _: set(at(found, "includedPermissions") or permissions) == set(permissions),
+                fix=("iam", "roles", "update", identifier, flag),
+            ),
+        ),
+    )
 
 
 def agents() -> list[Resource]:
@@ -47,15 +89,15 @@ def agents() -> list[Resource]:
     ]
 
 
-def project_policy(deployment: Deployment) -> Resource:
+def project_policy(deployment: Deployment, *, with_runner: bool) -> Resource:
     """Return the grants on the project.
 
     They include the grants to the builds, and those on the database, which has no policy of its own.
     """
     project = deployment.project
     database = f'resource.name == "projects/{project}/databases/{deployment.database}"'
-    conditioned = [(grant, database) for grant in grants_on("database")]
-    plain = [(grant, "") for grant in grants_on("project")]
+    conditioned = [(grant, database) for grant in grants_on("database", with_runner=with_runner)]
+    plain = [(grant, "") for grant in grants_on("project", with_runner=with_runner)]
     return policy_of_project(
         deployment,
         [*conditioned, *plain],
@@ -81,14 +123,16 @@ def policy_of_project(deployment: Deployment, grants: Sequence[tuple[Grant, str]
     )
 
 
-def policies(deployment: Deployment) -> list[Resource]:
+def policies(deployment: Deployment, *, with_runner: bool) -> list[Resource]:
     """Return the grants on single resources.
 
     They are in the order of the list of grants.
     """
-    places = dict.fromkeys([*(grant.on for grant in GRANTS if grant.on not in _ON_PROJECT), _LETTERS])
+    grants = all_grants(with_runner=with_runner)
+    places = dict.fromkeys([*(grant.on for grant in grants if grant.on not in _ON_PROJECT), _LETTERS])
     options = {"task-runner": deployment.task_runner_service, "secret": deployment.token_file}
-    return [policy(deployment, place, grants_on(place)) for place in places if options.get(place, True)]
+    wanted = [place for place in places if options.get(place, True)]
+    return [policy(deployment, place, grants_on(place, with_runner=with_runner)) for place in wanted]
 
 
 def policy(deployment: Deployment, place: str, grants: Sequence[Grant]) -> Resource:

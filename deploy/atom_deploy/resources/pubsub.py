@@ -14,15 +14,31 @@ TOPICS: Final = {
     "start": "requests for runs: messages, and the bucket's notifications",
     "steps": "steps that are ready, and attempts that ended",
     "tick": "ticks, which trigger the checker",
+    "jobs": "hints of Task Runners that jobs have ended",
     "events": "events of runs, for any subscriber",
     DEAD_LETTERS: "dead letters",
 }
 
-PUSHED: Final = {"start": "start", "steps": "dispatcher", "tick": "checker"}
+PUSHED: Final = {"start": "start", "steps": "dispatcher", "tick": "checker", "jobs": "checker"}
 """Topic to function."""
 
-KEPT_S: Final[Mapping[str, int]] = {"start": 7 * 86_400, "steps": 7 * 86_400, "tick": 600}
-"""How long a message waits for its delivery. An old tick is useless, so ticks have the shortest time possible."""
+RUNNER_TOPICS: Final = {"batch-notices": "Batch's notices that jobs have ended"}
+RUNNER_PUSHED: Final = {"batch-notices": "runner"}
+"""The same for a deployment that has a Task Runner of its own."""
+
+HINTS: Final = frozenset({"jobs", "batch-notices"})
+"""Topics whose messages may be lost, since jobs are also polled: no dead letter is kept of them."""
+
+KEPT_S: Final[Mapping[str, int]] = {
+    "start": 7 * 86_400,
+    "steps": 7 * 86_400,
+    "tick": 600,
+    **dict.fromkeys(sorted(HINTS), 600),
+}
+"""How long a message waits for its delivery. An old tick or hint is useless, so it has the shortest time possible."""
+
+LONGEST_BACKOFF_S: Final[Mapping[str, int]] = {**dict.fromkeys(sorted(HINTS), 60), **MAX_BACKOFF_S}
+"""The longest pause between two deliveries."""
 
 LETTERS_KEPT_S: Final = 31 * 86_400
 """The longest that Pub/Sub keeps messages in a subscription."""
@@ -36,18 +52,20 @@ def tried_for_s(topic: str, deliveries: int) -> int:
     Each pause is assumed to be twice as long as the one before, up to the maximum. Pub/Sub increases pauses
     exponentially but promises no exact values; the time of the deliveries themselves is not included.
     """
-    pauses = (min(MIN_BACKOFF_S << number, MAX_BACKOFF_S[topic]) for number in range(deliveries - 1))
+    pauses = (min(MIN_BACKOFF_S << number, LONGEST_BACKOFF_S[topic]) for number in range(deliveries - 1))
     return min(sum(pauses), KEPT_S[topic])
 
 
-def topics(deployment: Deployment) -> list[Resource]:
+def topics(deployment: Deployment, *, with_runner: bool) -> list[Resource]:
     """Return the topics."""
-    return [_topic(deployment, topic, why) for topic, why in TOPICS.items()]
+    wanted = {**TOPICS, **(RUNNER_TOPICS if with_runner else {})}
+    return [_topic(deployment, topic, why) for topic, why in wanted.items()]
 
 
-def subscriptions(deployment: Deployment, *, letters_kept_s: int = LETTERS_KEPT_S) -> list[Resource]:
+def subscriptions(deployment: Deployment, *, with_runner: bool, letters_kept_s: int = LETTERS_KEPT_S) -> list[Resource]:
     """Return the push subscriptions and the dead-letter subscription."""
-    pushed = [_push_subscription(deployment, topic, function) for topic, function in PUSHED.items()]
+    wanted = {**PUSHED, **(RUNNER_PUSHED if with_runner else {})}
+    pushed = [_push_subscription(deployment, topic, function) for topic, function in wanted.items()]
     return [*pushed, _dead_letters(deployment, letters_kept_s)]
 
 
@@ -102,31 +120,34 @@ def _push_subscription(deployment: Deployment, topic: str, function: str) -> Res
     letters = f"projects/{deployment.project}/topics/{deployment.name(DEAD_LETTERS)}"
     deliveries = deployment.settings.max_deliveries
     url, account = f"<{function}-url>", deployment.account("push")
-    flags = (
+    flags: Command = (
         f"--ack-deadline={shape.ack_deadline_s}",
         f"--push-endpoint={url}",
         f"--push-auth-service-account={account}",
         f"--push-auth-token-audience={url}",
         f"--min-retry-delay={MIN_BACKOFF_S}s",
-        f"--max-retry-delay={MAX_BACKOFF_S[topic]}s",
-        f"--dead-letter-topic={letters}",
-        f"--max-delivery-attempts={deliveries}",
+        f"--max-retry-delay={LONGEST_BACKOFF_S[topic]}s",
         "--expiration-period=never",
         f"--message-retention-duration={KEPT_S[topic]}s",
     )
-    wanted = {
+    wanted: dict[str, object] = {
         "ackDeadlineSeconds": shape.ack_deadline_s,
         "pushConfig.pushEndpoint": url,
         "pushConfig.oidcToken.serviceAccountEmail": account,
         "pushConfig.oidcToken.audience": url,
         "retryPolicy.minimumBackoff": f"{MIN_BACKOFF_S}s",
-        "retryPolicy.maximumBackoff": f"{MAX_BACKOFF_S[topic]}s",
-        "deadLetterPolicy.deadLetterTopic": letters,
-        "deadLetterPolicy.maxDeliveryAttempts": deliveries,
+        "retryPolicy.maximumBackoff": f"{LONGEST_BACKOFF_S[topic]}s",
         "messageRetentionDuration": f"{KEPT_S[topic]}s",
     }
-    why = f"delivers topic {topic} to the {function} function; given up after {deliveries} deliveries"
-    return _subscription(name, why, flags, wanted)
+    why = f"delivers topic {topic} to the {function} function"
+    if topic in HINTS:
+        return _subscription(name, f"{why}, for {KEPT_S[topic] // 60} minutes", flags, wanted)
+    wanted |= {
+        "deadLetterPolicy.deadLetterTopic": letters,
+        "deadLetterPolicy.maxDeliveryAttempts": deliveries,
+    }
+    flags = (*flags, f"--dead-letter-topic={letters}", f"--max-delivery-attempts={deliveries}")
+    return _subscription(name, f"{why}; given up after {deliveries} deliveries", flags, wanted)
 
 
 def _dead_letters(deployment: Deployment, kept_s: int) -> Resource:

@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
 
 from atom_deploy.deployment import Deployment
 from atom_deploy.public import refuse_public_bucket
-from atom_deploy.resource import Known, Resource
+from atom_deploy.resource import Check, Known, Resource, is_at
 
 
 def bucket(deployment: Deployment) -> Resource:
     """Return the bucket to which workflows are uploaded."""
     url = f"gs://{deployment.bucket_name}/{deployment.object_prefix}"
     return private_bucket(deployment, deployment.bucket_name, f"an upload to {url} starts a run")
+
+
+OUTPUTS_KEPT_DAYS: Final = 7
+"""The runner removes the outputs of jobs sooner; the rule removes what it does not find."""
+
+LIFECYCLE: Final = Path(__file__).parents[2] / "outputs.lifecycle.json"
+
+
+def outputs_bucket(deployment: Deployment) -> Resource:
+    """Return the bucket into which jobs write their outputs.
+
+    It is not the one of the workflows, as jobs must not be able to start runs.
+    """
+    name = deployment.name_of_bucket("outputs-bucket")
+    made = private_bucket(deployment, name, "jobs write their outputs into it, as files that are removed after days")
+    update = ("storage", "buckets", "update", f"gs://{name}", f"--lifecycle-file={LIFECYCLE}")
+    rule = {"action": {"type": "Delete"}, "condition": {"age": OUTPUTS_KEPT_DAYS}}
+    return replace(
+        made,
+        # Nothing in it would ever be restored.
+        create=((*made.create[0], "--soft-delete-duration=0"), update),
+        checks=(
+            Check(
+                expectation=f"removal after {OUTPUTS_KEPT_DAYS} days", holds=is_at("lifecycle.rule", [rule]), fix=update
+            ),
+        ),
+        holds_data=False,
+    )
 
 
 def private_bucket(deployment: Deployment, name: str, why: str) -> Resource:

@@ -54,6 +54,12 @@ UNKNOWN_BACKOFF: Final = Backoff(initial=timedelta(seconds=10), factor=2.0, maxi
 NOT_STOPPED: Final = "NOT_STOPPED"
 """The reason of an attempt whose job went on although its Task Runner had accepted the request to stop it."""
 
+TIME_LIMIT: Final = "TIMEOUT"
+"""The reason with which a Task Runner reports that it ended a job when the time in Atom-Job-Timeout was up."""
+
+CLOCKS_DIFFER: Final = timedelta(seconds=5)
+"""How early a job may seem to have been ended when its time was up. Before that, `TIME_LIMIT` has another cause."""
+
 MAX_MESSAGE_LENGTH: Final = 2_000
 MAX_UNSTOPPED: Final = 10
 
@@ -315,6 +321,9 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
         return None
     if step.being_stopped_for and outcome.kind is not OutcomeKind.SUCCEEDED:
         outcome = time_out_stopped(step, outcome)
+    elif _ended_by_time_limit(step, outcome, now):
+        late = f"timed out after {format_duration(step.policies.timeout)}"
+        outcome = replace(outcome, kind=OutcomeKind.TIMED_OUT, message=clip(f"{late}; {outcome.message}".rstrip("; ")))
     if outcome.kind is OutcomeKind.TIMED_OUT and not outcome.job_id:
         outcome = _explain_timeout(step, outcome)
     learnt = _learn(step, outcome)
@@ -322,11 +331,19 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
         return _retry_or_fail(step, outcome, now, learnt)
     outputs = check_outputs(step, outcome.outputs, outcome.outputs_problem)
     if isinstance(outputs, str):
-        return _retry_or_fail(
-            step, replace(outcome, kind=OutcomeKind.OUTPUTS), now, {**learnt, "message": clip(outputs)}
-        )
+        # The Task Runner may know why they are missing.
+        said = f"{outputs}; its message: {outcome.message}" if outcome.message else outputs
+        return _retry_or_fail(step, replace(outcome, kind=OutcomeKind.OUTPUTS), now, {**learnt, "message": clip(said)})
     ended = _end(step, StepEvent.SUCCEED, now, **learnt)
     return replace(ended, outputs=outputs or None, undeclared=list_undeclared(outcome.outputs, step.outputs))
+
+
+def _ended_by_time_limit(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
+    """Return True if the Task Runner itself ended the job when the attempt's time was up."""
+    deadline = step.attempt_deadline
+    if outcome.kind is not OutcomeKind.FAILED or outcome.reason != TIME_LIMIT or deadline is None:
+        return False
+    return now >= deadline - CLOCKS_DIFFER
 
 
 def _is_stale(step: StepRecord, outcome: Outcome, now: datetime) -> bool:

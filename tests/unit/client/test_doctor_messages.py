@@ -72,7 +72,7 @@ def test_a_deployment_as_it_should_be() -> None:
     """A correct deployment has a finding for its topics and one for each subscription."""
     found = list(message_findings(There(), DEPLOYED))
     assert {one.verdict for one in found} == {Verdict.OK}
-    assert len(found) == 5
+    assert len(found) == 6
 
 
 @pytest.mark.parametrize(
@@ -100,18 +100,24 @@ def test_each_setting_that_is_wrong(name: str, changed: dict[str, Any], detail: 
     assert fix in found.fix
 
 
+def test_hints_need_no_dead_letters() -> None:
+    """A hint that is lost is no loss, so its subscription needs no dead-letter topic."""
+    assert wrongs(There().change("jobs", dead_letter_topic="", max_deliveries=0)) == []
+
+
 def test_the_checkers_deadline_follows_its_burst() -> None:
     """The checker's deadline must be longer than its burst."""
     longer = replace(DEPLOYED, settings=replace(SETTINGS, burst=timedelta(seconds=400)))
-    [found] = wrongs(There(), longer)
-    assert (found.about, "--ack-deadline=410" in found.fix) == ("subscription atom-tick", True)
+    found = wrongs(There(), longer)
+    assert [one.about for one in found] == ["subscription atom-tick", "subscription atom-jobs"]
+    assert all("--ack-deadline=410" in one.fix for one in found)
 
 
 def test_what_is_missing_is_made_by_one_command() -> None:
     """Missing topics are one finding, each missing subscription another, and `make deploy` fixes all."""
     found = wrongs(There(topics={"start", "steps", "tick"}, subscriptions={}))
-    assert "atom-events, atom-dead-letters missing" in found[0].detail
-    assert len(found) == 5
+    assert "atom-jobs, atom-events, atom-dead-letters missing" in found[0].detail
+    assert len(found) == 6
     assert {one.fix for one in found} == {"make deploy"}
 
 

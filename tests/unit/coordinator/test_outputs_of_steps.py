@@ -87,6 +87,14 @@ def test_a_job_must_return_what_its_step_declares(outputs: dict[str, Any], said:
     assert step.last_kind == ("outputs" if said else "")
 
 
+def test_the_task_runner_may_explain_missing_outputs() -> None:
+    """The message of a job without its outputs is kept, since it may say why there are none."""
+    world = World(script(a={"outputs": {}, "message": "the outputs file is not JSON"}))
+    run_id = world.start(definition({"a": []}, a={"outputs": {"rows": "int"}}))
+    world.run_to_end(run_id)
+    assert world.steps(run_id)["a"].message.endswith("returned: none; its message: the outputs file is not JSON")
+
+
 def test_members_that_are_left_out_count_as_null() -> None:
     """Ten thousand empty maps of fifty members would not fit into a document."""
     members = {f"n{number}": "int or null" for number in range(50)}

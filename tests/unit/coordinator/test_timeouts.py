@@ -179,3 +179,17 @@ def test_a_late_word_that_no_job_was_accepted_leaves_a_job_that_was() -> None:
     world.store.commit([Update(path=step_path(run_id, "a"), fields=back)])
     world.deliver(late)
     assert world.steps(run_id)["a"].state == "RUNNING"
+
+
+@pytest.mark.parametrize(("duration", "kind"), [(60, "timeout"), (57, "timeout"), (30, "failed")])
+def test_a_job_that_its_task_runner_ended_in_time_is_timed_out(duration: int, kind: str) -> None:
+    """The reason TIMEOUT means the attempt's time only if that is up."""
+    rule = f"default: {{states: [RUNNING, FAILED], duration: {duration}, reason: TIMEOUT, message: killed}}"
+    world = World(rule, burst=timedelta(seconds=50))
+    step = {"id": "a", "timeout": "1m", "retry": {"maxAttempts": 2, "when": "failure.kind == 'timeout'"}}
+    run_id = world.start(json.dumps({"steps": [step | {"task": {"imageUri": "i"}}]}))
+    play(world, run_id)
+    ended = world.steps(run_id)["a"]
+    assert (ended.last_kind, ended.reason) == (kind, "TIMEOUT")
+    assert ended.message == ("timed out after 1m; killed" if kind == "timeout" else "killed")
+    assert world.submissions() == (["a/1", "a/2"] if kind == "timeout" else ["a/1"])

@@ -7,8 +7,9 @@ import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import pytest
@@ -51,9 +52,13 @@ class Podman:
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Podman:
-    """Return one podman for this file's tests."""
-    return Podman(tmp_path_factory.mktemp("podman"))
+def podman() -> Iterator[Podman]:
+    """Yield one podman for this file's tests.
+
+    It refuses a folder whose name is longer than 50 characters, as those of pytest may be.
+    """
+    with TemporaryDirectory(prefix="podman-") as folder:
+        yield Podman(Path(folder))
 
 
 @needs_podman

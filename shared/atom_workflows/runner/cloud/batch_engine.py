@@ -1,0 +1,121 @@
+"""Jobs of Batch: create, show and cancel them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+from atom_workflows.errors import GoogleUnavailable, NotNow
+from atom_workflows.runner.cloud import batch_answers, batch_requests
+from atom_workflows.runner.cloud.cloud_settings import CloudSettings
+from atom_workflows.runner.cloud.failures import BUSY_RETRY_S, raise_for_question, raise_for_submission, report_unseen
+from atom_workflows.runner.cloud.images import require_allowed
+from atom_workflows.runner.cloud.job_ids import Engine, Place, name_of
+from atom_workflows.runner.cloud.log_links import batch_log_link
+from atom_workflows.runner.cloud.outputs_files import fetch
+from atom_workflows.runner.cloud.rest import GoogleRest
+from atom_workflows.runner.reports import JobReport, JobState
+from atom_workflows.runner.request import JobRequest
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEngine:
+    """The default engine."""
+
+    rest: GoogleRest
+    settings: CloudSettings
+
+    def submit(self, request: JobRequest, now: datetime) -> JobReport:
+        """Create the job, or find the one with the same key."""
+        require_allowed(request.image, self.settings.image_prefixes)
+        name = name_of(request.key, self.settings.topic_prefix)
+        reply = self.rest.send(batch_requests.create_call(self.settings, request, name))
+        if reply.status == HTTPStatus.CONFLICT:
+            place = Place(engine=Engine.BATCH, region=self.settings.region, name=name, created=now)
+            return self._show_existing(place, now)
+        raise_for_submission(reply, "Batch")
+        return self._report(reply.document, self._place(reply.document, name, now))
+
+    def status(self, place: Place, now: datetime) -> JobReport:
+        """Return the job's state, and how it ended.
+
+        Raises `JobNotFound` if there is no such job.
+        """
+        reply = self.rest.send(batch_requests.get_call(self.settings, place.region, place.name))
+        if reply.status == HTTPStatus.NOT_FOUND:
+            return report_unseen(place, now)
+        raise_for_question(reply, "Batch")
+        return self._report(reply.document, place)
+
+    def stop(self, place: Place, now: datetime) -> JobReport:
+        """Cancel the job unless it has ended.
+
+        Raises `NotNow` if it cannot be seen yet, and so cannot be cancelled.
+        """
+        reply = self.rest.send(batch_requests.cancel_call(self.settings, place.region, place.name))
+        if reply.status == HTTPStatus.NOT_FOUND:
+            report_unseen(place, now)
+            raise NotNow("Batch does not show the job yet, so it cannot be cancelled", retry_after_s=5)
+        if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise NotNow(f"Batch answered HTTP 429: {reply.message}", retry_after_s=BUSY_RETRY_S, is_busy=True)
+        report = self.status(place, now)
+        if not reply.is_ok and not report.state.is_terminal and report.state is not JobState.CANCELLING:
+            raise GoogleUnavailable(f"Batch did not cancel the job: HTTP {reply.status}: {reply.message}")
+        return report
+
+    def ended_key(self, region: str, name: str) -> str:
+        """Return the idempotency key of a job that has ended.
+
+        Returns "" for a job that has not ended, is not there, or is none of this Task Runner's.
+        """
+        reply = self.rest.send(batch_requests.get_call(self.settings, region, name))
+        if reply.status == HTTPStatus.NOT_FOUND:
+            return ""
+        raise_for_question(reply, "Batch")
+        return batch_answers.key_of(reply.document) if batch_answers.state_of(reply.document).is_terminal else ""
+
+    def _show_existing(self, place: Place, now: datetime) -> JobReport:
+        reply = self.rest.send(batch_requests.get_call(self.settings, place.region, place.name))
+        if reply.status == HTTPStatus.NOT_FOUND:
+            return report_unseen(place, now)
+        raise_for_question(reply, "Batch")
+        return self._report(reply.document, self._place(reply.document, place.name, now))
+
+    def _place(self, job: Mapping[str, Any], name: str, now: datetime) -> Place:
+        created = batch_answers.created_of(job, now)
+        return Place(engine=Engine.BATCH, region=self.settings.region, name=name, created=created)
+
+    def _report(self, job: Mapping[str, Any], place: Place) -> JobReport:
+        state = batch_answers.state_of(job)
+        message, reason, outputs = "", "", None
+        if state is JobState.SUCCEEDED:
+            found = fetch(self.rest, self.settings, place.name)
+            message, outputs = found.problem, found.values
+        elif state is JobState.FAILED:
+            failure = batch_answers.failure_of(job, self._task(place))
+            message, reason = failure.message, failure.reason
+        elif state in {JobState.QUEUED, JobState.PREPARING}:
+            message = batch_answers.waiting_message(job)
+        return JobReport(
+            job_id=place.job_id,
+            state=state,
+            message=message,
+            reason=reason,
+            outputs=outputs,
+            logs_url=batch_log_link(self.settings.project, batch_answers.uid_of(job), str(job.get("createTime") or "")),
+            notifies=bool(self.settings.notice_topic),
+        )
+
+    def _task(self, place: Place) -> Mapping[str, Any]:
+        """Return the task of a failed job, which has its exit code.
+
+        Returns {} if it cannot be had.
+        """
+        try:
+            reply = self.rest.send(batch_requests.task_call(self.settings, place.region, place.name))
+        except GoogleUnavailable:
+            return {}  # The job's own events say the same in words.
+        return reply.document if reply.is_ok else {}

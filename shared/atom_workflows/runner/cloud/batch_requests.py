@@ -1,0 +1,122 @@
+"""The requests by which Batch creates, shows and cancels a job: https://cloud.google.com/batch/docs/reference/rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from atom_workflows.runner.cloud.cloud_settings import CloudSettings
+from atom_workflows.runner.cloud.labels import job_labels
+from atom_workflows.runner.cloud.machines import has_gpus, machine_type, shape_of
+from atom_workflows.runner.cloud.outputs_files import MOUNT, READABLE_BY_ALL, file_in_job
+from atom_workflows.runner.cloud.rest import CANCEL_S, CREATE_S, EXPLAIN_S, SHOW_S, Api, Call
+from atom_workflows.runner.request import JobRequest, job_environment
+
+MAX_DURATION: Final = timedelta(days=14)
+"""The longest that Batch lets a job run."""
+
+TERMINAL_STATES: Final = ("SUCCEEDED", "FAILED", "CANCELLED")
+
+
+def create_call(settings: CloudSettings, request: JobRequest, name: str) -> Call:
+    """Return the request that creates the job.
+
+    It can be repeated: Batch answers HTTP 409 to a name that exists. Raises `RequestRefused`.
+    """
+    return Call(
+        api=Api.BATCH,
+        method="POST",
+        path=f"/v1/{_parent(settings.project, settings.region)}/jobs",
+        query={"jobId": name},
+        body=job_body(settings, request, name),
+        total_s=CREATE_S,
+    )
+
+
+def get_call(settings: CloudSettings, region: str, name: str) -> Call:
+    """Return the request that shows the job."""
+    return Call(
+        api=Api.BATCH, method="GET", path=f"/v1/{_parent(settings.project, region)}/jobs/{name}", total_s=SHOW_S
+    )
+
+
+def task_call(settings: CloudSettings, region: str, name: str) -> Call:
+    """Return the request that shows the job's only task."""
+    path = f"/v1/{_parent(settings.project, region)}/jobs/{name}/taskGroups/group0/tasks/0"
+    return Call(api=Api.BATCH, method="GET", path=path, total_s=EXPLAIN_S)
+
+
+def cancel_call(settings: CloudSettings, region: str, name: str) -> Call:
+    """Return the request that cancels the job."""
+    path = f"/v1/{_parent(settings.project, region)}/jobs/{name}:cancel"
+    return Call(api=Api.BATCH, method="POST", path=path, body={}, total_s=CANCEL_S)
+
+
+def job_body(settings: CloudSettings, request: JobRequest, name: str) -> Mapping[str, Any]:
+    """Return the job as Batch's API describes it.
+
+    It is one container on one machine. Batch never tries it again, since whether a failed attempt is repeated is the
+    coordinator's decision alone.
+    """
+    labels = job_labels(request, settings.topic_prefix)
+    body: dict[str, Any] = {
+        "taskGroups": [{"taskCount": "1", "parallelism": "1", "taskSpec": _task(settings, request, name)}],
+        "allocationPolicy": {**_allocation(settings, request), "labels": labels},
+        "logsPolicy": {"destination": "CLOUD_LOGGING"},
+        "labels": labels,
+    }
+    if settings.notice_topic:
+        body["notifications"] = [
+            {"pubsubTopic": settings.notice_topic, "message": {"type": "JOB_STATE_CHANGED", "newJobState": state}}
+            for state in TERMINAL_STATES
+        ]
+    return body
+
+
+def _task(settings: CloudSettings, request: JobRequest, name: str) -> dict[str, Any]:
+    container: dict[str, Any] = {"imageUri": request.image}
+    if request.argv:
+        container["commands"] = list(request.argv)
+    task: dict[str, Any] = {
+        "runnables": [{"container": container}],
+        "environment": {"variables": job_environment(request, file_in_job(name))},
+        "maxRetryCount": 0,
+        "volumes": [
+            {
+                "gcs": {"remotePath": settings.outputs_bucket},
+                "mountPath": MOUNT,
+                "mountOptions": ["-o rw,allow_other", *(f"--{one}" for one in READABLE_BY_ALL)],
+            }
+        ],
+    }
+    if request.timeout is not None:
+        task["maxRunDuration"] = f"{int(min(request.timeout, MAX_DURATION).total_seconds())}s"
+    if shape := shape_of(machine_type(request)):
+        # The whole machine. Without this, a task would get two processors and 2,000 MiB of it.
+        task["computeResource"] = {"cpuMilli": str(shape.cpus * 1000), "memoryMib": str(shape.memory_mib)}
+    return task
+
+
+def _allocation(settings: CloudSettings, request: JobRequest) -> dict[str, Any]:
+    machine = machine_type(request)
+    instance: dict[str, Any] = {
+        "policy": {"machineType": machine, "provisioningModel": "SPOT" if settings.spot else "STANDARD"}
+    }
+    if has_gpus(machine):
+        instance["installGpuDrivers"] = True
+    allocation: dict[str, Any] = {
+        "instances": [instance],
+        "location": {"allowedLocations": [f"regions/{settings.region}"]},
+        "serviceAccount": {"email": settings.job_account},
+    }
+    if settings.network:
+        interface = {"network": settings.network}
+        if settings.subnetwork:
+            interface["subnetwork"] = settings.subnetwork
+        allocation["network"] = {"networkInterfaces": [interface]}
+    return allocation
+
+
+def _parent(project: str, region: str) -> str:
+    return f"projects/{project}/locations/{region}"

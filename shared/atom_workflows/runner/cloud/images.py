@@ -1,0 +1,68 @@
+"""Decide from which images jobs may run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from atom_workflows.errors import RequestRefused
+
+MAX_IMAGE: Final = 500
+"""The maximum length of an image's name, which the registries limit to 255 characters besides tag and digest."""
+
+# Docker's own grammar of references, in which `..` and empty parts do not occur.
+_HOST: Final = r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?"
+_PART: Final = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+_IMAGE: Final = re.compile(
+    rf"(?P<name>(?:{_HOST}/)?{_PART}(?:/{_PART})*)(?::[\w][\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?", re.ASCII
+)
+_PREFIX: Final = re.compile(rf"(?:\*[a-z0-9.-]*[a-z0-9]|{_HOST})(?:/{_PART})*/?", re.ASCII)
+_REGISTRY: Final = re.compile(r"localhost|.*[.:].*")
+_DOCKER_HUB: Final = "docker.io"
+
+
+def require_allowed(image: str, prefixes: Sequence[str]) -> None:
+    """Raise `RequestRefused` unless the image begins with an allowed prefix."""
+    if not image:
+        raise RequestRefused("the task needs an imageUri: this Task Runner runs containers")
+    found = _IMAGE.fullmatch(image) if len(image) <= MAX_IMAGE else None
+    if found is None:
+        raise RequestRefused(
+            f"imageUri is {image!r:.200}, but must be an image such as us-docker.pkg.dev/my-project/images/load:1"
+        )
+    whole = _with_registry(found["name"])
+    if any(_begins_with(whole, prefix) for prefix in prefixes):
+        return
+    allowed = " or ".join(prefixes)
+    raise RequestRefused(
+        f"the image {image:.200} is not allowed here: its name must begin with {allowed}. Push it there, or deploy "
+        "with --runner-images to allow its registry"
+    )
+
+
+def is_image_prefix(text: str) -> bool:
+    """Return True if the text can be the beginning of images.
+
+    It needs a registry, and may have a path. A `*` at its beginning stands for letters, digits and `-`.
+    """
+    host = text.partition("/")[0]
+    return bool(_PREFIX.fullmatch(text) and _REGISTRY.fullmatch(host))
+
+
+def _with_registry(name: str) -> str:
+    """Return the image's name with its registry.
+
+    Docker lets people leave out its own.
+    """
+    host, slash, _ = name.partition("/")
+    if slash and _REGISTRY.fullmatch(host):
+        return name
+    return f"{_DOCKER_HUB}/{name}" if slash else f"{_DOCKER_HUB}/library/{name}"
+
+
+def _begins_with(name: str, prefix: str) -> bool:
+    """Return True if the prefix covers the name in whole parts."""
+    stem = prefix.rstrip("/")
+    pattern = rf"[a-z0-9-]+{re.escape(stem[1:])}" if stem.startswith("*") else re.escape(stem)
+    return re.match(rf"{pattern}(?:/|$)", name) is not None

@@ -1,0 +1,81 @@
+"""Ids of jobs: where a job is, and when it was created.
+
+The name of a job is a hash of its idempotency key, so a repeated submission finds the same job. The time of creation is
+part of the id in the contract alone. Right after a job was created, an API may not find it yet, and only the time tells
+such a job from one that is gone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from atom_workflows.errors import JobNotFound
+
+GRACE: Final = timedelta(minutes=5)
+"""How long a job that cannot be found counts as one that is not visible yet."""
+
+NAME_PREFIX: Final = "aw-"
+
+_HASH_DIGITS: Final = 40
+"""Cloud Run allows 63 characters for a job's name and the suffix of its execution together."""
+
+_ID: Final = re.compile(
+    rf"(?P<engine>batch|run):(?P<region>[a-z]+-[a-z]+[0-9]{{1,2}}):(?P<name>{NAME_PREFIX}[0-9a-f]{{{_HASH_DIGITS}}}):"
+    r"(?P<created>[0-9]{1,11})"
+)
+
+
+class Engine(StrEnum):
+    """The service that runs a job. The value begins the job's id."""
+
+    BATCH = "batch"
+    CLOUD_RUN = "run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a job is."""
+
+    engine: Engine
+    region: str
+    name: str
+    created: datetime
+
+    @property
+    def job_id(self) -> str:
+        """The job's id in the contract."""
+        return f"{self.engine}:{self.region}:{self.name}:{int(self.created.timestamp())}"
+
+    def is_new(self, now: datetime) -> bool:
+        """Return True if the job may not be visible yet."""
+        return abs(now - self.created) < GRACE
+
+
+def read_place(job_id: str) -> Place:
+    """Return the place that an id names.
+
+    Raises `JobNotFound` for an id that is not one of this Task Runner's.
+    """
+    found = _ID.fullmatch(job_id)
+    if found is None:
+        raise JobNotFound(job_id)
+    return Place(
+        engine=Engine(found["engine"]),
+        region=found["region"],
+        name=found["name"],
+        created=datetime.fromtimestamp(int(found["created"]), UTC),
+    )
+
+
+def name_of(key: str, deployment: str) -> str:
+    """Return the name of the job for a key.
+
+    Several deployments in one project have jobs of their own, whatever their keys.
+    """
+    digest = hashlib.sha256(f"{deployment}\0{key}".encode()).hexdigest()
+    return f"{NAME_PREFIX}{digest[:_HASH_DIGITS]}"

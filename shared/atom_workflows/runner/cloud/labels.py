@@ -1,0 +1,47 @@
+"""Labels of jobs, in the form that Google Cloud accepts."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from atom_workflows.runner.request import JobRequest
+
+DEPLOYMENT: Final = "atom-deployment"
+"""The label by which a deployment finds its own jobs."""
+
+MAX_LABELS: Final = 40
+"""Fewer than the 64 that a resource may have, since the services add some of their own."""
+
+_MAX_LENGTH: Final = 63
+_OTHER: Final = re.compile(r"[^a-z0-9_-]")
+_RESERVED: Final = ("goog", "atom-")
+
+
+def job_labels(request: JobRequest, deployment: str) -> dict[str, str]:
+    """Return the task's own labels, and those that place the job.
+
+    A label that Google Cloud does not accept is changed so that it does; the environment has the exact values.
+    """
+    own = {_key(name): _value(text) for name, text in request.labels.items()}
+    kept = {name: text for name, text in own.items() if name and not name.startswith(_RESERVED)}
+    return {
+        **dict(list(kept.items())[:MAX_LABELS]),
+        DEPLOYMENT: deployment_label(deployment),
+        "atom-run": _value(request.run_id),
+        "atom-step": _value(request.step_id),
+        "atom-attempt": str(request.attempt),
+    }
+
+
+def deployment_label(deployment: str) -> str:
+    """Return the label's value for the prefix of a deployment's topics."""
+    return _value(deployment.removesuffix("-")) or "none"
+
+
+def _value(text: str) -> str:
+    return _OTHER.sub("_", text.lower())[:_MAX_LENGTH]
+
+
+def _key(text: str) -> str:
+    return _value(text).lstrip("0123456789_-")

@@ -1,0 +1,116 @@
+"""The file into which a job writes its outputs: an object in a bucket that is mounted into the job.
+
+The bucket holds one object for each job that wrote outputs, named after the job. It is read whenever a job that has
+succeeded is asked about, and removed only days later: a caller may die between the answer and recording it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import quote
+
+from atom_workflows.errors import OutputsUnusable
+from atom_workflows.runner.cloud.cloud_settings import CloudSettings
+from atom_workflows.runner.cloud.failures import raise_for_question
+from atom_workflows.runner.cloud.rest import REMOVE_S, SHOW_S, Api, Call, GoogleRest, Reply
+from atom_workflows.runner.outputs import MAX_FILE_BYTES, read_outputs
+
+MOUNT: Final = "/mnt/disks/atom-outputs"
+"""Where jobs see the bucket. Batch's own operating system lets volumes be mounted only below /mnt/disks."""
+
+READABLE_BY_ALL: Final = ("file-mode=666", "dir-mode=777")
+"""Options of gcsfuse: without them, a container whose user is not root could not write its outputs."""
+
+PAGE: Final = 200
+
+_SUFFIX: Final = ".json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """A job's outputs. `values` is None if it wrote none; `problem` says why they cannot be used."""
+
+    values: Mapping[str, Any] | None = None
+    problem: str = ""
+
+
+def file_in_job(name: str) -> str:
+    """Return the path of the outputs file as the job sees it."""
+    return f"{MOUNT}/{object_of(name)}"
+
+
+def object_of(name: str) -> str:
+    """Return the name of the object that holds a job's outputs."""
+    return f"{name}{_SUFFIX}"
+
+
+def read_call(settings: CloudSettings, name: str) -> Call:
+    """Return the request that reads a job's outputs."""
+    return Call(
+        api=Api.STORAGE,
+        method="GET",
+        path=_object_path(settings, object_of(name)),
+        query={"alt": "media"},
+        total_s=SHOW_S,
+        most_bytes=MAX_FILE_BYTES + 1,
+    )
+
+
+def list_call(settings: CloudSettings, start: str) -> Call:
+    """Return the request that lists objects from a name on."""
+    fields = "items(name,timeCreated),nextPageToken"
+    query = {"maxResults": str(PAGE), "startOffset": start, "fields": fields}
+    return Call(
+        api=Api.STORAGE, method="GET", path=f"/storage/v1/b/{settings.outputs_bucket}/o", query=query, total_s=SHOW_S
+    )
+
+
+def delete_call(settings: CloudSettings, object_name: str) -> Call:
+    """Return the request that removes an object."""
+    return Call(api=Api.STORAGE, method="DELETE", path=_object_path(settings, object_name), total_s=REMOVE_S)
+
+
+def fetch(rest: GoogleRest, settings: CloudSettings, name: str) -> Outputs:
+    """Read the outputs of a job that has succeeded.
+
+    Raises `GoogleUnavailable` if the bucket cannot be read, as the job must not count as one without outputs then.
+    """
+    reply = rest.send(read_call(settings, name))
+    if reply.status == HTTPStatus.NOT_FOUND and _is_about_object(reply):
+        return Outputs()
+    raise_for_question(reply, "Cloud Storage")
+    try:
+        return Outputs(values=read_outputs(reply.content))
+    except OutputsUnusable as error:
+        return Outputs(problem=str(error))
+
+
+def written_before(listed: Mapping[str, Any], date: datetime) -> list[str]:
+    """Return the names of the listed objects older than the date."""
+    found = listed.get("items")
+    objects = [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+    return [str(one.get("name", "")) for one in objects if _time_of(one.get("timeCreated")) < date]
+
+
+def _is_about_object(reply: Reply) -> bool:
+    """Return True unless it is the bucket that does not exist.
+
+    The answer to a request for content is text, not JSON.
+    """
+    return b"bucket does not exist" not in reply.content.lower()
+
+
+def _time_of(text: Any) -> datetime:
+    """Return a time; one that cannot be read counts as new."""
+    try:
+        return datetime.fromisoformat(str(text)).astimezone(UTC)
+    except ValueError:
+        return datetime.max.replace(tzinfo=UTC)
+
+
+def _object_path(settings: CloudSettings, name: str) -> str:
+    return f"/storage/v1/b/{settings.outputs_bucket}/o/{quote(name, safe='')}"

@@ -1,0 +1,86 @@
+"""Requests to Google's APIs and their answers as values, and the port that sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any, Final, Protocol
+
+CREATE_S: Final = 40.0
+SHOW_S: Final = 3.0
+EXPLAIN_S: Final = 2.5
+CANCEL_S: Final = 3.5
+REMOVE_S: Final = 2.0
+"""The time for each kind of request, in seconds, with all of its tries.
+
+The coordinator waits 60 s for the answer to a submission, in which a job may also have to be shown, and 10 s for any
+other, in which a job may be cancelled, shown, and explained or its outputs read.
+"""
+
+
+class Api(StrEnum):
+    """An API of Google's."""
+
+    BATCH = "batch"
+    RUN = "run"
+    STORAGE = "storage"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A request. `path` is quoted, and `query` is not."""
+
+    api: Api
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+
+    # The time for all tries together, in seconds.
+    total_s: float
+
+    # True if a second request has no further effect, so that it may be sent again after an unclear answer.
+    is_repeatable: bool = True
+
+    # The largest body of an answer, in bytes.
+    most_bytes: int = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer.
+
+    `document` is the JSON object in it, or empty if there is none. `message` is what an error says, in one line and
+    without tokens.
+    """
+
+    status: int
+    document: Mapping[str, Any] = field(default_factory=dict)
+    content: bytes = b""
+    message: str = ""
+    retry_after_s: int = 0
+
+    # True if the body was longer than allowed; `content` is its beginning.
+    is_cut: bool = False
+
+    @property
+    def is_ok(self) -> bool:
+        """True if the request succeeded."""
+        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+
+
+class GoogleRest(Protocol):
+    """Sends requests with the function's own identity. Safe to use from several threads."""
+
+    def send(self, call: Call) -> Reply:
+        """Send a request and return its answer, whatever its status.
+
+        HTTP 429 and 503 lead to further tries within the call's time if it is repeatable.
+
+        Raises:
+            GoogleUnavailable: there was no answer, or no credential to ask with.
+
+        """
+        ...

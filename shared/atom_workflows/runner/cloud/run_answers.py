@@ -1,0 +1,132 @@
+"""What Cloud Run says about a job, in the words of the contract."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from atom_workflows.runner.cloud.batch_answers import Failure
+from atom_workflows.runner.reports import JobState
+
+STATES: Final[Mapping[str, JobState]] = {
+    "EXECUTION_PENDING": JobState.PREPARING,
+    "EXECUTION_RUNNING": JobState.RUNNING,
+    "EXECUTION_SUCCEEDED": JobState.SUCCEEDED,
+    "EXECUTION_FAILED": JobState.FAILED,
+    "EXECUTION_CANCELLED": JobState.CANCELLED,
+}
+"""The `completionStatus` of the latest execution to the contract's state; any other counts as in progress."""
+
+_OUT_OF_MEMORY: Final = re.compile(r"memory limit|out of memory", re.IGNORECASE)
+_TIMED_OUT: Final = re.compile(r"timeout was reached|maximum timeout|deadline", re.IGNORECASE)
+_EXIT_CODE: Final = re.compile(r"exit(?:ed)?[^0-9]{1,40}([0-9]{1,3})\b", re.IGNORECASE)
+
+
+def state_of(job: Mapping[str, Any]) -> JobState:
+    """Return the job's state.
+
+    A job whose execution was never created has failed if Cloud Run has given it up.
+    """
+    execution = execution_of(job)
+    if execution:
+        return STATES.get(str(execution.get("completionStatus")), JobState.RUNNING)
+    if _condition(job).get("state") == "CONDITION_FAILED":
+        return JobState.FAILED
+    return JobState.QUEUED
+
+
+def execution_of(job: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the reference to the job's execution.
+
+    Returns {} before there is one.
+    """
+    found = job.get("latestCreatedExecution")
+    return found if isinstance(found, Mapping) and found.get("name") else {}
+
+
+def execution_name(job: Mapping[str, Any]) -> str:
+    """Return the short name of the job's execution, or ""."""
+    return str(execution_of(job).get("name", "")).rpartition("/")[2]
+
+
+def created_of(job: Mapping[str, Any], otherwise: datetime) -> datetime:
+    """Return when the job was created.
+
+    Returns the other time if the job does not say.
+    """
+    return _time(job.get("createTime")) or otherwise
+
+
+def ended_at(job: Mapping[str, Any]) -> datetime | None:
+    """Return when the job ended, or None.
+
+    A job whose execution was never created ended when it was given up.
+    """
+    if execution := execution_of(job):
+        is_over = STATES.get(str(execution.get("completionStatus")), JobState.RUNNING).is_terminal
+        return _time(execution.get("completionTime")) if is_over else None
+    return _time(_condition(job).get("lastTransitionTime")) if state_of(job) is JobState.FAILED else None
+
+
+def failure_of(job: Mapping[str, Any], tasks: Mapping[str, Any]) -> Failure:
+    """Explain a job's failure from the job and its tasks.
+
+    The list of tasks may be empty.
+    """
+    listed = tasks.get("tasks")
+    task = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], Mapping) else {}
+    result = task.get("lastAttemptResult")
+    result = result if isinstance(result, Mapping) else {}
+    message = _said(result.get("status")) or _condition_message(task) or _condition_message(job)
+    if not execution_of(job):
+        return Failure(reason="NOT_STARTED", message=message or "the job could not be started")
+    if _OUT_OF_MEMORY.search(message):
+        return Failure(reason="OOM", message=f"{message}; name a larger masterType")
+    if _TIMED_OUT.search(message):
+        return Failure(reason="TIMEOUT", message=message)
+    if signal := _number(result.get("termSignal")):
+        return Failure(reason=f"SIGNAL_{signal}", message=message or f"the container was ended by signal {signal}")
+    code = _number(result.get("exitCode")) or _number_in(message)
+    if code:
+        return Failure(reason=f"EXIT_{code}", message=message or f"exit code {code}")
+    return Failure(reason="", message=message or "the job failed, and Cloud Run does not say why")
+
+
+def waiting_message(job: Mapping[str, Any]) -> str:
+    """Return what Cloud Run last said about a job that waits."""
+    return _condition_message(job)
+
+
+def _condition(resource: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = resource.get("terminalCondition")
+    if isinstance(found, Mapping):
+        return found
+    conditions = resource.get("conditions")
+    listed = [one for one in conditions if isinstance(one, Mapping)] if isinstance(conditions, list) else []
+    return next((one for one in listed if one.get("state") == "CONDITION_FAILED"), {})
+
+
+def _condition_message(resource: Mapping[str, Any]) -> str:
+    return " ".join(str(_condition(resource).get("message") or "").split())
+
+
+def _said(status: Any) -> str:
+    return " ".join(str(status.get("message") or "").split()) if isinstance(status, Mapping) else ""
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _number_in(message: str) -> int:
+    found = _EXIT_CODE.search(message)
+    return int(found[1]) if found else 0
+
+
+def _time(value: Any) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(value)).astimezone(UTC)
+    except ValueError:
+        return None

@@ -1,0 +1,133 @@
+"""Jobs of Cloud Run: create, show and cancel them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+from atom_workflows.errors import GoogleUnavailable, NotNow
+from atom_workflows.runner.cloud import run_answers, run_requests
+from atom_workflows.runner.cloud.cloud_settings import CloudSettings
+from atom_workflows.runner.cloud.failures import BUSY_RETRY_S, raise_for_question, raise_for_submission, report_unseen
+from atom_workflows.runner.cloud.images import require_allowed
+from atom_workflows.runner.cloud.job_ids import Engine, Place, name_of
+from atom_workflows.runner.cloud.log_links import cloud_run_log_link
+from atom_workflows.runner.cloud.outputs_files import fetch
+from atom_workflows.runner.cloud.rest import GoogleRest, Reply
+from atom_workflows.runner.reports import JobReport, JobState
+from atom_workflows.runner.request import JobRequest
+
+
+@dataclass(frozen=True, slots=True)
+class CloudRunEngine:
+    """The engine of tasks with `engine: cloud-run`. It does not notify, so its jobs are polled."""
+
+    rest: GoogleRest
+    settings: CloudSettings
+
+    def submit(self, request: JobRequest, now: datetime) -> JobReport:
+        """Create and start the job, or find the one with its key."""
+        require_allowed(request.image, self.settings.image_prefixes)
+        name = name_of(request.key, self.settings.topic_prefix)
+        place = Place(engine=Engine.CLOUD_RUN, region=self.settings.region, name=name, created=now)
+        reply = self.rest.send(run_requests.create_call(self.settings, request, name))
+        if reply.status == HTTPStatus.CONFLICT:
+            return self._show_existing(place, now)
+        raise_for_submission(reply, "Cloud Run")
+        # The answer is a long operation; the job itself is shown when its state is asked for.
+        return JobReport(job_id=place.job_id, state=JobState.QUEUED, logs_url=self._log_link(place))
+
+    def status(self, place: Place, now: datetime) -> JobReport:
+        """Return the job's state, and how it ended.
+
+        Raises `JobNotFound` if there is no such job.
+        """
+        reply = self._get(place)
+        if reply.status == HTTPStatus.NOT_FOUND:
+            return report_unseen(place, now)
+        return self._report(reply.document, place)
+
+    def stop(self, place: Place, now: datetime) -> JobReport:
+        """Cancel the job's execution unless it has ended.
+
+        Raises `NotNow` if there is no execution yet.
+        """
+        reply = self._get(place)
+        if reply.status == HTTPStatus.NOT_FOUND:
+            report_unseen(place, now)
+            raise NotNow("Cloud Run does not show the job yet, so it cannot be cancelled", retry_after_s=5)
+        report = self._report(reply.document, place)
+        if report.state.is_terminal:
+            return report
+        execution = run_answers.execution_name(reply.document)
+        if not execution:
+            raise NotNow("the job's execution does not exist yet, so it cannot be cancelled", retry_after_s=5)
+        cancelled = self.rest.send(run_requests.cancel_call(self.settings, place.region, place.name, execution))
+        if cancelled.status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise NotNow(f"Cloud Run answered HTTP 429: {cancelled.message}", retry_after_s=BUSY_RETRY_S, is_busy=True)
+        if cancelled.is_ok:
+            return JobReport(job_id=place.job_id, state=JobState.CANCELLING, logs_url=self._log_link(place))
+        report = self.status(place, now)  # It may have ended in the meantime.
+        if not report.state.is_terminal:
+            raise GoogleUnavailable(
+                f"Cloud Run did not cancel the job: HTTP {cancelled.status}: {cancelled.message or 'without a message'}"
+            )
+        return report
+
+    def _get(self, place: Place) -> Reply:
+        """Return the answer about the job.
+
+        The answer may be that there is none.
+        """
+        reply = self.rest.send(run_requests.get_call(self.settings, place.region, place.name))
+        if reply.status != HTTPStatus.NOT_FOUND:
+            raise_for_question(reply, "Cloud Run")
+        return reply
+
+    def _show_existing(self, place: Place, now: datetime) -> JobReport:
+        reply = self._get(place)
+        if reply.status == HTTPStatus.NOT_FOUND:
+            return report_unseen(place, now)
+        created = run_answers.created_of(reply.document, now)
+        there = Place(engine=place.engine, region=place.region, name=place.name, created=created)
+        return self._report(reply.document, there)
+
+    def _report(self, job: Mapping[str, Any], place: Place) -> JobReport:
+        state = run_answers.state_of(job)
+        message, reason, outputs = "", "", None
+        if state is JobState.SUCCEEDED:
+            found = fetch(self.rest, self.settings, place.name)
+            message, outputs = found.problem, found.values
+        elif state is JobState.FAILED:
+            failure = run_answers.failure_of(job, self._tasks(job, place))
+            message, reason = failure.message, failure.reason
+        elif state in {JobState.QUEUED, JobState.PREPARING}:
+            message = run_answers.waiting_message(job)
+        return JobReport(
+            job_id=place.job_id,
+            state=state,
+            message=message,
+            reason=reason,
+            outputs=outputs,
+            logs_url=self._log_link(place),
+        )
+
+    def _tasks(self, job: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
+        """Return the tasks of a failed job, which have its exit code.
+
+        Returns {} if they cannot be had.
+        """
+        execution = run_answers.execution_name(job)
+        if not execution:
+            return {}
+        try:
+            reply = self.rest.send(run_requests.tasks_call(self.settings, place.region, place.name, execution))
+        except GoogleUnavailable:
+            return {}
+        return reply.document if reply.is_ok else {}
+
+    def _log_link(self, place: Place) -> str:
+        return cloud_run_log_link(self.settings.project, place.name, place.created.isoformat(timespec="seconds"))

@@ -1,0 +1,109 @@
+"""The requests by which Cloud Run creates and shows a job: https://cloud.google.com/run/docs/reference/rest/v2.
+
+A job there has a fixed image, so each attempt is a job of its own, with one execution. `startExecutionToken` starts it
+in the request that creates the job, so there is never a job that a repeated submission would have to start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from atom_workflows.runner.cloud.cloud_settings import CloudSettings
+from atom_workflows.runner.cloud.labels import job_labels
+from atom_workflows.runner.cloud.machines import cloud_run_shape, machine_type
+from atom_workflows.runner.cloud.outputs_files import MOUNT, READABLE_BY_ALL, file_in_job
+from atom_workflows.runner.cloud.rest import CANCEL_S, CREATE_S, EXPLAIN_S, REMOVE_S, SHOW_S, Api, Call
+from atom_workflows.runner.request import JobRequest, job_environment
+
+MAX_DURATION: Final = timedelta(hours=168)
+"""The longest that Cloud Run lets a task run. It is also the default here, as Cloud Run's own is ten minutes."""
+
+PAGE: Final = 100
+
+_EXECUTION_SUFFIX: Final = "1"
+_VOLUME: Final = "atom-outputs"
+
+
+def create_call(settings: CloudSettings, request: JobRequest, name: str) -> Call:
+    """Return the request that creates the job and starts its execution.
+
+    It can be repeated: Cloud Run answers HTTP 409 to a name that exists. Raises `RequestRefused`.
+    """
+    return Call(
+        api=Api.RUN,
+        method="POST",
+        path=f"/v2/{_parent(settings.project, settings.region)}/jobs",
+        query={"jobId": name},
+        body=job_body(settings, request, name),
+        total_s=CREATE_S,
+    )
+
+
+def get_call(settings: CloudSettings, region: str, name: str) -> Call:
+    """Return the request that shows the job and its execution's state."""
+    return Call(api=Api.RUN, method="GET", path=f"/v2/{_parent(settings.project, region)}/jobs/{name}", total_s=SHOW_S)
+
+
+def tasks_call(settings: CloudSettings, region: str, name: str, execution: str) -> Call:
+    """Return the request that shows the only task of the execution."""
+    path = f"/v2/{_parent(settings.project, region)}/jobs/{name}/executions/{execution}/tasks"
+    return Call(api=Api.RUN, method="GET", path=path, query={"pageSize": "1"}, total_s=EXPLAIN_S)
+
+
+def cancel_call(settings: CloudSettings, region: str, name: str, execution: str) -> Call:
+    """Return the request that cancels the execution."""
+    path = f"/v2/{_parent(settings.project, region)}/jobs/{name}/executions/{execution}:cancel"
+    return Call(api=Api.RUN, method="POST", path=path, body={}, total_s=CANCEL_S)
+
+
+def list_call(settings: CloudSettings, page_token: str) -> Call:
+    """Return the request that lists the region's jobs."""
+    query = {"pageSize": str(PAGE), **({"pageToken": page_token} if page_token else {})}
+    path = f"/v2/{_parent(settings.project, settings.region)}/jobs"
+    return Call(api=Api.RUN, method="GET", path=path, query=query, total_s=SHOW_S, most_bytes=8 * 1024 * 1024)
+
+
+def delete_call(settings: CloudSettings, region: str, name: str) -> Call:
+    """Return the request that removes the job and its execution."""
+    return Call(
+        api=Api.RUN, method="DELETE", path=f"/v2/{_parent(settings.project, region)}/jobs/{name}", total_s=REMOVE_S
+    )
+
+
+def job_body(settings: CloudSettings, request: JobRequest, name: str) -> Mapping[str, Any]:
+    """Return the job as Cloud Run's API describes it.
+
+    It is one task, which is never tried again.
+    """
+    labels = job_labels(request, settings.topic_prefix)
+    template = {"taskCount": 1, "parallelism": 1, "labels": labels, "template": _task(settings, request, name)}
+    return {"labels": labels, "startExecutionToken": _EXECUTION_SUFFIX, "template": template}
+
+
+def _task(settings: CloudSettings, request: JobRequest, name: str) -> dict[str, Any]:
+    shape = cloud_run_shape(machine_type(request))
+    environment = job_environment(request, file_in_job(name))
+    container: dict[str, Any] = {
+        "image": request.image,
+        "env": [{"name": variable, "value": value} for variable, value in environment.items()],
+        "resources": {"limits": {"cpu": str(shape.cpus), "memory": f"{shape.memory_mib}Mi"}},
+        "volumeMounts": [{"name": _VOLUME, "mountPath": MOUNT}],
+    }
+    if request.argv:
+        container["args"] = list(request.argv)
+    return {
+        "containers": [container],
+        "executionEnvironment": "EXECUTION_ENVIRONMENT_GEN2",
+        "maxRetries": 0,
+        "serviceAccount": settings.job_account,
+        "timeout": f"{int(min(request.timeout or MAX_DURATION, MAX_DURATION).total_seconds())}s",
+        "volumes": [
+            {"name": _VOLUME, "gcs": {"bucket": settings.outputs_bucket, "mountOptions": list(READABLE_BY_ALL)}}
+        ],
+    }
+
+
+def _parent(project: str, region: str) -> str:
+    return f"projects/{project}/locations/{region}"

@@ -1,0 +1,128 @@
+"""Answer the contract's calls: submit, status and stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, Final, Protocol, TypeAlias
+
+from atom_workflows.errors import GoogleUnavailable, JobNotFound, NotNow, RequestRefused
+from atom_workflows.runner.cloud.job_ids import Engine, Place, read_place
+from atom_workflows.runner.reports import JobReport, refusal, unknown_job
+from atom_workflows.runner.request import JobRequest, read_request
+
+ENGINES: Final[Mapping[str, Engine]] = {
+    "": Engine.BATCH,
+    "batch": Engine.BATCH,
+    "cloud-run": Engine.CLOUD_RUN,
+}
+"""The values of a task's `engine`. Any other is refused, as it is meant for another Task Runner."""
+
+NOT_SENT_RETRY_S: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContractAnswer:
+    """The status, JSON body and further headers of a response."""
+
+    status: int
+    body: Mapping[str, Any]
+    retry_after_s: int = 0
+
+    @property
+    def job_id(self) -> str:
+        """The id of the job that it reports on, or ""."""
+        return str(self.body.get("job", {}).get("jobId", ""))
+
+
+class RunsJobs(Protocol):
+    """A service that runs jobs.
+
+    Each call may raise `RequestRefused`, `NotNow`, `JobNotFound` or `GoogleUnavailable`.
+    """
+
+    def submit(self, request: JobRequest, now: datetime) -> JobReport:
+        """Create the job, or find the one with the same key."""
+        ...
+
+    def status(self, place: Place, now: datetime) -> JobReport:
+        """Return the job's state."""
+        ...
+
+    def stop(self, place: Place, now: datetime) -> JobReport:
+        """Have the job stopped, and return its state."""
+        ...
+
+
+Answer: TypeAlias = Callable[[], JobReport]
+
+
+@dataclass(frozen=True, slots=True)
+class CloudRunner:
+    """The Task Runner. `now` returns the current time."""
+
+    engines: Mapping[Engine, RunsJobs]
+    now: Callable[[], datetime]
+
+    def submit(self, headers: Mapping[str, str], body: bytes) -> ContractAnswer:
+        """Answer `POST /job`."""
+
+        def submitted() -> JobReport:
+            request = read_request(headers, body)
+            return self.engines[_engine_of(request)].submit(request, self.now())
+
+        return _answer(submitted)
+
+    def status(self, job_id: str) -> ContractAnswer:
+        """Answer `GET /jobstatus`."""
+
+        def shown() -> JobReport:
+            place = read_place(job_id)
+            return self.engines[place.engine].status(place, self.now())
+
+        return _answer(shown)
+
+    def stop(self, job_id: str) -> ContractAnswer:
+        """Answer `DELETE /job`."""
+
+        def stopped() -> JobReport:
+            place = read_place(job_id)
+            return self.engines[place.engine].stop(place, self.now())
+
+        return _answer(stopped)
+
+
+def _engine_of(request: JobRequest) -> Engine:
+    """Return the engine that the task names.
+
+    Raises `RequestRefused`.
+    """
+    engine = ENGINES.get(request.engine.lower())
+    if engine is None:
+        known = " or ".join(filter(None, ENGINES))
+        raise RequestRefused(
+            f"engine is {request.engine!r:.100}, but this Task Runner has {known}; Batch is the default"
+        )
+    return engine
+
+
+def _answer(report: Answer) -> ContractAnswer:
+    """Return the contract's answer for a report, or for its error."""
+    try:
+        status, body = report().to_response()
+    except RequestRefused as error:
+        status, body = refusal(str(error))
+    except JobNotFound as error:
+        status, body = unknown_job(error.job_id)
+    except NotNow as error:
+        status = HTTPStatus.TOO_MANY_REQUESTS if error.is_busy else HTTPStatus.SERVICE_UNAVAILABLE
+        return ContractAnswer(status=status, body={"message": error.reason}, retry_after_s=error.retry_after_s)
+    except GoogleUnavailable as error:
+        if error.nothing_sent:
+            said = {"message": error.reason}
+            return ContractAnswer(status=HTTPStatus.SERVICE_UNAVAILABLE, body=said, retry_after_s=NOT_SENT_RETRY_S)
+        # Without Retry-After, this says that the request may have had an effect.
+        status, body = HTTPStatus.BAD_GATEWAY, {"message": error.reason}
+    return ContractAnswer(status=status, body=body)
