@@ -8,9 +8,11 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
+from urllib.parse import urlsplit
 
 from atom_deploy.problems import DeployProblem
 from atom_workflows.errors import SettingsError
@@ -158,6 +160,12 @@ class Deployment:
 
     def _check_runner(self) -> None:
         """Raise `DeployProblem` for an option that the deployment's Task Runner cannot have."""
+        if _is_loopback(self.task_runner_url):
+            raise DeployProblem(
+                f"TASK_RUNNER_URL is {self.task_runner_url!r:.100}, which in Google Cloud is the machine of the "
+                "function itself, not yours; give a URL that can be reached from there, such as "
+                "https://runner-abc.a.run.app"
+            )
         given = {"--token-file": self.token_file, "--task-runner-service": self.task_runner_service}
         for option, value in given.items():
             if self.has_runner and value:
@@ -291,6 +299,15 @@ class Deployment:
         """Return the service account that one part runs as."""
         domain, _, project = self.project.rpartition(":")
         return f"{self.name(identity)}@{project}{f'.{domain}' if domain else ''}.iam.gserviceaccount.com"
+
+
+def _is_loopback(url: str) -> bool:
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    try:
+        address = ip_address(host)
+    except ValueError:  # It is a name.
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
 
 
 @lru_cache

@@ -117,6 +117,51 @@ def test_a_mock_says_so_and_how_to_run_jobs(tmp_path: Path) -> None:
     assert "--runner process" in answer.stdout
 
 
+def test_a_forgotten_option_is_named_before_the_run(tmp_path: Path) -> None:
+    """Programs that the mock would answer for are a warning on stderr, with the option that runs them."""
+    step = {"id": "a", "args": ["./make.py"], "more": {"outputs": {"file": "text"}}}
+    answer = console(None, "run", workflow(tmp_path, step), cwd=tmp_path)
+    assert answer.code == 1
+    assert "succeeded without the outputs" in answer.stdout
+    (warning,) = [line for line in answer.stderr.splitlines() if "mock" in line]
+    assert "the program of `a`" in warning
+    assert warning.endswith("add --runner process")
+
+
+def test_local_up_names_the_folder_of_its_jobs(tmp_path: Path) -> None:
+    """With --runner process, `local up` prints where the jobs' files will be."""
+    with running("local", "up", "--runner", "process", cwd=tmp_path) as process:
+        assert process.stdout is not None
+        printed = []
+        for line in iter(process.stdout.readline, ""):
+            printed.append(line)
+            if "Ctrl-C" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        process.wait(WITHIN_S)
+    assert "export ATOM_LOCAL_RUNNER=process\n" in printed
+    (folder,) = [line for line in printed if line.startswith("# jobs ")]
+    assert folder.rstrip().endswith("/.atom-workflows/jobs")
+
+
+def test_an_interrupted_run_says_that_nothing_is_cleaned_up(tmp_path: Path) -> None:
+    """Ctrl-C says that steps under `finally` do not run, how they would, and where the files are."""
+    wait = ["sh", "-c", "touch ../../../../up; sleep 600"]
+    clean_up = {"id": "b", "task": {"engine": "process", "args": ["touch", str(tmp_path / "cleaned")]}}
+    file = tmp_path / "wf.yaml"
+    step = {"id": "a", "task": {"engine": "process", "args": wait}}
+    file.write_text(json.dumps({"name": "wf", "steps": [step], "finally": [clean_up]}))
+    with running("run", file, "--runner", "process", cwd=tmp_path) as process:
+        eventually((tmp_path / ".atom-workflows" / "up").exists, within_s=WITHIN_S, what="the job")
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=WITHIN_S)
+    ended, logs, jobs = said[said.index("The platform has stopped") :].splitlines()[:3]
+    assert ended.startswith("The platform has stopped, and the run with it. Its steps under `finally` do not run")
+    assert ended.endswith("`atom-workflows runs cancel` runs them.")
+    assert (logs[:6], jobs[:6]) == ("Logs: ", "Jobs: ")
+    assert not (tmp_path / "cleaned").exists()
+
+
 def test_the_secret_is_nowhere_to_be_read(tmp_path: Path) -> None:
     """The Task Runner's secret is in no argument, log, record or document, and no job's environment."""
     file = workflow(tmp_path, {"id": "a", "args": [sys.executable, "-c", "import time; time.sleep(600)"]})

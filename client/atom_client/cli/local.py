@@ -38,6 +38,9 @@ TOKEN: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
 GRACE_S: Final = 1.0
 """How long the parts may take to shut down by themselves. Their in-memory data is discarded anyway."""
 
+LOCAL_RUNNER: Final = "ATOM_LOCAL_RUNNER"
+"""Tells commands what runs the jobs of a local platform: `mock`, `scripted`, `process`, `docker` or `other`."""
+
 NO_TOKEN: Final = "none"  # noqa: S105 (means: send no token)
 CHECK_INTERVAL: Final = "WORKFLOW_CHECK_STATE_DURATION_SEC"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atom_client.errors import Misuse
-from atom_client.text import name_of
+from atom_client.text import counted, name_of
 
 if TYPE_CHECKING:
     from atom_emulator.task_runner.script import Script
@@ -44,6 +44,23 @@ def check_mock_script(path: Path, workflow: Workflow, workflow_path: str) -> Non
         require_matches(script, workflow, workflow_path)
     except InvalidScript as error:
         raise Misuse(str(error)) from error
+
+
+def find_mocked_programs(workflow: Workflow, *, is_up: bool) -> list[str]:
+    """Return a warning if the workflow has programs, which a mock does not run.
+
+    With `is_up`, the platform was started by another command.
+    """
+    steps = [step.id for step in workflow.all_steps if step.task is not None and step.task.engine == "process"]
+    if not steps:
+        return []
+    others = f" and {counted(len(steps) - 1, 'other step')}" if len(steps) > 1 else ""
+    how = "start the platform with `atom-workflows local up --runner process`" if is_up else "add --runner process"
+    warning = (
+        f"a mock Task Runner answers for the program of `{steps[0]}`{others}, and returns no outputs; to run what has "
+        f"`engine: process`, {how}"
+    )
+    return [warning]
 
 
 def find_unmatched_rules(path: Path, workflow: str, steps: Iterable[StepRecord]) -> list[str]:

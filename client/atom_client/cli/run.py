@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from atom_client.cli.follow import INTERRUPTIONS, Waiting, exit_code, report_if_interrupted
 from atom_client.cli.local import (
+    LOCAL_RUNNER,
     PlatformChoice,
     credential_problem,
     disk_full_note,
@@ -23,7 +23,7 @@ from atom_client.cli.local import (
     local_platform,
     runner_note,
 )
-from atom_client.cli.mock_script import check_mock_script, find_unmatched_rules
+from atom_client.cli.mock_script import check_mock_script, find_mocked_programs, find_unmatched_rules
 from atom_client.cli.output import Output
 from atom_client.cli.params import print_param_problems, read_given
 from atom_client.cli.platform import FIRESTORE_HOST, PUBSUB_HOST, connect_services, names_local_platform
@@ -74,11 +74,6 @@ class Running:
     own: LocalPlatform | None = None
     note: str = ""
 
-    @property
-    def log_dir(self) -> Path | None:
-        """The platform's log folder, if it is known."""
-        return None if self.own is None else self.own.log_dir
-
 
 def run_workflow(options: RunOptions) -> int:
     """Run the workflow, print the result and return the exit code."""
@@ -101,6 +96,7 @@ def run_workflow(options: RunOptions) -> int:
     has_mock = options.choice.has_mock and not _joins_platform(options.choice)
     if script is not None and request.workflow is not None and has_mock:
         check_mock_script(script, request.workflow, request.workflow_path)
+    _warn_of_mocked_programs(options.choice, request)
     with _platform(options, request, output) as running:
         code = run_to_end(running, request, options, output)
         if options.keep and running.own is not None:
@@ -143,10 +139,9 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
     if options.choice.mock_script is not None and request.workflow is None:
         print_warnings(find_unmatched_rules(options.choice.mock_script, run.workflow, steps))
     waiting.print_result(run, steps)
-    if running.own is not None and running.log_dir is not None:
-        output.say(f"Logs: {name_of(running.log_dir)}{disk_full_note(running.log_dir)}")
-        if options.choice.runs_jobs:
-            output.say(f"Jobs: {name_of(running.own.jobs_dir / request.run_id)}")
+    if running.own is not None:
+        for line in _folders(running.own, options.choice, request):
+            output.say(line)
     waiting.print_next_steps(run, may_retry=is_shared or options.keep)
     return exit_code(run)
 
@@ -177,9 +172,35 @@ def _platform(options: RunOptions, request: RunRequest, output: Output) -> Itera
     with keep_up(platform, announce=lambda: output.say("\n".join(filter(None, notes)))):
         # Google's clients read these from the process's own environment.
         os.environ.update({name: platform.environment[name] for name in (FIRESTORE_HOST, PUBSUB_HOST)})
-        ended = f"The platform has stopped, and the run with it. Logs: {name_of(platform.log_dir)}"
-        with report_if_interrupted(ended, by=(Exception, *INTERRUPTIONS)):
+        ended = [_describe_end(request), *_folders(platform, options.choice, request)]
+        with report_if_interrupted("\n".join(ended), by=(Exception, *INTERRUPTIONS)):
             yield Running(environment={**os.environ, **platform.environment}, own=platform)
+
+
+def _describe_end(request: RunRequest) -> str:
+    """Say what becomes of the run if its platform stops before it has ended."""
+    ended = "The platform has stopped, and the run with it."
+    if request.workflow is not None and not request.workflow.finally_steps:
+        return ended
+    return (
+        f"{ended} Its steps under `finally` do not run any more; on a platform that `atom-workflows local up` has "
+        "started, `atom-workflows runs cancel` runs them."
+    )
+
+
+def _folders(platform: LocalPlatform, choice: PlatformChoice, request: RunRequest) -> Iterator[str]:
+    """Yield a line for each folder in which files of the run are."""
+    yield f"Logs: {name_of(platform.log_dir)}{disk_full_note(platform.log_dir)}"
+    if choice.runs_jobs:
+        yield f"Jobs: {name_of(platform.jobs_dir / request.run_id)}"
+
+
+def _warn_of_mocked_programs(choice: PlatformChoice, request: RunRequest) -> None:
+    is_up = _joins_platform(choice)
+    # Whoever wrote a script for the mock expects it to answer.
+    is_mock = os.environ.get(LOCAL_RUNNER) == "mock" if is_up else choice.has_mock and choice.mock_script is None
+    if is_mock and request.workflow is not None:
+        print_warnings(find_mocked_programs(request.workflow, is_up=is_up))
 
 
 def _joins_platform(choice: PlatformChoice) -> bool:

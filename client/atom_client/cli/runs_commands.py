@@ -63,8 +63,9 @@ def show(run_id: str, *, with_outputs: bool, as_json: bool) -> None:
 def cancel(run_id: str, *, now: bool) -> None:
     """End a run and submit no more jobs for it.
 
-    The run has ended when the command returns, so there is no --wait. If the workflow has steps under `finally`,
-    however, they run first; --now ends the run without them.
+    Jobs that are running are stopped, if their Task Runner can stop jobs. The command waits for that for half a minute
+    at most, and names the jobs that may still be running. The run has ended when it returns, so there is no --wait. If
+    the workflow has steps under `finally`, however, they run first; --now ends the run without them.
     """
     from atom_client.cli.runs import cancel_named  # noqa: PLC0415 (imported only when needed)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 _FIRST_LINE: Final = "a first line such as #!/usr/bin/env python3"
+_SCRIPTS: Final = frozenset({".py", ".sh"})
 
 
 def explain_not_started(code: int, name: str, started_in: Path) -> str:
@@ -38,9 +39,10 @@ def explain_lost_file(arguments: Sequence[str], started_in: Path, folder: Path) 
     """
     for name in arguments:
         if name and not Path(name).is_absolute() and _is_only_in(name, started_in, folder):
+            itself = f", or run the script itself: `args: [./{name.removeprefix('./')}]`"
             return (
-                f"`{name}` is in {started_in}, but a job's relative paths start in its own folder, {folder}; use the "
-                f"full path, or run the script itself: `args: [./{name.removeprefix('./')}]`"
+                f"`{name}` is in {started_in}, but a job's relative paths start in a folder of its own; use the full "
+                f"path{itself if Path(name).suffix in _SCRIPTS else ''}"
             )
     return ""
 

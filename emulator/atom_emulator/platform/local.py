@@ -87,12 +87,20 @@ class LocalPlatform:
             "GOOGLE_CLOUD_PROJECT": self.options.project,
             "WORKFLOW_TASK_RUNNER_URL": self.addresses[PartName.TASK_RUNNER],
             TOKEN_VARIABLE: "none" if self._laptop is None else self._laptop.secret,
+            "ATOM_LOCAL_RUNNER": self._runner,
             "WORKFLOW_CHECK_STATE_DURATION_SEC": "1",
             "WORKFLOW_OBJECT_PREFIX": OBJECT_PREFIX,
             **({"STORAGE_EMULATOR_HOST": self.storage.url} if self.storage is not None else {}),
             **bypass_proxies(os.environ),
             **self.options.environment,
         }
+
+    @property
+    def _runner(self) -> str:
+        """What runs jobs: `mock`, `scripted` for a mock with a script, `process`, `docker` or `other`."""
+        if self.options.task_runner_url:
+            return "other"
+        return "scripted" if self.options.task_runner_script else self.options.runner
 
     @property
     def shown_environment(self) -> dict[str, str]:

@@ -71,7 +71,10 @@ BACKOFF: Final = Record(
         Field(
             name="initial",
             kind=Duration(maximum=limits.MAX_BACKOFF),
-            description="The delay before the second attempt.",
+            description=(
+                "The shortest delay before the second attempt, which begins with the next check after it; see "
+                "[back-off](#back-off)."
+            ),
             default=format_duration(_BACKOFF.initial),
             examples=("30s",),
         ),
@@ -139,7 +142,8 @@ POLICIES: Final = (
         kind=Duration(maximum=limits.MAX_TIMEOUT, positive=True),
         description=(
             "How long one attempt may take before it counts as failed. When the time is up, the job's status is "
-            "checked once more, and the result of that check decides."
+            "checked once more, and the result of that check decides. A job that is still in progress is stopped, if "
+            "its Task Runner can stop jobs; see [timeouts](#timeouts)."
         ),
         default=format_duration(DEFAULT_STEP_TIMEOUT),
         examples=("45m", "1h30m"),

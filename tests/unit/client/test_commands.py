@@ -292,6 +292,15 @@ def test_the_task_runner_of_a_platform_that_is_up_may_be_named(url: str) -> None
     assert "continues" not in result.stderr
 
 
+@pytest.mark.parametrize(("runner", "is_mock"), [("mock", True), ("scripted", False), ("process", False), ("", False)])
+def test_a_run_on_a_platform_with_a_mock_warns_of_programs(tmp_path: Path, runner: str, *, is_mock: bool) -> None:
+    """`local up` exports what runs jobs, so `run` can warn of programs that would not run."""
+    file = tmp_path / "wf.yaml"
+    file.write_text("steps: [{id: make, task: {engine: process, args: [./make.py]}}]")
+    result = call("run", str(file), ATOM_LOCAL_RUNNER=runner, **UP)
+    assert ("Warning: a mock Task Runner answers for the program of `make`" in result.stderr) == is_mock
+
+
 def test_the_command_line_starts_light() -> None:
     """Validating a file imports neither Google's clients nor rich."""
     program = (

@@ -1,12 +1,15 @@
-"""Scripts of the mock Task Runner for runs whose file is not read before they start."""
+"""What is said about the mock Task Runner: rules without a job, and programs that it does not run."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from atom_client.cli.mock_script import find_unmatched_rules
+import pytest
+
+from atom_client.cli.mock_script import find_mocked_programs, find_unmatched_rules
 from atom_client.views.queries import read_steps
 from atom_emulator.testing.world import World
+from atom_workflows.language.parser import parse_workflow
 from support.workflows import definition
 
 
@@ -21,3 +24,23 @@ def test_rules_without_a_job_are_found_in_the_steps_of_a_run(tmp_path: Path) -> 
         f"{script}:2:5: rules[0].step: no job of daily matches laod; did you mean load?"
     ]
     assert find_unmatched_rules(script, "daily", []) == []
+
+
+PROGRAM = "{id: %s, task: {engine: process, args: [./a.py]}}"
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ("{id: a, task: {imageUri: x}}", ""),
+        (f"{PROGRAM % 'a'}, {{id: b, task: {{imageUri: x}}}}", "the program of `a`, and returns no outputs"),
+        (f"{PROGRAM % 'a'}, {PROGRAM % 'b'}, {PROGRAM % 'c'}", "the program of `a` and 2 other steps, and returns"),
+    ],
+)
+def test_programs_that_a_mock_would_answer_for_are_named(steps: str, said: str) -> None:
+    """A warning names the first program and counts the others; the option that runs them depends on the platform."""
+    workflow = parse_workflow(f"steps: [{steps}]".encode(), filename="wf.yaml")
+    found = find_mocked_programs(workflow, is_up=False)
+    assert [said in warning for warning in found] == [True] * bool(said)
+    assert all(warning.endswith("`engine: process`, add --runner process") for warning in found)
+    assert all("`atom-workflows local up --runner" in one for one in find_mocked_programs(workflow, is_up=True))

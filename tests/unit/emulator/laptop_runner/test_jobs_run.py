@@ -168,6 +168,13 @@ def test_a_script_that_its_interpreter_does_not_find_is_explained(laptop: Laptop
     assert "can't open file" in job["message"]
 
 
+def test_data_that_a_program_does_not_find_is_explained(laptop: Laptop) -> None:
+    """Of a file that is no script, only its full path is advised."""
+    (laptop.started_in / "rows.csv").touch()
+    laptop.submit("cat", "rows.csv")
+    assert "; use the full path; the end of its log:" in laptop.ended()["message"]
+
+
 def test_a_failure_of_another_kind_gets_no_advice(laptop: Laptop) -> None:
     """No path is explained for a job whose files are where it expects them."""
     laptop.python("import sys; open('there', 'w'); sys.exit(2)", "there", "x" * 5000)
