@@ -46,6 +46,9 @@ _AFTER_BURST_S: Final = 90
 RUNNER_URL: Final = "<runner-url>"
 """The placeholder for the URL of the deployment's own Task Runner."""
 
+_HINTS_PER_S: Final = 20
+"""On how many hints that a job has ended all instances of the checker act in a second."""
+
 _SOME_URL: Final = "https://runner.invalid"
 """Stands for that URL until it is known, where only the form of a URL matters."""
 
@@ -202,6 +205,8 @@ class Deployment:
         return {
             "WORKFLOW_TASK_RUNNER_URL": self.task_runner_url or RUNNER_URL,
             "WORKFLOW_OBJECT_PREFIX": self.object_prefix,
+            # Each instance of the checker gets its share of the hints on which all of them act.
+            "WORKFLOW_HINT_INTERVAL_SEC": f"{self.max_instances / _HINTS_PER_S:g}",
             **self.environment,
             "WORKFLOW_PROJECT": self.project,
             "WORKFLOW_DATABASE": self.database,
