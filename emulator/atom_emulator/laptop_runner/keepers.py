@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -134,7 +135,9 @@ class Keepers:
         if self._jobs:
             await asyncio.wait(self._jobs.values(), timeout=_CLOSING_S)
         self._warden.close()
-        self._process.wait(_CLOSING_S)
+        # If a job resists, the warden goes on by itself.
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_CLOSING_S)
 
     def _handle_loss(self) -> None:
         asyncio.get_running_loop().remove_reader(self._warden)

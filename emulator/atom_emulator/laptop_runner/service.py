@@ -61,6 +61,9 @@ class LaptopService:
             return route(request, query)
         except RecordUnusable as error:
             return _answer(*refusal(str(error)))
+        except OSError as error:
+            message = f"the job's record cannot be used now: {error.strerror or error}"
+            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, {"message": message}, {"Retry-After": "5"})
 
     def _submit(self, request: Request, _query: str) -> Response:
         try:
@@ -75,11 +78,7 @@ class LaptopService:
             return _answer(HTTPStatus.FORBIDDEN, {"message": message})
         if problem := self._jobs.engine.find_refusal(job):
             return _answer(*refusal(problem))
-        try:
-            return _answer(*self._jobs.submit(job).to_response())
-        except OSError as error:
-            message = f"the job cannot be recorded: {error.strerror or error}"
-            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, {"message": message}, {"Retry-After": "5"})
+        return _answer(*self._jobs.submit(job).to_response())
 
     def _status(self, _request: Request, query: str) -> Response:
         job_id = _read_job_id(query)

@@ -55,14 +55,16 @@ _COMMAND_S: Final = 15.0
 _KILL_S: Final = 10.0
 """How long killed processes are waited for. One that hangs in the kernel cannot be waited for any longer."""
 
+_CLOSING_S: Final = _KILL_S + _COMMAND_S + 5.0
+"""How long keepers may take to kill their jobs once the Task Runner has ended."""
+
 _HUNT_S: Final = 0.01
 
 
 def main() -> None:
     """Start a keeper for each job until the Task Runner ends."""
     libc = ctypes.CDLL(None) if _IS_LINUX else None
-    if libc is not None:
-        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    _become_subreaper(libc)
     jobs = socket.socket(fileno=os.dup(0))
     # Keepers inherit standard input. While one of them held the socket, the Task Runner would not see the warden end.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -89,7 +91,8 @@ class _Warden:
                     woken.recv(4096)
                 self._reap()
                 if self._jobs in ready and not self._take_job():
-                    return
+                    break
+        self._await_keepers()
 
     def _take_job(self) -> bool:
         """Fork the keeper of the next job. Returns False if there will be none."""
@@ -97,16 +100,30 @@ class _Warden:
         if not received:
             return False
         for descriptor in descriptors:
-            pid = os.fork()
-            if pid == 0:
-                self._jobs.close()
-                _become_keeper(descriptor, self._libc)
-            self._keepers.add(pid)
+            # Without a keeper, the Task Runner sees the end of the job's socket.
+            with suppress(OSError):
+                pid = os.fork()
+                if pid == 0:
+                    self._jobs.close()
+                    _become_keeper(descriptor, self._libc)
+                self._keepers.add(pid)
             os.close(descriptor)
         return True
 
+    def _await_keepers(self) -> None:
+        """Wait until every keeper has killed its job, and kill what is left of keepers that were killed meanwhile."""
+        kill_at = time.monotonic() + _CLOSING_S
+        while (self._keepers or self._hunting) and time.monotonic() < kill_at + _KILL_S:
+            if time.monotonic() > kill_at:
+                _kill([*self._keepers])
+            self._reap()
+            time.sleep(_HUNT_S)
+
     def _reap(self) -> None:
-        for pid, status in _reap_children():
+        for pid, status in _reap_children(os.WUNTRACED):
+            if os.WIFSTOPPED(status):  # By its job, or by mistake.
+                os.kill(pid, signal.SIGCONT)
+                continue
             was_killed = os.waitstatus_to_exitcode(status) < 0
             self._hunting |= was_killed or pid not in self._keepers
             self._keepers.discard(pid)
@@ -116,14 +133,20 @@ class _Warden:
             self._hunting = bool(orphans)
 
 
+def _become_subreaper(libc: ctypes.CDLL | None) -> None:
+    """Adopt orphaned descendants, and go on when the parent ends even if a job has stopped this process (SIGSTOP)."""
+    if libc is not None:
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
+
+
 def _become_keeper(descriptor: int, libc: ctypes.CDLL | None) -> None:
     """Keep one job, and exit."""
     code = 1
     try:
         # The warden's signals would otherwise wake this process through the warden's own pipe.
         signal.set_wakeup_fd(-1)
-        if libc is not None:
-            libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        _become_subreaper(libc)
         with socket.socket(fileno=descriptor) as job:
             _Keeper(job, libc).run()
         code = 0
@@ -300,11 +323,11 @@ class _child_signals:  # noqa: N801 - a context manager, used like a function
         self._write.close()
 
 
-def _reap_children() -> Iterator[tuple[int, int]]:
+def _reap_children(options: int = 0) -> Iterator[tuple[int, int]]:
     """Yield the id and status of every child that has ended."""
     while True:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, status = os.waitpid(-1, os.WNOHANG | options)
         except ChildProcessError:
             return
         if pid == 0:
