@@ -238,6 +238,22 @@ class FailsOnStatus(GoodTaskRunner):
         return 500, {"message": "internal error"}
 
 
+class HangsOnKeys(GoodTaskRunner):
+    """Does not answer while a key is being submitted for the second time, until it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hanging = threading.Event()
+        self.released = threading.Event()
+
+    def submit(self, key: str, body: Mapping[str, Any]) -> Response:
+        """Hang at the rule about two submissions at once."""
+        if "/at-once/" in key:
+            self.hanging.set()
+            self.released.wait()
+        return super().submit(key, body)
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Passes requests on to the Task Runner of the server."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from contract.flawed_task_runners import (
     ForgetsJobs,
     ForgetsKeys,
     GoodTaskRunner,
+    HangsOnKeys,
     HasPages,
     IgnoresKeys,
     KnowsEveryJob,
@@ -157,3 +159,18 @@ def _is_listening(port: int) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_does_not_wait_for_calls(signum: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM end the check at once, even while calls from other threads are unanswered."""
+    hanging = HangsOnKeys()
+    command = [sys.executable, "-m", "atom_client", "runner", "check"]
+    with serving(hanging) as url, subprocess.Popen([*command, url], stdout=subprocess.DEVNULL) as process:
+        try:
+            assert hanging.hanging.wait(30)
+            process.send_signal(signum)
+            assert process.wait(10) == 128 + signum
+        finally:
+            process.kill()
+            hanging.released.set()

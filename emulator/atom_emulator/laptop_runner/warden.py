@@ -15,6 +15,8 @@ that nothing escapes. What remains if one of them is killed with SIGKILL:
 * the warden: the Task Runner sees the end of its socket and stops.
 * a keeper: the kernel kills the job's first process (PR_SET_PDEATHSIG); the others become children of the warden, which
   kills every child that is not a keeper.
+* the warden and a keeper at the same time: what remains of the job becomes children of the Task Runner, which kills
+  them before it stops.
 * the first process of a job: its keeper kills the others.
 
 On other systems the process group of the job is killed; a process that left it is not found.
@@ -63,8 +65,8 @@ _HUNT_S: Final = 0.01
 
 def main() -> None:
     """Start a keeper for each job until the Task Runner ends."""
-    libc = ctypes.CDLL(None) if _IS_LINUX else None
-    _become_subreaper(libc)
+    libc = adopt_orphans()
+    _go_on_without_parent(libc)
     jobs = socket.socket(fileno=os.dup(0))
     # Keepers inherit standard input. While one of them held the socket, the Task Runner would not see the warden end.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -133,10 +135,42 @@ class _Warden:
             self._hunting = bool(orphans)
 
 
-def _become_subreaper(libc: ctypes.CDLL | None) -> None:
-    """Adopt orphaned descendants, and go on when the parent ends even if a job has stopped this process (SIGSTOP)."""
+def adopt_orphans() -> ctypes.CDLL | None:
+    """Make orphaned descendants the children of this process. Returns the library that asks Linux for such things."""
+    libc = ctypes.CDLL(None) if _IS_LINUX else None
     if libc is not None:
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    return libc
+
+
+def kill_orphans(within_s: float) -> None:
+    """Kill every descendant that has left this process's session, and wait until none is left.
+
+    This process must have called `adopt_orphans`, and must have no other children that it wants to wait for.
+    """
+    deadline = time.monotonic() + within_s
+    mine = os.getsid(0)
+    while time.monotonic() < deadline:
+        for _ in _reap_children():
+            pass
+        orphans = [pid for pid in _find_descendants(os.getpid()) if _session_of(pid) not in {0, mine}]
+        if not orphans:
+            return
+        _kill(orphans)
+        time.sleep(_HUNT_S)
+
+
+def _session_of(pid: int) -> int:
+    """Return a process's session, or 0 if it has ended."""
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0
+
+
+def _go_on_without_parent(libc: ctypes.CDLL | None) -> None:
+    """Go on when the parent ends, even if a job has stopped this process (SIGSTOP)."""
+    if libc is not None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
@@ -146,7 +180,8 @@ def _become_keeper(descriptor: int, libc: ctypes.CDLL | None) -> None:
     try:
         # The warden's signals would otherwise wake this process through the warden's own pipe.
         signal.set_wakeup_fd(-1)
-        _become_subreaper(libc)
+        adopt_orphans()
+        _go_on_without_parent(libc)
         with socket.socket(fileno=descriptor) as job:
             _Keeper(job, libc).run()
         code = 0

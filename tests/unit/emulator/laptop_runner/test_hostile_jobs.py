@@ -106,8 +106,21 @@ def kill_server_and_keeper(laptop: Laptop) -> None:
     laptop.process.wait(WITHIN_S)
 
 
+def kill_warden_and_keeper(laptop: Laptop) -> None:
+    """Kill the warden and a keeper at the same time."""
+    warden = laptop.warden()
+    (keeper,) = warden.children()
+    warden.suspend()  # It must not see the keeper's end.
+    keeper.kill()
+    warden.kill()
+    laptop.process.wait(WITHIN_S)
+
+
+ENDS: Final = [stop_warden, stop_keeper_and_kill_warden, kill_server_and_keeper, kill_warden_and_keeper]
+
+
 @on_linux
-@pytest.mark.parametrize("end", [stop_warden, stop_keeper_and_kill_warden, kill_server_and_keeper])
+@pytest.mark.parametrize("end", ENDS)
 def test_nothing_is_left_when_two_parts_fail(tmp_path: Path, end: Callable[[Laptop], None]) -> None:
     """Even if two of the processes above a job are stopped or killed at once, the job and its daemons are killed."""
     laptop = Laptop(tmp_path)
