@@ -20,6 +20,7 @@ from atom_client.runner_check import optional, required
 from contract.flawed_task_runners import (
     AnswersWithoutAJob,
     ChangesItsMind,
+    ControlsTheTerminal,
     DeniesRunningJobs,
     FailsOnStatus,
     ForgetsJobs,
@@ -174,3 +175,12 @@ def test_an_interruption_does_not_wait_for_calls(signum: signal.Signals) -> None
         finally:
             process.kill()
             hanging.released.set()
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_no_answer_controls_the_terminal(form: list[str]) -> None:
+    """Whatever a Task Runner answers, each row is one line of printable characters."""
+    with serving(ControlsTheTerminal()) as url:
+        done = CliRunner().invoke(cli, ["runner", "check", url, "--failing-args", FAILS, *form], catch_exceptions=False)
+    assert done.exit_code in {0, 1}
+    assert all(line.isprintable() for line in done.output.split("\n"))
