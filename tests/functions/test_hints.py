@@ -70,7 +70,7 @@ def test_a_hint_that_comes_too_early_is_refused(functions: Deployed, world: Worl
         )
         return submit(*args)
 
-    world.task_runner.jobs.submit = submit_with_hint  # type: ignore[method-assign]  # the moment of a submission
+    world.task_runner.jobs.submit = submit_with_hint  # type: ignore[assignment, method-assign]  # the moment of a submission
     world.deliver(ready)
     assert early == [500, 204]
     assert world.bus.take_all("dead-letters") == []

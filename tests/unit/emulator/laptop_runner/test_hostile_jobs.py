@@ -153,8 +153,8 @@ def test_a_job_that_cannot_have_a_keeper_fails_alone() -> None:
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
-            command = [sys.executable, "-I", "-S", "-c", FORK_FAILS_ONCE, warden.__file__]
-            process = subprocess.Popen(command, stdin=theirs, start_new_session=True)
+            command = [sys.executable, "-I", "-S", "-c", FORK_FAILS_ONCE, str(warden.__file__)]
+            process = subprocess.Popen(command, stdin=theirs.fileno(), start_new_session=True)
         with process:
             answers = [ask_for_keeper(ours) for _ in range(2)]
             ours.close()
