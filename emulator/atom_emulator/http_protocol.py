@@ -17,6 +17,8 @@ from atom_emulator.web_pages import explain_refusal
 MAX_HEAD_BYTES: Final = 65_536
 MAX_BODY_BYTES: Final = 10_000_000
 
+_LONGEST_LENGTH: Final = 20
+
 _HEAD_END: Final = b"\r\n\r\n"
 _REASONS: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
@@ -171,6 +173,7 @@ def _parse_body_length(headers: dict[str, str]) -> int:
     length = headers.get("content-length", "0")
     if not length.isdecimal():
         raise BadRequest(400, "Content-Length must be a number")
-    if int(length) > MAX_BODY_BYTES:
+    # Python refuses to convert a number of thousands of digits.
+    if len(length) > _LONGEST_LENGTH or int(length) > MAX_BODY_BYTES:
         raise BadRequest(413, f"a body may have at most {MAX_BODY_BYTES} bytes")
     return int(length)

@@ -263,6 +263,34 @@ class FailsOnStatus(GoodTaskRunner):
         return 500, {"message": "internal error"}
 
 
+class ControlsTheTerminal(GoodTaskRunner):
+    """Sends what a terminal would obey, in every field."""
+
+    signs: Final = "\x1b[2J\x1b]0;title\x07\x9b2J\u202e\r\nok  \x00"
+
+    def report(self, job_id: str) -> Response:
+        """Answer with control characters."""
+        status, answer = super().report(job_id)
+        odd = dict.fromkeys(("message", "reason"), self.signs) | {"outputs": {self.signs: self.signs}}
+        return status, {"job": {**answer["job"], **odd, "logsUrl": f"https://logs.example/{self.signs}"}}
+
+
+class HangsOnKeys(GoodTaskRunner):
+    """Does not answer while a key is being submitted for the second time, until it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hanging = threading.Event()
+        self.released = threading.Event()
+
+    def submit(self, key: str, body: Mapping[str, Any]) -> Response:
+        """Hang at the rule about two submissions at once."""
+        if "/at-once/" in key:
+            self.hanging.set()
+            self.released.wait()
+        return super().submit(key, body)
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Passes requests on to the Task Runner of the server."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -19,12 +20,14 @@ from atom_client.runner_check import optional, required
 from contract.flawed_task_runners import (
     AnswersWithoutAJob,
     ChangesItsMind,
+    ControlsTheTerminal,
     DeniesRunningJobs,
     EndsFirst,
     FailsOnStatus,
     ForgetsJobs,
     ForgetsKeys,
     GoodTaskRunner,
+    HangsOnKeys,
     HasPages,
     IgnoresKeys,
     KnowsEveryJob,
@@ -178,3 +181,27 @@ def _is_listening(port: int) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_does_not_wait_for_calls(signum: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM end the check at once, even while calls from other threads are unanswered."""
+    hanging = HangsOnKeys()
+    command = [sys.executable, "-m", "atom_client", "runner", "check"]
+    with serving(hanging) as url, subprocess.Popen([*command, url], stdout=subprocess.DEVNULL) as process:
+        try:
+            assert hanging.hanging.wait(30)
+            process.send_signal(signum)
+            assert process.wait(10) == 128 + signum
+        finally:
+            process.kill()
+            hanging.released.set()
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_no_answer_controls_the_terminal(form: list[str]) -> None:
+    """Whatever a Task Runner answers, each row is one line of printable characters."""
+    with serving(ControlsTheTerminal()) as url:
+        done = CliRunner().invoke(cli, ["runner", "check", url, "--failing-args", FAILS, *form], catch_exceptions=False)
+    assert done.exit_code in {0, 1}
+    assert all(line.isprintable() for line in done.output.split("\n"))

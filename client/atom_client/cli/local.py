@@ -223,7 +223,7 @@ def runner_note(choice: PlatformChoice) -> str:
     if choice.runs_jobs:
         return (
             f"Tasks with `engine: process` run as programs on this machine, as user {_user()}, and can do whatever "
-            "that user can."
+            "that user can. Other users of this machine could use the local platform to run programs, too."
         )
     return "No job really runs: a mock Task Runner answers for them. `--runner process` runs programs on this machine."
 

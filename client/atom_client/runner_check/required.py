@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -80,10 +79,8 @@ def _check_keys(session: Session, job: Job, key: str, first: JobAnswer) -> Itera
     else:
         yield _compare(SAME_KEY, first, again, f"{advice}; otherwise a job may run twice when a response gets lost")
     other = session.key("at-once")
-    with ThreadPoolExecutor(2) as pool:
-        calls = [pool.submit(session.submit, job, other) for _ in range(2)]
     try:
-        one, two = (call.result() for call in calls)
+        one, two = session.submit_twice(job, other)
     except TaskRunnerError as error:
         yield failed(AT_ONCE, f"{error}; answer both submissions with the same job")
         yield unchecked(OTHER_KEY, "a submission failed")

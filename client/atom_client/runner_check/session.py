@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, TypeVar
@@ -91,6 +93,23 @@ class Session:
                 if not is_asked_to_wait or self.now() + wait_s > ends_at:
                     raise
             self.sleep(wait_s)
+
+    def submit_twice(self, job: Job, key: str) -> tuple[JobAnswer, JobAnswer]:
+        """Submit a job twice at the same time.
+
+        Ctrl-C does not wait for the calls, as it would with the threads of a pool. Raises the errors of `submit`.
+        """
+        calls: list[Future[JobAnswer]] = [Future(), Future()]
+
+        def submit(call: Future[JobAnswer]) -> None:
+            try:
+                call.set_result(self.submit(job, key))
+            except Exception as error:  # noqa: BLE001 (raised again where the result is read)
+                call.set_exception(error)
+
+        for call in calls:
+            threading.Thread(target=submit, args=(call,), daemon=True).start()
+        return calls[0].result(), calls[1].result()
 
     def _submit_once(self, body: Mapping[str, Any], key: str) -> JobAnswer:
         timeout = timedelta(seconds=self.timeout_s)

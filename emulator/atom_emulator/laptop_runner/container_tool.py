@@ -67,9 +67,12 @@ def _find_problem(program: str) -> str:
     return " ".join(answer.stderr.decode(errors="replace").split())[:_LONGEST_REASON]
 
 
-def container_name(key: str) -> str:
-    """Return the name of the container for an idempotency key."""
-    return f"atom-{hashlib.sha256(key.encode()).hexdigest()[:20]}"
+def container_name(runner: str, key: str) -> str:
+    """Return the name of the container of the job with this idempotency key.
+
+    Another Task Runner on this machine may have a job with the same key, since people choose the keys of runs.
+    """
+    return f"atom-{hashlib.sha256(f'{runner}/{key}'.encode()).hexdigest()[:20]}"
 
 
 def is_image(text: str) -> bool:

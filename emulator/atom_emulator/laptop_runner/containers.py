@@ -88,7 +88,7 @@ class Containers:
                 _run((self._tool, "rm", "--force", "--volumes", *found))
 
     def _commands(self, key: str) -> ContainerCommands:
-        return ContainerCommands(tool=self._tool, name=container_name(key))
+        return ContainerCommands(tool=self._tool, name=container_name(self._runner, key))
 
     async def _conclude(
         self, commands: ContainerCommands, files: JobFiles, end: End, on_end: Callable[[End], None]

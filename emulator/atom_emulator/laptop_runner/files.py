@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from atom_workflows.runner.outputs import MAX_FILE_BYTES
 from atom_workflows.runner.request import split_key
@@ -21,6 +22,13 @@ MAX_SERVED_BYTES: Final = 4 * 1024 * 1024
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _LONGEST_NAME: Final = 60
+
+
+class NotRegular(ValueError):
+    """Something else is in the place of a file: a link, a pipe, a folder or a device."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(f"{file} is not a regular file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +55,13 @@ class JobFiles:
     def read_outputs(self) -> bytes | None:
         """Return the beginning of the outputs file, None if there is none.
 
-        A link is not followed and a pipe is not waited for: the job may have made anything there.
+        Raises nothing: anything else in its place counts as no file.
         """
         try:
-            descriptor = os.open(self.outputs, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
+            with open_regular(self.outputs) as file:
+                return file.read(MAX_FILE_BYTES + 1)
+        except (OSError, NotRegular):
             return None
-        try:
-            return os.read(descriptor, MAX_FILE_BYTES + 1) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
-        finally:
-            os.close(descriptor)
 
     def last_lines(self) -> str:
         """Return the end of the log."""
@@ -71,12 +76,29 @@ class JobFiles:
 
     def _read_end(self, most: int) -> tuple[bytes, int]:
         try:
-            with self.log.open("rb") as file:
+            with open_regular(self.log) as file:
                 start = max(0, file.seek(0, os.SEEK_END) - most)
                 file.seek(start)
                 return file.read(most), start
-        except OSError:
+        except (OSError, NotRegular):
             return b"", 0
+
+
+def open_regular(file: Path) -> BinaryIO:
+    """Open a file that a job may have replaced by anything.
+
+    A link is not followed, and a pipe is not waited for. Raises `NotRegular`, or `OSError` if it cannot be opened.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO}:  # A link, or a socket.
+            raise NotRegular(file) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotRegular(file)
+    return os.fdopen(descriptor, "rb")
 
 
 def files_for(root: Path, key: str) -> JobFiles:

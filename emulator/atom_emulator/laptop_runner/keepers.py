@@ -102,6 +102,7 @@ class Keepers:
     def __init__(self, on_loss: Callable[[], None]) -> None:
         self._on_loss = on_loss
         self._jobs: dict[KeptJob, asyncio.Task[None]] = {}
+        warden.adopt_orphans()
         self._warden, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 (our own program)
@@ -138,8 +139,10 @@ class Keepers:
         if self._jobs:
             await asyncio.wait(self._jobs.values(), timeout=_CLOSING_S)
         self._warden.close()
+        # If a job resists, the warden goes on by itself.
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_CLOSING_S)
+            warden.kill_orphans(_CLOSING_S)
 
     def _handle_loss(self) -> None:
         asyncio.get_running_loop().remove_reader(self._warden)

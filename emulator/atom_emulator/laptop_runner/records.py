@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from atom_emulator.laptop_runner.ends import DIED, Result
-from atom_emulator.laptop_runner.files import JobFiles, files_for
+from atom_emulator.laptop_runner.files import JobFiles, files_for, open_regular
 from atom_emulator.log_files import make_folder
 from atom_workflows.errors import RequestRefused
 from atom_workflows.runner.reports import JobState
@@ -122,7 +122,8 @@ class Records:
     def _take_over(self, listed: Path) -> Iterator[Record]:
         """Raise `OSError` if the Task Runner is still running."""
         with _locked(listed):
-            for key in listed.read_text(encoding="utf-8").splitlines():
+            # A disk that was full may have cut a line short.
+            for key in listed.read_text(encoding="utf-8", errors="replace").splitlines():
                 with suppress(RecordUnusable, RequestRefused):
                     record = _read(self.files(key), key)
                     if record is not None and not record.result.state.is_terminal:
@@ -157,7 +158,8 @@ def _locked(file: Path) -> Iterator[None]:
 
 def _read(files: JobFiles, key: str) -> Record | None:
     try:
-        record = _parse(json.loads(files.record.read_text(encoding="utf-8")))
+        with open_regular(files.record) as file:
+            record = _parse(json.load(file))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
@@ -179,7 +181,11 @@ def _write(files: JobFiles, record: Record) -> None:
         "outputs": result.outputs,
     }
     partial = files.record.with_suffix(".partial")
-    partial.write_text(json.dumps(stored), encoding="utf-8")
+    # The job may have put a pipe there, which would block, or a link, which would lead elsewhere.
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(stored, file)
     partial.replace(files.record)
 
 

@@ -54,6 +54,8 @@ def run(options: LaptopOptions) -> None:
     Raises `OSError` (a file, the port) or `WardenLost`.
     """
     secret = options.secret_file.read_text(encoding="utf-8").strip()
+    if not secret:
+        raise OSError(f"{options.secret_file} contains no secret")
     asyncio.run(_serve(options, secret))
 
 

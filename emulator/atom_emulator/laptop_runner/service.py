@@ -62,7 +62,7 @@ class LaptopService:
         except RecordUnusable as error:
             return _answer(*refusal(str(error)))
         except OSError as error:
-            message = f"the jobs' folder cannot be used: {error.strerror or error}"
+            message = f"the job's record cannot be used now: {error.strerror or error}"
             return _answer(HTTPStatus.SERVICE_UNAVAILABLE, {"message": message}, {"Retry-After": "5"})
 
     def _submit(self, request: Request, _query: str) -> Response:

@@ -15,6 +15,8 @@ that nothing escapes. What remains if one of them is killed with SIGKILL:
 * the warden: the Task Runner sees the end of its socket and stops.
 * a keeper: the kernel kills the job's first process (PR_SET_PDEATHSIG); the others become children of the warden, which
   kills every child that is not a keeper.
+* the warden and a keeper at the same time: what remains of the job becomes children of the Task Runner, which kills
+  them before it stops.
 * the first process of a job: its keeper kills the others.
 
 On other systems the process group of the job is killed; a process that left it is not found.
@@ -55,14 +57,16 @@ _COMMAND_S: Final = 15.0
 _KILL_S: Final = 10.0
 """How long killed processes are waited for. One that hangs in the kernel cannot be waited for any longer."""
 
+_CLOSING_S: Final = _KILL_S + _COMMAND_S + 5.0
+"""How long keepers may take to kill their jobs once the Task Runner has ended."""
+
 _HUNT_S: Final = 0.01
 
 
 def main() -> None:
     """Start a keeper for each job until the Task Runner ends."""
-    libc = ctypes.CDLL(None) if _IS_LINUX else None
-    if libc is not None:
-        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    libc = adopt_orphans()
+    _go_on_without_parent(libc)
     jobs = socket.socket(fileno=os.dup(0))
     # Keepers inherit standard input. While one of them held the socket, the Task Runner would not see the warden end.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -89,7 +93,8 @@ class _Warden:
                     woken.recv(4096)
                 self._reap()
                 if self._jobs in ready and not self._take_job():
-                    return
+                    break
+        self._await_keepers()
 
     def _take_job(self) -> bool:
         """Fork the keeper of the next job.
@@ -100,16 +105,30 @@ class _Warden:
         if not received:
             return False
         for descriptor in descriptors:
-            pid = os.fork()
-            if pid == 0:
-                self._jobs.close()
-                _become_keeper(descriptor, self._libc)
-            self._keepers.add(pid)
+            # Without a keeper, the Task Runner sees the end of the job's socket.
+            with suppress(OSError):
+                pid = os.fork()
+                if pid == 0:
+                    self._jobs.close()
+                    _become_keeper(descriptor, self._libc)
+                self._keepers.add(pid)
             os.close(descriptor)
         return True
 
+    def _await_keepers(self) -> None:
+        """Wait until every keeper has killed its job, and kill what is left of keepers that were killed meanwhile."""
+        kill_at = time.monotonic() + _CLOSING_S
+        while (self._keepers or self._hunting) and time.monotonic() < kill_at + _KILL_S:
+            if time.monotonic() > kill_at:
+                _kill([*self._keepers])
+            self._reap()
+            time.sleep(_HUNT_S)
+
     def _reap(self) -> None:
-        for pid, status in _reap_children():
+        for pid, status in _reap_children(os.WUNTRACED):
+            if os.WIFSTOPPED(status):  # By its job, or by mistake.
+                os.kill(pid, signal.SIGCONT)
+                continue
             was_killed = os.waitstatus_to_exitcode(status) < 0
             self._hunting |= was_killed or pid not in self._keepers
             self._keepers.discard(pid)
@@ -119,14 +138,53 @@ class _Warden:
             self._hunting = bool(orphans)
 
 
+def adopt_orphans() -> ctypes.CDLL | None:
+    """Make orphaned descendants the children of this process. Returns the library that asks Linux for such things."""
+    libc = ctypes.CDLL(None) if _IS_LINUX else None
+    if libc is not None:
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    return libc
+
+
+def kill_orphans(within_s: float) -> None:
+    """Kill every descendant that has left this process's session, and wait until none is left.
+
+    This process must have called `adopt_orphans`, and must have no other children that it wants to wait for.
+    """
+    deadline = time.monotonic() + within_s
+    mine = os.getsid(0)
+    while time.monotonic() < deadline:
+        for _ in _reap_children():
+            pass
+        orphans = [pid for pid in _find_descendants(os.getpid()) if _session_of(pid) not in {0, mine}]
+        if not orphans:
+            return
+        _kill(orphans)
+        time.sleep(_HUNT_S)
+
+
+def _session_of(pid: int) -> int:
+    """Return a process's session, or 0 if it has ended."""
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0
+
+
+def _go_on_without_parent(libc: ctypes.CDLL | None) -> None:
+    """Go on when the parent ends, even if a job has stopped this process (SIGSTOP)."""
+    if libc is not None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
+
+
 def _become_keeper(descriptor: int, libc: ctypes.CDLL | None) -> None:
     """Keep one job, and exit."""
     code = 1
     try:
         # The warden's signals would otherwise wake this process through the warden's own pipe.
         signal.set_wakeup_fd(-1)
-        if libc is not None:
-            libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        adopt_orphans()
+        _go_on_without_parent(libc)
         with socket.socket(fileno=descriptor) as job:
             _Keeper(job, libc).run()
         code = 0
@@ -312,11 +370,11 @@ class _child_signals:  # noqa: N801 - a context manager, used like a function
         self._write.close()
 
 
-def _reap_children() -> Iterator[tuple[int, int]]:
+def _reap_children(options: int = 0) -> Iterator[tuple[int, int]]:
     """Yield the id and status of every child that has ended."""
     while True:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, status = os.waitpid(-1, os.WNOHANG | options)
         except ChildProcessError:
             return
         if pid == 0:

@@ -41,9 +41,14 @@ class Site:
         job: dict[str, Any] = answer.json()["job"]
         return job
 
+    def name(self, step: str = "step") -> str:
+        """Return the name of the container of a job."""
+        (runner,) = (self.laptop.folder / ".runners").iterdir()
+        return container_name(runner.name, f"run-1/{step}/1")
+
     def is_running(self, step: str = "step") -> bool:
         """Return True if the container of a job is running."""
-        container = self.daemon.containers.get(container_name(f"run-1/{step}/1"))
+        container = self.daemon.containers.get(self.name(step))
         return container is not None and container.status == "running"
 
     def started(self, *argv: str, step: str = "step") -> None:
@@ -123,9 +128,22 @@ def test_a_name_that_is_taken_starts_nothing(site: Site) -> None:
     """A container with the same name that comes from elsewhere is not taken for the job's own."""
     site.submit("true", step="first")
     site.laptop.ended("first")
-    site.daemon.containers[container_name("run-1/step/1")] = Container(image=IMAGE, argv=[], labels={})
+    site.daemon.containers[site.name()] = Container(image=IMAGE, argv=[], labels={})
     site.submit("true")
     assert "is already in use" in site.laptop.ended()["message"]
+
+
+def test_two_servers_may_have_the_same_key(site: Site) -> None:
+    """A server in another folder neither uses nor removes the container of a job that has the same key."""
+    site.started(PYTHON, "-c", WAIT)
+    (site.folder.parent / "g").mkdir()
+    other = Site(site.folder.parent / "g", site.command, site.daemon)
+    try:
+        other.submit("true")
+        assert other.laptop.ended()["state"] == "SUCCEEDED"
+        assert site.is_running()
+    finally:
+        other.laptop.kill()
 
 
 def test_a_stopped_container_is_asked_to_end(site: Site) -> None:
