@@ -206,8 +206,12 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Clos
             return Closing.DONE
         decisions = _stop_steps(outbox.services, open_steps, stored.run.stop)
         saved = save_alone(outbox, decisions)
-        waiting += _still_open(open_steps, decisions)
-        after = (step_path(run_id, open_steps[-1].step.id),) if waiting and open_steps else None
+        if saved.refused:
+            # Someone else has just changed these steps, so begin the pass again.
+            after, waiting = None, []
+        elif open_steps:
+            waiting += _still_open(open_steps, decisions)
+            after = (step_path(run_id, open_steps[-1].step.id),) if waiting else None
         budget.spend(calls=3 + saved.commits, written=saved.written)
         if budget.is_spent and not (waiting and len(found) < page):
             return Closing.UNFINISHED

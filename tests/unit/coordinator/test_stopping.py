@@ -11,14 +11,18 @@ from typing import Any, Final
 import pytest
 
 from atom_emulator.testing.world import START, World
+from atom_workflows.coordinator.close import Closing, request_stop
 from atom_workflows.coordinator.commands import cancel_run, retry_run
-from atom_workflows.core.records import StepRecord
+from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.core.records import StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.stopping import RUN_WAIT
+from atom_workflows.documents import step_path
 from atom_workflows.errors import TaskRunnerUnavailable
 from atom_workflows.messages.internal import tick_message
-from atom_workflows.ports import JobAnswer, StopAnswer, TaskRunner
+from atom_workflows.ports import JobAnswer, StopAnswer, TaskRunner, Update
 from support.helpful_clock import HelpfulClock
+from support.meanwhile import meanwhile
 from support.workflows import definition
 
 TIMEOUT: Final = timedelta(minutes=2)
@@ -329,6 +333,41 @@ def test_a_run_whose_time_is_up_has_its_jobs_stopped() -> None:
     step = world.steps(run_id)["a"]
     assert (world.run(run_id).state, step.state, step.job_state) == (RunState.FAILED, StepState.FAILED, "CANCELLED")
     assert world.clock.now() - START <= timedelta(minutes=4)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_step_that_changes_while_its_run_is_closed_is_asked_about_at_once(others: int) -> None:
+    """A poll that is saved first delays neither the request to stop the job nor the end of the run."""
+    world = world_with()
+    run_id = world.start(definition({"a": [], **{f"b{i}": [] for i in range(others)}}))
+    world.settle_down()
+    plain = world.services
+
+    def poll() -> None:
+        world.store.commit([Update(path=step_path(run_id, "a"), fields={"job_state": "PREPARING"})])
+
+    store = meanwhile(world, lambda name, writes: name == "commit" and "stop_for" in writes[0].fields, poll)
+    stop = Stop(kind=StopKind.CANCEL, reason="enough", requested_at=world.clock.now())
+    assert request_stop(Outbox(world.services), run_id, stop) is Closing.WAITS
+    assert store.happened
+    world.services = plain
+    assert {step.stop_for for name, step in world.steps(run_id).items() if name != "~end"} == {"run"}
+
+
+def test_a_step_that_ends_while_its_run_is_closed_is_not_waited_for() -> None:
+    """If the only job ends before its step is marked, the run ends at once."""
+    world = world_with()
+    run_id = world.start(definition({"a": []}))
+    world.settle_down()
+
+    def end() -> None:
+        update = {"state": "FAILED", "job_state": "FAILED", "due_at": None}
+        world.store.commit([Update(path=step_path(run_id, "a"), fields=update)])
+
+    meanwhile(world, lambda name, writes: name == "commit" and "stop_for" in writes[0].fields, end)
+    stop = Stop(kind=StopKind.CANCEL, reason="enough", requested_at=world.clock.now())
+    assert request_stop(Outbox(world.services), run_id, stop) is Closing.DONE
+    assert world.run(run_id).state is RunState.CANCELLED
 
 
 def test_hundreds_of_jobs_are_stopped_and_the_rest_ends_at_once() -> None:
