@@ -381,10 +381,8 @@ def test_hundreds_of_jobs_are_stopped_and_the_rest_ends_at_once() -> None:
     assert {step.job_state for name, step in world.steps(run_id).items() if name.startswith("s")} == {"CANCELLED"}
 
 
-def test_a_submission_that_comes_too_late_is_undone() -> None:
-    """If a step ends while its job is being submitted, the job is stopped."""
-    world = world_with()
-    run_id = world.start(one_step())
+def cancel_during_submission(world: World, run_id: str) -> None:
+    """Let the job of the only step be submitted while a user cancels the run."""
     plain = world.services
 
     @dataclass(slots=True)
@@ -411,13 +409,30 @@ def test_a_submission_that_comes_too_late_is_undone() -> None:
 
     world.services = replace(plain, task_runner=Slow(plain.task_runner))
     world.settle_down("steps")
+    world.services = plain
     assert world.run(run_id).state is RunState.CANCELLED
     assert world.task_runner.stopped == ["job-000001"]
-    assert world.steps(run_id)["a"].leftover == "job-000001"
-    world.services = plain
+
+
+def test_a_submission_that_comes_too_late_is_undone() -> None:
+    """If a step ends while its job is being submitted, the job is stopped."""
+    world = world_with()
+    run_id = world.start(one_step())
+    cancel_during_submission(world, run_id)
+    step = world.steps(run_id)["a"]
+    assert (step.leftover, step.unstopped) == ("job-000001", ())
     retry_run(world.services, run_id)
     drive(world, run_id, until=lambda step: step.attempt == 2 and step.state is StepState.RUNNING)
     assert overlaps(world) == 0
+
+
+@pytest.mark.parametrize("stop", ["cannot", 500])
+def test_a_submission_that_comes_too_late_and_goes_on_is_named(stop: str | int) -> None:
+    """A job that is submitted while its run is cancelled, and that cannot be stopped, is listed like any other."""
+    world = world_with(stop)
+    run_id = world.start(one_step())
+    cancel_during_submission(world, run_id)
+    assert world.steps(run_id)["a"].unstopped == ("job-000001",)
 
 
 # -- a retry of a run ------------------------------------------------------------------------------------------------
