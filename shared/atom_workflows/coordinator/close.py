@@ -206,10 +206,8 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Clos
             return Closing.DONE
         decisions = _stop_steps(outbox.services, open_steps, stored.run.stop)
         saved = save_alone(outbox, decisions)
-        if saved.refused:
-            # Someone else has just changed these steps, so begin the pass again.
-            after, waiting = None, []
-        elif open_steps:
+        # If someone else has just changed a step, its page is read again.
+        if open_steps and not saved.refused:
             waiting += _still_open(open_steps, decisions)
             after = (step_path(run_id, open_steps[-1].step.id),) if waiting else None
         budget.spend(calls=3 + saved.commits, written=saved.written)
