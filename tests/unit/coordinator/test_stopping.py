@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import pytest
 
-from atom_emulator.testing.world import START, World
+from atom_emulator.testing.world import START, CallsInTurn, InTurn, World
+from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.close import Closing, request_stop
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.outbox import Outbox
@@ -19,8 +20,8 @@ from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.stopping import RUN_WAIT
 from atom_workflows.documents import step_path
 from atom_workflows.errors import TaskRunnerUnavailable
-from atom_workflows.messages.internal import tick_message
-from atom_workflows.ports import JobAnswer, StopAnswer, TaskRunner, Update
+from atom_workflows.messages.internal import Tick, tick_message
+from atom_workflows.ports import Answer, Item, JobAnswer, StopAnswer, TaskRunner, Update
 from support.helpful_clock import HelpfulClock
 from support.meanwhile import meanwhile
 from support.workflows import definition
@@ -379,6 +380,26 @@ def test_hundreds_of_jobs_are_stopped_and_the_rest_ends_at_once() -> None:
     assert cancel(world, run_id) <= timedelta(seconds=20)
     assert set(world.states(run_id).values()) == {"CANCELLED"}
     assert {step.job_state for name, step in world.steps(run_id).items() if name.startswith("s")} == {"CANCELLED"}
+
+
+def test_a_run_is_closed_once_for_all_of_its_jobs() -> None:
+    """Jobs that stop one after the other do not each have all the open steps of the run read."""
+
+    class OneByOne(InTurn):
+        """Workers whose calls end one after the other."""
+
+        def calls(self, call: Callable[[Item], Answer], *, lane: object = None) -> CallsInTurn[Item, Answer]:  # noqa: ARG002 (there is but one thread)
+            """See `ports.Workers.calls`."""
+            return CallsInTurn(call, at_a_time=1)
+
+    world = world_with()
+    run_id = world.start(definition({f"s{i:02}": [] for i in range(20)}))
+    world.settle_down()
+    stop = Stop(kind=StopKind.CANCEL, reason="enough", requested_at=world.clock.now())
+    assert request_stop(Outbox(world.services), run_id, stop) is Closing.WAITS
+    handle_tick(replace(world.services, workers=OneByOne()), Tick())
+    assert len(world.task_runner.stopped) == 20
+    assert len(world.bus.take_all("start")) == 1
 
 
 def cancel_during_submission(world: World, run_id: str) -> None:
