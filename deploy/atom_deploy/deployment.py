@@ -18,7 +18,7 @@ from atom_deploy.problems import DeployProblem
 from atom_workflows.errors import SettingsError
 from atom_workflows.runner.cloud import cloud_settings
 from atom_workflows.runner.cloud.images import is_image_prefix
-from atom_workflows.settings import NO_TOKEN, Settings, from_environment
+from atom_workflows.settings import MAX_HINTS_PER_SECOND, NO_TOKEN, Settings, from_environment
 from atom_workflows.task_runner_urls import expected_instead, shown_url
 
 DEFAULT_PREFIX: Final = "atom"
@@ -45,9 +45,6 @@ _AFTER_BURST_S: Final = 90
 
 RUNNER_URL: Final = "<runner-url>"
 """The placeholder for the URL of the deployment's own Task Runner."""
-
-_HINTS_PER_S: Final = 20
-"""On how many hints that a job has ended all instances of the checker act in a second."""
 
 _SOME_URL: Final = "https://runner.invalid"
 """Stands for that URL until it is known, where only the form of a URL matters."""
@@ -205,8 +202,8 @@ class Deployment:
         return {
             "WORKFLOW_TASK_RUNNER_URL": self.task_runner_url or RUNNER_URL,
             "WORKFLOW_OBJECT_PREFIX": self.object_prefix,
-            # Each instance of the checker gets its share of the hints on which all of them act.
-            "WORKFLOW_HINT_INTERVAL_SEC": f"{self.max_instances / _HINTS_PER_S:g}",
+            # Each instance of the checker limits itself.
+            "WORKFLOW_HINT_INTERVAL_SEC": f"{self.max_instances / MAX_HINTS_PER_SECOND:g}",
             **self.environment,
             "WORKFLOW_PROJECT": self.project,
             "WORKFLOW_DATABASE": self.database,

@@ -24,7 +24,7 @@ from atom_deploy.resources import pubsub
 from atom_deploy.resources.functions import ALL_FUNCTIONS, FUNCTIONS, functions
 from atom_emulator.platform import topology
 from atom_workflows.ports import DEAD_LETTERS
-from atom_workflows.settings import MAX_DELIVERIES
+from atom_workflows.settings import MAX_DELIVERIES, MAX_HINTS_PER_SECOND
 from deploy.conftest import deployment
 from support.services import need
 
@@ -312,6 +312,16 @@ def test_a_new_project_has_room_for_all_instances() -> None:
     """A function's instances fit into the smallest known quota."""
     for shape in deployment().shapes.values():
         assert shape.max_instances * float(shape.cpu) <= 10
+
+
+@pytest.mark.parametrize("options", [[], ["--max-instances", "3"]])
+def test_all_instances_together_act_on_twenty_hints_a_second(options: list[str]) -> None:
+    """Each instance of the checker takes its share, and another share can be chosen."""
+    wanted = deployment(*options)
+    share = wanted.settings.hint_interval.total_seconds()
+    assert wanted.shapes["checker"].max_instances / share == pytest.approx(MAX_HINTS_PER_SECOND)
+    chosen = deployment(*options, "--set", "WORKFLOW_HINT_INTERVAL_SEC=0.1")
+    assert chosen.settings.hint_interval.total_seconds() == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(("topic", "hours"), [("start", 3), ("steps", 1.5)])

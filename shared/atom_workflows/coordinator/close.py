@@ -206,8 +206,10 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Clos
             return Closing.DONE
         decisions = _stop_steps(outbox.services, open_steps, stored.run.stop)
         saved = save_alone(outbox, decisions)
-        waiting += _still_open(open_steps, decisions)
-        after = (step_path(run_id, open_steps[-1].step.id),) if waiting and open_steps else None
+        # If someone else has just changed a step, its page is read again.
+        if open_steps and not saved.refused:
+            waiting += _still_open(open_steps, decisions)
+            after = (step_path(run_id, open_steps[-1].step.id),) if waiting else None
         budget.spend(calls=3 + saved.commits, written=saved.written)
         if budget.is_spent and not (waiting and len(found) < page):
             return Closing.UNFINISHED

@@ -79,6 +79,8 @@ def _apply_outcomes(outbox: Outbox, event: StepsCompleted) -> Advance:
     steps = _load(outbox.services, event.run_id, outcomes)
     now = outbox.services.clock.now()
     changes = [(one, apply_outcome(one.step, outcomes[one.step.id], now=now)) for one in steps]
+    # If a Task Runner reported the end of a job, no checker may be awake to notice what follows.
+    outbox.wakes_checker = any(one.step.hinted_at is not None for one in steps)
     advance = Advance.of(outbox, event.run_id)
     advance.run(ended=[Decision(stored=one, change=change) for one, change in changes if change is not None])
     if any(one.step.being_stopped_for == StopFor.RUN and change is not None for one, change in changes):

@@ -6,6 +6,7 @@ Whoever asks has saved the reason first (see core/stopping.py), so a request is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from atom_workflows import log
@@ -16,7 +17,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import StepRecord, StopStage
 from atom_workflows.core.states import StepEvent, StepState
 from atom_workflows.core.stopping import JobFate, StopReport, forget_run_stop, is_close_late, judge_leftover, judge_stop
-from atom_workflows.core.transitions import Outcome, StepChange, outcome_of
+from atom_workflows.core.transitions import Outcome, StepChange, add_unstopped, outcome_of
 from atom_workflows.documents import step_path
 from atom_workflows.errors import Conflict, JobUnknown, StoreUnavailable, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer, StopAnswer, Update
@@ -78,9 +79,10 @@ def stop_orphans(services: Services, refused: Sequence[Decision], current: Seque
         job_id = decision.change.fields.get("job_id") if decision.change.event is StepEvent.SUBMIT else None
         if not job_id or (stored is not None and _may_own(stored.step, step.attempt, job_id)):
             continue
-        if stored is not None:
-            _leave_job(services, stored, job_id)
-        _ask(services, services.breaker, step, job_id)
+        left = None if stored is None else _leave_job(services, stored, job_id)
+        answer = _ask(services, services.breaker, step, job_id)
+        if left is not None and answer in {None, StopAnswer.CANNOT}:
+            _save_orphan(services, left, add_unstopped(left.step, job_id))
 
 
 def _may_own(step: StepRecord, attempt: int, job_id: str) -> bool:
@@ -88,21 +90,30 @@ def _may_own(step: StepRecord, attempt: int, job_id: str) -> bool:
     return step.job_id == job_id or may_submit_again
 
 
-def _leave_job(services: Services, stored: StoredStep, job_id: str) -> None:
+def _leave_job(services: Services, stored: StoredStep, job_id: str) -> StoredStep | None:
     """Have the step's next attempt stop the job first, should there be one.
 
-    A step that is being dispatched is left alone, since another dispatcher could not record its job otherwise.
+    A step that is being dispatched is left alone, since another dispatcher could not record its job otherwise. Returns
+    the step as it is then, or None if it must not be written to.
     """
     is_at_rest = stored.step.state.is_terminal or stored.step.state is StepState.RETRYING
-    if stored.step.leftover or not is_at_rest:
-        return
-    update = Update(
-        path=step_path(stored.step.run_id, stored.step.id), fields={"leftover": job_id}, guard=stored.version
-    )
+    if not is_at_rest or stored.step.leftover:
+        return stored if is_at_rest else None
+    return _save_orphan(services, stored, {"leftover": job_id})
+
+
+def _save_orphan(services: Services, stored: StoredStep, fields: Mapping[str, Any]) -> StoredStep | None:
+    """Return the step with the fields saved, or None if someone else has changed it or the store is unavailable."""
+    if not fields:
+        return stored
+    written = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+    update = Update(path=step_path(stored.step.run_id, stored.step.id), fields=written, guard=stored.version)
     try:
-        services.store.commit([update])
+        (result,) = services.store.commit([update])
     except (Conflict, StoreUnavailable) as error:
-        log.debug("job.orphan.unrecorded", f"job {job_id} is stopped without a record: {error}", **stored.step.names)
+        log.debug("job.orphan.unrecorded", f"a job is stopped without a record: {error}", **stored.step.names)
+        return None
+    return StoredStep(step=replace(stored.step, **fields), version=result.version)
 
 
 # -- calls -----------------------------------------------------------------------------------------------------------

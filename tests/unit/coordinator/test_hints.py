@@ -335,3 +335,36 @@ def test_the_address_of_the_log_belongs_to_an_attempt() -> None:
     assert {change["logs_url"] for change in told} == {"https://logs.test/1"}
     again = apply_change(step, claim(step, now=world.clock.now(), lease=timedelta(minutes=3)))
     assert (again.logs_url, again.notifies) == ("", False)
+
+
+SILENT_SECOND: Final = {"rules": [{"step": "s1", "duration": 20}], "default": {"duration": 90, "notifies": True}}
+
+
+def test_what_follows_a_hint_is_noticed_though_no_checker_is_awake() -> None:
+    """A job that does not notify, and that was submitted because of a hint, is polled as soon as any other."""
+    world = World(json.dumps(SILENT_SECOND), burst=LONG)
+    started(world, chain(2))
+    world.clock.move(timedelta(seconds=90))
+    world.settle_down()
+    assert world.submissions() == ["s0/1", "s1/1"]
+    assert len(world.bus.take_all("tick")) == 1
+
+
+def test_a_retry_after_a_hint_does_not_wait_for_the_scheduler() -> None:
+    """The checker is woken for the next attempt of a job whose failure was reported."""
+    world = world_with(30, fail_times=1)
+    run_id = started(world, definition({"s0": []}, s0={"retry": {"maxAttempts": 2, "backoff": {"initial": "5s"}}}))
+    world.clock.move(timedelta(seconds=31))
+    world.settle_down()
+    assert world.states(run_id) == {"s0": "RETRYING"}
+    assert len(world.bus.take_all("tick")) == 1
+
+
+def test_a_chain_of_jobs_that_notify_wakes_no_checker() -> None:
+    """Nothing that follows a hint needs one, as each end is reported."""
+    world = world_with()
+    started(world, chain(3))
+    world.clock.move(timedelta(seconds=90))
+    world.settle_down()
+    assert len(world.submissions()) == 2
+    assert world.bus.take_all("tick") == []

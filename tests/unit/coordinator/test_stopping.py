@@ -10,15 +10,20 @@ from typing import Any, Final
 
 import pytest
 
-from atom_emulator.testing.world import START, World
+from atom_emulator.testing.world import START, CallsInTurn, InTurn, World
+from atom_workflows.coordinator.checker.burst import handle_tick
+from atom_workflows.coordinator.close import Closing, request_stop
 from atom_workflows.coordinator.commands import cancel_run, retry_run
-from atom_workflows.core.records import StepRecord
+from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.core.records import StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.stopping import RUN_WAIT
+from atom_workflows.documents import step_path
 from atom_workflows.errors import TaskRunnerUnavailable
-from atom_workflows.messages.internal import tick_message
-from atom_workflows.ports import JobAnswer, StopAnswer, TaskRunner
+from atom_workflows.messages.internal import Tick, tick_message
+from atom_workflows.ports import Answer, Item, JobAnswer, StopAnswer, TaskRunner, Update
 from support.helpful_clock import HelpfulClock
+from support.meanwhile import meanwhile
 from support.workflows import definition
 
 TIMEOUT: Final = timedelta(minutes=2)
@@ -331,6 +336,41 @@ def test_a_run_whose_time_is_up_has_its_jobs_stopped() -> None:
     assert world.clock.now() - START <= timedelta(minutes=4)
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_step_that_changes_while_its_run_is_closed_is_asked_about_at_once(others: int) -> None:
+    """A poll that is saved first delays neither the request to stop the job nor the end of the run."""
+    world = world_with()
+    run_id = world.start(definition({"a": [], **{f"b{i}": [] for i in range(others)}}))
+    world.settle_down()
+    plain = world.services
+
+    def poll() -> None:
+        world.store.commit([Update(path=step_path(run_id, "a"), fields={"job_state": "PREPARING"})])
+
+    store = meanwhile(world, lambda name, writes: name == "commit" and "stop_for" in writes[0].fields, poll)
+    stop = Stop(kind=StopKind.CANCEL, reason="enough", requested_at=world.clock.now())
+    assert request_stop(Outbox(world.services), run_id, stop) is Closing.WAITS
+    assert store.happened
+    world.services = plain
+    assert {step.stop_for for name, step in world.steps(run_id).items() if name != "~end"} == {"run"}
+
+
+def test_a_step_that_ends_while_its_run_is_closed_is_not_waited_for() -> None:
+    """If the only job ends before its step is marked, the run ends at once."""
+    world = world_with()
+    run_id = world.start(definition({"a": []}))
+    world.settle_down()
+
+    def end() -> None:
+        update = {"state": "FAILED", "job_state": "FAILED", "due_at": None}
+        world.store.commit([Update(path=step_path(run_id, "a"), fields=update)])
+
+    meanwhile(world, lambda name, writes: name == "commit" and "stop_for" in writes[0].fields, end)
+    stop = Stop(kind=StopKind.CANCEL, reason="enough", requested_at=world.clock.now())
+    assert request_stop(Outbox(world.services), run_id, stop) is Closing.DONE
+    assert world.run(run_id).state is RunState.CANCELLED
+
+
 def test_hundreds_of_jobs_are_stopped_and_the_rest_ends_at_once() -> None:
     """Steps that wait for their jobs do not keep others from ending."""
     world = world_with()
@@ -342,10 +382,28 @@ def test_hundreds_of_jobs_are_stopped_and_the_rest_ends_at_once() -> None:
     assert {step.job_state for name, step in world.steps(run_id).items() if name.startswith("s")} == {"CANCELLED"}
 
 
-def test_a_submission_that_comes_too_late_is_undone() -> None:
-    """If a step ends while its job is being submitted, the job is stopped."""
+def test_a_run_is_closed_once_for_all_of_its_jobs() -> None:
+    """Jobs that stop one after the other do not each have all the open steps of the run read."""
+
+    class OneByOne(InTurn):
+        """Workers whose calls end one after the other."""
+
+        def calls(self, call: Callable[[Item], Answer], *, lane: object = None) -> CallsInTurn[Item, Answer]:  # noqa: ARG002 (there is but one thread)
+            """See `ports.Workers.calls`."""
+            return CallsInTurn(call, at_a_time=1)
+
     world = world_with()
-    run_id = world.start(one_step())
+    run_id = world.start(definition({f"s{i:02}": [] for i in range(20)}))
+    world.settle_down()
+    stop = Stop(kind=StopKind.CANCEL, reason="enough", requested_at=world.clock.now())
+    assert request_stop(Outbox(world.services), run_id, stop) is Closing.WAITS
+    handle_tick(replace(world.services, workers=OneByOne()), Tick())
+    assert len(world.task_runner.stopped) == 20
+    assert len(world.bus.take_all("start")) == 1
+
+
+def cancel_during_submission(world: World, run_id: str) -> None:
+    """Let the job of the only step be submitted while a user cancels the run."""
     plain = world.services
 
     @dataclass(slots=True)
@@ -372,13 +430,30 @@ def test_a_submission_that_comes_too_late_is_undone() -> None:
 
     world.services = replace(plain, task_runner=Slow(plain.task_runner))
     world.settle_down("steps")
+    world.services = plain
     assert world.run(run_id).state is RunState.CANCELLED
     assert world.task_runner.stopped == ["job-000001"]
-    assert world.steps(run_id)["a"].leftover == "job-000001"
-    world.services = plain
+
+
+def test_a_submission_that_comes_too_late_is_undone() -> None:
+    """If a step ends while its job is being submitted, the job is stopped."""
+    world = world_with()
+    run_id = world.start(one_step())
+    cancel_during_submission(world, run_id)
+    step = world.steps(run_id)["a"]
+    assert (step.leftover, step.unstopped) == ("job-000001", ())
     retry_run(world.services, run_id)
     drive(world, run_id, until=lambda step: step.attempt == 2 and step.state is StepState.RUNNING)
     assert overlaps(world) == 0
+
+
+@pytest.mark.parametrize("stop", ["cannot", 500])
+def test_a_submission_that_comes_too_late_and_goes_on_is_named(stop: str | int) -> None:
+    """A job that is submitted while its run is cancelled, and that cannot be stopped, is listed like any other."""
+    world = world_with(stop)
+    run_id = world.start(one_step())
+    cancel_during_submission(world, run_id)
+    assert world.steps(run_id)["a"].unstopped == ("job-000001",)
 
 
 # -- a retry of a run ------------------------------------------------------------------------------------------------

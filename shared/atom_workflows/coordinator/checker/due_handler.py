@@ -153,11 +153,11 @@ class DueHandler:
                 for one in decisions
                 if one.step.id in saved.versions
             ]
-        # The run's end has waited for these jobs.
-        stopped = dict.fromkeys(one.step.run_id for taken, one in kept if one.step.is_stop_over and taken is not one)
-        self._outbox.add([seed_message(run_id) for run_id in stopped])
         for stored, changed in kept:
             self._in_flight.look_again(stored, changed, next_look(changed.step, now=now, check_interval=interval))
+        # The run's end has waited for these jobs. Closing the run reads its open steps, so this waits for the last one.
+        stopped = dict.fromkeys(one.step.run_id for taken, one in kept if one.step.is_stop_over and taken is not one)
+        self._outbox.add([seed_message(run_id) for run_id in stopped if not self._in_flight.awaits_stop(run_id)])
         # Another instance changed these steps. No query will find them again, as they were due before the last check.
         for stored, fresh in zip(refused, read_again(self._services, refused), strict=True):
             if fresh is not None and fresh.step.due_at is not None:

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from atom_workflows import log
 from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.records import StepRecord
+from atom_workflows.core.records import StepRecord, StopFor
 from atom_workflows.core.states import StepState
 from atom_workflows.documents import SCHEMAS, STEPS, step_path
 from atom_workflows.errors import NewerVersion
@@ -187,6 +187,11 @@ class InFlight:
         """Return True if the step is remembered with the same version."""
         known = self._steps.get(_name(stored))
         return known is not None and known.version == stored.version
+
+    def awaits_stop(self, run_id: str) -> bool:
+        """Return True if a remembered job is still being stopped because its run is being closed."""
+        steps = (stored.step for stored in self._steps.values() if stored.step.run_id == run_id)
+        return any(step.being_stopped_for == StopFor.RUN and not step.is_stop_over for step in steps)
 
     def take_due(self, now: datetime) -> list[StoredStep]:
         """Take the steps whose next check is due, earliest first.
