@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -284,12 +283,6 @@ def test_what_files_read_as_env_is_a_setting_of_the_functions(capsys: pytest.Cap
     assert "WORKFLOW_ENV_registry=eu.example/a=b" in printed
     assert main(["plan", *options, "--env", "registry=x"]) == 1
     assert "--env names registry twice" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("instances", "seconds"), [("1", 0.05), ("10", 0.5), ("100", 5)])
-def test_all_instances_together_act_on_twenty_hints_a_second(instances: str, seconds: float) -> None:
-    """The hints of all instances of the checker are bounded together."""
-    assert deployment(f"--max-instances={instances}").settings.hint_interval == timedelta(seconds=seconds)
 
 
 def test_settings_that_leave_no_sign_are_refused() -> None:
