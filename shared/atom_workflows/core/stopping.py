@@ -234,7 +234,9 @@ def judge_leftover(
         unstopped = {"unstopped": others} if others != step.unstopped else {}
     else:
         unstopped = add_unstopped(step, step.leftover)
-    return {"leftover": "", "claimed_at": now, **unstopped}
+    # Waiting for that job was no failed submission, so it does not make the next wait longer.
+    untried = {"deferrals": 0} if step.deferrals else {}
+    return {"leftover": "", "claimed_at": now, **untried, **unstopped}
 
 
 def _fail_beside_leftover(

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from atom_emulator.testing.world import START, CallsInTurn, InTurn, World
+from atom_emulator.testing.world import START, TASK_RUNNER_URL, CallsInTurn, InTurn, World
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.close import Closing, request_stop
 from atom_workflows.coordinator.commands import cancel_run, retry_run
@@ -19,7 +19,7 @@ from atom_workflows.core.records import StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.stopping import RUN_WAIT
 from atom_workflows.documents import step_path
-from atom_workflows.errors import TaskRunnerUnavailable
+from atom_workflows.errors import RequestNotAccepted, TaskRunnerUnavailable
 from atom_workflows.messages.internal import Tick, tick_message
 from atom_workflows.ports import Answer, Item, JobAnswer, StopAnswer, TaskRunner, Update
 from support.helpful_clock import HelpfulClock
@@ -478,6 +478,28 @@ def test_a_retried_run_waits_for_the_jobs_of_its_last_round(stop: str | int | Ma
         assert step.unstopped == ()
     # Its time begins with its submission.
     assert world.task_runner.timeouts[-1] == TIMEOUT
+
+
+def test_waiting_for_an_earlier_job_does_not_delay_later_submissions() -> None:
+    """Only submissions that failed count towards the wait before the next one."""
+    tried_at: list[datetime] = []
+
+    class Busy(Spoilt):
+        """A Task Runner that has no capacity for another job."""
+
+        def submit(self, *_: object, **__: object) -> JobAnswer:
+            """See `ports.TaskRunner.submit`."""
+            tried_at.append(world.clock.now())
+            raise RequestNotAccepted("no capacity", is_busy=True)
+
+    world = world_with({"after": 300})
+    run_id = started(world)
+    cancel(world, run_id)
+    inner = world.services.task_runner
+    world.services = replace(world.services, task_runner=Busy(inner, lambda: inner.stop(TASK_RUNNER_URL, "job-000001")))
+    retry_run(world.services, run_id)
+    drive(world, run_id)
+    assert tried_at[1] - tried_at[0] <= timedelta(seconds=20)
 
 
 def test_a_retried_run_fails_beside_a_job_that_does_not_stop() -> None:
