@@ -14,11 +14,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.bounded_json import MAX_START_VALUES, read_json
+from atom_workflows.core.changes import StepChange
 from atom_workflows.core.graph import Node, kind_of
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA, NodeKind, Phase
 from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.core.transitions import StepChange
 from atom_workflows.core.workflow import Backoff, Condition, OnLost, RetryPolicy, Step, Template, Trigger
 from atom_workflows.errors import JsonTooDeep, JsonTooLarge, NewerVersion
 from atom_workflows.ports import Document, Fields

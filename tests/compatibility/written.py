@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from atom_workflows.core.kinds import NodeKind, Phase
+from atom_workflows.core.outcomes import Outcome, OutcomeKind
 from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.core.transitions import Outcome, OutcomeKind
 from atom_workflows.core.workflow import Backoff, Condition, OnLost, RetryPolicy, Template, Trigger
 from atom_workflows.documents import (
     outputs_fields,

@@ -21,7 +21,7 @@ from atom_client.cli.commands import cli
 from atom_emulator.testing.world import World
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
 from atom_workflows.adapters.task_runner.tokens import FixedToken
-from atom_workflows.core.transitions import is_known_state, outcome_of
+from atom_workflows.core.outcomes import is_known_state, outcome_of
 from atom_workflows.errors import (
     JobConflict,
     JobRefused,

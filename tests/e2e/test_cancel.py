@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from atom_workflows.core.transitions import Outcome, OutcomeKind
+from atom_workflows.core.outcomes import Outcome, OutcomeKind
 from atom_workflows.messages.internal import completed_messages
 from e2e.backends import EMBEDDED_ONLY
 from e2e.console import console

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
+from atom_workflows.core.outcomes import OutcomeKind
 from atom_workflows.core.states import StepState
-from atom_workflows.core.transitions import OutcomeKind
 from atom_workflows.core.workflow import OnLost, Trigger
 from simulation import language
 from simulation.language import MISSING, Condition, Fact, RetryRule, Value

@@ -11,10 +11,11 @@ from typing import Any, Final
 from atom_workflows.coordinator import dispatch
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core import transitions
+from atom_workflows.core.changes import StepChange
 from atom_workflows.core.graph import END_ID, is_internal
+from atom_workflows.core.outcomes import Outcome
 from atom_workflows.core.records import StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.core.transitions import Outcome, StepChange
 from atom_workflows.documents import STEPS, step_path, step_record
 from atom_workflows.errors import AtomWorkflowsError, RequestNotAccepted, TaskRunnerUnavailable
 from atom_workflows.messages.internal import ReadyStep, StepsEvent, ready_messages

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.outcomes import Outcome, OutcomeKind
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.core.transitions import Outcome, OutcomeKind
 from atom_workflows.documents import step_path, step_record
 from atom_workflows.errors import JobUnknown
 from atom_workflows.messages.internal import JobEnded, completed_messages

@@ -11,8 +11,8 @@ from logging import WARNING
 from typing import Any, Final
 
 from atom_workflows import log
+from atom_workflows.core.outcomes import OutcomeKind
 from atom_workflows.core.states import RunState
-from atom_workflows.core.transitions import OutcomeKind
 from atom_workflows.ports import Message, Update, Write
 from simulation.trace import Trace
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from atom_emulator.testing.world import START
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA
+from atom_workflows.core.outcomes import NOT_STOPPED, OutcomeKind
 from atom_workflows.core.polling import HINT_GAP
 from atom_workflows.core.records import StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.core.transitions import NOT_STOPPED, OutcomeKind
 from atom_workflows.core.workflow import OnLost
 from simulation.evidence import GARBAGE, UNHEARD, UNKNOWN, Reply, Try
 from simulation.findings import Rule

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import pytest
 
+from atom_workflows.core.outcomes import MAX_MESSAGE_LENGTH, Outcome, OutcomeKind
 from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES, MAX_PROBLEM_LENGTH, MAX_REASON_LENGTH, read_outputs
-from atom_workflows.core.transitions import MAX_MESSAGE_LENGTH, Outcome, OutcomeKind
 from atom_workflows.errors import MalformedEvent
 from atom_workflows.messages.fields import MAX_ITEMS, read_json_body
 from atom_workflows.messages.internal import (

@@ -10,7 +10,7 @@ from atom_client.runner_check.required import NO_JOB, Seen
 from atom_client.runner_check.results import Row, failed, ok, unchecked, unsupported
 from atom_client.runner_check.session import Job, Session
 from atom_client.text import clip, listing
-from atom_workflows.core.transitions import has_ended, has_succeeded
+from atom_workflows.core.outcomes import has_ended, has_succeeded
 from atom_workflows.errors import JobUnknown, TaskRunnerError, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer, StopAnswer, TaskRunner
 

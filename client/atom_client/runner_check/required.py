@@ -9,7 +9,7 @@ from typing import Final
 
 from atom_client.runner_check.results import Row, failed, ok, unchecked
 from atom_client.runner_check.session import Followed, Job, Session
-from atom_workflows.core.transitions import has_ended, has_succeeded, is_known_state
+from atom_workflows.core.outcomes import has_ended, has_succeeded, is_known_state
 from atom_workflows.errors import JobUnknown, TaskRunnerError, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
 

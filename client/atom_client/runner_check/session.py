@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
+from atom_workflows.core.outcomes import has_ended
 from atom_workflows.core.polling import MISSING_GRACE
-from atom_workflows.core.transitions import has_ended
 from atom_workflows.errors import JobUnknown, RequestNotAccepted, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer, StopAnswer, TaskRunner
 

@@ -11,9 +11,9 @@ from typing import Any, Final
 from atom_client.text import between, clip, counted, lasted, listing, local_time, one_line
 from atom_workflows.core.graph import MAIN_END_ID
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA, Phase
+from atom_workflows.core.outcomes import clip as clip_message
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.core.transitions import clip as clip_message
 
 LONGEST_MESSAGE: Final = 300
 _ORDINARY: Final = frozenset({"", "failed", "cancelled"})

@@ -29,24 +29,15 @@ from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.stopping import stop_leftover
+from atom_workflows.core.changes import StepChange, apply_change
 from atom_workflows.core.counts import Counts, count_end
+from atom_workflows.core.endings import end_without_job
 from atom_workflows.core.kinds import Release
+from atom_workflows.core.outcomes import Outcome, OutcomeKind, outcome_of
 from atom_workflows.core.polling import first_wait
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.core.transitions import (
-    Outcome,
-    OutcomeKind,
-    StepChange,
-    apply_change,
-    apply_outcome,
-    claim,
-    defer,
-    end_without_job,
-    outcome_of,
-    record_job,
-    repeat_or_fail,
-)
+from atom_workflows.core.transitions import apply_outcome, claim, defer, record_job, repeat_or_fail
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.errors import (
     BusUnavailable,

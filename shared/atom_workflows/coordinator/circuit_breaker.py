@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from atom_workflows.core.transitions import backoff_delay
+from atom_workflows.core.changes import backoff_delay
 from atom_workflows.core.workflow import Backoff
 from atom_workflows.errors import RequestNotAccepted
 

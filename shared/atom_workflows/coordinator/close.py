@@ -25,12 +25,14 @@ from atom_workflows.coordinator.loading import (
 from atom_workflows.coordinator.main_part import begin_finally, is_broken
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.changes import apply_change
+from atom_workflows.core.endings import end_run, stop_step
 from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES
 from atom_workflows.core.kinds import NodeKind, Phase, WhenStopped
+from atom_workflows.core.outcomes import clip
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import OPEN_STEP_STATES, RunEvent, RunState, StepState, next_run_state
 from atom_workflows.core.stopping import RUN_WAIT, stop_with_run, waits_for_stop
-from atom_workflows.core.transitions import apply_change, clip, end_run, stop_step
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import change_fields, run_path, step_path, steps_path, stop_fields
 from atom_workflows.errors import Conflict, ExpressionError, RunNotFound, RunStateError

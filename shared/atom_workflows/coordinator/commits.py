@@ -19,12 +19,14 @@ from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.changes import StepChange, apply_change
 from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.graph import kind_of
 from atom_workflows.core.kinds import Counters, Release, decide_release
+from atom_workflows.core.outcomes import Outcome, OutcomeKind
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepEvent
-from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange, apply_change, apply_outcome
+from atom_workflows.core.transitions import apply_outcome
 from atom_workflows.documents import SCHEMA, change_fields, estimate_bytes, outputs_fields, outputs_path, step_path
 from atom_workflows.errors import AlreadyExists, Conflict, NotStorable
 from atom_workflows.ports import Create, Document, Fields, Update, Upsert, Version, WriteResult

@@ -14,6 +14,8 @@ from typing import Any, Final
 from atom_workflows.coordinator.commits import Decision
 from atom_workflows.coordinator.loading import AT_ONCE, StoredStep, load_run, load_steps
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.changes import StepChange
+from atom_workflows.core.endings import end_without_job, skip_idle
 from atom_workflows.core.evaluation import (
     Past,
     Reads,
@@ -29,7 +31,6 @@ from atom_workflows.core.evaluation import (
 from atom_workflows.core.graph import MAIN_END_ID
 from atom_workflows.core.kinds import Release
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.transitions import StepChange, end_without_job, skip_idle
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import outputs_path, read_outputs, step_path
 from atom_workflows.errors import ExpressionError

@@ -18,12 +18,12 @@ from atom_workflows.coordinator.commits import Decision, save
 from atom_workflows.coordinator.loading import StoredRun, StoredStep, iter_failed, load_run, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.endings import end_main, main_event
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
 from atom_workflows.core.kinds import NodeKind, Release
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import StepState, next_run_state
-from atom_workflows.core.transitions import end_main, main_event
 from atom_workflows.documents import main_result_fields, run_path, step_path, steps_path
 from atom_workflows.messages.internal import ReadyStep
 from atom_workflows.ports import Condition, Document, Query, Update

@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.changes import StepChange, apply_change
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.oddities import oddity_of
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepEvent, StepState
-from atom_workflows.core.transitions import StepChange, apply_change
 from atom_workflows.messages.internal import ReadyStep, TickOrigin, changes_messages, ready_messages, tick_message
 from atom_workflows.ports import Message
 

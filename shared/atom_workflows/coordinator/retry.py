@@ -16,6 +16,7 @@ from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retention import keep_all
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.counts import Counts, count_end
+from atom_workflows.core.endings import reset
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.polling import first_audit
@@ -23,7 +24,6 @@ from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.rerun import needs_reset, steps_to_rerun
 from atom_workflows.core.retention import expiry_after_retry, is_nearly_gone
 from atom_workflows.core.states import RunEvent, next_run_state
-from atom_workflows.core.transitions import reset
 from atom_workflows.documents import NO_MAIN_RESULT, run_path, step_path
 from atom_workflows.errors import Conflict, RunNotFound, RunStateError, TransitionError
 from atom_workflows.ports import Update

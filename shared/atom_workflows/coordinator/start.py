@@ -21,11 +21,11 @@ from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.repair import continue_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.turns import turn_to_read
+from atom_workflows.core.outcomes import clip
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.run_values import digest_of
 from atom_workflows.core.states import RunState
-from atom_workflows.core.transitions import clip
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import SCHEMA_OF_NEW_RUNS, run_fields, run_path, run_record
 from atom_workflows.errors import (

@@ -14,10 +14,11 @@ from atom_workflows.coordinator.circuit_breaker import CircuitBreaker
 from atom_workflows.coordinator.commits import Decision
 from atom_workflows.coordinator.loading import StoredStep, load_run
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.changes import StepChange, add_unstopped
+from atom_workflows.core.outcomes import Outcome, outcome_of
 from atom_workflows.core.records import StepRecord, StopStage
 from atom_workflows.core.states import StepEvent, StepState
 from atom_workflows.core.stopping import JobFate, StopReport, forget_run_stop, is_close_late, judge_leftover, judge_stop
-from atom_workflows.core.transitions import Outcome, StepChange, add_unstopped, outcome_of
 from atom_workflows.documents import step_path
 from atom_workflows.errors import Conflict, JobUnknown, StoreUnavailable, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer, StopAnswer, Update

@@ -28,7 +28,7 @@ from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 
 if TYPE_CHECKING:
-    from atom_workflows.core.transitions import StepChange
+    from atom_workflows.core.changes import StepChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

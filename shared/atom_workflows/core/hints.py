@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Final
 
+from atom_workflows.core.changes import StepChange, change
 from atom_workflows.core.polling import HINT_GAP
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepEvent, StepState
-from atom_workflows.core.transitions import StepChange, change
 
 LONGEST_WAIT: Final = timedelta(seconds=2)
 """How long a hint waits for its turn. A hint that would wait longer is redelivered."""

@@ -14,9 +14,9 @@ from enum import StrEnum
 from typing import Final
 
 from atom_workflows.core.durations import format_duration
+from atom_workflows.core.outcomes import is_known_state
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.core.transitions import is_known_state
 
 LONG_SILENCE: Final = timedelta(minutes=5)
 """The shortest silence worth reporting. Shorter ones are common and end before anyone notices."""

@@ -1,6 +1,6 @@
 """Turn the result of polling a job into a change to its step.
 
-A poll has four possible results: the job ended (an `Outcome`, see transitions.py), it is still running, the Task Runner
+A poll has four possible results: the job ended (an `Outcome`, see outcomes.py), it is still running, the Task Runner
 does not know it, or the call failed. A failed call says nothing about the job: it is repeated with back-off, and never
 counts as a failure of the job. An unknown job gets a grace period, because a Task Runner may be slow to list a new job.
 """
@@ -11,18 +11,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from zlib import crc32
 
+from atom_workflows.core.changes import StepChange, apply_change, backoff_delay, change, not_after_deadline
+from atom_workflows.core.outcomes import Outcome, OutcomeKind, clip
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepEvent
-from atom_workflows.core.transitions import (
-    Outcome,
-    OutcomeKind,
-    StepChange,
-    apply_change,
-    backoff_delay,
-    change,
-    clip,
-    not_after_deadline,
-)
 from atom_workflows.core.workflow import Backoff
 
 MISSING_GRACE: Final = timedelta(seconds=60)

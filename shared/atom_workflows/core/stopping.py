@@ -21,21 +21,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from atom_workflows.core.changes import StepChange, add_unstopped, change
 from atom_workflows.core.durations import format_duration
+from atom_workflows.core.outcomes import NOT_STOPPED, Outcome, OutcomeKind, clip
 from atom_workflows.core.polling import poll_interval
 from atom_workflows.core.records import StepRecord, Stop, StopFor, StopStage
 from atom_workflows.core.states import StepEvent, StepState
-from atom_workflows.core.transitions import (
-    NOT_STOPPED,
-    Outcome,
-    OutcomeKind,
-    StepChange,
-    add_unstopped,
-    apply_outcome,
-    change,
-    clip,
-    time_out_stopped,
-)
+from atom_workflows.core.transitions import apply_outcome, time_out_stopped
 
 RUN_WAIT: Final = timedelta(seconds=30)
 """How long the end of a run waits for its jobs to stop."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
+from atom_workflows.core.changes import StepChange, change
 from atom_workflows.core.durations import format_duration
+from atom_workflows.core.outcomes import Outcome, OutcomeKind, clip
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepEvent, StepState
-from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange, change, clip
 from atom_workflows.core.workflow import OnLost
 
 UNHEARD_FOR: Final = timedelta(minutes=5)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from atom_workflows.core.outcomes import FAILURE_KINDS
 from atom_workflows.core.run_values import RUN_TYPES
 from atom_workflows.core.states import StepState
-from atom_workflows.core.transitions import FAILURE_KINDS
 from atom_workflows.expressions.checker import Fault, Scope, Unavailable
 from atom_workflows.expressions.syntax import Expression, Path, reads
 from atom_workflows.expressions.types import ANY, INSTANT, INT, TEXT, ListOf, MapOf, Type, Words, or_null, read_type

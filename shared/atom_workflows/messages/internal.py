@@ -15,8 +15,8 @@ from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from atom_workflows.bounded_json import read_json
+from atom_workflows.core.outcomes import Outcome, OutcomeKind
 from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES, read_outputs
-from atom_workflows.core.transitions import Outcome, OutcomeKind
 from atom_workflows.errors import MalformedEvent
 from atom_workflows.messages.fields import (
     MAX_TEXT,

@@ -8,8 +8,8 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Final
 
+from atom_workflows.core.outcomes import MAX_MESSAGE_LENGTH
 from atom_workflows.core.outputs import MAX_REASON_LENGTH
-from atom_workflows.core.transitions import MAX_MESSAGE_LENGTH
 
 
 class JobState(StrEnum):

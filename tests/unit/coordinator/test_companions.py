@@ -14,8 +14,10 @@ from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, in_parts, save, save_claims, save_while
 from atom_workflows.coordinator.loading import StoredStep, load_steps
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.core.changes import StepChange
+from atom_workflows.core.endings import end_without_job
 from atom_workflows.core.states import StepEvent
-from atom_workflows.core.transitions import StepChange, claim, end_without_job
+from atom_workflows.core.transitions import claim
 from atom_workflows.ports import Upsert
 
 BARRIERS = ("b0", "b1", "b2")

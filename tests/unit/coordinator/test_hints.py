@@ -16,11 +16,12 @@ from atom_workflows.coordinator.checker.hints import handle_hint
 from atom_workflows.coordinator.close import Closing, request_stop
 from atom_workflows.coordinator.hint_limit import HintLimit
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.core.changes import apply_change
 from atom_workflows.core.hints import LONGEST_WAIT
 from atom_workflows.core.polling import HINT_GAP, NOTIFIED_POLL
 from atom_workflows.core.records import Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.core.transitions import apply_change, claim
+from atom_workflows.core.transitions import claim
 from atom_workflows.documents import step_path
 from atom_workflows.errors import HintNotHandled
 from atom_workflows.messages.internal import JobEnded, Tick

@@ -7,10 +7,11 @@ from datetime import timedelta
 import pytest
 
 from atom_workflows.core import polling
+from atom_workflows.core.changes import apply_change
 from atom_workflows.core.oddities import LONG_SILENCE, OddityKind, oddity_of
+from atom_workflows.core.outcomes import JOB_PROGRESS
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.core.transitions import JOB_PROGRESS, apply_change
 from unit.core.test_transitions import NOW, step
 
 MINUTE = timedelta(minutes=1)

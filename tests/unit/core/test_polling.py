@@ -7,10 +7,12 @@ from datetime import timedelta
 import pytest
 
 from atom_workflows.core import polling
+from atom_workflows.core.changes import StepChange, apply_change
+from atom_workflows.core.outcomes import Outcome, OutcomeKind, outcome_of
 from atom_workflows.core.polling import first_audit, next_audit, next_look, poll_order, record_progress, with_next_look
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
-from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange, apply_change, apply_outcome, outcome_of
+from atom_workflows.core.transitions import apply_outcome
 from unit.core.test_transitions import NOW, step
 
 

@@ -7,8 +7,11 @@ from typing import Any, Final
 
 import pytest
 
+from atom_workflows.core.changes import MAX_UNSTOPPED, StepChange, apply_change, job_to_stop
 from atom_workflows.core.counts import Counts
+from atom_workflows.core.endings import reset, stop_step
 from atom_workflows.core.hints import Verdict, judge_hint, take_hint
+from atom_workflows.core.outcomes import NOT_STOPPED, Outcome, OutcomeKind
 from atom_workflows.core.polling import HINT_GAP, NOTIFIED_POLL, next_look, with_next_look
 from atom_workflows.core.records import StepRecord, Stop, StopFor, StopKind, StopStage
 from atom_workflows.core.states import StepState
@@ -22,19 +25,7 @@ from atom_workflows.core.stopping import (
     stop_with_run,
     waits_for_stop,
 )
-from atom_workflows.core.transitions import (
-    MAX_UNSTOPPED,
-    NOT_STOPPED,
-    Outcome,
-    OutcomeKind,
-    StepChange,
-    apply_change,
-    apply_outcome,
-    claim,
-    job_to_stop,
-    reset,
-    stop_step,
-)
+from atom_workflows.core.transitions import apply_outcome, claim
 from unit.core.test_transitions import NOW, step
 
 LIMIT: Final = timedelta(minutes=10)

@@ -7,11 +7,12 @@ from datetime import timedelta
 
 import pytest
 
+from atom_workflows.core.changes import StepChange
+from atom_workflows.core.outcomes import Outcome, OutcomeKind
 from atom_workflows.core.polling import await_unknown_job, back_off_poll
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.core.timeouts import ASK_AGAIN, UNHEARD_FOR, end_dispatch, judge_overdue
-from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange
 from atom_workflows.core.workflow import OnLost
 from unit.core.test_transitions import NOW, step
 

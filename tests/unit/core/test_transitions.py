@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from atom_workflows.core import transitions
+from atom_workflows.core import changes, endings, outcomes, transitions
 from atom_workflows.core.kinds import NodeKind
+from atom_workflows.core.outcomes import Outcome, OutcomeKind
 from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepEvent, StepState
-from atom_workflows.core.transitions import Outcome, OutcomeKind
 from atom_workflows.core.workflow import Backoff, OnLost, RetryPolicy
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -136,22 +136,22 @@ def test_a_dispatcher_is_lost_only_if_its_lease_is_still_over(found: dict[str, A
 @pytest.mark.parametrize("word", ["NEW", "LOADING", "STATE_UNSPECIFIED", "CANCELLING", "SOMETHING_ELSE", ""])
 def test_a_state_that_is_not_terminal_means_that_the_job_goes_on(word: str) -> None:
     """Known and unknown states of a running job have the same effect."""
-    assert transitions.outcome_of(step(), job_id="j", job_state=word, message="") is None
+    assert outcomes.outcome_of(step(), job_id="j", job_state=word, message="") is None
 
 
 def test_backoff_grows_to_its_limit() -> None:
     """The back-off grows by its factor up to its maximum."""
-    delays = [transitions.backoff_delay(BACKOFF, tries=tries, seed="s").total_seconds() for tries in (1, 2, 3, 4, 999)]
+    delays = [changes.backoff_delay(BACKOFF, tries=tries, seed="s").total_seconds() for tries in (1, 2, 3, 4, 999)]
     assert delays == [10, 20, 40, 50, 50]
 
 
 def test_jitter_only_shortens_and_is_the_same_each_time() -> None:
     """Jitter only shortens a delay, and is the same each time."""
     jittered = replace(BACKOFF, jitter=0.5)
-    delays = {transitions.backoff_delay(jittered, tries=1, seed=str(n)).total_seconds() for n in range(50)}
+    delays = {changes.backoff_delay(jittered, tries=1, seed=str(n)).total_seconds() for n in range(50)}
     assert all(5 <= delay <= 10 for delay in delays)
     assert len(delays) > 40
-    again = {transitions.backoff_delay(jittered, tries=1, seed=str(n)).total_seconds() for n in range(50)}
+    again = {changes.backoff_delay(jittered, tries=1, seed=str(n)).total_seconds() for n in range(50)}
     assert delays == again
 
 
@@ -198,9 +198,7 @@ def test_a_submission_that_was_put_off_waits_at_least_as_long_as_it_was_asked_to
 def test_an_unknown_submission_is_repeated_as_the_same_attempt_and_is_no_loss() -> None:
     """With `onLost: retry` an unknown submission is repeated as the same attempt."""
     one = step(StepState.DISPATCHING, policies=PATIENT, attempts=9)
-    after = transitions.apply_change(
-        one, transitions.repeat_or_fail(one, reason="HTTP 502", now=NOW, retry_after_s=None)
-    )
+    after = changes.apply_change(one, transitions.repeat_or_fail(one, reason="HTTP 502", now=NOW, retry_after_s=None))
     assert (after.state, after.attempt, after.losses, after.deferrals) == (StepState.DISPATCHING, 1, 0, 1)
     assert after.is_unsure
     assert after.due_at is not None
@@ -243,24 +241,22 @@ def test_no_timeout_leads_to_a_job_beside_one_that_nobody_knows_of(found: dict[s
 def test_who_claims_after_a_lease_is_unsure() -> None:
     """A claim after a dead dispatcher is unsure whether a job was started."""
     left = step(StepState.DISPATCHING, due_at=NOW)
-    assert transitions.apply_change(left, transitions.claim(left, now=NOW, lease=timedelta(minutes=2))).is_unsure
+    assert changes.apply_change(left, transitions.claim(left, now=NOW, lease=timedelta(minutes=2))).is_unsure
     put_off = replace(left, answered=True)
-    assert not transitions.apply_change(
-        put_off, transitions.claim(put_off, now=NOW, lease=timedelta(minutes=2))
-    ).is_unsure
+    assert not changes.apply_change(put_off, transitions.claim(put_off, now=NOW, lease=timedelta(minutes=2))).is_unsure
 
 
 @pytest.mark.parametrize("word", ["Succeeded ", "\tSUCCEEDED\n", "succeeded", "JOB_STATE_SUCCEEDED", "\u00a0SUCCEEDED"])
 def test_a_word_is_read_whatever_its_case_and_the_spaces_around_it(word: str) -> None:
     """So are Vertex AI's words, which are AI Platform's with a prefix."""
-    found = transitions.outcome_of(step(), job_id="j", job_state=word, message="")
+    found = outcomes.outcome_of(step(), job_id="j", job_state=word, message="")
     assert found is not None
     assert found.kind is OutcomeKind.SUCCEEDED
 
 
 def test_the_american_spelling_is_read() -> None:
     """CANCELED is CANCELLED."""
-    found = transitions.outcome_of(step(), job_id="j", job_state="Canceled", message="")
+    found = outcomes.outcome_of(step(), job_id="j", job_state="Canceled", message="")
     assert found is not None
     assert found.kind is OutcomeKind.CANCELLED
 
@@ -268,14 +264,14 @@ def test_the_american_spelling_is_read() -> None:
 @pytest.mark.parametrize("word", ["COMPLETED", "DONE", "SUCCESS", "OK", "FAILURE", "ERROR", "SUCCEEDED_WITH_WARNINGS"])
 def test_a_word_that_only_looks_like_an_end_is_none(word: str) -> None:
     """An unknown job state never ends a job."""
-    assert transitions.outcome_of(step(), job_id="j", job_state=word, message="") is None
-    assert not transitions.is_known_state(word)
+    assert outcomes.outcome_of(step(), job_id="j", job_state=word, message="") is None
+    assert not outcomes.is_known_state(word)
 
 
 @pytest.mark.parametrize(("word", "has_outputs"), [("SUCCEEDED", True), ("FAILED", False), ("CANCELLED", False)])
 def test_only_an_attempt_that_succeeded_has_outputs(word: str, has_outputs: bool) -> None:  # noqa: FBT001 (a row's value)
     """An outcome has the outputs of a job that succeeded, or their problem, and the reason of any job that ended."""
-    found = transitions.outcome_of(
+    found = outcomes.outcome_of(
         step(), job_id="j", job_state=word, message="", outputs='{"a":1}', outputs_problem="too large", reason="OOM"
     )
     assert found is not None
@@ -286,13 +282,13 @@ def test_only_an_attempt_that_succeeded_has_outputs(word: str, has_outputs: bool
 @pytest.mark.parametrize(("word", "ended"), [("SUCCEEDED", True), ("job_state_canceled", True), ("RUNNING", False)])
 def test_a_jobs_state_says_whether_it_has_ended(word: str, ended: bool) -> None:  # noqa: FBT001 (a row's value)
     """A job has ended in the three terminal states alone."""
-    assert transitions.has_ended(word) is ended
-    assert not transitions.has_ended("DONE")
+    assert outcomes.has_ended(word) is ended
+    assert not outcomes.has_ended("DONE")
 
 
 def test_messages_are_clipped() -> None:
     """A Task Runner's novel does not fill the document."""
-    assert len(transitions.clip("x" * 10_000)) == transitions.MAX_MESSAGE_LENGTH
+    assert len(outcomes.clip("x" * 10_000)) == outcomes.MAX_MESSAGE_LENGTH
 
 
 @pytest.mark.parametrize(
@@ -346,6 +342,6 @@ def test_a_stop_decides_how_a_run_ends_or_else_its_end(
     """A stop decides how a run ends, otherwise its end's counters."""
     requested = None if stop is None else Stop(kind=stop, reason="why", requested_at=NOW)
     run = RunRecord(id="r", workflow="w", state=RunState.RUNNING, created_at=NOW, stop=requested)
-    event, change = transitions.end_run(run, end, now=NOW)
+    event, change = endings.end_run(run, end, now=NOW)
     assert event is run_event
     assert (change and change.event) is end_event

@@ -22,8 +22,8 @@ from atom_workflows.adapters.task_runner.answer_body import (
     read_answer_body,
 )
 from atom_workflows.adapters.task_runner.masking import mask_tokens
+from atom_workflows.core.outcomes import MAX_MESSAGE_LENGTH, has_ended
 from atom_workflows.core.outputs import MAX_REASON_LENGTH, JobOutputs
-from atom_workflows.core.transitions import MAX_MESSAGE_LENGTH, has_ended
 from atom_workflows.errors import JobConflict, JobRefused, JobUnknown, RequestNotAccepted, TaskRunnerUnavailable
 from atom_workflows.ports import MAX_JOB_ID, JobAnswer, StopAnswer
 

@@ -20,7 +20,9 @@ from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.stopping import pursue_stop
+from atom_workflows.core.changes import StepChange, apply_change
 from atom_workflows.core.kinds import WhenDue
+from atom_workflows.core.outcomes import Outcome, OutcomeKind, outcome_of
 from atom_workflows.core.polling import (
     POLL_BACKOFF,
     await_unknown_job,
@@ -34,7 +36,6 @@ from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.core.stopping import stop_after_timeout, without_stop
 from atom_workflows.core.timeouts import end_dispatch, judge_overdue
-from atom_workflows.core.transitions import Outcome, OutcomeKind, StepChange, apply_change, outcome_of
 from atom_workflows.errors import JobUnknown, TaskRunnerUnavailable
 from atom_workflows.messages.internal import ReadyStep, completed_messages, seed_message
 

@@ -13,8 +13,9 @@ from atom_workflows.coordinator.commits import Decision, save_alone
 from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.changes import apply_change
 from atom_workflows.core.hints import LONGEST_WAIT, Verdict, judge_hint, take_hint
-from atom_workflows.core.transitions import Outcome, apply_change
+from atom_workflows.core.outcomes import Outcome
 from atom_workflows.documents import step_path
 from atom_workflows.errors import HintNotHandled
 from atom_workflows.messages.internal import JobEnded, TickOrigin, completed_messages, seed_message, tick_message

@@ -1,0 +1,164 @@
+"""Decide how steps without a job end, how a run ends, and how a step starts over.
+
+As in transitions.py, each decision is a `StepChange`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from atom_workflows.core.changes import StepChange, add_unstopped, change, end_step, job_to_stop
+from atom_workflows.core.counts import Counts
+from atom_workflows.core.evaluation import Verdict
+from atom_workflows.core.kinds import LANGUAGE_SCHEMA, Release
+from atom_workflows.core.outcomes import OutcomeKind, clip
+from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
+from atom_workflows.core.states import RunEvent, RunState, StepEvent, StepState
+from atom_workflows.core.transitions import _fail
+from atom_workflows.core.workflow import Trigger
+
+
+def end_without_job(step: StepRecord, *, now: datetime, verdict: Verdict | None = None) -> StepChange | None:
+    """Skip a released step that will not run, or end a barrier.
+
+    `verdict` is the result of the step's condition. Returns None if the step needs a job, if its condition has to be
+    evaluated first, or if it is not (or no longer) released.
+    """
+    release = step.release
+    if release is Release.BLOCK:
+        return _block(step, now)
+    if release is Release.SKIP:
+        return _skip_by_choice(step, now, _why_not_triggered(step))
+    if step.awaits_condition and not (verdict is not None and verdict.holds):
+        if verdict is None:
+            return None
+        if verdict.error:
+            return _fail(step, OutcomeKind.EXPRESSION, now, message=clip(verdict.error))
+        return _skip_by_choice(step, now, verdict.because)
+    because = {"because": verdict.because} if verdict is not None and step.when is not None else {}
+    return end_step(step, StepEvent.SUCCEED, now, **because) if release is Release.SUCCEED else None
+
+
+def _block(step: StepRecord, now: datetime) -> StepChange:
+    cause = "a step before it" if step.cause is None else f"step {step.cause}"
+    return end_step(step, StepEvent.SKIP, now, message=f"skipped because {cause} did not succeed")
+
+
+def _skip_by_choice(step: StepRecord, now: datetime, because: str) -> StepChange:
+    return end_step(step, StepEvent.SKIP, now, by_choice=True, because=because, message=because)
+
+
+def skip_idle(step: StepRecord, *, now: datetime) -> StepChange:
+    """Skip a step under `finally` because no step was started."""
+    return _skip_by_choice(step, now, "no step of the run was started")
+
+
+def _why_not_triggered(step: StepRecord) -> str:
+    if step.trigger is Trigger.ANY_FAILED:
+        return "no step that it depends on failed, and its trigger is any-failed"
+    if step.skipped >= step.total:
+        return "every step that it depends on was skipped"
+    were = "was" if step.skipped == 1 else "were"
+    return f"{step.skipped} of the {step.total} steps that it depends on {were} skipped; its trigger is all-succeeded"
+
+
+def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
+    """End an open step of a run that is being closed.
+
+    A job that has not ended may go on.
+    """
+    may_run = step.state is StepState.RUNNING and not step.is_stop_over
+    unstopped = add_unstopped(step, job_to_stop(step)) if may_run else {}
+    # An earlier attempt may have failed, but that is not how the step ends.
+    earlier = {"last_kind": "stopped", "last_reason": ""} if step.last_kind else {}
+    if stop.kind is StopKind.CANCEL:
+        return end_step(step, StepEvent.CANCEL, now, message=clip(stop.reason), **earlier, **unstopped)
+    if step.state is StepState.PENDING:
+        # One dependency may have failed already, but others were still running.
+        no_cause = {"cause": None} if step.cause else {}
+        return end_step(step, StepEvent.SKIP, now, message=clip(f"not started: {stop.reason}"), **no_cause)
+    return end_step(step, StepEvent.FAIL, now, message=clip(stop.reason), **earlier, **unstopped)
+
+
+def end_run(run: RunRecord, end: StepRecord | None, *, now: datetime) -> tuple[RunEvent, StepChange | None]:
+    """Decide how a run and its end node end.
+
+    A requested stop takes precedence over the counters of the end node. The node's change is None if the node's
+    document is missing, or if the node had ended before the run was retried and has not been reset.
+    """
+    event = main_event(run, end)
+    if run.main_state not in {None, RunState.SUCCEEDED}:
+        # A failure under `finally` fails a run that would have succeeded, but never hides the original cause.
+        event = RunEvent.CANCEL if run.main_state is RunState.CANCELLED else RunEvent.FAIL
+    if run.stop is not None:
+        is_over = end is None or end.state.is_terminal
+        return event, None if is_over or end is None else stop_step(end, run.stop, now=now)
+    if end is None or end.release is not Release.CLOSE:
+        return event, None
+    return event, end_step(end, StepEvent.SUCCEED, now) if event is RunEvent.SUCCEED else _block(end, now)
+
+
+def main_event(run: RunRecord, end: StepRecord | None) -> RunEvent:
+    """Decide how the main part of a run ends.
+
+    A requested stop takes precedence over the counters of its end node.
+    """
+    if run.stop is not None:
+        return RunEvent.CANCEL if run.stop.kind is StopKind.CANCEL else RunEvent.FAIL
+    return RunEvent.FAIL if end is None or end.fails_run else RunEvent.SUCCEED
+
+
+def end_main(end: StepRecord, *, now: datetime, nothing_started: bool) -> StepChange:
+    """End the main part's end node, which releases the steps under `finally`.
+
+    If no step was started, those steps are skipped by choice.
+    """
+    return end_step(end, StepEvent.SUCCEED, now, **({"by_choice": True} if nothing_started else {}))
+
+
+def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expire_at: datetime | None) -> StepChange:
+    """Make a step PENDING again.
+
+    `remaining` is the number of its dependencies that will also run again; the others are counted in `kept`.
+    """
+    set_since = {name: empty for name, empty in _DECIDED.items() if getattr(step, name) != empty}
+    if step.schema >= LANGUAGE_SCHEMA and step.attempt:
+        # Steps that are reset are read without their tasks, and so without what was sent.
+        set_since["sent"] = ""
+    if (leftover := job_to_stop(step)) != step.leftover:
+        set_since["leftover"] = leftover
+    reset_step = change(
+        step,
+        StepEvent.RESET,
+        remaining=remaining,
+        **kept.counters(step.schema),
+        cause=None,
+        first_attempt=step.attempt + 1,
+        losses=0,
+        deferrals=0,
+        unanswered=0,
+        retries=retries,
+        job_id="",
+        job_state="",
+        message="",
+        due_at=None,
+        missing_since=None,
+        unheard_since=None,
+        claimed_at=None,
+        started_at=None,
+        finished_at=None,
+        expire_at=expire_at,
+        **set_since,
+    )
+    return replace(reset_step, outputs={}) if step.outputs and step.state is StepState.SUCCEEDED else reset_step
+
+
+_DECIDED: Final[Mapping[str, Any]] = {
+    **dict.fromkeys(("because", "reason", "sent", "last_kind", "last_reason", "logs_url"), ""),
+    **dict.fromkeys(("by_choice", "tolerated", "notifies"), False),
+    "hinted_at": None,
+}
+"""The fields that are reset in each round of a run, with their empty values."""
