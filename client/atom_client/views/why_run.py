@@ -33,7 +33,7 @@ from atom_workflows.coordinator.repair import LATE
 from atom_workflows.core.consistency import is_under_way
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.kinds import Phase
-from atom_workflows.core.oddities import oddity_of
+from atom_workflows.core.oddities import job_being_stopped, oddity_of
 from atom_workflows.core.polling import NEXT_AUDIT
 from atom_workflows.core.records import RunRecord, StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
@@ -189,7 +189,7 @@ def _what_it_waits_for(seen: Seen) -> Iterator[Reason]:
     measured.sort(key=lambda step: (oddity_of(step, now=seen.now) is None, -behind[step.id]))
     not_accepted: dict[str, list[StepRecord]] = {}
     for step in (*measured, *others):
-        if step.state is StepState.DISPATCHING and step.deferrals:
+        if step.state is StepState.DISPATCHING and step.deferrals and not step.leftover:
             not_accepted.setdefault(message_of(step), []).append(step)
         else:
             yield _waits_for(step, seen.now, behind.get(step.id))
@@ -259,6 +259,9 @@ def progress_text(step: StepRecord, now: datetime) -> str:
     ends = f"; its timeout is at {clock_time(step.attempt_deadline, now)}" if step.attempt_deadline else ""
     odd = oddity_of(step, now=now)
     remark = f"; {one_line(odd.what)}" if odd else ""
+    if job_being_stopped(step):
+        # Its timeout may have passed.
+        return f"{lasting}{job}; {message_of(step)}{remark}"
     if step.unanswered:
         again = f", next query at {clock_time(step.due_at, now)}" if step.due_at else ""
         silent = f"without a response since {clock_time(step.unanswered_since, now)}"
@@ -279,6 +282,8 @@ _AFTER: Final = {
 
 
 def _dispatch_remark(step: StepRecord, now: datetime) -> str:
+    if step.leftover:
+        return f"; job {one_line(step.leftover)} of an earlier attempt is being stopped before its own is submitted"
     unsure = "; an earlier submission may have started a job whose id is not known" if step.is_unsure else ""
     if step.deferrals:
         again = f", next try at {clock_time(step.due_at, now)}" if step.due_at else ""

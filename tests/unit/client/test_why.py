@@ -94,6 +94,22 @@ def test_polls_without_an_answer_are_shown() -> None:
     assert "queried 1 time without a response since 00:00:20, next query at " in line
 
 
+def test_a_job_that_is_being_stopped_is_shown() -> None:
+    """A step that waits for its own job, or for that of an earlier attempt, says so instead of naming other reasons."""
+    world = World("default: {duration: 6000, stop: {after: 500}}")
+    run_id = world.start(definition({"a": []}, a={"timeout": "1m"}))
+    world.settle_down()
+    world.clock.move(timedelta(seconds=70))
+    world.tick()
+    line = line_with(why(world, run_id), "`a`")
+    assert line.endswith("last seen RUNNING; timed out after 1m; job job-000001 is being stopped")
+    cancel_run(world.services, run_id)
+    retry_run(world.services, run_id)
+    world.settle_down()
+    line = line_with(why(world, run_id), "`a`")
+    assert line.endswith("; job job-000001 of an earlier attempt is being stopped before its own is submitted")
+
+
 def test_a_lost_job_is_shown() -> None:
     """A job that its Task Runner no longer knows is said to be about to count as lost, and then as lost."""
     world = World("rules: [{step: a, duration: 600, lose_job: true}]")
