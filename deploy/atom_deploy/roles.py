@@ -142,6 +142,12 @@ RUNNER_GRANTS: Final = (
     Grant(to="runner", role=RUN_BATCH, on="project", call="creates, shows and cancels jobs of Batch"),
     Grant(to="runner", role=CLOUD_RUN_JOBS, on="project", call="creates, shows, cancels and deletes jobs of Cloud Run"),
     Grant(to="runner", role=ACT_AS, on="account jobs", call="has jobs run as that account"),
+    Grant(
+        to="runner",
+        role=READ_IMAGES,
+        on="project",
+        call="creates a job of Cloud Run, whose image it has to be able to read",
+    ),
     Grant(to="runner", role=USE_OBJECTS, on="outputs-bucket", call="reads the outputs of jobs, and deletes old ones"),
     Grant(to="runner", role=PUBLISH, on="topic jobs", call="publishes the hint that a job has ended"),
     Grant(to="jobs", role=WRITE_LOGS, on="project", call="writes the log of a job"),

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -199,6 +200,21 @@ class StopsOnce(GoodTaskRunner):
         return super().stop(job_id)
 
 
+class StopsLater(GoodTaskRunner):
+    """Asks to come again with the first request to stop a job. The contract allows it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: set[str] = set()
+
+    def stop(self, job_id: str) -> Response:
+        """See `GoodTaskRunner.stop`."""
+        if job_id in self.jobs and job_id not in self.asked:
+            self.asked.add(job_id)
+            return 503, {"message": "it has not started yet"}
+        return super().stop(job_id)
+
+
 class ChangesItsMind(GoodTaskRunner):
     """Reports a job that has ended as running again."""
 
@@ -326,6 +342,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "text/html" if isinstance(body, str) else "application/json")
         self.send_header("Content-Length", str(len(content)))
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            self.send_header("Retry-After", "1")
         self.end_headers()
         self.wfile.write(content)
 

@@ -39,6 +39,7 @@ from contract.flawed_task_runners import (
     RacesOnKeys,
     ReturnsAList,
     SaysDone,
+    StopsLater,
     StopsOnce,
     SucceedsAlways,
     serving,
@@ -64,6 +65,13 @@ def test_a_task_runner_that_follows_the_contract_passes() -> None:
     assert code == 0
     verdicts = {rule: verdict for rule, (verdict, _) in rules.items() if verdict != "ok"}
     assert verdicts == {"notifies": "not supported", "token": "not checked"}
+
+
+def test_a_job_that_can_be_stopped_only_later_is_stopped() -> None:
+    """A Task Runner that asks to come again with a stop, as its job has not started, follows the contract."""
+    with serving(StopsLater()) as url:
+        code, rules = check(url)
+    assert (code, rules[optional.STOP][0]) == (0, "ok"), rules
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,9 @@ import pytest
 from atom_client.runner_check import optional, required
 from contract.test_runner_check import check
 from support.deadline import eventually
+from support.google_jobs.containers import as_its_args_say
+from support.google_jobs.running import RealTime, staged_runner
+from support.google_jobs.server import running_google
 from unit.emulator.laptop_runner.laptop import SECRET, Laptop
 
 START_S = 60
@@ -63,3 +66,32 @@ def test_the_laptops_task_runner_passes(tmp_path: Path) -> None:
     assert (code, verdicts(rules)) == (0, {optional.NOTIFIES: "not supported"}), rules
     assert rules[required.FAILURE][1].startswith("it ended as FAILED")
     assert rules[optional.REASON] == ("ok", "the failed job's is EXIT_3")
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run the one on Google Cloud on fakes of its APIs, and yield its URL."""
+    with running_google(RealTime()) as apis:
+        apis.batch.decide = apis.run.decide = as_its_args_say
+        with staged_runner(apis, "127.0.0.1:1", tmp_path_factory.mktemp("cloud")) as url:
+            yield url
+
+
+@pytest.mark.parametrize(
+    ("engine", "unlike"),
+    [
+        ("batch", {optional.TOKEN: "not checked"}),
+        ("cloud-run", {optional.TOKEN: "not checked", optional.NOTIFIES: "not supported"}),
+    ],
+)
+def test_the_clouds_task_runner_passes(cloud: str, engine: str, unlike: dict[str, str]) -> None:
+    """The one on Google Cloud follows the contract on both engines; its token is checked before it is called."""
+    code, rules = check(
+        cloud,
+        *("--engine", engine, "--image", "europe-docker.pkg.dev/atom-local/images/check:1", "--timeout", "60"),
+        *("--args", '["--runs_s=0.5", "--outputs={\\"rows\\": 3}"]', "--failing-args", '["--exit_code=3"]'),
+        *("--stopping-args", '["--runs_s=600"]'),
+    )
+    assert (code, verdicts(rules)) == (0, unlike), rules
+    assert rules[optional.REASON] == ("ok", "the failed job's is EXIT_3")
+    assert rules[optional.STOP][1].endswith("ended as CANCELLED")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,12 +18,14 @@ from atom_deploy.roles import (
     CLOUD_RUN_JOBS,
     CLOUD_RUN_PERMISSIONS,
     PUBLISH,
+    READ_IMAGES,
     RUN_BATCH,
     RUNNER_GRANTS,
     USE_OBJECTS,
 )
-from atom_workflows.runner.cloud.batch_requests import TERMINAL_STATES
+from atom_workflows.runner.cloud.batch_requests import MAX_DURATION, TERMINAL_STATES
 from atom_workflows.runner.cloud.cloud_settings import from_environment
+from atom_workflows.runner.cloud.sweeps import KEPT_OUTPUTS
 from deploy.conftest import RUNNER_URL, OwnRunner, Pass, Site, deployment
 from deploy.fake_cloud import PROJECT
 from unit.runner.cloud.test_discovery import CALLS
@@ -83,6 +86,8 @@ def test_outputs_have_a_bucket_that_empties_itself(own_runner: OwnRunner) -> Non
     assert bucket["softDeletePolicy"]["retentionDurationSeconds"] in {0, "0"}
     assert bucket["iamConfiguration"]["publicAccessPrevention"] == "enforced"
     assert LIFECYCLE.is_file()
+    # A job may write its outputs long before it ends.
+    assert timedelta(days=OUTPUTS_KEPT_DAYS) > KEPT_OUTPUTS > MAX_DURATION
 
 
 def test_a_runner_that_fails_is_noticed(own_runner: OwnRunner) -> None:
@@ -139,7 +144,8 @@ def test_the_roles_are_those_that_the_requests_take() -> None:
     of_storage = {one for one in methods if one.startswith("storage.")}
     assert of_storage == {f"storage.objects.{verb}" for verb in ("get", "list", "delete")}
     roles = {one.role for one in RUNNER_GRANTS if one.to == "runner"}
-    assert roles == {RUN_BATCH, CLOUD_RUN_JOBS, USE_OBJECTS, ACT_AS, PUBLISH}
+    # Cloud Run creates a job only for an account that may read its image.
+    assert roles == {RUN_BATCH, CLOUD_RUN_JOBS, READ_IMAGES, USE_OBJECTS, ACT_AS, PUBLISH}
 
 
 def test_a_forgotten_url_replaces_no_task_runner(site: Site, second: Pass, capsys: pytest.CaptureFixture[str]) -> None:

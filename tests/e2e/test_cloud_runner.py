@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from atom_deploy.stage import stage
-from atom_emulator.platform.network import accepts_connections, reserve_port
+from atom_emulator.platform.network import reserve_port
 from e2e.backends import site_on
 from e2e.console import console
 from e2e.site import Site
 from support.deadline import eventually
-from support.google_jobs.containers import Container, Json, Plan, Time
-from support.google_jobs.server import BUCKET, Google, running_google
-from unit.adapters.servers import running
+from support.google_jobs.containers import Container, Json, Plan
+from support.google_jobs.running import NOTICES, RealTime, staged_runner
+from support.google_jobs.server import Google, running_google
 
-NOTICES: Final = "batch-notices"
 IMAGE: Final = "europe-docker.pkg.dev/atom-local/images"
 
 LONG: Final = Plan(waits_s=0, prepares_s=0, runs_s=600, cancels_s=1)
@@ -56,14 +49,6 @@ steps:
     task: {{imageUri: "{IMAGE}/publish:1", engine: cloud-run, args: {{model: "${{{{ steps.train.outputs.model }}}}"}}}}
 outputs: {{model: "${{{{ steps.train.outputs.model }}}}"}}
 """
-
-
-class RealTime(Time):
-    """The machine's own time."""
-
-    def now(self) -> datetime:
-        """Return the current time."""
-        return datetime.now(UTC)
 
 
 def decide(container: Container) -> Plan:
@@ -111,12 +96,8 @@ def shared_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     scratch = tmp_path_factory.mktemp("cloud")
     with ExitStack() as stack:
         apis = stack.enter_context(running_google(RealTime()))
-        identity = stack.enter_context(running(folder(scratch, "identity"), "atom_emulator.identity"))
-        runner_port, pubsub_port = reserve_port("runner", 0, stack), reserve_port("pubsub", 0, stack)
-        url, pubsub = f"http://127.0.0.1:{runner_port}", f"127.0.0.1:{pubsub_port}"
-        stage(scratch / "staged")
-        environment = runner_environment(apis, identity, pubsub, scratch)
-        stack.enter_context(function(scratch / "staged" / "runner", environment, runner_port))
+        pubsub_port = reserve_port("pubsub", 0, stack)
+        url = stack.enter_context(staged_runner(apis, f"127.0.0.1:{pubsub_port}", scratch))
         site = stack.enter_context(
             site_on(
                 "embedded",
@@ -128,7 +109,6 @@ def shared_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         )
         pass_notices_on(site, url)
         apis.batch.notify = lambda topic, attributes: publish(site, topic, attributes)
-        stack.enter_context(ticking(apis))
         yield Cloud(apis, site, scratch / "staged" / "runner.log")
 
 
@@ -140,49 +120,6 @@ def cloud(shared_cloud: Cloud) -> Cloud:
     apis.batch.decide = apis.run.decide = decide
     shared_cloud.log.write_text("")
     return shared_cloud
-
-
-def folder(parent: Path, name: str) -> Path:
-    """Return a new folder."""
-    (parent / name).mkdir()
-    return parent / name
-
-
-def runner_environment(apis: Google, identity: str, pubsub: str, scratch: Path) -> dict[str, str]:
-    """Return the runner's environment: that of a deployment, with Google's servers on this machine."""
-    metadata = identity.removeprefix("http://")
-    return {
-        "PATH": os.environ["PATH"],
-        "CLOUDSDK_CONFIG": str(folder(scratch, "gcloud")),
-        "GCE_METADATA_HOST": metadata,
-        "GCE_METADATA_IP": metadata,
-        "PUBSUB_EMULATOR_HOST": pubsub,
-        "STORAGE_EMULATOR_HOST": apis.url,
-        "THREADS": "8",
-        "WORKFLOW_PROJECT": "atom-local",
-        "WORKFLOW_RUNNER_ACCOUNT": "atom-jobs@atom-local.iam.gserviceaccount.com",
-        "WORKFLOW_RUNNER_BATCH_URL": apis.url,
-        "WORKFLOW_RUNNER_BUCKET": BUCKET,
-        "WORKFLOW_RUNNER_NOTICE_TOPIC": NOTICES,
-        "WORKFLOW_RUNNER_REGION": "europe-west1",
-        "WORKFLOW_RUNNER_RUN_URL": apis.url,
-    }
-
-
-@contextmanager
-def function(source: Path, environment: Mapping[str, str], port: int) -> Iterator[None]:
-    """Serve the staged function while the block lasts."""
-    command = [sys.executable, "-m", "functions_framework", "--target", "runner", "--source", "main.py"]
-    # The staged library comes before the checkout's.
-    given = {**environment, "PYTHONPATH": str(source), "HOST": "127.0.0.1", "PORT": str(port)}
-    with (source.parent / "runner.log").open("a") as log:
-        process = subprocess.Popen(command, cwd=source, env=given, stdout=log, stderr=log)
-        try:
-            eventually(lambda: accepts_connections(f"127.0.0.1:{port}"), within_s=60, what="the start of the runner")
-            yield
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
 
 
 def pass_notices_on(site: Site, url: str) -> None:
@@ -197,24 +134,6 @@ def pass_notices_on(site: Site, url: str) -> None:
 def publish(site: Site, topic: str, attributes: Json) -> None:
     """Publish a notice as Batch does."""
     site.publisher.publish(topic, b"{}", **attributes)
-
-
-@contextmanager
-def ticking(apis: Google) -> Iterator[None]:
-    """Let jobs go on although no one asks for them."""
-    over = threading.Event()
-
-    def tick() -> None:
-        while not over.wait(0.05):
-            apis.tick()
-
-    thread = threading.Thread(target=tick, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def test_a_workflow_runs_on_batch_and_cloud_run(cloud: Cloud) -> None:

@@ -268,6 +268,33 @@ def test_submissions_at_the_same_time_start_one_job(runner: Runner) -> None:
     assert len(runner.google.batch.jobs) == 1
 
 
+def test_long_arguments_hide_no_state(runner: Runner) -> None:
+    """A job with arguments of more than a megabyte is seen to end, and its end is passed on."""
+    plan(runner, exit_code=2)
+    job_id = runner.submit(args=["x" * 1_500_000]).job["jobId"]
+    runner.google.time.pass_by(minutes=1)
+    assert runner.status(job_id).job["state"] == "FAILED"
+    [job] = runner.google.batch.jobs.values()
+    assert runner.notice({"JobName": job.document["name"], "NewJobState": "FAILED"}) == 204
+    assert len(runner.published.messages) == 1
+
+
+@pytest.mark.parametrize("engine", ["batch", "cloud-run"])
+def test_a_lost_race_is_not_an_existing_job(runner: Runner, engine: str) -> None:
+    """HTTP 409 without a job that has the name is unclear, and the next submission creates the job."""
+    lost = Refusal(409, "ABORTED", "The operation was aborted.")
+    runner.google.batch.refusals, runner.google.run.refusals = [lost], [lost]
+    assert runner.submit(engine=engine).status == 502
+    assert runner.submit(engine=engine).status == 200
+
+
+@pytest.mark.parametrize("refusal", [Refusal(429, "RESOURCE_EXHAUSTED", "Quota"), Refusal(403, "FORBIDDEN", "Denied")])
+def test_a_refusal_after_a_lost_answer_is_unclear(runner: Runner, refusal: Refusal) -> None:
+    """A job that an earlier try may have created does not count as refused, so that it can still be stopped."""
+    runner.google.batch.refusals = [Refusal(503, "UNAVAILABLE", "lost"), *[refusal] * 2]
+    assert runner.submit().status == 502
+
+
 def test_an_end_is_passed_on_as_a_hint(runner: Runner) -> None:
     """Each terminal notice of Batch becomes one hint with the attempt's key."""
     notices: list[tuple[str, Any]] = []

@@ -11,7 +11,7 @@ import pytest
 from functions.posting import without_handlers
 from functions.runner import SETTINGS, Answered, Runner, open_session, running_runner
 from support.google_jobs.cloud_run import MAX_JOBS, RunJob
-from support.google_jobs.containers import START, Plan, Refusal, stamp
+from support.google_jobs.containers import START, Container, Plan, Refusal, stamp
 
 CLOUD_RUN: Final = {"engine": "cloud-run"}
 
@@ -67,9 +67,41 @@ def test_a_job_has_the_size_of_its_machine(runner: Runner) -> None:
     [job] = runner.google.run.jobs.values()
     task = job.document["template"]["template"]
     [container] = task["containers"]
-    assert container["resources"] == {"limits": {"cpu": "4", "memory": "32768Mi"}}
+    assert container["resources"] == {"limits": {"cpu": "8", "memory": "32768Mi"}}
     assert (container["args"], task["timeout"], task["maxRetries"]) == (["--day", "2026-03-01"], "3600s", 0)
     assert task["serviceAccount"] == SETTINGS.job_account
+
+
+@pytest.mark.parametrize(
+    ("machine", "cpus"),
+    [
+        ("n1-standard-1", "1"),
+        ("e2-standard-2", "2"),
+        ("e2-highmem-2", "4"),
+        ("n1-highmem-4", "8"),
+        ("e2-highcpu-8", "8"),
+    ],
+)
+def test_much_memory_takes_more_processors(runner: Runner, machine: str, cpus: str) -> None:
+    """A machine with more memory than Cloud Run allows for its processors gets as many as are needed."""
+    assert submit(runner, masterType=machine).status == 200
+    [job] = runner.google.run.jobs.values()
+    assert job.document["template"]["template"]["containers"][0]["resources"]["limits"]["cpu"] == cpus
+
+
+@pytest.mark.parametrize("tells_creation", [True, False])
+def test_a_job_has_one_id_although_its_creation_takes_time(runner: Runner, *, tells_creation: bool) -> None:
+    """A repeated submission is answered with the id of the first, however long Cloud Run took to create the job."""
+
+    def take_time(_container: Container) -> Plan:
+        runner.google.time.pass_by(seconds=2)
+        return Plan()
+
+    runner.google.run.decide = take_time
+    runner.google.run.tells_creation = tells_creation
+    first = submit(runner).job["jobId"]
+    runner.google.time.pass_by(seconds=3)
+    assert submit(runner).job["jobId"] == first
 
 
 @pytest.mark.parametrize("machine", ["e2-standard-16", "e2-highmem-8", "a2-highgpu-1g", "e2-standard-3"])
@@ -134,6 +166,30 @@ def test_a_quota_is_waited_for(runner: Runner) -> None:
     assert (answer.status, answer.headers["Retry-After"]) == (429, "60")
 
 
+def test_a_full_region_is_emptied(runner: Runner) -> None:
+    """A submission that is refused for lack of room removes old jobs, so that a later one finds room."""
+    crowd(runner, MAX_JOBS, ended_before=timedelta(hours=2))
+    assert submit(runner).status == 429
+    assert submit(runner).status == 200
+
+
+def test_jobs_with_long_arguments_are_removed(runner: Runner) -> None:
+    """However long the arguments of the region's jobs are, a sweep finds those that are old."""
+    crowd(runner, 100, ended_before=timedelta(days=4))
+    for job in runner.google.run.jobs.values():
+        job.document["template"] = {"template": {"containers": [{"args": ["x" * 100_000]}]}}
+    submit(runner)
+    assert len(runner.google.run.jobs) == 81
+
+
+def test_long_arguments_hide_no_state(runner: Runner) -> None:
+    """A job with arguments of more than a megabyte is seen to end."""
+    runner.google.run.decide = lambda _container: Plan(exit_code=2)
+    job_id = submit(runner, args=["x" * 1_500_000]).job["jobId"]
+    runner.google.time.pass_by(minutes=1)
+    assert runner.status(job_id).job["state"] == "FAILED"
+
+
 def crowd(runner: Runner, number: int, *, ended_before: timedelta, deployment: str = "atom") -> None:
     """Fill the region with jobs that have ended."""
     for each in range(number):
@@ -173,10 +229,13 @@ def test_old_jobs_are_removed(runner: Runner, number: int, age: timedelta, deplo
 
 
 def test_old_outputs_are_removed(runner: Runner) -> None:
-    """A sweep removes outputs files that no one can need any more, and no others."""
+    """A sweep removes outputs files that no one can need any more, and no others.
+
+    A job may run for fourteen days after it wrote its outputs, and be asked about for three more.
+    """
     objects = runner.google.bucket.objects
-    objects |= {f"aw-ff{each}.json": (b"{}", START - timedelta(days=4)) for each in range(5)}
-    objects["aw-fff.json"] = (b"{}", START - timedelta(days=2))
+    objects |= {f"aw-ff{each}.json": (b"{}", START - timedelta(days=18)) for each in range(5)}
+    objects["aw-fff.json"] = (b"{}", START - timedelta(days=16))
     submit(runner)
     assert list(objects) == ["aw-fff.json"]
 

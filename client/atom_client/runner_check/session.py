@@ -83,16 +83,7 @@ class Session:
         """
         labels = {"workflow": WORKFLOW, "type": "step"}
         body = {"job_name": job.name, "scaleTier": "BASIC", **job.task, "labels": labels}
-        ends_at = self.now() + self.timeout_s
-        while True:
-            try:
-                return self._timed("submission", lambda: self._submit_once(body, key))
-            except RequestNotAccepted as error:
-                wait_s = error.retry_after_s or BUSY_WAIT_S
-                is_asked_to_wait = error.is_busy or error.retry_after_s is not None
-                if not is_asked_to_wait or self.now() + wait_s > ends_at:
-                    raise
-            self.sleep(wait_s)
+        return self._patiently("submission", lambda: self._submit_once(body, key))
 
     def submit_twice(self, job: Job, key: str) -> tuple[JobAnswer, JobAnswer]:
         """Submit a job twice at the same time.
@@ -120,8 +111,11 @@ class Session:
         return self._timed("status call", lambda: self.task_runner.status(self.url, job_id))
 
     def stop(self, job_id: str) -> StopAnswer:
-        """Ask for a job to be stopped. Raises the errors of `TaskRunner.stop`."""
-        return self._timed("stop", lambda: self.task_runner.stop(self.url, job_id))
+        """Ask for a job to be stopped, again and again while the Task Runner asks to wait.
+
+        Raises the errors of `TaskRunner.stop`.
+        """
+        return self._patiently("stop", lambda: self.task_runner.stop(self.url, job_id))
 
     def unknown_job(self) -> str:
         """Return the id of a job that no Task Runner knows."""
@@ -152,6 +146,19 @@ class Session:
             if answer.state != states[-1]:
                 states.append(answer.state)
         return Followed(answer=answer, states=tuple(states), problem=problem)
+
+    def _patiently(self, call: str, make: Callable[[], _Answer]) -> _Answer:
+        """Make a call, again and again while the Task Runner asks to wait."""
+        ends_at = self.now() + self.timeout_s
+        while True:
+            try:
+                return self._timed(call, make)
+            except TaskRunnerUnavailable as error:
+                is_busy = isinstance(error, RequestNotAccepted) and error.is_busy
+                wait_s = error.retry_after_s or BUSY_WAIT_S
+                if not (is_busy or error.retry_after_s is not None) or self.now() + wait_s > ends_at:
+                    raise
+            self.sleep(wait_s)
 
     def _timed(self, call: str, make: Callable[[], _Answer]) -> _Answer:
         began = self.now()

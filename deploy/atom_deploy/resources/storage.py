@@ -17,8 +17,8 @@ def bucket(deployment: Deployment) -> Resource:
     return private_bucket(deployment, deployment.bucket_name, f"an upload to {url} starts a run")
 
 
-OUTPUTS_KEPT_DAYS: Final = 7
-"""The runner removes the outputs of jobs sooner; the rule removes what it does not find."""
+OUTPUTS_KEPT_DAYS: Final = 21
+"""Longer than any job takes. The runner removes the outputs of jobs sooner; the rule removes what it does not find."""
 
 LIFECYCLE: Final = Path(__file__).parents[2] / "outputs.lifecycle.json"
 
@@ -29,7 +29,7 @@ def outputs_bucket(deployment: Deployment) -> Resource:
     It is not the one of the workflows, as jobs must not be able to start runs.
     """
     name = deployment.name_of_bucket("outputs-bucket")
-    made = private_bucket(deployment, name, "jobs write their outputs into it, as files that are removed after days")
+    made = private_bucket(deployment, name, "jobs write their outputs into it, as files that are removed after weeks")
     update = ("storage", "buckets", "update", f"gs://{name}", f"--lifecycle-file={LIFECYCLE}")
     rule = {"action": {"type": "Delete"}, "condition": {"age": OUTPUTS_KEPT_DAYS}}
     return replace(

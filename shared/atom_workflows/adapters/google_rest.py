@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -94,8 +94,8 @@ class GoogleRestClient:
                 continue
             pause_s = reply.retry_after_s or _pause_s(tries)
             if reply.status not in _AGAIN or not self._may_repeat(call, tries, ends_at, pause_s=pause_s):
-                return reply
-            sent_before = True
+                return replace(reply, is_unsure=sent_before)
+            sent_before = sent_before or reply.status == HTTPStatus.SERVICE_UNAVAILABLE
         raise AssertionError("the last try returns or raises")
 
     def _may_repeat(self, call: Call, tries: int, ends_at: float, *, pause_s: float) -> bool:

@@ -97,8 +97,10 @@ def _submit(services: RunnerServices, headers: Mapping[str, str], request: Reque
     except BodyTooLarge as error:
         return json_answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"message": str(error)})
     answer = services.runner.submit(headers, body)
-    if answer.job_id.startswith(Engine.CLOUD_RUN):
-        services.sweep()  # Only Batch sends notices, which lead to sweeps otherwise.
+    # Only Batch sends notices, which lead to sweeps otherwise. In a full region no submission succeeds until a sweep
+    # makes room.
+    if answer.job_id.startswith(Engine.CLOUD_RUN) or answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+        services.sweep()
     return _logged("job.submit", answer)
 
 

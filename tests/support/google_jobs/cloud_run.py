@@ -15,6 +15,7 @@ from support.google_jobs.containers import Bucket, Container, Decide, Json, Plan
 MAX_JOBS: Final = 1_000
 _LONGEST_NAME: Final = 62
 _NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_LARGEST_MIB: Final = {"1": 4096, "2": 8192, "4": 16_384, "6": 24_576, "8": 32_768}
 _TERMINAL: Final = frozenset({"EXECUTION_SUCCEEDED", "EXECUTION_FAILED", "EXECUTION_CANCELLED"})
 
 
@@ -39,6 +40,9 @@ class FakeRun:
     decide: Decide = succeed
     jobs: dict[str, RunJob] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
+
+    # True if the operation that creates a job says when the job was created.
+    tells_creation: bool = True
 
     def answer(self, method: str, path: str, query: Json, body: Any) -> Json:
         """Answer a request that the discovery document allows."""
@@ -71,11 +75,14 @@ class FakeRun:
         if len(self.jobs) >= MAX_JOBS:
             raise Refusal(429, "RESOURCE_EXHAUSTED", f"Quota exceeded: at most {MAX_JOBS} jobs")
         container = body["template"]["template"]["containers"][0]
+        _check_size(**container["resources"]["limits"])
         environment = {one["name"]: one["value"] for one in container["env"]}
         asked = Container(image=container["image"], args=container.get("args", []), environment=environment)
+        plan = self.decide(asked)
         document = {**body, "name": f"{collection}/{name}", "createTime": stamp(self.time.now()), "reconciling": True}
-        self.jobs[name] = RunJob(document=document, plan=self.decide(asked), created=self.time.now())
-        return {"name": f"{collection.rpartition('/')[0]}/operations/create", "done": False}
+        self.jobs[name] = RunJob(document=document, plan=plan, created=self.time.now())
+        operation = {"name": f"{collection.rpartition('/')[0]}/operations/create", "done": False}
+        return {**operation, "metadata": {"createTime": document["createTime"]}} if self.tells_creation else operation
 
     def _list(self, query: Json) -> Json:
         size, first = int(query.get("pageSize", 100)), int(query.get("pageToken", 0))
@@ -151,3 +158,9 @@ class FakeRun:
         if status in _TERMINAL:
             reference["completionTime"] = stamp(at)
         job.document["latestCreatedExecution"] = reference
+
+
+def _check_size(cpu: str, memory: str) -> None:
+    """Refuse more memory than this number of processors may have."""
+    if int(memory.removesuffix("Mi")) > _LARGEST_MIB[cpu]:
+        raise Refusal(400, "INVALID_ARGUMENT", f"Invalid value specified for cpu. For {memory}, {cpu} is too few.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -92,7 +92,11 @@ class Google:
         if api == "storage":
             return self._storage(verb, sent.path, sent.query)
         fake = self.batch if api == "batch" else self.run
-        return 200, json.dumps(fake.answer(verb, sent.path, sent.query, sent.body)).encode()
+        found = fake.answer(verb, sent.path, sent.query, sent.body)
+        wanted = sent.query.get("fields")
+        return 200, json.dumps(
+            chosen(found, [path.split("/") for path in wanted.split(",")]) if wanted else found
+        ).encode()
 
     def _storage(self, verb: str, path: str, query: Json) -> tuple[int, bytes]:
         if self.storage_refusals:
@@ -111,6 +115,18 @@ class Google:
             del self.bucket.objects[name]
             return 204, b""
         return 200, self.bucket.objects[name][0]
+
+
+def chosen(value: Any, paths: Sequence[Sequence[str]]) -> Any:
+    """Return the parts of an answer that its request's `fields` name, as paths such as jobs/name."""
+    if [] in paths:
+        return value
+    if isinstance(value, list):
+        return [chosen(one, paths) for one in value]
+    heads = dict.fromkeys(path[0] for path in paths)
+    return {
+        head: chosen(value[head], [path[1:] for path in paths if path[0] == head]) for head in heads if head in value
+    }
 
 
 class _Handler(BaseHTTPRequestHandler):

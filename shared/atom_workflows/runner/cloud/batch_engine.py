@@ -11,7 +11,13 @@ from typing import Any
 from atom_workflows.errors import GoogleUnavailable, NotNow
 from atom_workflows.runner.cloud import batch_answers, batch_requests
 from atom_workflows.runner.cloud.cloud_settings import CloudSettings
-from atom_workflows.runner.cloud.failures import BUSY_RETRY_S, raise_for_question, raise_for_submission, report_unseen
+from atom_workflows.runner.cloud.failures import (
+    BUSY_RETRY_S,
+    is_taken,
+    raise_for_submission,
+    report_unseen,
+    require_document,
+)
 from atom_workflows.runner.cloud.images import require_allowed
 from atom_workflows.runner.cloud.job_ids import Engine, Place, name_of
 from atom_workflows.runner.cloud.log_links import batch_log_link
@@ -33,7 +39,7 @@ class BatchEngine:
         require_allowed(request.image, self.settings.image_prefixes)
         name = name_of(request.key, self.settings.topic_prefix)
         reply = self.rest.send(batch_requests.create_call(self.settings, request, name))
-        if reply.status == HTTPStatus.CONFLICT:
+        if is_taken(reply):
             place = Place(engine=Engine.BATCH, region=self.settings.region, name=name, created=now)
             return self._show_existing(place, now)
         raise_for_submission(reply, "Batch")
@@ -47,7 +53,7 @@ class BatchEngine:
         reply = self.rest.send(batch_requests.get_call(self.settings, place.region, place.name))
         if reply.status == HTTPStatus.NOT_FOUND:
             return report_unseen(place, now)
-        raise_for_question(reply, "Batch")
+        require_document(reply, "Batch")
         return self._report(reply.document, place)
 
     def stop(self, place: Place, now: datetime) -> JobReport:
@@ -74,14 +80,14 @@ class BatchEngine:
         reply = self.rest.send(batch_requests.get_call(self.settings, region, name))
         if reply.status == HTTPStatus.NOT_FOUND:
             return ""
-        raise_for_question(reply, "Batch")
+        require_document(reply, "Batch")
         return batch_answers.key_of(reply.document) if batch_answers.state_of(reply.document).is_terminal else ""
 
     def _show_existing(self, place: Place, now: datetime) -> JobReport:
         reply = self.rest.send(batch_requests.get_call(self.settings, place.region, place.name))
         if reply.status == HTTPStatus.NOT_FOUND:
             return report_unseen(place, now)
-        raise_for_question(reply, "Batch")
+        require_document(reply, "Batch")
         return self._report(reply.document, self._place(reply.document, place.name, now))
 
     def _place(self, job: Mapping[str, Any], name: str, now: datetime) -> Place:

@@ -16,6 +16,9 @@ from atom_workflows.runner.request import JobRequest, job_environment
 MAX_DURATION: Final = timedelta(days=14)
 """The longest that Batch lets a job run."""
 
+FIELDS: Final = "createTime,name,status,taskGroups/taskSpec/environment,uid"
+"""The fields of a job that are read. Its arguments would make an answer long."""
+
 TERMINAL_STATES: Final = ("SUCCEEDED", "FAILED", "CANCELLED")
 
 
@@ -28,7 +31,7 @@ def create_call(settings: CloudSettings, request: JobRequest, name: str) -> Call
         api=Api.BATCH,
         method="POST",
         path=f"/v1/{_parent(settings.project, settings.region)}/jobs",
-        query={"jobId": name},
+        query={"jobId": name, "fields": FIELDS},
         body=job_body(settings, request, name),
         total_s=CREATE_S,
     )
@@ -36,9 +39,8 @@ def create_call(settings: CloudSettings, request: JobRequest, name: str) -> Call
 
 def get_call(settings: CloudSettings, region: str, name: str) -> Call:
     """Return the request that shows the job."""
-    return Call(
-        api=Api.BATCH, method="GET", path=f"/v1/{_parent(settings.project, region)}/jobs/{name}", total_s=SHOW_S
-    )
+    path = f"/v1/{_parent(settings.project, region)}/jobs/{name}"
+    return Call(api=Api.BATCH, method="GET", path=path, query={"fields": FIELDS}, total_s=SHOW_S)
 
 
 def task_call(settings: CloudSettings, region: str, name: str) -> Call:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -18,7 +18,8 @@ TIERS: Final = MappingProxyType(
 """The machine type of each `scaleTier`; a `masterType` counts more."""
 
 CLOUD_RUN_CPUS: Final = (1, 2, 4, 8)
-CLOUD_RUN_MEMORY_MIB: Final = 32 * 1024
+CLOUD_RUN_MIB_PER_CPU: Final = 4096
+"""The most memory for each processor: https://cloud.google.com/run/docs/configuring/jobs/memory-limits."""
 
 _MIB_PER_CPU: Final = MappingProxyType({"standard": 4096, "highmem": 8192, "highcpu": 1024})
 _MIB_PER_CPU_OF_N1: Final = MappingProxyType({"standard": 3840, "highmem": 6656, "highcpu": 920})
@@ -80,12 +81,15 @@ def shape_of(machine: str) -> Shape | None:
 def cloud_run_shape(machine: str) -> Shape:
     """Return a Cloud Run job's size in place of the machine.
 
-    Raises `RequestRefused` for a machine that is too large for Cloud Run, or whose shape is not known.
+    A machine with much memory gets the processors that Cloud Run requires for it. Raises `RequestRefused` for a machine
+    that is too large for Cloud Run, or whose shape is not known.
     """
     shape = shape_of(machine)
-    if shape is None or shape.cpus not in CLOUD_RUN_CPUS or shape.memory_mib > CLOUD_RUN_MEMORY_MIB:
+    needed = max(shape.cpus, -(-shape.memory_mib // CLOUD_RUN_MIB_PER_CPU)) if shape else 0
+    cpus = next((cpus for cpus in CLOUD_RUN_CPUS if cpus >= needed), 0)
+    if shape is None or shape.cpus not in CLOUD_RUN_CPUS or not cpus:
         raise RequestRefused(
             f"a job on Cloud Run cannot have the machine {machine}: it gets up to 8 processors and 32 GiB, as "
             "e2-standard-8 or e2-highmem-4 have; leave out engine to run it on Batch"
         )
-    return shape
+    return replace(shape, cpus=cpus)

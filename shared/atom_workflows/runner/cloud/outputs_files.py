@@ -1,7 +1,8 @@
 """The file into which a job writes its outputs: an object in a bucket that is mounted into the job.
 
 The bucket holds one object for each job that wrote outputs, named after the job. It is read whenever a job that has
-succeeded is asked about, and removed only days later: a caller may die between the answer and recording it.
+succeeded is asked about, and removed only weeks later: a job may write it long before it ends, and a caller may die
+between the answer and recording it.
 """
 
 from __future__ import annotations

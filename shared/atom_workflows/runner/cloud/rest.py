@@ -65,6 +65,9 @@ class Reply:
     # True if the body was longer than allowed; `content` is its beginning.
     is_cut: bool = False
 
+    # True if an earlier try of the same request may have had an effect, so that a refusal does not mean there is none.
+    is_unsure: bool = False
+
     @property
     def is_ok(self) -> bool:
         """True if the request succeeded."""

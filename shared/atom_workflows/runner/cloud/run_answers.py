@@ -59,6 +59,15 @@ def created_of(job: Mapping[str, Any], otherwise: datetime) -> datetime:
     return _time(job.get("createTime")) or otherwise
 
 
+def created_by(operation: Mapping[str, Any]) -> datetime | None:
+    """Return when the job was created that an operation creates.
+
+    Returns None if the operation does not say.
+    """
+    job = operation.get("metadata")
+    return _time(job.get("createTime")) if isinstance(job, Mapping) else None
+
+
 def ended_at(job: Mapping[str, Any]) -> datetime | None:
     """Return when the job ended, or None.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
@@ -11,7 +11,13 @@ from typing import Any
 from atom_workflows.errors import GoogleUnavailable, NotNow
 from atom_workflows.runner.cloud import run_answers, run_requests
 from atom_workflows.runner.cloud.cloud_settings import CloudSettings
-from atom_workflows.runner.cloud.failures import BUSY_RETRY_S, raise_for_question, raise_for_submission, report_unseen
+from atom_workflows.runner.cloud.failures import (
+    BUSY_RETRY_S,
+    is_taken,
+    raise_for_submission,
+    report_unseen,
+    require_document,
+)
 from atom_workflows.runner.cloud.images import require_allowed
 from atom_workflows.runner.cloud.job_ids import Engine, Place, name_of
 from atom_workflows.runner.cloud.log_links import cloud_run_log_link
@@ -34,10 +40,14 @@ class CloudRunEngine:
         name = name_of(request.key, self.settings.topic_prefix)
         place = Place(engine=Engine.CLOUD_RUN, region=self.settings.region, name=name, created=now)
         reply = self.rest.send(run_requests.create_call(self.settings, request, name))
-        if reply.status == HTTPStatus.CONFLICT:
+        if is_taken(reply):
             return self._show_existing(place, now)
         raise_for_submission(reply, "Cloud Run")
-        # The answer is a long operation; the job itself is shown when its state is asked for.
+        created = run_answers.created_by(reply.document)
+        if created is None:
+            return self._show_existing(place, now)
+        # The job's own time makes the id the one that a repeated submission is answered with.
+        place = replace(place, created=created)
         return JobReport(job_id=place.job_id, state=JobState.QUEUED, logs_url=self._log_link(place))
 
     def status(self, place: Place, now: datetime) -> JobReport:
@@ -84,7 +94,7 @@ class CloudRunEngine:
         """
         reply = self.rest.send(run_requests.get_call(self.settings, place.region, place.name))
         if reply.status != HTTPStatus.NOT_FOUND:
-            raise_for_question(reply, "Cloud Run")
+            require_document(reply, "Cloud Run")
         return reply
 
     def _show_existing(self, place: Place, now: datetime) -> JobReport:
@@ -92,8 +102,7 @@ class CloudRunEngine:
         if reply.status == HTTPStatus.NOT_FOUND:
             return report_unseen(place, now)
         created = run_answers.created_of(reply.document, now)
-        there = Place(engine=place.engine, region=place.region, name=place.name, created=created)
-        return self._report(reply.document, there)
+        return self._report(reply.document, replace(place, created=created))
 
     def _report(self, job: Mapping[str, Any], place: Place) -> JobReport:
         state = run_answers.state_of(job)

@@ -22,6 +22,9 @@ MAX_DURATION: Final = timedelta(hours=168)
 
 PAGE: Final = 100
 
+FIELDS: Final = ("conditions", "createTime", "labels", "latestCreatedExecution", "name", "terminalCondition")
+"""The fields of a job that are read. Its arguments would make an answer, or a page of jobs, too long."""
+
 _EXECUTION_SUFFIX: Final = "1"
 _VOLUME: Final = "atom-outputs"
 
@@ -43,7 +46,8 @@ def create_call(settings: CloudSettings, request: JobRequest, name: str) -> Call
 
 def get_call(settings: CloudSettings, region: str, name: str) -> Call:
     """Return the request that shows the job and its execution's state."""
-    return Call(api=Api.RUN, method="GET", path=f"/v2/{_parent(settings.project, region)}/jobs/{name}", total_s=SHOW_S)
+    path = f"/v2/{_parent(settings.project, region)}/jobs/{name}"
+    return Call(api=Api.RUN, method="GET", path=path, query={"fields": ",".join(FIELDS)}, total_s=SHOW_S)
 
 
 def tasks_call(settings: CloudSettings, region: str, name: str, execution: str) -> Call:
@@ -60,7 +64,8 @@ def cancel_call(settings: CloudSettings, region: str, name: str, execution: str)
 
 def list_call(settings: CloudSettings, page_token: str) -> Call:
     """Return the request that lists the region's jobs."""
-    query = {"pageSize": str(PAGE), **({"pageToken": page_token} if page_token else {})}
+    fields = ",".join(["nextPageToken", *(f"jobs/{name}" for name in FIELDS)])
+    query = {"pageSize": str(PAGE), "fields": fields, **({"pageToken": page_token} if page_token else {})}
     path = f"/v2/{_parent(settings.project, settings.region)}/jobs"
     return Call(api=Api.RUN, method="GET", path=path, query=query, total_s=SHOW_S, most_bytes=8 * 1024 * 1024)
 

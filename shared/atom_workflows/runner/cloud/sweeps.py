@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from atom_workflows.errors import GoogleUnavailable
 from atom_workflows.runner.cloud import outputs_files, run_answers, run_requests
+from atom_workflows.runner.cloud.batch_requests import MAX_DURATION
 from atom_workflows.runner.cloud.cloud_settings import CloudSettings
 from atom_workflows.runner.cloud.job_ids import NAME_PREFIX
 from atom_workflows.runner.cloud.labels import DEPLOYMENT, deployment_label
@@ -23,6 +24,9 @@ from atom_workflows.runner.cloud.rest import Call, GoogleRest
 EVERY: Final = timedelta(minutes=10)
 KEPT: Final = timedelta(days=3)
 """How long an ended job can still be asked about: a checker may be down for that long."""
+
+KEPT_OUTPUTS: Final = MAX_DURATION + KEPT
+"""A job may write its outputs when it starts, and they are read when it has ended."""
 
 KEPT_IN_A_CROWD: Final = timedelta(hours=1)
 EVERY_IN_A_CROWD: Final = timedelta(minutes=1)
@@ -83,7 +87,7 @@ class Sweeper:
         # Names are hashes, so each time of day begins at another part of the list.
         start = f"{NAME_PREFIX}{int(self.now().timestamp() / EVERY.total_seconds()) * 37 % 256:02x}"
         listed = self.rest.send(outputs_files.list_call(self.settings, start))
-        for name in outputs_files.written_before(listed.document, self.now() - KEPT)[:MAX_OUTPUTS]:
+        for name in outputs_files.written_before(listed.document, self.now() - KEPT_OUTPUTS)[:MAX_OUTPUTS]:
             yield outputs_files.delete_call(self.settings, name)
         for name in self._old_jobs(ends_at):
             yield run_requests.delete_call(self.settings, self.settings.region, name)

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from atom_workflows.errors import JobNotFound, RequestRefused, SettingsError
+from atom_workflows.errors import GoogleUnavailable, JobNotFound, RequestRefused, SettingsError
 from atom_workflows.runner.cloud.batch_requests import job_body
 from atom_workflows.runner.cloud.cloud_settings import from_environment
+from atom_workflows.runner.cloud.failures import require_document
 from atom_workflows.runner.cloud.images import is_image_prefix, require_allowed
 from atom_workflows.runner.cloud.job_ids import Engine, Place, name_of, read_place
 from atom_workflows.runner.cloud.labels import MAX_LABELS, job_labels
 from atom_workflows.runner.cloud.machines import Shape, machine_type, shape_of
+from atom_workflows.runner.cloud.rest import Reply
 from support.google_jobs.containers import START
 from unit.runner.cloud.test_discovery import NAME, REQUEST, SETTINGS
 
@@ -198,3 +200,10 @@ def test_a_wrong_setting_is_named(variable: str, value: str) -> None:
     """A value that cannot work is refused with the variable's name."""
     with pytest.raises(SettingsError, match=variable):
         from_environment({**ENVIRONMENT, variable: value})
+
+
+def test_an_answer_that_describes_no_job_is_none() -> None:
+    """An answer of HTTP 200 that was too long, or is no JSON, does not look like a job in progress."""
+    with pytest.raises(GoogleUnavailable, match="without a description"):
+        require_document(Reply(status=200, content=b"<html>"), "Batch")
+    require_document(Reply(status=200, document={"name": "x"}), "Batch")
