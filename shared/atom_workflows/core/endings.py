@@ -17,7 +17,7 @@ from atom_workflows.core.kinds import LANGUAGE_SCHEMA, Release
 from atom_workflows.core.outcomes import OutcomeKind, clip
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepEvent, StepState
-from atom_workflows.core.transitions import _fail
+from atom_workflows.core.transitions import fail_step
 from atom_workflows.core.workflow import Trigger
 
 
@@ -36,7 +36,7 @@ def end_without_job(step: StepRecord, *, now: datetime, verdict: Verdict | None 
         if verdict is None:
             return None
         if verdict.error:
-            return _fail(step, OutcomeKind.EXPRESSION, now, message=clip(verdict.error))
+            return fail_step(step, OutcomeKind.EXPRESSION, now, message=clip(verdict.error))
         return _skip_by_choice(step, now, verdict.because)
     because = {"because": verdict.because} if verdict is not None and step.when is not None else {}
     return end_step(step, StepEvent.SUCCEED, now, **because) if release is Release.SUCCEED else None

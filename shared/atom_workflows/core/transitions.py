@@ -155,7 +155,7 @@ def repeat_or_fail(step: StepRecord, *, reason: str, now: datetime, retry_after_
     what = f"its submission may have started a job: {reason}"
     if step.policies.on_lost is OnLost.FAIL:
         message = clip(f"{what}; onLost is fail, so it is not submitted again")
-        return _fail(step, OutcomeKind.LOST, now, message=message)
+        return fail_step(step, OutcomeKind.LOST, now, message=message)
     unsure = {"unsure_attempt": step.attempt}
     return _submit_later(step, UNKNOWN_BACKOFF, reason=what, now=now, retry_after_s=retry_after_s, **unsure)
 
@@ -221,7 +221,7 @@ def _retry_or_fail(step: StepRecord, outcome: Outcome, now: datetime, learnt: Ma
     if not verdict.holds:
         said = verdict.error or verdict.because
         because = {"because": f"not retried, as {said}"[:MAX_BECAUSE]} if said else {}
-        return _fail(step, outcome.kind, now, **learnt, **because)
+        return fail_step(step, outcome.kind, now, **learnt, **because)
     tries = step.attempt - step.first_attempt + 1
     counted: dict[str, Any] = {}
     if outcome.kind is OutcomeKind.LOST:
@@ -318,7 +318,7 @@ def _verdict_on_retry(step: StepRecord, outcome: Outcome, learnt: Mapping[str, A
     return may_retry(step, kind=FAILURE_KINDS[outcome.kind], reason=outcome.reason, message=learnt["message"])
 
 
-def _fail(step: StepRecord, kind: OutcomeKind, now: datetime, **fields: Any) -> StepChange:
+def fail_step(step: StepRecord, kind: OutcomeKind, now: datetime, **fields: Any) -> StepChange:
     """End the step, marking the failure as tolerated if `allowFailure` is set."""
     event = StepEvent.CANCEL if kind is OutcomeKind.CANCELLED else StepEvent.FAIL
     if step.allow_failure and kind is not OutcomeKind.EXPRESSION:
