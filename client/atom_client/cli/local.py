@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -223,9 +224,17 @@ def runner_note(choice: PlatformChoice) -> str:
     if choice.runs_jobs:
         return (
             f"Tasks with `engine: process` run as programs on this machine, as user {_user()}, and can do whatever "
-            "that user can. Other users of this machine could use the local platform to run programs, too."
+            f"that user can.{'' if _is_guarded(choice) else _NOT_GUARDED}"
         )
     return "No job really runs: a mock Task Runner answers for them. `--runner process` runs programs on this machine."
+
+
+_NOT_GUARDED: Final = " Other users of this machine could use the local platform to run programs, too."
+
+
+def _is_guarded(choice: PlatformChoice) -> bool:
+    """Return True if the Firestore that says what is to be run serves no other user of this machine."""
+    return sys.platform == "linux" and choice.emulators != "google" and "FIRESTORE_EMULATOR_HOST" not in os.environ
 
 
 def _user() -> str:

@@ -13,6 +13,7 @@ from atom_emulator.firestore.counters import Counters
 from atom_emulator.firestore.errors import FirestoreError
 from atom_emulator.firestore.service import Service
 from atom_emulator.firestore.statuses import status_of
+from atom_emulator.loopback_owner import SameUser
 
 MAX_REQUEST_BYTES: Final = 10 << 20
 
@@ -32,10 +33,11 @@ class FirestoreServer:
     """A running server, which listens on 127.0.0.1 at `port`.
 
     In addition to the service, it answers `/atom.emulator/Counters` with JSON bytes, and `/atom.emulator/Reset` sets
-    the counters to zero. Both accept an empty request.
+    the counters to zero. Both accept an empty request. With `same_user`, calls from other users' processes are refused.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, same_user: bool = False) -> None:
+        self._same_user = SameUser() if same_user else None
         self.counters = Counters()
         self.service = Service(self.counters)
         self._server = grpc.server(ThreadPoolExecutor(_WORKERS, "firestore"), options=_OPTIONS)
@@ -89,6 +91,8 @@ class FirestoreServer:
         name = "".join(word.capitalize() for word in method.__name__.split("_"))
 
         def call(message: Any, context: grpc.ServicerContext) -> Any:
+            if self._same_user and not self._same_user.includes(context.peer(), connected_to=self.port):
+                context.abort(grpc.StatusCode.PERMISSION_DENIED, "this Firestore serves only the user who started it")
             self.counters.count_call(name)
             try:
                 return method(message)

@@ -258,7 +258,9 @@ class LocalPlatform:
         elif port:
             bind_port(name, port).close()
         if name is not PartName.TASK_RUNNER:
-            return build_embedded(name, port=port, scratch=scratch)
+            # What steps run is in their documents, so whoever can change these can run programs.
+            more = ["--same-user"] if name is PartName.FIRESTORE and self._laptop is not None else []
+            return build_embedded(name, port=port, scratch=scratch, more=more)
         if self._laptop is None:
             return build_embedded(name, port=port, scratch=scratch, more=self._mock_options(hints))
         more = self._laptop.options(self.options, scratch, self.jobs_dir, hints)

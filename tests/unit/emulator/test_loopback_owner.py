@@ -1,0 +1,81 @@
+"""Whose process is at the other end of a connection."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from contextlib import nullcontext
+
+import pytest
+from google.api_core.exceptions import PermissionDenied
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import firestore
+
+from atom_emulator import loopback_owner
+from atom_emulator.firestore.server import FirestoreServer
+from atom_emulator.loopback_owner import SUPPORTED, SameUser, owner_of
+
+pytestmark = pytest.mark.skipif(not SUPPORTED, reason="only Linux says whose a connection is")
+NOBODY = 65_534
+CONNECT = "exec 3<>/dev/tcp/$0/$1; read -r"
+
+
+def test_our_own_connection_is_ours() -> None:
+    """A connection of this process belongs to its user."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        here, there = server.getsockname()[1], client.getsockname()[1]
+        assert owner_of(there, connected_to=here) == os.getuid()
+        assert SameUser().includes(f"ipv4:127.0.0.1:{there}", connected_to=here)
+
+
+@pytest.mark.parametrize("peer", ["", "unix:", "ipv4:127.0.0.1:1", "ipv4:127.0.0.1:x"])
+def test_a_peer_without_a_connection_is_a_stranger(peer: str) -> None:
+    """Whoever cannot be found is not trusted."""
+    assert not SameUser().includes(peer, connected_to=2)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another user")
+def test_another_users_connection_is_not_ours() -> None:
+    """A connection of another user's process belongs to that user."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host, here = server.getsockname()
+        command = ["bash", "-c", CONNECT, host, str(here)]
+        with subprocess.Popen(command, user=NOBODY, stdin=subprocess.PIPE) as stranger:
+            connection, (_, there) = server.accept()
+            with connection:
+                assert owner_of(there, connected_to=here) == NOBODY
+                assert not SameUser().includes(f"ipv4:127.0.0.1:{there}", connected_to=here)
+            stranger.kill()
+
+
+@pytest.mark.parametrize("owner", [None, NOBODY])
+def test_a_firestore_of_one_user_refuses_others(monkeypatch: pytest.MonkeyPatch, owner: int | None) -> None:
+    """A caller is answered if its connection belongs to the user of the server."""
+    if owner is not None:
+        monkeypatch.setattr(loopback_owner, "owner_of", lambda *_, **__: owner)
+    server = FirestoreServer(same_user=True)
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{server.port}")
+    credentials = AnonymousCredentials()  # type: ignore[no-untyped-call] # it has no types
+    document = firestore.Client(project="p", credentials=credentials).document("runs/a")
+    refused = pytest.raises(PermissionDenied, match="only the user who started it")
+    with nullcontext() if owner is None else refused:
+        document.set({"state": "RUNNING"}, retry=None)
+    server.stop()
+
+
+def test_a_peer_is_remembered_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection is looked up once a second, since its port may then be another user's."""
+    asked: list[int] = []
+
+    def look(port: int, *, connected_to: int) -> int:
+        asked.append(port)
+        return os.getuid()
+
+    monkeypatch.setattr(loopback_owner, "owner_of", look)
+    now = [0.0]
+    same_user = SameUser(lambda: now[0])
+    for second in (0.0, 0.9, 1.1):
+        now[0] = second
+        assert same_user.includes("ipv4:127.0.0.1:40123", connected_to=1)
+    assert asked == [40123, 40123]
