@@ -308,9 +308,11 @@ class HangsOnKeys(GoodTaskRunner):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Passes requests on to the Task Runner of the server."""
+    """Passes requests on to the Task Runner of the server.
 
-    protocol_version = "HTTP/1.1"
+    Each connection serves one request, so that no thread is left waiting for another after the test.
+    """
+
     task_runner: GoodTaskRunner
     token: str
 

@@ -96,7 +96,7 @@ def test_an_error_is_raised_where_time_is_let_pass(timeline: Timeline) -> None:
 
 def test_closing_ends_whoever_sleeps() -> None:
     """No thread outlives its timeline, and what a handler does at its end is done."""
-    threads, ended = threading.active_count(), []
+    before, ended = set(threading.enumerate()), []
     timeline = Timeline()
 
     def work() -> None:
@@ -110,10 +110,9 @@ def test_closing_ends_whoever_sleeps() -> None:
     timeline.move(MINUTE)
     assert not ended
     timeline.close()
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and thread.daemon:
-            thread.join(5)
-    assert (len(ended), threading.active_count(), timeline.is_quiet) == (3, threads, True)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+    assert (len(ended), set(threading.enumerate()) - before, timeline.is_quiet) == (3, set(), True)
 
 
 # -- calls at the same time ------------------------------------------------------------------------------------------
