@@ -14,7 +14,7 @@ from atom_workflows.documents import BURST_LEASE_PATH, ROUND_PATH, run_path
 from atom_workflows.errors import SourceTooLarge, SourceUnavailable
 from atom_workflows.messages import start
 from atom_workflows.messages.start import RunSeedRequested, StartRequested
-from atom_workflows.ports import DEAD_LETTERS, Bus, Create, Document, Message, Source, Update, Write
+from atom_workflows.ports import DEAD_LETTERS, Bus, Create, Document, Message, Query, Source, Update, Write
 from simulation.planted import AGES
 from simulation.planting import (
     Scene,
@@ -102,7 +102,8 @@ class _ForOneRun:
     def publish(self, messages: Sequence[Message]) -> None:
         ended = [message for message in messages if message.attributes.get("type") == "steps.completed"]
         if self.scene.function == "tick" and ended:
-            run_id = ended[0].body["run_id"]
+            first = self.scene.services.store.query(Query(collection="runs", limit=1))
+            run_id = first[0].path.rpartition("/")[2]
             messages = [
                 replace(message, body={**message.body, "run_id": run_id}) if message in ended else message
                 for message in messages
@@ -111,7 +112,7 @@ class _ForOneRun:
 
 
 publish_for_one_run = buses(_ForOneRun)
-"""Take the outcomes of a page for those of its first run."""
+"""Take the outcomes that the checker finds for those of the first run of all."""
 
 
 @writes
