@@ -151,7 +151,7 @@ RUNNER_GRANTS: Final = (
     Grant(to="runner", role=USE_OBJECTS, on="outputs-bucket", call="reads the outputs of jobs, and deletes old ones"),
     Grant(to="runner", role=PUBLISH, on="topic jobs", call="publishes the hint that a job has ended"),
     Grant(to="jobs", role=WRITE_LOGS, on="project", call="writes the log of a job"),
-    Grant(to="jobs", role=REPORT_TO_BATCH, on="project", call="tells Batch the state of a job's machine"),
+    Grant(to="jobs", role=REPORT_TO_BATCH, on="project", call="reports the state of a job's machine to Batch"),
     Grant(to="jobs", role=READ_IMAGES, on="project", call="pulls the image of a job"),
     Grant(to="jobs", role=USE_OBJECTS, on="outputs-bucket", call="mounts the bucket, and writes the outputs of a job"),
     Grant(to="jobs", role=PUBLISH, on="topic batch-notices", call="Batch publishes the end of a job as this account"),

@@ -233,7 +233,7 @@ _NOT_GUARDED: Final = " Other users of this machine could use the local platform
 
 
 def _is_guarded(choice: PlatformChoice) -> bool:
-    """Return True if the Firestore that says what is to be run serves no other user of this machine."""
+    """Return True if no other user of this machine can change what a run executes."""
     return sys.platform == "linux" and choice.emulators != "google" and "FIRESTORE_EMULATOR_HOST" not in os.environ
 
 
