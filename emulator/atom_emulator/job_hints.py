@@ -1,4 +1,4 @@
-"""Report the ends of jobs to the topic `jobs`: what the Task Runners on this machine share.
+"""Report ended jobs to the topic `jobs`: what the Task Runners on this machine share.
 
 A Task Runner starts before the platform has its topics, so it gets the path of a file that will contain the address.
 """

@@ -268,7 +268,7 @@ class InvalidParams(AtomWorkflowsError, ValueError):
 
 
 class RequestRefused(AtomWorkflowsError, ValueError):
-    """A submission can never succeed. The text says why, for the answer with HTTP 400."""
+    """A submission can never succeed. The message says why, for the HTTP 400 response."""
 
 
 class OutputsUnusable(AtomWorkflowsError, ValueError):

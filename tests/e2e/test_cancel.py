@@ -19,7 +19,7 @@ FAN = {"root": [], **{part: ["root"] for part in PARTS}, "join": PARTS}
 
 
 def test_cancelled_in_the_middle(site: Site) -> None:
-    """A cancelled run ends at once, and later ends of jobs submit nothing."""
+    """A cancelled run ends at once, and jobs that end later cause no submissions."""
     site.script("rules: [{step: part*, duration: 600}]")
     run_id = site.start(definition(FAN))
     eventually(lambda: len(submissions(site.calls(run_id))) == 9, within_s=60, what="all parts under way")

@@ -159,7 +159,7 @@ def plan(file: str, at: str | None, **chosen: Any) -> None:
 
     FILE is a workflow file, or - for stdin. The parameters are bound, and each step is printed with the body of its job
     and a verdict: it runs, it is skipped, or the outcome depends on something that is not known before the run. No
-    service is called. As for `cost`, WORKFLOW_BURST_SEC and the functions' other settings are used if they are set.
+    service is called. As with `cost`, WORKFLOW_BURST_SEC and the functions' other settings are used if they are set.
 
     With --outputs, the coordinator's deployed code executes a run in memory and in virtual time. The file given with
     --outputs is a script for the mock Task Runner; `run --mock-script` does the same on the local platform.

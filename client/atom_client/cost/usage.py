@@ -21,7 +21,7 @@ DAYS_PER_MONTH: Final = 30
 
 
 class NotEstimated(ValueError):
-    """The run cannot be estimated, for the reason in the message."""
+    """The run's cost cannot be estimated; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

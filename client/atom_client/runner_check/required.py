@@ -32,7 +32,7 @@ _AFTER_STATUS: Final = (SUCCESS, STAYS, KEY_AFTER_END)
 
 @dataclass(slots=True)
 class Seen:
-    """What the required checks have seen, for the optional ones: the ends of the two jobs, if they ended."""
+    """What the required checks observed, for use by the optional ones: how each of the two jobs ended, if it did."""
 
     takes_jobs: bool = False
     success: Followed | None = None

@@ -48,7 +48,7 @@ def failed(rule: str, detail: str) -> Row:
 
 
 def unsupported(rule: str, detail: str) -> Row:
-    """Return a row for an optional rule that the Task Runner does not make use of."""
+    """Return a row for an optional rule that the Task Runner does not use."""
     return Row(rule=rule, verdict=Verdict.UNSUPPORTED, detail=detail)
 
 

@@ -25,12 +25,12 @@ class Fate(StrEnum):
 
     OPEN = "open"
     SUCCEEDED = "succeeded"
-    # It failed or was cancelled at the Task Runner, and `allowFailure` lets that pass.
+    # It failed or was cancelled on the Task Runner, and `allowFailure` lets that pass.
     TOLERATED = "tolerated"
     # Its condition was false, or its trigger was not met although nothing had failed.
     SKIPPED = "skipped"
     FAILED = "failed"
-    # Its job was cancelled at the Task Runner.
+    # Its job was cancelled on the Task Runner.
     CANCELLED = "cancelled"
     # A step that it depends on, directly or not, failed.
     BLOCKED = "blocked"

@@ -103,7 +103,7 @@ def _failures(steps: Sequence[StepRecord]) -> Iterator[str]:
 def _how_it_failed(step: StepRecord) -> str:
     message = clip(one_line(step.message).rstrip("."), _LONGEST_MESSAGE) or "the Task Runner gave no reason"
     tries = f"after {counted(step.attempt, 'attempt')}" if step.attempt else "before its first attempt"
-    verb = "was cancelled at the Task Runner" if step.state is StepState.CANCELLED else "failed"
+    verb = "was cancelled on the Task Runner" if step.state is StepState.CANCELLED else "failed"
     return f"{verb} {tries}{failure_words(step)}: {message}"
 
 

@@ -53,7 +53,7 @@ _MOST_MEASURED: Final = 50
 
 _COUNTED: Final = {
     Fate.FAILED: "failed",
-    Fate.CANCELLED: "cancelled at the Task Runner",
+    Fate.CANCELLED: "cancelled on the Task Runner",
     Fate.BLOCKED: "blocked",
     Fate.STOPPED: "ended when the run was stopped",
     Fate.TOLERATED: "failed but tolerated",
@@ -273,7 +273,7 @@ _AFTER: Final = {
     "failed": "a failure",
     "timeout": "a timeout",
     "refused": "a refusal",
-    "cancelled": "its job was cancelled at the Task Runner",
+    "cancelled": "its job was cancelled on the Task Runner",
     "lost": "its job was lost",
     "outputs": "its job returned outputs other than those declared",
     "expression": "an expression could not be evaluated",

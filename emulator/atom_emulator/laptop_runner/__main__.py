@@ -29,7 +29,7 @@ def main() -> None:
         default=GRACE_S,
         help="seconds between asking a job to end and killing it",
     )
-    parser.add_argument("--hints", type=Path, help="file with the address to which the ends of jobs are published")
+    parser.add_argument("--hints", type=Path, help="file with the address to which the end of each job is published")
     parser.add_argument("--only-run", default="", metavar="RUN", help="refuse the jobs of other runs")
     try:
         run(LaptopOptions(**vars(parser.parse_args())))

@@ -49,7 +49,7 @@ class JobFiles:
 
     @property
     def record(self) -> Path:
-        """What the Task Runner knows about the job."""
+        """The Task Runner's record of the job."""
         return self.folder / ".job.json"
 
     def read_outputs(self) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Report the ends of jobs from a thread of its own, so that no call waits for it."""
+"""Report ended jobs from a separate thread, so that no call has to wait for it."""
 
 from __future__ import annotations
 

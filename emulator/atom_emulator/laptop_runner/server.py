@@ -32,7 +32,7 @@ class LaptopOptions:
     `folder` is where the jobs' files are. `secret_file` contains the secret that callers must send. `engine` is process
     or docker, and `tool` the program that runs containers. `slots` is how many jobs run at the same time; 0 means as
     many as this process has cores. A program that is stopped is killed after `grace_s`. `hints` is a file with the
-    address to which the ends of jobs are published (see `job_hints`). With `only_run`, jobs of other runs are refused.
+    address to which ended jobs are published (see `job_hints`). With `only_run`, jobs of other runs are refused.
     """
 
     folder: Path

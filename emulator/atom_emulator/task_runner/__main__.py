@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument(
         "--hints",
         type=Path,
-        help='file that contains {"url": "…/topics/jobs:publish"}, to which the ends of jobs that notify are published',
+        help='file that contains {"url": "…/topics/jobs:publish"}, to which jobs that notify are reported',
     )
     parser.add_argument("--default-duration", dest="default_duration_s", type=float, default=0.0)
     parser.add_argument(

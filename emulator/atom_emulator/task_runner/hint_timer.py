@@ -1,4 +1,4 @@
-"""A timer that reports the ends of jobs when they come, without looking at the jobs in between."""
+"""A timer that reports each job when it ends, without checking the job in the meantime."""
 
 from __future__ import annotations
 

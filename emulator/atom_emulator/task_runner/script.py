@@ -73,7 +73,7 @@ class Behaviour:
     A `duration_s` of None means the server's default; with 0, the submission is answered with the job's final state.
     Fault lists are used up per step of a run, one fault per call. `outputs` and `reasons` are those of the attempts in
     order, of which the last are also those of all later attempts. Jobs that succeed return the outputs, and all others
-    end for the reason. With `notifies`, the ends of jobs that were still running when they were submitted are reported.
+    end for the reason. With `notifies`, a job that does not end at once is reported when it ends.
     """
 
     duration_s: float | None = None

@@ -31,7 +31,7 @@ class ServerOptions:
     """The options of the server. With port 0 it picks a free port and writes it to `ready_file`.
 
     A server with a `journal` knows the jobs that an earlier server wrote there. `hints` is a file that contains the
-    address to which the ends of jobs are published; it need not exist before a job ends (see `job_hints`).
+    address to which ended jobs are published; it need not exist before a job ends (see `job_hints`).
     """
 
     host: str = "127.0.0.1"

@@ -165,7 +165,7 @@ class Functions:
 
     def _tick(self) -> None:
         if self._observer is not None:
-            # This may bring the ends of jobs nearer.
+            # This may let jobs end earlier.
             self._observer.on_tick()
             self._await_ends()
         self.publish([tick_message("schedule")])

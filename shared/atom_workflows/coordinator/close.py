@@ -122,7 +122,7 @@ def _load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> 
 
 
 def _was_stopped(step: Document) -> bool:
-    """Return True if the stop of a run whose main part had ended may have cancelled the step."""
+    """Return True if the step may have been cancelled because its run was stopped after the main part had ended."""
     return step.fields["state"] == StepState.CANCELLED.value and step.fields.get("phase") == Phase.FINALLY.value
 
 

@@ -34,7 +34,7 @@ MAX_FAILURE_TEXT: Final = 500
 """Limits on the failures that the run's document holds for expressions to read."""
 
 _PAGE_OF_FAILED: Final = 500
-"""The number of failed steps read at a time; their messages may have 2,000 characters each."""
+"""The number of failed steps read at a time; each message can be up to 2,000 characters long."""
 
 _KINDS_OF_STEPS: Final = [NodeKind.JOB.value, NodeKind.BARRIER.value]
 _STATES_OF_WORK: Final = [StepState.SUCCEEDED.value, StepState.FAILED.value]

@@ -70,7 +70,10 @@ UNKNOWN_BACKOFF: Final = Backoff(initial=timedelta(seconds=10), factor=2.0, maxi
 
 
 CLOCKS_DIFFER: Final = timedelta(seconds=5)
-"""How early a job may seem to have been ended when its time was up. Before that, `TIME_LIMIT` has another cause."""
+"""How long before its deadline a job may appear to have ended and still count as timed out.
+
+If it ended earlier, `TIME_LIMIT` has another cause.
+"""
 
 
 def claim(step: StepRecord, *, now: datetime, lease: timedelta, because: str = "") -> StepChange:
@@ -256,7 +259,7 @@ def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
 
 
 def time_out_stopped(step: StepRecord, outcome: Outcome) -> Outcome:
-    """Turn the end of a job that was stopped, since its time was up, into a timeout.
+    """Turn the end of a job that was stopped because its time was up into a timeout.
 
     A timeout remains unchanged.
     """

@@ -34,7 +34,7 @@ _NO_COMMENTS: Final = ("JSON does not allow comments", "remove this, or give the
 
 
 class JsonValue:
-    """A single value with those attributes of PyYAML's ScalarEvent that we use.
+    """A single value with only the attributes of PyYAML's ScalarEvent that are used here.
 
     It takes only half as long to create.
     """

@@ -81,7 +81,7 @@ def read_request(headers: Mapping[str, str], body: bytes) -> JobRequest:
 def split_key(key: str) -> tuple[str, str, int]:
     """Return the run, step and attempt of an idempotency key.
 
-    Raises `RequestRefused` if it has another form.
+    Raises `RequestRefused` if the key is not in the expected format.
     """
     run_id, _, rest = key.partition("/")
     step_id, _, attempt = rest.rpartition("/")

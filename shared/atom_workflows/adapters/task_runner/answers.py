@@ -166,7 +166,7 @@ def read_status(answer: Answer, job_id: str) -> JobAnswer:
 
 
 def read_stop(answer: Answer, job_id: str) -> StopAnswer:
-    """Return what the Task Runner said to being asked to stop a job.
+    """Return the Task Runner's response to a request to stop a job.
 
     Raises `RequestNotAccepted` or `TaskRunnerUnavailable`.
     """

@@ -39,7 +39,7 @@ class CloudSettings:
     # Distinguishes the jobs of several deployments in one project. The topics of a deployment begin with it, too.
     topic_prefix: str = ""
 
-    # The topic to which Batch publishes the ends of jobs; without it, jobs are polled.
+    # The topic to which Batch publishes a message when a job ends; without it, jobs are polled.
     notice_topic: str = ""
 
     # True to run Batch jobs on Spot VMs, which are cheaper and may be taken away.

@@ -46,7 +46,7 @@ _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(slots=True)
 class Sweeper:
-    """Sweeps at most once in `EVERY`, or more often when jobs are many."""
+    """Sweeps at most once per `EVERY`, or more often if there are many jobs."""
 
     rest: GoogleRest
     settings: CloudSettings
