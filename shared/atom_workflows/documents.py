@@ -122,7 +122,7 @@ def step_fields(step: StepRecord) -> dict[str, Any]:
         stored["heirs"] = list(step.heirs)
     if step.request is not None:
         # Stored as text, because Firestore cannot store a list inside a list.
-        stored["task"] = json.dumps(step.request, separators=(",", ":"), ensure_ascii=False)
+        stored["task"] = _json(step.request)
         policies, backoff = step.policies, step.policies.retry.backoff
         stored["policies"] = {
             "timeout_s": policies.timeout.total_seconds(),
@@ -205,8 +205,8 @@ def _condition_fields(condition: Condition) -> dict[str, Any]:
     return {"text": condition.text, "line": condition.line, "column": condition.column}
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+# `json.dumps` would create an encoder for each call.
+_json: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 _DEFAULT_POLICIES: Final = Policies(timeout=Step(id="default").timeout, retry=RetryPolicy(), on_lost=OnLost.RETRY)
@@ -398,7 +398,7 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
     stored.update(state=run.state.value, errors=[dict(error) for error in run.errors])
     if run.params:
         # Stored as text, like a task, because Firestore cannot store every value that a parameter may have.
-        stored["params"] = json.dumps(run.params, separators=(",", ":"), ensure_ascii=False)
+        stored["params"] = _json(run.params)
     if run.warnings:
         stored["warnings"] = list(run.warnings)
     stored.update({name: _json(getattr(run, name)) for name in _RUN_TEXTS if getattr(run, name)})
