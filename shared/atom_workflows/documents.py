@@ -11,10 +11,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields as dataclass_fields
 from datetime import timedelta
+from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.bounded_json import MAX_START_VALUES, read_json
 from atom_workflows.core.changes import StepChange
+from atom_workflows.core.copying import copier_of
 from atom_workflows.core.graph import Node, kind_of
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA, NodeKind, Phase
 from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
@@ -102,11 +105,16 @@ _STEP_DEFAULTS: Final = {
     if f.name not in {"run_id", "id", "kind", "schema", "request", "policies", "state", *_STEP_EXPRESSIONS}
 }
 _STEP_LISTS: Final = ("depends_on", "dependents", "barriers")
+_STEP_TUPLES: Final = (*_STEP_LISTS, "heirs", "unstopped")
+_STEP_PLAIN: Final = frozenset({*_STEP_DEFAULTS, "schema"}.difference(_STEP_TUPLES))
+"""The fields whose values are stored as they are."""
+
+_read_step: Final = attrgetter(*_STEP_DEFAULTS)
 
 
 def step_fields(step: StepRecord) -> dict[str, Any]:
     """Return the stored fields of a new step."""
-    values = ((name, getattr(step, name), default) for name, default in _STEP_DEFAULTS.items())
+    values = zip(_STEP_DEFAULTS, _read_step(step), _STEP_DEFAULTS.values(), strict=True)
     stored = {name: value for name, value, default in values if value != default and value not in ((), "", None)}
     stored.update({name: list(getattr(step, name)) for name in _STEP_LISTS})
     stored.update(schema=step.schema, kind=step.kind.value, state=step.state.value, remaining=step.remaining)
@@ -114,7 +122,7 @@ def step_fields(step: StepRecord) -> dict[str, Any]:
         stored["heirs"] = list(step.heirs)
     if step.request is not None:
         # Stored as text, because Firestore cannot store a list inside a list.
-        stored["task"] = json.dumps(step.request, separators=(",", ":"), ensure_ascii=False)
+        stored["task"] = _json(step.request)
         policies, backoff = step.policies, step.policies.retry.backoff
         stored["policies"] = {
             "timeout_s": policies.timeout.total_seconds(),
@@ -197,31 +205,47 @@ def _condition_fields(condition: Condition) -> dict[str, Any]:
     return {"text": condition.text, "line": condition.line, "column": condition.column}
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+# `json.dumps` would create an encoder for each call.
+_json: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+_DEFAULT_POLICIES: Final = Policies(timeout=Step(id="default").timeout, retry=RetryPolicy(), on_lost=OnLost.RETRY)
+_EMPTY_STEP: Final = StepRecord(
+    run_id="",
+    id="",
+    kind=NodeKind.JOB,
+    request=None,
+    task_runner_url="",
+    policies=_DEFAULT_POLICIES,
+    depends_on=(),
+    dependents=(),
+    barriers=(),
+    remaining=0,
+)
+"""A step in which every field that may be missing from a document has its default value."""
+
+_copy_step: Final = copier_of(StepRecord)
 
 
 def step_record(document: Document) -> StepRecord:
     """Read a step from its document."""
     stored = _require_known_schema(document)
-    known = {name: stored[name] for name in _STEP_DEFAULTS if name in stored}
-    known.update({name: tuple(stored.get(name, ())) for name in _STEP_LISTS})
-    known["heirs"] = tuple(stored.get("heirs", ()))
-    known["unstopped"] = tuple(stored.get("unstopped") or ())
-    known["task_runner_url"] = stored.get("task_runner_url", "")
-    if stored.get("schema", 1) >= LANGUAGE_SCHEMA:
-        known |= _read_expressions(stored)
-    task = stored.get("task")
-    return StepRecord(
+    # Most fields are missing, because they have their default values.
+    known = {name: value for name, value in stored.items() if name in _STEP_PLAIN}
+    known.update({name: tuple(stored[name] or ()) for name in _STEP_TUPLES if name in stored})
+    known.update(
         run_id=document.path.split("/")[1],
         id=document.id,
         kind=_read_kind(document),
-        schema=stored.get("schema", 1),
-        request=None if task is None else json.loads(task),
         policies=_policies(stored.get("policies", {})),
         state=StepState(stored["state"]),
-        **known,
+        remaining=stored["remaining"],
     )
+    if stored.get("task") is not None:
+        known["request"] = json.loads(stored["task"])
+    if stored.get("schema", 1) >= LANGUAGE_SCHEMA:
+        known |= _read_expressions(stored)
+    return _copy_step(_EMPTY_STEP, known)
 
 
 def _read_kind(document: Document) -> NodeKind:
@@ -280,25 +304,49 @@ def new_step(
     )
 
 
-_DEFAULT_POLICIES: Final = Policies(timeout=Step(id="default").timeout, retry=RetryPolicy(), on_lost=OnLost.RETRY)
-
-
 def _policies(stored: Fields) -> Policies:
     if not stored:
         return _DEFAULT_POLICIES
+    values = (stored[name] for name in _POLICIES)
+    return _policies_of(*values, Condition(**stored["retry_when"]) if "retry_when" in stored else None)
+
+
+_POLICIES: Final = (
+    "timeout_s",
+    "max_attempts",
+    "backoff_initial_s",
+    "backoff_factor",
+    "backoff_max_s",
+    "backoff_jitter",
+    "on_lost",
+)
+
+
+# Most steps of a run have the same policies, and each step is read several times.
+@lru_cache(maxsize=256)
+def _policies_of(  # noqa: PLR0913, PLR0917 (the stored fields, by position because that is faster to look up)
+    timeout_s: float,
+    max_attempts: int,
+    initial_s: float,
+    factor: float,
+    maximum_s: float,
+    jitter: float,
+    on_lost: str,
+    retry_when: Condition | None,
+) -> Policies:
     return Policies(
-        timeout=timedelta(seconds=stored["timeout_s"]),
+        timeout=timedelta(seconds=timeout_s),
         retry=RetryPolicy(
-            max_attempts=stored["max_attempts"],
-            when=Condition(**stored["retry_when"]) if "retry_when" in stored else None,
+            max_attempts=max_attempts,
+            when=retry_when,
             backoff=Backoff(
-                initial=timedelta(seconds=stored["backoff_initial_s"]),
-                factor=stored["backoff_factor"],
-                maximum=timedelta(seconds=stored["backoff_max_s"]),
-                jitter=stored["backoff_jitter"],
+                initial=timedelta(seconds=initial_s),
+                factor=factor,
+                maximum=timedelta(seconds=maximum_s),
+                jitter=jitter,
             ),
         ),
-        on_lost=OnLost(stored["on_lost"]),
+        on_lost=OnLost(on_lost),
     )
 
 
@@ -350,7 +398,7 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
     stored.update(state=run.state.value, errors=[dict(error) for error in run.errors])
     if run.params:
         # Stored as text, like a task, because Firestore cannot store every value that a parameter may have.
-        stored["params"] = json.dumps(run.params, separators=(",", ":"), ensure_ascii=False)
+        stored["params"] = _json(run.params)
     if run.warnings:
         stored["warnings"] = list(run.warnings)
     stored.update({name: _json(getattr(run, name)) for name in _RUN_TEXTS if getattr(run, name)})

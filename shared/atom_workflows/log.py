@@ -118,6 +118,10 @@ def _write(
         _logger.log(level, message, extra={"fields": fields}, exc_info=trace_of)
 
 
+# `json.dumps` would create an encoder for each call.
+_json: Final = json.JSONEncoder(default=str, ensure_ascii=False).encode
+
+
 class JsonLines(logging.Formatter):
     """Formats each record as one line of JSON."""
 
@@ -131,10 +135,10 @@ class JsonLines(logging.Formatter):
             message = f"{message}\n{self.formatException(record.exc_info)}"
         fields = getattr(record, "fields", {})
         line = {**fields, "severity": record.levelname, "message": message}
-        text = json.dumps(line, default=str, ensure_ascii=False)
+        text = _json(line)
         if len(text) > MAX_DETAIL:
             clipped = {name: _clip(value, MAX_DETAIL) for name, value in fields.items()}
-            text = json.dumps({**line, **clipped}, default=str, ensure_ascii=False)
+            text = _json({**line, **clipped})
         if text.isascii() and "\x7f" not in text:
             return text
         return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -52,6 +52,21 @@ def test_the_requests_are_the_contracts() -> None:
     assert status.body == b""
 
 
+def test_a_submission_is_sent_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The headers and the body are sent together, so that the server need not wait for a second packet."""
+    sent: list[bytes] = []
+
+    def send(connection: socket.socket, data: bytes) -> None:
+        sent.append(bytes(data))
+        assert connection.send(data) == len(data)
+
+    monkeypatch.setattr(socket.socket, "sendall", send)
+    with canned(always(FINE)) as server:
+        client().submit(server.url, BODY, idempotency_key="run/load/1", timeout=HOUR)
+    (submission,) = (data for data in sent if not data.startswith(b"HTTP/"))
+    assert json.loads(submission.partition(b"\r\n\r\n")[2]) == BODY
+
+
 @pytest.mark.parametrize(
     ("left", "seconds"),
     [

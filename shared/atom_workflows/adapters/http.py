@@ -207,11 +207,38 @@ class _ReportsConnectErrors:
         raise NotConnected(reason)
 
 
-class _Connection(_ReportsConnectErrors, HTTPConnection):
+class _SendsAtOnce:
+    """A mixin for connections that sends a request's headers together with its body.
+
+    Otherwise, they would be sent in two packets, and the server would have to wait for the second.
+    """
+
+    _held: list[bytes] | None = None
+
+    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
+        inherited: Any = super()
+        if not isinstance(body, bytes) or len(body) > _PIECE:
+            inherited.request(method, url, body, headers, **options)
+            return
+        held = self._held = []
+        try:
+            inherited.request(method, url, body, headers, **options)
+        finally:
+            self._held = None
+        inherited.send(b"".join(held))
+
+    def send(self, data: Any) -> None:
+        if self._held is not None:
+            self._held.append(data)
+        else:
+            super().send(data)  # type: ignore[misc]  # defined by the connection class
+
+
+class _Connection(_ReportsConnectErrors, _SendsAtOnce, HTTPConnection):
     response_class = _Response
 
 
-class _SecureConnection(_ReportsConnectErrors, HTTPSConnection):
+class _SecureConnection(_ReportsConnectErrors, _SendsAtOnce, HTTPSConnection):
     response_class = _Response
 
 

@@ -410,11 +410,12 @@ class Advance:
         `after` is what its only dependency adds to its counters in the same commit, and `because` holds its condition
         and the values that decided it.
         """
-        services = self.outbox.services
-        change = claim(stored.step, now=services.clock.now(), lease=services.settings.lease, because=because)
+        services, step = self.outbox.services, stored.step
+        counters: dict[str, int] = {}
         if after is not None:
-            added = {name: count for name, count in after.counters(stored.step.schema).items() if count}
-            change = replace(change, fields={**change.fields, **added, "remaining": 0})
+            counters = {name: count for name, count in after.counters(step.schema).items() if count} | {"remaining": 0}
+        lease = services.settings.lease
+        change = claim(step, now=services.clock.now(), lease=lease, because=because, counters=counters)
         return Decision(stored=stored, change=change)
 
     def _load(self, step_ids: Iterable[str]) -> list[StoredStep]:

@@ -57,9 +57,10 @@ def _dispatch(outbox: Outbox, event: StepsReady) -> Advance:
     steps = _load(outbox.services, event.run_id, asked)
     now = outbox.services.clock.now()
     _republish_below_ended(outbox, event.run_id, steps)
-    if any(one.step.release is Release.BEGIN_FINALLY for one in steps) and not begin_finally(outbox, event.run_id):
+    releases = {one.step.release for one in steps}
+    if Release.BEGIN_FINALLY in releases and not begin_finally(outbox, event.run_id):
         stop_if_broken(outbox, event.run_id, Budget.of_invocation(outbox.services))
-    if any(one.step.release is Release.CLOSE for one in steps):
+    if Release.CLOSE in releases:
         finish_run(outbox, event.run_id)
     judged = judge(outbox.services, steps)
     ended = {decision.step.id for decision in judged.ended}

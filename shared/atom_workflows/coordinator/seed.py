@@ -69,8 +69,8 @@ sent, or by the messages of a run's failures. If it could not be written any mor
 """
 
 _DOCUMENT_OVERHEAD: Final = 600
-_LISTS_OF_NAMES: Final = ("depends_on", "dependents", "barriers", "conditional", "heirs")
-_LONG_TEXTS: Final = ("task", "templates", "constants", "outputs")
+_LISTS_OF_NAMES: Final = frozenset({"depends_on", "dependents", "barriers", "conditional", "heirs"})
+_LONG_TEXTS: Final = frozenset({"task", "templates", "constants", "outputs"})
 """The fields of a step, other than its conditions, that may be long."""
 
 _MOST_NAMED: Final = 3
@@ -383,10 +383,15 @@ def _size(write: Create | Update) -> int:
     Raises `NotStorable` if it is too large.
     """
     fields = write.fields
-    names = sum(len(one) + 6 for name in _LISTS_OF_NAMES for one in fields.get(name) or ())
-    texts = sum(len((fields.get(name) or "").encode()) for name in _LONG_TEXTS)
-    conditions = [fields.get("when"), (fields.get("policies") or {}).get("retry_when")]
-    size = _DOCUMENT_OVERHEAD + names + texts + sum(len(one["text"].encode()) for one in conditions if one)
+    size = _DOCUMENT_OVERHEAD
+    for name, value in fields.items():
+        if name in _LISTS_OF_NAMES and value:
+            size += sum(map(len, value)) + 6 * len(value)
+        elif name in _LONG_TEXTS and value:
+            size += len(value.encode())
+    for condition in (fields.get("when"), (fields.get("policies") or {}).get("retry_when")):
+        if condition:
+            size += len(condition["text"].encode())
     if size > MAX_STEP_BYTES:
         what = (
             f"the task of step {write.path.rpartition('/')[2]} with its expressions, and the values and types of both"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from atom_workflows.core.copying import copier_of
 from atom_workflows.core.outcomes import has_ended
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepEvent, StepState, next_step_state
@@ -44,9 +45,12 @@ def change(step: StepRecord, event: StepEvent, **fields: Any) -> StepChange:
     return StepChange(event=event, state=next_step_state(step.state, event), fields=fields)
 
 
+_copy_step: Final = copier_of(StepRecord)
+
+
 def apply_change(step: StepRecord, change: StepChange) -> StepRecord:
     """Return the step with the change applied."""
-    return replace(step, state=change.state, **change.fields)
+    return _copy_step(step, {"state": change.state, **change.fields})
 
 
 def clear(step: StepRecord, *names: str) -> dict[str, Any]:

@@ -179,11 +179,12 @@ def decide_release(kind: NodeKind, counters: Counters, trigger: Trigger = Trigge
     """Decide what happens to a node with the given counters."""
     if counters.remaining > 0:
         return Release.WAIT
-    released = KINDS[kind].released
+    rules = KINDS[kind]
+    released = rules.released
     # An end is never skipped: it is released even if steps failed, and its counters then determine the run's state.
-    if released in {Release.CLOSE, Release.BEGIN_FINALLY}:
+    if released is Release.CLOSE or released is Release.BEGIN_FINALLY:
         return released
-    if KINDS[kind].forwards_counts:
+    if rules.forwards_counts:
         # An internal barrier only represents its dependencies: the nodes below it decide.
         return Release.BLOCK if counters.unsuccessful else released
     if counters.unsuccessful:

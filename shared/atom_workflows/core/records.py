@@ -172,7 +172,7 @@ class StepRecord:
     @property
     def release(self) -> Release:
         """What happens to the step next: WAIT unless it is released and no dispatcher has taken it yet."""
-        if self.state is not StepState.PENDING:
+        if self.state is not StepState.PENDING or self.remaining > 0:
             return Release.WAIT
         counters = Counters(self.remaining, self.unsuccessful, self.skipped, self.total)
         return decide_release(self.kind, counters, self.trigger)

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final
 
 from atom_workflows.core.changes import (
@@ -76,11 +77,18 @@ If it ended earlier, `TIME_LIMIT` has another cause.
 """
 
 
-def claim(step: StepRecord, *, now: datetime, lease: timedelta, because: str = "") -> StepChange:
+def claim(
+    step: StepRecord,
+    *,
+    now: datetime,
+    lease: timedelta,
+    because: str = "",
+    counters: Mapping[str, int] = MappingProxyType({}),
+) -> StepChange:
     """Take the step for dispatch until the lease ends.
 
     This begins the next attempt, or continues the current one if its lease or its wait is over. `because` holds the
-    step's condition and the values that decided it.
+    step's condition and the values that decided it. `counters` holds counters that change in the same commit.
     """
     if step.state is StepState.DISPATCHING:
         # The dispatcher that held the previous lease may have submitted the job and then died.
@@ -98,7 +106,7 @@ def claim(step: StepRecord, *, now: datetime, lease: timedelta, because: str = "
             **leave_over(step, now),
             **({"because": because} if because else {}),
         }
-    return change(step, StepEvent.CLAIM, due_at=now + lease, answered=False, **fields)
+    return change(step, StepEvent.CLAIM, due_at=now + lease, answered=False, **fields, **counters)
 
 
 def may_claim(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
@@ -196,6 +204,8 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
         said = f"{outputs}; its message: {outcome.message}" if outcome.message else outputs
         return _retry_or_fail(step, replace(outcome, kind=OutcomeKind.OUTPUTS), now, {**learnt, "message": clip(said)})
     ended = end_step(step, StepEvent.SUCCEED, now, **learnt)
+    if not outputs and not outcome.outputs:
+        return ended
     return replace(ended, outputs=outputs or None, undeclared=list_undeclared(outcome.outputs, step.outputs))
 
 

@@ -57,24 +57,33 @@ def _build_step(reading: Reading, defaults: Reading | None, timeout: Any, report
     """
     values = reading.values
     policies = inside(defaults) | values
-    retry = inside(defaults, "retry") | inside(reading, "retry")
     own_timeout = values.get("timeout", DEFAULT_FINALLY_STEP_TIMEOUT)
     return Step(
         id=values["id"],
         description=values.get("description", ""),
         depends_on=tuple(node.text for node in values.get("dependsOn", ())),
         task=_build_task(values["task"].values, report) if "task" in values else None,
-        retry=RetryPolicy(
-            max_attempts=retry.get("maxAttempts", RetryPolicy().max_attempts),
-            backoff=merge_backoff(reading, defaults),
-            when=_build_condition(retry.get("when"), report),
-        ),
+        retry=_build_retry(reading, defaults, report),
         timeout=policies.get("timeout", timeout) if timeout else own_timeout,
         on_lost=OnLost(policies.get("onLost", OnLost.RETRY)),
         trigger=Trigger(values.get("trigger", Trigger.NO_FAILURE)),
         when=_build_condition(values.get("when"), report),
         allow_failure=values.get("allowFailure", False),
         outputs={name: of for name, (_, of) in values.get("outputs", {}).items()},
+    )
+
+
+_NO_RETRY: Final = RetryPolicy()
+
+
+def _build_retry(reading: Reading, defaults: Reading | None, report: Report) -> RetryPolicy:
+    retry = inside(defaults, "retry") | inside(reading, "retry")
+    if not retry:
+        return _NO_RETRY
+    return RetryPolicy(
+        max_attempts=retry.get("maxAttempts", _NO_RETRY.max_attempts),
+        backoff=merge_backoff(reading, defaults),
+        when=_build_condition(retry.get("when"), report),
     )
 
 
@@ -86,15 +95,16 @@ def _build_task(job: Mapping[str, Any], report: Report) -> Task:
             for (field, *inner), value in expressions_of(job)
         ]
         templates = sorted(found, key=lambda template: (template.line, template.column))
+    constants = _constant(job) if templates else job
     return Task(
-        name=_constant(job.get("name")),
-        image_uri=_constant(job.get("imageUri")),
-        engine=_constant(job.get("engine")),
-        url=_constant(job.get("url")),
-        scale_tier=_constant(job.get("scaleTier", DEFAULT_SCALE_TIER)),
-        master_type=_constant(job.get("masterType")),
-        args=_constant(job.get("args")) if templates else job.get("args"),
-        labels=_constant(job.get("labels", {})),
+        name=constants.get("name"),
+        image_uri=constants.get("imageUri"),
+        engine=constants.get("engine"),
+        url=constants.get("url"),
+        scale_tier=constants.get("scaleTier", DEFAULT_SCALE_TIER),
+        master_type=constants.get("masterType"),
+        args=constants.get("args"),
+        labels=constants.get("labels", {}),
         templates=tuple(templates),
     )
 

@@ -152,10 +152,11 @@ class Record:
     # Advice on other systems' names that do not correspond to any field of this record; the names have the same form.
     advice: Mapping[str, Advice] = field(default_factory=dict)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the fields."""
-        return tuple(field.name for field in self.fields)
+    # The names of the fields.
+    names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(field.name for field in self.fields))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,8 @@ _BUILT_IN: Final = Backoff()
 def merge_backoff(step: Reading | None, defaults: Reading | None) -> Backoff:
     """Return the back-off, taking each field from its most specific source."""
     merged = inside(defaults, "retry", "backoff") | inside(step, "retry", "backoff")
+    if not merged:
+        return _BUILT_IN
     return Backoff(
         initial=merged.get("initial", _BUILT_IN.initial),
         factor=float(merged.get("factor", _BUILT_IN.factor)),
@@ -28,9 +30,12 @@ def check_backoff(reading: Reading, inherited: Reading | None, report: Report) -
 
     Inherited values are checked as well.
     """
-    own, merged = inside(reading, "retry", "backoff"), merge_backoff(reading, inherited)
+    own = inside(reading, "retry", "backoff")
     given = own.keys() & {"initial", "max"}
-    if merged.maximum >= merged.initial or not given:
+    if not given:
+        return
+    merged = merge_backoff(reading, inherited)
+    if merged.maximum >= merged.initial:
         return
     # If the other value has been reported as invalid, it is not known.
     if len(given) == 1 and (_is_flawed(reading) or _is_flawed(inherited)):

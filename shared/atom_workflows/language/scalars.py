@@ -128,8 +128,12 @@ def find_fault(kind: Text, text: str) -> tuple[str, str] | None:
 
 
 def _matches(kind: Text, text: str) -> bool:
-    allowed = kind.pattern is None or re.fullmatch(kind.pattern, text)
-    return bool(allowed) and not (kind.forbidden and re.fullmatch(kind.forbidden, text))
+    allowed = kind.pattern is None or _compile(kind.pattern).fullmatch(text)
+    return bool(allowed) and not (kind.forbidden and _compile(kind.forbidden).fullmatch(text))
+
+
+# There are only a few patterns, and looking one up in the cache of `re` takes longer than most matches.
+_compile: Final = cache(re.compile)
 
 
 _UNITS: Final = "write a number with a unit, such as `30s`, `10m`, `2h`, `1d` or `1h30m`"

@@ -93,7 +93,7 @@ class TaskRunnerClient:
         self._tokens = tokens
         self._submit_timeout_s = submit_timeout_s
         self._status_timeout_s = status_timeout_s
-        self._transport = PromptAdapter(pool_connections=8, pool_maxsize=CONNECTIONS)
+        self._transport = _Transport(pool_connections=8, pool_maxsize=CONNECTIONS)
         self._idle = IdleCloser(self._transport)
 
     def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
@@ -170,6 +170,28 @@ class TaskRunnerClient:
             self._idle.watch()
         # Raise outside the handlers: an error about a header quotes the header's value, which may be the token.
         raise kind(f"{request.base_url} did not respond: {reason}")
+
+
+class _Response(requests.Response):
+    """A response without the parts that no one reads here, such as cookies, which would take longer than the rest."""
+
+    def __init__(self, raw: Any) -> None:
+        self.status_code = raw.status
+        self.headers = raw.headers
+        self.raw = raw
+        self._content_consumed = False
+
+
+class _Transport(PromptAdapter):
+    """Sends requests directly to their addresses, with only the work that this requires."""
+
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:  # noqa: ARG002 (there are no proxies)
+        """See `HTTPAdapter.request_url`."""
+        return str(request.path_url)
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:  # noqa: ARG002 (not needed)
+        """See `HTTPAdapter.build_response`."""
+        return _Response(resp)
 
 
 class _NotSendable(Exception):
