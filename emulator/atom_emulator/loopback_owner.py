@@ -17,8 +17,11 @@ _CONNECTIONS: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LOOPBACK: Final = "0100007F"
 """127.0.0.1 as the files write it: in hexadecimal, with the last byte first, at the end of a mapped IPv6 address."""
 
-_LOCAL, _REMOTE, _OWNER = 1, 2, 7
+_LOCAL, _REMOTE, _OWNER, _INODE = 1, 2, 7, 9
 """The columns of the files, as described in proc(5)."""
+
+_NO_INODE: Final = "0"
+"""Once a process has closed its connection, the kernel shows root as the owner until the connection has ended."""
 
 _ROOT: Final = 0
 _KNOWN_FOR_S: Final = 1.0
@@ -26,9 +29,9 @@ _MAX_KNOWN: Final = 1_000
 
 
 def owner_of(port: int, *, connected_to: int) -> int | None:
-    """Return the user id of the process whose connection has this port, or None if there is no such connection.
+    """Return the user id of the process whose connection has this port.
 
-    `connected_to` is the port at our end.
+    `connected_to` is the port at our end. Returns None if there is no such connection, or if its process has closed it.
     """
     here, there = f"{_LOOPBACK}:{connected_to:04X}", f"{_LOOPBACK}:{port:04X}"
     for file in _CONNECTIONS:
@@ -36,7 +39,7 @@ def owner_of(port: int, *, connected_to: int) -> int | None:
         lines = file.read_text(encoding="ascii").splitlines()[1:] if file.exists() else []
         for columns in map(str.split, lines):
             if columns[_LOCAL].endswith(there) and columns[_REMOTE].endswith(here):
-                return int(columns[_OWNER])
+                return None if columns[_INODE] == _NO_INODE else int(columns[_OWNER])
     return None
 
 

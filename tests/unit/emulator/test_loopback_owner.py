@@ -49,6 +49,21 @@ def test_another_users_connection_is_not_ours() -> None:
             stranger.kill()
 
 
+def test_a_closed_connection_is_no_ones() -> None:
+    """Someone who sends a request and closes the connection at once is not taken for root."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        here, there = server.getsockname()[1], client.getsockname()[1]
+        connection, _ = server.accept()
+        with connection:
+            client.sendall(b"request")
+            client.close()
+            assert connection.recv(100) == b"request"
+            assert connection.recv(100) == b""
+            assert owner_of(there, connected_to=here) is None
+            assert not SameUser().includes(f"ipv4:127.0.0.1:{there}", connected_to=here)
+
+
 @pytest.mark.parametrize("owner", [None, NOBODY])
 def test_a_firestore_of_one_user_refuses_others(monkeypatch: pytest.MonkeyPatch, owner: int | None) -> None:
     """A caller is answered if its connection belongs to the user of the server."""
