@@ -99,10 +99,7 @@ class Jobs:
 
     def take_over(self) -> None:
         """Report the jobs of Task Runners that have died as failed."""
-        ended = list(self.records.take_over())
-        for runner in {record.runner for record in ended}:
-            self.engine.clean_up(runner)
-        for record in ended:
+        for record in self.records.take_over(self.engine.clean_up):
             self._tell(record.key)
 
     def submit(self, request: JobRequest) -> JobReport:

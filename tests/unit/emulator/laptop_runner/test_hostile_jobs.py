@@ -38,7 +38,21 @@ def test_whatever_a_job_makes_of_its_files_the_server_goes_on(laptop: Laptop, na
     assert laptop.ended("next")["state"] == "SUCCEEDED"
 
 
-@pytest.mark.parametrize("make", ["os.mkfifo(name)", "os.mkdir(name)", "os.symlink('/dev/zero', name)"])
+FORGED: Final = json.dumps(
+    {"key": "run-1/step/1", "state": "QUEUED", "runner": [], "log_id": [], "reason": 7, "message": 7, "outputs": 7}
+)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        "os.mkfifo(name)",
+        "os.mkdir(name)",
+        "os.symlink('/dev/zero', name)",
+        "open(name, 'w').write('[' * 1_000_000)",
+        f"open(name, 'w').write({FORGED!r})",
+    ],
+)
 def test_a_record_that_a_job_replaced_does_not_stop_the_next_server(tmp_path: Path, make: str) -> None:
     """If the server dies while a job has put something else in its record's place, the next one starts all the same."""
     laptop = Laptop(tmp_path)
