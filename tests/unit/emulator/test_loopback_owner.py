@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
 from contextlib import nullcontext
 
+import grpc
+import grpc.aio
 import pytest
 from google.api_core.exceptions import PermissionDenied
 from google.auth.credentials import AnonymousCredentials
@@ -15,9 +18,12 @@ from google.cloud import firestore
 from atom_emulator import loopback_owner
 from atom_emulator.firestore.server import FirestoreServer
 from atom_emulator.loopback_owner import SUPPORTED, SameUser, owner_of
+from atom_emulator.pubsub.server import PubsubServer, ServerSettings
+from atom_emulator.pubsub.wire import message_type
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="only Linux says whose a connection is")
 NOBODY = 65_534
+StreamingPullRequest, Topic = message_type("StreamingPullRequest"), message_type("Topic")
 CONNECT = "exec 3<>/dev/tcp/$0/$1; read -r"
 
 
@@ -77,6 +83,34 @@ def test_a_firestore_of_one_user_refuses_others(monkeypatch: pytest.MonkeyPatch,
     with nullcontext() if owner is None else refused:
         document.set({"state": "RUNNING"}, retry=None)
     server.stop()
+
+
+@pytest.mark.parametrize("owner", [None, NOBODY])
+def test_a_pubsub_of_one_user_refuses_others(monkeypatch: pytest.MonkeyPatch, owner: int | None) -> None:
+    """No other user reads, replaces or redirects a start message, whichever method of Pub/Sub it would take."""
+    if owner is not None:
+        monkeypatch.setattr(loopback_owner, "owner_of", lambda *_, **__: owner)
+    subscription = "projects/p/subscriptions/start"
+
+    async def call_all() -> list[grpc.StatusCode]:
+        server = PubsubServer(ServerSettings(same_user=True))
+        port = await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            publisher, subscriber = "/google.pubsub.v1.Publisher", "/google.pubsub.v1.Subscriber"
+            pull = StreamingPullRequest(subscription=subscription, stream_ack_deadline_seconds=10)
+            calls = [
+                channel.unary_unary(f"{publisher}/CreateTopic")(
+                    Topic(name="projects/p/topics/start").SerializeToString()
+                ),
+                channel.unary_unary("/atom.emulator/Reset")(b""),
+                channel.stream_stream(f"{subscriber}/StreamingPull")(iter([pull.SerializeToString()])),
+            ]
+            codes = [await call.code() for call in calls]
+        await server.stop()
+        return codes
+
+    served = [grpc.StatusCode.OK, grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND]
+    assert asyncio.run(call_all()) == (served if owner is None else [grpc.StatusCode.PERMISSION_DENIED] * 3)
 
 
 def test_a_peer_is_remembered_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
