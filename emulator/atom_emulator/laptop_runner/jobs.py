@@ -190,7 +190,7 @@ class Jobs:
             stopped=job.stopped,
             timeout=job.request.timeout,
             last_lines=job.files.last_lines(),
-            outputs=job.files.read_outputs(),
+            outputs=job.files.read_outputs,
         )
         key = job.request.key
         del self._open[key]
