@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 from contextlib import nullcontext
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -90,18 +91,17 @@ def test_a_pubsub_of_one_user_refuses_others(monkeypatch: pytest.MonkeyPatch, ow
     """No other user reads, replaces or redirects a start message, whichever method of Pub/Sub it would take."""
     if owner is not None:
         monkeypatch.setattr(loopback_owner, "owner_of", lambda *_, **__: owner)
-    subscription = "projects/p/subscriptions/start"
+    pull = StreamingPullRequest(subscription="projects/p/subscriptions/start", stream_ack_deadline_seconds=10)
+    topic = Topic(name="projects/p/topics/start").SerializeToString()
 
     async def call_all() -> list[grpc.StatusCode]:
         server = PubsubServer(ServerSettings(same_user=True))
         port = await server.start()
+        channel: Any
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             publisher, subscriber = "/google.pubsub.v1.Publisher", "/google.pubsub.v1.Subscriber"
-            pull = StreamingPullRequest(subscription=subscription, stream_ack_deadline_seconds=10)
             calls = [
-                channel.unary_unary(f"{publisher}/CreateTopic")(
-                    Topic(name="projects/p/topics/start").SerializeToString()
-                ),
+                channel.unary_unary(f"{publisher}/CreateTopic")(topic),
                 channel.unary_unary("/atom.emulator/Reset")(b""),
                 channel.stream_stream(f"{subscriber}/StreamingPull")(iter([pull.SerializeToString()])),
             ]
