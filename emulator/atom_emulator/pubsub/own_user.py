@@ -8,7 +8,7 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 
-from atom_emulator.loopback_owner import SameUser
+from atom_emulator.loopback_owner import is_same_user
 from atom_emulator.pubsub.rpc import Coroutine
 
 REASON: Final = "this Pub/Sub serves only the user who started it"
@@ -19,7 +19,6 @@ class OwnUser(grpc.aio.ServerInterceptor):
 
     def __init__(self) -> None:
         self.port = 0
-        self._same_user = SameUser()
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
         """Return the handler of a call, which checks first who makes it."""
@@ -33,7 +32,7 @@ class OwnUser(grpc.aio.ServerInterceptor):
 
     def _check_first(self, behaviour: Coroutine) -> Coroutine:
         async def call(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            if not self._same_user.includes(context.peer(), connected_to=self.port):
+            if not is_same_user(context.peer(), connected_to=self.port):
                 await context.abort(grpc.StatusCode.PERMISSION_DENIED, REASON)
             return await behaviour(message, context)
 

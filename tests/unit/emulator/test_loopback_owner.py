@@ -18,7 +18,7 @@ from google.cloud import firestore
 
 from atom_emulator import loopback_owner
 from atom_emulator.firestore.server import FirestoreServer
-from atom_emulator.loopback_owner import SUPPORTED, SameUser, owner_of
+from atom_emulator.loopback_owner import SUPPORTED, is_same_user, owner_of
 from atom_emulator.pubsub.server import PubsubServer, ServerSettings
 from atom_emulator.pubsub.wire import message_type
 
@@ -33,13 +33,13 @@ def test_our_own_connection_is_ours() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
         here, there = server.getsockname()[1], client.getsockname()[1]
         assert owner_of(there, connected_to=here) == os.getuid()
-        assert SameUser().includes(f"ipv4:127.0.0.1:{there}", connected_to=here)
+        assert is_same_user(f"ipv4:127.0.0.1:{there}", connected_to=here)
 
 
 @pytest.mark.parametrize("peer", ["", "unix:", "ipv4:127.0.0.1:1", "ipv4:127.0.0.1:x"])
 def test_a_peer_without_a_connection_is_a_stranger(peer: str) -> None:
     """Whoever cannot be found is not trusted."""
-    assert not SameUser().includes(peer, connected_to=2)
+    assert not is_same_user(peer, connected_to=2)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another user")
@@ -52,7 +52,7 @@ def test_another_users_connection_is_not_ours() -> None:
             connection, (_, there) = server.accept()
             with connection:
                 assert owner_of(there, connected_to=here) == NOBODY
-                assert not SameUser().includes(f"ipv4:127.0.0.1:{there}", connected_to=here)
+                assert not is_same_user(f"ipv4:127.0.0.1:{there}", connected_to=here)
             stranger.kill()
 
 
@@ -68,7 +68,7 @@ def test_a_closed_connection_is_no_ones() -> None:
             assert connection.recv(100) == b"request"
             assert connection.recv(100) == b""
             assert owner_of(there, connected_to=here) is None
-            assert not SameUser().includes(f"ipv4:127.0.0.1:{there}", connected_to=here)
+            assert not is_same_user(f"ipv4:127.0.0.1:{there}", connected_to=here)
 
 
 @pytest.mark.parametrize("owner", [None, NOBODY])
@@ -113,18 +113,25 @@ def test_a_pubsub_of_one_user_refuses_others(monkeypatch: pytest.MonkeyPatch, ow
     assert asyncio.run(call_all()) == (served if owner is None else [grpc.StatusCode.PERMISSION_DENIED] * 3)
 
 
-def test_a_peer_is_remembered_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection is looked up once a second, since its port may then be another user's."""
-    asked: list[int] = []
+def test_a_port_that_another_user_was_given_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call is checked, as the port of a connection that has ended may be another user's the next moment."""
+    owners = iter([os.getuid(), NOBODY])
+    monkeypatch.setattr(loopback_owner, "owner_of", lambda *_, **__: next(owners))
+    assert [is_same_user("ipv4:127.0.0.1:40123", connected_to=1) for _ in range(2)] == [True, False]
 
-    def look(port: int, *, connected_to: int) -> int:
-        asked.append(port)
-        return os.getuid()
 
-    monkeypatch.setattr(loopback_owner, "owner_of", look)
-    now = [0.0]
-    same_user = SameUser(lambda: now[0])
-    for second in (0.0, 0.9, 1.1):
-        now[0] = second
-        assert same_user.includes("ipv4:127.0.0.1:40123", connected_to=1)
-    assert asked == [40123, 40123]
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+@pytest.mark.parametrize("has_sock_diag", [True, False])
+def test_every_kernel_says_whose_a_connection_is(
+    monkeypatch: pytest.MonkeyPatch, family: socket.AddressFamily, *, has_sock_diag: bool
+) -> None:
+    """A connection of either version of IP is found, also by a kernel that answers no questions about sockets."""
+    if not has_sock_diag:
+        monkeypatch.setattr(socket, "AF_NETLINK", 250)
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(family) as client:
+        here = server.getsockname()[1]
+        client.connect(("127.0.0.1" if family is socket.AF_INET else "::ffff:127.0.0.1", here))
+        there = client.getsockname()[1]
+        assert owner_of(there, connected_to=here) == os.getuid()
+        client.close()
+        assert owner_of(there, connected_to=here) is None
