@@ -6,6 +6,7 @@ A Task Runner starts before the platform has its topics, so it gets the path of 
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import logging
 import time
@@ -66,7 +67,7 @@ class JobHints:
             try:
                 url = str(json.loads(self._file.read_text(encoding="utf-8"))["url"])
                 _post(url, ended)
-            except (OSError, ValueError, LookupError, TypeError) as error:
+            except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
                 reason = f"{type(error).__name__}: {error}"
                 time.sleep(pause_s)
             else:

@@ -38,6 +38,7 @@ from contract.flawed_task_runners import (
     OneJobForAll,
     RacesOnKeys,
     ReturnsAList,
+    RunsAtOnce,
     SaysDone,
     StopsLater,
     StopsOnce,
@@ -65,6 +66,15 @@ def test_a_task_runner_that_follows_the_contract_passes() -> None:
     assert code == 0
     verdicts = {rule: verdict for rule, (verdict, _) in rules.items() if verdict != "ok"}
     assert verdicts == {"notifies": "not supported", "token": "not checked"}
+
+
+def test_a_task_runner_without_ids_is_not_called_broken() -> None:
+    """A Task Runner that answers with the end of each job needs no ids, so what they would show is not checked."""
+    with serving(RunsAtOnce()) as url:
+        code, rules = check(url)
+    assert code == 0, rules
+    unseen = (required.SAME_KEY, required.AT_ONCE, required.OTHER_KEY, required.STAYS, *optional.STOPS)
+    assert {rule: rules[rule][0] for rule in unseen} == dict.fromkeys(unseen, "not checked")
 
 
 def test_a_job_that_can_be_stopped_only_later_is_stopped() -> None:

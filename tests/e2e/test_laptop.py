@@ -250,6 +250,7 @@ def test_a_platform_for_one_file_runs_no_other(tmp_path: Path) -> None:
         )
     assert answer.returncode == 1, answer
     assert "local up --runner" in answer.stdout
+    assert "roles/run.invoker" not in answer.stdout  # Advice about Google Cloud would mislead.
     assert not (tmp_path / "executed").exists()
 
 

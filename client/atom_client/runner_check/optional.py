@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Final
 
-from atom_client.runner_check.required import NO_JOB, Seen
+from atom_client.runner_check.required import NO_ID, NO_JOB, Seen
 from atom_client.runner_check.results import Row, failed, ok, unchecked, unsupported
 from atom_client.runner_check.session import Job, Session
 from atom_client.text import clip, listing
@@ -24,7 +24,7 @@ STOP_UNKNOWN: Final = "stop an unknown job"
 TOKEN: Final = "token"  # noqa: S105 (the name of a rule)
 TIMES: Final = "response times"
 
-_STOPS: Final = (STOP, STOP_AGAIN, STOP_UNKNOWN)
+STOPS: Final = (STOP, STOP_AGAIN, STOP_UNKNOWN)
 _DENIED: Final = frozenset({401, 403})
 _LONGEST_NAMES: Final = 200
 
@@ -37,7 +37,7 @@ def check_optional(session: Session, stoppable: Job, seen: Seen) -> Iterator[Row
     if seen.takes_jobs:
         yield from _check_stop(session, stoppable)
     else:
-        yield from (unchecked(rule, NO_JOB) for rule in _STOPS)
+        yield from (unchecked(rule, NO_JOB) for rule in STOPS)
     slowest = (f"the slowest {call} took {seconds:.1f} s" for call, seconds in session.slowest_s.items())
     yield ok(TIMES, "; ".join(slowest))
 
@@ -95,13 +95,16 @@ def _check_stop(session: Session, job: Job) -> Iterator[Row]:
     try:
         answer = session.submit(job, session.key("stops"))
         job_id = answer.job_id
+        if not job_id:
+            yield from (unchecked(rule, NO_ID) for rule in STOPS)
+            return
         stopped = session.stop(job_id)
     except TaskRunnerError as error:
         yield failed(STOP, f"{error}; answer with HTTP 405 if jobs cannot be stopped")
-        yield from (unchecked(rule, "no job could be stopped") for rule in _STOPS[1:])
+        yield from (unchecked(rule, "no job could be stopped") for rule in STOPS[1:])
         return
     if stopped is StopAnswer.CANNOT:
-        yield from (unsupported(rule, "jobs cannot be stopped, so a retry may overlap a job") for rule in _STOPS)
+        yield from (unsupported(rule, "jobs cannot be stopped, so a retry may overlap a job") for rule in STOPS)
         return
     yield _check_that_it_ends(session, answer, stopped)
     yield _check_stop_again(session, job_id)

@@ -26,6 +26,7 @@ FAILURE: Final = "a job that fails"
 
 _FORM: Final = '{"job": {"state": "RUNNING", "jobId": "job-17"}}'
 NO_JOB: Final = "no job could be submitted"
+NO_ID: Final = "the submission was answered with the end of a job that has no id"
 _AFTER_SUBMISSION: Final = (SAME_KEY, AT_ONCE, OTHER_KEY, STATUS, SUCCESS, STAYS, KEY_AFTER_END, UNKNOWN, FAILURE)
 _AFTER_STATUS: Final = (SUCCESS, STAYS, KEY_AFTER_END)
 
@@ -48,11 +49,15 @@ def check_required(session: Session, succeeding: Job, failing: Job | None, seen:
         yield from (unchecked(rule, NO_JOB) for rule in _AFTER_SUBMISSION)
         return
     seen.takes_jobs = True
-    yield ok(SUBMISSION, f"job {first.job_id} was accepted, and is {first.state}")
+    yield ok(SUBMISSION, f"{_name(first)} was accepted, and is {first.state}")
     yield from _check_keys(session, succeeding, key, first)
     yield from _check_life(session, succeeding, key, first, seen)
     yield _check_unknown_job(session)
     yield _check_failure(session, failing, seen)
+
+
+def _name(answer: JobAnswer) -> str:
+    return f"job {answer.job_id}" if answer.job_id else "a job without an id"
 
 
 def _submit_first(session: Session, job: Job, key: str) -> tuple[JobAnswer | None, str]:
@@ -86,13 +91,17 @@ def _check_keys(session: Session, job: Job, key: str, first: JobAnswer) -> Itera
         yield unchecked(OTHER_KEY, "a submission failed")
         return
     yield _compare(AT_ONCE, one, two, "claim the key and create the job in one step, since an event may come twice")
-    if one.job_id == first.job_id:
+    if not (one.job_id and first.job_id):
+        yield unchecked(OTHER_KEY, NO_ID)
+    elif one.job_id == first.job_id:
         yield failed(OTHER_KEY, f"it was answered with job {first.job_id}, which has a different key; start a new job")
     else:
         yield ok(OTHER_KEY, f"it started job {one.job_id}")
 
 
 def _compare(rule: str, one: JobAnswer, two: JobAnswer, advice: str) -> Row:
+    if not (one.job_id and two.job_id):
+        return unchecked(rule, NO_ID)
     if one.job_id == two.job_id:
         return ok(rule, f"both times job {one.job_id}")
     return failed(rule, f"jobs {one.job_id} and {two.job_id} were started; {advice}")
@@ -140,7 +149,7 @@ def _why_open(followed: Followed) -> str:
 
 def _check_that_it_stays(session: Session, job_id: str, end: JobAnswer) -> Row:
     if not job_id:
-        return unchecked(STAYS, "the submission was answered with the end of a job that has no id")
+        return unchecked(STAYS, NO_ID)
     try:
         later = session.status(job_id)
     except TaskRunnerError as error:
@@ -159,7 +168,7 @@ def _check_key_after_end(session: Session, job: Job, key: str, end: JobAnswer, j
         return failed(KEY_AFTER_END, f"job {again.job_id} was started; answer with {job_id}, which has ended")
     if not has_ended(again.state):
         return failed(KEY_AFTER_END, f"job {job_id} was {end.state}, and is answered as {again.state}")
-    return ok(KEY_AFTER_END, f"job {job_id}, {again.state}")
+    return ok(KEY_AFTER_END, f"{_name(again)}, {again.state}")
 
 
 def _check_unknown_job(session: Session) -> Row:

@@ -13,7 +13,7 @@ from atom_emulator.firestore.counters import Counters
 from atom_emulator.firestore.errors import FirestoreError
 from atom_emulator.firestore.service import Service
 from atom_emulator.firestore.statuses import status_of
-from atom_emulator.loopback_owner import SameUser
+from atom_emulator.loopback_owner import is_same_user
 
 MAX_REQUEST_BYTES: Final = 10 << 20
 
@@ -37,7 +37,7 @@ class FirestoreServer:
     """
 
     def __init__(self, port: int = 0, *, same_user: bool = False) -> None:
-        self._same_user = SameUser() if same_user else None
+        self._same_user = same_user
         self.counters = Counters()
         self.service = Service(self.counters)
         self._server = grpc.server(ThreadPoolExecutor(_WORKERS, "firestore"), options=_OPTIONS)
@@ -91,7 +91,7 @@ class FirestoreServer:
         name = "".join(word.capitalize() for word in method.__name__.split("_"))
 
         def call(message: Any, context: grpc.ServicerContext) -> Any:
-            if self._same_user and not self._same_user.includes(context.peer(), connected_to=self.port):
+            if self._same_user and not is_same_user(context.peer(), connected_to=self.port):
                 context.abort(grpc.StatusCode.PERMISSION_DENIED, "this Firestore serves only the user who started it")
             self.counters.count_call(name)
             try:

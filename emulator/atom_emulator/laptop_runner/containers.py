@@ -32,6 +32,9 @@ _LINGER_S: Final = 10.0
 
 _COMMAND_S: Final = 30.0
 _NOT_STARTED: Final = frozenset({"created", "configured", "initialized"})
+_TOOL_FAILED: Final = frozenset({125, 126, 127})
+"""Exit codes of docker and podman that may mean that they could not start a container."""
+
 _OURS: Final = "WORKFLOW_"
 
 _log = logging.getLogger(__name__)
@@ -109,7 +112,8 @@ def read_end(end: End, state: Mapping[str, Any] | None, last_lines: str) -> End:
     `end` is the end of the command that ran it, and `state` the container's as `inspect` prints it, or None if there is
     no such container.
     """
-    if end.error:
+    is_gone = state is None and end.code is not None and end.code not in _TOOL_FAILED
+    if end.error or is_gone:  # Someone may have removed the container once it had ended.
         return end
     if state is None or state.get("Status") in _NOT_STARTED:
         return End(error=f"the container could not be started: {last_lines or 'the log is empty'}")

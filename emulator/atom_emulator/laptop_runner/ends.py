@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -63,11 +63,17 @@ DIED: Final = Result(
 
 
 def conclude(
-    end: End, *, stopped: StopReason | None, timeout: timedelta | None, last_lines: str, outputs: bytes | None
+    end: End,
+    *,
+    stopped: StopReason | None,
+    timeout: timedelta | None,
+    last_lines: str,
+    outputs: Callable[[], bytes | None],
 ) -> Result:
     """Return the result of a job that has ended.
 
-    `last_lines` is the end of its log. `outputs` is the content of its outputs file, None if there is no such file.
+    `last_lines` is the end of its log. `outputs` returns the content of its outputs file, None if there is no such
+    file, and may raise `OutputsUnusable`.
     """
     if stopped is StopReason.CALLER:
         return Result(state=JobState.CANCELLED, message="stopped on request")
@@ -83,11 +89,10 @@ def conclude(
     return Result(state=JobState.FAILED, reason=reason, message=_join(_add(sentence, end.hint), last_lines))
 
 
-def _succeed(outputs: bytes | None) -> Result:
-    if outputs is None:
-        return Result(state=JobState.SUCCEEDED)
+def _succeed(outputs: Callable[[], bytes | None]) -> Result:
     try:
-        return Result(state=JobState.SUCCEEDED, outputs=read_outputs(outputs))
+        content = outputs()
+        return Result(state=JobState.SUCCEEDED, outputs=None if content is None else read_outputs(content))
     except OutputsUnusable as error:
         return Result(state=JobState.SUCCEEDED, message=str(error))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from atom_workflows.errors import OutputsUnusable
 from atom_workflows.runner.outputs import MAX_FILE_BYTES
 from atom_workflows.runner.request import split_key
 
@@ -55,11 +56,16 @@ class JobFiles:
     def read_outputs(self) -> bytes | None:
         """Return the beginning of the outputs file, None if there is none.
 
-        Raises nothing: anything else in its place counts as no file.
+        Anything else in its place counts as no file. Raises `OutputsUnusable` for a file that may not be read.
         """
         try:
             with open_regular(self.outputs) as file:
                 return file.read(MAX_FILE_BYTES + 1)
+        except PermissionError as error:
+            # A container's user is often root, whose files may be for root alone.
+            raise OutputsUnusable(
+                "its outputs file cannot be read by the user of this machine: let the job give it the mode 644"
+            ) from error
         except (OSError, NotRegular):
             return None
 

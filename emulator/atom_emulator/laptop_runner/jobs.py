@@ -36,7 +36,8 @@ class Engine(Protocol):
     def start(self, request: JobRequest, files: JobFiles, on_end: Callable[[End], None]) -> RunningJob:
         """Start a job.
 
-        `on_end` is called once, later, when nothing of the job runs any more.
+        `on_end` is called once, later, when nothing of the job runs any more. Raises `OSError` if the job's files
+        cannot be used; nothing is started then.
         """
 
     def clean_up(self, runner: str) -> None:
@@ -99,10 +100,7 @@ class Jobs:
 
     def take_over(self) -> None:
         """Report the jobs of Task Runners that have died as failed."""
-        ended = list(self.records.take_over())
-        for runner in {record.runner for record in ended}:
-            self.engine.clean_up(runner)
-        for record in ended:
+        for record in self.records.take_over(self.engine.clean_up):
             self._tell(record.key)
 
     def submit(self, request: JobRequest) -> JobReport:
@@ -119,7 +117,7 @@ class Jobs:
         if request.timeout is not None:
             job.timer = self.timers.call_later(request.timeout.total_seconds(), self._time_out, request.key)
         self._start_next()
-        return self._report(record, job)
+        return self.find(request.key) or self._report(record, job)
 
     def find(self, job_id: str) -> JobReport | None:
         """Return the state of a job, or None if it is unknown.
@@ -172,8 +170,12 @@ class Jobs:
     def _start_next(self) -> None:
         while self._queue and self._used < self.slots:
             job = self._queue.popleft()
-            self._used += 1
-            job.running = self.engine.start(job.request, job.files, partial(self._finish, job))
+            try:
+                job.running = self.engine.start(job.request, job.files, partial(self._finish, job))
+            except OSError as error:
+                self._settle(job, End(error=f"its files cannot be used: {error}"))
+            else:
+                self._used += 1
 
     def _finish(self, job: _Job, end: End) -> None:
         if self._is_closed:
@@ -188,7 +190,7 @@ class Jobs:
             stopped=job.stopped,
             timeout=job.request.timeout,
             last_lines=job.files.last_lines(),
-            outputs=job.files.read_outputs(),
+            outputs=job.files.read_outputs,
         )
         key = job.request.key
         del self._open[key]

@@ -119,17 +119,24 @@ class Keepers:
         return job
 
     async def _run(self, job: KeptJob, on_end: Callable[[End], None]) -> None:
-        ours, theirs = socket.socketpair()
         try:
-            with theirs:
-                socket.send_fds(self._warden, [b"j"], [theirs.fileno()])
-            end = await job.run(ours)
+            end = await job.run(self._fork_keeper())
         except OSError as error:
-            ours.close()
             end = End(error=f"no process could be started: {error}")
         finally:
             del self._jobs[job]
         on_end(end)
+
+    def _fork_keeper(self) -> socket.socket:
+        """Have the warden fork a keeper, and return our end of its job's socket."""
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                socket.send_fds(self._warden, [b"j"], [theirs.fileno()])
+        except OSError:
+            ours.close()
+            raise
+        return ours
 
     async def close(self) -> None:
         """Kill every job, and wait until nothing of them runs any more."""

@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,11 +20,17 @@ from typing import Any, Final
 from atom_emulator.laptop_runner.ends import DIED, Result
 from atom_emulator.laptop_runner.files import JobFiles, files_for, open_regular
 from atom_emulator.log_files import make_folder
+from atom_workflows.bounded_json import read_json
+from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES
 from atom_workflows.errors import RequestRefused
 from atom_workflows.runner.reports import JobState
 
 _RUNNERS: Final = ".runners"
 _NEW: Final = ".new"
+
+_MAX_BYTES: Final = 1024 * 1024
+_MAX_VALUES: Final = 2 * MAX_OUTPUTS_BYTES
+"""Larger than any record with outputs. A job can put anything else into the place of its record."""
 
 
 NOT_ENDED: Final = Result(state=JobState.QUEUED)
@@ -100,15 +106,16 @@ class Records:
         """
         return files_for(self._root, key)
 
-    def take_over(self) -> Iterator[Record]:
+    def take_over(self, clean_up: Callable[[str], None]) -> Iterator[Record]:
         """End the jobs of dead Task Runners, and yield their records.
 
-        A Task Runner is dead if no process holds its lock.
+        A Task Runner is dead if no process holds its lock. `clean_up` is called with each, before anything is recorded:
+        if this process dies meanwhile, the next one cleans up as well.
         """
         for listed in sorted(self._runners.iterdir()):
             if listed.suffix != _NEW and listed.name != self.runner:
                 with suppress(OSError):
-                    yield from self._take_over(listed)
+                    yield from self._take_over(listed, clean_up)
 
     def close(self, *, is_done: bool) -> None:
         """Release the lock.
@@ -119,15 +126,18 @@ class Records:
             (self._runners / self.runner).unlink(missing_ok=True)
         os.close(self._own)
 
-    def _take_over(self, listed: Path) -> Iterator[Record]:
+    def _take_over(self, listed: Path, clean_up: Callable[[str], None]) -> Iterator[Record]:
         """Raise `OSError` if the Task Runner is still running."""
         with _locked(listed):
+            clean_up(listed.name)
             # A disk that was full may have cut a line short.
             for key in listed.read_text(encoding="utf-8", errors="replace").splitlines():
                 with suppress(RecordUnusable, RequestRefused):
                     record = _read(self.files(key), key)
-                    if record is not None and not record.result.state.is_terminal:
-                        yield self.end(record, DIED)
+                    # Another Task Runner may have accepted a job that this one listed, but could not record.
+                    if record is None or record.result.state.is_terminal or record.runner != listed.name:
+                        continue
+                    yield self.end(record, DIED)
             listed.unlink()
 
     def _is_alive(self, runner: str) -> bool:
@@ -159,7 +169,7 @@ def _locked(file: Path) -> Iterator[None]:
 def _read(files: JobFiles, key: str) -> Record | None:
     try:
         with open_regular(files.record) as file:
-            record = _parse(json.load(file))
+            record = _parse(read_json(file.read(_MAX_BYTES), most_values=_MAX_VALUES))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
@@ -190,6 +200,9 @@ def _write(files: JobFiles, record: Record) -> None:
 
 
 def _parse(stored: Mapping[str, Any]) -> Record:
+    texts = [stored[name] for name in ("key", "runner", "log_id", "reason", "message")]
+    if not all(isinstance(one, str) for one in texts) or not isinstance(stored["outputs"], dict | None):
+        raise ValueError("not a record")
     result = Result(
         state=JobState(stored["state"]),
         reason=stored["reason"],

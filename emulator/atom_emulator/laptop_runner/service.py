@@ -75,7 +75,8 @@ class LaptopService:
                 f"this platform was started to run {self._only_run} only, so that no other file can run programs on "
                 "this machine; `atom-workflows local up --runner …` starts one for all files"
             )
-            return _answer(HTTPStatus.FORBIDDEN, {"message": message})
+            # Not HTTP 403, to which the coordinator adds advice about accounts and roles.
+            return _answer(*refusal(message))
         if problem := self._jobs.engine.find_refusal(job):
             return _answer(*refusal(problem))
         return _answer(*self._jobs.submit(job).to_response())

@@ -80,7 +80,7 @@ class _Warden:
         self._libc = libc
         self._jobs = jobs
         self._keepers: set[int] = set()
-        # True while processes of a killed keeper may still be running.
+        # True while processes of a keeper that was killed, or failed, may still be running.
         self._hunting = False
 
     def run(self) -> None:
@@ -129,8 +129,8 @@ class _Warden:
             if os.WIFSTOPPED(status):  # By its job, or by mistake.
                 os.kill(pid, signal.SIGCONT)
                 continue
-            was_killed = os.waitstatus_to_exitcode(status) < 0
-            self._hunting |= was_killed or pid not in self._keepers
+            has_failed = os.waitstatus_to_exitcode(status) != 0
+            self._hunting |= has_failed or pid not in self._keepers
             self._keepers.discard(pid)
         if self._hunting:
             orphans = _find_descendants(os.getpid(), without=self._keepers)

@@ -258,8 +258,9 @@ class LocalPlatform:
         elif port:
             bind_port(name, port).close()
         if name is not PartName.TASK_RUNNER:
-            # What steps run is in their documents, so whoever can change these can run programs.
-            more = ["--same-user"] if name is PartName.FIRESTORE and self._laptop is not None else []
+            # What steps run is in their documents, and before that in the start message: whoever can change these, or
+            # read and replace the message, can run programs.
+            more = ["--same-user"] if name in _EMULATORS and self._laptop is not None else []
             return build_embedded(name, port=port, scratch=scratch, more=more)
         if self._laptop is None:
             return build_embedded(name, port=port, scratch=scratch, more=self._mock_options(hints))

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atom_emulator.loopback_owner import SUPPORTED
 from atom_emulator.pubsub.push import DEFAULT_IN_FLIGHT
 from atom_emulator.pubsub.server import PubsubServer, ServerSettings
 from atom_emulator.pubsub.wire import SHORTEST_ACK_DEADLINE_S
@@ -49,6 +50,7 @@ async def _serve(options: argparse.Namespace) -> None:
         port=options.port,
         in_flight=options.push_in_flight,
         shortest_ack_deadline_s=options.shortest_ack_deadline,
+        same_user=options.same_user and SUPPORTED,
     )
     server = PubsubServer(settings)
     port = await server.start()
@@ -76,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="for tests: accept shorter acknowledgement deadlines than the service's %(default)g s",
     )
+    parser.add_argument("--same-user", action="store_true", help="refuse processes of other users (Linux only)")
     parser.add_argument("--verbose", action="store_true", help="log one line for each delivered message")
     return parser
 

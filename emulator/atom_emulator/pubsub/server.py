@@ -9,6 +9,7 @@ from typing import Final
 import grpc.aio
 
 from atom_emulator.pubsub.driver import Driver
+from atom_emulator.pubsub.own_user import OwnUser
 from atom_emulator.pubsub.publisher import Publisher
 from atom_emulator.pubsub.push import DEFAULT_IN_FLIGHT
 from atom_emulator.pubsub.side_door import SideDoor
@@ -33,12 +34,14 @@ _OPTIONS: Final = (
 class ServerSettings:
     """The options of the server. Port 0 lets the system choose.
 
-    `shortest_ack_deadline_s` is 10 s, as in the real service, unless a test cannot wait that long.
+    `shortest_ack_deadline_s` is 10 s, as in the real service, unless a test cannot wait that long. With `same_user`,
+    calls from other users' processes are refused.
     """
 
     port: int = 0
     in_flight: int = DEFAULT_IN_FLIGHT
     shortest_ack_deadline_s: float = SHORTEST_ACK_DEADLINE_S
+    same_user: bool = False
 
 
 class PubsubServer:
@@ -50,7 +53,10 @@ class PubsubServer:
         calls: Counter[str] = Counter()
         publisher = Publisher(self._driver)
         subscriber = Subscriber(self._driver, shortest_ack_deadline_s=settings.shortest_ack_deadline_s)
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._own_user = OwnUser() if settings.same_user else None
+        self._server = grpc.aio.server(
+            options=_OPTIONS, interceptors=[] if self._own_user is None else [self._own_user]
+        )
         self._server.add_generic_rpc_handlers(
             (
                 publisher.methods(calls).generic_handler,
@@ -69,6 +75,8 @@ class PubsubServer:
             port = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}") from error
+        if self._own_user is not None:
+            self._own_user.port = port
         await self._server.start()
         return int(port)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
+import socket
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from atom_emulator.job_hints import MAX_HINTS, JobHints, write_address
+from atom_emulator.laptop_runner.hints import HintThread
 from atom_emulator.task_runner.hint_timer import HintTimer
 from atom_workflows.messages.internal import JobEnded
-from contract.canned import Canned, answer, canned
+from contract.canned import Asked, Canned, answer, canned
+from support.deadline import eventually
 from unit.emulator.task_runner.test_jobs import jobs, submitted
 
 
@@ -45,6 +49,25 @@ def test_a_hint_is_published_again_if_that_fails_once(tmp_path: Path) -> None:
         write_address(tmp_path / "hints.json", pubsub_url=pubsub.url, project="p")
         JobHints(tmp_path / "hints.json").publish(hints(3))
     assert sent(pubsub) == [3, 3]
+
+
+def test_an_answer_that_is_no_http_ends_no_hints(tmp_path: Path) -> None:
+    """Later hints are published although something else than Pub/Sub answered the earlier ones."""
+    published = threading.Event()
+
+    def respond(asked: Asked, _connection: socket.socket) -> bytes:
+        key = base64.b64decode(json.loads(asked.body)["messages"][0]["data"])
+        if b"run/b/1" in key:
+            published.set()
+        return answer(b"{}") if b"run/b/1" in key else b"garbage\r\n\r\n"
+
+    with canned(respond) as pubsub:
+        write_address(tmp_path / "hints.json", pubsub_url=pubsub.url, project="p")
+        thread = HintThread(tmp_path / "hints.json")
+        thread.send("run/a/1")
+        eventually(lambda: len(pubsub.asked) == 2, within_s=60, what="both tries")
+        thread.send("run/b/1")
+        assert published.wait(60)
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"url": "nowhere"}', '{"url": "http://127.0.0.1:1/x"}'])

@@ -196,6 +196,19 @@ def test_a_command_that_was_killed_takes_its_container_along(site: Site) -> None
     assert site.daemon.containers == {}
 
 
+@pytest.mark.parametrize(("code", "state", "reason"), [(0, "SUCCEEDED", None), (3, "FAILED", "EXIT_3")])
+def test_a_container_that_someone_removed_has_ended_as_it_did(
+    site: Site, code: int, state: str, reason: str | None
+) -> None:
+    """If a container is gone when its state is to be read, the exit code of the command that ran it counts."""
+    wait = "while not os.path.exists(os.environ['ATOM_OUTPUTS'] + '.go'): time.sleep(0.01)"
+    site.started(PYTHON, "-c", f"import os, sys, time\n{wait}\nsys.exit({code})")
+    del site.daemon.containers[site.name()]
+    (site.laptop.files() / "outputs" / "outputs.json.go").touch()
+    job = site.laptop.ended()
+    assert (job["state"], job.get("reason")) == (state, reason)
+
+
 def test_only_containers_are_run(site: Site) -> None:
     """A task that is a program, has no image, or has one that would be an option, is refused with what to do."""
     for body, message in [

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import psutil
 import pytest
 import requests
 
@@ -38,7 +39,21 @@ def test_whatever_a_job_makes_of_its_files_the_server_goes_on(laptop: Laptop, na
     assert laptop.ended("next")["state"] == "SUCCEEDED"
 
 
-@pytest.mark.parametrize("make", ["os.mkfifo(name)", "os.mkdir(name)", "os.symlink('/dev/zero', name)"])
+FORGED: Final = json.dumps(
+    {"key": "run-1/step/1", "state": "QUEUED", "runner": [], "log_id": [], "reason": 7, "message": 7, "outputs": 7}
+)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        "os.mkfifo(name)",
+        "os.mkdir(name)",
+        "os.symlink('/dev/zero', name)",
+        "open(name, 'w').write('[' * 1_000_000)",
+        f"open(name, 'w').write({FORGED!r})",
+    ],
+)
 def test_a_record_that_a_job_replaced_does_not_stop_the_next_server(tmp_path: Path, make: str) -> None:
     """If the server dies while a job has put something else in its record's place, the next one starts all the same."""
     laptop = Laptop(tmp_path)
@@ -159,6 +174,25 @@ def test_a_job_that_cannot_have_a_keeper_fails_alone() -> None:
             answers = [ask_for_keeper(ours) for _ in range(2)]
             ours.close()
     assert (answers, process.returncode) == ([b"", b"e"], 0)
+
+
+@on_linux
+def test_what_a_keeper_that_failed_leaves_is_killed(tmp_path: Path) -> None:
+    """If a keeper ends because of an error of its own, its job's processes are killed as if it had been killed."""
+    code = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(600)\nos._exit(0)"
+    spec = {"argv": [sys.executable, "-IS", "-c", code], "cwd": str(tmp_path), "env": {}, "log": os.devnull}
+    ours, theirs = socket.socketpair()
+    with theirs:
+        command = [sys.executable, "-I", "-S", str(warden.__file__)]
+        process = subprocess.Popen(command, stdin=theirs.fileno(), start_new_session=True)
+    job, end = socket.socketpair()
+    with process, ours, job:
+        with end:
+            socket.send_fds(ours, [b"j"], [end.fileno()])
+        job.sendall(json.dumps({**spec, "stop": None, "kill": None, "linger_s": "an error"}).encode() + b"\n")
+        assert job.recv(100) == b""
+        children = psutil.Process(process.pid).children
+        eventually(lambda: not children(recursive=True), within_s=WITHIN_S, what="the end of the daemon")
 
 
 def ask_for_keeper(jobs: socket.socket) -> bytes:

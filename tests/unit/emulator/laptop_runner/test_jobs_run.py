@@ -293,7 +293,7 @@ def test_a_server_can_be_limited_to_one_run(tmp_path: Path) -> None:
     laptop = Laptop(tmp_path, "--only-run=run-2")
     try:
         answer = laptop.post("true")
-        assert answer.status_code == 403
+        assert answer.status_code == 400
         assert "local up" in answer.json()["message"]
     finally:
         laptop.kill()
