@@ -102,6 +102,7 @@ _STEP_DEFAULTS: Final = {
     if f.name not in {"run_id", "id", "kind", "schema", "request", "policies", "state", *_STEP_EXPRESSIONS}
 }
 _STEP_LISTS: Final = ("depends_on", "dependents", "barriers")
+_STEP_RARE_LISTS: Final = ("unstopped", "leftovers", "unresolved")
 
 
 def step_fields(step: StepRecord) -> dict[str, Any]:
@@ -207,7 +208,7 @@ def step_record(document: Document) -> StepRecord:
     known = {name: stored[name] for name in _STEP_DEFAULTS if name in stored}
     known.update({name: tuple(stored.get(name, ())) for name in _STEP_LISTS})
     known["heirs"] = tuple(stored.get("heirs", ()))
-    known["unstopped"] = tuple(stored.get("unstopped") or ())
+    known |= {name: tuple(stored.get(name) or ()) for name in _STEP_RARE_LISTS}
     known["task_runner_url"] = stored.get("task_runner_url", "")
     if stored.get("schema", 1) >= LANGUAGE_SCHEMA:
         known |= _read_expressions(stored)
@@ -243,7 +244,7 @@ def _read_kind(document: Document) -> NodeKind:
 def change_fields(change: StepChange) -> dict[str, Any]:
     """Return the stored fields of a change to a step."""
     fields = {"state": change.state.value, **change.fields}
-    return {**fields, "unstopped": list(fields["unstopped"])} if "unstopped" in fields else fields
+    return fields | {name: list(fields[name]) for name in _STEP_RARE_LISTS if name in fields}
 
 
 def new_step(
