@@ -1,26 +1,24 @@
-"""The Task Runner that a deployment uses at the moment, as its dispatcher's settings say."""
+"""The Task Runner that a deployment uses at the moment, as its functions say."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from atom_deploy.deployment import Deployment
 from atom_deploy.gcloud import Gcloud
 from atom_deploy.problems import DeployProblem, Missing
 from atom_deploy.resource import at
-from atom_deploy.resources.functions import RUNNER
+from atom_deploy.resources.functions import DIGEST_LABEL, RUNNER
 
 
-def url_in_use(deployment: Deployment, gcloud: Gcloud) -> str:
-    """Return the URL to which jobs are submitted.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _InUse:
+    """The URL to which jobs are submitted, "" if nothing is deployed, and whether it is that of the own runner."""
 
-    Returns "" if nothing is deployed.
-    """
-    name = f"functions/{deployment.name('dispatcher')}"
-    try:
-        found = gcloud.look(("functions", "list", "--v2", f"--regions={deployment.region}")) or []
-    except Missing:
-        return ""
-    dispatcher = next((one for one in found if str(at(one, "name")).endswith(f"/{name}")), None)
-    return str(at(dispatcher, "serviceConfig.environmentVariables.WORKFLOW_TASK_RUNNER_URL") or "")
+    url: str
+    is_own: bool
 
 
 def uses_own_runner(deployment: Deployment, gcloud: Gcloud) -> bool:
@@ -28,7 +26,7 @@ def uses_own_runner(deployment: Deployment, gcloud: Gcloud) -> bool:
 
     Its function may be gone all the same.
     """
-    return _is_own(deployment, url_in_use(deployment, gcloud))
+    return _find_in_use(deployment, gcloud).is_own
 
 
 def check_kept(deployment: Deployment, gcloud: Gcloud) -> None:
@@ -38,13 +36,38 @@ def check_kept(deployment: Deployment, gcloud: Gcloud) -> None:
     """
     if not deployment.has_runner:
         return
-    url = url_in_use(deployment, gcloud)
-    if url and not _is_own(deployment, url):
+    found = _find_in_use(deployment, gcloud)
+    if found.url and not found.is_own:
         raise DeployProblem(
-            f"{deployment.prefix} submits its jobs to {url}. Add TASK_RUNNER_URL={url} to keep that, or "
+            f"{deployment.prefix} submits its jobs to {found.url}. Add TASK_RUNNER_URL={found.url} to keep that, or "
             "OPTIONS=--own-runner to run jobs on Batch and Cloud Run from now on; nothing was changed"
         )
 
 
-def _is_own(deployment: Deployment, url: str) -> bool:
-    return url.removeprefix("https://").startswith(f"{deployment.name(RUNNER)}-")
+def _find_in_use(deployment: Deployment, gcloud: Gcloud) -> _InUse:
+    try:
+        listed = gcloud.look(("functions", "list", "--v2", f"--regions={deployment.region}")) or []
+    except Missing:
+        return _InUse(url="", is_own=False)
+    dispatcher = _find(listed, deployment.name("dispatcher"))
+    url = str(at(dispatcher, "serviceConfig.environmentVariables.WORKFLOW_TASK_RUNNER_URL") or "")
+    runner = _find(listed, deployment.name(RUNNER))
+    if runner is None:
+        return _InUse(url=url, is_own=_looks_own(deployment, url))
+    # Someone else's function of that name has no such label.
+    urls = {str(at(runner, "serviceConfig.uri")).rstrip("/"), str(at(runner, "url")).rstrip("/")}
+    return _InUse(url=url, is_own=bool(at(runner, f"labels.{DIGEST_LABEL}")) and url.rstrip("/") in urls)
+
+
+def _find(listed: Sequence[object], name: str) -> object | None:
+    return next((one for one in listed if str(at(one, "name")).endswith(f"/functions/{name}")), None)
+
+
+def _looks_own(deployment: Deployment, url: str) -> bool:
+    """Return True if a URL can be that of the runner function, which is gone.
+
+    A service of Cloud Run has the address NAME-HASH-REGION.a.run.app or NAME-PROJECT_NUMBER.REGION.run.app. Other
+    services, whose names only begin like the function's, have more parts.
+    """
+    name = re.escape(deployment.name(RUNNER))
+    return re.fullmatch(rf"https://{name}-([a-z0-9]+-[a-z]+\.a|[0-9]+\.[a-z0-9-]+)\.run\.app/?", url) is not None

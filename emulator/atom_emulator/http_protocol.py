@@ -155,6 +155,65 @@ class HttpProtocol(asyncio.Protocol):
             self._transport = None
 
 
+class Connections:
+    """The open connections of a server, of which there are at most `most`.
+
+    One that sends no complete request within `idle_s` is closed, and so is the one that has been idle for the longest
+    if another one comes: strangers cannot keep others out by holding connections.
+    """
+
+    def __init__(self, *, most: int, idle_s: float) -> None:
+        self._most = most
+        self._idle_s = idle_s
+        # In the order of their last requests.
+        self._timers: dict[asyncio.Transport, asyncio.TimerHandle] = {}
+
+    def note(self, connection: asyncio.Transport) -> None:
+        """Note that a connection was made, or has sent a request."""
+        self.forget(connection)
+        if len(self._timers) >= self._most:
+            oldest = next(iter(self._timers))
+            self.forget(oldest)
+            oldest.abort()
+        loop = asyncio.get_running_loop()
+        self._timers[connection] = loop.call_later(self._idle_s, connection.abort)
+
+    def forget(self, connection: asyncio.Transport) -> None:
+        """Note that a connection was closed."""
+        if (timer := self._timers.pop(connection, None)) is not None:
+            timer.cancel()
+
+
+class BoundedProtocol(HttpProtocol):
+    """A connection that is one of a limited number."""
+
+    def __init__(self, handler: Handler, connections: Connections) -> None:
+        self._connection: asyncio.Transport | None = None
+        self._connections = connections
+        super().__init__(self._note_request(handler))
+
+    def _note_request(self, handler: Handler) -> Handler:
+        def handle(request: Request) -> Response:
+            if self._connection is not None:
+                self._connections.note(self._connection)
+            return handler(request)
+
+        return handle
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the connection."""
+        super().connection_made(transport)
+        self._connection = cast("asyncio.Transport", transport)
+        self._connections.note(self._connection)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count it no longer."""
+        super().connection_lost(exc)
+        if self._connection is not None:
+            self._connections.forget(self._connection)
+            self._connection = None
+
+
 def _parse_head(head: bytes) -> tuple[str, str, dict[str, str]]:
     start, *lines = head.decode("latin-1").split("\r\n")
     parts = start.split(" ")

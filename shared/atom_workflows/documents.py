@@ -105,7 +105,8 @@ _STEP_DEFAULTS: Final = {
     if f.name not in {"run_id", "id", "kind", "schema", "request", "policies", "state", *_STEP_EXPRESSIONS}
 }
 _STEP_LISTS: Final = ("depends_on", "dependents", "barriers")
-_STEP_TUPLES: Final = (*_STEP_LISTS, "heirs", "unstopped")
+_STEP_RARE_LISTS: Final = ("unstopped", "leftovers", "unresolved")
+_STEP_TUPLES: Final = (*_STEP_LISTS, "heirs", *_STEP_RARE_LISTS)
 _STEP_PLAIN: Final = frozenset({*_STEP_DEFAULTS, "schema"}.difference(_STEP_TUPLES))
 """The fields whose values are stored as they are."""
 
@@ -267,7 +268,7 @@ def _read_kind(document: Document) -> NodeKind:
 def change_fields(change: StepChange) -> dict[str, Any]:
     """Return the stored fields of a change to a step."""
     fields = {"state": change.state.value, **change.fields}
-    return {**fields, "unstopped": list(fields["unstopped"])} if "unstopped" in fields else fields
+    return fields | {name: list(fields[name]) for name in _STEP_RARE_LISTS if name in fields}
 
 
 def new_step(

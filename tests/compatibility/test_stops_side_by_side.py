@@ -20,8 +20,8 @@ from atom_workflows.ports import Bus, Create, Document, Message, Query, Store, U
 from support.workflows import definition
 
 ADDED: Final = frozenset(
-    {"logs_url", "notifies", "hinted_at", "stop_attempt", "stop_stage", "stop_since", "stop_for", "leftover"}
-    | {"unstopped"}
+    {"logs_url", "notifies", "hinted_at", "stop_attempt", "stop_stage", "stop_since", "stop_for", "leftovers"}
+    | {"unresolved", "unstopped"}
 )
 """The fields that the older version does not know."""
 

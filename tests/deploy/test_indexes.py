@@ -173,7 +173,9 @@ def test_what_is_exempted_is_stored() -> None:
     rare = {("steps", "barriers"), ("runs", "params"), ("runs", "labels"), ("runs", "outputs")}
     rare |= {("runs", "warnings"), ("runs", "defaulted")}
     # Of steps whose jobs were stopped, or whose Task Runner shows logs or reports ends.
-    rare |= {("steps", name) for name in ("hinted_at", "leftover", "logs_url", "stop_since", "unstopped")}
+    rare |= {
+        ("steps", name) for name in ("hinted_at", "leftovers", "logs_url", "stop_since", "unresolved", "unstopped")
+    }
     assert {(group, name) for group, name in exempted - rare if name not in stored[group]} == set()
     assert {group for group in stored if "expire_at" in stored[group]} == set(stored)
 

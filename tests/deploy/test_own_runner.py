@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,7 @@ from atom_deploy.roles import (
     RUNNER_GRANTS,
     USE_OBJECTS,
 )
+from atom_deploy.task_runner import uses_own_runner
 from atom_workflows.runner.cloud.batch_requests import MAX_DURATION, TERMINAL_STATES
 from atom_workflows.runner.cloud.cloud_settings import from_environment
 from atom_workflows.runner.cloud.sweeps import KEPT_OUTPUTS
@@ -155,6 +157,61 @@ def test_a_forgotten_url_replaces_no_task_runner(site: Site, second: Pass, capsy
     assert f"TASK_RUNNER_URL={RUNNER_URL}" in again.err
     switched = site.run("deploy", "--project", PROJECT, "--own-runner", "--dry-run")
     assert (switched.code, "functions deploy atom-runner" in switched.out) == (0, True)
+
+
+LISTED_AS: Final = f"{PLACE}/functions/atom-"
+
+
+class _Listed:
+    """A gcloud that lists functions."""
+
+    def __init__(self, functions: list[dict[str, Any]]) -> None:
+        self._functions = functions
+
+    def look(self, command: Sequence[str]) -> object:  # noqa: ARG002 (there is but one question)
+        """See `Gcloud.look`."""
+        return self._functions
+
+    def change(self, command: Sequence[str]) -> None:
+        """See `Gcloud.change`."""
+        raise AssertionError(command)
+
+    def stop(self) -> None:
+        """See `Gcloud.stop`."""
+
+
+@pytest.mark.parametrize(
+    ("url", "label", "is_own"),
+    [
+        ("https://atom-runner-abc123-uc.a.run.app", "1", True),
+        ("https://atom-runner-abc123-uc.a.run.app/", "1", True),
+        ("https://us-central1-p.cloudfunctions.net/atom-runner", "1", True),
+        # Another service, or the same name in another project.
+        ("https://atom-runner-gpu-abc123-uc.a.run.app", "1", False),
+        ("https://atom-runner-zzz999-uc.a.run.app", "1", False),
+        # Someone else deployed a function of that name.
+        ("https://atom-runner-abc123-uc.a.run.app", "", False),
+        # The function is gone.
+        ("https://atom-runner-abc123-uc.a.run.app", None, True),
+        ("https://atom-runner-4711.us-central1.run.app", None, True),
+        ("https://atom-runner-gpu-abc123-uc.a.run.app", None, False),
+        ("https://atom-runner-gpu-4711.us-central1.run.app", None, False),
+        ("https://atom-runner-abc123-uc.a.run.app.example.com", None, False),
+    ],
+)
+def test_a_service_that_is_only_named_alike_is_not_the_own_runner(url: str, label: str | None, *, is_own: bool) -> None:
+    """What is deployed says which URL is the runner's: its function, which carries the deployment's label."""
+    functions: list[dict[str, Any]] = [
+        {
+            "name": f"{LISTED_AS}dispatcher",
+            "serviceConfig": {"environmentVariables": {"WORKFLOW_TASK_RUNNER_URL": url}},
+        }
+    ]
+    if label is not None:
+        own = {"uri": "https://atom-runner-abc123-uc.a.run.app"}
+        made = {"url": "https://us-central1-p.cloudfunctions.net/atom-runner", "labels": {"atom-digest": label}}
+        functions.append({"name": f"{LISTED_AS}runner", "serviceConfig": own, **made})
+    assert uses_own_runner(deployment(), _Listed(functions)) is is_own
 
 
 def test_all_of_it_is_removed(own_runner: OwnRunner) -> None:

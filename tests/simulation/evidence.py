@@ -90,6 +90,7 @@ class Look:
 class Evidence:
     """Claims, submissions, looks at jobs, what the Task Runner said, and files that are gone.
 
+    `searches` are the keys of earlier attempts that the holder of a lease may submit again, to find out their jobs.
     `rounds` are how often a run had been retried when an attempt was claimed, by its key. `visible_from` is when
     each job that ends will be seen to have ended, by whoever asks. `returned` are the outputs of jobs that ended well,
     by job. `known_jobs` are those whose ids were once recorded.
@@ -98,6 +99,7 @@ class Evidence:
     scheduler: Scheduler
     submissions: dict[str, list[Submission]] = field(default_factory=lambda: defaultdict(list))
     leases: dict[tuple[str, Invocation], datetime] = field(default_factory=dict)
+    searches: set[tuple[str, Invocation]] = field(default_factory=set)
     rounds: dict[str, int] = field(default_factory=dict)
     said: dict[Try, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     looks: dict[str, list[Look]] = field(default_factory=lambda: defaultdict(list))
@@ -122,7 +124,9 @@ class Evidence:
 
     def record_claim(self, step: StepRecord, until: datetime) -> None:
         """Give the running invocation the right to submit until its lease ends."""
-        self.leases[step.idempotency_key, self.scheduler.current.root] = until
+        holder = self.scheduler.current.root
+        self.leases[step.idempotency_key, holder] = until
+        self.searches |= {(f"{step.run_id}/{step.id}/{attempt}", holder) for attempt in step.unresolved}
         self.rounds[step.idempotency_key] = step.retries
 
     def record_answer(self, of: Try, word: str) -> None:
@@ -139,7 +143,7 @@ class Evidence:
     def record_write(self, step: StepRecord) -> None:
         """Mark the running invocation's last evidence as written to the step."""
         by = self.scheduler.current.root
-        self.known_jobs.update({step.job_id, step.leftover})
+        self.known_jobs.update({step.job_id, *step.leftovers})
         if step.state is not StepState.DISPATCHING:
             for one in self.submissions.get(step.idempotency_key, ()):
                 one.is_recorded = one.is_recorded or one.by is by

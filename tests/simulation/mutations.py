@@ -182,6 +182,7 @@ MUTATIONS: Final = (
     _at_port("no job is ever stopped", planted_stopping.never_stop, seed=6),
     _at_port("a request to stop is taken for the end", planted_stopping.take_request_for_end, seed=6),
     _at_port("the job of an earlier attempt is forgotten", planted_stopping.forget_what_is_left, seed=16),
+    _at_port("an attempt without a known job is forgotten", planted_stopping.forget_what_is_unresolved, seed=8),
     _at_port("a job is waited for for ever", planted_stopping.wait_for_ages, seed=39),
     _at_port("no job is waited for", planted_stopping.wait_for_nothing, seed=6),
     _in_code("the end of a run waits for its jobs for ever", (stopping, "RUN_WAIT", planted_stopping.AGES), seed=23),

@@ -53,8 +53,14 @@ def take_request_for_end(scene: Scene, runner: TaskRunner) -> _TakesRequestForEn
 
 @writes
 def forget_what_is_left(_scene: Scene, write: Write) -> Write:
-    """Forget the job that an earlier attempt left."""
-    return with_fields(write, leftover="") if fields_of(write).get("leftover") else write  # type: ignore[arg-type] # an Update, as it has fields
+    """Forget the jobs that earlier attempts left."""
+    return with_fields(write, leftovers=[]) if fields_of(write).get("leftovers") else write  # type: ignore[arg-type] # an Update, as it has fields
+
+
+@writes
+def forget_what_is_unresolved(_scene: Scene, write: Write) -> Write:
+    """Forget that earlier attempts may have jobs whose ids no one knows."""
+    return with_fields(write, unresolved=[]) if fields_of(write).get("unresolved") else write  # type: ignore[arg-type] # an Update, as it has fields
 
 
 def wait_for_ages(_scene: Scene, services: Services) -> Services:

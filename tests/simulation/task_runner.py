@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from atom_emulator.testing.world import TASK_RUNNER_URL
+from atom_workflows.core.workflow import OnLost
 from atom_workflows.errors import JobConflict, JobRefused, JobUnknown, RequestNotAccepted, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer, StopAnswer
 from simulation.calls import Calls
@@ -52,6 +53,8 @@ class _Job:
     was_stopped: bool = False
     stop_failed: bool = False
     stop_accepted_at: float | None = None
+    # Whether its id is unknown to the coordinator can be found out by its key, if that is possible at all.
+    can_be_found: bool = True
 
     def runs_at(self, now: float) -> bool:
         """Return True if the job runs."""
@@ -97,8 +100,11 @@ class FaultyTaskRunner:
 
     def stop(self, base_url: str, job_id: str) -> StopAnswer:
         """See `ports.TaskRunner.stop`."""
-        assert base_url == self.scenario_of(self._jobs[job_id].of.run_id).task_runner_url
-        return self.calls.make("stop", lambda: self._stop(self._jobs[job_id]))
+        job = self._jobs.get(job_id)
+        # The id of a job may be unknown; the key of its submission then finds out whether jobs can be stopped at all.
+        of = Try.of(job_id) if job is None else job.of
+        assert base_url == self.scenario_of(of.run_id).task_runner_url
+        return self.calls.make("stop", lambda: self._refuse_stop(job_id, of) if job is None else self._stop(job))
 
     def _submit(self, body: Mapping[str, Any], key: str) -> JobAnswer:
         of = Try.of(key)
@@ -108,12 +114,15 @@ class FaultyTaskRunner:
         self.calls.trace.note("submit", key)
         if self.calls.strikes(Fault.SUBMIT_FAILED):
             submission.reply = Reply.NOT_ACCEPTED
+            self._hide(key)
             raise self._not_accepted()
         if self.calls.strikes(Fault.SUBMIT_LOST):
             submission.reply = Reply.LOST
+            self._hide(key)
             raise self._lost()
         if key in self._by_key and self.calls.strikes(Fault.SUBMIT_CONFLICT):
             submission.reply = Reply.LOST
+            self._hide(key)
             raise JobConflict(409, "a request with this key is being worked on")
         try:
             answer = self._accept(of, key)
@@ -179,6 +188,18 @@ class FaultyTaskRunner:
         self.evidence.record_look(job.id, answer.state)
         return answer
 
+    def _refuse_stop(self, key: str, of: Try) -> StopAnswer:
+        """Answer a request to stop a job that is named by its key, which no job has for an id."""
+        if self.calls.strikes(Fault.STOP_FAILED):
+            self._hide(key)
+            raise TaskRunnerUnavailable(self.calls.faults.chance.choice(_UNANSWERED))
+        return StopAnswer.CANNOT if self.scenario_of(of.run_id).stops is Stops.CANNOT else StopAnswer.GONE
+
+    def _hide(self, key: str) -> None:
+        """Note that a call which would have found out a job was not answered, and may not be before it is given up."""
+        if (job := self._by_key.get(key)) is not None:
+            job.can_be_found = False
+
     def _stop(self, job: _Job) -> StopAnswer:
         """Stop the job as its Task Runner does."""
         scenario = self.scenario_of(job.of.run_id)
@@ -220,9 +241,15 @@ class FaultyTaskRunner:
         for job in self._jobs.values():
             is_earlier = (job.of.run_id, job.of.step) == (of.run_id, of.step) and job.of.attempt < of.attempt
             is_excused = job.denied or (job.stop_failed and job.stop_accepted_at is None)
-            is_known = job.id in self.evidence.known_jobs
+            is_known = job.id in self.evidence.known_jobs or self._is_found(job)
             if is_earlier and is_known and not is_excused and job.runs_at(self.calls.scheduler.now):
                 self.on_beside(of, job.id)
+
+    def _is_found(self, job: _Job) -> bool:
+        """Return True if a submission with the job's key finds it out, and may be made."""
+        scenario = self.scenario_of(job.of.run_id)
+        may_repeat = scenario.by_id[job.of.step].on_lost is OnLost.RETRY
+        return scenario.honours_keys and may_repeat and job.can_be_found
 
     def _status_of(self, job: _Job) -> JobAnswer:
         if self.calls.strikes(Fault.STATUS_FAILED):

@@ -297,6 +297,9 @@ class Watch(Standing):
         asked = (body["labels"]["workflow"], body["job_name"])
         if asked != (self.scenario.name, of.step):
             self.report(Rule.HELD, f"{key} was submitted with the body of {asked}")
+        if (key, submission.by) in self.evidence.searches:
+            self._check_search(submission, plan)
+            return
         is_held = step.state is StepState.DISPATCHING and step.attempt == of.attempt
         if not is_held and of not in self._step_rules.overtaken:
             self.report(Rule.HELD, f"{key} was submitted while the step is {step.state} at {step.attempt}")
@@ -311,6 +314,11 @@ class Watch(Standing):
             if not self._may_repeat(earlier, of, plan.on_lost):
                 actual = f"{earlier.key} was submitted before, by {earlier.by.name}, and its answer is {earlier.reply}"
                 self.report(Rule.ONCE, f"{key} was submitted, with onLost {plan.on_lost}, though {actual}")
+
+    def _check_search(self, submission: Submission, plan: StepPlan) -> None:
+        """Check a submission that is to find out the job of an earlier attempt."""
+        if plan.on_lost is OnLost.FAIL:
+            self.report(Rule.ONCE, f"{submission.key} was submitted again, with onLost {plan.on_lost}")
 
     def _check_args(self, key: str, plan: StepPlan, args: object) -> None:
         """Check the arguments of a job, which only the step, its run and what stands behind it decide."""

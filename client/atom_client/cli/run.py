@@ -34,6 +34,7 @@ from atom_client.text import name_of
 from atom_client.views.as_json import json_text
 from atom_client.views.progress import RunView
 from atom_workflows.core.records import RunRecord
+from atom_workflows.core.workflow import Workflow
 from atom_workflows.errors import InvalidParams
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.ports import Message
@@ -201,6 +202,13 @@ def _warn_of_mocked_programs(choice: PlatformChoice, request: RunRequest) -> Non
     is_mock = os.environ.get(LOCAL_RUNNER) == "mock" if is_up else choice.has_mock and choice.mock_script is None
     if is_mock and request.workflow is not None:
         print_warnings(find_mocked_programs(request.workflow, is_up=is_up))
+
+
+def warn_of_programs_on_platform(workflow: Workflow | None) -> None:
+    """Warn of programs that will not run on the local platform that is up, since its mock Task Runner answers."""
+    is_up = all(os.environ.get(name) for name in (FIRESTORE_HOST, PUBSUB_HOST))
+    if workflow is not None and is_up and os.environ.get(LOCAL_RUNNER) == "mock":
+        print_warnings(find_mocked_programs(workflow, is_up=True))
 
 
 def _joins_platform(choice: PlatformChoice) -> bool:

@@ -14,7 +14,7 @@ from atom_client.cli.local import PlatformChoice, check_url
 from atom_client.cli.output import Output
 from atom_client.cli.params import pairs_of, print_param_problems, read_given
 from atom_client.cli.platform import connect_services, names_local_platform, platform_of
-from atom_client.cli.run import Running, RunOptions, print_problems, run_to_end
+from atom_client.cli.run import Running, RunOptions, print_problems, run_to_end, warn_of_programs_on_platform
 from atom_client.cli.sources import BUCKET_PREFIX, RunRequest, request_for
 from atom_client.cli.validate import print_warnings
 from atom_client.deployment import environment, with_place
@@ -76,6 +76,7 @@ def start_run(options: StartOptions) -> int:
     except InvalidParams as error:
         return print_param_problems(error, options.source, as_json=options.as_json)
     print_warnings(request.warnings)
+    warn_of_programs_on_platform(request.workflow)
     body = request.message_body(options.task_runner_url)
     earlier = _find_earlier(request, _checked(body), options)
     if options.wait:

@@ -9,7 +9,7 @@ from pathlib import PurePath
 import click
 
 from atom_client.cli.platform import ask_no_proxy
-from atom_client.cli.run import print_problems
+from atom_client.cli.run import print_problems, warn_of_programs_on_platform
 from atom_client.cli.sources import STDIN, content_of, shown_name
 from atom_client.cli.start import require_object
 from atom_client.cli.validate import print_warnings
@@ -45,6 +45,8 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
     except InvalidWorkflow as error:
         return print_problems(error, as_json=as_json)
     print_warnings(workflow.warnings)
+    if os.environ.get("STORAGE_EMULATOR_HOST"):
+        warn_of_programs_on_platform(workflow)
     from atom_workflows.adapters.storage.upload import StorageUpload  # noqa: PLC0415 (only needed for uploads)
 
     if os.environ.get("STORAGE_EMULATOR_HOST"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from atom_client.runner_check.required import NO_ID, NO_JOB, Seen
-from atom_client.runner_check.results import Row, failed, ok, unchecked, unsupported
+from atom_client.runner_check.results import Row, failed, not_answered, ok, unchecked, unsupported
 from atom_client.runner_check.session import Job, Session
 from atom_client.text import clip, listing
 from atom_workflows.core.outcomes import has_ended, has_succeeded
@@ -100,7 +100,7 @@ def _check_stop(session: Session, job: Job) -> Iterator[Row]:
             return
         stopped = session.stop(job_id)
     except TaskRunnerError as error:
-        yield failed(STOP, f"{error}; answer with HTTP 405 if jobs cannot be stopped")
+        yield not_answered(STOP, error, "answer with HTTP 405 if jobs cannot be stopped")
         yield from (unchecked(rule, "no job could be stopped") for rule in STOPS[1:])
         return
     if stopped is StopAnswer.CANNOT:
@@ -121,7 +121,7 @@ def _check_that_it_ends(session: Session, answer: JobAnswer, stopped: StopAnswer
     except JobUnknown:
         return ok(STOP, f"job {job_id} is gone")
     except TaskRunnerError as error:
-        return failed(STOP, f"{error}")
+        return not_answered(STOP, error)
     state = followed.answer.state
     if has_succeeded(state):
         return unchecked(STOP, f"job {job_id} ended as {state} before it could be stopped; give --stopping-args")
@@ -135,7 +135,7 @@ def _check_stop_again(session: Session, job_id: str) -> Row:
     try:
         answer = session.stop(job_id)
     except TaskRunnerError as error:
-        return failed(STOP_AGAIN, f"{error}; answer with HTTP 200, or with 404 if the job is no longer known")
+        return not_answered(STOP_AGAIN, error, "answer with HTTP 200, or with 404 if the job is no longer known")
     if answer is StopAnswer.CANNOT:
         return failed(STOP_AGAIN, "the first request was accepted, the second one was answered with HTTP 405 or 501")
     return ok(STOP_AGAIN, "a job that has ended may be stopped again")
@@ -145,5 +145,5 @@ def _check_stop_unknown(session: Session) -> Row:
     try:
         session.stop(session.unknown_job())
     except TaskRunnerError as error:
-        return failed(STOP_UNKNOWN, f"{error}; answer with HTTP 404 and a JSON object")
+        return not_answered(STOP_UNKNOWN, error, "answer with HTTP 404 and a JSON object")
     return ok(STOP_UNKNOWN, "it changes nothing")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from atom_client.runner_check.results import Row, failed, ok, unchecked
+from atom_client.runner_check.results import Row, failed, not_answered, ok, unchecked
 from atom_client.runner_check.session import Followed, Job, Session
 from atom_workflows.core.outcomes import has_ended, has_succeeded, is_known_state
 from atom_workflows.errors import JobUnknown, TaskRunnerError, TaskRunnerUnavailable
@@ -80,14 +80,14 @@ def _check_keys(session: Session, job: Job, key: str, first: JobAnswer) -> Itera
     try:
         again = session.submit(job, key)
     except TaskRunnerError as error:
-        yield failed(SAME_KEY, f"{error}; {advice}")
+        yield not_answered(SAME_KEY, error, advice)
     else:
         yield _compare(SAME_KEY, first, again, f"{advice}; otherwise a job may run twice when a response gets lost")
     other = session.key("at-once")
     try:
         one, two = session.submit_twice(job, other)
     except TaskRunnerError as error:
-        yield failed(AT_ONCE, f"{error}; answer both submissions with the same job")
+        yield not_answered(AT_ONCE, error, "answer both submissions with the same job")
         yield unchecked(OTHER_KEY, "a submission failed")
         return
     yield _compare(AT_ONCE, one, two, "claim the key and create the job in one step, since an event may come twice")
@@ -112,7 +112,7 @@ def _check_life(session: Session, job: Job, key: str, first: JobAnswer, seen: Se
     try:
         followed = session.follow(first)
     except TaskRunnerError as error:
-        yield failed(STATUS, f"{error}")
+        yield not_answered(STATUS, error)
         yield from (unchecked(rule, "the job could not be followed") for rule in _AFTER_STATUS)
         return
     yield _check_status(first, followed)
@@ -153,7 +153,7 @@ def _check_that_it_stays(session: Session, job_id: str, end: JobAnswer) -> Row:
     try:
         later = session.status(job_id)
     except TaskRunnerError as error:
-        return failed(STAYS, f"{error}; a job that has ended must stay known, since its end may be read later")
+        return not_answered(STAYS, error, "a job that has ended must stay known, since its end may be read later")
     if later.state != end.state:
         return failed(STAYS, f"it was {end.state}, and is {later.state} now; a job that has ended never changes")
     return ok(STAYS, f"it is still {later.state}")
@@ -163,7 +163,7 @@ def _check_key_after_end(session: Session, job: Job, key: str, end: JobAnswer, j
     try:
         again = session.submit(job, key)
     except TaskRunnerError as error:
-        return failed(KEY_AFTER_END, f"{error}; answer with the job that has ended")
+        return not_answered(KEY_AFTER_END, error, "answer with the job that has ended")
     if again.job_id not in {"", job_id}:
         return failed(KEY_AFTER_END, f"job {again.job_id} was started; answer with {job_id}, which has ended")
     if not has_ended(again.state):
@@ -180,7 +180,7 @@ def _check_unknown_job(session: Session) -> Row:
     except JobUnknown:
         return ok(UNKNOWN, "it is reported as unknown")
     except TaskRunnerError as error:
-        return failed(UNKNOWN, f"{error}; {form}")
+        return not_answered(UNKNOWN, error, form)
     return failed(UNKNOWN, f"job {job_id}, which was never submitted, is reported as {answer.state}; {form}")
 
 
@@ -190,7 +190,7 @@ def _check_failure(session: Session, failing: Job | None, seen: Seen) -> Row:
     try:
         followed = session.follow(session.submit(failing, session.key("fails")))
     except TaskRunnerError as error:
-        return failed(FAILURE, f"{error}")
+        return not_answered(FAILURE, error)
     state = followed.answer.state
     if not followed.has_ended:
         return failed(FAILURE, f"it has not ended within {session.timeout_s:g} s; {_why_open(followed)}")

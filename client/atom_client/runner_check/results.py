@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from atom_client.runner_check.session import NotCalled
 from atom_client.text import counted
+from atom_workflows.errors import TaskRunnerError
 
 
 class Verdict(StrEnum):
@@ -45,6 +47,13 @@ def ok(rule: str, detail: str) -> Row:
 def failed(rule: str, detail: str) -> Row:
     """Return a row for a rule that is broken."""
     return Row(rule=rule, verdict=Verdict.FAILED, detail=detail)
+
+
+def not_answered(rule: str, error: TaskRunnerError, advice: str = "") -> Row:
+    """Return a row for a rule whose call failed, or was not made any more."""
+    if isinstance(error, NotCalled):
+        return unchecked(rule, f"{error}")
+    return failed(rule, f"{error}; {advice}" if advice else f"{error}")
 
 
 def unsupported(rule: str, detail: str) -> Row:

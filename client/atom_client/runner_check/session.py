@@ -24,9 +24,20 @@ BUSY_WAIT_S: Final = 2.0
 MAX_FAILED_POLLS: Final = 3
 """How many status calls in a row may fail before a check gives up."""
 
+MOST_HANGING_S: Final = 60.0
+"""How long calls may take together that are not answered. A call takes up to a minute, so a check of a Task Runner that
+hangs takes up to two."""
+
 WORKFLOW: Final = "atom-check"
 
 _Answer = TypeVar("_Answer")
+
+
+class NotCalled(TaskRunnerUnavailable):
+    """The Task Runner has left too many calls without an answer."""
+
+    def __init__(self) -> None:
+        super().__init__(f"not called, as calls before it had no answer for {MOST_HANGING_S:g} s altogether")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +81,7 @@ class Session:
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.monotonic
     slowest_s: dict[str, float] = field(default_factory=dict)
+    _hanging_s: float = 0.0
     _id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
     def key(self, step: str) -> str:
@@ -141,7 +153,7 @@ class Session:
             except TaskRunnerUnavailable as error:
                 problem = str(error)
                 failures += 1
-                if failures > MAX_FAILED_POLLS:
+                if failures > MAX_FAILED_POLLS or isinstance(error, NotCalled):
                     raise
             if answer.state != states[-1]:
                 states.append(answer.state)
@@ -161,8 +173,13 @@ class Session:
             self.sleep(wait_s)
 
     def _timed(self, call: str, make: Callable[[], _Answer]) -> _Answer:
+        if self._hanging_s >= MOST_HANGING_S:
+            raise NotCalled
         began = self.now()
         try:
             return make()
+        except TaskRunnerUnavailable:
+            self._hanging_s += self.now() - began
+            raise
         finally:
             self.slowest_s[call] = max(self.slowest_s.get(call, 0.0), self.now() - began)

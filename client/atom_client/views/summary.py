@@ -28,6 +28,7 @@ def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> li
             *_main_part(run),
             *_failures(steps),
             *_tolerated(steps),
+            *_held_back(steps),
             *_stuck(steps, now),
         ]
     took = lasted(between(run.started_at or run.created_at, run.finished_at))
@@ -134,7 +135,7 @@ def _stuck(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
         yield f"... and {counted(len(odd) - MOST_FAILURES, 'more step')} in a similar state."
     by_reason: dict[str, list[StepRecord]] = {}
     for step in steps:
-        if step.state is StepState.DISPATCHING and step.deferrals:
+        if step.state is StepState.DISPATCHING and step.deferrals and not step.awaits_earlier:
             by_reason.setdefault(clip(one_line(step.message).rstrip("."), _LONGEST_MESSAGE), []).append(step)
     for reason, waiting in list(by_reason.items())[:MOST_FAILURES]:
         tried = counted(max(step.deferrals for step in waiting), "time")
@@ -144,6 +145,19 @@ def _stuck(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
         next_try = f", next at {local_time(again)}" if again else ""
         next_try += f", until the timeout at {local_time(ends)}" if ends else ""
         yield f"Not submitted so far: {names} (tried {tried}{next_try}): {reason}."
+
+
+def _held_back(steps: Sequence[StepRecord]) -> Iterator[str]:
+    """Yield a sentence for each step that waits for the jobs of its earlier attempts.
+
+    Its Task Runner has not been asked yet, so the number of tries would mean nothing.
+    """
+    waiting = [step for step in steps if step.awaits_earlier]
+    for step in waiting[:MOST_FAILURES]:
+        why = one_line(step.message).rstrip(".") or "a job of an earlier attempt is being stopped first"
+        yield f"Step `{step.id}` is not submitted yet: {clip(why, _LONGEST_MESSAGE)}."
+    if len(waiting) > MOST_FAILURES:
+        yield f"... and {counted(len(waiting) - MOST_FAILURES, 'more step')} waiting for earlier jobs."
 
 
 def _skipped(steps: Sequence[StepRecord]) -> Iterator[str]:

@@ -189,7 +189,7 @@ def _what_it_waits_for(seen: Seen) -> Iterator[Reason]:
     measured.sort(key=lambda step: (oddity_of(step, now=seen.now) is None, -behind[step.id]))
     not_accepted: dict[str, list[StepRecord]] = {}
     for step in (*measured, *others):
-        if step.state is StepState.DISPATCHING and step.deferrals and not step.leftover:
+        if step.state is StepState.DISPATCHING and step.deferrals and not step.awaits_earlier:
             not_accepted.setdefault(message_of(step), []).append(step)
         else:
             yield _waits_for(step, seen.now, behind.get(step.id))
@@ -282,8 +282,10 @@ _AFTER: Final = {
 
 
 def _dispatch_remark(step: StepRecord, now: datetime) -> str:
-    if step.leftover:
-        return f"; job {one_line(step.leftover)} of an earlier attempt is being stopped before its own is submitted"
+    if step.unresolved:
+        return f"; {message_of(step)}" if step.deferrals else "; the job of an earlier attempt is stopped first"
+    if step.leftovers:
+        return f"; job {one_line(step.leftovers[0])} of an earlier attempt is being stopped before its own is submitted"
     unsure = "; an earlier submission may have started a job whose id is not known" if step.is_unsure else ""
     if step.deferrals:
         again = f", next try at {clock_time(step.due_at, now)}" if step.due_at else ""

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from atom_emulator.laptop_runner.container_tool import NoContainerTool
-from atom_emulator.laptop_runner.keepers import GRACE_S
+from atom_emulator.laptop_runner.keepers import GRACE_S, MAX_LOG_BYTES
 from atom_emulator.laptop_runner.server import LaptopOptions, WardenLost, run
 
 
@@ -30,6 +30,7 @@ def main() -> None:
         help="seconds between asking a job to end and killing it",
     )
     parser.add_argument("--hints", type=Path, help="file with the address to which the end of each job is published")
+    parser.add_argument("--log-bytes", type=int, default=MAX_LOG_BYTES, help="how long a job's log may be")
     parser.add_argument("--only-run", default="", metavar="RUN", help="refuse the jobs of other runs")
     try:
         run(LaptopOptions(**vars(parser.parse_args())))

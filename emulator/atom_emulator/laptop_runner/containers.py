@@ -9,6 +9,7 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from atom_emulator.laptop_runner import processes
@@ -99,7 +100,7 @@ class Containers:
         """Read the container's state, remove it, and report how the job ended."""
         try:
             state = await asyncio.to_thread(_read_state, commands)
-            end = read_end(end, state, files.last_lines())
+            end = replace(read_end(end, state, files.last_lines()), log_error=end.log_error)
             await asyncio.to_thread(_run, commands.remove)
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             _log.warning("container %s may still exist: %s", commands.name, error)

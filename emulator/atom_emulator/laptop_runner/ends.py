@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -36,6 +36,9 @@ class End:
 
     # What the user may do about an error or an exit code.
     hint: str = ""
+
+    # Why the log could not be written to its end, such as a full disk.
+    log_error: str = ""
 
 
 class StopReason(StrEnum):
@@ -75,6 +78,21 @@ def conclude(
     `last_lines` is the end of its log. `outputs` returns the content of its outputs file, None if there is no such
     file, and may raise `OutputsUnusable`.
     """
+    result = _conclude(end, stopped=stopped, timeout=timeout, last_lines=last_lines, outputs=outputs)
+    if not end.log_error:
+        return result
+    said = f"its log is incomplete: {end.log_error}"
+    return replace(result, message=f"{said}; {result.message}" if result.message else said)
+
+
+def _conclude(
+    end: End,
+    *,
+    stopped: StopReason | None,
+    timeout: timedelta | None,
+    last_lines: str,
+    outputs: Callable[[], bytes | None],
+) -> Result:
     if stopped is StopReason.CALLER:
         return Result(state=JobState.CANCELLED, message="stopped on request")
     if stopped is StopReason.TIMEOUT:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,9 @@ from atom_emulator.laptop_runner.ends import End
 
 GRACE_S: Final = 5.0
 """How long a process that is stopped may take to end by itself, after SIGTERM."""
+
+MAX_LOG_BYTES: Final = 100 * 1024 * 1024
+"""How much a job's log may have. What exceeds it is left out, except for the last 64 KiB."""
 
 _CLOSING_S: Final = 3.0
 
@@ -43,6 +46,8 @@ class Command:
     # How long other processes may take to end by themselves once the first one has ended.
     linger_s: float = 0.0
 
+    log_bytes: int = MAX_LOG_BYTES
+
     def encode(self) -> bytes:
         """Return the specification that a keeper reads."""
         spec = {
@@ -50,6 +55,7 @@ class Command:
             "cwd": str(self.cwd),
             "env": dict(self.env),
             "log": str(self.log),
+            "log_bytes": self.log_bytes,
             "stop": self.stop,
             "kill": self.kill,
             "grace_s": self.grace_s,
@@ -99,8 +105,9 @@ class KeptJob:
 class Keepers:
     """The warden, and the jobs that run under its keepers. `on_loss` is called once if the warden ends."""
 
-    def __init__(self, on_loss: Callable[[], None]) -> None:
+    def __init__(self, on_loss: Callable[[], None], *, log_bytes: int = MAX_LOG_BYTES) -> None:
         self._on_loss = on_loss
+        self._log_bytes = log_bytes
         self._jobs: dict[KeptJob, asyncio.Task[None]] = {}
         warden.adopt_orphans()
         self._warden, theirs = socket.socketpair()
@@ -114,7 +121,7 @@ class Keepers:
 
     def start(self, command: Command, on_end: Callable[[End], None]) -> KeptJob:
         """Start a job. `on_end` is called once, later."""
-        job = KeptJob(command)
+        job = KeptJob(replace(command, log_bytes=self._log_bytes))
         self._jobs[job] = asyncio.get_running_loop().create_task(self._run(job, on_end))
         return job
 

@@ -8,17 +8,24 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from atom_emulator.http_protocol import HttpProtocol, Request, Response, refuse_web_pages
+from atom_emulator.http_protocol import BoundedProtocol, Connections, Request, Response, refuse_web_pages
 from atom_emulator.laptop_runner.container_tool import find_tool
 from atom_emulator.laptop_runner.containers import Containers
 from atom_emulator.laptop_runner.hints import HintThread
 from atom_emulator.laptop_runner.jobs import Engine, Jobs
-from atom_emulator.laptop_runner.keepers import GRACE_S, Keepers
+from atom_emulator.laptop_runner.keepers import GRACE_S, MAX_LOG_BYTES, Keepers
 from atom_emulator.laptop_runner.processes import Processes
 from atom_emulator.laptop_runner.records import Records
 from atom_emulator.laptop_runner.service import LOGS, LaptopService
 from atom_emulator.ready_file import write_ready_file
+
+MAX_CONNECTIONS: Final = 256
+"""Of connections beyond these, the ones that have been idle for the longest are closed."""
+
+LONGEST_IDLE_S: Final = 30.0
+"""How long a connection may take to send a request."""
 
 
 class WardenLost(Exception):
@@ -33,6 +40,7 @@ class LaptopOptions:
     or docker, and `tool` the program that runs containers. `slots` is how many jobs run at the same time; 0 means as
     many as this process has cores. A program that is stopped is killed after `grace_s`. `hints` is a file with the
     address to which ended jobs are published (see `job_hints`). With `only_run`, jobs of other runs are refused.
+    A log has at most `log_bytes`.
     """
 
     folder: Path
@@ -46,6 +54,7 @@ class LaptopOptions:
     grace_s: float = GRACE_S
     hints: Path | None = None
     only_run: str = ""
+    log_bytes: int = MAX_LOG_BYTES
 
 
 def run(options: LaptopOptions) -> None:
@@ -68,14 +77,17 @@ async def _serve(options: LaptopOptions, secret: str) -> None:
 
     loop = asyncio.get_running_loop()
     guarded = refuse_web_pages(handle, bound_to=options.host)
-    server = await loop.create_server(lambda: HttpProtocol(guarded), options.host, options.port, backlog=1024)
+    connections = Connections(most=MAX_CONNECTIONS, idle_s=LONGEST_IDLE_S)
+    server = await loop.create_server(
+        lambda: BoundedProtocol(guarded, connections), options.host, options.port, backlog=1024
+    )
     port = server.sockets[0].getsockname()[1]
 
     def handle_loss() -> None:
         if not stopped.done():
             stopped.set_exception(WardenLost())
 
-    keepers = Keepers(handle_loss)
+    keepers = Keepers(handle_loss, log_bytes=options.log_bytes)
     jobs = _build_jobs(options, keepers, logs_url=f"http://{options.host}:{port}{LOGS}")
     jobs.take_over()
     service = LaptopService(jobs, secret=secret, only_run=options.only_run)

@@ -23,12 +23,15 @@ On other systems the process group of the job is killed; a process that left it 
 
 What is said on a job's socket, each as one line of JSON:
 
-* to the keeper, first: `argv`, `cwd`, `env`, `log`, `grace_s`, `linger_s`, and the commands `stop` and `kill`, which
-  may be null.
+* to the keeper, first: `argv`, `cwd`, `env`, `log`, `log_bytes`, `grace_s`, `linger_s`, and the commands `stop` and
+  `kill`, which may be null.
 * to the keeper, at any time later: one byte. It asks the job to end (`stop`, or SIGTERM to its process group), and
   after `grace_s` kills it (SIGKILL to every process, then `kill`). The end of the socket kills it at once.
 * from the keeper, once nothing of the job runs any more: `{"code": N}`, `{"signal": N, "oom": bool}` or, if it could
-  not be started, `{"error": …, "errno": N}`.
+  not be started, `{"error": …, "errno": N}`. With `log_error` if the log could not be written to its end.
+
+What the job prints comes to its keeper through a pipe, and goes on to the log. If the log is at its limit or the disk
+is full, it is read and left out, so that the job neither waits nor dies.
 """
 
 from __future__ import annotations
@@ -61,6 +64,11 @@ _CLOSING_S: Final = _KILL_S + _COMMAND_S + 5.0
 """How long keepers may take to kill their jobs once the Task Runner has ended."""
 
 _HUNT_S: Final = 0.01
+
+_PIECE: Final = 65_536
+_PIECES_AT_ONCE: Final = 64
+_LOG_TAIL: Final = 65_536
+"""How much of the end of a log that is too long is kept as well: it often says why a job failed."""
 
 
 def main() -> None:
@@ -192,6 +200,66 @@ def _become_keeper(descriptor: int, libc: ctypes.CDLL | None) -> None:
         os._exit(code)
 
 
+class _Log:
+    """What a job prints, on its way from a pipe to the log."""
+
+    def __init__(self, path: str, most: int) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file = os.open(path, flags, 0o600)
+        self.source, self.target = os.pipe()
+        os.set_blocking(self.source, False)
+        self._most = self._left = most
+        self._too_much = 0
+        self._tail = b""
+        self.error = ""
+
+    def take(self) -> bool:
+        """Write what the job has printed so far, or a part of it.
+
+        Returns False if it will print nothing more.
+        """
+        for _ in range(_PIECES_AT_ONCE):
+            try:
+                piece = os.read(self.source, _PIECE)
+            except BlockingIOError:
+                return True
+            if not piece:
+                return False
+            fits, rest = piece[: self._left], piece[self._left :]
+            rest = self._write(fits) + rest
+            self._too_much += len(rest)
+            self._tail = (self._tail + rest)[-_LOG_TAIL:]
+        return True
+
+    def close(self) -> None:
+        """Write the rest, and if something was left out, how much that is."""
+        for _ in range(_PIECES_AT_ONCE):
+            if not self.take():
+                break
+        missing = self._too_much - len(self._tail)
+        end = self._tail
+        if missing:
+            why = self.error or f"a job's log has at most {self._most:,} bytes"
+            note = f"[this log was cut: {missing:,} bytes are missing at [...], since {why}]"
+            end = b"\n[...]\n" + end.removesuffix(b"\n") + f"\n{note}\n".encode()
+        self._write(end)
+        for descriptor in (self._file, self.source):
+            os.close(descriptor)
+
+    def _write(self, piece: bytes) -> bytes:
+        """Write to the file, and return what could not be written."""
+        while piece:
+            try:
+                written = os.write(self._file, piece)
+            except OSError as error:
+                # Usually the disk is full. Nothing more is written before the end, as a gap would not be seen.
+                self.error, self._left = error.strerror or str(error), 0
+                return piece
+            self._left = max(0, self._left - written)
+            piece = piece[written:]
+        return b""
+
+
 class _Keeper:
     """Runs one job from its specification to its report."""
 
@@ -209,40 +277,42 @@ class _Keeper:
         ooms = _count_ooms()
         with _child_signals() as woken:
             try:
-                process = self._start(spec)
+                log = _Log(spec["log"], int(spec["log_bytes"]))
+                process = self._start(spec, log)
             except (OSError, ValueError) as error:
                 self._report({"error": _explain(error, spec), "errno": getattr(error, "errno", None) or 0})
                 return
             self._group = process.pid
-            if self._wait(spec, woken, is_to_end=is_to_end):
-                self._linger(float(spec["linger_s"]))
+            if self._wait(spec, woken, log, is_to_end=is_to_end):
+                self._linger(float(spec["linger_s"]), log)
                 self._kill_all()
             else:
                 self._kill_all()
                 _run_command(spec["kill"])
+        log.close()
         process.returncode = 0  # It was reaped here, so its destructor has nothing to do.
+        said = {"log_error": log.error} if log.error else {}
         if self._ended is None:
-            self._report({"error": "it was killed, but does not end"})
+            self._report({"error": "it was killed, but does not end", **said})
             return
         code = os.waitstatus_to_exitcode(self._ended)
-        self._report({"code": code} if code >= 0 else {"signal": -code, "oom": _count_ooms() > ooms})
+        self._report({"code": code, **said} if code >= 0 else {"signal": -code, "oom": _count_ooms() > ooms, **said})
 
-    def _start(self, spec: Mapping[str, Any]) -> subprocess.Popen[bytes]:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        log = os.open(spec["log"], flags, 0o600)
+    def _start(self, spec: Mapping[str, Any], log: _Log) -> subprocess.Popen[bytes]:
         try:
             return subprocess.Popen(  # noqa: S603 - running the user's programs is what this is for
                 spec["argv"],
                 cwd=spec["cwd"],
                 env=spec["env"],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=log.target,
+                stderr=log.target,
                 start_new_session=True,
                 preexec_fn=self._die_with_keeper if self._libc is not None else None,  # noqa: PLW1509 - there is one thread
             )
         finally:
-            os.close(log)
+            # The end of the job is then the end of what it prints.
+            os.close(log.target)
 
     def _die_with_keeper(self) -> None:
         if self._libc is not None:
@@ -250,20 +320,22 @@ class _Keeper:
         if os.getppid() != self._me:
             os._exit(1)  # The keeper died before Linux was asked to watch it.
 
-    def _wait(self, spec: Mapping[str, Any], woken: socket.socket, *, is_to_end: bool) -> bool:
+    def _wait(self, spec: Mapping[str, Any], woken: socket.socket, log: _Log, *, is_to_end: bool) -> bool:
         """Wait for the end of the job's first process.
 
         Returns False if the job is to be killed.
         """
         kill_at = self._ask_to_end(spec) if is_to_end else None
         with selectors.DefaultSelector() as waiting:
-            waiting.register(self._job, selectors.EVENT_READ)
-            waiting.register(woken, selectors.EVENT_READ)
+            for source in (self._job, woken, log.source):
+                waiting.register(source, selectors.EVENT_READ)
             while not self._has_ended():
                 left_s = None if kill_at is None else max(0.0, kill_at - time.monotonic())
                 ready = {key.fileobj for key, _ in waiting.select(left_s)}
                 if woken in ready:
                     woken.recv(4096)
+                if log.source in ready and not log.take():
+                    waiting.unregister(log.source)
                 is_over = kill_at is not None and time.monotonic() >= kill_at
                 if is_over or (self._job in ready and not self._job.recv(64)):
                     return False
@@ -286,10 +358,11 @@ class _Keeper:
                 self._ended = status
         return self._ended is not None
 
-    def _linger(self, most_s: float) -> None:
+    def _linger(self, most_s: float, log: _Log) -> None:
         """Wait until the job's other processes have ended, within limits."""
         deadline = time.monotonic() + most_s
         while time.monotonic() < deadline and self._has_ended() and _has_children():
+            log.take()
             time.sleep(_HUNT_S)
 
     def _kill_all(self) -> None:

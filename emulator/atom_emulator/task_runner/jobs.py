@@ -37,6 +37,7 @@ _SHORTEST_POLLED_S: Final = 0.001
 """The duration of a job that ends at the first poll."""
 """Our coordinator's idempotency keys: a run, a step and an attempt."""
 
+_HAS_NO_CALL: Final = frozenset({405, 501})
 _OK: Final = 200
 
 
@@ -275,6 +276,9 @@ class Jobs:
     def stop(self, job_id: str, now: float) -> Answer:
         """Answer a `DELETE /job`."""
         job = self._jobs.get(job_id)
+        if job is None and (refusal := self.script.default.stop.fault) and refusal.status in _HAS_NO_CALL:
+            # A Task Runner without this call does not look at the job.
+            return Answer(status=refusal.status, job_id=job_id, fault=refusal)
         if job is None:
             return Answer(status=404, job_id=job_id, message=f"there is no job {job_id}")
         fault = self._next_fault("stop", job.step, job.behaviour.stop_errors) or job.behaviour.stop.fault

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
@@ -28,7 +28,7 @@ from atom_workflows.coordinator.loading import AT_ONCE, StoredStep, load_steps
 from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.stopping import stop_leftover
+from atom_workflows.coordinator.stopping import resolve_attempt, stop_leftover
 from atom_workflows.core.changes import StepChange, apply_change
 from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.endings import end_without_job
@@ -93,26 +93,38 @@ def submit(services: Services, step: StepRecord) -> StepChange | None:
     """
     if step.request is None or step.due_at is None:
         return None
-    if step.leftover:
-        return _submit_after_leftover(services, step)
+    if step.unresolved or step.leftovers:
+        return _submit_after_earlier(services, step)
     if held_back := _reason_to_wait(services, step):
         return _defer(services, step, held_back)
     return _submit_rendered(services, step) if step.templates else _submit(services, step, step.request)
 
 
-def _submit_after_leftover(services: Services, step: StepRecord) -> StepChange | None:
-    """Submit the step's job once the job that an earlier attempt left has ended."""
-    settled = stop_leftover(services, step)
-    if isinstance(settled, StepChange):
+def _submit_after_earlier(services: Services, step: StepRecord) -> StepChange | None:
+    """Submit the step's job once the jobs of earlier attempts have ended."""
+    settled = _resolve(services, step) if step.unresolved else stop_leftover(services, step)
+    if settled is None or isinstance(settled, StepChange):
         return settled
     change = submit(services, replace(step, **settled))
     return None if change is None else replace(change, fields={**settled, **change.fields})
 
 
-def _submit_rendered(services: Services, step: StepRecord) -> StepChange | None:
-    """Evaluate the expressions of the step's task, then submit its job."""
+def _resolve(services: Services, step: StepRecord) -> StepChange | dict[str, Any] | None:
+    """Find out the job of the first attempt whose job's id is unknown."""
+    body = _render(services, step)
+    if body is None or isinstance(body, StepChange):
+        return body
+    if held_back := _reason_to_wait(services, step, is_own=False):
+        return _defer(services, step, held_back)
+    return resolve_attempt(services, step, body)
+
+
+def _render(services: Services, step: StepRecord) -> Mapping[str, JsonValue] | StepChange | None:
+    """Return the body of the step's job, or the change with which the step fails or waits without one."""
+    if not step.templates:
+        return step.request
     try:
-        request = body_of_job(services, step)
+        return body_of_job(services, step)
     except ExpressionError as error:
         failed = Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.EXPRESSION, message=str(error))
         return apply_outcome(step, failed, now=services.clock.now())
@@ -120,7 +132,14 @@ def _submit_rendered(services: Services, step: StepRecord) -> StepChange | None:
         return _defer(
             services, step, RequestNotAccepted(f"the values that its expressions need could not be read: {error}")
         )
-    # Reading that may have taken long.
+
+
+def _submit_rendered(services: Services, step: StepRecord) -> StepChange | None:
+    """Evaluate the expressions of the step's task, then submit its job."""
+    request = _render(services, step)
+    if request is None or isinstance(request, StepChange):
+        return request
+    # Reading what they need may have taken long.
     if held_back := _reason_to_wait(services, step):
         return _defer(services, step, held_back)
     change = _submit(services, step, request)
@@ -128,13 +147,16 @@ def _submit_rendered(services: Services, step: StepRecord) -> StepChange | None:
     return None if change is None else replace(change, fields={**change.fields, "sent": sent})
 
 
-def _reason_to_wait(services: Services, step: StepRecord) -> RequestNotAccepted | None:
-    """Return the reason not to call the Task Runner now, if any."""
+def _reason_to_wait(services: Services, step: StepRecord, *, is_own: bool = True) -> RequestNotAccepted | None:
+    """Return the reason not to submit anything now, if any.
+
+    `is_own` is False if the submission is not that of the attempt itself, and so waits in its own way.
+    """
     now = services.clock.now()
     # While a claim lasts, `due_at` is the end of its lease.
     if step.due_at is None or step.due_at - now < SUBMIT_BUDGET:
         return RequestNotAccepted("it was not called: too little of the step's lease was left")
-    return services.breaker.reason_to_wait(step.task_runner_url, now)
+    return services.breaker.reason_to_wait(step.task_runner_url, now) if is_own else None
 
 
 def _submit(services: Services, step: StepRecord, request: Mapping[str, JsonValue]) -> StepChange | None:

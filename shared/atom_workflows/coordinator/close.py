@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from enum import Enum, auto
 from itertools import islice
@@ -201,9 +200,14 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Clos
         if stored is None or stored.run.stop is None:
             return Closing.DONE
         open_steps = [one for one in found if _ends_with_steps(one.step, stored.run)][:page]
-        if not open_steps and waiting:
-            _wait_for_jobs(outbox, ends, waiting)
+        if not open_steps and waiting and _wait_for_jobs(outbox, ends, waiting):
             return Closing.WAITS
+        if not open_steps and waiting:
+            # Someone else has changed the end node, so read again what is left to do.
+            budget.spend(calls=4)
+            if budget.is_spent:
+                return Closing.UNFINISHED
+            continue
         if not open_steps and _end_stopped(outbox, stored, ends[0] if ends else None):
             return Closing.DONE
         decisions = _stop_steps(outbox.services, open_steps, stored.run.stop)
@@ -241,15 +245,21 @@ def _still_open(open_steps: Sequence[StoredStep], decisions: Sequence[Decision])
     return [step for step in changed if not step.state.is_terminal]
 
 
-def _wait_for_jobs(outbox: Outbox, ends: Sequence[StoredStep], waiting: Sequence[StepRecord]) -> None:
-    """Have the checker audit the run when its jobs have had enough time to stop."""
+def _wait_for_jobs(outbox: Outbox, ends: Sequence[StoredStep], waiting: Sequence[StepRecord]) -> bool:
+    """Have the checker audit the run when its jobs have had enough time to stop.
+
+    Returns False if the end node has changed since it was read.
+    """
     now = outbox.services.clock.now()
     audit_at = max(step.stop_since or now for step in waiting) + RUN_WAIT
     for end in ends:
         if end.step.due_at is None or not now < end.step.due_at <= audit_at:
             update = Update(path=step_path(end.step.run_id, END_ID), fields={"due_at": audit_at}, guard=end.version)
-            with suppress(Conflict):
+            try:
                 outbox.services.store.commit([update])
+            except Conflict:
+                return False
+    return True
 
 
 def _ends_with_steps(step: StepRecord, run: RunRecord) -> bool:

@@ -12,23 +12,36 @@ from typing import Any, Final
 from atom_workflows import log
 from atom_workflows.coordinator.circuit_breaker import CircuitBreaker
 from atom_workflows.coordinator.commits import Decision
-from atom_workflows.coordinator.loading import StoredStep, load_run
+from atom_workflows.coordinator.loading import StoredStep, load_run, load_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import StepChange, add_unstopped
-from atom_workflows.core.outcomes import Outcome, outcome_of
+from atom_workflows.core.outcomes import Outcome, has_ended, outcome_of
 from atom_workflows.core.records import StepRecord, StopStage
 from atom_workflows.core.states import StepEvent, StepState
-from atom_workflows.core.stopping import JobFate, StopReport, forget_run_stop, is_close_late, judge_leftover, judge_stop
+from atom_workflows.core.stopping import (
+    JobFate,
+    StopReport,
+    forget_run_stop,
+    is_close_late,
+    judge_leftover,
+    judge_stop,
+    judge_unresolved,
+    record_orphan,
+    was_accepted,
+)
+from atom_workflows.core.workflow import JsonValue, OnLost
 from atom_workflows.documents import step_path
-from atom_workflows.errors import Conflict, JobUnknown, StoreUnavailable, TaskRunnerUnavailable
+from atom_workflows.errors import Conflict, JobConflict, JobRefused, JobUnknown, StoreUnavailable, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer, StopAnswer, Update
 
 _FATES: Final[Mapping[StopAnswer | None, JobFate]] = {
     StopAnswer.STOPPING: JobFate.ACCEPTED,
-    StopAnswer.GONE: JobFate.GONE,
+    StopAnswer.GONE: JobFate.UNKNOWN,
     StopAnswer.CANNOT: JobFate.CANNOT,
     None: JobFate.UNANSWERED,
 }
+
+_TRIES: Final = 5
 
 
 def pursue_stop(services: Services, breaker: CircuitBreaker, step: StepRecord) -> StepChange | Outcome | None:
@@ -52,13 +65,62 @@ def _is_run_stopped(services: Services, run_id: str) -> bool:
     return stored is None or stored.run.stop is not None or stored.run.state.is_terminal
 
 
+def resolve_attempt(services: Services, step: StepRecord, body: Mapping[str, JsonValue]) -> StepChange | dict[str, Any]:
+    """Find out the job of an earlier attempt whose id is unknown, and decide whether the step may go on.
+
+    `body` is that of the step's own job. Returns the change to save instead, or the fields to save together with the
+    submission.
+    """
+    settings = services.settings
+    if step.policies.on_lost is OnLost.FAIL:
+        # Its dispatcher may still be waiting for an answer, and records the job then (see `stop_orphans`).
+        job_id, longest = None, settings.lease
+    else:
+        job_id = _find_job(services, replace(step, attempt=step.unresolved[0]), body)
+        longest = settings.stop_timeout
+    return judge_unresolved(
+        step,
+        job_id=job_id,
+        now=services.clock.now(),
+        longest=longest,
+        check_interval=settings.check_interval,
+    )
+
+
+def _find_job(services: Services, earlier: StepRecord, body: Mapping[str, JsonValue]) -> str | None:
+    """Submit an earlier attempt again, and return the id of its job if that may run.
+
+    Returns "" if there is nothing to stop, or None if that is not known yet.
+    """
+    # If the Task Runner cannot stop jobs, the submission could only add another one. It need not know this name.
+    answer = _ask(services, services.breaker, earlier, earlier.idempotency_key)
+    if answer in {None, StopAnswer.CANNOT}:
+        return None if answer is None else ""
+    url, began = earlier.task_runner_url, services.clock.now()
+    try:
+        found = services.task_runner.submit(
+            url, body, idempotency_key=earlier.idempotency_key, timeout=earlier.policies.timeout
+        )
+    except JobConflict:
+        # The submission that it conflicts with may be the one whose answer is unknown.
+        return None
+    except JobRefused:
+        return ""
+    except TaskRunnerUnavailable as error:
+        services.breaker.record_failure(url, error.reason, began=began, now=services.clock.now())
+        message = f"the job of attempt {earlier.attempt} of step {earlier.id} could not be found out: {error.reason}"
+        log.warning("task_runner.unavailable", message, **earlier.names)
+        return None
+    services.breaker.record_answer(url)
+    return "" if has_ended(found.state) else found.job_id or None
+
+
 def stop_leftover(services: Services, step: StepRecord) -> StepChange | dict[str, Any]:
-    """Have the job that an earlier attempt left stopped, and decide whether the step may be submitted.
+    """Have the first job that an earlier attempt left stopped, and decide whether the step may go on.
 
     Returns the change to save instead, or the fields to save together with the submission.
     """
-    is_accepted = step.stop_attempt == step.attempt and step.stop_stage == StopStage.ACCEPTED
-    report = _look(services, services.breaker, step, step.leftover, is_accepted=is_accepted)
+    report = _look(services, services.breaker, step, step.leftovers[0], is_accepted=was_accepted(step))
     return judge_leftover(
         step,
         report,
@@ -76,14 +138,31 @@ def stop_orphans(services: Services, refused: Sequence[Decision], current: Seque
     """
     now_stored = {one.step.id: one for one in current}
     for decision in refused:
-        step, stored = decision.step, now_stored.get(decision.step.id)
+        step = decision.step
         job_id = decision.change.fields.get("job_id") if decision.change.event is StepEvent.SUBMIT else None
-        if not job_id or (stored is not None and _may_own(stored.step, step.attempt, job_id)):
-            continue
-        left = None if stored is None else _leave_job(services, stored, job_id)
-        answer = _ask(services, services.breaker, step, job_id)
-        if left is not None and answer in {None, StopAnswer.CANNOT}:
-            _save_orphan(services, left, add_unstopped(left.step, job_id))
+        if job_id:
+            _stop_orphan(services, step, job_id, now_stored.get(step.id))
+
+
+def _stop_orphan(services: Services, step: StepRecord, job_id: str, stored: StoredStep | None) -> None:
+    """Record the job of an attempt that has ended, then ask for it to be stopped.
+
+    `step` is the step during that attempt, and `stored` is what it is now.
+    """
+    left: StoredStep | None = None
+    for _ in range(_TRIES):
+        if stored is not None and _may_own(stored.step, step.attempt, job_id):
+            return
+        if stored is None or not _may_record(stored.step, step.attempt):
+            break
+        left = _save_orphan(services, stored, record_orphan(stored.step, step.attempt, job_id))
+        if left is not None:
+            break
+        # Someone else has changed it: a retry of the run may have reset it, or a dispatcher claimed it.
+        stored = next(iter(load_steps(services, step.run_id, [step.id])), None)
+    answer = _ask(services, services.breaker, step, job_id)
+    if left is not None and answer in {None, StopAnswer.CANNOT}:
+        _save_orphan(services, left, add_unstopped(left.step, job_id))
 
 
 def _may_own(step: StepRecord, attempt: int, job_id: str) -> bool:
@@ -91,22 +170,17 @@ def _may_own(step: StepRecord, attempt: int, job_id: str) -> bool:
     return step.job_id == job_id or may_submit_again
 
 
-def _leave_job(services: Services, stored: StoredStep, job_id: str) -> StoredStep | None:
-    """Have the step's next attempt stop the job first, should there be one.
+def _may_record(step: StepRecord, attempt: int) -> bool:
+    """Return True if the step's next submission waits for the job that is recorded now.
 
-    A step that is being dispatched is left alone, since another dispatcher could not record its job otherwise. Returns
-    the step as it is then, or None if it must not be written to.
+    A step that a dispatcher has claimed is left alone, since the dispatcher could not record its own job otherwise.
     """
-    is_at_rest = stored.step.state.is_terminal or stored.step.state is StepState.RETRYING
-    if not is_at_rest or stored.step.leftover:
-        return stored if is_at_rest else None
-    return _save_orphan(services, stored, {"leftover": job_id})
+    is_waiting = step.state is StepState.DISPATCHING and step.answered and attempt in step.unresolved
+    return step.state.is_terminal or step.state is StepState.RETRYING or is_waiting
 
 
 def _save_orphan(services: Services, stored: StoredStep, fields: Mapping[str, Any]) -> StoredStep | None:
     """Return the step with the fields saved, or None if someone else has changed it or the store is unavailable."""
-    if not fields:
-        return stored
     written = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
     update = Update(path=step_path(stored.step.run_id, stored.step.id), fields=written, guard=stored.version)
     try:
@@ -130,9 +204,10 @@ def _look(
     try:
         answer = _status(services, breaker, step, job_id)
     except JobUnknown:
-        return StopReport(fate=JobFate.GONE)
+        return StopReport(fate=JobFate.GONE if fate is JobFate.ACCEPTED else JobFate.UNKNOWN)
     if answer is None:
-        return StopReport(fate=fate)
+        # Both answers are needed to believe that there is no such job.
+        return StopReport(fate=JobFate.UNANSWERED if fate is JobFate.UNKNOWN else fate)
     outcome = outcome_of(
         step,
         job_id=job_id,
@@ -146,7 +221,7 @@ def _look(
     if outcome is not None:
         return StopReport(fate=JobFate.ENDED, outcome=outcome, job_state=answer.state)
     # A Task Runner that denies knowing a job whose state it reports cannot stop it.
-    return StopReport(fate=JobFate.CANNOT if fate is JobFate.GONE else fate, job_state=answer.state)
+    return StopReport(fate=JobFate.CANNOT if fate is JobFate.UNKNOWN else fate, job_state=answer.state)
 
 
 def _ask(services: Services, breaker: CircuitBreaker, step: StepRecord, job_id: str) -> StopAnswer | None:

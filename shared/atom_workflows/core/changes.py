@@ -10,11 +10,14 @@ from typing import Any, Final
 
 from atom_workflows.core.copying import copier_of
 from atom_workflows.core.outcomes import has_ended
-from atom_workflows.core.records import StepRecord
+from atom_workflows.core.records import StepRecord, StopStage
 from atom_workflows.core.states import StepEvent, StepState, next_step_state
 from atom_workflows.core.workflow import Backoff, JsonValue
 
 MAX_UNSTOPPED: Final = 10
+
+MAX_LEFTOVERS: Final = 10
+"""The maximum number of earlier jobs, and of earlier attempts without a known job, that a step remembers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,28 +70,40 @@ _EMPTY: Final[Mapping[str, Any]] = {
 }
 
 
-def job_to_stop(step: StepRecord) -> str:
-    """Return the id of the step's latest job that may still run, or "" if there is none."""
-    return step.job_id if step.job_id and not has_ended(step.job_state) else step.leftover
+def jobs_to_stop(step: StepRecord) -> tuple[str, ...]:
+    """Return the ids of the step's jobs that may still run, the earliest first."""
+    was_stopped = step.stop_attempt == step.attempt and step.stop_stage == StopStage.OVER
+    has_stopped = has_ended(step.job_state) or (was_stopped and step.job_id not in step.unstopped)
+    own = (step.job_id,) if step.job_id and not has_stopped else ()
+    return tuple(dict.fromkeys((*step.leftovers, *own)))[-MAX_LEFTOVERS:]
 
 
-def add_unstopped(step: StepRecord, job_id: str) -> dict[str, Any]:
-    """Return the field that lists the step's jobs that could not be stopped, with this one added."""
-    if not job_id or job_id in step.unstopped:
-        return {}
-    return {"unstopped": (*step.unstopped, job_id)[-MAX_UNSTOPPED:]}
+def attempts_to_resolve(step: StepRecord) -> tuple[int, ...]:
+    """Return the attempts, up to the current one, that may have started jobs whose ids are unknown."""
+    has_job = step.job_id or has_ended(step.job_state)
+    own = (step.attempt,) if step.is_unsure and not has_job else ()
+    return tuple(dict.fromkeys((*step.unresolved, *own)))[-MAX_LEFTOVERS:]
+
+
+def add_unstopped(step: StepRecord, *job_ids: str) -> dict[str, Any]:
+    """Return the field that lists the step's jobs that could not be stopped, with these added."""
+    added = [job_id for job_id in job_ids if job_id and job_id not in step.unstopped]
+    return {"unstopped": (*step.unstopped, *added)[-MAX_UNSTOPPED:]} if added else {}
 
 
 def leave_over(step: StepRecord, now: datetime) -> dict[str, Any]:
-    """Return the fields with which a new attempt first has the job of an earlier one stopped, if it may still run."""
-    leftover = job_to_stop(step)
-    if not leftover:
+    """Return the fields with which a new attempt first has the jobs of earlier ones stopped, if they may still run."""
+    leftovers, unresolved = jobs_to_stop(step), attempts_to_resolve(step)
+    if not leftovers and not unresolved:
         return {}
     return {
-        "leftover": leftover,
+        **({"leftovers": leftovers} if leftovers != step.leftovers else {}),
+        **({"unresolved": unresolved} if unresolved != step.unresolved else {}),
         "stop_attempt": step.attempt + 1,
         "stop_stage": "",
         "stop_since": now,
+        # A lost job has been unknown since then.
+        **({"missing_since": step.missing_since} if leftovers == (step.job_id,) else {}),
         **clear(step, "stop_for"),
     }
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from atom_workflows.core.changes import StepChange, add_unstopped, change, end_step, job_to_stop
+from atom_workflows.core.changes import StepChange, add_unstopped, attempts_to_resolve, change, end_step, jobs_to_stop
 from atom_workflows.core.counts import Counts
 from atom_workflows.core.evaluation import Verdict
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA, Release
@@ -71,16 +71,19 @@ def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
     A job that has not ended may go on.
     """
     may_run = step.state is StepState.RUNNING and not step.is_stop_over
-    unstopped = add_unstopped(step, job_to_stop(step)) if may_run else {}
+    unstopped = add_unstopped(step, *jobs_to_stop(step)) if may_run else {}
+    # A dispatcher may be submitting the job right now, or may have done so before it died.
+    is_in_flight = step.state is StepState.DISPATCHING and not step.answered
+    unsure = {"unsure_attempt": step.attempt} if is_in_flight else {}
     # An earlier attempt may have failed, but that is not how the step ends.
     earlier = {"last_kind": "stopped", "last_reason": ""} if step.last_kind else {}
     if stop.kind is StopKind.CANCEL:
-        return end_step(step, StepEvent.CANCEL, now, message=clip(stop.reason), **earlier, **unstopped)
+        return end_step(step, StepEvent.CANCEL, now, message=clip(stop.reason), **earlier, **unstopped, **unsure)
     if step.state is StepState.PENDING:
         # One dependency may have failed already, but others were still running.
         no_cause = {"cause": None} if step.cause else {}
         return end_step(step, StepEvent.SKIP, now, message=clip(f"not started: {stop.reason}"), **no_cause)
-    return end_step(step, StepEvent.FAIL, now, message=clip(stop.reason), **earlier, **unstopped)
+    return end_step(step, StepEvent.FAIL, now, message=clip(stop.reason), **earlier, **unstopped, **unsure)
 
 
 def end_run(run: RunRecord, end: StepRecord | None, *, now: datetime) -> tuple[RunEvent, StepChange | None]:
@@ -128,8 +131,10 @@ def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expir
     if step.schema >= LANGUAGE_SCHEMA and step.attempt:
         # Steps that are reset are read without their tasks, and so without what was sent.
         set_since["sent"] = ""
-    if (leftover := job_to_stop(step)) != step.leftover:
-        set_since["leftover"] = leftover
+    if (leftovers := jobs_to_stop(step)) != step.leftovers:
+        set_since["leftovers"] = leftovers
+    if (unresolved := attempts_to_resolve(step)) != step.unresolved:
+        set_since["unresolved"] = unresolved
     reset_step = change(
         step,
         StepEvent.RESET,
@@ -160,5 +165,6 @@ _DECIDED: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("because", "reason", "sent", "last_kind", "last_reason", "logs_url"), ""),
     **dict.fromkeys(("by_choice", "tolerated", "notifies"), False),
     "hinted_at": None,
+    "unsure_attempt": 0,
 }
 """The fields that are reset in each round of a run, with their empty values."""

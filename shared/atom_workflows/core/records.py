@@ -145,8 +145,10 @@ class StepRecord:
     stop_since: datetime | None = None
     # The reason for stopping the attempt's own job (`StopFor`).
     stop_for: str = ""
-    # The id of the job of an earlier attempt that may still run, and has to be stopped before another job is submitted.
-    leftover: str = ""
+    # The ids of jobs of earlier attempts that may still run, and have to be stopped before another job is submitted.
+    leftovers: tuple[str, ...] = ()
+    # The earlier attempts whose submissions may have started jobs whose ids are unknown.
+    unresolved: tuple[int, ...] = ()
     # The ids of the latest jobs that could not be stopped and may still run.
     unstopped: tuple[str, ...] = ()
 
@@ -236,8 +238,12 @@ class StepRecord:
 
         None before the first claim, and as long as the attempt waits for an earlier job to stop.
         """
-        waits = self.leftover and self.state is StepState.DISPATCHING
-        return None if self.claimed_at is None or waits else self.claimed_at + self.policies.timeout
+        return None if self.claimed_at is None or self.awaits_earlier else self.claimed_at + self.policies.timeout
+
+    @property
+    def awaits_earlier(self) -> bool:
+        """True if the attempt is not submitted before the jobs of earlier attempts have ended."""
+        return self.state is StepState.DISPATCHING and bool(self.leftovers or self.unresolved)
 
 
 class StopFor(StrEnum):

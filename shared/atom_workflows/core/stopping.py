@@ -6,8 +6,17 @@ A job is stopped in three situations:
   timeout count, and the next attempt may begin.
 - Its run is being closed (`StopFor.RUN`). The step stays RUNNING until the job has ended, but for no longer than
   `RUN_WAIT`: closing a run ends its steps in any case.
-- A new attempt begins although an earlier one may have left a job running (`leftover`), for example after a user has
-  retried a cancelled run. The attempt waits until that job has ended before it submits its own.
+- A new attempt begins although earlier ones may have left jobs running (`leftovers`), for example after a user has
+  retried a cancelled run. The attempt waits until these have ended, one after the other, before it submits its own.
+
+The id of an earlier attempt's job may be unknown: its dispatcher died, or is still waiting for an answer while a user
+has cancelled and retried the run, or the answer was lost. Such an attempt is `unresolved`. A submission with its key
+finds out the id, since a Task Runner that honours keys answers with the job that it has already started; if it has
+started none, it starts one, which is stopped at once, and no late submission with that key can start another. With
+`onLost: fail` nothing is submitted again, so the new attempt only waits as long as the dispatcher may still report.
+
+An answer that there is no such job is not believed at once: a Task Runner may be slow to list a new job (see
+polling.py).
 
 Stopping is best effort. Each wait is bounded, whatever the Task Runner does: after `stop_timeout`, the step fails if
 the Task Runner had accepted the request, because another attempt would run beside the job; otherwise, the step goes on
@@ -21,10 +30,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from atom_workflows.core.changes import StepChange, add_unstopped, change
+from atom_workflows.core.changes import MAX_LEFTOVERS, StepChange, add_unstopped, change
 from atom_workflows.core.durations import format_duration
 from atom_workflows.core.outcomes import NOT_STOPPED, Outcome, OutcomeKind, clip
-from atom_workflows.core.polling import poll_interval
+from atom_workflows.core.polling import MISSING_GRACE, poll_interval
 from atom_workflows.core.records import StepRecord, Stop, StopFor, StopStage
 from atom_workflows.core.states import StepEvent, StepState
 from atom_workflows.core.transitions import apply_outcome, time_out_stopped
@@ -32,13 +41,18 @@ from atom_workflows.core.transitions import apply_outcome, time_out_stopped
 RUN_WAIT: Final = timedelta(seconds=30)
 """How long the end of a run waits for its jobs to stop."""
 
+_LONGEST_SUBMISSION: Final = timedelta(seconds=60)
+
 
 class JobFate(StrEnum):
     """The possible results of asking the Task Runner to stop a job, and how the job is doing."""
 
     ENDED = "ended"
-    # The Task Runner does not know the job, so it does not run.
+    # The Task Runner does not know the job (any longer), so it does not run.
     GONE = "gone"
+    # The Task Runner says that it does not know the job, and has not accepted a request to stop it. A new job may not
+    # be listed yet.
+    UNKNOWN = "unknown"
     # The Task Runner cannot stop jobs.
     CANNOT = "cannot"
     # The Task Runner has accepted the request, but the job has not ended as far as is known.
@@ -127,6 +141,8 @@ def judge_stop(
     """
     if report.outcome is not None and report.outcome.kind is OutcomeKind.SUCCEEDED:
         return report.outcome
+    if report.fate is JobFate.UNKNOWN:
+        report = replace(report, fate=JobFate.UNANSWERED if _may_be_too_new(step, now) else JobFate.GONE)
     is_open = report.fate in {JobFate.ACCEPTED, JobFate.UNANSWERED}
     is_new = report.fate is JobFate.ACCEPTED and step.stop_stage != StopStage.ACCEPTED
     is_late = now - (step.stop_since or now) >= stop_timeout and step.being_stopped_for == StopFor.TIMEOUT
@@ -135,6 +151,22 @@ def judge_stop(
     if step.being_stopped_for == StopFor.RUN:
         return _end_wait(step, report, now)
     return _time_out(step, report, stop_timeout)
+
+
+def _may_be_too_new(step: StepRecord, now: datetime) -> bool:
+    """Return True if the Task Runner may not list the step's job yet.
+
+    If the attempt has timed out, the job was listed before, or has had minutes for that.
+    """
+    if step.being_stopped_for != StopFor.RUN or step.claimed_at is None:
+        return False
+    was_submitted_late = step.deferrals > 0 or step.is_unsure
+    return was_submitted_late or now - step.claimed_at < MISSING_GRACE + _LONGEST_SUBMISSION
+
+
+def was_accepted(step: StepRecord) -> bool:
+    """Return True if the Task Runner has accepted the request to stop the job that the step waits for."""
+    return step.stop_attempt == step.attempt and step.stop_stage == StopStage.ACCEPTED
 
 
 def _record_stage(step: StepRecord, report: StopReport, now: datetime) -> StepChange | None:
@@ -189,61 +221,108 @@ def _time_out(step: StepRecord, report: StopReport, stop_timeout: timedelta) -> 
     )
 
 
-# -- the job of an earlier attempt -----------------------------------------------------------------------------------
+# -- the jobs of earlier attempts ------------------------------------------------------------------------------------
+
+
+def judge_unresolved(
+    step: StepRecord, *, job_id: str | None, now: datetime, longest: timedelta, check_interval: timedelta
+) -> StepChange | dict[str, Any]:
+    """Decide whether a claimed step may go on, after the job of its first unresolved attempt was looked for.
+
+    `job_id` is the job that may still run, "" if there is none, or None if that is not known yet. Returns the change
+    with which the step waits, for no longer than `longest`, or the fields to save together with its submission.
+    """
+    if job_id is not None or now - _waits_since(step, now) >= longest:
+        resolved: dict[str, Any] = {"unresolved": step.unresolved[1:], "claimed_at": now}
+        return resolved | ({"leftovers": _with_job(step, job_id)} if job_id else {})
+    what = f"attempt {step.unresolved[0]} may have started a job whose id is not known yet; that is stopped first"
+    return _wait(step, what, now, check_interval, stop_since=_waits_since(step, now))
+
+
+def record_orphan(step: StepRecord, attempt: int, job_id: str) -> dict[str, Any]:
+    """Return the fields that record the job of an attempt that has ended."""
+    fields: dict[str, Any] = {"leftovers": _with_job(step, job_id)}
+    if step.unsure_attempt == attempt:
+        fields["unsure_attempt"] = 0
+    if attempt in step.unresolved:
+        fields["unresolved"] = tuple(one for one in step.unresolved if one != attempt)
+    return fields
+
+
+def _with_job(step: StepRecord, job_id: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*step.leftovers, job_id)))[-MAX_LEFTOVERS:]
+
+
+def _waits_since(step: StepRecord, now: datetime) -> datetime:
+    return step.stop_since if step.stop_attempt == step.attempt and step.stop_since is not None else now
+
+
+def _wait(
+    step: StepRecord, message: str, now: datetime, check_interval: timedelta, *, stop_since: datetime, **fields: Any
+) -> StepChange:
+    """Put the submission off, since an earlier job has to end first."""
+    return change(
+        step,
+        StepEvent.DEFER,
+        deferrals=step.deferrals + 1,
+        due_at=now + poll_interval(now - stop_since, check_interval),
+        answered=True,
+        stop_attempt=step.attempt,
+        stop_since=stop_since,
+        stop_for="",
+        message=message,
+        **fields,
+    )
 
 
 def judge_leftover(
     step: StepRecord, report: StopReport, *, now: datetime, stop_timeout: timedelta, check_interval: timedelta
 ) -> StepChange | dict[str, Any]:
-    """Decide whether a claimed step may be submitted, after a look at the job that an earlier attempt left.
+    """Decide whether a claimed step may go on, after a look at the first job that an earlier attempt left.
 
     Returns the change with which the step waits or fails, or the fields to save together with its submission. The time
     that the attempt has begins only then.
     """
-    is_known = step.stop_attempt == step.attempt and step.stop_since is not None
-    since = step.stop_since if is_known and step.stop_since else now
-    was_accepted = is_known and step.stop_stage == StopStage.ACCEPTED
-    if report.fate is JobFate.ACCEPTED and not was_accepted:
+    leftover, *others = step.leftovers
+    since = _waits_since(step, now)
+    is_accepted = report.fate is JobFate.ACCEPTED
+    if is_accepted and not was_accepted(step):
         since = now
-    if report.fate in {JobFate.ACCEPTED, JobFate.UNANSWERED} and now - since < stop_timeout:
-        stage = StopStage.ACCEPTED if was_accepted or report.fate is JobFate.ACCEPTED else StopStage.REQUESTED
-        return change(
-            step,
-            StepEvent.DEFER,
-            deferrals=step.deferrals + 1,
-            due_at=now + poll_interval(now - since, check_interval),
-            answered=True,
-            stop_attempt=step.attempt,
-            stop_stage=stage.value,
-            stop_since=since,
-            stop_for="",
-            message=f"job {step.leftover} of an earlier attempt is being stopped first",
-        )
-    if report.fate is JobFate.ACCEPTED:
+    missing_since = (step.missing_since or now) if report.fate is JobFate.UNKNOWN else None
+    is_missing = missing_since is not None and now - missing_since < MISSING_GRACE
+    if is_missing or (report.fate in {JobFate.ACCEPTED, JobFate.UNANSWERED} and now - since < stop_timeout):
+        stage = StopStage.ACCEPTED if was_accepted(step) or is_accepted else StopStage.REQUESTED
+        what = f"job {leftover} of an earlier attempt is being stopped first"
+        unknown = {"missing_since": missing_since} if missing_since != step.missing_since else {}
+        return _wait(step, what, now, check_interval, stop_since=since, stop_stage=stage.value, **unknown)
+    if is_accepted:
         return _fail_beside_leftover(step, report, now, stop_timeout)
-    if report.fate in {JobFate.ENDED, JobFate.GONE}:
-        others = tuple(job_id for job_id in step.unstopped if job_id != step.leftover)
-        unstopped = {"unstopped": others} if others != step.unstopped else {}
+    if report.fate in {JobFate.ENDED, JobFate.GONE, JobFate.UNKNOWN}:
+        open_jobs = tuple(job_id for job_id in step.unstopped if job_id != leftover)
+        unstopped = {"unstopped": open_jobs} if open_jobs != step.unstopped else {}
     else:
-        unstopped = add_unstopped(step, step.leftover)
+        unstopped = add_unstopped(step, leftover)
     # Waiting for that job was no failed submission, so it does not make the next wait longer.
     untried = {"deferrals": 0} if step.deferrals else {}
-    return {"leftover": "", "claimed_at": now, **untried, **unstopped}
+    known = {"missing_since": None} if step.missing_since else {}
+    # The wait for the next job begins anew.
+    anew = {"stop_since": now, "stop_stage": StopStage.REQUESTED.value} if others else {}
+    return {"leftovers": tuple(others), "claimed_at": now, **untried, **known, **anew, **unstopped}
 
 
 def _fail_beside_leftover(
     step: StepRecord, report: StopReport, now: datetime, stop_timeout: timedelta
 ) -> StepChange | dict[str, Any]:
     message = (
-        f"not submitted: job {step.leftover} of an earlier attempt had not ended {format_duration(stop_timeout)} after "
-        f"its Task Runner accepted the request to stop it"
+        f"not submitted: job {step.leftovers[0]} of an earlier attempt had not ended {format_duration(stop_timeout)} "
+        f"after its Task Runner accepted the request to stop it"
     )
     outcome = Outcome(
         step_id=step.id,
         attempt=step.attempt,
         kind=OutcomeKind.TIMED_OUT,
         message=message,
-        job_id=step.leftover,
+        job_id=step.leftovers[0],
         job_state=report.job_state,
         reason=NOT_STOPPED,
         may_run=True,

@@ -47,7 +47,7 @@ from atom_workflows.core.outcomes import (
     clip,
 )
 from atom_workflows.core.outputs import list_undeclared
-from atom_workflows.core.records import StepRecord, StopFor
+from atom_workflows.core.records import StepRecord, StopFor, StopStage
 from atom_workflows.core.states import StepEvent, StepState
 from atom_workflows.core.workflow import Backoff, OnLost
 
@@ -248,7 +248,7 @@ def _retry_or_fail(step: StepRecord, outcome: Outcome, now: datetime, learnt: Ma
 
 def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
     """Return the fields that record what an outcome reveals about the job."""
-    learnt: dict[str, Any] = {"message": clip(outcome.message), "missing_since": None}
+    learnt: dict[str, Any] = {"message": clip(outcome.message), "missing_since": outcome.missing_since}
     if outcome.kind is OutcomeKind.LOST and outcome.job_id:
         # A lost job may not be submitted again, for one of these reasons.
         why = f", and {step.losses} earlier jobs were lost" if step.losses + 1 >= MAX_LOSSES else ""
@@ -264,8 +264,18 @@ def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
         learnt["logs_url"] = outcome.logs_url
     if outcome.may_run:
         learnt |= add_unstopped(step, outcome.job_id)
+    elif step.being_stopped_for:
+        learnt["stop_stage"] = StopStage.OVER.value
+    if _may_have_job(step, outcome):
+        learnt["unsure_attempt"] = step.attempt
     job = {"job_id": outcome.job_id, "job_state": outcome.job_state}
     return learnt | {name: value for name, value in job.items() if value}
+
+
+def _may_have_job(step: StepRecord, outcome: Outcome) -> bool:
+    """Return True if the dispatcher of the attempt that ends may have submitted it before it died."""
+    is_unheard = step.state is StepState.DISPATCHING and not step.answered and outcome.kind is OutcomeKind.TIMED_OUT
+    return is_unheard and not outcome.job_id
 
 
 def time_out_stopped(step: StepRecord, outcome: Outcome) -> Outcome:

@@ -61,3 +61,16 @@ def test_a_cancellation_without_jobs_needs_no_warning() -> None:
     world = World()
     run_id = world.start(definition({"a": []}))
     assert call(world, "cancel", run_id).stdout == f"Run {run_id} is cancelled: no more jobs will be submitted.\n"
+
+
+def test_show_says_which_earlier_job_a_step_waits_for() -> None:
+    """A submission that is put off on purpose was not tried in vain."""
+    world = World("default: {duration: 1000, stop: {after: 500}}")
+    run_id = world.start(chain(1))
+    world.settle_down()
+    call(world, "cancel", run_id)
+    call(world, "retry", run_id)
+    world.settle_down()
+    shown = call(world, "show", run_id).stdout
+    assert "Step `s0` is not submitted yet: job job-000001 of an earlier attempt is being stopped first." in shown
+    assert "(tried" not in shown

@@ -136,6 +136,19 @@ def test_the_next_command_is_about_the_same_deployment(file: Path) -> None:
     assert "--project=acme-flow --topic-prefix=atom- --database=flows`" in printed
 
 
+@pytest.mark.parametrize(("runner", "is_mock"), [("mock", True), ("scripted", False), ("process", False)])
+def test_a_start_on_a_platform_with_a_mock_warns_of_programs(tmp_path: Path, runner: str, *, is_mock: bool) -> None:
+    """`local up` exports what runs jobs, so `start` says once that a program would not run."""
+    file = tmp_path / "wf.yaml"
+    file.write_text("steps: [{id: make, task: {engine: process, args: [./make.py]}}]")
+    up = dict.fromkeys(("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"), "127.0.0.1:1")
+    variables = {**NO_CLOUD, **up, "ATOM_LOCAL_RUNNER": runner}
+    services = World().services
+    result = CliRunner().invoke(cli, ["start", str(file)], obj=lambda _: services, env=variables)
+    assert result.exit_code == 0
+    assert result.stderr.count("Warning: a mock Task Runner answers for the program of `make`") == is_mock
+
+
 def test_an_object_is_left_to_the_start_function() -> None:
     """Only an object's path is sent, and it is not read here."""
     world = World()

@@ -53,6 +53,19 @@ def test_the_run_of_the_generation_is_printed(storage: Canned, file: Path, targe
     assert parse_qs(urlsplit(asked.target).query)["name"] == ["workflows/nightly.yaml"]
 
 
+@pytest.mark.parametrize(("runner", "is_mock"), [("mock", True), ("scripted", False), ("process", False)])
+def test_an_upload_to_a_platform_with_a_mock_warns_of_programs(
+    storage: Canned, tmp_path: Path, runner: str, *, is_mock: bool
+) -> None:
+    """`local up` exports what runs jobs, so `upload` says once that a program would not run."""
+    file = tmp_path / "wf.yaml"
+    file.write_text("steps: [{id: make, task: {engine: process, args: [./make.py]}}]")
+    up = dict.fromkeys(("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"), "127.0.0.1:1")
+    result = call(storage, file, "gs://flows/workflows/", ATOM_LOCAL_RUNNER=runner, **up)
+    assert result.exit_code == 0
+    assert result.stderr.count("Warning: a mock Task Runner answers for the program of `make`") == is_mock
+
+
 def test_the_next_command_is_printed(storage: Canned, file: Path) -> None:
     """The answer names the run and the command that shows it."""
     printed = call(storage, file, "gs://flows/workflows/", "--project=acme-flow").stdout

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from atom_emulator.testing.world import World
+from atom_emulator.testing.world import START, World
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.checker.hints import handle_hint
 from atom_workflows.coordinator.close import Closing, request_stop
@@ -283,6 +283,32 @@ def test_there_is_a_limit_on_all_hints_together() -> None:
         handle_hint(world.services, hint_at(run_id, f"s{i}"))
     assert polls(world) == 100
     assert world.clock.now() - began >= timedelta(seconds=5 + 99 / 20)
+
+
+@pytest.mark.parametrize("gap_ms", [50, 1000])
+def test_a_flood_of_hints_leaves_half_of_a_process_to_others(gap_ms: int) -> None:
+    """A process of one thread waits for the turns of hints for half of its time, and acts on as many all the same."""
+    limit, now = HintLimit(timedelta(milliseconds=gap_ms)), START
+    waited, acted = timedelta(0), 0
+    while now < START + timedelta(minutes=5):
+        wait = limit.reserve(now, LONGEST_WAIT)
+        acted += wait is not None
+        waited += wait or timedelta(0)
+        now += (wait or timedelta(0)) + timedelta(milliseconds=2)
+    assert waited <= timedelta(minutes=2.6)
+    assert acted >= 0.9 * 300_000 / gap_ms
+
+
+def test_a_hint_that_has_no_turn_costs_no_read() -> None:
+    """In a flood, hints are refused before their steps are read."""
+    world = world_with(1000)
+    run_id = started(world)
+    while world.services.hint_limit.reserve(world.clock.now(), LONGEST_WAIT) is not None:
+        pass
+    reads = meanwhile(world, lambda name, _: name == "get", lambda: None)
+    with pytest.raises(HintNotHandled, match="too many"):
+        handle_hint(world.services, hint_at(run_id))
+    assert not reads.happened
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

@@ -355,6 +355,22 @@ def test_a_step_that_changes_while_its_run_is_closed_is_asked_about_at_once(othe
     assert {step.stop_for for name, step in world.steps(run_id).items() if name != "~end"} == {"run"}
 
 
+def test_the_end_of_a_run_is_due_once_its_jobs_have_had_time_though_it_changes_meanwhile() -> None:
+    """If someone else writes to the run's end node at that moment, the due time is written all the same."""
+    world = world_with("ignore")
+    run_id = started(world)
+    path = step_path(run_id, "~end")
+
+    def touch() -> None:
+        world.store.commit([Update(path=path, fields={}, increments={"touches": 1})])
+
+    store = meanwhile(world, lambda name, writes: name == "commit" and writes[0].path == path, touch)
+    stop = Stop(kind=StopKind.CANCEL, reason="enough", requested_at=world.clock.now())
+    assert request_stop(Outbox(world.services), run_id, stop) is Closing.WAITS
+    assert store.happened
+    assert world.steps(run_id)["~end"].due_at == world.clock.now() + RUN_WAIT
+
+
 def test_a_step_that_ends_while_its_run_is_closed_is_not_waited_for() -> None:
     """If the only job ends before its step is marked, the run ends at once."""
     world = world_with()
@@ -441,7 +457,7 @@ def test_a_submission_that_comes_too_late_is_undone() -> None:
     run_id = world.start(one_step())
     cancel_during_submission(world, run_id)
     step = world.steps(run_id)["a"]
-    assert (step.leftover, step.unstopped) == ("job-000001", ())
+    assert (step.leftovers, step.unstopped) == (("job-000001",), ())
     retry_run(world.services, run_id)
     drive(world, run_id, until=lambda step: step.attempt == 2 and step.state is StepState.RUNNING)
     assert overlaps(world) == 0
@@ -454,6 +470,99 @@ def test_a_submission_that_comes_too_late_and_goes_on_is_named(stop: str | int) 
     run_id = world.start(one_step())
     cancel_during_submission(world, run_id)
     assert world.steps(run_id)["a"].unstopped == ("job-000001",)
+
+
+@dataclass(slots=True)
+class Witness:
+    """A Task Runner during whose first submission something happens, and that watches for jobs beside each other."""
+
+    inner: TaskRunner
+    world: World
+    during: Callable[[], None]
+    beside: list[str]
+
+    def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
+        """See `ports.TaskRunner.submit`."""
+        jobs, now = self.world.task_runner.jobs, self.world.clock.now().timestamp()
+        before = jobs.made
+        alive = [name for name, job in jobs._jobs.items() if job.ends_at > now]
+        answer = self.inner.submit(base_url, body, idempotency_key=idempotency_key, timeout=timeout)
+        if jobs.made > before and alive:
+            self.beside.append(f"{idempotency_key} beside {alive}")
+        during, self.during = self.during, lambda: None
+        during()
+        return answer
+
+    def status(self, base_url: str, job_id: str) -> JobAnswer:
+        """See `ports.TaskRunner.status`."""
+        return self.inner.status(base_url, job_id)
+
+    def stop(self, base_url: str, job_id: str) -> StopAnswer:
+        """See `ports.TaskRunner.stop`."""
+        return self.inner.stop(base_url, job_id)
+
+
+def retried_during_submission(world: World, *, dies: bool, **more: Any) -> tuple[str, list[str]]:
+    """Let a user cancel and retry a run while its only job is being submitted; the next attempt is dispatched.
+
+    Returns the run, and what was submitted beside a running job.
+    """
+    run_id = world.start(one_step(timeout="1h", **more))
+    plain, beside = world.services, list[str]()
+
+    def act() -> None:
+        cancel_run(plain, run_id)
+        retry_run(plain, run_id)
+        world.settle_down("start", "steps")
+        if dies:
+            raise TaskRunnerUnavailable("its dispatcher died, or the answer was lost")
+
+    world.services = replace(plain, task_runner=Witness(plain.task_runner, world, act, beside))
+    world.settle_down("steps")
+    drive(world, run_id, until=lambda step: step.attempt == 2 and step.state is StepState.RUNNING)
+    return run_id, beside
+
+
+@pytest.mark.parametrize("dies", [False, True])
+@pytest.mark.parametrize("stop", [AT_ONCE, {"after": 100}])
+def test_a_retry_during_a_slow_submission_leads_to_no_second_job_beside(stop: Mapping[str, Any], dies: bool) -> None:  # noqa: FBT001 (a case of the test)
+    """The job whose answer no one has yet is found out by its key and stopped before another one is submitted."""
+    world = world_with(stop)
+    run_id, beside = retried_during_submission(world, dies=dies)
+    step = world.steps(run_id)["a"]
+    assert (step.state, step.attempt, step.leftovers, step.unresolved) == (StepState.RUNNING, 2, (), ())
+    assert beside == []
+    assert [job.end for job in world.task_runner.jobs._jobs.values()] == ["CANCELLED", "SUCCEEDED"]
+    # Its time begins with its submission.
+    assert world.task_runner.timeouts[-1] == timedelta(hours=1)
+
+
+def test_with_on_lost_fail_a_retry_waits_for_the_slow_submission() -> None:
+    """Nothing is submitted again: the next attempt waits until the dispatcher has recorded its job."""
+    world = world_with({"after": 100})
+    run_id, beside = retried_during_submission(world, dies=False, onLost="fail")
+    step = world.steps(run_id)["a"]
+    assert (step.state, step.attempt, step.leftovers, step.unresolved) == (StepState.RUNNING, 2, (), ())
+    assert beside == []
+    assert world.submissions() == ["a/1", "a/2"]
+
+
+def test_with_on_lost_fail_a_retry_waits_no_longer_than_a_dispatcher_may_work() -> None:
+    """A dispatcher that died records nothing, and nothing is submitted with its key."""
+    world = world_with()
+    run_id, _ = retried_during_submission(world, dies=True, onLost="fail")
+    assert world.steps(run_id)["a"].attempt == 2
+    assert world.submissions() == ["a/1", "a/2"]
+    assert world.clock.now() - START <= timedelta(minutes=6)
+
+
+def test_a_task_runner_that_cannot_stop_jobs_gets_no_further_submission_of_an_earlier_attempt() -> None:
+    """It would only start another job that no one can stop."""
+    world = world_with("cannot")
+    run_id, beside = retried_during_submission(world, dies=True)
+    assert world.submissions() == ["a/1", "a/2"]
+    assert len(beside) == 1
+    assert world.steps(run_id)["a"].unresolved == ()
 
 
 # -- a retry of a run ------------------------------------------------------------------------------------------------
@@ -469,7 +578,7 @@ def test_a_retried_run_waits_for_the_jobs_of_its_last_round(stop: str | int | Ma
     retry_run(world.services, run_id)
     drive(world, run_id, until=lambda step: step.state is StepState.RUNNING)
     step = world.steps(run_id)["a"]
-    assert (step.state, step.attempt, step.leftover) == (StepState.RUNNING, 2, "")
+    assert (step.state, step.attempt, step.leftovers) == (StepState.RUNNING, 2, ())
     if stop == 500:
         assert step.unstopped == ("job-000001",)
         assert world.clock.now() - retried_at <= STOP_TIMEOUT + timedelta(minutes=3)

@@ -77,7 +77,7 @@ def test_only_a_step_at_the_task_runner_is_odd(state: StepState) -> None:
 @pytest.mark.parametrize(
     "waiting",
     [
-        step(StepState.DISPATCHING, leftover="old", stop_attempt=1, stop_since=NOW, deferrals=9),
+        step(StepState.DISPATCHING, leftovers=("old",), stop_attempt=1, stop_since=NOW, deferrals=9),
         step(job_id="old", stop_for="timeout", stop_attempt=1, stop_since=NOW, job_state="CANCELLING"),
     ],
 )

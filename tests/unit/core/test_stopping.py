@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
 import pytest
 
-from atom_workflows.core.changes import MAX_UNSTOPPED, StepChange, apply_change, job_to_stop
+from atom_workflows.core.changes import MAX_LEFTOVERS, MAX_UNSTOPPED, StepChange, apply_change, jobs_to_stop
 from atom_workflows.core.counts import Counts
 from atom_workflows.core.endings import reset, stop_step
 from atom_workflows.core.hints import Verdict, judge_hint, take_hint
 from atom_workflows.core.outcomes import NOT_STOPPED, Outcome, OutcomeKind
-from atom_workflows.core.polling import HINT_GAP, NOTIFIED_POLL, next_look, with_next_look
+from atom_workflows.core.polling import HINT_GAP, MISSING_GRACE, NOTIFIED_POLL, next_look, with_next_look
 from atom_workflows.core.records import StepRecord, Stop, StopFor, StopKind, StopStage
 from atom_workflows.core.states import StepState
 from atom_workflows.core.stopping import (
@@ -21,6 +22,7 @@ from atom_workflows.core.stopping import (
     StopReport,
     judge_leftover,
     judge_stop,
+    record_orphan,
     stop_after_timeout,
     stop_with_run,
     waits_for_stop,
@@ -139,20 +141,20 @@ def test_a_run_takes_over_a_stop_that_has_begun() -> None:
 
 def test_only_a_job_that_may_run_is_left_to_the_next_attempt() -> None:
     """What is known to have ended costs the next attempt nothing."""
-    for state, left in [("RUNNING", "j"), ("CANCELLED", ""), ("JOB_STATE_FAILED", ""), ("", "j"), ("odd", "j")]:
-        assert job_to_stop(step(job_state=state)) == left
-    assert job_to_stop(step(job_id="", leftover="old")) == "old"
+    for state, left in [("RUNNING", "j"), ("CANCELLED", None), ("JOB_STATE_FAILED", None), ("", "j"), ("odd", "j")]:
+        assert jobs_to_stop(step(job_state=state)) == (() if left is None else (left,))
+    assert jobs_to_stop(step(job_id="", leftovers=("old",))) == ("old",)
     claimed = claim(step(StepState.RETRYING, job_state="RUNNING", stop_for="run"), now=NOW, lease=LIMIT)
-    assert (claimed.fields["leftover"], claimed.fields["stop_for"]) == ("j", "")
+    assert (claimed.fields["leftovers"], claimed.fields["stop_for"]) == (("j",), "")
     plain = claim(step(StepState.RETRYING, job_state="FAILED"), now=NOW, lease=LIMIT)
-    assert not {"leftover", "stop_attempt", "stop_since"} & set(plain.fields)
+    assert not {"leftovers", "unresolved", "stop_attempt", "stop_since"} & set(plain.fields)
     again = reset(step(StepState.CANCELLED), remaining=0, kept=Counts(), retries=1, expire_at=None)
-    assert again.fields["leftover"] == "j"
+    assert again.fields["leftovers"] == ("j",)
 
 
-def waiting_for(old: str = "old", **more: Any) -> StepRecord:
+def waiting_for(*old: str, **more: Any) -> StepRecord:
     """Return a claimed step that an earlier attempt left a job."""
-    fields = {"job_id": "", "job_state": "", "leftover": old, "stop_attempt": 1, "stop_since": NOW, **more}
+    fields = {"job_id": "", "job_state": "", "leftovers": old or ("old",), "stop_attempt": 1, "stop_since": NOW, **more}
     return step(StepState.DISPATCHING, **fields)
 
 
@@ -166,7 +168,7 @@ def test_an_attempt_begins_when_nothing_holds_it_back(fate: JobFate) -> None:
     """Its time begins then, and only a job that goes on stays in the list."""
     settled = judge(waiting_for(unstopped=("older", "old")), StopReport(fate=fate), LIMIT / 2)
     assert isinstance(settled, dict)
-    assert (settled["leftover"], settled["claimed_at"]) == ("", NOW + LIMIT / 2)
+    assert (settled["leftovers"], settled["claimed_at"]) == ((), NOW + LIMIT / 2)
     assert settled.get("unstopped", ("older", "old")) == (("older", "old") if fate is JobFate.CANNOT else ("older",))
 
 
@@ -192,7 +194,77 @@ def test_an_attempt_goes_on_if_no_one_answers() -> None:
     assert isinstance(judge(waiting_for(), SILENT, LIMIT - SECOND), StepChange)
     settled = judge(waiting_for(), SILENT, LIMIT)
     assert isinstance(settled, dict)
-    assert (settled["leftover"], settled["unstopped"]) == ("", ("old",))
+    assert (settled["leftovers"], settled["unstopped"]) == ((), ("old",))
+
+
+def test_a_job_that_is_unknown_for_a_minute_is_gone() -> None:
+    """A Task Runner may be slow to list a new job, so its word is not taken at once, unless it accepted the stop."""
+    unknown = StopReport(fate=JobFate.UNKNOWN)
+    waiting = judge(waiting_for(), unknown, SECOND)
+    assert isinstance(waiting, StepChange)
+    later = apply_change(waiting_for(), waiting)
+    assert later.missing_since == NOW + SECOND
+    assert isinstance(judge(later, unknown, MISSING_GRACE), StepChange)
+    gone = judge(later, unknown, MISSING_GRACE + SECOND)
+    assert isinstance(gone, dict)
+    assert (gone["leftovers"], gone["missing_since"]) == ((), None)
+    listed = judge(later, STILL, MISSING_GRACE)
+    assert isinstance(listed, StepChange)
+    assert listed.fields["missing_since"] is None
+
+
+def test_a_new_job_that_is_unknown_holds_its_run_back() -> None:
+    """When a run is closed, only a job that had time to be listed is gone if it is unknown."""
+    unknown = StopReport(fate=JobFate.UNKNOWN)
+    for age, held in [(timedelta(0), True), (timedelta(minutes=1), True), (timedelta(minutes=2), False)]:
+        one = replace(stopping(StopFor.RUN), claimed_at=NOW - age)
+        found = judge_stop(one, unknown, now=NOW, stop_timeout=LIMIT)
+        assert (found is None) is held
+    late = replace(stopping(StopFor.RUN), claimed_at=NOW - timedelta(hours=1), deferrals=3)
+    assert judge_stop(late, unknown, now=NOW, stop_timeout=LIMIT) is None
+    assert judge_stop(late, StopReport(fate=JobFate.GONE), now=NOW, stop_timeout=LIMIT) is not None
+
+
+def test_several_jobs_may_be_left_and_end_one_after_the_other() -> None:
+    """Each has the whole stop timeout, and the attempt is not submitted before the last of them has ended."""
+    one = waiting_for("first", "second", stop_stage="accepted")
+    settled = judge(one, StopReport(fate=JobFate.ENDED), timedelta(minutes=9))
+    assert isinstance(settled, dict)
+    later = replace(one, **settled)
+    assert (later.leftovers, later.stop_stage, later.stop_since) == (("second",), "", NOW + timedelta(minutes=9))
+    assert later.attempt_deadline is None
+    assert jobs_to_stop(step(StepState.FAILED, leftovers=("old",), job_state="RUNNING")) == ("old", "j")
+    many = tuple(f"j{i}" for i in range(MAX_LEFTOVERS))
+    assert jobs_to_stop(step(StepState.FAILED, leftovers=many, job_id="new", job_state="RUNNING")) == (*many[1:], "new")
+
+
+@pytest.mark.parametrize("state", [StepState.FAILED, StepState.CANCELLED])
+def test_an_attempt_that_may_have_a_job_is_remembered_by_a_retry(state: StepState) -> None:
+    """A reset and each later claim keep it until its job is known."""
+    ended = step(state, job_id="", job_state="", unsure_attempt=1)
+    again = apply_change(ended, reset(ended, remaining=0, kept=Counts(), retries=1, expire_at=None))
+    assert (again.unresolved, again.unsure_attempt) == ((1,), 0)
+    claimed = apply_change(again, claim(again, now=NOW, lease=LIMIT))
+    assert (claimed.unresolved, claimed.awaits_earlier, claimed.attempt_deadline) == ((1,), True, None)
+    known = replace(ended, job_id="j", job_state="FAILED")
+    assert reset(known, remaining=0, kept=Counts(), retries=1, expire_at=None).fields.get("unresolved") is None
+
+
+def test_a_job_that_is_reported_late_is_left_beside_others() -> None:
+    """A step may have left two jobs: its last one, and one of an earlier attempt whose answer came late."""
+    one = step(StepState.CANCELLED, attempt=3, job_state="RUNNING", unresolved=(1, 2))
+    late = replace(one, **record_orphan(one, 1, "late"))
+    assert (jobs_to_stop(late), late.unresolved) == (("late", "j"), (2,))
+    assert record_orphan(late, 1, "late")["leftovers"] == ("late",)
+    unsure = step(StepState.CANCELLED, job_id="", unsure_attempt=1)
+    assert record_orphan(unsure, 1, "late")["unsure_attempt"] == 0
+
+
+def test_a_step_that_is_stopped_while_it_is_submitted_may_have_a_job() -> None:
+    """Only if a dispatcher is at it, or died before it could record an answer."""
+    for answered, unsure in [(False, 1), (True, None)]:
+        stopped = stop_step(step(StepState.DISPATCHING, job_id="", answered=answered), CANCEL, now=NOW)
+        assert stopped.fields.get("unsure_attempt") == unsure
 
 
 def test_the_list_of_jobs_that_did_not_stop_is_bounded() -> None:

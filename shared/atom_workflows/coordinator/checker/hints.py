@@ -21,6 +21,7 @@ from atom_workflows.errors import HintNotHandled
 from atom_workflows.messages.internal import JobEnded, TickOrigin, completed_messages, seed_message, tick_message
 
 _TRIES: Final = 3
+_TOO_MANY: Final = "there are too many hints at the moment"
 
 
 def handle_hint(services: Services, hint: JobEnded) -> None:
@@ -32,6 +33,9 @@ def handle_hint(services: Services, hint: JobEnded) -> None:
         # Finding the step by its job's id would require an index that every step has to be written to.
         log.info("hint.ignored", "a hint without an idempotency_key is ignored; its job is polled in a few minutes")
         return
+    # In a flood, a hint is refused before it costs a read.
+    if services.hint_limit.is_full(services.clock.now(), LONGEST_WAIT):
+        raise HintNotHandled(_TOO_MANY)
     for _ in range(_TRIES):
         stored, verdict = _judge(services, hint.idempotency_key)
         if verdict is Verdict.COME_AGAIN:
@@ -58,7 +62,7 @@ def _judge(services: Services, key: str) -> tuple[StoredStep | None, Verdict]:
 def _wait_for_turn(services: Services) -> None:
     wait = services.hint_limit.reserve(services.clock.now(), LONGEST_WAIT)
     if wait is None:
-        raise HintNotHandled("there are too many hints at the moment")
+        raise HintNotHandled(_TOO_MANY)
     if wait:
         services.clock.sleep(wait.total_seconds())
 

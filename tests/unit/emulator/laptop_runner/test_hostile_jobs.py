@@ -197,14 +197,14 @@ def test_what_a_keeper_that_failed_leaves_is_killed(tmp_path: Path) -> None:
 
 def ask_for_keeper(jobs: socket.socket) -> bytes:
     """Send an empty job, and return the first byte of what is said about it, or nothing."""
-    spec = {"argv": ["/no/such"], "cwd": "/", "env": {}, "log": os.devnull, "grace_s": 0, "linger_s": 0}
+    spec = {"argv": ["/no/such"], "cwd": "/", "env": {}, "log": os.devnull, "log_bytes": 1, "grace_s": 0}
     job, end = socket.socketpair()
     with job:
         with end:
             socket.send_fds(jobs, [b"j"], [end.fileno()])
         job.settimeout(WITHIN_S)
         try:
-            job.sendall(json.dumps({**spec, "stop": None, "kill": None}).encode() + b"\n")
+            job.sendall(json.dumps({**spec, "linger_s": 0, "stop": None, "kill": None}).encode() + b"\n")
             return job.recv(100)[2:3]
         except ConnectionError:
             return b""
