@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from atom_workflows.bounded_json import MAX_START_VALUES, read_json
 from atom_workflows.core.changes import StepChange
 from atom_workflows.core.graph import Node, kind_of
-from atom_workflows.core.kinds import LANGUAGE_SCHEMA, NodeKind, Phase
+from atom_workflows.core.kinds import LANGUAGE_SCHEMA, LOOPS_SCHEMA, NodeKind, Phase
 from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import Backoff, Condition, OnLost, RetryPolicy, Step, Template, Trigger
@@ -26,12 +26,13 @@ from atom_workflows.ports import Document, Fields
 if TYPE_CHECKING:
     from atom_workflows.expressions.types import Type
 
-SCHEMAS: Final = (1, 2, 3)
+SCHEMAS: Final = (1, 2, 3, 4)
 """The schemas that this version reads. Every document stores its schema, and the checker's query selects these.
 
 All documents of a run have the run's schema. Adding a field that may be missing does not change the schema. In runs of
 the second schema, internal barriers forward their counters (core/counts.py). Runs of the third schema use features that
-earlier versions do not support: expressions, conditions, outputs or `finally`.
+earlier versions do not support: expressions, conditions, outputs or `finally`. Those of the fourth use loops, or are
+limited in number by their workflow.
 """
 
 SCHEMA: Final = 1
@@ -41,7 +42,10 @@ SCHEMA_OF_NEW_RUNS: Final = 1
 """The schema of the plain runs that this version starts. All versions that may still be deployed can read it."""
 
 SCHEMA_OF_LANGUAGE_RUNS: Final = LANGUAGE_SCHEMA
-"""The schema of all other runs. Earlier versions ignore these runs and leave them to this version."""
+"""The schema of runs that use the language. Versions that do not support it leave these runs to this version."""
+
+SCHEMA_OF_LOOP_RUNS: Final = LOOPS_SCHEMA
+"""The schema of runs with loops or with a limited number. Earlier versions leave these runs to this version."""
 
 _PART_BYTES: Final = 12
 """The size of a number or a time in a request, and the overhead of each element of a list or map."""
@@ -322,6 +326,8 @@ _RUN_PLAIN: Final = (
     "deadline",
     "expire_at",
     "reopened_at",
+    "scheduled_at",
+    "window_start",
 )
 
 

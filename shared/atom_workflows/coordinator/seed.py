@@ -33,6 +33,8 @@ from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_s
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import (
     SCHEMA_OF_LANGUAGE_RUNS,
+    SCHEMA_OF_LOOP_RUNS,
+    SCHEMA_OF_NEW_RUNS,
     definition_path,
     estimate_bytes,
     run_fields,
@@ -85,7 +87,7 @@ def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mappi
     ignored = ("params were given, but the file declares none; they are stored but not used",) if run.params else ()
     known = replace(
         run,
-        schema=run.schema if workflow.is_plain else SCHEMA_OF_LANGUAGE_RUNS,
+        schema=max(run.schema, _schema_of(workflow)),
         workflow=workflow.name,
         description=workflow.description,
         step_count=len(workflow.all_steps),
@@ -96,6 +98,12 @@ def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mappi
         warnings=(*run.warnings, *(() if workflow.params else ignored), *workflow.warnings),
     )
     return bind_run(known, workflow, env)
+
+
+def _schema_of(workflow: Workflow) -> int:
+    if workflow.has_loops or workflow.concurrency is not None:
+        return SCHEMA_OF_LOOP_RUNS
+    return SCHEMA_OF_NEW_RUNS if workflow.is_plain else SCHEMA_OF_LANGUAGE_RUNS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

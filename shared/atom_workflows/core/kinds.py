@@ -23,6 +23,9 @@ FORWARDING_SCHEMA: Final = 2
 LANGUAGE_SCHEMA: Final = 3
 """The schema of runs that use expressions, conditions, outputs or `finally`, which earlier versions do not support."""
 
+LOOPS_SCHEMA: Final = 4
+"""The schema of runs that use loops or are limited in number, which earlier versions do not support."""
+
 
 class NodeKind(StrEnum):
     """The kinds of nodes. The values are stored."""

@@ -330,6 +330,9 @@ class RunRecord:
     outputs: Mapping[str, Any] = field(default_factory=dict)
     timeout: timedelta | None = None
     deadline: datetime | None = None
+    # The instant for which a schedule or a person started the run, and the instant before it in the schedule.
+    scheduled_at: datetime | None = None
+    window_start: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expire_at: datetime | None = None
