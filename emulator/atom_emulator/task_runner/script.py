@@ -115,8 +115,10 @@ class Rule:
         `step_id` is the id of the step, if it is known.
         """
         labels = job.get("labels") or {}
-        names = (str(job.get("job_name", "")), str(labels.get("step", "")), step_id)
-        if self.step is not None and not any(fnmatchcase(name, self.step) for name in names):
+        # An item of a `forEach` is named as users see it, without the number of its expansion; its brackets would
+        # otherwise be a part of the pattern.
+        names = (str(job.get("job_name", "")), str(labels.get("step", "")), step_id.partition("~")[0])
+        if self.step is not None and not any(name == self.step or fnmatchcase(name, self.step) for name in names):
             return False
         if self.image is not None and not fnmatchcase(str(job.get("imageUri") or ""), self.image):
             return False

@@ -19,7 +19,7 @@ AT_ONCE: Final = 200
 """The maximum number of documents that one call reads by path, because a read has to end within ten seconds."""
 
 
-_TASK: Final = frozenset({"task", "templates", "constants", "sent"})
+_TASK: Final = frozenset({"task", "templates", "constants", "sent", "loop", "item"})
 """The fields that only a dispatcher needs. Each may take up 100 KB, and a run has up to 10,000 steps."""
 
 

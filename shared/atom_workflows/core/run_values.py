@@ -88,8 +88,7 @@ def _bind_params(run: RunRecord, workflow: Workflow) -> tuple[Mapping[str, JsonV
 def _texts_of(workflow: Workflow) -> Iterator[Condition | Template]:
     """Yield every template and condition that may read `env`."""
     for step in workflow.all_steps:
-        texts = (step.when, step.retry.when, *(step.task.templates if step.task else ()))
-        yield from (text for text in texts if text is not None and "env" in text.text)
+        yield from (text for text in step.expressions if "env" in text.text)
     yield from (text for text in workflow.outputs if "env" in text.text)
 
 

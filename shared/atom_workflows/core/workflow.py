@@ -146,6 +146,11 @@ class ForEach:
     max_parallel: int | Template | None = None
     tolerate: int = 0
 
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        """The expressions that are evaluated once, before there are any items."""
+        return tuple(one for one in (*self.lists.values(), self.max_parallel) if isinstance(one, Template))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -172,6 +177,13 @@ class Step:
     def is_conditional(self) -> bool:
         """True if the step's own trigger or condition affects whether it runs."""
         return self.when is not None or self.trigger is not Trigger.NO_FAILURE
+
+    @property
+    def expressions(self) -> tuple[Condition | Template, ...]:
+        """All expressions of the step."""
+        conditions = tuple(one for one in (self.when, self.retry.when) if one is not None)
+        templates = () if self.task is None else self.task.templates
+        return (*conditions, *templates, *(() if self.for_each is None else self.for_each.templates))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

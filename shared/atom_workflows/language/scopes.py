@@ -17,10 +17,13 @@ from atom_workflows.language.certainty import StepGraph
 from atom_workflows.language.problems import Report, code
 from atom_workflows.language.suggestions import Names
 
-RETRIED_KINDS: Final = (*(kind for kind in FAILURE_KINDS.values() if kind != "lost"), "rejected")
+RETRIED_KINDS: Final = (
+    *(kind for kind in FAILURE_KINDS.values() if kind not in {"lost", "items"}),
+    "rejected",
+)
 """The kinds of failures that `retry.when` may be evaluated for. For a lost job, `onLost` decides instead."""
 
-LAST_KINDS: Final = (*RETRIED_KINDS, "lost", "stopped")
+LAST_KINDS: Final = (*RETRIED_KINDS, "lost", "items", "stopped")
 """The possible kinds of failures of an attempt, or of a step in a run that has ended."""
 
 __all__ = ["CONDITION", "DEFAULT", "RETRY", "TASK", "Fault", "File", "Position", "Scope", "scope_of"]

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator import seed
+from atom_workflows.coordinator import batches
 from atom_workflows.coordinator.checker import due_steps
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.checker.hints import handle_hint
@@ -89,7 +89,7 @@ def has_ended(world: World, run_id: str, state: RunState = RunState.SUCCEEDED) -
 
 def seeded_in_batches(monkeypatch: pytest.MonkeyPatch) -> str:
     """Return a workflow that takes several commits to seed."""
-    monkeypatch.setattr(seed, "BATCH_DOCUMENTS", 3)
+    monkeypatch.setattr(batches, "BATCH_DOCUMENTS", 3)
     return definition({f"s{number}": [] for number in range(10)})
 
 
