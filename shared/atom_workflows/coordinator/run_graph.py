@@ -16,7 +16,7 @@ from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import Loop, RunRecord
 from atom_workflows.core.run_values import constants_of
 from atom_workflows.core.states import StepState
-from atom_workflows.core.workflow import Step, Workflow, job_request, job_templates
+from atom_workflows.core.workflow import Condition, Step, Template, Workflow, job_request, job_templates
 from atom_workflows.documents import new_step, policies_of, step_fields, step_path
 from atom_workflows.ports import Create, Document, Fields, Update
 
@@ -96,7 +96,7 @@ class RunGraph:
         request, templates = settle_templates(request, job_templates(step.task), self._constants, budget)
         conditions = [one for one in (step.when, step.retry.when) if one is not None]
         lists = () if step.for_each is None else step.for_each.templates
-        read = [*templates, *conditions, *lists]
+        read: list[Condition | Template] = [*templates, *conditions, *lists]
         return {
             "request": request,
             "templates": templates,

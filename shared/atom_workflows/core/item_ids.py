@@ -8,14 +8,16 @@ them. A user's step id contains neither brackets nor `~`.
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 EXPANDER_PREFIX: Final = "~each."
 
 _ITEM: Final = re.compile(r"(?P<each>[^~\[\]]+)\[(?P<index>[0-9]+)\](?:~(?P<expansion>[0-9]+))?")
 
 
-class ItemName(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ItemName:
     """The parts of an item's id: its step, its place in the list, and the number of the expansion that created it."""
 
     each: str

@@ -190,7 +190,7 @@ def test_two_that_seed_the_same_run_write_it_once(nth: int, monkeypatch: pytest.
 
     def other() -> None:
         with monkeypatch.context() as limits:
-            limits.setattr(seed, "BATCH_DOCUMENTS", 4)
+            limits.setattr(batches, "BATCH_DOCUMENTS", 4)
             world.start(chain(10))
             world.settle_down()
 
