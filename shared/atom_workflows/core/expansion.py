@@ -143,12 +143,30 @@ def _part_of(number: int, parts: Sequence[Sequence[object]]) -> int:
     return number // (size + 1) if number < first else longer + (number - first) // size
 
 
+def is_item_node(step: StepRecord) -> bool:
+    """Return True if the node is an item, or a barrier between items and their step."""
+    return bool(step.each) and step.kind not in {NodeKind.EXPAND, NodeKind.GATHER}
+
+
+def fields_of_reset(step: StepRecord, *, expands_anew: bool) -> dict[str, Any]:
+    """Return the fields that a reset changes in the nodes of a step with `forEach`.
+
+    `expands_anew` is True if the node that creates the items is reset as well, so that there will be other items.
+    """
+    if not expands_anew or step.kind not in {NodeKind.EXPAND, NodeKind.GATHER}:
+        return {}
+    if step.kind is NodeKind.GATHER:
+        return {"depends_on": (expander_id(step.id),), "items": 0}
+    edges = {"dependents": (step.each,), "barriers": (), "conditional": (step.each,)}
+    return {**edges, "expansion": step.expansion + 1, "items": 0, "written": 0, "problem": ""}
+
+
 def is_current(step: StepRecord, expander: StepRecord | None) -> bool:
     """Return True unless the node belongs to an expansion that was not finished, or was replaced by a later one.
 
     `expander` is the node that creates the items of the step to which the node belongs.
     """
-    if not step.each or step.kind is NodeKind.EXPAND:
+    if not is_item_node(step):
         return True
     if expander is None or expander.state is not StepState.SUCCEEDED:
         return False
