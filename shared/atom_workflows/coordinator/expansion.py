@@ -173,7 +173,8 @@ def _write_first(work: _Work, batch: list[Create]) -> bool:
     added = work.expansion.size - work.step.counted
     for _ in range(_TRIES):
         run = load_run(work.services, work.step.run_id)
-        if run is None:
+        if run is None or run.run.stop is not None:
+            # Closing the run ends this node.
             return False
         if run.run.item_count + added > MAX_ITEMS_OF_RUN:
             total = f"{run.run.item_count + added:,} items in total, more than the {MAX_ITEMS_OF_RUN:,} allowed"
