@@ -19,8 +19,8 @@ from atom_workflows.bounded_json import MAX_START_VALUES, read_json
 from atom_workflows.core.changes import StepChange
 from atom_workflows.core.copying import copier_of
 from atom_workflows.core.graph import Node, kind_of
-from atom_workflows.core.kinds import LANGUAGE_SCHEMA, NodeKind, Phase
-from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
+from atom_workflows.core.kinds import LANGUAGE_SCHEMA, LOOPS_SCHEMA, NodeKind, Phase
+from atom_workflows.core.records import Loop, Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import Backoff, Condition, OnLost, RetryPolicy, Step, Template, Trigger
 from atom_workflows.errors import JsonTooDeep, JsonTooLarge, NewerVersion
@@ -29,12 +29,13 @@ from atom_workflows.ports import Document, Fields
 if TYPE_CHECKING:
     from atom_workflows.expressions.types import Type
 
-SCHEMAS: Final = (1, 2, 3)
+SCHEMAS: Final = (1, 2, 3, 4)
 """The schemas that this version reads. Every document stores its schema, and the checker's query selects these.
 
 All documents of a run have the run's schema. Adding a field that may be missing does not change the schema. In runs of
 the second schema, internal barriers forward their counters (core/counts.py). Runs of the third schema use features that
-earlier versions do not support: expressions, conditions, outputs or `finally`.
+earlier versions do not support: expressions, conditions, outputs or `finally`. Those of the fourth use loops, or are
+limited in number by their workflow.
 """
 
 SCHEMA: Final = 1
@@ -44,7 +45,10 @@ SCHEMA_OF_NEW_RUNS: Final = 1
 """The schema of the plain runs that this version starts. All versions that may still be deployed can read it."""
 
 SCHEMA_OF_LANGUAGE_RUNS: Final = LANGUAGE_SCHEMA
-"""The schema of all other runs. Earlier versions ignore these runs and leave them to this version."""
+"""The schema of runs that use the language. Versions that do not support it leave these runs to this version."""
+
+SCHEMA_OF_LOOP_RUNS: Final = LOOPS_SCHEMA
+"""The schema of runs with loops or with a limited number. Earlier versions leave these runs to this version."""
 
 _PART_BYTES: Final = 12
 """The size of a number or a time in a request, and the overhead of each element of a list or map."""
@@ -96,7 +100,7 @@ def outputs_path(run_id: str, step_id: str) -> str:
 
 # -- steps -----------------------------------------------------------------------------------------------------------
 
-_STEP_EXPRESSIONS: Final = ("templates", "constants", "outputs", "trigger", "when", "conditional", "phase")
+_STEP_EXPRESSIONS: Final = ("templates", "constants", "outputs", "trigger", "when", "conditional", "phase", "loop")
 """The fields that only a few steps have. Each is stored in a form of its own."""
 
 _STEP_DEFAULTS: Final = {
@@ -124,18 +128,57 @@ def step_fields(step: StepRecord) -> dict[str, Any]:
     if step.request is not None:
         # Stored as text, because Firestore cannot store a list inside a list.
         stored["task"] = _json(step.request)
-        policies, backoff = step.policies, step.policies.retry.backoff
-        stored["policies"] = {
-            "timeout_s": policies.timeout.total_seconds(),
-            "max_attempts": policies.retry.max_attempts,
-            "backoff_initial_s": backoff.initial.total_seconds(),
-            "backoff_factor": backoff.factor,
-            "backoff_max_s": backoff.maximum.total_seconds(),
-            "backoff_jitter": backoff.jitter,
-            "on_lost": policies.on_lost.value,
-            **({} if policies.retry.when is None else {"retry_when": _condition_fields(policies.retry.when)}),
-        }
+        if step.rules.has_job:
+            stored["policies"] = _policies_fields(step.policies)
     return stored if step.schema < LANGUAGE_SCHEMA else {**stored, **_expression_fields(step)}
+
+
+def _policies_fields(policies: Policies) -> dict[str, Any]:
+    backoff = policies.retry.backoff
+    return {
+        "timeout_s": policies.timeout.total_seconds(),
+        "max_attempts": policies.retry.max_attempts,
+        "backoff_initial_s": backoff.initial.total_seconds(),
+        "backoff_factor": backoff.factor,
+        "backoff_max_s": backoff.maximum.total_seconds(),
+        "backoff_jitter": backoff.jitter,
+        "on_lost": policies.on_lost.value,
+        **({} if policies.retry.when is None else {"retry_when": _condition_fields(policies.retry.when)}),
+    }
+
+
+def _loop_text(loop: Loop) -> str:
+    """Return how the items of a step are computed, as JSON text."""
+    lists = {
+        name: {"template": _template_fields(one)} if isinstance(one, Template) else {"items": one}
+        for name, one in loop.lists.items()
+    }
+    stored: dict[str, Any] = {"lists": lists, "item_type": loop.item_type, "policies": _policies_fields(loop.policies)}
+    if isinstance(loop.max_parallel, Template):
+        stored["max_parallel"] = {"template": _template_fields(loop.max_parallel)}
+    elif loop.max_parallel is not None:
+        stored["max_parallel"] = loop.max_parallel
+    if loop.when is not None:
+        stored["when"] = _condition_fields(loop.when)
+    if loop.outputs:
+        stored["outputs"] = json.loads(write_types(loop.outputs))
+    return _json(stored)
+
+
+def _read_loop(text: str) -> Loop:
+    stored = json.loads(text)
+    most = stored.get("max_parallel")
+    return Loop(
+        lists={
+            name: _read_template(one["template"]) if "template" in one else one["items"]
+            for name, one in stored["lists"].items()
+        },
+        item_type=stored["item_type"],
+        policies=_policies(stored["policies"]),
+        max_parallel=_read_template(most["template"]) if isinstance(most, dict) else most,
+        when=Condition(**stored["when"]) if "when" in stored else None,
+        outputs=read_types(_json(stored["outputs"])) if "outputs" in stored else {},
+    )
 
 
 def _expression_fields(step: StepRecord) -> dict[str, Any]:
@@ -155,6 +198,8 @@ def _expression_fields(step: StepRecord) -> dict[str, Any]:
         stored["phase"] = step.phase.value
     if step.conditional:
         stored["conditional"] = list(step.conditional)
+    if step.loop is not None:
+        stored["loop"] = _loop_text(step.loop)
     return stored
 
 
@@ -175,6 +220,8 @@ def _read_expressions(stored: Fields) -> dict[str, Any]:
         found["phase"] = Phase(stored["phase"])
     if stored.get("conditional"):
         found["conditional"] = tuple(stored["conditional"])
+    if stored.get("loop"):
+        found["loop"] = _read_loop(stored["loop"])
     return found
 
 
@@ -193,13 +240,20 @@ def read_types(text: str) -> dict[str, Type]:
 
 
 def _templates_text(templates: Sequence[Template]) -> str:
-    return _json([[list(one.path), one.text, one.line, one.column] for one in templates])
+    return _json([_template_fields(one) for one in templates])
 
 
 def _read_templates(text: str) -> tuple[Template, ...]:
-    return tuple(
-        Template(path=tuple(path), text=text, line=line, column=column) for path, text, line, column in json.loads(text)
-    )
+    return tuple(map(_read_template, json.loads(text)))
+
+
+def _template_fields(template: Template) -> list[Any]:
+    return [list(template.path), template.text, template.line, template.column]
+
+
+def _read_template(stored: Sequence[Any]) -> Template:
+    path, text, line, column = stored
+    return Template(path=tuple(path), text=text, line=line, column=column)
 
 
 def _condition_fields(condition: Condition) -> dict[str, Any]:
@@ -267,20 +321,20 @@ def _read_kind(document: Document) -> NodeKind:
 
 def change_fields(change: StepChange) -> dict[str, Any]:
     """Return the stored fields of a change to a step."""
-    fields = {"state": change.state.value, **change.fields}
-    return fields | {name: list(fields[name]) for name in _STEP_RARE_LISTS if name in fields}
+    fields = {name: list(value) if isinstance(value, tuple) else value for name, value in change.fields.items()}
+    return {"state": change.state.value, **fields}
 
 
 def new_step(
-    node: Node, step: Step | None, *, run: RunRecord, request: Mapping[str, Any] | None, **expressions: Any
+    node: Node, step: Step | None, *, run: RunRecord, request: Mapping[str, Any] | None, **own: Any
 ) -> StepRecord:
     """Return the initial record of a node.
 
-    `step` is None for a node that the compiler added. `expressions` are the record's `templates` and `constants`.
+    `step` is None for a node that the compiler added. `own` are further fields of the record.
     """
-    own: dict[str, Any] = {}
-    if step is not None and run.schema >= LANGUAGE_SCHEMA:
-        own = {name: getattr(step, name) for name in ("outputs", "trigger", "when", "allow_failure")}
+    has_own_result = step is not None and node.kind in {NodeKind.JOB, NodeKind.BARRIER}
+    if step is not None and has_own_result and run.schema >= LANGUAGE_SCHEMA:
+        own = {**{name: getattr(step, name) for name in ("outputs", "trigger", "when", "allow_failure")}, **own}
     return StepRecord(
         run_id=run.id,
         id=node.id,
@@ -295,14 +349,16 @@ def new_step(
         heirs=node.followers,
         conditional=node.conditional,
         phase=node.phase,
-        **expressions,
         **own,
         remaining=len(node.depends_on),
         expire_at=run.expire_at,
-        policies=_policies({})
-        if step is None
-        else Policies(timeout=step.timeout, retry=step.retry, on_lost=step.on_lost),
+        policies=_DEFAULT_POLICIES if step is None or not has_own_result else policies_of(step),
     )
+
+
+def policies_of(step: Step) -> Policies:
+    """Return the limits of a step's jobs."""
+    return Policies(timeout=step.timeout, retry=step.retry, on_lost=step.on_lost)
 
 
 def _policies(stored: Fields) -> Policies:
@@ -371,6 +427,8 @@ _RUN_PLAIN: Final = (
     "deadline",
     "expire_at",
     "reopened_at",
+    "scheduled_at",
+    "window_start",
 )
 
 
@@ -403,6 +461,8 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
     if run.warnings:
         stored["warnings"] = list(run.warnings)
     stored.update({name: _json(getattr(run, name)) for name in _RUN_TEXTS if getattr(run, name)})
+    if run.item_count:
+        stored["item_count"] = run.item_count
     if run.defaulted:
         stored["defaulted"] = list(run.defaulted)
     if run.finally_timeout is not None:
@@ -445,6 +505,7 @@ def run_record(document: Document) -> RunRecord:
         main_errors=tuple(stored.get("main_errors") or ()),
         failures=tuple(json.loads(stored.get("failures") or "[]")),
         failure_count=stored.get("failure_count") or 0,
+        item_count=stored.get("item_count") or 0,
         output_templates=_read_templates(stored.get("output_templates") or "[]"),
         **{name: json.loads(stored[name]) for name in _RUN_TEXTS if stored.get(name)},
         stop=None

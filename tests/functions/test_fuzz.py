@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from atom_workflows.messages.fields import MAX_SCHEMA
+from atom_workflows.messages.fields import MAX_SCHEMA, SCHEMA_OF_ITEMS
 from functions.posting import EVENTS, Deployed, Golden, golden
 
 GOLDEN: Final = [golden(str(path.relative_to(EVENTS).with_suffix(""))) for path in sorted(EVENTS.rglob("*.json"))]
@@ -147,7 +147,7 @@ def is_of_a_newer_version(body: Any) -> bool:
     """
     event = body if data_of(body) is None else data_of(body)
     schema = event.get("schema") if isinstance(event, dict) else None
-    return isinstance(schema, int) and 1 < schema <= MAX_SCHEMA
+    return isinstance(schema, int) and SCHEMA_OF_ITEMS < schema <= MAX_SCHEMA
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator import seed
+from atom_workflows.coordinator import batches
 from atom_workflows.coordinator.start import handle_start
 from atom_workflows.core.records import RunRecord
 from atom_workflows.handlers.start import on_start
@@ -84,7 +84,7 @@ def test_a_key_starts_a_run_once_the_cause_of_its_refusal_is_fixed(
     cause: str, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refused key starts a new run once the cause is fixed."""
-    monkeypatch.setattr(seed, "BATCH_DOCUMENTS", batch)
+    monkeypatch.setattr(batches, "BATCH_DOCUMENTS", batch)
     refused, status, fix, asked = CAUSES[cause]
     world = World()
     first, again = (post(world, {**refused, "params": {"a": 1}}) for _ in range(2))
@@ -230,7 +230,7 @@ def test_a_start_that_dies_while_it_replaces_a_refused_run_is_continued(
     fatal: int, monkeypatch: pytest.MonkeyPatch, *, after: bool
 ) -> None:
     """A repeated request continues a start that died."""
-    monkeypatch.setattr(seed, "BATCH_DOCUMENTS", 2)
+    monkeypatch.setattr(batches, "BATCH_DOCUMENTS", 2)
     world = World()
     post(world, INVALID)
     plain = world.services

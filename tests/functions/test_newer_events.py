@@ -25,7 +25,7 @@ def test_an_event_of_a_newer_version_comes_again(functions: Deployed, world: Wor
     writes = world.store.writes
     assert functions.post(on_delivery(NEWER, 1)) == 500
     [line] = functions.logged("event.failed")
-    assert (line["reason"], "schema is 2, but this version reads only schemas up to 1" in line["message"]) == (
+    assert (line["reason"], "schema is 3, but this version reads only schemas up to 2" in line["message"]) == (
         "NewerVersion",
         True,
     )
@@ -66,7 +66,7 @@ def test_a_run_that_a_newer_version_wrote(functions: Deployed, world: World, run
 
 def test_a_caller_is_answered(functions: Deployed, world: World) -> None:
     """A plain POST of a newer version is answered 503 with the reason."""
-    body = {"workflow_path": "gs://flows/workflows/daily.yaml", "schema": 2}
+    body = {"workflow_path": "gs://flows/workflows/daily.yaml", "schema": 3}
     request = Golden("start", {"Content-Type": "application/json"}, json.dumps(body))
     assert functions.post(request) == 503
     assert world.bus.take_all("steps") == []

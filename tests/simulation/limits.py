@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
-from atom_workflows.coordinator import close, commits, loading, seed, start
+from atom_workflows.coordinator import batches, close, commits, loading, seed, start
 from atom_workflows.coordinator.checker import due_steps
 from atom_workflows.core import graph
 from atom_workflows.settings import MAX_DELIVERIES
@@ -26,7 +26,7 @@ class Limits:
     doing.
     """
 
-    batch: int = seed.BATCH_DOCUMENTS
+    batch: int = batches.BATCH_DOCUMENTS
     page: int = close.PAGE
     sweep_page: int = due_steps.PAGE
     fan_in: int = graph.FAN_IN_LIMIT
@@ -43,7 +43,7 @@ class Limits:
     def applied(self) -> Iterator[None]:
         """Use these sizes instead of the deployed ones."""
         sizes = (
-            (seed, "BATCH_DOCUMENTS", self.batch),
+            (batches, "BATCH_DOCUMENTS", self.batch),
             (seed, "PAGE", self.page),
             (close, "PAGE", self.page),
             (loading, "PAGE", self.page),

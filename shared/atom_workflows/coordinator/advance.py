@@ -24,6 +24,8 @@ from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import finish_run
 from atom_workflows.coordinator.commits import Decision, Saved, in_parts, save, save_claims
 from atom_workflows.coordinator.conditions import body_of_job, judge
+from atom_workflows.coordinator.expansion import expand
+from atom_workflows.coordinator.gathering import gather
 from atom_workflows.coordinator.loading import AT_ONCE, StoredStep, load_steps
 from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
@@ -32,7 +34,7 @@ from atom_workflows.coordinator.stopping import resolve_attempt, stop_leftover
 from atom_workflows.core.changes import StepChange, apply_change
 from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.endings import end_without_job
-from atom_workflows.core.kinds import Release
+from atom_workflows.core.kinds import NodeKind, Release
 from atom_workflows.core.outcomes import Outcome, OutcomeKind, outcome_of
 from atom_workflows.core.polling import first_wait
 from atom_workflows.core.records import StepRecord
@@ -306,14 +308,24 @@ class Advance:
         outstanding = len(claimed)
         for wave in waves(
             services.workers,
-            lambda stored: submit(services, stored.step),
+            self._attempt,
             claimed,
             lane=lambda stored: stored.step.task_runner_url,
         ):
             outstanding -= len(wave)
-            decisions = [Decision(stored=stored, change=change) for stored, change in wave if change is not None]
+            decisions = [decision for _, decision in wave if decision is not None]
             self._save_and_go_on(decisions, following, may_keep=outstanding == 0)
         return following
+
+    def _attempt(self, stored: StoredStep) -> Decision | None:
+        """Make the attempt of a claimed step: submit its job, create its items, or gather their outputs."""
+        services, step = self.outbox.services, stored.step
+        if step.loop is not None:
+            return expand(services, stored, step.loop, self.budget)
+        if step.kind is NodeKind.GATHER:
+            return gather(services, stored)
+        change = submit(services, step)
+        return None if change is None else Decision(stored=stored, change=change)
 
     def _save_and_go_on(self, decisions: Sequence[Decision], following: list[StoredStep], *, may_keep: bool) -> None:
         """Save the decisions, and claim some of the released steps.
@@ -345,6 +357,7 @@ class Advance:
         claims = self._claims_of_sole_dependents(decisions) if may_claim else []
         saved = save(self.outbox, decisions, claims)
         self.refused += saved.refused
+        self._hand_on_expansions([one for one in decisions if one.step.id in saved.versions])
         following += [
             StoredStep(step=apply_change(claim.step, claim.change), version=saved.versions[claim.step.id])
             for claim in claims
@@ -396,6 +409,15 @@ class Advance:
 
     def _hand_on(self, step_ids: Sequence[str]) -> None:
         self.outbox.add_ready(self.run_id, [ReadyStep(step_id=step_id) for step_id in step_ids])
+
+    def _hand_on_expansions(self, saved: Sequence[Decision]) -> None:
+        """Have the items of a step created to the end by another invocation, if they took up this one's budget."""
+        now = self.outbox.services.clock.now()
+        for decision in saved:
+            due_at = decision.change.fields.get("due_at")
+            if decision.step.loop is not None and not decision.change.is_terminal and due_at and due_at <= now:
+                step = ReadyStep(step_id=decision.step.id, attempt=decision.step.attempt)
+                self.outbox.add_ready(self.run_id, [step])
 
     def _claims_of_sole_dependents(self, decisions: Sequence[Decision]) -> list[Decision]:
         """Claim the steps whose only dependency succeeds according to these decisions.

@@ -27,6 +27,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import apply_change
 from atom_workflows.core.endings import end_run, stop_step
 from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES
+from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import NodeKind, Phase, WhenStopped
 from atom_workflows.core.outcomes import clip
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
@@ -35,7 +36,7 @@ from atom_workflows.core.stopping import RUN_WAIT, stop_with_run, waits_for_stop
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import change_fields, run_path, step_path, steps_path, stop_fields
 from atom_workflows.errors import Conflict, ExpressionError, RunNotFound, RunStateError
-from atom_workflows.ports import Document, Query, Update
+from atom_workflows.ports import Document, Fields, Query, Update
 
 MAX_ERRORS: Final = 100
 """The maximum number of failed steps whose messages are copied to the run's document."""
@@ -112,12 +113,18 @@ def _load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> 
     states = [StepState.FAILED.value]
     if not was_cancelled and (run.stop is None or run.main_state is not None):
         states.append(StepState.CANCELLED.value)
-    ended = iter_failed(services, run.id, states, fields=("message", "phase"))
+    # A step that failed names the first of its items that did; the items of a step that was stopped name themselves.
+    ended = iter_failed(services, run.id, states, fields=("message", "phase"), items_of=_was_left_open)
     errors += [
-        {"step": document.id, "message": clip(document.fields.get("message", ""))[:MAX_ERROR_TEXT]}
+        {"step": shown_id(document.id), "message": clip(document.fields.get("message", ""))[:MAX_ERROR_TEXT]}
         for document in islice((one for one in ended if run.stop is None or not _was_stopped(one)), MAX_ERRORS)
     ]
     return tuple(errors)
+
+
+def _was_left_open(step: Fields) -> bool:
+    """Return True if a step with `forEach` did not end by itself."""
+    return step.get("state") != StepState.FAILED.value
 
 
 def _was_stopped(step: Document) -> bool:

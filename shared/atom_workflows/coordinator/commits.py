@@ -10,7 +10,7 @@ redelivery or the checker's audit finds the released step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,7 +22,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import StepChange, apply_change
 from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.graph import kind_of
-from atom_workflows.core.kinds import Counters, Release, decide_release
+from atom_workflows.core.kinds import Counters, NodeKind, Release, decide_release
 from atom_workflows.core.outcomes import Outcome, OutcomeKind
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepEvent
@@ -42,19 +42,32 @@ _DOCUMENT_BYTES: Final = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Addition:
+    """What the commit that ends a step adds to a dependent: further fields, and a number of further dependencies."""
+
+    dependencies: int = 0
+    fields: Fields = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """A change to a step, decided but not saved yet.
 
     `companions` are a few writes to other documents, such as the step's outputs, which take effect with the change or
     not at all. None of them writes to a step of the run. The step's guard protects them as well; an `Update` may have a
-    guard of its own.
+    guard of its own. `additions` are made to dependents, by id, if the change ends the step.
     """
 
     stored: StoredStep
     change: StepChange
     companions: Sequence[Update | Upsert] = ()
+    additions: Mapping[str, Addition] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        because = self.change.fields.get("because")
+        if self.step.kind is NodeKind.EXPAND and self.change.is_terminal and because:
+            # Users see the step, and not the node whose condition was evaluated.
+            object.__setattr__(self, "additions", {self.step.each: Addition(fields={"because": because})})
         if self.change.outputs is not None:
             path = outputs_path(self.step.run_id, self.step.id)
             own = Upsert(path=path, fields=outputs_fields(self.step, self.change.outputs))
@@ -250,6 +263,7 @@ def _commit(
     Raises `Conflict` if any guard failed.
     """
     dependents = _count_dependents(decisions, {claim.step.id for claim in claims}) if counting else {}
+    additions = {name: added for one in decisions if one.change.is_terminal for name, added in one.additions.items()}
     run_id, schema = decisions[0].step.run_id, decisions[0].step.schema
     # Claimed dependents are written with their new counters; the counters of the others are incremented.
     guarded = [*decisions, *claims]
@@ -257,10 +271,11 @@ def _commit(
     increments = [
         Update(
             path=step_path(run_id, step_id),
-            fields={"cause": counts.cause} if counts.cause else {},
-            increments={"remaining": -counts.ended, **counts.counters(schema)},
+            fields={**({"cause": counts.cause} if counts.cause else {}), **added.fields},
+            increments={"remaining": added.dependencies - counts.ended, **counts.counters(schema)},
         )
         for step_id, counts in dependents.items()
+        for added in [additions.get(step_id, Addition())]
     ]
     results = outbox.services.store.commit([*writes, *increments])
     for decision in guarded:

@@ -28,8 +28,9 @@ from atom_workflows.core.evaluation import (
     scope_of,
     zone_of,
 )
+from atom_workflows.core.gathering import counts_of
 from atom_workflows.core.graph import MAIN_END_ID
-from atom_workflows.core.kinds import Release
+from atom_workflows.core.kinds import NodeKind, Release
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import outputs_path, read_outputs, step_path
@@ -109,8 +110,9 @@ def read_for(services: Services, step: StepRecord, reads: Reads) -> tuple[dict[s
     return past, read_result(services, step.run_id, reads)
 
 
-_FIELDS_OF_PAST: Final = ("state", "message", "values", "types")
-"""The fields that expressions read: two of a step's document, and two of its outputs."""
+_COUNTED: Final = ("total", "items", "unsuccessful", "skipped")
+_FIELDS_OF_PAST: Final = ("state", "message", "kind", *_COUNTED, "values", "types")
+"""The fields that expressions read: those of a step's document, and the two of its outputs."""
 
 
 def read_past(services: Services, run_id: str, reads: Reads, zone: str) -> dict[str, Past]:
@@ -136,7 +138,9 @@ def _past_of(run_id: str, step_id: str, found: Mapping[str, Document], zone: str
     step = found.get(step_path(run_id, step_id))
     fields = {} if step is None else step.fields
     outputs = read_outputs(found.get(outputs_path(run_id, step_id)), zone=zone)
-    return Past(state=str(fields.get("state", "")), message=str(fields.get("message", "")), outputs=outputs)
+    counts = counts_of(fields) if fields.get("kind") == NodeKind.GATHER.value else None
+    state, message = str(fields.get("state", "")), str(fields.get("message", ""))
+    return Past(state=state, message=message, outputs=outputs, counts=counts)
 
 
 def read_result(services: Services, run_id: str, reads: Reads) -> dict[str, Any]:

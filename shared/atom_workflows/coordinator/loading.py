@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID, is_internal
+from atom_workflows.core.item_ids import expander_id
 from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.states import StepState
 from atom_workflows.documents import run_path, run_record, step_path, step_record, steps_path
-from atom_workflows.ports import Document, Query, Version
+from atom_workflows.ports import Document, Fields, Query, Version
 
 PAGE: Final = 500
 _PAGE_OF_FAILED: Final = 100
@@ -19,7 +21,26 @@ AT_ONCE: Final = 200
 """The maximum number of documents that one call reads by path, because a read has to end within ten seconds."""
 
 
-_TASK: Final = frozenset({"task", "templates", "constants", "sent"})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FailedLoop:
+    """A step with `forEach`: the number of its expansion if the failures of its items matter, else 0."""
+
+    expansion: int
+    step: Fields
+
+
+def _load_loop(services: Services, run_id: str, step_id: str) -> _FailedLoop:
+    paths = [step_path(run_id, expander_id(step_id)), step_path(run_id, step_id)]
+    expander, step = services.store.get(paths, fields=("state", "expansion", "tolerated"))
+    fields = {} if step is None else step.fields
+    matters = fields.get("state") != StepState.SUCCEEDED.value and not fields.get("tolerated")
+    is_expanded = expander is not None and expander.fields.get("state") == StepState.SUCCEEDED.value
+    return _FailedLoop(
+        expansion=expander.fields["expansion"] if expander and matters and is_expanded else 0, step=fields
+    )
+
+
+_TASK: Final = frozenset({"task", "templates", "constants", "sent", "loop", "item"})
 """The fields that only a dispatcher needs. Each may take up 100 KB, and a run has up to 10,000 steps."""
 
 
@@ -92,24 +113,40 @@ def iter_documents(services: Services, run_id: str) -> Iterator[Document]:
         after = (page[-1].path,)
 
 
-def iter_failed(
-    services: Services, run_id: str, states: Sequence[str], *, fields: Sequence[str], page: int = _PAGE_OF_FAILED
+def iter_failed(  # noqa: PLR0913 (all but the first three by name)
+    services: Services,
+    run_id: str,
+    states: Sequence[str],
+    *,
+    fields: Sequence[str],
+    page: int = _PAGE_OF_FAILED,
+    items_of: Callable[[Fields], bool] = lambda _: True,
 ) -> Iterator[Document]:
     """Yield the user's steps in the given states, except tolerated failures.
 
-    The steps are read a page at a time, since a thousand tolerated failures may come before one that matters.
+    The steps are read a page at a time, since a thousand tolerated failures may come before one that matters. Items are
+    yielded if their step neither succeeded nor is tolerated, and if `items_of` returns True, given fields of that step.
     """
     after: tuple[str] | None = None
+    loops: dict[str, _FailedLoop] = {}
     while True:
         query = Query(
             collection=steps_path(run_id),
             where=[("state", "in", states)],
             after=after,
             limit=page,
-            fields=("state", "tolerated", *fields),
+            fields=("state", "tolerated", "each", "expansion", "index", *fields),
         )
         found = services.store.query(query)
-        yield from (one for one in found if not is_internal(one.id) and not one.fields.get("tolerated"))
+        for one in found:
+            if is_internal(one.id) or one.fields.get("tolerated"):
+                continue
+            if "index" in one.fields:
+                each = one.fields["each"]
+                loops[each] = loops[each] if each in loops else _load_loop(services, run_id, each)
+                if loops[each].expansion != one.fields["expansion"] or not items_of(loops[each].step):
+                    continue
+            yield one
         if len(found) < page:
             return
         after = (found[-1].path,)

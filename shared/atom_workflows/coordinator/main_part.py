@@ -20,6 +20,7 @@ from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.endings import end_main, main_event
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
+from atom_workflows.core.item_ids import parse_item_id
 from atom_workflows.core.kinds import NodeKind, Release
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord
@@ -36,7 +37,7 @@ MAX_FAILURE_TEXT: Final = 500
 _PAGE_OF_FAILED: Final = 500
 """The number of failed steps read at a time; each message can be up to 2,000 characters long."""
 
-_KINDS_OF_STEPS: Final = [NodeKind.JOB.value, NodeKind.BARRIER.value]
+_KINDS_OF_STEPS: Final = [NodeKind.JOB.value, NodeKind.BARRIER.value, NodeKind.GATHER.value]
 _STATES_OF_WORK: Final = [StepState.SUCCEEDED.value, StepState.FAILED.value]
 
 _TRIES: Final = 5
@@ -137,8 +138,10 @@ def _load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, A
 
 def _failure_of(step: Document) -> dict[str, Any]:
     """Return a failed step as expressions read it in `run.failures`."""
+    item = parse_item_id(step.id)
     return {
-        "step": step.id,
+        "step": step.id if item is None else item.each,
+        **({} if item is None else {"index": item.index}),
         # A step that was ended by the stop has no failure of its own.
         "kind": step.fields.get("last_kind") or "stopped",
         "reason": step.fields.get("last_reason", ""),

@@ -10,6 +10,7 @@ from typing import Any
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import StepChange, apply_change
 from atom_workflows.core.graph import is_internal
+from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.oddities import oddity_of
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepEvent, StepState
@@ -64,7 +65,7 @@ class Outbox:
         if is_at_task_runner and (odd := oddity_of(apply_change(step, change), now=now)):
             message = ": ".join(filter(None, (odd.what, message)))
         report = {
-            "step": step.id,
+            "step": shown_id(step.id),
             "state": change.state.value,
             "attempt": change.fields.get("attempt", step.attempt),
             "job_state": change.fields.get("job_state", step.job_state),

@@ -16,6 +16,7 @@ from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retention import needs_renewal, renew_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.consistency import UNDER_WAY, Finding, Flaw, check_counters, find_flaws
+from atom_workflows.core.expansion import current_nodes
 from atom_workflows.core.oddities import Oddity, oddities
 from atom_workflows.core.polling import NEXT_AUDIT
 from atom_workflows.core.records import RunRecord, StepRecord
@@ -43,8 +44,8 @@ def is_anything_under_way(services: Services, run_id: str) -> bool:
 
 
 def load_steps_by_id(services: Services, run_id: str) -> dict[str, StepRecord]:
-    """Return all nodes of the run by id, without their tasks."""
-    return {stored.step.id: stored.step for stored in iter_steps(services, run_id)}
+    """Return all nodes of the run's graph by id, without their tasks."""
+    return current_nodes({stored.step.id: stored.step for stored in iter_steps(services, run_id)})
 
 
 def find_contradictions(
@@ -56,6 +57,10 @@ def find_contradictions(
     further steps with wrong counters are left to a later check.
     """
     found = list(find_flaws(steps, now=services.clock.now()))
+    # Items may have been created while the steps were read.
+    missing = [finding.step_id for finding in found if finding.flaw is Flaw.MISSING]
+    there = {one.step.id for one in load_steps(services, run_id, missing)}
+    found = [finding for finding in found if finding.flaw is not Flaw.MISSING or finding.step_id not in there]
     suspects = [finding.step_id for finding in found if finding.flaw is Flaw.MISCOUNTED]
     confirmed = [finding for _, finding in _confirm_miscounts(services, run_id, suspects, budget)]
     return [*(finding for finding in found if finding.flaw is not Flaw.MISCOUNTED), *confirmed]

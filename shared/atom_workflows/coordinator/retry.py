@@ -17,7 +17,9 @@ from atom_workflows.coordinator.retention import keep_all
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.endings import reset
+from atom_workflows.core.expansion import current_nodes, fields_of_reset
 from atom_workflows.core.graph import END_ID
+from atom_workflows.core.item_ids import expander_id
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord, StepRecord
@@ -86,19 +88,19 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
     `close.close_run`).
     """
     stored = {one.step.id: one for one in iter_steps(outbox.services, run.id)}
-    order = TopologicalSorter({step_id: one.step.dependents for step_id, one in stored.items()}).static_order()
-    steps = [stored[step_id] for step_id in order if step_id in stored]
+    by_id = current_nodes({step_id: one.step for step_id, one in stored.items()})
+    order = TopologicalSorter({step_id: step.dependents for step_id, step in by_id.items()}).static_order()
+    steps = [stored[step_id] for step_id in order if step_id in by_id]
     # Read the run after its end node: either a stop is already visible here, or the guard on the end node refuses one
     # of the two changes.
     now = load_run(outbox.services, run.id)
     if now is None or now.run.state is not run.state or now.run.stop is not None or now.run.retries != run.retries:
         return False
     until = expiry_once_running(outbox.services, run)
-    by_id = {one.step.id: one.step for one in steps}
     again = steps_to_rerun(by_id, retries=run.retries)
     to_reset = [one for one in steps if one.step.id in again and needs_reset(one.step, retries=run.retries)]
     chosen = {one.step.id for one in to_reset}
-    left = [one for one in steps if one.step.id not in chosen]
+    left = [one for one in stored.values() if one.step.id not in chosen]
     if until is not None and not keep_all(outbox.services, run, left, until, budget):
         return False
     kept = {step_id: step for step_id, step in by_id.items() if step_id not in again}
@@ -118,11 +120,15 @@ def expiry_once_running(services: Services, run: RunRecord) -> datetime | None:
 
 
 def _reset(outbox: Outbox, stored: StoredStep, kept: Mapping[str, StepRecord], run: RunRecord) -> Decision:
-    needs = [kept[need] for need in stored.step.depends_on if need in kept]
+    step = stored.step
+    of_loop = fields_of_reset(step, expands_anew=bool(step.each) and expander_id(step.each) not in kept)
+    depends_on = of_loop.get("depends_on", step.depends_on)
+    needs = [kept[need] for need in depends_on if need in kept]
     # A missing dependency has not succeeded: the step waits for it until the run is found to be broken.
-    remaining = len(stored.step.depends_on) - len(needs)
+    remaining = len(depends_on) - len(needs)
     counts = sum((count_end(need) for need in needs), Counts())
-    change = reset(stored.step, remaining=remaining, kept=counts, retries=run.retries, expire_at=run.expire_at)
+    change = reset(step, remaining=remaining, kept=counts, retries=run.retries, expire_at=run.expire_at)
+    change = replace(change, fields={**change.fields, **of_loop})
     if stored.step.kind is NodeKind.END:
         due_at = first_audit(outbox.services.clock.now(), run.deadline)
         change = replace(change, fields={**change.fields, "due_at": due_at})

@@ -7,15 +7,17 @@ from typing import Any, Final
 
 from atom_workflows.coordinator.loading import iter_documents
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.evaluation import STEPS_AT_THE_START, new_budget, settle_templates
-from atom_workflows.core.graph import compile_graph
-from atom_workflows.core.kinds import KINDS, WhenDue
+from atom_workflows.core.evaluation import STEPS_AT_THE_START, is_per_item, new_budget, settle_templates
+from atom_workflows.core.gathering import gathered_types
+from atom_workflows.core.graph import Node, compile_graph
+from atom_workflows.core.item_ids import expander_id
+from atom_workflows.core.kinds import KINDS, NodeKind, WhenDue
 from atom_workflows.core.polling import first_audit
-from atom_workflows.core.records import RunRecord
+from atom_workflows.core.records import Loop, RunRecord
 from atom_workflows.core.run_values import constants_of
 from atom_workflows.core.states import StepState
-from atom_workflows.core.workflow import Step, Workflow, job_request, job_templates
-from atom_workflows.documents import new_step, step_fields, step_path
+from atom_workflows.core.workflow import Condition, Step, Template, Workflow, job_request, job_templates
+from atom_workflows.documents import new_step, policies_of, step_fields, step_path
 from atom_workflows.ports import Create, Document, Fields, Update
 
 
@@ -30,6 +32,8 @@ class RunGraph:
         self._path = path
         self._nodes = {step_path(run.id, node.id): node for node in compile_graph(workflow).values()}
         self._steps = {step.id: step for step in workflow.all_steps}
+        self._steps |= {expander_id(step.id): step for step in workflow.all_steps if step.for_each is not None}
+        self._gathered = gathered_types(workflow)
         self._constants = constants_of(run, workflow)
 
     @property
@@ -44,11 +48,43 @@ class RunGraph:
         """
         node = self._nodes[path]
         step = self._steps.get(node.id)
-        record = new_step(node, step, run=self.run, **self._work_of(step))
+        record = new_step(node, step, run=self.run, **self._own_fields(node, step))
         fields = step_fields(record)
         if KINDS[node.kind].due is WhenDue.AUDIT_RUN:
             fields["due_at"] = first_audit(self.run.created_at, self.run.deadline)
         return Create(path=path, fields=fields)
+
+    def _own_fields(self, node: Node, step: Step | None) -> dict[str, Any]:
+        """Return the fields of a node's record that are not edges."""
+        if step is None or step.for_each is None:
+            return self._work_of(step)
+        if node.kind is NodeKind.GATHER:
+            return {
+                "request": None,
+                "each": step.id,
+                "outputs": self._gathered.get(step.id, {}),
+                "allow_failure": step.allow_failure,
+                "tolerate": step.for_each.tolerate,
+            }
+        from atom_workflows.expressions.types import write_type  # noqa: PLC0415 (only runs with loops need it)
+
+        per_item = step.when is not None and is_per_item(step.when)
+        loop = Loop(
+            lists=step.for_each.lists,
+            item_type=write_type(step.for_each.item_type),
+            policies=policies_of(step),
+            max_parallel=step.for_each.max_parallel,
+            when=step.when if per_item else None,
+            outputs=step.outputs,
+        )
+        return {
+            **self._work_of(step),
+            "each": step.id,
+            "expansion": 1,
+            "loop": loop,
+            "trigger": step.trigger,
+            "when": None if per_item else step.when,
+        }
 
     def _work_of(self, step: Step | None) -> dict[str, Any]:
         """Return the step's job, evaluating expressions that read only constants."""
@@ -59,10 +95,13 @@ class RunGraph:
         budget = new_budget(STEPS_AT_THE_START) if step.task.templates else None
         request, templates = settle_templates(request, job_templates(step.task), self._constants, budget)
         conditions = [one for one in (step.when, step.retry.when) if one is not None]
+        lists = () if step.for_each is None else step.for_each.templates
+        read: list[Condition | Template] = [*templates, *conditions, *lists]
         return {
             "request": request,
             "templates": templates,
-            "constants": self._constants.read_by([*templates, *conditions], reads_times=bool(step.outputs)),
+            # Outputs and items may be times.
+            "constants": self._constants.read_by(read, reads_times=bool(step.outputs or step.for_each)),
         }
 
     def creates(self, paths: Iterable[str]) -> Iterator[Create]:
@@ -80,7 +119,8 @@ _ABSENT: Final[Mapping[str, Any]] = {
     "task": None,
     "policies": {},
     "task_runner_url": "",
-    **dict.fromkeys(("templates", "constants", "outputs", "trigger", "phase"), ""),
+    **dict.fromkeys(("templates", "constants", "outputs", "trigger", "phase", "loop", "each"), ""),
+    **dict.fromkeys(("expansion", "tolerate"), 0),
     "when": None,
     "allow_failure": False,
 }

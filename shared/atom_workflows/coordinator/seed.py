@@ -14,11 +14,12 @@ run is ended. A retry continues in the same way, except that steps are reset ins
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Final
 
 from atom_workflows import log
+from atom_workflows.coordinator import batches
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import Closing, close_run, fail_run
 from atom_workflows.coordinator.loading import StoredRun, load_run
@@ -27,12 +28,15 @@ from atom_workflows.coordinator.retry import expiry_once_running, reset_unsucces
 from atom_workflows.coordinator.run_graph import RunGraph, compare
 from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.core.graph import END_ID
+from atom_workflows.core.item_ids import expander_id
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_values import bind_run
 from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import (
     SCHEMA_OF_LANGUAGE_RUNS,
+    SCHEMA_OF_LOOP_RUNS,
+    SCHEMA_OF_NEW_RUNS,
     definition_path,
     estimate_bytes,
     run_fields,
@@ -50,10 +54,6 @@ from atom_workflows.errors import (
 from atom_workflows.messages.internal import ReadyStep, seed_message
 from atom_workflows.ports import Create, Document, Fields, Query, Update
 
-BATCH_DOCUMENTS: Final = 200
-BATCH_BYTES: Final = 900_000
-"""A request may be up to 1 MB in size; this leaves room for the encoding."""
-
 BATCHES_AT_ONCE: Final = 4
 """Enough batches to keep one processor busy; each takes up a few megabytes while it is being written."""
 
@@ -62,22 +62,15 @@ PAGE: Final = 500
 MAX_DEFINITION_BYTES: Final = 900_000
 """The maximum compressed size of a large run's definition, which is kept in a document of at most 1 MiB."""
 
-MAX_STEP_BYTES: Final = 900_000
 MAX_RUN_BYTES: Final = 700_000
-"""The maximum size of a new document. A document has at most 1 MiB, and grows: by a step's result and the body that was
-sent, or by the messages of a run's failures. If it could not be written any more, its run would never end.
-"""
+"""The maximum size of a new run's document, which grows by the messages of its failures.
 
-_DOCUMENT_OVERHEAD: Final = 600
-_LISTS_OF_NAMES: Final = frozenset({"depends_on", "dependents", "barriers", "conditional", "heirs"})
-_LONG_TEXTS: Final = frozenset({"task", "templates", "constants", "outputs"})
-"""The fields of a step, other than its conditions, that may be long."""
+If it could not be written any more, the run would never end.
+"""
 
 _MOST_NAMED: Final = 3
 _EMPTY: Final[Fields] = {"params": "{}", "warnings": []}
 """The empty values of the run fields that must not be None."""
-
-_Batched = TypeVar("_Batched", Create, Update)
 
 
 def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mapping[str, str]) -> RunRecord:
@@ -85,7 +78,7 @@ def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mappi
     ignored = ("params were given, but the file declares none; they are stored but not used",) if run.params else ()
     known = replace(
         run,
-        schema=run.schema if workflow.is_plain else SCHEMA_OF_LANGUAGE_RUNS,
+        schema=max(run.schema, _schema_of(workflow)),
         workflow=workflow.name,
         description=workflow.description,
         step_count=len(workflow.all_steps),
@@ -96,6 +89,12 @@ def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mappi
         warnings=(*run.warnings, *(() if workflow.params else ignored), *workflow.warnings),
     )
     return bind_run(known, workflow, env)
+
+
+def _schema_of(workflow: Workflow) -> int:
+    if workflow.has_loops or workflow.concurrency is not None:
+        return SCHEMA_OF_LOOP_RUNS
+    return SCHEMA_OF_NEW_RUNS if workflow.is_plain else SCHEMA_OF_LANGUAGE_RUNS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +130,11 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
     log.info("run.start", f"run {run.id} of {run.workflow} has {run.step_count} steps", run_id=run.id)
     if creates:
         outbox.report_run(replace(run, state=RunState.RUNNING))
-        roots = [step.id for step in definition.workflow.steps if not step.depends_on]
+        roots = [
+            step.id if step.for_each is None else expander_id(step.id)
+            for step in definition.workflow.steps
+            if not step.depends_on
+        ]
         outbox.add_ready(run.id, [ReadyStep(step_id=step_id) for step_id in roots])
         return
     _write_steps(outbox, graph.creates(path for path in graph.paths if path != end[0].path))
@@ -153,14 +156,14 @@ def _fit_into_commit(graph: RunGraph) -> list[Create]:
 
     Returns an empty list if they do not. Room is left for the run's own document.
     """
-    if len(graph.paths) >= BATCH_DOCUMENTS:
+    if len(graph.paths) >= batches.BATCH_DOCUMENTS:
         return []
     creates: list[Create] = []
     size = 0
     for create in graph.creates(graph.paths):
         creates.append(create)
-        size += _size(create)
-        if size >= BATCH_BYTES:
+        size += batches.size_of(create)
+        if size >= batches.BATCH_BYTES:
             return []
     return creates
 
@@ -309,7 +312,7 @@ def _rewrite(outbox: Outbox, stored: StoredRun, misfits: Sequence[Update]) -> No
     run_id, version = stored.run.id, stored.version
     message = f"run {run_id} was started with a different graph; documents being rewritten: {len(misfits)}"
     log.warning("run.seed.rewritten", message, run_id=run_id)
-    for batch in _batches(misfits):
+    for batch in batches.in_batches(misfits):
         touch = Update(path=run_path(run_id), increments={"touches": 1}, guard=version)
         try:
             version = outbox.services.store.commit([touch, *batch])[0].version
@@ -338,7 +341,7 @@ def _write_steps(outbox: Outbox, creates: Iterable[Create]) -> None:
         log.debug("run.seed.again", f"{batch[0].path} and the documents after it have already been written")
 
     calls = outbox.services.workers.calls(write)
-    for batch in _batches(creates):
+    for batch in batches.in_batches(creates):
         calls.begin([batch])
         while len(calls.pending) >= BATCHES_AT_ONCE:
             calls.wave()
@@ -364,39 +367,3 @@ def _set_running(outbox: Outbox, stored: StoredRun) -> bool:
     outbox.report_run(running)
     log.info("run.seeded", f"run {run.id} is {running.state}", run_id=run.id)
     return True
-
-
-def _batches(writes: Iterable[_Batched]) -> Iterator[list[_Batched]]:
-    batch: list[_Batched] = []
-    size = 0
-    for write in writes:
-        if batch and (len(batch) == BATCH_DOCUMENTS or size + _size(write) > BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(write)
-        size += _size(write)
-    if batch:
-        yield batch
-
-
-def _size(write: Create | Update) -> int:
-    """Estimate the size of a document in a request.
-
-    Raises `NotStorable` if it is too large.
-    """
-    fields = write.fields
-    size = _DOCUMENT_OVERHEAD
-    for name, value in fields.items():
-        if name in _LISTS_OF_NAMES and value:
-            size += sum(map(len, value)) + 6 * len(value)
-        elif name in _LONG_TEXTS and value:
-            size += len(value.encode())
-    for condition in (fields.get("when"), (fields.get("policies") or {}).get("retry_when")):
-        if condition:
-            size += len(condition["text"].encode())
-    if size > MAX_STEP_BYTES:
-        what = (
-            f"the task of step {write.path.rpartition('/')[2]} with its expressions, and the values and types of both"
-        )
-        raise NotStorable(f"{what} take up {size:,} bytes, but at most {MAX_STEP_BYTES:,} can be stored")
-    return size

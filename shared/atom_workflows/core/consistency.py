@@ -13,7 +13,9 @@ from enum import StrEnum
 from typing import Any, Final
 
 from atom_workflows.core.counts import Counts, count_end
+from atom_workflows.core.expansion import current_nodes
 from atom_workflows.core.graph import END_ID, MAIN_END_ID, is_internal
+from atom_workflows.core.item_ids import EXPANDER_PREFIX, parse_item_id, shown_id
 from atom_workflows.core.kinds import WhenDue
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
@@ -46,8 +48,9 @@ class Finding:
 def find_flaws(steps: Mapping[str, StepRecord], *, now: datetime) -> Iterator[Finding]:
     """Yield the contradictions among the steps of a RUNNING run.
 
-    `steps` holds all nodes of the run by id.
+    `steps` holds all nodes of the run by id. Those of an unfinished or earlier expansion are ignored.
     """
+    steps = current_nodes(steps)
     named_by: dict[str, list[str]] = {}
     for step in steps.values():
         for name in (*step.depends_on, *step.dependents):
@@ -107,4 +110,8 @@ def label(step_id: str) -> str:
         return "the run's end"
     if step_id == MAIN_END_ID:
         return "the end of the main steps"
+    if step_id.startswith(EXPANDER_PREFIX):
+        return f"the node that creates the items of step {step_id.removeprefix(EXPANDER_PREFIX)}"
+    if parse_item_id(step_id):
+        return f"item {shown_id(step_id)}"
     return f"barrier {step_id}, which joins steps," if is_internal(step_id) else f"step {step_id}"

@@ -82,6 +82,7 @@ def count_end(step: StepRecord, end: StepChange | None = None) -> Counts:
         unsuccessful=int(has_failed),
         skipped=int(is_skipped),
         total=1,
-        stained=int(has_failed or step.stained > 0),
+        # The failures of a step's items fail the run only if they fail the step.
+        stained=0 if step.kind is NodeKind.ITEM else int(has_failed or step.stained > 0),
         cause=cause,
     )

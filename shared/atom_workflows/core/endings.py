@@ -13,7 +13,7 @@ from typing import Any, Final
 from atom_workflows.core.changes import StepChange, add_unstopped, attempts_to_resolve, change, end_step, jobs_to_stop
 from atom_workflows.core.counts import Counts
 from atom_workflows.core.evaluation import Verdict
-from atom_workflows.core.kinds import LANGUAGE_SCHEMA, Release
+from atom_workflows.core.kinds import LANGUAGE_SCHEMA, NodeKind, Release
 from atom_workflows.core.outcomes import OutcomeKind, clip
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepEvent, StepState
@@ -31,15 +31,22 @@ def end_without_job(step: StepRecord, *, now: datetime, verdict: Verdict | None 
     if release is Release.BLOCK:
         return _block(step, now)
     if release is Release.SKIP:
-        return _skip_by_choice(step, now, _why_not_triggered(step))
+        # A step with `forEach` was told why it has no items.
+        return _skip_by_choice(step, now, step.because or _why_not_triggered(step))
     if step.awaits_condition and not (verdict is not None and verdict.holds):
-        if verdict is None:
-            return None
-        if verdict.error:
-            return fail_step(step, OutcomeKind.EXPRESSION, now, message=clip(verdict.error))
-        return _skip_by_choice(step, now, verdict.because)
+        return None if verdict is None else _end_by_verdict(step, verdict, now)
     because = {"because": verdict.because} if verdict is not None and step.when is not None else {}
     return end_step(step, StepEvent.SUCCEED, now, **because) if release is Release.SUCCEED else None
+
+
+def _end_by_verdict(step: StepRecord, verdict: Verdict, now: datetime) -> StepChange:
+    """End a step whose condition does not hold or cannot be evaluated."""
+    if not verdict.error:
+        return _skip_by_choice(step, now, verdict.because)
+    if step.kind is NodeKind.EXPAND:
+        # The failure is that of the step for which this node would create items.
+        return end_step(step, StepEvent.SUCCEED, now, problem=clip(verdict.error))
+    return fail_step(step, OutcomeKind.EXPRESSION, now, message=clip(verdict.error))
 
 
 def _block(step: StepRecord, now: datetime) -> StepChange:

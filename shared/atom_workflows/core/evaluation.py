@@ -44,6 +44,9 @@ who stores it.
 RUN_RESULT: Final = ("state", "failures", "failureCount")
 """The members that `run` has in addition to its constants once the main part of the run has ended."""
 
+ITEM_ROOTS: Final = frozenset({"item", "index"})
+"""The names that only the expressions of a step with `forEach` can read, for each of its items."""
+
 Scope = Mapping[str, Any]
 
 
@@ -60,12 +63,14 @@ class Verdict:
 class Past:
     """The part of an ended step's result that expressions can read.
 
-    `outputs` are typed values, or None if the step did not succeed or declares no outputs.
+    `outputs` are typed values, or None if the step did not succeed or declares no outputs. `counts` are the numbers of
+    its items, or None if it has no `forEach`.
     """
 
     state: str = ""
     message: str = ""
     outputs: Mapping[str, Any] | None = None
+    counts: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +140,18 @@ def scope_of(step: StepRecord, past: Mapping[str, Past], result: Mapping[str, An
         "run": {**constants.get("run", {}), **(result or {})},
         "steps": {step_id: _past_as_map(one) for step_id, one in past.items()},
         "step": {"attempt": step.attempt, "last": _last_failure(step)},
+        **_item_of(step),
     }
+
+
+def _item_of(step: StepRecord) -> dict[str, Any]:
+    """Return `item` and `index` if the step is an item of a `forEach`."""
+    if step.index is None:
+        return {}
+    from atom_workflows.expressions.types import read_type, read_value  # noqa: PLC0415 (see above)
+
+    of = read_type(json.loads(step.item_type))
+    return {"item": read_value(json.loads(step.item), of, zone=zone_of(step.constants)), "index": step.index}
 
 
 def _last_failure(step: StepRecord) -> dict[str, str] | None:
@@ -144,7 +160,8 @@ def _last_failure(step: StepRecord) -> dict[str, str] | None:
 
 
 def _past_as_map(past: Past) -> dict[str, Any]:
-    return {"state": past.state, "message": past.message, "outputs": past.outputs}
+    counts = {} if past.counts is None else {"counts": past.counts}
+    return {"state": past.state, "message": past.message, "outputs": past.outputs, **counts}
 
 
 def typed_constants(constants: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,6 +219,12 @@ class Constants:
         return known and ("run",) not in paths
 
 
+def select_constants(stored: Mapping[str, Any], texts: Sequence[Condition | Template]) -> dict[str, Any]:
+    """Return the part of a step's constants that these expressions read, with the time zone."""
+    constants = Constants(values=stored.get("values", {}), types=stored.get("types", {}), zone=zone_of(stored))
+    return constants.read_by(texts, reads_times=True)
+
+
 def paths_in(text: Condition | Template) -> Iterator[tuple[str, ...]]:
     """Yield the paths that a condition or template reads, such as `("params", "day")`."""
     from atom_workflows.expressions.syntax import reads  # noqa: PLC0415 (see above)
@@ -216,6 +239,11 @@ def required_paths_in(texts: Sequence[Condition | Template]) -> Iterator[tuple[s
 
     for expression in expressions_in(texts):
         yield from required_reads(expression)
+
+
+def is_per_item(when: Condition) -> bool:
+    """Return True if a condition names the item, so that it is decided for each one."""
+    return any(path[0] in ITEM_ROOTS for path in paths_in(when))
 
 
 def _select(values: Mapping[str, Mapping[str, Any]], chosen: Mapping[str, set[str]]) -> dict[str, Any]:
@@ -288,7 +316,7 @@ def may_retry(step: StepRecord, *, kind: str, reason: str, message: str) -> Verd
     if condition is None:
         return Verdict(holds=True)
     failure = {"kind": kind, "reason": reason, "message": message, "attempt": step.attempt}
-    scope = {"failure": failure, "step": {"attempt": step.attempt, "last": _last_failure(step)}}
+    scope = {"failure": failure, "step": {"attempt": step.attempt, "last": _last_failure(step)}, **_item_of(step)}
     return evaluate_condition(condition, scope, zone=zone_of(step.constants), name="retry.when")
 
 

@@ -9,7 +9,9 @@ end in the same pass that releases them:
 - a node with more than `FAN_OUT_LIMIT` dependents gets a tree of barriers below it;
 - `END_ID` depends on every leaf: when it is released, the run is finished;
 - if there are steps under `finally`, `MAIN_END_ID` depends on every leaf of the other steps, and the steps
-  under `finally` depend on it.
+  under `finally` depend on it;
+- a step with `forEach` becomes two nodes: one that creates its items when the run gets there (see expansion.py), which
+  takes over the step's dependencies, trigger and condition; and the step itself, which waits for the first one.
 
 The ids of these added nodes start with `~`, which a user's step id must not contain.
 """
@@ -19,16 +21,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise
-from typing import Final
+from typing import Final, TypeVar
 
+from atom_workflows.core.evaluation import is_per_item
+from atom_workflows.core.item_ids import EXPANDER_PREFIX, expander_id, parse_item_id
 from atom_workflows.core.kinds import KINDS, NodeKind, Phase, Release
-from atom_workflows.core.workflow import Workflow
+from atom_workflows.core.workflow import Step, Trigger, Workflow
 
 FAN_IN_LIMIT: Final = 32
 FAN_OUT_LIMIT: Final = 200
 MAX_FINALLY_STEPS: Final = 100
-MAX_FINALLY_NODES: Final = (MAX_FINALLY_STEPS + 1) * (1 + -(-MAX_FINALLY_STEPS // FAN_IN_LIMIT)) + 1
-"""The maximum number of nodes after the main part: each step, and the run's end, may have barriers above it."""
+MAX_FINALLY_NODES: Final = (MAX_FINALLY_STEPS + 1) * (2 + -(-MAX_FINALLY_STEPS // FAN_IN_LIMIT)) + 1
+"""The maximum number of nodes after the main part.
+
+Each step, and the run's end, may have barriers above it, and a step may have a node that creates its items.
+"""
 MAX_FOLLOWERS: Final = 7
 """The maximum number of steps further along its chain that a node lists, so that they can be read in advance."""
 
@@ -36,6 +43,8 @@ INTERNAL_PREFIX: Final = "~"
 END_ID: Final = "~end"
 MAIN_END_ID: Final = "~main"
 
+
+_Element = TypeVar("_Element")
 
 _ENDS: Final[Mapping[str, NodeKind]] = {END_ID: NodeKind.END, MAIN_END_ID: NodeKind.MAIN_END}
 
@@ -45,7 +54,9 @@ def kind_of(node_id: str, *, has_task: bool) -> NodeKind:
     if node_id in _ENDS:
         return _ENDS[node_id]
     if is_internal(node_id):
-        return NodeKind.INTERNAL
+        return NodeKind.EXPAND if node_id.startswith(EXPANDER_PREFIX) else NodeKind.INTERNAL
+    if parse_item_id(node_id):
+        return NodeKind.ITEM
     return NodeKind.JOB if has_task else NodeKind.BARRIER
 
 
@@ -85,16 +96,44 @@ def compile_graph(workflow: Workflow) -> dict[str, Node]:
     dependents keep the order in which they were declared. The same workflow always gives the same graph, so that
     seeding can be repeated.
     """
-    edges = _Edges({step.id: step.depends_on for step in workflow.steps})
+    edges = _Edges(_dependencies(workflow.steps))
     edges.share_dependency_sets()
     edges.narrow_fan_in(list(edges.depends_on))
     if workflow.finally_steps:
         edges.add_end(MAIN_END_ID)
-        edges.add_finally({step.id: step.depends_on or (MAIN_END_ID,) for step in workflow.finally_steps})
+        edges.add_finally(_dependencies(workflow.finally_steps, without=(MAIN_END_ID,)))
     edges.add_end(END_ID)
     edges.narrow_fan_out()
     with_task = {step.id for step in workflow.all_steps if step.task is not None}
-    return edges.nodes(with_task, conditional={step.id for step in workflow.all_steps if step.is_conditional})
+    gathering = {step.id for step in workflow.all_steps if step.for_each is not None}
+    conditional = {name for step in workflow.all_steps for name in _conditional_nodes(step)}
+    return edges.nodes(with_task, conditional, gathering)
+
+
+def _dependencies(steps: Iterable[Step], *, without: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
+    """Return the dependencies of the nodes that these steps become.
+
+    `without` are the dependencies of a step that has none in the file.
+    """
+    depends_on: dict[str, tuple[str, ...]] = {}
+    for step in steps:
+        needs = step.depends_on or without
+        if step.for_each is not None:
+            depends_on[expander_id(step.id)] = needs
+            needs = (expander_id(step.id),)
+        depends_on[step.id] = needs
+    return depends_on
+
+
+def _conditional_nodes(step: Step) -> Iterator[str]:
+    """Yield those nodes of a step that can be decided only when they are read."""
+    if step.for_each is None:
+        yield from [step.id] if step.is_conditional else []
+        return
+    # The counters of its items decide what happens to the step.
+    yield step.id
+    if step.trigger is not Trigger.NO_FAILURE or (step.when is not None and not is_per_item(step.when)):
+        yield expander_id(step.id)
 
 
 class _Edges:
@@ -125,7 +164,7 @@ class _Edges:
         for node in nodes:
             needs = self.depends_on[node]
             while len(needs) > FAN_IN_LIMIT:
-                needs = [self._add_barrier(part) for part in _split(needs, FAN_IN_LIMIT)]
+                needs = [self._add_barrier(part) for part in split(needs, FAN_IN_LIMIT)]
             self.depends_on[node] = needs
 
     def add_end(self, end_id: str) -> None:
@@ -146,13 +185,16 @@ class _Edges:
         for node, waiting in self._dependents().items():
             groups = waiting
             while len(groups) > FAN_OUT_LIMIT:
-                groups = [self._barrier_between(node, part) for part in _split(groups, FAN_OUT_LIMIT)]
+                groups = [self._barrier_between(node, part) for part in split(groups, FAN_OUT_LIMIT)]
         self.depends_on[END_ID] = self.depends_on.pop(END_ID)
 
-    def nodes(self, with_task: set[str], conditional: set[str]) -> dict[str, Node]:
+    def nodes(self, with_task: set[str], conditional: set[str], gathering: set[str]) -> dict[str, Node]:
         """Build the finished graph."""
         dependents = self._dependents()
-        kinds = {node: kind_of(node, has_task=node in with_task) for node in self.depends_on}
+        kinds = {
+            node: NodeKind.GATHER if node in gathering else kind_of(node, has_task=node in with_task)
+            for node in self.depends_on
+        }
         barriers = {node for node, kind in kinds.items() if KINDS[kind].released is not Release.CLAIM}
         # A node that is neither a barrier nor conditional can be claimed in the commit that releases it.
         not_claimed = barriers | conditional
@@ -206,7 +248,7 @@ def _chain_behind(next_of: Mapping[str, str | None], node: str | None) -> Iterat
         yield node
 
 
-def _split(items: Sequence[str], limit: int) -> list[Sequence[str]]:
+def split(items: Sequence[_Element], limit: int) -> list[Sequence[_Element]]:
     """Split items into as few parts of almost equal length as possible.
 
     `limit` is the maximum length of a part.

@@ -23,6 +23,9 @@ FORWARDING_SCHEMA: Final = 2
 LANGUAGE_SCHEMA: Final = 3
 """The schema of runs that use expressions, conditions, outputs or `finally`, which earlier versions do not support."""
 
+LOOPS_SCHEMA: Final = 4
+"""The schema of runs that use loops or are limited in number, which earlier versions do not support."""
+
 
 class NodeKind(StrEnum):
     """The kinds of nodes. The values are stored."""
@@ -33,6 +36,12 @@ class NodeKind(StrEnum):
     BARRIER = "barrier"
     # A barrier that the compiler added, to keep the graph narrow. Users do not see it.
     INTERNAL = "internal"
+    # Creates the items of a step with `forEach`. Users do not see it.
+    EXPAND = "expand"
+    # One item of such a step, with a job of its own.
+    ITEM = "item"
+    # The step itself: it ends once all of its items have ended, and gathers their outputs.
+    GATHER = "gather"
     # The end of a workflow's main part; the steps under `finally` come after it.
     MAIN_END = "main_end"
     # The last node of every graph.
@@ -90,21 +99,30 @@ class KindRules:
 
     `released` is what happens to a node once all its dependencies have succeeded. `forwards_counts` marks a node that
     represents its dependencies: instead of its own state, it passes on how many of them succeeded and how many did not.
+    `has_job` marks a node whose attempts are jobs of a Task Runner, which its policies limit.
     """
 
     released: Release
     due: WhenDue
     stopped: WhenStopped
     forwards_counts: bool = False
+    has_job: bool = False
 
 
 KINDS: Final[Mapping[NodeKind, KindRules]] = MappingProxyType(
     {
-        NodeKind.JOB: KindRules(released=Release.CLAIM, due=WhenDue.FOLLOW_ATTEMPT, stopped=WhenStopped.WITH_STEPS),
+        NodeKind.JOB: KindRules(
+            released=Release.CLAIM, due=WhenDue.FOLLOW_ATTEMPT, stopped=WhenStopped.WITH_STEPS, has_job=True
+        ),
         NodeKind.BARRIER: KindRules(released=Release.SUCCEED, due=WhenDue.NOTHING, stopped=WhenStopped.WITH_STEPS),
         NodeKind.INTERNAL: KindRules(
             released=Release.SUCCEED, due=WhenDue.NOTHING, stopped=WhenStopped.WITH_STEPS, forwards_counts=True
         ),
+        NodeKind.EXPAND: KindRules(released=Release.CLAIM, due=WhenDue.FOLLOW_ATTEMPT, stopped=WhenStopped.WITH_STEPS),
+        NodeKind.ITEM: KindRules(
+            released=Release.CLAIM, due=WhenDue.FOLLOW_ATTEMPT, stopped=WhenStopped.WITH_STEPS, has_job=True
+        ),
+        NodeKind.GATHER: KindRules(released=Release.CLAIM, due=WhenDue.FOLLOW_ATTEMPT, stopped=WhenStopped.WITH_STEPS),
         NodeKind.MAIN_END: KindRules(
             released=Release.BEGIN_FINALLY, due=WhenDue.NOTHING, stopped=WhenStopped.WITH_STEPS
         ),
@@ -187,6 +205,9 @@ def decide_release(kind: NodeKind, counters: Counters, trigger: Trigger = Trigge
     if rules.forwards_counts:
         # An internal barrier only represents its dependencies: the nodes below it decide.
         return Release.BLOCK if counters.unsuccessful else released
+    if kind is NodeKind.GATHER and counters.total > 1:
+        # It joins its items however they ended. Without items, its fate is that of the node that would create them.
+        return released
     if counters.unsuccessful:
         ended = Ended.ANY_FAILED
     elif not counters.skipped:

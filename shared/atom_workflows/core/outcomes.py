@@ -38,6 +38,8 @@ class OutcomeKind(StrEnum):
     OUTPUTS = "outputs"
     # An expression of the step could not be evaluated, so there was no job.
     EXPRESSION = "expression"
+    # More items of the step failed than it tolerates.
+    ITEMS = "items"
 
 
 FAILURE_KINDS: Final[Mapping[OutcomeKind, str]] = MappingProxyType(
@@ -49,6 +51,7 @@ FAILURE_KINDS: Final[Mapping[OutcomeKind, str]] = MappingProxyType(
         OutcomeKind.LOST: "lost",
         OutcomeKind.OUTPUTS: "outputs",
         OutcomeKind.EXPRESSION: "expression",
+        OutcomeKind.ITEMS: "items",
     }
 )
 """The kinds of failures, in the words that expressions use: `failure.kind`, `step.last.kind`."""

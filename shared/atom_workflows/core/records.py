@@ -6,7 +6,7 @@ fields, which have the same names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -36,6 +36,22 @@ class Policies:
     timeout: timedelta
     retry: RetryPolicy
     on_lost: OnLost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """How to compute the items of a step with `forEach`, and what they have in common besides their task.
+
+    It is stored with the node that creates the items. `lists` and `max_parallel` are as in `workflow.ForEach`, `when`
+    is the step's condition if it is decided for each item, and `item_type` is the notation of the items' type.
+    """
+
+    lists: Mapping[str, Sequence[JsonValue] | Template]
+    item_type: Any
+    policies: Policies
+    max_parallel: int | Template | None = None
+    when: Condition | None = None
+    outputs: Mapping[str, Type] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +92,27 @@ class StepRecord:
     phase: Phase = Phase.MAIN
     # The dependents whose own trigger or condition decides what happens to them.
     conditional: tuple[str, ...] = ()
+
+    # -- items of a step with `forEach`; see expansion.py --
+    # Of a node that creates items: how to compute them.
+    loop: Loop | None = None
+    # The step that the node belongs to, if it creates items, is one, or lies between items and their step.
+    each: str = ""
+    # How many times the items were computed anew: nodes of an earlier expansion are ignored by everything.
+    expansion: int = 0
+    # Of an item: its place in the list, its value as JSON text, and the notation of its type as JSON text.
+    index: int | None = None
+    item: str = ""
+    item_type: str = ""
+    # Of the node that creates items, and of the step: how many there are.
+    items: int = 0
+    # Of the node that creates items: how many nodes it has written, how many items its run counts for it, and why there
+    # are none.
+    written: int = 0
+    counted: int = 0
+    problem: str = ""
+    # Of the step: how many items may fail.
+    tolerate: int = 0
 
     # -- counters of the dependencies --
     # The number of dependencies that are not terminal yet.
@@ -236,8 +273,10 @@ class StepRecord:
     def attempt_deadline(self) -> datetime | None:
         """The time at which the current attempt times out.
 
-        None before the first claim, and as long as the attempt waits for an earlier job to stop.
+        None before the first claim, as long as the attempt waits for an earlier job to stop, and without a job.
         """
+        if not self.rules.has_job:
+            return None
         return None if self.claimed_at is None or self.awaits_earlier else self.claimed_at + self.policies.timeout
 
     @property
@@ -317,6 +356,8 @@ class RunRecord:
     warnings: tuple[str, ...] = ()
     # The number of steps that the user defined; nodes that the compiler added do not count.
     step_count: int = 0
+    # The number of items of all steps with `forEach`.
+    item_count: int = 0
     # The number of times that the run was retried; the latest retry was at `reopened_at`.
     retries: int = 0
     reopened_at: datetime | None = None
@@ -336,6 +377,9 @@ class RunRecord:
     outputs: Mapping[str, Any] = field(default_factory=dict)
     timeout: timedelta | None = None
     deadline: datetime | None = None
+    # The instant for which a schedule or a person started the run, and the instant before it in the schedule.
+    scheduled_at: datetime | None = None
+    window_start: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expire_at: datetime | None = None

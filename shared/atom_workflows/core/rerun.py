@@ -3,13 +3,20 @@
 These are the steps that failed or were cancelled without being tolerated, those that were blocked or stopped, and all
 steps after them: a step that reacted to a failure is reconsidered, even if it succeeded. Steps that were skipped by
 choice or tolerated are kept, like those that succeeded, unless they come after a step that is run again.
+
+Items of a step with `forEach` are treated like that only if the step itself is run again: if it succeeded, it tolerates
+the failures of its items. If its list may have changed, all of its items are created anew, and the old ones are left as
+they are; see expansion.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from atom_workflows.core.expansion import is_item_node
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
+from atom_workflows.core.item_ids import expander_id
+from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 
@@ -17,14 +24,12 @@ from atom_workflows.core.states import StepState
 def steps_to_rerun(steps: Mapping[str, StepRecord], *, retries: int) -> set[str]:
     """Return the ids of the steps that do not keep their result.
 
-    `retries` is the number of the retry. Steps that it has already reset are included, whatever their state is now.
+    `steps` are all nodes of the run's graph. `retries` is the number of the retry. Steps that it has already reset are
+    included, whatever their state is now.
     """
     chosen = {END_ID} & steps.keys()
-    pending = [
-        step.id
-        for step in steps.values()
-        if step.retries == retries or not (step.state is StepState.SUCCEEDED or step.by_choice or step.tolerated)
-    ]
+    failed = {step.id for step in steps.values() if step.retries == retries or not _is_kept(step)}
+    pending = [step_id for step_id in failed if not (each := steps[step_id].each) or each in failed]
     # Whichever steps run again, those under `finally` must run again after them.
     pending += {MAIN_END_ID} & steps.keys()
     while pending:
@@ -32,7 +37,17 @@ def steps_to_rerun(steps: Mapping[str, StepRecord], *, retries: int) -> set[str]
         if step_id in steps and step_id not in chosen:
             chosen.add(step_id)
             pending += steps[step_id].dependents
-    return chosen
+    anew = {step_id for step_id in chosen if steps[step_id].kind is NodeKind.EXPAND}
+    return {
+        step_id
+        for step_id in chosen
+        if not is_item_node(steps[step_id]) or expander_id(steps[step_id].each) not in anew
+    }
+
+
+def _is_kept(step: StepRecord) -> bool:
+    """Return True if the step keeps its result unless a step before it is run again."""
+    return not step.problem and (step.state is StepState.SUCCEEDED or step.by_choice or step.tolerated)
 
 
 def needs_reset(step: StepRecord, *, retries: int) -> bool:

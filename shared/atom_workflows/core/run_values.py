@@ -88,8 +88,7 @@ def _bind_params(run: RunRecord, workflow: Workflow) -> tuple[Mapping[str, JsonV
 def _texts_of(workflow: Workflow) -> Iterator[Condition | Template]:
     """Yield every template and condition that may read `env`."""
     for step in workflow.all_steps:
-        texts = (step.when, step.retry.when, *(step.task.templates if step.task else ()))
-        yield from (text for text in texts if text is not None and "env" in text.text)
+        yield from (text for text in step.expressions if "env" in text.text)
     yield from (text for text in workflow.outputs if "env" in text.text)
 
 
@@ -114,13 +113,15 @@ def constants_of(run: RunRecord, workflow: Workflow) -> Constants:
 def run_values(run: RunRecord) -> dict[str, JsonValue]:
     """Return the members of `run` as JSON values."""
     created_at = run.created_at.isoformat()
+    # A run that was not started by a schedule counts as scheduled for the time at which it was created.
+    scheduled_at = created_at if run.scheduled_at is None else run.scheduled_at.isoformat()
+    window = None if run.window_start is None else {"start": run.window_start.isoformat(), "end": scheduled_at}
     return {
         "id": run.id,
         "workflow": run.workflow,
         "createdAt": created_at,
-        # A run that was not started by a schedule counts as scheduled for the time at which it was created.
-        "scheduledAt": created_at,
-        "window": None,
+        "scheduledAt": scheduled_at,
+        "window": window,
         "trigger": str(run.trigger.get("kind", "")),
         # The store does not keep the order of a map, and seeding may be repeated.
         "labels": dict(sorted(run.labels.items())),

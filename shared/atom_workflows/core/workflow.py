@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import time, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -36,6 +36,25 @@ class OnLost(StrEnum):
 
     RETRY = "retry"
     FAIL = "fail"
+
+
+class CatchUp(StrEnum):
+    """The policy for the instants of a schedule at which its workflow could not be started."""
+
+    NONE = "none"
+    # Start the newest of them.
+    LAST = "last"
+
+
+class WhenFull(StrEnum):
+    """What happens to a new run while as many runs of its group as allowed are at work."""
+
+    # It waits, behind the runs that came before it.
+    QUEUE = "queue"
+    # It waits, in place of any other run that waits.
+    LATEST = "latest"
+    # It is skipped.
+    SKIP = "skip"
 
 
 class Trigger(StrEnum):
@@ -114,11 +133,31 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForEach:
+    """The items for which a step runs.
+
+    `lists` holds JSON lists, or templates that compute lists. A single list, named "", holds the items themselves;
+    otherwise every combination of the named lists is an item, a map with these names. At most `max_parallel` items run
+    at the same time, and the step succeeds if at most `tolerate` of them fail.
+    """
+
+    lists: Mapping[str, Sequence[JsonValue] | Template]
+    item_type: Type
+    max_parallel: int | Template | None = None
+    tolerate: int = 0
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        """The expressions that are evaluated once, before there are any items."""
+        return tuple(one for one in (*self.lists.values(), self.max_parallel) if isinstance(one, Template))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """A node of the graph. A step without a task is a barrier: it succeeds as soon as it is released.
 
     `outputs` are the types of the values that its job has to return. With `allow_failure`, its dependents proceed as if
-    it had succeeded, but without outputs.
+    it had succeeded, but without outputs. With `for_each`, the step runs once for each item.
     """
 
     id: str
@@ -132,11 +171,19 @@ class Step:
     when: Condition | None = None
     allow_failure: bool = False
     outputs: Mapping[str, Type] = field(default_factory=dict)
+    for_each: ForEach | None = None
 
     @property
     def is_conditional(self) -> bool:
         """True if the step's own trigger or condition affects whether it runs."""
         return self.when is not None or self.trigger is not Trigger.NO_FAILURE
+
+    @property
+    def expressions(self) -> tuple[Condition | Template, ...]:
+        """All expressions of the step."""
+        conditions = tuple(one for one in (self.when, self.retry.when) if one is not None)
+        templates = () if self.task is None else self.task.templates
+        return (*conditions, *templates, *(() if self.for_each is None else self.for_each.templates))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +200,45 @@ class Param:
     default: JsonValue | Template = None
     description: str = ""
     limits: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """The times at which a workflow is started, as a cron expression in the workflow's time zone, and the parameters.
+
+    If the workflow could not be started in time, `catch_up` applies for as long as `within`.
+    """
+
+    cron: str
+    params: Mapping[str, JsonValue] = field(default_factory=dict)
+    catch_up: CatchUp = CatchUp.LAST
+    within: timedelta = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concurrency:
+    """The number of a workflow's runs that may be at work at the same time.
+
+    Runs with the same value of `group` are counted together. At most `max_queued` runs wait, each for at most
+    `max_wait`.
+    """
+
+    group: Template | str = ""
+    limit: int = 1
+    when_full: WhenFull = WhenFull.QUEUE
+    max_queued: int = 100
+    max_wait: timedelta = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadline:
+    """The time by which a run should have ended.
+
+    It is `after` the run's scheduled time, or the first time after it at which the clock in its zone shows `at`.
+    """
+
+    after: timedelta | None = None
+    at: time | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,12 +263,21 @@ class Workflow:
     # Steps that run once all other steps have ended, whatever the result.
     finally_steps: tuple[Step, ...] = ()
     finally_timeout: timedelta = DEFAULT_FINALLY_TIMEOUT
+    # None if the file says nothing about schedules, so that uploading it starts it.
+    schedules: tuple[Schedule, ...] | None = None
+    concurrency: Concurrency | None = None
+    deadline: Deadline | None = None
     warnings: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def all_steps(self) -> tuple[Step, ...]:
         """The steps, then those under `finally`."""
         return (*self.steps, *self.finally_steps)
+
+    @property
+    def has_loops(self) -> bool:
+        """True if a step runs once for each item."""
+        return any(step.for_each is not None for step in self.all_steps)
 
     @property
     def is_plain(self) -> bool:
@@ -196,6 +291,7 @@ class Workflow:
             or step.allow_failure
             or step.outputs
             or step.retry.when
+            or step.for_each
             for step in self.steps
         )
 

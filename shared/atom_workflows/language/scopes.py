@@ -17,10 +17,13 @@ from atom_workflows.language.certainty import StepGraph
 from atom_workflows.language.problems import Report, code
 from atom_workflows.language.suggestions import Names
 
-RETRIED_KINDS: Final = (*(kind for kind in FAILURE_KINDS.values() if kind != "lost"), "rejected")
+RETRIED_KINDS: Final = (
+    *(kind for kind in FAILURE_KINDS.values() if kind not in {"lost", "items"}),
+    "rejected",
+)
 """The kinds of failures that `retry.when` may be evaluated for. For a lost job, `onLost` decides instead."""
 
-LAST_KINDS: Final = (*RETRIED_KINDS, "lost", "stopped")
+LAST_KINDS: Final = (*RETRIED_KINDS, "lost", "items", "stopped")
 """The possible kinds of failures of an attempt, or of a step in a run that has ended."""
 
 __all__ = ["CONDITION", "DEFAULT", "RETRY", "TASK", "Fault", "File", "Position", "Scope", "scope_of"]
@@ -36,7 +39,10 @@ _RUN: Final[Mapping[str, Type]] = {
     "window": _WINDOW,
     "scratch": or_null(TEXT, "because the deployment may have no folder for it"),
 }
-_FAILURES: Final = ListOf(MapOf({"step": TEXT, "kind": Words(LAST_KINDS), "reason": TEXT, "message": TEXT}))
+_INDEX: Final = or_null(INT, "because only items of a `forEach` have one")
+_FAILURES: Final = ListOf(
+    MapOf({"step": TEXT, "index": _INDEX, "kind": Words(LAST_KINDS), "reason": TEXT, "message": TEXT})
+)
 _RUN_AT_THE_END: Final[Mapping[str, Type]] = {"state": _VERDICTS, "failures": _FAILURES, "failureCount": INT}
 _ATTEMPT: Final = MapOf({"kind": Words(LAST_KINDS), "reason": TEXT})
 _STEP: Final = MapOf({"attempt": INT, "last": or_null(_ATTEMPT, "because there is no attempt before the first")})

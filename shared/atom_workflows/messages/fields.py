@@ -14,8 +14,14 @@ from atom_workflows.errors import JsonTooDeep, JsonTooLarge, MalformedEvent, New
 SCHEMA: Final = 1
 """The schema of the events that this version publishes. Adding an optional field does not change it."""
 
+SCHEMA_OF_ITEMS: Final = 2
+"""The schema of events that name items of a step with `forEach`, whose ids earlier versions would refuse."""
+
 ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_~][A-Za-z0-9._~-]{0,199}")
 """The pattern for the ids of runs and steps, which become part of a document's path."""
+
+STEP_ID: Final = re.compile(rf"{ID.pattern}(?:\[[0-9]{{1,5}}\](?:~[0-9]{{1,7}})?)?")
+"""The pattern for the ids of steps and of their items."""
 
 MAX_SCHEMA: Final = 1_000
 """The schema will never reach this number, so a body with a higher number is not one of our events."""
@@ -31,7 +37,7 @@ MAX_ITEMS: Final = 50
 _LONGEST_SHOWN: Final = 80
 
 _ATTEMPT: Final = re.compile(r"[1-9][0-9]{0,6}")
-_STEP_PATH: Final = re.compile(rf"runs/{ID.pattern}/steps/{ID.pattern}")
+_STEP_PATH: Final = re.compile(rf"runs/{ID.pattern}/steps/{STEP_ID.pattern}")
 
 
 def read_json_body(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
@@ -69,8 +75,9 @@ def require_known_schema(body: Mapping[str, Any]) -> None:
     schema = body.get("schema", 1)
     if not isinstance(schema, int) or isinstance(schema, bool) or not 1 <= schema <= MAX_SCHEMA:
         raise MalformedEvent(f"an event's schema must be a number from 1 to {MAX_SCHEMA}, not {show(schema)}")
-    if schema > SCHEMA:
-        raise NewerVersion("the event", f"its schema is {schema}, but this version reads only schemas up to {SCHEMA}")
+    if schema > (newest := max(SCHEMA, SCHEMA_OF_ITEMS)):
+        said = f"its schema is {schema}, but this version reads only schemas up to {newest}"
+        raise NewerVersion("the event", said)
 
 
 def require_text(body: Mapping[str, Any], name: str) -> str:
@@ -95,9 +102,18 @@ def read_optional_text(body: Mapping[str, Any], name: str, *, longest: int = MAX
 
 
 def read_id(body: Mapping[str, Any], name: str) -> str:
-    """Return the id of a run or a step."""
+    """Return the id of a run."""
+    return _read_matching(body, name, ID)
+
+
+def read_step_id(body: Mapping[str, Any], name: str) -> str:
+    """Return the id of a step or an item."""
+    return _read_matching(body, name, STEP_ID)
+
+
+def _read_matching(body: Mapping[str, Any], name: str, pattern: re.Pattern[str]) -> str:
     value = require_text(body, name)
-    if not ID.fullmatch(value):
+    if not pattern.fullmatch(value):
         raise MalformedEvent(f"an event's {name} cannot be {show(value)}")
     return value
 
@@ -119,7 +135,8 @@ def read_attempt_key(body: Mapping[str, Any], name: str) -> str | None:
         return None
     *ids, attempt = value.split("/")
     is_numbered = _ATTEMPT.fullmatch(attempt) is not None and int(attempt) <= MAX_ATTEMPT
-    if len(ids) != 2 or not all(map(ID.fullmatch, ids)) or not is_numbered:  # noqa: PLR2004 (the run and the step)
+    is_named = len(ids) == 2 and ID.fullmatch(ids[0]) and STEP_ID.fullmatch(ids[1])  # noqa: PLR2004 (the run and the step)
+    if not is_named or not is_numbered:
         raise MalformedEvent(f"an event's {name} must be run/step/attempt, not {show(value)}")
     return value
 

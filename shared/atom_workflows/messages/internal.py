@@ -21,12 +21,14 @@ from atom_workflows.errors import MalformedEvent
 from atom_workflows.messages.fields import (
     MAX_TEXT,
     SCHEMA,
+    SCHEMA_OF_ITEMS,
     read_attempt,
     read_attempt_key,
     read_id,
     read_objects,
     read_optional_key,
     read_optional_text,
+    read_step_id,
     read_step_path,
     read_time,
     require_known_schema,
@@ -117,6 +119,7 @@ def ready_messages(run_id: str, steps: Sequence[ReadyStep]) -> list[Message]:
             "steps",
             "step.ready",
             run_id=run_id,
+            schema=_schema_for(*(s.step_id for s in steps[start : start + STEPS_PER_READY])),
             steps=[{"id": s.step_id, "attempt": s.attempt} for s in steps[start : start + STEPS_PER_READY]],
         )
         for start in range(0, len(steps), STEPS_PER_READY)
@@ -140,7 +143,16 @@ def completed_messages(run_id: str, outcomes: Sequence[Outcome]) -> list[Message
         for outcome in outcomes
     ]
     parts = _parts(bodies, most=OUTCOMES_PER_COMPLETED)
-    return [_message("steps", "steps.completed", run_id=run_id, outcomes=part) for part in parts]
+    return [
+        _message(
+            "steps",
+            "steps.completed",
+            run_id=run_id,
+            schema=_schema_for(*(one["step"] for one in part)),
+            outcomes=part,
+        )
+        for part in parts
+    ]
 
 
 class TickOrigin(StrEnum):
@@ -171,6 +183,7 @@ def page_message(page: SweepPage) -> Message:
     return _message(
         "tick",
         "sweep.page",
+        schema=_schema_for(page.after[1]),
         due_at=page.after[0].isoformat(),
         path=page.after[1],
         until=page.until.isoformat(),
@@ -194,7 +207,8 @@ def seed_message(run_id: str, *, after: str = "") -> Message:
 
     If `after` is given, publishing continues with the released steps that follow that path.
     """
-    return _message("start", "run.seed", run_id=run_id, **({"after": after} if after else {}))
+    rest = {"after": after} if after else {}
+    return _message("start", "run.seed", schema=_schema_for(after), run_id=run_id, **rest)
 
 
 def changes_messages(run_id: str, changes: Sequence[Mapping[str, Any]]) -> list[Message]:
@@ -221,9 +235,17 @@ def _parts(entries: Sequence[Mapping[str, Any]], *, most: int) -> Iterator[list[
         yield part
 
 
-def _message(topic: str, kind: str, **body: Any) -> Message:
+def _message(topic: str, kind: str, *, schema: int = SCHEMA, **body: Any) -> Message:
     attributes = {"type": kind, **({"run_id": body["run_id"]} if "run_id" in body else {})}
-    return Message(topic=topic, body={"type": kind, "schema": SCHEMA, **body}, attributes=attributes)
+    return Message(topic=topic, body={"type": kind, "schema": schema, **body}, attributes=attributes)
+
+
+def _schema_for(*names: str) -> int:
+    """Return the schema of an event that contains these ids or paths of steps.
+
+    An earlier version would give up an event that names an item; it leaves a newer schema to this version.
+    """
+    return SCHEMA_OF_ITEMS if any("[" in name for name in names) else SCHEMA
 
 
 # -- read ------------------------------------------------------------------------------------------------------------
@@ -235,7 +257,7 @@ def read_steps_event(body: Any) -> StepsEvent:
     kind = _kind(body)
     run_id = read_id(body, "run_id")
     if kind == "step.ready":
-        steps = [ReadyStep(step_id=read_id(s, "id"), attempt=read_attempt(s)) for s in read_objects(body, "steps")]
+        steps = [ReadyStep(step_id=read_step_id(s, "id"), attempt=read_attempt(s)) for s in read_objects(body, "steps")]
         return StepsReady(run_id=run_id, steps=tuple(steps))
     if kind == "steps.completed":
         return StepsCompleted(run_id=run_id, outcomes=tuple(_outcome(body) for body in read_objects(body, "outcomes")))
@@ -281,7 +303,7 @@ def _outcome(body: Mapping[str, Any]) -> Outcome:
     if number is None:
         raise MalformedEvent("an outcome must have an attempt")
     return Outcome(
-        step_id=read_id(body, "step"),
+        step_id=read_step_id(body, "step"),
         attempt=number,
         kind=kind,
         missing_since=None if body.get("missing_since") is None else read_time(body, "missing_since"),

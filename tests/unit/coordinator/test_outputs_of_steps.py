@@ -458,7 +458,7 @@ def test_of_other_steps_only_results_are_read() -> None:
     world.run_to_end(run_id)
     assert bodies(world)["b"]["args"] == {"state": "SUCCEEDED", "message": "well done"}
     read = [one.fields for one in watched.found if one.id == "a" and one.fields["state"] == "SUCCEEDED"]
-    assert read == [{"state": "SUCCEEDED", "message": "well done"}]
+    assert read == [{"kind": "job", "state": "SUCCEEDED", "message": "well done"}]
 
 
 def test_a_step_does_not_read_megabytes_of_outputs() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator import seed
+from atom_workflows.coordinator import batches, seed
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.core import graph
@@ -34,7 +34,7 @@ AUDIT = timedelta(seconds=61)
 
 def half_seeded(monkeypatch: pytest.MonkeyPatch, definition: str, *, commits: int, batch: int = 3) -> World:
     """Begin a run that gets no further than so many commits."""
-    monkeypatch.setattr(seed, "BATCH_DOCUMENTS", batch)
+    monkeypatch.setattr(batches, "BATCH_DOCUMENTS", batch)
     world = World()
     plain = world.services
     make_mortal(world, Fate(fatal=commits + 1))
@@ -72,7 +72,7 @@ def is_seeded_as_compiled(world: World, definition: str) -> bool:
 def test_a_batch_that_is_partly_there_is_completed(commits: int, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A partly written batch is completed, whatever its limits were."""
     world = half_seeded(monkeypatch, chain(10), commits=commits)
-    monkeypatch.setattr(seed, "BATCH_DOCUMENTS", batch)
+    monkeypatch.setattr(batches, "BATCH_DOCUMENTS", batch)
     audit(world)
     assert world.run(RUN).state is RunState.SUCCEEDED
     assert world.submissions() == [f"s{number}/1" for number in range(10)]
@@ -180,7 +180,7 @@ def test_steps_of_another_graph_are_left_alone_once_the_run_goes_on(monkeypatch:
 @pytest.mark.parametrize("nth", range(1, 7))
 def test_two_that_seed_the_same_run_write_it_once(nth: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two instances that seed the same run start each step once."""
-    monkeypatch.setattr(seed, "BATCH_DOCUMENTS", 3)
+    monkeypatch.setattr(batches, "BATCH_DOCUMENTS", 3)
     world = World()
     commits: list[str] = []
 
@@ -190,7 +190,7 @@ def test_two_that_seed_the_same_run_write_it_once(nth: int, monkeypatch: pytest.
 
     def other() -> None:
         with monkeypatch.context() as limits:
-            limits.setattr(seed, "BATCH_DOCUMENTS", 4)
+            limits.setattr(batches, "BATCH_DOCUMENTS", 4)
             world.start(chain(10))
             world.settle_down()
 
@@ -253,7 +253,7 @@ def test_a_step_that_can_no_longer_be_stored_ends_the_run_with_the_reason(monkey
 
 def test_a_run_that_nobody_else_seeds_is_not_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run's steps are read back only by another instance."""
-    monkeypatch.setattr(seed, "BATCH_DOCUMENTS", 3)
+    monkeypatch.setattr(batches, "BATCH_DOCUMENTS", 3)
     world = World()
     world.start(chain(10))
     assert (world.store.reads, world.store.writes) == (1, 3 + 10 + 1)

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator import budget, seed
+from atom_workflows.coordinator import batches, budget, seed
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.outbox import Outbox
@@ -85,7 +85,7 @@ def test_a_run_that_is_about_to_expire_is_not_retried() -> None:
 
 def test_the_definition_of_a_large_run_is_kept_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A large run's definition is kept for its retry."""
-    monkeypatch.setattr(seed, "BATCH_DOCUMENTS", 3)
+    monkeypatch.setattr(batches, "BATCH_DOCUMENTS", 3)
     world = World(keep_runs=KEEP)
     plain = world.services
     make_mortal(world, Fate(fatal=3))
@@ -107,7 +107,7 @@ def test_the_definition_of_a_large_run_is_kept_with_it(monkeypatch: pytest.Monke
 
 def test_a_definition_that_cannot_be_renewed_just_now_keeps_the_runs_date(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused write is no sign that a run has no definition: the run's own date waits for a later renewal."""
-    monkeypatch.setattr(seed, "BATCH_DOCUMENTS", 3)
+    monkeypatch.setattr(batches, "BATCH_DOCUMENTS", 3)
     world = World(SLOW, keep_runs=KEEP)
     run_id = world.start(fan(10).replace('"id": "root"', '"timeout": "7d", "retry": {"maxAttempts": 9}, "id": "root"'))
     world.settle_down()
@@ -131,7 +131,7 @@ def test_a_retry_that_dies_leaves_nothing_that_its_run_outlives(
     fatal: int, monkeypatch: pytest.MonkeyPatch, *, after: bool
 ) -> None:
     """No document expires before its run, whichever call kills a retry."""
-    monkeypatch.setattr(seed, "BATCH_DOCUMENTS", 3)
+    monkeypatch.setattr(batches, "BATCH_DOCUMENTS", 3)
     world, run_id = failed(definition({"a": [], "x": ["a"], "y": ["x"], "b": ["y"], "c": ["b"]}))
     world.clock.move(timedelta(days=28))
     plain = world.services

@@ -1,0 +1,247 @@
+"""Create the items of a step with `forEach` once the run gets to it.
+
+The node that creates them is claimed under a lease like any step. It evaluates its lists, and creates the items with
+the barriers around them in batches. Each commit also changes the node itself, under a guard, and records how far it has
+come. So if an instance dies, the next one goes on from the last batch, and of two instances at work at the same time
+only one gets on. The commit that ends the node connects all of them to the graph; until then, they wait and are ignored
+by everything. From then on, the graph is as static as one that was compiled before the run.
+
+The list never makes this node fail. A problem is stored with it, and fails the step itself; see gathering.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Final
+
+from atom_workflows import log
+from atom_workflows.coordinator.batches import in_batches
+from atom_workflows.coordinator.budget import Budget
+from atom_workflows.coordinator.commits import Addition, Decision
+from atom_workflows.coordinator.conditions import read_for
+from atom_workflows.coordinator.loading import StoredStep, load_run, load_steps
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core.changes import change, end_step
+from atom_workflows.core.evaluation import reads_of, scope_of, select_constants
+from atom_workflows.core.expansion import MAX_ITEMS_OF_RUN, Expansion
+from atom_workflows.core.graph import Node
+from atom_workflows.core.items import Items, compute_items
+from atom_workflows.core.outcomes import clip
+from atom_workflows.core.records import Loop, StepRecord
+from atom_workflows.core.states import StepEvent
+from atom_workflows.core.workflow import Template
+from atom_workflows.documents import run_path, step_fields, step_path
+from atom_workflows.errors import (
+    AlreadyExists,
+    Conflict,
+    EvaluationError,
+    ExpressionError,
+    NotStorable,
+    StoreUnavailable,
+)
+from atom_workflows.ports import Create, Update
+
+_TRIES: Final = 5
+
+_LATER: Final = timedelta(seconds=10)
+"""The wait before items are created after all if the store did not respond."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """One instance's work on one node. `stored` is the node as this instance last read or wrote it."""
+
+    services: Services
+    stored: StoredStep
+    loop: Loop
+    budget: Budget
+
+    @property
+    def step(self) -> StepRecord:
+        """The node."""
+        return self.stored.step
+
+
+def expand(services: Services, stored: StoredStep, loop: Loop, budget: Budget) -> Decision | None:
+    """Create the items of a claimed node, and decide how it ends.
+
+    Once the budget is spent, the node is put off, and its attempt continued by another invocation. Returns None if
+    another instance has taken the node over.
+    """
+    work = _Work(services=services, stored=stored, loop=loop, budget=budget)
+    try:
+        items = _compute(work)
+        expansion = Expansion(
+            each=work.step.each,
+            number=work.step.expansion,
+            size=len(items),
+            decides=loop.when is not None,
+            phase=work.step.phase,
+        )
+        return _create(work, items, expansion)
+    except (ExpressionError, NotStorable) as error:
+        # Anything that was written before is ignored, since this node ends without it.
+        return _end_with_problem(work, str(error))
+    except StoreUnavailable as error:
+        message = f"the items of step {work.step.each} cannot be created at the moment: {error}"
+        log.warning("step.expand.deferred", message, **work.step.names)
+        return _put_off(work, _LATER, message)
+
+
+def _compute(work: _Work) -> Items:
+    step, loop = work.step, work.loop
+    templates = [one for one in (*loop.lists.values(), loop.max_parallel) if isinstance(one, Template)]
+    past, result = read_for(work.services, step, reads_of(templates))
+    items = compute_items(step, loop, scope_of(step, past, result))
+    if step.written and len(items) != step.counted:
+        # Another version may evaluate an expression differently.
+        raise EvaluationError("`forEach` gave another list while the items were being created", at=0)
+    return items
+
+
+def _create(work: _Work, items: Items, expansion: Expansion) -> Decision | None:
+    for batch in in_batches(_creates(work.step, work.loop, items, expansion)):
+        if work.step.written and work.budget.is_spent:
+            return _put_off(work, timedelta())
+        is_written = _write(work, batch) if work.step.written else _write_first(work, batch, expansion.size)
+        if not is_written:
+            log.debug("step.expand.overtaken", f"the items of step {work.step.each} are created elsewhere")
+            return None
+    return _end(work, expansion)
+
+
+def _creates(step: StepRecord, loop: Loop, items: Items, expansion: Expansion) -> Iterator[Create]:
+    """Yield the documents that have not been written yet, each when it is needed."""
+    first_item = expansion.node_count - expansion.size
+    texts = items.texts(max(0, step.written - first_item))
+    shared: dict[str, Any] | None = None
+    for node, index in expansion.nodes(step.written):
+        path = step_path(step.run_id, node.id)
+        if index is None:
+            yield Create(path=path, fields=step_fields(_barrier(step, node)))
+            continue
+        text = next(texts)
+        if shared is None:
+            shared = step_fields(_item(step, loop, node, index=index, text=text))
+        # What items have in common is converted only once.
+        own = {name: list(getattr(node, name)) for name in ("depends_on", "dependents", "barriers", "conditional")}
+        yield Create(path=path, fields={**shared, **own, "index": index, "item": text})
+
+
+def _barrier(step: StepRecord, node: Node) -> StepRecord:
+    return StepRecord(
+        run_id=step.run_id,
+        id=node.id,
+        kind=node.kind,
+        schema=step.schema,
+        request=None,
+        task_runner_url="",
+        policies=step.policies,
+        depends_on=node.depends_on,
+        dependents=node.dependents,
+        barriers=node.barriers,
+        conditional=node.conditional,
+        phase=node.phase,
+        each=step.each,
+        expansion=step.expansion,
+        remaining=len(node.depends_on),
+        expire_at=step.expire_at,
+    )
+
+
+def _item(step: StepRecord, loop: Loop, node: Node, *, index: int, text: str) -> StepRecord:
+    conditions = [one for one in (loop.when, loop.policies.retry.when) if one is not None]
+    return replace(
+        _barrier(step, node),
+        request=step.request,
+        task_runner_url=step.task_runner_url,
+        policies=loop.policies,
+        templates=step.templates,
+        constants=select_constants(step.constants, [*step.templates, *conditions]),
+        outputs=loop.outputs,
+        when=loop.when,
+        index=index,
+        item=text,
+        item_type=json.dumps(loop.item_type, separators=(",", ":")),
+    )
+
+
+def _write_first(work: _Work, batch: list[Create], size: int) -> bool:
+    """Create the first nodes, and count the items in their run.
+
+    Raises `ExpressionError` if the run would have too many items.
+    """
+    added = size - work.step.counted
+    for _ in range(_TRIES):
+        run = load_run(work.services, work.step.run_id)
+        if run is None or run.run.stop is not None:
+            # Closing the run ends this node.
+            return False
+        if run.run.item_count + added > MAX_ITEMS_OF_RUN:
+            total = f"{run.run.item_count + added:,} items in total, more than the {MAX_ITEMS_OF_RUN:,} allowed"
+            raise EvaluationError(f"with this step, the run would have {total}", at=0)
+        count = Update(path=run_path(run.run.id), increments={"item_count": added}, guard=run.version)
+        if _write(work, [*batch, *([count] if added else [])], counted=size):
+            return True
+        if not _is_unchanged(work):
+            return False
+    raise StoreUnavailable("the run keeps changing")
+
+
+def _is_unchanged(work: _Work) -> bool:
+    found = load_steps(work.services, work.step.run_id, [work.step.id])
+    return bool(found) and found[0].version == work.stored.version
+
+
+def _write(work: _Work, batch: Sequence[Create | Update], **fields: Any) -> bool:
+    """Create some nodes, record that with further fields of this node, and renew the lease.
+
+    Returns False if the node, or a document whose update has a guard, has changed.
+    """
+    step, until = work.step, work.services.clock.now() + work.services.settings.lease
+    written = step.written + sum(isinstance(one, Create) for one in batch)
+    fields = {**fields, "written": written, "due_at": until}
+    touch = Update(path=step_path(step.run_id, step.id), fields=fields, guard=work.stored.version)
+    try:
+        results = work.services.store.commit([touch, *batch])
+    except Conflict:
+        return False
+    except AlreadyExists as error:
+        # They belong to an earlier run with this id, and the store is about to delete them.
+        raise StoreUnavailable(f"items of an earlier run are still being deleted: {error}") from error
+    work.stored = StoredStep(step=replace(step, **fields), version=results[0].version)
+    work.budget.spend(written=len(results))
+    return True
+
+
+def _end(work: _Work, expansion: Expansion) -> Decision:
+    """End the node: connect it to its items, and these to their step."""
+    step, edges = work.step, expansion.dependents_of_expander()
+    log.info("step.expand", f"step {step.each} has {expansion.size:,} items", **step.names)
+    end = end_step(step, StepEvent.SUCCEED, work.services.clock.now(), items=expansion.size, **edges)
+    tops = expansion.tops
+    told = {"depends_on": [step.id, *tops], "items": expansion.size}
+    return Decision(
+        stored=StoredStep(step=replace(step, **edges), version=work.stored.version),
+        change=end,
+        additions={step.each: Addition(dependencies=len(tops), fields=told)},
+    )
+
+
+def _end_with_problem(work: _Work, problem: str) -> Decision:
+    step = work.step
+    log.info("step.expand.problem", f"step {step.each} has no items: {problem}", **step.names)
+    end = end_step(step, StepEvent.SUCCEED, work.services.clock.now(), problem=clip(problem))
+    return Decision(stored=work.stored, change=end)
+
+
+def _put_off(work: _Work, wait: timedelta, message: str = "") -> Decision:
+    """Let another invocation go on from where this one stopped."""
+    fields = {"message": clip(message)} if message else {}
+    due_at = work.services.clock.now() + wait
+    return Decision(
+        stored=work.stored, change=change(work.step, StepEvent.DEFER, due_at=due_at, answered=True, **fields)
+    )

@@ -1,0 +1,109 @@
+"""End a step with `forEach` once all of its items have ended, and gather their outputs.
+
+The step is claimed under a lease like any other, since reading the outputs of thousands of items takes a while. Its
+counters already show how the items ended.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+from atom_workflows import log
+from atom_workflows.coordinator.commits import Decision
+from atom_workflows.coordinator.loading import AT_ONCE, StoredStep
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core.changes import StepChange, change, end_step
+from atom_workflows.core.gathering import (
+    MAX_GATHERED_BYTES,
+    count_items,
+    fail_too_large,
+    fail_with_items,
+    fail_with_problem,
+)
+from atom_workflows.core.item_ids import expander_id, item_id, shown_id
+from atom_workflows.core.outcomes import clip
+from atom_workflows.core.records import StepRecord
+from atom_workflows.core.states import StepEvent, StepState
+from atom_workflows.core.workflow import JsonValue
+from atom_workflows.documents import outputs_path, step_path, steps_path
+from atom_workflows.errors import StoreUnavailable
+from atom_workflows.ports import Document, Query
+
+_LATER: Final = timedelta(seconds=10)
+_PAGE: Final = 500
+_FAILED: Final = [StepState.FAILED.value, StepState.CANCELLED.value, StepState.SKIPPED.value]
+
+
+def gather(services: Services, stored: StoredStep) -> Decision:
+    """Decide how a claimed step ends, given how its items ended."""
+    try:
+        return Decision(stored=stored, change=_decide(services, stored.step))
+    except StoreUnavailable as error:
+        log.warning("step.gather.deferred", f"the outputs of the items wait: {error}", **stored.step.names)
+        due_at = services.clock.now() + _LATER
+        message = clip(f"the results of its items could not be read: {error}")
+        later = change(stored.step, StepEvent.DEFER, due_at=due_at, answered=True, message=message)
+        return Decision(stored=stored, change=later)
+
+
+def _decide(services: Services, step: StepRecord) -> StepChange:
+    path = step_path(step.run_id, expander_id(step.id))
+    (expander,) = services.store.get([path], fields=("problem", "expansion"))
+    known: Mapping[str, Any] = {} if expander is None else expander.fields
+    expansion = known.get("expansion", 1)
+    if problem := known.get("problem"):
+        return fail_with_problem(step, problem, now=services.clock.now())
+    if count_items(step)["failed"] > step.tolerate:
+        return fail_with_items(step, _first_failure(services, step, expansion), now=services.clock.now())
+    outputs = _gather_outputs(services, step, expansion) if step.outputs else {}
+    if outputs is None:
+        return fail_too_large(step, now=services.clock.now())
+    return replace(end_step(step, StepEvent.SUCCEED, services.clock.now()), outputs=outputs or None)
+
+
+def _first_failure(services: Services, step: StepRecord, expansion: int) -> str:
+    """Return the first item that failed, with its message."""
+    first = min(_iter_failed(services, step, expansion), key=lambda one: one.fields.get("index", 0), default=None)
+    return "" if first is None else f"{shown_id(first.id)}: {first.fields.get('message', '')}"
+
+
+def _iter_failed(services: Services, step: StepRecord, expansion: int) -> Iterator[Document]:
+    after: tuple[str] | None = None
+    while True:
+        query = Query(
+            collection=steps_path(step.run_id),
+            where=[("each", "==", step.id), ("expansion", "==", expansion), ("state", "in", _FAILED)],
+            after=after,
+            limit=_PAGE,
+            fields=("index", "message", "by_choice"),
+        )
+        found = services.store.query(query)
+        yield from (one for one in found if "index" in one.fields and not one.fields.get("by_choice"))
+        if len(found) < _PAGE:
+            return
+        after = (found[-1].path,)
+
+
+def _gather_outputs(services: Services, step: StepRecord, expansion: int) -> dict[str, JsonValue] | None:
+    """Return the outputs of the items as lists by name, in the order of the items, or None if they are too large.
+
+    An item that has no outputs, since it was skipped or its failure is tolerated, counts as null.
+    """
+    lists: dict[str, list[JsonValue]] = {name: [] for name in step.outputs}
+    size = 0
+    for start in range(0, step.items, AT_ONCE):
+        indexes = range(start, min(start + AT_ONCE, step.items))
+        paths = [outputs_path(step.run_id, item_id(step.id, index, expansion)) for index in indexes]
+        for document in services.store.get(paths, fields=("values",)):
+            values = json.loads((document.fields.get("values") if document else "") or "{}")
+            for name, gathered in lists.items():
+                value = values.get(name)
+                gathered.append(value)
+                size += len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()) + 1
+        if size > MAX_GATHERED_BYTES:
+            return None
+    return dict(lists)

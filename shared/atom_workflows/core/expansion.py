@@ -1,0 +1,175 @@
+"""The part of a run's graph that is created while the run goes on: the items of a step with `forEach`.
+
+Like the graph that is compiled before a run (see graph.py), it is kept narrow by barriers:
+
+    ~each.train ──► ~out barriers ──► items ──► ~in barriers, in a tree ──► train
+
+The same step, number of items and expansion always give the same nodes in the same order, so creating them can be
+continued after an interruption. The barriers come first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+
+from atom_workflows.core.graph import FAN_IN_LIMIT, FAN_OUT_LIMIT, Node, split
+from atom_workflows.core.item_ids import expander_id, fan_in_id, fan_out_id, item_id
+from atom_workflows.core.kinds import NodeKind, Phase
+from atom_workflows.core.records import StepRecord
+from atom_workflows.core.states import StepState
+
+MAX_ITEMS: Final = 10_000
+"""The maximum number of items of one step."""
+
+MAX_ITEMS_OF_RUN: Final = 20_000
+"""The maximum number of items of all steps of a run together."""
+
+MAX_ITEM_BYTES: Final = 8 * 1024
+"""The maximum size of an item as JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expansion:
+    """The nodes between the node that creates a step's items and the step itself.
+
+    `decides` is True if the items have a condition. `phase` is that of the step.
+    """
+
+    each: str
+    number: int
+    size: int
+    decides: bool = False
+    phase: Phase = Phase.MAIN
+    _above: list[Sequence[int]] = field(init=False)
+    _levels: list[list[Sequence[str]]] = field(init=False)
+    # For each level, the number of the barrier for each node below it.
+    _parents: list[list[int]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        indexes = range(self.size)
+        above = split(indexes, FAN_OUT_LIMIT) if self.size > FAN_OUT_LIMIT else []
+        levels: list[list[Sequence[str]]] = []
+        names: Sequence[str] = [item_id(self.each, index, self.number) for index in indexes]
+        while len(names) > FAN_IN_LIMIT:
+            parts = split(names, FAN_IN_LIMIT)
+            levels.append(parts)
+            names = [fan_in_id(self.each, self.number, len(levels) - 1, number) for number in range(len(parts))]
+        object.__setattr__(self, "_above", above)
+        object.__setattr__(self, "_levels", levels)
+        parents = [[number for number, part in enumerate(parts) for _ in part] for parts in levels]
+        object.__setattr__(self, "_parents", parents)
+
+    @property
+    def roots(self) -> list[str]:
+        """The nodes that wait for the node that creates the items: the items themselves if they are few."""
+        if self._above:
+            return [fan_out_id(self.each, self.number, number) for number in range(len(self._above))]
+        return [item_id(self.each, index, self.number) for index in range(self.size)]
+
+    @property
+    def tops(self) -> list[str]:
+        """The nodes for which the step waits: the items themselves if they are few."""
+        if self._levels:
+            last = len(self._levels) - 1
+            return [fan_in_id(self.each, self.number, last, number) for number in range(len(self._levels[last]))]
+        return [item_id(self.each, index, self.number) for index in range(self.size)]
+
+    @property
+    def node_count(self) -> int:
+        """The number of nodes."""
+        return len(self._above) + sum(map(len, self._levels)) + self.size
+
+    def nodes(self, start: int = 0) -> Iterator[tuple[Node, int | None]]:
+        """Yield the nodes from the given place on, each with the index of its item if it is one."""
+        return islice(self._nodes(), start, None)
+
+    def dependents_of_expander(self) -> dict[str, Any]:
+        """Return the edges from the node that creates the items, by the names of a node's fields."""
+        roots = tuple(self.roots)
+        return {
+            "dependents": (*roots, self.each),
+            "barriers": roots if self._above else (),
+            "conditional": (*(roots if self.decides and not self._above else ()), self.each),
+        }
+
+    def _nodes(self) -> Iterator[tuple[Node, int | None]]:
+        expander = expander_id(self.each)
+        for number, part in enumerate(self._above):
+            below = [item_id(self.each, index, self.number) for index in part]
+            name = fan_out_id(self.each, self.number, number)
+            yield self._barrier(name, [expander], below, conditional=below if self.decides else ()), None
+        for level, parts in enumerate(self._levels):
+            for number, above in enumerate(parts):
+                name = fan_in_id(self.each, self.number, level, number)
+                yield self._barrier(name, above, [parent := self._parent(level + 1, number)], (parent,)), None
+        numbers = [number for number, part in enumerate(self._above) for _ in part]
+        for index in range(self.size):
+            above = fan_out_id(self.each, self.number, numbers[index]) if numbers else expander
+            parent = self._parent(0, index)
+            yield self._node(item_id(self.each, index, self.number), NodeKind.ITEM, [above], parent), index
+
+    def _parent(self, level: int, number: int) -> str:
+        """Return the node that waits for the node with this number: a barrier of the given level, or the step."""
+        if level == len(self._levels):
+            return self.each
+        return fan_in_id(self.each, self.number, level, self._parents[level][number])
+
+    def _barrier(self, name: str, needs: Sequence[str], below: Sequence[str], conditional: Sequence[str] = ()) -> Node:
+        return Node(
+            id=name,
+            kind=NodeKind.INTERNAL,
+            depends_on=tuple(needs),
+            dependents=tuple(below),
+            barriers=tuple(one for one in below if one.startswith("~")),
+            conditional=tuple(one for one in conditional if not one.startswith("~")),
+            phase=self.phase,
+        )
+
+    def _node(self, name: str, kind: NodeKind, needs: Sequence[str], parent: str) -> Node:
+        return Node(
+            id=name,
+            kind=kind,
+            depends_on=tuple(needs),
+            dependents=(parent,),
+            barriers=(parent,) if parent != self.each else (),
+            conditional=(parent,) if parent == self.each else (),
+            phase=self.phase,
+        )
+
+
+def is_item_node(step: StepRecord) -> bool:
+    """Return True if the node is an item, or a barrier between items and their step."""
+    return bool(step.each) and step.kind not in {NodeKind.EXPAND, NodeKind.GATHER}
+
+
+def fields_of_reset(step: StepRecord, *, expands_anew: bool) -> dict[str, Any]:
+    """Return the fields that a reset changes in the nodes of a step with `forEach`.
+
+    `expands_anew` is True if the node that creates the items is reset as well, so that there will be other items.
+    """
+    if not expands_anew or step.kind not in {NodeKind.EXPAND, NodeKind.GATHER}:
+        return {}
+    if step.kind is NodeKind.GATHER:
+        return {"depends_on": (expander_id(step.id),), "items": 0}
+    edges = {"dependents": (step.each,), "barriers": (), "conditional": (step.each,)}
+    return {**edges, "expansion": step.expansion + 1, "items": 0, "written": 0, "problem": ""}
+
+
+def is_current(step: StepRecord, expander: StepRecord | None) -> bool:
+    """Return True unless the node belongs to an expansion that was not finished, or was replaced by a later one.
+
+    `expander` is the node that creates the items of the step to which the node belongs.
+    """
+    if not is_item_node(step):
+        return True
+    if expander is None or expander.state is not StepState.SUCCEEDED:
+        return False
+    return expander.expansion == step.expansion
+
+
+def current_nodes(steps: Mapping[str, StepRecord]) -> dict[str, StepRecord]:
+    """Return the nodes that belong to the run's graph as it is now."""
+    return {name: step for name, step in steps.items() if is_current(step, steps.get(expander_id(step.each)))}

@@ -1,0 +1,98 @@
+"""Decide how a step with `forEach` ends once all of its items have ended, and which of their outputs it gathers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from atom_workflows.core.changes import StepChange
+from atom_workflows.core.evaluation import is_per_item, paths_in
+from atom_workflows.core.outcomes import OutcomeKind, clip
+from atom_workflows.core.records import StepRecord
+from atom_workflows.core.transitions import fail_step
+from atom_workflows.core.workflow import Step, Workflow
+
+if TYPE_CHECKING:
+    from atom_workflows.expressions.types import Type
+
+MAX_GATHERED_BYTES: Final = 900_000
+"""The maximum size of the outputs that a step gathers from its items, as JSON."""
+
+
+def counts_of(fields: Mapping[str, Any]) -> dict[str, int]:
+    """Return the numbers of a step's items, given the counters of the step.
+
+    `total` counts them all; items that a stop has ended count in none of the others.
+    """
+    # One of the dependencies is the node that creates the items.
+    ended, items = fields.get("total", 0) - 1, fields.get("items", 0)
+    if ended < 1 or not items:
+        return {"total": 0, "succeeded": 0, "failed": 0, "skipped": 0}
+    failed, skipped = fields.get("unsuccessful", 0), fields.get("skipped", 0)
+    return {"total": items, "succeeded": ended - failed - skipped, "failed": failed, "skipped": skipped}
+
+
+def count_items(step: StepRecord) -> dict[str, int]:
+    """Return the numbers of a step's items that ended in each way."""
+    return counts_of({name: getattr(step, name) for name in ("total", "items", "unsuccessful", "skipped")})
+
+
+def fail_with_problem(step: StepRecord, problem: str, *, now: datetime) -> StepChange:
+    """Fail a step whose items could not be created."""
+    return fail_step(step, OutcomeKind.EXPRESSION, now, message=clip(problem))
+
+
+def fail_with_items(step: StepRecord, first: str, *, now: datetime) -> StepChange:
+    """Fail a step because too many of its items failed.
+
+    `first` is the first of these items with its message.
+    """
+    counts = count_items(step)
+    failed = f"{counts['failed']} of {counts['total']} item{'' if counts['total'] == 1 else 's'} failed"
+    allowed = "" if not step.tolerate else f", {step.tolerate} {'is' if step.tolerate == 1 else 'are'} tolerated"
+    named = f"; first: {first}" if first else ""
+    return fail_step(step, OutcomeKind.ITEMS, now, message=clip(f"{failed}{allowed}{named}"))
+
+
+def fail_too_large(step: StepRecord, *, now: datetime) -> StepChange:
+    """Fail a step whose items returned more than it can gather."""
+    said = (
+        f"the outputs of its items are more than {MAX_GATHERED_BYTES:,} bytes in total: write them to Cloud Storage, "
+        "and return gsUris"
+    )
+    return fail_step(step, OutcomeKind.OUTPUTS, now, message=said)
+
+
+# -- before a run ----------------------------------------------------------------------------------------------------
+
+
+def gathered_types(workflow: Workflow) -> dict[str, dict[str, Type]]:
+    """Return the outputs that each step with `forEach` gathers, with their types.
+
+    These are the ones that some expression of the file reads. Each is a list with one element for each item.
+    """
+    loops = {step.id: step for step in workflow.all_steps if step.for_each is not None and step.outputs}
+    read: dict[str, set[str]] = {}
+    for path in _paths_of_steps(workflow) if loops else ():
+        for step_id in loops if len(path) == 1 else {path[1]} & loops.keys():
+            declared = set(loops[step_id].outputs)
+            if path[2:3] in {(), ("outputs",)}:
+                read.setdefault(step_id, set()).update(set(path[3:4]) & declared if path[3:4] else declared)
+    return {step_id: dict(_lists_of(loops[step_id], names)) for step_id, names in read.items()}
+
+
+def _paths_of_steps(workflow: Workflow) -> Iterator[tuple[str, ...]]:
+    for text in (*workflow.outputs, *(text for step in workflow.all_steps for text in step.expressions)):
+        if "steps" in text.text:
+            yield from (path for path in paths_in(text) if path[0] == "steps")
+
+
+def _lists_of(step: Step, names: set[str]) -> Iterator[tuple[str, Type]]:
+    from atom_workflows.expressions.types import ListOf, or_null  # noqa: PLC0415 (only steps with outputs need it)
+
+    tolerates = step.for_each is not None and step.for_each.tolerate > 0
+    may_lack = tolerates or (step.when is not None and is_per_item(step.when))
+    for name, of in step.outputs.items():
+        if name in names:
+            yield name, ListOf(or_null(of) if may_lack else of)

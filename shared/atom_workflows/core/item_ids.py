@@ -1,0 +1,56 @@
+"""The ids of the nodes that a step with `forEach` consists of, and the names that users see.
+
+Of a step `train`, the compiler makes the step itself and the node that creates its items, `~each.train`. That node
+creates the items `train[0]`, `train[1]`, ..., or `train[0]~2` if it does so for the second time, and barriers between
+them. A user's step id contains neither brackets nor `~`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+EXPANDER_PREFIX: Final = "~each."
+
+_ITEM: Final = re.compile(r"(?P<each>[^~\[\]]+)\[(?P<index>[0-9]+)\](?:~(?P<expansion>[0-9]+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class ItemName:
+    """The parts of an item's id: its step, its place in the list, and the number of the expansion that created it."""
+
+    each: str
+    index: int
+    expansion: int
+
+
+def expander_id(step_id: str) -> str:
+    """Return the id of the node that creates a step's items."""
+    return f"{EXPANDER_PREFIX}{step_id}"
+
+
+def item_id(step_id: str, index: int, expansion: int) -> str:
+    """Return the id of an item."""
+    return f"{step_id}[{index}]" if expansion == 1 else f"{step_id}[{index}]~{expansion}"
+
+
+def parse_item_id(node_id: str) -> ItemName | None:
+    """Return the parts of an item's id, or None if the node is no item."""
+    found = _ITEM.fullmatch(node_id)
+    return None if found is None else ItemName(found["each"], int(found["index"]), int(found["expansion"] or 1))
+
+
+def shown_id(node_id: str) -> str:
+    """Return a node's id as users see it: an item without the number of its expansion."""
+    return node_id.partition("~")[0] if parse_item_id(node_id) else node_id
+
+
+def fan_out_id(step_id: str, expansion: int, number: int) -> str:
+    """Return the id of a barrier between the node that creates items and some of them."""
+    return f"~out.{step_id}~{expansion}.{number}"
+
+
+def fan_in_id(step_id: str, expansion: int, level: int, number: int) -> str:
+    """Return the id of a barrier between some items and their step."""
+    return f"~in.{step_id}~{expansion}.{level}.{number}"
