@@ -44,6 +44,9 @@ who stores it.
 RUN_RESULT: Final = ("state", "failures", "failureCount")
 """The members that `run` has in addition to its constants once the main part of the run has ended."""
 
+ITEM_NAMES: Final = ("item", "index")
+"""The names of a loop's current item and of its number, counted from 0."""
+
 Scope = Mapping[str, Any]
 
 
@@ -100,6 +103,11 @@ def reads_of(texts: Sequence[Condition | Template]) -> Reads:
                     records.add(path[1])
             run = run or (path[0] == "run" and (len(path) == 1 or path[1] in RUN_RESULT))
     return Reads(outputs=frozenset(outputs), records=frozenset(records), run=run)
+
+
+def reads_item(condition: Condition) -> bool:
+    """Return True if a condition is decided for each item of a loop."""
+    return any(path[0] in ITEM_NAMES for path in paths_in(condition))
 
 
 def require_readable(size: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from atom_workflows.core.evaluation import ITEM_NAMES
 from atom_workflows.core.outcomes import FAILURE_KINDS
 from atom_workflows.core.run_values import RUN_TYPES
 from atom_workflows.core.states import StepState
@@ -14,10 +15,11 @@ from atom_workflows.expressions.checker import Fault, Scope, Unavailable
 from atom_workflows.expressions.syntax import Expression, Path, reads
 from atom_workflows.expressions.types import ANY, INSTANT, INT, TEXT, ListOf, MapOf, Type, Words, or_null, read_type
 from atom_workflows.language.certainty import StepGraph
+from atom_workflows.language.loops import COUNTS, gathered, is_loop
 from atom_workflows.language.problems import Report, code
 from atom_workflows.language.suggestions import Names
 
-RETRIED_KINDS: Final = (*(kind for kind in FAILURE_KINDS.values() if kind != "lost"), "rejected")
+RETRIED_KINDS: Final = (*(kind for kind in FAILURE_KINDS.values() if kind not in ("lost", "items")), "rejected")
 """The kinds of failures that `retry.when` may be evaluated for. For a lost job, `onLost` decides instead."""
 
 LAST_KINDS: Final = (*RETRIED_KINDS, "lost", "stopped")
@@ -36,7 +38,16 @@ _RUN: Final[Mapping[str, Type]] = {
     "window": _WINDOW,
     "scratch": or_null(TEXT, "because the deployment may have no folder for it"),
 }
-_FAILURES: Final = ListOf(MapOf({"step": TEXT, "kind": Words(LAST_KINDS), "reason": TEXT, "message": TEXT}))
+_FAILURE_IN_RUN: Final = MapOf(
+    {
+        "step": TEXT,
+        "index": or_null(INT, "because only the items of a loop have one"),
+        "kind": Words((*LAST_KINDS, "items")),
+        "reason": TEXT,
+        "message": TEXT,
+    }
+)
+_FAILURES: Final = ListOf(_FAILURE_IN_RUN)
 _RUN_AT_THE_END: Final[Mapping[str, Type]] = {"state": _VERDICTS, "failures": _FAILURES, "failureCount": INT}
 _ATTEMPT: Final = MapOf({"kind": Words(LAST_KINDS), "reason": TEXT})
 _STEP: Final = MapOf({"attempt": INT, "last": or_null(_ATTEMPT, "because there is no attempt before the first")})
@@ -45,14 +56,14 @@ _FAILURE: Final = MapOf({"kind": Words(RETRIED_KINDS), "reason": TEXT, "message"
 _ELSEWHERE: Final = {
     "failure": Unavailable("`failure` can be read only in `retry.when`"),
     "step": Unavailable("`step` can be read only in the fields of `task` and in `retry.when`"),
-    "item": Unavailable("there is no `item`, because a step runs one job"),
-    "index": Unavailable("there is no `index`, because a step runs one job"),
+    "item": Unavailable("there is no `item`, because this step has no `forEach`", "add `forEach` with the items"),
+    "index": Unavailable("there is no `index`, because this step has no `forEach`", "add `forEach` with the items"),
     "steps": Unavailable("no step has run yet when this is computed"),
     "env": Unavailable("`env` cannot be read here"),
 }
 _ELSEWHERE_IN_RETRY: Final = {
     name: Unavailable(f"`{name}` cannot be read in `retry.when`", "it can read only `failure` and `step`")
-    for name in ("params", "run", "env", "steps")
+    for name in ("params", "run", "env", "steps", *ITEM_NAMES)
 }
 _NOT_YET: Final = {name: Unavailable(f"`run.{name}` is available only under `finally`") for name in _RUN_AT_THE_END}
 
@@ -99,6 +110,10 @@ class Position:
     reader: int | None = None
     at_the_end: bool = False
     params: Mapping[str, Type] | None = None
+    # The type of a loop's items, if there is a current one.
+    item: Type | None = None
+    # The name of a place that never has a current item, if this is one.
+    without_item: str = ""
 
 
 CONDITION: Final = frozenset({"params", "run", "env", "steps"})
@@ -130,6 +145,12 @@ def scope_of(expressions: Iterable[Expression], position: Position, file: File, 
     }
     visible = {name: of for name, of in names.items() if name in position.roots}
     elsewhere = _ELSEWHERE | _ELSEWHERE_IN_RETRY if position.roots == RETRY else _ELSEWHERE
+    if position.without_item:
+        advice = "only the `task` and the `when` of a step with `forEach` can read it"
+        refused = (Unavailable(f"`{name}` cannot be read in {position.without_item}", advice) for name in ITEM_NAMES)
+        elsewhere = {**elsewhere, **dict(zip(ITEM_NAMES, refused, strict=True))}
+    if position.item is not None:
+        visible |= {"item": position.item, "index": INT}
     asked = {path[0] for path in read} & elsewhere.keys()
     visible = {**{name: elsewhere[name] for name in asked}, **visible}
     return Scope(names=visible, proven=proven, zone=file.zone, guess=file.guess)
@@ -158,12 +179,15 @@ def _type_of(graph: StepGraph, reader: int | None, read: int, *, ended: bool = F
 
     If `ended` is True, the run may have failed before the step ran.
     """
-    declared = graph.steps[read].values.get("outputs", {})
-    outputs = {name: of for name, (_, of) in declared.items()}
+    step = graph.steps[read]
+    declared = step.values.get("outputs", {})
+    outputs = {name: gathered(step, of) if is_loop(step) else of for name, (_, of) in declared.items()}
     if ended:
-        reason = f"because `{graph.steps[read].values['id']}` might not have succeeded"
+        reason = f"because `{step.values['id']}` might not have succeeded"
         outputs = {name: or_null(of, reason) for name, of in outputs.items()}
     elif not (graph.is_sure_at_the_end(read) if reader is None else graph.is_sure(reader, read)):
         reason, remedy = graph.explain(reader, read)
         outputs = {name: or_null(of, reason, remedy) for name, of in outputs.items()}
-    return MapOf({"outputs": MapOf(outputs), "state": _ENDS, "message": TEXT})
+    no_counts = Unavailable(f"there are no `counts` of {code(step.values['id'])}, because it has no `forEach`")
+    counts = COUNTS if is_loop(step) else no_counts
+    return MapOf({"outputs": MapOf(outputs), "state": _ENDS, "message": TEXT, "counts": counts})
