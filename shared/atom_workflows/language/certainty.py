@@ -5,13 +5,14 @@ Sets of steps are integers with one bit per step, so that even a chain of ten th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, reduce
 from operator import and_
 from typing import Final
 
 from atom_workflows.core.workflow import Trigger
-from atom_workflows.language.loops import is_decided_for_each_item, is_loop
+from atom_workflows.expressions.types import Type
+from atom_workflows.language.loops import gather, is_decided_for_each_item, is_loop
 from atom_workflows.language.nodes import Items, Reading
 
 _MOST_STEPS_SEEN: Final = 100
@@ -39,6 +40,7 @@ class StepGraph:
             for step in steps
         ]
         self._is_unclear = [self._has_unclear_order(number) for number in range(len(steps))]
+        self._outputs: dict[int, Mapping[str, Type]] = {}
         self.everything = (1 << len(steps)) - 1
 
     def _has_unclear_order(self, number: int) -> bool:
@@ -72,6 +74,14 @@ class StepGraph:
     def trigger(self, number: int) -> Trigger:
         """Return the step's trigger."""
         return Trigger(self.steps[number].values.get("trigger", Trigger.NO_FAILURE))
+
+    def outputs(self, number: int) -> Mapping[str, Type]:
+        """Return the types of the step's outputs; those of a loop are lists."""
+        if number not in self._outputs:
+            step = self.steps[number]
+            declared = {name: of for name, (_, of) in step.values.get("outputs", {}).items()}
+            self._outputs[number] = gather(step, declared) if is_loop(step) else declared
+        return self._outputs[number]
 
     def explain(self, reader: int | None, read: int) -> tuple[str, str]:
         """Return why a step's outputs may be missing, and any remedy.
@@ -122,7 +132,8 @@ class StepGraph:
     def _facts(self) -> tuple[list[int], list[int], list[bool]]:
         count = len(self.steps)
         behind, sure = [self.everything] * count, [self.everything] * count
-        skippable = [self._has_condition(number) for number in range(count)]
+        has_condition = [self._has_condition(number) for number in range(count)]
+        skippable = list(has_condition)
         # The steps that must have succeeded if a step ended without a failure, even if it was skipped.
         unfailed = [self.everything] * count
         for number in self._in_order():
@@ -130,7 +141,7 @@ class StepGraph:
             behind[number] = _union(behind[one] | 1 << one for one in dependencies)
             before = [skippable[one] for one in dependencies]
             skippable[number] = (
-                self._has_condition(number)
+                has_condition[number]
                 or trigger is Trigger.ANY_FAILED
                 or (trigger is Trigger.ALL_SUCCEEDED and any(before))
                 or (trigger is Trigger.NO_FAILURE and bool(before) and all(before))

@@ -30,7 +30,7 @@ from atom_workflows.language import loops, scopes
 from atom_workflows.language.certainty import StepGraph
 from atom_workflows.language.dependencies import Part, read_ids
 from atom_workflows.language.embedded import OPENING, Embedded, expressions_of, read_embedded, report_fault
-from atom_workflows.language.limits import MAX_STEPS_READ
+from atom_workflows.language.limits import MAX_ITEMS, MAX_STEPS_READ
 from atom_workflows.language.nodes import Fields, Invalid, Node, Reading, Scalar
 from atom_workflows.language.parameters import Declared
 from atom_workflows.language.problems import Report, code
@@ -154,7 +154,7 @@ class _Checker:
         report = self.file.report
         most, lists = step.values.get("maxParallel"), step.values.get("forEach")
         if isinstance(most, Embedded):
-            self.check_value(most, replace(position, without_item="`maxParallel`"), proven, INT)
+            self._check_max_parallel(most, replace(position, without_item="`maxParallel`"), proven)
         if lists is None:
             return ANY
         within = replace(position, without_item="`forEach`, which lists the items")
@@ -163,9 +163,9 @@ class _Checker:
         for name, value in lists.items():
             types[name] = ANY
             if isinstance(value, Embedded):
-                types[name] = self._check_list(value, within, proven)
-                if (items := self._known_list(value)) is not None:
-                    known[name] = items
+                types[name] = self._check_list(f"forEach.{name}" if name else "forEach", value, within, proven)
+                items = self._evaluate_constant(value)
+                known |= {name: items} if isinstance(items, list) else {}
             elif not isinstance(value, Invalid):
                 types[name], known[name] = loops.type_of_values(value), value
         of, count = loops.item_type(types), loops.check_items(step, known, report)
@@ -175,7 +175,14 @@ class _Checker:
             self.item_types[step.values["id"]] = of
         return of
 
-    def _check_list(self, value: Embedded, position: Position, proven: frozenset[Path]) -> Type:
+    def _check_max_parallel(self, value: Embedded, position: Position, proven: frozenset[Path]) -> None:
+        self.check_value(value, position, proven, INT)
+        number = self._evaluate_constant(value)
+        if isinstance(number, int) and not 1 <= number <= MAX_ITEMS:
+            remedy = f"write a whole number from 1 to {MAX_ITEMS:,}"
+            report_fault(value, 0, f"`maxParallel` cannot be `{number}`", remedy, self.file.report)
+
+    def _check_list(self, path: str, value: Embedded, position: Position, proven: frozenset[Path]) -> Type:
         """Check an expression for a list. Return the type of its items."""
         of = self.check_value(value, position, proven)
         if isinstance(of, OrNull):
@@ -185,21 +192,20 @@ class _Checker:
             return of.item
         if of != ANY:
             remedy = "write `range(…)` for the numbers below it" if of == INT else "write an expression for a list"
-            report_fault(value, 0, f"`forEach` needs a list, but this is {describe(of)}", remedy, self.file.report)
+            report_fault(value, 0, f"{code(path)} needs a list, but this is {describe(of)}", remedy, self.file.report)
         return ANY
 
-    def _known_list(self, value: Embedded) -> list[Any] | None:
-        """Return the list if its expression is constant and does not cost too much."""
+    def _evaluate_constant(self, value: Embedded) -> Any:
+        """Return the value as JSON if its expression is constant and does not cost too much, or else None."""
         lone = value.template.lone
         if lone is None or reads(lone.expression):
             return None
         try:
-            items = write_value(evaluate(lone.expression, {}, zone=self.file.zone, budget=self.budget))
+            return write_value(evaluate(lone.expression, {}, zone=self.file.zone, budget=self.budget))
         except EvaluationError as error:
             if self.budget.left >= 0:
                 report_fault(value, lone.offset + error.at, error.message, error.suggestion, self.file.report)
             return None
-        return items if isinstance(items, list) else None
 
     def check_retry(self, policies: Reading | None) -> None:
         """Check the condition of a retry policy."""

@@ -74,14 +74,13 @@ def is_decided_for_each_item(step: Reading) -> bool:
     return is_loop(step) and when is not None and reads_items([when])
 
 
-def gathered(step: Reading, of: Type) -> Type:
-    """Return the type of an output of a loop: a list of what its items return."""
-    name = f"`{step.values['id']}`"
-    if is_decided_for_each_item(step):
-        return ListOf(or_null(of, f"because items of {name} may be skipped (line {step.at('when').line})"))
-    if step.values.get("tolerate"):
-        return ListOf(or_null(of, f"because items of {name} may fail (line {step.at('tolerate').line})"))
-    return ListOf(of)
+def gather(step: Reading, outputs: Mapping[str, Type]) -> dict[str, Type]:
+    """Return the types of a loop's outputs, which are lists, given those that an item returns."""
+    fate, field = ("may be skipped", "when") if is_decided_for_each_item(step) else ("may fail", "tolerate")
+    if field == "tolerate" and not step.values.get(field):
+        return {name: ListOf(of) for name, of in outputs.items()}
+    reason = f"because items of {code(step.values['id'])} {fate} (line {step.at(field).line})"
+    return {name: ListOf(or_null(of, reason)) for name, of in outputs.items()}
 
 
 # -- the type of an item -----------------------------------------------------------------------------------------------
@@ -156,23 +155,25 @@ def _type_of_maps(values: Sequence[Mapping[str, Any]]) -> Type:
 def check_items(step: Reading, known: Mapping[str, Sequence[Any]], report: Report) -> int | None:
     """Check the lists that are known before the run.
 
-    Returns the number of items if all of them are known. A file cannot make this expensive: combinations are not built.
+    Returns the number of items if it is known and valid. Combinations are only counted, not built.
     """
     key = step.node.entries["forEach"].key
     counts = {name: len(items) for name, items in known.items()}
     total = prod(counts.values())
-    if total > MAX_ITEMS:
+    is_within_limit = total <= MAX_ITEMS
+    if not is_within_limit:
         _refuse_count(step, counts, total, report)
     _check_sizes(step, known, report)
     for name, items in known.items():
         _warn_of_repetition(step, name, items, report)
-    if len(known) < len(step.values["forEach"]):
+    if len(known) < len(step.values["forEach"]) or not is_within_limit:
         return None
     if not total:
         report.warn(key, "there are no items, so this step never runs a job", "add items to the list")
     tolerated = step.values.get("tolerate", 0)
     if 0 < total <= tolerated:
-        said = f"`tolerate` is {tolerated:,}, so the step succeeds even if all of its items fail, which are {total:,}"
+        count = f"are only {total:,}" if total > 1 else "is only 1"
+        said = f"the step succeeds even if all of its items fail, as there {count}"
         report.warn(step.at("tolerate"), said, f"write at most {total - 1:,}" if total > 1 else "remove it")
     return total
 

@@ -166,9 +166,9 @@ def _check_fields_of_loop(step: Reading, report: Report) -> None:
         if name in entries and "forEach" not in entries:
             said = f"`{name}` applies only to a step with `forEach`"
             report.add(entries[name].key, said, f"add `forEach`, or remove `{name}`")
-    # Remove these two lines once the engine limits the number of items that run at the same time.
-    if "maxParallel" in step.values:
-        report.add(entries["maxParallel"].key, "`maxParallel` is not supported yet", "remove it: all items may run")
+        # These two lines go as soon as the engine limits how many items run at the same time.
+        elif name == "maxParallel" and name in step.values:
+            report.add(entries[name].key, f"`{name}` is not supported yet", "remove it; all items then run at once")
 
 
 def _check_values(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +13,10 @@ from atom_workflows.core.outcomes import FAILURE_KINDS
 from atom_workflows.core.run_values import RUN_TYPES
 from atom_workflows.core.states import StepState
 from atom_workflows.expressions.checker import Fault, Scope, Unavailable
-from atom_workflows.expressions.syntax import Expression, Path, reads
+from atom_workflows.expressions.syntax import Expression, Path, reads, spell
 from atom_workflows.expressions.types import ANY, INSTANT, INT, TEXT, ListOf, MapOf, Type, Words, or_null, read_type
 from atom_workflows.language.certainty import StepGraph
-from atom_workflows.language.loops import COUNTS, gathered, is_loop
+from atom_workflows.language.loops import COUNTS, is_loop
 from atom_workflows.language.problems import Report, code
 from atom_workflows.language.suggestions import Names
 
@@ -52,6 +53,9 @@ _RUN_AT_THE_END: Final[Mapping[str, Type]] = {"state": _VERDICTS, "failures": _F
 _ATTEMPT: Final = MapOf({"kind": Words(LAST_KINDS), "reason": TEXT})
 _STEP: Final = MapOf({"attempt": INT, "last": or_null(_ATTEMPT, "because there is no attempt before the first")})
 _FAILURE: Final = MapOf({"kind": Words(RETRIED_KINDS), "reason": TEXT, "message": TEXT, "attempt": INT})
+
+_ITEM_ID: Final = re.compile(r"(?P<step>.+)\[(?P<index>\d+)\]")
+"""How people see the items of a loop, such as `train[3]`."""
 
 _ELSEWHERE: Final = {
     "failure": Unavailable("`failure` can be read only in `retry.when`"),
@@ -171,7 +175,16 @@ def _look_up(name: str, position: Position, file: File) -> Type:
     if name in file.last.position:
         return Unavailable(f"the step {code(name)} is under `finally`, so it cannot be read here")
     # This may be a step whose id has been reported as invalid.
-    return ANY if name in file.written_ids else Unavailable(f"there is no step {code(name)}", file.guess(name, ()))
+    return ANY if name in file.written_ids else _no_step(name, file)
+
+
+def _no_step(name: str, file: File) -> Unavailable:
+    item = _ITEM_ID.fullmatch(name)
+    if item and item["step"] in file.written_ids:
+        path = spell(("steps", item["step"], "outputs", "NAME"))
+        remedy = f"write {code(f'{path}[{item[2]}]')}"
+        return Unavailable(f"items of a loop, such as {code(name)}, are read from the outputs of the step", remedy)
+    return Unavailable(f"there is no step {code(name)}", file.guess(name, ()))
 
 
 def _type_of(graph: StepGraph, reader: int | None, read: int, *, ended: bool = False) -> Type:
@@ -180,8 +193,7 @@ def _type_of(graph: StepGraph, reader: int | None, read: int, *, ended: bool = F
     If `ended` is True, the run may have failed before the step ran.
     """
     step = graph.steps[read]
-    declared = step.values.get("outputs", {})
-    outputs = {name: gathered(step, of) if is_loop(step) else of for name, (_, of) in declared.items()}
+    outputs = graph.outputs(read)
     if ended:
         reason = f"because `{step.values['id']}` might not have succeeded"
         outputs = {name: or_null(of, reason) for name, of in outputs.items()}
