@@ -44,8 +44,8 @@ who stores it.
 RUN_RESULT: Final = ("state", "failures", "failureCount")
 """The members that `run` has in addition to its constants once the main part of the run has ended."""
 
-ITEM_NAMES: Final = ("item", "index")
-"""The names of a loop's current item and of its number, counted from 0."""
+ITEM_ROOTS: Final = frozenset({"item", "index"})
+"""The names that only the expressions of a step with `forEach` can read, for each of its items."""
 
 Scope = Mapping[str, Any]
 
@@ -103,11 +103,6 @@ def reads_of(texts: Sequence[Condition | Template]) -> Reads:
                     records.add(path[1])
             run = run or (path[0] == "run" and (len(path) == 1 or path[1] in RUN_RESULT))
     return Reads(outputs=frozenset(outputs), records=frozenset(records), run=run)
-
-
-def reads_item(condition: Condition) -> bool:
-    """Return True if a condition is decided for each item of a loop."""
-    return any(path[0] in ITEM_NAMES for path in paths_in(condition))
 
 
 def require_readable(size: int) -> None:
@@ -224,6 +219,11 @@ def required_paths_in(texts: Sequence[Condition | Template]) -> Iterator[tuple[s
 
     for expression in expressions_in(texts):
         yield from required_reads(expression)
+
+
+def is_per_item(when: Condition) -> bool:
+    """Return True if a condition names the item, so that it is decided for each one."""
+    return any(path[0] in ITEM_ROOTS for path in paths_in(when))
 
 
 def _select(values: Mapping[str, Mapping[str, Any]], chosen: Mapping[str, set[str]]) -> dict[str, Any]:

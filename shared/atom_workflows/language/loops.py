@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, Final
 
-from atom_workflows.core.evaluation import ITEM_NAMES
+from atom_workflows.core.evaluation import ITEM_ROOTS
 from atom_workflows.expressions.notation import MAX_FIELDS, MAX_TYPE_DEPTH
 from atom_workflows.expressions.syntax import is_member_name, reads
 from atom_workflows.expressions.types import (
@@ -59,7 +59,7 @@ def is_loop(step: Reading) -> bool:
 def reads_items(values: Sequence[Embedded]) -> bool:
     """Return True if any of the values reads the current item or its index."""
     expressions = (placeholder.expression for value in values for placeholder in value.template.placeholders)
-    return any(path[0] in ITEM_NAMES for expression in expressions for path in reads(expression))
+    return any(path[0] in ITEM_ROOTS for expression in expressions for path in reads(expression))
 
 
 def expressions_of_loop(step: Reading) -> list[Embedded]:
@@ -209,7 +209,8 @@ def _check_sizes(step: Reading, known: Mapping[str, Sequence[Any]], report: Repo
 
 def _json_size(value: Any) -> int:
     # Values that have been reported as invalid count as null.
-    return len(json.dumps(value, ensure_ascii=False, default=lambda _: None).encode("utf-8", "replace"))
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=lambda _: None)
+    return len(text.encode("utf-8", "replace"))
 
 
 def _warn_of_repetition(step: Reading, name: str, items: Sequence[Any], report: Report) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from atom_workflows.core.evaluation import ITEM_NAMES
+from atom_workflows.core.evaluation import ITEM_ROOTS
 from atom_workflows.core.outcomes import FAILURE_KINDS
 from atom_workflows.core.run_values import RUN_TYPES
 from atom_workflows.core.states import StepState
@@ -20,10 +20,13 @@ from atom_workflows.language.loops import COUNTS, is_loop
 from atom_workflows.language.problems import Report, code
 from atom_workflows.language.suggestions import Names
 
-RETRIED_KINDS: Final = (*(kind for kind in FAILURE_KINDS.values() if kind not in ("lost", "items")), "rejected")
+RETRIED_KINDS: Final = (
+    *(kind for kind in FAILURE_KINDS.values() if kind not in {"lost", "items"}),
+    "rejected",
+)
 """The kinds of failures that `retry.when` may be evaluated for. For a lost job, `onLost` decides instead."""
 
-LAST_KINDS: Final = (*RETRIED_KINDS, "lost", "stopped")
+LAST_KINDS: Final = (*RETRIED_KINDS, "lost", "items", "stopped")
 """The possible kinds of failures of an attempt, or of a step in a run that has ended."""
 
 __all__ = ["CONDITION", "DEFAULT", "RETRY", "TASK", "Fault", "File", "Position", "Scope", "scope_of"]
@@ -43,7 +46,7 @@ _FAILURE_IN_RUN: Final = MapOf(
     {
         "step": TEXT,
         "index": or_null(INT, "because only the items of a loop have one"),
-        "kind": Words((*LAST_KINDS, "items")),
+        "kind": Words(LAST_KINDS),
         "reason": TEXT,
         "message": TEXT,
     }
@@ -67,7 +70,7 @@ _ELSEWHERE: Final = {
 }
 _ELSEWHERE_IN_RETRY: Final = {
     name: Unavailable(f"`{name}` cannot be read in `retry.when`", "it can read only `failure` and `step`")
-    for name in ("params", "run", "env", "steps", *ITEM_NAMES)
+    for name in ("params", "run", "env", "steps", *ITEM_ROOTS)
 }
 _NOT_YET: Final = {name: Unavailable(f"`run.{name}` is available only under `finally`") for name in _RUN_AT_THE_END}
 
@@ -151,8 +154,8 @@ def scope_of(expressions: Iterable[Expression], position: Position, file: File, 
     elsewhere = _ELSEWHERE | _ELSEWHERE_IN_RETRY if position.roots == RETRY else _ELSEWHERE
     if position.without_item:
         advice = "only the `task` and the `when` of a step with `forEach` can read it"
-        refused = (Unavailable(f"`{name}` cannot be read in {position.without_item}", advice) for name in ITEM_NAMES)
-        elsewhere = {**elsewhere, **dict(zip(ITEM_NAMES, refused, strict=True))}
+        refused = (Unavailable(f"`{name}` cannot be read in {position.without_item}", advice) for name in ITEM_ROOTS)
+        elsewhere = {**elsewhere, **dict(zip(ITEM_ROOTS, refused, strict=True))}
     if position.item is not None:
         visible |= {"item": position.item, "index": INT}
     asked = {path[0] for path in read} & elsewhere.keys()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from atom_workflows.core.evaluation import reads_item
+from atom_workflows.core.evaluation import is_per_item
 from atom_workflows.core.workflow import Condition
 from atom_workflows.expressions.types import (
     ANY,
@@ -116,7 +116,7 @@ def test_the_type_of_an_item_follows_from_the_lists(for_each: str, expected: Typ
 )
 def test_a_condition_that_names_the_item_is_decided_for_each(condition: str, expected: bool) -> None:  # noqa: FBT001
     """A condition is about single items if it reads `item` or `index`, and not only something of that name."""
-    assert reads_item(Condition(text=condition)) is expected
+    assert is_per_item(Condition(text=condition)) is expected
 
 
 # -- limits -----------------------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def test_the_items_of_a_run_are_limited() -> None:
         (f"[{'ä' * 4_096}]", ["5:13: an item of `forEach` is 8,194 bytes as JSON, more than the 8,192 allowed"]),
         (
             f"{{a: [s, {'x' * 4_000}], b: [{'y' * 5_000}, t]}}",
-            ["5:4027: the largest item of `forEach` is 9,018 bytes as JSON, more than the 8,192 allowed"],
+            ["5:4027: the largest item of `forEach` is 9,015 bytes as JSON, more than the 8,192 allowed"],
         ),
         (f"{{a: [s, {'x' * 4_000}], b: [{'y' * 4_000}, t], c: []}}", []),
         (
