@@ -42,16 +42,10 @@ _RUN: Final[Mapping[str, Type]] = {
     "window": _WINDOW,
     "scratch": or_null(TEXT, "because the deployment may have no folder for it"),
 }
-_FAILURE_IN_RUN: Final = MapOf(
-    {
-        "step": TEXT,
-        "index": or_null(INT, "because only the items of a loop have one"),
-        "kind": Words(LAST_KINDS),
-        "reason": TEXT,
-        "message": TEXT,
-    }
+_INDEX: Final = or_null(INT, "because only items of a `forEach` have one")
+_FAILURES: Final = ListOf(
+    MapOf({"step": TEXT, "index": _INDEX, "kind": Words(LAST_KINDS), "reason": TEXT, "message": TEXT})
 )
-_FAILURES: Final = ListOf(_FAILURE_IN_RUN)
 _RUN_AT_THE_END: Final[Mapping[str, Type]] = {"state": _VERDICTS, "failures": _FAILURES, "failureCount": INT}
 _ATTEMPT: Final = MapOf({"kind": Words(LAST_KINDS), "reason": TEXT})
 _STEP: Final = MapOf({"attempt": INT, "last": or_null(_ATTEMPT, "because there is no attempt before the first")})
