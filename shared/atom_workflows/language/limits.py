@@ -59,6 +59,9 @@ MAX_ITEMS_OF_RUN: Final = 20_000
 MAX_ITEM_BYTES: Final = 8 * 1024
 """The maximum size of an item of a loop as JSON."""
 
+MAX_LISTS_BYTES: Final = 700_000
+"""The maximum size of a loop's lists in the file as JSON, since one document stores them all."""
+
 MAX_LISTS: Final = 20
 """The maximum number of lists that a loop may combine."""
 

@@ -30,7 +30,7 @@ from atom_workflows.expressions.types import (
     or_null,
 )
 from atom_workflows.language.embedded import Embedded
-from atom_workflows.language.limits import MAX_ITEM_BYTES, MAX_ITEMS, MAX_ITEMS_OF_RUN
+from atom_workflows.language.limits import MAX_ITEM_BYTES, MAX_ITEMS, MAX_ITEMS_OF_RUN, MAX_LISTS_BYTES
 from atom_workflows.language.nodes import Fields, Items, Node, Reading
 from atom_workflows.language.problems import Located, Report, code
 
@@ -191,20 +191,24 @@ def _refuse_count(step: Reading, counts: Mapping[str, int], total: int, report: 
 
 def _check_sizes(step: Reading, known: Mapping[str, Sequence[Any]], report: Report) -> None:
     remedy = "put large content into files, and list their names"
+    sizes = {name: list(map(_json_size, items)) for name, items in known.items()}
+    written = sum(sum(sizes[name]) for name in known if not isinstance(step.values["forEach"][name], Embedded))
+    if written > MAX_LISTS_BYTES:
+        said = f"the lists of `forEach` are {written:,} bytes as JSON, more than the {MAX_LISTS_BYTES:,} allowed"
+        report.add(step.node.entries["forEach"].key, said, remedy)
     if "" in known:
-        for number, item in enumerate(known[""]):
-            if (size := _json_size(item)) > MAX_ITEM_BYTES:
+        for number, size in enumerate(sizes[""]):
+            if size > MAX_ITEM_BYTES:
                 said = f"an item of `forEach` is {size:,} bytes as JSON, more than the {MAX_ITEM_BYTES:,} allowed"
                 report.add(_place_of(step, "", number), said, remedy)
         return
-    largest = {
-        name: max(range(len(items)), key=lambda at: _json_size(items[at])) for name, items in known.items() if items
-    }
-    size = _json_size({name: known[name][at] for name, at in largest.items()})
+    largest = {name: max(of_list) for name, of_list in sizes.items() if of_list}
+    # Braces, and each name in quotes with a colon and a comma.
+    size = 1 + sum(len(json.dumps(name)) + 2 + of_item for name, of_item in largest.items())
     if size > MAX_ITEM_BYTES:
-        name = max(largest, key=lambda name: _json_size(known[name][largest[name]]))
+        name = max(largest, key=largest.__getitem__)
         said = f"the largest item of `forEach` is {size:,} bytes as JSON, more than the {MAX_ITEM_BYTES:,} allowed"
-        report.add(_place_of(step, name, largest[name]), said, remedy)
+        report.add(_place_of(step, name, sizes[name].index(largest[name])), said, remedy)
 
 
 def _json_size(value: Any) -> int:

@@ -192,6 +192,19 @@ def test_an_item_has_a_limited_size(for_each: str, expected: list[str]) -> None:
     assert _problems(text) == [f"{one}; put large content into files, and list their names" for one in expected]
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_lists_of_a_loop_have_a_limited_size(more: int) -> None:
+    """The lists in the file fit into one document; computed lists do not count."""
+    text = _loop(f"[{', '.join('x' * (6_995 + more) + str(number) for number in range(100, 200))}]")
+    computed = '${{ [join(["x" for x in range(8000)], "") for y in range(99)] }}'
+    if not more:
+        assert parse_workflow(text, filename="f")
+        assert parse_workflow(_loop(computed), filename="f")
+        return
+    said = "the lists of `forEach` are 700,100 bytes as JSON, more than the 700,000 allowed"
+    assert _problems(text) == [f"5:3: {said}; put large content into files, and list their names"]
+
+
 def test_an_item_behind_an_alias_is_reported_where_it_is_used() -> None:
     """A problem with an item of a list that an alias names is reported at the alias."""
     text = f"""

@@ -72,6 +72,7 @@ def test_the_reference_names_the_true_limits() -> None:
         f"| Items of all loops of a run | {limits.MAX_ITEMS_OF_RUN:,} |",
         f"| One item as JSON | {limits.MAX_ITEM_BYTES // 2**10} KiB |",
         f"| Lists of which a loop combines the items | {limits.MAX_LISTS} |",
+        f"| Lists of a loop in the file, as JSON in total | {limits.MAX_LISTS_BYTES:,} bytes |",
         f"counting everything that its aliases expand to | {limits.MAX_NODES:,} |",
     ):
         assert row in reference
