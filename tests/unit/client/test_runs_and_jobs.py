@@ -32,6 +32,16 @@ def test_show_names_the_log_of_each_job() -> None:
     assert (shown["logs_url"], shown["unstopped_jobs"]) == ("https://logs.test/7", [])
 
 
+def test_show_says_that_a_job_has_not_started() -> None:
+    """The row of a RUNNING step shows the state of a job that waits at the Task Runner, and none of one that runs."""
+    world = World("rules: [{step: s0, duration: 60, states: [QUEUED]}, {step: s1, duration: 60}]")
+    run_id = world.start(definition({"s0": [], "s1": []}))
+    world.settle_down()
+    rows = [line.split() for line in call(world, "show", run_id).stdout.splitlines() if line.startswith(("s0 ", "s1 "))]
+    assert [(row[1], row[-1]) for row in rows] == [("RUNNING", "QUEUED"), ("RUNNING", rows[1][-1])]
+    assert "RUNNING" not in rows[1][2:]
+
+
 def test_show_lists_only_as_many_logs_as_one_can_read() -> None:
     """A wide run is not followed by thousands of addresses."""
     world = World("default: {duration: 15, logsUrl: 'https://logs.test/7'}")

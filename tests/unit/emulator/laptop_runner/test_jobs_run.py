@@ -196,6 +196,7 @@ def test_more_jobs_than_slots_wait_in_their_order(laptop: Laptop) -> None:
     for step in ("a", "b", "c", "d"):
         laptop.python(code, step=step)
     assert [laptop.status(step)["state"] for step in "abcd"] == ["RUNNING", "RUNNING", "QUEUED", "QUEUED"]
+    assert laptop.status("c")["message"] == "waiting for a free processor, as at most 2 jobs run at a time"
     (laptop.folder / "run-1" / "go").touch()
     assert [laptop.ended(step)["state"] for step in "abcd"] == ["SUCCEEDED"] * 4
 
