@@ -23,7 +23,7 @@ from atom_client.cli.local import (
     local_platform,
     runner_note,
 )
-from atom_client.cli.mock_script import check_mock_script, find_mocked_programs, find_unmatched_rules
+from atom_client.cli.mock_script import check_mock_script, find_unmatched_rules, warn_of_mock
 from atom_client.cli.output import Output
 from atom_client.cli.params import print_param_problems, read_given
 from atom_client.cli.platform import FIRESTORE_HOST, PUBSUB_HOST, connect_services, names_local_platform
@@ -96,7 +96,7 @@ def run_workflow(options: RunOptions) -> int:
     has_mock = options.choice.has_mock and not _joins_platform(options.choice)
     if script is not None and request.workflow is not None and has_mock:
         check_mock_script(script, request.workflow, request.workflow_path)
-    _warn_of_mocked_programs(options.choice, request)
+    _warn_of_mock(options.choice, request)
     with _platform(options, request, output) as running:
         code = run_to_end(running, request, options, output)
         if options.keep and running.own is not None:
@@ -195,12 +195,12 @@ def _folders(platform: LocalPlatform, choice: PlatformChoice, request: RunReques
         yield f"Jobs: {name_of(platform.jobs_dir / request.run_id)}"
 
 
-def _warn_of_mocked_programs(choice: PlatformChoice, request: RunRequest) -> None:
+def _warn_of_mock(choice: PlatformChoice, request: RunRequest) -> None:
     is_up = _joins_platform(choice)
     # Whoever wrote a script for the mock expects it to answer.
     is_mock = os.environ.get(LOCAL_RUNNER) == "mock" if is_up else choice.has_mock and choice.mock_script is None
     if is_mock and request.workflow is not None:
-        print_warnings(find_mocked_programs(request.workflow, is_up=is_up))
+        print_warnings(warn_of_mock(request.workflow, is_up=is_up))
 
 
 def _joins_platform(choice: PlatformChoice) -> bool:
