@@ -166,6 +166,9 @@ def _not_started(run_id: str, waited_s: float, *, is_superseded: bool) -> str:
     )
 
 
+AS_STARTED: Final = "as the file was at the start. After a change of the file, start a new run."
+"""What a retry does not read, for whoever has just corrected the file."""
+
 INTERRUPTIONS: Final = (KeyboardInterrupt, SystemExit)
 """Ctrl-C, or a termination signal."""
 
@@ -250,7 +253,7 @@ class Waiting:
             goes_on = look if self.outlives else "The run ends when its platform stops."
             self.output.say(f"Stopped waiting after {self.timeout_s:g} s. {goes_on}")
         elif run.state in {RunState.FAILED, RunState.CANCELLED} and may_retry:
-            self.output.say(f"`{with_place(f'runs retry {run.id}')}` runs the unsuccessful steps again.")
+            self.output.say(f"`{with_place(f'runs retry {run.id}')}` runs the unsuccessful steps again, {AS_STARTED}")
 
     def _report_if_interrupted(
         self, sentence: str, by: tuple[type[BaseException], ...] = INTERRUPTIONS

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from atom_client.cli.follow import Waiting, exit_code
+from atom_client.cli.follow import AS_STARTED, Waiting, exit_code
 from atom_client.cli.output import Output
 from atom_client.cli.tables import MOST_ROWS, runs_sheet, show_steps
 from atom_client.deployment import with_place
@@ -202,7 +202,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     # that runs again.
     kept = {step.id: view_of(step) for step in steps if step.id not in again}
     count = len(steps) - len(kept)
-    line = f"Run {run.id} continues with {counted(count, 'step')} to run again."
+    line = f"Run {run.id} continues with {counted(count, 'step')} to run again, {AS_STARTED}"
     if options.wait:
         order = tuple(step.id for step in steps)
         view = RunView(run_id=run.id, total=len(steps), order=order, steps=kept)
