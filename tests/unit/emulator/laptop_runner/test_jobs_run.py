@@ -128,6 +128,9 @@ def test_a_signal_is_a_reason(laptop: Laptop) -> None:
     [
         ("no-such-program", "there is no program 'no-such-program'", "searched for on the PATH"),
         ("plain.py", "there is no program 'plain.py'", "write ./plain.py"),
+        ("ls -l", "there is no program 'ls -l'", "`args: [ls, -l]`"),
+        ("./echo hi | wc -l", "there is no program", '`args: [sh, -c, "./echo hi | wc -l"]`'),
+        ("./script.yp", "there is no program", "did you mean `script.py`?"),
         ("./no/such", "there is no program", "in the folder in which the platform was started"),
         ("/no/such", "there is no program '/no/such'", ""),
         ("./plain.py", "permission denied", "run `chmod +x ./plain.py`, and give it a first line such as #!"),
