@@ -30,6 +30,7 @@ from atom_client.text import name_of
 from atom_client.views.as_json import json_text
 from atom_client.views.checked_files import CheckedFile, text_lines
 from atom_client.views.plans import Asked, planned_lines, planned_object, played_lines, played_object
+from atom_client.views.task_warnings import warn_of_tasks
 from atom_workflows.errors import InvalidParams
 from atom_workflows.expressions.times import find_zone, to_utc
 from atom_workflows.language.parser import parse_workflow
@@ -92,7 +93,7 @@ def print_plan(options: PlanOptions, environment: Mapping[str, str]) -> int:
         return _print_problems(error, options.source, content, as_json=options.as_json)
     except InvalidParams as error:
         return print_param_problems(error, options.source, as_json=options.as_json)
-    print_warnings(workflow.warnings)
+    print_warnings([*workflow.warnings, *warn_of_tasks(workflow, file=shown_name(options.source))])
     start = Start(params=bound, at=at, env=env)
     read = _Read(content=content, asked=Asked(workflow=workflow, given=values, start=start), settings=settings)
     if options.script is None:

@@ -33,6 +33,7 @@ from atom_client.errors import INVALID_USE, Misuse
 from atom_client.text import name_of
 from atom_client.views.as_json import json_text
 from atom_client.views.progress import RunView
+from atom_client.views.task_warnings import warn_of_refusals
 from atom_workflows.core.records import RunRecord
 from atom_workflows.errors import InvalidParams
 from atom_workflows.language.problems import InvalidWorkflow
@@ -96,7 +97,7 @@ def run_workflow(options: RunOptions) -> int:
     has_mock = options.choice.has_mock and not _joins_platform(options.choice)
     if script is not None and request.workflow is not None and has_mock:
         check_mock_script(script, request.workflow, request.workflow_path)
-    _warn_of_mock(options.choice, request)
+    _warn_of_runner(options.choice, request)
     with _platform(options, request, output) as running:
         code = run_to_end(running, request, options, output)
         if options.keep and running.own is not None:
@@ -195,12 +196,15 @@ def _folders(platform: LocalPlatform, choice: PlatformChoice, request: RunReques
         yield f"Jobs: {name_of(platform.jobs_dir / request.run_id)}"
 
 
-def _warn_of_mock(choice: PlatformChoice, request: RunRequest) -> None:
+def _warn_of_runner(choice: PlatformChoice, request: RunRequest) -> None:
     is_up = _joins_platform(choice)
     # Whoever wrote a script for the mock expects it to answer.
     is_mock = os.environ.get(LOCAL_RUNNER) == "mock" if is_up else choice.has_mock and choice.mock_script is None
     if is_mock and request.workflow is not None:
         print_warnings(warn_of_mock(request.workflow, is_up=is_up))
+    runner = os.environ.get(LOCAL_RUNNER, "") if is_up else choice.runner
+    if runner in {"process", "docker"} and request.workflow is not None:
+        print_warnings(warn_of_refusals(request.workflow, runner))
 
 
 def _joins_platform(choice: PlatformChoice) -> bool:

@@ -208,7 +208,12 @@ def _check_presence(record: Record, node: Fields, owner: str, report: Report) ->
     is_complete = given & set(record.any_of) or (record.or_all_of and given >= set(record.or_all_of))
     if record.any_of and not is_complete:
         neither = " nor ".join(map(code, record.any_of))
-        report.add(node, f"{owner} has neither {neither}", f"add one of them, or {record.when_empty}")
+        missing = [name for name in record.or_all_of if name not in given]
+        present = [name for name in record.or_all_of if name in given]
+        instead = record.when_empty
+        if present:
+            instead = f"{' and '.join(map(code, missing))} to go with {' and '.join(map(code, present))}"
+        report.add(node, f"{owner} has neither {neither}", f"add one of them, or {instead}")
 
 
 def read_records(kind: RecordList, node: Node, path: str, report: Report) -> Any:
