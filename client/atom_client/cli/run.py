@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -110,6 +110,9 @@ def run_workflow(options: RunOptions) -> int:
     return code
 
 
+_STOPS: Final = "The platform stops now, and the run with it."
+
+
 def run_to_end(running: Running, request: RunRequest, options: RunOptions, output: Output) -> int:
     """Follow a new run to its end and return the exit code.
 
@@ -143,7 +146,8 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
     if running.own is not None:
         for line in _folders(running.own, options.choice, request):
             output.say(line)
-    waiting.print_next_steps(run, may_retry=is_shared or options.keep)
+    goes_on = "The run continues until Ctrl-C stops its platform." if options.keep else _describe_end(request, _STOPS)
+    waiting.print_next_steps(run, may_retry=is_shared or options.keep, otherwise=goes_on)
     return exit_code(run)
 
 
@@ -178,9 +182,8 @@ def _platform(options: RunOptions, request: RunRequest, output: Output) -> Itera
             yield Running(environment={**os.environ, **platform.environment}, own=platform)
 
 
-def _describe_end(request: RunRequest) -> str:
+def _describe_end(request: RunRequest, ended: str = "The platform has stopped, and the run with it.") -> str:
     """Say what becomes of the run if its platform stops before it has ended."""
-    ended = "The platform has stopped, and the run with it."
     if request.workflow is not None and not request.workflow.finally_steps:
         return ended
     return (
