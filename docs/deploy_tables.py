@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -119,15 +120,15 @@ def _conditions() -> Mapping[tuple[str, str], str]:
 
     The condition is "" for what every deployment has. Resources that none of these deployments has are left out.
     """
-    place = {"project": "my-project", "region": "us-central1"}
-    elsewhere = {**place, "task_runner_url": "https://runner"}
+    own = Deployment(project="my-project", region="us-central1")
+    other = replace(own, task_runner_url="https://runner")
     deployments = {
-        "": Deployment(**elsewhere),
-        "without `TASK_RUNNER_URL`": Deployment(**place),
-        "with `--task-runner-service`": Deployment(**elsewhere, task_runner_service="runner"),
-        "with `--alert-email`": Deployment(**elsewhere, alert_email="team@example.org", alerts=False),
-        "with an option for alerts": Deployment(**elsewhere, alerts=True),
-        "with an option for alerts, without `TASK_RUNNER_URL`": Deployment(**place, alerts=True),
+        "": other,
+        "without `TASK_RUNNER_URL`": own,
+        "with `--task-runner-service`": replace(other, task_runner_service="runner"),
+        "with `--alert-email`": replace(other, alert_email="team@example.org", alerts=False),
+        "with an option for alerts": replace(other, alerts=True),
+        "with an option for alerts, without `TASK_RUNNER_URL`": replace(own, alerts=True),
     }
     found: dict[tuple[str, str], str] = {}
     for condition, deployment in deployments.items():

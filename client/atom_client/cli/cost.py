@@ -68,7 +68,7 @@ def print_cost(options: CostOptions) -> int:
     else:
         output = Output()
         steps = counted(len(found.workflow.all_steps), "step")
-        output.say(f"{one_line(found.workflow.name)}: {steps}, {how_long(found.given)}\n")
+        output.say(f"{one_line(found.workflow.name)}: {steps}, {how_long(found)}\n")
         output.show(bill_sheet(found.run))
         output.say()
         for sentence in sentences(found):
@@ -112,12 +112,15 @@ def _estimate(options: CostOptions) -> Estimate:
         raise Misuse(f"with jobs that take {format_duration(job)}, {error}") from error
 
 
-def how_long(given: Assumptions) -> str:
+def how_long(found: Estimate) -> str:
     """Describe how long jobs take."""
+    given = found.given
     if given.is_at_once:
         return "each job ends immediately"
     reported = ", and its end is reported" if given.notifies else ""
-    return f"each job takes {format_duration(given.job)} (except with engine: edge, which ends immediately){reported}"
+    edges = [step.id for step in found.workflow.all_steps if step.task is not None and step.task.engine == "edge"]
+    at_once = f", except for {listing(edges)}: an `engine: edge` is expected to answer with the end" if edges else ""
+    return f"each job takes {format_duration(given.job)}{reported}{at_once}"
 
 
 def bill_sheet(bill: Bill) -> Sheet:
@@ -134,6 +137,7 @@ def sentences(found: Estimate) -> Iterator[str]:
     if found.assumed:
         yield f"Assumed to run, since this is not known in advance: {listing(found.assumed)}."
     yield f"A run costs {dollars(run)}, which is {dollars(found.per_1000_steps(run))} for 1,000 steps."
+    yield "That is the coordinator's part: the machines that run the jobs are not included."
     yield f"With no run in flight, the platform costs {dollars(idle)} a month."
     yield f"{counted(found.runs_per_month, 'run')} and a month of ticks cost {dollars(found.month)}."
     if found.tally.watched_s > found.tally.dispatched_s:

@@ -136,7 +136,10 @@ def _print_planned(read: _Read, options: PlanOptions) -> int:
             from atom_client.cost.usage import has_usual_times  # noqa: PLC0415 (likewise)
 
             source = "" if has_usual_times(read.settings) else ", with the settings of your environment"
-            output.say(f"A run costs about {dollars(cost)}{source}; `atom-workflows cost` gives the details.")
+            output.say(
+                f"A run costs about {dollars(cost)}{source}, not counting the machines of its jobs; "
+                "`atom-workflows cost` gives the details."
+            )
     return RUN_FAILED if plan.is_bound_to_fail else 0
 
 

@@ -169,7 +169,8 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
         "created": local_time(run.created_at),
         "started": local_time(run.started_at),
         "finished": local_time(run.finished_at),
-        "deadline": local_time(run.deadline),
+        # Steps under `finally` get a time limit of their own, which means nothing once they have ended.
+        "deadline": "" if run.state.is_terminal else local_time(run.deadline),
         "retried": f"{counted(run.retries, 'time')}, last at {local_time(run.reopened_at)}" if run.retries else "",
     }
     for name, value in facts.items():

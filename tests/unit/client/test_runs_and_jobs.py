@@ -30,6 +30,17 @@ def test_show_names_the_log_of_each_job() -> None:
     assert "\nlog of `s0`: https://logs.test/7\n" in call(world, "show", run_id).stdout
     shown = json.loads(call(world, "show", run_id, "--json").stdout)["steps"][0]
     assert (shown["logs_url"], shown["unstopped_jobs"]) == ("https://logs.test/7", [])
+    assert "https://logs.test/7" in call(world, "why", run_id, "s0").stdout
+
+
+def test_a_run_that_has_ended_has_no_deadline() -> None:
+    """The time limit of the steps under `finally` is shown only while they run."""
+    world = World("default: {duration: 15}")
+    run_id = world.start("steps: [{id: a, task: {imageUri: x}}]\nfinally: [{id: z, task: {imageUri: x}}]\ntimeout: 1h")
+    world.settle_down()
+    assert "\ndeadline " in call(world, "show", run_id).stdout
+    world.run_to_end(run_id)
+    assert "\ndeadline " not in call(world, "show", run_id).stdout
 
 
 def test_show_says_that_a_job_has_not_started() -> None:
