@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +36,9 @@ from atom_workflows.settings import MAX_DELIVERIES, MIN_BACKOFF_S  # noqa: E402 
 AGENTS: Final = {PUBSUB_AGENT: "Pub/Sub's service agent", STORAGE_AGENT: "Cloud Storage's service agent"}
 
 _IDENTITIES: Final = {**IDENTITIES, **RUNNER_IDENTITIES}
+
+_OTHERWISE: Final = "with `--token-file`"
+"""The only option without a deployment in `_conditions`, as it needs a file."""
 
 _GRANTED: Final = "see [security](../explanation/security.md)"
 
@@ -103,9 +107,34 @@ def resources() -> str:
     deployment = Deployment(
         project="my-project", region="us-central1", task_runner_url="https://runner", task_runner_service="runner"
     )
-    plan = plan_of(deployment, staged=Path(), digests=dict.fromkeys(ALL_FUNCTIONS, ""), all_options=True)
-    lines = [f"| {kind} | {names} | {why} |" for kind, names, why in _rows(plan)]
-    return "\n".join(["| kind | name | purpose |", "|---|---|---|", *lines])
+    lines = [f"| {kind} | {names} | {why} | {needs} |" for kind, names, why, needs in _rows(_plan(deployment))]
+    return "\n".join(["| kind | name | purpose | only |", "|---|---|---|---|", *lines])
+
+
+def _plan(deployment: Deployment, *, all_options: bool = True) -> Plan:
+    return plan_of(deployment, staged=Path(), digests=dict.fromkeys(ALL_FUNCTIONS, ""), all_options=all_options)
+
+
+def _conditions() -> Mapping[tuple[str, str], str]:
+    """Return when a deployment has each resource, by kind and name.
+
+    The condition is "" for what every deployment has. Resources that none of these deployments has are left out.
+    """
+    own = Deployment(project="my-project", region="us-central1")
+    other = replace(own, task_runner_url="https://runner")
+    deployments = {
+        "": other,
+        "without `TASK_RUNNER_URL`": own,
+        "with `--task-runner-service`": replace(other, task_runner_service="runner"),
+        "with `--alert-email`": replace(other, alert_email="team@example.org", alerts=False),
+        "with an option for alerts": replace(other, alerts=True),
+        "with an option for alerts, without `TASK_RUNNER_URL`": replace(own, alerts=True),
+    }
+    found: dict[tuple[str, str], str] = {}
+    for condition, deployment in deployments.items():
+        for resource in (one for stage in _plan(deployment, all_options=False) for one in stage):
+            found.setdefault((resource.kind, resource.name), condition)
+    return found
 
 
 TABLES: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
@@ -148,17 +177,20 @@ def _calls(calls: Mapping[str, str]) -> str:
     return "; ".join(f"{place.rpartition(' ')[2]}: {call}" for place, call in calls.items())
 
 
-def _rows(plan: Plan) -> Iterator[tuple[str, str, str]]:
+def _rows(plan: Plan) -> Iterator[tuple[str, str, str, str]]:
     """Yield the rows of the table of resources.
 
-    Each kind of grant, exemption and TTL policy has one row, and so has every other resource.
+    Each kind of grant, exemption and TTL policy has one row, or two if some of it is optional. So has every other
+    resource.
     """
-    rows: dict[tuple[str, str], list[str]] = {}
+    conditions = _conditions()
+    rows: dict[tuple[str, str, str], list[str]] = {}
     for resource in (one for stage in plan for one in stage):
         why = _GRANTED if resource.kind.startswith("grants on ") else resource.why
-        rows.setdefault((resource.kind, why), []).append(f"`{resource.name}`")
-    for (kind, why), names in rows.items():
-        yield kind, ", ".join(names), why
+        condition = "" if resource.kind == "services" else conditions.get((resource.kind, resource.name), _OTHERWISE)
+        rows.setdefault((resource.kind, why, condition), []).append(f"`{resource.name}`")
+    for (kind, why, condition), names in rows.items():
+        yield kind, ", ".join(names), why, condition
 
 
 if __name__ == "__main__":

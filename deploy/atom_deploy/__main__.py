@@ -57,10 +57,16 @@ def _plan(options: argparse.Namespace) -> int:
         _say(f"# {note}")
     for name, value in sorted(deployment.settings.env.items()):
         _say(f"# workflow files read env.{name} as {value!r}")
+    _say(
+        "# note: STAGED is the folder that `make stage` fills, build/staged. A name in angle brackets, such as "
+        "<start-url>, stands for a value that Google Cloud gives out during the deployment; `make deploy` fills it in."
+    )
     plan = plan_of(deployment, staged=Path("STAGED"), digests=_NO_DIGESTS)
     for resource in (one for part in plan for one in part):
         _say(f"\n# {resource.kind} {resource.name}: {resource.why}")
-        commands = resource.create or dict.fromkeys(check.fix for check in resource.checks)
+        # Looking a service agent up creates it.
+        found_by = (resource.look,) if resource.kind == "service agent" else ()
+        commands = resource.create or found_by or dict.fromkeys(check.fix for check in resource.checks)
         for command in commands:
             _say(shell_text(command, options.project))
     return 0

@@ -111,7 +111,7 @@ def _add(verb: argparse.ArgumentParser, *, region: str = _HERE) -> argparse.Argu
         action="append",
         default=[],
         metavar="PREFIX",
-        help="the beginning of images that jobs may run (default: the project's Artifact Registry)",
+        help="the beginning of images that jobs may run, instead of the default: the project's Artifact Registry",
     )
     verb.add_argument("--runner-spot", action="store_true", help="run Batch jobs on Spot VMs")
     verb.add_argument(

@@ -284,9 +284,16 @@ class Deployment:
         shares = self.prefix != DEFAULT_PREFIX and self.database == DEFAULT_DATABASE
         is_silent = self.alerts and not self.alert_email and not self.alert_channels
         images = ", ".join(self.runner_images) or "the project's Artifact Registry"
+        own = f"-docker.pkg.dev/{self.project.replace(':', '/')}/"
+        # A prefix that allows one location or repository of the project shows that the user knows the default is gone.
+        refuses_own = bool(self.runner_images) and not any(
+            own in f"{prefix.rstrip('/')}/" for prefix in self.runner_images
+        )
         notes = {
             f"note: jobs run on Batch and Cloud Run in {self.project}, with images from {images}; TASK_RUNNER_URL=URL "
             "names a Task Runner of your own instead.": self.has_runner,
+            "note: --runner-images replaces the default, so images of the project's own Artifact Registry are refused; "
+            f"add --runner-images=*{own} to allow them.": self.has_runner and refuses_own,
             f"note: {self.prefix} uses the database {DEFAULT_DATABASE}. If the project has another deployment, each "
             f"would handle the other's runs; give this one its own with --database={self.prefix}-runs.": shares,
             "note: the alerts notify no one; give an address with --alert-email=team@example.org.": is_silent,

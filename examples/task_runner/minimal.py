@@ -19,9 +19,12 @@ class TaskRunner(BaseHTTPRequestHandler):
     def do_POST(self):
         key, body = self.headers["Idempotency-Key"], self.rfile.read(int(self.headers["Content-Length"]))
         with lock:  # Two submissions with the same key may arrive at once, and must start one job.
-            if key not in jobs:
-                jobs[key] = subprocess.Popen(json.loads(body)["args"])
-        self.answer(key)
+            try:
+                if key not in jobs:
+                    jobs[key] = subprocess.Popen(json.loads(body)["args"])
+            except (OSError, KeyError, TypeError, ValueError) as error:  # Without an answer, its step would wait.
+                return self.respond(400, {"message": f"the job cannot be started: {error}"})
+        return self.answer(key)
 
     def do_GET(self):
         self.answer(parse_qs(urlsplit(self.path).query)["job_id"][0])
@@ -35,9 +38,12 @@ class TaskRunner(BaseHTTPRequestHandler):
     def answer(self, job_id):
         code = jobs[job_id].poll() if job_id in jobs else None
         state = {None: "RUNNING", 0: "SUCCEEDED", -15: "CANCELLED"}.get(code, "FAILED")
-        job = {"jobId": job_id, "state": state, "message": f"exit code {code}"}
-        content = json.dumps({"job": job} if job_id in jobs else {"message": f"no job {job_id}"}).encode()
-        self.send_response(200 if job_id in jobs else 404)
+        job = {"jobId": job_id, "state": state, "message": "" if code is None else f"exit code {code}"}
+        self.respond(*((200, {"job": job}) if job_id in jobs else (404, {"message": f"no job {job_id}"})))
+
+    def respond(self, status, document):
+        content = json.dumps(document).encode()
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

@@ -78,6 +78,22 @@ class RunsAtOnce(GoodTaskRunner):
         return 200, {"job": {"state": self.by_key[key]}}
 
 
+class CannotStart(GoodTaskRunner):
+    """Answers a job that cannot start as it is told to, a status call about that job likewise."""
+
+    def __init__(self, status: int, body: Any) -> None:
+        super().__init__()
+        self.response = (status, body)
+
+    def submit(self, key: str, body: Mapping[str, Any]) -> Response:
+        """See `GoodTaskRunner.submit`."""
+        return self.response if key.endswith("/cannot-start/1") else super().submit(key, body)
+
+    def status(self, job_id: str) -> Response:
+        """See `GoodTaskRunner.status`."""
+        return self.response if job_id == "impossible" else super().status(job_id)
+
+
 class IgnoresKeys(GoodTaskRunner):
     """Starts a job for every submission."""
 

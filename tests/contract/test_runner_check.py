@@ -19,6 +19,7 @@ from atom_client.cli.commands import cli
 from atom_client.runner_check import optional, required
 from contract.flawed_task_runners import (
     AnswersWithoutAJob,
+    CannotStart,
     ChangesItsMind,
     ControlsTheTerminal,
     DeniesRunningJobs,
@@ -181,12 +182,41 @@ def test_the_minimal_task_runner_of_the_page_passes() -> None:
     with subprocess.Popen([sys.executable, str(MINIMAL), str(port)], stderr=subprocess.DEVNULL) as process:
         try:
             eventually(lambda: _is_listening(port), within_s=30, what="the minimal Task Runner")
-            code, rules = check(f"http://127.0.0.1:{port}", "--timeout", "30", "--stopping-args", '["sleep", "60"]')
+            options = ("--stopping-args", '["sleep", "60"]', "--impossible-args", '["/no/such/program"]')
+            code, rules = check(f"http://127.0.0.1:{port}", "--timeout", "30", *options)
         finally:
             process.terminate()
     assert code == 0, rules
     assert rules[required.FAILURE] == ("ok", "it ended as FAILED: exit code 3")
     assert "ended as CANCELLED" in rules[optional.STOP][1]
+    assert rules[required.NO_START][0] == "ok"
+    assert "HTTP 400: the job cannot be started: [Errno 2]" in rules[required.NO_START][1]
+
+
+@pytest.mark.parametrize(
+    ("respond", "verdict", "said"),
+    [
+        ((500, "Traceback"), "failed", "refuse it with HTTP 400"),
+        ((200, {"job": {"state": "SUCCEEDED", "jobId": "impossible"}}), "failed", "reported as SUCCEEDED"),
+        ((200, {"job": {"state": "RUNNING", "jobId": "impossible"}}), "failed", "has not ended within 2 s"),
+        ((200, {"job": {"state": "FAILED", "jobId": "impossible"}}), "ok", "it ended as FAILED"),
+        ((400, {"message": "no such program"}), "ok", "it was refused"),
+    ],
+)
+def test_a_job_that_cannot_start_must_be_answered(respond: tuple[int, Any], verdict: str, said: str) -> None:
+    """A job that cannot start is refused or FAILED; whatever else is answered would keep its step waiting."""
+    task_runner = CannotStart(*respond)
+    with serving(task_runner) as url:
+        _, rules = check(url, "--impossible-args", '["/no/such/program"]')
+    assert rules[required.NO_START][0] == verdict
+    assert said in rules[required.NO_START][1]
+
+
+def test_a_task_runner_that_is_not_there_breaks_no_rule() -> None:
+    """If the first submission gets no answer, the report says that nothing else could be checked."""
+    done = CliRunner().invoke(cli, ["runner", "check", "http://127.0.0.1:1", "--args", '["true"]'])
+    assert done.exit_code == 1
+    assert done.stdout.endswith("\nThe first submission failed, so nothing else could be checked.\n")
 
 
 def test_the_minimal_task_runner_has_forty_lines() -> None:

@@ -309,3 +309,20 @@ def test_an_address_that_cannot_be_reached_is_an_outage(url: str) -> None:
         client().submit(url, BODY, idempotency_key="k", timeout=HOUR)
     with pytest.raises(TaskRunnerUnavailable):
         client().status(url, "7")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"message": "the task has \\u201cengine: proces\\u201d"}', "the task has “engine: proces”"),
+        (b'{"message": "no", "code": 7}', '{"message": "no", "code": 7}'),
+        (b'{"message": {"a": 1}}', '{"message": {"a": 1}}'),
+        (b'{"message": "the token is s3cret-token"}', "the token is (token)"),
+    ],
+)
+def test_a_refusal_that_is_a_message_is_shown_as_its_text(body: bytes, said: str) -> None:
+    """A JSON object with nothing but a message is read for people; whatever else is answered is quoted as it came."""
+    refusal = answer(body, "400 Bad Request", Content_Type="application/json")
+    with canned(always(refusal)) as server, pytest.raises(JobRefused) as caught:
+        client().submit(server.url, BODY, idempotency_key="k", timeout=HOUR)
+    assert caught.value.text == said

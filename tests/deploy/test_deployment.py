@@ -223,6 +223,17 @@ def test_a_plan_calls_no_one(capsys: pytest.CaptureFixture[str], monkeypatch: py
     assert all(line.endswith(" --project=my-project") for line in commands), "pasted, it would be run elsewhere"
 
 
+def test_a_plan_can_be_followed_by_hand(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan has a command for each resource that is made or granted, and explains what its commands leave open."""
+    monkeypatch.setenv("PATH", "")
+    assert main(["plan", "--project", "my-project"]) == 0
+    head, *resources = capsys.readouterr().out.split("\n\n")
+    assert "STAGED is the folder that `make stage` fills" in head
+    assert "such as <start-url>, stands for a value" in head
+    without = [one.strip().partition(":")[0] for one in resources if "\ngcloud " not in one]
+    assert without == ["# project my-project", "# grants on subscription atom-dead-letters"]
+
+
 @pytest.mark.parametrize(
     ("options", "notes"),
     [([], 0), (["--prefix", "two"], 1), (["--prefix", "two", "--database", "two-runs"], 0)],

@@ -267,6 +267,25 @@ def test_a_plan_says_where_jobs_run(capsys: pytest.CaptureFixture[str], monkeypa
     assert "WORKFLOW_RUNNER_IMAGES=docker.io/acme/,ghcr.io/acme/" in printed
 
 
+@pytest.mark.parametrize(
+    ("images", "is_noted"),
+    [
+        ("", False),
+        ("docker.io/library/", True),
+        ("docker.io/library/,europe-docker.pkg.dev/my-project-2/", True),
+        ("*-docker.pkg.dev/my-project/,docker.io/library/", False),
+        ("europe-docker.pkg.dev/my-project", False),
+        ("europe-docker.pkg.dev/my-project/jobs/", False),
+    ],
+)
+def test_a_plan_says_that_the_projects_own_images_are_refused(
+    images: str, *, is_noted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A plan whose images leave out the project's own says so, as the option replaces the default."""
+    assert main(["plan", "--project", "my-project", "--runner-images", images]) == 0
+    assert ("add --runner-images=*-docker.pkg.dev/my-project/ to allow them" in capsys.readouterr().out) == is_noted
+
+
 def test_a_project_of_a_domain_has_accounts_and_buckets() -> None:
     """The names that follow from a project in a domain are ones that the runner accepts."""
     environment = Deployment(project="example.com:my-project", region="us-central1").runner_environment

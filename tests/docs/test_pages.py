@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from atom_client.cli.commands import cli
 
@@ -76,6 +77,17 @@ def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make (\w+)", README, flags=re.MULTILINE))
     assert {"run", "deploy", "check", "docs", "test"} <= named <= targets
+
+
+def test_readmes_workflow_runs(tmp_path: Path) -> None:
+    """The workflow at the top of README succeeds with the script for the mock that README gives."""
+    (workflow,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    (script,) = re.findall(r"`(rules: .*?)`", README)
+    (tmp_path / "nightly.yaml").write_text(workflow)
+    (tmp_path / "nightly.mock.yaml").write_text(script)
+    words = ["plan", str(tmp_path / "nightly.yaml"), "--outputs", str(tmp_path / "nightly.mock.yaml")]
+    result = CliRunner().invoke(cli, words)
+    assert (result.exit_code, "SUCCEEDED" in result.stdout) == (0, True)
 
 
 def test_readme_is_short() -> None:

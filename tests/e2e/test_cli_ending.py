@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,3 +84,22 @@ def test_a_run_that_outlives_the_command_is_named(tmp_path: Path) -> None:
         platform.communicate(timeout=60)
     show, cancel = (f"`atom-workflows runs {command} {run_id}`" for command in ("show", "cancel"))
     assert (run.returncode, said.strip()) == (130, f"Run {run_id} continues: {show} shows it, {cancel} ends it.")
+
+
+def test_a_platform_that_dies_ends_the_wait_for_a_run(tmp_path: Path) -> None:
+    """Once a local platform was killed, whoever waits for a run on it learns at once that both have ended."""
+    with started(ENTRY, tmp_path, "--json", "--mock-duration", "600") as platform:
+        assert platform.stdout is not None
+        shell = {**os.environ, **environment_printed(platform.stdout)}
+        run = [sys.executable, "-c", ENTRY, "run", str(EXAMPLES / "fork_join.yaml")]
+        with subprocess.Popen(run, env=shell, stdout=PIPE, stderr=PIPE, text=True) as waiting:
+            assert waiting.stdout is not None
+            while "RUNNING" not in (line := waiting.stdout.readline()):
+                assert line
+            platform.kill()
+            killed_at = time.monotonic()
+            _, said = waiting.communicate(timeout=60)
+            assert time.monotonic() - killed_at < 20
+    assert waiting.returncode == 1
+    assert "has stopped, and run fork-join-" in said
+    assert "runs show" not in said

@@ -136,6 +136,16 @@ def test_an_interrupted_run_stops_everything(signum: signal.Signals, tmp_path: P
     assert "Traceback" not in said
 
 
+def test_a_run_that_is_no_longer_waited_for_ends_with_its_platform(tmp_path: Path) -> None:
+    """When time is up, `run` says that its own platform stops, and that steps under `finally` do not run."""
+    file = tmp_path / "wf.yaml"
+    file.write_text("steps: [{id: a, task: {imageUri: x}}]\nfinally: [{id: z, task: {imageUri: x}}]")
+    answer = console(None, "run", file, "--mock-duration", "60", "--timeout", "1", cwd=tmp_path)
+    assert answer.code == 1
+    assert "Stopped waiting after 1 s. The platform stops now, and the run with it." in answer.stdout
+    assert "Its steps under `finally` do not run any more" in answer.stdout
+
+
 def test_two_runs_at_the_same_time(tmp_path: Path) -> None:
     """Two runs started in one folder at the same time both succeed."""
     with ThreadPoolExecutor(2) as pool:

@@ -86,6 +86,22 @@ def test_a_failure_shows_the_end_of_the_log(tmp_path: Path) -> None:
     assert "no space left on device" in answer.stdout
 
 
+def test_a_job_that_waits_for_a_processor_says_so(tmp_path: Path) -> None:
+    """A step whose job waits is shown as QUEUED until it starts; one that never starts says so when its time is up."""
+    file = workflow(
+        tmp_path,
+        {"id": "a", "args": ["sleep", "3"]},
+        {"id": "b", "more": {"dependsOn": []}, "args": ["sleep", "1"]},
+        {"id": "late", "more": {"timeout": "1s"}, "args": ["echo", "hello"]},
+    )
+    answer = console(None, "run", file, "--runner", "process", "--slots", "1", cwd=tmp_path)
+    assert answer.code == 1
+    why = "waiting for a free processor, as at most 1 job runs at a time"
+    assert re.search(rf"b RUNNING: {why}\n(?s:.*)b RUNNING\n(?s:.*)b SUCCEEDED\n", answer.stdout)
+    assert f"for 1s, it was {why}" in answer.stdout or f"before it was started, while {why}" in answer.stdout
+    assert "its time limit" not in answer.stdout
+
+
 def test_images_run_as_containers(tmp_path: Path) -> None:
     """With --runner docker, a task's image is run with its arguments, and its outputs reach the next one."""
     folder = tmp_path / "work"

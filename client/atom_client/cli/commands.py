@@ -70,7 +70,7 @@ def run(  # noqa: PLR0913  # one for each option
     PUBSUB_EMULATOR_HOST name one that is already running.
 
     Exit code: 0 if the run SUCCEEDED, 1 if it ended in another state, 2 if the file or the options are
-    invalid, 130 on Ctrl-C.
+    invalid, 130 on Ctrl-C before it has ended. With --keep, the Ctrl-C that stops the platform does not change it.
     """
     from atom_client.cli.run import RunOptions, run_workflow  # noqa: PLC0415 (imported only when needed)
 
@@ -250,6 +250,8 @@ def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
     """Run the local platform until Ctrl-C.
 
     Prints the variables to export in another terminal so that commands there use the platform.
+
+    Exit code: 0 on Ctrl-C, which is how it ends, 1 if a part fails, 2 if the options are invalid.
     """
     from atom_client.cli.local import local_up  # noqa: PLC0415 (imported only when needed)
 

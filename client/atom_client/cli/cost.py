@@ -73,7 +73,7 @@ def print_cost(options: CostOptions) -> int:
         output = Output()
         steps = counted(len(found.workflow.all_steps), "step")
         items = f" ({found.instances:,} with all items)" if found.workflow.has_loops else ""
-        output.say(f"{one_line(found.workflow.name)}: {steps}{items}, {how_long(found.given)}\n")
+        output.say(f"{one_line(found.workflow.name)}: {steps}{items}, {how_long(found)}\n")
         output.show(bill_sheet(found.run))
         output.say()
         for sentence in sentences(found):
@@ -118,12 +118,15 @@ def _estimate(options: CostOptions) -> Estimate:
         raise Misuse(f"with jobs that take {format_duration(job)}, {error}") from error
 
 
-def how_long(given: Assumptions) -> str:
+def how_long(found: Estimate) -> str:
     """Describe how long jobs take."""
+    given = found.given
     if given.is_at_once:
         return "each job ends immediately"
     reported = ", and its end is reported" if given.notifies else ""
-    return f"each job takes {format_duration(given.job)} (except with engine: edge, which ends immediately){reported}"
+    edges = [step.id for step in found.workflow.all_steps if step.task is not None and step.task.engine == "edge"]
+    at_once = f", except for {listing(edges)}: an `engine: edge` is expected to answer with the end" if edges else ""
+    return f"each job takes {format_duration(given.job)}{reported}{at_once}"
 
 
 def bill_sheet(bill: Bill) -> Sheet:
@@ -143,6 +146,7 @@ def sentences(found: Estimate) -> Iterator[str]:
         loops = listing(found.assumed_items)
         yield f"Assumed to have {ASSUMED_ITEMS} items for each list that is not known in advance: {loops}."
     yield f"A run costs {dollars(run)}, which is {dollars(found.per_1000_steps(run))} for 1,000 steps."
+    yield "That is the coordinator's part: the machines that run the jobs are not included."
     yield f"With no run in flight, the platform costs {dollars(idle)} a month."
     yield f"{counted(found.runs_per_month, 'run')} and a month of ticks cost {dollars(found.month)}."
     if found.tally.watched_s > found.tally.dispatched_s:

@@ -18,7 +18,7 @@ import click
 
 from atom_client.cli.live import SMALL_RUN, Show, show_on
 from atom_client.cli.output import Output
-from atom_client.cli.platform import FIRESTORE_HOST
+from atom_client.cli.platform import FIRESTORE_HOST, connect_to
 from atom_client.cli.tables import show_steps, worth_showing
 from atom_client.deployment import with_place
 from atom_client.errors import INVALID_USE, RUN_FAILED, Failure
@@ -166,6 +166,9 @@ def _not_started(run_id: str, waited_s: float, *, is_superseded: bool) -> str:
     )
 
 
+AS_STARTED: Final = "as the file was at the start. After a change of the file, start a new run."
+"""What a retry does not read, for whoever has just corrected the file."""
+
 INTERRUPTIONS: Final = (KeyboardInterrupt, SystemExit)
 """Ctrl-C, or a termination signal."""
 
@@ -214,7 +217,7 @@ class Waiting:
                 run = follow(
                     self.view,
                     feed=feed,
-                    read_run=lambda: read_run(self.services.store, run_id),
+                    read_run=self._reader(),
                     show=show,
                     timeout_s=self.timeout_s,
                     patience_s=0 if os.environ.get(FIRESTORE_HOST) else PATIENCE_S,
@@ -224,6 +227,27 @@ class Waiting:
         steps = {step.id: step for step in read_steps(self.services.store, run_id)}
         named = [steps.pop(name) for name in self.view.order if name in steps]
         return run, [*named, *steps.values()]
+
+    def _reader(self) -> Callable[[], RunRecord | None]:
+        """Return what reads the run.
+
+        The state of a local platform is in memory, so once it has stopped, the wait is over at once. Google's client
+        would try to reach it for half a minute.
+        """
+        address = os.environ.get(FIRESTORE_HOST, "")
+
+        def read() -> RunRecord | None:
+            return read_run(self.services.store, self.view.run_id)
+
+        def read_if_up() -> RunRecord | None:
+            if _refuses(address):
+                raise Failure(
+                    f"the local platform at {address} has stopped, and run {self.view.run_id} with it: its state was "
+                    "in memory, and steps under `finally` do not run. `atom-workflows local up` starts a new platform."
+                )
+            return read()
+
+        return read_if_up if self.outlives and address and not _refuses(address) else read
 
     def print_result(self, run: RunRecord, steps: Sequence[StepRecord]) -> None:
         """Print the table of steps and a summary of the run.
@@ -243,14 +267,16 @@ class Waiting:
         for sentence in verdict(run, steps, now=self.services.clock.now()):
             self.output.say(sentence)
 
-    def print_next_steps(self, run: RunRecord, *, may_retry: bool = True) -> None:
-        """Print what to do about a run that has not succeeded."""
+    def print_next_steps(self, run: RunRecord, *, may_retry: bool = True, otherwise: str = "") -> None:
+        """Print what to do about a run that has not succeeded.
+
+        If the run does not outlive the command, `otherwise` says what becomes of it.
+        """
         if not run.state.is_terminal:
             look = f"The run continues: `{with_place(f'runs show {run.id}')}` shows it."
-            goes_on = look if self.outlives else "The run ends when its platform stops."
-            self.output.say(f"Stopped waiting after {self.timeout_s:g} s. {goes_on}")
+            self.output.say(f"Stopped waiting after {self.timeout_s:g} s. {look if self.outlives else otherwise}")
         elif run.state in {RunState.FAILED, RunState.CANCELLED} and may_retry:
-            self.output.say(f"`{with_place(f'runs retry {run.id}')}` runs the unsuccessful steps again.")
+            self.output.say(f"`{with_place(f'runs retry {run.id}')}` runs the unsuccessful steps again, {AS_STARTED}")
 
     def _report_if_interrupted(
         self, sentence: str, by: tuple[type[BaseException], ...] = INTERRUPTIONS
@@ -260,6 +286,20 @@ class Waiting:
         If the run ends with this command, its platform reports that instead.
         """
         return report_if_interrupted(sentence, by) if self.outlives else nullcontext()
+
+
+def _refuses(address: str) -> bool:
+    """Return True if nothing listens at an address.
+
+    A server that is only slow does not count.
+    """
+    try:
+        connect_to(address)
+    except ConnectionRefusedError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 @contextmanager

@@ -67,6 +67,7 @@ class PlatformChoice:
     task_runner_url: str | None = None
     token: str | None = None
     runner: Runner | None = None
+    slots: int | None = None
     mock_script: Path | None = None
     mock_duration_s: float | None = None
     log_dir: Path | None = None
@@ -80,6 +81,7 @@ class PlatformChoice:
         options = {
             "--tr-auth-jwt": self.token,
             "--runner": self.runner,
+            "--slots": self.slots,
             "--mock-script": self.mock_script,
             "--mock-duration": self.mock_duration_s,
             "--log-dir": self.log_dir,
@@ -125,6 +127,7 @@ def local_platform(
         bucket=choice.bucket,
         task_runner_url=choice.task_runner_url,
         runner=choice.runner or default.runner,
+        slots=choice.slots or default.slots,
         only_run=only_run,
         task_runner_script=choice.mock_script,
         task_runner_duration_s=default.task_runner_duration_s if duration_s is None else duration_s,
@@ -189,6 +192,8 @@ def check(choice: PlatformChoice) -> None:
             named = f"{' and '.join(for_mock)} {'is' if len(for_mock) == 1 else 'are'}"
             raise Misuse(f"{named} for the mock Task Runner, which --tr-url replaces; leave out one or the other")
     _check_runner(choice)
+    if choice.slots is not None and not choice.runs_jobs:
+        raise Misuse("--slots limits the jobs that really run; give --runner process or --runner docker, too")
     if choice.mock_script is not None:
         read_mock_script(choice.mock_script)
 
@@ -234,7 +239,8 @@ _NOT_GUARDED: Final = " Other users of this machine could use the local platform
 
 def _is_guarded(choice: PlatformChoice) -> bool:
     """Return True if no other user of this machine can change what a run executes."""
-    return sys.platform == "linux" and choice.emulators != "google" and "FIRESTORE_EMULATOR_HOST" not in os.environ
+    # Whatever FIRESTORE_EMULATOR_HOST names, the embedded Firestore is started. It answers only this user's processes.
+    return sys.platform == "linux" and choice.emulators != "google"
 
 
 def _user() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,21 +46,32 @@ def check_mock_script(path: Path, workflow: Workflow, workflow_path: str) -> Non
         raise Misuse(str(error)) from error
 
 
-def find_mocked_programs(workflow: Workflow, *, is_up: bool) -> list[str]:
-    """Return a warning if the workflow has programs, which a mock does not run.
+def warn_of_mock(workflow: Workflow, *, is_up: bool) -> list[str]:
+    """Return warnings about what a mock without a script does not do.
 
-    With `is_up`, the platform was started by another command.
+    It runs no programs, and returns no outputs. With `is_up`, the platform was started by another command.
     """
-    steps = [step.id for step in workflow.all_steps if step.task is not None and step.task.engine == "process"]
-    if not steps:
-        return []
+    steps = [step for step in workflow.all_steps if step.task is not None]
+    programs = [step.id for step in steps if step.task is not None and step.task.engine == "process"]
+    returning = [step.id for step in steps if step.outputs and step.id not in programs]
+    how = "start the platform with `atom-workflows local up {}`" if is_up else "add {}"
+    warnings = []
+    if programs:
+        warnings.append(
+            f"a mock Task Runner answers for the program of {_first_of(programs)}, and returns no outputs; to run what "
+            f"has `engine: process`, {how.format('--runner process')}"
+        )
+    if returning:
+        warnings.append(
+            f"a mock Task Runner answers for the job of {_first_of(returning)} without the declared outputs, "
+            f"so the step fails; to say what it returns, {how.format('--mock-script FILE')}"
+        )
+    return warnings
+
+
+def _first_of(steps: Sequence[str]) -> str:
     others = f" and {counted(len(steps) - 1, 'other step')}" if len(steps) > 1 else ""
-    how = "start the platform with `atom-workflows local up --runner process`" if is_up else "add --runner process"
-    warning = (
-        f"a mock Task Runner answers for the program of `{steps[0]}`{others}, and returns no outputs; to run what has "
-        f"`engine: process`, {how}"
-    )
-    return [warning]
+    return f"`{steps[0]}`{others}"
 
 
 def find_unmatched_rules(path: Path, workflow: str, steps: Iterable[StepRecord]) -> list[str]:

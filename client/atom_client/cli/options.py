@@ -85,6 +85,12 @@ def platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "run by docker or podman.",
         ),
         click.option(
+            "--slots",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="With --runner process or docker: how many jobs run at a time [default: one per processor].",
+        ),
+        click.option(
             "--mock-script", type=_FILE, metavar="FILE", help="A script that controls the mock Task Runner's jobs."
         ),
         click.option(

@@ -30,6 +30,7 @@ from atom_client.text import name_of
 from atom_client.views.as_json import json_text
 from atom_client.views.checked_files import CheckedFile, text_lines
 from atom_client.views.plans import Asked, planned_lines, planned_object, played_lines, played_object
+from atom_client.views.task_warnings import warn_of_tasks
 from atom_workflows.errors import InvalidParams
 from atom_workflows.expressions.times import find_zone, to_utc
 from atom_workflows.language.parser import parse_workflow
@@ -92,7 +93,7 @@ def print_plan(options: PlanOptions, environment: Mapping[str, str]) -> int:
         return _print_problems(error, options.source, content, as_json=options.as_json)
     except InvalidParams as error:
         return print_param_problems(error, options.source, as_json=options.as_json)
-    print_warnings(workflow.warnings)
+    print_warnings([*workflow.warnings, *warn_of_tasks(workflow, file=shown_name(options.source))])
     start = Start(params=bound, at=at, env=env)
     read = _Read(content=content, asked=Asked(workflow=workflow, given=values, start=start), settings=settings)
     if options.script is None:
@@ -135,7 +136,10 @@ def _print_planned(read: _Read, options: PlanOptions) -> int:
             from atom_client.cost.usage import has_usual_times  # noqa: PLC0415 (likewise)
 
             source = "" if has_usual_times(read.settings) else ", with the settings of your environment"
-            output.say(f"A run costs about {dollars(cost)}{source}; `atom-workflows cost` gives the details.")
+            output.say(
+                f"A run costs about {dollars(cost)}{source}, not counting the machines of its jobs; "
+                "`atom-workflows cost` gives the details."
+            )
     return RUN_FAILED if plan.is_bound_to_fail else 0
 
 

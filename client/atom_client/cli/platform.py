@@ -64,9 +64,8 @@ def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
             )
         for name in (FIRESTORE_HOST, PUBSUB_HOST):
             address = environment[name]
-            host, _, port = address.rpartition(":")
             try:
-                socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+                connect_to(address)
             except (OSError, ValueError) as error:
                 raise Failure(
                     f"nothing responds at {address}, the address in {name}. Start a platform with `atom-workflows "
@@ -82,6 +81,15 @@ def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
         deployed[PROJECTS[0]] = _own_project()
     own_credentials.require_login()
     return deployed
+
+
+def connect_to(address: str) -> None:
+    """Check that a server accepts connections at HOST:PORT.
+
+    Raises `OSError` if it does not, and `ValueError` if that is no address.
+    """
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
 
 
 def ask_no_proxy() -> None:

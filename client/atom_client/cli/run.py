@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -23,7 +23,7 @@ from atom_client.cli.local import (
     local_platform,
     runner_note,
 )
-from atom_client.cli.mock_script import check_mock_script, find_mocked_programs, find_unmatched_rules
+from atom_client.cli.mock_script import check_mock_script, find_unmatched_rules, warn_of_mock
 from atom_client.cli.output import Output
 from atom_client.cli.params import print_param_problems, read_given
 from atom_client.cli.platform import FIRESTORE_HOST, PUBSUB_HOST, connect_services, names_local_platform
@@ -33,6 +33,7 @@ from atom_client.errors import INVALID_USE, Misuse
 from atom_client.text import name_of
 from atom_client.views.as_json import json_text
 from atom_client.views.progress import RunView
+from atom_client.views.task_warnings import warn_of_refusals
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.errors import InvalidParams
@@ -97,7 +98,7 @@ def run_workflow(options: RunOptions) -> int:
     has_mock = options.choice.has_mock and not _joins_platform(options.choice)
     if script is not None and request.workflow is not None and has_mock:
         check_mock_script(script, request.workflow, request.workflow_path)
-    _warn_of_mocked_programs(options.choice, request)
+    _warn_of_runner(options.choice, request)
     with _platform(options, request, output) as running:
         code = run_to_end(running, request, options, output)
         if options.keep and running.own is not None:
@@ -108,6 +109,9 @@ def run_workflow(options: RunOptions) -> int:
             except KeyboardInterrupt:
                 output.say("Stopping.")
     return code
+
+
+_STOPS: Final = "The platform stops now, and the run with it."
 
 
 def run_to_end(running: Running, request: RunRequest, options: RunOptions, output: Output) -> int:
@@ -143,7 +147,8 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
     if running.own is not None:
         for line in _folders(running.own, options.choice, request):
             output.say(line)
-    waiting.print_next_steps(run, may_retry=is_shared or options.keep)
+    goes_on = "The run continues until Ctrl-C stops its platform." if options.keep else _describe_end(request, _STOPS)
+    waiting.print_next_steps(run, may_retry=is_shared or options.keep, otherwise=goes_on)
     return exit_code(run)
 
 
@@ -178,9 +183,8 @@ def _platform(options: RunOptions, request: RunRequest, output: Output) -> Itera
             yield Running(environment={**os.environ, **platform.environment}, own=platform)
 
 
-def _describe_end(request: RunRequest) -> str:
+def _describe_end(request: RunRequest, ended: str = "The platform has stopped, and the run with it.") -> str:
     """Say what becomes of the run if its platform stops before it has ended."""
-    ended = "The platform has stopped, and the run with it."
     if request.workflow is not None and not request.workflow.finally_steps:
         return ended
     return (
@@ -196,19 +200,22 @@ def _folders(platform: LocalPlatform, choice: PlatformChoice, request: RunReques
         yield f"Jobs: {name_of(platform.jobs_dir / request.run_id)}"
 
 
-def _warn_of_mocked_programs(choice: PlatformChoice, request: RunRequest) -> None:
+def _warn_of_runner(choice: PlatformChoice, request: RunRequest) -> None:
     is_up = _joins_platform(choice)
     # Whoever wrote a script for the mock expects it to answer.
     is_mock = os.environ.get(LOCAL_RUNNER) == "mock" if is_up else choice.has_mock and choice.mock_script is None
     if is_mock and request.workflow is not None:
-        print_warnings(find_mocked_programs(request.workflow, is_up=is_up))
+        print_warnings(warn_of_mock(request.workflow, is_up=is_up))
+    runner = os.environ.get(LOCAL_RUNNER, "") if is_up else choice.runner
+    if runner in {"process", "docker"} and request.workflow is not None:
+        print_warnings(warn_of_refusals(request.workflow, runner))
 
 
 def warn_of_programs_on_platform(workflow: Workflow | None) -> None:
     """Warn of programs that will not run on the local platform that is up, since its mock Task Runner answers."""
     is_up = all(os.environ.get(name) for name in (FIRESTORE_HOST, PUBSUB_HOST))
     if workflow is not None and is_up and os.environ.get(LOCAL_RUNNER) == "mock":
-        print_warnings(find_mocked_programs(workflow, is_up=True))
+        print_warnings(warn_of_mock(workflow, is_up=True))
 
 
 def _joins_platform(choice: PlatformChoice) -> bool:

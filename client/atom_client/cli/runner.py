@@ -38,6 +38,7 @@ class CheckOptions:
     failing_image: str | None
     failing_arguments: str | None
     stoppable_arguments: str | None
+    impossible_arguments: str | None
     timeout_s: float
     as_json: bool
 
@@ -75,7 +76,10 @@ def _rows(options: CheckOptions, settings: Settings) -> Iterator[Row]:
         failing = _job("atom-check-fails", options, image, options.failing_arguments)
     arguments = options.arguments if options.stoppable_arguments is None else options.stoppable_arguments
     seen = Seen()
-    yield from check_required(session, succeeding, failing, seen)
+    impossible = None
+    if options.impossible_arguments is not None:
+        impossible = _job("atom-check-cannot-start", options, options.image, options.impossible_arguments)
+    yield from check_required(session, succeeding, failing, seen, impossible=impossible)
     yield from check_optional(session, _job("atom-check-stops", options, options.image, arguments), seen)
     if is_anonymous:
         yield unchecked(TOKEN, "no token was sent; give --tr-auth-jwt")

@@ -36,6 +36,12 @@ def runner() -> None:
     help="The arguments of a job that runs until it is stopped [default: --args].",
 )
 @click.option(
+    "--impossible-args",
+    "impossible_arguments",
+    metavar="JSON",
+    help="The arguments of a job that cannot start, such as a program that does not exist.",
+)
+@click.option(
     "--timeout",
     "timeout_s",
     type=FiniteRange(1, 86_400),

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from atom_client.cli.follow import Waiting, exit_code
+from atom_client.cli.follow import AS_STARTED, Waiting, exit_code
 from atom_client.cli.output import Output
 from atom_client.cli.tables import MOST_ROWS, runs_sheet, show_steps
 from atom_client.deployment import with_place
@@ -169,7 +169,8 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
         "created": local_time(run.created_at),
         "started": local_time(run.started_at),
         "finished": local_time(run.finished_at),
-        "deadline": local_time(run.deadline),
+        # Steps under `finally` get a time limit of their own, which means nothing once they have ended.
+        "deadline": "" if run.state.is_terminal else local_time(run.deadline),
         "retried": f"{counted(run.retries, 'time')}, last at {local_time(run.reopened_at)}" if run.retries else "",
     }
     for name, value in facts.items():
@@ -202,7 +203,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     # that runs again.
     kept = {step.id: view_of(step) for step in steps if step.id not in again}
     count = len(steps) - len(kept)
-    line = f"Run {run.id} continues with {counted(count, 'step')} to run again."
+    line = f"Run {run.id} continues with {counted(count, 'step')} to run again, {AS_STARTED}"
     if options.wait:
         order = tuple(step.id for step in steps)
         view = RunView(run_id=run.id, total=len(steps), order=order, steps=kept)

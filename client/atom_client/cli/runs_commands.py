@@ -99,7 +99,8 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 def retry(timeout: str | None, **chosen: Any) -> None:
     """Rerun the steps that failed, were cancelled or were skipped.
 
-    Steps that succeeded are not run again.
+    Steps that succeeded are not run again. The steps, their conditions and the parameters are those with which the run
+    started: the file is not read again, so after you have changed it, start a new run.
 
     Exit code: 0 if the run continues; with --wait, the same as for `run`.
     """

@@ -84,12 +84,13 @@ def request_for(
             workflow_path=source, run_key=run_key, labels=labels, params=params.without_file() if params else {}
         )
     from atom_client.cli.params import checked_params, provisional_run  # noqa: PLC0415 (see below)
+    from atom_client.views.task_warnings import warn_of_tasks  # noqa: PLC0415 (see above)
     from atom_workflows.language.parser import parse_workflow  # noqa: PLC0415 (not needed for a bucket's file)
 
     content = content_of(source)
     workflow = parse_workflow(content, filename=shown_name(source), env_names=env_names)
     request = RunRequest(
-        warnings=workflow.warnings,
+        warnings=(*workflow.warnings, *warn_of_tasks(workflow, file=shown_name(source))),
         workflow_path=STDIN_NAME if source == STDIN else Path(source).name,
         run_key=run_key,
         definition=content.decode("utf-8-sig"),

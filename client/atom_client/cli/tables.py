@@ -117,9 +117,12 @@ def steps_sheet(steps: Sequence[StepRecord]) -> Sheet:
 def remark(step: StepRecord) -> str:
     """Return a step's message on one line.
 
-    The reason why it ended, and whether its failure is tolerated, come first.
+    The reason why it ended, and whether its failure is tolerated, come first; or the state of a job that the Task
+    Runner has not started yet.
     """
-    marks = ("tolerated" if step.tolerated else "", one_line(step.reason))
+    job_state = one_line(step.job_state) if step.state is StepState.RUNNING else ""
+    not_running = job_state if job_state != StepState.RUNNING.value else ""
+    marks = ("tolerated" if step.tolerated else "", not_running, one_line(step.reason))
     return ": ".join(filter(None, (*marks, one_line(step.message))))
 
 

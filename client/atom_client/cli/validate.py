@@ -13,6 +13,7 @@ from atom_client.errors import Failure, Misuse
 from atom_client.text import counted, name_of, one_line
 from atom_client.views.as_json import json_text
 from atom_client.views.checked_files import CheckedFile, as_object, github_lines, summary, text_lines
+from atom_client.views.task_warnings import warn_of_tasks
 from atom_workflows.language.parser import InvalidWorkflow, parse_workflow
 from atom_workflows.settings import ENV_PREFIX
 
@@ -74,7 +75,8 @@ def _check(source: str, env_names: Collection[str] | None, *, is_named: bool = T
         workflow = parse_workflow(content, filename=name, env_names=env_names)
     except InvalidWorkflow as error:
         return CheckedFile(name=name, content=content, problems=error.problems)
-    return CheckedFile(name=name, content=content, steps=len(workflow.all_steps), warnings=workflow.warnings)
+    warnings = (*workflow.warnings, *warn_of_tasks(workflow, file=name))
+    return CheckedFile(name=name, content=content, steps=len(workflow.all_steps), warnings=warnings)
 
 
 def read_env_names(path: str) -> Collection[str]:

@@ -10,7 +10,7 @@ from typing import Final
 from atom_client.runner_check.results import Row, failed, not_answered, ok, unchecked
 from atom_client.runner_check.session import Followed, Job, Session
 from atom_workflows.core.outcomes import has_ended, has_succeeded, is_known_state
-from atom_workflows.errors import JobUnknown, TaskRunnerError, TaskRunnerUnavailable
+from atom_workflows.errors import JobRefused, JobUnknown, TaskRunnerError, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer
 
 SUBMISSION: Final = "submission"
@@ -23,6 +23,7 @@ STAYS: Final = "a state that stays"
 KEY_AFTER_END: Final = "the same key after the end"
 UNKNOWN: Final = "an unknown job"
 FAILURE: Final = "a job that fails"
+NO_START: Final = "a job that cannot start"
 
 _FORM: Final = '{"job": {"state": "RUNNING", "jobId": "job-17"}}'
 NO_JOB: Final = "no job could be submitted"
@@ -40,8 +41,13 @@ class Seen:
     failure: Followed | None = None
 
 
-def check_required(session: Session, succeeding: Job, failing: Job | None, seen: Seen) -> Iterator[Row]:
-    """Yield a row for each required rule, as soon as it has been checked."""
+def check_required(
+    session: Session, succeeding: Job, failing: Job | None, seen: Seen, *, impossible: Job | None = None
+) -> Iterator[Row]:
+    """Yield a row for each required rule, as soon as it has been checked.
+
+    Only whoever knows what runs the jobs can name an `impossible` one, which cannot start.
+    """
     key = session.key("succeeds")
     first, problem = _submit_first(session, succeeding, key)
     if first is None:
@@ -54,6 +60,8 @@ def check_required(session: Session, succeeding: Job, failing: Job | None, seen:
     yield from _check_life(session, succeeding, key, first, seen)
     yield _check_unknown_job(session)
     yield _check_failure(session, failing, seen)
+    if impossible is not None:
+        yield _check_no_start(session, impossible)
 
 
 def _name(answer: JobAnswer) -> str:
@@ -198,3 +206,19 @@ def _check_failure(session: Session, failing: Job | None, seen: Seen) -> Row:
     if has_succeeded(state):
         return failed(FAILURE, f"it is reported as {state}; what depends on it would run")
     return ok(FAILURE, f"it ended as {state}: {followed.answer.message or 'no message'}")
+
+
+def _check_no_start(session: Session, impossible: Job) -> Row:
+    advice = "refuse it with HTTP 400 and a message, or answer with a job that is FAILED"
+    try:
+        followed = session.follow(session.submit(impossible, session.key("cannot-start")))
+    except JobRefused as error:
+        return ok(NO_START, f"it was refused: {error}")
+    except TaskRunnerError as error:
+        return failed(NO_START, f"{error}; {advice}: without an answer, its step waits until its timeout")
+    state = followed.answer.state
+    if not followed.has_ended:
+        return failed(NO_START, f"it has not ended within {session.timeout_s:g} s; {advice}")
+    if has_succeeded(state):
+        return failed(NO_START, f"it is reported as {state}; {advice}")
+    return ok(NO_START, f"it ended as {state}: {followed.answer.message or 'no message'}")

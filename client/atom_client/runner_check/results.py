@@ -68,6 +68,9 @@ def unchecked(rule: str, detail: str) -> Row:
 
 def summarize(rows: Sequence[Row]) -> str:
     """Sum up the report in a sentence."""
+    # Without a job, there is nothing to hold against the contract: the address or the token may be wrong.
+    if [row.verdict for row in rows[:2]] == [Verdict.FAILED, Verdict.UNCHECKED]:
+        return "The first submission failed, so nothing else could be checked."
     failures = sum(row.verdict is Verdict.FAILED for row in rows)
     skipped = sum(row.verdict is Verdict.UNCHECKED for row in rows)
     found = f"{counted(failures, 'rule')} of the contract {'is' if failures == 1 else 'are'} broken"

@@ -259,6 +259,8 @@ def _attempts(seen: StepSeen) -> Iterator[tuple[str, str]]:
     if step.job_id:
         url = shown_url(step.task_runner_url)
         yield "job", f"{one_line(step.job_id)} at {url}, last seen {one_line(step.job_state)}"
+    if step.logs_url:
+        yield "log", clean(step.logs_url)
     if step.due_at is not None and step.state in {StepState.RETRYING, StepState.DISPATCHING}:
         yield "next", f"the checker will process it at {clock_time(step.due_at, seen.now)}"
 

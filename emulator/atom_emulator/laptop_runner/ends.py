@@ -65,6 +65,24 @@ DIED: Final = Result(
 )
 
 
+def conclude_queued(stopped: StopReason, *, timeout: timedelta | None, slots: int) -> Result:
+    """Return the result of a job that was stopped before it was started.
+
+    `slots` is how many jobs run at a time.
+    """
+    why = explain_wait(slots)
+    if stopped is StopReason.CALLER:
+        return Result(state=JobState.CANCELLED, message=f"stopped on request before it was started, while {why}")
+    waited = "its whole time limit" if timeout is None else format_duration(timeout)
+    message = f"never started: for {waited}, it was {why}"
+    return Result(state=JobState.FAILED, reason="TIMEOUT", message=message)
+
+
+def explain_wait(slots: int) -> str:
+    """Return why a job is not started yet."""
+    return f"waiting for a free processor, as at most {slots:,} {'job runs' if slots == 1 else 'jobs run'} at a time"
+
+
 def conclude(
     end: End,
     *,
@@ -73,7 +91,7 @@ def conclude(
     last_lines: str,
     outputs: Callable[[], bytes | None],
 ) -> Result:
-    """Return the result of a job that has ended.
+    """Return the result of a job that was started and has ended.
 
     `last_lines` is the end of its log. `outputs` returns the content of its outputs file, None if there is no such
     file, and may raise `OutputsUnusable`.

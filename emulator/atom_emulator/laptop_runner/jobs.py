@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
-from atom_emulator.laptop_runner.ends import End, Result, StopReason, conclude
+from atom_emulator.laptop_runner.ends import End, Result, StopReason, conclude, conclude_queued, explain_wait
 from atom_emulator.laptop_runner.files import JobFiles
 from atom_emulator.laptop_runner.records import Record, Records
 from atom_workflows.errors import RequestRefused
@@ -162,7 +162,7 @@ class Jobs:
             job.running.stop()
         else:
             self._queue.remove(job)
-            self._settle(job, End())
+            self._settle(job, conclude_queued(job.stopped, timeout=job.request.timeout, slots=self.slots))
 
     def _time_out(self, key: str) -> None:
         self._stop(self._open[key], StopReason.TIMEOUT)
@@ -173,7 +173,7 @@ class Jobs:
             try:
                 job.running = self.engine.start(job.request, job.files, partial(self._finish, job))
             except OSError as error:
-                self._settle(job, End(error=f"its files cannot be used: {error}"))
+                self._settle(job, self._conclude(job, End(error=f"its files cannot be used: {error}")))
             else:
                 self._used += 1
 
@@ -181,17 +181,20 @@ class Jobs:
         if self._is_closed:
             return
         self._used -= 1
-        self._settle(job, end)
+        self._settle(job, self._conclude(job, end))
         self._start_next()
 
-    def _settle(self, job: _Job, end: End) -> None:
-        result = conclude(
+    @staticmethod
+    def _conclude(job: _Job, end: End) -> Result:
+        return conclude(
             end,
             stopped=job.stopped,
             timeout=job.request.timeout,
             last_lines=job.files.last_lines(),
             outputs=job.files.read_outputs,
         )
+
+    def _settle(self, job: _Job, result: Result) -> None:
         key = job.request.key
         del self._open[key]
         if job.timer is not None:
@@ -210,12 +213,14 @@ class Jobs:
     def _report(self, record: Record, job: _Job | None) -> JobReport:
         self._logs[record.log_id] = self.records.files(record.key)
         result: Result = record.result
+        is_queued = job is not None and job.running is None
         return JobReport(
             job_id=record.key,
             state=result.state if job is None else job.state,
-            message=result.message,
+            message=explain_wait(self.slots) if is_queued else result.message,
             reason=result.reason,
             outputs=result.outputs,
             logs_url=self.logs_url(record.log_id),
-            notifies=self.on_end is not None,
+            # The start of a job is not reported, so whoever waits for it has to poll.
+            notifies=self.on_end is not None and not is_queued,
         )

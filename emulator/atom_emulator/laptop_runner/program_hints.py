@@ -5,10 +5,17 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from atom_workflows.expressions.names import did_you_mean
+from atom_workflows.language.commands import list_words
+
 _FIRST_LINE: Final = "a first line such as #!/usr/bin/env python3"
+_MOST_FILES: Final = 500
+"""The number of files among which one with a similar name is searched for."""
+
 _SCRIPTS: Final = frozenset({".py", ".sh"})
 
 
@@ -48,12 +55,25 @@ def explain_lost_file(arguments: Sequence[str], started_in: Path, folder: Path) 
 
 
 def _explain_missing(name: str, program: Path) -> str:
+    if words := list_words(name):
+        return f"no shell reads args, so each word is an entry of its own: `args: {words}`"
     if "/" not in name:
         found = f"; for the one in {program.parent}, write ./{name}" if program.is_file() else ""
         return f"a name without a slash is searched for on the PATH{found}"
     if program.exists():
         return "it is there, but the program that its first line names, after #!, is not"
-    return "" if Path(name).is_absolute() else "a relative path starts in the folder in which the platform was started"
+    near = did_you_mean(program.name, _files_in(program.parent))
+    start = "" if Path(name).is_absolute() else "a relative path starts in the folder in which the platform was started"
+    return "; ".join(filter(None, (near, start)))
+
+
+def _files_in(folder: Path) -> list[str]:
+    """Return the names of the first files in a folder, which may be missing."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in islice(entries, _MOST_FILES) if entry.name.isprintable()]
+    except OSError:
+        return []
 
 
 def _is_only_in(name: str, started_in: Path, folder: Path) -> bool:

@@ -29,5 +29,6 @@ class LaptopRunner:
         return [
             *options,
             f"--hints={hints}",
+            f"--slots={platform.slots}",
             *([f"--only-run={platform.only_run}"] if platform.only_run else []),
         ]

@@ -45,7 +45,8 @@ class PlatformOptions:
     `log_dir` of None means a new folder under `.atom-workflows/logs/` of the working directory.
 
     With a `runner` other than the mock, jobs really run on this machine, and their files are in `jobs_dir`, by default
-    `.atom-workflows/jobs/` of the working directory. With `only_run`, only that run's jobs do.
+    `.atom-workflows/jobs/` of the working directory. At most `slots` run at a time; 0 means one per processor. With
+    `only_run`, only that run's jobs do.
 
     Functions and the Task Runner named in `revived` are started again, at the same address, when they are killed, as
     Cloud Run replaces an instance; any other part that ends stops the platform. The new Task Runner knows the jobs that
@@ -61,6 +62,7 @@ class PlatformOptions:
     task_runner_url: str | None = None
     runner: Runner = "mock"
     jobs_dir: Path | None = None
+    slots: int = 0
     only_run: str = ""
     task_runner_script: Path | None = None
     task_runner_duration_s: float = 0.0

@@ -16,7 +16,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES
+from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES, WRITE_ELSEWHERE
 from atom_workflows.core.workflow import FIELDS_OF_EVERY_JOB, Condition, JsonValue, Template
 from atom_workflows.errors import EvaluationError, ExpressionError, ValueMismatch
 
@@ -468,7 +468,7 @@ def check_outputs(step: StepRecord, outputs: str, problem: str) -> Mapping[str, 
         size = len(json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode())
         if size <= MAX_OUTPUTS_BYTES:
             return values
-        largest = f"more than the {MAX_OUTPUTS_BYTES:,} allowed: write them to Cloud Storage, and return a gsUri"
+        largest = f"more than the {MAX_OUTPUTS_BYTES:,} allowed: {WRITE_ELSEWHERE}"
         return f"its outputs are {size:,} bytes as JSON (with null for each member that is left out), {largest}"
     said = ", ".join(list(found)[:20]) or "none"
     return f"the job succeeded without the outputs that its step declares: {'; '.join(wrong)}; the job returned: {said}"

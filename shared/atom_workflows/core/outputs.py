@@ -24,16 +24,14 @@ _LONGEST_NAMED: Final = 80
 _MOST_NAMED: Final = 10
 
 _NO_OBJECT: Final = 'its outputs are not a JSON object: return one, such as {"rows": 12}'
-_TOO_LARGE: Final = (
-    f"its outputs are larger than {MAX_OUTPUTS_BYTES:,} bytes as JSON: write them to Cloud Storage, and return a gsUri"
-)
+WRITE_ELSEWHERE: Final = "write them to Cloud Storage, or to a file if the steps share one, and return where they are"
+_TOO_LARGE: Final = f"its outputs are larger than {MAX_OUTPUTS_BYTES:,} bytes as JSON: {WRITE_ELSEWHERE}"
 _TOO_MANY: Final = (
-    f"its outputs have more than {MAX_OUTPUT_NAMES} names: group them in an object or a list, or write them to Cloud "
-    "Storage, and return a gsUri"
+    f"its outputs have more than {MAX_OUTPUT_NAMES} names: group them in an object or a list, or {WRITE_ELSEWHERE}"
 )
 TOO_DEEP: Final = (
-    f"its outputs have more than {MAX_OUTPUTS_DEPTH} levels of objects and lists: return fewer levels, or write them "
-    "to Cloud Storage, and return a gsUri"
+    f"its outputs have more than {MAX_OUTPUTS_DEPTH} levels of objects and lists: return fewer levels, or "
+    f"{WRITE_ELSEWHERE}"
 )
 _NOT_STORABLE: Final = "its outputs contain half of a surrogate pair, which is not a character: return valid UTF-8"
 

@@ -287,10 +287,11 @@ def time_out_stopped(step: StepRecord, outcome: Outcome) -> Outcome:
         return outcome
     late = f"timed out after {format_duration(step.policies.timeout)}"
     job_id, job_state = outcome.job_id or step.job_id, outcome.job_state or step.job_state
+    said = f": {outcome.message}" if outcome.message else ""
     return replace(
         outcome,
         kind=OutcomeKind.TIMED_OUT,
-        message=f"{late}; job {job_id} was stopped and is {job_state}",
+        message=clip(f"{late}; job {job_id} was stopped and is {job_state}{said}"),
         job_id=job_id,
         reason="",
     )

@@ -93,7 +93,20 @@ def unknown_member(of: str, name: str, members: Iterable[str], guess: Guess = di
             f"{_quoted(of)} has no `{name:.60}`",
             f"for a minus sign, add spaces: `{of}.{minuend} - {subtrahend:.60}`",
         )
-    return f"{_quoted(of)} has no `{name:.60}`", _suggest(OTHER_MEMBERS.get(name), known) or guess(name, known)
+    message = f"{_quoted(of)} has no `{name:.60}`"
+    if not known:  # A guess would be the name of something else.
+        return message, ""
+    return message, _suggest(OTHER_MEMBERS.get(name), known) or guess(name, known)
+
+
+def list_members(members: Iterable[str]) -> str:
+    """Return the first few members that a value has, as a suggestion.
+
+    They have to be names that a file declares: those of a value may contain anything.
+    """
+    known = [f"`{name:.60}`" for name in members]
+    more = f" and {len(known) - _NAMES_SHOWN:,} more" if len(known) > _NAMES_SHOWN else ""
+    return f"it has {', '.join(known[:_NAMES_SHOWN])}{more}" if known else ""
 
 
 def unknown_word(word: str, of: str, known: Sequence[str]) -> Advice:

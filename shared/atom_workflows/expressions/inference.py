@@ -168,7 +168,8 @@ class _Inference:
             return self._fault(link.at, faults.computed_name(before))
         found = of.fields.get(link.name)
         if found is None:
-            self._fault(link.at, faults.unknown_member(before, link.name, of.fields, scope.guess))
+            message, suggestion = faults.unknown_member(before, link.name, of.fields, scope.guess)
+            self._fault(link.at, (message, suggestion or faults.list_members(of.fields)))
             # What other systems call it has the same values, so that these can be checked as well.
             return of.fields.get(faults.OTHER_MEMBERS.get(link.name, ""), ANY)
         return self._fault(link.at, (found.message, found.suggestion)) if isinstance(found, Unavailable) else found

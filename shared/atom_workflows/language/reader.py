@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.errors import TypeNotationError
+from atom_workflows.language.commands import list_words
 from atom_workflows.language.embedded import (
     OPENING,
     expressions_of,
@@ -213,7 +214,12 @@ def _check_presence(record: Record, node: Fields, owner: str, report: Report) ->
     is_complete = given & set(record.any_of) or (record.or_all_of and given >= set(record.or_all_of))
     if record.any_of and not is_complete:
         neither = " nor ".join(map(code, record.any_of))
-        report.add(node, f"{owner} has neither {neither}", f"add one of them, or {record.when_empty}")
+        missing = [name for name in record.or_all_of if name not in given]
+        present = [name for name in record.or_all_of if name in given]
+        instead = record.when_empty
+        if present:
+            instead = f"{' and '.join(map(code, missing))} to go with {' and '.join(map(code, present))}"
+        report.add(node, f"{owner} has neither {neither}", f"add one of them, or {instead}")
 
 
 def read_records(kind: RecordList, node: Node, path: str, report: Report) -> Any:
@@ -374,7 +380,7 @@ def read_arguments(node: Node, path: str, report: Report) -> Any:
         value = read_embedded(node, report)
         if not isinstance(value, str):
             return value
-    example = f"[{shorten(node.text)}]"
+    example = list_words(node.text) or f"[{shorten(node.text)}]"
     remedy = "leave it out if there are none" if is_empty(node) else f"write a list, such as `{example}`"
     return wrong_type(node, code(path), "a list or a map", remedy, report)
 

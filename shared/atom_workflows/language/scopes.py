@@ -133,11 +133,24 @@ def scope_of(expressions: Iterable[Expression], position: Position, file: File, 
     if ("env",) not in read:
         in_env = [path[1] for path in read if path[0] == "env"] if file.env_names is None else sorted(file.env_names)
         env = MapOf(dict.fromkeys(in_env, TEXT))
+    params = file.params if position.params is None else position.params
+    if not params:
+        named = {path[1] for path in read if path[0] == "params" and len(path) > 1}
+        params = {
+            name: Unavailable("the workflow declares no params", f"add `params: {{{name:.60}: text}}` to it")
+            for name in named
+        }
     steps: Type = Unavailable("steps are read by name", "write `steps.ID.outputs.NAME`")
     if ("steps",) not in read:
-        steps = MapOf({path[1]: _look_up(path[1], position, file) for path in read if path[0] == "steps"})
+        asked_of: dict[str, set[str]] = {path[1]: set() for path in read if path[0] == "steps"}
+        for path in read:
+            if path[0] == "steps" and path[2:3] == ("outputs",):
+                asked_of[path[1]].update(path[3:4])
+        steps = MapOf(
+            {name: _explain_undeclared(name, _look_up(name, position, file), asked_of[name]) for name in asked_of}
+        )
     names: dict[str, Type] = {
-        "params": MapOf(file.params if position.params is None else position.params),
+        "params": MapOf(params),
         "run": MapOf({**_RUN, **(_RUN_AT_THE_END if position.at_the_end else _NOT_YET)}),
         "env": env,
         "steps": steps,
@@ -182,6 +195,18 @@ def _no_step(name: str, file: File) -> Unavailable:
         remedy = f"write {code(f'{path}[{item[2]}]')}"
         return Unavailable(f"items of a loop, such as {code(name)}, are read from the outputs of the step", remedy)
     return Unavailable(f"there is no step {code(name)}", file.guess(name, ()))
+
+
+def _explain_undeclared(step_id: str, of: Type, names: Iterable[str]) -> Type:
+    """Explain outputs that are read of a step that declares none."""
+    if not isinstance(of, MapOf) or of.fields["outputs"] != MapOf({}):
+        return of
+    message = f"the step {code(step_id)} declares no outputs"
+    outputs = {
+        name: Unavailable(message, f"add `outputs: {{{name:.60}: int}}` to it, or another type than `int`")
+        for name in names
+    }
+    return MapOf({**of.fields, "outputs": MapOf(outputs)})
 
 
 def _type_of(graph: StepGraph, reader: int | None, read: int, *, ended: bool = False) -> Type:

@@ -138,6 +138,10 @@ FORK_JOIN = str(EXAMPLES / "fork_join.yaml")
             "--mock-duration cannot be used with --runner process, which really runs jobs",
         ),
         (
+            [FORK_JOIN, "--slots", "3"],
+            "--slots limits the jobs that really run; give --runner process or --runner docker, too",
+        ),
+        (
             [FORK_JOIN, "--runner", "process", "--tr-auth-jwt", "x"],
             "--tr-auth-jwt is for the Task Runner of --tr-url; the one of --runner has a token of its own",
         ),

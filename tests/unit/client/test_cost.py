@@ -151,6 +151,16 @@ def test_a_checker_that_looks_once_a_minute_is_hardly_awake() -> None:
     assert measured(chain(3), rarely).watched_s < measured(chain(3), TEN_MINUTES).watched_s / 50
 
 
+def test_an_engine_is_named_only_if_the_file_has_it() -> None:
+    """The first line names the steps that are assumed to end at once, and the rest says what is left out."""
+    image, edge = "{id: a, task: {imageUri: x}}", "{id: b, task: {engine: edge, url: u}}"
+    plain = call("-", "--duration", "1m", stdin=f"steps: [{image}]").stdout
+    assert "edge" not in plain.partition("\n")[0]
+    assert "the machines that run the jobs are not included" in plain
+    first = call("-", "--duration", "1m", stdin=f"steps: [{image}, {edge}]").stdout.partition("\n")[0]
+    assert first.endswith("each job takes 1m, except for `b`: an `engine: edge` is expected to answer with the end")
+
+
 def test_steps_without_a_task_and_edge_tasks_wait_for_no_checker() -> None:
     """A barrier takes no job, and an edge task is answered at once however long the others take."""
     steps = [{"id": "a", "task": {"engine": "edge", "url": "https://edge.example"}}, {"id": "b", "dependsOn": ["a"]}]

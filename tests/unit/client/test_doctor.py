@@ -312,3 +312,12 @@ def test_no_project_is_named() -> None:
     """Without a project the command exits with 2."""
     result = CliRunner().invoke(cli, ["doctor"], env=NO_CLOUD, catch_exceptions=False)
     assert (result.exit_code, "--project" in result.stderr) == (2, True)
+
+
+def test_the_token_of_a_local_platform_is_no_ones_business() -> None:
+    """A local Task Runner that wants a token which the shell lacks is not asked with one of Google's."""
+    with canned(lambda _asked, _connection: answer(b"", "401 Unauthorized")) as server:
+        found = list(task_runner_findings(server.url, LOCAL))
+    assert [one.verdict for one in found] == [Verdict.OK, Verdict.UNKNOWN]
+    assert "only the functions of the local platform do" in found[1].detail
+    assert "GOOGLE_APPLICATION_CREDENTIALS" not in found[1].line()

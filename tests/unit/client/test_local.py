@@ -18,6 +18,7 @@ from atom_client.cli.local import (
     keep_up,
     local_platform,
     local_up,
+    runner_note,
     token_for,
 )
 from atom_emulator.platform.errors import PartCrashed
@@ -49,6 +50,14 @@ def test_the_token_for_the_task_runner(url: str | None, given: str | None, varia
     """The option counts more than the variable, and the default is an identity token."""
     environment = {"WORKFLOW_TR_AUTH_JWT": variable} if variable else {}
     assert token_for(PlatformChoice(task_runner_url=url, token=given), environment) == token
+
+
+def test_a_platform_that_was_left_running_is_no_danger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warning about other users depends on the Firestore that is started, not on one that the shell names."""
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1")
+    assert "Other users" not in runner_note(PlatformChoice(runner="process"))
+    assert "Other users" in runner_note(PlatformChoice(runner="process", emulators="google"))
 
 
 def test_a_token_is_never_printed() -> None:

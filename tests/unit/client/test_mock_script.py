@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from atom_client.cli.mock_script import find_mocked_programs, find_unmatched_rules
+from atom_client.cli.mock_script import find_unmatched_rules, warn_of_mock
 from atom_client.views.queries import read_steps
 from atom_emulator.testing.world import World
 from atom_workflows.language.parser import parse_workflow
@@ -40,7 +40,29 @@ PROGRAM = "{id: %s, task: {engine: process, args: [./a.py]}}"
 def test_programs_that_a_mock_would_answer_for_are_named(steps: str, said: str) -> None:
     """A warning names the first program and counts the others; the option that runs them depends on the platform."""
     workflow = parse_workflow(f"steps: [{steps}]".encode(), filename="wf.yaml")
-    found = find_mocked_programs(workflow, is_up=False)
+    found = warn_of_mock(workflow, is_up=False)
     assert [said in warning for warning in found] == [True] * bool(said)
     assert all(warning.endswith("`engine: process`, add --runner process") for warning in found)
-    assert all("`atom-workflows local up --runner" in one for one in find_mocked_programs(workflow, is_up=True))
+    assert all("`atom-workflows local up --runner" in one for one in warn_of_mock(workflow, is_up=True))
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (
+            "{id: a, task: {imageUri: x}, outputs: {rows: int}}",
+            "the job of `a` without the declared outputs",
+        ),
+        (
+            "{id: a, task: {imageUri: x}, outputs: {n: int}}, {id: b, task: {imageUri: x}, outputs: {n: int}}",
+            "the job of `a` and 1 other step without the declared outputs",
+        ),
+    ],
+)
+def test_outputs_that_a_mock_does_not_return_are_announced(steps: str, said: str) -> None:
+    """A warning says that steps with outputs fail without a script for the mock, and names the option."""
+    workflow = parse_workflow(f"steps: [{steps}]".encode(), filename="wf.yaml")
+    (warning,) = warn_of_mock(workflow, is_up=False)
+    assert said in warning
+    assert warning.endswith("add --mock-script FILE")
+    assert warn_of_mock(workflow, is_up=True)[0].endswith("`atom-workflows local up --mock-script FILE`")

@@ -215,6 +215,7 @@ def test_a_small_plan_fits_on_a_screen(file: Path) -> None:
     assert [line for line in lines if line.isupper()] == ["PARAMS", "STEPS", "FINALLY", "OUTPUTS"]
     assert "This is what happens if every job succeeds; nothing was started." in result.stdout
     assert lines[-1].startswith("A run costs about $0.00")
+    assert "not counting the machines of its jobs" in lines[-1]
 
 
 def test_a_large_plan_has_one_line_for_each_step(tmp_path: Path) -> None:

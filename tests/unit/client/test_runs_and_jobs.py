@@ -30,6 +30,27 @@ def test_show_names_the_log_of_each_job() -> None:
     assert "\nlog of `s0`: https://logs.test/7\n" in call(world, "show", run_id).stdout
     shown = json.loads(call(world, "show", run_id, "--json").stdout)["steps"][0]
     assert (shown["logs_url"], shown["unstopped_jobs"]) == ("https://logs.test/7", [])
+    assert "https://logs.test/7" in call(world, "why", run_id, "s0").stdout
+
+
+def test_a_run_that_has_ended_has_no_deadline() -> None:
+    """The time limit of the steps under `finally` is shown only while they run."""
+    world = World("default: {duration: 15}")
+    run_id = world.start("steps: [{id: a, task: {imageUri: x}}]\nfinally: [{id: z, task: {imageUri: x}}]\ntimeout: 1h")
+    world.settle_down()
+    assert "\ndeadline " in call(world, "show", run_id).stdout
+    world.run_to_end(run_id)
+    assert "\ndeadline " not in call(world, "show", run_id).stdout
+
+
+def test_show_says_that_a_job_has_not_started() -> None:
+    """The row of a RUNNING step shows the state of a job that waits at the Task Runner, and none of one that runs."""
+    world = World("rules: [{step: s0, duration: 60, states: [QUEUED]}, {step: s1, duration: 60}]")
+    run_id = world.start(definition({"s0": [], "s1": []}))
+    world.settle_down()
+    rows = [line.split() for line in call(world, "show", run_id).stdout.splitlines() if line.startswith(("s0 ", "s1 "))]
+    assert [(row[1], row[-1]) for row in rows] == [("RUNNING", "QUEUED"), ("RUNNING", rows[1][-1])]
+    assert "RUNNING" not in rows[1][2:]
 
 
 def test_show_lists_only_as_many_logs_as_one_can_read() -> None:

@@ -190,7 +190,11 @@ def test_names_of_env_are_known_with_an_env_file(tmp_path: Path) -> None:
     names.write_text("# production\n\nregistry=eu.example\nexport WORKFLOW_ENV_bucket='x'\n")
     assert validate(file).exit_code == 0
     result = validate(file, "--env-file", names)
-    assert (result.exit_code, "`env` has no `stage`" in result.stdout, "registry`" in result.stdout) == (1, True, False)
+    assert (
+        result.exit_code,
+        "`env` has no `stage`" in result.stdout,
+        "it has `bucket`, `registry`" in result.stdout,
+    ) == (1, True, True)
     names.write_text("registry\nWORKFLOW_ENV_stage=prod\n")
     assert validate(file, "--env-file", names).exit_code == 0
     missing = validate(file, "--env-file", tmp_path / "none")

@@ -142,7 +142,7 @@ def test_a_timeout_counts_once_its_job_has_stopped(stop: Mapping[str, Any], atte
     step = world.steps(run_id)["a"]
     assert (step.state, step.attempt, step.unstopped) == (StepState.FAILED, attempts, ())
     assert "timed out after 2m; job job-00000" in step.message
-    assert step.message.endswith("was stopped and is CANCELLED")
+    assert step.message.endswith("was stopped and is CANCELLED: stopped on request")
     assert overlaps(world) == 0
     assert all(end <= world.clock.now() for _, end in lives(world))
     assert len(world.task_runner.stopped) == attempts

@@ -42,13 +42,14 @@ class AnswerBody:
     """A response's body. `text` is its beginning, and `job` has the known fields of its `job`, if there is one.
 
     `outputs` holds the job's outputs, even if it has not ended. `is_object` is True if the body is a JSON object,
-    whatever its fields.
+    whatever its fields; if its only field is a text `message`, that is what it has to say.
     """
 
     text: str
     job: Mapping[str, Any] | None = None
     outputs: JobOutputs = field(default=JobOutputs(), repr=False)
     is_object: bool = False
+    message: str = ""
 
 
 def read_answer_body(pieces: Iterator[bytes], content_type: str, *, most_bytes: int = MAX_READ_BYTES) -> AnswerBody:
@@ -82,10 +83,15 @@ def _parse(content: bytearray, content_type: str, *, is_cut: bool) -> AnswerBody
         return AnswerBody(start)
     job = found.get("job") if isinstance(found, dict) else None
     if not isinstance(job, dict):
-        return AnswerBody(start, is_object=isinstance(found, dict))
+        return AnswerBody(start, is_object=isinstance(found, dict), message=_only_message(found))
     # Whatever else the response contains is released here, while no other long response is in memory.
     known = {name: value for name, value in job.items() if name in _FIELDS}
     return AnswerBody(start, known, read_outputs(job.get(_OUTPUTS)), is_object=True)
+
+
+def _only_message(found: Any) -> str:
+    is_message = isinstance(found, dict) and found.keys() == {"message"} and isinstance(found["message"], str)
+    return found["message"][:MAX_ANSWER_BYTES] if is_message else ""
 
 
 def _scan_body(text: str) -> AnswerBody:

@@ -125,7 +125,7 @@ def receive_answer(
     job = _parse_job(body, tokens) if is_ok else None
     said = ""
     if job is None:
-        said = plain_text(body.text) or "nothing"
+        said = plain_text(body.message or body.text) or "nothing"
         if 300 <= status < 400 and "Location" in headers:  # noqa: PLR2004 (HTTP's classes)
             said = f"it redirects to {headers['Location']}, and redirects are not followed"
         said = _mask_and_cut(said, tokens, MAX_QUOTED_TEXT)

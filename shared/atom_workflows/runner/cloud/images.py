@@ -37,7 +37,7 @@ def require_allowed(image: str, prefixes: Sequence[str]) -> None:
     allowed = " or ".join(prefixes)
     raise RequestRefused(
         f"the image {image:.200} is not allowed here: its name must begin with {allowed}. Push it there, or deploy "
-        "with --runner-images to allow its registry"
+        "with --runner-images to allow its registry, too (the option has to name all that are allowed)"
     )
 
 

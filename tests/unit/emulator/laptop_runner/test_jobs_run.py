@@ -128,6 +128,9 @@ def test_a_signal_is_a_reason(laptop: Laptop) -> None:
     [
         ("no-such-program", "there is no program 'no-such-program'", "searched for on the PATH"),
         ("plain.py", "there is no program 'plain.py'", "write ./plain.py"),
+        ("ls -l", "there is no program 'ls -l'", "`args: [ls, -l]`"),
+        ("./echo hi | wc -l", "there is no program", '`args: [sh, -c, "./echo hi | wc -l"]`'),
+        ("./script.yp", "there is no program", "did you mean `script.py`?"),
         ("./no/such", "there is no program", "in the folder in which the platform was started"),
         ("/no/such", "there is no program '/no/such'", ""),
         ("./plain.py", "permission denied", "run `chmod +x ./plain.py`, and give it a first line such as #!"),
@@ -196,6 +199,7 @@ def test_more_jobs_than_slots_wait_in_their_order(laptop: Laptop) -> None:
     for step in ("a", "b", "c", "d"):
         laptop.python(code, step=step)
     assert [laptop.status(step)["state"] for step in "abcd"] == ["RUNNING", "RUNNING", "QUEUED", "QUEUED"]
+    assert laptop.status("c")["message"] == "waiting for a free processor, as at most 2 jobs run at a time"
     (laptop.folder / "run-1" / "go").touch()
     assert [laptop.ended(step)["state"] for step in "abcd"] == ["SUCCEEDED"] * 4
 

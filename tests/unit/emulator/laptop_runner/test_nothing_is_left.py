@@ -119,6 +119,26 @@ def test_a_job_is_stopped_at_its_time_limit(tmp_path: Path) -> None:
         laptop.kill()
 
 
+def test_a_job_that_never_started_says_so(tmp_path: Path) -> None:
+    """A job whose time is up, or that is stopped, while it waits for a slot reports that it never started."""
+    laptop = Laptop(tmp_path, "--slots=1")
+    try:
+        laptop.python("import time; time.sleep(600)", step="first")
+        laptop.python("pass", step="late", timeout_s=1)
+        laptop.python("pass", step="stopped")
+        why = "waiting for a free processor, as at most 1 job runs at a time"
+        late = laptop.ended("late")
+        assert (late["state"], late["reason"]) == ("FAILED", "TIMEOUT")
+        assert late["message"] == f"never started: for 1s, it was {why}"
+        stopped = laptop.stop_job("stopped").json()["job"]
+        assert (stopped["state"], stopped["message"]) == (
+            "CANCELLED",
+            f"stopped on request before it was started, while {why}",
+        )
+    finally:
+        laptop.kill()
+
+
 def test_a_job_killed_from_outside_takes_its_processes_along(laptop: Laptop) -> None:
     """If someone kills a job's first process, its others are killed, and the job reports the signal."""
     processes = family_of(laptop, FAMILY + "open('first', 'w').write(str(os.getpid()))\n" + ENDS["wait"])

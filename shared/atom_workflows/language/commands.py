@@ -1,0 +1,40 @@
+"""The list of arguments that someone means who writes a command as a shell reads it, in one string."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from typing import Final
+
+LONGEST: Final = 200
+"""The length up to which a command is worth repeating in a message."""
+
+_FOR_A_SHELL: Final = re.compile(r"[|&;<>`$*~]")
+_PLAIN: Final = re.compile(r"[A-Za-z./_-][\w./=-]+", re.ASCII)
+_NO_TEXT: Final = frozenset({"null", "true", "false", "yes", "no", "on", "off", ".inf", ".nan", "---", "..."})
+"""What YAML does not read as text unless it is quoted."""
+
+
+def list_words(command: str) -> str:
+    """Return the command as a list of arguments, as YAML and JSON-like as its words allow.
+
+    A command that needs a shell is passed to one. Returns "" for a command of one word, and for one that is too long or
+    has an open quote.
+    """
+    if len(command) > LONGEST or not command.isprintable():
+        return ""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return ""
+    if len(words) < 2:  # noqa: PLR2004 (there is nothing to split)
+        return ""
+    if _FOR_A_SHELL.search(command):
+        words = ["sh", "-c", command]
+    return f"[{', '.join(map(_in_yaml, words))}]"
+
+
+def _in_yaml(word: str) -> str:
+    is_plain = _PLAIN.fullmatch(word) and word.lower() not in _NO_TEXT
+    return word if is_plain else json.dumps(word, ensure_ascii=False)
