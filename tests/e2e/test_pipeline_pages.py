@@ -96,5 +96,6 @@ def test_its_commands_print_what_it_shows(site: Site, page: str) -> None:
             place = words.index("--mock-script")
             site.script((ROOT / words[place + 1]).read_text(encoding="utf-8"))
             del words[place : place + 2]
-        answer = console(site, *words, cwd=ROOT)
+        # As `local up --mock-script` exports it.
+        answer = console(site, *words, cwd=ROOT, ATOM_LOCAL_RUNNER="scripted")
         assert lines_of_run(answer.stderr + answer.stdout) == lines_of_run(shown), command
