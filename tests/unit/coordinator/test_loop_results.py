@@ -16,7 +16,7 @@ from atom_workflows.coordinator.repair import examine
 from atom_workflows.core import gathering as core_gathering
 from atom_workflows.core.states import RunState
 from atom_workflows.core.workflow import Condition, Step, Trigger
-from atom_workflows.documents import step_path
+from atom_workflows.documents import run_path, step_path
 from atom_workflows.expressions.types import INT, TEXT
 from atom_workflows.messages.internal import ReadyStep, ready_messages, seed_message
 from atom_workflows.ports import Update
@@ -24,6 +24,7 @@ from support.gauge import lose
 from support.loops import RUN, args, each, run, start, step, workflow
 from support.meanwhile import meanwhile
 from support.mortal import Died, Fate, make_mortal
+from support.retention import expiries
 from support.workflows import script
 
 FAILS = {"always_fail": True, "reason": "OOM", "message": "no memory"}
@@ -54,7 +55,7 @@ def test_failed_items_are_among_the_failures_with_their_index() -> None:
 @pytest.mark.parametrize("option", ["tolerate", "allow_failure"])
 def test_tolerated_failures_of_items_are_not_among_the_failures(option: str) -> None:
     """They fail nothing, whether their step tolerates them or its own failure is allowed."""
-    world = World(script(**{"train[1]": FAILS, "other": {"always_fail": True}}))
+    world = World(script(**{"train[1]": FAILS, "other": FAILS}))
     loop = each([1, 2, 3], tolerate=int(option == "tolerate"))
     train = step("train", for_each=loop, allow_failure=option == "allow_failure")
     ended = run(world, workflow(train, step("other"), finally_steps=(tell(),)))
@@ -239,13 +240,12 @@ def test_items_that_are_created_while_a_run_is_renewed_do_not_expire_before_it(
     meanwhile(world, is_moment, create)
     world.settle_down("start")
     assert "train[2]" in world.steps(RUN)
-    until = world.run(RUN).expire_at
-    assert all(one.expire_at == until or one.expire_at > until for one in world.steps(RUN).values())
+    until = expiries(world)[run_path(RUN)]
+    assert min(expiries(world).values()) == until
     for _ in range(3):
         world.clock.move(timedelta(minutes=5))
         world.tick()
-    until = world.run(RUN).expire_at
-    assert {one.expire_at for one in world.steps(RUN).values()} == {until}
+    assert set(expiries(world).values()) == {until := expiries(world)[run_path(RUN)]}
     assert until > world.clock.now() + timedelta(days=14)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -88,7 +89,8 @@ def test_a_list_that_could_not_be_used_is_computed_again() -> None:
 
 def test_tolerated_failures_are_kept() -> None:
     """Items whose failures their step tolerates do not run again with the steps that failed."""
-    world = World(script(**{"train[0]": {"always_fail": True}, "other": {"fail_times": 1}}))
+    rules: dict[str, dict[str, Any]] = {"train[0]": {"always_fail": True}, "other": {"fail_times": 1}}
+    world = World(script(**rules))
     flow = workflow(step("train", for_each=each([1, 2], tolerate=1)), step("other"))
     assert run(world, flow).state is RunState.FAILED
     retry_run(world.services, RUN)
