@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from atom_client.planning.fates import Fate
-from atom_client.planning.loops import PlannedItem, PlannedItems
+from atom_client.planning.loops import MOST_PLANNED, PlannedItem, PlannedItems
 from atom_client.planning.partial import MARKS
 from atom_client.planning.prepare import Start
 from atom_client.planning.walk import Plan, PlannedStep, in_order
@@ -186,12 +186,28 @@ def played_lines(asked: Asked, played: Played) -> Iterator[str]:
         for step in part:
             jobs = played.jobs(step.id) if step.id in played.steps else []
             verdict = _ended(played.steps[step.id]) if step.id in played.steps else "PENDING"
-            yield from _step_lines(step, width, verdict, jobs[-1] if jobs else None, in_full=in_full)
+            is_loop = step.for_each is not None
+            yield from _step_lines(step, width, verdict, jobs[-1] if jobs and not is_loop else None, in_full=in_full)
+            yield from _played_item_lines(step, played, width) if in_full and is_loop else ()
     if played.outputs:
         yield "\nOUTPUTS"
         yield from _value_lines(played.outputs)
     yield f"\nThis run would end as {played.state} after {lasted(played.took)}; nothing was started."
     yield from (f"  {one_line(error)}" for error in played.errors[:MOST_IN_FULL])
+
+
+def _played_item_lines(step: Step, played: Played, width: int) -> Iterator[str]:
+    """Yield lines for a few items of a loop: those that failed, and the first others."""
+    items = played.items_of(step.id) if step.id in played.steps else {}
+    names = list(items)
+    failed = [name for name in names if items[name].state == "FAILED"][:MOST_PLANNED]
+    others = [name for name in names if name not in failed][: MOST_PLANNED - len(failed)]
+    for name in sorted([*failed, *others], key=names.index):
+        jobs = played.jobs(name)
+        body = f"  {escaped(_json(_own_fields(step, jobs[-1])))}" if jobs else ""
+        yield f"  {' ' * width}    {name}  {_ended(items[name])}{body}"
+    more = len(items) - len(failed) - len(others)
+    yield from ([f"  {' ' * width}    and {counted(more, 'more item')}"] if more else [])
 
 
 def _ended(step: PlayedStep) -> str:
@@ -201,6 +217,9 @@ def _ended(step: PlayedStep) -> str:
     message = f": {clip(one_line(step.message), _LONGEST_VALUE)}" if step.message and step.state != "SUCCEEDED" else ""
     outputs = escaped(", ".join(f"{name} = {_json(value)}" for name, value in step.outputs.items()))
     returned = f"; {clip(outputs, _LONGEST_VALUE)}" if outputs else ""
+    if step.counts and step.state != "SKIPPED":
+        ended = (f"{step.counts[name]:,} {name}" for name in ("succeeded", "failed", "skipped") if step.counts[name])
+        returned = f"; {counted(step.counts['total'], 'item')}: {', '.join(ended) or 'nothing to do'}{returned}"
     if step.state == "SKIPPED":
         said = clip(one_line(step.message), _LONGEST_VALUE)
         # The message of a blocked step begins by repeating the state.
@@ -227,9 +246,26 @@ def _played_object(step: Step, played: Played, *, in_finally: bool) -> dict[str,
     found = played.steps.get(step.id)
     if found is None:
         return {**_step_object(step, in_finally=in_finally), "state": "PENDING"}
-    jobs = played.jobs(step.id)
+    if step.for_each is None:
+        items = None
+        jobs = played.jobs(step.id)
+    else:
+        jobs = []
+        of_items: dict[str, list[Any]] = {}
+        for one in played.submissions:
+            of_items.setdefault(one.step, []).append(one.job)
+        ended = played.items_of(step.id).items()
+        items = [{"id": name, **_ended_object(item, of_items.get(name, []))} for name, item in ended]
     return {
         **_step_object(step, in_finally=in_finally),
+        **_ended_object(found, jobs),
+        "counts": dict(found.counts) or None,
+        "items": items,
+    }
+
+
+def _ended_object(found: PlayedStep, jobs: Sequence[Any]) -> dict[str, Any]:
+    return {
         "state": found.state,
         "attempts": found.attempts,
         "message": found.message,

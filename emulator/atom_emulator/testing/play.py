@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from os import PathLike
@@ -14,11 +14,14 @@ from atom_emulator.task_runner.script import Script
 from atom_emulator.task_runner.script_file import InvalidScript, build_script, load_script
 from atom_emulator.task_runner.script_matches import require_matches
 from atom_emulator.testing.functions import BEGINNING, Functions
+from atom_workflows.core.gathering import counts_of
+from atom_workflows.core.item_ids import parse_item_id, shown_id
+from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.states import StepState
 from atom_workflows.core.workflow import Workflow
-from atom_workflows.documents import outputs_path, run_path, step_path
+from atom_workflows.documents import outputs_path, run_path, step_path, steps_path
 from atom_workflows.language.parser import parse_workflow
-from atom_workflows.ports import Fields
+from atom_workflows.ports import Fields, Query
 from atom_workflows.settings import Settings
 
 BUCKET: Final = "gs://test/workflows/"
@@ -42,7 +45,7 @@ class PlayedStep:
     Runner gave for the end of its last job, such as OOM. `because` is the step's condition or trigger, with the values
     on which it was decided whether the step runs. A SKIPPED step was either `skipped_by_choice`, by its own condition
     or trigger, or else blocked by the step that `cause` names, which failed. A step that is `tolerated` failed under
-    `allowFailure`.
+    `allowFailure`. A step with `forEach` has `counts` of its items: `total`, `succeeded`, `failed` and `skipped`.
     """
 
     state: str
@@ -56,11 +59,15 @@ class PlayedStep:
     skipped_by_choice: bool = False
     cause: str = ""
     tolerated: bool = False
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A call that asked the Task Runner for a job, regardless of the answer. `job` is its body."""
+    """A call that asked the Task Runner for a job, regardless of the answer. `job` is its body.
+
+    `step` is the step, or an item of one, such as `train[3]`.
+    """
 
     step: str
     attempt: int
@@ -74,7 +81,8 @@ class Played:
 
     `took` is the duration of the run in virtual time, `errors` are the reasons if it did not succeed, `params` are the
     values of its parameters with the defaults filled in, `outputs` are the run's own, `steps` and `submissions` are in
-    order, and `reports` are the messages published to the topic `events`.
+    order, `items` are those of all steps with `forEach`, by names such as `train[3]`, and `reports` are the messages
+    published to the topic `events`.
     """
 
     run_id: str
@@ -87,6 +95,7 @@ class Played:
     reports: tuple[Mapping[str, Any], ...]
     params: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, Any] = field(default_factory=dict)
+    items: Mapping[str, PlayedStep] = field(default_factory=dict)
 
     @property
     def states(self) -> dict[str, str]:
@@ -99,21 +108,30 @@ class Played:
         return {name: step.attempts for name, step in self.steps.items()}
 
     def step(self, name: str) -> PlayedStep:
-        """Return one step.
+        """Return one step, or one item such as `train[3]`.
 
-        Raises `LookupError` if the workflow has no such step.
+        Raises `LookupError` if the run has no such step.
         """
-        if name not in self.steps:
+        found = self.steps.get(name) or self.items.get(name)
+        if found is None:
             raise LookupError(f"there is no step {name}; the steps are {_listed(self.steps)}")
-        return self.steps[name]
+        return found
 
-    def jobs(self, name: str) -> list[Mapping[str, Any]]:
-        """Return the bodies of one step's submissions, in order.
+    def items_of(self, name: str) -> dict[str, PlayedStep]:
+        """Return the items of one step by their names, in order.
 
-        Raises `LookupError` if the workflow has no such step.
+        Raises `LookupError` if the run has no such step.
         """
         self.step(name)
-        return [one.job for one in self.submissions if one.step == name]
+        return {item: played for item, played in self.items.items() if _step_of(item) == name}
+
+    def jobs(self, name: str) -> list[Mapping[str, Any]]:
+        """Return the bodies of the submissions of one step, all of its items included, or of one item, in order.
+
+        Raises `LookupError` if the run has no such step.
+        """
+        self.step(name)
+        return [one.job for one in self.submissions if name in {one.step, _step_of(one.step)}]
 
 
 def play(  # noqa: PLR0913 (all but the first two by name)
@@ -174,10 +192,11 @@ def _read_run(functions: Functions, run_id: str, workflow: Workflow) -> Played:
         {} if document is None else document.fields for document in world.store.inner.get([run_path(run_id), *paths])
     )
     began = run["created_at"]
+    items = dict(_read_items(functions, run_id, began)) if workflow.has_loops else {}
     submissions = []
     for (key, job), at in zip(world.task_runner.submitted, world.task_runner.submitted_at, strict=True):
         _, step, attempt = key.split("/")
-        submissions.append(Submission(step=step, attempt=int(attempt), at=at - began, job=job))
+        submissions.append(Submission(step=shown_id(step), attempt=int(attempt), at=at - began, job=job))
     return Played(
         run_id=run_id,
         state=run["state"],
@@ -185,7 +204,7 @@ def _read_run(functions: Functions, run_id: str, workflow: Workflow) -> Played:
         errors=tuple(": ".join(filter(None, (one["step"], one["message"]))) for one in run.get("errors", ())),
         warnings=tuple(run.get("warnings", ())),
         steps={
-            step.id: _read_step(fields, outputs, began)
+            step.id: _read_step(fields, outputs, began, counts=counts_of(fields) if step.for_each else {})
             for step, fields, outputs in zip(steps, found[: len(steps)], found[len(steps) :], strict=True)
             if fields
         },
@@ -193,10 +212,29 @@ def _read_run(functions: Functions, run_id: str, workflow: Workflow) -> Played:
         reports=tuple(change for message in world.changes() for change in message.body["changes"]),
         params=_read_values(run, "params"),
         outputs=_read_values(run, "outputs"),
+        items=items,
     )
 
 
-def _read_step(fields: Fields, outputs: Fields, run_began: datetime) -> PlayedStep:
+def _read_items(functions: Functions, run_id: str, began: datetime) -> Iterator[tuple[str, PlayedStep]]:
+    """Yield the items of a run by their names, in order."""
+    store = functions.world.store.inner
+    found = store.query(Query(collection=steps_path(run_id), where=[("kind", "==", NodeKind.ITEM.value)]))
+    found = sorted(found, key=lambda document: (document.fields["each"], document.fields["index"]))
+    outputs = store.get([outputs_path(run_id, document.id) for document in found])
+    for document, returned in zip(found, outputs, strict=True):
+        yield shown_id(document.id), _read_step(document.fields, returned.fields if returned else {}, began)
+
+
+def _step_of(name: str) -> str:
+    """Return the step that an item belongs to, given the item's name, or else the name itself."""
+    item = parse_item_id(name)
+    return item.each if item else name
+
+
+def _read_step(
+    fields: Fields, outputs: Fields, run_began: datetime, *, counts: Mapping[str, int] | None = None
+) -> PlayedStep:
     began, ended = fields.get("started_at"), fields.get("finished_at")
     return PlayedStep(
         state=fields["state"],
@@ -210,6 +248,7 @@ def _read_step(fields: Fields, outputs: Fields, run_began: datetime) -> PlayedSt
         skipped_by_choice=fields.get("by_choice", False),
         cause=fields.get("cause") or "",
         tolerated=fields.get("tolerated", False),
+        counts=counts or {},
     )
 
 
