@@ -264,6 +264,15 @@ class InvalidParams(AtomWorkflowsError, ValueError):
         self.problems = problems
 
 
+class CronError(AtomWorkflowsError, ValueError):
+    """A cron expression cannot be used. The message completes a sentence about it; the suggestion may be empty."""
+
+    def __init__(self, message: str, suggestion: str = "") -> None:
+        super().__init__(f"{message}; {suggestion}" if suggestion else message)
+        self.message = message
+        self.suggestion = suggestion
+
+
 # -- the Task Runners in this repository -----------------------------------------------------------------------------
 
 
