@@ -43,7 +43,11 @@ LADDER: Final[dict[str, Rung]] = {
     "errors": Rung(not_of_python=CLOCKS_AND_IO),
     "ports": Rung(not_of_python=CLOCKS_AND_IO),
     "expressions": Rung(of_library=frozenset({"expressions", "errors"}), not_of_python=CLOCKS_AND_IO),
-    "core": Rung(of_library=frozenset({"core", "errors", "expressions"}), not_of_python=CLOCKS_AND_IO),
+    "core": Rung(
+        of_library=frozenset({"core", "errors", "expressions"}),
+        of_others=frozenset({"cronsim"}),
+        not_of_python=CLOCKS_AND_IO,
+    ),
     "language": Rung(
         of_library=frozenset({"language", "core", "errors", "expressions"}), of_others=frozenset({"yaml"})
     ),

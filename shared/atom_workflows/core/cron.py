@@ -1,6 +1,6 @@
 """The instants of a cron expression in a time zone, including the nights on which clocks change.
 
-cronsim reads the expression and finds the next matching *local* time. What that means on nights when the clocks change
+cronsim reads the expression and finds the next matching *shown* time. What that means on nights when the clocks change
 is decided here, by the rules of Debian's cron, since cronsim itself breaks them in some zones: it returns instants in
 the past after an hour that occurs twice, and skips some where clocks change by half an hour.
 
@@ -78,13 +78,13 @@ class Calendar:
         return self.until(instant - timedelta(microseconds=1))
 
     def _after_fixed(self, instant: datetime, zone: tzinfo) -> datetime | None:
-        local: datetime | None = instant.astimezone(zone).replace(tzinfo=None, fold=0)
-        while (local := _next_local(self.cron, local)) is not None:
+        shown: datetime | None = instant.astimezone(zone).replace(tzinfo=None, fold=0)
+        while (shown := _next_on_the_clock(self.cron, shown)) is not None:
             # Of two instants with this local time, `fold=0` is the first.
-            found = local.replace(tzinfo=zone, fold=0).astimezone(UTC)
-            if found.astimezone(zone).replace(tzinfo=None, fold=0) != local:
+            found = shown.replace(tzinfo=zone, fold=0).astimezone(UTC)
+            if found.astimezone(zone).replace(tzinfo=None, fold=0) != shown:
                 # This time is within a gap: the offsets before and after it give an instant on either side.
-                sides = (found, local.replace(tzinfo=zone, fold=1).astimezone(UTC))
+                sides = (found, shown.replace(tzinfo=zone, fold=1).astimezone(UTC))
                 found = _find_change(min(sides) - _SECOND, max(sides), zone) or found
             if found > instant:
                 return found
@@ -95,18 +95,18 @@ class Calendar:
         begin = instant
         while True:
             offset = _offset(begin, zone)
-            local = _next_local(self.cron, (begin + offset).replace(tzinfo=None))
-            if local is None:
+            shown = _next_on_the_clock(self.cron, (begin + offset).replace(tzinfo=None))
+            if shown is None:
                 return None
-            found = local.replace(tzinfo=UTC) - offset
+            found = shown.replace(tzinfo=UTC) - offset
             change = _find_change(begin, found, zone)
             if change is None:
                 return found
             # The instant of the change itself belongs to the period after it.
             begin = change - _SECOND
             offset = _offset(change, zone)
-            local = _next_local(self.cron, (begin + offset).replace(tzinfo=None))
-            if local is not None and local == (change + offset).replace(tzinfo=None):
+            shown = _next_on_the_clock(self.cron, (begin + offset).replace(tzinfo=None))
+            if shown is not None and shown == (change + offset).replace(tzinfo=None):
                 return change
             begin = change
 
@@ -126,7 +126,7 @@ def read_cron(cron: str) -> str:
     text = " ".join(words)
     if fault := _find_fault(words):
         raise CronError(*fault)
-    if _next_local(text, _SOME_TIME) is None:
+    if _next_on_the_clock(text, _SOME_TIME) is None:
         raise CronError("never fires: there is no such date", "change the day of the month or the month")
     return text
 
@@ -173,13 +173,13 @@ def _find_fault(words: list[str]) -> tuple[str, str] | None:
 
 
 @lru_cache(maxsize=1_024)
-def _next_local(cron: str, local: datetime) -> datetime | None:
+def _next_on_the_clock(cron: str, shown: datetime) -> datetime | None:
     """Return the first matching local time after the given one, as if clocks never changed."""
     # Imported here, as only files with schedules need it, and every import delays a function's start.
     from cronsim import CronSim  # noqa: PLC0415 - see above
 
     try:
-        return next(CronSim(cron, local), None)
+        return next(CronSim(cron, shown), None)
     except (OverflowError, ValueError):  # Years go from 1 to 9999.
         return None
 

@@ -32,13 +32,18 @@ from atom_workflows.language.limits import MAX_STEPS_READ
 from atom_workflows.language.nodes import Fields, Node, Reading, Scalar
 from atom_workflows.language.parameters import Declared
 from atom_workflows.language.problems import Report, code
+from atom_workflows.language.schedules import ReadSchedule
 from atom_workflows.language.scopes import File, Position, scope_of
 
 _NOTHING: Final[frozenset[Path]] = frozenset()
 
 
 def check_expressions(
-    workflow: Reading, params: Sequence[Declared], report: Report, env_names: frozenset[str] | None
+    workflow: Reading,
+    params: Sequence[Declared],
+    schedules: Sequence[ReadSchedule],
+    report: Report,
+    env_names: frozenset[str] | None,
 ) -> dict[str, Embedded]:
     """Check all expressions in the file, and return the run's outputs.
 
@@ -61,6 +66,7 @@ def check_expressions(
     )
     checker = _Checker(file=file, read=set())
     checker.check_defaults(params)
+    checker.check_schedules(schedules, params)
     for graph in (main, last):
         for number, step in enumerate(graph.steps):
             checker.check_step(graph, number, step)
@@ -93,6 +99,14 @@ class _Checker:
                 position = Position(roots=scopes.DEFAULT, graph=self.file.main, params=dict(readable))
                 self.check_value(one.default, position, _NOTHING, one.visible_type)
             readable[one.param.name] = one.visible_type
+
+    def check_schedules(self, schedules: Sequence[ReadSchedule], params: Sequence[Declared]) -> None:
+        """Check the expressions that compute a schedule's parameters, which may read `run` alone."""
+        types = {one.param.name: one.visible_type for one in params}
+        position = Position(roots=scopes.SCHEDULE, graph=self.file.main)
+        for schedule in schedules:
+            for name, value in schedule.templates.items():
+                self.check_value(value, position, _NOTHING, types.get(name))
 
     def check_step(self, graph: StepGraph, number: int, step: Reading) -> None:
         """Check the expressions in a step.
