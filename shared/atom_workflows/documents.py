@@ -328,6 +328,7 @@ _RUN_PLAIN: Final = (
     "reopened_at",
     "scheduled_at",
     "window_start",
+    "late_at",
 )
 
 
@@ -370,6 +371,8 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
         stored["output_templates"] = _templates_text(run.output_templates)
     if run.timeout is not None:
         stored["timeout_s"] = run.timeout.total_seconds()
+    if run.late:
+        stored["late"] = True
     if run.stop is not None:
         stored["stop"] = stop_fields(run.stop)
     return {name: value for name, value in stored.items() if value is not None}
@@ -413,6 +416,7 @@ def run_record(document: Document) -> RunRecord:
             now=stop.get("now", False),
         ),
         timeout=None if timeout_s is None else timedelta(seconds=timeout_s),
+        late=bool(stored.get("late")),
         **{name: stored[name] for name in _RUN_PLAIN if name in stored},
     )
 

@@ -273,6 +273,14 @@ class CronError(AtomWorkflowsError, ValueError):
         self.suggestion = suggestion
 
 
+class ScheduleNotFound(AtomWorkflowsError, LookupError):
+    """The file has no schedules that could be paused or resumed: none was uploaded, or it was deleted."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} has no schedules here; upload the file, or list them with `schedules list`")
+        self.path = path
+
+
 # -- the Task Runners in this repository -----------------------------------------------------------------------------
 
 

@@ -66,9 +66,12 @@ LADDER: Final[dict[str, Rung]] = {
     "documents": Rung(
         of_library=frozenset({"bounded_json", "core", "errors", "expressions", "ports"}), not_of_python=CLOCKS_AND_IO
     ),
+    "schedule_documents": Rung(
+        of_library=frozenset({"core", "documents", "errors", "ports"}), not_of_python=CLOCKS_AND_IO
+    ),
     "coordinator": Rung(
         of_library=frozenset({"coordinator", "core", "documents", "errors", "expressions", "language", "log"})
-        | {"messages", "ports", "settings", "task_runner_urls"},
+        | {"schedule_documents", "messages", "ports", "settings", "task_runner_urls"},
         not_of_python=OUTSIDE,
     ),
     "handlers": Rung(

@@ -47,7 +47,7 @@ class RunGraph:
         record = new_step(node, step, run=self.run, **self._work_of(step))
         fields = step_fields(record)
         if KINDS[node.kind].due is WhenDue.AUDIT_RUN:
-            fields["due_at"] = first_audit(self.run.created_at, self.run.deadline)
+            fields["due_at"] = first_audit(self.run.created_at, self.run.deadline, self.run.late_at)
         return Create(path=path, fields=fields)
 
     def _work_of(self, step: Step | None) -> dict[str, Any]:

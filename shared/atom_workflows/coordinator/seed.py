@@ -29,6 +29,7 @@ from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_values import bind_run
+from atom_workflows.core.schedules import late_at_of
 from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import (
@@ -94,6 +95,7 @@ def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mappi
         timeout=workflow.timeout,
         finally_timeout=workflow.finally_timeout if workflow.finally_steps else None,
         deadline=None if workflow.timeout is None else run.created_at + workflow.timeout,
+        late_at=late_at_of(workflow.deadline, run.scheduled_at or run.created_at, workflow.timezone),
         digest=digest,
         warnings=(*run.warnings, *(() if workflow.params else ignored), *workflow.warnings),
     )

@@ -40,6 +40,8 @@ class Entry:
     id: str
     cron: str
     params: Mapping[str, JsonValue] = field(default_factory=dict)
+    # The texts of the expressions that compute the other parameters, by name.
+    templates: Mapping[str, str] = field(default_factory=dict)
     catch_up: CatchUp = CatchUp.LAST
     within: timedelta = timedelta(days=1)
     after: datetime
@@ -52,6 +54,7 @@ class Firing:
     schedule_id: str
     cron: str
     params: Mapping[str, JsonValue] = field(default_factory=dict)
+    templates: Mapping[str, str] = field(default_factory=dict)
     at: datetime
     # The instant before it.
     window_start: datetime | None = None
@@ -120,8 +123,12 @@ def schedule_id(path: str, zone: str, schedule: Schedule) -> str:
 
     A schedule with another cron expression, zone or other parameters is another schedule.
     """
-    params = json.dumps(schedule.params, sort_keys=True, separators=(",", ":"))
+    params = json.dumps([schedule.params, _texts(schedule)], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(f"{path}\0{schedule.cron}\0{zone}\0{params}".encode()).hexdigest()[:_ID_LENGTH]
+
+
+def _texts(schedule: Schedule) -> dict[str, str]:
+    return {str(template.path[0]): template.text for template in schedule.templates}
 
 
 def scheduled_run_key(schedule: str, at: datetime) -> tuple[str, ...]:
@@ -157,6 +164,7 @@ def register(
                 id=name,
                 cron=schedule.cron,
                 params=schedule.params,
+                templates=_texts(schedule),
                 catch_up=schedule.catch_up,
                 within=schedule.within,
                 after=cursors.get(name, now),
@@ -220,7 +228,14 @@ def fire(known: FileSchedules, now: datetime) -> FileSchedules:
         calendar, first = known.calendar(entry), due[entry.id]
         owed = _owed(entry, calendar, now)
         firing += [
-            Firing(schedule_id=entry.id, cron=entry.cron, params=entry.params, at=at, window_start=calendar.before(at))
+            Firing(
+                schedule_id=entry.id,
+                cron=entry.cron,
+                params=entry.params,
+                templates=entry.templates,
+                at=at,
+                window_start=calendar.before(at),
+            )
             for at in owed
         ]
         # If instants were missed, the first one stands for all of those that are dropped.
@@ -237,6 +252,11 @@ def fire(known: FileSchedules, now: datetime) -> FileSchedules:
 def clear_fired(known: FileSchedules) -> FileSchedules:
     """Return the schedules once all pinned instants have been published."""
     return replace(known, firing=())
+
+
+def without_watches(known: FileSchedules, over: Sequence[Watch]) -> FileSchedules:
+    """Return the schedules once the given deadlines have been handled."""
+    return replace(known, watches=tuple(one for one in known.watches if one not in over))
 
 
 def _owed(entry: Entry, calendar: Calendar, now: datetime) -> Sequence[datetime]:

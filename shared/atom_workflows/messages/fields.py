@@ -14,6 +14,9 @@ from atom_workflows.errors import JsonTooDeep, JsonTooLarge, MalformedEvent, New
 SCHEMA: Final = 1
 """The schema of the events that this version publishes. Adding an optional field does not change it."""
 
+SCHEDULED_SCHEMA: Final = 2
+"""The schema of requests for a run as of a scheduled time, which earlier versions would start as of now."""
+
 ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_~][A-Za-z0-9._~-]{0,199}")
 """The pattern for the ids of runs and steps, which become part of a document's path."""
 
@@ -31,7 +34,7 @@ MAX_ITEMS: Final = 50
 _LONGEST_SHOWN: Final = 80
 
 _ATTEMPT: Final = re.compile(r"[1-9][0-9]{0,6}")
-_STEP_PATH: Final = re.compile(rf"runs/{ID.pattern}/steps/{ID.pattern}")
+_STEP_PATH: Final = re.compile(rf"(?:runs|schedules)/{ID.pattern}/steps/{ID.pattern}")
 
 
 def read_json_body(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
@@ -60,8 +63,8 @@ def require_object(body: Any) -> Mapping[str, Any]:
     return body
 
 
-def require_known_schema(body: Mapping[str, Any]) -> None:
-    """Reject an event from a newer version.
+def require_known_schema(body: Mapping[str, Any], *, newest: int = 1) -> None:
+    """Reject an event from a newer version, that is, with a schema above `SCHEMA` and `newest`.
 
     An event without a schema has schema 1. Raises `NewerVersion`, so that the event is redelivered until it reaches an
     instance of that version.
@@ -69,8 +72,8 @@ def require_known_schema(body: Mapping[str, Any]) -> None:
     schema = body.get("schema", 1)
     if not isinstance(schema, int) or isinstance(schema, bool) or not 1 <= schema <= MAX_SCHEMA:
         raise MalformedEvent(f"an event's schema must be a number from 1 to {MAX_SCHEMA}, not {show(schema)}")
-    if schema > SCHEMA:
-        raise NewerVersion("the event", f"its schema is {schema}, but this version reads only schemas up to {SCHEMA}")
+    if schema > (newest := max(newest, SCHEMA)):
+        raise NewerVersion("the event", f"its schema is {schema}, but this version reads only schemas up to {newest}")
 
 
 def require_text(body: Mapping[str, Any], name: str) -> str:
