@@ -77,6 +77,19 @@ class Calendar:
         """Return the last instant that is earlier than the given one, or None."""
         return self.until(instant - timedelta(microseconds=1))
 
+    def explain(self, instant: datetime) -> str:
+        """Return what the clocks do to an instant of a fixed time, or "" if that is nothing special."""
+        zone = find_zone(self.zone)
+        at = instant.astimezone(zone)
+        if not self.is_fixed:
+            return ""
+        shown = at.replace(tzinfo=None, fold=0)
+        if _next_on_the_clock(self.cron, shown - _SECOND) != shown:
+            return "clocks go forward, so its time does not exist that day"
+        if shown.replace(tzinfo=zone, fold=1).astimezone(UTC) != instant:
+            return "clocks go back, so this is the first of two such times"
+        return ""
+
     def _after_fixed(self, instant: datetime, zone: tzinfo) -> datetime | None:
         shown: datetime | None = instant.astimezone(zone).replace(tzinfo=None, fold=0)
         while (shown := _next_on_the_clock(self.cron, shown)) is not None:
