@@ -7,17 +7,21 @@ repeated after a death can be recognized.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from atom_workflows import log
 from atom_workflows.coordinator.loading import StoredRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import RunRecord
-from atom_workflows.core.schedules import Watch
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import run_path
 from atom_workflows.errors import Conflict
 from atom_workflows.messages.internal import late_message
 from atom_workflows.ports import Update
+
+if TYPE_CHECKING:
+    from atom_workflows.core.schedules import Watch
 
 _NEVER_RAN = frozenset({RunState.INVALID.value, "SKIPPED"})
 """The states of runs that ended without having been started."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final, TypeVar
 
 from atom_workflows import log
@@ -29,7 +30,6 @@ from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_values import bind_run
-from atom_workflows.core.schedules import late_at_of
 from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import (
@@ -95,11 +95,19 @@ def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mappi
         timeout=workflow.timeout,
         finally_timeout=workflow.finally_timeout if workflow.finally_steps else None,
         deadline=None if workflow.timeout is None else run.created_at + workflow.timeout,
-        late_at=late_at_of(workflow.deadline, run.scheduled_at or run.created_at, workflow.timezone),
+        late_at=_late_at(run, workflow),
         digest=digest,
         warnings=(*run.warnings, *(() if workflow.params else ignored), *workflow.warnings),
     )
     return bind_run(known, workflow, env)
+
+
+def _late_at(run: RunRecord, workflow: Workflow) -> datetime | None:
+    if workflow.deadline is None:
+        return None
+    from atom_workflows.core.schedules import late_at_of  # noqa: PLC0415 (only files with a deadline need it)
+
+    return late_at_of(workflow.deadline, run.scheduled_at or run.created_at, workflow.timezone)
 
 
 def _schema_of(workflow: Workflow) -> int:

@@ -19,7 +19,6 @@ from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.loading import load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.repair import continue_run
-from atom_workflows.coordinator.schedules import end_schedules, register_upload
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.core.outcomes import clip
@@ -175,6 +174,9 @@ def handle_start(services: Services, event: StartRequested | RunSeedRequested | 
     The event may be delivered twice: the second delivery starts nothing and gets the same response.
     """
     if isinstance(event, FileDeleted):
+        # Imported here, as most starts have nothing to do with schedules, and every import delays the first of them.
+        from atom_workflows.coordinator.schedules import end_schedules  # noqa: PLC0415 - see above
+
         end_schedules(services, event)
         return Started(run_id="")
     outbox = Outbox(services, wakes_checker=True)
@@ -229,7 +231,7 @@ def _prepare(services: Services, run: RunRecord, event: StartRequested) -> _Prep
         prepared = _Prepared(run=run, digest=hashlib.sha256(text).hexdigest())
         with turn_to_read(len(text)):
             workflow = parse_workflow(text, filename=event.workflow_path)
-        if event.is_upload and register_upload(services, workflow, event.workflow_path, event.generation or ""):
+        if event.is_upload and _register(services, workflow, event):
             return replace(prepared, is_registered=True)
         if event.templates:
             run = replace(run, params={**run.params, **render_params(run, workflow.timezone, event.templates)})
@@ -248,6 +250,13 @@ def _prepare(services: Services, run: RunRecord, event: StartRequested) -> _Prep
         return prepared.refuse(_SOURCE_REFUSALS[type(error)], [{"message": str(error)}])
     definition = seed.Definition(workflow=workflow, text=text, path=event.workflow_path)
     return replace(prepared, run=ready, definition=definition)
+
+
+def _register(services: Services, workflow: Workflow, event: StartRequested) -> bool:
+    """Replace the file's schedules. Return True if it has any, so that its upload starts no run."""
+    from atom_workflows.coordinator.schedules import register_upload  # noqa: PLC0415 (only uploads need it)
+
+    return register_upload(services, workflow, event.workflow_path, event.generation or "")
 
 
 def _how_to_give_params(event: StartRequested, workflow: Workflow) -> list[str]:

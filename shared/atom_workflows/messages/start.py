@@ -7,9 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from atom_workflows.core.schedules import Firing, scheduled_run_key
 from atom_workflows.errors import MalformedEvent
 from atom_workflows.messages.fields import (
     SCHEDULED_SCHEMA,
@@ -27,6 +26,9 @@ from atom_workflows.messages.fields import (
     require_text,
 )
 from atom_workflows.ports import Message
+
+if TYPE_CHECKING:
+    from atom_workflows.core.schedules import Firing
 
 MAX_DEFINITION: Final = 8 * 1024 * 1024
 """More than a request's body can hold (6 MB of text), so the limits on bodies and files take effect first."""
@@ -176,6 +178,8 @@ def scheduled_start_message(path: str, firing: Firing) -> Message:
 
 
 def _read_scheduled(body: Mapping[str, Any], *, event_id: str) -> StartRequested:
+    from atom_workflows.core.schedules import scheduled_run_key  # noqa: PLC0415 (only scheduled runs need it)
+
     at, schedule = read_time(body, "scheduled_at"), read_id(body, "schedule")
     texts = read_optional_object(body, "templates").items()
     return StartRequested(
