@@ -7,6 +7,7 @@ repeated after a death can be recognized.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from atom_workflows import log
@@ -50,7 +51,9 @@ def mark_late(outbox: Outbox, stored: StoredRun) -> StoredRun:
     report_late(outbox, stored.run)
     outbox.flush()
     try:
-        update = Update(path=run_path(stored.run.id), fields={"late": True}, guard=stored.version)
+        update = Update(
+            path=run_path(stored.run.id), fields={"late": True, "late_at": stored.run.late_at}, guard=stored.version
+        )
         outbox.services.store.commit([update])
     except Conflict:
         log.debug("run.late.again", f"run {stored.run.id} changed in the meantime", run_id=stored.run.id)
@@ -65,4 +68,5 @@ def report_missing(services: Services, path: str, watch: Watch) -> None:
         log.error("run.late", f"run {watch.run_id} of {path} is late: it does not exist", run_id=watch.run_id)
         outbox.flush()
     elif stored.run.state.value in _NEVER_RAN and not stored.run.late:
-        mark_late(outbox, stored)
+        # An invalid file told no deadline, but the schedule did.
+        mark_late(outbox, replace(stored, run=replace(stored.run, late_at=watch.late_at)))
