@@ -41,7 +41,11 @@ def plan_of(deployment: Deployment, *, staged: Path, digests: Mapping[str, str],
         ),
         # The other functions get the runner's URL.
         ((functions.runner(deployment, staged, digests),) if with_runner else ()),
-        (*functions.functions(deployment, staged, digests), storage.notification(deployment)),
+        (
+            *functions.functions(deployment, staged, digests),
+            storage.notification(deployment),
+            storage.deletion_notification(deployment),
+        ),
         # Subscriptions push to the functions' URLs, which are known only now.
         (
             *pubsub.subscriptions(deployment, with_runner=with_runner),

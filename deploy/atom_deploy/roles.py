@@ -105,7 +105,7 @@ GRANTS: Final = (
     _stores("checker", "queries the steps that are due; commits its lease and repairs"),
     *_publishes(
         "checker",
-        start="publishes `run.seed` for a run that is half seeded",
+        start="publishes `run.scheduled` for a schedule that is due, and `run.seed` for a run that is half seeded",
         steps="publishes outcomes, and steps to repair",
         tick="hands pages of due steps to other instances, and the rest of its work to another burst",
         events=_CHANGES,
@@ -132,7 +132,7 @@ GRANTS: Final = (
         )
         for name in ("start", "steps", "tick")
     ),
-    Grant(to=STORAGE_AGENT, role=PUBLISH, on="topic start", call="reports an upload"),
+    Grant(to=STORAGE_AGENT, role=PUBLISH, on="topic start", call="reports an upload or a deletion"),
 )
 
 RUNNER_GRANTS: Final = (

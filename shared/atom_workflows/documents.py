@@ -429,6 +429,7 @@ _RUN_PLAIN: Final = (
     "reopened_at",
     "scheduled_at",
     "window_start",
+    "late_at",
 )
 
 
@@ -450,6 +451,9 @@ NO_MAIN_RESULT: Final[Fields] = {"main_state": None, "main_errors": [], "failure
 _RUN_TEXTS: Final = ("env", "constants", "outputs")
 """The fields that are stored as JSON text if they are not empty."""
 
+_RUN_IF_SET: Final = ("item_count", "late")
+"""The fields that are stored only if they are neither False nor zero nor empty."""
+
 
 def run_fields(run: RunRecord) -> dict[str, Any]:
     """Return the stored fields of a new run."""
@@ -461,8 +465,7 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
     if run.warnings:
         stored["warnings"] = list(run.warnings)
     stored.update({name: _json(getattr(run, name)) for name in _RUN_TEXTS if getattr(run, name)})
-    if run.item_count:
-        stored["item_count"] = run.item_count
+    stored |= {name: value for name in _RUN_IF_SET if (value := getattr(run, name))}
     if run.defaulted:
         stored["defaulted"] = list(run.defaulted)
     if run.finally_timeout is not None:
@@ -517,6 +520,7 @@ def run_record(document: Document) -> RunRecord:
             now=stop.get("now", False),
         ),
         timeout=None if timeout_s is None else timedelta(seconds=timeout_s),
+        late=bool(stored.get("late")),
         **{name: stored[name] for name in _RUN_PLAIN if name in stored},
     )
 

@@ -264,6 +264,23 @@ class InvalidParams(AtomWorkflowsError, ValueError):
         self.problems = problems
 
 
+class CronError(AtomWorkflowsError, ValueError):
+    """A cron expression cannot be used. The message completes a sentence about it; the suggestion may be empty."""
+
+    def __init__(self, message: str, suggestion: str = "") -> None:
+        super().__init__(f"{message}; {suggestion}" if suggestion else message)
+        self.message = message
+        self.suggestion = suggestion
+
+
+class ScheduleNotFound(AtomWorkflowsError, LookupError):
+    """The file has no schedules that could be paused or resumed: none was uploaded, or it was deleted."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} has no schedules here; upload the file, or list them with `schedules list`")
+        self.path = path
+
+
 # -- the Task Runners in this repository -----------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.documents import SCHEMAS
 from atom_workflows.errors import NewerVersion
 from atom_workflows.messages import fields, internal
+from atom_workflows.messages import start as start_events
 from atom_workflows.messages.fields import SCHEMA_OF_ITEMS
 from atom_workflows.ports import Bus, Create, Document, Message, Query, Store, Write, WriteResult
 
@@ -165,7 +166,7 @@ class Rollout(World):
         version = self._versions[name]
         before: Services = self.services
         with self._patch.context() as patch:
-            for module in (internal, fields):
+            for module in (internal, start_events, fields):
                 patch.setattr(module, "SCHEMA", version.events)
                 patch.setattr(module, "SCHEMA_OF_ITEMS", version.items)
             for reader in (documents, due_steps):

@@ -6,15 +6,16 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from atom_workflows.core.kinds import NodeKind, Phase
 from atom_workflows.core.outcomes import Outcome, OutcomeKind
 from atom_workflows.core.records import Loop, Policies, RunRecord, StepRecord, Stop, StopKind
+from atom_workflows.core.schedules import Entry, FileSchedules, Firing, Watch
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.core.workflow import Backoff, Condition, OnLost, RetryPolicy, Template, Trigger
+from atom_workflows.core.workflow import Backoff, CatchUp, Condition, Deadline, OnLost, RetryPolicy, Template, Trigger
 from atom_workflows.documents import (
     outputs_fields,
     outputs_path,
@@ -41,8 +42,9 @@ from atom_workflows.messages.internal import (
     seed_message,
     tick_message,
 )
-from atom_workflows.messages.start import RunSeedRequested, read_start_event
+from atom_workflows.messages.start import RunSeedRequested, StartRequested, read_start_event, scheduled_start_message
 from atom_workflows.ports import Document, Fields, Message
+from atom_workflows.schedule_documents import read_tick, tick_fields, tick_path
 
 GOLDEN: Final = {path.stem: path for path in Path(__file__).parent.glob("schema_*/*.json")}
 NOW: Final = datetime(2026, 1, 1, 12, 30, 0, 250_000, tzinfo=UTC)
@@ -243,6 +245,43 @@ def _outputs(document: Document) -> object:
     return read_outputs(document, zone="UTC")
 
 
+SCHEDULES: Final = FileSchedules(
+    path="gs://bucket/workflows/flow.yaml",
+    generation=1_700_000_000_000_000,
+    zone="Europe/Paris",
+    entries=(
+        Entry(
+            id="5b1f",
+            cron="30 2 * * *",
+            params={"mode": "full"},
+            templates={"day": "${{ day(run.scheduledAt) }}"},
+            catch_up=CatchUp.NONE,
+            within=timedelta(hours=12),
+            after=datetime(2026, 3, 29, 1, 0, 7, tzinfo=UTC),
+        ),
+    ),
+    deadline=Deadline(at=time(6)),
+    registered_at=datetime(2026, 3, 1, tzinfo=UTC),
+    paused_at=datetime(2026, 3, 29, 1, 0, 9, tzinfo=UTC),
+    firing=(
+        Firing(
+            schedule_id="5b1f",
+            cron="30 2 * * *",
+            params={"mode": "full"},
+            templates={"day": "${{ day(run.scheduledAt) }}"},
+            at=datetime(2026, 3, 29, 1, tzinfo=UTC),
+            window_start=datetime(2026, 3, 28, 1, tzinfo=UTC),
+        ),
+    ),
+    watches=(
+        Watch(
+            run_id="flow-1",
+            at=datetime(2026, 3, 28, 1, tzinfo=UTC),
+            late_at=datetime(2026, 3, 28, 5, tzinfo=UTC),
+        ),
+    ),
+)
+
 MESSAGES: Final[Mapping[str, tuple[Message, Callable[[Any], object], object]]] = {
     "steps-step.ready": (
         ready_messages("flow-1", [ReadyStep(step_id="extract"), ReadyStep(step_id="load", attempt=2)])[0],
@@ -277,6 +316,19 @@ MESSAGES: Final[Mapping[str, tuple[Message, Callable[[Any], object], object]]] =
         lambda body: read_start_event(body, event_id="1"),
         RunSeedRequested(run_id="flow-1"),
     ),
+    "start-run.scheduled": (
+        scheduled_start_message(SCHEDULES.path, SCHEDULES.firing[0]),
+        lambda body: read_start_event(body, event_id="1"),
+        StartRequested(
+            key=("schedule", "5b1f", "2026-03-29T01:00:00+00:00"),
+            workflow_path=SCHEDULES.path,
+            params={"mode": "full"},
+            templates={"day": "${{ day(run.scheduledAt) }}"},
+            scheduled_at=datetime(2026, 3, 29, 1, tzinfo=UTC),
+            window_start=datetime(2026, 3, 28, 1, tzinfo=UTC),
+            trigger={"kind": "schedule", "event_id": "1", "schedule": "5b1f", "cron": "30 2 * * *"},
+        ),
+    ),
 }
 """Each event between the functions: as it is written, and what is read of it."""
 
@@ -294,6 +346,7 @@ DOCUMENTS: Final[Mapping[str, tuple[str, Fields, Callable[[Document], object], o
     "run-loops": (run_path("flow-1"), run_fields(LOOP_RUN), run_record, LOOP_RUN),
     "outputs": (outputs_path("flow-1", "load"), outputs_fields(LANGUAGE_STEP, VALUES), _outputs, VALUES),
     "outputs-void": (outputs_path("flow-1", "load"), outputs_fields(LANGUAGE_STEP, {}), _outputs, None),
+    "schedules": (tick_path(SCHEDULES.id), tick_fields(SCHEDULES), read_tick, SCHEDULES),
 }
 """Each document: where it stands, as it is written, and what is read of it."""
 

@@ -116,19 +116,21 @@ def test_every_topic_is_made(site: Site, first: Pass) -> None:
 
 
 def test_uploads_under_the_prefix_are_notified(site: Site, first: Pass) -> None:
-    """The private bucket notifies topic start of uploads under the prefix."""
+    """The private bucket notifies topic start of uploads and deletions under the prefix."""
     bucket: Any = site.cloud.memory.get(BUCKET)
     assert bucket["iamConfiguration"] == {
         "publicAccessPrevention": "enforced",
         "uniformBucketLevelAccess": {"enabled": True},
     }
-    [sent] = first.bodies("POST", f"{BUCKET}/notificationConfigs")
-    assert sent == {
-        "event_types": ["OBJECT_FINALIZE"],
-        "object_name_prefix": "workflows/",
-        "payload_format": "JSON_API_V1",
-        "topic": f"projects/{PROJECT}/topics/atom-start",
-    }
+    assert first.bodies("POST", f"{BUCKET}/notificationConfigs") == [
+        {
+            "event_types": [event],
+            "object_name_prefix": "workflows/",
+            "payload_format": "JSON_API_V1",
+            "topic": f"projects/{PROJECT}/topics/atom-start",
+        }
+        for event in ("OBJECT_FINALIZE", "OBJECT_DELETE")
+    ]
 
 
 def test_the_checker_ticks_every_minute(site: Site, first: Pass) -> None:

@@ -43,7 +43,11 @@ LADDER: Final[dict[str, Rung]] = {
     "errors": Rung(not_of_python=CLOCKS_AND_IO),
     "ports": Rung(not_of_python=CLOCKS_AND_IO),
     "expressions": Rung(of_library=frozenset({"expressions", "errors"}), not_of_python=CLOCKS_AND_IO),
-    "core": Rung(of_library=frozenset({"core", "errors", "expressions"}), not_of_python=CLOCKS_AND_IO),
+    "core": Rung(
+        of_library=frozenset({"core", "errors", "expressions"}),
+        of_others=frozenset({"cronsim"}),
+        not_of_python=CLOCKS_AND_IO,
+    ),
     "language": Rung(
         of_library=frozenset({"language", "core", "errors", "expressions"}), of_others=frozenset({"yaml"})
     ),
@@ -62,9 +66,12 @@ LADDER: Final[dict[str, Rung]] = {
     "documents": Rung(
         of_library=frozenset({"bounded_json", "core", "errors", "expressions", "ports"}), not_of_python=CLOCKS_AND_IO
     ),
+    "schedule_documents": Rung(
+        of_library=frozenset({"core", "documents", "errors", "ports"}), not_of_python=CLOCKS_AND_IO
+    ),
     "coordinator": Rung(
         of_library=frozenset({"coordinator", "core", "documents", "errors", "expressions", "language", "log"})
-        | {"messages", "ports", "settings", "task_runner_urls"},
+        | {"schedule_documents", "messages", "ports", "settings", "task_runner_urls"},
         not_of_python=OUTSIDE,
     ),
     "handlers": Rung(

@@ -22,6 +22,7 @@ from atom_client.cli.options import (
 )
 from atom_client.cli.runner_commands import runner
 from atom_client.cli.runs_commands import runs, why
+from atom_client.cli.schedules_commands import schedules
 from atom_client.deployment import environment, place_options
 from atom_client.errors import RUN_FAILED, explain_errors
 from atom_workflows import __version__
@@ -260,6 +261,7 @@ def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
 
 cli.add_command(runs)
 cli.add_command(why)
+cli.add_command(schedules)
 cli.add_command(dead_letters)
 cli.add_command(runner)
 
@@ -270,11 +272,17 @@ cli.add_command(runner)
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for the run; may be repeated.")
 @params_options
 @click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner to use, if the platform allows it.")
+@click.option(
+    "--at",
+    metavar="TIME",
+    help="Start the run now, but as of this time, such as 2026-03-01T02:30, which expressions read as run.scheduledAt. "
+    "Without an offset such as Z or +01:00, it is local time in the workflow's timezone; an object needs an offset.",
+)
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
 @click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
 @json_option
 @place_options
-def start(timeout: str | None, **chosen: Any) -> None:
+def start(timeout: str | None, at: str | None, **chosen: Any) -> None:
     """Start a run of a workflow on a running platform.
 
     FILE is a workflow file, - for stdin, or gs://BUCKET/OBJECT. A file is checked and sent with the start
@@ -288,7 +296,7 @@ def start(timeout: str | None, **chosen: Any) -> None:
     """
     from atom_client.cli.start import StartOptions, start_run  # noqa: PLC0415 (imported only when needed)
 
-    raise click.exceptions.Exit(start_run(StartOptions(timeout_s=timeout_of(timeout), **chosen)))
+    raise click.exceptions.Exit(start_run(StartOptions(timeout_s=timeout_of(timeout), at=moment_of(at), **chosen)))
 
 
 @cli.command()

@@ -166,16 +166,26 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
             f"{' (default)' if name in run.defaulted else ''}"
             for name, value in run.params.items()
         ),
+        "scheduled": _scheduled(run),
         "created": local_time(run.created_at),
         "started": local_time(run.started_at),
         "finished": local_time(run.finished_at),
         # Steps under `finally` get a time limit of their own, which means nothing once they have ended.
         "deadline": "" if run.state.is_terminal else local_time(run.deadline),
+        "late after": f"{local_time(run.late_at)}{', and it was' if run.late else ''}" if run.late_at else "",
         "retried": f"{counted(run.retries, 'time')}, last at {local_time(run.reopened_at)}" if run.retries else "",
     }
     for name, value in facts.items():
         if value:
             yield name, one_line(clean(value))
+
+
+def _scheduled(run: RunRecord) -> str:
+    """Return the time as of which the run was started, and the window before it."""
+    if run.scheduled_at is None:
+        return ""
+    window = "" if run.window_start is None else f", for the time from {local_time(run.window_start)}"
+    return f"{local_time(run.scheduled_at)}{window}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

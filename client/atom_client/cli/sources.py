@@ -13,8 +13,11 @@ from atom_client.errors import Misuse
 from atom_client.text import counted, name_of
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.language.limits import MAX_FILE_BYTES
+from atom_workflows.messages.fields import SCHEDULED_SCHEMA
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from atom_client.cli.params import GivenParams
     from atom_workflows.core.workflow import JsonValue, Workflow
 
@@ -34,6 +37,8 @@ class RunRequest:
     warnings: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, JsonValue] = field(default_factory=dict)
+    # The time as of which the run is started, if that is not now.
+    scheduled_at: datetime | None = None
 
     @property
     def step_ids(self) -> tuple[str, ...]:
@@ -62,7 +67,14 @@ class RunRequest:
             "workflow_path": self.workflow_path,
             "run_key": self.run_key,
             **{name: value for name, value in optional.items() if value},
+            **self._as_of(),
         }
+
+    def _as_of(self) -> dict[str, Any]:
+        if self.scheduled_at is None:
+            return {}
+        # A function that does not know the field must not start the run as of now.
+        return {"scheduled_at": self.scheduled_at.isoformat(), "schema": SCHEDULED_SCHEMA}
 
 
 def request_for(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final, cast
 
 import click
@@ -26,6 +27,7 @@ from atom_workflows.coordinator.start import difference
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import InvalidParams, MalformedEvent, StoreError
+from atom_workflows.expressions.times import find_zone, to_utc
 from atom_workflows.handlers.entry import MAX_START_BODY
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.messages.start import StartRequested, read_start_event
@@ -40,6 +42,7 @@ _DIFFERENCES: Final = {
     "params": "with different params (--param)",
     "labels": "with different labels (--label)",
     "tr_url": "with a different Task Runner (--tr-url)",
+    "scheduled_at": "as of a different time (--at)",
 }
 """How a run that was already started with a key can differ from the request. Any other difference is in the file."""
 
@@ -57,6 +60,7 @@ class StartOptions:
     params: Sequence[str] = ()
     params_file: str | None = None
     task_runner_url: str | None = None
+    at: datetime | None = None
     wait: bool = False
     timeout_s: float | None = None
     as_json: bool = False
@@ -109,7 +113,22 @@ def _request(options: StartOptions) -> RunRequest:
     if options.source.startswith(BUCKET_PREFIX):
         require_object(options.source)
     given = read_given(options.params, options.params_file, source=options.source)
-    return request_for(options.source, options.key, params=given, labels=pairs_of("--label", options.labels))
+    request = request_for(options.source, options.key, params=given, labels=pairs_of("--label", options.labels))
+    return replace(request, scheduled_at=_as_of(options.at, request))
+
+
+def _as_of(at: datetime | None, request: RunRequest) -> datetime | None:
+    """Return the time as of which the run is started, in UTC."""
+    if at is None:
+        return None
+    if at.tzinfo is None and request.workflow is None:
+        raise Misuse(
+            "--at needs an offset such as Z or +01:00, as the file is in a bucket and its timezone is not known"
+        )
+    try:
+        return to_utc(at if at.tzinfo else at.replace(tzinfo=find_zone(request.workflow.timezone)))
+    except ValueError as error:
+        raise Misuse(f"--at is {at.isoformat()}: {error}") from error
 
 
 def require_object(path: str) -> tuple[str, str]:

@@ -149,7 +149,7 @@ def runs_sheet(runs: Sequence[RunRecord]) -> Sheet:
                 run.state.value,
                 local_time(run.created_at),
                 # A run may have been closed for days before its retry.
-                lasted(between(run.reopened_at or run.started_at, run.finished_at)),
+                lasted(between(run.reopened_at or run.started_at, run.finished_at)) + (", late" if run.late else ""),
                 str(run.step_count or ""),
                 clip(one_line(run.workflow), _LONGEST_CELL),
             )

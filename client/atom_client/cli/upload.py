@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from datetime import UTC, datetime
 from pathlib import PurePath
 
 import click
@@ -15,9 +16,11 @@ from atom_client.cli.start import require_object
 from atom_client.cli.validate import print_warnings
 from atom_client.deployment import environment, with_place
 from atom_client.errors import Misuse
-from atom_client.text import name_of, one_line
+from atom_client.text import counted, name_of, one_line
 from atom_client.views.as_json import json_text
+from atom_client.views.schedules import instant_objects, next_instants, zoned
 from atom_workflows.core.run_ids import run_id_for
+from atom_workflows.core.workflow import Workflow
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.messages.start import start_of_object
@@ -54,6 +57,9 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
     generation = StorageUpload().upload(path, content)
     started = start_of_object(bucket, name, generation, event_id="")
     run_id = run_id_for(started.workflow_path, *started.key)
+    if workflow.schedules is not None:
+        _print_registered(workflow, path, generation, as_json=as_json)
+        return 0
     required = [param.name for param in workflow.params if param.required]
     if as_json:
         more = {"required_params": required} if required else {}
@@ -67,3 +73,22 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
         click.echo(f"Uploaded {name_of(path)}, generation {generation}, which starts run {run_id}.")
         click.echo(f"To look at it: `{with_place(f'runs show {run_id}')}`")
     return 0
+
+
+def _print_registered(workflow: Workflow, path: str, generation: str, *, as_json: bool) -> None:
+    """Print what the upload of a file with schedules does: it starts no run."""
+    now, schedules = datetime.now(UTC), workflow.schedules or ()
+    if as_json:
+        instants = instant_objects(schedules, workflow.timezone, now, count=1)
+        click.echo(json_text({"run": None, "object": path, "generation": generation, "schedules": instants}))
+        return
+    shown = f"Uploaded {name_of(path)}, generation {generation}"
+    if not schedules:
+        start = with_place(f"start {shlex.quote(one_line(path))}")
+        click.echo(f"{shown}, which starts no run, as its `schedules` are empty. To start one: `{start}`")
+        return
+    found = (next(next_instants(one.cron, workflow.timezone, now, 1), None) for one in schedules)
+    first = min(at for at, _ in filter(None, found))
+    click.echo(f"{shown}, which registers {counted(len(schedules), 'schedule')}.")
+    click.echo(f"The next run is started at {zoned(first, workflow.timezone)}, unless the schedules are paused.")
+    click.echo(f"To look at them: `{with_place(f'schedules next {shlex.quote(one_line(path))}')}`")

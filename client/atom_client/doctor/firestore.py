@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -20,6 +20,7 @@ from atom_workflows.documents import BURST_LEASE_PATH, SCHEMAS, STEPS
 from atom_workflows.errors import NewerVersion
 from atom_workflows.messages.dead_letters import read_dead_letter
 from atom_workflows.ports import Condition, Document, Query
+from atom_workflows.schedule_documents import SCHEDULES
 
 _MOST_DUE: Final = 1_000
 _MOST_LATE: Final = 50
@@ -46,8 +47,10 @@ def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
     yield from _newer_findings(services)
     due = services.store.query(due_query(services.clock.now() - LATE, limit=_MOST_DUE, fields=("due_at", "state")))
     # A job keeps the due time of its first poll, since polls that report nothing new write nothing.
-    late = [document for document in due if document.fields.get("state") != StepState.RUNNING][:_MOST_LATE]
+    overdue = [document for document in due if document.fields.get("state") != StepState.RUNNING]
+    late = [document for document in overdue if not document.path.startswith(f"{SCHEDULES}/")][:_MOST_LATE]
     yield ok("index", "the checker's query works")
+    yield from _schedule_findings([one for one in overdue if one.path.startswith(f"{SCHEDULES}/")], tick_fix)
     if not late:
         yield ok("checker", f"no step is waiting for it{_last_burst(lease)}")
         return
@@ -58,6 +61,16 @@ def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
     yield wrong("checker", f"{detail}{_last_burst(lease)}", tick_fix)
     doctors = " && ".join(with_place(f"runs doctor {run_id}") for run_id in runs[:_MOST_NAMED])
     yield wrong("runs", f"no progress in {listing(runs, most=_MOST_NAMED)}", doctors)
+
+
+def _schedule_findings(overdue: Sequence[Document], tick_fix: str) -> Iterator[Finding]:
+    """Report schedules whose runs should have been started."""
+    if not overdue:
+        yield ok("schedules", "none is overdue")
+        return
+    since: datetime = overdue[0].fields["due_at"]
+    files = listing([document.path.split("/")[1] for document in overdue], most=_MOST_NAMED)
+    yield wrong("schedules", f"overdue since {local_time(since)}: {files}", tick_fix)
 
 
 def newest_run(services: Services) -> RunRecord | None:

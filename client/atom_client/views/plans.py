@@ -14,6 +14,7 @@ from atom_client.planning.prepare import Start
 from atom_client.planning.walk import Plan, PlannedStep, in_order
 from atom_client.text import clip, counted, escaped, lasted, listing, name_of, one_line
 from atom_client.views.as_json import moment_text
+from atom_client.views.schedules import instant_lines, instant_objects
 from atom_workflows.core.workflow import DEFAULT_SCALE_TIER, Step, Trigger, Workflow
 
 if TYPE_CHECKING:
@@ -58,9 +59,18 @@ def planned_lines(asked: Asked, plan: Plan) -> Iterator[str]:
         yield "\nOUTPUTS"
         yield from _value_lines(plan.outputs)
         yield from ([f"  {one_line(plan.output_error)}"] if plan.output_error else [])
+    yield from _schedule_lines(asked)
     has_marks = bool(plan.unknown_outputs) or any(_has_marks(one) for one in plan.steps)
     marks = f" What is not known before the run is shown as {'…'.join(MARKS)}." if has_marks else ""
     yield f"\nThis is what happens if every job succeeds; nothing was started.{marks}"
+
+
+def _schedule_lines(asked: Asked) -> Iterator[str]:
+    """Yield the next instants of the file's schedules, if it has any."""
+    if asked.workflow.schedules:
+        yield "\nSCHEDULES"
+        lines = instant_lines(asked.workflow.schedules, asked.workflow.timezone, asked.start.at)
+        yield from (f"  {line}" for line in lines)
 
 
 def _verdict(one: PlannedStep) -> str:
@@ -98,6 +108,7 @@ def planned_object(asked: Asked, plan: Plan) -> dict[str, Any]:
         "outputs": dict(plan.outputs),
         "unknown_outputs": list(plan.unknown_outputs),
         "output_error": plan.output_error or None,
+        "schedules": instant_objects(asked.workflow.schedules or (), asked.workflow.timezone, asked.start.at),
     }
 
 

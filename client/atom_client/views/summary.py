@@ -20,6 +20,19 @@ _LONGEST_MESSAGE: Final = 500
 
 def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> list[str]:
     """Return sentences about the run, most important first."""
+    sentences = _verdict(run, steps, now)
+    return [sentences[0], *lateness(run, now), *sentences[1:]]
+
+
+def lateness(run: RunRecord, now: datetime) -> list[str]:
+    """Return a sentence about a run that has not ended, or did not end, by its deadline."""
+    is_late = run.late or (not run.state.is_terminal and run.is_late(now))
+    if run.late_at is None or not is_late:
+        return []
+    return [f"It is late: its deadline was {local_time(run.late_at)}."]
+
+
+def _verdict(run: RunRecord, steps: Sequence[StepRecord], now: datetime) -> list[str]:
     if run.state is RunState.INVALID:
         return [f"Run {run.id} is INVALID and was not started.", *problem_lines(run)]
     if not run.state.is_terminal:

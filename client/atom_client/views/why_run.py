@@ -28,7 +28,7 @@ from atom_client.views.reasons import (
     since,
     stop_reasons,
 )
-from atom_client.views.summary import problem_lines
+from atom_client.views.summary import lateness, problem_lines
 from atom_workflows.coordinator.repair import LATE
 from atom_workflows.core.consistency import is_under_way
 from atom_workflows.core.graph import is_internal
@@ -116,6 +116,8 @@ def explain_run(seen: Seen) -> Iterator[Reason]:
     if seen.run.state is RunState.INVALID:
         yield from (Reason(kind="problem", text=line) for line in problem_lines(seen.run))
         return
+    for line in lateness(seen.run, seen.now):
+        yield Reason(kind="late", text=line, facts={"late_at": moment_text(seen.run.late_at)})
     if seen.run.state.is_terminal:
         yield from _how_it_was_stopped(seen)
         # The reason for a stop has been yielded already.

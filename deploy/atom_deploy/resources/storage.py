@@ -1,4 +1,4 @@
-"""Buckets, and the notification by which an upload starts a run."""
+"""Buckets, and the notifications by which an upload starts a run, or begins schedules, and a deletion ends them."""
 
 from __future__ import annotations
 
@@ -72,6 +72,18 @@ def private_bucket(deployment: Deployment, name: str, why: str) -> Resource:
 
 def notification(deployment: Deployment) -> Resource:
     """Return the notification of uploads to the start function."""
+    return _notification(deployment, "OBJECT_FINALIZE", "upload", "notification-id")
+
+
+def deletion_notification(deployment: Deployment) -> Resource:
+    """Return the notification of deletions, which end the schedules of a file.
+
+    It is not part of the other one, as a notification cannot be changed, and earlier versions had only that.
+    """
+    return _notification(deployment, "OBJECT_DELETE", "deletion", "deletion-notification-id")
+
+
+def _notification(deployment: Deployment, event: str, noun: str, id_name: str) -> Resource:
     url = f"gs://{deployment.bucket_name}"
     path = f"projects/_/buckets/{deployment.bucket_name}/notificationConfigs"
     topic = f"projects/{deployment.project}/topics/{deployment.name('start')}"
@@ -82,14 +94,14 @@ def notification(deployment: Deployment) -> Resource:
         for one in listed:
             # The service puts its own host before the topic's name.
             name = one["topic"].removeprefix("//pubsub.googleapis.com/")
-            if (name, one.get("object_name_prefix")) == wanted:
+            if (name, one.get("object_name_prefix")) == wanted and event in one.get("event_types", ()):
                 return one
         return None
 
     return Resource(
         kind="notification",
-        name=f"{deployment.bucket_name}/{deployment.object_prefix}",
-        why="notifies topic start of every upload under that prefix",
+        name=f"{deployment.bucket_name}/{deployment.object_prefix} ({noun}s)",
+        why=f"notifies topic start of every {noun} under that prefix",
         look=("storage", "buckets", "notifications", "list", url),
         pick=pick,
         create=(
@@ -100,12 +112,12 @@ def notification(deployment: Deployment) -> Resource:
                 "create",
                 url,
                 f"--topic={topic}",
-                "--event-types=OBJECT_FINALIZE",
+                f"--event-types={event}",
                 f"--object-prefix={deployment.object_prefix}",
                 "--payload-format=json",
                 "--skip-topic-setup",
             ),
         ),
-        remove=(("storage", "buckets", "notifications", "delete", f"{path}/<notification-id>"),),
-        learns={"notification-id": "id"},
+        remove=(("storage", "buckets", "notifications", "delete", f"{path}/<{id_name}>"),),
+        learns={id_name: "id"},
     )

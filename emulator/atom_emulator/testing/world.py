@@ -33,7 +33,7 @@ from atom_workflows.messages.internal import (
     read_steps_event,
     read_tick_event,
 )
-from atom_workflows.messages.start import read_start_event
+from atom_workflows.messages.start import FileDeleted, read_start_event, start_of_object
 from atom_workflows.ports import Answer, Document, Item, JobAnswer, Message, Query, StopAnswer, Write, WriteResult
 from atom_workflows.settings import MIN_BACKOFF_S, Settings
 
@@ -213,6 +213,10 @@ class Files:
     def read(self, path: str, generation: str | None) -> tuple[bytes, str]:
         """See `ports.Source.read`."""
         self.reads += 1
+        if generation is None and (path, None) not in self.content:
+            # Without a generation, the newest is meant.
+            kept = [number for name, number in self.content if name == path and number is not None]
+            generation = max(kept, key=int, default=None)
         try:
             return self.content[path, generation], generation or "1"
         except KeyError:
@@ -263,6 +267,26 @@ class World:
         """Start a run of a definition, but deliver nothing yet."""
         body = {"definition": definition, "workflow_path": path, "run_key": run_key, "params": dict(params or {})}
         return handle_start(self.services, read_start_event(body, event_id="event-1")).run_id
+
+    def upload(self, definition: str, *, path: str = "gs://bucket/workflows/flow.yaml", generation: int = 1) -> str:
+        """Store a generation of a file, and report it as a bucket does.
+
+        Returns the id of the run that the upload started, or "" if the file is started by its schedules.
+        """
+        for known in [known for known in self.files.content if known[0] == path and int(known[1] or 0) < generation]:
+            del self.files.content[known]
+        self.files.content[path, str(generation)] = definition.encode()
+        return self.report_upload(path=path, generation=generation)
+
+    def report_upload(self, *, path: str = "gs://bucket/workflows/flow.yaml", generation: int = 1) -> str:
+        """Report a generation of a file as uploaded. A bucket may do this twice, late, and in any order."""
+        bucket, _, name = path.removeprefix("gs://").partition("/")
+        return handle_start(self.services, start_of_object(bucket, name, str(generation), event_id="upload")).run_id
+
+    def delete(self, *, path: str = "gs://bucket/workflows/flow.yaml", generation: int = 1) -> None:
+        """Delete a file, and report that as a bucket does."""
+        self.files.content.pop((path, str(generation)), None)
+        handle_start(self.services, FileDeleted(path=path, generation=generation))
 
     def deliver(self, taken: TakenMessage) -> bool:
         """Handle one event as its function would, and acknowledge it.

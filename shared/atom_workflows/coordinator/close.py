@@ -13,6 +13,7 @@ from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, save_alone
 from atom_workflows.coordinator.conditions import outputs_of_run
+from atom_workflows.coordinator.lateness import report_late
 from atom_workflows.coordinator.loading import (
     StoredRun,
     StoredStep,
@@ -84,6 +85,9 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
         "errors": [dict(error) for error in errors],
         **({"outputs": json.dumps(outputs, ensure_ascii=False)} if outputs else {}),
     }
+    is_late = run.is_late(now)
+    if is_late:
+        fields["late"] = True
     writes = [Update(path=run_path(run.id), fields=fields, guard=stored.version)]
     if end is not None:
         # If a retried run is stopped before it is reset, its end node has been terminal since before the retry.
@@ -94,6 +98,8 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
     except Conflict:
         return False
     outbox.report_run(closed)
+    if is_late:
+        report_late(outbox, run)
     # A failed run needs a person's attention, so it must be logged with a severity that raises an alert.
     write = log.error if closed.state is RunState.FAILED else log.info
     write(f"run.{event}", f"run {run.id} is {closed.state}", run_id=run.id)

@@ -51,7 +51,7 @@ class RunGraph:
         record = new_step(node, step, run=self.run, **self._own_fields(node, step))
         fields = step_fields(record)
         if KINDS[node.kind].due is WhenDue.AUDIT_RUN:
-            fields["due_at"] = first_audit(self.run.created_at, self.run.deadline)
+            fields["due_at"] = first_audit(self.run.created_at, self.run.deadline, self.run.late_at)
         return Create(path=path, fields=fields)
 
     def _own_fields(self, node: Node, step: Step | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from atom_workflows import log
@@ -85,10 +86,19 @@ def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mappi
         timeout=workflow.timeout,
         finally_timeout=workflow.finally_timeout if workflow.finally_steps else None,
         deadline=None if workflow.timeout is None else run.created_at + workflow.timeout,
+        late_at=_late_at(run, workflow),
         digest=digest,
         warnings=(*run.warnings, *(() if workflow.params else ignored), *workflow.warnings),
     )
     return bind_run(known, workflow, env)
+
+
+def _late_at(run: RunRecord, workflow: Workflow) -> datetime | None:
+    if workflow.deadline is None:
+        return None
+    from atom_workflows.core.schedules import late_at_of  # noqa: PLC0415 (only files with a deadline need it)
+
+    return late_at_of(workflow.deadline, run.scheduled_at or run.created_at, workflow.timezone)
 
 
 def _schema_of(workflow: Workflow) -> int:

@@ -24,7 +24,7 @@ from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.core.outcomes import clip
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
-from atom_workflows.core.run_values import digest_of
+from atom_workflows.core.run_values import digest_of, render_params
 from atom_workflows.core.states import RunState
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import SCHEMA_OF_NEW_RUNS, run_fields, run_path, run_record
@@ -40,7 +40,7 @@ from atom_workflows.errors import (
 from atom_workflows.language.limits import MAX_PROBLEMS
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
-from atom_workflows.messages.start import RunSeedRequested, StartRequested
+from atom_workflows.messages.start import FileDeleted, RunSeedRequested, StartRequested
 from atom_workflows.ports import Create, Document, Update
 from atom_workflows.settings import Settings
 from atom_workflows.task_runner_urls import expected_instead, is_same_url, shown_url
@@ -66,7 +66,11 @@ def difference(run: RunRecord, event: StartRequested) -> str:
     # The run stores its parameters in the notation of their types, so the same request may spell them differently.
     if _text(event.params) != _text(given) and digest_of(event.params) != run.given_digest:
         return "params"
-    return "labels" if _text(event.labels) != _text(run.labels) else ""
+    others = {
+        "labels": _text(event.labels) != _text(run.labels),
+        "scheduled_at": event.scheduled_at != run.scheduled_at,
+    }
+    return next((name for name, differs in others.items() if differs), "")
 
 
 def changed_file(run: RunRecord, digest: str) -> str:
@@ -134,6 +138,7 @@ class Refusal(StrEnum):
 class Started:
     """The response to a start request. The run has started, now or earlier, unless there is a `refusal`.
 
+    The `run_id` is empty if the event concerned only a file's schedules.
     `problems` explain a refusal; `warnings` are remarks about a run that has started.
     """
 
@@ -147,7 +152,8 @@ class Started:
 class _Prepared:
     """A request after its file was read: a run with its definition, or else a refusal with its problems.
 
-    `digest` is the digest of the file, or "" if the file could not be read.
+    `digest` is the digest of the file, or "" if the file could not be read. `is_registered` is True if the file is
+    started by its schedules, so that its upload starts no run.
     """
 
     run: RunRecord
@@ -155,17 +161,24 @@ class _Prepared:
     definition: seed.Definition | None = None
     refusal: Refusal = Refusal.INVALID
     problems: list[dict[str, Any]] = field(default_factory=list)
+    is_registered: bool = False
 
     def refuse(self, refusal: Refusal, problems: list[dict[str, Any]]) -> _Prepared:
         """Return the same request, marked as refused."""
         return replace(self, definition=None, refusal=refusal, problems=[{"step": None, **one} for one in problems])
 
 
-def handle_start(services: Services, event: StartRequested | RunSeedRequested) -> Started:
+def handle_start(services: Services, event: StartRequested | RunSeedRequested | FileDeleted) -> Started:
     """Handle an event from the topic `start`.
 
     The event may be delivered twice: the second delivery starts nothing and gets the same response.
     """
+    if isinstance(event, FileDeleted):
+        # Imported here, as most starts have nothing to do with schedules, and every import delays the first of them.
+        from atom_workflows.coordinator.schedules import end_schedules  # noqa: PLC0415 - see above
+
+        end_schedules(services, event)
+        return Started(run_id="")
     outbox = Outbox(services, wakes_checker=True)
     if isinstance(event, RunSeedRequested):
         continue_run(outbox, event.run_id, after=event.after)
@@ -185,6 +198,8 @@ def _start(outbox: Outbox, run: RunRecord, event: StartRequested) -> Started:
     It replaces an INVALID run with the same key. If any other run has this key, the response is about that run.
     """
     prepared = _prepare(outbox.services, run, event)
+    if prepared.is_registered:
+        return Started(run_id="")
     known: Document | None = None
     for _ in range(_TRIES):
         try:
@@ -216,6 +231,10 @@ def _prepare(services: Services, run: RunRecord, event: StartRequested) -> _Prep
         prepared = _Prepared(run=run, digest=hashlib.sha256(text).hexdigest())
         with turn_to_read(len(text)):
             workflow = parse_workflow(text, filename=event.workflow_path)
+        if event.is_upload and _register(services, workflow, event):
+            return replace(prepared, is_registered=True)
+        if event.templates:
+            run = replace(run, params={**run.params, **render_params(run, workflow.timezone, event.templates)})
         ready = seed.with_workflow(run, workflow, digest=prepared.digest, env=services.settings.env)
     except InvalidWorkflow as error:
         # The traceback would keep the whole file in memory.
@@ -233,17 +252,28 @@ def _prepare(services: Services, run: RunRecord, event: StartRequested) -> _Prep
     return replace(prepared, run=ready, definition=definition)
 
 
+def _register(services: Services, workflow: Workflow, event: StartRequested) -> bool:
+    """Replace the file's schedules. Return True if it has any, so that its upload starts no run."""
+    from atom_workflows.coordinator.schedules import register_upload  # noqa: PLC0415 (only uploads need it)
+
+    return register_upload(services, workflow, event.workflow_path, event.generation or "")
+
+
 def _how_to_give_params(event: StartRequested, workflow: Workflow) -> list[str]:
     """Explain how to start an uploaded file that requires parameters.
 
     The list is empty if no explanation is needed.
     """
     required = [param.name for param in workflow.params if param.required]
-    if event.trigger.get("kind") != "upload" or not required:
+    if not event.is_upload or not required:
         return []
     needed = " ".join(f"--param {name}=…" for name in required)
     command = f"atom-workflows start {event.workflow_path} {needed}"
-    return [f"an upload cannot provide parameters: start the workflow with `{command}`"]
+    message = (
+        f"an upload cannot provide parameters: start the workflow with `{command}`, set them in `schedules`, or write "
+        "`schedules: []` to upload it without running it"
+    )
+    return [message]
 
 
 _SOURCE_REFUSALS: Final[Mapping[type[Exception], Refusal]] = {
@@ -260,6 +290,10 @@ def _answer_again(outbox: Outbox, run: RunRecord, event: StartRequested, digest:
     """
     # The instance that started the run may have died before it published anything.
     seed.resume(outbox, run.id, Budget.of_invocation(outbox.services))
+    if event.is_scheduled:
+        # The key names all that a schedule asks for, and the file may well have changed since.
+        log.info("run.start.again", f"run {run.id} has already been started", run_id=run.id)
+        return Started(run_id=run.id)
     if what := difference(run, event):
         problem = {"step": None, "message": warn_of_reuse(outbox, run, what)}
         return Started(run_id=run.id, refusal=Refusal.KEY_IN_USE, problems=(problem,))
@@ -301,6 +335,8 @@ def _new_run(services: Services, event: StartRequested) -> RunRecord:
         params=event.params,
         labels=event.labels,
         warnings=event.warnings,
+        scheduled_at=event.scheduled_at,
+        window_start=event.window_start,
         expire_at=now + settings.keep_runs,
     )
 

@@ -46,6 +46,8 @@ class NodeKind(StrEnum):
     MAIN_END = "main_end"
     # The last node of every graph.
     END = "end"
+    # Not part of a run: the document by which the checker finds a file's schedules. See schedules.py.
+    SCHEDULE = "schedule"
 
 
 class Release(StrEnum):
@@ -83,6 +85,8 @@ class WhenDue(StrEnum):
     # Poll its job, or hand it to a dispatcher.
     FOLLOW_ATTEMPT = "follow_attempt"
     AUDIT_RUN = "audit_run"
+    # Start the runs of its schedules.
+    FIRE_SCHEDULES = "fire_schedules"
 
 
 class WhenStopped(StrEnum):
@@ -127,6 +131,7 @@ KINDS: Final[Mapping[NodeKind, KindRules]] = MappingProxyType(
             released=Release.BEGIN_FINALLY, due=WhenDue.NOTHING, stopped=WhenStopped.WITH_STEPS
         ),
         NodeKind.END: KindRules(released=Release.CLOSE, due=WhenDue.AUDIT_RUN, stopped=WhenStopped.WITH_RUN),
+        NodeKind.SCHEDULE: KindRules(released=Release.WAIT, due=WhenDue.FIRE_SCHEDULES, stopped=WhenStopped.WITH_RUN),
     }
 )
 

@@ -177,24 +177,24 @@ def with_next_look(
     return change(step, StepEvent.OBSERVE, **fields | {"due_at": look_at})
 
 
-def first_audit(opened_at: datetime, deadline: datetime | None) -> datetime:
+def first_audit(opened_at: datetime, *limits: datetime | None) -> datetime:
     """Return the time of a run's first audit.
 
-    It is never later than the run's deadline.
+    It is never later than the run's limits: its deadline, and the time from which it is late.
     """
-    audit_at = opened_at + NEXT_AUDIT
-    return audit_at if deadline is None else min(audit_at, deadline)
+    return min([opened_at + NEXT_AUDIT, *(one for one in limits if one is not None)])
 
 
 def next_audit(run: RunRecord, now: datetime) -> datetime:
     """Return the time of a run's next audit.
 
     The wait is a tenth of the run's age, but no shorter than `SHORTEST_AUDIT` and no longer than `LONGEST_AUDIT`. The
-    audit is never later than the run's deadline.
+    audit is never later than the run's deadline, or the time from which it is late.
     """
     age = now - (run.reopened_at or run.created_at)
     audit_at = now + min(max(age / _AUDIT_SHARE_OF_AGE, SHORTEST_AUDIT), LONGEST_AUDIT)
-    return audit_at if run.deadline is None else min(audit_at, run.deadline)
+    limits = (run.deadline, None if run.late else run.late_at)
+    return min([audit_at, *(one for one in limits if one is not None)])
 
 
 def poll_order(step: StepRecord, *, now: datetime) -> float:

@@ -380,6 +380,9 @@ class RunRecord:
     # The instant for which a schedule or a person started the run, and the instant before it in the schedule.
     scheduled_at: datetime | None = None
     window_start: datetime | None = None
+    # The time by which the file's `deadline` wants the run to have ended, and True if it had not.
+    late_at: datetime | None = None
+    late: bool = False
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expire_at: datetime | None = None
@@ -390,6 +393,10 @@ class RunRecord:
         if self.finally_timeout is None or self.main_state is not None or self.state is not RunState.RUNNING:
             return False
         return self.stop is None or not (self.stop.now or self.stop.kind is StopKind.FAIL)
+
+    def is_late(self, now: datetime) -> bool:
+        """Return True if an open run should have ended by now, and that has not been reported."""
+        return self.late_at is not None and self.late_at <= now and not self.late
 
     def is_overdue(self, now: datetime) -> bool:
         """Return True once the run's deadline has passed."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 from atom_workflows.core.evaluation import Constants, paths_in, required_paths_in
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.workflow import Condition, JsonValue, Template, Workflow
-from atom_workflows.errors import InvalidParams
+from atom_workflows.errors import EvaluationError, ExpressionSyntaxError, InvalidParams
 
 ENV_PREFIX: Final = "WORKFLOW_ENV_"
 """The prefix of the deployment's environment variables that files can read as `env.NAME`."""
@@ -69,6 +69,28 @@ def bind_run(run: RunRecord, workflow: Workflow, env: Mapping[str, str]) -> RunR
     return replace(bound, output_templates=workflow.outputs, constants=constants)
 
 
+def render_params(run: RunRecord, zone: str, templates: Mapping[str, str]) -> dict[str, JsonValue]:
+    """Return the parameters of a scheduled run that expressions compute, which read `run` alone.
+
+    Raises `InvalidParams` with every problem.
+    """
+    from atom_workflows.expressions.budget import Budget  # noqa: PLC0415 (only some schedules need it)
+    from atom_workflows.expressions.templates import parse_template, render  # noqa: PLC0415 (see above)
+    from atom_workflows.expressions.types import write_value  # noqa: PLC0415 (see above)
+
+    scope, budget = {"run": _typed_run_values(run, zone)}, Budget()
+    values: dict[str, JsonValue] = {}
+    problems = []
+    for name, text in templates.items():
+        try:
+            values[name] = write_value(render(parse_template(text), scope, zone=zone, budget=budget))
+        except (EvaluationError, ExpressionSyntaxError) as error:
+            problems.append(f"`params.{name}` of the schedule cannot be computed: {error.message}")
+    if problems:
+        raise InvalidParams(tuple(problems))
+    return values
+
+
 def digest_of(params: Mapping[str, JsonValue]) -> str:
     """Return a digest of the parameters exactly as they are written."""
     return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
@@ -77,12 +99,16 @@ def digest_of(params: Mapping[str, JsonValue]) -> str:
 def _bind_params(run: RunRecord, workflow: Workflow) -> tuple[Mapping[str, JsonValue], tuple[str, ...]]:
     """Return the parameters' values, and the names of defaulted ones."""
     from atom_workflows.core.params import bind  # noqa: PLC0415 (only runs with parameters need it)
-    from atom_workflows.expressions.types import read_type, read_value  # noqa: PLC0415 (see above)
 
     zone = workflow.timezone
-    typed = {name: read_value(value, read_type(RUN_TYPES[name]), zone=zone) for name, value in run_values(run).items()}
-    bound = bind(workflow.params, run.params, run=typed, zone=zone)
+    bound = bind(workflow.params, run.params, run=_typed_run_values(run, zone), zone=zone)
     return bound.values, tuple(sorted(bound.defaults))
+
+
+def _typed_run_values(run: RunRecord, zone: str) -> dict[str, Any]:
+    from atom_workflows.expressions.types import read_type, read_value  # noqa: PLC0415 (see above)
+
+    return {name: read_value(value, read_type(RUN_TYPES[name]), zone=zone) for name, value in run_values(run).items()}
 
 
 def _texts_of(workflow: Workflow) -> Iterator[Condition | Template]:

@@ -206,11 +206,13 @@ class Param:
 class Schedule:
     """The times at which a workflow is started, as a cron expression in the workflow's time zone, and the parameters.
 
-    If the workflow could not be started in time, `catch_up` applies for as long as `within`.
+    `templates` are the parameters that expressions compute, each with a path that consists of the name. If the workflow
+    could not be started in time, `catch_up` applies for as long as `within`.
     """
 
     cron: str
     params: Mapping[str, JsonValue] = field(default_factory=dict)
+    templates: tuple[Template, ...] = ()
     catch_up: CatchUp = CatchUp.LAST
     within: timedelta = timedelta(days=1)
 

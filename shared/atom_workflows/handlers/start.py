@@ -24,7 +24,14 @@ from atom_workflows.handlers.delivery import (
     read_message_body,
 )
 from atom_workflows.messages.envelope import ReceivedEvent, read_event
-from atom_workflows.messages.start import RunSeedRequested, StartRequested, read_start_event, start_of_object
+from atom_workflows.messages.start import (
+    FileDeleted,
+    RunSeedRequested,
+    StartRequested,
+    deletion_of_object,
+    read_start_event,
+    start_of_object,
+)
 from atom_workflows.settings import Settings
 
 OBJECT_FINALIZED: Final = "google.cloud.storage.object.v1.finalized"
@@ -83,7 +90,7 @@ def _read_request(
     return read_start_event(event, event_id=event_id, kind="http")
 
 
-def _read_start(settings: Settings, event: ReceivedEvent) -> StartRequested | RunSeedRequested | None:
+def _read_start(settings: Settings, event: ReceivedEvent) -> StartRequested | RunSeedRequested | FileDeleted | None:
     """Return the start that an event requests.
 
     Returns None for an object that is not a workflow.
@@ -92,15 +99,32 @@ def _read_start(settings: Settings, event: ReceivedEvent) -> StartRequested | Ru
         return _read_upload(settings, event, event.payload, ("bucket", "name", "generation"))
     attributes = message_of(event.payload).get("attributes")
     if isinstance(attributes, Mapping) and "eventType" in attributes:
+        if attributes["eventType"] == "OBJECT_DELETE":
+            return _read_deletion(settings, attributes)
         if attributes["eventType"] != "OBJECT_FINALIZE":
             message = (
                 f"a bucket's {attributes['eventType']!r:.80} notification starts nothing; "
-                "the bucket should send only OBJECT_FINALIZE notifications"
+                "the bucket should send only OBJECT_FINALIZE and OBJECT_DELETE notifications"
             )
             log.warning("object.ignored", message)
             return None
         return _read_upload(settings, event, attributes, ("bucketId", "objectId", "objectGeneration"))
     return read_start_event(read_message_body(event.payload, most_values=MAX_START_VALUES), event_id=event.id)
+
+
+def _read_deletion(settings: Settings, attributes: Mapping[str, Any]) -> FileDeleted | None:
+    """Return the deletion that a bucket reports.
+
+    Returns None if the object is not a workflow, or if it was only replaced by another generation.
+    """
+    try:
+        bucket, name, generation = (str(attributes[each]) for each in ("bucketId", "objectId", "objectGeneration"))
+    except LookupError:
+        raise MalformedEvent("a bucket notification needs bucketId, objectId, objectGeneration") from None
+    if attributes.get("overwrittenByGeneration") or not settings.is_workflow_object(name):
+        log.debug("object.deletion.ignored", f"the deletion of gs://{bucket}/{name:.300} ends nothing", object=name)
+        return None
+    return deletion_of_object(bucket, name, generation)
 
 
 def _read_upload(

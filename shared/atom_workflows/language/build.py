@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.core.workflow import (
@@ -11,9 +12,11 @@ from atom_workflows.core.workflow import (
     DEFAULT_SCALE_TIER,
     DEFAULT_STEP_TIMEOUT,
     Condition,
+    Deadline,
     ForEach,
     OnLost,
     RetryPolicy,
+    Schedule,
     Step,
     Task,
     Template,
@@ -27,31 +30,56 @@ from atom_workflows.language.problems import Report
 
 if TYPE_CHECKING:
     from atom_workflows.expressions.types import Type
-    from atom_workflows.language.checks import Checks
     from atom_workflows.language.parameters import Declared
+    from atom_workflows.language.schedules import ReadSchedule
 
 _NAMES_IN_BODY: Final = {"name": "job_name"}
 """The fields of a task that have a different name in a job's body."""
 
 
-def build_workflow(
-    reading: Reading, params: Sequence[Declared], checks: Checks | None, *, name: str, report: Report
-) -> Workflow:
-    """Build the workflow. `name` is used if the file sets none. Without `checks`, the file needed none."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedValues:
+    """Parts of the file that were checked against each other: parameters, outputs of the run, loops, and schedules."""
+
+    params: Sequence[Declared] = ()
+    outputs: Mapping[str, Embedded] = field(default_factory=dict)
+    # The type of each loop's items, by the id of its step.
+    item_types: Mapping[str, Type] = field(default_factory=dict)
+    schedules: Sequence[ReadSchedule] | None = None
+
+
+def build_workflow(reading: Reading, checked: CheckedValues, *, name: str, report: Report) -> Workflow:
+    """Build the workflow. `name` is used if the file sets none."""
     values, defaults = reading.values, reading.values.get("defaults")
-    outputs = checks.outputs if checks else {}
-    types = checks.item_types if checks else {}
+    types = checked.item_types
     return Workflow(
         name=values.get("name") or name,
         description=values.get("description", ""),
         steps=tuple(_build_step(step, defaults, DEFAULT_STEP_TIMEOUT, types, report) for step in values["steps"]),
         timeout=values.get("timeout"),
         timezone=values.get("timezone", "UTC"),
-        params=tuple(one.param for one in params),
-        outputs=tuple(_build_template((name,), output, report) for name, output in outputs.items()),
+        params=tuple(one.param for one in checked.params),
+        outputs=tuple(_build_template((name,), output, report) for name, output in checked.outputs.items()),
         finally_steps=tuple(_build_step(step, defaults, None, types, report) for step in values.get("finally", ())),
         finally_timeout=values.get("finallyTimeout", DEFAULT_FINALLY_TIMEOUT),
+        schedules=_build_schedules(checked.schedules, report),
+        deadline=Deadline(**values["deadline"].values) if "deadline" in values else None,
         warnings=report.warnings,
+    )
+
+
+def _build_schedules(read: Sequence[ReadSchedule] | None, report: Report) -> tuple[Schedule, ...] | None:
+    if read is None:
+        return None
+    return tuple(
+        Schedule(
+            cron=one.cron,
+            params=one.values,
+            templates=tuple(_build_template((name,), value, report) for name, value in one.templates.items()),
+            catch_up=one.catch_up,
+            within=one.within,
+        )
+        for one in read
     )
 
 

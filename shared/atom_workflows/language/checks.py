@@ -34,6 +34,7 @@ from atom_workflows.language.limits import MAX_ITEMS, MAX_STEPS_READ
 from atom_workflows.language.nodes import Fields, Invalid, Node, Reading, Scalar
 from atom_workflows.language.parameters import Declared
 from atom_workflows.language.problems import Report, code
+from atom_workflows.language.schedules import ReadSchedule
 from atom_workflows.language.scopes import File, Position, scope_of
 
 _NOTHING: Final[frozenset[Path]] = frozenset()
@@ -48,7 +49,11 @@ class Checks:
 
 
 def check_expressions(
-    workflow: Reading, params: Sequence[Declared], report: Report, env_names: frozenset[str] | None
+    workflow: Reading,
+    params: Sequence[Declared],
+    schedules: Sequence[ReadSchedule],
+    report: Report,
+    env_names: frozenset[str] | None,
 ) -> Checks:
     """Check all loops and all expressions in the file.
 
@@ -71,6 +76,7 @@ def check_expressions(
     )
     checker = _Checker(file=file)
     checker.check_defaults(params)
+    checker.check_schedules(schedules, params)
     for graph in (main, last):
         for number, step in enumerate(graph.steps):
             checker.check_step(graph, number, step)
@@ -115,6 +121,15 @@ class _Checker:
                 )
                 self.check_value(one.default, position, _NOTHING, one.visible_type)
             readable[one.param.name] = one.visible_type
+
+    def check_schedules(self, schedules: Sequence[ReadSchedule], params: Sequence[Declared]) -> None:
+        """Check the expressions that compute a schedule's parameters, which may read `run` alone."""
+        types = {one.param.name: one.visible_type for one in params}
+        where = "the `params` of a schedule"
+        position = Position(roots=scopes.SCHEDULE, graph=self.file.main, without_item=where)
+        for schedule in schedules:
+            for name, value in schedule.templates.items():
+                self.check_value(value, position, _NOTHING, types.get(name))
 
     def check_step(self, graph: StepGraph, number: int, step: Reading) -> None:
         """Check the loop and the expressions of a step.

@@ -11,8 +11,10 @@ from atom_workflows.core.workflow import (
     DEFAULT_SCALE_TIER,
     DEFAULT_STEP_TIMEOUT,
     Backoff,
+    CatchUp,
     OnLost,
     RetryPolicy,
+    Schedule,
     Trigger,
 )
 from atom_workflows.language import limits, other_systems
@@ -21,6 +23,7 @@ from atom_workflows.language.kinds import (
     Arguments,
     Choice,
     Condition,
+    Cron,
     Duration,
     ExpressionMap,
     Field,
@@ -28,11 +31,13 @@ from atom_workflows.language.kinds import (
     ItemLists,
     Number,
     ParamMap,
+    ParamValues,
     Record,
     RecordList,
     Text,
     TextList,
     TextMap,
+    TimeOfDay,
     TypeMap,
     TypeNotation,
     Zone,
@@ -381,6 +386,74 @@ STEP: Final = Record(
     ),
 )
 
+SCHEDULE: Final = Record(
+    title="Schedule",
+    main="cron",
+    when_empty="write its times, such as `{cron: 30 2 * * *}`",
+    foreign=other_systems.SCHEDULE_FIELDS,
+    advice=other_systems.SCHEDULE_ADVICE,
+    fields=(
+        Field(
+            name="cron",
+            kind=Cron(),
+            description=(
+                "The times at which a run is started, in the workflow's `timezone`: minute, hour, day of the month, "
+                "month and weekday. Put it in quotes if it begins with an asterisk."
+            ),
+            required=True,
+            examples=("30 2 * * 1-5",),
+        ),
+        Field(
+            name="params",
+            kind=ParamValues(),
+            description=(
+                "The values of the run's [parameters](#parameters). Every parameter without a default must be set. "
+                "Expressions may use `run`."
+            ),
+            examples=({"mode": "full"},),
+        ),
+        Field(
+            name="catchUp",
+            kind=Choice(words=tuple(CatchUp), foreign=other_systems.CATCH_UPS),
+            description=(
+                "What happens if runs could not be started in time because the platform was down: nothing, or the "
+                "last one that was missed is started."
+            ),
+            default=CatchUp.LAST.value,
+            examples=("none",),
+        ),
+        Field(
+            name="within",
+            kind=Duration(maximum=limits.MAX_WITHIN, positive=True),
+            description="How late a run that was missed may still be started.",
+            default=format_duration(Schedule(cron="").within),
+            examples=("12h",),
+        ),
+    ),
+)
+
+DEADLINE: Final = Record(
+    title="Deadline",
+    main="after",
+    when_empty='write `{after: 3h}` or `{at: "06:00"}`',
+    foreign=other_systems.DEADLINE_FIELDS,
+    any_of=("after", "at"),
+    fields=(
+        Field(
+            name="after",
+            kind=Duration(maximum=limits.MAX_TIMEOUT, positive=True),
+            description="How long after its scheduled time the run should have ended.",
+            examples=("3h",),
+        ),
+        Field(
+            name="at",
+            kind=TimeOfDay(),
+            description="The time of day, in the workflow's `timezone`, by which the run should have ended.",
+            examples=("06:00",),
+        ),
+    ),
+)
+
 WORKFLOW: Final = Record(
     title="Workflow",
     foreign=other_systems.WORKFLOW_FIELDS,
@@ -413,6 +486,24 @@ WORKFLOW: Final = Record(
             description="The time zone that determines when days begin and how times are formatted.",
             default="UTC",
             examples=("Europe/Paris",),
+        ),
+        Field(
+            name="schedules",
+            kind=RecordList(record=SCHEDULE, noun="schedule", maximum=limits.MAX_SCHEDULES, minimum=0),
+            description=(
+                "When runs are started. Uploading a file with schedules registers them and starts nothing, and so does "
+                "`[]`; uploading a file without this field starts a run at once. See [schedules](#schedule)."
+            ),
+            examples=([{"cron": "30 2 * * *"}],),
+        ),
+        Field(
+            name="deadline",
+            kind=DEADLINE,
+            description=(
+                "When a run should have ended. A run that has not is reported as late, but goes on; see "
+                "[deadlines](#deadline)."
+            ),
+            examples=({"after": "3h"},),
         ),
         Field(
             name="timeout",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from atom_workflows.core.cron import LONGEST
 from atom_workflows.core.durations import DURATION_PATTERN, format_duration
 from atom_workflows.language.fields import PARAM, STEP, TASK, WORKFLOW
 from atom_workflows.language.kinds import (
@@ -15,6 +16,7 @@ from atom_workflows.language.kinds import (
     Arguments,
     Choice,
     Condition,
+    Cron,
     Duration,
     ExpressionMap,
     Flag,
@@ -22,11 +24,13 @@ from atom_workflows.language.kinds import (
     Kind,
     Number,
     ParamMap,
+    ParamValues,
     Record,
     RecordList,
     Text,
     TextList,
     TextMap,
+    TimeOfDay,
     TypeMap,
     TypeNotation,
     Zone,
@@ -51,6 +55,8 @@ _TYPE: Final = {
         {"type": "object", "additionalProperties": _TYPE_REFERENCE, "minProperties": 1},
     ],
 }
+_CRON: Final = r"^\s*[^\s@]\S*(\s+\S+){4}\s*$"
+_TIME_OF_DAY: Final = "^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$"
 _EXPRESSION: Final = {"type": "string", "pattern": r"\$\{\{"}
 
 
@@ -109,6 +115,12 @@ def _kind(kind: Kind) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  # one 
             return {"type": ["string", "boolean"]}
         case Zone():
             return {"type": "string"}
+        case Cron():
+            return {"type": "string", "pattern": _CRON, "maxLength": LONGEST}
+        case TimeOfDay():
+            return {"type": "string", "pattern": _TIME_OF_DAY}
+        case ParamValues():
+            return {"type": "object"}
         case Anything():
             return {}
         case TypeNotation():
@@ -133,7 +145,12 @@ def _kind(kind: Kind) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  # one 
         case Record():
             return _reference(kind)
         case RecordList():
-            return {"type": "array", "items": _reference(kind.record), "minItems": 1, "maxItems": kind.maximum}
+            return {
+                "type": "array",
+                "items": _reference(kind.record),
+                "minItems": kind.minimum,
+                "maxItems": kind.maximum,
+            }
 
 
 def _map_of(key: Text, maximum: int, value: dict[str, Any]) -> dict[str, Any]:

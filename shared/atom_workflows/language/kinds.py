@@ -93,6 +93,16 @@ class Zone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cron:
+    """A cron expression with five fields."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeOfDay:
+    """A time of day such as `06:00`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TypeNotation:
     """The type of a parameter or an output."""
 
@@ -172,12 +182,18 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParamValues:
+    """A map from the names of parameters to values, kept as a node until the parameters' types are known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordList:
-    """A list of one or more maps that all have the same fixed set of fields."""
+    """A list of maps that all have the same fixed set of fields."""
 
     record: Record
     noun: str
     maximum: int
+    minimum: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +212,8 @@ Kind: TypeAlias = (
     | Duration
     | Number
     | Zone
+    | Cron
+    | TimeOfDay
     | TextList
     | TextMap
     | Arguments
@@ -208,6 +226,7 @@ Kind: TypeAlias = (
     | Record
     | RecordList
     | ParamMap
+    | ParamValues
 )
 
 

@@ -76,6 +76,10 @@ MAX_CHOICES: Final = 1_000
 MAX_LENGTH: Final = 100_000
 """The highest value that a parameter may set for the maximum length of its text or list."""
 
+MAX_SCHEDULES: Final = 20
+MAX_WITHIN: Final = timedelta(days=30)
+"""The longest time for which a missed instant of a schedule may still be started."""
+
 MAX_TIMEOUT: Final = timedelta(days=7)
 MAX_FINALLY_TIMEOUT: Final = timedelta(days=1)
 MAX_BACKOFF: Final = timedelta(days=1)

@@ -16,6 +16,8 @@ from atom_workflows.language.nodes import Fields, Node, Scalar
 _Meaning = TypeVar("_Meaning", bound=Advice)
 
 _LONGEST_COUNT: Final = 9
+_LONGEST_CRON: Final = 40
+_FIELDS_OF_CRON: Final = 5
 
 
 def _each(names: str, meaning: _Meaning) -> dict[str, _Meaning]:
@@ -54,9 +56,16 @@ def _advise_on_delay(delay: Node) -> str:
     return f"write `backoff: {{initial: {initial}}}`"
 
 
+def _advise_on_cron(times: Node) -> str:
+    """Return advice on a cron expression that is not in a list of schedules."""
+    words = times.text.split() if isinstance(times, Scalar) else []
+    cron = " ".join(words) if len(words) == _FIELDS_OF_CRON and len(" ".join(words)) <= _LONGEST_CRON else "30 2 * * *"
+    return f'write `schedules: [{{cron: "{cron}"}}]`'
+
+
 _WHERE: Final = "use `engine` or `scaleTier` inside `task` to specify where a job runs, in the Task Runner's own terms"
 _AS_ARGS: Final = "pass it to the job in `args` inside `task`"
-_ELSEWHERE: Final = "leave it out: the trigger of a workflow is not part of its file"
+_ELSEWHERE: Final = "write `schedules` for times; any other trigger of a workflow is not part of its file"
 _ONE_RUN: Final = "leave it out: runs do not wait for one another"
 _IN_STEP: Final = "write it in each step that has `forEach`"
 _NO_MESSAGES: Final = "leave it out: the end of every run is published to the topic `events`"
@@ -78,13 +87,16 @@ WORKFLOW_FIELDS: Final[Mapping[str, str]] = {
     **_each("onexit always cleanup teardown ensure", "finally"),
     **_each("tz zone", "timezone"),
     **_each("results returns", "outputs"),
+    **_each("sla dueby", "deadline"),
 }
-WORKFLOW_ADVICE: Final[Mapping[str, str]] = {
-    **_each("schedule schedules cron on trigger triggers startdate interval", _ELSEWHERE),
+WORKFLOW_ADVICE: Final[Mapping[str, Advice]] = {
+    **_each("schedule cron interval scheduleinterval crontab", _advise_on_cron),
+    **_each("on trigger triggers", _ELSEWHERE),
+    **_each("startdate", "leave it out: schedules begin when the file is uploaded"),
+    **_each("catchup within", "it belongs inside an entry of `schedules`"),
     **_each("env environment", f"{_AS_ARGS}; in expressions, `env.NAME` is a value that the deployment sets"),
     **_each("secrets", "pass the name of a secret to the job in `args`; the job reads the secret itself"),
     **_each("concurrency maxactiveruns maxparallel parallelism", _ONE_RUN),
-    **_each("deadline sla", "leave it out, or limit the run with `timeout`"),
     **_each("notify notifications alerts", _NO_MESSAGES),
     **_each("onfailure onsuccess", "write a step under `finally`, with `when: run.state == 'FAILED'`"),
     **_each("version apiversion kind metadata spec", "leave it out"),
@@ -160,6 +172,27 @@ PARAM_ADVICE: Final[Mapping[str, str]] = {
     **_each("optional nullable", "leave it out, or write `default: null`"),
     **_each("pattern regex format", "leave it out, and let the job check it"),
     **_each("secret sensitive", "give the name of a secret; the job reads the secret itself"),
+}
+SCHEDULE_FIELDS: Final[Mapping[str, str]] = {
+    **_each("expression schedule crontab cronexpression time times", "cron"),
+    **_each("parameters inputs arguments args input variables", "params"),
+    **_each("recovermissedschedules misfire misfirepolicy backfill", "catchUp"),
+    **_each("startingdeadlineseconds catchupwindow misfiregracetime grace", "within"),
+}
+SCHEDULE_ADVICE: Final[Mapping[str, str]] = {
+    **_each("timezone tz zone", "write `timezone` at the top of the file, where it applies to all schedules"),
+    **_each("every interval", "write `cron`, such as `0 */2 * * *` for every two hours"),
+    **_each("enabled disabled suspend paused pause", "leave it out, and use `atom-workflows schedules pause`"),
+    **_each("startdate enddate start end", "leave it out: schedules begin and end when files are uploaded"),
+    **_each("concurrencypolicy overlap overlappolicy", "leave it out: it is not decided by each schedule"),
+}
+DEADLINE_FIELDS: Final[Mapping[str, str]] = {
+    **_each("within duration max in", "after"),
+    **_each("by time until", "at"),
+}
+CATCH_UPS: Final[Mapping[str, str]] = {
+    **_each("latest newest once one true yes on", "last"),
+    **_each("false no never skip off", "none"),
 }
 TRIGGERS: Final[Mapping[str, str]] = {
     **_each("nonefailed nonefailedminonesuccess onsuccess default", "no-failure"),

@@ -157,7 +157,7 @@ def _declare(name: str, key: Scalar, reading: Reading, zone: str, report: Report
         if isinstance(embedded, Invalid):
             return Declared(key=key, param=param)
         default = replace(default, text=embedded)
-    value = _read_typed(default, of, f"{subject}.default", zone, report)
+    value = read_typed(default, of, f"{subject}.default", zone, report)
     if isinstance(value, Invalid):
         return Declared(key=key, param=param)
     for breach in find_breaches(value, param, zone):
@@ -186,7 +186,7 @@ def _read_limits(
             if value:
                 yield name, value
         else:
-            typed = value if isinstance(value, int) else _read_typed(value, inner, f"{subject}.{name}", zone, report)
+            typed = value if isinstance(value, int) else read_typed(value, inner, f"{subject}.{name}", zone, report)
             if not isinstance(typed, Invalid):
                 found[name] = typed
                 yield name, write_value(typed)
@@ -205,7 +205,7 @@ def _read_choices(node: Node, of: Type, path: str, zone: str, report: Report) ->
         return []
     values: list[JsonValue] = []
     for item in node.items:
-        value = _read_typed(item, of, path, zone, report)
+        value = read_typed(item, of, path, zone, report)
         if not isinstance(value, Invalid):
             if write_value(value) in values:
                 report.add(item, f"{code(str(write_value(value)))} is listed twice", "remove one of them")
@@ -213,7 +213,7 @@ def _read_choices(node: Node, of: Type, path: str, zone: str, report: Report) ->
     return values
 
 
-def _read_typed(node: Node, of: Type, path: str, zone: str, report: Report) -> Value | Invalid:
+def read_typed(node: Node, of: Type, path: str, zone: str, report: Report) -> Value | Invalid:
     """Read a value of the given type. Report anything that does not match the type."""
     value = _as_json(node, of, path, report)
     if isinstance(value, Invalid):

@@ -6,10 +6,10 @@ import json
 import re
 from collections.abc import Collection
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from atom_workflows.core.workflow import Workflow
-from atom_workflows.language.build import build_workflow
+from atom_workflows.language.build import CheckedValues, build_workflow
 from atom_workflows.language.dependencies import Part, check_dependencies
 from atom_workflows.language.embedded import Embedded
 from atom_workflows.language.fields import STEP, WORKFLOW
@@ -24,10 +24,6 @@ from atom_workflows.language.secrets import may_have_secret
 from atom_workflows.language.tree import compose
 from atom_workflows.language.warnings import warn_of_doubts, warn_of_secrets
 from atom_workflows.language.yaml_syntax import FASTEST_LOADER, decode, events, prepare_for_yaml
-
-if TYPE_CHECKING:
-    from atom_workflows.language.checks import Checks
-    from atom_workflows.language.parameters import Declared
 
 __all__ = ["InvalidWorkflow", "parse_into", "parse_workflow"]
 
@@ -70,11 +66,10 @@ def parse_into(
         report.add(Place(), "the file contains no workflow", f"begin with `{begin}`")
         report.raise_if_any()
     reading = read_record(WORKFLOW, tree.root, "", report) if tree.root else None
-    params: tuple[Declared, ...] = ()
-    checks: Checks | None = None
+    checked = CheckedValues()
     if isinstance(reading, Reading):
         _check_steps(reading, report, whole=tree.whole)
-        params, checks = _check_values(reading, report, env_names, whole=tree.whole)
+        checked = _check_values(reading, report, env_names, whole=tree.whole)
     report.raise_if_any()
     if not isinstance(reading, Reading):  # pragma: no cover  # every value that could not be read has been reported
         raise TypeError("no problem was reported in a file that is not a workflow")
@@ -84,7 +79,7 @@ def parse_into(
     if report.source and may_have_secret(report.source.text):
         warn_of_secrets(steps, report)
     name = PurePosixPath(filename).stem[:MAX_NAME] or "workflow"
-    return build_workflow(reading, params, checks, name=name, report=report)
+    return build_workflow(reading, checked, name=name, report=report)
 
 
 class _Tree(NamedTuple):
@@ -173,17 +168,25 @@ def _check_fields_of_loop(step: Reading, report: Report) -> None:
 
 def _check_values(
     workflow: Reading, report: Report, env_names: Collection[str] | None, *, whole: bool
-) -> tuple[tuple[Declared, ...], Checks | None]:
-    """Check the values and expressions. Return the parameters, and what the checks find out."""
+) -> CheckedValues:
+    """Check the values and expressions, and the schedules."""
     parts = (workflow, *workflow.values.get("steps", ()), *workflow.values.get("finally", ()))
     has_values = any(not _WITH_VALUES.isdisjoint(part.node.entries) for part in parts)
-    if not (report.expressions or has_values):
-        return (), None
+    has_times = not workflow.node.entries.keys().isdisjoint(("schedules", "deadline"))
+    if not (report.expressions or has_values or has_times):
+        return CheckedValues()
     # Other files need none of this, and it takes as long to import as everything else here.
     from atom_workflows.language.checks import check_expressions  # noqa: PLC0415  # see above
     from atom_workflows.language.parameters import declare_params  # noqa: PLC0415  # see above
 
     params = declare_params(workflow.values.get("params", {}), workflow.values.get("timezone", "UTC"), report)
+    schedules = None
+    if has_times:
+        from atom_workflows.language.schedules import read_schedules  # noqa: PLC0415  # only some files have them
+
+        schedules = read_schedules(workflow, params, report)
     if not whole or any(part in workflow.node.entries and part not in workflow.values for part in _PARTS):
-        return params, None
-    return params, check_expressions(workflow, params, report, None if env_names is None else frozenset(env_names))
+        return CheckedValues(params=params, schedules=schedules)
+    known = None if env_names is None else frozenset(env_names)
+    checks = check_expressions(workflow, params, schedules or (), report, known)
+    return CheckedValues(params=params, outputs=checks.outputs, item_types=checks.item_types, schedules=schedules)

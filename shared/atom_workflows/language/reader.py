@@ -21,6 +21,7 @@ from atom_workflows.language.kinds import (
     Arguments,
     Choice,
     Condition,
+    Cron,
     Duration,
     ExpressionMap,
     Flag,
@@ -28,11 +29,13 @@ from atom_workflows.language.kinds import (
     Kind,
     Number,
     ParamMap,
+    ParamValues,
     Record,
     RecordList,
     Text,
     TextList,
     TextMap,
+    TimeOfDay,
     TypeMap,
     TypeNotation,
     Zone,
@@ -56,10 +59,12 @@ from atom_workflows.language.problems import Report, code, in_quotes, listing, s
 from atom_workflows.language.scalars import (
     find_fault,
     read_choice,
+    read_cron_field,
     read_duration,
     read_flag,
     read_number,
     read_text,
+    read_time_of_day,
     read_zone,
 )
 from atom_workflows.language.suggestions import fold_spelling, names_of
@@ -127,11 +132,15 @@ def _read_kind(kind: Kind, node: Node, path: str, report: Report) -> Any:  # noq
             return read_flag(node, path, report)
         case Zone():
             return read_zone(node, path, report)
+        case Cron():
+            return read_cron_field(node, path, report)
+        case TimeOfDay():
+            return read_time_of_day(node, path, report)
         case Condition():
             return read_condition(node, path, report)
         case TypeNotation():
             return read_type_notation(node, path, report)
-        case Anything():
+        case Anything() | ParamValues():
             return replace(node, alias=report.via) if report.via else node
         case TypeMap() | ExpressionMap():
             return read_named_values(kind, node, path, report)
@@ -152,7 +161,7 @@ def _read_kind(kind: Kind, node: Node, path: str, report: Report) -> Any:  # noq
 
 
 def _allows_expressions(kind: Kind) -> bool:
-    always = isinstance(kind, Condition | Anything | Arguments | ItemLists)
+    always = isinstance(kind, Condition | Anything | ParamValues | Arguments | ItemLists)
     return always or (isinstance(kind, Text | Number) and kind.expressions)
 
 
@@ -225,9 +234,10 @@ def _check_presence(record: Record, node: Fields, owner: str, report: Report) ->
 def read_records(kind: RecordList, node: Node, path: str, report: Report) -> Any:
     """Read a list of maps with a fixed set of fields."""
     if not isinstance(node, Items):
-        remedy = f"begin each {kind.noun} with `- id: `"
+        first = next(field.name for field in kind.record.fields if field.required)
+        remedy = f"begin each {kind.noun} with `- {first}: `"
         return wrong_type(node, code(path), f"a list of {kind.noun}s", remedy, report)
-    if not node.items and node.complete:
+    if len(node.items) < kind.minimum and node.complete:
         report.add(node, f"{code(path)} is empty", f"a workflow needs at least one {kind.noun}")
     if len(node.items) > kind.maximum:
         said = f"there are {len(node.items):,} {kind.noun}s, more than the {kind.maximum:,} allowed"

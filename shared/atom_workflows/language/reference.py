@@ -15,13 +15,14 @@ from atom_workflows.expressions.evaluator import evaluate
 from atom_workflows.expressions.functions import FUNCTION_NAMES, FUNCTIONS
 from atom_workflows.expressions.parser import parse
 from atom_workflows.expressions.types import write_value
-from atom_workflows.language.fields import BACKOFF, PARAM, POLICIES, RETRY, STEP, TASK, WORKFLOW
+from atom_workflows.language.fields import BACKOFF, DEADLINE, PARAM, POLICIES, RETRY, SCHEDULE, STEP, TASK, WORKFLOW
 from atom_workflows.language.json_schema import json_schema
 from atom_workflows.language.kinds import (
     Anything,
     Arguments,
     Choice,
     Condition,
+    Cron,
     Duration,
     ExpressionMap,
     Flag,
@@ -29,11 +30,13 @@ from atom_workflows.language.kinds import (
     Kind,
     Number,
     ParamMap,
+    ParamValues,
     Record,
     RecordList,
     Text,
     TextList,
     TextMap,
+    TimeOfDay,
     TypeMap,
     TypeNotation,
     Zone,
@@ -42,6 +45,8 @@ from atom_workflows.language.kinds import (
 _TABLES = {
     "workflow": WORKFLOW.fields,
     "parameter": PARAM.fields,
+    "schedule": SCHEDULE.fields,
+    "deadline": DEADLINE.fields,
     "step": STEP.fields,
     "task": TASK.fields,
     "defaults": POLICIES,
@@ -82,6 +87,12 @@ def _describe(kind: Kind) -> str:  # noqa: C901, PLR0911, PLR0912  # one case pe
             return "[condition](#conditions)"
         case Zone():
             return "name of a time zone"
+        case Cron():
+            return "[cron expression](#cron-expressions)"
+        case TimeOfDay():
+            return "time of day, in quotes"
+        case ParamValues():
+            return "map from the names of parameters to values"
         case Anything():
             return "value of the parameter's type"
         case TypeNotation():
@@ -103,7 +114,7 @@ def _describe(kind: Kind) -> str:  # noqa: C901, PLR0911, PLR0912  # one case pe
         case Record():
             return f"map, see [{kind.title.lower()}](#{kind.title.lower().replace(' ', '-')})"
         case RecordList():
-            return f"list of 1 to {kind.maximum:,} [{kind.noun}s](#{kind.noun})"
+            return f"list of {kind.minimum} to {kind.maximum:,} [{kind.noun}s](#{kind.noun})"
 
 
 SCHEMA_FILE: Final = "workflow.schema.json"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import time, timedelta
 from functools import cache
 from typing import Any, Final, TypeGuard
 from zoneinfo import available_timezones
 
 from atom_workflows.core.durations import format_duration, parse_duration, respell_duration
+from atom_workflows.errors import CronError
 from atom_workflows.language.embedded import OPENING, Embedded, read_embedded
 from atom_workflows.language.kinds import Choice, Duration, Number, Text
 from atom_workflows.language.nodes import (
@@ -94,6 +95,31 @@ def read_zone(node: Node, path: str, report: Report) -> str | Invalid:
         report.add(node, f"there is no time zone {code(name)}", remedy)
         return INVALID
     return name
+
+
+def read_cron_field(node: Node, path: str, report: Report) -> str | Invalid:
+    """Read a cron expression, and write it with single spaces."""
+    from atom_workflows.core.cron import read_cron  # noqa: PLC0415 (only files with schedules need it)
+
+    if not isinstance(node, Scalar) or is_empty(node) or not isinstance(resolve(node), str):
+        return wrong_type(node, code(path), "a cron expression", "write five fields, such as `30 2 * * 1-5`", report)
+    try:
+        return read_cron(node.text)
+    except CronError as error:
+        report.add(node, f"{code(path)} {error.message}", error.suggestion)
+        return INVALID
+
+
+def read_time_of_day(node: Node, path: str, report: Report) -> time | Invalid:
+    """Read a time of day, which some YAML readers take for a number if it is not in quotes."""
+    from atom_workflows.expressions.times import read_time  # noqa: PLC0415 (only some files have times)
+
+    try:
+        if isinstance(node, Scalar) and not is_empty(node):
+            return read_time(node.text).replace(microsecond=0)
+    except ValueError:
+        pass
+    return wrong_type(node, code(path), "a time of day", 'write hours and minutes, such as `"06:00"`', report)
 
 
 @cache

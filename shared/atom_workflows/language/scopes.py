@@ -34,12 +34,10 @@ __all__ = ["CONDITION", "DEFAULT", "RETRY", "TASK", "Fault", "File", "Position",
 _ENDS: Final = Words(tuple(state.value for state in StepState if state.is_terminal))
 _VERDICTS: Final = Words(("SUCCEEDED", "FAILED", "CANCELLED"))
 
-_WINDOW: Final = or_null(
-    MapOf({"start": INSTANT, "end": INSTANT}), "because the run may have been started without a schedule"
-)
+_WINDOW: Final = MapOf({"start": INSTANT, "end": INSTANT})
 _RUN: Final[Mapping[str, Type]] = {
     **{name: read_type(notation) for name, notation in RUN_TYPES.items()},
-    "window": _WINDOW,
+    "window": or_null(_WINDOW, "because the run may have been started without a schedule"),
     "scratch": or_null(TEXT, "because the deployment may have no folder for it"),
 }
 _INDEX: Final = or_null(INT, "because only items of a `forEach` have one")
@@ -65,6 +63,9 @@ _ELSEWHERE: Final = {
 _ELSEWHERE_IN_RETRY: Final = {
     name: Unavailable(f"`{name}` cannot be read in `retry.when`", "it can read only `failure` and `step`")
     for name in ("params", "run", "env", "steps", *ITEM_ROOTS)
+}
+_ELSEWHERE_IN_SCHEDULES: Final = {
+    "params": Unavailable("a schedule cannot read `params`, because it sets them", "it can read only `run`")
 }
 _NOT_YET: Final = {name: Unavailable(f"`run.{name}` is available only under `finally`") for name in _RUN_AT_THE_END}
 
@@ -121,6 +122,10 @@ CONDITION: Final = frozenset({"params", "run", "env", "steps"})
 TASK: Final = CONDITION | {"step"}
 DEFAULT: Final = frozenset({"params", "run"})
 RETRY: Final = frozenset({"failure", "step"})
+SCHEDULE: Final = frozenset({"run"})
+
+
+_ELSEWHERE_BY_ROOTS: Final = {RETRY: _ELSEWHERE_IN_RETRY, SCHEDULE: _ELSEWHERE_IN_SCHEDULES}
 
 
 def scope_of(expressions: Iterable[Expression], position: Position, file: File, proven: frozenset[Path]) -> Scope:
@@ -151,14 +156,20 @@ def scope_of(expressions: Iterable[Expression], position: Position, file: File, 
         )
     names: dict[str, Type] = {
         "params": MapOf(params),
-        "run": MapOf({**_RUN, **(_RUN_AT_THE_END if position.at_the_end else _NOT_YET)}),
+        "run": MapOf(
+            {
+                **_RUN,
+                **(_RUN_AT_THE_END if position.at_the_end else _NOT_YET),
+                **({"window": _WINDOW} if position.roots == SCHEDULE else {}),
+            }
+        ),
         "env": env,
         "steps": steps,
         "step": _STEP,
         "failure": _FAILURE,
     }
     visible = {name: of for name, of in names.items() if name in position.roots}
-    elsewhere = _ELSEWHERE | _ELSEWHERE_IN_RETRY if position.roots == RETRY else _ELSEWHERE
+    elsewhere = _ELSEWHERE | _ELSEWHERE_BY_ROOTS.get(position.roots, {})
     if position.without_item:
         advice = "only the `task` and the `when` of a step with `forEach` can read it"
         refused = (Unavailable(f"`{name}` cannot be read in {position.without_item}", advice) for name in ITEM_ROOTS)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _BREAKS: Final = "\r\n\x85\u2028\u2029"
 _CONDITION: Final = re.compile(r"(?:^|[\s{,])when\s*:\s*(?P<value>\S.*)$")
+_CRON: Final = re.compile(r"(?:^|[\s{,])cron\s*:\s*(?P<value>\*[^#,}]*)")
 _TYPE: Final = re.compile(r"(?:^|[\s{,])(?P<field>[\w-]+)\s*:\s*(?P<type>(?:\[[^\[\]{}]*\]|\{[^{}]*\})\s+or\s+null\b)")
 _EXPRESSION: Final = re.compile(r"[^\s\[\]{},:]*\$\{\{.*?\}\}")
 _LONGEST_LINE: Final = 1_000
@@ -41,6 +42,10 @@ def find_trap(text: str, index: int, context: str) -> Trap | None:
         return Trap(start + begin, "inside `[ ]` and `{ }`, an expression needs quotes", advice)
     if trap := _find_in_condition(line, at, sign, start, context):
         return trap
+    cron = _CRON.search(line)
+    if cron and cron.start("value") <= at:
+        advice = f'write `cron: "{cron["value"].strip()}"`'
+        return Trap(start + cron.start("value"), "a cron expression that begins with `*` needs quotes", advice)
     written = _TYPE.search(line)
     if written and written.start("type") <= at:
         advice = f'write `{written["field"]}: "{written["type"]}"`'

@@ -17,6 +17,12 @@ SCHEMA: Final = 1
 SCHEMA_OF_ITEMS: Final = 2
 """The schema of events that name items of a step with `forEach`, whose ids earlier versions would refuse."""
 
+SCHEDULED_SCHEMA: Final = 2
+"""The schema of requests for a run as of a scheduled time, which earlier versions would start as of now.
+
+Both are the schema 2, since no event is of both kinds; what a version may read depends on the event's type.
+"""
+
 ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_~][A-Za-z0-9._~-]{0,199}")
 """The pattern for the ids of runs and steps, which become part of a document's path."""
 
@@ -37,7 +43,7 @@ MAX_ITEMS: Final = 50
 _LONGEST_SHOWN: Final = 80
 
 _ATTEMPT: Final = re.compile(r"[1-9][0-9]{0,6}")
-_STEP_PATH: Final = re.compile(rf"runs/{ID.pattern}/steps/{STEP_ID.pattern}")
+_STEP_PATH: Final = re.compile(rf"(?:runs|schedules)/{ID.pattern}/steps/{STEP_ID.pattern}")
 
 
 def read_json_body(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
@@ -66,8 +72,8 @@ def require_object(body: Any) -> Mapping[str, Any]:
     return body
 
 
-def require_known_schema(body: Mapping[str, Any]) -> None:
-    """Reject an event from a newer version.
+def require_known_schema(body: Mapping[str, Any], *, newest: int) -> None:
+    """Reject an event from a newer version, that is, with a schema above `SCHEMA` and `newest`.
 
     An event without a schema has schema 1. Raises `NewerVersion`, so that the event is redelivered until it reaches an
     instance of that version.
@@ -75,9 +81,8 @@ def require_known_schema(body: Mapping[str, Any]) -> None:
     schema = body.get("schema", 1)
     if not isinstance(schema, int) or isinstance(schema, bool) or not 1 <= schema <= MAX_SCHEMA:
         raise MalformedEvent(f"an event's schema must be a number from 1 to {MAX_SCHEMA}, not {show(schema)}")
-    if schema > (newest := max(SCHEMA, SCHEMA_OF_ITEMS)):
-        said = f"its schema is {schema}, but this version reads only schemas up to {newest}"
-        raise NewerVersion("the event", said)
+    if schema > (newest := max(newest, SCHEMA)):
+        raise NewerVersion("the event", f"its schema is {schema}, but this version reads only schemas up to {newest}")
 
 
 def require_text(body: Mapping[str, Any], name: str) -> str:

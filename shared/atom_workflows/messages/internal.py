@@ -7,6 +7,7 @@ run are read in `start.py`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ MAX_LIST_BYTES: Final = 200_000
 """The maximum size of the list in a message, so that no message exceeds 256 KB, no matter how long its strings are."""
 
 
+_LATE_ID: Final = 20
 _JOB_ENDED: Final = "job.ended"
 
 _TEXTS_OF_AN_END: Final = ("outputs", "outputs_problem", "reason", "logs_url")
@@ -220,6 +222,24 @@ def changes_messages(run_id: str, changes: Sequence[Mapping[str, Any]]) -> list[
     return [_message("events", "run.changes", run_id=run_id, changes=part) for part in parts]
 
 
+def late_message(run_id: str, *, path: str, state: str | None, at: datetime, late_at: datetime) -> Message:
+    """Build the report that a run has not ended by its deadline.
+
+    `state` is None if there is no such run. The id is the same if the same lateness is reported again.
+    """
+    name = hashlib.sha256(f"{run_id}\0{late_at.isoformat()}".encode()).hexdigest()[:_LATE_ID]
+    return _message(
+        "events",
+        "run.late",
+        run_id=run_id,
+        id=name,
+        workflow_path=path,
+        state=state,
+        scheduled_at=at.isoformat(),
+        late_at=late_at.isoformat(),
+    )
+
+
 def _parts(entries: Sequence[Mapping[str, Any]], *, most: int) -> Iterator[list[Mapping[str, Any]]]:
     """Divide the entries into lists, each of which fits into a message."""
     part: list[Mapping[str, Any]] = []
@@ -329,5 +349,5 @@ def _outputs(body: Mapping[str, Any]) -> str:
 
 
 def _kind(body: Mapping[str, Any]) -> str:
-    require_known_schema(body)
+    require_known_schema(body, newest=SCHEMA_OF_ITEMS)
     return require_text(body, "type")

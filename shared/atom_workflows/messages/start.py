@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.errors import MalformedEvent
 from atom_workflows.messages.fields import (
+    SCHEDULED_SCHEMA,
+    SCHEMA,
+    SCHEMA_OF_ITEMS,
     read_id,
     read_labels,
     read_optional_key,
     read_optional_object,
     read_optional_text,
     read_step_path,
+    read_time,
     require_known_schema,
     require_object,
     require_storable,
+    require_text,
 )
+from atom_workflows.ports import Message
+
+if TYPE_CHECKING:
+    from atom_workflows.core.schedules import Firing
 
 MAX_DEFINITION: Final = 8 * 1024 * 1024
 """More than a request's body can hold (6 MB of text), so the limits on bodies and files take effect first."""
@@ -28,13 +39,18 @@ MAX_PATH_BYTES: Final = 1_252
 
 INLINE_NAME: Final = "inline.yaml"
 
+_RUN_SCHEDULED: Final = "run.scheduled"
+_RUN_SEED: Final = "run.seed"
+_SCHEDULE: Final = "schedule"
+_OBJECT: Final = "object"
+
 _SPELLINGS: Final = {
     "workflow_path": ("workflow_path", "workflow-path"),
     "tr_url": ("tr_url", "tr-url"),
 }
 """The accepted names of each field: our own, and the name of the flag in the first version."""
 
-_FIELDS: Final = ("workflow_path", "definition", "run_key", "tr_url", "params", "labels")
+_FIELDS: Final = ("workflow_path", "definition", "run_key", "tr_url", "params", "labels", "scheduled_at")
 _KNOWN: Final = {*_FIELDS, *(name for names in _SPELLINGS.values() for name in names), "generation", "schema", "type"}
 _TOKENS: Final = {"tr_auth_jwt", "tr-auth-jwt"}
 """The first version's flag for a token. Messages must not carry tokens."""
@@ -44,6 +60,7 @@ _BOTH: Final = (
     "and its path was used only to name the run"
 )
 
+_GENERATION: Final = re.compile(r"[0-9]{1,18}")
 _MOST_NAMED: Final = 10
 _LONGEST_COMPARED: Final = 40
 _LIKENESS: Final = 0.7
@@ -67,6 +84,31 @@ class StartRequested:
     trigger: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
+    # The instant as of which the run is started, and the one before it in the schedule.
+    scheduled_at: datetime | None = None
+    window_start: datetime | None = None
+
+    # The expressions that compute further parameters of a scheduled run, by name.
+    templates: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_scheduled(self) -> bool:
+        """True if a schedule asks for the run."""
+        return self.key[0] == _SCHEDULE
+
+    @property
+    def is_upload(self) -> bool:
+        """True if an uploaded object asks for the run."""
+        return self.key[0] == _OBJECT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileDeleted:
+    """A workflow file that was deleted from its bucket, and the generation that it had."""
+
+    path: str
+    generation: int
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSeedRequested:
@@ -87,8 +129,10 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
     message has its own `run_key`.
     """
     body = require_object(body)
-    require_known_schema(body)
-    if body.get("type") == "run.seed":
+    require_known_schema(body, newest=_newest_schema(body))
+    if body.get("type") == _RUN_SCHEDULED:
+        return _read_scheduled(body, event_id=event_id)
+    if body.get("type") == _RUN_SEED:
         after = read_step_path(body, "after") if body.get("after") else ""
         return RunSeedRequested(run_id=read_id(body, "run_id"), after=after)
     inline, path = body.get("definition"), _read_named(body, "workflow_path")
@@ -114,6 +158,51 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
             **({"run_key": run_key} if run_key else {}),
         },
         warnings=_warnings(body),
+        scheduled_at=None if body.get("scheduled_at") is None else read_time(body, "scheduled_at"),
+    )
+
+
+def _newest_schema(body: Mapping[str, Any]) -> int:
+    """Return the newest schema in which this version reads an event of this type."""
+    if body.get("type") == _RUN_SCHEDULED or "scheduled_at" in body:
+        return SCHEDULED_SCHEMA
+    return SCHEMA_OF_ITEMS if body.get("type") == _RUN_SEED else SCHEMA
+
+
+def scheduled_start_message(path: str, firing: Firing) -> Message:
+    """Build the request for the run of a schedule's instant."""
+    body: dict[str, Any] = {
+        "type": _RUN_SCHEDULED,
+        "schema": SCHEDULED_SCHEMA,
+        "workflow_path": path,
+        "schedule": firing.schedule_id,
+        "cron": firing.cron,
+        "scheduled_at": firing.at.isoformat(),
+        "window_start": None if firing.window_start is None else firing.window_start.isoformat(),
+        "params": dict(firing.params),
+        "templates": dict(firing.templates),
+    }
+    return Message(topic="start", body=body, attributes={"type": _RUN_SCHEDULED})
+
+
+def _read_scheduled(body: Mapping[str, Any], *, event_id: str) -> StartRequested:
+    from atom_workflows.core.schedules import scheduled_run_key  # noqa: PLC0415 (only scheduled runs need it)
+
+    at, schedule = read_time(body, "scheduled_at"), read_id(body, "schedule")
+    texts = read_optional_object(body, "templates").items()
+    return StartRequested(
+        key=scheduled_run_key(schedule, at),
+        workflow_path=require_storable("workflow_path", require_text(body, "workflow_path"), longest=MAX_PATH_BYTES),
+        params=read_optional_object(body, "params"),
+        templates={name: text for name, text in texts if isinstance(text, str)},
+        scheduled_at=at,
+        window_start=None if body.get("window_start") is None else read_time(body, "window_start"),
+        trigger={
+            "kind": _SCHEDULE,
+            "event_id": require_storable("id", event_id),
+            "schedule": schedule,
+            "cron": require_storable("cron", require_text(body, "cron")),
+        },
     )
 
 
@@ -123,11 +212,24 @@ def start_of_object(bucket: str, name: str, generation: str, *, event_id: str) -
     The object's generation identifies the run, so a second notification starts nothing.
     """
     return StartRequested(
-        key=("object", bucket, name, generation),
+        key=(_OBJECT, bucket, name, generation),
         workflow_path=require_storable("object", f"gs://{bucket}/{name}", longest=MAX_PATH_BYTES),
         generation=require_storable("generation", generation),
         trigger={"kind": "upload", "event_id": require_storable("id", event_id)},
     )
+
+
+def deletion_of_object(bucket: str, name: str, generation: str) -> FileDeleted:
+    """Return the deletion of an object, which ends its schedules."""
+    path = require_storable("object", f"gs://{bucket}/{name}", longest=MAX_PATH_BYTES)
+    return FileDeleted(path=path, generation=number_of_generation(generation))
+
+
+def number_of_generation(generation: str) -> int:
+    """Return an object's generation as a number. A newer object has a greater one."""
+    if not _GENERATION.fullmatch(generation):
+        raise MalformedEvent(f"the generation of an object must be a number, not {generation!r:.40}")
+    return int(generation)
 
 
 def _read_named(body: Mapping[str, Any], name: str) -> str | None:

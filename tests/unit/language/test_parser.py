@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Any
 
 import pytest
 
 from atom_workflows.core.workflow import (
     Backoff,
+    CatchUp,
     Condition,
+    Deadline,
     ForEach,
     OnLost,
     Param,
     RetryPolicy,
+    Schedule,
     Step,
     Task,
     Template,
@@ -22,7 +25,7 @@ from atom_workflows.core.workflow import (
     Workflow,
 )
 from atom_workflows.expressions.types import DATE, INT, NUMBER, TEXT, TIME, ListOf, MapOf, OrNull, Words
-from atom_workflows.language.fields import BACKOFF, PARAM, RETRY, STEP, TASK, WORKFLOW
+from atom_workflows.language.fields import BACKOFF, DEADLINE, PARAM, RETRY, SCHEDULE, STEP, TASK, WORKFLOW
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.language.yaml_syntax import FASTEST_LOADER, PURE_LOADER
@@ -122,15 +125,29 @@ finally:
 """
 
 
+_SCHEDULED = """
+timezone: America/New_York
+params: {mode: delta, day: {type: date}}
+schedules:
+  - cron: 30   2 * * 1-6
+    params: {day: "${{ day(run.scheduledAt, -1) }}"}
+  - {cron: "*/30 * * * *", params: {mode: full, day: 2026-01-31}, catchUp: none, within: 2h}
+deadline: {at: 06:00}
+steps: [{id: a, task: {imageUri: i, args: ["${{ params.mode }}", "${{ params.day }}"]}}]
+"""
+
+
 def _parse(text: str | bytes, filename: str = "f.yaml") -> Workflow:
     return parse_workflow(text, filename=filename)
 
 
 def test_the_full_file_sets_every_field() -> None:
     """The full file names every field of the format."""
-    records = (WORKFLOW, PARAM, STEP, TASK, RETRY, BACKOFF)
+    records = (WORKFLOW, PARAM, STEP, TASK, RETRY, BACKOFF, SCHEDULE, DEADLINE)
     names = {name for record in records for name in record.names} - {"defaults", "maxParallel"}
-    assert {name for name in names if not re.search(rf"\b{name}:", _FULL + _PIPELINE + _LOOPS)} == set()
+    files = _FULL + _PIPELINE + _LOOPS + _SCHEDULED
+    # A deadline has only one of its two fields.
+    assert {name for name in names if not re.search(rf"\b{name}:", files)} == {"after"}
 
 
 @pytest.mark.parametrize("loader", [FASTEST_LOADER, PURE_LOADER], ids=["fastest", "pure"])
@@ -228,6 +245,31 @@ def test_every_loop_is_read(loader: Any) -> None:
         ),
         ForEach(lists={"": [1, 2.5, None]}, item_type=OrNull(NUMBER)),
     ]
+
+
+@pytest.mark.parametrize("loader", [FASTEST_LOADER, PURE_LOADER], ids=["fastest", "pure"])
+def test_schedules_and_the_deadline_are_read(loader: Any) -> None:
+    """Cron expressions have single spaces, parameters their types, and a time of day needs no quotes."""
+    workflow = parse_workflow(_SCHEDULED, filename="f.yaml", loader=loader)
+    day = Template(path=("day",), text="${{ day(run.scheduledAt, -1) }}", line=6, column=20)
+    assert workflow.schedules == (
+        Schedule(cron="30 2 * * 1-6", templates=(day,)),
+        Schedule(
+            cron="*/30 * * * *",
+            params={"mode": "full", "day": "2026-01-31"},
+            catch_up=CatchUp.NONE,
+            within=timedelta(hours=2),
+        ),
+    )
+    assert workflow.deadline == Deadline(at=time(6))
+    assert workflow.warnings == ()
+
+
+def test_no_schedules_and_none_are_different() -> None:
+    """A file without schedules is run by its upload, and one with an empty list is not."""
+    assert _parse("steps: [{id: a}]").schedules is None
+    assert _parse("schedules: []\nsteps: [{id: a}]").schedules == ()
+    assert _parse("deadline: {after: 90m}\nsteps: [{id: a}]").deadline == Deadline(after=timedelta(minutes=90))
 
 
 def test_templates_and_conditions_have_their_places() -> None:

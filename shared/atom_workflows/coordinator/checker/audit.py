@@ -12,6 +12,7 @@ from typing import Final
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import Closing, close_run, request_stop
+from atom_workflows.coordinator.lateness import mark_late
 from atom_workflows.coordinator.loading import StoredStep, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.repair import request_repair
@@ -60,6 +61,8 @@ def audit_run(outbox: Outbox, end: StoredStep) -> int:
     """
     run_id, budget = end.step.run_id, Budget.of_audit(outbox.services)
     stored, now = load_run(outbox.services, run_id), outbox.services.clock.now()
+    if stored is not None and not stored.run.state.is_terminal and stored.run.is_late(now):
+        stored = mark_late(outbox, stored)
     run = None if stored is None or stored.run.state.is_terminal else stored.run
     if run is None or run.stop is not None:
         # A stopped run may still have open steps, even if it has ended; close them first.

@@ -61,6 +61,9 @@ LONGEST_LEASE: Final = timedelta(seconds=MAX_BURST_S) + timedelta(minutes=1)
 """The longest time for which a lease may still be valid, by our clock; its holder's clock may be slightly ahead."""
 
 
+_CAN_WAIT: Final = frozenset({WhenDue.AUDIT_RUN, WhenDue.FIRE_SCHEDULES})
+
+
 def handle_tick(services: Services, event: TickEvent) -> None:
     """Handle an event from the topic `tick`.
 
@@ -161,7 +164,7 @@ class _Burst:
         """Return True if steps became due after the last check."""
         now = self.services.clock.now()
         due, _ = read_due(self.services, until=now + self.services.settings.burst, after=self._known_until(now))
-        steps = (stored for stored in due if stored.step.rules.due is not WhenDue.AUDIT_RUN)
+        steps = (stored for stored in due if stored.step.rules.due not in _CAN_WAIT)
         return any(not self._in_flight.knows(stored) for stored in steps)
 
     def _give_back(self) -> None:
@@ -234,13 +237,15 @@ class _Burst:
     def _is_idle(self) -> bool:
         """Return True if every remaining check can wait for the next tick.
 
-        Checks of long-running jobs can wait, and so can audits. The burst itself waits for retries and timeouts.
+        Checks of long-running jobs can wait, and so can audits. So can schedules, which are due at whole minutes, when
+        the scheduler ticks. The burst itself waits for retries and timeouts.
         """
         soon = self.services.clock.now() + self._interval * WORTH_WAITING
         return not (self._in_flight.is_full or self._reads_everything) and all(
             at > self.waits_until
             or (at > soon and stored.step.state is StepState.RUNNING and at != stored.step.attempt_deadline)
             or stored.step.rules.due is WhenDue.AUDIT_RUN
+            or (at > soon and stored.step.rules.due is WhenDue.FIRE_SCHEDULES)
             for at, stored in self._in_flight.looks()
         )
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from atom_workflows import log
 from atom_workflows.coordinator.checker.audit import audit_due_run
+from atom_workflows.coordinator.checker.due_schedules import fire_due_schedules
 from atom_workflows.coordinator.checker.due_steps import InFlight, read_again
 from atom_workflows.coordinator.circuit_breaker import CircuitBreaker
 from atom_workflows.coordinator.commits import Decision, save_alone
@@ -38,6 +39,8 @@ from atom_workflows.core.stopping import stop_after_timeout, without_stop
 from atom_workflows.core.timeouts import end_dispatch, judge_overdue
 from atom_workflows.errors import JobUnknown, TaskRunnerUnavailable
 from atom_workflows.messages.internal import ReadyStep, completed_messages, seed_message
+
+_BY_CALLS: Final = frozenset({WhenDue.AUDIT_RUN, WhenDue.FIRE_SCHEDULES})
 
 _Call: TypeAlias = tuple[StoredStep, datetime]
 """A step, and the time by which a call about it must begin."""
@@ -73,7 +76,7 @@ class DueHandler:
         calls: list[_Call] = []
         for one in due:
             step = one.step
-            if step.rules.due is WhenDue.AUDIT_RUN or step.state is StepState.RUNNING:
+            if step.rules.due in _BY_CALLS or step.state is StepState.RUNNING:
                 calls.append((one, until))
             elif outcome := end_dispatch(step, now=now):
                 outcomes.append((step.run_id, outcome))
@@ -118,6 +121,8 @@ class DueHandler:
             return 0
         if stored.step.rules.due is WhenDue.AUDIT_RUN:
             return audit_due_run(self._services, stored)
+        if stored.step.rules.due is WhenDue.FIRE_SCHEDULES:
+            return fire_due_schedules(self._services, stored)
         return poll(self._services, self._breaker, stored.step)
 
     def _publish(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:

@@ -1,0 +1,82 @@
+"""The `schedules` commands: list, pause, resume, next."""
+
+from __future__ import annotations
+
+import click
+
+from atom_client.cli.output import Output
+from atom_client.cli.start import require_object
+from atom_client.cli.tables import Sheet
+from atom_client.errors import Misuse
+from atom_client.text import counted, name_of
+from atom_client.views.as_json import json_text, moment_text
+from atom_client.views.schedules import next_instants, schedule_objects, schedule_rows, zoned
+from atom_workflows.coordinator.schedules import (
+    list_schedules,
+    load_schedules,
+    pause_schedules,
+    resume_schedules,
+)
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core.schedules import file_id
+from atom_workflows.errors import ScheduleNotFound
+
+_HEADING = ("STATE", "CRON", "TIMEZONE", "NEXT", "FILE")
+
+
+def print_schedules(services: Services, *, with_deleted: bool, as_json: bool) -> None:
+    """Print the schedules of all files."""
+    found = [one for one in list_schedules(services) if with_deleted or one.deleted_at is None]
+    if as_json:
+        click.echo(json_text([schedule_objects(one) for one in found]))
+    elif found:
+        rows = tuple(row for one in found for row in schedule_rows(one))
+        Output().show(Sheet(heading=_HEADING, rows=rows, state_column=0))
+    else:
+        click.echo("There are no schedules. Upload a file that has `schedules` to register them.")
+
+
+def print_next(services: Services, path: str, *, count: int, as_json: bool) -> None:
+    """Print the next instants of a file's schedules."""
+    require_object(path)
+    stored = load_schedules(services, file_id(path))
+    if stored is None or stored.schedules.deleted_at is not None:
+        raise Misuse(str(ScheduleNotFound(path)))
+    found, now = stored.schedules, services.clock.now()
+    instants = sorted(
+        (at, entry.cron, note)
+        for entry in found.entries
+        for at, note in next_instants(entry.cron, found.zone, max(now, entry.after), count)
+    )[:count]
+    if as_json:
+        shown = [{"at": moment_text(at), "cron": cron, "note": note or None} for at, cron, note in instants]
+        click.echo(json_text({**schedule_objects(found), "next": shown}))
+        return
+    for at, cron, note in instants:
+        click.echo(f"{zoned(at, found.zone)}  {cron}" + (f"  ({note})" if note else ""))
+    if not instants:
+        click.echo(f"{name_of(path)} has no schedules: it is started only by hand.")
+    if found.paused_at is not None:
+        click.echo("The schedules are paused, so none of these is started before they are resumed.")
+
+
+def pause_file(services: Services, path: str) -> None:
+    """Pause the schedules of a file."""
+    require_object(path)
+    try:
+        paused = pause_schedules(services, path)
+    except ScheduleNotFound as error:
+        raise Misuse(str(error)) from error
+    click.echo(f"Paused {counted(len(paused.entries), 'schedule')} of {name_of(path)}.")
+
+
+def resume_file(services: Services, path: str) -> None:
+    """Resume the schedules of a file."""
+    require_object(path)
+    try:
+        resumed = resume_schedules(services, path)
+    except ScheduleNotFound as error:
+        raise Misuse(str(error)) from error
+    following = min((at for at, _ in resumed.next_instants()), default=None)
+    until = "" if following is None else f"; the next run is started at {zoned(following, resumed.zone)}"
+    click.echo(f"Resumed {counted(len(resumed.entries), 'schedule')} of {name_of(path)}{until}.")

@@ -1,0 +1,96 @@
+"""Schedules as people and programs see them: their next instants, with notes on nights when clocks change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from atom_client.views.as_json import moment_text
+from atom_workflows.core.cron import Calendar
+from atom_workflows.core.schedules import FileSchedules
+from atom_workflows.core.workflow import Schedule
+from atom_workflows.expressions.times import find_zone
+
+
+def next_instants(cron: str, zone: str, after: datetime, count: int) -> Iterator[tuple[datetime, str]]:
+    """Yield the next instants of a cron expression, each with a note, or ""."""
+    calendar = Calendar(cron=cron, zone=zone)
+    for instant in islice(calendar.upcoming(after), count):
+        yield instant, calendar.explain(instant)
+
+
+def zoned(instant: datetime, zone: str) -> str:
+    """Format an instant for people, in a zone, such as `2026-03-29 03:00 +02:00`."""
+    text = f"{instant.astimezone(find_zone(zone)):%Y-%m-%d %H:%M %z}"
+    return f"{text[:-2]}:{text[-2:]}"
+
+
+def instant_lines(schedules: Sequence[Schedule], zone: str, after: datetime, *, count: int = 5) -> Iterator[str]:
+    """Yield lines with the next instants of each schedule of a file."""
+    for schedule in schedules:
+        yield f"{schedule.cron} ({zone})"
+        for instant, note in next_instants(schedule.cron, zone, after, count):
+            yield f"  {zoned(instant, zone)}" + (f"  {note}" if note else "")
+
+
+def instant_objects(
+    schedules: Sequence[Schedule], zone: str, after: datetime, *, count: int = 5
+) -> list[dict[str, Any]]:
+    """Return the next instants of each schedule of a file for JSON output."""
+    return [
+        {
+            "cron": schedule.cron,
+            "next": [
+                {"at": moment_text(at), "shown": zoned(at, zone), "note": note or None}
+                for at, note in next_instants(schedule.cron, zone, after, count)
+            ],
+        }
+        for schedule in schedules
+    ]
+
+
+def state_of(schedules: FileSchedules) -> str:
+    """Return the state of a file's schedules in a word."""
+    if schedules.deleted_at is not None:
+        return "DELETED"
+    if schedules.paused_at is not None:
+        return "PAUSED"
+    return "ACTIVE" if schedules.entries else "NONE"
+
+
+def schedule_objects(found: FileSchedules) -> dict[str, Any]:
+    """Return the schedules of a file for JSON output."""
+    following = {entry.id: at for at, entry in found.next_instants()}
+    return {
+        "path": found.path,
+        "state": state_of(found),
+        "generation": str(found.generation),
+        "timezone": found.zone,
+        "registered_at": moment_text(found.registered_at),
+        "paused_at": moment_text(found.paused_at),
+        "deleted_at": moment_text(found.deleted_at),
+        "schedules": [
+            {
+                "id": entry.id,
+                "cron": entry.cron,
+                "params": {**entry.params, **entry.templates},
+                "catch_up": entry.catch_up.value,
+                "within_s": entry.within.total_seconds(),
+                "next_at": moment_text(following.get(entry.id)),
+            }
+            for entry in found.entries
+        ],
+    }
+
+
+def schedule_rows(found: FileSchedules) -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield a row for each schedule of a file: state, cron expression, zone, next instant and path."""
+    state, following = state_of(found), {entry.id: at for at, entry in found.next_instants()}
+    if not found.entries:
+        yield state, "", "", "", found.path
+    for entry in found.entries:
+        at = following.get(entry.id, datetime.max.replace(tzinfo=UTC))
+        shown = zoned(at, found.zone) if entry.id in following else ""
+        yield state, entry.cron, found.zone, shown, found.path

@@ -1,0 +1,299 @@
+"""The schedules of a workflow file: which instants are to be started, decided as values.
+
+All schedules of a file are one value in one document, so that one guarded commit replaces, pauses or ends them.
+
+    upload ──► register ──► … due ──► fire (pins the instants to be started) ──► published ──► clear_fired ──► …
+
+Each schedule has a cursor, `after`: every instant up to it is settled, that is, started or dropped for good. `fire`
+moves the cursor and pins what it decided in the same commit. If the instance dies before these instants are published,
+they are published by the next, whatever the time is then and whatever was uploaded meanwhile. Starting an instant twice
+starts one run, since the run's id is derived from the schedule and the instant.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, time, timedelta
+from typing import Final
+
+from atom_workflows.core.cron import Calendar
+from atom_workflows.core.run_ids import run_id_for
+from atom_workflows.core.workflow import CatchUp, Deadline, JsonValue, Schedule, Workflow
+from atom_workflows.expressions.times import find_zone
+
+ON_TIME: Final = timedelta(minutes=5)
+"""An instant that is started within this time was not missed: a tick of the checker just came late."""
+
+MAX_WATCHES: Final = 500
+"""The number of deadlines that are watched for one file. With more, the oldest are given up."""
+
+_ID_LENGTH: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One schedule of a file. Every instant up to `after` is settled."""
+
+    id: str
+    cron: str
+    params: Mapping[str, JsonValue] = field(default_factory=dict)
+    # The texts of the expressions that compute the other parameters, by name.
+    templates: Mapping[str, str] = field(default_factory=dict)
+    catch_up: CatchUp = CatchUp.LAST
+    within: timedelta = timedelta(days=1)
+    after: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Firing:
+    """An instant that is to be started, with all that its run needs from the schedule."""
+
+    schedule_id: str
+    cron: str
+    params: Mapping[str, JsonValue] = field(default_factory=dict)
+    templates: Mapping[str, str] = field(default_factory=dict)
+    at: datetime
+    # The instant before it.
+    window_start: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """The deadline of an instant's run, which may never come to exist."""
+
+    run_id: str
+    at: datetime
+    late_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSchedules:
+    """All schedules of a file, as of its newest generation that is known.
+
+    If the file was deleted, a tombstone without schedules remains, so that an older upload that is reported late does
+    not bring them back.
+    """
+
+    path: str
+    generation: int
+    zone: str = "UTC"
+    entries: tuple[Entry, ...] = ()
+    deadline: Deadline | None = None
+    registered_at: datetime | None = None
+    paused_at: datetime | None = None
+    deleted_at: datetime | None = None
+    firing: tuple[Firing, ...] = ()
+    watches: tuple[Watch, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The id of the file's document."""
+        return file_id(self.path)
+
+    def calendar(self, entry: Entry) -> Calendar:
+        """Return the calendar of one of the schedules."""
+        return Calendar(cron=entry.cron, zone=self.zone)
+
+    def next_instants(self) -> Iterator[tuple[datetime, Entry]]:
+        """Yield the first instant of each schedule that is not settled, unless the file is paused."""
+        if self.paused_at is None:
+            for entry in self.entries:
+                if (following := self.calendar(entry).after(entry.after)) is not None:
+                    yield following, entry
+
+    @property
+    def due_at(self) -> datetime | None:
+        """The time at which something is to be done next; None if nothing is."""
+        if self.firing:
+            return min(one.at for one in self.firing)
+        times = [at for at, _ in self.next_instants()] + [one.late_at for one in self.watches]
+        return min(times, default=None)
+
+
+def file_id(path: str) -> str:
+    """Return the id of the document that holds the schedules of a file."""
+    return run_id_for(path, "schedules")
+
+
+def schedule_id(path: str, zone: str, schedule: Schedule) -> str:
+    """Return the id of a schedule.
+
+    A schedule with another cron expression, zone or other parameters is another schedule.
+    """
+    params = json.dumps([schedule.params, _texts(schedule)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(f"{path}\0{schedule.cron}\0{zone}\0{params}".encode()).hexdigest()[:_ID_LENGTH]
+
+
+def _texts(schedule: Schedule) -> dict[str, str]:
+    return {str(template.path[0]): template.text for template in schedule.templates}
+
+
+def scheduled_run_key(schedule: str, at: datetime) -> tuple[str, ...]:
+    """Return what distinguishes the run of an instant from the other runs of its file (see run_ids.py)."""
+    return "schedule", schedule, at.astimezone(UTC).isoformat()
+
+
+def scheduled_run_id(path: str, schedule: str, at: datetime) -> str:
+    """Return the id of the run of an instant."""
+    return run_id_for(path, *scheduled_run_key(schedule, at))
+
+
+# -- what changes the schedules of a file ------------------------------------------------------------------------------
+
+
+def register(
+    known: FileSchedules | None, *, path: str, generation: int, workflow: Workflow, now: datetime
+) -> FileSchedules | None:
+    """Return the file's schedules after an upload; None if a newer generation, or this one, is known already.
+
+    Instants of the earlier schedules that are due are pinned first. A schedule that stays the same keeps its cursor; a
+    new one owes nothing from before this upload.
+    """
+    if known is not None and generation <= known.generation:
+        return None
+    before = None if known is None else fire(known, now)
+    cursors = {} if before is None else {one.id: one.after for one in before.entries}
+    entries = []
+    for schedule in workflow.schedules or ():
+        name = schedule_id(path, workflow.timezone, schedule)
+        entries.append(
+            Entry(
+                id=name,
+                cron=schedule.cron,
+                params=schedule.params,
+                templates=_texts(schedule),
+                catch_up=schedule.catch_up,
+                within=schedule.within,
+                after=cursors.get(name, now),
+            )
+        )
+    return FileSchedules(
+        path=path,
+        generation=generation,
+        zone=workflow.timezone,
+        entries=tuple(entries),
+        deadline=workflow.deadline,
+        registered_at=now,
+        paused_at=None if before is None else before.paused_at,
+        firing=() if before is None else before.firing,
+        watches=() if before is None else before.watches,
+    )
+
+
+def delete(known: FileSchedules | None, *, path: str, generation: int, now: datetime) -> FileSchedules | None:
+    """Return the tombstone of a deleted file; None if a newer generation, or the deletion, is known already."""
+    if known is None:
+        return FileSchedules(path=path, generation=generation, deleted_at=now)
+    if generation < known.generation or (generation == known.generation and known.deleted_at is not None):
+        return None
+    return replace(known, generation=generation, entries=(), deleted_at=now)
+
+
+def pause(known: FileSchedules, now: datetime) -> FileSchedules:
+    """Return the paused schedules. What is due is pinned first, and deadlines are not watched any more."""
+    if known.paused_at is not None:
+        return known
+    return replace(fire(known, now), paused_at=now, watches=())
+
+
+def resume(known: FileSchedules, now: datetime) -> FileSchedules:
+    """Return the resumed schedules. Nothing that was missed while they were paused is owed."""
+    if known.paused_at is None:
+        return known
+    entries = tuple(replace(entry, after=max(entry.after, now)) for entry in known.entries)
+    return replace(known, paused_at=None, entries=entries)
+
+
+# -- what is due -------------------------------------------------------------------------------------------------------
+
+
+def fire(known: FileSchedules, now: datetime) -> FileSchedules:
+    """Pin the instants that are to be started now, and move the cursors past all that are due.
+
+    Returns the value unchanged if nothing is due, or if instants that were pinned earlier are not published yet.
+    """
+    if known.firing:
+        return known
+    due = {entry.id: at for at, entry in known.next_instants() if at <= now}
+    if not due:
+        return known
+    firing, watches, entries = list[Firing](), list(known.watches), list[Entry]()
+    for entry in known.entries:
+        if entry.id not in due:
+            entries.append(entry)
+            continue
+        calendar, first = known.calendar(entry), due[entry.id]
+        owed = _owed(entry, calendar, now)
+        firing += [
+            Firing(
+                schedule_id=entry.id,
+                cron=entry.cron,
+                params=entry.params,
+                templates=entry.templates,
+                at=at,
+                window_start=calendar.before(at),
+            )
+            for at in owed
+        ]
+        # If instants were missed, the first one stands for all of those that are dropped.
+        watches += _watches(known, entry, dict.fromkeys([first, *owed]))
+        entries.append(replace(entry, after=now))
+    return replace(
+        known,
+        entries=tuple(entries),
+        firing=tuple(sorted(firing, key=lambda one: one.at)),
+        watches=tuple(watches[-MAX_WATCHES:]),
+    )
+
+
+def clear_fired(known: FileSchedules) -> FileSchedules:
+    """Return the schedules once all pinned instants have been published."""
+    return replace(known, firing=())
+
+
+def without_watches(known: FileSchedules, over: Sequence[Watch]) -> FileSchedules:
+    """Return the schedules once the given deadlines have been handled."""
+    return replace(known, watches=tuple(one for one in known.watches if one not in over))
+
+
+def _owed(entry: Entry, calendar: Calendar, now: datetime) -> Sequence[datetime]:
+    """Return the instants to start: those that are on time, or else the last one that was missed, if it may be."""
+    on_time = list[datetime]()
+    for at in calendar.upcoming(max(entry.after, now - ON_TIME)):
+        if at > now:
+            break
+        on_time.append(at)
+    if on_time or entry.catch_up is CatchUp.NONE:
+        return on_time
+    last = calendar.until(now)
+    return [last] if last is not None and last > entry.after and now - last <= entry.within else []
+
+
+def _watches(known: FileSchedules, entry: Entry, instants: Mapping[datetime, object]) -> Iterator[Watch]:
+    for at in instants:
+        if (late_at := late_at_of(known.deadline, at, known.zone)) is not None:
+            yield Watch(run_id=scheduled_run_id(known.path, entry.id, at), at=at, late_at=late_at)
+
+
+def late_at_of(deadline: Deadline | None, scheduled_at: datetime, zone: str) -> datetime | None:
+    """Return the time at which a run is late if it has not ended; None if its file sets no deadline."""
+    if deadline is None:
+        return None
+    if deadline.after is not None:
+        return scheduled_at + deadline.after
+    return None if deadline.at is None else _first_time(deadline.at, scheduled_at, zone)
+
+
+def _first_time(of_day: time, instant: datetime, zone: str) -> datetime:
+    """Return the first instant after the given one at which clocks in the zone show the time of day.
+
+    The rules for nights on which clocks change are those of fixed times in cron.py.
+    """
+    calendar = Calendar(cron=f"{of_day.minute} {of_day.hour} * * *", zone=zone)
+    found = calendar.after(instant - timedelta(seconds=of_day.second))
+    if found is None:  # pragma: no cover  (every day has such a time)
+        raise ValueError(f"{of_day} never comes in {find_zone(zone)}")
+    return found + timedelta(seconds=of_day.second)
