@@ -86,5 +86,6 @@ def test_an_upload_that_needs_parameters_says_how_to_start_it(functions: Deploye
     messages = [error["message"] for error in world.run(line["run_id"]).errors]
     assert messages == [
         "`params.day` is required",
-        f"an upload cannot provide parameters: start the workflow with `atom-workflows start {PATH} --param day=…`",
+        f"an upload cannot provide parameters: start the workflow with `atom-workflows start {PATH} --param day=…`, set "
+        "them in `schedules`, or write `schedules: []` to upload it without running it",
     ]
