@@ -84,7 +84,10 @@ def test_an_upload_that_needs_parameters_says_how_to_start_it(functions: Deploye
     assert functions.post("start-eventarc-object-finalized") == HTTPStatus.NO_CONTENT
     [line] = functions.logged("run.invalid")
     messages = [error["message"] for error in world.run(line["run_id"]).errors]
-    assert messages == [
-        "`params.day` is required",
-        f"an upload cannot provide parameters: start the workflow with `atom-workflows start {PATH} --param day=…`",
-    ]
+    command = f"atom-workflows start {PATH} --param day=…"
+    assert messages[0] == "`params.day` is required"
+    advice = (
+        f"an upload cannot provide parameters: start the workflow with `{command}`, set them in `schedules`, or write "
+        "`schedules: []` to upload it without running it"
+    )
+    assert messages[1:] == [advice]

@@ -14,13 +14,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from cronsim import CronSim
 
-from atom_workflows.coordinator import lateness, schedules, start
+from atom_workflows.coordinator import schedules, seed, start
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core import cron
 from atom_workflows.core import schedules as core
 from atom_workflows.core.cron import Calendar
 from atom_workflows.core.schedules import FileSchedules
 from atom_workflows.errors import Conflict
+from atom_workflows.messages.internal import late_message
 from atom_workflows.messages.start import scheduled_start_message
 from atom_workflows.ports import Document, Update
 from atom_workflows.schedule_documents import tick_fields, tick_path
@@ -153,20 +154,20 @@ def acknowledge_a_refused_commit(patch: pytest.MonkeyPatch) -> None:
         _seed_run(*args, **named)
 
     patch.setattr(start, "handle_start", handle)
-    patch.setattr(start.seed, "seed_run", seed_run)
+    patch.setattr(seed, "seed_run", seed_run)
 
 
 def report_every_run(patch: pytest.MonkeyPatch) -> None:
     """Report a run as late without a look at it."""
 
     def report(services: Services, path: str, watch: core.Watch) -> None:
-        late = lateness.late_message(watch.run_id, path=path, state=None, at=watch.at, late_at=watch.late_at)
+        late = late_message(watch.run_id, path=path, state=None, at=watch.at, late_at=watch.late_at)
         services.bus.publish([late])
 
     patch.setattr(schedules, "report_missing", report)
 
 
-_save, _register, _handle_start, _seed_run = schedules._save, core.register, start.handle_start, start.seed.seed_run
+_save, _register, _handle_start, _seed_run = schedules._save, core.register, start.handle_start, seed.seed_run
 
 
 @pytest.mark.parametrize(
@@ -189,8 +190,8 @@ _save, _register, _handle_start, _seed_run = schedules._save, core.register, sta
 def test_a_planted_bug_is_found(monkeypatch: pytest.MonkeyPatch, plant: Plant, zone: str, began: datetime) -> None:
     """Some year breaks the rule with the bug; without it, the same year keeps it."""
     cron._next_on_the_clock.cache_clear()
-    for seed in range(6):
-        year = Year(zone=zone, seed=seed, began=began, length=WEEKS)
+    for number in range(6):
+        year = Year(zone=zone, seed=number, began=began, length=WEEKS)
         with monkeypatch.context() as patch:
             plant(patch)
             try:

@@ -121,12 +121,13 @@ def _as_of(at: datetime | None, request: RunRequest) -> datetime | None:
     """Return the time as of which the run is started, in UTC."""
     if at is None:
         return None
-    if at.tzinfo is None and request.workflow is None:
+    zone = None if request.workflow is None else request.workflow.timezone
+    if at.tzinfo is None and zone is None:
         raise Misuse(
-            "--at needs an offset such as Z or +01:00, as the file is in a bucket and its timezone is not known"
+            "--at needs an offset such as Z or +01:00, as the timezone of a file in a bucket is not known here"
         )
     try:
-        return to_utc(at if at.tzinfo else at.replace(tzinfo=find_zone(request.workflow.timezone)))
+        return to_utc(at if at.tzinfo or zone is None else at.replace(tzinfo=find_zone(zone)))
     except ValueError as error:
         raise Misuse(f"--at is {at.isoformat()}: {error}") from error
 

@@ -121,7 +121,8 @@ class _Reader:
             return value
         for breach in find_breaches(value, param, self._zone):
             self._report.add(node, f"{code(f'params.{param.name}')} {breach}")
-        return write_value(value)
+        written: JsonValue = write_value(value)
+        return written
 
     def _report_unknown(self, entry: Entry) -> None:
         if entry.name in self._written:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from atom_emulator.testing.world import World
+from atom_emulator.testing.world import START, World
 from atom_workflows.coordinator import batches
 from atom_workflows.coordinator.checker import due_steps
 from atom_workflows.coordinator.checker.burst import handle_tick
@@ -23,11 +23,13 @@ from atom_workflows.coordinator.checker.hints import handle_hint
 from atom_workflows.coordinator.checker.rounds import begin_round, load_round
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.dispatch import handle_steps
+from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import BURST_LEASE_PATH
+from atom_workflows.documents import BURST_LEASE_PATH, RUNS, run_record
 from atom_workflows.expressions.types import INT
 from atom_workflows.messages.internal import JobEnded, Tick, read_steps_event, seed_message
+from atom_workflows.ports import Query
 from support import loops
 from support.gauge import lose
 from support.mortal import Died, Fate, make_mortal
@@ -323,6 +325,51 @@ def test_check_dies_with_a_hint(call: str) -> None:
     world.task_runner.jobs.take_ended(world.clock.now().timestamp())
     dies(world, lambda: handle_hint(world.services, JobEnded(idempotency_key=f"{run_id}/s0/1")), call)
     assert time_until(world, has_ended(world, run_id)) <= NEXT_LOOK
+
+
+LATE = "deadline: {after: 5m}\nsteps: [{id: s0, task: {imageUri: image}}]"
+SCHEDULED = f"schedules: [{{cron: 10 0 * * *}}]\n{LATE}"
+
+
+def scheduled_runs(world: World) -> list[RunRecord]:
+    """Return the runs that schedules have started."""
+    return [run_record(document) for document in world.store.inner.query(Query(collection=RUNS))]
+
+
+def test_upload_dies_after_it_registered_schedules() -> None:
+    """The schedules are those of the upload, and start their run."""
+    world = World()
+    dies(world, lambda: world.upload(SCHEDULED), "commit")
+    assert time_until(world, lambda: bool(scheduled_runs(world))) <= timedelta(minutes=10) + LOOK
+
+
+@pytest.mark.parametrize(("call", "nth"), [("commit", 2), ("publish", 1), ("commit", 3)])
+def test_check_dies_while_it_starts_an_instant(call: str, nth: int) -> None:
+    """An instant that is pinned is published, perhaps again, and starts one run."""
+    world = World()
+    world.upload(SCHEDULED)
+    world.clock.move(timedelta(minutes=10, seconds=1))
+    dies(world, lambda: handle_tick(world.services, Tick()), call, nth)
+    assert time_until(world, lambda: bool(scheduled_runs(world))) <= NEXT_LOOK
+    world.settle_down()
+    world.clock.move(timedelta(minutes=2))
+    world.tick()
+    (run,) = scheduled_runs(world)
+    assert run.scheduled_at == START + timedelta(minutes=10)
+
+
+def test_check_dies_after_it_reported_a_late_run() -> None:
+    """A run that is not marked as late is reported again, with the same id."""
+    world = World(SLOW)
+    run_id = world.start(LATE)
+    world.settle_down()
+    world.clock.move(timedelta(minutes=5, seconds=1))
+    dies(world, lambda: handle_tick(world.services, Tick()), "publish")
+    assert not world.run(run_id).late
+    assert time_until(world, lambda: world.run(run_id).late) <= AUDIT
+    reports = [one.body["id"] for one in world.changes() if one.body["type"] == "run.late"]
+    assert len(reports) == 2
+    assert len(set(reports)) == 1
 
 
 @pytest.mark.parametrize("commits", [1, 2])

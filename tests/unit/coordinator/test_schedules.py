@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 import pytest
 
 from atom_emulator.testing.world import MovedClock, World
+from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.schedules import list_schedules, pause_schedules, resume_schedules
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.schedules import FileSchedules
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import RUNS, run_record
 from atom_workflows.errors import ScheduleNotFound
+from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Query, Update
+from support.mortal import Died, Fate, make_mortal
 
 PATH = "gs://bucket/workflows/flow.yaml"
 BEGAN = datetime(2026, 3, 1, 0, 30, tzinfo=UTC)
@@ -347,3 +352,42 @@ def test_a_document_that_cannot_be_read_delays_no_other() -> None:
     here.store.inner.commit([Update(path=broken, fields={"schedules": "{}"})])
     live(here, 2 * HOUR)
     assert instants(here) == ["01 02:00"]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_death_at_any_call_starts_an_instant_once(*, after: bool) -> None:
+    """Wherever the checker dies while it starts an instant, the next ticks start it, once."""
+    for fatal in count(1):
+        here = world()
+        here.upload(NIGHTLY)
+        here.clock.move(91 * timedelta(minutes=1))
+        services, fate = here.services, Fate(fatal=fatal, after=after)
+        make_mortal(here, fate)
+        with suppress(Died):
+            handle_tick(here.services, Tick())
+        here.services = services
+        live(here, 3 * timedelta(minutes=1))
+        assert instants(here) == ["01 02:00"], f"{fate.calls}"
+        assert only(here).firing == ()
+        if len(fate.calls) < fatal:
+            return
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_death_at_any_call_of_an_upload_registers_once(*, after: bool) -> None:
+    """Wherever the start function dies, redelivery leaves the same schedules, and what was due is started."""
+    for fatal in count(1):
+        here = world()
+        here.upload(NIGHTLY)
+        here.clock.move(91 * timedelta(minutes=1))
+        here.files.content = {(PATH, "2"): NIGHTLY.replace("0 2", "0 4").encode()}
+        services, fate = here.services, Fate(fatal=fatal, after=after)
+        make_mortal(here, fate)
+        with suppress(Died):
+            here.report_upload(generation=2)
+        here.services = services
+        here.report_upload(generation=2)
+        live(here, 3 * HOUR)
+        assert instants(here) == ["01 02:00", "01 04:00"], f"{fate.calls}"
+        if len(fate.calls) < fatal:
+            return

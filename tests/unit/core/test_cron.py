@@ -29,7 +29,7 @@ def shown(cron: str, zone: str, day: str, *, until: str = "06:00") -> list[str]:
     local = ZoneInfo(zone)
     begin = datetime.fromisoformat(f"{day}T00:00").replace(tzinfo=local)
     end = datetime.fromisoformat(f"{day}T{until}").replace(tzinfo=local)
-    found = []
+    found = list[str]()
     for instant in Calendar(cron=cron, zone=zone).upcoming(begin.astimezone(UTC) - timedelta(seconds=1)):
         if instant > end.astimezone(UTC):
             return found
