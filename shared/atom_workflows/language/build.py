@@ -10,6 +10,7 @@ from atom_workflows.core.workflow import (
     DEFAULT_FINALLY_TIMEOUT,
     DEFAULT_SCALE_TIER,
     DEFAULT_STEP_TIMEOUT,
+    Concurrency,
     Condition,
     OnLost,
     RetryPolicy,
@@ -17,6 +18,7 @@ from atom_workflows.core.workflow import (
     Task,
     Template,
     Trigger,
+    WhenFull,
     Workflow,
 )
 from atom_workflows.language.embedded import Embedded, TaskPath, expressions_of
@@ -46,7 +48,22 @@ def build_workflow(
         outputs=tuple(_build_template((name,), output, report) for name, output in outputs.items()),
         finally_steps=tuple(_build_step(step, defaults, None, report) for step in values.get("finally", ())),
         finally_timeout=values.get("finallyTimeout", DEFAULT_FINALLY_TIMEOUT),
+        concurrency=_build_concurrency(values.get("concurrency"), report),
         warnings=report.warnings,
+    )
+
+
+def _build_concurrency(reading: Reading | None, report: Report) -> Concurrency | None:
+    if reading is None:
+        return None
+    values, default = reading.values, Concurrency()
+    group = values.get("group", default.group)
+    return Concurrency(
+        group=_build_template(("concurrency", "group"), group, report) if isinstance(group, Embedded) else group,
+        limit=values.get("limit", default.limit),
+        when_full=WhenFull(values.get("whenFull", default.when_full)),
+        max_queued=values.get("maxQueued", default.max_queued),
+        max_wait=values.get("maxWait", default.max_wait),
     )
 
 

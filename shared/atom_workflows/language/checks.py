@@ -65,6 +65,7 @@ def check_expressions(
         for number, step in enumerate(graph.steps):
             checker.check_step(graph, number, step)
     checker.check_retry(workflow.values.get("defaults"))
+    checker.check_group(workflow.values.get("concurrency"))
     outputs = dict(_read_outputs(workflow.values.get("outputs", {}), report))
     for output in outputs.values():
         checker.check_value(output, Position(roots=scopes.CONDITION, graph=main), _NOTHING)
@@ -124,6 +125,19 @@ class _Checker:
         retry = policies.values.get("retry") if policies else None
         if retry and (when := retry.values.get("when")):
             self.check_condition(when, Position(roots=scopes.RETRY, graph=self.file.main))
+
+    def check_group(self, concurrency: Reading | None) -> None:
+        """Check the expression that computes the group of a run."""
+        group = concurrency.values.get("group") if concurrency else None
+        if isinstance(group, Embedded):
+            of = self.check_value(group, Position(roots=scopes.GROUP, graph=self.file.main), _NOTHING)
+            inner = of.of if isinstance(of, OrNull) else of
+            if isinstance(of, OrNull):
+                said = f"`concurrency.group` may be null{f', {of.reason}' if of.reason else ''}"
+                report_fault(group, group.begin, said, "write `… ?? 'none'`", self.file.report)
+            elif isinstance(inner, ListOf | MapOf):
+                said = f"`concurrency.group` must be a single value, but this is {describe(inner)}"
+                report_fault(group, group.begin, said, "use `join` or `json`", self.file.report)
 
     def check_condition(self, value: Embedded, position: Position) -> frozenset[Path]:
         """Check a condition. Return the paths that it proves are not null."""

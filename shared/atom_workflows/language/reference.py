@@ -15,7 +15,7 @@ from atom_workflows.expressions.evaluator import evaluate
 from atom_workflows.expressions.functions import FUNCTION_NAMES, FUNCTIONS
 from atom_workflows.expressions.parser import parse
 from atom_workflows.expressions.types import write_value
-from atom_workflows.language.fields import BACKOFF, PARAM, POLICIES, RETRY, STEP, TASK, WORKFLOW
+from atom_workflows.language.fields import BACKOFF, CONCURRENCY, PARAM, POLICIES, RETRY, STEP, TASK, WORKFLOW
 from atom_workflows.language.json_schema import json_schema
 from atom_workflows.language.kinds import (
     Anything,
@@ -43,6 +43,7 @@ _TABLES = {
     "parameter": PARAM.fields,
     "step": STEP.fields,
     "task": TASK.fields,
+    "concurrency": CONCURRENCY.fields,
     "defaults": POLICIES,
     "retry": RETRY.fields,
     "backoff": BACKOFF.fields,

@@ -23,7 +23,7 @@ RETRIED_KINDS: Final = (*(kind for kind in FAILURE_KINDS.values() if kind != "lo
 LAST_KINDS: Final = (*RETRIED_KINDS, "lost", "stopped")
 """The possible kinds of failures of an attempt, or of a step in a run that has ended."""
 
-__all__ = ["CONDITION", "DEFAULT", "RETRY", "TASK", "Fault", "File", "Position", "Scope", "scope_of"]
+__all__ = ["CONDITION", "DEFAULT", "GROUP", "RETRY", "TASK", "Fault", "File", "Position", "Scope", "scope_of"]
 
 _ENDS: Final = Words(tuple(state.value for state in StepState if state.is_terminal))
 _VERDICTS: Final = Words(("SUCCEEDED", "FAILED", "CANCELLED"))
@@ -53,6 +53,12 @@ _ELSEWHERE: Final = {
 _ELSEWHERE_IN_RETRY: Final = {
     name: Unavailable(f"`{name}` cannot be read in `retry.when`", "it can read only `failure` and `step`")
     for name in ("params", "run", "env", "steps")
+}
+_ELSEWHERE_IN_GROUP: Final = {
+    "steps": Unavailable(
+        "`steps` are known only while the run goes on, but its group must be known before it begins",
+        "use `params`, `run` or `env`",
+    )
 }
 _NOT_YET: Final = {name: Unavailable(f"`run.{name}` is available only under `finally`") for name in _RUN_AT_THE_END}
 
@@ -105,6 +111,11 @@ CONDITION: Final = frozenset({"params", "run", "env", "steps"})
 TASK: Final = CONDITION | {"step"}
 DEFAULT: Final = frozenset({"params", "run"})
 RETRY: Final = frozenset({"failure", "step"})
+GROUP: Final = frozenset({"params", "run", "env"})
+
+
+_ELSEWHERE_OF: Final = {RETRY: _ELSEWHERE_IN_RETRY, GROUP: _ELSEWHERE_IN_GROUP}
+"""For some positions, better reasons why a name cannot be read."""
 
 
 def scope_of(expressions: Iterable[Expression], position: Position, file: File, proven: frozenset[Path]) -> Scope:
@@ -129,7 +140,7 @@ def scope_of(expressions: Iterable[Expression], position: Position, file: File, 
         "failure": _FAILURE,
     }
     visible = {name: of for name, of in names.items() if name in position.roots}
-    elsewhere = _ELSEWHERE | _ELSEWHERE_IN_RETRY if position.roots == RETRY else _ELSEWHERE
+    elsewhere = _ELSEWHERE | _ELSEWHERE_OF.get(position.roots, {})
     asked = {path[0] for path in read} & elsewhere.keys()
     visible = {**{name: elsewhere[name] for name in asked}, **visible}
     return Scope(names=visible, proven=proven, zone=file.zone, guess=file.guess)

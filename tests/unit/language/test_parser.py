@@ -10,6 +10,7 @@ import pytest
 
 from atom_workflows.core.workflow import (
     Backoff,
+    Concurrency,
     Condition,
     OnLost,
     Param,
@@ -18,10 +19,11 @@ from atom_workflows.core.workflow import (
     Task,
     Template,
     Trigger,
+    WhenFull,
     Workflow,
 )
 from atom_workflows.expressions.types import DATE, INT, TEXT, TIME, ListOf, MapOf, OrNull
-from atom_workflows.language.fields import BACKOFF, PARAM, RETRY, STEP, TASK, WORKFLOW
+from atom_workflows.language.fields import BACKOFF, CONCURRENCY, PARAM, RETRY, STEP, TASK, WORKFLOW
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.language.yaml_syntax import FASTEST_LOADER, PURE_LOADER
@@ -97,6 +99,12 @@ finallyTimeout: 2h
 outputs: {rows: "${{ steps.list.outputs.rows }}"}
 """
 
+_LIMITED = """
+params: {region: eu}
+concurrency: {group: "${{ params.region }}", limit: 3, whenFull: latest, maxQueued: 10, maxWait: 2h}
+steps: [{id: a, task: {imageUri: registry.example/a}}]
+"""
+
 
 def _parse(text: str | bytes, filename: str = "f.yaml") -> Workflow:
     return parse_workflow(text, filename=filename)
@@ -104,9 +112,9 @@ def _parse(text: str | bytes, filename: str = "f.yaml") -> Workflow:
 
 def test_the_full_file_sets_every_field() -> None:
     """The full file names every field of the format."""
-    records = (WORKFLOW, PARAM, STEP, TASK, RETRY, BACKOFF)
+    records = (WORKFLOW, PARAM, STEP, TASK, RETRY, BACKOFF, CONCURRENCY)
     names = {name for record in records for name in record.names} - {"defaults"}
-    assert {name for name in names if not re.search(rf"\b{name}:", _FULL + _PIPELINE)} == set()
+    assert {name for name in names if not re.search(rf"\b{name}:", _FULL + _PIPELINE + _LIMITED)} == set()
 
 
 @pytest.mark.parametrize("loader", [FASTEST_LOADER, PURE_LOADER], ids=["fastest", "pure"])
@@ -361,3 +369,16 @@ def test_a_task_may_be_arguments_for_an_engine() -> None:
     for task in ("{engine: process}", "{args: [ls]}"):
         with pytest.raises(InvalidWorkflow, match="neither"):
             parse_workflow(f"steps: [{{id: a, task: {task}}}]".encode(), filename="a.yaml")
+
+
+def test_the_limit_on_runs_is_read() -> None:
+    """A file's `concurrency` is read with its expression, and what it does not say has its default."""
+    limited = parse_workflow(_LIMITED, filename="f.yaml").concurrency
+    group = Template(path=("concurrency", "group"), text="${{ params.region }}", line=3, column=23)
+    assert limited == Concurrency(
+        group=group, limit=3, when_full=WhenFull.LATEST, max_queued=10, max_wait=timedelta(hours=2)
+    )
+    plain = "concurrency: {group: nightly}\nsteps: [{id: a, task: {imageUri: registry.example/a}}]"
+    assert parse_workflow(plain, filename="f.yaml").concurrency == Concurrency(
+        group="nightly", limit=1, when_full=WhenFull.QUEUE, max_queued=100, max_wait=timedelta(days=1)
+    )
