@@ -336,6 +336,7 @@ _RUN_PLAIN: Final = (
     "scheduled_at",
     "window_start",
     "queued_at",
+    "admitted_at",
 )
 
 

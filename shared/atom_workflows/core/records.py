@@ -316,9 +316,10 @@ class RunRecord:
     retries: int = 0
     reopened_at: datetime | None = None
     # The group in which only so many runs may be at work, the time since which the run has waited for a place in it,
-    # and True if a person started the run without waiting.
+    # the time at which it got one, and True if a person had it start without waiting.
     group: Group | None = None
     queued_at: datetime | None = None
+    admitted_at: datetime | None = None
     no_queue: bool = False
     # The reason for which a run was SKIPPED.
     because: str = ""
