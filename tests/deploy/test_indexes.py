@@ -33,6 +33,7 @@ from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.documents import definition_path, outputs_path, step_path
 from atom_workflows.errors import RunNotFound
 from atom_workflows.ports import Query, Update
+from support import groups
 from support.workflows import chain, definition, fan, script
 
 ROOT: Final = Path(__file__).parents[2]
@@ -107,7 +108,17 @@ def live(world: World) -> str:
     world.clock.move(timedelta(days=20))
     retry_run(world.services, run_id)
     live_in_full(world)
+    live_in_line(world)
     return run_id
+
+
+def live_in_line(world: World) -> None:
+    """Play runs of which only one may be at work: one waits, one is skipped, and one is cancelled."""
+    world.task_runner.jobs = World("default: {duration: 1000}").task_runner.jobs
+    ids = [groups.start(world, groups.limited(maxQueued=1), f"key-{number}") for number in range(3)]
+    world.settle_down()
+    cancel_run(world.services, ids[0])
+    world.settle_down()
 
 
 def live_in_full(world: World) -> str:
@@ -159,7 +170,7 @@ def test_what_is_exempted_is_stored() -> None:
     world = World(env={"stage": "test"})
     run_id = live(world)
     wide = next(run.id for run in newest_runs(world.store, limit=9, state=None) if run.step_count > 100)
-    stored: dict[str, set[str]] = {"runs": set(), "steps": set(), "definition": set(), "outputs": set()}
+    stored: dict[str, set[str]] = {name: set() for name in ("runs", "steps", "definition", "outputs", "groups")}
     for document in world.store.query(Query(collection="runs")):
         stored["runs"] |= set(document.fields)
     full = next(run.id for run in newest_runs(world.store, limit=9, state=None) if run.finally_timeout)
@@ -168,6 +179,8 @@ def test_what_is_exempted_is_stored() -> None:
         stored[path.split("/")[2]] |= set(found.fields if found else ())
     [definition] = world.store.get([definition_path(wide)])
     stored["definition"] |= set(definition.fields if definition else ())
+    for document in world.store.query(Query(collection="groups")):
+        stored["groups"] |= set(document.fields)
     exempted = {(one["collectionGroup"], one["fieldPath"]) for one in declared()["fieldOverrides"]}
     # Of runs that were started with values, and of one that succeeded with outputs of its own.
     rare = {("steps", "barriers"), ("runs", "params"), ("runs", "labels"), ("runs", "outputs")}
@@ -179,8 +192,8 @@ def test_what_is_exempted_is_stored() -> None:
 
 
 SMALL: Final[Mapping[str, str]] = {
-    "runs": "created_at digest failure_count finally_timeout_s given_digest main_state reopened_at retries schema "
-    "source state step_count stop task_runner_url timeout_s touches trigger workflow",
+    "runs": "created_at digest failure_count finally_timeout_s given_digest main_state no_queue place "
+    "reopened_at retries schema source state step_count stop task_runner_url timeout_s touches trigger workflow",
     "steps": "allow_failure answered attempt by_choice cause deferrals first_attempt hands_over_to job_state kind "
     "last_kind last_reason losses missing_since notifies phase reason remaining retries schema skipped "
     "stained state stop_attempt stop_for stop_stage task_runner_url tolerated total touches trigger "
