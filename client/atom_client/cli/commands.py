@@ -266,6 +266,9 @@ cli.add_command(runner)
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for the run; may be repeated.")
 @params_options
 @click.option("--tr-url", "task_runner_url", metavar="URL", help="The Task Runner to use, if the platform allows it.")
+@click.option(
+    "--no-queue", is_flag=True, help="Begin even if as many runs as the file's `concurrency` allows are at work."
+)
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
 @click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
 @json_option

@@ -34,6 +34,7 @@ class RunRequest:
     warnings: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, JsonValue] = field(default_factory=dict)
+    no_queue: bool = False
 
     @property
     def step_ids(self) -> tuple[str, ...]:
@@ -57,6 +58,7 @@ class RunRequest:
             "tr_url": task_runner_url,
             "labels": dict(self.labels),
             "params": dict(self.params),
+            "no_queue": self.no_queue,
         }
         return {
             "workflow_path": self.workflow_path,

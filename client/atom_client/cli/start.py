@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 import click
@@ -40,6 +40,7 @@ _DIFFERENCES: Final = {
     "params": "with different params (--param)",
     "labels": "with different labels (--label)",
     "tr_url": "with a different Task Runner (--tr-url)",
+    "no_queue": "with or without --no-queue, unlike now",
 }
 """How a run that was already started with a key can differ from the request. Any other difference is in the file."""
 
@@ -59,6 +60,7 @@ class StartOptions:
     task_runner_url: str | None = None
     wait: bool = False
     timeout_s: float | None = None
+    no_queue: bool = False
     as_json: bool = False
 
 
@@ -108,7 +110,8 @@ def _request(options: StartOptions) -> RunRequest:
     if options.source.startswith(BUCKET_PREFIX):
         require_object(options.source)
     given = read_given(options.params, options.params_file, source=options.source)
-    return request_for(options.source, options.key, params=given, labels=pairs_of("--label", options.labels))
+    labels = pairs_of("--label", options.labels)
+    return replace(request_for(options.source, options.key, params=given, labels=labels), no_queue=options.no_queue)
 
 
 def require_object(path: str) -> tuple[str, str]:

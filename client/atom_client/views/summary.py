@@ -22,6 +22,8 @@ def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> li
     """Return sentences about the run, most important first."""
     if run.state is RunState.INVALID:
         return [f"Run {run.id} is INVALID and was not started.", *problem_lines(run)]
+    if run.state is RunState.SKIPPED:
+        return [f"Run {run.id} is SKIPPED and was not started: {one_line(run.because)}."]
     if not run.state.is_terminal:
         return [
             f"Run {run.id} is {run.state}.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ STARTS = 1_000
 def starts(world: World, keys: Iterable[int], **concurrency: Any) -> list[Callable[[], object]]:
     """Return a start of a run of one group for each key."""
     definition = limited(**concurrency)
-    return [lambda key=key: start(world, definition, f"key-{key}") for key in keys]
+    return [partial(start, world, definition, f"key-{key}") for key in keys]
 
 
 def start_at_once(seed: int, count: int = STARTS, **concurrency: Any) -> tuple[World, Crowd, Counter[RunState]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -60,7 +61,7 @@ def play_three(fate: Fate, definition: str, script: str = SLOW) -> tuple[World, 
     world = World(script)
     make_mortal(world, fate)
     for number in range(3):
-        survive(lambda number=number: start(world, definition, f"key-{number}"))
+        survive(partial(start, world, definition, f"key-{number}"))
         world.clock.move(timedelta(seconds=1))
     return world, play_on(world)
 
