@@ -10,11 +10,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from atom_workflows.core.groups import group_of
 from atom_workflows.core.kinds import NodeKind, Phase
 from atom_workflows.core.outcomes import Outcome, OutcomeKind
 from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.core.workflow import Backoff, Condition, OnLost, RetryPolicy, Template, Trigger
+from atom_workflows.core.workflow import (
+    Backoff,
+    Concurrency,
+    Condition,
+    OnLost,
+    RetryPolicy,
+    Template,
+    Trigger,
+    WhenFull,
+)
 from atom_workflows.documents import (
     outputs_fields,
     outputs_path,
@@ -183,6 +193,18 @@ LANGUAGE_RUN: Final = replace(
     constants={"values": {"env": {"stage": "test"}}, "types": {"env": {"stage": "text"}}},
     outputs={"rows": 12},
 )
+QUEUED_RUN: Final = replace(
+    LANGUAGE_RUN,
+    schema=4,
+    state=RunState.QUEUED,
+    group=group_of(
+        "gs://flows/workflows/flow.yaml", "eu", Concurrency(limit=3, when_full=WhenFull.LATEST, max_queued=7)
+    ),
+    queued_at=NOW,
+    admitted_at=LATER,
+    no_queue=True,
+    because="replaced by flow-2",
+)
 VALUES: Final = {"rows": 12, "files": ["gs://b/größe"], "note": None}
 """The outputs of a step."""
 
@@ -225,6 +247,7 @@ DOCUMENTS: Final[Mapping[str, tuple[str, Fields, Callable[[Document], object], o
     "run-forwarding": (run_path("flow-1"), run_fields(FORWARDING_RUN), run_record, FORWARDING_RUN),
     "step-language": (step_path("flow-1", "load"), step_fields(LANGUAGE_STEP), step_record, LANGUAGE_STEP),
     "run-language": (run_path("flow-1"), run_fields(LANGUAGE_RUN), run_record, LANGUAGE_RUN),
+    "run-queued": (run_path("flow-1"), run_fields(QUEUED_RUN), run_record, QUEUED_RUN),
     "outputs": (outputs_path("flow-1", "load"), outputs_fields(LANGUAGE_STEP, VALUES), _outputs, VALUES),
     "outputs-void": (outputs_path("flow-1", "load"), outputs_fields(LANGUAGE_STEP, {}), _outputs, None),
 }
