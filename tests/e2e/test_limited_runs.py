@@ -33,8 +33,7 @@ def test_people_see_cancel_and_skip_the_line(site: Site) -> None:
     first = site.start(limited(), name="line")
     eventually(lambda: state_of(site, first) == "RUNNING", within_s=60, what="the first run")
     second, third = (site.start(limited(), name="line") for _ in range(2))
-    for run_id in (second, third):
-        eventually(lambda run_id=run_id: state_of(site, run_id) == "QUEUED", within_s=60, what="the line")
+    eventually(lambda: {state_of(site, one) for one in (second, third)} == {"QUEUED"}, within_s=60, what="the line")
     assert f"QUEUED behind {first} since" in console(site, "why", second).succeeded()
     console(site, "runs", "cancel", second).succeeded()
     assert state_of(site, second) == "CANCELLED"

@@ -54,7 +54,7 @@ class Lines:
         return {flow.run_id for flow in self.flows}
 
     def allows(self, writes: Iterable[Write], of: str) -> bool:
-        """Return True if all that a commit for one run changes of others is that they begin, or are skipped."""
+        """Return True if a commit for one run only lets others begin, or skips them."""
         return all(_is_about_the_line(write) for write in writes if write.path.split("/")[1] != of)
 
     def on_commit(self) -> None:
@@ -77,7 +77,7 @@ class Lines:
         self._free_since = (self._free_since or now) if is_free else None
 
     def check(self, calm_at: float) -> None:
-        """Report a place that has been free for too long, and a wait that is too long."""
+        """Report a place that is free, or a wait, for too long."""
         soon_s, now = _GIVEN_AWAY_S * self.pace, self.scheduler.now
         if self._free_since is not None and now > max(self._free_since, calm_at) + soon_s:
             self.flows[0].watch.report(Rule.LINE, f"a place has been free since {self._free_since:.0f} s")

@@ -89,7 +89,10 @@ def dice(seed: int) -> Random:
 
 
 def interleave(world: World, handlers: Iterable[Callable[[], object]], chance: Random) -> Crowd:
-    """Run the handlers at the same time until all have ended. Time passes only while all of them sleep."""
+    """Run the handlers at the same time until all have ended.
+
+    Time passes only while all of them sleep.
+    """
     crowd, plain, main = Crowd(), world.services, getcurrent()
     shared = _HandingOver(plain.store, world, crowd, main)
     world.services = replace(plain, store=shared, clock=shared)

@@ -37,7 +37,7 @@ class Line:
 
 
 def read_line(services: Services, run: RunRecord) -> Line | None:
-    """Return the line in which a run waits, or None if it does not wait."""
+    """Return the line in which a run waits, if it does."""
     place = place_of(run)
     if run.group is None or run.state.is_terminal or run.queued_at is None or run.admitted_at is not None:
         return None
@@ -51,7 +51,10 @@ def read_line(services: Services, run: RunRecord) -> Line | None:
 
 
 def line_text(run: RunRecord, line: Line, now: datetime) -> str:
-    """Return a sentence such as "It has been QUEUED behind load-7c2b since 12:05, 3rd in line"."""
+    """Return sentences about where a run stands in line.
+
+    The first is such as "It has been QUEUED behind load-7c2b since 12:05, 3rd in line".
+    """
     since = clock_time(run.queued_at, now)
     if line.named and line.at_work >= line.group.limit:
         names = ", ".join(one.id for one in line.named)

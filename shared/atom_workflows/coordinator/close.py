@@ -65,10 +65,11 @@ def finish_run(outbox: Outbox, run_id: str) -> None:
 
 
 def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
-    """Make the run and its end node terminal in one commit, in which the next run of its group begins.
+    """Make the run and its end node terminal in one commit.
 
-    Returns False if either has changed since it was read. Only a run that is being stopped may be closed without an end
-    node; in that case, someone must have deleted the node.
+    In that commit, the next run of its group begins. Returns False if the run or the node has changed since it was
+    read. Only a run that is being stopped may be closed without an end node; in that case, someone must have deleted
+    the node.
     """
     run, now = stored.run, outbox.services.clock.now()
     event, change = end_run(run, None if end is None else end.step, now=now)
@@ -101,7 +102,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
 
 
 def _commit_end(outbox: Outbox, run: RunRecord, writes: Sequence[Update]) -> bool:
-    """Commit the end of a run, and let waiting runs of its group begin.
+    """Commit the end of a run, and give its place away.
 
     Returns False if the run or its end node has changed since it was read.
     """

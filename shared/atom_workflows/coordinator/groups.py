@@ -157,7 +157,7 @@ def _give_away(services: Services, run: RunRecord, group: Group, seen: _Seen, co
 
 
 def first_look(group: Group, now: datetime) -> datetime:
-    """Return the time at which the checker looks at a run that has just begun to wait."""
+    """Return the time of the checker's first look at a waiting run."""
     return min(now + NEXT_AUDIT, now + group.max_wait)
 
 
@@ -165,7 +165,7 @@ def first_look(group: Group, now: datetime) -> datetime:
 
 
 def admit_waiting(outbox: Outbox, group: Group, *, by: str) -> None:
-    """Let waiting runs begin for which there is a place, and skip those that may not wait.
+    """Give free places to waiting runs, and skip those that may not wait.
 
     `by` is the run on whose behalf this is done. Safe to repeat. If others keep giving places away, the rest is left to
     them and to the audits of the waiting runs.
@@ -188,12 +188,12 @@ def admit_waiting(outbox: Outbox, group: Group, *, by: str) -> None:
 
 
 def pause(run_id: str, tries: int) -> float:
-    """Return the seconds after which to look again at a group that someone else has changed."""
+    """Return the seconds to wait after someone else has changed the group."""
     return backoff_delay(_PAUSE, tries=tries, seed=f"{run_id}/{tries}").total_seconds()
 
 
 def _look_at_line(services: Services, group: Group) -> tuple[_Seen, list[StoredRun]]:
-    """Return the group and those runs in line on which its decisions depend."""
+    """Return the group, and the runs in line that matter now."""
     most = MOST_IN_LINE if group.when_full is WhenFull.QUEUE else 1
     waiting = services.store.count(replace(_line(group, most), fields=None))
     if not waiting:
@@ -206,7 +206,10 @@ def _look_at_line(services: Services, group: Group) -> tuple[_Seen, list[StoredR
 
 
 def _begin(outbox: Outbox, group: Group, seen: _Seen, runs: Sequence[StoredRun]) -> bool:
-    """Let the runs begin. Returns False if someone else has changed the group or one of them."""
+    """Let the runs begin.
+
+    Returns False if someone else has changed the group or one of them.
+    """
     services, now = outbox.services, outbox.services.clock.now()
     whole = _drop_broken(outbox, runs)
     if not whole:
@@ -341,9 +344,9 @@ class Successor:
 
 
 def find_successor(services: Services, run: RunRecord) -> Successor | None:
-    """Return the first run in line if it can begin once the given run has ended.
+    """Return the run that takes the place of one that ends.
 
-    The writes belong into the commit that ends the run.
+    This is the first in line, or None if it cannot begin then. The writes belong into the commit that ends the run.
     """
     if run.group is None or run.state not in AT_WORK:
         return None
@@ -360,9 +363,9 @@ def find_successor(services: Services, run: RunRecord) -> Successor | None:
 
 
 def audit_waiting(outbox: Outbox, stored: StoredRun, group: Group) -> datetime:
-    """Let waiting runs of the group begin, or skip this one if it has waited too long.
+    """Give free places away, or end the wait of this run.
 
-    Returns the time at which its wait is over.
+    It is skipped if it has waited too long. Returns the time at which its wait is over.
     """
     ends = wait_ends(stored.run)
     if outbox.services.clock.now() >= ends:
@@ -376,7 +379,7 @@ _STALLED_AFTER: Final = NEXT_AUDIT * 2
 
 
 def find_stall(services: Services, stored: StoredRun, *, has_end: bool) -> str:
-    """Return a clause on why a waiting run has not begun although it should have, or ""."""
+    """Return a clause on what keeps a waiting run from beginning, or ""."""
     run, now = stored.run, services.clock.now()
     if run.group is None or run.queued_at is None:
         return ""

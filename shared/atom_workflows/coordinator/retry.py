@@ -35,9 +35,9 @@ _TRIES: Final = 5
 
 
 def reopen_run(outbox: Outbox, run_id: str) -> None:
-    """Set a FAILED or CANCELLED run back to SEEDING, or to QUEUED if it has to wait for a place in its group.
+    """Set a FAILED or CANCELLED run back to SEEDING.
 
-    `seed.resume` then continues the run.
+    If it has to wait for a place in its group, it is QUEUED instead. `seed.resume` then continues the run.
 
     Raises `RunNotFound`, or `RunStateError` if the run is in any other state, will soon be deleted, or belongs to a
     group that is full and in which it may not wait.

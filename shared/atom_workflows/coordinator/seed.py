@@ -169,12 +169,12 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
 
 
 def _instead(instead_of: Document | None, creates: Sequence[Create]) -> list[Create | Update]:
-    """Return the writes, with that of the document to be replaced as an update."""
+    """Return the writes; that of a document to be replaced is an update."""
     return [replacement(instead_of, one) if instead_of and one.path == instead_of.path else one for one in creates]
 
 
 def _join_line(outbox: Outbox, run: RunRecord, definition: Definition, instead_of: Document | None) -> None:
-    """Write a run that waits for a place in its group, with its definition and its end node."""
+    """Write a run that waits, with its definition and its end node."""
     services = outbox.services
     assert run.group is not None  # noqa: S101 (only runs of a group wait)
     now = services.clock.now()
@@ -189,7 +189,7 @@ def _join_line(outbox: Outbox, run: RunRecord, definition: Definition, instead_o
 
 
 def _skip_at_once(outbox: Outbox, run: RunRecord, because: str, instead_of: Document | None) -> None:
-    """Write a run that does not start, as there is no place for it and it may not wait."""
+    """Write a run that is skipped as soon as it is started."""
     state = next_run_state(RunState.QUEUED, RunEvent.SKIP)
     skipped = replace(run, state=state, because=because, deadline=None, finished_at=run.created_at)
     outbox.services.store.commit(_instead(instead_of, [Create(path=run_path(run.id), fields=run_fields(skipped))]))

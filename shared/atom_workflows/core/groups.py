@@ -61,9 +61,10 @@ def group_of(path: str, value: str, rules: Concurrency) -> Group:
 
 
 def place_of(run: RunRecord) -> str | None:
-    """Return the run's place in its group, which is stored with its state.
+    """Return the run's place in its group.
 
-    Waiting runs have places that sort in the order of the line. Returns None if the run has no group or has ended.
+    It is stored with the run's state. Waiting runs have places that sort in the order of the line. Returns None if the
+    run has no group or has ended.
     """
     if run.group is None:
         return None
@@ -74,7 +75,7 @@ def place_of(run: RunRecord) -> str | None:
 
 
 def place_at_work(group_id: str) -> str:
-    """Return the place of every run of the group that is at work."""
+    """Return the place of every run that is at work."""
     return f"{group_id}/work"
 
 
@@ -153,7 +154,7 @@ def _rules(run: RunRecord) -> Group:
 
 
 def is_expired(run: RunRecord, now: datetime) -> bool:
-    """Return True if a waiting run has waited for as long as its file allows."""
+    """Return True if a run has waited for as long as it may."""
     return wait_ends(run) <= now
 
 
