@@ -19,10 +19,11 @@ from atom_workflows.bounded_json import MAX_START_VALUES, read_json
 from atom_workflows.core.changes import StepChange
 from atom_workflows.core.copying import copier_of
 from atom_workflows.core.graph import Node, kind_of
+from atom_workflows.core.groups import Group, place_of
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA, LOOPS_SCHEMA, NodeKind, Phase
 from atom_workflows.core.records import Loop, Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.core.workflow import Backoff, Condition, OnLost, RetryPolicy, Step, Template, Trigger
+from atom_workflows.core.workflow import Backoff, Condition, OnLost, RetryPolicy, Step, Template, Trigger, WhenFull
 from atom_workflows.errors import JsonTooDeep, JsonTooLarge, NewerVersion
 from atom_workflows.ports import Document, Fields
 
@@ -56,6 +57,7 @@ _PART_BYTES: Final = 12
 RUNS: Final = "runs"
 STEPS: Final = "steps"
 OUTPUTS: Final = "outputs"
+GROUPS: Final = "groups"
 BURST_LEASE_PATH: Final = "control/checker"
 ROUND_PATH: Final = "control/round"
 
@@ -63,6 +65,11 @@ ROUND_PATH: Final = "control/round"
 def run_path(run_id: str) -> str:
     """Return the path of a run's document."""
     return f"{RUNS}/{run_id}"
+
+
+def group_path(group_id: str) -> str:
+    """Return the path of the document that guards the places of a group of runs."""
+    return f"{GROUPS}/{group_id}"
 
 
 def steps_path(run_id: str) -> str:
@@ -430,6 +437,8 @@ _RUN_PLAIN: Final = (
     "scheduled_at",
     "window_start",
     "late_at",
+    "queued_at",
+    "admitted_at",
 )
 
 
@@ -451,7 +460,7 @@ NO_MAIN_RESULT: Final[Fields] = {"main_state": None, "main_errors": [], "failure
 _RUN_TEXTS: Final = ("env", "constants", "outputs")
 """The fields that are stored as JSON text if they are not empty."""
 
-_RUN_IF_SET: Final = ("item_count", "late")
+_RUN_IF_SET: Final = ("item_count", "late", "no_queue", "because")
 """The fields that are stored only if they are neither False nor zero nor empty."""
 
 
@@ -478,7 +487,41 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
         stored["timeout_s"] = run.timeout.total_seconds()
     if run.stop is not None:
         stored["stop"] = stop_fields(run.stop)
+    if run.group is not None:
+        stored |= {"group": _group_fields(run.group), "place": place_of(run)}
     return {name: value for name, value in stored.items() if value is not None}
+
+
+def _group_fields(group: Group) -> dict[str, Any]:
+    return {
+        "id": group.id,
+        "value": group.value,
+        "limit": group.limit,
+        "when_full": group.when_full.value,
+        "max_queued": group.max_queued,
+        "max_wait_s": group.max_wait.total_seconds(),
+    }
+
+
+def _read_group(stored: Fields | None) -> Group | None:
+    if not stored:
+        return None
+    return Group(
+        id=stored["id"],
+        value=stored["value"],
+        limit=stored["limit"],
+        when_full=WhenFull(stored["when_full"]),
+        max_queued=stored["max_queued"],
+        max_wait=timedelta(seconds=stored["max_wait_s"]),
+    )
+
+
+def run_state_fields(run: RunRecord) -> dict[str, Any]:
+    """Return the stored fields that change with a run's state.
+
+    The run's place in its group is one of them, so that it can be neither lost nor kept too long.
+    """
+    return {"state": run.state.value, **({} if run.group is None else {"place": place_of(run)})}
 
 
 def _read_params(stored: Fields) -> Mapping[str, Any]:
@@ -520,6 +563,9 @@ def run_record(document: Document) -> RunRecord:
             now=stop.get("now", False),
         ),
         timeout=None if timeout_s is None else timedelta(seconds=timeout_s),
+        group=_read_group(stored.get("group")),
+        no_queue=bool(stored.get("no_queue")),
+        because=stored.get("because") or "",
         late=bool(stored.get("late")),
         **{name: stored[name] for name in _RUN_PLAIN if name in stored},
     )

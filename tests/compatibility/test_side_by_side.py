@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 
 from atom_workflows.coordinator.commands import retry_run
+from atom_workflows.core.states import RunState
 from atom_workflows.documents import run_path, steps_path
 from atom_workflows.expressions.types import INT
 from atom_workflows.ports import Query
 from compatibility.rollout import ADDED, Rollout, Version
 from support import loops
+from support.groups import at_work, limited, runs_of
 from support.workflows import layers
 
 SEEDS = range(20)
@@ -206,3 +209,24 @@ def test_a_version_that_knows_no_loops(monkeypatch: pytest.MonkeyPatch, seed: in
     assert schemas(world, other) == {4}
     assert world.seen.refused > 0
     assert world.seen.older_wrote == {plain}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_runs_in_line_are_left_to_the_newer_version(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """An older version writes nothing of runs that wait for each other, and they run one at a time all the same."""
+    world = Rollout(seed, monkeypatch, older=Version(reads=(1, 2, 3)), script="default: {duration: 15}")
+    ids = [world.start_by("newer", limited(2), f"key-{number}") for number in range(3)]
+    assert [world.run(run_id).state for run_id in ids] == [RunState.RUNNING, RunState.QUEUED, RunState.QUEUED]
+    most = 0
+    for _ in range(200):
+        world.settle_down()
+        runs = runs_of(world)
+        most = max(most, len(at_work(runs.values())))
+        if all(run.state.is_terminal for run in runs.values()):
+            break
+        world.clock.move(timedelta(seconds=10))
+        world.tick()
+    assert {run.state for run in runs_of(world).values()} == {RunState.SUCCEEDED}
+    assert most == 1
+    assert world.seen.older_wrote == set()
+    assert world.seen.refused > 0

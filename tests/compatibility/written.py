@@ -10,12 +10,24 @@ from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from atom_workflows.core.groups import group_of
 from atom_workflows.core.kinds import NodeKind, Phase
 from atom_workflows.core.outcomes import Outcome, OutcomeKind
 from atom_workflows.core.records import Loop, Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.schedules import Entry, FileSchedules, Firing, Watch
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.core.workflow import Backoff, CatchUp, Condition, Deadline, OnLost, RetryPolicy, Template, Trigger
+from atom_workflows.core.workflow import (
+    Backoff,
+    CatchUp,
+    Concurrency,
+    Condition,
+    Deadline,
+    OnLost,
+    RetryPolicy,
+    Template,
+    Trigger,
+    WhenFull,
+)
 from atom_workflows.documents import (
     outputs_fields,
     outputs_path,
@@ -237,6 +249,18 @@ GATHER: Final = replace(
     tolerate=3,
 )
 LOOP_RUN: Final = replace(LANGUAGE_RUN, schema=4, item_count=400)
+QUEUED_RUN: Final = replace(
+    LANGUAGE_RUN,
+    schema=4,
+    state=RunState.QUEUED,
+    group=group_of(
+        "gs://flows/workflows/flow.yaml", "eu", Concurrency(limit=3, when_full=WhenFull.LATEST, max_queued=7)
+    ),
+    queued_at=NOW,
+    admitted_at=LATER,
+    no_queue=True,
+    because="replaced by flow-2",
+)
 VALUES: Final = {"rows": 12, "files": ["gs://b/größe"], "note": None}
 """The outputs of a step."""
 
@@ -344,6 +368,7 @@ DOCUMENTS: Final[Mapping[str, tuple[str, Fields, Callable[[Document], object], o
     "step-item": (step_path("flow-1", "load[7]~2"), step_fields(ITEM), step_record, ITEM),
     "step-gather": (step_path("flow-1", "load"), step_fields(GATHER), step_record, GATHER),
     "run-loops": (run_path("flow-1"), run_fields(LOOP_RUN), run_record, LOOP_RUN),
+    "run-queued": (run_path("flow-1"), run_fields(QUEUED_RUN), run_record, QUEUED_RUN),
     "outputs": (outputs_path("flow-1", "load"), outputs_fields(LANGUAGE_STEP, VALUES), _outputs, VALUES),
     "outputs-void": (outputs_path("flow-1", "load"), outputs_fields(LANGUAGE_STEP, {}), _outputs, None),
     "schedules": (tick_path(SCHEDULES.id), tick_fields(SCHEDULES), read_tick, SCHEDULES),

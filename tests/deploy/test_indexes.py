@@ -28,12 +28,14 @@ from atom_deploy.resources.firestore import declared
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.repair import examine
+from atom_workflows.coordinator.schedules import list_schedules
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.documents import definition_path, outputs_path, step_path
 from atom_workflows.errors import RunNotFound
 from atom_workflows.ports import Query, Update
-from support import loops
+from atom_workflows.schedule_documents import tick_fields
+from support import groups, loops
 from support.workflows import chain, definition, fan, script
 
 ROOT: Final = Path(__file__).parents[2]
@@ -109,6 +111,8 @@ def live(world: World) -> str:
     retry_run(world.services, run_id)
     live_in_full(world)
     live_in_loops(world)
+    live_in_line(world)
+    live_by_schedule(world)
     return run_id
 
 
@@ -116,6 +120,24 @@ def live_in_loops(world: World) -> None:
     """Play a run whose items fail."""
     world.task_runner.jobs = World(script(train={"always_fail": True})).task_runner.jobs
     loops.run(world, loops.workflow(loops.step("train", for_each=loops.each([1, 2]))))
+
+
+def live_in_line(world: World) -> None:
+    """Play runs of which only one may be at work: one waits, one is skipped, and one is cancelled."""
+    world.task_runner.jobs = World("default: {duration: 1000}").task_runner.jobs
+    ids = [groups.start(world, groups.limited(maxQueued=1), f"key-{number}") for number in range(3)]
+    world.settle_down()
+    cancel_run(world.services, ids[0])
+    world.settle_down()
+
+
+def live_by_schedule(world: World) -> None:
+    """Have a schedule start a run, and look at the schedules."""
+    world.upload("schedules: [{cron: 0 * * * *}]\ndeadline: {after: 3h}\nsteps: [{id: a, task: {imageUri: i}}]")
+    world.clock.move(timedelta(hours=1))
+    world.tick()
+    world.settle_down()
+    assert [one.path for one in list_schedules(world.services)] == ["gs://bucket/workflows/flow.yaml"]
 
 
 def live_in_full(world: World) -> str:
@@ -167,7 +189,7 @@ def test_what_is_exempted_is_stored() -> None:
     world = World(env={"stage": "test"})
     run_id = live(world)
     wide = next(run.id for run in newest_runs(world.store, limit=9, state=None) if run.step_count > 100)
-    stored: dict[str, set[str]] = {"runs": set(), "steps": set(), "definition": set(), "outputs": set()}
+    stored: dict[str, set[str]] = {name: set() for name in ("runs", "steps", "definition", "outputs", "groups")}
     for document in world.store.query(Query(collection="runs")):
         stored["runs"] |= set(document.fields)
     full = next(run.id for run in newest_runs(world.store, limit=9, state=None) if run.finally_timeout)
@@ -176,6 +198,10 @@ def test_what_is_exempted_is_stored() -> None:
         stored[path.split("/")[2]] |= set(found.fields if found else ())
     [definition] = world.store.get([definition_path(wide)])
     stored["definition"] |= set(definition.fields if definition else ())
+    for document in world.store.query(Query(collection="groups")):
+        stored["groups"] |= set(document.fields)
+    [schedules] = list_schedules(world.services)
+    stored["steps"] |= set(tick_fields(schedules))
     exempted = {(one["collectionGroup"], one["fieldPath"]) for one in declared()["fieldOverrides"]}
     # Of runs that were started with values, and of one that succeeded with outputs of its own.
     rare = {("steps", "barriers"), ("runs", "params"), ("runs", "labels"), ("runs", "outputs")}
@@ -191,8 +217,8 @@ def test_what_is_exempted_is_stored() -> None:
 
 
 SMALL: Final[Mapping[str, str]] = {
-    "runs": "created_at digest failure_count finally_timeout_s given_digest item_count main_state reopened_at retries "
-    "schema source state step_count stop task_runner_url timeout_s touches trigger workflow",
+    "runs": "created_at digest failure_count finally_timeout_s given_digest item_count late main_state no_queue place "
+    "reopened_at retries schema source state step_count stop task_runner_url timeout_s touches trigger workflow",
     "steps": "allow_failure answered attempt by_choice cause counted deferrals each expansion first_attempt "
     "hands_over_to index items job_state kind last_kind last_reason losses missing_since notifies phase reason "
     "remaining retries schema skipped stained state stop_attempt stop_for stop_stage task_runner_url tolerate "

@@ -19,7 +19,7 @@ DEPLOYED: Final = "\n".join(
 )
 FIRST_COLUMN: Final = re.compile(r"^\| (`[^|]+`) \|", re.MULTILINE)
 STORED_OTHERWISE: Final = {"id", "run_id", "timeout", "finally_timeout", "request"}
-STORED_NAMES: Final = {"timeout_s", "finally_timeout_s", "task"}
+STORED_NAMES: Final = {"timeout_s", "finally_timeout_s", "task", "place"}
 """Of a record's fields, those that are the document's path or are stored by another name, and these names."""
 
 

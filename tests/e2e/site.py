@@ -16,7 +16,7 @@ from support.call_log import Call, calls_of
 from support.deadline import eventually
 
 CALL_S: Final = 60
-TERMINAL: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "INVALID"})
+TERMINAL: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED", "INVALID"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from atom_workflows.documents import BURST_LEASE_PATH, RUNS
 from atom_workflows.ports import Create, Update, Write
 from simulation.evidence import Evidence
 from simulation.findings import Findings, Rule
+from simulation.lines import Lines
 from simulation.machine import true_time
 from simulation.repairs import Repair, Repairs
 from simulation.scheduler import Invocation
@@ -19,6 +20,7 @@ class Apart:
 
     def __init__(self, *, findings: Findings, evidence: Evidence, repairs: Repairs, skew_s: float) -> None:
         self.works_for: dict[Invocation, str] = {}
+        self.lines: Lines | None = None
         self._findings = findings
         self._evidence = evidence
         self._repairs = repairs
@@ -29,12 +31,19 @@ class Apart:
         """Check a commit that took effect, and return its runs."""
         run_ids = {write.path.split("/")[1] for write in writes if write.path.startswith(f"{RUNS}/")}
         of = self.works_for.get(self._evidence.scheduler.current.root)
-        if len(run_ids) > 1 or (of is not None and run_ids - {of}):
+        if (len(run_ids) > 1 or (of is not None and run_ids - {of})) and not self._is_of_a_line(writes, run_ids, of):
             self._findings.report(Rule.APART, f"one commit, for {of or 'all runs'}, changes {sorted(run_ids)}")
         for write in writes:
             if write.path == BURST_LEASE_PATH and isinstance(write, Create | Update):
                 self._check_burst_lease(write.fields)
         return run_ids
+
+    def _is_of_a_line(self, writes: Sequence[Write], run_ids: set[str], of: str | None) -> bool:
+        """Return True if the commit lets runs of a group begin or skips them, perhaps as one of them ends."""
+        if self.lines is None or not run_ids <= self.lines.members:
+            return False
+        of_runs = [write for write in writes if write.path.startswith(f"{RUNS}/")]
+        return any(self.lines.allows(of_runs, one) for one in ([of] if of else run_ids))
 
     def _check_burst_lease(self, fields: Mapping[str, Any]) -> None:
         before, self._lease = self._lease, fields

@@ -63,7 +63,7 @@ class Attention:
 def _watched(flow: Flow) -> list[StepRecord]:
     """Return the steps that the checker has to look at."""
     watch = flow.watch
-    if watch.run is None or watch.run.state is not RunState.RUNNING or END_ID in watch.forgotten:
+    if watch.run is None or watch.run.state not in {RunState.QUEUED, RunState.RUNNING} or END_ID in watch.forgotten:
         return []
     apart = watch.gone | watch.forgotten
     return [step for name, step in watch.steps.items() if step.due_at is not None and name not in apart]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
-from atom_workflows.core.workflow import OnLost
+from atom_workflows.core.workflow import OnLost, WhenFull
 from simulation.dice import dice
 from simulation.drawing_language import add_language
 from simulation.drawn import DAY_S, WHOLE, Cut, Drawn
@@ -41,6 +41,11 @@ _CROWD_OF_JOBS: Final = 30
 _CALM_IN_A_CROWD_S: Final = 60
 _NAMES: Final = (FIRST, "b", "c", "d")
 _FILES: Final = 0.4
+_GROUPED: Final = 0.4
+_LIMITS: Final = (1, 1, 1, 2)
+_WHEN_FULL: Final = (*[WhenFull.QUEUE] * 3, WhenFull.LATEST, WhenFull.LATEST, WhenFull.SKIP)
+_MOST_QUEUED: Final = (100, 100, 1)
+_LONGEST_WAITS_S: Final = (86_400, 86_400, 600, 120)
 _WITH_LANGUAGE: Final = 0.45
 """The share of workflows that use what plain ones do not: conditions, outputs, steps under `finally`, …"""
 
@@ -72,6 +77,8 @@ def draw(seed: int, cut: Cut = WHOLE) -> Drawn:
         weather=draw_weather(dice(seed, "weather")).without(cut.without),
         limits=draw_limits(dice(seed, "limits")),
     )
+    if len(whole.scenarios) > 1 and dice(seed, "group").random() < _GROUPED:
+        whole = replace(whole, scenarios=_limit_runs(whole.scenarios, dice(seed, "group", "how")))
     if dice(seed, "crowd").random() < _CROWDS:
         whole = _make_crowd(whole, dice(seed, "crowd", "how"))
     elif dice(seed, "long").random() < _LONG_ONES:
@@ -80,6 +87,16 @@ def draw(seed: int, cut: Cut = WHOLE) -> Drawn:
         whole = replace(whole, scenarios=(_perhaps_with_language(one, dice(seed, "long", "language")),))
     kept = whole if cut.only is None else replace(whole, scenarios=tuple(_keep_only(whole.scenarios, cut.only)))
     return simplify(kept, cut.plain)
+
+
+def _limit_runs(scenarios: Sequence[Scenario], chance: Random) -> tuple[Scenario, ...]:
+    """Make runs of one file of them, of which only so many may be at work."""
+    limit, when_full = chance.choice(_LIMITS), chance.choice(_WHEN_FULL)
+    max_queued, max_wait_s = chance.choice(_MOST_QUEUED), chance.choice(_LONGEST_WAITS_S)
+    return tuple(
+        replace(one, is_file=False, limit=limit, when_full=when_full, max_queued=max_queued, max_wait_s=max_wait_s)
+        for one in scenarios
+    )
 
 
 def _make_crowd(drawn: Drawn, chance: Random) -> Drawn:

@@ -37,6 +37,8 @@ class Rule(StrEnum):
     NOTICED = "the end of a job is noticed soon, once nothing goes wrong"
     LOOKED = "whatever is due is looked at soon, once nothing goes wrong, however much else there is"
     APART = "what one run does changes nothing of another"
+    PLACES = "no more runs of a group are at work than its file allows"
+    LINE = "runs that wait begin in order, as soon as there is a place, or are skipped as their file says"
     RETAINED = "nothing of a run expires before the run does, nor while it is open, and all of it does in the end"
     KEPT = "an event is given up only if it is kept as a dead letter, as it came"
     BUDGET = "a simulation ends"

@@ -13,11 +13,12 @@ from datetime import timedelta
 from typing import Any, Final, TypeAlias
 from unittest.mock import patch
 
-from atom_workflows.coordinator import advance, conditions, dispatch, retry
+from atom_workflows.coordinator import advance, conditions, dispatch, groups, retry
 from atom_workflows.coordinator.checker import burst
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core import groups as groups_of_core
 from atom_workflows.core import hints, polling, stopping, transitions
-from simulation import handling, planted, planted_checker, planted_language, planted_stopping
+from simulation import handling, planted, planted_checker, planted_language, planted_lines, planted_stopping
 from simulation.instances import Instances
 from simulation.planting import Bug, Scene
 from simulation.scheduler import Instance
@@ -194,6 +195,21 @@ MUTATIONS: Final = (
     ),
     _in_code("a hint is believed", (handling, "handle_hint", planted_stopping.believe_the_hint)),
     _in_code("every hint costs a call", (hints, "HINT_GAP", timedelta(0)), seed=20),
+    _at_port("places are given away without a guard", planted_lines.no_guard_on_the_group, seed=53),
+    _at_port("a run keeps its place when it ends", planted_lines.keep_the_place, seed=65),
+    _at_port("a run that waited begins without a place", planted_lines.take_no_place, seed=10),
+    _at_port("a run less is counted at work", planted_lines.count_one_less, seed=10),
+    _at_port("the last in line comes first", planted_lines.last_comes_first, seed=10),
+    _at_port("no one seeds a run that may begin", planted_lines.forget_to_seed, planted_lines.forget_to_look, seed=10),
+    _in_code(
+        "a wait never ends",
+        (groups_of_core, "is_expired", planted_lines.never_expire),
+        (groups, "wait_ends", planted_lines.wait_for_ages),
+        seed=753,
+    ),
+    _in_code("the newest run in line is replaced", (groups, "decide", planted_lines.replace_the_newest), seed=10),
+    _in_code("no run may wait", (groups, "decide", planted_lines.skip_whatever_waits), seed=10),
+    _at_port("a wait counts against the timeout", planted_lines.count_the_wait, seed=22),
     _in_code("jobs that notify are never polled", (polling, "NOTIFIED_POLL", planted_stopping.AGES), seed=65),
 )
 

@@ -29,11 +29,12 @@ OF_ALL: Final[Mapping[str, OfAll]] = {
     "files": _of_scenarios(lambda one: replace(one, is_file=False)),
     "stops": _of_scenarios(lambda one: replace(one, stops=Stops.AT_ONCE, stop_after_s=0.0)),
     "notices": _of_scenarios(lambda one: replace(one, notifies=False)),
+    "limit": _of_scenarios(lambda one: replace(one, limit=0)),
     "clocks": lambda drawn: replace(drawn, weather=replace(drawn.weather, skew_s=0)),
     "limits": lambda drawn: replace(drawn, limits=Limits()),
 }
-"""No outputs of the run, no cancels, no retries, no doctor, no timeout of the workflow, no files, jobs that stop at
-once and whose ends no one reports, right clocks, and sizes as deployed.
+"""No outputs of the run, no cancels, no retries, no doctor, no timeout of the workflow, no limit on its runs, no files,
+jobs that stop at once and whose ends no one reports, right clocks, and sizes as deployed.
 """
 
 OF_STEP: Final[Mapping[str, OfStep]] = {

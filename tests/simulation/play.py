@@ -38,6 +38,7 @@ from simulation.findings import Finding, Findings, Rule
 from simulation.flow import Flow
 from simulation.handling import NOT_KEPT, GaveUp, handle, is_kept
 from simulation.instances import Instances, Observed, Ports, unobserved
+from simulation.lines import Lines
 from simulation.machine import InterleavedWorkers, SkewedClock, true_time
 from simulation.meddling import Meddler
 from simulation.repairs import Repairs
@@ -92,10 +93,17 @@ class Play:
         self._attention = Attention(self.flows, self.scheduler, pace=drawn.pace, more_s=drawn.crowd_s)
         self._expiry = Expiry(flows=self.flows, memory=self._memory, calls=self.calls, keep_s=drawn.keep_s)
         self._by_run_id = {flow.run_id: flow for flow in self.flows}
-        self._by_path = {flow.scenario.path: flow for flow in self.flows}
+        self._by_start = {(flow.scenario.path, flow.scenario.key): flow for flow in self.flows}
         self._apart = Apart(
             findings=self._findings, evidence=self.evidence, repairs=self.repairs, skew_s=weather.skew_s
         )
+        limited = [flow for flow in self.flows if flow.scenario.limit]
+        self._lines = (
+            Lines(limited, self.scheduler, skew_s=weather.skew_s, pause_s=weather.pause_s, pace=drawn.pace)
+            if limited
+            else None
+        )
+        self._apart.lines = self._lines
         limits = drawn.limits
         self.bus = FaultyBus(
             self.calls, deliveries=limits.deliveries, on_accepted=self._on_accepted, on_given_up=self._on_given_up
@@ -256,8 +264,15 @@ class Play:
                 self._users.start(flow)
 
     def _set_end(self, flow: Flow) -> None:
-        pace = self.drawn.pace
-        flow.set_end(self.scheduler.now, left_over_s=_LEFT_OVER_S * pace, slack_s=_SLACK_S * pace)
+        pace, now = self.drawn.pace, self.scheduler.now
+        group = self.flows if flow.scenario.limit else [flow]
+        for one in group:
+            one.set_end(now, left_over_s=_LEFT_OVER_S * pace, slack_s=_SLACK_S * pace)
+        if len(group) > 1:
+            # Each of them may have to wait for all others.
+            all_s = sum(one.must_end_by - now for one in group)
+            for one in group:
+                one.must_end_by = now + all_s
 
     # -- events ----------------------------------------------------------------------------------------------------
 
@@ -265,6 +280,8 @@ class Play:
         self._expiry.act()
         if self.evidence.calm_at is not None:
             self._attention.check(self.evidence.calm_at)
+            if self._lines is not None:
+                self._lines.check(self.evidence.calm_at)
         if self.calls.strikes(Fault.TICK_MISSING):
             return
         if self.calls.strikes(Fault.TICKS_PAUSED):
@@ -338,7 +355,9 @@ class Play:
         None if it is about all, as ticks are.
         """
         run_id, path = message.body.get("run_id"), message.body.get("workflow_path")
-        return self._by_path[path] if path is not None else self._by_run_id.get(run_id or "")
+        if path is not None:
+            return self._by_start[path, message.body["run_key"]]
+        return self._by_run_id.get(run_id or "")
 
     def _on_commit(self, writes: Sequence[Write]) -> None:
         self.repairs.on_commit(writes, self.scheduler.current.name)
@@ -351,6 +370,8 @@ class Play:
                 self._attention.on_look(run_id, [write.path.rpartition("/")[2] for write in writes])
             else:
                 self._findings.report(Rule.APART, f"there is a run that no one asked for: {run_id}")
+        if self._lines is not None:
+            self._lines.on_commit()
 
     def _on_false_conflict(self, writes: Sequence[Write]) -> None:
         for flow in self.flows:

@@ -12,6 +12,8 @@ from atom_workflows.core.states import RunState, StepState
 from simulation.findings import Rule
 from simulation.oracle import End, Fate, expected_ends
 
+RETRY_DID_NOT_BEGIN: Final = "its retry did not begin: "
+
 if TYPE_CHECKING:
     from simulation.watch import Watch
 
@@ -19,13 +21,15 @@ _DECIDED_S: Final = 120.0
 """The longest time between the decision to end the main part and the commit."""
 
 _NEXT: Final = {
-    None: {RunState.SEEDING, RunState.RUNNING, RunState.INVALID},
+    None: {RunState.QUEUED, RunState.SEEDING, RunState.RUNNING, RunState.SKIPPED, RunState.INVALID},
+    # A retry that could not begin leaves its run FAILED.
+    RunState.QUEUED: {RunState.SEEDING, RunState.SKIPPED, RunState.CANCELLED, RunState.FAILED},
     RunState.SEEDING: {RunState.RUNNING, RunState.FAILED, RunState.CANCELLED},
     RunState.RUNNING: {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED},
-    RunState.FAILED: {RunState.SEEDING},
-    RunState.CANCELLED: {RunState.SEEDING},
+    RunState.FAILED: {RunState.QUEUED, RunState.SEEDING},
+    RunState.CANCELLED: {RunState.QUEUED, RunState.SEEDING},
     # The next start under its key takes its place.
-    RunState.INVALID: {RunState.SEEDING, RunState.RUNNING},
+    RunState.INVALID: {RunState.QUEUED, RunState.SEEDING, RunState.RUNNING, RunState.SKIPPED},
 }
 
 
@@ -37,16 +41,21 @@ def check(watch: Watch, before: RunRecord | None, run: RunRecord) -> None:
             watch.report(Rule.RUN_STATE, f"the run went from {state} to {run.state}")
         if run.state is RunState.INVALID:
             _check_invalid(watch, run)
-        elif run.state.is_terminal:
+        elif run.state.is_terminal and not _did_not_begin(state, run):
             _check_closed(watch, state, run)
     is_retried = before is not None and before.state in {RunState.FAILED, RunState.CANCELLED}
-    reopened = is_retried and run.state is RunState.SEEDING
+    reopened = is_retried and run.state in {RunState.QUEUED, RunState.SEEDING}
     if before is not None and run.retries != before.retries + reopened:
         watch.report(Rule.RUN_STATE, f"the run was retried {before.retries} times, then {run.retries} times")
     _check_stop(watch, before, run, reopened=reopened)
     _check_main(watch, before, run)
     if before is not None and before.state is RunState.SEEDING and run.state is RunState.RUNNING and run.retries:
         _check_reruns(watch, run)
+
+
+def _did_not_begin(before: RunState | None, run: RunRecord) -> bool:
+    """Return True if a run was skipped, or if its retry was; lines.py checks why."""
+    return run.state is RunState.SKIPPED or (before is RunState.QUEUED and run.state is RunState.FAILED)
 
 
 def _check_stop(watch: Watch, before: RunRecord | None, run: RunRecord, *, reopened: bool) -> None:
@@ -161,7 +170,10 @@ def check_end(watch: Watch) -> None:
     if run is None:
         watch.report(Rule.STUCK, "there is no run")
         return
-    if watch.was_stopped or run.state is RunState.INVALID:
+    if watch.was_stopped or run.state in {RunState.INVALID, RunState.SKIPPED}:
+        return
+    if any(str(error["message"]).startswith(RETRY_DID_NOT_BEGIN) for error in run.errors):
+        # Its steps are those of the round before.
         return
     steps = watch.users_steps()
     if set(steps) != set(watch.scenario.by_id):

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from atom_emulator.testing.world import TASK_RUNNER_URL
 from atom_workflows.core.run_ids import run_id_for
-from atom_workflows.core.workflow import OnLost, Trigger
+from atom_workflows.core.workflow import OnLost, Trigger, WhenFull
 from simulation.language import MODES, Condition, RetryRule, Value, steps_read
 
 FIRST: Final = "flow"
@@ -22,6 +22,9 @@ OTHER_URL: Final = "http://other-task-runner.test"
 """The run that most simulations have alone."""
 
 _KEY: Final = "k"
+LIMITED: Final = "limited"
+"""The file of all runs of a group."""
+
 _Scripted = TypeVar("_Scripted")
 
 
@@ -151,6 +154,9 @@ class Scenario:
     `stops` is how its Task Runner stops jobs, slowly within `stop_after_s`, and `notifies` whether it reports their
     ends.
 
+    With `limit`, the file limits how many of its runs are at work, and all runs of the simulation are of this file:
+    `when_full`, `max_queued` and `max_wait_s` say what becomes of the others.
+
     `mode` is its parameter; a run whose definition declares none has "". `finally_steps` have ids of their own, and
     `outputs` are the run's.
     """
@@ -174,6 +180,10 @@ class Scenario:
     retries: int = 0
     retry_after_s: float = 0.0
     doctors: int = 0
+    limit: int = 0
+    when_full: WhenFull = WhenFull.QUEUE
+    max_queued: int = 100
+    max_wait_s: int = 86_400
 
     @cached_property
     def by_id(self) -> Mapping[str, StepPlan]:
@@ -193,17 +203,31 @@ class Scenario:
     @property
     def is_plain(self) -> bool:
         """True if the definition uses nothing that earlier versions do not know."""
-        return not (self.finally_steps or self.outputs or self.mode) and all(step.is_plain for step in self.steps)
+        return not (self.finally_steps or self.outputs or self.mode or self.limit) and all(
+            step.is_plain for step in self.steps
+        )
 
     @property
     def path(self) -> str:
         """The path of its definition, even if that comes in the message."""
+        if self.limit:
+            return f"{LIMITED}.yaml"
         return f"gs://bucket/{self.name}.yaml" if self.is_file else f"{self.name}.yaml"
+
+    @property
+    def label(self) -> str:
+        """The label of its jobs, which names its file."""
+        return LIMITED if self.limit else self.name
+
+    @property
+    def key(self) -> str:
+        """The key that distinguishes it from other runs of its file."""
+        return self.name if self.limit else _KEY
 
     @cached_property
     def run_id(self) -> str:
         """The id of the run that it becomes."""
-        return run_id_for(self.path, "key", _KEY)
+        return run_id_for(self.path, "key", self.key)
 
     @property
     def start(self) -> Mapping[str, Any]:
@@ -212,7 +236,7 @@ class Scenario:
         elsewhere = {} if self.name == FIRST else {"tr_url": self.task_runner_url}
         # The first mode is the default.
         params = {"params": {"mode": self.mode}} if self.mode not in {"", MODES[0]} else {}
-        return {"workflow_path": self.path, "run_key": _KEY, **elsewhere, **definition, **params}
+        return {"workflow_path": self.path, "run_key": self.key, **elsewhere, **definition, **params}
 
     @property
     def task_runner_url(self) -> str:
@@ -244,6 +268,13 @@ class Scenario:
             fields["description"] = self.description
         if self.timeout_s is not None:
             fields["timeout"] = f"{self.timeout_s}s"
+        if self.limit:
+            fields["concurrency"] = {
+                "limit": self.limit,
+                "whenFull": self.when_full.value,
+                "maxQueued": self.max_queued,
+                "maxWait": f"{self.max_wait_s}s",
+            }
         if self.mode:
             fields["params"] = {"mode": {"type": "text", "enum": list(MODES), "default": MODES[0]}}
         if self.finally_steps:

@@ -295,7 +295,7 @@ class Watch(Standing):
         if open_needs:
             self.report(Rule.DEPENDENCIES, f"{key} was submitted before {open_needs}")
         asked = (body["labels"]["workflow"], body["job_name"])
-        if asked != (self.scenario.name, of.step):
+        if asked != (self.scenario.label, of.step):
             self.report(Rule.HELD, f"{key} was submitted with the body of {asked}")
         if (key, submission.by) in self.evidence.searches:
             self._check_search(submission, plan)

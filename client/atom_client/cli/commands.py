@@ -278,6 +278,9 @@ cli.add_command(runner)
     help="Start the run now, but as of this time, such as 2026-03-01T02:30, which expressions read as run.scheduledAt. "
     "Without an offset such as Z or +01:00, it is local time in the workflow's timezone; an object needs an offset.",
 )
+@click.option(
+    "--no-queue", is_flag=True, help="Begin even if as many runs as the file's `concurrency` allows are at work."
+)
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
 @click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
 @json_option

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final, Protocol
 
@@ -24,6 +24,7 @@ from atom_client.deployment import with_place
 from atom_client.errors import INVALID_USE, RUN_FAILED, Failure
 from atom_client.text import counted, lasted
 from atom_client.views.as_json import json_text, run_with_steps
+from atom_client.views.lines import line_text, read_line
 from atom_client.views.progress import RunView
 from atom_client.views.queries import read_run, read_steps
 from atom_client.views.summary import verdict
@@ -34,6 +35,9 @@ from atom_workflows.core.states import RunState
 from atom_workflows.errors import AtomWorkflowsError, StoreUnavailable
 
 LOOK_EVERY_S: Final = 1.0
+DESCRIBE_EVERY_S: Final = 10.0
+"""How often to read where a QUEUED run stands in line."""
+
 WAIT_FOR_EVENTS_S: Final = 0.25
 LAST_EVENTS_WITHIN_S: Final = 1.0
 APPEARS_WITHIN_S: Final = 60.0
@@ -64,19 +68,20 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
     timeout_s: float | None = None,
     patience_s: float = PATIENCE_S,
     superseded: RunRecord | None = None,
+    describe_wait: Callable[[RunRecord], str] = lambda _: "",
     monotonic: Callable[[], float] = time.monotonic,
 ) -> RunRecord:
     """Show the run until it has ended or time is up.
 
     Returns the run as last read. `superseded` is an INVALID run from an earlier start, which the new run replaces: as
-    long as the store still holds it, the new run has not appeared.
+    long as the store still holds it, the new run has not appeared. `describe_wait` says where a QUEUED run stands.
 
     Raises `Failure` if the run does not appear because no function handled the start message. Raises `StoreUnavailable`
     if the store is unreachable at the start, or later stays unreachable for longer than `patience_s`.
     """
     reader = _PatientReader(read_run, patience_s, monotonic)
     started = monotonic()
-    looked_at = started - LOOK_EVERY_S
+    looked_at = described_at = started - DESCRIBE_EVERY_S
     while True:
         before = view
         if changes := feed.take(WAIT_FOR_EVENTS_S):
@@ -89,6 +94,9 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
             if run is not None and run.state.is_terminal:
                 view = _take_last_events(view, feed, monotonic)
             view = view if run is None else view.with_run(run)
+            if run is not None and run.state is RunState.QUEUED and now - described_at >= DESCRIBE_EVERY_S:
+                described_at = now
+                view = replace(view, waits=describe_wait(run))
             is_time_up = timeout_s is not None and now - started >= timeout_s
             if run is not None and (run.state.is_terminal or is_time_up):
                 show.finish(view)
@@ -222,6 +230,7 @@ class Waiting:
                     timeout_s=self.timeout_s,
                     patience_s=0 if os.environ.get(FIRESTORE_HOST) else PATIENCE_S,
                     superseded=self.superseded,
+                    describe_wait=self._describe_wait,
                 )
         # The file's steps come first, in the order of the file, followed by all others.
         steps = {step.id: step for step in read_steps(self.services.store, run_id)}
@@ -248,6 +257,13 @@ class Waiting:
             return read()
 
         return read_if_up if self.outlives and address and not _refuses(address) else read
+
+    def _describe_wait(self, run: RunRecord) -> str:
+        try:
+            line = read_line(self.services, run)
+        except StoreUnavailable:
+            return ""
+        return "" if line is None else line_text(run, line, self.services.clock.now())
 
     def print_result(self, run: RunRecord, steps: Sequence[StepRecord]) -> None:
         """Print the table of steps and a summary of the run.

@@ -82,6 +82,8 @@ class Lines:
         # An unchanged view is the same object.
         if view is not self._shown:
             news = view.news(self._shown)
+            if view.waits != self._shown.waits:
+                self._say(view.waits or "it has a place in its group now, and begins")
             if view.main_state is not None and self._shown.main_state is None:
                 of_main = [step for step in news if view.main_ended_at is None or step.at <= view.main_ended_at]
                 self._say_steps(of_main, view)

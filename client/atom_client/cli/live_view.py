@@ -47,6 +47,8 @@ def picture(view: RunView, *, elapsed_s: float, screen: Screen) -> RenderableTyp
     room = screen.width - len("Run ") - len(" ") - len(state) - len(clock)
     heading = Text.assemble("Run ", (screen.ends(view.run_id, max(room, 1)), "bold"), " ", state, clock)
     parts: list[RenderableType] = [_cut(heading, screen), bar, progress]
+    if view.waits:
+        parts.append(_cut(Text(screen.head(view.waits, screen.width)), screen))
     if rows:
         parts += [Text(), *_steps(rows, screen)]
     return Group(*parts)

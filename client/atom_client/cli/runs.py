@@ -17,6 +17,7 @@ from atom_client.deployment import with_place
 from atom_client.errors import Misuse
 from atom_client.text import clean, clip, counted, listing, local_time, one_line
 from atom_client.views.as_json import json_text, moment_text, run_object, run_with_steps
+from atom_client.views.lines import group_text, line_text, read_line, rules_text
 from atom_client.views.progress import RunView, view_of
 from atom_client.views.queries import (
     MOST_RUNS_LOOKED_AT,
@@ -84,6 +85,11 @@ def show_run(services: Services, text: str, *, as_json: bool, with_outputs: bool
     click.echo()
     for sentence in verdict(run, steps, now=services.clock.now()):
         click.echo(sentence)
+    if run.state is RunState.QUEUED and (queue := read_line(services, run)) is not None:
+        click.echo(line_text(run, queue, services.clock.now()))
+
+
+_NOT_QUEUED: Final = "; this run was started with --no-queue, so it did not wait"
 
 
 def _show_outputs(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[str, Any]) -> None:
@@ -167,7 +173,12 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
             for name, value in run.params.items()
         ),
         "scheduled": _scheduled(run),
+        "concurrency": ""
+        if run.group is None
+        else f"{group_text(run.group).rstrip('.')}; {rules_text(run.group)}{_NOT_QUEUED if run.no_queue else ''}",
         "created": local_time(run.created_at),
+        "queued": local_time(run.queued_at),
+        "admitted": local_time(run.admitted_at),
         "started": local_time(run.started_at),
         "finished": local_time(run.finished_at),
         # Steps under `finally` get a time limit of their own, which means nothing once they have ended.
@@ -219,8 +230,12 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
         view = RunView(run_id=run.id, total=len(steps), order=order, steps=kept)
         return _retry_and_follow(services, view, line, options)
     retry_run(services, run.id)
+    reopened = read_run(services.store, run.id)
+    waits = reopened is not None and reopened.state is RunState.QUEUED
     if options.as_json:
-        click.echo(json_text({"run": run.id, "steps": count}))
+        click.echo(json_text({"run": run.id, "steps": count, "queued": waits}))
+    elif waits:
+        click.echo(f"{line} It is QUEUED first: `{with_place(f'why {run.id}')}` says what it waits for.")
     else:
         click.echo(f"{line} `{with_place(f'runs show {run.id}')}` shows it.")
     return 0
@@ -288,6 +303,8 @@ def _lines(examination: Examination, *, now: datetime, dry_run: bool) -> Iterato
         return
     if run.state in {RunState.FAILED, RunState.CANCELLED, RunState.INVALID}:
         yield f"There is nothing to fix; `{with_place(f'why {run.id}')}` explains why the run ended this way."
+    elif run.state is RunState.QUEUED:
+        yield f"Nothing is wrong with the run: it waits in line. `{with_place(f'why {run.id}')}` says for what."
     elif any(is_under_way(step) for step in steps):
         yield "Nothing is wrong with the run: it is waiting for the steps above."
     else:

@@ -13,7 +13,7 @@ from atom_client.errors import RUN_FAILED
 if TYPE_CHECKING:
     from atom_workflows.coordinator.services import Services
 
-_RUN_STATES = ("SEEDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "INVALID")
+_RUN_STATES = ("QUEUED", "SEEDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED", "INVALID")
 
 
 @click.group()

@@ -39,6 +39,7 @@ class RunRequest:
     params: Mapping[str, JsonValue] = field(default_factory=dict)
     # The time as of which the run is started, if that is not now.
     scheduled_at: datetime | None = None
+    no_queue: bool = False
 
     @property
     def step_ids(self) -> tuple[str, ...]:
@@ -62,6 +63,7 @@ class RunRequest:
             "tr_url": task_runner_url,
             "labels": dict(self.labels),
             "params": dict(self.params),
+            "no_queue": self.no_queue,
         }
         return {
             "workflow_path": self.workflow_path,

@@ -43,6 +43,7 @@ _DIFFERENCES: Final = {
     "labels": "with different labels (--label)",
     "tr_url": "with a different Task Runner (--tr-url)",
     "scheduled_at": "as of a different time (--at)",
+    "no_queue": "with or without --no-queue, unlike now",
 }
 """How a run that was already started with a key can differ from the request. Any other difference is in the file."""
 
@@ -63,6 +64,7 @@ class StartOptions:
     at: datetime | None = None
     wait: bool = False
     timeout_s: float | None = None
+    no_queue: bool = False
     as_json: bool = False
 
 
@@ -114,7 +116,7 @@ def _request(options: StartOptions) -> RunRequest:
         require_object(options.source)
     given = read_given(options.params, options.params_file, source=options.source)
     request = request_for(options.source, options.key, params=given, labels=pairs_of("--label", options.labels))
-    return replace(request, scheduled_at=_as_of(options.at, request))
+    return replace(request, scheduled_at=_as_of(options.at, request), no_queue=options.no_queue)
 
 
 def _as_of(at: datetime | None, request: RunRequest) -> datetime | None:

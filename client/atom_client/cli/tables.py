@@ -25,6 +25,7 @@ COLOURS: Final = {
     "RUNNING": "cyan",
     "DISPATCHING": "cyan",
     "SEEDING": "cyan",
+    "QUEUED": "yellow",
     "RETRYING": "yellow",
     "SKIPPED": "yellow",
     "CANCELLED": "magenta",

@@ -14,6 +14,7 @@ from atom_client.deployment import with_place
 from atom_client.errors import Failure
 from atom_client.text import clean, listing
 from atom_client.views.as_json import json_text, moment_text
+from atom_client.views.lines import read_line
 from atom_client.views.queries import (
     NodeReader,
     last_look,
@@ -43,9 +44,10 @@ def print_why_run(services: Services, run_text: str, *, as_json: bool) -> None:
     now = services.clock.now()
     looked_at = last_look(services.store, now=now) if run.state is RunState.RUNNING else None
     nodes: Mapping[str, StepRecord] = {}
-    if run.state is not RunState.INVALID:
+    if run.state not in {RunState.INVALID, RunState.SKIPPED}:
         nodes = read_outlines(services.store, run.id, but_succeeded=run.started_at is not None)
-    seen = Seen(run=run, nodes=nodes, now=now, looked_at=looked_at)
+    queue = read_line(services, run) if run.state is RunState.QUEUED else None
+    seen = Seen(run=run, nodes=nodes, now=now, looked_at=looked_at, line=queue)
     reasons = list(explain_run(seen))
     if as_json:
         described = {
@@ -62,7 +64,7 @@ def print_why_run(services: Services, run_text: str, *, as_json: bool) -> None:
     click.echo(headline(seen))
     for line in _lines(reasons):
         click.echo(line)
-    if run.step_count:
+    if run.step_count and run.state not in {RunState.QUEUED, RunState.SKIPPED}:
         click.echo(f"\n`{with_place(f'why {run.id} STEP')}` explains a step.")
 
 

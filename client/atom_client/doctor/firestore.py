@@ -12,11 +12,12 @@ from atom_client.text import clip, listing, local_time, one_line
 from atom_client.views.dead_letters import Desk, reason
 from atom_client.views.queries import newest_runs
 from atom_workflows.coordinator.checker.due_steps import due_query
+from atom_workflows.coordinator.groups import count_at_work
 from atom_workflows.coordinator.repair import LATE
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import RunRecord
-from atom_workflows.core.states import StepState
-from atom_workflows.documents import BURST_LEASE_PATH, SCHEMAS, STEPS
+from atom_workflows.core.states import RunState, StepState
+from atom_workflows.documents import BURST_LEASE_PATH, RUNS, SCHEMAS, STEPS, run_record
 from atom_workflows.errors import NewerVersion
 from atom_workflows.messages.dead_letters import read_dead_letter
 from atom_workflows.ports import Condition, Document, Query
@@ -24,6 +25,7 @@ from atom_workflows.schedule_documents import SCHEDULES
 
 _MOST_DUE: Final = 1_000
 _MOST_LATE: Final = 50
+_MOST_WAITING: Final = 100
 _MOST_NAMED: Final = 3
 _MOST_LETTERS: Final = 50
 _LONGEST_REASON: Final = 200
@@ -45,6 +47,7 @@ def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
         newest = "the newest run was written by a newer version, so this one cannot read it"
     yield ok("Firestore", f"database {database} answers; {newest}")
     yield from _newer_findings(services)
+    yield from _line_findings(services)
     due = services.store.query(due_query(services.clock.now() - LATE, limit=_MOST_DUE, fields=("due_at", "state")))
     # A job keeps the due time of its first poll, since polls that report nothing new write nothing.
     overdue = [document for document in due if document.fields.get("state") != StepState.RUNNING]
@@ -104,6 +107,27 @@ def _newer_findings(services: Services) -> Iterator[Finding]:
         f"a newer version started these runs, and this one reads schemas up to {SCHEMAS[-1]}"
     )
     yield wrong("newer runs", detail, "deploy the version that started them, or a newer one, and install it here")
+
+
+def _line_findings(services: Services) -> Iterator[Finding]:
+    """Report runs that wait in line although a place in their group is free."""
+    query = Query(collection=RUNS, where=[("state", "==", RunState.QUEUED.value)], limit=_MOST_WAITING)
+    found: list[str] = []
+    waiting = [run_record(one) for one in services.store.query(query) if one.fields.get("schema") in SCHEMAS]
+    groups = {run.group.id: run.group for run in waiting if run.group is not None}
+    free = {name for name, group in groups.items() if count_at_work(services, group) < group.limit}
+    for run in waiting:
+        late = run.queued_at is not None and services.clock.now() - run.queued_at > LATE
+        if late and run.group is not None and run.group.id in free:
+            found.append(run.id)
+    if not found:
+        yield ok("line", f"QUEUED, behind others at work: {len(waiting)}" if waiting else _NO_LINE)
+        return
+    doctors = " && ".join(with_place(f"runs doctor {run_id}") for run_id in found[:_MOST_NAMED])
+    yield wrong("line", f"a place is free in the group of {listing(found, most=_MOST_NAMED)}, which waits", doctors)
+
+
+_NO_LINE: Final = "no run is QUEUED"
 
 
 def letters_findings(desk: Desk) -> Iterator[Finding]:

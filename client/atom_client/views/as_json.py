@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from atom_client.text import between
+from atom_workflows.core.groups import Group
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.task_runner_urls import shown_url
@@ -34,6 +35,11 @@ def run_object(run: RunRecord) -> dict[str, Any]:
         "task_runner_url": shown_url(run.task_runner_url),
         "step_count": run.step_count,
         "retries": run.retries,
+        "group": None if run.group is None else _group_object(run.group),
+        "queued_at": moment_text(run.queued_at),
+        "admitted_at": moment_text(run.admitted_at),
+        "no_queue": run.no_queue,
+        "because": run.because,
         "stop_reason": run.stop.reason if run.stop else None,
         "main_state": run.main_state.value if run.main_state else None,
         "failure_count": run.failure_count,
@@ -48,6 +54,16 @@ def run_object(run: RunRecord) -> dict[str, Any]:
         "warnings": list(run.warnings),
         **_times(run.started_at, run.finished_at),
         "created_at": moment_text(run.created_at),
+    }
+
+
+def _group_object(group: Group) -> dict[str, Any]:
+    return {
+        "value": group.value,
+        "limit": group.limit,
+        "when_full": group.when_full.value,
+        "max_queued": group.max_queued,
+        "max_wait_s": group.max_wait.total_seconds(),
     }
 
 

@@ -14,8 +14,11 @@ from atom_client.planning.prepare import Start
 from atom_client.planning.walk import Plan, PlannedStep, in_order
 from atom_client.text import clip, counted, escaped, lasted, listing, name_of, one_line
 from atom_client.views.as_json import moment_text
+from atom_client.views.lines import rules_text
 from atom_client.views.schedules import instant_lines, instant_objects
+from atom_workflows.core.evaluation import render_value
 from atom_workflows.core.workflow import DEFAULT_SCALE_TIER, Step, Trigger, Workflow
+from atom_workflows.errors import ExpressionError
 
 if TYPE_CHECKING:
     from atom_emulator.testing import Played, PlayedStep
@@ -304,6 +307,38 @@ def _heading(asked: Asked) -> Iterator[str]:
     if asked.start.params:
         yield "\nPARAMS"
         yield from _value_lines(asked.start.params, default=asked.start.params.keys() - asked.given.keys())
+    if (rules := workflow.concurrency) is not None:
+        yield "\nCONCURRENCY"
+        value = _group(asked)
+        of = f" of the group `{one_line(value)}`" if value else ""
+        yield f"  at most {counted(rules.limit, 'run')}{of} at work; {rules_text(rules)}"
+
+
+def _group(asked: Asked) -> str:
+    """Return the value of the run's group, or the mark of a value that is not known yet."""
+    group = asked.workflow.concurrency.group if asked.workflow.concurrency else ""
+    if isinstance(group, str):
+        return group
+    known = asked.start.known(asked.workflow)
+    scope = {"params": known.params, "run": known.run, "env": known.env}
+    try:
+        value = render_value(group, scope, zone=asked.workflow.timezone)
+    except ExpressionError:
+        return "concurrency.group".join(MARKS)
+    return value if isinstance(value, str) else _json(value)
+
+
+def _concurrency_object(asked: Asked) -> dict[str, Any] | None:
+    rules = asked.workflow.concurrency
+    if rules is None:
+        return None
+    return {
+        "group": _group(asked),
+        "limit": rules.limit,
+        "when_full": rules.when_full.value,
+        "max_queued": rules.max_queued,
+        "max_wait_s": rules.max_wait.total_seconds(),
+    }
 
 
 def _heading_object(asked: Asked) -> dict[str, Any]:
@@ -313,6 +348,7 @@ def _heading_object(asked: Asked) -> dict[str, Any]:
         "at": moment_text(asked.start.at),
         "params": dict(params),
         "defaults": [name for name in params if name not in asked.given],
+        "concurrency": _concurrency_object(asked),
         "warnings": list(asked.workflow.warnings),
     }
 

@@ -65,6 +65,8 @@ class RunView:
     main_state: RunState | None = None
     main_ended_at: datetime | None = None
     steps: Mapping[str, StepView] = field(default_factory=dict)
+    # Where a QUEUED run stands in line.
+    waits: str = ""
 
     def with_changes(self, changes: Iterable[Mapping[str, Any]]) -> RunView:
         """Return the view updated with these changes.
@@ -76,8 +78,7 @@ class RunView:
         for change in changes:
             if "run" in change:
                 with suppress(KeyError, ValueError):
-                    newer = RunState(change["state"])
-                    state = state if state.is_terminal or newer is RunState.SEEDING else newer
+                    state = _newer(state, RunState(change["state"]))
                 continue
             step = _step_view(change)
             if step is not None and (step.id not in steps or step.rank > steps[step.id].rank):
@@ -96,6 +97,7 @@ class RunView:
         """
         if self.state is run.state and self.total and self.main_state is run.main_state:
             return self
+        waits = self.waits if run.state is RunState.QUEUED else ""
         main_ended_at = None
         if run.main_state is not None and run.deadline is not None and run.finally_timeout is not None:
             # The time limit of the steps under `finally` begins when the main part ends.
@@ -106,6 +108,7 @@ class RunView:
             total=self.total or run.step_count,
             main_state=run.main_state,
             main_ended_at=main_ended_at,
+            waits=waits,
         )
 
     @property
@@ -146,6 +149,14 @@ class RunView:
         )
         # Leave room for the first three steps that have ended.
         return (under_way[: max(1, limit - len(ended[:3]))] + ended)[:limit]
+
+
+def _newer(known: RunState, reported: RunState) -> RunState:
+    """Return the newer of two states of a run, of which one was reported, perhaps late."""
+    if known.is_terminal or reported is RunState.SEEDING:
+        return known
+    # A run waits before it is RUNNING, never after.
+    return known if reported is RunState.QUEUED and known is not RunState.SEEDING else reported
 
 
 def view_of(step: StepRecord) -> StepView:

@@ -35,6 +35,8 @@ def lateness(run: RunRecord, now: datetime) -> list[str]:
 def _verdict(run: RunRecord, steps: Sequence[StepRecord], now: datetime) -> list[str]:
     if run.state is RunState.INVALID:
         return [f"Run {run.id} is INVALID and was not started.", *problem_lines(run)]
+    if run.state is RunState.SKIPPED:
+        return [f"Run {run.id} is SKIPPED and was not started: {one_line(run.because)}."]
     if not run.state.is_terminal:
         return [
             f"Run {run.id} is {run.state}.",

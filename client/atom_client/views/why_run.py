@@ -15,6 +15,7 @@ from typing import Any, Final
 from atom_client.deployment import with_place
 from atom_client.text import between, counted, lasted, one_line
 from atom_client.views.as_json import moment_text
+from atom_client.views.lines import Line, line_facts, line_text, ordinal
 from atom_client.views.queries import in_order
 from atom_client.views.reasons import (
     Fate,
@@ -72,6 +73,8 @@ class Seen:
     nodes: Mapping[str, StepRecord]
     now: datetime
     looked_at: datetime | None = None
+    # Where the run stands in line, if it waits for a place in its group.
+    line: Line | None = None
 
     @property
     def steps(self) -> list[StepRecord]:
@@ -81,12 +84,13 @@ class Seen:
     @property
     def is_incomplete(self) -> bool:
         """True if not all of the run's steps have been written."""
-        return self.run.started_at is None and len(self.steps) < self.run.step_count
+        has_waited = self.run.queued_at is not None and self.run.admitted_at is None
+        return self.run.started_at is None and not has_waited and len(self.steps) < self.run.step_count
 
     def count_states(self) -> dict[str, int]:
         """Return how many steps are in each state."""
         counts = Counter(step.state.value for step in self.steps)
-        if not self.is_incomplete:
+        if not self.is_incomplete and self.nodes:
             counts[StepState.SUCCEEDED] += max(0, self.run.step_count - counts.total())
         return {state.value: counts[state] for state in StepState if counts[state]}
 
@@ -99,10 +103,15 @@ def headline(seen: Seen) -> str:
     words = [f"{fates[fate]:,} {said}" for fate, said in _COUNTED.items() if fates[fate]]
     if run.state is RunState.INVALID:
         return f"Run {run.id} is INVALID and was not started."
+    if run.state is RunState.SKIPPED:
+        return f"Run {run.id} is SKIPPED and was not started: {one_line(run.because)}."
+    if run.state is RunState.QUEUED and seen.line is not None:
+        waited = since(run.queued_at or run.created_at, seen.now)
+        return f"Run {run.id} has been QUEUED for {waited}: it is {ordinal(seen.line.ahead + 1)} in line."
     total = sum(seen.count_states().values())
     if not run.state.is_terminal:
         ended = f"{total - fates[Fate.OPEN]:,} of {counted(max(total, run.step_count), 'step')} ended"
-        begun = since(run.reopened_at or run.started_at or run.created_at, seen.now)
+        begun = since(run.admitted_at or run.reopened_at or run.started_at or run.created_at, seen.now)
         return f"Run {run.id} has been {run.state} for {begun}: {', '.join([ended, *words])}."
     took = lasted(between(run.reopened_at or run.started_at or run.created_at, run.finished_at))
     return f"Run {run.id} {run.state} after {took}: {', '.join([counted(total, 'step'), *words])}."
@@ -137,6 +146,9 @@ def _where_it_is(seen: Seen) -> Iterator[Reason]:
     run, now = seen.run, seen.now
     if run.state is RunState.SEEDING:
         yield _seeding(seen)
+    if run.state is RunState.QUEUED and seen.line is not None:
+        text = line_text(run, seen.line, now)
+        yield Reason(kind="queued", text=text, facts=line_facts(run, seen.line))
     if run.stop is not None:
         open_steps = sum(not step.state.is_terminal for step in seen.steps)
         then = "; then the steps under `finally` run" if run.runs_finally else ""
@@ -168,7 +180,7 @@ def _where_it_is(seen: Seen) -> Iterator[Reason]:
 
 def _seeding(seen: Seen) -> Reason:
     run, written = seen.run, len(seen.steps)
-    begun = run.reopened_at or run.created_at
+    begun = run.admitted_at or run.reopened_at or run.created_at
     text = f"Its steps are being written: {written:,} of {run.step_count:,} so far."
     if run.retries and not seen.is_incomplete:
         text = "Its steps are being reset for its retry."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from enum import Enum, auto
 from itertools import islice
@@ -13,6 +14,7 @@ from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, save_alone
 from atom_workflows.coordinator.conditions import outputs_of_run
+from atom_workflows.coordinator.groups import admit_waiting, find_successor, report_begun
 from atom_workflows.coordinator.lateness import report_late
 from atom_workflows.coordinator.loading import (
     StoredRun,
@@ -28,6 +30,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import apply_change
 from atom_workflows.core.endings import end_run, stop_step
 from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES
+from atom_workflows.core.groups import AT_WORK
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import NodeKind, Phase, WhenStopped
 from atom_workflows.core.outcomes import clip
@@ -35,8 +38,8 @@ from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import OPEN_STEP_STATES, RunEvent, RunState, StepState, next_run_state
 from atom_workflows.core.stopping import RUN_WAIT, stop_with_run, waits_for_stop
 from atom_workflows.core.workflow import JsonValue
-from atom_workflows.documents import change_fields, run_path, step_path, steps_path, stop_fields
-from atom_workflows.errors import Conflict, ExpressionError, RunNotFound, RunStateError
+from atom_workflows.documents import change_fields, run_path, run_state_fields, step_path, steps_path, stop_fields
+from atom_workflows.errors import AlreadyExists, Conflict, ExpressionError, RunNotFound, RunStateError
 from atom_workflows.ports import Document, Fields, Query, Update
 
 MAX_ERRORS: Final = 100
@@ -66,8 +69,9 @@ def finish_run(outbox: Outbox, run_id: str) -> None:
 def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
     """Make the run and its end node terminal in one commit.
 
-    Returns False if either has changed since it was read. Only a run that is being stopped may be closed without an end
-    node; in that case, someone must have deleted the node.
+    In that commit, the next run of its group begins. Returns False if the run or the node has changed since it was
+    read. Only a run that is being stopped may be closed without an end node; in that case, someone must have deleted
+    the node.
     """
     run, now = stored.run, outbox.services.clock.now()
     event, change = end_run(run, None if end is None else end.step, now=now)
@@ -80,7 +84,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
             event, errors = RunEvent.FAIL, ({"step": None, "message": f"the run's outputs: {error}"},)
     closed = replace(run, state=next_run_state(run.state, event), finished_at=now, errors=errors, outputs=outputs)
     fields: dict[str, Any] = {
-        "state": closed.state.value,
+        **run_state_fields(closed),
         "finished_at": now,
         "errors": [dict(error) for error in errors],
         **({"outputs": json.dumps(outputs, ensure_ascii=False)} if outputs else {}),
@@ -93,9 +97,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
         # If a retried run is stopped before it is reset, its end node has been terminal since before the retry.
         end_fields = {"due_at": None} if change is None else change_fields(change)
         writes.append(Update(path=step_path(run.id, END_ID), fields=end_fields, guard=end.version))
-    try:
-        outbox.services.store.commit(writes)
-    except Conflict:
+    if not _commit_end(outbox, run, writes):
         return False
     outbox.report_run(closed)
     if is_late:
@@ -103,6 +105,27 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
     # A failed run needs a person's attention, so it must be logged with a severity that raises an alert.
     write = log.error if closed.state is RunState.FAILED else log.info
     write(f"run.{event}", f"run {run.id} is {closed.state}", run_id=run.id)
+    return True
+
+
+def _commit_end(outbox: Outbox, run: RunRecord, writes: Sequence[Update]) -> bool:
+    """Commit the end of a run, and give its place away.
+
+    Returns False if the run or its end node has changed since it was read.
+    """
+    if (successor := find_successor(outbox.services, run)) is not None:
+        # If this is refused, the group may be what has changed; the run ends anyway.
+        with suppress(AlreadyExists, Conflict):
+            outbox.services.store.commit([*writes, *successor.writes])
+            report_begun(outbox, successor.run)
+            return True
+    try:
+        outbox.services.store.commit(writes)
+    except Conflict:
+        return False
+    if run.group is not None and run.state in AT_WORK:
+        # A run may have joined the line since it was looked at.
+        admit_waiting(outbox, run.group, by=run.id)
     return True
 
 

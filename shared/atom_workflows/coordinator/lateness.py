@@ -24,7 +24,7 @@ from atom_workflows.ports import Update
 if TYPE_CHECKING:
     from atom_workflows.core.schedules import Watch
 
-_NEVER_RAN = frozenset({RunState.INVALID.value, "SKIPPED"})
+_NEVER_RAN = frozenset({RunState.INVALID, RunState.SKIPPED})
 """The states of runs that ended without having been started."""
 
 
@@ -67,6 +67,6 @@ def report_missing(services: Services, path: str, watch: Watch) -> None:
         outbox.add([late_message(watch.run_id, path=path, state=None, at=watch.at, late_at=watch.late_at)])
         log.error("run.late", f"run {watch.run_id} of {path} is late: it does not exist", run_id=watch.run_id)
         outbox.flush()
-    elif stored.run.state.value in _NEVER_RAN and not stored.run.late:
+    elif stored.run.state in _NEVER_RAN and not stored.run.late:
         # An invalid file told no deadline, but the schedule did.
         mark_late(outbox, replace(stored, run=replace(stored.run, late_at=watch.late_at)))

@@ -54,7 +54,8 @@ def begin_finally(outbox: Outbox, run_id: str, *, after_stop: bool = False) -> b
         stored = load_run(outbox.services, run_id)
         ends = {one.step.id: one for one in load_steps(outbox.services, run_id, [MAIN_END_ID, END_ID])}
         if stored is None or not stored.run.runs_finally:
-            return True
+            # Another stop may have asked for the end of the run meanwhile, without the steps under `finally`.
+            return not (after_stop and stored is not None and stored.run.stop is not None)
         if MAIN_END_ID not in ends:
             return False
         is_over = after_stop and stored.run.stop is not None

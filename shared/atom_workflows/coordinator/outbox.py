@@ -82,6 +82,7 @@ class Outbox:
             "state": run.state.value,
             "at": self.services.clock.now().isoformat(),
             **({"outputs": dict(run.outputs)} if run.outputs else {}),
+            **({"because": run.because} if run.because else {}),
         }
         self._changes.setdefault(run.id, []).append(report)
 

@@ -11,12 +11,14 @@ from atom_workflows import log
 from atom_workflows.coordinator import seed
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import close_run, fail_run
+from atom_workflows.coordinator.groups import find_stall
 from atom_workflows.coordinator.loading import StoredStep, iter_steps, load_run, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retention import needs_renewal, renew_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.consistency import UNDER_WAY, Finding, Flaw, check_counters, find_flaws
 from atom_workflows.core.expansion import current_nodes
+from atom_workflows.core.graph import END_ID
 from atom_workflows.core.oddities import Oddity, oddities
 from atom_workflows.core.polling import NEXT_AUDIT
 from atom_workflows.core.records import RunRecord, StepRecord
@@ -170,8 +172,10 @@ def examine(services: Services, run_id: str, *, fixing: bool) -> Examination:
     open_work = ""
     if run.stop is not None and not all(step.state.is_terminal for step in steps.values()):
         open_work = f"it is being closed ({run.stop.reason}), and some of its steps are still open"
-    elif run.state is RunState.SEEDING and now - (run.reopened_at or run.created_at) > NEXT_AUDIT:
+    elif run.state is RunState.SEEDING and now - (run.admitted_at or run.reopened_at or run.created_at) > NEXT_AUDIT:
         open_work = "not all of its steps were written"
+    elif run.state is RunState.QUEUED:
+        open_work = find_stall(services, stored, has_end=END_ID in steps)
     found = find_contradictions(services, steps, run_id) if run.state is RunState.RUNNING and run.stop is None else []
     fixed, published = _repair_fully(outbox, run, found, open_work) if fixing else ([], 0)
     outbox.flush()
@@ -212,6 +216,8 @@ def continue_run(outbox: Outbox, run_id: str, *, after: str = "") -> None:
         raise RunNotFound(run_id)
     if stored.run.state is not RunState.RUNNING or stored.run.stop is not None:
         seed.resume(outbox, run_id, budget)
+        if stored.run.state is RunState.QUEUED and needs_renewal(outbox.services, stored.run):
+            renew_run(outbox, stored, budget)
         return
     published = seed.publish_released(outbox, run_id, after=after, budget=budget)
     if after:
@@ -249,7 +255,7 @@ def _repair_fully(
     fixed = fix(outbox.services, run.id, found) if found else []
     if run.stop is not None:
         close_run(outbox, run.id)
-    elif run.state is RunState.SEEDING and open_work:
+    elif run.state in {RunState.QUEUED, RunState.SEEDING} and open_work:
         seed.resume(outbox, run.id)
     elif run.state is RunState.RUNNING:
         return fixed, seed.publish_released(outbox, run.id)

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from graphlib import TopologicalSorter
-from typing import Any
+from typing import Any, Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, save_while
-from atom_workflows.coordinator.loading import StoredStep, iter_steps, load_run
+from atom_workflows.coordinator.groups import Entry, enter, first_look, pause
+from atom_workflows.coordinator.loading import StoredRun, StoredStep, iter_steps, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retention import keep_all
 from atom_workflows.coordinator.services import Services
@@ -19,41 +20,88 @@ from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.endings import reset
 from atom_workflows.core.expansion import current_nodes, fields_of_reset
 from atom_workflows.core.graph import END_ID
+from atom_workflows.core.groups import Admission, why_full
 from atom_workflows.core.item_ids import expander_id
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.rerun import needs_reset, steps_to_rerun
 from atom_workflows.core.retention import expiry_after_retry, is_nearly_gone
-from atom_workflows.core.states import RunEvent, next_run_state
-from atom_workflows.documents import NO_MAIN_RESULT, run_path, step_path
-from atom_workflows.errors import Conflict, RunNotFound, RunStateError, TransitionError
+from atom_workflows.core.states import RunEvent, RunState, next_run_state
+from atom_workflows.core.workflow import WhenFull
+from atom_workflows.documents import NO_MAIN_RESULT, run_path, run_state_fields, step_path
+from atom_workflows.errors import AlreadyExists, Conflict, RunNotFound, RunStateError, TransitionError
 from atom_workflows.ports import Update
+
+_TRIES: Final = 5
 
 
 def reopen_run(outbox: Outbox, run_id: str) -> None:
     """Set a FAILED or CANCELLED run back to SEEDING.
 
-    `seed.resume` then continues the run.
+    If it has to wait for a place in its group, it is QUEUED instead. `seed.resume` then continues the run.
 
-    Raises `RunNotFound`, or `RunStateError` if the run is in any other state or will soon be deleted.
+    Raises `RunNotFound`, or `RunStateError` if the run is in any other state, will soon be deleted, or belongs to a
+    group that is full and in which it may not wait.
     """
-    stored = load_run(outbox.services, run_id)
-    if stored is None:
-        raise RunNotFound(run_id)
-    run, now = stored.run, outbox.services.clock.now()
+    for tries in range(1, _TRIES + 1):
+        stored = load_run(outbox.services, run_id)
+        if stored is None:
+            raise RunNotFound(run_id)
+        _require_retriable(stored.run, outbox.services.clock.now())
+        entry = _enter_again(outbox.services, stored.run)
+        if _reopen(outbox, stored, entry):
+            return
+        if not entry.writes:
+            break
+        # Someone else may have given the place away, rather than changed the run.
+        outbox.services.clock.sleep(pause(run_id, tries))
+    raise RunStateError(f"run {run_id} is being changed by someone else; check its state and try again")
+
+
+def _require_retriable(run: RunRecord, now: datetime) -> None:
     try:
-        state = next_run_state(run.state, RunEvent.RETRY)
+        next_run_state(run.state, RunEvent.RETRY)
     except TransitionError:
-        message = f"run {run_id} is {run.state}; only a FAILED or CANCELLED run can be retried"
+        message = f"run {run.id} is {run.state}; only a FAILED or CANCELLED run can be retried"
+        if run.state is RunState.SKIPPED:
+            message += ". It has never started, so start its workflow again"
         raise RunStateError(message) from None
     if is_nearly_gone(run.expire_at, now=now):
         gone_at = f"{run.expire_at:%Y-%m-%d %H:%M} UTC"
-        message = f"run {run_id} will be deleted at {gone_at}, too soon for a retry; start its workflow again"
+        message = f"run {run.id} will be deleted at {gone_at}, too soon for a retry; start its workflow again"
         raise RunStateError(message)
-    deadline = None if run.timeout is None else now + run.timeout
+
+
+def _enter_again(services: Services, run: RunRecord) -> Entry:
+    """Decide whether the retry begins or waits.
+
+    Raises `RunStateError` if it may do neither.
+    """
+    if run.group is None:
+        return Entry(admission=Admission.BEGIN)
+    # Starting once without waiting does not mean that a retry need not wait.
+    entry = enter(services, replace(run, no_queue=False), run.group)
+    if entry.admission is not Admission.BEGIN and (
+        entry.admission is Admission.SKIP or run.group.when_full is not WhenFull.QUEUE
+    ):
+        reason = entry.because or why_full(run.group)
+        raise RunStateError(f"run {run.id} cannot be retried now: {reason}; try again when one of them has ended")
+    return entry
+
+
+def _reopen(outbox: Outbox, stored: StoredRun, entry: Entry) -> bool:
+    """Commit the retry.
+
+    Returns False if something has changed since it was read.
+    """
+    run, now = stored.run, outbox.services.clock.now()
+    waits = entry.admission is Admission.WAIT
+    deadline = None if run.timeout is None or waits else now + run.timeout
+    state = next_run_state(run.state, RunEvent.WAIT if waits else RunEvent.RETRY)
+    reopened = replace(run, state=state, queued_at=now if waits else run.queued_at, deadline=deadline)
     fields: dict[str, Any] = {
-        "state": state.value,
+        **run_state_fields(reopened),
         "retries": run.retries + 1,
         "reopened_at": now,
         "stop": None,
@@ -61,18 +109,23 @@ def reopen_run(outbox: Outbox, run_id: str) -> None:
         "finished_at": None,
         **(NO_MAIN_RESULT if run.main_state is not None else {}),
         "deadline": deadline,
+        **({"queued_at": now, "admitted_at": None} if waits else {}),
     }
     # If this instance dies, the due time of the end node makes the checker audit the run.
+    due_at = first_look(run.group, now) if waits and run.group else first_audit(now, deadline)
     writes = [
-        Update(path=run_path(run_id), fields=fields, guard=stored.version),
-        Update(path=step_path(run_id, END_ID), fields={"due_at": first_audit(now, deadline)}),
+        Update(path=run_path(run.id), fields=fields, guard=stored.version),
+        Update(path=step_path(run.id, END_ID), fields={"due_at": due_at}),
+        *entry.writes,
     ]
     try:
         outbox.services.store.commit(writes)
-    except Conflict:
-        raise RunStateError(f"run {run_id} is being changed by someone else; check its state and try again") from None
-    log.info("run.retry", f"run {run_id} is being retried; the steps that succeeded are kept", run_id=run_id)
-    outbox.report_run(replace(run, state=state))
+    except (AlreadyExists, Conflict):
+        return False
+    what = "its retry waits for a place in its group" if waits else "it is being retried"
+    log.info("run.retry", f"run {run.id}: {what}; the steps that succeeded are kept", run_id=run.id)
+    outbox.report_run(reopened)
+    return True
 
 
 def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:

@@ -23,12 +23,14 @@ from atom_workflows import log
 from atom_workflows.coordinator import batches
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import Closing, close_run, fail_run
+from atom_workflows.coordinator.groups import Entry, admit_waiting, audit_waiting, enter, first_look
 from atom_workflows.coordinator.loading import StoredRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retry import expiry_once_running, reset_unsuccessful
 from atom_workflows.coordinator.run_graph import RunGraph, compare
 from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.core.graph import END_ID
+from atom_workflows.core.groups import Admission
 from atom_workflows.core.item_ids import expander_id
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_values import bind_run
@@ -42,6 +44,7 @@ from atom_workflows.documents import (
     estimate_bytes,
     run_fields,
     run_path,
+    run_state_fields,
     step_path,
     steps_path,
 )
@@ -69,6 +72,8 @@ MAX_RUN_BYTES: Final = 700_000
 If it could not be written any more, the run would never end.
 """
 
+_NO_LIMIT: Final = "no_queue was given, but the file does not limit its runs, so none of them waits"
+
 _MOST_NAMED: Final = 3
 _EMPTY: Final[Fields] = {"params": "{}", "warnings": []}
 """The empty values of the run fields that must not be None."""
@@ -77,6 +82,8 @@ _EMPTY: Final[Fields] = {"params": "{}", "warnings": []}
 def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mapping[str, str]) -> RunRecord:
     """Fill in the fields of the run that its workflow determines."""
     ignored = ("params were given, but the file declares none; they are stored but not used",) if run.params else ()
+    if run.no_queue and workflow.concurrency is None:
+        workflow = replace(workflow, warnings=(*workflow.warnings, _NO_LIMIT))
     known = replace(
         run,
         schema=max(run.schema, _schema_of(workflow)),
@@ -126,6 +133,13 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
     if size > MAX_RUN_BYTES:
         what = "the run's parameters, its outputs as written, and the values and types that they read"
         raise NotStorable(f"{what} take up {size:,} bytes, but at most {MAX_RUN_BYTES:,} can be stored")
+    entry = Entry(admission=Admission.BEGIN) if run.group is None else enter(outbox.services, run, run.group)
+    if entry.admission is Admission.SKIP:
+        _skip_at_once(outbox, run, entry.because, instead_of)
+        return
+    if entry.admission is Admission.WAIT:
+        _join_line(outbox, run, definition, instead_of)
+        return
     graph = RunGraph(run, definition.workflow, definition.path)
     creates = _fit_into_commit(graph)
     end = [graph.create(step_path(run.id, END_ID))]
@@ -135,8 +149,14 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
         opening = [Create(path=run_path(run.id), fields=run_fields(running)), *creates]
     else:
         opening = _opening(run, end, definition.text, definition.path)
-    first = [replacement(instead_of, one) if instead_of and one.path == instead_of.path else one for one in opening]
-    version = outbox.services.store.commit(first)[0].version
+    try:
+        version = outbox.services.store.commit([*_instead(instead_of, opening), *entry.writes])[0].version
+    except (AlreadyExists, Conflict):
+        if not entry.writes:
+            raise
+        # Someone else has given the place away. If it is the run that exists already, this is refused, too.
+        _join_line(outbox, run, definition, instead_of)
+        return
     log.info("run.start", f"run {run.id} of {run.workflow} has {run.step_count} steps", run_id=run.id)
     if creates:
         outbox.report_run(replace(run, state=RunState.RUNNING))
@@ -153,6 +173,35 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
         publish_released(outbox, run.id, budget=budget)
     else:
         resume(outbox, run.id, budget)
+
+
+def _instead(instead_of: Document | None, creates: Sequence[Create]) -> list[Create | Update]:
+    """Return the writes; that of a document to be replaced is an update."""
+    return [replacement(instead_of, one) if instead_of and one.path == instead_of.path else one for one in creates]
+
+
+def _join_line(outbox: Outbox, run: RunRecord, definition: Definition, instead_of: Document | None) -> None:
+    """Write a run that waits, with its definition and its end node."""
+    services = outbox.services
+    assert run.group is not None  # noqa: S101 (only runs of a group wait)
+    now = services.clock.now()
+    queued = replace(run, state=RunState.QUEUED, queued_at=now, deadline=None)
+    graph = RunGraph(queued, definition.workflow, definition.path)
+    end = graph.create(step_path(run.id, END_ID))
+    due = replace(end, fields={**end.fields, "due_at": first_look(run.group, now)})
+    services.store.commit(_instead(instead_of, _opening(queued, [due], definition.text, definition.path)))
+    outbox.report_run(queued)
+    log.info("run.queue", f"run {run.id} of {run.workflow} waits for a place in its group", run_id=run.id)
+    admit_waiting(outbox, run.group, by=run.id)
+
+
+def _skip_at_once(outbox: Outbox, run: RunRecord, because: str, instead_of: Document | None) -> None:
+    """Write a run that is skipped as soon as it is started."""
+    state = next_run_state(RunState.QUEUED, RunEvent.SKIP)
+    skipped = replace(run, state=state, because=because, deadline=None, finished_at=run.created_at)
+    outbox.services.store.commit(_instead(instead_of, [Create(path=run_path(run.id), fields=run_fields(skipped))]))
+    outbox.report_run(skipped)
+    log.warning("run.skip", f"run {run.id} is SKIPPED: {because}", run_id=run.id)
 
 
 def replacement(document: Document, create: Create) -> Update:
@@ -215,6 +264,8 @@ def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
                 return
             break
         run = stored.run
+        if run.state is RunState.QUEUED and run.group is not None:
+            audit_waiting(outbox, stored, run.group)
         if run.state not in {RunState.SEEDING, RunState.RUNNING}:
             return
         # If anything fails here, the run has changed in the meantime or the budget is spent.
@@ -367,7 +418,7 @@ def _set_running(outbox: Outbox, stored: StoredRun) -> bool:
     """
     run, now = stored.run, outbox.services.clock.now()
     running = replace(run, state=next_run_state(run.state, RunEvent.SEEDED), started_at=run.started_at or now)
-    fields = {"state": running.state.value, "started_at": running.started_at}
+    fields = {**run_state_fields(running), "started_at": running.started_at}
     if (until := expiry_once_running(outbox.services, run)) != run.expire_at:
         fields["expire_at"] = until
     try:

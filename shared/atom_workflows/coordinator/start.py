@@ -48,7 +48,7 @@ from atom_workflows.task_runner_urls import expected_instead, is_same_url, shown
 MAX_WARNINGS: Final = 20
 
 
-def difference(run: RunRecord, event: StartRequested) -> str:
+def difference(run: RunRecord, event: StartRequested) -> str:  # noqa: PLR0911 (a field each)
     """Return the field in which the request and the run differ, or "".
 
     If the request does not specify a generation, its file may have changed; that does not count as a difference. Nor
@@ -62,6 +62,8 @@ def difference(run: RunRecord, event: StartRequested) -> str:
         return "generation"
     if event.task_runner_url and not is_same_url(event.task_runner_url, run.task_runner_url):
         return "tr_url"
+    if event.no_queue is not run.no_queue:
+        return "no_queue"
     given = {name: value for name, value in run.params.items() if name not in run.defaulted}
     # The run stores its parameters in the notation of their types, so the same request may spell them differently.
     if _text(event.params) != _text(given) and digest_of(event.params) != run.given_digest:
@@ -334,6 +336,7 @@ def _new_run(services: Services, event: StartRequested) -> RunRecord:
         trigger=event.trigger,
         params=event.params,
         labels=event.labels,
+        no_queue=event.no_queue,
         warnings=event.warnings,
         scheduled_at=event.scheduled_at,
         window_start=event.window_start,

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from atom_workflows.core.groups import Group
 from atom_workflows.core.kinds import (
     KINDS,
     Counters,
@@ -361,6 +362,14 @@ class RunRecord:
     # The number of times that the run was retried; the latest retry was at `reopened_at`.
     retries: int = 0
     reopened_at: datetime | None = None
+    # The group in which only so many runs may be at work, the time since which the run has waited for a place in it,
+    # the time at which it got one, and True if a person had it start without waiting.
+    group: Group | None = None
+    queued_at: datetime | None = None
+    admitted_at: datetime | None = None
+    no_queue: bool = False
+    # The reason for which a run was SKIPPED.
+    because: str = ""
     stop: Stop | None = None
     errors: tuple[Mapping[str, Any], ...] = ()
     # The total time limit for the steps under `finally`; None if there are no such steps.

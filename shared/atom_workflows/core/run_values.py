@@ -12,10 +12,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from atom_workflows.core.evaluation import Constants, paths_in, required_paths_in
+from atom_workflows.core.evaluation import (
+    Constants,
+    paths_in,
+    render_value,
+    required_paths_in,
+    typed_constants,
+)
+from atom_workflows.core.groups import Group, group_of
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.workflow import Condition, JsonValue, Template, Workflow
-from atom_workflows.errors import EvaluationError, ExpressionSyntaxError, InvalidParams
+from atom_workflows.errors import EvaluationError, ExpressionError, ExpressionSyntaxError, InvalidParams
 
 ENV_PREFIX: Final = "WORKFLOW_ENV_"
 """The prefix of the deployment's environment variables that files can read as `env.NAME`."""
@@ -65,8 +72,42 @@ def bind_run(run: RunRecord, workflow: Workflow, env: Mapping[str, str]) -> RunR
         given_digest=digest_of(run.params) if digest_of(stored) != digest_of(run.params) else None,
         env={name: env[name] for name in sorted(names & env.keys())},
     )
-    constants = constants_of(bound, workflow).read_by(workflow.outputs)
-    return replace(bound, output_templates=workflow.outputs, constants=constants)
+    constants = constants_of(bound, workflow)
+    return replace(
+        bound,
+        output_templates=workflow.outputs,
+        constants=constants.read_by(workflow.outputs),
+        group=_group_of(bound, workflow, constants),
+    )
+
+
+MAX_GROUP: Final = 200
+"""The maximum number of characters in the value of a group's expression."""
+
+
+def _group_of(run: RunRecord, workflow: Workflow, constants: Constants) -> Group | None:
+    """Return the group in which the run takes up a place, if its file limits the number of its runs.
+
+    Raises `InvalidParams` if the group cannot be computed.
+    """
+    rules = workflow.concurrency
+    if rules is None:
+        return None
+    value: JsonValue = rules.group if isinstance(rules.group, str) else None
+    if isinstance(rules.group, Template):
+        try:
+            scope = typed_constants(constants.read_by([rules.group]))
+            value = render_value(rules.group, scope, zone=constants.zone)
+        except ExpressionError as error:
+            raise InvalidParams((str(error),)) from None
+        if value is None or isinstance(value, list | dict):
+            shown = json.dumps(value)
+            raise InvalidParams((f"`concurrency.group` must be text or a number, but its value is {shown:.60}",))
+    text = value if isinstance(value, str) else json.dumps(value)
+    if len(text) > MAX_GROUP:
+        said = f"the value of `concurrency.group` has {len(text):,} characters, more than the {MAX_GROUP} allowed"
+        raise InvalidParams((said,))
+    return group_of(str(run.source.get("path", "")), text, rules)
 
 
 def render_params(run: RunRecord, zone: str, templates: Mapping[str, str]) -> dict[str, JsonValue]:
@@ -115,7 +156,9 @@ def _texts_of(workflow: Workflow) -> Iterator[Condition | Template]:
     """Yield every template and condition that may read `env`."""
     for step in workflow.all_steps:
         yield from (text for text in step.expressions if "env" in text.text)
-    yield from (text for text in workflow.outputs if "env" in text.text)
+    group = workflow.concurrency.group if workflow.concurrency else ""
+    own = (*workflow.outputs, *([group] if isinstance(group, Template) else []))
+    yield from (text for text in own if "env" in text.text)
 
 
 def constants_of(run: RunRecord, workflow: Workflow) -> Constants:

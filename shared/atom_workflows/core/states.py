@@ -97,31 +97,43 @@ STEP_TRANSITIONS: Final[Mapping[tuple[StepState, StepEvent], StepState]] = Mappi
 class RunState(StrEnum):
     """The states of a run. The values are stored."""
 
+    QUEUED = "QUEUED"
     SEEDING = "SEEDING"
     RUNNING = "RUNNING"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
+    SKIPPED = "SKIPPED"
     INVALID = "INVALID"
 
     @property
     def is_terminal(self) -> bool:
         """True if the run has ended; only a retry can reopen it."""
-        return self not in {RunState.SEEDING, RunState.RUNNING}
+        return self not in {RunState.QUEUED, RunState.SEEDING, RunState.RUNNING}
 
 
 class RunEvent(StrEnum):
     """The events of a run."""
 
+    ADMIT = "admit"
+    SKIP = "skip"
     SEEDED = "seeded"
     SUCCEED = "succeed"
     FAIL = "fail"
     CANCEL = "cancel"
     RETRY = "retry"
+    WAIT = "wait"
 
 
 RUN_TRANSITIONS: Final[Mapping[tuple[RunState, RunEvent], RunState]] = MappingProxyType(
     {
+        # There is a place in the run's group, and no other run waits before it.
+        (RunState.QUEUED, RunEvent.ADMIT): RunState.SEEDING,
+        # It waited too long, too many others were waiting, or a newer run took its place.
+        (RunState.QUEUED, RunEvent.SKIP): RunState.SKIPPED,
+        (RunState.QUEUED, RunEvent.CANCEL): RunState.CANCELLED,
+        # The run was retried, but the retry could not begin. What ran before has not been skipped.
+        (RunState.QUEUED, RunEvent.FAIL): RunState.FAILED,
         (RunState.SEEDING, RunEvent.SEEDED): RunState.RUNNING,
         # The source disappeared, or the timeout passed, before every step was written.
         (RunState.SEEDING, RunEvent.FAIL): RunState.FAILED,
@@ -131,6 +143,9 @@ RUN_TRANSITIONS: Final[Mapping[tuple[RunState, RunEvent], RunState]] = MappingPr
         (RunState.RUNNING, RunEvent.CANCEL): RunState.CANCELLED,
         (RunState.FAILED, RunEvent.RETRY): RunState.SEEDING,
         (RunState.CANCELLED, RunEvent.RETRY): RunState.SEEDING,
+        # A retry waits for a place like a new run.
+        (RunState.FAILED, RunEvent.WAIT): RunState.QUEUED,
+        (RunState.CANCELLED, RunEvent.WAIT): RunState.QUEUED,
     }
 )
 

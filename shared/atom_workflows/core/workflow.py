@@ -222,7 +222,7 @@ class Concurrency:
     """The number of a workflow's runs that may be at work at the same time.
 
     Runs with the same value of `group` are counted together. At most `max_queued` runs wait, each for at most
-    `max_wait`.
+    `max_wait`; core/groups.py decides which.
     """
 
     group: Template | str = ""
@@ -283,11 +283,11 @@ class Workflow:
 
     @property
     def is_plain(self) -> bool:
-        """True if the file uses no expressions, parameters, conditions, outputs or `finally`.
+        """True if the file uses no expressions, parameters, conditions, outputs, `finally` or `concurrency`.
 
         Versions that support none of these can still coordinate such a workflow.
         """
-        return not (self.params or self.outputs or self.finally_steps) and not any(
+        return not (self.params or self.outputs or self.finally_steps or self.concurrency) and not any(
             (step.task is not None and step.task.templates)
             or step.is_conditional
             or step.allow_failure

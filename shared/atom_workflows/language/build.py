@@ -11,6 +11,7 @@ from atom_workflows.core.workflow import (
     DEFAULT_FINALLY_TIMEOUT,
     DEFAULT_SCALE_TIER,
     DEFAULT_STEP_TIMEOUT,
+    Concurrency,
     Condition,
     Deadline,
     ForEach,
@@ -21,6 +22,7 @@ from atom_workflows.core.workflow import (
     Task,
     Template,
     Trigger,
+    WhenFull,
     Workflow,
 )
 from atom_workflows.language.embedded import Embedded, TaskPath, expressions_of
@@ -64,6 +66,7 @@ def build_workflow(reading: Reading, checked: CheckedValues, *, name: str, repor
         finally_timeout=values.get("finallyTimeout", DEFAULT_FINALLY_TIMEOUT),
         schedules=_build_schedules(checked.schedules, report),
         deadline=Deadline(**values["deadline"].values) if "deadline" in values else None,
+        concurrency=_build_concurrency(values.get("concurrency"), report),
         warnings=report.warnings,
     )
 
@@ -80,6 +83,20 @@ def _build_schedules(read: Sequence[ReadSchedule] | None, report: Report) -> tup
             within=one.within,
         )
         for one in read
+    )
+
+
+def _build_concurrency(reading: Reading | None, report: Report) -> Concurrency | None:
+    if reading is None:
+        return None
+    values, default = reading.values, Concurrency()
+    group = values.get("group", default.group)
+    return Concurrency(
+        group=_build_template(("concurrency", "group"), group, report) if isinstance(group, Embedded) else group,
+        limit=values.get("limit", default.limit),
+        when_full=WhenFull(values.get("whenFull", default.when_full)),
+        max_queued=values.get("maxQueued", default.max_queued),
+        max_wait=values.get("maxWait", default.max_wait),
     )
 
 

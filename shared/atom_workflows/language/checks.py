@@ -82,6 +82,7 @@ def check_expressions(
             checker.check_step(graph, number, step)
     checker.check_retry(workflow.values.get("defaults"))
     loops.check_items_of_run(checker.sure_loops, report)
+    checker.check_group(workflow.values.get("concurrency"))
     outputs = dict(_read_outputs(workflow.values.get("outputs", {}), report))
     at_the_end = Position(roots=scopes.CONDITION, graph=main, without_item="the run's outputs")
     for output in outputs.values():
@@ -227,6 +228,20 @@ class _Checker:
         retry = policies.values.get("retry") if policies else None
         if retry and (when := retry.values.get("when")):
             self.check_condition(when, Position(roots=scopes.RETRY, graph=self.file.main))
+
+    def check_group(self, concurrency: Reading | None) -> None:
+        """Check the expression that computes the group of a run."""
+        group = concurrency.values.get("group") if concurrency else None
+        if isinstance(group, Embedded):
+            position = Position(roots=scopes.GROUP, graph=self.file.main, without_item="`concurrency.group`")
+            of = self.check_value(group, position, _NOTHING)
+            inner = of.of if isinstance(of, OrNull) else of
+            if isinstance(of, OrNull):
+                said = f"`concurrency.group` may be null{f', {of.reason}' if of.reason else ''}"
+                report_fault(group, group.begin, said, "write `… ?? 'none'`", self.file.report)
+            elif isinstance(inner, ListOf | MapOf):
+                said = f"`concurrency.group` must be a single value, but this is {describe(inner)}"
+                report_fault(group, group.begin, said, "use `join` or `json`", self.file.report)
 
     def check_condition(self, value: Embedded, position: Position) -> frozenset[Path]:
         """Check a condition. Return the paths that it proves are not null."""

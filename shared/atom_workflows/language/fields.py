@@ -12,10 +12,12 @@ from atom_workflows.core.workflow import (
     DEFAULT_STEP_TIMEOUT,
     Backoff,
     CatchUp,
+    Concurrency,
     OnLost,
     RetryPolicy,
     Schedule,
     Trigger,
+    WhenFull,
 )
 from atom_workflows.language import limits, other_systems
 from atom_workflows.language.kinds import (
@@ -44,6 +46,7 @@ from atom_workflows.language.kinds import (
 )
 
 _BACKOFF: Final = Backoff()
+_CONCURRENCY: Final = Concurrency()
 _LINE: Final = Text(max_length=limits.MAX_TEXT)
 _TASK_TEXT: Final = Text(max_length=limits.MAX_TEXT, expressions=True)
 _LABEL: Final = Text(max_length=limits.MAX_LABEL, min_length=0, expressions=True)
@@ -454,6 +457,55 @@ DEADLINE: Final = Record(
     ),
 )
 
+CONCURRENCY: Final = Record(
+    title="Concurrency",
+    main="group",
+    foreign=other_systems.CONCURRENCY_FIELDS,
+    advice=other_systems.CONCURRENCY_ADVICE,
+    fields=(
+        Field(
+            name="group",
+            kind=Text(max_length=limits.MAX_GROUP, expressions=True),
+            description=(
+                "The runs that are counted together: those of this file with the same value. It may use `params`, "
+                "`run` and `env`. Without it, all runs of the file are one group."
+            ),
+            examples=("${{ params.region }}",),
+        ),
+        Field(
+            name="limit",
+            kind=Number(minimum=1, maximum=limits.MAX_CONCURRENT_RUNS, whole=True),
+            description="How many runs of the group may be at work at the same time.",
+            default=_CONCURRENCY.limit,
+            examples=(3,),
+        ),
+        Field(
+            name="whenFull",
+            kind=Choice(words=tuple(WhenFull), foreign=other_systems.WHEN_FULL),
+            description=(
+                "What happens to a new run while that many are at work: it waits in a `queue`, first in, first out; "
+                "only the `latest` run waits, and replaces one that waits already; or the run is skipped (`skip`)."
+            ),
+            default=_CONCURRENCY.when_full.value,
+            examples=("latest",),
+        ),
+        Field(
+            name="maxQueued",
+            kind=Number(minimum=1, maximum=limits.MAX_QUEUED_RUNS, whole=True),
+            description="How many runs of the group may wait in the queue. Further runs are skipped.",
+            default=_CONCURRENCY.max_queued,
+            examples=(10,),
+        ),
+        Field(
+            name="maxWait",
+            kind=Duration(maximum=limits.MAX_QUEUE_WAIT, positive=True),
+            description="How long a run may wait. After that, it is skipped.",
+            default=format_duration(_CONCURRENCY.max_wait),
+            examples=("2h",),
+        ),
+    ),
+)
+
 WORKFLOW: Final = Record(
     title="Workflow",
     foreign=other_systems.WORKFLOW_FIELDS,
@@ -510,6 +562,14 @@ WORKFLOW: Final = Record(
             kind=Duration(maximum=limits.MAX_TIMEOUT, positive=True),
             description="How long the whole run may take; without it, only the steps' own timeouts apply.",
             examples=("12h",),
+        ),
+        Field(
+            name="concurrency",
+            kind=CONCURRENCY,
+            description=(
+                "How many runs of the workflow may be at work at the same time; without it, any number. See "
+                "[concurrency](#concurrency)."
+            ),
         ),
         Field(
             name="defaults",

@@ -81,6 +81,12 @@ MAX_WITHIN: Final = timedelta(days=30)
 """The longest time for which a missed instant of a schedule may still be started."""
 
 MAX_TIMEOUT: Final = timedelta(days=7)
+MAX_CONCURRENT_RUNS: Final = 1_000
+MAX_QUEUED_RUNS: Final = 1_000
+MAX_QUEUE_WAIT: Final = timedelta(days=30)
+MAX_GROUP: Final = 1_000
+"""The maximum number of characters in a group as written; its value may have fewer."""
+
 MAX_FINALLY_TIMEOUT: Final = timedelta(days=1)
 MAX_BACKOFF: Final = timedelta(days=1)
 MAX_ATTEMPTS: Final = 100

@@ -66,7 +66,7 @@ def _advise_on_cron(times: Node) -> str:
 _WHERE: Final = "use `engine` or `scaleTier` inside `task` to specify where a job runs, in the Task Runner's own terms"
 _AS_ARGS: Final = "pass it to the job in `args` inside `task`"
 _ELSEWHERE: Final = "write `schedules` for times; any other trigger of a workflow is not part of its file"
-_ONE_RUN: Final = "leave it out: runs do not wait for one another"
+_ONE_RUN: Final = "write `concurrency: {limit: 1}`, which is how many runs of the workflow may be at work"
 _IN_STEP: Final = "write it in each step that has `forEach`"
 _NO_MESSAGES: Final = "leave it out: the end of every run is published to the topic `events`"
 
@@ -96,11 +96,29 @@ WORKFLOW_ADVICE: Final[Mapping[str, Advice]] = {
     **_each("catchup within", "it belongs inside an entry of `schedules`"),
     **_each("env environment", f"{_AS_ARGS}; in expressions, `env.NAME` is a value that the deployment sets"),
     **_each("secrets", "pass the name of a secret to the job in `args`; the job reads the secret itself"),
-    **_each("concurrency maxactiveruns maxparallel parallelism", _ONE_RUN),
+    **_each("maxactiveruns maxparallel parallelism maxconcurrentruns", _ONE_RUN),
     **_each("notify notifications alerts", _NO_MESSAGES),
     **_each("onfailure onsuccess", "write a step under `finally`, with `when: run.state == 'FAILED'`"),
     **_each("version apiversion kind metadata spec", "leave it out"),
     **_each("labels tags", "set a run's labels when you start it, and a job's labels with `labels` inside `task`"),
+}
+CONCURRENCY_FIELDS: Final[Mapping[str, str]] = {
+    **_each("key name mutex semaphore", "group"),
+    **_each("max maxactiveruns maxruns maxconcurrency maxconcurrentruns slots", "limit"),
+    **_each("behavior behaviour policy strategy onfull collisionstrategy onconflict", "whenFull"),
+    **_each("queuesize maxpending maxlength queue", "maxQueued"),
+    **_each("timeout queuetimeout waittimeout", "maxWait"),
+}
+CONCURRENCY_ADVICE: Final[Mapping[str, str]] = {
+    **_each(
+        "cancelinprogress",
+        "leave it out: a run at work is never cancelled for a new one; `whenFull: latest` replaces a waiting run",
+    ),
+}
+WHEN_FULL: Final[Mapping[str, str]] = {
+    **_each("wait enqueue fifo pending", "queue"),
+    **_each("replace newest cancelpending cancelprevious supersede", "latest"),
+    **_each("forbid drop fail reject ignore cancelnew never", "skip"),
 }
 STEP_FIELDS: Final[Mapping[str, str]] = {
     **_each(

@@ -15,7 +15,18 @@ from atom_workflows.expressions.evaluator import evaluate
 from atom_workflows.expressions.functions import FUNCTION_NAMES, FUNCTIONS
 from atom_workflows.expressions.parser import parse
 from atom_workflows.expressions.types import write_value
-from atom_workflows.language.fields import BACKOFF, DEADLINE, PARAM, POLICIES, RETRY, SCHEDULE, STEP, TASK, WORKFLOW
+from atom_workflows.language.fields import (
+    BACKOFF,
+    CONCURRENCY,
+    DEADLINE,
+    PARAM,
+    POLICIES,
+    RETRY,
+    SCHEDULE,
+    STEP,
+    TASK,
+    WORKFLOW,
+)
 from atom_workflows.language.json_schema import json_schema
 from atom_workflows.language.kinds import (
     Anything,
@@ -49,6 +60,7 @@ _TABLES = {
     "deadline": DEADLINE.fields,
     "step": STEP.fields,
     "task": TASK.fields,
+    "concurrency": CONCURRENCY.fields,
     "defaults": POLICIES,
     "retry": RETRY.fields,
     "backoff": BACKOFF.fields,

@@ -29,7 +29,7 @@ RETRIED_KINDS: Final = (
 LAST_KINDS: Final = (*RETRIED_KINDS, "lost", "items", "stopped")
 """The possible kinds of failures of an attempt, or of a step in a run that has ended."""
 
-__all__ = ["CONDITION", "DEFAULT", "RETRY", "TASK", "Fault", "File", "Position", "Scope", "scope_of"]
+__all__ = ["CONDITION", "DEFAULT", "GROUP", "RETRY", "TASK", "Fault", "File", "Position", "Scope", "scope_of"]
 
 _ENDS: Final = Words(tuple(state.value for state in StepState if state.is_terminal))
 _VERDICTS: Final = Words(("SUCCEEDED", "FAILED", "CANCELLED"))
@@ -66,6 +66,12 @@ _ELSEWHERE_IN_RETRY: Final = {
 }
 _ELSEWHERE_IN_SCHEDULES: Final = {
     "params": Unavailable("a schedule cannot read `params`, because it sets them", "it can read only `run`")
+}
+_ELSEWHERE_IN_GROUP: Final = {
+    "steps": Unavailable(
+        "`steps` are known only while the run goes on, but its group must be known before it begins",
+        "use `params`, `run` or `env`",
+    )
 }
 _NOT_YET: Final = {name: Unavailable(f"`run.{name}` is available only under `finally`") for name in _RUN_AT_THE_END}
 
@@ -123,9 +129,15 @@ TASK: Final = CONDITION | {"step"}
 DEFAULT: Final = frozenset({"params", "run"})
 RETRY: Final = frozenset({"failure", "step"})
 SCHEDULE: Final = frozenset({"run"})
+GROUP: Final = frozenset({"params", "run", "env"})
 
 
-_ELSEWHERE_BY_ROOTS: Final = {RETRY: _ELSEWHERE_IN_RETRY, SCHEDULE: _ELSEWHERE_IN_SCHEDULES}
+_ELSEWHERE_BY_ROOTS: Final = {
+    RETRY: _ELSEWHERE_IN_RETRY,
+    SCHEDULE: _ELSEWHERE_IN_SCHEDULES,
+    GROUP: _ELSEWHERE_IN_GROUP,
+}
+"""For some positions, better reasons why a name cannot be read."""
 
 
 def scope_of(expressions: Iterable[Expression], position: Position, file: File, proven: frozenset[Path]) -> Scope:

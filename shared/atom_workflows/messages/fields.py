@@ -106,6 +106,14 @@ def read_optional_text(body: Mapping[str, Any], name: str, *, longest: int = MAX
     return value
 
 
+def read_optional_flag(body: Mapping[str, Any], name: str) -> bool:
+    """Return the boolean, which is False if it is missing."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise MalformedEvent(f"an event's {name} must be true or false, not {show(value)}")
+    return value is True
+
+
 def read_id(body: Mapping[str, Any], name: str) -> str:
     """Return the id of a run."""
     return _read_matching(body, name, ID)

@@ -16,6 +16,7 @@ from atom_workflows.messages.fields import (
     SCHEMA_OF_ITEMS,
     read_id,
     read_labels,
+    read_optional_flag,
     read_optional_key,
     read_optional_object,
     read_optional_text,
@@ -50,7 +51,7 @@ _SPELLINGS: Final = {
 }
 """The accepted names of each field: our own, and the name of the flag in the first version."""
 
-_FIELDS: Final = ("workflow_path", "definition", "run_key", "tr_url", "params", "labels", "scheduled_at")
+_FIELDS: Final = ("workflow_path", "definition", "run_key", "tr_url", "params", "labels", "scheduled_at", "no_queue")
 _KNOWN: Final = {*_FIELDS, *(name for names in _SPELLINGS.values() for name in names), "generation", "schema", "type"}
 _TOKENS: Final = {"tr_auth_jwt", "tr-auth-jwt"}
 """The first version's flag for a token. Messages must not carry tokens."""
@@ -81,6 +82,8 @@ class StartRequested:
     task_runner_url: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    # True if the run begins even if as many runs as its file allows are at work.
+    no_queue: bool = False
     trigger: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -124,9 +127,9 @@ class RunSeedRequested:
 def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> StartRequested | RunSeedRequested:
     """Read a start message, or a request to continue a run.
 
-    A start has `workflow_path` or `definition`; `run_key`, `tr_url`, `params` and `labels` are optional. Other fields
-    are ignored with a warning, since another version may support them. `event_id` identifies the run, unless the
-    message has its own `run_key`.
+    A start has `workflow_path` or `definition`; `run_key`, `tr_url`, `params`, `labels` and `no_queue` are optional.
+    Other fields are ignored with a warning, since another version may support them. `event_id` identifies the run,
+    unless the message has its own `run_key`.
     """
     body = require_object(body)
     require_known_schema(body, newest=_newest_schema(body))
@@ -152,6 +155,7 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
         task_runner_url=_read_named(body, "tr_url"),
         params=read_optional_object(body, "params"),
         labels=read_labels(body),
+        no_queue=read_optional_flag(body, "no_queue"),
         trigger={
             "kind": kind,
             "event_id": require_storable("id", event_id),

@@ -26,12 +26,13 @@ from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import BURST_LEASE_PATH, RUNS, run_record
+from atom_workflows.documents import BURST_LEASE_PATH, RUNS, run_path, run_record, step_path
 from atom_workflows.expressions.types import INT
 from atom_workflows.messages.internal import JobEnded, Tick, read_steps_event, seed_message
 from atom_workflows.ports import Query
-from support import loops
+from support import groups, loops
 from support.gauge import lose
+from support.meanwhile import refuse
 from support.mortal import Died, Fate, make_mortal
 from support.retention import expiries
 from support.workflows import chain, definition, fan
@@ -393,6 +394,47 @@ def test_timeout_dies_after_it_recorded_the_stop() -> None:
     dies(world, lambda: handle_tick(world.services, Tick()), "commit", 2)
     assert world.run(run_id).stop is not None
     assert time_until(world, has_ended(world, run_id, RunState.FAILED)) <= AUDIT
+
+
+def two_in_line() -> tuple[World, str, str]:
+    """Return a run that is at work, whose job has ended, and one that waits for its place."""
+    world = World("rules: [{step: s0, duration: 5}]")
+    first, second = (groups.start(world, groups.limited(), f"key-{number}") for number in range(2))
+    world.settle_down()
+    world.clock.move(LOOK)
+    return world, first, second
+
+
+def test_start_dies_before_it_looked_at_the_line() -> None:
+    """A run in line that no one has looked at gets a free place at its audit."""
+    world = World(SLOW)
+    first = groups.start(world, groups.limited(), "key-0")
+    dies(world, lambda: groups.start(world, groups.limited(), "key-1"), "commit")
+    (second,) = groups.runs_of(world).keys() - {first}
+    assert world.run(second).state is RunState.QUEUED
+    world.store.inner.delete(run_path(first), *(step_path(first, name) for name in world.steps(first)))
+    assert time_until(world, has_ended(world, second, RunState.RUNNING)) <= FIRST_AUDIT
+
+
+def test_an_end_dies_before_it_published_the_next_run() -> None:
+    """A run that was let begin, but not seeded, is seeded at its audit."""
+    world, first, second = two_in_line()
+    handle_tick(world.services, Tick())
+    dies(world, delivered(world), "commit", 2)
+    assert (world.run(first).state, world.run(second).state) == (RunState.SUCCEEDED, RunState.SEEDING)
+    assert time_until(world, has_ended(world, second, RunState.RUNNING)) <= FIRST_AUDIT
+
+
+def test_an_end_dies_before_it_gave_its_place_away() -> None:
+    """A place that no one gave away is given away by the audit of the first run in line."""
+    world, first, second = two_in_line()
+    handle_tick(world.services, Tick())
+    plain = world.services
+    refuse(world, lambda writes: any(write.path.startswith("groups/") for write in writes))
+    dies(world, delivered(world), "commit", 3)
+    world.services = plain
+    assert (world.run(first).state, world.run(second).state) == (RunState.SUCCEEDED, RunState.QUEUED)
+    assert time_until(world, has_ended(world, second, RunState.RUNNING)) <= AUDIT
 
 
 @pytest.mark.parametrize("commits", [1, 2, 3])

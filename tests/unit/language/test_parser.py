@@ -11,6 +11,7 @@ import pytest
 from atom_workflows.core.workflow import (
     Backoff,
     CatchUp,
+    Concurrency,
     Condition,
     Deadline,
     ForEach,
@@ -22,10 +23,21 @@ from atom_workflows.core.workflow import (
     Task,
     Template,
     Trigger,
+    WhenFull,
     Workflow,
 )
 from atom_workflows.expressions.types import DATE, INT, NUMBER, TEXT, TIME, ListOf, MapOf, OrNull, Words
-from atom_workflows.language.fields import BACKOFF, DEADLINE, PARAM, RETRY, SCHEDULE, STEP, TASK, WORKFLOW
+from atom_workflows.language.fields import (
+    BACKOFF,
+    CONCURRENCY,
+    DEADLINE,
+    PARAM,
+    RETRY,
+    SCHEDULE,
+    STEP,
+    TASK,
+    WORKFLOW,
+)
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.language.yaml_syntax import FASTEST_LOADER, PURE_LOADER
@@ -137,15 +149,22 @@ steps: [{id: a, task: {imageUri: i, args: ["${{ params.mode }}", "${{ params.day
 """
 
 
+_LIMITED = """
+params: {region: eu}
+concurrency: {group: "${{ params.region }}", limit: 3, whenFull: latest, maxQueued: 10, maxWait: 2h}
+steps: [{id: a, task: {imageUri: registry.example/a}}]
+"""
+
+
 def _parse(text: str | bytes, filename: str = "f.yaml") -> Workflow:
     return parse_workflow(text, filename=filename)
 
 
 def test_the_full_file_sets_every_field() -> None:
     """The full file names every field of the format."""
-    records = (WORKFLOW, PARAM, STEP, TASK, RETRY, BACKOFF, SCHEDULE, DEADLINE)
+    records = (WORKFLOW, PARAM, STEP, TASK, RETRY, BACKOFF, SCHEDULE, DEADLINE, CONCURRENCY)
     names = {name for record in records for name in record.names} - {"defaults", "maxParallel"}
-    files = _FULL + _PIPELINE + _LOOPS + _SCHEDULED
+    files = _FULL + _PIPELINE + _LOOPS + _SCHEDULED + _LIMITED
     # A deadline has only one of its two fields.
     assert {name for name in names if not re.search(rf"\b{name}:", files)} == {"after"}
 
@@ -450,3 +469,16 @@ def test_a_task_may_be_arguments_for_an_engine() -> None:
     for task in ("{engine: process}", "{args: [ls]}"):
         with pytest.raises(InvalidWorkflow, match="neither"):
             parse_workflow(f"steps: [{{id: a, task: {task}}}]".encode(), filename="a.yaml")
+
+
+def test_the_limit_on_runs_is_read() -> None:
+    """A file's `concurrency` is read with its expression, and what it does not say has its default."""
+    limited = parse_workflow(_LIMITED, filename="f.yaml").concurrency
+    group = Template(path=("concurrency", "group"), text="${{ params.region }}", line=3, column=23)
+    assert limited == Concurrency(
+        group=group, limit=3, when_full=WhenFull.LATEST, max_queued=10, max_wait=timedelta(hours=2)
+    )
+    plain = "concurrency: {group: nightly}\nsteps: [{id: a, task: {imageUri: registry.example/a}}]"
+    assert parse_workflow(plain, filename="f.yaml").concurrency == Concurrency(
+        group="nightly", limit=1, when_full=WhenFull.QUEUE, max_queued=100, max_wait=timedelta(days=1)
+    )

@@ -12,6 +12,7 @@ from typing import Final
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import Closing, close_run, request_stop
+from atom_workflows.coordinator.groups import audit_waiting
 from atom_workflows.coordinator.lateness import mark_late
 from atom_workflows.coordinator.loading import StoredStep, load_run
 from atom_workflows.coordinator.outbox import Outbox
@@ -76,6 +77,10 @@ def audit_run(outbox: Outbox, end: StoredStep) -> int:
         except RunStateError as error:
             log.debug("run.timeout.late", str(error), run_id=run_id)
             closing = Closing.DONE
+    elif run.state is RunState.QUEUED and stored is not None and run.group is not None:
+        wait_ends = audit_waiting(outbox, stored, run.group)
+        _set_next_audit(outbox, end, min(next_audit(run, now), wait_ends))
+        return _renew(outbox, run)
     else:
         _set_next_audit(outbox, end, next_audit(run, now))
         return _restart(outbox, run, budget)
@@ -98,10 +103,18 @@ def _restart(outbox: Outbox, run: RunRecord, budget: Budget) -> int:
         outbox.add([seed_message(run.id)])
         return 1
     published = publish_released(outbox, run.id, page=PAGE, budget=budget) or request_repair(outbox, run.id)
-    if needs_renewal(outbox.services, run):
-        outbox.add([seed_message(run.id)])
-        published += 1
-    return published
+    return published + _renew(outbox, run)
+
+
+def _renew(outbox: Outbox, run: RunRecord) -> int:
+    """Ask for the run's documents to be kept for longer, if it is time for that.
+
+    Returns the number of events.
+    """
+    if not needs_renewal(outbox.services, run):
+        return 0
+    outbox.add([seed_message(run.id)])
+    return 1
 
 
 def _set_next_audit(outbox: Outbox, end: StoredStep, due_at: datetime | None) -> None:

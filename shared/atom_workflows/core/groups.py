@@ -1,0 +1,181 @@
+"""Decide which runs of a group begin, which wait in line, and which are skipped.
+
+The runs of one workflow file that have the same value of `concurrency.group` are a group. Its places are not counted
+anywhere: a run has a place in its group as long as its own state says so (`place_of`), so no death, cancellation or
+deletion can leak one. All decisions are made on two things that were read: the number of runs at work, and the line of
+waiting runs in order. Every run is judged by the rules of the file that it was started from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import takewhile
+from typing import TYPE_CHECKING, Final
+
+from atom_workflows.core.durations import format_duration
+from atom_workflows.core.states import RunState
+from atom_workflows.core.workflow import Concurrency, WhenFull
+
+if TYPE_CHECKING:
+    from atom_workflows.core.records import RunRecord
+
+_DIGEST_LENGTH: Final = 20
+
+AT_WORK: Final = (RunState.SEEDING, RunState.RUNNING)
+"""The states in which a run takes up a place in its group."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The group of a run, and the rules for it in the run's file.
+
+    `id` identifies the group: it is derived from the path of the file and the `value` of the file's `group`.
+    """
+
+    id: str
+    value: str
+    limit: int
+    when_full: WhenFull
+    max_queued: int
+    max_wait: timedelta
+
+
+def group_of(path: str, value: str, rules: Concurrency) -> Group:
+    """Return the group to which a run of this file belongs."""
+    digest = hashlib.sha256(f"{path}\0{value}".encode()).hexdigest()[:_DIGEST_LENGTH]
+    return Group(
+        id=digest,
+        value=value,
+        limit=rules.limit,
+        when_full=rules.when_full,
+        max_queued=rules.max_queued,
+        max_wait=rules.max_wait,
+    )
+
+
+# -- places ----------------------------------------------------------------------------------------------------------
+
+
+def place_of(run: RunRecord) -> str | None:
+    """Return the run's place in its group.
+
+    It is stored with the run's state. Waiting runs have places that sort in the order of the line. Returns None if the
+    run has no group or has ended.
+    """
+    if run.group is None:
+        return None
+    if run.state is RunState.QUEUED:
+        since = (run.queued_at or run.created_at).astimezone(UTC).isoformat(timespec="microseconds")
+        return f"{line_of(run.group.id)[0]}{since}/{run.id}"
+    return place_at_work(run.group.id) if run.state in AT_WORK else None
+
+
+def place_at_work(group_id: str) -> str:
+    """Return the place of every run that is at work."""
+    return f"{group_id}/work"
+
+
+def line_of(group_id: str) -> tuple[str, str]:
+    """Return the range of the places of waiting runs, without its end."""
+    # In the order of strings, "0" follows "/".
+    return f"{group_id}/wait/", f"{group_id}/wait0"
+
+
+# -- decisions -------------------------------------------------------------------------------------------------------
+
+
+class Admission(StrEnum):
+    """What happens to a run that is started or retried."""
+
+    BEGIN = "begin"
+    WAIT = "wait"
+    SKIP = "skip"
+
+
+def admit(group: Group, *, at_work: int, waiting: int) -> Admission:
+    """Decide what happens to a new run of the group.
+
+    It does not overtake waiting runs, even if there is a free place that they have not been given yet.
+    """
+    if at_work < group.limit:
+        return Admission.WAIT if waiting else Admission.BEGIN
+    if group.when_full is WhenFull.SKIP or (group.when_full is WhenFull.QUEUE and waiting >= group.max_queued):
+        return Admission.SKIP
+    return Admission.WAIT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decisions:
+    """The waiting runs that begin, and those that are skipped, each with the reason."""
+
+    begin: tuple[RunRecord, ...] = ()
+    skip: tuple[tuple[RunRecord, str], ...] = ()
+
+
+def decide(line: Sequence[RunRecord], *, at_work: int, now: datetime) -> Decisions:
+    """Decide about the waiting runs of a group, given in order.
+
+    First in line, first to begin. The line may have been read only in part, as long as it is complete for groups whose
+    runs do not queue.
+    """
+    open_runs = [run for run in line if run.stop is None]
+    expired = [run for run in open_runs if is_expired(run, now)]
+    waiting = [run for run in open_runs if not is_expired(run, now)]
+    # The first run that has to wait holds up all runs behind it, even if their files allow more runs at work.
+    fits = takewhile(lambda one: _rules(one[1]).limit > at_work + one[0], enumerate(waiting))
+    begin = tuple(run for _, run in fits)
+    rest = waiting[len(begin) :]
+    late = ((run, why_expired(_rules(run))) for run in expired)
+    return Decisions(begin=begin, skip=(*late, *_surplus(rest)))
+
+
+def _surplus(rest: Sequence[RunRecord]) -> list[tuple[RunRecord, str]]:
+    """Return the runs that may not wait, each with the reason."""
+    skip: list[tuple[RunRecord, str]] = []
+    for place, run in enumerate(rest):
+        rules, newest = _rules(run), rest[-1]
+        if rules.when_full is WhenFull.SKIP:
+            skip.append((run, why_full(rules)))
+        elif rules.when_full is WhenFull.LATEST and run is not newest:
+            skip.append((run, f"replaced by {newest.id}"))
+        elif rules.when_full is WhenFull.QUEUE and place >= rules.max_queued:
+            skip.append((run, why_full(rules)))
+    return skip
+
+
+def _rules(run: RunRecord) -> Group:
+    if run.group is None:
+        raise ValueError(f"run {run.id} has no group")
+    return run.group
+
+
+def is_expired(run: RunRecord, now: datetime) -> bool:
+    """Return True if a run has waited for as long as it may."""
+    return wait_ends(run) <= now
+
+
+def wait_ends(run: RunRecord) -> datetime:
+    """Return the time at which a waiting run is skipped."""
+    return (run.queued_at or run.created_at) + _rules(run).max_wait
+
+
+# -- reasons ---------------------------------------------------------------------------------------------------------
+
+
+def why_full(group: Group) -> str:
+    """Return the reason for not letting a run wait."""
+    runs = "1 run of its group was" if group.limit == 1 else f"{group.limit:,} runs of its group were"
+    at_work = f"{runs} at work, the most that `limit` allows"
+    if group.when_full is WhenFull.QUEUE:
+        were = "1 was" if group.max_queued == 1 else f"{group.max_queued:,} were"
+        return f"{at_work}, and {were} waiting, the most that `maxQueued` allows"
+    return at_work
+
+
+def why_expired(group: Group) -> str:
+    """Return the reason for ending a run's wait."""
+    return f"it waited for {format_duration(group.max_wait)}, the longest that `maxWait` allows"
