@@ -10,6 +10,7 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from atom_client.cli.commands import cli
+from atom_client.doctor.firestore import state_findings
 from atom_emulator.testing.world import MovedClock, World
 from atom_workflows.coordinator.services import Services
 
@@ -145,3 +146,15 @@ def test_plan_shows_the_next_five_times(tmp_path: Path) -> None:
     assert section[6] == "  0 12 * * 1 (Europe/Paris)"
     as_json = CliRunner().invoke(cli, ["plan", str(file), "--at", "2026-03-27T12:00", "--json"])
     assert [len(one["next"]) for one in json.loads(as_json.stdout)["schedules"]] == [5, 5]
+
+
+def test_the_doctor_names_schedules_that_are_overdue() -> None:
+    """Schedules that no checker has started are reported apart from steps, with what to do."""
+    here = world()
+    found = {one.about: one for one in state_findings(here.services, tick_fix="start the checker")}
+    assert found["schedules"].detail == "none is overdue"
+    here.clock.move(timedelta(days=1))
+    late = {one.about: one for one in state_findings(here.services, tick_fix="start the checker")}
+    assert late["schedules"].detail.startswith("overdue since")
+    assert late["schedules"].fix == "start the checker"
+    assert "no step is waiting" in late["checker"].detail
