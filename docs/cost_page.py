@@ -32,6 +32,14 @@ AWAKE: Final = 0.8
 """The share of a minute for which the checker is awake while jobs are in flight: a burst ends with its last poll."""
 
 
+_SCHEDULES: Final = """## Schedules
+
+Schedules cost nothing while none is due: the checker finds them by the query that it makes anyway, so a month without a
+run costs the same with and without them. Registering the schedules of a file reads a document and writes two, and reads
+the object twice. Starting the run of an instant reads a document, writes one twice and publishes a message, beside what
+the burst of that tick and the run itself cost."""
+
+
 def fan(width: int) -> bytes:
     """Return a root, `width` steps that depend on it, and their join."""
     leaves = [f"leaf{at}" for at in range(width)]
@@ -73,6 +81,7 @@ def page() -> str:
         "## The formulae\n\n" + _FORMULAE,
         "A chain of 1,000 steps whose jobs are answered immediately:\n\n" + _bill(thousand),
         "A month without a run:\n\n" + _idle(thousand),
+        _SCHEDULES,
         "## Prices\n\n" + _prices(),
         _PRICE_NOTES,
         "## Assumptions\n\n" + _assumptions(AT_ONCE),
