@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from atom_client.cli.mock_script import find_mocked_programs, find_unmatched_rules
-from atom_client.views.queries import read_steps
+from atom_client.views.queries import read_nodes_of_steps
 from atom_emulator.testing.world import World
 from atom_workflows.language.parser import parse_workflow
 from support.workflows import definition
@@ -19,8 +19,8 @@ def test_rules_without_a_job_are_found_in_the_steps_of_a_run(tmp_path: Path) -> 
     script.write_text("rules:\n  - step: laod\n  - image: image\n  - step: extract\n")
     world = World()
     run_id = world.start(definition({"extract": [], "load": ["extract"]}))
-    steps = read_steps(world.services.store, run_id)
-    assert find_unmatched_rules(script, "daily", steps) == [
+    nodes = read_nodes_of_steps(world.services.store, world.run(run_id))
+    assert find_unmatched_rules(script, "daily", nodes.values()) == [
         f"{script}:2:5: rules[0].step: no job of daily matches laod; did you mean load?"
     ]
     assert find_unmatched_rules(script, "daily", []) == []
