@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -19,7 +19,7 @@ from atom_client.text import clean, clip, counted, listing, local_time, one_line
 from atom_client.views.as_json import json_text, moment_text, run_object, run_with_steps
 from atom_client.views.items import count_ended_items, read_loops
 from atom_client.views.loops import is_shown
-from atom_client.views.progress import RunView, view_of
+from atom_client.views.progress import RunView, StepView, view_of
 from atom_client.views.queries import (
     MOST_RUNS_LOOKED_AT,
     full_run_id,
@@ -38,7 +38,7 @@ from atom_workflows.coordinator.repair import Examination, examine
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.consistency import is_under_way
 from atom_workflows.core.graph import is_internal
-from atom_workflows.core.item_ids import shown_id
+from atom_workflows.core.item_ids import expander_id, shown_id
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.rerun import steps_to_rerun
@@ -234,7 +234,8 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     line = f"Run {run.id} continues with {to_run} to run again.{lists}"
     if options.wait:
         order = tuple(step.id for step in steps)
-        view = RunView(run_id=run.id, total=len(steps), order=order, steps=kept)
+        items, sizes = _kept_items(nodes, again)
+        view = RunView(run_id=run.id, total=len(steps), order=order, steps=kept, items=items, sizes=sizes)
         return _retry_and_follow(services, view, line, options)
     retry_run(services, run.id)
     if options.as_json:
@@ -243,6 +244,18 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     else:
         click.echo(f"{line} `{with_place(f'runs show {run.id}')}` shows it.")
     return 0
+
+
+def _kept_items(
+    nodes: Mapping[str, StepRecord], again: Collection[str]
+) -> tuple[dict[str, dict[str, StepView]], dict[str, int]]:
+    """Return the items that do not run again, and how many items each step has, both by step."""
+    kept: dict[str, dict[str, StepView]] = {}
+    for node in nodes.values():
+        if node.kind is NodeKind.ITEM and node.id not in again and expander_id(node.each) not in again:
+            kept.setdefault(node.each, {})[shown_id(node.id)] = view_of(node)
+    expanders = [node for node in nodes.values() if node.kind is NodeKind.EXPAND and node.id not in again]
+    return kept, {node.each: node.items for node in expanders if node.state is StepState.SUCCEEDED}
 
 
 def _retry_and_follow(services: Services, view: RunView, line: str, options: RetryOptions) -> int:

@@ -37,9 +37,12 @@ _WORDS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemCounts:
-    """How many items a step has, and how many are in each state; items whose state is not known count as PENDING."""
+    """How many items a step has, and how many are in each state; items whose state is not known count as PENDING.
 
-    total: int
+    `total` is None if it is not known.
+    """
+
+    total: int | None
     states: Mapping[StepState, int]
 
     @property
@@ -57,10 +60,13 @@ class ItemCounts:
 
         For example `273 of 300 ended, 2 failed, 20 running`, or `300 items, 2 failed` once all have ended.
         """
-        if not self.total:
+        if self.total == 0:
             return "no items"
-        all_ended = self.ended >= self.total
-        first = counted(self.total, "item") if all_ended else f"{self.ended:,} of {self.total:,} ended"
+        if self.total is None:
+            first = f"{self.ended:,} ended"
+        else:
+            all_ended = self.ended >= self.total
+            first = counted(self.total, "item") if all_ended else f"{self.ended:,} of {self.total:,} ended"
         # Those that have not started are what is left.
         shown = (state for state in _WORDS if state is not StepState.PENDING)
         return ", ".join(
@@ -73,11 +79,13 @@ class ItemCounts:
         return {"total": self.total, "ended": self.ended, "states": states}
 
 
-def count_states(total: int, states: Mapping[StepState, int]) -> ItemCounts:
+def count_states(total: int | None, states: Mapping[StepState, int]) -> ItemCounts:
     """Return the counts of items, given the states of some of them."""
-    known = {state: count for state, count in states.items() if count and state is not StepState.PENDING}
-    waiting = max(0, total - sum(known.values()))
-    return ItemCounts(total=total, states={**known, **({StepState.PENDING: waiting} if waiting else {})})
+    known: dict[StepState, int] = {
+        state: count for state, count in states.items() if count and state is not StepState.PENDING
+    }
+    waiting = max(0, (total or 0) - sum(known.values()))
+    return ItemCounts(total=total, states=known | ({StepState.PENDING: waiting} if waiting else {}))
 
 
 def counts_of_ended(step: StepRecord) -> ItemCounts | None:

@@ -78,7 +78,7 @@ def verdict(
 
 
 def _and_items(loops: Mapping[str, LoopView]) -> str:
-    total = sum(loop.counts.total for loop in loops.values())
+    total = sum(loop.counts.total or 0 for loop in loops.values())
     return f" and {counted(total, 'item')}" if total else ""
 
 
@@ -161,7 +161,7 @@ def _tolerated(steps: Sequence[StepRecord], loops: Mapping[str, LoopView]) -> It
     for step in steps:
         if step.state is StepState.SUCCEEDED and step.id in loops and loops[step.id].failed:
             counts = loops[step.id].counts
-            failed = f"{counts.failed:,} of {counted(counts.total, 'item')} failed"
+            failed = f"{counts.failed:,} of {counted(counts.total or 0, 'item')} failed"
             yield f"Warning: {failed} in step `{step.id}`; `tolerate: {step.tolerate}` allows that."
             yield from _items_that_failed(step, loops)
     if len(tolerated) > MOST_FAILURES:

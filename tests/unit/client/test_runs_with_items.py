@@ -13,7 +13,7 @@ from atom_emulator.testing.world import World
 from support.workflows import script
 from unit.client.explained import CLEAN, call, said
 
-FAILS = {"always_fail": True, "reason": "OOM", "message": "no memory"}
+FAILS: dict[str, Any] = {"always_fail": True, "reason": "OOM", "message": "no memory"}
 TRAIN: dict[str, Any] = {"task": {"imageUri": "train", "args": ["${{ item }}"]}}
 
 

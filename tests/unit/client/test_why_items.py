@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from unit.client.explained import call, why, why_json
 from unit.client.test_runs_with_items import FAILS, ended, loop
 from unit.client.test_why import line_with
 
-SLOW = {"duration": 900}
+SLOW: dict[str, Any] = {"duration": 900}
 
 
 def under_way() -> tuple[World, str]:
