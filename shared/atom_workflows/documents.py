@@ -153,7 +153,7 @@ def _loop_text(loop: Loop) -> str:
     if loop.when is not None:
         stored["when"] = _condition_fields(loop.when)
     if loop.outputs:
-        stored["outputs"] = write_types(loop.outputs)
+        stored["outputs"] = json.loads(write_types(loop.outputs))
     return _json(stored)
 
 
@@ -169,7 +169,7 @@ def _read_loop(text: str) -> Loop:
         policies=_policies(stored["policies"]),
         max_parallel=_read_template(most["template"]) if isinstance(most, dict) else most,
         when=Condition(**stored["when"]) if "when" in stored else None,
-        outputs=read_types(stored["outputs"]) if "outputs" in stored else {},
+        outputs=read_types(_json(stored["outputs"])) if "outputs" in stored else {},
     )
 
 

@@ -20,6 +20,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.documents import SCHEMAS
 from atom_workflows.errors import NewerVersion
 from atom_workflows.messages import fields, internal
+from atom_workflows.messages.fields import SCHEMA_OF_ITEMS
 from atom_workflows.ports import Bus, Create, Document, Message, Query, Store, Write, WriteResult
 
 ADDED: Final = "added_later"
@@ -96,9 +97,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """What a version writes and reads: the schemas of its events, of the runs that it starts, and of documents."""
+    """What a version writes and reads: the schemas of its events, of the runs that it starts, and of documents.
+
+    `items` is the schema of events that name items, if the version knows these.
+    """
 
     events: int = 1
+    items: int = SCHEMA_OF_ITEMS
     new_runs: int = 1
     reads: tuple[int, ...] = SCHEMAS
 
@@ -162,6 +167,7 @@ class Rollout(World):
         with self._patch.context() as patch:
             for module in (internal, fields):
                 patch.setattr(module, "SCHEMA", version.events)
+                patch.setattr(module, "SCHEMA_OF_ITEMS", version.items)
             for reader in (documents, due_steps):
                 patch.setattr(reader, "SCHEMAS", version.reads)
             patch.setattr(start, "SCHEMA_OF_NEW_RUNS", version.new_runs)

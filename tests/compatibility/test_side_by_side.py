@@ -9,8 +9,10 @@ import pytest
 
 from atom_workflows.coordinator.commands import retry_run
 from atom_workflows.documents import run_path, steps_path
+from atom_workflows.expressions.types import INT
 from atom_workflows.ports import Query
 from compatibility.rollout import ADDED, Rollout, Version
+from support import loops
 from support.workflows import layers
 
 SEEDS = range(20)
@@ -49,7 +51,7 @@ def test_a_version_with_another_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     """An older version leaves a newer one's events to it."""
     refused = 0
     for seed in SEEDS:
-        world = Rollout(seed, monkeypatch, newer=Version(events=2), script=SCRIPT)
+        world = Rollout(seed, monkeypatch, newer=Version(events=3), script=SCRIPT)
         require_success(world, world.start(RETRIED))
         refused += world.seen.refused
     assert refused > len(SEEDS)
@@ -57,7 +59,7 @@ def test_a_version_with_another_schema(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_rollout_that_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run ends though its newer version's events are left behind."""
-    world = Rollout(7, monkeypatch, newer=Version(events=2), script="default: {duration: 25}")
+    world = Rollout(7, monkeypatch, newer=Version(events=3), script="default: {duration: 25}")
     world.newer_share = 1
     run_id = world.start(layers(4, 3))
     world.settle_down()
@@ -171,5 +173,36 @@ def test_a_version_that_knows_no_expressions(monkeypatch: pytest.MonkeyPatch, se
     assert (run.state, run.outputs) == ("SUCCEEDED", {"rows": 12})
     assert schemas(world, other) == {3}
     assert schemas(world, plain) == {1}
+    assert world.seen.refused > 0
+    assert world.seen.older_wrote == {plain}
+
+
+LOOPS_SCRIPT = """
+default: {duration: 25, outputs: {n: 1}}
+rules:
+  - {step: "train[1]", duration: 25, fail_times: 1, outputs: {n: 1}}
+  - {step: s3, fail_times: 1}
+  - {step: s33, fail_times: 1}
+"""
+
+
+@pytest.mark.parametrize("seed", SEEDS[:8])
+def test_a_version_that_knows_no_loops(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """It leaves runs with `forEach` to the newer version, gives up none of their events, and goes on with others."""
+    older = Version(reads=(1, 2, 3), items=1)
+    world = Rollout(seed, monkeypatch, older=older, script=LOOPS_SCRIPT)
+    plain = world.start_by("older", JOIN, "1")
+    train = loops.step("train", for_each=loops.each(list(range(40))), outputs={"n": INT})
+    flow = loops.workflow(train, loops.step("last", "train", args={"n": "sum(steps.train.outputs.n)"}))
+    with world._version("newer"):
+        other = loops.start(world, flow)
+    assert world.run_to_end(other).state == "FAILED"
+    require_failure_and_repair(world, plain)
+    with world._version("newer"):
+        retry_run(world.services, other)
+    assert world.run_to_end(other).state == "SUCCEEDED"
+    submitted = [key for key, _ in world.task_runner.submitted if key.startswith(other)]
+    assert len(submitted) == len(set(submitted)) == 42
+    assert schemas(world, other) == {4}
     assert world.seen.refused > 0
     assert world.seen.older_wrote == {plain}

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from atom_workflows.core.kinds import NodeKind, Phase
 from atom_workflows.core.outcomes import Outcome, OutcomeKind
-from atom_workflows.core.records import Policies, RunRecord, StepRecord, Stop, StopKind
+from atom_workflows.core.records import Loop, Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import Backoff, Condition, OnLost, RetryPolicy, Template, Trigger
 from atom_workflows.documents import (
@@ -63,6 +63,7 @@ RETURNED: Final = replace(
 )
 REFUSED_OUTPUTS: Final = replace(RETURNED, step_id="load", outputs="", outputs_problem="its outputs are too large")
 PAGE: Final = SweepPage(after=(NOW, "runs/flow-1/steps/extract"), until=NOW)
+PAGE_OF_ITEMS: Final = SweepPage(after=(NOW, "runs/flow-1/steps/load[7]~2"), until=NOW)
 POLICIES: Final = Policies(
     timeout=timedelta(hours=2),
     retry=RetryPolicy(
@@ -183,6 +184,57 @@ LANGUAGE_RUN: Final = replace(
     constants={"values": {"env": {"stage": "test"}}, "types": {"env": {"stage": "text"}}},
     outputs={"rows": 12},
 )
+EXPANDER: Final = replace(
+    LANGUAGE_STEP,
+    id="~each.load",
+    kind=NodeKind.EXPAND,
+    schema=4,
+    policies=PLAIN_STEP.policies,
+    outputs={},
+    phase=Phase.MAIN,
+    allow_failure=False,
+    dependents=("~out.load~2.0", "load"),
+    barriers=("~out.load~2.0",),
+    conditional=("load",),
+    each="load",
+    expansion=2,
+    loop=Loop(
+        lists={"day": Template(path=("forEach", "day"), text="${{ params.days }}", line=5, column=9), "n": [1, [2]]},
+        item_type={"day": "date", "n": "any"},
+        policies=LANGUAGE_STEP.policies,
+        max_parallel=Template(path=("maxParallel",), text="${{ params.most }}", line=6, column=9),
+        when=Condition(text="item.n != null", line=7, column=11),
+        outputs=LANGUAGE_STEP.outputs,
+    ),
+    items=400,
+    written=417,
+    counted=400,
+    problem="`forEach` must be a list",
+)
+ITEM: Final = replace(
+    LANGUAGE_STEP,
+    id="load[7]~2",
+    kind=NodeKind.ITEM,
+    schema=4,
+    each="load",
+    expansion=2,
+    index=7,
+    item='{"day":"2026-01-01","n":1}',
+    item_type='{"day":"date","n":"any"}',
+)
+GATHER: Final = replace(
+    LANGUAGE_STEP,
+    kind=NodeKind.GATHER,
+    schema=4,
+    request=None,
+    policies=PLAIN_STEP.policies,
+    templates=(),
+    outputs={"rows": read_type(["int or null"])},
+    each="load",
+    items=400,
+    tolerate=3,
+)
+LOOP_RUN: Final = replace(LANGUAGE_RUN, schema=4, item_count=400)
 VALUES: Final = {"rows": 12, "files": ["gs://b/größe"], "note": None}
 """The outputs of a step."""
 
@@ -207,6 +259,17 @@ MESSAGES: Final[Mapping[str, tuple[Message, Callable[[Any], object], object]]] =
         read_steps_event,
         StepsCompleted(run_id="flow-1", outcomes=(RETURNED, REFUSED_OUTPUTS)),
     ),
+    "steps-step.ready-items": (
+        ready_messages("flow-1", [ReadyStep(step_id="load[7]~2", attempt=2), ReadyStep(step_id="load[0]")])[0],
+        read_steps_event,
+        StepsReady(run_id="flow-1", steps=(ReadyStep(step_id="load[7]~2", attempt=2), ReadyStep(step_id="load[0]"))),
+    ),
+    "steps-steps.completed-items": (
+        completed_messages("flow-1", [replace(OUTCOME, step_id="load[7]~2")])[0],
+        read_steps_event,
+        StepsCompleted(run_id="flow-1", outcomes=(replace(OUTCOME, step_id="load[7]~2"),)),
+    ),
+    "tick-sweep.page-items": (page_message(PAGE_OF_ITEMS), read_tick_event, PAGE_OF_ITEMS),
     "tick-tick": (tick_message("dispatcher"), read_tick_event, Tick(is_scheduled=False)),
     "tick-sweep.page": (page_message(PAGE), read_tick_event, PAGE),
     "start-run.seed": (
@@ -225,6 +288,10 @@ DOCUMENTS: Final[Mapping[str, tuple[str, Fields, Callable[[Document], object], o
     "run-forwarding": (run_path("flow-1"), run_fields(FORWARDING_RUN), run_record, FORWARDING_RUN),
     "step-language": (step_path("flow-1", "load"), step_fields(LANGUAGE_STEP), step_record, LANGUAGE_STEP),
     "run-language": (run_path("flow-1"), run_fields(LANGUAGE_RUN), run_record, LANGUAGE_RUN),
+    "step-expander": (step_path("flow-1", "~each.load"), step_fields(EXPANDER), step_record, EXPANDER),
+    "step-item": (step_path("flow-1", "load[7]~2"), step_fields(ITEM), step_record, ITEM),
+    "step-gather": (step_path("flow-1", "load"), step_fields(GATHER), step_record, GATHER),
+    "run-loops": (run_path("flow-1"), run_fields(LOOP_RUN), run_record, LOOP_RUN),
     "outputs": (outputs_path("flow-1", "load"), outputs_fields(LANGUAGE_STEP, VALUES), _outputs, VALUES),
     "outputs-void": (outputs_path("flow-1", "load"), outputs_fields(LANGUAGE_STEP, {}), _outputs, None),
 }

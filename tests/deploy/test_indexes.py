@@ -33,6 +33,7 @@ from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.documents import definition_path, outputs_path, step_path
 from atom_workflows.errors import RunNotFound
 from atom_workflows.ports import Query, Update
+from support import loops
 from support.workflows import chain, definition, fan, script
 
 ROOT: Final = Path(__file__).parents[2]
@@ -107,7 +108,14 @@ def live(world: World) -> str:
     world.clock.move(timedelta(days=20))
     retry_run(world.services, run_id)
     live_in_full(world)
+    live_in_loops(world)
     return run_id
+
+
+def live_in_loops(world: World) -> None:
+    """Play a run whose items fail."""
+    world.task_runner.jobs = World(script(train={"always_fail": True})).task_runner.jobs
+    loops.run(world, loops.workflow(loops.step("train", for_each=loops.each([1, 2]))))
 
 
 def live_in_full(world: World) -> str:
@@ -174,17 +182,19 @@ def test_what_is_exempted_is_stored() -> None:
     rare |= {("runs", "warnings"), ("runs", "defaulted")}
     # Of steps whose jobs were stopped, or whose Task Runner shows logs or reports ends.
     rare |= {("steps", name) for name in ("hinted_at", "leftover", "logs_url", "stop_since", "unstopped")}
+    # Of loops without a list.
+    rare |= {("steps", "problem")}
     assert {(group, name) for group, name in exempted - rare if name not in stored[group]} == set()
     assert {group for group in stored if "expire_at" in stored[group]} == set(stored)
 
 
 SMALL: Final[Mapping[str, str]] = {
-    "runs": "created_at digest failure_count finally_timeout_s given_digest main_state reopened_at retries schema "
-    "source state step_count stop task_runner_url timeout_s touches trigger workflow",
-    "steps": "allow_failure answered attempt by_choice cause deferrals first_attempt hands_over_to job_state kind "
-    "last_kind last_reason losses missing_since notifies phase reason remaining retries schema skipped "
-    "stained state stop_attempt stop_for stop_stage task_runner_url tolerated total touches trigger "
-    "unanswered unanswered_since unheard_since unsuccessful unsure_attempt",
+    "runs": "created_at digest failure_count finally_timeout_s given_digest item_count main_state reopened_at retries "
+    "schema source state step_count stop task_runner_url timeout_s touches trigger workflow",
+    "steps": "allow_failure answered attempt by_choice cause counted deferrals each expansion first_attempt "
+    "hands_over_to index items job_state kind last_kind last_reason losses missing_since notifies phase reason "
+    "remaining retries schema skipped stained state stop_attempt stop_for stop_stage task_runner_url tolerate "
+    "tolerated total touches trigger unanswered unanswered_since unheard_since unsuccessful unsure_attempt written",
 }
 """Stored fields of a few bytes, which may keep their automatic index."""
 
@@ -206,7 +216,8 @@ def test_what_may_be_large_is_exempted() -> None:
 
 def of_language(run_id: str) -> list[str]:
     """Return the documents that only a run with the whole language has."""
-    return [outputs_path(run_id, "a"), *(step_path(run_id, step) for step in ("a", "b", "last"))]
+    of_loop = [step_path(loops.RUN, step) for step in ("~each.train", "train", "train[0]")]
+    return [outputs_path(run_id, "a"), *(step_path(run_id, step) for step in ("a", "b", "last")), *of_loop]
 
 
 def has_index(query: Query) -> bool:

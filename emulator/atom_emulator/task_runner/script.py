@@ -99,7 +99,8 @@ class Rule:
     """A behaviour and the jobs to which it applies. A condition that is None or empty always holds.
 
     `step` is a glob on `job_name`, on the step's id or on the label `step`, `image` is a glob on `imageUri`, and
-    `engine` is a glob on `engine`. `where` is the place of the rule in its script, as problems begin with it.
+    `engine` is a glob on `engine`. As a `step`, `train[3]` is one item of a loop, and `train` is each of them. `where`
+    is the place of the rule in its script, as problems begin with it.
     """
 
     step: str | None = None
@@ -112,12 +113,12 @@ class Rule:
     def matches(self, job: Mapping[str, Any], step_id: str = "") -> bool:
         """Return True if this rule applies to a submitted job.
 
-        `step_id` is the id of the step, if it is known.
+        `step_id` is the id of the step or item, if it is known.
         """
         labels = job.get("labels") or {}
-        # An item of a `forEach` is named as users see it, without the number of its expansion; its brackets would
-        # otherwise be a part of the pattern.
-        names = (str(job.get("job_name", "")), str(labels.get("step", "")), step_id.partition("~")[0])
+        # An item is named as users see it, without the number of its expansion; its brackets are no pattern.
+        item = step_id.partition("~")[0]
+        names = (str(job.get("job_name", "")), str(labels.get("step", "")), item, item.partition("[")[0])
         if self.step is not None and not any(name == self.step or fnmatchcase(name, self.step) for name in names):
             return False
         if self.image is not None and not fnmatchcase(str(job.get("imageUri") or ""), self.image):

@@ -19,8 +19,9 @@ from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.consistency import Finding, check_places
 from atom_workflows.core.endings import block_item
+from atom_workflows.core.expansion import is_current
 from atom_workflows.core.gathering import explain_failures
-from atom_workflows.core.item_ids import item_id, places_id, places_prefix
+from atom_workflows.core.item_ids import expander_id, item_id, places_id, places_prefix
 from atom_workflows.core.kinds import LOOPS_SCHEMA, NodeKind
 from atom_workflows.core.places import Shard, is_too_many, move_places, number_of, waiting_key
 from atom_workflows.core.records import RunRecord, StepRecord
@@ -297,11 +298,13 @@ def _open_loops(services: Services, run: RunRecord) -> dict[_Loop, list[StoredSt
     loops: dict[_Loop, list[StoredStep]] = {}
     for one in map(StoredStep.of, services.store.query(query)):
         loops.setdefault(_Loop.of(one.step), []).append(one)
-    newest = {loop.each: loop for loop in sorted(loops, key=lambda loop: loop.expansion)}
+    expanders = dict.fromkeys(expander_id(loop.each) for loop in loops)
+    known = {one.step.each: one.step for one in load_steps(services, run.id, expanders)}
     return {
-        loop: loops[loop]
-        for loop in newest.values()
-        if not all(one.step.places is None or one.step.places.is_over for one in loops[loop])
+        loop: shards
+        for loop, shards in loops.items()
+        if is_current(shards[0].step, known.get(loop.each))
+        and not all(one.step.places is None or one.step.places.is_over for one in shards)
     }
 
 

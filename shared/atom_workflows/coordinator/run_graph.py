@@ -120,7 +120,8 @@ _ABSENT: Final[Mapping[str, Any]] = {
     "task": None,
     "policies": {},
     "task_runner_url": "",
-    **dict.fromkeys(("templates", "constants", "outputs", "trigger", "phase"), ""),
+    **dict.fromkeys(("templates", "constants", "outputs", "trigger", "phase", "loop", "each"), ""),
+    **dict.fromkeys(("expansion", "tolerate"), 0),
     "when": None,
     "allow_failure": False,
 }

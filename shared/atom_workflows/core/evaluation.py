@@ -219,6 +219,12 @@ class Constants:
         return known and ("run",) not in paths
 
 
+def select_constants(stored: Mapping[str, Any], texts: Sequence[Condition | Template]) -> dict[str, Any]:
+    """Return the part of a step's constants that these expressions read, with the time zone."""
+    constants = Constants(values=stored.get("values", {}), types=stored.get("types", {}), zone=zone_of(stored))
+    return constants.read_by(texts, reads_times=True)
+
+
 def paths_in(text: Condition | Template) -> Iterator[tuple[str, ...]]:
     """Yield the paths that a condition or template reads, such as `("params", "day")`."""
     from atom_workflows.expressions.syntax import reads  # noqa: PLC0415 (see above)
@@ -233,12 +239,6 @@ def required_paths_in(texts: Sequence[Condition | Template]) -> Iterator[tuple[s
 
     for expression in expressions_in(texts):
         yield from required_reads(expression)
-
-
-def select_constants(stored: Mapping[str, Any], texts: Sequence[Condition | Template]) -> dict[str, Any]:
-    """Return the part of a step's constants that these expressions read, with the time zone."""
-    constants = Constants(values=stored.get("values", {}), types=stored.get("types", {}), zone=zone_of(stored))
-    return constants.read_by(texts, reads_times=True)
 
 
 def is_per_item(when: Condition) -> bool:

@@ -53,6 +53,8 @@ class Expansion:
     shards: Mapping[str, Shard] = field(init=False)
     _above: list[Sequence[int]] = field(init=False)
     _levels: list[list[Sequence[str]]] = field(init=False)
+    # For each level, the number of the barrier for each node below it.
+    _parents: list[list[int]] = field(init=False)
 
     def __post_init__(self) -> None:
         indexes = range(self.size)
@@ -69,6 +71,8 @@ class Expansion:
             names = [fan_in_id(self.each, self.number, len(levels) - 1, number) for number in range(len(parts))]
         object.__setattr__(self, "_above", above)
         object.__setattr__(self, "_levels", levels)
+        parents = [[number for number, part in enumerate(parts) for _ in part] for parts in levels]
+        object.__setattr__(self, "_parents", parents)
 
     @property
     def begin(self) -> int:
@@ -139,7 +143,7 @@ class Expansion:
         """Return the node that waits for the node with this number: a barrier of the given level, or the step."""
         if level == len(self._levels):
             return self.each
-        return fan_in_id(self.each, self.number, level, _part_of(number, self._levels[level]))
+        return fan_in_id(self.each, self.number, level, self._parents[level][number])
 
     def _places(self, name: str) -> Node:
         return Node(id=name, kind=NodeKind.PLACES, depends_on=(), dependents=(), barriers=(), phase=self.phase)
@@ -165,13 +169,6 @@ class Expansion:
             conditional=(parent,) if parent == self.each else (),
             phase=self.phase,
         )
-
-
-def _part_of(number: int, parts: Sequence[Sequence[object]]) -> int:
-    """Return the part that holds the element with this number, given parts of almost equal length."""
-    size, longer = len(parts[-1]), sum(len(part) > len(parts[-1]) for part in parts)
-    first = longer * (size + 1)
-    return number // (size + 1) if number < first else longer + (number - first) // size
 
 
 def is_item_node(step: StepRecord) -> bool:

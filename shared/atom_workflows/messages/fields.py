@@ -75,8 +75,8 @@ def require_known_schema(body: Mapping[str, Any]) -> None:
     schema = body.get("schema", 1)
     if not isinstance(schema, int) or isinstance(schema, bool) or not 1 <= schema <= MAX_SCHEMA:
         raise MalformedEvent(f"an event's schema must be a number from 1 to {MAX_SCHEMA}, not {show(schema)}")
-    if schema > SCHEMA_OF_ITEMS:
-        said = f"its schema is {schema}, but this version reads only schemas up to {SCHEMA_OF_ITEMS}"
+    if schema > (newest := max(SCHEMA, SCHEMA_OF_ITEMS)):
+        said = f"its schema is {schema}, but this version reads only schemas up to {newest}"
         raise NewerVersion("the event", said)
 
 

@@ -26,7 +26,9 @@ from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import BURST_LEASE_PATH
+from atom_workflows.expressions.types import INT
 from atom_workflows.messages.internal import JobEnded, Tick, read_steps_event, seed_message
+from support import loops
 from support.gauge import lose
 from support.mortal import Died, Fate, make_mortal
 from support.retention import expiries
@@ -376,6 +378,46 @@ def test_retry_dies_while_steps_are_reset(commits: int) -> None:
     assert world.run(run_id).state is RunState.SEEDING
     assert time_until(world, has_ended(world, run_id)) <= FIRST_AUDIT + LOOK
     assert world.submissions() == ["s0/1", "s1/1", "s1/2", "s2/1", "s3/1"]
+
+
+def loop(world: World, size: int = 10) -> str:
+    """Start a run of which a step has that many items, created in several commits."""
+    train = loops.step("train", for_each=loops.each(list(range(size))), outputs={"n": INT})
+    return loops.start(world, loops.workflow(train, loops.step("last", "train", args={"n": "steps.train.outputs.n"})))
+
+
+@pytest.mark.parametrize("commits", [1, 2, 3, 4, 5])
+def test_dispatch_dies_while_it_creates_items(commits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its lease the items that are missing are created, and each runs once."""
+    monkeypatch.setattr(batches, "BATCH_DOCUMENTS", 3)
+    world = World("default: {outputs: {n: 1}}")
+    run_id = loop(world)
+    dies(world, delivered(world), "commit", commits)
+    assert world.steps(run_id)["~each.train"].written == min(3 * (commits - 1), 10)
+    assert time_until(world, has_ended(world, run_id)) <= LEASE
+    assert len(set(world.submissions())) == len(world.submissions()) == 11
+
+
+def test_dispatch_dies_after_it_created_the_items() -> None:
+    """The audit publishes items, or barriers before them, that were not published."""
+    world = World("default: {outputs: {n: 1}}")
+    run_id = loop(world, size=250)
+    dies(world, delivered(world), "commit", 4)
+    assert world.steps(run_id)["~each.train"].state == "SUCCEEDED"
+    assert world.submissions() == []
+    assert time_until(world, has_ended(world, run_id)) <= AUDIT
+    assert len(set(world.submissions())) == len(world.submissions()) == 251
+
+
+def test_dispatch_dies_while_it_gathers() -> None:
+    """After its lease the step's items are gathered again."""
+    world = World("default: {outputs: {n: 1}}")
+    run_id = loop(world, size=2)
+    # The node that creates items is claimed, creates them and ends; they are claimed and end, and the step is claimed.
+    dies(world, delivered(world), "commit", 6)
+    assert world.steps(run_id)["train"].state == "DISPATCHING"
+    assert time_until(world, has_ended(world, run_id)) <= LEASE
+    assert len(set(world.submissions())) == len(world.submissions()) == 3
 
 
 def rows() -> list[str]:

@@ -29,6 +29,8 @@ def test_no_node_goes_on_before_all_of_its_dependencies_ended(
         (NodeKind.JOB, Release.CLAIM, Release.BLOCK),
         (NodeKind.BARRIER, Release.SUCCEED, Release.BLOCK),
         (NodeKind.INTERNAL, Release.SUCCEED, Release.BLOCK),
+        (NodeKind.EXPAND, Release.CLAIM, Release.BLOCK),
+        (NodeKind.ITEM, Release.CLAIM, Release.BLOCK),
         (NodeKind.END, Release.CLOSE, Release.CLOSE),
     ],
 )
