@@ -18,6 +18,7 @@ from atom_client.cli.tables import Sheet
 from atom_client.cli.validate import problem_lines
 from atom_client.cost.bill import Bill, dollars, quantity
 from atom_client.cost.estimate import Estimate, chain, estimate, usual_job
+from atom_client.cost.model import ASSUMED_ITEMS, count_instances, plan_for_cost
 from atom_client.cost.prices import AS_OF, GOOGLE, PRICES
 from atom_client.cost.usage import Assumptions, NotEstimated, has_usual_times
 from atom_client.errors import INVALID_USE, Misuse
@@ -34,6 +35,9 @@ USUAL_STEPS: Final = 1000
 
 LARGE_BYTES: Final = 200_000
 """The file size above which an estimate may take a minute. It corresponds to about 1,500 steps."""
+
+MANY_ITEMS: Final = 1_500
+"""The number of steps and items above which an estimate may take as long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +72,8 @@ def print_cost(options: CostOptions) -> int:
     else:
         output = Output()
         steps = counted(len(found.workflow.all_steps), "step")
-        output.say(f"{one_line(found.workflow.name)}: {steps}, {how_long(found.given)}\n")
+        items = f" ({found.instances:,} with all items)" if found.workflow.has_loops else ""
+        output.say(f"{one_line(found.workflow.name)}: {steps}{items}, {how_long(found.given)}\n")
         output.show(bill_sheet(found.run))
         output.say()
         for sentence in sentences(found):
@@ -90,19 +95,20 @@ def _estimate(options: CostOptions) -> Estimate:
     else:
         params = read_given(options.params, options.params_file, source=options.source)
         definition, name = content_of(options.source), shown_name(options.source)
-    job, known = options.job, None
+    job, known, is_large = options.job, None, len(definition) > LARGE_BYTES
     if options.source is not None:
         workflow = parse_workflow(definition, filename=name)
         job = usual_job(workflow) if job is None else job
         run = provisional_run(workflow, labels={})
         start = Start(params=known_params(params, workflow, run), at=run.created_at, env=env_of(os.environ))
         known = start.known(workflow)
+        is_large = is_large or (workflow.has_loops and count_instances(plan_for_cost(workflow, known)) > MANY_ITEMS)
     if job is None:
         job = timedelta(0)
     given = Assumptions(
         job=job, notifies=options.notifies, checker_vcpu=options.checker_vcpu, settings=options.settings
     )
-    if job and len(definition) > LARGE_BYTES:
+    if job and is_large:
         click.echo(
             "Executing a large workflow in memory; with thousands of jobs, this takes a minute or more.", err=True
         )
@@ -133,6 +139,9 @@ def sentences(found: Estimate) -> Iterator[str]:
         yield f"Skipped, so not counted as jobs: {listing(found.skipped)}."
     if found.assumed:
         yield f"Assumed to run, since this is not known in advance: {listing(found.assumed)}."
+    if found.assumed_items:
+        loops = listing(found.assumed_items)
+        yield f"Assumed to have {ASSUMED_ITEMS} items for each list that is not known in advance: {loops}."
     yield f"A run costs {dollars(run)}, which is {dollars(found.per_1000_steps(run))} for 1,000 steps."
     yield f"With no run in flight, the platform costs {dollars(idle)} a month."
     yield f"{counted(found.runs_per_month, 'run')} and a month of ticks cost {dollars(found.month)}."
@@ -165,8 +174,10 @@ def as_object(found: Estimate) -> dict[str, Any]:
         "prices_as_of": AS_OF.isoformat(),
         "workflow": found.workflow.name,
         "steps": len(found.workflow.all_steps),
+        "steps_and_items": found.instances,
         "skipped": list(found.skipped),
         "assumed_to_run": list(found.assumed),
+        "assumed_items": list(found.assumed_items),
         "job_s": found.given.job.total_seconds(),
         "notifies": found.given.notifies,
         "counts": asdict(found.tally),
