@@ -158,8 +158,9 @@ def plan(file: str, at: str | None, **chosen: Any) -> None:
     """Print what a run would do, without starting anything.
 
     FILE is a workflow file, or - for stdin. The parameters are bound, and each step is printed with the body of its job
-    and a verdict: it runs, it is skipped, or the outcome depends on something that is not known before the run. No
-    service is called. As for `cost`, WORKFLOW_BURST_SEC and the functions' other settings are used if they are set.
+    and a verdict: it runs, it is skipped, or the outcome depends on something that is not known before the run. The
+    items of a loop are counted if its lists are known, and the first few are printed. No service is called. As for
+    `cost`, WORKFLOW_BURST_SEC and the functions' other settings are used if they are set.
 
     With --outputs, the coordinator's deployed code executes a run in memory and in virtual time. The file given with
     --outputs is a script for the mock Task Runner; `run --mock-script` does the same on the local platform.
@@ -217,7 +218,8 @@ def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
     FILE is a workflow file, or - for stdin. The deployed code executes a run in memory, and its usage is priced at
     list prices; no service is called. WORKFLOW_BURST_SEC and the functions' other settings are used if they are set.
     Steps whose conditions are false with the given parameters are left out; steps whose conditions cannot be decided
-    in advance are assumed to run.
+    in advance are assumed to run. Each item of a loop counts as a step; a list that is not known in advance is
+    assumed to have 10 items.
 
     Exit code: 0, or 2 if the file or the options are invalid.
     """

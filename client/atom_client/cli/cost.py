@@ -18,7 +18,7 @@ from atom_client.cli.tables import Sheet
 from atom_client.cli.validate import problem_lines
 from atom_client.cost.bill import Bill, dollars, quantity
 from atom_client.cost.estimate import Estimate, chain, estimate, usual_job
-from atom_client.cost.model import ASSUMED_ITEMS
+from atom_client.cost.model import ASSUMED_ITEMS, count_instances, plan_for_cost
 from atom_client.cost.prices import AS_OF, GOOGLE, PRICES
 from atom_client.cost.usage import Assumptions, NotEstimated, has_usual_times
 from atom_client.errors import INVALID_USE, Misuse
@@ -35,6 +35,9 @@ USUAL_STEPS: Final = 1000
 
 LARGE_BYTES: Final = 200_000
 """The file size above which an estimate may take a minute. It corresponds to about 1,500 steps."""
+
+MANY_ITEMS: Final = 1_500
+"""The number of steps and items above which an estimate may take as long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,19 +95,20 @@ def _estimate(options: CostOptions) -> Estimate:
     else:
         params = read_given(options.params, options.params_file, source=options.source)
         definition, name = content_of(options.source), shown_name(options.source)
-    job, known = options.job, None
+    job, known, is_large = options.job, None, len(definition) > LARGE_BYTES
     if options.source is not None:
         workflow = parse_workflow(definition, filename=name)
         job = usual_job(workflow) if job is None else job
         run = provisional_run(workflow, labels={})
         start = Start(params=known_params(params, workflow, run), at=run.created_at, env=env_of(os.environ))
         known = start.known(workflow)
+        is_large = is_large or (workflow.has_loops and count_instances(plan_for_cost(workflow, known)) > MANY_ITEMS)
     if job is None:
         job = timedelta(0)
     given = Assumptions(
         job=job, notifies=options.notifies, checker_vcpu=options.checker_vcpu, settings=options.settings
     )
-    if job and len(definition) > LARGE_BYTES:
+    if job and is_large:
         click.echo(
             "Executing a large workflow in memory; with thousands of jobs, this takes a minute or more.", err=True
         )

@@ -49,7 +49,7 @@ class PlannedItem:
     @property
     def failure(self) -> str:
         """Why the item fails, to follow the step's name."""
-        return f": {self.because}" if self.index is None else f"[{self.index}]: {self.because}"
+        return f"[{self.index}]: {self.because}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,12 @@ class PlannedItems:
     first: tuple[PlannedItem, ...] = ()
 
     def with_jobs(self, first: tuple[PlannedItem, ...]) -> PlannedItems:
-        """Return the items with the first few replaced, now that their jobs have been planned."""
+        """Return the items with the first few replaced, now that their jobs have been planned.
+
+        An item that stands for those of an unknown list is never certain to fail, as the list may be empty.
+        """
+        if self.count is None:
+            return replace(self, first=first)
         before = {item.index for item in self.first if item.fate is Fate.FAILS}
         failed = [item for item in first if item.fate is Fate.FAILS and item.index not in before]
         failure = self.failure or (failed[0].failure if failed else "")

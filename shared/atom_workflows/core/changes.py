@@ -115,4 +115,5 @@ def not_after_deadline(step: StepRecord, due_at: datetime, *, now: datetime) -> 
 
 def end_step(step: StepRecord, event: StepEvent, now: datetime, **fields: Any) -> StepChange:
     """End a step."""
-    return change(step, event, finished_at=now, due_at=None, **fields)
+    waited = {"waits_at": ""} if step.waits_at else {}
+    return change(step, event, finished_at=now, due_at=None, **waited, **fields)

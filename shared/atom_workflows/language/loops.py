@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any, Final
 
@@ -41,14 +40,6 @@ _TIMES: Final = " \u00d7 "
 
 COUNTS: Final = MapOf(dict.fromkeys(("total", "succeeded", "failed", "skipped"), INT))
 """What `steps.ID.counts` contains."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loop:
-    """The items of a step: their type, and their number if it is known."""
-
-    item_type: Type
-    count: int | None = None
 
 
 def is_loop(step: Reading) -> bool:

@@ -138,6 +138,20 @@ def test_a_loop_has_a_limited_number_of_items(more: int) -> None:
     assert _problems(text) == [f"{5 + count}:5: {said}"]
 
 
+def test_the_lists_of_a_loop_count_as_reads_of_its_step() -> None:
+    """A step's task and its lists may together read the results of so many steps."""
+    count = limits.MAX_STEPS_READ
+    steps = "".join(f"- {{id: s{number}, task: {{url: u}}}}\n" for number in range(count + 1))
+    needs = ", ".join(f"s{number}" for number in range(count + 1))
+    lists = ", ".join(f"steps.s{number}.state" for number in range(count // 8))
+    rest = " ".join(f"${{{{ steps.s{number}.state }}}}" for number in range(count // 8, count + 1))
+    last = f"- id: z\n  dependsOn: [{needs}]\n  forEach: ${{{{ [{lists}] }}}}\n"
+    text = f"steps:\n{steps}{last}" + '  task: {url: u, args: ["${{ item }}", "%s"]}\n'
+    assert parse_workflow(text % rest.removesuffix(f" ${{{{ steps.s{count}.state }}}}"), filename="f")
+    (problem,) = _problems(text % rest)
+    assert "the expressions of a step may read the results of at most 200 steps" in problem
+
+
 @pytest.mark.parametrize(
     ("for_each", "said"),
     [

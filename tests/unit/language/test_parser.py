@@ -119,6 +119,7 @@ finally:
   - id: clean-up
     forEach: [1, 2.5, null]
     task: {imageUri: registry.example/clean, args: ["${{ item }}", "${{ steps.score.counts.failed }}"]}
+    maxParallel: 2
 """
 
 
@@ -129,7 +130,7 @@ def _parse(text: str | bytes, filename: str = "f.yaml") -> Workflow:
 def test_the_full_file_sets_every_field() -> None:
     """The full file names every field of the format."""
     records = (WORKFLOW, PARAM, STEP, TASK, RETRY, BACKOFF)
-    names = {name for record in records for name in record.names} - {"defaults", "maxParallel"}
+    names = {name for record in records for name in record.names} - {"defaults"}
     assert {name for name in names if not re.search(rf"\b{name}:", _FULL + _PIPELINE + _LOOPS)} == set()
 
 
@@ -226,7 +227,7 @@ def test_every_loop_is_read(loader: Any) -> None:
             item_type=MapOf({"region": Words(("eu", "us")), "model": TEXT}),
             tolerate=1,
         ),
-        ForEach(lists={"": [1, 2.5, None]}, item_type=OrNull(NUMBER)),
+        ForEach(lists={"": [1, 2.5, None]}, item_type=OrNull(NUMBER), max_parallel=2),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import yaml
@@ -45,6 +45,7 @@ _EXAMPLES = [
     for example in re.findall(r"```yaml\n(.*?)```", (_DOCS / REFERENCE_FILE).read_text(encoding="utf-8"), re.DOTALL)
     if "steps:" in example
 ]
+_ITEMS: Final[list[Any]] = [[], [1, None, {"a": []}], "${{ [1] }}", {"a": [1], "b": "${{ range(2) }}"}]
 _EXPRESSIBLE = ("01", "02", "03", "06", "07", "13", "15", "16", "18", "37", "38", "39", "52", "53", "54")
 """The broken files that a schema can refuse: names, types and bounds, but nothing between steps."""
 
@@ -100,10 +101,7 @@ def test_examples_of_the_reference_are_valid(text: str) -> None:
     [
         {"id": "a", "dependsOn": "b"},
         {"id": "a", "dependsOn": ["b"]},
-        *(
-            {"id": "a", "task": {"url": "u"}, "forEach": items, "tolerate": 0}
-            for items in ([], [1, None, {"a": []}], "${{ [1] }}", {"a": [1], "b": "${{ range(2) }}"})
-        ),
+        *({"id": "a", "task": {"url": "u"}, "forEach": items, "tolerate": 0} for items in _ITEMS),
         *({"id": "a", "timeout": text} for text in ("1.5h", "500ms", "1h 30m", "1w", "1d2h3m4.5s")),
     ],
 )

@@ -14,6 +14,7 @@ from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import Closing, close_run, request_stop
 from atom_workflows.coordinator.loading import StoredStep, load_run
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.places import audit_places
 from atom_workflows.coordinator.repair import request_repair
 from atom_workflows.coordinator.retention import needs_renewal
 from atom_workflows.coordinator.seed import publish_released
@@ -94,7 +95,8 @@ def _restart(outbox: Outbox, run: RunRecord, budget: Budget) -> int:
         log.warning("run.seed.repair", f"run {run.id} was only partly seeded", run_id=run.id)
         outbox.add([seed_message(run.id)])
         return 1
-    published = publish_released(outbox, run.id, page=PAGE, budget=budget) or request_repair(outbox, run.id)
+    published = publish_released(outbox, run.id, page=PAGE, budget=budget) + audit_places(outbox, run, budget)
+    published = published or request_repair(outbox, run.id)
     if needs_renewal(outbox.services, run):
         outbox.add([seed_message(run.id)])
         published += 1
