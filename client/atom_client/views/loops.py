@@ -31,19 +31,21 @@ _WORDS: Final = {
     StepState.RUNNING: "running",
     StepState.DISPATCHING: "being submitted",
     StepState.RETRYING: "waiting for a retry",
-    StepState.PENDING: "not started",
 }
+"""How an item in a state is counted. Those that succeeded or have not begun are what is left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemCounts:
     """How many items a step has, and how many are in each state; items whose state is not known count as PENDING.
 
-    `total` is None if it is not known.
+    `total` is None if it is not known. `unstarted` is how many of the SKIPPED ones were not started because too many
+    others had failed.
     """
 
     total: int | None
     states: Mapping[StepState, int]
+    unstarted: int = 0
 
     @property
     def ended(self) -> int:
@@ -67,16 +69,15 @@ class ItemCounts:
         else:
             all_ended = self.ended >= self.total
             first = counted(self.total, "item") if all_ended else f"{self.ended:,} of {self.total:,} ended"
-        # Those that have not started are what is left.
-        shown = (state for state in _WORDS if state is not StepState.PENDING)
-        return ", ".join(
-            [first, *(f"{count:,} {_WORDS[state]}" for state in shown if (count := self.states.get(state)))]
-        )
+        states = {**self.states, StepState.SKIPPED: self.states.get(StepState.SKIPPED, 0) - self.unstarted}
+        said = [f"{count:,} {words}" for state, words in _WORDS.items() if (count := states.get(state))]
+        not_started = [f"{self.unstarted:,} not started"] if self.unstarted else []
+        return ", ".join([first, *said, *not_started])
 
     def as_fields(self) -> dict[str, Any]:
         """Return the numbers as fields for JSON output."""
         states = {state.value: self.states[state] for state in StepState if self.states.get(state)}
-        return {"total": self.total, "ended": self.ended, "states": states}
+        return {"total": self.total, "ended": self.ended, "states": states, "not_started": self.unstarted}
 
 
 def count_states(total: int | None, states: Mapping[StepState, int]) -> ItemCounts:
@@ -101,9 +102,11 @@ def counts_of_ended(step: StepRecord) -> ItemCounts | None:
     ended = {
         StepState.SUCCEEDED: counts["succeeded"],
         StepState.FAILED: counts["failed"],
-        StepState.SKIPPED: counts["skipped"],
+        StepState.SKIPPED: counts["skipped"] + step.unstarted,
     }
-    return count_states(step.items, ended) if sum(ended.values()) == step.items else None
+    if sum(ended.values()) != step.items:
+        return None
+    return replace(count_states(step.items, ended), unstarted=step.unstarted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

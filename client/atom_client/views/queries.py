@@ -17,6 +17,7 @@ from atom_client.views.loops import as_seen, is_shown
 from atom_workflows.core.expansion import current_nodes
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.kinds import LOOPS_SCHEMA, NodeKind, Phase
+from atom_workflows.core.places import NUMBERS
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.documents import (
@@ -105,7 +106,10 @@ _NOT_IN_OUTLINES: Final = frozenset(
     )
 )
 
-OUTLINE_FIELDS: Final = tuple(one.name for one in dataclass_fields(StepRecord) if one.name not in _NOT_IN_OUTLINES)
+# A node that hands out places has fields of its own.
+_FIELDS: Final = dict.fromkeys((*(one.name for one in dataclass_fields(StepRecord)), *NUMBERS))
+
+OUTLINE_FIELDS: Final = tuple(name for name in _FIELDS if name not in _NOT_IN_OUTLINES)
 """The fields that show how a step is doing. The others, such as a task and its values, may take up 100 KB."""
 
 

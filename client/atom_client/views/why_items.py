@@ -49,7 +49,9 @@ def _numbers(loop: LoopView) -> Iterator[tuple[str, str]]:
         waiting = 0 if loop.step.state.is_terminal else loop.counts.states.get(StepState.PENDING, 0)
         if waiting and (most := _places_of(loop)):
             yield "places", f"{most}; {counted(waiting, 'item')} {'waits' if waiting == 1 else 'wait'} for one"
-    if loop.step.tolerate or loop.counts.failed:
+    # Without a failure of its own, a step that did not succeed was stopped, and its items with it.
+    was_stopped = loop.step.state in {StepState.FAILED, StepState.CANCELLED} and not loop.step.last_kind
+    if (loop.step.tolerate or loop.counts.failed) and not was_stopped:
         yield "tolerate", f"{loop.step.tolerate:,}; {_how_many_failed(loop)}"
 
 

@@ -43,6 +43,7 @@ _MOST_IN_A_LEVEL: Final = 300
 _MOST_FRONTS: Final = 3
 _LONGEST_CHAIN: Final = 6
 _LONGEST_VALUE: Final = 1_500
+_NOT_STARTED: Final = "not started: "
 
 TRIGGERS: Final[Mapping[Trigger, str]] = {
     Trigger.NO_FAILURE: "runs unless a dependency failed or all were skipped",
@@ -171,11 +172,17 @@ def step_headline(seen: StepSeen) -> str:
         Fate.SUCCEEDED: lambda: f"SUCCEEDED{f' after {took}' if took else ''}",
         Fate.SKIPPED: lambda: f"was skipped by choice: {why_skipped(step)}",
         Fate.BLOCKED: lambda: f"was blocked by {_chain_text(seen)}",
-        Fate.STOPPED: lambda: f"{how}, as the run was stopped: {message_of(step).removeprefix('not started: ')}",
+        Fate.STOPPED: lambda: f"{how}, {_stopped_text(seen)}",
         Fate.TOLERATED: lambda: f"{failure_text(step)}; allowFailure tolerates it, so the run continues",
     }
     name = f"Item `{shown_id(step.id)}`" if seen.is_item else f"Step `{step.id}`"
     return f"{name} {where.get(fate, lambda: failure_text(step))()}."
+
+
+def _stopped_text(seen: StepSeen) -> str:
+    reason = message_of(seen.step).removeprefix(_NOT_STARTED)
+    too_many = seen.is_item and seen.step.message.removeprefix(_NOT_STARTED) not in stop_reasons(seen.run)
+    return f"{'since too many others failed' if too_many else 'as the run was stopped'}: {reason}"
 
 
 def _open_text(seen: StepSeen) -> str:

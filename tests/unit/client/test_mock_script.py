@@ -26,6 +26,19 @@ def test_rules_without_a_job_are_found_in_the_steps_of_a_run(tmp_path: Path) -> 
     assert find_unmatched_rules(script, "daily", []) == []
 
 
+def test_rules_for_items_are_found_in_the_steps_of_a_run(tmp_path: Path) -> None:
+    """A step with `forEach` has the jobs of its items."""
+    script = tmp_path / "jobs.yaml"
+    script.write_text("rules:\n  - step: train\n  - step: train[1]\n  - step: train[2]\n")
+    world = World()
+    run_id = world.start("steps: [{id: train, forEach: [a, b], task: {imageUri: x}}]")
+    world.run_to_end(run_id)
+    nodes = read_nodes_of_steps(world.services.store, world.run(run_id))
+    assert find_unmatched_rules(script, "daily", nodes.values()) == [
+        f"{script}:4:5: rules[2].step: there is no item train[2]; the items are train[0] to train[1]"
+    ]
+
+
 PROGRAM = "{id: %s, task: {engine: process, args: [./a.py]}}"
 
 

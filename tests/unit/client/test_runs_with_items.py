@@ -82,6 +82,15 @@ def test_the_first_failed_items_are_shown_with_their_messages() -> None:
     assert "Skipped because `train` did not succeed: `report`." in text
 
 
+def test_items_that_were_not_started_are_told_from_skipped_ones() -> None:
+    """Once too many have failed, those without a place do not begin."""
+    world, run_id = ended(script(**{"train[1]": FAILS}), loop(8, maxParallel=3, when="index > 0"))
+    text = said(world, "runs", "show", run_id)
+    assert line_of(text, "train").endswith("8 items, 1 failed, 1 skipped, 4 not started")
+    assert "Step `train` failed: 1 of 8 items failed; 4 were not started.\n  `train[1]` failed" in text
+    assert f"Run {run_id} continues with 2 steps and 5 items to run again." in said(world, "runs", "retry", run_id)
+
+
 def test_tolerated_items_are_a_warning() -> None:
     """The run SUCCEEDED, and the items that failed are shown with their messages."""
     world, run_id = ended(script(**{"train[1]": FAILS}), loop(tolerate=1))
@@ -141,6 +150,7 @@ def test_programs_read_the_numbers_and_the_first_failures() -> None:
         "total": 40,
         "ended": 40,
         "states": {"SUCCEEDED": 39, "FAILED": 1},
+        "not_started": 0,
         "tolerate": 2,
         "first_failed": [
             {

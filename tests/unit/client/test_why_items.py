@@ -202,3 +202,29 @@ def test_a_loop_without_items_has_none_to_explain() -> None:
     run_id = world.start(loop())
     world.settle_down()
     assert "step `train` has no items: there is no `train[0]`;" in call(world, "why", run_id, "train[0]").stderr
+
+
+def test_an_item_says_that_it_waits_for_a_place() -> None:
+    """Its step says how many do, and an item that was never given one says why."""
+    world = World(script(**{"train[1]": {**FAILS, "duration": 5}, "train": SLOW}))
+    run_id = world.start(loop(8, maxParallel=3))
+    world.settle_down()
+    assert "Item `train[5]` is PENDING: it waits for a place, since `maxParallel` is 3." in why(
+        world, run_id, "train[5]"
+    )
+    assert "places       `maxParallel` is 3; 5 items wait for one" in why(world, run_id, "train")
+    world.run_to_end(run_id)
+    text = why(world, run_id, "train[5]")
+    assert "Item `train[5]` was not started, since too many others failed: 1 of 8 items failed." in text
+
+
+def test_an_item_that_a_cancel_ended_says_so() -> None:
+    """It is told from one that did not begin because of its neighbours."""
+    world = World(script(train=SLOW))
+    run_id = world.start(loop(8, maxParallel=3))
+    world.settle_down()
+    call(world, "runs", "cancel", run_id)
+    world.run_to_end(run_id)
+    assert "Item `train[5]` was not started, as the run was stopped: cancelled by" in why(world, run_id, "train[5]")
+    assert "items        8 items, 8 cancelled" in why(world, run_id, "train")
+    assert "tolerate" not in why(world, run_id, "train")
