@@ -81,6 +81,7 @@ class Lines:
         """Print lines for everything that has changed."""
         # An unchanged view is the same object.
         if view is not self._shown:
+            self._say_failed_items(view)
             news = view.news(self._shown)
             if view.main_state is not None and self._shown.main_state is None:
                 of_main = [step for step in news if view.main_ended_at is None or step.at <= view.main_ended_at]
@@ -88,7 +89,6 @@ class Lines:
                 self._say(f"main part {view.main_state}; now running the steps under `finally`")
                 news = news[len(of_main) :]
             self._say_steps(news, view)
-            self._say_failed_items(view)
             self._shown = view
         if self._monotonic() - self._progress_at >= PROGRESS_EVERY_S:
             self._progress_at = self._monotonic()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from atom_emulator.firestore.memory import MemoryStore
 from atom_emulator.task_runner.script import Script
 from atom_emulator.task_runner.script_file import InvalidScript, build_script, load_script
 from atom_emulator.task_runner.script_matches import require_matches
 from atom_emulator.testing.functions import BEGINNING, Functions
+from atom_workflows.core.item_ids import expander_id, item_id, parse_item_id, shown_id
+from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.states import StepState
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import outputs_path, run_path, step_path
@@ -42,7 +45,7 @@ class PlayedStep:
     Runner gave for the end of its last job, such as OOM. `because` is the step's condition or trigger, with the values
     on which it was decided whether the step runs. A SKIPPED step was either `skipped_by_choice`, by its own condition
     or trigger, or else blocked by the step that `cause` names, which failed. A step that is `tolerated` failed under
-    `allowFailure`.
+    `allowFailure`. A step with `forEach` has no attempts, since its items have them.
     """
 
     state: str
@@ -60,7 +63,10 @@ class PlayedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A call that asked the Task Runner for a job, regardless of the answer. `job` is its body."""
+    """A call that asked the Task Runner for a job, regardless of the answer. `job` is its body.
+
+    `step` is a step, or an item of one with `forEach`, such as `train[3]`.
+    """
 
     step: str
     attempt: int
@@ -74,7 +80,8 @@ class Played:
 
     `took` is the duration of the run in virtual time, `errors` are the reasons if it did not succeed, `params` are the
     values of its parameters with the defaults filled in, `outputs` are the run's own, `steps` and `submissions` are in
-    order, and `reports` are the messages published to the topic `events`.
+    order, and `reports` are the messages published to the topic `events`. `items` are the items of each step with
+    `forEach`, in the order of its list.
     """
 
     run_id: str
@@ -87,6 +94,7 @@ class Played:
     reports: tuple[Mapping[str, Any], ...]
     params: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, Any] = field(default_factory=dict)
+    items: Mapping[str, Sequence[PlayedStep]] = field(default_factory=dict)
 
     @property
     def states(self) -> dict[str, str]:
@@ -99,10 +107,16 @@ class Played:
         return {name: step.attempts for name, step in self.steps.items()}
 
     def step(self, name: str) -> PlayedStep:
-        """Return one step.
+        """Return one step, or an item of one with `forEach`, such as `train[3]`.
 
-        Raises `LookupError` if the workflow has no such step.
+        Raises `LookupError` if the run has no such step or item.
         """
+        item = parse_item_id(name)
+        if item is not None and item.each in self.items:
+            of_step = self.items[item.each]
+            if item.index >= len(of_step):
+                raise LookupError(f"there is no item {name}; {item.each} has {len(of_step)} items, counted from 0")
+            return of_step[item.index]
         if name not in self.steps:
             raise LookupError(f"there is no step {name}; the steps are {_listed(self.steps)}")
         return self.steps[name]
@@ -110,10 +124,11 @@ class Played:
     def jobs(self, name: str) -> list[Mapping[str, Any]]:
         """Return the bodies of one step's submissions, in order.
 
-        Raises `LookupError` if the workflow has no such step.
+        A step with `forEach` has those of all its items; `train[3]` gives those of one. Raises `LookupError` if the
+        run has no such step or item.
         """
         self.step(name)
-        return [one.job for one in self.submissions if one.step == name]
+        return [one.job for one in self.submissions if name in {one.step, _step_of(one.step)}]
 
 
 def play(  # noqa: PLR0913 (all but the first two by name)
@@ -177,7 +192,7 @@ def _read_run(functions: Functions, run_id: str, workflow: Workflow) -> Played:
     submissions = []
     for (key, job), at in zip(world.task_runner.submitted, world.task_runner.submitted_at, strict=True):
         _, step, attempt = key.split("/")
-        submissions.append(Submission(step=step, attempt=int(attempt), at=at - began, job=job))
+        submissions.append(Submission(step=shown_id(step), attempt=int(attempt), at=at - began, job=job))
     return Played(
         run_id=run_id,
         state=run["state"],
@@ -193,6 +208,27 @@ def _read_run(functions: Functions, run_id: str, workflow: Workflow) -> Played:
         reports=tuple(change for message in world.changes() for change in message.body["changes"]),
         params=_read_values(run, "params"),
         outputs=_read_values(run, "outputs"),
+        items={step.id: _read_items(world.store.inner, run_id, step.id, began) for step in steps if step.for_each},
+    )
+
+
+def _step_of(name: str) -> str:
+    """Return the step to which an item belongs, or the step itself."""
+    item = parse_item_id(name)
+    return name if item is None else item.each
+
+
+def _read_items(store: MemoryStore, run_id: str, step_id: str, run_began: datetime) -> tuple[PlayedStep, ...]:
+    """Return the items of a step, in the order of its list."""
+    (expander,) = store.get([step_path(run_id, expander_id(step_id))])
+    fields: Fields = {} if expander is None else expander.fields
+    ids = [item_id(step_id, index, fields.get("expansion", 1)) for index in range(fields.get("items", 0))]
+    found = store.get([step_path(run_id, one) for one in ids])
+    outputs = store.get([outputs_path(run_id, one) for one in ids])
+    return tuple(
+        _read_step(item.fields, {} if output is None else output.fields, run_began)
+        for item, output in zip(found, outputs, strict=True)
+        if item is not None
     )
 
 
@@ -200,7 +236,7 @@ def _read_step(fields: Fields, outputs: Fields, run_began: datetime) -> PlayedSt
     began, ended = fields.get("started_at"), fields.get("finished_at")
     return PlayedStep(
         state=fields["state"],
-        attempts=fields.get("attempt", 0),
+        attempts=0 if fields.get("kind") == NodeKind.GATHER else fields.get("attempt", 0),
         message=fields.get("message", ""),
         began=began and began - run_began,
         ended=ended and ended - run_began,
