@@ -110,6 +110,7 @@ def test_an_item_that_its_condition_skips_hands_its_place_on() -> None:
     watch(world, 2)
     assert world.run(RUN).state is RunState.SUCCEEDED
     assert len(world.submissions()) == 5
+    assert not any(one.waits_at or one.remaining for one in world.steps(RUN).values())
 
 
 def test_the_number_of_places_may_be_computed() -> None:
