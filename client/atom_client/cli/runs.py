@@ -234,8 +234,8 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     line = f"Run {run.id} continues with {to_run} to run again.{lists}"
     if options.wait:
         order = tuple(step.id for step in steps)
-        items, sizes = _kept_items(nodes, again)
-        view = RunView(run_id=run.id, total=len(steps), order=order, steps=kept, items=items, sizes=sizes)
+        kept_items, sizes = _kept_items(nodes, again)
+        view = RunView(run_id=run.id, total=len(steps), order=order, steps=kept, items=kept_items, sizes=sizes)
         return _retry_and_follow(services, view, line, options)
     retry_run(services, run.id)
     if options.as_json:

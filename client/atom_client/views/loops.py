@@ -128,8 +128,13 @@ class LoopView:
 
     @property
     def more_failed(self) -> int:
-        """The number of items that failed besides those that are shown."""
-        return max(0, self.counts.failed - len(self.failed[:MOST_FAILED_SHOWN])) if self.failed else 0
+        """The number of items that failed besides those that are shown.
+
+        A stop cancels items, too: these count only if an item is shown that was cancelled at the Task Runner.
+        """
+        states = {item.state for item in self.failed}
+        total = sum(self.counts.states.get(state, 0) for state in states | {StepState.FAILED})
+        return max(0, total - len(self.failed)) if self.failed else 0
 
     def describe(self) -> str:
         """Describe the items in a few words, or return "" if there is nothing to say."""

@@ -283,6 +283,18 @@ def test_a_cancel_counts_the_items_whose_jobs_go_on() -> None:
     assert "did not stop these jobs of `train[1]`" in said(world, "runs", "show", run_id, "--items", "train")
 
 
+def test_items_that_a_cancel_ended_are_not_among_those_that_failed() -> None:
+    """Only the one that failed before has a line, and no others are announced."""
+    world = World(script(**{"train[1]": FAILS, "train": {"duration": 900}}))
+    run_id = world.start(loop(9))
+    world.settle_down()
+    said(world, "runs", "cancel", run_id)
+    world.run_to_end(run_id)
+    text = said(world, "runs", "show", run_id)
+    assert "Items of step `train`: 9 items, 1 failed, 8 cancelled.\n  `train[1]` failed after 1 attempt (OOM)" in text
+    assert "more" not in text
+
+
 def test_items_under_finally_are_shown_with_it() -> None:
     """A step with items stands among those under `finally` if it is one."""
     world, run_id = ended(flow=loop(more={"finally": [{**CLEAN[0], "forEach": [1, 2]}]}))
