@@ -141,7 +141,7 @@ def why(run_id: str, step_id: str | None, *, as_json: bool) -> None:
     For an open run, prints what it is waiting for. For a run that has ended, prints which steps failed, which were
     blocked by them, and which were skipped by choice, with the values that decided this. For a step, prints what each
     dependency counts as, the values that decided its condition, its attempts, the job that was sent, and its outputs.
-    `runs why` is the same command.
+    STEP may also be an item of a step with `forEach`, such as 'train[3]'. `runs why` is the same command.
     """
     from atom_client.cli.why import print_why_run, print_why_step  # noqa: PLC0415 (see above)
 
