@@ -19,6 +19,7 @@ from atom_client.views.queries import (
     NodeReader,
     is_step_id,
     last_look,
+    read_outlines,
     read_outlines_without_items,
     read_outputs_of_steps,
     require_run,
@@ -50,7 +51,12 @@ def print_why_run(services: Services, run_text: str, *, as_json: bool) -> None:
     looked_at = last_look(services.store, now=now) if run.state is RunState.RUNNING else None
     nodes: Mapping[str, StepRecord] = {}
     if run.state is not RunState.INVALID:
-        nodes = read_outlines_without_items(services.store, run)
+        # In a run without items, the majority has usually succeeded, and is not needed.
+        nodes = (
+            read_outlines_without_items(services.store, run)
+            if run.item_count
+            else read_outlines(services.store, run.id, but_succeeded=run.started_at is not None)
+        )
     loops = read_loops(services.store, run, nodes)
     seen = Seen(run=run, nodes=nodes, now=now, looked_at=looked_at, loops=loops)
     reasons = list(explain_run(seen))
@@ -119,7 +125,7 @@ def _find_step(
 def print_why_step(services: Services, run_text: str, step_id: str, *, as_json: bool) -> None:
     """Print why a step is in its current state."""
     run = require_run(services.store, run_text)
-    reader = NodeReader(services.store, run.id)
+    reader = NodeReader(services.store, run)
     step, loop = _find_step(services, reader, run, step_id)
     seen = replace(look_around(reader, run, step, now=services.clock.now()), loop=loop)
     if loop is not None and step.kind is not NodeKind.ITEM:

@@ -125,15 +125,9 @@ def read_outlines(store: Store, run_id: str, *, but_succeeded: bool = False) -> 
 
 
 def read_outlines_without_items(store: Store, run: RunRecord) -> dict[str, StepRecord]:
-    """Return the nodes of a run that explain its state by id, without their jobs.
-
-    In a run with items, which may be thousands, these are all nodes but the items; in any other, those that have not
-    SUCCEEDED.
-    """
-    if not may_have_items(run):
-        return read_outlines(store, run.id, but_succeeded=run.started_at is not None)
+    """Return all nodes of a run but its items, which may be thousands, by id and without their jobs."""
     kinds = [kind.value for kind in NodeKind if kind is not NodeKind.ITEM]
-    return _read_outlines(store, run.id, [("kind", "in", kinds)])
+    return _read_outlines(store, run.id, [("kind", "in", kinds)] if run.item_count else [])
 
 
 def _read_outlines(store: Store, run_id: str, where: Sequence[Condition]) -> dict[str, StepRecord]:
@@ -144,22 +138,22 @@ def _read_outlines(store: Store, run_id: str, where: Sequence[Condition]) -> dic
 class NodeReader:
     """Reads nodes of a run by id, each only once."""
 
-    def __init__(self, store: Store, run_id: str) -> None:
+    def __init__(self, store: Store, run: RunRecord) -> None:
         self._store = store
-        self._run_id = run_id
+        self._run = run
         self._known: dict[str, StepRecord | None] = {}
 
     def read(self, ids: Iterable[str]) -> list[StepRecord]:
         """Return the nodes that exist.
 
-        If many of them have not been read yet, the outlines of all the run's nodes are read instead.
+        If many of them have not been read yet, the outlines of all the run's nodes but its items are read instead.
         """
         wanted = list(dict.fromkeys(ids))
         unread = [one for one in wanted if one not in self._known]
         if len(unread) > _MOST_BY_ID:
-            self._known = {**read_outlines(self._store, self._run_id), **self._known}
+            self._known = {**read_outlines_without_items(self._store, self._run), **self._known}
         elif unread:
-            found = self._store.get([step_path(self._run_id, one) for one in unread])
+            found = self._store.get([step_path(self._run.id, one) for one in unread])
             self._known |= {
                 one: None if document is None else step_record(document)
                 for one, document in zip(unread, found, strict=True)
