@@ -58,7 +58,9 @@ def print_why_run(services: Services, run_text: str, *, as_json: bool) -> None:
             else read_outlines(services.store, run.id, but_succeeded=run.started_at is not None)
         )
     loops = read_loops(services.store, run, nodes)
-    seen = Seen(run=run, nodes=nodes, now=now, looked_at=looked_at, loops=loops)
+    open_loops = [loop for loop in loops.values() if not loop.step.state.is_terminal]
+    items = [item for loop in open_loops for state in UNDER_WAY for item in read_some(services.store, loop, state)]
+    seen = Seen(run=run, nodes=nodes, now=now, looked_at=looked_at, loops=loops, items=items)
     reasons = list(explain_run(seen))
     if as_json:
         described = {

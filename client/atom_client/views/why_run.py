@@ -7,7 +7,7 @@ is complete in itself, and the caller decides how many of each kind to print.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -34,7 +34,7 @@ from atom_workflows.coordinator.repair import LATE
 from atom_workflows.core.consistency import is_under_way
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.item_ids import shown_id
-from atom_workflows.core.kinds import Phase
+from atom_workflows.core.kinds import NodeKind, Phase
 from atom_workflows.core.oddities import job_being_stopped, oddity_of
 from atom_workflows.core.polling import NEXT_AUDIT
 from atom_workflows.core.records import RunRecord, StepRecord, StopKind
@@ -69,7 +69,7 @@ class Seen:
     """What was read about a run: its document, its nodes by id, and when the checker last queried jobs.
 
     Nodes that SUCCEEDED may be left out, unless the run has never been RUNNING. Items are not among the nodes: `loops`
-    are the steps that have some, with their numbers.
+    are the steps that have some, with their numbers, and `items` a few that are under way.
     """
 
     run: RunRecord
@@ -77,6 +77,7 @@ class Seen:
     now: datetime
     looked_at: datetime | None = None
     loops: Mapping[str, LoopView] = field(default_factory=dict)
+    items: Sequence[StepRecord] = ()
 
     @property
     def steps(self) -> list[StepRecord]:
@@ -187,10 +188,14 @@ def _seeding(seen: Seen) -> Reason:
 
 def _what_it_waits_for(seen: Seen) -> Iterator[Reason]:
     under_way = [step for step in seen.steps if is_under_way(step)]
+    # Of items, only those that the numbers of their step do not explain.
+    under_way += [item for item in seen.items if item.deferrals or oddity_of(item, now=seen.now) is not None]
     # Odd steps come first, then those that have been under way the longest.
     under_way.sort(key=lambda step: (oddity_of(step, now=seen.now) is None, step.claimed_at or seen.now, step.id))
     measured, others = under_way[:_MOST_MEASURED], under_way[_MOST_MEASURED:]
-    behind = {step.id: _count_behind(step, seen.nodes) for step in measured}
+    of_file = (step for step in measured if step.kind is not NodeKind.ITEM)
+    behind = dict.fromkeys((step.id for step in measured), 0)
+    behind |= {step.id: _count_behind(step, seen.nodes) for step in of_file}
     measured.sort(key=lambda step: (oddity_of(step, now=seen.now) is None, -behind[step.id]))
     not_accepted: dict[str, list[StepRecord]] = {}
     for step in (*measured, *others):
@@ -201,7 +206,7 @@ def _what_it_waits_for(seen: Seen) -> Iterator[Reason]:
     for said, steps in not_accepted.items():
         again = min((step.due_at for step in steps if step.due_at), default=None)
         tried = max(step.deferrals for step in steps)
-        ids = [step.id for step in steps]
+        ids = [shown_id(step.id) for step in steps]
         text = (
             f"{named(ids)}: not accepted by the Task Runner (tried {counted(tried, 'time')}), "
             f"next try at {clock_time(again, seen.now)}: {said or 'no reason given'}"
@@ -231,10 +236,10 @@ def _count_behind(step: StepRecord, nodes: Mapping[str, StepRecord]) -> int:
 def _waits_for(step: StepRecord, now: datetime, behind: int | None, loop: LoopView | None) -> Reason:
     holds = f"; {counted(behind, 'step')} {'is' if behind == 1 else 'are'} waiting for it" if behind else ""
     progress = progress_text(step, now) if loop is None else loop_progress_text(loop, now)
-    text = f"`{step.id}` {progress}{holds}"
+    text = f"`{shown_id(step.id)}` {progress}{holds}"
     facts: dict[str, Any] = {
         "waits": step.state.value.lower(),
-        "step": step.id,
+        "step": shown_id(step.id),
         "attempt": step.attempt,
         "job_id": step.job_id,
         "job_state": step.job_state,

@@ -53,8 +53,20 @@ def test_a_run_that_failed_names_the_loop_what_it_blocks_and_its_items() -> None
     assert "~" not in text
 
 
-def test_explaining_a_run_reads_no_items() -> None:
-    """However many items there are, an explanation reads the steps, and lets the store count."""
+def test_items_that_the_task_runner_does_not_accept_are_named() -> None:
+    """The numbers of their step do not say why they wait, so a few of them do."""
+    world = World(script(train={"submit_errors": [503, 503, 503, 503, 503, 503]}))
+    run_id = world.start(loop(40))
+    world.settle_down()
+    text = why(world, run_id)
+    assert "being submitted" in line_with(text, "`train` has been")
+    lines = [line for line in text.splitlines() if "not accepted by the Task Runner (tried 1 time)" in line]
+    assert all(line.startswith("  `train[") for line in lines)
+    assert any("HTTP 503" in line for line in lines)
+
+
+def test_explaining_a_run_reads_few_items() -> None:
+    """However many items there are, an explanation reads the steps and a few items, and lets the store count."""
     reads = []
     for size in (10, 150):
         world = World("default: {duration: 900}")
