@@ -33,7 +33,11 @@ MOST_LOOPS: Final = 20
 
 _FAILED_READ: Final = 50
 _COUNTED: Final = [state for state in StepState if state is not StepState.PENDING]
+_MOST_RANKED: Final = 500
+"""The maximum number of items in a state that are shown before others. If there are more, some keep their places."""
+
 _LAST_RANK: Final = 2
+_FAILED: Final = (StepState.FAILED, StepState.CANCELLED)
 
 
 def read_loops(store: Store, run: RunRecord, nodes: Mapping[str, StepRecord]) -> dict[str, LoopView]:
@@ -99,7 +103,7 @@ def _read_failed(store: Store, run: RunRecord, expander: StepRecord) -> list[Ste
     """Return some of the items that failed by themselves, in their order."""
     found: list[StepRecord] = []
     stops = stop_reasons(run)
-    for state in (StepState.FAILED, StepState.CANCELLED):
+    for state in _FAILED:
         items = map(step_record, store.query(_in_state(expander, state, limit=_FAILED_READ, fields=OUTLINE_FIELDS)))
         found += [item for item in items if fate_of(item, stops) in {Fate.FAILED, Fate.CANCELLED}]
         if len(found) >= MOST_FAILED_SHOWN:
@@ -128,18 +132,20 @@ class ItemsPage:
 def read_page(store: Store, loop: LoopView, *, number: int, size: int) -> ItemsPage:
     """Return a page of a step's items, counted from 1.
 
-    Reads one page of documents, and the states of the items that failed or are under way.
+    Besides the page, the states of at most `_MOST_RANKED` items that failed, and of as many under way, are read.
     """
     step, expander = loop.step, loop.expander
-    first = [StepState.FAILED.value, StepState.CANCELLED.value, *(state.value for state in UNDER_WAY)]
-    where: list[Condition] = [*_items_of(expander), ("state", "in", first)]
-    ranks = {
-        document.fields["index"]: 0 if document.fields["state"] in first[:_LAST_RANK] else 1
-        for document in store.query(Query(collection=steps_path(step.run_id), where=where, fields=("index", "state")))
-    }
+    ranks = {**_rank(store, loop, UNDER_WAY, rank=1), **_rank(store, loop, _FAILED, rank=0)}
     total = expander.items if loop.is_expanded else 0
     order = sorted(range(total), key=lambda index: (ranks.get(index, _LAST_RANK), index))
     shown = order[(number - 1) * size : number * size]
     paths = [step_path(step.run_id, item_id(step.id, index, expander.expansion)) for index in shown]
     items = [step_record(found) for found in store.get(paths) if found is not None]
     return ItemsPage(loop=loop, items=items, number=number, pages=max(1, -(-total // size)))
+
+
+def _rank(store: Store, loop: LoopView, states: Sequence[StepState], *, rank: int) -> dict[int, int]:
+    """Return the given rank for the items in these states, by their index."""
+    where: list[Condition] = [*_items_of(loop.expander), ("state", "in", [state.value for state in states])]
+    query = Query(collection=steps_path(loop.step.run_id), where=where, limit=_MOST_RANKED, fields=("index",))
+    return {document.fields["index"]: rank for document in store.query(query)}

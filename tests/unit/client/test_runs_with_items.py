@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from atom_client.views import items
 from atom_emulator.testing.world import World
 from support.workflows import script
 from unit.client.explained import CLEAN, call, said
@@ -200,6 +201,18 @@ def test_items_are_opened_a_page_at_a_time_with_failed_ones_first() -> None:
     assert [item["id"] for item in second["items"]] == ["train[2]", "train[4]", "train[6]"]
     assert (second["page"], second["pages"], second["items"][0]["item"]) == (2, 2, "region 2")
     assert second["step"]["items"]["total"] == 7
+
+
+def test_a_page_of_many_items_reads_few_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Besides its own items, only some of those that come first are read."""
+    monkeypatch.setattr(items, "_MOST_RANKED", 20)
+    world = World("default: {duration: 900}")
+    run_id = world.start(json.dumps({"steps": [{"id": "train", "forEach": list(range(200)), **TRAIN}]}))
+    world.settle_down()
+    before = world.store.reads
+    second = shown(world, run_id, "--items", "train", "--limit", "10", "--page", "20")
+    assert (len(second["items"]), second["pages"]) == (10, 20)
+    assert world.store.reads - before < 50
 
 
 def test_outputs_of_items_are_shown_if_asked_for() -> None:
