@@ -10,6 +10,7 @@ import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.commands import cancel_run, retry_run
+from atom_workflows.coordinator.repair import examine
 from atom_workflows.core import expansion, places
 from atom_workflows.core.consistency import find_flaws
 from atom_workflows.core.states import RunState, StepState
@@ -209,3 +210,37 @@ def test_an_audit_recounts_the_places(wrong: dict[str, Any], said: str) -> None:
     assert said in finding.what
     assert world.run_to_end(RUN).state is RunState.SUCCEEDED
     assert len(set(world.submissions())) == 12
+
+
+def test_the_doctor_recounts_the_places() -> None:
+    """It reports the node that handed out too few places, and corrects it."""
+    world = World("default: {duration: 2}")
+    start(world, workflow(step("train", for_each=each(list(range(12)), max_parallel=2))))
+    watch(world, 2, seconds=5)
+    world.store.inner.commit([Update(path=step_path(RUN, "~places.train~1.0"), increments={"next": -1})])
+    examined = examine(world.services, RUN, fixing=True)
+    assert [finding.step_id for finding in examined.fixed] == ["~places.train~1.0"]
+    assert is_sound(world)
+    assert max(watch(world, 2)) == 2
+
+
+def test_a_waiting_item_with_wrong_counters_is_repaired() -> None:
+    """An item that has its place, but by its counters waits for more, holds its run up only until that is repaired."""
+    world = World("default: {duration: 2}")
+    start(world, workflow(step("train", for_each=each([1, 2, 3], max_parallel=1))))
+    watch(world, 1, seconds=1)
+    wrong = {"remaining": 2, "unsuccessful": -1, "total": 1}
+    world.store.inner.commit([Update(path=step_path(RUN, "train[1]"), increments=wrong)])
+    assert world.run_to_end(RUN).state is RunState.SUCCEEDED
+    assert is_sound(world)
+    assert world.submissions() == ["train[0]/1", "train[1]/1", "train[2]/1"]
+
+
+def test_a_run_whose_places_are_gone_ends() -> None:
+    """Without the node that hands out places, the items that wait could never run, so the run is ended."""
+    world = World("default: {duration: 2}")
+    start(world, workflow(step("train", for_each=each([1, 2, 3], max_parallel=1))))
+    watch(world, 1, seconds=1)
+    world.store.inner.delete(step_path(RUN, "~places.train~1.0"))
+    assert world.run_to_end(RUN).state is RunState.FAILED
+    assert "the node that hands out places of step train is missing" in json.dumps(world.run(RUN).errors)
