@@ -21,6 +21,7 @@ from atom_workflows.core.copying import copier_of
 from atom_workflows.core.graph import Node, kind_of
 from atom_workflows.core.groups import Group, place_of
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA, LOOPS_SCHEMA, NodeKind, Phase
+from atom_workflows.core.places import NUMBERS, read_shard
 from atom_workflows.core.records import Loop, Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import Backoff, Condition, OnLost, RetryPolicy, Step, Template, Trigger, WhenFull
@@ -110,10 +111,10 @@ def outputs_path(run_id: str, step_id: str) -> str:
 _STEP_EXPRESSIONS: Final = ("templates", "constants", "outputs", "trigger", "when", "conditional", "phase", "loop")
 """The fields that only a few steps have. Each is stored in a form of its own."""
 
+_STORED_OTHERWISE: Final = ("run_id", "id", "kind", "schema", "request", "policies", "state", "places")
+
 _STEP_DEFAULTS: Final = {
-    f.name: f.default
-    for f in dataclass_fields(StepRecord)
-    if f.name not in {"run_id", "id", "kind", "schema", "request", "policies", "state", *_STEP_EXPRESSIONS}
+    f.name: f.default for f in dataclass_fields(StepRecord) if f.name not in {*_STORED_OTHERWISE, *_STEP_EXPRESSIONS}
 }
 _STEP_LISTS: Final = ("depends_on", "dependents", "barriers")
 _STEP_RARE_LISTS: Final = ("unstopped", "leftovers", "unresolved")
@@ -207,6 +208,8 @@ def _expression_fields(step: StepRecord) -> dict[str, Any]:
         stored["conditional"] = list(step.conditional)
     if step.loop is not None:
         stored["loop"] = _loop_text(step.loop)
+    if step.places is not None:
+        stored |= {name: getattr(step.places, name) for name in NUMBERS}
     return stored
 
 
@@ -229,6 +232,8 @@ def _read_expressions(stored: Fields) -> dict[str, Any]:
         found["conditional"] = tuple(stored["conditional"])
     if stored.get("loop"):
         found["loop"] = _read_loop(stored["loop"])
+    if stored.get("kind") == NodeKind.PLACES.value:
+        found["places"] = read_shard(stored)
     return found
 
 

@@ -16,12 +16,14 @@ from typing import Any, Final
 import pytest
 
 from atom_client.doctor.firestore import state_findings
+from atom_client.views.items import count_ended_items, read_loops, read_page, read_some
 from atom_client.views.queries import (
     full_run_id,
     newest_runs,
+    read_nodes_of_steps,
     read_outlines,
+    read_outlines_without_items,
     read_outputs_of_steps,
-    read_steps,
     similar_step,
 )
 from atom_deploy.resources.firestore import declared
@@ -31,6 +33,7 @@ from atom_workflows.coordinator.repair import examine
 from atom_workflows.coordinator.schedules import list_schedules
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.states import StepState
 from atom_workflows.documents import definition_path, outputs_path, step_path
 from atom_workflows.errors import RunNotFound
 from atom_workflows.ports import Query, Update
@@ -104,7 +107,7 @@ def live(world: World) -> str:
         world.clock.move(timedelta(minutes=1))
         world.tick()
     examine(world.services, stuck, fixing=True)
-    read_steps(world.store, run_id)
+    read_nodes_of_steps(world.store, world.run(run_id))
     newest_runs(world.store, limit=10, state=None)
     full_run_id(world.store, run_id[:-1])
     world.clock.move(timedelta(days=20))
@@ -117,9 +120,20 @@ def live(world: World) -> str:
 
 
 def live_in_loops(world: World) -> None:
-    """Play a run whose items fail."""
-    world.task_runner.jobs = World(script(train={"always_fail": True})).task_runner.jobs
-    loops.run(world, loops.workflow(loops.step("train", for_each=loops.each([1, 2]))))
+    """Play a run whose items fail, and show it while they run and afterwards."""
+    world.task_runner.jobs = World(script(train={"always_fail": True, "duration": 5})).task_runner.jobs
+    run_id = loops.start(world, loops.workflow(loops.step("train", for_each=loops.each([1, 2]))))
+    world.settle_down()
+    for _ in range(2):
+        run = world.run(run_id)
+        nodes = read_nodes_of_steps(world.store, run)
+        found = read_loops(world.store, run, nodes)["train"]
+        read_page(world.store, found, number=1, size=2)
+        read_some(world.store, found, StepState.FAILED)
+        count_ended_items(world.store, run)
+        read_outlines_without_items(world.store, run)
+        similar_step(world.store, run, "trian")
+        world.run_to_end(run_id)
 
 
 def live_in_line(world: World) -> None:
@@ -151,7 +165,7 @@ def live_in_full(world: World) -> str:
     world.run_to_end(run_id)
     read_outlines(world.store, run_id, but_succeeded=True)
     read_outputs_of_steps(world.store, run_id)
-    similar_step(world.store, run_id, "las")
+    similar_step(world.store, world.run(run_id), "las")
     with pytest.raises(RunNotFound):
         full_run_id(world.store, "no-such-run")
     list(state_findings(world.services, tick_fix=""))

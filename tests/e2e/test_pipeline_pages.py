@@ -24,6 +24,7 @@ PAGES: Final = {
     "join-branches": "full_or_delta",
     "clean-up": "score_on_cluster",
     "retry-on-a-larger-machine": "larger_machine",
+    "run-for-each": "load_partitions",
 }
 BY_PAGE: Final = pytest.mark.parametrize("page", PAGES)
 FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

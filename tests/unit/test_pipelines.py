@@ -318,3 +318,92 @@ def test_a_job_that_hangs_is_tried_again() -> None:
     played = larger_machine(training(duration=3 * 3600))
     assert (played.state, machines(played)) == ("FAILED", ["n1-highmem-8"] * 4)
     assert played.took > timedelta(hours=8)
+
+
+# -- load_partitions -------------------------------------------------------------------------------------------------
+
+
+def load_partitions(script: Any, **params: Any) -> Played:
+    """Play the load of the files of a day."""
+    return play(PIPELINES / "load_partitions.yaml", script, params={"day": DAY, **params})
+
+
+def sent(*sizes: int) -> dict[str, Any]:
+    """Return a rule in which shops have sent files of these sizes."""
+    files = [{"shop": f"s{index}", "uri": f"gs://b/{index}", "size": size} for index, size in enumerate(sizes)]
+    return {"step": "list", "outputs": {"files": files}}
+
+
+LOADED: Final = {"step": "load", "outputs": {"rows": 10}}
+
+
+def test_each_file_is_loaded_into_a_partition_of_its_own() -> None:
+    """Its name comes from the day and the shop alone, so a second job would write to the same place."""
+    played = load_partitions({"rules": [sent(1, 2), LOADED]})
+    assert [job["args"]["replace"] for job in played.jobs("load")] == [
+        "sales/day=2026-03-01/shop=s0",
+        "sales/day=2026-03-01/shop=s1",
+    ]
+    assert played.jobs("load[1]")[0]["args"]["from"] == "gs://b/1"
+    assert args(played, "mail") == {"once": "sales-2026-03-01", "shops": "2 of 2", "rows": 20}
+    assert played.outputs == {"failed": 0}
+
+
+def test_a_file_that_cannot_be_read_is_tolerated_and_not_tried_again() -> None:
+    """The others are loaded, and the mail counts them."""
+    bad = {"step": "load[1]", "always_fail": True, "reason": "BAD_INPUT"}
+    played = load_partitions({"rules": [sent(1, 2, 3), bad, LOADED]})
+    assert (played.state, played.step("load").attempts) == ("SUCCEEDED", 0)
+    assert [(item.state, item.attempts) for item in played.items_of("load").values()] == [
+        ("SUCCEEDED", 1),
+        ("FAILED", 1),
+        ("SUCCEEDED", 1),
+    ]
+    assert args(played, "mail")["shops"] == "2 of 3"
+    assert played.outputs == {"failed": 1}
+
+
+def test_other_failures_are_tried_again_one_by_one() -> None:
+    """Each item has attempts of its own."""
+    lost = {"step": "load[0]", "fail_times": 2, "outputs": {"rows": 1}}
+    played = load_partitions({"rules": [sent(1, 2), lost, LOADED]})
+    assert [item.attempts for item in played.items_of("load").values()] == [3, 1]
+    assert args(played, "mail")["rows"] == 11
+
+
+def test_two_bad_files_fail_the_load() -> None:
+    """The script of the page has two, and one is allowed."""
+    played = load_partitions(mock("load_partitions"))
+    assert (played.state, played.step("mail").cause) == ("FAILED", "load")
+    assert played.step("load").message == "2 of 4 items failed, 1 is tolerated; first: load[1]: line 17: no amount"
+
+
+def test_empty_files_are_skipped_and_no_files_are_no_failure() -> None:
+    """What is behind the load runs."""
+    played = load_partitions({"rules": [sent(0, 5), LOADED]})
+    assert [item.skipped_by_choice for item in played.items_of("load").values()] == [True, False]
+    assert args(played, "mail")["shops"] == "1 of 2"
+    assert args(load_partitions({"rules": [sent()]}), "mail")["shops"] == "0 of 0"
+
+
+def test_every_test_runs_for_every_region() -> None:
+    """Two lists give every combination."""
+    played = load_partitions({"rules": [sent(1), LOADED]}, regions=["eu", "us", "asia"])
+    assert [(job["args"]["region"], job["args"]["test"]) for job in played.jobs("check")] == [
+        (region, test) for region in ("eu", "us", "asia") for test in ("duplicates", "totals")
+    ]
+
+
+def test_at_most_twenty_files_are_loaded_at_a_time() -> None:
+    """With jobs of a minute, a hundred files take five."""
+    slow = {**LOADED, "duration": 60}
+    played = load_partitions({"rules": [sent(*range(1, 101)), slow]})
+    begun = [item.began for item in played.items_of("load").values() if item.began is not None]
+    assert max(sum(other <= one < other + timedelta(minutes=1) for other in begun) for one in begun) == 20
+
+
+@pytest.mark.parametrize("name", ["load[9]", "lod"])
+def test_an_item_that_does_not_exist_is_named(name: str) -> None:
+    """A test that asks for it learns what there is."""
+    with pytest.raises(LookupError, match=r"load has 1 items|the steps are list, load, check, mail"):
+        load_partitions({"rules": [sent(1), LOADED]}).jobs(name)

@@ -24,9 +24,11 @@ from atom_client.deployment import with_place
 from atom_client.errors import INVALID_USE, RUN_FAILED, Failure
 from atom_client.text import counted, lasted
 from atom_client.views.as_json import json_text, run_with_steps
+from atom_client.views.items import read_loops
 from atom_client.views.lines import line_text, read_line
+from atom_client.views.loops import LoopView
 from atom_client.views.progress import RunView
-from atom_client.views.queries import read_run, read_steps
+from atom_client.views.queries import in_order, read_nodes_of_steps, read_run
 from atom_client.views.summary import verdict
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.durations import parse_duration
@@ -184,6 +186,19 @@ _EXIT_CODES: Final = {RunState.SUCCEEDED: 0, RunState.INVALID: INVALID_USE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A run that was followed, and its steps as users see them.
+
+    `nodes` are all nodes that the steps consist of, and `loops` the steps with `forEach`, each by id.
+    """
+
+    run: RunRecord
+    nodes: Mapping[str, StepRecord]
+    steps: Sequence[StepRecord]
+    loops: Mapping[str, LoopView]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
     """A command that waits for a run; `view` is the latest known state of the run.
 
@@ -199,7 +214,7 @@ class Waiting:
     superseded: RunRecord | None = None
     more_json: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_end(self, begin: Callable[[], str]) -> tuple[RunRecord, list[StepRecord]]:
+    def to_end(self, begin: Callable[[], str]) -> Ended:
         """Begin the run and show it until it ends.
 
         Stops early if the time limit is reached. `begin` starts the run and returns a line that says so.
@@ -233,9 +248,11 @@ class Waiting:
                     describe_wait=self._describe_wait,
                 )
         # The file's steps come first, in the order of the file, followed by all others.
-        steps = {step.id: step for step in read_steps(self.services.store, run_id)}
+        nodes = read_nodes_of_steps(self.services.store, run)
+        steps = {step.id: step for step in in_order(nodes.values())}
         named = [steps.pop(name) for name in self.view.order if name in steps]
-        return run, [*named, *steps.values()]
+        loops = read_loops(self.services.store, run, nodes)
+        return Ended(run=run, nodes=nodes, steps=[*named, *steps.values()], loops=loops)
 
     def _reader(self) -> Callable[[], RunRecord | None]:
         """Return what reads the run.
@@ -265,22 +282,23 @@ class Waiting:
             return ""
         return "" if line is None else line_text(run, line, self.services.clock.now())
 
-    def print_result(self, run: RunRecord, steps: Sequence[StepRecord]) -> None:
+    def print_result(self, ended: Ended) -> None:
         """Print the table of steps and a summary of the run.
 
         With `as_json`, a JSON object replaces the table.
         """
+        run, steps = ended.run, ended.steps
         rows = worth_showing(steps)
         if self.as_json:
-            click.echo(json_text({**run_with_steps(run, steps), **self.more_json}))
+            click.echo(json_text({**run_with_steps(run, steps, loops=ended.loops), **self.more_json}))
         elif rows:
             self.output.say()
-            show_steps(self.output, rows)
+            show_steps(self.output, rows, ended.loops)
         if not self.as_json and 0 < len(rows) < len(steps):
             more = counted(len(steps) - len(rows), "more step")
             self.output.say(f"\n({more} not shown; `--json` lists all {len(steps):,}.)")
         self.output.say()
-        for sentence in verdict(run, steps, now=self.services.clock.now()):
+        for sentence in verdict(run, steps, now=self.services.clock.now(), loops=ended.loops):
             self.output.say(sentence)
 
     def print_next_steps(self, run: RunRecord, *, may_retry: bool = True, otherwise: str = "") -> None:

@@ -56,7 +56,7 @@ def show_on(output: Output, view: RunView) -> Show:
 class Lines:
     """Prints a line for each change in a small run, but only progress and failures for a large run.
 
-    The progress of a large run is printed every few seconds.
+    The progress of a large run is printed every few seconds, and so is that of the items of a step, however few.
     """
 
     def __init__(self, output: Output, view: RunView, monotonic: Monotonic = time.monotonic) -> None:
@@ -81,6 +81,7 @@ class Lines:
         """Print lines for everything that has changed."""
         # An unchanged view is the same object.
         if view is not self._shown:
+            self._say_failed_items(view)
             news = view.news(self._shown)
             if view.waits != self._shown.waits:
                 self._say(view.waits or "it has a place in its group now, and begins")
@@ -91,15 +92,14 @@ class Lines:
                 news = news[len(of_main) :]
             self._say_steps(news, view)
             self._shown = view
-        if view.total > SMALL_RUN and self._monotonic() - self._progress_at >= PROGRESS_EVERY_S:
+        if self._monotonic() - self._progress_at >= PROGRESS_EVERY_S:
             self._progress_at = self._monotonic()
             self._say_progress(view)
 
     def finish(self, view: RunView) -> None:
         """See `Show.finish`."""
         self.update(view)
-        if view.total > SMALL_RUN:
-            self._say_progress(view)
+        self._say_progress(view)
 
     def _say_steps(self, news: Sequence[StepView], view: RunView) -> None:
         for step in news:
@@ -110,14 +110,32 @@ class Lines:
                 continue
             line = step_line(step)
             # A new job state reported by the Task Runner, for example, does not change the line.
-            if line != self._last.get(step.id):
-                self._last[step.id] = line
-                self._say(line)
+            self._say_of(step.id, line)
+
+    def _say_failed_items(self, view: RunView) -> None:
+        """Print a line for each of the first items that failed; the others are only counted."""
+        for item in view.failed_items(self._shown):
+            self._failures += 1
+            if self._failures <= MOST_FAILURE_LINES:
+                self._say_of(item.id, step_line(item))
 
     def _say_progress(self, view: RunView) -> None:
-        if view is not self._progressed:
-            self._progressed = view
+        """Print how far a large run is, and how far the items of each step that has some are."""
+        if view is self._progressed:
+            return
+        self._progressed = view
+        if view.total > SMALL_RUN:
             self._say(counts_line(view))
+        for step in view.loops:
+            # The line for its end has been printed.
+            if not step.state.is_terminal:
+                self._say_of(step.id, step_line(step))
+
+    def _say_of(self, step_id: str, line: str) -> None:
+        """Print a line about a step, unless it is the same as the last one."""
+        if line != self._last.get(step_id):
+            self._last[step_id] = line
+            self._say(line)
 
     def _say(self, text: str) -> None:
         self._output.say(f"[{self._monotonic() - self._started:7.1f} s] {text}")

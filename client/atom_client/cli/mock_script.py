@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from atom_client.errors import Misuse
 from atom_client.text import counted, name_of
+from atom_workflows.core.kinds import NodeKind
 
 if TYPE_CHECKING:
     from atom_emulator.task_runner.script import Script
@@ -74,8 +75,8 @@ def _first_of(steps: Sequence[str]) -> str:
     return f"`{steps[0]}`{others}"
 
 
-def find_unmatched_rules(path: Path, workflow: str, steps: Iterable[StepRecord]) -> list[str]:
-    """Return a warning for each rule that matches no job.
+def find_unmatched_rules(path: Path, workflow: str, nodes: Iterable[StepRecord]) -> list[str]:
+    """Return a warning for each rule that matches no job of the nodes that a run's steps consist of.
 
     Of a file in a bucket, nothing is known before its run has started.
     """
@@ -83,11 +84,13 @@ def find_unmatched_rules(path: Path, workflow: str, steps: Iterable[StepRecord])
 
     jobs = [
         ExpectedJob(
-            step=step.id,
-            body=step.request,
-            by_expression=frozenset(str(template.path[0]) for template in step.templates),
+            # The node that creates the items of a step has the job of each.
+            step=node.each or node.id,
+            body=node.request,
+            by_expression=frozenset(str(template.path[0]) for template in node.templates),
+            items=node.items if node.kind is NodeKind.EXPAND else None,
         )
-        for step in steps
-        if step.request is not None
+        for node in nodes
+        if node.request is not None
     ]
     return find_unmatched(read_mock_script(path), jobs, of=workflow) if jobs else []

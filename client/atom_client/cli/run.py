@@ -140,10 +140,11 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
         waiting.services.bus.publish([Message(topic="start", body=request.message_body(url))])
         return f"Run {request.run_id} of {name_of(options.source)}{request.size}."
 
-    run, steps = waiting.to_end(begin)
+    ended = waiting.to_end(begin)
+    run = ended.run
     if options.choice.mock_script is not None and request.workflow is None:
-        print_warnings(find_unmatched_rules(options.choice.mock_script, run.workflow, steps))
-    waiting.print_result(run, steps)
+        print_warnings(find_unmatched_rules(options.choice.mock_script, run.workflow, ended.nodes.values()))
+    waiting.print_result(ended)
     if running.own is not None:
         for line in _folders(running.own, options.choice, request):
             output.say(line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -17,17 +17,20 @@ from atom_client.deployment import with_place
 from atom_client.errors import Misuse
 from atom_client.text import clean, clip, counted, listing, local_time, one_line
 from atom_client.views.as_json import json_text, moment_text, run_object, run_with_steps
+from atom_client.views.items import count_ended_items, read_loops
 from atom_client.views.lines import group_text, line_text, read_line, rules_text
-from atom_client.views.progress import RunView, view_of
+from atom_client.views.loops import is_shown
+from atom_client.views.progress import RunView, StepView, view_of
 from atom_client.views.queries import (
     MOST_RUNS_LOOKED_AT,
     full_run_id,
     in_order,
+    may_have_items,
     newest_runs,
+    read_nodes_of_steps,
     read_outlines,
     read_outputs_of_steps,
     read_run,
-    read_steps,
     require_run,
 )
 from atom_client.views.summary import verdict
@@ -36,10 +39,15 @@ from atom_workflows.coordinator.repair import Examination, examine
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.consistency import is_under_way
 from atom_workflows.core.graph import is_internal
+from atom_workflows.core.item_ids import expander_id, shown_id
+from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.rerun import steps_to_rerun
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.task_runner_urls import shown_url
+
+_MOST_PROGRESS: Final = 20
+"""The maximum number of open runs in a list whose items are counted; each takes a request."""
 
 
 def list_runs(services: Services, *, limit: int, state: RunState | None, as_json: bool) -> None:
@@ -56,7 +64,9 @@ def list_runs(services: Services, *, limit: int, state: RunState | None, as_json
     if as_json:
         click.echo(json_text([run_object(run) for run in runs]))
     elif runs:
-        Output().show(runs_sheet(runs))
+        open_runs = [run for run in runs if not run.state.is_terminal and run.item_count and not run.retries]
+        ended = {run.id: count_ended_items(services.store, run) for run in open_runs[:_MOST_PROGRESS]}
+        Output().show(runs_sheet(runs, ended))
     elif state is None and not unreadable:
         click.echo(f"There are no runs yet. `{with_place('start FILE')}` starts one.")
     elif state is not None:
@@ -64,12 +74,13 @@ def list_runs(services: Services, *, limit: int, state: RunState | None, as_json
 
 
 def show_run(services: Services, text: str, *, as_json: bool, with_outputs: bool = False) -> None:
-    """Print everything that is known about a run."""
+    """Print everything that is known about a run, but of its items only how many there are and the first failures."""
     run = require_run(services.store, text)
-    steps = read_steps(services.store, run.id)
-    outputs = read_outputs_of_steps(services.store, run.id) if with_outputs else None
+    nodes = read_nodes_of_steps(services.store, run)
+    steps, loops = in_order(nodes.values()), read_loops(services.store, run, nodes)
+    outputs = read_outputs_of_steps(services.store, run.id, _with_outputs(run, steps)) if with_outputs else None
     if as_json:
-        click.echo(json_text(run_with_steps(run, steps, outputs)))
+        click.echo(json_text(run_with_steps(run, steps, outputs, loops)))
         return
     for name, value in _facts(run):
         click.echo(f"{name:12} {value}")
@@ -77,19 +88,27 @@ def show_run(services: Services, text: str, *, as_json: bool, with_outputs: bool
         click.echo(f"Warning: {one_line(warning)}")
     if steps:
         click.echo()
-        show_steps(Output(), steps)
-    for line in _about_jobs(steps):
+        show_steps(Output(), steps, loops)
+    for line in about_jobs(steps):
         click.echo(line)
     if outputs is not None:
         _show_outputs(run, steps, outputs)
     click.echo()
-    for sentence in verdict(run, steps, now=services.clock.now()):
+    for sentence in verdict(run, steps, now=services.clock.now(), loops=loops):
         click.echo(sentence)
     if run.state is RunState.QUEUED and (queue := read_line(services, run)) is not None:
         click.echo(line_text(run, queue, services.clock.now()))
 
 
 _NOT_QUEUED: Final = "; this run was started with --no-queue, so it did not wait"
+
+
+def _with_outputs(run: RunRecord, steps: Sequence[StepRecord]) -> list[str] | None:
+    """Return the ids of the steps whose outputs to read, or None for all.
+
+    The outputs of items are left out: those that are read by an expression are outputs of their step as well.
+    """
+    return [step.id for step in steps if step.outputs] if may_have_items(run) else None
 
 
 def _show_outputs(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[str, Any]) -> None:
@@ -103,19 +122,19 @@ def _show_outputs(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[
         click.echo("There are no outputs.")
 
 
-def _about_jobs(steps: Sequence[StepRecord]) -> Iterator[str]:
+def about_jobs(steps: Sequence[StepRecord]) -> Iterator[str]:
     """Yield where the logs of jobs are, and which jobs may still run because they could not be stopped."""
     logged = [step for step in steps if step.logs_url]
     if logged:
         yield ""
     for step in logged[:MOST_ROWS]:
-        yield f"log of `{step.id}`: {clean(step.logs_url)}"
+        yield f"log of `{shown_id(step.id)}`: {clean(step.logs_url)}"
     if len(logged) > MOST_ROWS:
         yield f"and {counted(len(logged) - MOST_ROWS, 'log')} more; --json shows all of them"
     for step in steps:
         if step.unstopped:
-            jobs = listing(step.unstopped)
-            yield f"Warning: the Task Runner did not stop these jobs of `{step.id}`, which may still be running: {jobs}"
+            named, jobs = shown_id(step.id), listing(step.unstopped)
+            yield f"Warning: the Task Runner did not stop these jobs of `{named}`, which may still be running: {jobs}"
 
 
 def _json_line(value: Any) -> str:
@@ -138,13 +157,20 @@ def cancel_named(services: Services, text: str, *, now: bool = False) -> None:
         )
         return
     click.echo(f"Run {run_id} is cancelled: no more jobs will be submitted.")
-    unstopped = [step for step in read_steps(services.store, run_id) if step.unstopped] if run is not None else []
+    nodes = {} if run is None else read_outlines(services.store, run_id)
+    unstopped = [step for step in nodes.values() if step.unstopped]
     if unstopped:
         show = with_place(f"runs show {run_id}")
-        click.echo(
-            f"Jobs of {counted(len(unstopped), 'step')} could not be stopped and may still be running; `{show}` lists "
-            "them."
-        )
+        items = [shown_id(step.id) for step in unstopped if step.kind is NodeKind.ITEM]
+        lists = f"`{show}` lists them" + (f", with `--items` those of items such as `{items[0]}`" if items else "")
+        click.echo(f"Jobs of {_count_nodes(unstopped)} could not be stopped and may still be running; {lists}.")
+
+
+def _count_nodes(nodes: Sequence[StepRecord]) -> str:
+    """Say how many steps and items there are among the nodes."""
+    steps, items = sum(map(is_shown, nodes)), sum(node.kind is NodeKind.ITEM for node in nodes)
+    both = [counted(steps, "step") if steps or not items else "", counted(items, "item") if items else ""]
+    return " and ".join(filter(None, both))
 
 
 def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
@@ -224,21 +250,38 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     # that runs again.
     kept = {step.id: view_of(step) for step in steps if step.id not in again}
     count = len(steps) - len(kept)
-    line = f"Run {run.id} continues with {counted(count, 'step')} to run again, {AS_STARTED}"
+    to_run = _count_nodes([node for node in nodes.values() if node.id in again])
+    anew = [node.each for node in nodes.values() if node.kind is NodeKind.EXPAND and node.id in again and node.items]
+    lists = f" The lists of {listing(anew)} are computed anew, and all of their items run." if anew else ""
+    line = f"Run {run.id} continues with {to_run} to run again, {AS_STARTED}{lists}"
     if options.wait:
         order = tuple(step.id for step in steps)
-        view = RunView(run_id=run.id, total=len(steps), order=order, steps=kept)
+        kept_items, sizes = _kept_items(nodes, again)
+        view = RunView(run_id=run.id, total=len(steps), order=order, steps=kept, items=kept_items, sizes=sizes)
         return _retry_and_follow(services, view, line, options)
     retry_run(services, run.id)
     reopened = read_run(services.store, run.id)
     waits = reopened is not None and reopened.state is RunState.QUEUED
     if options.as_json:
-        click.echo(json_text({"run": run.id, "steps": count, "queued": waits}))
+        items = sum(node.kind is NodeKind.ITEM for node in nodes.values() if node.id in again)
+        click.echo(json_text({"run": run.id, "steps": count, "items": items, "queued": waits}))
     elif waits:
         click.echo(f"{line} It is QUEUED first: `{with_place(f'why {run.id}')}` says what it waits for.")
     else:
         click.echo(f"{line} `{with_place(f'runs show {run.id}')}` shows it.")
     return 0
+
+
+def _kept_items(
+    nodes: Mapping[str, StepRecord], again: Collection[str]
+) -> tuple[dict[str, dict[str, StepView]], dict[str, int]]:
+    """Return the items that do not run again, and how many items each step has, both by step."""
+    kept: dict[str, dict[str, StepView]] = {}
+    for node in nodes.values():
+        if node.kind is NodeKind.ITEM and node.id not in again and expander_id(node.each) not in again:
+            kept.setdefault(node.each, {})[shown_id(node.id)] = view_of(node)
+    expanders = [node for node in nodes.values() if node.kind is NodeKind.EXPAND and node.id not in again]
+    return kept, {node.each: node.items for node in expanders if node.state is StepState.SUCCEEDED}
 
 
 def _retry_and_follow(services: Services, view: RunView, line: str, options: RetryOptions) -> int:
@@ -253,10 +296,10 @@ def _retry_and_follow(services: Services, view: RunView, line: str, options: Ret
         as_json=options.as_json,
         timeout_s=options.timeout_s,
     )
-    run, ended = waiting.to_end(begin)
-    waiting.print_result(run, ended)
-    waiting.print_next_steps(run)
-    return exit_code(run)
+    ended = waiting.to_end(begin)
+    waiting.print_result(ended)
+    waiting.print_next_steps(ended.run)
+    return exit_code(ended.run)
 
 
 MOST_STEPS: Final = 10
@@ -274,15 +317,22 @@ def repair(services: Services, text: str, *, dry_run: bool, as_json: bool) -> bo
         described = {
             "run": examination.run.id,
             "state": examination.run.state.value,
-            "under_way": [step.id for step in _of_user(examination) if is_under_way(step)],
+            "under_way": [shown_id(step.id) for step in _of_user(examination) if is_under_way(step)],
             "found": [
-                {"step": one.step_id, "flaw": one.flaw.value, "what": one.what, "mended": one.step_id in fixed}
+                {
+                    "step": shown_id(one.step_id),
+                    "flaw": one.flaw.value,
+                    "what": one.what,
+                    "mended": one.step_id in fixed,
+                }
                 for one in examination.found
             ],
             "open_work": examination.open_work,
             "published": examination.published,
             "overdue_since": moment_text(examination.overdue_since),
-            "odd": [{"step": one.step_id, "kind": one.kind.value, "what": one.what} for one in examination.odd],
+            "odd": [
+                {"step": shown_id(one.step_id), "kind": one.kind.value, "what": one.what} for one in examination.odd
+            ],
         }
         click.echo(json_text(described))
     else:
@@ -293,8 +343,12 @@ def repair(services: Services, text: str, *, dry_run: bool, as_json: bool) -> bo
 
 def _lines(examination: Examination, *, now: datetime, dry_run: bool) -> Iterator[str]:
     run, steps = examination.run, _of_user(examination)
-    ended = sum(step.state.is_terminal for step in steps)
-    yield f"Run {run.id} is {run.state}: {ended:,} of {counted(len(steps), 'step')} ended."
+    of_file = [step for step in steps if is_shown(step)]
+    ended = sum(step.state.is_terminal for step in of_file)
+    items = [step for step in steps if step.kind is NodeKind.ITEM]
+    ended_items = sum(item.state.is_terminal for item in items)
+    and_items = f" and {ended_items:,} of {counted(len(items), 'item')}" if items else ""
+    yield f"Run {run.id} is {run.state}: {ended:,} of {counted(len(of_file), 'step')}{and_items} ended."
     yield from _what_it_waits_for(steps, now)
     yield from _what_is_wrong(examination, dry_run=dry_run)
     if examination.published:
@@ -319,10 +373,10 @@ def _what_it_waits_for(steps: Sequence[StepRecord], now: datetime) -> Iterator[s
         is_polled = step.state is StepState.RUNNING and step.due_at is not None and step.due_at <= now
         look = f"; next check {local_time(step.due_at)}" if step.due_at and not is_polled else ""
         message = f": {clip(one_line(step.message), _LONGEST_MESSAGE)}" if step.message else ""
-        yield f"  {step.id} is {step.state}, attempt {step.attempt}{job}{look}{message}"
+        yield f"  {shown_id(step.id)} is {step.state}, attempt {step.attempt}{job}{look}{message}"
     if len(under_way) > MOST_STEPS:
         yield f"  … and {counted(len(under_way) - MOST_STEPS, 'more step')} under way"
-    released = [step.id for step in steps if step.is_released]
+    released = [shown_id(step.id) for step in steps if step.is_released]
     if released:
         yield f"Released, but not yet claimed by a dispatcher: {listing(released)}."
 
@@ -343,7 +397,7 @@ def _what_is_wrong(examination: Examination, *, dry_run: bool) -> Iterator[str]:
             "job exist, is it enabled, and what does the checker's log say?"
         )
     for oddity in examination.odd[:MOST_STEPS]:
-        yield f"Problem: step {oddity.step_id}: {one_line(oddity.what)}."
+        yield f"Problem: step {shown_id(oddity.step_id)}: {one_line(oddity.what)}."
     if len(examination.odd) > MOST_STEPS:
         yield f"  … and {counted(len(examination.odd) - MOST_STEPS, 'more step')} in a similar state"
     if examination.odd:
@@ -360,4 +414,5 @@ def _is_anything_wrong(examination: Examination) -> bool:
 
 
 def _of_user(examination: Examination) -> list[StepRecord]:
+    """Return the user's steps, and the items of those with `forEach`."""
     return [step for step in examination.steps.values() if not is_internal(step.id)]

@@ -8,7 +8,7 @@ import click
 
 from atom_client.cli.options import json_option, run_argument, timeout_of
 from atom_client.deployment import environment, place_options
-from atom_client.errors import RUN_FAILED
+from atom_client.errors import RUN_FAILED, Misuse
 
 if TYPE_CHECKING:
     from atom_workflows.coordinator.services import Services
@@ -47,13 +47,34 @@ def list_(limit: int, state: str | None, *, as_json: bool) -> None:
 @runs.command()
 @run_argument
 @click.option("--outputs", "with_outputs", is_flag=True, help="Also show the outputs of the run and of its steps.")
+@click.option("--items", metavar="STEP", help="Show the items of this step with forEach instead, failed ones first.")
+@click.option("--page", metavar="N", type=click.IntRange(min=1), help="With --items: the page to show; by default 1.")
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=1, max=1000),
+    help="With --items: how many a page has; by default 50.",
+)
 @json_option
 @place_options
-def show(run_id: str, *, with_outputs: bool, as_json: bool) -> None:
-    """Show a run and its steps; `why` explains their states."""
+def show(  # noqa: PLR0913 (one for each option)
+    run_id: str, items: str | None, page: int | None, limit: int | None, *, with_outputs: bool, as_json: bool
+) -> None:
+    """Show a run and its steps; `why` explains their states.
+
+    A step with `forEach` is one line with the numbers of its items, followed by the messages of the first that failed.
+    --items opens it.
+    """
+    from atom_client.cli.items import PAGE_SIZE, show_items  # noqa: PLC0415 (see above)
     from atom_client.cli.runs import show_run  # noqa: PLC0415 (see above)
 
-    show_run(_services(), run_id, with_outputs=with_outputs, as_json=as_json)
+    options = {"as_json": as_json, "with_outputs": with_outputs}
+    if items is not None:
+        show_items(_services(), run_id, items, page=page or 1, limit=limit or PAGE_SIZE, **options)
+    elif page is not None or limit is not None:
+        raise Misuse("--page and --limit require --items STEP; give that as well, or leave them out")
+    else:
+        show_run(_services(), run_id, **options)
 
 
 @runs.command()
@@ -121,7 +142,7 @@ def why(run_id: str, step_id: str | None, *, as_json: bool) -> None:
     For an open run, prints what it is waiting for. For a run that has ended, prints which steps failed, which were
     blocked by them, and which were skipped by choice, with the values that decided this. For a step, prints what each
     dependency counts as, the values that decided its condition, its attempts, the job that was sent, and its outputs.
-    `runs why` is the same command.
+    STEP may also be an item of a step with `forEach`, such as 'train[3]'. `runs why` is the same command.
     """
     from atom_client.cli.why import print_why_run, print_why_step  # noqa: PLC0415 (see above)
 

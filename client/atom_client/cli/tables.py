@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from atom_client.text import between, clip, lasted, local_time, one_line
+from atom_client.text import between, clip, counted, lasted, local_time, one_line
+from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import Phase
+from atom_workflows.core.outcomes import OutcomeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepState
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
     from atom_client.cli.output import Output
     from atom_client.cli.screen import Screen
+    from atom_client.views.loops import LoopView
 
 COLOURS: Final = {
     "SUCCEEDED": "green",
@@ -33,6 +37,7 @@ COLOURS: Final = {
 }
 MOST_ROWS: Final = 60
 _LONGEST_CELL: Final = 300
+_LONGEST_VALUE: Final = 60
 _GAP: Final = 2
 _LEAST_MESSAGE: Final = 20
 """The minimum width of a column of sentences; a narrower column would be unreadable."""
@@ -96,8 +101,11 @@ class Sheet:
         return replace(self, heading=self.heading[:count], rows=tuple(row[:count] for row in self.rows))
 
 
-def steps_sheet(steps: Sequence[StepRecord]) -> Sheet:
-    """Return the steps of a run as a sheet."""
+_NO_LOOPS: Final[Mapping[str, LoopView]] = MappingProxyType({})
+
+
+def steps_sheet(steps: Sequence[StepRecord], loops: Mapping[str, LoopView] = _NO_LOOPS) -> Sheet:
+    """Return the steps of a run as a sheet; `loops` are those with `forEach`."""
     return Sheet(
         heading=("STEP", "STATE", "ATTEMPTS", "DURATION", "MESSAGE"),
         rows=tuple(
@@ -106,7 +114,7 @@ def steps_sheet(steps: Sequence[StepRecord]) -> Sheet:
                 step.state.value,
                 str(step.attempt or ""),
                 lasted(between(step.started_at, step.finished_at)),
-                clip(remark(step), _LONGEST_CELL),
+                clip(remark(step, loops.get(step.id)), _LONGEST_CELL),
             )
             for step in steps
         ),
@@ -115,20 +123,48 @@ def steps_sheet(steps: Sequence[StepRecord]) -> Sheet:
     )
 
 
-def remark(step: StepRecord) -> str:
+def items_sheet(items: Sequence[StepRecord]) -> Sheet:
+    """Return items of a step as a sheet."""
+    return Sheet(
+        heading=("ITEM", "STATE", "ATTEMPTS", "DURATION", "VALUE", "MESSAGE"),
+        rows=tuple(
+            (
+                shown_id(item.id),
+                item.state.value,
+                str(item.attempt or ""),
+                lasted(between(item.started_at, item.finished_at)),
+                clip(one_line(item.item), _LONGEST_VALUE),
+                clip(remark(item), _LONGEST_CELL),
+            )
+            for item in items
+        ),
+        state_column=1,
+        may_be_narrowed=True,
+    )
+
+
+def remark(step: StepRecord, loop: LoopView | None = None) -> str:
     """Return a step's message on one line.
 
     The reason why it ended, and whether its failure is tolerated, come first; or the state of a job that the Task
-    Runner has not started yet.
+    Runner has not started yet. The numbers of its items replace the message, unless it has failed because of anything
+    else.
     """
     job_state = one_line(step.job_state) if step.state is StepState.RUNNING else ""
     not_running = job_state if job_state != StepState.RUNNING.value else ""
     marks = ("tolerated" if step.tolerated else "", not_running, one_line(step.reason))
-    return ": ".join(filter(None, (*marks, one_line(step.message))))
+    items = "" if loop is None else loop.describe()
+    message = "" if items and (not step.state.is_terminal or loop_failed(step)) else one_line(step.message)
+    return ": ".join(filter(None, (*marks, items, message)))
 
 
-def show_steps(output: Output, steps: Sequence[StepRecord]) -> None:
-    """Print the table of a run's steps.
+def loop_failed(step: StepRecord) -> bool:
+    """Return True if the step failed because too many of its items did."""
+    return step.last_kind == OutcomeKind.ITEMS
+
+
+def show_steps(output: Output, steps: Sequence[StepRecord], loops: Mapping[str, LoopView] = _NO_LOOPS) -> None:
+    """Print the table of a run's steps; `loops` are those with `forEach`.
 
     Steps under `finally` have a table of their own.
     """
@@ -137,11 +173,11 @@ def show_steps(output: Output, steps: Sequence[StepRecord]) -> None:
         if part and phase is Phase.FINALLY:
             output.say("\nfinally:")
         if part:
-            output.show(steps_sheet(part))
+            output.show(steps_sheet(part, loops))
 
 
-def runs_sheet(runs: Sequence[RunRecord]) -> Sheet:
-    """Return runs as a sheet."""
+def runs_sheet(runs: Sequence[RunRecord], ended_items: Mapping[str, int] = MappingProxyType({})) -> Sheet:
+    """Return runs as a sheet; `ended_items` is how many items of an open run have ended, by run."""
     return Sheet(
         heading=("RUN", "STATE", "CREATED", "DURATION", "STEPS", "WORKFLOW"),
         rows=tuple(
@@ -151,7 +187,7 @@ def runs_sheet(runs: Sequence[RunRecord]) -> Sheet:
                 local_time(run.created_at),
                 # A run may have been closed for days before its retry.
                 lasted(between(run.reopened_at or run.started_at, run.finished_at)) + (", late" if run.late else ""),
-                str(run.step_count or ""),
+                _size_of(run, ended_items.get(run.id)),
                 clip(one_line(run.workflow), _LONGEST_CELL),
             )
             for run in runs
@@ -159,6 +195,13 @@ def runs_sheet(runs: Sequence[RunRecord]) -> Sheet:
         state_column=1,
         may_be_narrowed=True,
     )
+
+
+def _size_of(run: RunRecord, ended_items: int | None) -> str:
+    """Return the numbers of a run's steps and items, such as `6, 273 of 300 items`."""
+    ended = "" if ended_items is None else f"{ended_items:,} of "
+    items = f"{ended}{counted(run.item_count, 'item')}" if run.item_count else ""
+    return ", ".join(filter(None, (str(run.step_count or ""), items)))
 
 
 def worth_showing(steps: Sequence[StepRecord]) -> list[StepRecord]:

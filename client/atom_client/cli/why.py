@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,11 +13,15 @@ from atom_client.deployment import with_place
 from atom_client.errors import Failure
 from atom_client.text import clean, listing
 from atom_client.views.as_json import json_text, moment_text
+from atom_client.views.items import read_loop, read_loops, read_some
 from atom_client.views.lines import read_line
+from atom_client.views.loops import LoopView
 from atom_client.views.queries import (
     NodeReader,
+    is_step_id,
     last_look,
     read_outlines,
+    read_outlines_without_items,
     read_outputs_of_steps,
     require_run,
     similar_step,
@@ -27,15 +30,19 @@ from atom_client.views.reasons import Reason
 from atom_client.views.why_run import HEADINGS, Seen, explain_run, headline
 from atom_client.views.why_step import look_around, step_explanation, step_facts, step_headline
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.records import StepRecord
-from atom_workflows.core.states import RunState
-from atom_workflows.language.limits import MAX_ID
+from atom_workflows.core.consistency import UNDER_WAY
+from atom_workflows.core.item_ids import item_id, parse_item_id, shown_id
+from atom_workflows.core.kinds import NodeKind
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.states import RunState, StepState
 
 MOST_OF_A_KIND: Final = 6
 """The maximum number of reasons of each kind to print, so that an explanation fits on a screen."""
 
+_MOST_ITEMS: Final = 3
+"""The maximum number of items in each state that an explanation of their step names."""
+
 _LONGEST_NAME: Final = 12
-_STEP_ID: Final = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,{MAX_ID - 1}}}")
 
 
 def print_why_run(services: Services, run_text: str, *, as_json: bool) -> None:
@@ -45,9 +52,17 @@ def print_why_run(services: Services, run_text: str, *, as_json: bool) -> None:
     looked_at = last_look(services.store, now=now) if run.state is RunState.RUNNING else None
     nodes: Mapping[str, StepRecord] = {}
     if run.state not in {RunState.INVALID, RunState.SKIPPED}:
-        nodes = read_outlines(services.store, run.id, but_succeeded=run.started_at is not None)
+        # In a run without items, the majority has usually succeeded, and is not needed.
+        nodes = (
+            read_outlines_without_items(services.store, run)
+            if run.item_count
+            else read_outlines(services.store, run.id, but_succeeded=run.started_at is not None)
+        )
     queue = read_line(services, run) if run.state is RunState.QUEUED else None
-    seen = Seen(run=run, nodes=nodes, now=now, looked_at=looked_at, line=queue)
+    loops = read_loops(services.store, run, nodes)
+    open_loops = [loop for loop in loops.values() if not loop.step.state.is_terminal]
+    items = [item for loop in open_loops for state in UNDER_WAY for item in read_some(services.store, loop, state)]
+    seen = Seen(run=run, nodes=nodes, now=now, looked_at=looked_at, line=queue, loops=loops, items=items)
     reasons = list(explain_run(seen))
     if as_json:
         described = {
@@ -86,19 +101,40 @@ def _lines(reasons: Sequence[Reason]) -> Iterator[str]:
             yield f"  … and {of - MOST_OF_A_KIND:,} more; `--json` lists all"
 
 
+def _find_step(
+    services: Services, reader: NodeReader, run: RunRecord, step_id: str
+) -> tuple[StepRecord, LoopView | None]:
+    """Return a step as users see it or an item, with the step with `forEach` that it is or belongs to.
+
+    Raises `Failure` if there is no such step or item.
+    """
+    name = parse_item_id(step_id)
+    if name is not None and (loop := read_loop(services.store, run, name.each)) is not None:
+        items = reader.read([item_id(name.each, name.index, loop.expander.expansion)]) if loop.is_expanded else []
+        if items and shown_id(items[0].id) == step_id:
+            return items[0], loop
+        has = f"has {loop.counts.describe()}, counted from 0" if loop.is_expanded else "has no items"
+        explains = f"`{with_place(f'why {run.id} {name.each}')}` explains the step"
+        raise Failure(f"step `{name.each}` {has}: there is no {listing([step_id])}; {explains}")
+    found = reader.read([step_id]) if is_step_id(step_id) else []
+    if found:
+        loop = read_loop(services.store, run, step_id) if found[0].kind is NodeKind.GATHER else None
+        return (found[0] if loop is None else loop.step), loop
+    meant = similar_step(services.store, run, name.each if name else step_id)
+    lists = f"`{with_place(f'runs show {run.id}')}` lists its steps"
+    hint = f"did you mean {listing([meant])}?" if meant else lists
+    raise Failure(f"run {run.id} has no step {listing([step_id])}; {hint}")
+
+
 def print_why_step(services: Services, run_text: str, step_id: str, *, as_json: bool) -> None:
     """Print why a step is in its current state."""
     run = require_run(services.store, run_text)
-    reader = NodeReader(services.store, run.id)
-    is_reserved = step_id.startswith("__") and step_id.endswith("__")
-    found = reader.read([step_id]) if _STEP_ID.fullmatch(step_id) and not is_reserved else []
-    if not found:
-        meant = similar_step(services.store, run.id, step_id)
-        lists = f"`{with_place(f'runs show {run.id}')}` lists its steps"
-        hint = f"did you mean {listing([meant])}?" if meant else lists
-        raise Failure(f"run {run.id} has no step {listing([step_id])}; {hint}")
-    step = found[0]
-    seen = look_around(reader, run, step, now=services.clock.now())
+    reader = NodeReader(services.store, run)
+    step, loop = _find_step(services, reader, run, step_id)
+    seen = replace(look_around(reader, run, step, now=services.clock.now()), loop=loop)
+    if loop is not None and step.kind is not NodeKind.ITEM:
+        some = (read_some(services.store, loop, state) for state in (*UNDER_WAY, StepState.SKIPPED))
+        seen = replace(seen, items=[item for items in some for item in items[:_MOST_ITEMS]])
     if step.outputs:
         outputs = read_outputs_of_steps(services.store, run.id, [step.id]).get(step.id, {})
         seen = replace(seen, outputs=outputs)

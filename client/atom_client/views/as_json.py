@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from atom_client.text import between
 from atom_workflows.core.groups import Group
+from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.task_runner_urls import shown_url
+
+if TYPE_CHECKING:
+    from atom_client.views.items import ItemsPage
+    from atom_client.views.loops import LoopView
 
 
 def json_text(value: Any) -> str:
@@ -34,6 +40,7 @@ def run_object(run: RunRecord) -> dict[str, Any]:
         "labels": dict(run.labels),
         "task_runner_url": shown_url(run.task_runner_url),
         "step_count": run.step_count,
+        "item_count": run.item_count,
         "retries": run.retries,
         "group": None if run.group is None else _group_object(run.group),
         "queued_at": moment_text(run.queued_at),
@@ -70,7 +77,7 @@ def _group_object(group: Group) -> dict[str, Any]:
 def step_object(step: StepRecord) -> dict[str, Any]:
     """Return a step as an object for JSON output."""
     return {
-        "id": step.id,
+        "id": shown_id(step.id),
         "state": step.state.value,
         "attempts": step.attempt,
         "job_id": step.job_id,
@@ -93,16 +100,44 @@ def step_object(step: StepRecord) -> dict[str, Any]:
 
 
 def run_with_steps(
-    run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[str, Any] | None = None
+    run: RunRecord,
+    steps: Sequence[StepRecord],
+    outputs: Mapping[str, Any] | None = None,
+    loops: Mapping[str, LoopView] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return a run and its steps for programs.
 
-    `outputs` holds the steps' outputs by step id, if they were read.
+    `outputs` holds the steps' outputs by step id, if they were read, and `loops` the steps with `forEach`.
     """
     objects = [step_object(step) for step in steps]
     if outputs is not None:
         objects = [{**one, "outputs": outputs.get(one["id"], {})} for one in objects]
+    objects = [{**one, "items": loops[one["id"]].as_fields()} if one["id"] in loops else one for one in objects]
     return {"run": run_object(run), "steps": objects}
+
+
+def items_object(run: RunRecord, page: ItemsPage, outputs: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return a page of a step's items for programs.
+
+    `outputs` holds the items' outputs by id, if they were read.
+    """
+    items = [
+        {
+            **step_object(item),
+            "index": item.index,
+            "item": json.loads(item.item or "null"),
+            **({} if outputs is None else {"outputs": outputs.get(item.id, {})}),
+        }
+        for item in page.items
+    ]
+    loop = page.loop
+    return {
+        "run": run.id,
+        "step": {**step_object(loop.step), "items": loop.as_fields()},
+        "page": page.number,
+        "pages": page.pages,
+        "items": items,
+    }
 
 
 def _times(started_at: datetime | None, finished_at: datetime | None) -> dict[str, Any]:

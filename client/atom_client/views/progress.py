@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
-from atom_client.text import one_line
+from atom_client.text import counted, one_line
+from atom_client.views.loops import ItemCounts, count_states
+from atom_workflows.core.item_ids import parse_item_id, shown_id
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 
@@ -54,7 +56,8 @@ class RunView:
     """The latest known state of a run; `steps` holds only the steps whose state is known.
 
     `order` lists the step ids in file order, and is empty if the file was not read here; `total` is the number of
-    steps.
+    steps. Items are not among the steps: `items` holds them by the step that has them, and then by id, and `sizes` how
+    many each step has, if that is known. `item_count` is how many all steps together have.
     """
 
     run_id: str
@@ -67,13 +70,17 @@ class RunView:
     steps: Mapping[str, StepView] = field(default_factory=dict)
     # Where a QUEUED run stands in line.
     waits: str = ""
+    items: Mapping[str, Mapping[str, StepView]] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    item_count: int = 0
 
     def with_changes(self, changes: Iterable[Mapping[str, Any]]) -> RunView:
         """Return the view updated with these changes.
 
         Stale, repeated and unreadable changes are ignored.
         """
-        steps = dict(self.steps)
+        steps, sizes = dict(self.steps), dict(self.sizes)
+        items = {each: dict(known) for each, known in self.items.items()}
         state = self.state
         for change in changes:
             if "run" in change:
@@ -81,21 +88,76 @@ class RunView:
                     state = _newer(state, RunState(change["state"]))
                 continue
             step = _step_view(change)
-            if step is not None and (step.id not in steps or step.rank > steps[step.id].rank):
-                steps[step.id] = step
-        return replace(self, state=state, steps=steps)
+            if step is None:
+                continue
+            name = parse_item_id(step.id)
+            known = steps if name is None else items.setdefault(name.each, {})
+            if step.id not in known or step.rank > known[step.id].rank:
+                known[step.id] = step
+            if isinstance(size := change.get("items"), int):
+                sizes[step.id] = size
+        return replace(self, state=state, steps=steps, items=items, sizes=sizes)
 
     def news(self, before: RunView) -> list[StepView]:
-        """Return the steps that have changed, oldest change first."""
-        changed = [step for name, step in self.steps.items() if before.steps.get(name) != step]
+        """Return the steps that have changed, oldest change first.
+
+        Of a step with `forEach`, changes of its items are not among them; see `failed_items`.
+        """
+        changed = [self._with_items(step) for name, step in self.steps.items() if before.steps.get(name) != step]
         return sorted(changed, key=lambda step: step.at)
+
+    def failed_items(self, before: RunView) -> list[StepView]:
+        """Return the items that have failed in the meantime, in the order in which they did."""
+        failed = [
+            item
+            for each, items in self.items.items()
+            if items is not before.items.get(each)
+            for item in items.values()
+            if item.state is StepState.FAILED and before.items.get(each, {}).get(item.id) != item
+        ]
+        return sorted(failed, key=lambda item: item.at)
+
+    def count_items(self, step_id: str) -> ItemCounts | None:
+        """Return how many of a step's items are in each state, or None if it is not known to have any."""
+        if step_id not in self.items and step_id not in self.sizes:
+            return None
+        size = self.sizes.get(step_id)
+        if size is None and len(self.items.keys() | self.sizes.keys()) == 1:
+            size = self.item_count or None
+        return count_states(size, Counter(item.state for item in self.items.get(step_id, {}).values()))
+
+    @property
+    def loops(self) -> list[StepView]:
+        """The steps that have items, each with what these do as its message."""
+        return [step for step in self._shown().values() if step.id in self.items or step.id in self.sizes]
+
+    def _shown(self) -> dict[str, StepView]:
+        """Return the known steps as users see them."""
+        shown = {name: self._with_items(step) for name, step in self.steps.items()}
+        for each, items in self.items.items():
+            if each not in shown and items:
+                begun = min(item.at for item in items.values())
+                shown[each] = self._with_items(StepView(id=each, state=StepState.RUNNING, attempt=0, at=begun))
+        return shown
+
+    def _with_items(self, step: StepView) -> StepView:
+        """Return a step with `forEach` as users see it: RUNNING while its items are, with their numbers."""
+        counts = self.count_items(step.id)
+        if counts is None or step.state in {StepState.FAILED, StepState.CANCELLED}:
+            return step
+        if not step.state.is_terminal:
+            return replace(step, state=StepState.RUNNING, message=counts.describe())
+        # Some events may have been lost.
+        lost = counts.total is not None and counts.ended < counts.total
+        return replace(step, message=counted(counts.total or 0, "item") if lost else counts.describe())
 
     def with_run(self, run: RunRecord) -> RunView:
         """Return the view updated with the run's document.
 
         It has the state that lost events failed to report, and the result of the main part.
         """
-        if self.state is run.state and self.total and self.main_state is run.main_state:
+        known = (self.state, self.main_state, self.item_count)
+        if self.total and known == (run.state, run.main_state, run.item_count):
             return self
         waits = self.waits if run.state is RunState.QUEUED else ""
         main_ended_at = None
@@ -106,6 +168,7 @@ class RunView:
             self,
             state=run.state,
             total=self.total or run.step_count,
+            item_count=run.item_count,
             main_state=run.main_state,
             main_ended_at=main_ended_at,
             waits=waits,
@@ -114,9 +177,10 @@ class RunView:
     @property
     def counts(self) -> dict[StepState, int]:
         """The number of steps in each state; steps whose state is not known count as PENDING."""
-        counted = Counter(step.state for step in self.steps.values())
-        counted[StepState.PENDING] += max(0, self.total - len(self.steps))
-        return {state: counted[state] for state in StepState if counted[state]}
+        shown = self._shown()
+        found = Counter(step.state for step in shown.values())
+        found[StepState.PENDING] += max(0, self.total - len(shown))
+        return {state: found[state] for state in StepState if found[state]}
 
     @property
     def ended(self) -> int:
@@ -131,7 +195,8 @@ class RunView:
         if not self.order or len(self.order) > limit:
             return self.most_relevant(limit)
         untouched = StepView(id="", state=StepState.PENDING, attempt=0, at=_LONG_AGO)
-        return [self.steps.get(name) or replace(untouched, id=name) for name in self.order]
+        shown = self._shown()
+        return [shown.get(name) or replace(untouched, id=name) for name in self.order]
 
     def most_relevant(self, limit: int) -> list[StepView]:
         """Return at most `limit` steps, those under way first.
@@ -141,9 +206,10 @@ class RunView:
         """
         if limit <= 0:
             return []
-        under_way = sorted((s for s in self.steps.values() if not s.state.is_terminal), key=lambda step: step.at)
+        shown = self._shown().values()
+        under_way = sorted((step for step in shown if not step.state.is_terminal), key=lambda step: step.at)
         ended = sorted(
-            (step for step in self.steps.values() if step.state.is_terminal),
+            (step for step in shown if step.state.is_terminal),
             # Failed steps come first, and the newest steps come first within each group.
             key=lambda step: (step.state is not StepState.FAILED or step.tolerated, -step.at.timestamp()),
         )
@@ -163,7 +229,7 @@ def view_of(step: StepRecord) -> StepView:
     """Return the view of a stored step."""
     at = step.finished_at or step.started_at or _LONG_AGO
     return StepView(
-        id=step.id,
+        id=shown_id(step.id),
         state=step.state,
         attempt=step.attempt,
         at=at,

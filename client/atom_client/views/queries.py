@@ -13,8 +13,11 @@ from typing import Any, Final
 from atom_client.deployment import with_place
 from atom_client.errors import Failure, Misuse
 from atom_client.text import listing, name_of
+from atom_client.views.loops import as_seen, is_shown
+from atom_workflows.core.expansion import current_nodes
 from atom_workflows.core.graph import is_internal
-from atom_workflows.core.kinds import Phase
+from atom_workflows.core.kinds import LOOPS_SCHEMA, NodeKind, Phase
+from atom_workflows.core.places import NUMBERS
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.documents import (
@@ -28,6 +31,7 @@ from atom_workflows.documents import (
     steps_path,
 )
 from atom_workflows.errors import NewerVersion, RunNotFound
+from atom_workflows.language.limits import MAX_ID
 from atom_workflows.language.suggestions import Names, Suggestions
 from atom_workflows.ports import Condition, Document, Query, Store
 
@@ -41,6 +45,7 @@ An index on state and time would cost two more writes for every run.
 _MOST_CANDIDATES: Final = 10
 _MOST_BY_ID: Final = 300
 _MOST_COMPARED: Final = 200
+_STEP_ID: Final = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,{MAX_ID - 1}}}")
 _RUN_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -63,37 +68,69 @@ def require_run(store: Store, text: str) -> RunRecord:
     return run
 
 
-def read_steps(store: Store, run_id: str) -> list[StepRecord]:
-    """Return the user's steps in the order in which they were started.
+_OF_STEPS: Final = [NodeKind.JOB.value, NodeKind.BARRIER.value, NodeKind.EXPAND.value, NodeKind.GATHER.value]
 
-    Steps that were never started come last, and those under `finally` come after all others.
+
+def read_nodes_of_steps(store: Store, run: RunRecord) -> dict[str, StepRecord]:
+    """Return the nodes that the user's steps consist of by id, with their jobs.
+
+    The items of a step with `forEach` are left out: there may be thousands, so they are not even read.
     """
-    documents = _pages(store, Query(collection=steps_path(run_id), limit=PAGE))
-    return in_order([step_record(document) for document in documents])
+    # The first versions did not store kinds, and knew no items.
+    where: list[Condition] = [("kind", "in", _OF_STEPS)] if may_have_items(run) else []
+    documents = _pages(store, Query(collection=steps_path(run.id), where=where, limit=PAGE))
+    return {document.id: step_record(document) for document in documents}
+
+
+def may_have_items(run: RunRecord) -> bool:
+    """Return True if the run may have steps with `forEach`."""
+    return run.schema >= LOOPS_SCHEMA
 
 
 def in_order(nodes: Iterable[StepRecord]) -> list[StepRecord]:
-    """Return the user's steps among the nodes, ordered as in `read_steps`."""
-    steps = [node for node in nodes if not is_internal(node.id)]
+    """Return the user's steps among the nodes in the order in which they were started.
+
+    Steps that were never started come last, and those under `finally` come after all others. A step with `forEach` is
+    one of them, but its items are not.
+    """
+    by_id = {node.id: node for node in nodes}
+    steps = [as_seen(node, by_id) for node in by_id.values() if is_shown(node)]
     return sorted(steps, key=lambda step: (step.phase is Phase.FINALLY, step.started_at or _LAST, step.id))
 
 
 _NOT_IN_OUTLINES: Final = frozenset(
-    ("run_id", "id", "request", "templates", "constants", "outputs", "sent", "barriers", "hands_over_to", "heirs")
+    (
+        *("run_id", "id", "request", "templates", "constants", "outputs", "sent", "barriers", "hands_over_to", "heirs"),
+        # The lists of a step with `forEach`, and the items.
+        *("loop", "item", "item_type"),
+    )
 )
 
-OUTLINE_FIELDS: Final = tuple(one.name for one in dataclass_fields(StepRecord) if one.name not in _NOT_IN_OUTLINES)
+# A node that hands out places has fields of its own.
+_FIELDS: Final = dict.fromkeys((*(one.name for one in dataclass_fields(StepRecord)), *NUMBERS))
+
+OUTLINE_FIELDS: Final = tuple(name for name in _FIELDS if name not in _NOT_IN_OUTLINES)
 """The fields that show how a step is doing. The others, such as a task and its values, may take up 100 KB."""
 
 
 def read_outlines(store: Store, run_id: str, *, but_succeeded: bool = False) -> dict[str, StepRecord]:
     """Return all nodes of a run by id, without their jobs.
 
-    The nodes that the compiler adds are included. With `but_succeeded`, nodes that SUCCEEDED are left out; they are
-    the majority in most runs.
+    The nodes that the compiler adds are included, but not those of an earlier expansion (see core/expansion.py). With
+    `but_succeeded`, nodes that SUCCEEDED are left out; they are the majority in most runs.
     """
     others = [state.value for state in StepState if state is not StepState.SUCCEEDED]
     where: list[Condition] = [("state", "in", others)] if but_succeeded else []
+    return current_nodes(_read_outlines(store, run_id, where))
+
+
+def read_outlines_without_items(store: Store, run: RunRecord) -> dict[str, StepRecord]:
+    """Return all nodes of a run but its items, which may be thousands, by id and without their jobs."""
+    kinds = [kind.value for kind in NodeKind if kind is not NodeKind.ITEM]
+    return _read_outlines(store, run.id, [("kind", "in", kinds)] if run.item_count else [])
+
+
+def _read_outlines(store: Store, run_id: str, where: Sequence[Condition]) -> dict[str, StepRecord]:
     query = Query(collection=steps_path(run_id), where=where, limit=PAGE, fields=OUTLINE_FIELDS)
     return {document.id: step_record(document) for document in _pages(store, query)}
 
@@ -101,22 +138,22 @@ def read_outlines(store: Store, run_id: str, *, but_succeeded: bool = False) -> 
 class NodeReader:
     """Reads nodes of a run by id, each only once."""
 
-    def __init__(self, store: Store, run_id: str) -> None:
+    def __init__(self, store: Store, run: RunRecord) -> None:
         self._store = store
-        self._run_id = run_id
+        self._run = run
         self._known: dict[str, StepRecord | None] = {}
 
     def read(self, ids: Iterable[str]) -> list[StepRecord]:
         """Return the nodes that exist.
 
-        If many of them have not been read yet, the outlines of all the run's nodes are read instead.
+        If many of them have not been read yet, the outlines of all the run's nodes but its items are read instead.
         """
         wanted = list(dict.fromkeys(ids))
         unread = [one for one in wanted if one not in self._known]
         if len(unread) > _MOST_BY_ID:
-            self._known = {**read_outlines(self._store, self._run_id), **self._known}
+            self._known = {**read_outlines_without_items(self._store, self._run), **self._known}
         elif unread:
-            found = self._store.get([step_path(self._run_id, one) for one in unread])
+            found = self._store.get([step_path(self._run.id, one) for one in unread])
             self._known |= {
                 one: None if document is None else step_record(document)
                 for one, document in zip(unread, found, strict=True)
@@ -220,9 +257,15 @@ def _not_found(store: Store, text: str) -> Exception:
     return Failure(f"there is no run {name_of(text)}; did you mean {names[meant]}? {shows}")
 
 
-def similar_step(store: Store, run_id: str, text: str) -> str | None:
+def is_step_id(text: str) -> bool:
+    """Return True if a step may have this id, so that it may be part of a path."""
+    return _STEP_ID.fullmatch(text) is not None and not (text.startswith("__") and text.endswith("__"))
+
+
+def similar_step(store: Store, run: RunRecord, text: str) -> str | None:
     """Return the run's step whose id resembles the string."""
-    query = Query(collection=steps_path(run_id), limit=PAGE, fields=("state",))
+    where: list[Condition] = [("kind", "in", _OF_STEPS)] if may_have_items(run) else []
+    query = Query(collection=steps_path(run.id), where=where, limit=PAGE, fields=("state",))
     names = Names(document.id for document in _pages(store, query) if not is_internal(document.id))
     return Suggestions().nearest(text, names)
 

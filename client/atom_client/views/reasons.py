@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from atom_client.text import between, clip, counted, lasted, listing, local_time, one_line
 from atom_workflows.core.graph import MAIN_END_ID
-from atom_workflows.core.kinds import LANGUAGE_SCHEMA, Phase
+from atom_workflows.core.kinds import LANGUAGE_SCHEMA, NodeKind, Phase
 from atom_workflows.core.outcomes import clip as clip_message
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepState
 
 LONGEST_MESSAGE: Final = 300
-_ORDINARY: Final = frozenset({"", "failed", "cancelled"})
+_ORDINARY: Final = frozenset({"", "failed", "cancelled", "items"})
 """Kinds of failures that the step's state already implies."""
 
 
@@ -110,9 +110,18 @@ def failure_text(step: StepRecord, longest: int = LONGEST_MESSAGE) -> str:
 
     For example `FAILED after 2 attempts (timeout, OOM): no memory`.
     """
-    tries = f"after {counted(step.attempt, 'attempt')}" if step.attempt else "before its first attempt"
     message = message_of(step, longest) or "the Task Runner gave no reason"
-    return f"{step.state} {tries}{failure_words(step)}: {message}"
+    return f"{step.state}{tries_of(step)}{failure_words(step)}: {message}"
+
+
+def tries_of(step: StepRecord) -> str:
+    """Say after how many attempts a step failed.
+
+    Returns "" for a step with `forEach`, since each of its items has attempts of its own.
+    """
+    if step.kind is NodeKind.GATHER:
+        return ""
+    return f" after {counted(step.attempt, 'attempt')}" if step.attempt else " before its first attempt"
 
 
 def why_skipped(step: StepRecord) -> str:

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
+from atom_client.deployment import with_place
 from atom_client.text import between, clip, counted, lasted, listing, local_time, one_line
-from atom_client.views.reasons import failure_words, group_skipped
+from atom_client.views.loops import without_first
+from atom_client.views.reasons import failure_words, group_skipped, tries_of
+from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.oddities import oddities
 from atom_workflows.core.records import RunRecord, StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
+
+if TYPE_CHECKING:
+    from atom_client.views.loops import LoopView
 
 MOST_FAILURES: Final = 5
 MOST_PROBLEMS: Final = 100
 _LONGEST_MESSAGE: Final = 500
 
 
-def verdict(run: RunRecord, steps: Sequence[StepRecord], *, now: datetime) -> list[str]:
-    """Return sentences about the run, most important first."""
-    sentences = _verdict(run, steps, now)
+_NO_LOOPS: Final[Mapping[str, LoopView]] = MappingProxyType({})
+
+
+def verdict(
+    run: RunRecord, steps: Sequence[StepRecord], *, now: datetime, loops: Mapping[str, LoopView] = _NO_LOOPS
+) -> list[str]:
+    """Return sentences about the run, most important first.
+
+    `loops` are the steps with `forEach` and what was read of their items.
+    """
+    sentences = _verdict(run, steps, now, loops)
     return [sentences[0], *lateness(run, now), *sentences[1:]]
 
 
@@ -32,7 +47,7 @@ def lateness(run: RunRecord, now: datetime) -> list[str]:
     return [f"It is late: its deadline was {local_time(run.late_at)}."]
 
 
-def _verdict(run: RunRecord, steps: Sequence[StepRecord], now: datetime) -> list[str]:
+def _verdict(run: RunRecord, steps: Sequence[StepRecord], now: datetime, loops: Mapping[str, LoopView]) -> list[str]:
     if run.state is RunState.INVALID:
         return [f"Run {run.id} is INVALID and was not started.", *problem_lines(run)]
     if run.state is RunState.SKIPPED:
@@ -41,8 +56,8 @@ def _verdict(run: RunRecord, steps: Sequence[StepRecord], now: datetime) -> list
         return [
             f"Run {run.id} is {run.state}.",
             *_main_part(run),
-            *_failures(steps),
-            *_tolerated(steps),
+            *_failures(steps, loops),
+            *_tolerated(steps, loops),
             *_held_back(steps),
             *_stuck(steps, now),
         ]
@@ -56,8 +71,8 @@ def _verdict(run: RunRecord, steps: Sequence[StepRecord], now: datetime) -> list
         needed = f", of which {listing(again)} needed more than one attempt" if again else ""
         how_long = took if run.reopened_at else f"in {took}"
         return [
-            f"Run {run.id} SUCCEEDED {how_long}: {counted(len(steps), 'step')}{needed}.",
-            *_tolerated(steps),
+            f"Run {run.id} SUCCEEDED {how_long}: {counted(len(steps), 'step')}{_and_items(loops)}{needed}.",
+            *_tolerated(steps, loops),
             *_skipped_by_choice(steps),
             *_outputs(run),
         ]
@@ -71,11 +86,16 @@ def _verdict(run: RunRecord, steps: Sequence[StepRecord], now: datetime) -> list
     return [
         f"Run {run.id} {run.state} {how_long}{stopped}.",
         *_main_part(run),
-        *_failures(steps),
-        *_tolerated(steps),
+        *_failures(steps, loops),
+        *_tolerated(steps, loops),
         *_skipped(steps),
         *_skipped_by_choice(steps),
     ]
+
+
+def _and_items(loops: Mapping[str, LoopView]) -> str:
+    total = sum(loop.counts.total or 0 for loop in loops.values())
+    return f" and {counted(total, 'item')}" if total else ""
 
 
 def problem_lines(run: RunRecord) -> list[str]:
@@ -104,23 +124,41 @@ def _main_part(run: RunRecord) -> Iterator[str]:
         yield f"Its main part ended as {run.main_state}; the steps under `finally` made the run {run.state}."
 
 
-def _failures(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """Yield a sentence for each failed step, and one for cancelled steps."""
+def _failures(steps: Sequence[StepRecord], loops: Mapping[str, LoopView]) -> Iterator[str]:
+    """Yield a sentence for each failed step, and one for cancelled steps.
+
+    The items that failed follow their step, even if that is still running.
+    """
     failed = [step for step in steps if step.state is StepState.FAILED and not step.tolerated]
     for step in failed[:MOST_FAILURES]:
-        yield f"Step `{step.id}` {_how_it_failed(step)}."
+        yield f"Step `{step.id}` {_how_it_failed(step, has_items=step.id in loops and bool(loops[step.id].failed))}."
+        yield from _items_that_failed(step, loops)
     if len(failed) > MOST_FAILURES:
         yield f"{counted(len(failed) - MOST_FAILURES, 'more step')} failed."
     cancelled = [step.id for step in steps if step.state is StepState.CANCELLED and not step.tolerated]
     if cancelled:
         yield f"Cancelled: {listing(cancelled)}."
+    for step in steps:
+        if step.id in loops and step.state in {StepState.RUNNING, StepState.CANCELLED} and loops[step.id].failed:
+            yield f"Items of step `{step.id}`: {loops[step.id].describe()}."
+            yield from _items_that_failed(step, loops)
 
 
-def _how_it_failed(step: StepRecord) -> str:
-    message = clip(one_line(step.message).rstrip("."), _LONGEST_MESSAGE) or "the Task Runner gave no reason"
-    tries = f"after {counted(step.attempt, 'attempt')}" if step.attempt else "before its first attempt"
+def _items_that_failed(step: StepRecord, loops: Mapping[str, LoopView]) -> Iterator[str]:
+    """Yield a line for each of the first items of a step that failed, if it has items."""
+    if (loop := loops.get(step.id)) is not None:
+        for item in loop.failed:
+            yield f"  `{shown_id(item.id)}` {_how_it_failed(item)}."
+        if loop.more_failed:
+            all_of = with_place(f"runs show {step.run_id} --items {step.id}")
+            yield f"  … and {loop.more_failed:,} more; `{all_of}` shows them first."
+
+
+def _how_it_failed(step: StepRecord, *, has_items: bool = False) -> str:
+    said = without_first(step) if has_items else step.message
+    message = clip(one_line(said).rstrip("."), _LONGEST_MESSAGE) or "the Task Runner gave no reason"
     verb = "was cancelled on the Task Runner" if step.state is StepState.CANCELLED else "failed"
-    return f"{verb} {tries}{failure_words(step)}: {message}"
+    return f"{verb}{tries_of(step)}{failure_words(step)}: {message}"
 
 
 def _outputs(run: RunRecord) -> list[str]:
@@ -129,11 +167,19 @@ def _outputs(run: RunRecord) -> list[str]:
     return [f"Outputs: {one_line(', '.join(shown))}."] if shown else []
 
 
-def _tolerated(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """Yield a warning for each failure that is tolerated."""
+def _tolerated(steps: Sequence[StepRecord], loops: Mapping[str, LoopView]) -> Iterator[str]:
+    """Yield a warning for each failure that is tolerated, with the items that failed."""
     tolerated = [step for step in steps if step.tolerated]
     for step in tolerated[:MOST_FAILURES]:
-        yield f"Warning: step `{step.id}` {_how_it_failed(step)}; allowFailure tolerates it."
+        has_items = step.id in loops and bool(loops[step.id].failed)
+        yield f"Warning: step `{step.id}` {_how_it_failed(step, has_items=has_items)}; allowFailure tolerates it."
+        yield from _items_that_failed(step, loops)
+    for step in steps:
+        if step.state is StepState.SUCCEEDED and step.id in loops and loops[step.id].failed:
+            counts = loops[step.id].counts
+            failed = f"{counts.failed:,} of {counted(counts.total or 0, 'item')} failed"
+            yield f"Warning: {failed} in step `{step.id}`; `tolerate: {step.tolerate}` allows that."
+            yield from _items_that_failed(step, loops)
     if len(tolerated) > MOST_FAILURES:
         yield f"Warning: {counted(len(tolerated) - MOST_FAILURES, 'more failure')} tolerated."
 

@@ -7,8 +7,8 @@ is complete in itself, and the caller decides how many of each kind to print.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from atom_client.deployment import with_place
 from atom_client.text import between, counted, lasted, one_line
 from atom_client.views.as_json import moment_text
 from atom_client.views.lines import Line, line_facts, line_text, ordinal
+from atom_client.views.loops import LoopView
 from atom_client.views.queries import in_order
 from atom_client.views.reasons import (
     Fate,
@@ -33,7 +34,8 @@ from atom_client.views.summary import lateness, problem_lines
 from atom_workflows.coordinator.repair import LATE
 from atom_workflows.core.consistency import is_under_way
 from atom_workflows.core.graph import is_internal
-from atom_workflows.core.kinds import Phase
+from atom_workflows.core.item_ids import shown_id
+from atom_workflows.core.kinds import NodeKind, Phase
 from atom_workflows.core.oddities import job_being_stopped, oddity_of
 from atom_workflows.core.polling import NEXT_AUDIT
 from atom_workflows.core.records import RunRecord, StepRecord, StopKind
@@ -43,6 +45,7 @@ from atom_workflows.core.transitions import MAX_LOSSES
 HEADINGS: Final[Mapping[str, str]] = {
     "waits": "It is waiting for:",
     "failed": "Failed:",
+    "item": "Failed items, the first of each step (`runs show RUN --items STEP` shows all):",
     "stopped": "Ended when the run was stopped:",
     "tolerated": "Failed, but tolerated (allowFailure):",
     "skipped": "Skipped by choice:",
@@ -66,7 +69,8 @@ _COUNTED: Final = {
 class Seen:
     """What was read about a run: its document, its nodes by id, and when the checker last queried jobs.
 
-    Nodes that SUCCEEDED may be left out, unless the run has never been RUNNING.
+    Nodes that SUCCEEDED may be left out, unless the run has never been RUNNING. Items are not among the nodes: `loops`
+    are the steps that have some, with their numbers, and `items` a few that are under way.
     """
 
     run: RunRecord
@@ -75,6 +79,8 @@ class Seen:
     looked_at: datetime | None = None
     # Where the run stands in line, if it waits for a place in its group.
     line: Line | None = None
+    loops: Mapping[str, LoopView] = field(default_factory=dict)
+    items: Sequence[StepRecord] = ()
 
     @property
     def steps(self) -> list[StepRecord]:
@@ -196,21 +202,25 @@ def _seeding(seen: Seen) -> Reason:
 
 def _what_it_waits_for(seen: Seen) -> Iterator[Reason]:
     under_way = [step for step in seen.steps if is_under_way(step)]
+    # Of items, only those that the numbers of their step do not explain.
+    under_way += [item for item in seen.items if item.deferrals or oddity_of(item, now=seen.now) is not None]
     # Odd steps come first, then those that have been under way the longest.
     under_way.sort(key=lambda step: (oddity_of(step, now=seen.now) is None, step.claimed_at or seen.now, step.id))
     measured, others = under_way[:_MOST_MEASURED], under_way[_MOST_MEASURED:]
-    behind = {step.id: _count_behind(step, seen.nodes) for step in measured}
+    of_file = (step for step in measured if step.kind is not NodeKind.ITEM)
+    behind = dict.fromkeys((step.id for step in measured), 0)
+    behind |= {step.id: _count_behind(step, seen.nodes) for step in of_file}
     measured.sort(key=lambda step: (oddity_of(step, now=seen.now) is None, -behind[step.id]))
     not_accepted: dict[str, list[StepRecord]] = {}
     for step in (*measured, *others):
         if step.state is StepState.DISPATCHING and step.deferrals and not step.awaits_earlier:
             not_accepted.setdefault(message_of(step), []).append(step)
         else:
-            yield _waits_for(step, seen.now, behind.get(step.id))
+            yield _waits_for(step, seen.now, behind.get(step.id), seen.loops.get(step.id))
     for said, steps in not_accepted.items():
         again = min((step.due_at for step in steps if step.due_at), default=None)
         tried = max(step.deferrals for step in steps)
-        ids = [step.id for step in steps]
+        ids = [shown_id(step.id) for step in steps]
         text = (
             f"{named(ids)}: not accepted by the Task Runner (tried {counted(tried, 'time')}), "
             f"next try at {clock_time(again, seen.now)}: {said or 'no reason given'}"
@@ -237,12 +247,13 @@ def _count_behind(step: StepRecord, nodes: Mapping[str, StepRecord]) -> int:
     return sum(not is_internal(name) for name in seen)
 
 
-def _waits_for(step: StepRecord, now: datetime, behind: int | None) -> Reason:
+def _waits_for(step: StepRecord, now: datetime, behind: int | None, loop: LoopView | None) -> Reason:
     holds = f"; {counted(behind, 'step')} {'is' if behind == 1 else 'are'} waiting for it" if behind else ""
-    text = f"`{step.id}` {progress_text(step, now)}{holds}"
+    progress = progress_text(step, now) if loop is None else loop_progress_text(loop, now)
+    text = f"`{shown_id(step.id)}` {progress}{holds}"
     facts: dict[str, Any] = {
         "waits": step.state.value.lower(),
-        "step": step.id,
+        "step": shown_id(step.id),
         "attempt": step.attempt,
         "job_id": step.job_id,
         "job_state": step.job_state,
@@ -252,7 +263,21 @@ def _waits_for(step: StepRecord, now: datetime, behind: int | None) -> Reason:
     }
     if odd := oddity_of(step, now=now):
         facts["odd"] = odd.kind.value
+    if loop is not None:
+        facts["items"] = loop.counts.as_fields()
     return Reason(kind="waits", text=text, facts=facts)
+
+
+def loop_progress_text(loop: LoopView, now: datetime) -> str:
+    """Describe a step with `forEach` that is under way, in words that follow its name."""
+    step = loop.step
+    said = loop.describe()
+    if loop.is_expanded and loop.counts.ended == loop.counts.total:
+        said = f"{said}; its results are being gathered"
+    too_many = loop.counts.failed > step.tolerate and not step.state.is_terminal
+    fails = ", so the step will fail once all have ended" if too_many else ""
+    waits = f"; {message_of(step)}" if step.message else ""
+    return f"has been {step.state} for {since(step.claimed_at, now)}{f': {said}' if said else ''}{fails}{waits}"
 
 
 def progress_text(step: StepRecord, now: datetime) -> str:
@@ -377,6 +402,8 @@ def _how_steps_ended(seen: Seen) -> Iterator[Reason]:
     for cause, names in blocked.items():
         text = f"{named(names)}: blocked by `{cause}`, which did not succeed"
         yield Reason(kind="failed", text=text, facts={"step": cause, "blocks": names})
+    for item in (item for loop in seen.loops.values() for item in loop.failed):
+        yield Reason(kind="item", text=f"`{shown_id(item.id)}` {failure_text(item)}", facts=_failure_facts(item))
     for is_started, said in ((True, "under way"), (False, "not started")):
         if names := [step.id for step in by_fate.get(Fate.STOPPED, ()) if bool(step.started_at) is is_started]:
             facts = {"steps": names, "started": is_started}
@@ -389,7 +416,7 @@ def _how_steps_ended(seen: Seen) -> Iterator[Reason]:
 
 def _failure_facts(step: StepRecord) -> dict[str, Any]:
     return {
-        "step": step.id,
+        "step": shown_id(step.id),
         "state": step.state.value,
         "attempts": step.attempt,
         "failure_kind": step.last_kind,

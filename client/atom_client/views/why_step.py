@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
 from atom_client.text import between, clean, clip, counted, lasted, one_line
 from atom_client.views.as_json import moment_text, step_object
+from atom_client.views.loops import LoopView, as_seen
 from atom_client.views.queries import NodeReader
 from atom_client.views.reasons import (
     COUNTS_AS,
@@ -24,9 +25,12 @@ from atom_client.views.reasons import (
     stop_reasons,
     why_skipped,
 )
-from atom_client.views.why_run import progress_text
+from atom_client.views.why_items import item_facts, loop_facts, why_item_waits
+from atom_client.views.why_run import loop_progress_text, progress_text
 from atom_workflows.core.consistency import is_under_way
 from atom_workflows.core.graph import MAIN_END_ID, is_internal
+from atom_workflows.core.item_ids import expander_id, shown_id
+from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.core.transitions import MAX_LOSSES
@@ -39,6 +43,7 @@ _MOST_IN_A_LEVEL: Final = 300
 _MOST_FRONTS: Final = 3
 _LONGEST_CHAIN: Final = 6
 _LONGEST_VALUE: Final = 1_500
+_NOT_STARTED: Final = "not started: "
 
 TRIGGERS: Final[Mapping[Trigger, str]] = {
     Trigger.NO_FAILURE: "runs unless a dependency failed or all were skipped",
@@ -67,17 +72,25 @@ class StepSeen:
     `dependencies` are the user's steps on which it depends, directly or through the compiler's barriers; `awaits_main`
     is True if it also waits for the main part. `chain` leads from a dependency to the failure that blocks the step.
     `fronts` are the active steps that an open step is waiting for, directly or not. `outputs` are the step's own
-    outputs, as JSON values.
+    outputs, as JSON values. Of an item, and of a step with `forEach`, `loop` is that step; of the step itself, `items`
+    are a few that show what the step waits for, or why items were skipped.
     """
 
     run: RunRecord
     step: StepRecord
     now: datetime
+    loop: LoopView | None = None
+    items: Sequence[StepRecord] = ()
     dependencies: Sequence[StepRecord] = ()
     awaits_main: bool = False
     chain: Sequence[StepRecord] = ()
     fronts: Sequence[StepRecord] = ()
     outputs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_item(self) -> bool:
+        """True if the step is an item of one with `forEach`."""
+        return self.step.kind is NodeKind.ITEM
 
     @property
     def fate(self) -> Fate:
@@ -113,7 +126,7 @@ def _levels(
     found: dict[str, tuple[StepRecord, str]] = {}
     level: dict[str, str] = dict.fromkeys(step.depends_on, step.id)
     for _ in range(_MOST_LEVELS):
-        nodes = reader.read(level)
+        nodes = _read_as_seen(reader, level)
         found |= {node.id: (node, level[node.id]) for node in nodes}
         if not nodes or until in found:
             break
@@ -122,6 +135,14 @@ def _levels(
         is_wide = until and len(behind) > _MOST_IN_A_LEVEL
         level = dict(behind[:_MOST_IN_A_LEVEL] if is_wide else behind)
     return found
+
+
+def _read_as_seen(reader: NodeReader, ids: Iterable[str]) -> list[StepRecord]:
+    """Return nodes, of which those with `forEach` depend on what users wrote, and not on their items."""
+    nodes = reader.read(ids)
+    expanders = reader.read([expander_id(node.id) for node in nodes if node.kind is NodeKind.GATHER])
+    by_id = {node.id: node for node in expanders}
+    return [as_seen(node, by_id) for node in nodes]
 
 
 def _chain_to(reader: NodeReader, step: StepRecord) -> list[StepRecord]:
@@ -151,16 +172,24 @@ def step_headline(seen: StepSeen) -> str:
         Fate.SUCCEEDED: lambda: f"SUCCEEDED{f' after {took}' if took else ''}",
         Fate.SKIPPED: lambda: f"was skipped by choice: {why_skipped(step)}",
         Fate.BLOCKED: lambda: f"was blocked by {_chain_text(seen)}",
-        Fate.STOPPED: lambda: f"{how}, as the run was stopped: {message_of(step).removeprefix('not started: ')}",
+        Fate.STOPPED: lambda: f"{how}, {_stopped_text(seen)}",
         Fate.TOLERATED: lambda: f"{failure_text(step)}; allowFailure tolerates it, so the run continues",
     }
-    return f"Step `{step.id}` {where.get(fate, lambda: failure_text(step))()}."
+    name = f"Item `{shown_id(step.id)}`" if seen.is_item else f"Step `{step.id}`"
+    return f"{name} {where.get(fate, lambda: failure_text(step))()}."
+
+
+def _stopped_text(seen: StepSeen) -> str:
+    reason = message_of(seen.step).removeprefix(_NOT_STARTED)
+    too_many = seen.is_item and seen.step.message.removeprefix(_NOT_STARTED) not in stop_reasons(seen.run)
+    return f"{'since too many others failed' if too_many else 'as the run was stopped'}: {reason}"
 
 
 def _open_text(seen: StepSeen) -> str:
     step = seen.step
     if step.state is not StepState.PENDING:
-        return progress_text(step, seen.now)
+        is_loop = seen.loop is not None and not seen.is_item
+        return loop_progress_text(seen.loop, seen.now) if is_loop and seen.loop else progress_text(step, seen.now)
     if seen.run.state.is_terminal:
         return f"is PENDING, although its run has ended: the run is {seen.run.state}"
     if seen.awaits_main and step.remaining:
@@ -168,9 +197,14 @@ def _open_text(seen: StepSeen) -> str:
     if step.is_released:
         waits = "its condition is evaluated next" if step.awaits_condition else "no dispatcher has claimed it yet"
         return f"is released, and {waits}"
+    return f"is PENDING: {why_item_waits(seen.loop) if seen.is_item else _what_is_open(seen)}"
+
+
+def _what_is_open(seen: StepSeen) -> str:
+    """Describe the dependencies that have not ended, and what they ultimately wait for."""
     open_ones = [node for node in seen.dependencies if not node.state.is_terminal]
     noun = "dependency has" if len(open_ones) == len(seen.dependencies) == 1 else "dependencies have"
-    waits = f"is PENDING: {len(open_ones):,} of {len(seen.dependencies):,} {noun} not ended"
+    waits = f"{len(open_ones):,} of {len(seen.dependencies):,} {noun} not ended"
     if not seen.fronts:
         return waits
     shown = "; ".join(
@@ -202,8 +236,9 @@ def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
 
     The same name may occur several times in a row.
     """
+    yield from item_facts(seen.step, seen.loop) if seen.is_item and seen.loop else ()
     yield from _what_decides(seen)
-    yield from _attempts(seen)
+    yield from loop_facts(seen.loop, seen.items, seen.now) if seen.loop and not seen.is_item else _attempts(seen)
     body = sent_body(seen.step)
     if body is not None:
         yield "sent", _json_text(body)
@@ -227,7 +262,7 @@ def _what_decides(seen: StepSeen) -> Iterator[tuple[str, str]]:
         states = Counter(node.state.value for node in more)
         counts = ", ".join(f"{count:,} {state}" for state, count in states.items())
         yield "depends on", f"… and {len(more):,} more: {counts}"
-    if step.depends_on:
+    if step.depends_on and not seen.is_item:
         yield "trigger", f"{step.trigger.value}: {TRIGGERS[step.trigger]}"
     if step.when is not None:
         place = f"(line {step.when.line})"
@@ -286,9 +321,13 @@ def _json_text(value: Any) -> str:
 def step_explanation(seen: StepSeen) -> dict[str, Any]:
     """Return the explanation of a step as an object for JSON output."""
     step, stops = seen.step, stop_reasons(seen.run)
+    loop = None if seen.loop is None or seen.is_item else seen.loop.as_fields()
+    item = {"of": step.each, "index": step.index, "value": json.loads(step.item or "null")} if seen.is_item else None
     return {
         "run": seen.run.id,
         "step": step_object(step),
+        "items": loop,
+        "item": item,
         "fate": seen.fate.value,
         "text": step_headline(seen),
         "dependencies": [

@@ -45,7 +45,8 @@ class PlayedStep:
     Runner gave for the end of its last job, such as OOM. `because` is the step's condition or trigger, with the values
     on which it was decided whether the step runs. A SKIPPED step was either `skipped_by_choice`, by its own condition
     or trigger, or else blocked by the step that `cause` names, which failed. A step that is `tolerated` failed under
-    `allowFailure`. A step with `forEach` has `counts` of its items: `total`, `succeeded`, `failed` and `skipped`.
+    `allowFailure`. A step with `forEach` has `counts` of its items: `total`, `succeeded`, `failed` and `skipped`. It
+    has no attempts, since its items have them.
     """
 
     state: str
@@ -238,7 +239,7 @@ def _read_step(
     began, ended = fields.get("started_at"), fields.get("finished_at")
     return PlayedStep(
         state=fields["state"],
-        attempts=fields.get("attempt", 0),
+        attempts=0 if fields.get("kind") == NodeKind.GATHER else fields.get("attempt", 0),
         message=fields.get("message", ""),
         began=began and began - run_began,
         ended=ended and ended - run_began,

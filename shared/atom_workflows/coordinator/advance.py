@@ -29,6 +29,7 @@ from atom_workflows.coordinator.gathering import gather
 from atom_workflows.coordinator.loading import AT_ONCE, StoredStep, load_steps
 from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.places import hand_on_places, seat_handed
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.stopping import resolve_attempt, stop_leftover
 from atom_workflows.core.changes import StepChange, apply_change
@@ -269,6 +270,8 @@ class Advance:
     refused: list[Decision] = field(default_factory=list)
     # Steps that were read ahead of time. If a step has changed since then, its guard fails and nothing is written.
     _ahead: dict[str, StoredStep] = field(default_factory=dict)
+    # The items that were handed places, and in which round (see places.py).
+    _handed: dict[str, int] = field(default_factory=dict)
     _reach: int = 0
     _failure: Exception | None = None
 
@@ -342,7 +345,7 @@ class Advance:
                 self._hand_on(ready[room:])
                 self.outbox.flush_ready()
                 # A redelivery or an audit may have published the kept steps too, and another instance taken them.
-                judged = judge(self.outbox.services, self._load(ready[:room]))
+                judged = judge(self.outbox.services, seat_handed(self._load(ready[:room]), self._handed))
                 following += self._claim(judged.to_claim, judged.because)
                 decisions = judged.ended
                 self.budget.spend(calls=2 * bool(decisions), written=len(decisions))
@@ -368,10 +371,14 @@ class Advance:
     def _release(self, saved: Saved) -> list[str]:
         """End released barriers and blocked or skipped steps, level by level.
 
-        Returns the other released steps, which need a job or a decision.
+        Returns the other released steps, which need a job or a decision. Items that were handed places are among them.
         """
         ready: list[str] = []
-        while released := saved.released:
+        while saved.released or saved.freed:
+            handed = hand_on_places(self.outbox, saved.freed)
+            self._handed |= handed
+            ready += handed
+            released = saved.released
             ready += [step_id for step_id, release in released.items() if release in {Release.CLAIM, Release.DECIDE}]
             # Each level may release the next one.
             saved = self._end_without_jobs(

@@ -24,6 +24,7 @@ from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.graph import kind_of
 from atom_workflows.core.kinds import Counters, NodeKind, Release, decide_release
 from atom_workflows.core.outcomes import Outcome, OutcomeKind
+from atom_workflows.core.places import NUMBERS, Shard, read_shard
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepEvent
 from atom_workflows.core.transitions import apply_outcome
@@ -78,12 +79,18 @@ class Decision:
         """The step as it was read."""
         return self.stored.step
 
+    @property
+    def frees_place(self) -> bool:
+        """True if the step gives its place back by ending."""
+        return bool(self.step.shard) and not self.step.waits_at and self.change.is_terminal
+
     def documents(self, *, counting: bool) -> set[str]:
         """Return the step ids and companion paths that will be written.
 
         With `counting`, this includes the dependents.
         """
         counted = self.step.dependents if counting and self.change.is_terminal else ()
+        counted += (self.step.shard,) if counting and self.frees_place else ()
         return {self.step.id, *counted, *(one.path for one in self.companions)}
 
     @property
@@ -94,18 +101,32 @@ class Decision:
         return own + sum([estimate_bytes(one.fields) for one in self.companions])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freed:
+    """The places of one shard that a commit handed on.
+
+    `shard` is the shard after the commit, and `step` one of the items that gave up these places.
+    """
+
+    step: StepRecord
+    shard: Shard
+    count: int
+    failed: int
+
+
 @dataclass(slots=True)
 class Saved:
     """The result of one or more commits.
 
     `versions` holds the new versions of the changed steps. `released` holds the dependents whose dependencies have all
-    ended, and what happens to each. `companions` holds the results of companion writes by path. `refused` holds the
-    decisions that came too late, because another instance had already changed the step. `commits` is the number of
-    attempted commits, and `written` the number of documents written.
+    ended, and what happens to each. `freed` holds the places that were handed on. `companions` holds the results of
+    companion writes by path. `refused` holds the decisions that came too late, because another instance had already
+    changed the step. `commits` is the number of attempted commits, and `written` the number of documents written.
     """
 
     versions: dict[str, Version] = field(default_factory=dict)
     released: dict[str, Release] = field(default_factory=dict)
+    freed: list[Freed] = field(default_factory=list)
     companions: dict[str, WriteResult] = field(default_factory=dict)
     refused: list[Decision] = field(default_factory=list)
     commits: int = 0
@@ -115,6 +136,7 @@ class Saved:
         """Add the result of another commit."""
         self.versions.update(other.versions)
         self.released.update(other.released)
+        self.freed += other.freed
         self.companions.update(other.companions)
         self.refused += other.refused
         self.commits += other.commits
@@ -277,7 +299,9 @@ def _commit(
         for step_id, counts in dependents.items()
         for added in [additions.get(step_id, Addition())]
     ]
-    results = outbox.services.store.commit([*writes, *increments])
+    freeing = _group_by_shard(decisions) if counting else {}
+    handing_on = [_hand_on(shard_id, ended) for shard_id, ended in freeing.items()]
+    results = outbox.services.store.commit([*writes, *increments, *handing_on])
     for decision in guarded:
         outbox.report_step(decision.step, decision.change)
         _log_change(decision)
@@ -285,7 +309,16 @@ def _commit(
     return Saved(
         versions={one.step.id: result.version for one, result in zip(guarded, results, strict=False)},
         companions={companion.path: result for companion, result in brought},
-        released=dict(_released(decisions, dependents, results[len(writes) :])),
+        released=dict(_released(decisions, dependents, results[len(writes) : len(writes) + len(increments)])),
+        freed=[
+            Freed(
+                step=ended[0].step,
+                shard=read_shard(result.increments),
+                count=len(ended),
+                failed=_count_failed(ended),
+            )
+            for ended, result in zip(freeing.values(), results[len(writes) + len(increments) :], strict=True)
+        ],
         commits=1,
         written=len(results),
     )
@@ -298,6 +331,25 @@ def _writes(decisions: Sequence[Decision]) -> list[Update | Upsert]:
         for one in decisions
     ]
     return [*own, *(companion for one in decisions for companion in one.companions)]
+
+
+def _group_by_shard(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
+    """Return the decisions that give places back, by the node that hands these on."""
+    freeing: dict[str, list[Decision]] = {}
+    for decision in decisions:
+        if decision.frees_place:
+            freeing.setdefault(decision.step.shard, []).append(decision)
+    return freeing
+
+
+def _hand_on(shard_id: str, ended: Sequence[Decision]) -> Update:
+    """Hand the places of ended items on to the next items of their shard, and learn which these are."""
+    added = {**dict.fromkeys(NUMBERS, 0), "next": len(ended), "failed": _count_failed(ended)}
+    return Update(path=step_path(ended[0].step.run_id, shard_id), increments=added)
+
+
+def _count_failed(ended: Iterable[Decision]) -> int:
+    return sum(count_end(one.step, one.change).unsuccessful for one in ended)
 
 
 def _count_dependents(decisions: Iterable[Decision], claimed: set[str]) -> dict[str, Counts]:

@@ -28,7 +28,7 @@ from atom_workflows.core.evaluation import (
     scope_of,
     zone_of,
 )
-from atom_workflows.core.gathering import counts_of
+from atom_workflows.core.gathering import COUNTED, counts_of
 from atom_workflows.core.graph import MAIN_END_ID
 from atom_workflows.core.kinds import NodeKind, Release
 from atom_workflows.core.records import RunRecord, StepRecord
@@ -110,8 +110,7 @@ def read_for(services: Services, step: StepRecord, reads: Reads) -> tuple[dict[s
     return past, read_result(services, step.run_id, reads)
 
 
-_COUNTED: Final = ("total", "items", "unsuccessful", "skipped")
-_FIELDS_OF_PAST: Final = ("state", "message", "kind", *_COUNTED, "values", "types")
+_FIELDS_OF_PAST: Final = ("state", "message", "kind", *COUNTED, "values", "types")
 """The fields that expressions read: those of a step's document, and the two of its outputs."""
 
 

@@ -20,6 +20,7 @@ from atom_workflows.coordinator.conditions import judge
 from atom_workflows.coordinator.loading import StoredStep, load_steps
 from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.places import block_waiting, publish_next, seat
 from atom_workflows.coordinator.repair import stop_if_broken
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.stopping import stop_orphans
@@ -62,7 +63,9 @@ def _dispatch(outbox: Outbox, event: StepsReady) -> Advance:
         stop_if_broken(outbox, event.run_id, Budget.of_invocation(outbox.services))
     if Release.CLOSE in releases:
         finish_run(outbox, event.run_id)
+    steps, stopped = seat(outbox.services, steps)
     judged = judge(outbox.services, steps)
+    judged.ended += block_waiting(outbox, stopped)
     ended = {decision.step.id for decision in judged.ended}
     advance = Advance.of(outbox, event.run_id)
     advance.run(
@@ -119,6 +122,7 @@ def republish_below(outbox: Outbox, run_id: str, ended: Sequence[StepRecord]) ->
     """
     seen: set[str] = set()
     frontier = list(ended)
+    publish_next(outbox, ended)
     while frontier and len(seen) < MAX_FOLLOWED:
         wanted = [d for step in frontier for d in step.dependents if d not in seen]
         below = list(dict.fromkeys(wanted))[: MAX_FOLLOWED - len(seen)]

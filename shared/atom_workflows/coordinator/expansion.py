@@ -30,8 +30,9 @@ from atom_workflows.core.expansion import MAX_ITEMS_OF_RUN, Expansion
 from atom_workflows.core.graph import Node
 from atom_workflows.core.items import Items, compute_items
 from atom_workflows.core.outcomes import clip
+from atom_workflows.core.places import Shard
 from atom_workflows.core.records import Loop, StepRecord
-from atom_workflows.core.states import StepEvent
+from atom_workflows.core.states import StepEvent, StepState
 from atom_workflows.core.workflow import Template
 from atom_workflows.documents import run_path, step_fields, step_path
 from atom_workflows.errors import (
@@ -80,6 +81,8 @@ def expand(services: Services, stored: StoredStep, loop: Loop, budget: Budget) -
             size=len(items),
             decides=loop.when is not None,
             phase=work.step.phase,
+            places=items.max_parallel,
+            tolerate=work.step.tolerate,
         )
         return _create(work, items, expansion)
     except (ExpressionError, NotStorable) as error:
@@ -121,14 +124,19 @@ def _creates(step: StepRecord, loop: Loop, items: Items, expansion: Expansion) -
     for node, index in expansion.nodes(step.written):
         path = step_path(step.run_id, node.id)
         if index is None:
-            yield Create(path=path, fields=step_fields(_barrier(step, node)))
+            shard = expansion.shards.get(node.id)
+            record = _barrier(step, node) if shard is None else _places(step, node, shard, len(items))
+            yield Create(path=path, fields=step_fields(record))
             continue
         text = next(texts)
         if shared is None:
             shared = step_fields(_item(step, loop, node, index=index, text=text))
         # What items have in common is converted only once.
-        own = {name: list(getattr(node, name)) for name in ("depends_on", "dependents", "barriers", "conditional")}
-        yield Create(path=path, fields={**shared, **own, "index": index, "item": text})
+        edges = ("depends_on", "dependents", "barriers", "conditional")
+        own: dict[str, Any] = {name: list(getattr(node, name)) for name in edges}
+        # An item has one dependency, or waits for its place.
+        own |= {"index": index, "item": text, "remaining": 1, **expansion.places_of(index)}
+        yield Create(path=path, fields={**shared, **own})
 
 
 def _barrier(step: StepRecord, node: Node) -> StepRecord:
@@ -150,6 +158,10 @@ def _barrier(step: StepRecord, node: Node) -> StepRecord:
         remaining=len(node.depends_on),
         expire_at=step.expire_at,
     )
+
+
+def _places(step: StepRecord, node: Node, shard: Shard, items: int) -> StepRecord:
+    return replace(_barrier(step, node), state=StepState.SUCCEEDED, items=items, places=shard)
 
 
 def _item(step: StepRecord, loop: Loop, node: Node, *, index: int, text: str) -> StepRecord:

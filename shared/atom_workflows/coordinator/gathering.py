@@ -58,17 +58,24 @@ def _decide(services: Services, step: StepRecord) -> StepChange:
     if problem := known.get("problem"):
         return fail_with_problem(step, problem, now=services.clock.now())
     if count_items(step)["failed"] > step.tolerate:
-        return fail_with_items(step, _first_failure(services, step, expansion), now=services.clock.now())
+        first, unstarted = _find_failures(services, step, expansion)
+        return fail_with_items(step, first, unstarted=unstarted, now=services.clock.now())
     outputs = _gather_outputs(services, step, expansion) if step.outputs else {}
     if outputs is None:
         return fail_too_large(step, now=services.clock.now())
     return replace(end_step(step, StepEvent.SUCCEED, services.clock.now()), outputs=outputs or None)
 
 
-def _first_failure(services: Services, step: StepRecord, expansion: int) -> str:
-    """Return the first item that failed, with its message."""
-    first = min(_iter_failed(services, step, expansion), key=lambda one: one.fields.get("index", 0), default=None)
-    return "" if first is None else f"{shown_id(first.id)}: {first.fields.get('message', '')}"
+def _find_failures(services: Services, step: StepRecord, expansion: int) -> tuple[str, int]:
+    """Return the first item that failed, with its message, and the number of those that were not started."""
+    first: Document | None = None
+    unstarted = 0
+    for one in _iter_failed(services, step, expansion):
+        if one.fields["state"] == StepState.SKIPPED.value:
+            unstarted += 1
+        elif first is None or one.fields["index"] < first.fields["index"]:
+            first = one
+    return "" if first is None else f"{shown_id(first.id)}: {first.fields.get('message', '')}", unstarted
 
 
 def _iter_failed(services: Services, step: StepRecord, expansion: int) -> Iterator[Document]:
@@ -79,7 +86,7 @@ def _iter_failed(services: Services, step: StepRecord, expansion: int) -> Iterat
             where=[("each", "==", step.id), ("expansion", "==", expansion), ("state", "in", _FAILED)],
             after=after,
             limit=_PAGE,
-            fields=("index", "message", "by_choice"),
+            fields=("state", "index", "message", "by_choice"),
         )
         found = services.store.query(query)
         yield from (one for one in found if "index" in one.fields and not one.fields.get("by_choice"))

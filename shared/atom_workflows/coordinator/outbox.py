@@ -11,6 +11,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import StepChange, apply_change
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.item_ids import shown_id
+from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.oddities import oddity_of
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepEvent, StepState
@@ -58,9 +59,11 @@ class Outbox:
         is_quiet = change.event is StepEvent.SUBMIT and bool(change.fields.get("notifies"))
         if (is_at_task_runner and not is_quiet) or change.state is StepState.RETRYING:
             self._has_work_for_checker = True
+        now = self.services.clock.now()
+        if step.kind is NodeKind.EXPAND and change.event is StepEvent.SUCCEED and "items" in change.fields:
+            self._changes.setdefault(step.run_id, []).append(_report_of_items(step, change, now))
         if is_internal(step.id):
             return
-        now = self.services.clock.now()
         message = str(change.fields.get("message", ""))
         if is_at_task_runner and (odd := oddity_of(apply_change(step, change), now=now)):
             message = ": ".join(filter(None, (odd.what, message)))
@@ -111,3 +114,16 @@ class Outbox:
     def _take_ready(self) -> list[Message]:
         taken, self._ready = self._ready, {}
         return [message for run_id, steps in taken.items() for message in ready_messages(run_id, steps)]
+
+
+def _report_of_items(expander: StepRecord, change: StepChange, now: datetime) -> dict[str, Any]:
+    """Return the change of the step whose items were created: it runs while they do."""
+    return {
+        "step": expander.each,
+        "state": StepState.RUNNING.value,
+        "attempt": expander.attempt,
+        "job_state": "",
+        "message": "",
+        "at": now.isoformat(),
+        "items": change.fields["items"],
+    }

@@ -14,6 +14,7 @@ from atom_workflows.coordinator.close import close_run, fail_run
 from atom_workflows.coordinator.groups import find_stall
 from atom_workflows.coordinator.loading import StoredStep, iter_steps, load_run, load_steps
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.places import publish_placed, recount
 from atom_workflows.coordinator.retention import needs_renewal, renew_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.consistency import UNDER_WAY, Finding, Flaw, check_counters, find_flaws
@@ -112,7 +113,10 @@ def _confirm_miscounts(
             return found
         names = dict.fromkeys(name for one in steps for name in one.step.depends_on)
         needs = {one.step.id: one.step for one in load_steps(services, run_id, names)}
-        pairs = [(one, check_counters(one.step, needs)) for one in steps]
+        pairs = [
+            (one, check_counters(one.step, needs) if one.step.places is None else recount(services, one.step))
+            for one in steps
+        ]
         found += [(one, finding) for one, finding in pairs if finding is not None]
     return found
 
@@ -222,10 +226,12 @@ def continue_run(outbox: Outbox, run_id: str, *, after: str = "") -> None:
     published = seed.publish_released(outbox, run_id, after=after, budget=budget)
     if after:
         return
+    published += publish_placed(outbox, stored.run, budget)
     if not published and not is_anything_under_way(outbox.services, run_id):
         found = stop_if_broken(outbox, run_id, budget)
         if fix(outbox.services, run_id, found, budget):
             seed.publish_released(outbox, run_id, budget=budget)
+            publish_placed(outbox, stored.run, budget)
     if needs_renewal(outbox.services, stored.run):
         renew_run(outbox, stored, budget)
 
@@ -258,5 +264,6 @@ def _repair_fully(
     elif run.state in {RunState.QUEUED, RunState.SEEDING} and open_work:
         seed.resume(outbox, run.id)
     elif run.state is RunState.RUNNING:
-        return fixed, seed.publish_released(outbox, run.id)
+        budget = Budget(services=outbox.services)
+        return fixed, seed.publish_released(outbox, run.id) + publish_placed(outbox, run, budget)
     return fixed, 0

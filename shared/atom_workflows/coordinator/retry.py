@@ -16,9 +16,10 @@ from atom_workflows.coordinator.loading import StoredRun, StoredStep, iter_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retention import keep_all
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.changes import change
 from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.endings import reset
-from atom_workflows.core.expansion import current_nodes, fields_of_reset
+from atom_workflows.core.expansion import current_nodes, deal_again, fields_of_reset
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.groups import Admission, why_full
 from atom_workflows.core.item_ids import expander_id
@@ -27,7 +28,7 @@ from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.rerun import needs_reset, steps_to_rerun
 from atom_workflows.core.retention import expiry_after_retry, is_nearly_gone
-from atom_workflows.core.states import RunEvent, RunState, next_run_state
+from atom_workflows.core.states import RunEvent, RunState, StepEvent, next_run_state
 from atom_workflows.core.workflow import WhenFull
 from atom_workflows.documents import NO_MAIN_RESULT, run_path, run_state_fields, step_path
 from atom_workflows.errors import AlreadyExists, Conflict, RunNotFound, RunStateError, TransitionError
@@ -152,12 +153,17 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
     until = expiry_once_running(outbox.services, run)
     again = steps_to_rerun(by_id, retries=run.retries)
     to_reset = [one for one in steps if one.step.id in again and needs_reset(one.step, retries=run.retries)]
-    chosen = {one.step.id for one in to_reset}
+    dealt = deal_again(by_id, again, retries=run.retries)
+    refills = [one for one in steps if one.step.id in dealt and one.step.places and one.step.retries < run.retries]
+    chosen = {one.step.id for one in (*to_reset, *refills)}
     left = [one for one in stored.values() if one.step.id not in chosen]
     if until is not None and not keep_all(outbox.services, run, left, until, budget):
         return False
     kept = {step_id: step for step_id, step in by_id.items() if step_id not in again}
-    resets = [_reset(outbox, one, kept, replace(run, expire_at=until)) for one in to_reset]
+    renewed = replace(run, expire_at=until)
+    # Places are dealt out before the items are reset that they belong to.
+    resets = [_refill(one, dealt[one.step.id], renewed) for one in refills]
+    resets += [_reset(outbox, one, kept, renewed, dealt.get(one.step.id, {})) for one in to_reset]
     ends = [one for one in steps if one.step.kind is NodeKind.END]
     return not ends or save_while(outbox, ends[0], resets, budget)
 
@@ -172,7 +178,15 @@ def expiry_once_running(services: Services, run: RunRecord) -> datetime | None:
     return expiry_after_retry(run.expire_at, reopened_at=run.reopened_at, keep=services.settings.keep_runs)
 
 
-def _reset(outbox: Outbox, stored: StoredStep, kept: Mapping[str, StepRecord], run: RunRecord) -> Decision:
+def _refill(stored: StoredStep, numbers: Mapping[str, int], run: RunRecord) -> Decision:
+    """Deal out the places of a node to the items that are about to be reset."""
+    refilled = change(stored.step, StepEvent.REFILL, **numbers, expire_at=run.expire_at)
+    return Decision(stored=stored, change=refilled)
+
+
+def _reset(
+    outbox: Outbox, stored: StoredStep, kept: Mapping[str, StepRecord], run: RunRecord, place: Mapping[str, Any]
+) -> Decision:
     step = stored.step
     of_loop = fields_of_reset(step, expands_anew=bool(step.each) and expander_id(step.each) not in kept)
     depends_on = of_loop.get("depends_on", step.depends_on)
@@ -180,9 +194,10 @@ def _reset(outbox: Outbox, stored: StoredStep, kept: Mapping[str, StepRecord], r
     # A missing dependency has not succeeded: the step waits for it until the run is found to be broken.
     remaining = len(depends_on) - len(needs)
     counts = sum((count_end(need) for need in needs), Counts())
-    change = reset(step, remaining=remaining, kept=counts, retries=run.retries, expire_at=run.expire_at)
-    change = replace(change, fields={**change.fields, **of_loop})
+    remaining += 1 if place.get("waits_at") else 0
+    again = reset(step, remaining=remaining, kept=counts, retries=run.retries, expire_at=run.expire_at)
+    again = replace(again, fields={**again.fields, **of_loop, **place})
     if stored.step.kind is NodeKind.END:
         due_at = first_audit(outbox.services.clock.now(), run.deadline)
-        change = replace(change, fields={**change.fields, "due_at": due_at})
-    return Decision(stored=stored, change=change)
+        again = replace(again, fields={**again.fields, "due_at": due_at})
+    return Decision(stored=stored, change=again)

@@ -81,6 +81,7 @@ class RunGraph:
             **self._work_of(step),
             "each": step.id,
             "expansion": 1,
+            "tolerate": step.for_each.tolerate,
             "loop": loop,
             "trigger": step.trigger,
             "when": None if per_item else step.when,

@@ -26,6 +26,7 @@ from atom_workflows.coordinator.close import Closing, close_run, fail_run
 from atom_workflows.coordinator.groups import Entry, admit_waiting, audit_waiting, enter, first_look
 from atom_workflows.coordinator.loading import StoredRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.places import publish_placed
 from atom_workflows.coordinator.retry import expiry_once_running, reset_unsuccessful
 from atom_workflows.coordinator.run_graph import RunGraph, compare
 from atom_workflows.coordinator.turns import turn_to_read
@@ -275,6 +276,7 @@ def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
             and _set_running(outbox, stored)
         ):
             publish_released(outbox, run_id, budget=budget)
+            publish_placed(outbox, run, budget)
             return
         if budget.is_spent:
             break

@@ -134,4 +134,7 @@ def not_after_deadline(step: StepRecord, due_at: datetime, *, now: datetime) -> 
 
 def end_step(step: StepRecord, event: StepEvent, now: datetime, **fields: Any) -> StepChange:
     """End a step."""
+    if step.shard:
+        # It may have waited for its place, or been handed it just now.
+        fields |= {"waits_at": "", "remaining": step.remaining - (1 if step.waits_at else 0)}
     return change(step, event, finished_at=now, due_at=None, **fields)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.expansion import current_nodes
 from atom_workflows.core.graph import END_ID, MAIN_END_ID, is_internal
-from atom_workflows.core.item_ids import EXPANDER_PREFIX, parse_item_id, shown_id
+from atom_workflows.core.item_ids import EXPANDER_PREFIX, PLACES_PREFIX, parse_item_id, shown_id
 from atom_workflows.core.kinds import WhenDue
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
@@ -53,7 +53,7 @@ def find_flaws(steps: Mapping[str, StepRecord], *, now: datetime) -> Iterator[Fi
     steps = current_nodes(steps)
     named_by: dict[str, list[str]] = {}
     for step in steps.values():
-        for name in (*step.depends_on, *step.dependents):
+        for name in filter(None, (*step.depends_on, *step.dependents, step.shard)):
             named_by.setdefault(name, []).append(step.id)
     for name in sorted(named_by.keys() - steps.keys()):
         # A step may have thousands of dependents: name one, preferably a user's own step, and count the rest.
@@ -63,6 +63,7 @@ def find_flaws(steps: Mapping[str, StepRecord], *, now: datetime) -> Iterator[Fi
         yield Finding(step_id=name, flaw=Flaw.MISSING, what=what)
     for step in steps.values():
         yield from filter(None, (check_counters(step, steps), check_due_time(step, now=now)))
+    yield from _find_miscounted_places(steps)
 
 
 def check_counters(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding | None:
@@ -75,7 +76,8 @@ def check_counters(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding
         return None
     ended = [count_end(need) for need in needs if need.state.is_terminal]
     counts = sum(ended, Counts())
-    remaining = len(needs) - counts.ended
+    # A place is a dependency that no node stands for.
+    remaining = len(needs) - counts.ended + (1 if step.waits_at else 0)
     fields: dict[str, Any] = {"remaining": remaining, **counts.counters(step.schema)}
     if all(getattr(step, name) == value for name, value in fields.items()):
         return None
@@ -84,6 +86,34 @@ def check_counters(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding
         f"unsuccessful, but their states show {remaining} and {counts.unsuccessful}"
     )
     fields["cause"] = step.cause or next((one.cause for one in ended if one.cause), None)
+    return Finding(step_id=step.id, flaw=Flaw.MISCOUNTED, what=what, fields=fields)
+
+
+def _find_miscounted_places(steps: Mapping[str, StepRecord]) -> Iterator[Finding]:
+    ended: dict[str, list[StepRecord]] = {}
+    for step in steps.values():
+        if step.shard in steps and step.state.is_terminal and step.retries == steps[step.shard].retries:
+            ended.setdefault(step.shard, []).append(step)
+    for step in steps.values():
+        if step.places is not None:
+            own = ended.get(step.id, [])
+            failed = sum(count_end(one).unsuccessful for one in own)
+            yield from filter(None, [check_places(step, ended=len(own), failed=failed)])
+
+
+def check_places(step: StepRecord, *, ended: int, failed: int) -> Finding | None:
+    """Check that a node that hands out places has handed on those of the items that ended, and no others.
+
+    Once too many items failed, nothing is handed on any more, so there is nothing to count.
+    """
+    shard = step.places
+    if shard is None or shard.is_stopped or (shard.next, shard.failed) == (shard.places + ended, failed):
+        return None
+    what = (
+        f"{label(step.id)} counts {shard.next - shard.places} items as ended and {shard.failed} as failed, but their "
+        f"states show {ended} and {failed}"
+    )
+    fields = {"next": shard.places + ended, "failed": failed}
     return Finding(step_id=step.id, flaw=Flaw.MISCOUNTED, what=what, fields=fields)
 
 
@@ -112,6 +142,8 @@ def label(step_id: str) -> str:
         return "the end of the main steps"
     if step_id.startswith(EXPANDER_PREFIX):
         return f"the node that creates the items of step {step_id.removeprefix(EXPANDER_PREFIX)}"
+    if step_id.startswith(PLACES_PREFIX):
+        return f"the node that hands out places of step {step_id.removeprefix(PLACES_PREFIX).partition('~')[0]}"
     if parse_item_id(step_id):
         return f"item {shown_id(step_id)}"
     return f"barrier {step_id}, which joins steps," if is_internal(step_id) else f"step {step_id}"

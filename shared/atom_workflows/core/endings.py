@@ -58,6 +58,11 @@ def _skip_by_choice(step: StepRecord, now: datetime, because: str) -> StepChange
     return end_step(step, StepEvent.SKIP, now, by_choice=True, because=because, message=because)
 
 
+def block_item(step: StepRecord, why: str, *, now: datetime) -> StepChange:
+    """Block an item that waits for its place, because too many others failed."""
+    return end_step(step, StepEvent.SKIP, now, message=clip(f"not started: {why}"))
+
+
 def skip_idle(step: StepRecord, *, now: datetime) -> StepChange:
     """Skip a step under `finally` because no step was started."""
     return _skip_by_choice(step, now, "no step of the run was started")
@@ -171,6 +176,7 @@ def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expir
 _DECIDED: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("because", "reason", "sent", "last_kind", "last_reason", "logs_url"), ""),
     **dict.fromkeys(("by_choice", "tolerated", "notifies"), False),
+    "unstarted": 0,
     "hinted_at": None,
     "unsure_attempt": 0,
 }

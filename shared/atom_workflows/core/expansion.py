@@ -4,20 +4,24 @@ Like the graph that is compiled before a run (see graph.py), it is kept narrow b
 
     ~each.train ──► ~out barriers ──► items ──► ~in barriers, in a tree ──► train
 
+With `maxParallel`, only the first items wait for the node that creates them. The others have no dependencies but their
+places, which nodes of their own hand out; see places.py.
+
 The same step, number of items and expansion always give the same nodes in the same order, so creating them can be
-continued after an interruption. The barriers come first.
+continued after an interruption. The items come last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
 from atom_workflows.core.graph import FAN_IN_LIMIT, FAN_OUT_LIMIT, Node, split
-from atom_workflows.core.item_ids import expander_id, fan_in_id, fan_out_id, item_id
+from atom_workflows.core.item_ids import expander_id, fan_in_id, fan_out_id, item_id, places_id
 from atom_workflows.core.kinds import NodeKind, Phase
+from atom_workflows.core.places import NUMBERS, Shard, deal, waiting_key
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 
@@ -35,7 +39,8 @@ MAX_ITEM_BYTES: Final = 8 * 1024
 class Expansion:
     """The nodes between the node that creates a step's items and the step itself.
 
-    `decides` is True if the items have a condition. `phase` is that of the step.
+    `decides` is True if the items have a condition. `phase` is that of the step. At most `places` items run at the same
+    time, or all of them if it is None, and `tolerate` of them may fail.
     """
 
     each: str
@@ -43,6 +48,9 @@ class Expansion:
     size: int
     decides: bool = False
     phase: Phase = Phase.MAIN
+    places: int | None = None
+    tolerate: int = 0
+    shards: Mapping[str, Shard] = field(init=False)
     _above: list[Sequence[int]] = field(init=False)
     _levels: list[list[Sequence[str]]] = field(init=False)
     # For each level, the number of the barrier for each node below it.
@@ -50,7 +58,11 @@ class Expansion:
 
     def __post_init__(self) -> None:
         indexes = range(self.size)
-        above = split(indexes, FAN_OUT_LIMIT) if self.size > FAN_OUT_LIMIT else []
+        is_limited = self.places is not None and self.places < self.size
+        dealt = deal(self.places or 0, self.size, tolerate=self.tolerate) if is_limited else []
+        shards = {places_id(self.each, self.number, shard.number): shard for shard in dealt}
+        object.__setattr__(self, "shards", shards)
+        above = split(range(self.begin), FAN_OUT_LIMIT) if self.begin > FAN_OUT_LIMIT else []
         levels: list[list[Sequence[str]]] = []
         names: Sequence[str] = [item_id(self.each, index, self.number) for index in indexes]
         while len(names) > FAN_IN_LIMIT:
@@ -63,11 +75,16 @@ class Expansion:
         object.__setattr__(self, "_parents", parents)
 
     @property
+    def begin(self) -> int:
+        """The number of items that have a place from the beginning."""
+        return self.size if not self.shards or self.places is None else self.places
+
+    @property
     def roots(self) -> list[str]:
         """The nodes that wait for the node that creates the items: the items themselves if they are few."""
         if self._above:
             return [fan_out_id(self.each, self.number, number) for number in range(len(self._above))]
-        return [item_id(self.each, index, self.number) for index in range(self.size)]
+        return [item_id(self.each, index, self.number) for index in range(self.begin)]
 
     @property
     def tops(self) -> list[str]:
@@ -80,11 +97,19 @@ class Expansion:
     @property
     def node_count(self) -> int:
         """The number of nodes."""
-        return len(self._above) + sum(map(len, self._levels)) + self.size
+        return len(self.shards) + len(self._above) + sum(map(len, self._levels)) + self.size
 
     def nodes(self, start: int = 0) -> Iterator[tuple[Node, int | None]]:
         """Yield the nodes from the given place on, each with the index of its item if it is one."""
         return islice(self._nodes(), start, None)
+
+    def places_of(self, index: int) -> dict[str, str]:
+        """Return the fields of an item that say which node hands out its place, and whether it waits for that."""
+        if not self.shards:
+            return {}
+        number, within = index % len(self.shards), index // len(self.shards)
+        shard_id = places_id(self.each, self.number, number)
+        return {"shard": shard_id, **({"waits_at": waiting_key(shard_id, within)} if index >= self.begin else {})}
 
     def dependents_of_expander(self) -> dict[str, Any]:
         """Return the edges from the node that creates the items, by the names of a node's fields."""
@@ -97,6 +122,8 @@ class Expansion:
 
     def _nodes(self) -> Iterator[tuple[Node, int | None]]:
         expander = expander_id(self.each)
+        for shard_id in self.shards:
+            yield self._places(shard_id), None
         for number, part in enumerate(self._above):
             below = [item_id(self.each, index, self.number) for index in part]
             name = fan_out_id(self.each, self.number, number)
@@ -107,15 +134,19 @@ class Expansion:
                 yield self._barrier(name, above, [parent := self._parent(level + 1, number)], (parent,)), None
         numbers = [number for number, part in enumerate(self._above) for _ in part]
         for index in range(self.size):
-            above = fan_out_id(self.each, self.number, numbers[index]) if numbers else expander
+            above = fan_out_id(self.each, self.number, numbers[index]) if index < len(numbers) else expander
+            needs = [above] if index < self.begin else []
             parent = self._parent(0, index)
-            yield self._node(item_id(self.each, index, self.number), NodeKind.ITEM, [above], parent), index
+            yield self._node(item_id(self.each, index, self.number), NodeKind.ITEM, needs, parent), index
 
     def _parent(self, level: int, number: int) -> str:
         """Return the node that waits for the node with this number: a barrier of the given level, or the step."""
         if level == len(self._levels):
             return self.each
         return fan_in_id(self.each, self.number, level, self._parents[level][number])
+
+    def _places(self, name: str) -> Node:
+        return Node(id=name, kind=NodeKind.PLACES, depends_on=(), dependents=(), barriers=(), phase=self.phase)
 
     def _barrier(self, name: str, needs: Sequence[str], below: Sequence[str], conditional: Sequence[str] = ()) -> Node:
         return Node(
@@ -156,6 +187,30 @@ def fields_of_reset(step: StepRecord, *, expands_anew: bool) -> dict[str, Any]:
         return {"depends_on": (expander_id(step.id),), "items": 0}
     edges = {"dependents": (step.each,), "barriers": (), "conditional": (step.each,)}
     return {**edges, "expansion": step.expansion + 1, "items": 0, "written": 0, "problem": ""}
+
+
+def deal_again(steps: Mapping[str, StepRecord], again: Collection[str], *, retries: int) -> dict[str, dict[str, Any]]:
+    """Deal the places of steps with `maxParallel` out to those of their items that run again.
+
+    Returns fields of these items, and of the nodes that hand out the places, by id. It is the same however many of
+    them were reset already.
+    """
+    fields: dict[str, dict[str, Any]] = {}
+    shards = [(step, step.places) for step in steps.values() if step.places is not None]
+    for each in dict.fromkeys(step.each for step, _ in shards):
+        own = [step for step in steps.values() if step.each == each and step.kind is NodeKind.ITEM and step.id in again]
+        if not own:
+            continue
+        old = next(shard for step, shard in shards if step.each == each)
+        dealt = deal(old.limit, len(own), shards=old.shards, tolerate=old.tolerate, retries=retries)
+        ids = [places_id(each, own[0].expansion, shard.number) for shard in dealt]
+        for shard_id, shard in zip(ids, dealt, strict=True):
+            fields[shard_id] = {name: getattr(shard, name) for name in NUMBERS}
+        for position, item in enumerate(sorted(own, key=lambda one: one.index or 0)):
+            shard_id, number = ids[position % len(ids)], position // len(ids)
+            waits_at = waiting_key(shard_id, number) if position >= old.limit else ""
+            fields[item.id] = {"shard": shard_id, "waits_at": waits_at}
+    return fields
 
 
 def is_current(step: StepRecord, expander: StepRecord | None) -> bool:

@@ -23,19 +23,25 @@ MAX_GATHERED_BYTES: Final = 900_000
 def counts_of(fields: Mapping[str, Any]) -> dict[str, int]:
     """Return the numbers of a step's items, given the counters of the step.
 
-    `total` counts them all; items that a stop has ended count in none of the others.
+    `total` counts them all; items that a stop has ended, or that were not started since too many others had failed,
+    count in none of the others.
     """
     # One of the dependencies is the node that creates the items.
     ended, items = fields.get("total", 0) - 1, fields.get("items", 0)
     if ended < 1 or not items:
         return {"total": 0, "succeeded": 0, "failed": 0, "skipped": 0}
-    failed, skipped = fields.get("unsuccessful", 0), fields.get("skipped", 0)
-    return {"total": items, "succeeded": ended - failed - skipped, "failed": failed, "skipped": skipped}
+    unsuccessful, skipped = fields.get("unsuccessful", 0), fields.get("skipped", 0)
+    failed = unsuccessful - fields.get("unstarted", 0)
+    return {"total": items, "succeeded": ended - unsuccessful - skipped, "failed": failed, "skipped": skipped}
+
+
+COUNTED: Final = ("total", "items", "unsuccessful", "unstarted", "skipped")
+"""The fields of a step that count its items."""
 
 
 def count_items(step: StepRecord) -> dict[str, int]:
     """Return the numbers of a step's items that ended in each way."""
-    return counts_of({name: getattr(step, name) for name in ("total", "items", "unsuccessful", "skipped")})
+    return counts_of({name: getattr(step, name) for name in COUNTED})
 
 
 def fail_with_problem(step: StepRecord, problem: str, *, now: datetime) -> StepChange:
@@ -43,16 +49,23 @@ def fail_with_problem(step: StepRecord, problem: str, *, now: datetime) -> StepC
     return fail_step(step, OutcomeKind.EXPRESSION, now, message=clip(problem))
 
 
-def fail_with_items(step: StepRecord, first: str, *, now: datetime) -> StepChange:
+def fail_with_items(step: StepRecord, first: str, *, unstarted: int = 0, now: datetime) -> StepChange:
     """Fail a step because too many of its items failed.
 
-    `first` is the first of these items with its message.
+    `first` is the first of these items with its message, and `unstarted` how many others did not run because of that.
     """
     counts = count_items(step)
-    failed = f"{counts['failed']} of {counts['total']} item{'' if counts['total'] == 1 else 's'} failed"
-    allowed = "" if not step.tolerate else f", {step.tolerate} {'is' if step.tolerate == 1 else 'are'} tolerated"
+    why = explain_failures(counts["failed"] - unstarted, counts["total"], step.tolerate)
+    others = f"; {unstarted} {'was' if unstarted == 1 else 'were'} not started" if unstarted else ""
     named = f"; first: {first}" if first else ""
-    return fail_step(step, OutcomeKind.ITEMS, now, message=clip(f"{failed}{allowed}{named}"))
+    fields = {"unstarted": unstarted} if unstarted else {}
+    return fail_step(step, OutcomeKind.ITEMS, now, message=clip(f"{why}{others}{named}"), **fields)
+
+
+def explain_failures(failed: int, items: int, tolerate: int) -> str:
+    """Return how many items of a step failed, and how many it tolerates."""
+    allowed = "" if not tolerate else f", {tolerate} {'is' if tolerate == 1 else 'are'} tolerated"
+    return f"{failed} of {items} item{'' if items == 1 else 's'} failed{allowed}"
 
 
 def fail_too_large(step: StepRecord, *, now: datetime) -> StepChange:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 EXPANDER_PREFIX: Final = "~each."
+PLACES_PREFIX: Final = "~places."
 
 _ITEM: Final = re.compile(r"(?P<each>[^~\[\]]+)\[(?P<index>[0-9]+)\](?:~(?P<expansion>[0-9]+))?")
 
@@ -44,6 +45,16 @@ def parse_item_id(node_id: str) -> ItemName | None:
 def shown_id(node_id: str) -> str:
     """Return a node's id as users see it: an item without the number of its expansion."""
     return node_id.partition("~")[0] if parse_item_id(node_id) else node_id
+
+
+def places_id(step_id: str, expansion: int, shard: int) -> str:
+    """Return the id of the node that hands out places to a share of the items."""
+    return f"{places_prefix(step_id, expansion)}{shard}"
+
+
+def places_prefix(step_id: str, expansion: int) -> str:
+    """Return what the ids of all these nodes of an expansion begin with."""
+    return f"{PLACES_PREFIX}{step_id}~{expansion}."
 
 
 def fan_out_id(step_id: str, expansion: int, number: int) -> str:

@@ -42,6 +42,8 @@ class NodeKind(StrEnum):
     ITEM = "item"
     # The step itself: it ends once all of its items have ended, and gathers their outputs.
     GATHER = "gather"
+    # A share of the places of a step with `maxParallel`; see places.py. It is no part of the graph, and never open.
+    PLACES = "places"
     # The end of a workflow's main part; the steps under `finally` come after it.
     MAIN_END = "main_end"
     # The last node of every graph.
@@ -127,6 +129,7 @@ KINDS: Final[Mapping[NodeKind, KindRules]] = MappingProxyType(
             released=Release.CLAIM, due=WhenDue.FOLLOW_ATTEMPT, stopped=WhenStopped.WITH_STEPS, has_job=True
         ),
         NodeKind.GATHER: KindRules(released=Release.CLAIM, due=WhenDue.FOLLOW_ATTEMPT, stopped=WhenStopped.WITH_STEPS),
+        NodeKind.PLACES: KindRules(released=Release.SUCCEED, due=WhenDue.NOTHING, stopped=WhenStopped.WITH_STEPS),
         NodeKind.MAIN_END: KindRules(
             released=Release.BEGIN_FINALLY, due=WhenDue.NOTHING, stopped=WhenStopped.WITH_STEPS
         ),

@@ -23,6 +23,7 @@ from atom_workflows.core.kinds import (
     decide_release,
     forwards_counts,
 )
+from atom_workflows.core.places import Shard
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import Condition, JsonValue, OnLost, RetryPolicy, Template, Trigger
 
@@ -112,8 +113,19 @@ class StepRecord:
     written: int = 0
     counted: int = 0
     problem: str = ""
-    # Of the step: how many items may fail.
+    # Of the step, and of the node that creates its items: how many items may fail.
     tolerate: int = 0
+    # Of the step: how many items were not started, since too many others failed.
+    unstarted: int = 0
+
+    # -- places, if only so many items may run at the same time; see places.py --
+    # Of an item: the node that handed it its place, or is to do so.
+    shard: str = ""
+    # Of an item that waits for its place, which counts in `remaining`: its key in the order in which places are handed
+    # out.
+    waits_at: str = ""
+    # Of a node that hands out places: how many, and to which items.
+    places: Shard | None = None
 
     # -- counters of the dependencies --
     # The number of dependencies that are not terminal yet.

@@ -49,6 +49,7 @@ class StepEvent(StrEnum):
     SKIP = "skip"
     CANCEL = "cancel"
     RESET = "reset"
+    REFILL = "refill"
 
 
 STEP_TRANSITIONS: Final[Mapping[tuple[StepState, StepEvent], StepState]] = MappingProxyType(
@@ -90,6 +91,8 @@ STEP_TRANSITIONS: Final[Mapping[tuple[StepState, StepEvent], StepState]] = Mappi
         (StepState.CANCELLED, StepEvent.RESET): StepState.PENDING,
         # A step before this one will run again, so this one is decided again.
         (StepState.SUCCEEDED, StepEvent.RESET): StepState.PENDING,
+        # A node that hands out places deals them out again to the items that are reset.
+        (StepState.SUCCEEDED, StepEvent.REFILL): StepState.SUCCEEDED,
     }
 )
 

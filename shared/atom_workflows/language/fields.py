@@ -375,7 +375,10 @@ STEP: Final = Record(
         Field(
             name="maxParallel",
             kind=Number(minimum=1, maximum=limits.MAX_ITEMS, whole=True, expressions=True),
-            description="How many items of `forEach` may run at the same time; without it, all of them may.",
+            description=(
+                "How many items of `forEach` may run at the same time; without it, all of them may. An item begins as "
+                "soon as another one ends. Once more have failed than `tolerate` allows, no others begin."
+            ),
             examples=(20, "${{ params.shards }}"),
         ),
         Field(

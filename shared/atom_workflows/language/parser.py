@@ -161,9 +161,6 @@ def _check_fields_of_loop(step: Reading, report: Report) -> None:
         if name in entries and "forEach" not in entries:
             said = f"`{name}` applies only to a step with `forEach`"
             report.add(entries[name].key, said, f"add `forEach`, or remove `{name}`")
-        # These two lines go as soon as the engine limits how many items run at the same time.
-        elif name == "maxParallel" and name in step.values:
-            report.add(entries[name].key, f"`{name}` is not supported yet", "remove it; all items then run at once")
 
 
 def _check_values(

@@ -213,7 +213,7 @@ def test_cost_tells_the_three_figures_and_the_peers() -> None:
     """What a run costs, what a month does with and without runs, and what others take."""
     result = call(NIGHTLY, "--runs-per-month", "60")
     assert result.exit_code == 0
-    assert result.stdout.startswith("nightly-pipeline: 6 steps, each job takes 10m")
+    assert result.stdout.startswith("nightly-pipeline: 6 steps (8 with all items), each job takes 10m")
     for text in (
         "A run costs $",
         "With no run in flight",
@@ -241,7 +241,7 @@ def test_programs_get_numbers_that_add_up() -> None:
     printed = json.loads(call(NIGHTLY, "--json").stdout)
     assert sum(line["usd"] for line in printed["run"]["lines"]) == pytest.approx(printed["run"]["usd"])
     assert printed["month"]["usd"] == pytest.approx(30 * printed["run"]["usd"] + printed["idle_month"]["usd"])
-    assert printed["counts"]["submissions"] == 5
+    assert printed["counts"]["submissions"] == 7
     assert printed["prices_as_of"] == AS_OF.isoformat()
     assert {peer["name"] for peer in printed["peers"]} >= {"Amazon MWAA, mw1.small", "Step Functions Express"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from atom_client.cli.mock_script import find_unmatched_rules, warn_of_mock
-from atom_client.views.queries import read_steps
+from atom_client.views.queries import read_nodes_of_steps
 from atom_emulator.testing.world import World
 from atom_workflows.language.parser import parse_workflow
 from support.workflows import definition
@@ -19,11 +19,24 @@ def test_rules_without_a_job_are_found_in_the_steps_of_a_run(tmp_path: Path) -> 
     script.write_text("rules:\n  - step: laod\n  - image: image\n  - step: extract\n")
     world = World()
     run_id = world.start(definition({"extract": [], "load": ["extract"]}))
-    steps = read_steps(world.services.store, run_id)
-    assert find_unmatched_rules(script, "daily", steps) == [
+    nodes = read_nodes_of_steps(world.services.store, world.run(run_id))
+    assert find_unmatched_rules(script, "daily", nodes.values()) == [
         f"{script}:2:5: rules[0].step: no job of daily matches laod; did you mean load?"
     ]
     assert find_unmatched_rules(script, "daily", []) == []
+
+
+def test_rules_for_items_are_found_in_the_steps_of_a_run(tmp_path: Path) -> None:
+    """A step with `forEach` has the jobs of its items."""
+    script = tmp_path / "jobs.yaml"
+    script.write_text("rules:\n  - step: train\n  - step: train[1]\n  - step: train[2]\n")
+    world = World()
+    run_id = world.start("steps: [{id: train, forEach: [a, b], task: {imageUri: x}}]")
+    world.run_to_end(run_id)
+    nodes = read_nodes_of_steps(world.services.store, world.run(run_id))
+    assert find_unmatched_rules(script, "daily", nodes.values()) == [
+        f"{script}:4:5: rules[2].step: there is no item train[2]; the items are train[0] to train[1]"
+    ]
 
 
 PROGRAM = "{id: %s, task: {engine: process, args: [./a.py]}}"

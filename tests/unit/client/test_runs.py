@@ -202,7 +202,8 @@ def test_the_time_before_a_retry_is_told_apart() -> None:
 def test_retry_for_programs() -> None:
     """JSON has the run and how many steps run again."""
     world, run_id = ended("rules: [{step: s1, fail_times: 1}]")
-    assert json.loads(call(world, "retry", run_id, "--json").stdout) == {"run": run_id, "steps": 2, "queued": False}
+    counted = {"run": run_id, "steps": 2, "items": 0, "queued": False}
+    assert json.loads(call(world, "retry", run_id, "--json").stdout) == counted
 
 
 def test_a_time_limit_is_for_those_who_wait() -> None:

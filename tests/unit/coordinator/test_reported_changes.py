@@ -33,6 +33,16 @@ def test_a_skip_by_choice_is_reported_with_its_values() -> None:
     assert skipped["because"] == "`steps.a.outputs.rows > 1000` was false (`rows` = 12)"
 
 
+def test_a_step_is_reported_as_running_with_the_number_of_its_items() -> None:
+    """Its items are reported by their own names once they have been created."""
+    world = World()
+    world.run_to_end(world.start("steps: [{id: train, forEach: [a, b], task: {imageUri: x}}]"))
+    of_steps = [change for change in reported(world) if "step" in change]
+    [running] = [change for change in of_steps if "items" in change]
+    assert (running["step"], running["state"], running["items"]) == ("train", "RUNNING", 2)
+    assert {change["step"] for change in of_steps} == {"train", "train[0]", "train[1]"}
+
+
 def test_the_end_of_a_run_is_reported_with_its_outputs() -> None:
     """Whoever waits for the run's results need not read its document."""
     world = World(script(a={"outputs": {"rows": 12}}))

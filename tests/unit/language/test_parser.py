@@ -134,6 +134,7 @@ finally:
   - id: clean-up
     forEach: [1, 2.5, null]
     task: {imageUri: registry.example/clean, args: ["${{ item }}", "${{ steps.score.counts.failed }}"]}
+    maxParallel: 2
 """
 
 
@@ -163,7 +164,7 @@ def _parse(text: str | bytes, filename: str = "f.yaml") -> Workflow:
 def test_the_full_file_sets_every_field() -> None:
     """The full file names every field of the format."""
     records = (WORKFLOW, PARAM, STEP, TASK, RETRY, BACKOFF, SCHEDULE, DEADLINE, CONCURRENCY)
-    names = {name for record in records for name in record.names} - {"defaults", "maxParallel"}
+    names = {name for record in records for name in record.names} - {"defaults"}
     files = _FULL + _PIPELINE + _LOOPS + _SCHEDULED + _LIMITED
     # A deadline has only one of its two fields.
     assert {name for name in names if not re.search(rf"\b{name}:", files)} == {"after"}
@@ -262,7 +263,7 @@ def test_every_loop_is_read(loader: Any) -> None:
             item_type=MapOf({"region": Words(("eu", "us")), "model": TEXT}),
             tolerate=1,
         ),
-        ForEach(lists={"": [1, 2.5, None]}, item_type=OrNull(NUMBER)),
+        ForEach(lists={"": [1, 2.5, None]}, item_type=OrNull(NUMBER), max_parallel=2),
     ]
 
 

@@ -16,6 +16,7 @@ from atom_workflows.coordinator.groups import audit_waiting
 from atom_workflows.coordinator.lateness import mark_late
 from atom_workflows.coordinator.loading import StoredStep, load_run
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.places import audit_places
 from atom_workflows.coordinator.repair import request_repair
 from atom_workflows.coordinator.retention import needs_renewal
 from atom_workflows.coordinator.seed import publish_released
@@ -102,7 +103,8 @@ def _restart(outbox: Outbox, run: RunRecord, budget: Budget) -> int:
         log.warning("run.seed.repair", f"run {run.id} was only partly seeded", run_id=run.id)
         outbox.add([seed_message(run.id)])
         return 1
-    published = publish_released(outbox, run.id, page=PAGE, budget=budget) or request_repair(outbox, run.id)
+    published = publish_released(outbox, run.id, page=PAGE, budget=budget) + audit_places(outbox, run, budget)
+    published = published or request_repair(outbox, run.id)
     return published + _renew(outbox, run)
 
 

@@ -1,0 +1,66 @@
+"""`runs show --items`: the items of a step with `forEach`, a page at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import click
+
+from atom_client.cli.output import Output
+from atom_client.cli.runs import about_jobs
+from atom_client.cli.tables import items_sheet
+from atom_client.deployment import with_place
+from atom_client.errors import Failure, Misuse
+from atom_client.text import clean, counted, name_of
+from atom_client.views.as_json import items_object, json_text
+from atom_client.views.items import ItemsPage, read_loop, read_page
+from atom_client.views.queries import read_outputs_of_steps, require_run
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core.item_ids import shown_id
+from atom_workflows.core.records import RunRecord
+
+PAGE_SIZE: Final = 50
+
+
+def show_items(  # noqa: PLR0913 (all but the first three are options)
+    services: Services, text: str, step_id: str, *, page: int, limit: int, as_json: bool, with_outputs: bool
+) -> None:
+    """Print a page of a step's items: those that failed come first, then those under way."""
+    run = require_run(services.store, text)
+    loop = read_loop(services.store, run, step_id)
+    if loop is None:
+        lists = with_place(f"runs show {run.id}")
+        raise Failure(f"run {run.id} has no step `{name_of(step_id)}` with `forEach`; `{lists}` lists its steps")
+    found = read_page(services.store, loop, number=page, size=limit)
+    if page > found.pages:
+        raise Misuse(f"--page {page} does not exist: there {_pages(found.pages)} of {counted(limit, 'item')}")
+    ids = [item.id for item in found.items if item.outputs]
+    outputs = read_outputs_of_steps(services.store, run.id, ids) if with_outputs else None
+    if as_json:
+        click.echo(json_text(items_object(run, found, outputs)))
+        return
+    click.echo(f"Step `{step_id}` of run {run.id} is {loop.step.state}: {loop.describe() or 'it has no items yet'}.")
+    if found.items:
+        click.echo()
+        Output().show(items_sheet(found.items))
+    for line in (*about_jobs(found.items), *_outputs(found, outputs or {}), *_next(run, found, limit)):
+        click.echo(line)
+
+
+def _pages(count: int) -> str:
+    return f"is {count:,} page" if count == 1 else f"are {count:,} pages"
+
+
+def _outputs(page: ItemsPage, outputs: Mapping[str, Any]) -> Iterator[str]:
+    for item in page.items:
+        if item.id in outputs:
+            yield f"outputs of `{shown_id(item.id)}`: {clean(json.dumps(outputs[item.id], ensure_ascii=False))}"
+
+
+def _next(run: RunRecord, page: ItemsPage, limit: int) -> Iterator[str]:
+    if page.number < page.pages:
+        size = "" if limit == PAGE_SIZE else f" --limit {limit}"
+        following = with_place(f"runs show {run.id} --items {page.loop.step.id}{size} --page {page.number + 1}")
+        yield f"\nPage {page.number:,} of {page.pages:,}; `{following}` shows the next one."

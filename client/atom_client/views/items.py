@@ -1,0 +1,151 @@
+"""Read the items of steps with `forEach`, without reading thousands of documents.
+
+How many items are in each state is counted by the store, or follows from the step's own counters once it has ended.
+Only the first failed items are read, and a page of them where users ask for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from atom_client.views.loops import (
+    MOST_FAILED_SHOWN,
+    ItemCounts,
+    LoopView,
+    as_seen,
+    count_states,
+    counts_of_ended,
+)
+from atom_client.views.queries import OUTLINE_FIELDS, is_step_id
+from atom_client.views.reasons import Fate, fate_of, stop_reasons
+from atom_workflows.core.consistency import UNDER_WAY
+from atom_workflows.core.item_ids import expander_id, item_id
+from atom_workflows.core.kinds import NodeKind
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.states import TERMINAL_STEP_STATES, StepState
+from atom_workflows.documents import step_path, step_record, steps_path
+from atom_workflows.ports import Condition, Query, Store
+
+MOST_LOOPS: Final = 20
+"""The maximum number of steps in a run whose items are counted or read; of the others only the total is shown."""
+
+_FAILED_READ: Final = 50
+_COUNTED: Final = [state for state in StepState if state is not StepState.PENDING]
+_MOST_RANKED: Final = 500
+"""The maximum number of items in a state that are shown before others. If there are more, some keep their places."""
+
+_LAST_RANK: Final = 2
+_FAILED: Final = (StepState.FAILED, StepState.CANCELLED)
+
+
+def read_loops(store: Store, run: RunRecord, nodes: Mapping[str, StepRecord]) -> dict[str, LoopView]:
+    """Return the steps with `forEach` among a run's nodes, with what their items do, by id."""
+    found: dict[str, LoopView] = {}
+    for node in nodes.values():
+        expander = nodes.get(expander_id(node.id)) if node.kind is NodeKind.GATHER else None
+        if expander is not None:
+            counts = ItemCounts(total=0, states={})
+            if expander.state is StepState.SUCCEEDED:
+                counts = _count_items(store, node, expander, may_query=len(found) < MOST_LOOPS)
+            loop = LoopView(step=as_seen(node, nodes), expander=expander, counts=counts)
+            found[node.id] = loop
+            if counts.failed and len(found) <= MOST_LOOPS:
+                found[node.id] = replace(loop, failed=_read_failed(store, run, expander))
+    return found
+
+
+def read_loop(store: Store, run: RunRecord, step_id: str) -> LoopView | None:
+    """Return a step with `forEach` and what its items do, or None if there is no such step."""
+    if not is_step_id(step_id):
+        return None
+    paths = [step_path(run.id, one) for one in (step_id, expander_id(step_id))]
+    nodes = [step_record(document) for document in store.get(paths) if document is not None]
+    return read_loops(store, run, {node.id: node for node in nodes}).get(step_id)
+
+
+def _count_items(store: Store, step: StepRecord, expander: StepRecord, *, may_query: bool) -> ItemCounts:
+    known = counts_of_ended(step)
+    if known is not None or not may_query or not expander.items:
+        return known or count_states(expander.items, {})
+    # The store counts a thousand documents for the price of reading one.
+    return count_states(expander.items, {state: store.count(_in_state(expander, state)) for state in _COUNTED})
+
+
+def _in_state(expander: StepRecord, state: StepState, **options: Any) -> Query:
+    """Return the query for the items in one state."""
+    where: list[Condition] = [*_items_of(expander), ("state", "==", state.value)]
+    return Query(collection=steps_path(expander.run_id), where=where, **options)
+
+
+def count_ended_items(store: Store, run: RunRecord) -> int:
+    """Return how many items of a run have ended.
+
+    The run must not have been retried, since earlier items of the same steps would count as well.
+    """
+    where: list[Condition] = [
+        ("kind", "==", NodeKind.ITEM.value),
+        ("state", "in", [state.value for state in TERMINAL_STEP_STATES]),
+    ]
+    return store.count(Query(collection=steps_path(run.id), where=where))
+
+
+def _items_of(expander: StepRecord) -> list[Condition]:
+    return [
+        ("each", "==", expander.each),
+        ("expansion", "==", expander.expansion),
+        ("kind", "==", NodeKind.ITEM.value),
+    ]
+
+
+def _read_failed(store: Store, run: RunRecord, expander: StepRecord) -> list[StepRecord]:
+    """Return some of the items that failed by themselves, in their order."""
+    found: list[StepRecord] = []
+    stops = stop_reasons(run)
+    for state in _FAILED:
+        items = map(step_record, store.query(_in_state(expander, state, limit=_FAILED_READ, fields=OUTLINE_FIELDS)))
+        found += [item for item in items if fate_of(item, stops) in {Fate.FAILED, Fate.CANCELLED}]
+        if len(found) >= MOST_FAILED_SHOWN:
+            break
+    return sorted(found, key=lambda item: item.index or 0)[:MOST_FAILED_SHOWN]
+
+
+def read_some(store: Store, loop: LoopView, state: StepState) -> list[StepRecord]:
+    """Return a few of a step's items in a state, in their order."""
+    if not loop.counts.states.get(state):
+        return []
+    query = _in_state(loop.expander, state, limit=MOST_FAILED_SHOWN, fields=OUTLINE_FIELDS)
+    return sorted(map(step_record, store.query(query)), key=lambda item: item.index or 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemsPage:
+    """A page of a step's items: those that failed come first, then those under way, then all others in their order."""
+
+    loop: LoopView
+    items: Sequence[StepRecord]
+    number: int
+    pages: int
+
+
+def read_page(store: Store, loop: LoopView, *, number: int, size: int) -> ItemsPage:
+    """Return a page of a step's items, counted from 1.
+
+    Besides the page, the states of at most `_MOST_RANKED` items that failed, and of as many under way, are read.
+    """
+    step, expander = loop.step, loop.expander
+    ranks = {**_rank(store, loop, UNDER_WAY, rank=1), **_rank(store, loop, _FAILED, rank=0)}
+    total = expander.items if loop.is_expanded else 0
+    order = sorted(range(total), key=lambda index: (ranks.get(index, _LAST_RANK), index))
+    shown = order[(number - 1) * size : number * size]
+    paths = [step_path(step.run_id, item_id(step.id, index, expander.expansion)) for index in shown]
+    items = [step_record(found) for found in store.get(paths) if found is not None]
+    return ItemsPage(loop=loop, items=items, number=number, pages=max(1, -(-total // size)))
+
+
+def _rank(store: Store, loop: LoopView, states: Sequence[StepState], *, rank: int) -> dict[int, int]:
+    """Return the given rank for the items in these states, by their index."""
+    where: list[Condition] = [*_items_of(loop.expander), ("state", "in", [state.value for state in states])]
+    query = Query(collection=steps_path(loop.step.run_id), where=where, limit=_MOST_RANKED, fields=("index",))
+    return {document.fields["index"]: rank for document in store.query(query)}

@@ -1,0 +1,211 @@
+"""A step with `forEach` as users see it: one step, with the numbers of its items.
+
+Its node ends once all items have ended, and another node creates them (see core/item_ids.py). Users see neither that
+nor thousands of items, but a step that is RUNNING while its items are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from atom_client.text import counted
+from atom_workflows.core.gathering import count_items
+from atom_workflows.core.graph import is_internal
+from atom_workflows.core.item_ids import expander_id, shown_id
+from atom_workflows.core.kinds import NodeKind
+from atom_workflows.core.records import StepRecord
+from atom_workflows.core.states import StepState
+
+MOST_FAILED_SHOWN: Final = 5
+"""The number of failed items whose messages are shown without being asked for."""
+
+_FIRST: Final = "; first: "
+"""What precedes the first failed item in the message of its step."""
+
+_WORDS: Final = {
+    StepState.FAILED: "failed",
+    StepState.CANCELLED: "cancelled",
+    StepState.SKIPPED: "skipped",
+    StepState.RUNNING: "running",
+    StepState.DISPATCHING: "being submitted",
+    StepState.RETRYING: "waiting for a retry",
+}
+"""How an item in a state is counted. Those that succeeded or have not begun are what is left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemCounts:
+    """How many items a step has, and how many are in each state; items whose state is not known count as PENDING.
+
+    `total` is None if it is not known. `unstarted` is how many of the SKIPPED ones were not started because too many
+    others had failed.
+    """
+
+    total: int | None
+    states: Mapping[StepState, int]
+    unstarted: int = 0
+
+    @property
+    def ended(self) -> int:
+        """The number of items that have ended."""
+        return sum(count for state, count in self.states.items() if state.is_terminal)
+
+    @property
+    def failed(self) -> int:
+        """The number of items that failed or were cancelled."""
+        return self.states.get(StepState.FAILED, 0) + self.states.get(StepState.CANCELLED, 0)
+
+    def describe(self) -> str:
+        """Return the numbers in words.
+
+        For example `273 of 300 ended, 2 failed, 20 running`, or `300 items, 2 failed` once all have ended.
+        """
+        if self.total == 0:
+            return "no items"
+        if self.total is None:
+            first = f"{self.ended:,} ended"
+        else:
+            all_ended = self.ended >= self.total
+            first = counted(self.total, "item") if all_ended else f"{self.ended:,} of {self.total:,} ended"
+        states = {**self.states, StepState.SKIPPED: self.states.get(StepState.SKIPPED, 0) - self.unstarted}
+        said = [f"{count:,} {words}" for state, words in _WORDS.items() if (count := states.get(state))]
+        not_started = [f"{self.unstarted:,} not started"] if self.unstarted else []
+        return ", ".join([first, *said, *not_started])
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the numbers as fields for JSON output."""
+        states = {state.value: self.states[state] for state in StepState if self.states.get(state)}
+        return {"total": self.total, "ended": self.ended, "states": states, "not_started": self.unstarted}
+
+
+def count_states(total: int | None, states: Mapping[StepState, int]) -> ItemCounts:
+    """Return the counts of items, given the states of some of them."""
+    known: dict[StepState, int] = {
+        state: count for state, count in states.items() if count and state is not StepState.PENDING
+    }
+    waiting = max(0, (total or 0) - sum(known.values()))
+    return ItemCounts(total=total, states=known | ({StepState.PENDING: waiting} if waiting else {}))
+
+
+def counts_of_ended(step: StepRecord) -> ItemCounts | None:
+    """Return the counts of an ended step's items from its own counters.
+
+    Returns None if these do not say it all, as after a stop.
+    """
+    if step.state not in {StepState.SUCCEEDED, StepState.FAILED, StepState.SKIPPED}:
+        return None
+    if not step.items:
+        return ItemCounts(total=0, states={})
+    counts = count_items(step)
+    ended = {
+        StepState.SUCCEEDED: counts["succeeded"],
+        StepState.FAILED: counts["failed"],
+        StepState.SKIPPED: counts["skipped"] + step.unstarted,
+    }
+    if sum(ended.values()) != step.items:
+        return None
+    return replace(count_states(step.items, ended), unstarted=step.unstarted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopView:
+    """What was read of the items of a step: their counts, and the first of those that failed, in their order.
+
+    `step` is the step as users see it, and `expander` the node that creates its items.
+    """
+
+    step: StepRecord
+    expander: StepRecord
+    counts: ItemCounts
+    failed: Sequence[StepRecord] = field(default=())
+
+    @property
+    def is_expanded(self) -> bool:
+        """True if the items have been created."""
+        return self.expander.state is StepState.SUCCEEDED and not self.expander.problem
+
+    @property
+    def more_failed(self) -> int:
+        """The number of items that failed besides those that are shown.
+
+        A stop cancels items, too: these count only if an item is shown that was cancelled at the Task Runner.
+        """
+        states = {item.state for item in self.failed}
+        total = sum(self.counts.states.get(state, 0) for state in states | {StepState.FAILED})
+        return max(0, total - len(self.failed)) if self.failed else 0
+
+    def describe(self) -> str:
+        """Describe the items in a few words, or return "" if there is nothing to say."""
+        if self.is_expanded:
+            return self.counts.describe()
+        if self.step.state is StepState.DISPATCHING:
+            size = self.expander.counted
+            return f"its {counted(size, 'item')} are being created" if size else "its list is being computed"
+        return ""
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the items as fields for JSON output."""
+        return {
+            **self.counts.as_fields(),
+            "tolerate": self.step.tolerate,
+            "first_failed": [
+                {
+                    "id": shown_id(item.id),
+                    "index": item.index,
+                    "state": item.state.value,
+                    "attempts": item.attempt,
+                    "failure_kind": item.last_kind,
+                    "reason": item.last_reason or item.reason,
+                    "message": item.message,
+                }
+                for item in self.failed
+            ],
+        }
+
+
+def is_shown(node: StepRecord) -> bool:
+    """Return True if the node is a step of the user's file."""
+    return not is_internal(node.id) and node.kind is not NodeKind.ITEM
+
+
+def as_seen(step: StepRecord, nodes: Mapping[str, StepRecord]) -> StepRecord:
+    """Return a step of the user's file as users see it.
+
+    Of a step with `forEach`, it depends on what its expander depends on, has its trigger and condition, and is under
+    way from the moment on when that is. `nodes` holds the expander, if there is one.
+    """
+    expander = nodes.get(expander_id(step.id)) if step.kind is NodeKind.GATHER else None
+    if expander is None:
+        return step
+    seen = replace(
+        step,
+        attempt=0,
+        depends_on=expander.depends_on,
+        trigger=expander.trigger,
+        when=expander.when,
+        because=step.because or expander.because,
+        started_at=expander.started_at,
+        claimed_at=expander.claimed_at,
+    )
+    if step.state.is_terminal:
+        return seen
+    if expander.state is StepState.SUCCEEDED:
+        return replace(seen, state=StepState.RUNNING, answered=True)
+    if expander.state.is_terminal:
+        return seen
+    return replace(
+        seen,
+        state=expander.state,
+        message=expander.message,
+        due_at=expander.due_at,
+        answered=expander.answered,
+        deferrals=expander.deferrals,
+        **{name: getattr(expander, name) for name in ("remaining", "unsuccessful", "cause", "skipped", "total")},
+    )
+
+
+def without_first(step: StepRecord) -> str:
+    """Return a step's message without its first failed item, which is shown on its own."""
+    return step.message.partition(_FIRST)[0] if step.kind is NodeKind.GATHER else step.message

@@ -1,0 +1,94 @@
+"""Explain a step with `forEach` by its items, and an item by its step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final
+
+from atom_client.text import clean, clip, counted, one_line
+from atom_client.views.loops import LoopView
+from atom_client.views.reasons import failure_text, why_skipped
+from atom_client.views.why_run import progress_text
+from atom_workflows.core.consistency import is_under_way
+from atom_workflows.core.item_ids import shown_id
+from atom_workflows.core.records import StepRecord
+from atom_workflows.core.states import StepState
+from atom_workflows.core.workflow import Template
+
+_LONGEST_VALUE: Final = 1_500
+_LONGEST_LIST: Final = 100
+
+
+def loop_facts(loop: LoopView, some: Sequence[StepRecord], now: datetime) -> Iterator[tuple[str, str]]:
+    """Yield the facts about a step's items, each with its name.
+
+    `some` are a few of the items that are under way or were skipped.
+    """
+    yield from _numbers(loop)
+    for item in loop.failed:
+        yield "failed", f"`{shown_id(item.id)}` {failure_text(item)}"
+    if loop.more_failed:
+        yield "failed", f"… and {loop.more_failed:,} more"
+    for item in some:
+        if is_under_way(item):
+            yield "waits for", f"`{shown_id(item.id)}` {progress_text(item, now)}"
+        elif item.by_choice:
+            yield "skipped", f"`{shown_id(item.id)}`: {why_skipped(item)}"
+    if loop.expander.loop is not None:
+        most_attempts = loop.expander.loop.policies.retry.max_attempts
+        yield "attempts", f"at most {most_attempts:,} for each item"
+
+
+def _numbers(loop: LoopView) -> Iterator[tuple[str, str]]:
+    """Yield where the items come from, how many are in each state, and how many may run and fail."""
+    if source := _source_of(loop):
+        yield "forEach", source
+    if loop.is_expanded:
+        yield "items", loop.counts.describe()
+        waiting = 0 if loop.step.state.is_terminal else loop.counts.states.get(StepState.PENDING, 0)
+        if waiting and (most := _places_of(loop)):
+            yield "places", f"{most}; {counted(waiting, 'item')} {'waits' if waiting == 1 else 'wait'} for one"
+    # Without a failure of its own, a step that did not succeed was stopped, and its items with it.
+    was_stopped = loop.step.state in {StepState.FAILED, StepState.CANCELLED} and not loop.step.last_kind
+    if (loop.step.tolerate or loop.counts.failed) and not was_stopped:
+        yield "tolerate", f"{loop.step.tolerate:,}; {_how_many_failed(loop)}"
+
+
+def _how_many_failed(loop: LoopView) -> str:
+    failed, allowed = loop.counts.failed, loop.step.tolerate
+    if failed <= allowed:
+        return f"{failed:,} {'has' if failed == 1 else 'have'} failed, so that the step may still succeed"
+    return f"{failed:,} {'has' if failed == 1 else 'have'} failed, so that the step fails"
+
+
+def _source_of(loop: LoopView) -> str:
+    """Return where the items come from, such as `${{ steps.list.outputs.files }}`."""
+    lists = {} if loop.expander.loop is None else loop.expander.loop.lists
+    said = []
+    for name, source in lists.items():
+        text = one_line(source.text) if isinstance(source, Template) else f"a list of {len(source):,} in the file"
+        said.append(f"{name}: {text}" if name else text)
+    return clip(", ".join(said), _LONGEST_LIST * max(1, len(said)))
+
+
+def _places_of(loop: LoopView) -> str:
+    """Return how many items may run at the same time, or "" if all may."""
+    most = None if loop.expander.loop is None else loop.expander.loop.max_parallel
+    if most is None:
+        return ""
+    return f"`maxParallel` is {one_line(most.text) if isinstance(most, Template) else f'{most:,}'}"
+
+
+def item_facts(item: StepRecord, loop: LoopView) -> Iterator[tuple[str, str]]:
+    """Yield the facts about an item that other steps do not have, each with its name."""
+    yield "of", f"`{loop.step.id}`, item {item.index} of {loop.counts.total or 0:,}, counted from 0"
+    text = clip(clean(item.item), _LONGEST_VALUE)
+    yield "item", f"{text} (`--json` prints all)" if text.endswith("…") else text
+
+
+def why_item_waits(loop: LoopView | None) -> str:
+    """Explain why an item is not released although all items have been created."""
+    if loop is not None and (places := _places_of(loop)):
+        return f"it waits for a place, since {places}"
+    return "its step has just been expanded, and it is released next"

@@ -1,0 +1,364 @@
+"""Hand the places of a step's items on, and find items that were handed one and did not begin.
+
+core/places.py says how places are counted. This module finds the items that belong to the counters: at once, in the
+invocation whose commit freed a place; and afterwards, from what the shards say, if that invocation died.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+from atom_workflows import log
+from atom_workflows.coordinator.budget import Budget
+from atom_workflows.coordinator.commits import Decision, Freed
+from atom_workflows.coordinator.loading import StoredStep, load_steps
+from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core.consistency import Finding, check_places
+from atom_workflows.core.endings import block_item
+from atom_workflows.core.expansion import is_current
+from atom_workflows.core.gathering import explain_failures
+from atom_workflows.core.item_ids import expander_id, item_id, places_id, places_prefix
+from atom_workflows.core.kinds import LOOPS_SCHEMA, NodeKind
+from atom_workflows.core.places import Shard, is_too_many, move_places, number_of, waiting_key
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.states import TERMINAL_STEP_STATES, StepState
+from atom_workflows.documents import step_path, steps_path
+from atom_workflows.errors import Conflict
+from atom_workflows.messages.internal import ReadyStep, seed_message
+from atom_workflows.ports import Condition, Document, Query, Update
+
+_FAILED_STATES: Final = frozenset({StepState.FAILED, StepState.CANCELLED})
+
+PAGE: Final = 200
+"""The number of waiting items that are read at a time."""
+
+_TRIES: Final = 5
+
+_CALLS_OF_SHARD: Final = 4
+"""The number of calls that an audit makes for each shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """A step of a run whose items have places, and the expansion that created them."""
+
+    run_id: str
+    each: str
+    expansion: int
+
+    @classmethod
+    def of(cls, step: StepRecord) -> _Loop:
+        """Return the loop to which an item or a shard belongs."""
+        return cls(step.run_id, step.each, step.expansion)
+
+    def shard_id(self, number: int) -> str:
+        """Return the id of a shard."""
+        return places_id(self.each, self.expansion, number)
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """The range of the keys under which items wait, without its end."""
+        prefix = places_prefix(self.each, self.expansion)
+        return prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)
+
+    def keys_of(self, shard: Shard) -> tuple[str, str]:
+        """Return the range of the keys of the items that the shard has handed a place."""
+        shard_id = self.shard_id(shard.number)
+        return waiting_key(shard_id, 0), waiting_key(shard_id, shard.next)
+
+
+# -- in the invocation that freed a place ----------------------------------------------------------------------------
+
+
+def hand_on_places(outbox: Outbox, freed: Sequence[Freed]) -> dict[str, int]:
+    """Return the items that take over the places that a commit freed.
+
+    Each is returned with the round (`Shard.retries`) in which it was handed its place. If too many items failed, a
+    waiting one is published instead, so that all of them are blocked. If a shard has no more items, its places go to
+    another.
+    """
+    handed: dict[str, int] = {}
+    for one in freed:
+        services, loop, shard = outbox.services, _Loop.of(one.step), one.shard
+        if one.failed and not shard.is_stopped:
+            stops = _stop_if_too_many(outbox, loop, _load_shards(services, loop, shard.shards))
+        else:
+            stops = shard.is_stopped
+        if not stops:
+            numbers = shard.handed_on(one.count)
+            handed |= dict.fromkeys(_items_at(services, loop, shard, numbers), shard.retries)
+            if len(numbers) < one.count:
+                handed |= _move_places(services, loop, shard.shards)
+    return handed
+
+
+def seat_handed(steps: Iterable[StoredStep], handed: Mapping[str, int]) -> list[StoredStep]:
+    """Let those waiting items run that `hand_on_places` returned."""
+    return [
+        _seat(one) if _is_waiting(one.step) and handed.get(one.step.id) == one.step.retries else one for one in steps
+    ]
+
+
+def _items_at(services: Services, loop: _Loop, shard: Shard, numbers: range) -> list[str]:
+    """Return the ids of the items with these numbers in their shard."""
+    if not numbers:
+        return []
+    if not shard.retries:
+        # In the first round, all items run, in their order.
+        return [item_id(loop.each, shard.position(number), loop.expansion) for number in numbers]
+    shard_id = loop.shard_id(shard.number)
+    keys = waiting_key(shard_id, numbers.start), waiting_key(shard_id, numbers.stop)
+    return _waiting_ids(services, loop.run_id, keys, most=len(numbers))
+
+
+def _move_places(services: Services, loop: _Loop, count: int) -> dict[str, int]:
+    """Move free places to shards whose items wait.
+
+    Returns the items that were handed these, with their round.
+    """
+    for _ in range(_TRIES):
+        stored = _load_shards(services, loop, count)
+        shards = {one.step.id: one.step.places for one in stored if one.step.places is not None}
+        gains = move_places(list(shards.values()))
+        if not gains or any(shard.is_stopped for shard in shards.values()):
+            return {}
+        moved = [
+            (one, replace(shard, places=shard.places + gain, next=shard.next + gain), gain)
+            for one in stored
+            if (shard := one.step.places) is not None and (gain := gains.get(shard.number, 0))
+        ]
+        writes = [
+            Update(
+                path=step_path(loop.run_id, one.step.id),
+                fields={"places": shard.places, "next": shard.next},
+                guard=one.version,
+            )
+            for one, shard, _ in moved
+        ]
+        try:
+            services.store.commit(writes)
+        except Conflict:
+            continue
+        takers = [(shard, shard.handed_on(gain)) for _, shard, gain in moved if gain > 0]
+        return {item: shard.retries for shard, numbers in takers for item in _items_at(services, loop, shard, numbers)}
+    log.debug("step.places.contended", f"places of step {loop.each} stay free for now", run_id=loop.run_id)
+    return {}
+
+
+# -- in any invocation, from what the shards say ---------------------------------------------------------------------
+
+
+def seat(services: Services, steps: Sequence[StoredStep]) -> tuple[list[StoredStep], list[StoredStep]]:
+    """Let those waiting items run that have been handed their places.
+
+    Returns the steps, and the shards of those waiting items that will not run, since too many others failed. Shards
+    are read after the items: a retry deals the places out before it resets the items.
+    """
+    shard_ids = dict.fromkeys(one.step.shard for one in steps if _is_waiting(one.step))
+    if not shard_ids:
+        return list(steps), []
+    found = {one.step.id: one for one in load_steps(services, steps[0].step.run_id, shard_ids)}
+    seated = [_seat(one) if _is_handed(one.step, found.get(one.step.shard)) else one for one in steps]
+    return seated, [one for one in found.values() if one.step.places and one.step.places.is_stopped]
+
+
+def _is_handed(step: StepRecord, stored: StoredStep | None) -> bool:
+    shard = None if stored is None else stored.step.places
+    if shard is None or not _is_waiting(step) or shard.retries != step.retries:
+        return False
+    return not shard.is_stopped and number_of(step.waits_at) < shard.next
+
+
+def block_waiting(outbox: Outbox, stopped: Sequence[StoredStep]) -> list[Decision]:
+    """Decide to block the items that wait for places of stopped shards.
+
+    The result is a page of items of each step; the next page is left to another invocation.
+    """
+    services, decisions = outbox.services, list[Decision]()
+    for loop, shard in {_Loop.of(one.step): one.step for one in stopped}.items():
+        found = map(StoredStep.without_task, _query_waiting(services, loop.run_id, loop.keys, most=PAGE + 1))
+        waiting = [one for one in found if _is_waiting(one.step)]
+        count = shard.places.shards if shard.places else 0
+        failed = sum(one.step.places.failed for one in _load_shards(services, loop, count) if one.step.places)
+        why = explain_failures(failed, shard.items, shard.tolerate)
+        for one in waiting[:PAGE]:
+            decisions.append(Decision(stored=one, change=block_item(one.step, why, now=services.clock.now())))
+        outbox.add_ready(loop.run_id, [ReadyStep(step_id=one.step.id) for one in waiting[PAGE:]])
+    return decisions
+
+
+def audit_places(outbox: Outbox, run: RunRecord, budget: Budget) -> int:
+    """Publish the items that were handed places and have not begun, or have another invocation do so.
+
+    Returns the number of events.
+    """
+    loops = _open_loops(outbox.services, run)
+    if sum(map(len, loops.values())) * _CALLS_OF_SHARD <= budget.calls:
+        return _publish_placed(outbox, loops, budget)
+    outbox.add([seed_message(run.id)])
+    return 1
+
+
+def publish_placed(outbox: Outbox, run: RunRecord, budget: Budget) -> int:
+    """Publish the items that were handed places and have not begun.
+
+    Returns their number. Also does what a death may have left undone, or what someone else's write has broken: recounts
+    the places, stops a step too many of whose items failed, and moves free places to where items wait. Once the budget
+    is spent, other steps are left to the next audit, which begins with another one.
+    """
+    return _publish_placed(outbox, _open_loops(outbox.services, run), budget)
+
+
+def _publish_placed(outbox: Outbox, loops: Mapping[_Loop, Sequence[StoredStep]], budget: Budget) -> int:
+    services, published = outbox.services, 0
+    order = list(loops)
+    first = int(services.clock.now().timestamp() // 60) % max(len(order), 1)
+    for loop in order[first:] + order[:first]:
+        if published and budget.is_spent:
+            break
+        found = dict.fromkeys(_find_placed(outbox, loop, loops[loop]))
+        outbox.add_ready(loop.run_id, [ReadyStep(step_id=step_id) for step_id in found])
+        published += len(found)
+        budget.spend(calls=_CALLS_OF_SHARD * len(loops[loop]))
+    return published
+
+
+def _find_placed(outbox: Outbox, loop: _Loop, stored: Sequence[StoredStep]) -> Iterator[str]:
+    """Yield the items of a step that were handed places, or one of those that wait in vain."""
+    services = outbox.services
+    for one in stored:
+        _fix_count(services, one)
+    now = _load_shards(services, loop, len(stored))
+    shards = [one.step.places for one in now if one.step.places is not None]
+    if any(shard.is_stopped for shard in shards) or _stop_if_too_many(outbox, loop, now):
+        yield from _waiting_ids(services, loop.run_id, loop.keys, most=1)
+        return
+    if move_places(shards):
+        yield from _move_places(services, loop, len(shards))
+    # Until the first item ends, only those have places that had them from the beginning, and these do not wait.
+    for shard in (one for one in shards if one.next > one.places):
+        waiting = _query_waiting(services, loop.run_id, loop.keys_of(shard), most=PAGE, fields=("remaining",))
+        # Counters that someone else has changed are left to a repair, which is due once nothing else can be done.
+        yield from (one.id for one in waiting if one.fields["remaining"] == 1)
+
+
+def recount(services: Services, step: StepRecord) -> Finding | None:
+    """Count the ended items of a shard, and check that it has handed on the places of just these.
+
+    Any commit that ends an item changes the shard, so the result holds as long as the shard has not changed since it
+    was read.
+    """
+    if step.places is None:
+        return None
+    failed = _count_items(services, step, _FAILED_STATES)
+    ended = failed + _count_items(services, step, TERMINAL_STEP_STATES - _FAILED_STATES)
+    return check_places(step, ended=ended, failed=failed)
+
+
+def _count_items(services: Services, step: StepRecord, states: Iterable[StepState]) -> int:
+    """Count the items of a shard that are in one of these states."""
+    where: list[Condition] = [("shard", "==", step.id), ("state", "in", sorted(states))]
+    if step.retries:
+        # Items that kept their results are not counted. In the first round there are none, and 0 is not stored.
+        where.append(("retries", "==", step.retries))
+    return services.store.count(Query(collection=steps_path(step.run_id), where=where))
+
+
+def _fix_count(services: Services, stored: StoredStep) -> None:
+    finding = recount(services, stored.step)
+    if finding is None:
+        return
+    update = Update(path=step_path(stored.step.run_id, stored.step.id), fields=finding.fields, guard=stored.version)
+    with suppress(Conflict):
+        services.store.commit([update])
+        log.warning("step.places.fixed", finding.what, run_id=stored.step.run_id, step_id=stored.step.id)
+
+
+def publish_next(outbox: Outbox, ended: Sequence[StepRecord]) -> None:
+    """Publish the items that these ended ones may have handed their places to."""
+    shards = dict.fromkeys(step.shard for step in ended if step.shard)
+    if not shards:
+        return
+    run_id = ended[0].run_id
+    for one in load_steps(outbox.services, run_id, shards):
+        shard, loop = one.step.places, _Loop.of(one.step)
+        if shard is not None:
+            keys = loop.keys if shard.is_stopped else loop.keys_of(shard)
+            waiting = _waiting_ids(outbox.services, run_id, keys, most=1 if shard.is_stopped else PAGE)
+            outbox.add_ready(run_id, [ReadyStep(step_id=step_id) for step_id in waiting])
+
+
+def _open_loops(services: Services, run: RunRecord) -> dict[_Loop, list[StoredStep]]:
+    """Return the shards of the steps some of whose items have not ended."""
+    if run.schema < LOOPS_SCHEMA:
+        return {}
+    query = Query(collection=steps_path(run.id), where=[("kind", "==", NodeKind.PLACES.value)])
+    loops: dict[_Loop, list[StoredStep]] = {}
+    for one in map(StoredStep.of, services.store.query(query)):
+        loops.setdefault(_Loop.of(one.step), []).append(one)
+    expanders = dict.fromkeys(expander_id(loop.each) for loop in loops)
+    known = {one.step.each: one.step for one in load_steps(services, run.id, expanders)}
+    return {
+        loop: shards
+        for loop, shards in loops.items()
+        if is_current(shards[0].step, known.get(loop.each))
+        and not all(one.step.places is None or one.step.places.is_over for one in shards)
+    }
+
+
+def _stop_if_too_many(outbox: Outbox, loop: _Loop, stored: Sequence[StoredStep]) -> bool:
+    """Begin no more items of a step if more of them failed than it tolerates.
+
+    An item that waits is published, so that it is blocked with all others.
+    """
+    shards = [one.step.places for one in stored if one.step.places is not None]
+    if not is_too_many(shards):
+        return False
+    # The mark names the round, so it is void if a retry has dealt the places out in the meantime.
+    writes = [
+        Update(path=step_path(loop.run_id, loop.shard_id(shard.number)), fields={"stopped": shard.retries + 1})
+        for shard in shards
+    ]
+    outbox.services.store.commit(writes)
+    log.info("step.stopped", f"no more items of step {loop.each} begin: too many failed", run_id=loop.run_id)
+    waiting = _waiting_ids(outbox.services, loop.run_id, loop.keys, most=1)
+    outbox.add_ready(loop.run_id, [ReadyStep(step_id=step_id) for step_id in waiting])
+    return True
+
+
+# -- both ------------------------------------------------------------------------------------------------------------
+
+
+def _load_shards(services: Services, loop: _Loop, count: int) -> list[StoredStep]:
+    return load_steps(services, loop.run_id, map(loop.shard_id, range(count)))
+
+
+def _waiting_ids(services: Services, run_id: str, keys: tuple[str, str], *, most: int) -> list[str]:
+    return [one.id for one in _query_waiting(services, run_id, keys, most=most, fields=("state",))]
+
+
+def _query_waiting(
+    services: Services, run_id: str, keys: tuple[str, str], *, most: int, fields: Sequence[str] | None = None
+) -> list[Document]:
+    """Return the first items that wait under keys in this range, without its end."""
+    query = Query(
+        collection=steps_path(run_id),
+        where=[("waits_at", ">=", keys[0]), ("waits_at", "<", keys[1])],
+        order_by=[("waits_at", "ascending")],
+        limit=most,
+        fields=fields,
+    )
+    return services.store.query(query)
+
+
+def _is_waiting(step: StepRecord) -> bool:
+    return bool(step.waits_at) and step.state is StepState.PENDING
+
+
+def _seat(stored: StoredStep) -> StoredStep:
+    """Return the item without what it waits for. The document is changed by the decision that follows."""
+    return replace(stored, step=replace(stored.step, remaining=stored.step.remaining - 1, waits_at=""))

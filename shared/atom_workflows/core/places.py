@@ -1,0 +1,158 @@
+"""The places of a step with `maxParallel`: how many of its items may be under way at the same time.
+
+Items beyond the first `maxParallel` are created with one open dependency more than they have: their place. An item
+gives its place back in the commit that ends it, and the same commit hands the place on: it increments a counter, and
+the counter's new value is the number of the item that the place now belongs to. So no one has to look for a place, no
+lock is taken, and no two writers can hand out the same place. Whoever dies after that commit leaves an item that has a
+place and does not use it, which a redelivery or the audit of its run finds.
+
+One document bears only so many writes per second, so the places are divided among a few *shards*, each with a counter
+of its own. Each shard also has its share of the items, dealt out in turn:
+
+    position among the items to run     0  1  2  3  4  5  6  7  8 ...
+    shard, if there are two             0  1  0  1  0  1  0  1  0
+    number within the shard             0  0  1  1  2  2  3  3  4
+
+A shard hands out its numbers in order, first `places` of them, then one for each item that ends. So a shard always
+satisfies `next == places + ended`, which is what an audit recounts, and no more than `places` of its items are under
+way. If a shard has no more items, its free places are moved to a shard that has, in one commit that changes both.
+
+An item keeps its place during the back-off between its attempts. So there is one rule, no item has to queue twice, and
+an item that has begun also ends as soon as it can.
+
+A retry deals out the items that run again in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Final
+
+PLACES_OF_SHARD: Final = 10
+"""The number of places for which there is a further shard.
+
+With jobs of a second, a shard of 10 is written to ten times a second, which is half of what a document bears. Items
+that end together change their shard only once.
+"""
+
+MAX_SHARDS: Final = 16
+"""The maximum number of shards of a step. An audit asks each of them for items that were handed a place."""
+
+_DIGITS: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """A share of the places of a step, and of the items that wait for them.
+
+    The values are stored as fields of their own, all of them numbers, since the commit that hands a place on learns
+    the new value of every number that it increments, if only by 0.
+    """
+
+    # Which of how many shards this is, and the number of places of all of them.
+    number: int
+    shards: int
+    limit: int
+    # The number of its places, of its items that run in this round, and the first item that was not given a place.
+    places: int
+    size: int
+    next: int
+    # How many of its items failed, and how many items of the step may.
+    failed: int = 0
+    tolerate: int = 0
+    # The number of the run's retry for which the items were dealt out.
+    retries: int = 0
+    # If no more items are to begin in that round: the number of the retry, plus 1.
+    stopped: int = 0
+
+    @property
+    def is_stopped(self) -> bool:
+        """True if too many items failed, so that those that wait will not run."""
+        return self.stopped == self.retries + 1
+
+    @property
+    def free(self) -> int:
+        """The number of places that no item holds, since all items of the shard were handed one."""
+        return min(self.places, max(0, self.next - self.size))
+
+    @property
+    def waiting(self) -> int:
+        """The number of items that have not been handed a place."""
+        return max(0, self.size - self.next)
+
+    @property
+    def is_over(self) -> bool:
+        """True if every item of the shard has ended."""
+        return self.next >= self.places + self.size
+
+    def handed_on(self, count: int) -> range:
+        """Return the numbers of the items to which the latest `count` places were handed on."""
+        return range(min(self.next - count, self.size), min(self.next, self.size))
+
+    def position(self, number: int) -> int:
+        """Return the position, among all items to run, of the item with the given number in this shard."""
+        return self.number + number * self.shards
+
+
+NUMBERS: Final = tuple(field.name for field in fields(Shard))
+"""The names of a shard's stored numbers."""
+
+
+def shard_count(limit: int) -> int:
+    """Return the number of shards for this many places."""
+    return min(MAX_SHARDS, -(-limit // PLACES_OF_SHARD))
+
+
+def deal(limit: int, count: int, *, shards: int | None = None, tolerate: int = 0, retries: int = 0) -> list[Shard]:
+    """Divide this many places and items among shards."""
+    shards = shards or shard_count(limit)
+    places = [len(range(number, limit, shards)) for number in range(shards)]
+    return [
+        Shard(
+            number=number,
+            shards=shards,
+            limit=limit,
+            places=places[number],
+            size=len(range(number, count, shards)),
+            next=places[number],
+            tolerate=tolerate,
+            retries=retries,
+        )
+        for number in range(shards)
+    ]
+
+
+def read_shard(numbers: Mapping[str, int]) -> Shard:
+    """Read a shard from the fields of its document, or from the result of a commit that incremented all of them."""
+    return Shard(**{name: numbers[name] for name in NUMBERS if name in numbers})
+
+
+def waiting_key(shard_id: str, number: int) -> str:
+    """Return the key under which an item waits: its shard and its number, in an order that a query can use."""
+    return f"{shard_id}/{number:0{_DIGITS}}"
+
+
+def number_of(waiting_key: str) -> int:
+    """Return the number of a waiting item within its shard."""
+    return int(waiting_key.rpartition("/")[2])
+
+
+def is_too_many(shards: Sequence[Shard]) -> bool:
+    """Return True if more items of the step failed than it tolerates."""
+    return sum(shard.failed for shard in shards) > max((shard.tolerate for shard in shards), default=0)
+
+
+def move_places(shards: Sequence[Shard]) -> dict[int, int]:
+    """Decide which free places to move to shards whose items wait.
+
+    Returns the number of places that each shard gains or, if it is negative, gives away.
+    """
+    free = [shard.number for shard in shards for _ in range(shard.free)]
+    most = max((shard.waiting for shard in shards), default=0)
+    needed = [shard.number for turn in range(min(len(free), most)) for shard in shards if shard.waiting > turn]
+    gains: dict[int, int] = {}
+    for giver, taker in zip(free, needed, strict=False):
+        gains[giver] = gains.get(giver, 0) - 1
+        gains[taker] = gains.get(taker, 0) + 1
+    return gains
