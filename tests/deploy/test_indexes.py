@@ -114,6 +114,7 @@ def live(world: World) -> str:
     retry_run(world.services, run_id)
     live_in_full(world)
     live_in_loops(world)
+    live_in_turns(world)
     live_in_line(world)
     live_by_schedule(world)
     return run_id
@@ -134,6 +135,13 @@ def live_in_loops(world: World) -> None:
         read_outlines_without_items(world.store, run)
         similar_step(world.store, run, "trian")
         world.run_to_end(run_id)
+
+
+def live_in_turns(world: World) -> None:
+    """Play a run whose items run one after the other, long enough for an audit to find one waiting."""
+    world.task_runner.jobs = World("default: {duration: 100}").task_runner.jobs
+    each = loops.each([1, 2, 3], max_parallel=1)
+    loops.run(world, loops.workflow(loops.step("train", for_each=each)), run_id="in-turns")
 
 
 def live_in_line(world: World) -> None:
@@ -233,10 +241,11 @@ def test_what_is_exempted_is_stored() -> None:
 SMALL: Final[Mapping[str, str]] = {
     "runs": "created_at digest failure_count finally_timeout_s given_digest item_count late main_state no_queue place "
     "reopened_at retries schema source state step_count stop task_runner_url timeout_s touches trigger workflow",
-    "steps": "allow_failure answered attempt by_choice cause counted deferrals each expansion first_attempt "
-    "hands_over_to index items job_state kind last_kind last_reason losses missing_since notifies phase reason "
-    "remaining retries schema skipped stained state stop_attempt stop_for stop_stage task_runner_url tolerate "
-    "tolerated total touches trigger unanswered unanswered_since unheard_since unsuccessful unsure_attempt written",
+    "steps": "allow_failure answered attempt by_choice cause counted deferrals each expansion failed first_attempt "
+    "hands_over_to index items job_state kind last_kind last_reason limit losses missing_since next notifies "
+    "number phase places reason remaining retries schema shard shards size skipped stained state stop_attempt "
+    "stop_for stop_stage stopped task_runner_url tolerate tolerated total touches trigger unanswered "
+    "unanswered_since unheard_since unstarted unsuccessful unsure_attempt waits_at written",
 }
 """Stored fields of a few bytes, which may keep their automatic index."""
 
