@@ -58,8 +58,9 @@ def test_problems_are_reported_as_the_page_says() -> None:
             "rules:\n  - step: a\n    failTimes: 1\n  - step: b\n    duration: long\n", filename="jobs.mock.yaml"
         )
     assert caught.value.problems == wrong.splitlines()
-    workflow = parse_workflow(b"name: daily\nsteps: [{id: extract, task: {url: u}}]", filename="daily.yaml")
-    script = parse_script("rules:\n  - step: extarct\n", filename="jobs.mock.yaml")
+    loop = "{id: train, forEach: [1, 2, 3, 4, 5, 6], task: {url: u}}"
+    workflow = parse_workflow(f"name: daily\nsteps: [{{id: extract, task: {{url: u}}}}, {loop}]", filename="daily.yaml")
+    script = parse_script("rules:\n  - step: extarct\n\n  - step: train[6]\n", filename="jobs.mock.yaml")
     with pytest.raises(InvalidScript) as caught:
         require_matches(script, workflow, "daily.yaml")
     assert caught.value.problems == unmatched.splitlines()

@@ -177,6 +177,28 @@ WORST_YAML: Final[dict[str, Maker]] = {
     ),
     "types": filled(_ARGS + "]}, outputs: {", lambda n: f"o{n}: [{{a: itn}}], ", "}}\n", most=90_000),
     "anchors before conditions": filled("steps:\n", lambda n: f"- {{id: s{n}, when: &a{n} == 1}}\n", most=_MOST_STEPS),
+    # loops
+    "loops": filled("steps:\n", lambda n: f"- {{id: s{n}, forEach: [a, b], task: {{url: u}}}}\n", most=_MOST_STEPS),
+    "items": filled("steps:\n- {id: a, forEach: [", lambda n: f"a{n}, ", "], task: {url: u}}\n", most=290_000),
+    "items that are the same": filled(
+        "steps:\n- {id: a, forEach: [", lambda _: "{a: [1]}, ", "], task: {url: u}}\n", most=60_000
+    ),
+    "items of different shapes": filled(
+        "steps:\n- {id: a, forEach: [", lambda n: f"{{a{n}: 1}}, ", "], task: {url: u}}\n", most=98_000
+    ),
+    "lists of a loop": filled(
+        "steps:\n- {id: a, forEach: {", lambda n: f"a{n}: [1], ", "}, task: {url: u}}\n", most=90_000
+    ),
+    "items with expressions": filled(
+        "steps:\n- {id: a, forEach: [", lambda _: '"${{ run.id }}", ', "], task: {url: u}}\n"
+    ),
+    "reads of a loop's outputs": filled(
+        f"steps:\n- {{id: a, forEach: [1], when: {' or '.join(['item == 1'] * 100)}, task: {{url: u}}, outputs: {{"
+        + ", ".join(f"o{n}: int" for n in range(100))
+        + "}}\n- {id: b, dependsOn: a, task: {url: u, args: [",
+        lambda n: f'"${{{{ steps.a.outputs.o{n % 100} }}}}", ',
+        "]}}\n",
+    ),
     # JSON first, YAML afterwards
     "JSON but for its last value": filled(_JSON_ARGS, lambda _: "1, ", "x]}}]}", most=_MOST_SCALARS),
     "JSON but for its last key": filled(_JSON_ARGS + "{", lambda n: f'"a{n}": 1, ', "x: 1}]}}]}", most=148_000),

@@ -18,6 +18,7 @@ from atom_client.cli.tables import Sheet
 from atom_client.cli.validate import problem_lines
 from atom_client.cost.bill import Bill, dollars, quantity
 from atom_client.cost.estimate import Estimate, chain, estimate, usual_job
+from atom_client.cost.model import ASSUMED_ITEMS
 from atom_client.cost.prices import AS_OF, GOOGLE, PRICES
 from atom_client.cost.usage import Assumptions, NotEstimated, has_usual_times
 from atom_client.errors import INVALID_USE, Misuse
@@ -68,7 +69,8 @@ def print_cost(options: CostOptions) -> int:
     else:
         output = Output()
         steps = counted(len(found.workflow.all_steps), "step")
-        output.say(f"{one_line(found.workflow.name)}: {steps}, {how_long(found.given)}\n")
+        items = f" ({found.instances:,} with all items)" if found.workflow.has_loops else ""
+        output.say(f"{one_line(found.workflow.name)}: {steps}{items}, {how_long(found.given)}\n")
         output.show(bill_sheet(found.run))
         output.say()
         for sentence in sentences(found):
@@ -133,6 +135,9 @@ def sentences(found: Estimate) -> Iterator[str]:
         yield f"Skipped, so not counted as jobs: {listing(found.skipped)}."
     if found.assumed:
         yield f"Assumed to run, since this is not known in advance: {listing(found.assumed)}."
+    if found.assumed_items:
+        loops = listing(found.assumed_items)
+        yield f"Assumed to have {ASSUMED_ITEMS} items for each list that is not known in advance: {loops}."
     yield f"A run costs {dollars(run)}, which is {dollars(found.per_1000_steps(run))} for 1,000 steps."
     yield f"With no run in flight, the platform costs {dollars(idle)} a month."
     yield f"{counted(found.runs_per_month, 'run')} and a month of ticks cost {dollars(found.month)}."
@@ -165,8 +170,10 @@ def as_object(found: Estimate) -> dict[str, Any]:
         "prices_as_of": AS_OF.isoformat(),
         "workflow": found.workflow.name,
         "steps": len(found.workflow.all_steps),
+        "steps_and_items": found.instances,
         "skipped": list(found.skipped),
         "assumed_to_run": list(found.assumed),
+        "assumed_items": list(found.assumed_items),
         "job_s": found.given.job.total_seconds(),
         "notifies": found.given.notifies,
         "counts": asdict(found.tally),

@@ -25,7 +25,7 @@ from atom_client.cli.validate import print_warnings
 from atom_client.errors import INVALID_USE, RUN_FAILED, Misuse
 from atom_client.planning.partial import MARKS
 from atom_client.planning.prepare import Start
-from atom_client.planning.walk import plan_run
+from atom_client.planning.walk import Plan, plan_run
 from atom_client.text import name_of
 from atom_client.views.as_json import json_text
 from atom_client.views.checked_files import CheckedFile, text_lines
@@ -40,7 +40,7 @@ MOST_IN_FULL: Final = 60
 """With at most this many steps, each job is printed on a line of its own; with more, each step takes one line."""
 
 MOST_PRICED: Final = 60
-"""With at most this many steps, estimating the cost takes only a moment."""
+"""With at most this many steps and items, estimating the cost takes only a moment."""
 
 _LONGEST_LINE: Final = 200
 _LONGEST_VALUE: Final = 500
@@ -123,7 +123,7 @@ def _print_problems(error: InvalidWorkflow, source: str, content: bytes, *, as_j
 
 def _print_planned(read: _Read, options: PlanOptions) -> int:
     plan = plan_run(read.asked.workflow, read.asked.start.known(read.asked.workflow), path=_path(options.source))
-    cost = _cost(read)
+    cost = _cost(read, plan)
     if options.as_json:
         click.echo(json_text({**planned_object(read.asked, plan), "run_usd": cost}))
     else:
@@ -139,9 +139,12 @@ def _print_planned(read: _Read, options: PlanOptions) -> int:
     return RUN_FAILED if plan.is_bound_to_fail else 0
 
 
-def _cost(read: _Read) -> float | None:
+def _cost(read: _Read, plan: Plan) -> float | None:
     """Return the cost of a run, or None if estimating it takes too long."""
-    if len(read.asked.workflow.all_steps) > MOST_PRICED:
+    # Only estimates need this module.
+    from atom_client.cost.model import count_instances  # noqa: PLC0415 (see above)
+
+    if count_instances(plan) > MOST_PRICED:
         return None
     from atom_client.cost.estimate import estimate, usual_job  # noqa: PLC0415 (only for small files)
     from atom_client.cost.usage import Assumptions, NotEstimated  # noqa: PLC0415 (see above)

@@ -11,7 +11,7 @@ from typing import Final
 from atom_client.cost.alternatives import Quote, quotes
 from atom_client.cost.bill import Bill, price_of
 from atom_client.cost.measurement import jobs_in_a_row, measure, measure_tick, takes_time
-from atom_client.cost.model import assumed, model_of, plan_for_cost, skipped
+from atom_client.cost.model import assumed, count_instances, model_of, plan_for_cost, skipped, with_assumed_items
 from atom_client.cost.prices import PRICES, Item, Price
 from atom_client.cost.usage import Assumptions, Tally, idle_month
 from atom_client.planning.walk import Known
@@ -42,6 +42,9 @@ class Estimate:
     # Steps that are known to be skipped, and steps that may be skipped but are counted nevertheless.
     skipped: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
+    # The number of steps, where a loop counts as its items, and the loops whose number of items is assumed.
+    instances: int
+    assumed_items: tuple[str, ...] = ()
 
     @property
     def month(self) -> float:
@@ -56,7 +59,7 @@ class Estimate:
 
     def per_1000_steps(self, usd: float) -> float:
         """Convert the cost of a run to the cost per thousand steps."""
-        return usd / len(self.workflow.all_steps) * SHARED
+        return usd / max(1, self.instances) * SHARED
 
 
 def estimate(  # noqa: PLR0913 (all but the first two are keyword-only)
@@ -94,6 +97,8 @@ def estimate(  # noqa: PLR0913 (all but the first two are keyword-only)
         peers=tuple(quotes(tally, runs_per_month, prices)),
         skipped=skipped(plan) if plan else (),
         assumed=assumed(plan) if plan else (),
+        instances=count_instances(plan) if plan else len(workflow.all_steps),
+        assumed_items=with_assumed_items(plan) if plan else (),
     )
 
 

@@ -3,7 +3,8 @@
 An estimate executes a run in which every job succeeds, and only a real run shows what jobs return. So conditions are
 replaced by others that read the same steps and have the results that the plan predicts; conditions whose results it
 cannot predict are taken to be true. Outputs are whole numbers. What tasks read from other steps is still read, but its
-values do not matter.
+values do not matter. A loop has as many items as planned, of which as many are skipped; a list that is not known is
+taken to have `ASSUMED_ITEMS`.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from atom_client.cost.measurement import OUTPUTS_LABEL
-from atom_client.planning.walk import Fate, Known, Plan, PlannedStep, plan_run
+from atom_client.planning.fates import Fate
+from atom_client.planning.loops import PlannedItems
+from atom_client.planning.walk import Known, Plan, PlannedStep, plan_run
 from atom_workflows.core.durations import format_duration
-from atom_workflows.core.evaluation import paths_in
-from atom_workflows.core.workflow import Condition, Template, Trigger, Workflow
+from atom_workflows.core.evaluation import is_per_item, paths_in
+from atom_workflows.core.workflow import Condition, ForEach, Template, Trigger, Workflow
+
+ASSUMED_ITEMS: Final = 10
 
 _TRUE: Final = "run.id != ''"
 _FALSE: Final = "run.id == ''"
@@ -25,6 +30,20 @@ _FALSE: Final = "run.id == ''"
 def assumed(plan: Plan) -> tuple[str, ...]:
     """Return the steps that are assumed to run but might not."""
     return tuple(one.step.id for one in plan.steps if one.fate is Fate.DEPENDS)
+
+
+def with_assumed_items(plan: Plan) -> tuple[str, ...]:
+    """Return the loops whose number of items is assumed."""
+    return tuple(one.step.id for one in plan.steps if one.items is not None and one.items.count is None)
+
+
+def count_instances(plan: Plan) -> int:
+    """Return the number of steps, where a loop counts as its items."""
+    return sum(1 if one.items is None else _count_items(one.items) for one in plan.steps)
+
+
+def _count_items(items: PlannedItems) -> int:
+    return ASSUMED_ITEMS if items.count is None else items.count
 
 
 def skipped(plan: Plan) -> tuple[str, ...]:
@@ -66,6 +85,8 @@ def _step(planned: PlannedStep) -> dict[str, Any]:
         fields["trigger"] = step.trigger.value
     if step.when is not None:
         fields["when"] = _condition(_FALSE if planned.fate is Fate.SKIPPED else _TRUE, [step.when])
+    if step.for_each is not None:
+        fields |= _loop(planned, step.for_each)
     if step.allow_failure:
         fields["allowFailure"] = True
     if step.outputs:
@@ -78,6 +99,18 @@ def _step(planned: PlannedStep) -> dict[str, Any]:
             **({"engine": engine} if engine else {}),
             **({"args": args} if args else {}),
         }
+    return fields
+
+
+def _loop(planned: PlannedStep, loop: ForEach) -> dict[str, Any]:
+    items = planned.items or PlannedItems(count=0)
+    lists = [one for one in loop.lists.values() if isinstance(one, Template)]
+    read = f"range({_count_items(items)}) if {_condition(_TRUE, lists)} else []"
+    fields: dict[str, Any] = {"forEach": f"${{{{ {read} }}}}"}
+    if planned.step.when is not None and is_per_item(planned.step.when):
+        fields["when"] = f"index >= {len(items.skipped)} and ({_condition(_TRUE, [planned.step.when])})"
+    if items.at_once is not None:
+        fields["maxParallel"] = items.at_once if isinstance(items.at_once, int) else ASSUMED_ITEMS
     return fields
 
 

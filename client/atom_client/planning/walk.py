@@ -7,28 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from heapq import heapify, heappop, heappush
 from typing import Any, Final
 
+from atom_client.planning.fates import Fate
+from atom_client.planning.loops import STEPS_OF_CONDITIONS, PlannedItem, PlannedItems, plan_items, scope_of_item
 from atom_client.planning.partial import Partial, judge, spell, with_marks
-from atom_client.text import listing
-from atom_workflows.core.evaluation import render_body, render_value
+from atom_client.text import counted, listing
+from atom_workflows.core.evaluation import is_per_item, render_body, render_value
 from atom_workflows.core.kinds import TRIGGERS, Ended, NodeKind
 from atom_workflows.core.records import Policies, StepRecord
-from atom_workflows.core.workflow import JsonValue, Step, Trigger, Workflow, job_request
+from atom_workflows.core.workflow import ForEach, JsonValue, Step, Task, Trigger, Workflow, job_request
 from atom_workflows.errors import ExpressionError
-
-
-class Fate(StrEnum):
-    """What would happen to a step if every job succeeded."""
-
-    RUNS = "runs"
-    SKIPPED = "skipped"
-    DEPENDS = "depends"
-    # One of its expressions cannot be evaluated.
-    FAILS = "fails"
-    BLOCKED = "blocked"
+from atom_workflows.expressions.budget import Budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +39,8 @@ class PlannedStep:
     """A step before its run.
 
     `because` explains its fate. `job` is the body of the step's job; at the paths in `unknown`, it contains marked
-    expressions in place of values that are not known. `job` is None for a barrier and for a step that does not run.
+    expressions in place of values that are not known. `job` is None for a barrier and for a step that does not run. A
+    loop has `items` instead, unless it does not run or it has no list.
     """
 
     step: Step
@@ -57,6 +49,7 @@ class PlannedStep:
     because: str = ""
     job: Mapping[str, JsonValue] | None = None
     unknown: tuple[str, ...] = ()
+    items: PlannedItems | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +110,7 @@ class _Walk:
         self._zone = workflow.timezone
         self._with_jobs = with_jobs
         self._fates: dict[str, Fate] = {}
+        self._budget_for_items = Budget(STEPS_OF_CONDITIONS)
         # What expressions can read from steps that will not run. Nothing is known about the others.
         self._skipped = Partial({})
         self._constants = {"params": Partial(known.params), "env": Partial(known.env), "run": Partial(known.run)}
@@ -126,11 +120,12 @@ class _Walk:
         scope = self._scope()
         fate, because = self._decide(step, scope)
         planned = PlannedStep(step=step, in_finally=in_finally, fate=fate, because=because)
-        if self._with_jobs and step.task is not None and fate in {Fate.RUNS, Fate.DEPENDS}:
-            planned = self._with_job(planned, scope)
+        if step.task is not None and fate in {Fate.RUNS, Fate.DEPENDS}:
+            planned = self._with_work(planned, scope)
         self._fates[step.id] = planned.fate
         if planned.fate is Fate.SKIPPED:
-            self._skipped[step.id] = {"state": "SKIPPED", "message": because, "outputs": None}
+            counts = dict.fromkeys(("total", "succeeded", "failed", "skipped"), 0)
+            self._skipped[step.id] = {"state": "SKIPPED", "message": because, "outputs": None, "counts": counts}
         return planned
 
     def outputs(self) -> tuple[dict[str, JsonValue], tuple[str, ...], str]:
@@ -157,7 +152,9 @@ class _Walk:
         unsure = [need for need in step.depends_on if self._fates[need] is Fate.DEPENDS]
         if None not in ends:
             return self._do_not_run(step, fates)
-        verdict = None if step.when is None else judge(step.when, scope, zone=self._zone)
+        # Each item of a loop may have a condition of its own.
+        when = None if _has_condition_per_item(step) else step.when
+        verdict = None if when is None else judge(when, scope, zone=self._zone)
         if verdict is not None and not verdict.holds and not verdict.error:
             return Fate.SKIPPED, verdict.because
         # Its dependencies decide first, then its condition.
@@ -165,8 +162,8 @@ class _Walk:
         if len(ends) > 1:
             any_of = "any of " if len(unsure) > 1 and step.trigger is Trigger.NO_FAILURE else ""
             doubts.append(f"whether {any_of}{listing(unsure)} {'run' if len(unsure) > 1 else 'runs'}")
-        if step.when is not None and verdict is None:
-            doubts.append(f"`{spell(step.when)}`")
+        if when is not None and verdict is None:
+            doubts.append(f"`{spell(when)}`")
         if doubts:
             return Fate.DEPENDS, f"depends on {', then on '.join(doubts)}"
         if verdict is not None and verdict.error:
@@ -183,10 +180,48 @@ class _Walk:
             return Fate.SKIPPED, "every step that it depends on is skipped"
         return Fate.SKIPPED, f"not every step that it depends on runs, and its trigger is {step.trigger}"
 
-    def _with_job(self, planned: PlannedStep, scope: Mapping[str, Any]) -> PlannedStep:
-        step, task = planned.step, planned.step.task
-        if task is None:
+    def _with_work(self, planned: PlannedStep, scope: Mapping[str, Any]) -> PlannedStep:
+        """Add the step's job, or its items if it is a loop."""
+        try:
+            if planned.step.for_each is not None:
+                return self._with_items(planned, planned.step.for_each, scope)
+            if self._with_jobs:
+                job, unknown = self._render(planned.step, scope)
+                return replace(planned, job=job, unknown=unknown)
+        except ExpressionError as error:
+            return _that_fails(planned, str(error))
+        return planned
+
+    def _with_items(self, planned: PlannedStep, loop: ForEach, scope: Mapping[str, Any]) -> PlannedStep:
+        step = planned.step
+        when = step.when if _has_condition_per_item(step) else None
+        items = plan_items(loop, when, scope, zone=self._zone, budget=self._budget_for_items)
+        if self._with_jobs:
+            first = tuple(self._with_job(item, step, loop, scope) for item in items.first)
+            items = items.with_jobs(first)
+        planned = replace(planned, items=items)
+        if items.failing <= loop.tolerate:
             return planned
+        tolerated = f", {counted(loop.tolerate, 'item')} may" if loop.tolerate else ""
+        return _that_fails(
+            planned, f"{counted(items.failing, 'item')} would fail{tolerated}; first: {step.id}{items.failure}"
+        )
+
+    def _with_job(self, item: PlannedItem, step: Step, loop: ForEach, scope: Mapping[str, Any]) -> PlannedItem:
+        if item.fate not in {Fate.RUNS, Fate.DEPENDS}:
+            return item
+        try:
+            job, unknown = self._render(step, scope_of_item(item, loop, scope, self._zone))
+        except ExpressionError as error:
+            return replace(item, fate=Fate.FAILS, because=str(error))
+        return replace(item, job=job, unknown=unknown)
+
+    def _render(self, step: Step, scope: Mapping[str, Any]) -> tuple[Mapping[str, JsonValue], tuple[str, ...]]:
+        """Return the body of a step's job, and the paths of the values that are not known.
+
+        Raises `ExpressionError`.
+        """
+        task = step.task or Task()
         marked = [with_marks(template, scope, zone=self._zone) for template in task.templates]
         record = StepRecord(
             run_id="",
@@ -203,13 +238,21 @@ class _Walk:
             remaining=0,
         )
         unknown = tuple(".".join(map(str, template.path)) for template, missing in marked if missing)
-        try:
-            return replace(planned, job=render_body(record, scope), unknown=unknown)
-        except ExpressionError as error:
-            # A step that may be skipped will not necessarily fail.
-            fate = Fate.FAILS if planned.fate is Fate.RUNS else planned.fate
-            because = str(error) if fate is Fate.FAILS else f"{planned.because}; {error}"
-            return replace(planned, fate=fate, because=because)
+        return render_body(record, scope), unknown
+
+
+def _has_condition_per_item(step: Step) -> bool:
+    return step.for_each is not None and step.when is not None and is_per_item(step.when)
+
+
+def _that_fails(planned: PlannedStep, reason: str) -> PlannedStep:
+    """Return a step whose expressions cannot be evaluated.
+
+    A step that may be skipped will not necessarily fail.
+    """
+    fate = Fate.FAILS if planned.fate is Fate.RUNS else planned.fate
+    because = reason if fate is Fate.FAILS else f"{planned.because}; {reason}"
+    return replace(planned, fate=fate, because=because)
 
 
 _FAILED: Final = frozenset({Fate.FAILS, Fate.BLOCKED})

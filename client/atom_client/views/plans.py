@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from atom_client.planning.fates import Fate
+from atom_client.planning.loops import PlannedItem, PlannedItems
 from atom_client.planning.partial import MARKS
 from atom_client.planning.prepare import Start
-from atom_client.planning.walk import Fate, Plan, PlannedStep, in_order
+from atom_client.planning.walk import Plan, PlannedStep, in_order
 from atom_client.text import clip, counted, escaped, lasted, listing, name_of, one_line
 from atom_client.views.as_json import moment_text
 from atom_workflows.core.workflow import DEFAULT_SCALE_TIER, Step, Trigger, Workflow
@@ -25,6 +27,7 @@ _ORDER: Final = ("job_name", "imageUri", "engine", "url", "scaleTier", "masterTy
 
 _LONGEST_LINE: Final = 200
 _LONGEST_VALUE: Final = 500
+_LONGEST_ITEM: Final = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,20 +53,25 @@ def planned_lines(asked: Asked, plan: Plan) -> Iterator[str]:
             yield f"\n{title}{_counts([str(one.fate) for one in part])}"
         for one in part:
             yield from _step_lines(one.step, width, _verdict(one), one.job, in_full=in_full)
+            yield from _item_lines(one, width) if in_full and one.items is not None else ()
     if plan.outputs or plan.output_error:
         yield "\nOUTPUTS"
         yield from _value_lines(plan.outputs)
         yield from ([f"  {one_line(plan.output_error)}"] if plan.output_error else [])
-    has_marks = bool(plan.unknown_outputs) or any(one.unknown for one in plan.steps)
+    has_marks = bool(plan.unknown_outputs) or any(_has_marks(one) for one in plan.steps)
     marks = f" What is not known before the run is shown as {'…'.join(MARKS)}." if has_marks else ""
     yield f"\nThis is what happens if every job succeeds; nothing was started.{marks}"
 
 
 def _verdict(one: PlannedStep) -> str:
     step, verdict = one.step, one_line(one.because)
+    work = "" if one.items is None else _items_text(one.items, one.step)
     match one.fate:
         case Fate.RUNS:
             verdict = f"runs: {verdict}" if verdict else "runs"
+            verdict = f"{verdict}; {work}" if verdict != "runs" and work else f"runs {work}".rstrip()
+        case Fate.DEPENDS:
+            verdict = f"{verdict}; {work}" if work else verdict
         case Fate.SKIPPED:
             verdict = f"skipped: {verdict}"
         case Fate.FAILS:
@@ -83,6 +91,7 @@ def planned_object(asked: Asked, plan: Plan) -> dict[str, Any]:
                 "because": one.because or None,
                 "job": one.job,
                 "unknown": list(one.unknown),
+                "items": None if one.items is None else _items_object(one.step, one.items),
             }
             for one in plan.steps
         ],
@@ -90,6 +99,74 @@ def planned_object(asked: Asked, plan: Plan) -> dict[str, Any]:
         "unknown_outputs": list(plan.unknown_outputs),
         "output_error": plan.output_error or None,
     }
+
+
+# -- the items of a loop ---------------------------------------------------------------------------------------------
+
+
+def _items_text(items: PlannedItems, step: Step) -> str:
+    """Describe how many items there are, and how many of them run."""
+    if items.count is None:
+        text = f"one job for each item of {', '.join(one.join(MARKS) for one in items.unknown)}"
+    else:
+        text = counted(items.count, "item") if items.count else "no items"
+    if items.skipped:
+        ids = listing([f"{step.id}[{index}]" for index in items.skipped], most=3)
+        text += f", {len(items.skipped):,} of them skipped ({ids})"
+    if items.undecided and items.count is not None:
+        text += f", {items.undecided:,} of them perhaps skipped"
+    if items.at_once is not None:
+        text += f", at most {items.at_once} at a time"
+    tolerate = step.for_each.tolerate if step.for_each is not None else 0
+    return f"{text}, {counted(tolerate, 'failure')} tolerated" if tolerate else text
+
+
+def _item_lines(one: PlannedStep, width: int) -> Iterator[str]:
+    """Yield lines for the first few items of a loop."""
+    if one.items is None:
+        return
+    for item in one.items.first:
+        value = "" if item.index is None else clip(escaped(_json(item.value)), _LONGEST_ITEM)
+        verdict = {Fate.SKIPPED: "skipped", Fate.FAILS: "FAILS"}.get(item.fate, "")
+        because = one_line(item.because) if item.fate is not Fate.RUNS else ""
+        said = ": ".join(filter(None, (verdict, because)))
+        body = escaped(_json(_own_fields(one.step, item.job))) if item.job is not None else ""
+        yield f"  {' ' * width}    {_item_id(one.step, item)}  {'  '.join(filter(None, (value, said, body)))}".rstrip()
+    more = (one.items.count or 0) - len(one.items.first)
+    yield from ([f"  {' ' * width}    and {counted(more, 'more item')}"] if more > 0 else [])
+
+
+def _item_id(step: Step, item: PlannedItem) -> str:
+    return f"{step.id}[{'…' if item.index is None else item.index}]"
+
+
+def _items_object(step: Step, items: PlannedItems) -> dict[str, Any]:
+    return {
+        "count": items.count,
+        "unknown": list(items.unknown),
+        "skipped": list(items.skipped),
+        "undecided": items.undecided,
+        "at_once": items.at_once,
+        "tolerate": step.for_each.tolerate if step.for_each is not None else 0,
+        "first": [
+            {
+                "id": None if item.index is None else _item_id(step, item),
+                "item": item.value,
+                "verdict": item.fate.value,
+                "because": item.because or None,
+                "job": item.job,
+                "unknown": list(item.unknown),
+            }
+            for item in items.first
+        ],
+    }
+
+
+def _has_marks(one: PlannedStep) -> bool:
+    """Return True if the step's lines show something that is not known."""
+    items = one.items
+    of_items = items is not None and (bool(items.unknown) or any(item.unknown for item in items.first))
+    return bool(one.unknown) or of_items
 
 
 # -- a hypothetical run ----------------------------------------------------------------------------------------------
@@ -211,20 +288,22 @@ def _value_lines(values: Mapping[str, Any], default: Any = ()) -> Iterator[str]:
 
 
 def _step_lines(step: Step, width: int, verdict: str, job: Mapping[str, Any] | None, *, in_full: bool) -> Iterator[str]:
-    body = ""
-    if job is not None:
-        # Only the fields that differ between steps are shown, in the order of the documentation.
-        labels = {name: value for name, value in job.get("labels", {}).items() if name not in ("workflow", "type")}
-        usual = {"job_name": step.id, "scaleTier": DEFAULT_SCALE_TIER, "labels": {}}
-        fields = {**job, "labels": labels}
-        own = [name for name, value in fields.items() if name not in usual or value != usual[name]]
-        body = _json({name: fields[name] for name in sorted(own, key=_ORDER.index)})
+    body = "" if job is None else _json(_own_fields(step, job))
     line = f"  {step.id.ljust(width)}  {verdict}"
     if in_full:
         yield line
         yield from ([f"  {' ' * width}    {escaped(body)}"] if body else [])
     else:
         yield clip(f"{line}  {escaped(body)}".rstrip(), _LONGEST_LINE)
+
+
+def _own_fields(step: Step, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a job that differ between steps, in the order of the documentation."""
+    labels = {name: value for name, value in job.get("labels", {}).items() if name not in ("workflow", "type")}
+    usual = {"job_name": step.id, "scaleTier": DEFAULT_SCALE_TIER, "labels": {}}
+    fields = {**job, "labels": labels}
+    own = [name for name, value in fields.items() if name not in usual or value != usual[name]]
+    return {name: fields[name] for name in sorted(own, key=_ORDER.index)}
 
 
 def _counts(words: Sequence[str]) -> str:

@@ -167,7 +167,10 @@ CONDITION_FIELDS: Final = _table(
         check=parse_text,
         value="a pattern",
         example="step: extract*",
-        meaning="The step's id, the name of its job (`job_name`), or the job's label `step`.",
+        meaning=(
+            "The step's id, the name of its job (`job_name`), or the job's label `step`. Of a step with `forEach`, "
+            "`train` means every item, and `train[3]` only that one."
+        ),
     ),
     ScriptField(
         name="image",

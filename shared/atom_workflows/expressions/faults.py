@@ -54,7 +54,7 @@ _OTHER_FUNCTIONS: Final = {
 # Names, members and words of other systems, each with ours. They are suggested where ours exists.
 _OTHER_NAMES: Final = {
     "needs": "steps", "jobs": "steps", "tasks": "steps", "inputs": "params", "parameters": "params", "vars": "env",
-    "github": "run", "context": "run", "workflow": "run", "dag_run": "run",
+    "github": "run", "context": "run", "workflow": "run", "dag_run": "run", "matrix": "item", "each": "item",
 }  # fmt: skip
 OTHER_MEMBERS: Final = {"result": "state", "outcome": "state", "conclusion": "state", "status": "state"}
 _OTHER_WORDS: Final = {"success": "SUCCEEDED", "successful": "SUCCEEDED", "failure": "FAILED", "error": "FAILED"}

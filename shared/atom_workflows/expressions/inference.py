@@ -301,7 +301,7 @@ class _Inference:
         items = self.require(comprehension.items, scope)
         name = comprehension.name
         if name in scope.names:
-            self._fault(comprehension.name_at, (f"there is already a `{name}`", "choose another name"))
+            self._fault(comprehension.name_at, (f"the name `{name}` is already taken", "choose another name"))
         if not isinstance(items, ListOf) and not is_unknown(items):
             self._fault(start_of(comprehension.items), faults.no_list(items))
         within = scope.naming(name, items.item if isinstance(items, ListOf) and items.item != NOTHING else ANY)

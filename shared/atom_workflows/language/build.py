@@ -11,6 +11,7 @@ from atom_workflows.core.workflow import (
     DEFAULT_SCALE_TIER,
     DEFAULT_STEP_TIMEOUT,
     Condition,
+    ForEach,
     OnLost,
     RetryPolicy,
     Step,
@@ -25,6 +26,8 @@ from atom_workflows.language.policies import inside, merge_backoff
 from atom_workflows.language.problems import Report
 
 if TYPE_CHECKING:
+    from atom_workflows.expressions.types import Type
+    from atom_workflows.language.checks import Checks
     from atom_workflows.language.parameters import Declared
 
 _NAMES_IN_BODY: Final = {"name": "job_name"}
@@ -32,25 +35,29 @@ _NAMES_IN_BODY: Final = {"name": "job_name"}
 
 
 def build_workflow(
-    reading: Reading, params: Sequence[Declared], outputs: Mapping[str, Embedded], *, name: str, report: Report
+    reading: Reading, params: Sequence[Declared], checks: Checks | None, *, name: str, report: Report
 ) -> Workflow:
-    """Build the workflow. `name` is used if the file sets none."""
+    """Build the workflow. `name` is used if the file sets none. Without `checks`, the file needed none."""
     values, defaults = reading.values, reading.values.get("defaults")
+    outputs = checks.outputs if checks else {}
+    types = checks.item_types if checks else {}
     return Workflow(
         name=values.get("name") or name,
         description=values.get("description", ""),
-        steps=tuple(_build_step(step, defaults, DEFAULT_STEP_TIMEOUT, report) for step in values["steps"]),
+        steps=tuple(_build_step(step, defaults, DEFAULT_STEP_TIMEOUT, types, report) for step in values["steps"]),
         timeout=values.get("timeout"),
         timezone=values.get("timezone", "UTC"),
         params=tuple(one.param for one in params),
         outputs=tuple(_build_template((name,), output, report) for name, output in outputs.items()),
-        finally_steps=tuple(_build_step(step, defaults, None, report) for step in values.get("finally", ())),
+        finally_steps=tuple(_build_step(step, defaults, None, types, report) for step in values.get("finally", ())),
         finally_timeout=values.get("finallyTimeout", DEFAULT_FINALLY_TIMEOUT),
         warnings=report.warnings,
     )
 
 
-def _build_step(reading: Reading, defaults: Reading | None, timeout: Any, report: Report) -> Step:
+def _build_step(
+    reading: Reading, defaults: Reading | None, timeout: Any, item_types: Mapping[str, Type], report: Report
+) -> Step:
     """Build a step.
 
     Without a default `timeout`, it is a step under `finally`, for which a separate limit applies.
@@ -75,6 +82,20 @@ def _build_step(reading: Reading, defaults: Reading | None, timeout: Any, report
         when=_build_condition(values.get("when"), report),
         allow_failure=values.get("allowFailure", False),
         outputs={name: of for name, (_, of) in values.get("outputs", {}).items()},
+        for_each=_build_loop(values, item_types[values["id"]], report) if "forEach" in values else None,
+    )
+
+
+def _build_loop(values: Mapping[str, Any], item_type: Type, report: Report) -> ForEach:
+    def build(field: str, name: str, value: Any) -> Any:
+        path = (field, name) if name else (field,)
+        return _build_template(path, value, report) if isinstance(value, Embedded) else value
+
+    return ForEach(
+        lists={name: build("forEach", name, value) for name, value in values["forEach"].items()},
+        item_type=item_type,
+        max_parallel=build("maxParallel", "", values.get("maxParallel")),
+        tolerate=values.get("tolerate", 0),
     )
 
 

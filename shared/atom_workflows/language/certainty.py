@@ -5,12 +5,14 @@ Sets of steps are integers with one bit per step, so that even a chain of ten th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, reduce
 from operator import and_
 from typing import Final
 
 from atom_workflows.core.workflow import Trigger
+from atom_workflows.expressions.types import Type
+from atom_workflows.language.loops import gather, is_decided_for_each_item, is_loop
 from atom_workflows.language.nodes import Items, Reading
 
 _MOST_STEPS_SEEN: Final = 100
@@ -38,6 +40,7 @@ class StepGraph:
             for step in steps
         ]
         self._is_unclear = [self._has_unclear_order(number) for number in range(len(steps))]
+        self._outputs: dict[int, Mapping[str, Type]] = {}
         self.everything = (1 << len(steps)) - 1
 
     def _has_unclear_order(self, number: int) -> bool:
@@ -72,6 +75,14 @@ class StepGraph:
         """Return the step's trigger."""
         return Trigger(self.steps[number].values.get("trigger", Trigger.NO_FAILURE))
 
+    def outputs(self, number: int) -> Mapping[str, Type]:
+        """Return the types of the step's outputs; those of a loop are lists."""
+        if number not in self._outputs:
+            step = self.steps[number]
+            declared = {name: of for name, (_, of) in step.values.get("outputs", {}).items()}
+            self._outputs[number] = gather(step, declared) if is_loop(step) else declared
+        return self._outputs[number]
+
     def explain(self, reader: int | None, read: int) -> tuple[str, str]:
         """Return why a step's outputs may be missing, and any remedy.
 
@@ -86,12 +97,21 @@ class StepGraph:
         if not self.can_be_skipped(read):
             return f"because {name} might not have succeeded", ""
         cause = next(self._causes_of_skip(read), read)
-        where = self.steps[cause].at("when" if "when" in self.steps[cause].node.entries else "trigger")
+        where = self.steps[cause].at("when" if self._has_condition(cause) else "trigger")
         behind = "" if cause == read else f", which follows `{self.steps[cause].values.get('id', '')}`,"
         # Where branches join, the trigger would skip the reader whenever one of them was not taken.
         direct = reader is not None and [one for one in self.dependencies[reader] if self.can_be_skipped(one)] == [read]
         remedy = "`trigger: all-succeeded`" if direct else ""
         return f"because {name}{behind} may be skipped (line {where.line})", remedy
+
+    def _has_condition(self, number: int) -> bool:
+        """Return True if the step has a condition that may skip it as a whole.
+
+        An invalid condition of a loop might be meant for each of its items, so that it does not count.
+        """
+        step = self.steps[number]
+        is_for_items = is_decided_for_each_item(step) or (is_loop(step) and "when" not in step.values)
+        return "when" in step.node.entries and not is_for_items
 
     def _causes_of_skip(self, number: int) -> Iterator[int]:
         """Yield the steps that can cause the step to be skipped.
@@ -101,7 +121,7 @@ class StepGraph:
         seen, pending = {number}, [number]
         while pending and len(seen) < _MOST_STEPS_SEEN:
             step = pending.pop(0)
-            if "when" in self.steps[step].node.entries or "trigger" in self.steps[step].node.entries:
+            if self._has_condition(step) or "trigger" in self.steps[step].node.entries:
                 yield step
             for before in self.dependencies[step]:
                 if before not in seen and self.can_be_skipped(before):
@@ -112,7 +132,8 @@ class StepGraph:
     def _facts(self) -> tuple[list[int], list[int], list[bool]]:
         count = len(self.steps)
         behind, sure = [self.everything] * count, [self.everything] * count
-        skippable = ["when" in step.node.entries for step in self.steps]
+        has_condition = [self._has_condition(number) for number in range(count)]
+        skippable = list(has_condition)
         # The steps that must have succeeded if a step ended without a failure, even if it was skipped.
         unfailed = [self.everything] * count
         for number in self._in_order():
@@ -120,7 +141,7 @@ class StepGraph:
             behind[number] = _union(behind[one] | 1 << one for one in dependencies)
             before = [skippable[one] for one in dependencies]
             skippable[number] = (
-                "when" in self.steps[number].node.entries
+                has_condition[number]
                 or trigger is Trigger.ANY_FAILED
                 or (trigger is Trigger.ALL_SUCCEEDED and any(before))
                 or (trigger is Trigger.NO_FAILURE and bool(before) and all(before))

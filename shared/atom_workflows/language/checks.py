@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from atom_workflows.errors import EvaluationError
@@ -15,6 +15,7 @@ from atom_workflows.expressions.syntax import Path, places_of_reads, reads
 from atom_workflows.expressions.types import (
     ANY,
     BOOL,
+    INT,
     TEXT,
     ListOf,
     MapOf,
@@ -23,13 +24,14 @@ from atom_workflows.expressions.types import (
     Unavailable,
     describe,
     or_null,
+    write_value,
 )
-from atom_workflows.language import scopes
+from atom_workflows.language import loops, scopes
 from atom_workflows.language.certainty import StepGraph
 from atom_workflows.language.dependencies import Part, read_ids
 from atom_workflows.language.embedded import OPENING, Embedded, expressions_of, read_embedded, report_fault
-from atom_workflows.language.limits import MAX_STEPS_READ
-from atom_workflows.language.nodes import Fields, Node, Reading, Scalar
+from atom_workflows.language.limits import MAX_ITEMS, MAX_STEPS_READ
+from atom_workflows.language.nodes import Fields, Invalid, Node, Reading, Scalar
 from atom_workflows.language.parameters import Declared
 from atom_workflows.language.problems import Report, code
 from atom_workflows.language.scopes import File, Position, scope_of
@@ -37,10 +39,18 @@ from atom_workflows.language.scopes import File, Position, scope_of
 _NOTHING: Final[frozenset[Path]] = frozenset()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checks:
+    """What the checks find out: the run's outputs, and the type of each loop's items by the id of its step."""
+
+    outputs: Mapping[str, Embedded] = field(default_factory=dict)
+    item_types: Mapping[str, Type] = field(default_factory=dict)
+
+
 def check_expressions(
     workflow: Reading, params: Sequence[Declared], report: Report, env_names: frozenset[str] | None
-) -> dict[str, Embedded]:
-    """Check all expressions in the file, and return the run's outputs.
+) -> Checks:
+    """Check all loops and all expressions in the file.
 
     Also warns about parameters and outputs that nothing reads.
     """
@@ -59,25 +69,32 @@ def check_expressions(
         env_names=env_names,
         written_ids=frozenset().union(*map(read_ids, parts)),
     )
-    checker = _Checker(file=file, read=set())
+    checker = _Checker(file=file)
     checker.check_defaults(params)
     for graph in (main, last):
         for number, step in enumerate(graph.steps):
             checker.check_step(graph, number, step)
     checker.check_retry(workflow.values.get("defaults"))
+    loops.check_items_of_run(checker.sure_loops, report)
     outputs = dict(_read_outputs(workflow.values.get("outputs", {}), report))
+    at_the_end = Position(roots=scopes.CONDITION, graph=main, without_item="the run's outputs")
     for output in outputs.values():
-        checker.check_value(output, Position(roots=scopes.CONDITION, graph=main), _NOTHING)
+        checker.check_value(output, at_the_end, _NOTHING)
     checker.check_steps_read(outputs.values(), "the run's outputs")
     _warn_of_unused(checker.read, params, (main, last), report)
-    return outputs
+    return Checks(outputs=outputs, item_types=checker.item_types)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Checker:
     file: File
     # All paths that any expression reads.
-    read: set[Path]
+    read: set[Path] = field(default_factory=set)
+    item_types: dict[str, Type] = field(default_factory=dict)
+    # The loops that run in every run that succeeds, with the number of their items.
+    sure_loops: list[tuple[Reading, int]] = field(default_factory=list)
+    # For computing lists that are constant; all of the file's share it.
+    budget: Budget = field(default_factory=Budget)
 
     def check_defaults(self, params: Sequence[Declared]) -> None:
         """Check the defaults, each of which may read the parameters above it."""
@@ -90,26 +107,39 @@ class _Checker:
         }
         for one in params:
             if one.default:
-                position = Position(roots=scopes.DEFAULT, graph=self.file.main, params=dict(readable))
+                position = Position(
+                    roots=scopes.DEFAULT,
+                    graph=self.file.main,
+                    params=dict(readable),
+                    without_item="the default of a parameter",
+                )
                 self.check_value(one.default, position, _NOTHING, one.visible_type)
             readable[one.param.name] = one.visible_type
 
     def check_step(self, graph: StepGraph, number: int, step: Reading) -> None:
-        """Check the expressions in a step.
+        """Check the loop and the expressions of a step.
 
-        Its task may rely on what its condition proves.
+        What its condition proves holds in its task, and in its loop unless the condition is about the items.
         """
         position = Position(roots=scopes.CONDITION, graph=graph, reader=number, at_the_end=graph is self.file.last)
-        proven = _NOTHING
-        if when := step.values.get("when"):
+        proven, when, is_loop = _NOTHING, step.values.get("when"), loops.is_loop(step)
+        if loops.is_decided_for_each_item(step):
+            position = replace(position, item=self._check_loop(number, step, position, _NOTHING))
+        if when:
             proven = self.check_condition(when, position)
             self._refuse_constant(when)
+        if is_loop and position.item is None:
+            position = replace(position, item=self._check_loop(number, step, position, proven))
         self.check_retry(step)
         if "task" not in step.values:
             return
         task = step.values["task"].values
+        own = [*([when] if when else ()), *(one for _, one in expressions_of(task))]
+        if is_loop and not loops.reads_items(own):
+            said = "nothing in this step reads `item`, so all of its items run the same job"
+            self.file.report.warn(step.node.entries["forEach"].key, said, "write `${{ item }}` where the job needs it")
         if self.file.report.expressions:
-            self.check_steps_read([*([when] if when else ()), *(one for _, one in expressions_of(task))], "a step")
+            self.check_steps_read([*own, *loops.expressions_of_loop(step)], "a step")
             in_task = replace(position, roots=scopes.TASK)
             for path, value in expressions_of(task):
                 if path == ("args",):
@@ -118,6 +148,64 @@ class _Checker:
                     # A null leaves the field out. Entries of `args` may have any type.
                     self.check_value(value, in_task, proven, None if path[0] == "args" else or_null(TEXT))
             _warn_of_shell(task.get("args"), self.file.report)
+
+    def _check_loop(self, number: int, step: Reading, position: Position, proven: frozenset[Path]) -> Type:
+        """Check a step's `forEach` and `maxParallel`. Return the type of its items."""
+        report = self.file.report
+        most, lists = step.values.get("maxParallel"), step.values.get("forEach")
+        if isinstance(most, Embedded):
+            self._check_max_parallel(most, replace(position, without_item="`maxParallel`"), proven)
+        if lists is None:
+            return ANY
+        within = replace(position, without_item="`forEach`, which lists the items")
+        types: dict[str, Type] = {}
+        known: dict[str, list[Any]] = {}
+        for name, value in lists.items():
+            types[name] = ANY
+            if isinstance(value, Embedded):
+                types[name] = self._check_list(f"forEach.{name}" if name else "forEach", value, within, proven)
+                items = self._evaluate_constant(value)
+                known |= {name: items} if isinstance(items, list) else {}
+            elif not isinstance(value, Invalid):
+                types[name], known[name] = loops.type_of_values(value), value
+        of, count = loops.item_type(types), loops.check_items(step, known, report)
+        if count is not None and not position.graph.can_be_skipped(number):
+            self.sure_loops.append((step, count))
+        if "id" in step.values:
+            self.item_types[step.values["id"]] = of
+        return of
+
+    def _check_max_parallel(self, value: Embedded, position: Position, proven: frozenset[Path]) -> None:
+        self.check_value(value, position, proven, INT)
+        number = self._evaluate_constant(value)
+        if isinstance(number, int) and not 1 <= number <= MAX_ITEMS:
+            remedy = f"write a whole number from 1 to {MAX_ITEMS:,}"
+            report_fault(value, 0, f"`maxParallel` cannot be `{number}`", remedy, self.file.report)
+
+    def _check_list(self, path: str, value: Embedded, position: Position, proven: frozenset[Path]) -> Type:
+        """Check an expression for a list. Return the type of its items."""
+        of = self.check_value(value, position, proven)
+        if isinstance(of, OrNull):
+            # Reports that the list may be missing.
+            of = self.check_value(value, position, proven, ListOf(ANY))
+        if isinstance(of, ListOf):
+            return of.item
+        if of != ANY:
+            remedy = "write `range(…)` for the numbers below it" if of == INT else "write an expression for a list"
+            report_fault(value, 0, f"{code(path)} needs a list, but this is {describe(of)}", remedy, self.file.report)
+        return ANY
+
+    def _evaluate_constant(self, value: Embedded) -> Any:
+        """Return the value as JSON if its expression is constant and does not cost too much, or else None."""
+        lone = value.template.lone
+        if lone is None or reads(lone.expression):
+            return None
+        try:
+            return write_value(evaluate(lone.expression, {}, zone=self.file.zone, budget=self.budget))
+        except EvaluationError as error:
+            if self.budget.left >= 0:
+                report_fault(value, lone.offset + error.at, error.message, error.suggestion, self.file.report)
+            return None
 
     def check_retry(self, policies: Reading | None) -> None:
         """Check the condition of a retry policy."""

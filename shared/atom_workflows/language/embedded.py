@@ -31,7 +31,8 @@ _LONGEST_REWRITTEN: Final = 200
 """The maximum length of a condition that advice writes out; unclosed wrappers in a long one would take minutes."""
 
 WHERE_ALLOWED: Final = (
-    "expressions are allowed in `task`, conditions, defaults of `params` and the run's `outputs`; "
+    "expressions are allowed in `task`, conditions, `forEach`, `maxParallel`, defaults of `params` and the run's "
+    "`outputs`; "
     "if you mean the text itself, write `$${{`"
 )
 

@@ -25,6 +25,7 @@ from atom_workflows.language.kinds import (
     ExpressionMap,
     Field,
     Flag,
+    ItemLists,
     Number,
     ParamMap,
     Record,
@@ -353,6 +354,29 @@ STEP: Final = Record(
             ),
             examples=({"files": ["text"], "rows": "int"},),
         ),
+        Field(
+            name="forEach",
+            kind=ItemLists(key=VALUE_NAME, maximum=limits.MAX_LISTS),
+            description=(
+                "The items for which the step runs, one job for each: a list, or a map of lists, each combination of "
+                "which is an item. The step's `task` and `when` read the current one as `item`; see [loops](#loops). "
+                "`timeout` and `retry` apply to each item."
+            ),
+            examples=("${{ steps.list.outputs.files }}", ["eu", "us"], {"region": ["eu", "us"], "year": [2025, 2026]}),
+        ),
+        Field(
+            name="maxParallel",
+            kind=Number(minimum=1, maximum=limits.MAX_ITEMS, whole=True, expressions=True),
+            description="How many items of `forEach` may run at the same time; without it, all of them may.",
+            examples=(20, "${{ params.shards }}"),
+        ),
+        Field(
+            name="tolerate",
+            kind=Number(minimum=0, maximum=limits.MAX_ITEMS, whole=True),
+            description="How many items of `forEach` may fail without failing the step.",
+            default=0,
+            examples=(2,),
+        ),
         *POLICIES,
     ),
 )
@@ -398,7 +422,7 @@ WORKFLOW: Final = Record(
         ),
         Field(
             name="defaults",
-            kind=Record(title="Defaults", fields=POLICIES, advice=other_systems.TRIES),
+            kind=Record(title="Defaults", fields=POLICIES, advice=other_systems.DEFAULTS_ADVICE),
             description="Policies for every step; any field that a step sets itself takes precedence.",
         ),
         Field(

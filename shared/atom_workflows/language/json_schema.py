@@ -18,6 +18,7 @@ from atom_workflows.language.kinds import (
     Duration,
     ExpressionMap,
     Flag,
+    ItemLists,
     Kind,
     Number,
     ParamMap,
@@ -30,6 +31,7 @@ from atom_workflows.language.kinds import (
     TypeNotation,
     Zone,
 )
+from atom_workflows.language.limits import MAX_ITEMS
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _ID: Final = "urn:atom-workflows:schema:workflow:1"
@@ -99,8 +101,8 @@ def _kind(kind: Kind) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  # one 
         case Duration():
             return {"type": "string", "pattern": DURATION_PATTERN}
         case Number():
-            number = "integer" if kind.whole else "number"
-            return {"type": number, "minimum": kind.minimum, "maximum": kind.maximum}
+            number = {"type": "integer" if kind.whole else "number", "minimum": kind.minimum, "maximum": kind.maximum}
+            return {"anyOf": [number, _EXPRESSION]} if kind.expressions else number
         case Flag():
             return {"type": "boolean"}
         case Condition():
@@ -125,6 +127,9 @@ def _kind(kind: Kind) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  # one 
             return {"type": "object", "propertyNames": names, "additionalProperties": _text(kind.value)}
         case Arguments():
             return {"anyOf": [{"type": ["array", "object"]}, _EXPRESSION]}
+        case ItemLists():
+            items = {"anyOf": [{"type": "array", "maxItems": MAX_ITEMS}, _EXPRESSION]}
+            return {"anyOf": [*items["anyOf"], {**_map_of(kind.key, kind.maximum, items), "minProperties": 1}]}
         case Record():
             return _reference(kind)
         case RecordList():

@@ -59,11 +59,12 @@ class Duration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
-    """A number from `minimum` to `maximum`."""
+    """A number from `minimum` to `maximum`. With `expressions`, an expression may compute it."""
 
     minimum: int
     maximum: int
     whole: bool = False
+    expressions: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +121,17 @@ class ExpressionMap:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arguments:
     """A list or map that contains any JSON values. It is passed on as written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemLists:
+    """The items of a loop: a list, or a map from names to lists, every combination of which is an item.
+
+    An expression may take the place of a list.
+    """
+
+    key: Text
+    maximum: int
 
 
 Advice: TypeAlias = str | Callable[[Node], str]
@@ -188,6 +200,7 @@ Kind: TypeAlias = (
     | Arguments
     | Anything
     | Condition
+    | ItemLists
     | TypeNotation
     | TypeMap
     | ExpressionMap

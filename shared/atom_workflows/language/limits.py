@@ -50,6 +50,21 @@ Checking this many characters takes a few seconds.
 MAX_STEPS_READ: Final = 200
 """The maximum number of steps whose results the expressions of one step, or the outputs of a run, may read."""
 
+MAX_ITEMS: Final = 10_000
+"""The maximum number of items of a loop."""
+
+MAX_ITEMS_OF_RUN: Final = 20_000
+"""The maximum number of items of all loops in a run."""
+
+MAX_ITEM_BYTES: Final = 8 * 1024
+"""The maximum size of an item of a loop as JSON."""
+
+MAX_LISTS_BYTES: Final = 700_000
+"""The maximum size of a loop's lists in the file as JSON, since one document stores them all."""
+
+MAX_LISTS: Final = 20
+"""The maximum number of lists that a loop may combine."""
+
 MAX_PARAMS: Final = 100
 MAX_PARAM_BYTES: Final = 100_000
 """The maximum size of a run's parameters as JSON, as in a start message."""

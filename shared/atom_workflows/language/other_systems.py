@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from atom_workflows.core.durations import parse_duration, respell_duration
 from atom_workflows.language.kinds import Advice
 from atom_workflows.language.limits import MAX_ATTEMPTS, MAX_BACKOFF
-from atom_workflows.language.nodes import Node, Scalar
+from atom_workflows.language.nodes import Fields, Node, Scalar
 
 _Meaning = TypeVar("_Meaning", bound=Advice)
 
@@ -27,9 +27,20 @@ def _count_tries(retries: Node) -> int:
 
     Returns 3 if `retries` is not a number.
     """
-    text = retries.text if isinstance(retries, Scalar) else ""
-    is_count = text.isascii() and text.isdecimal() and len(text) <= _LONGEST_COUNT
-    return min(int(text) + 1, MAX_ATTEMPTS) if is_count else 3
+    count = _count(retries)
+    return 3 if count is None else min(count + 1, MAX_ATTEMPTS)
+
+
+def _count(node: Node) -> int | None:
+    """Return the whole number that the node contains, or None."""
+    text = node.text if isinstance(node, Scalar) else ""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _LONGEST_COUNT else None
+
+
+def _advise_on_sequence(sequence: Node) -> str:
+    """Return advice on a loop over numbers, such as `{count: 5}`."""
+    node = (sequence.get("count") or sequence) if isinstance(sequence, Fields) else sequence
+    return f"write `forEach: ${{{{ range({_count(node) or 5}) }}}}`"
 
 
 def _advise_on_delay(delay: Node) -> str:
@@ -47,13 +58,18 @@ _WHERE: Final = "use `engine` or `scaleTier` inside `task` to specify where a jo
 _AS_ARGS: Final = "pass it to the job in `args` inside `task`"
 _ELSEWHERE: Final = "leave it out: the trigger of a workflow is not part of its file"
 _ONE_RUN: Final = "leave it out: runs do not wait for one another"
-_NO_LOOP: Final = "write a separate step for each job, since a step runs only one"
+_IN_STEP: Final = "write it in each step that has `forEach`"
 _NO_MESSAGES: Final = "leave it out: the end of every run is published to the topic `events`"
 
 TRIES: Final[Mapping[str, Advice]] = _each(
     "retries retrylimit maxretries maxretry retrycount",
     lambda retries: f"write `retry: {{maxAttempts: {_count_tries(retries)}}}`, which includes the first attempt",
 )
+
+DEFAULTS_ADVICE: Final[Mapping[str, Advice]] = {
+    **TRIES,
+    **_each("foreach maxparallel parallelism maxconcurrency tolerate", _IN_STEP),
+}
 
 WORKFLOW_FIELDS: Final[Mapping[str, str]] = {
     **_each("jobs tasks stages nodes states activities", "steps"),
@@ -83,6 +99,12 @@ STEP_FIELDS: Final[Mapping[str, str]] = {
     **_each("triggerrule", "trigger"),
     **_each("continueonerror continueon ignoreerrors ignorefailure", "allowFailure"),
     **_each("results returns", "outputs"),
+    **_each("loop matrix withitems withparam expand map items itemsfrom iterate", "forEach"),
+    **_each(
+        "parallelism parallel concurrency concurrencylimit maxconcurrency maxactivetisperdag",
+        "maxParallel",
+    ),
+    **_each("toleratedfailurecount toleratedfailures maxfailures allowedfailures", "tolerate"),
 }
 STEP_ADVICE: Final[Mapping[str, Advice]] = {
     **TRIES,
@@ -92,7 +114,11 @@ STEP_ADVICE: Final[Mapping[str, Advice]] = {
     **_each("image container dockerimage uses", "write `task: {imageUri: ...}`"),
     **_each("command cmd script run entrypoint arguments with parameters params inputs env environment", _AS_ARGS),
     **_each("runson pool agent agents queue nodeselector runner resources", _WHERE),
-    **_each("foreach loop matrix strategy withitems withparam maxparallel parallelism tolerate", _NO_LOOP),
+    **_each("strategy", "write the lists of its `matrix` as `forEach`, and its `max-parallel` as `maxParallel`"),
+    **_each("withsequence repeat", _advise_on_sequence),
+    **_each("toleratedfailurepercentage", "write `tolerate` with the number of items that may fail"),
+    **_each("failfast", "leave it out: with `maxParallel`, no item starts after more failures than `tolerate` allows"),
+    **_each("batch itembatcher batchsize", "leave it out: with `maxParallel`, an item starts as soon as another ends"),
     **_each("wait sleep delay approval", "leave it out: a step runs as soon as its dependencies allow it"),
     **_each("priority", "leave it out: all steps that are ready are started"),
     **_each("cache memoize", "leave it out: a job that does not need to run again can exit immediately"),

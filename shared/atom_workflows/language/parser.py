@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -26,12 +26,17 @@ from atom_workflows.language.warnings import warn_of_doubts, warn_of_secrets
 from atom_workflows.language.yaml_syntax import FASTEST_LOADER, decode, events, prepare_for_yaml
 
 if TYPE_CHECKING:
+    from atom_workflows.language.checks import Checks
     from atom_workflows.language.parameters import Declared
 
 __all__ = ["InvalidWorkflow", "parse_into", "parse_workflow"]
 
 _PARTS: Final = ("steps", "finally")
 _FIELDS_OF_STEPS: Final = frozenset(STEP.names)
+_FIELDS_OF_LOOPS: Final = ("maxParallel", "tolerate")
+_WITH_VALUES: Final = frozenset({"params", "outputs", "forEach"})
+"""The fields that are checked even if the file has no expressions."""
+
 _MAY_BE_JSON: Final = re.compile(r"[ \t\r\n]*[{]")
 
 
@@ -66,10 +71,10 @@ def parse_into(
         report.raise_if_any()
     reading = read_record(WORKFLOW, tree.root, "", report) if tree.root else None
     params: tuple[Declared, ...] = ()
-    outputs: Mapping[str, Embedded] = {}
+    checks: Checks | None = None
     if isinstance(reading, Reading):
         _check_steps(reading, report, whole=tree.whole)
-        params, outputs = _check_values(reading, report, env_names, whole=tree.whole)
+        params, checks = _check_values(reading, report, env_names, whole=tree.whole)
     report.raise_if_any()
     if not isinstance(reading, Reading):  # pragma: no cover  # every value that could not be read has been reported
         raise TypeError("no problem was reported in a file that is not a workflow")
@@ -79,7 +84,7 @@ def parse_into(
     if report.source and may_have_secret(report.source.text):
         warn_of_secrets(steps, report)
     name = PurePosixPath(filename).stem[:MAX_NAME] or "workflow"
-    return build_workflow(reading, params, outputs, name=name, report=report)
+    return build_workflow(reading, params, checks, name=name, report=report)
 
 
 class _Tree(NamedTuple):
@@ -136,9 +141,11 @@ def _check_steps(workflow: Reading, report: Report, *, whole: bool) -> None:
             said = "`trigger` depends on how dependencies end, but this step has none"
             report.add(entries["trigger"].key, said, "add `dependsOn`, or remove `trigger`")
         # An unknown field, such as one that belongs inside `task`, may be what makes this step a job.
-        if "outputs" in entries and "task" not in entries and entries.keys() <= _FIELDS_OF_STEPS:
-            said = "a barrier cannot have `outputs`, since it does not run a job"
-            report.add(entries["outputs"].key, said, "add a `task`, or remove `outputs`")
+        if "task" not in entries and entries.keys() <= _FIELDS_OF_STEPS:
+            for name in ("outputs", "forEach") & entries.keys():
+                said = f"a barrier cannot have `{name}`, since it does not run a job"
+                report.add(entries[name].key, said, f"add a `task`, or remove `{name}`")
+        _check_fields_of_loop(step, report)
         if "task" not in step.values:
             continue
         # Values that have been reported as invalid count as null, and expressions count as written.
@@ -153,19 +160,30 @@ def _check_steps(workflow: Reading, report: Report, *, whole: bool) -> None:
             report.add(step.at("task"), said, "put large content into a file and name the file in `args`")
 
 
+def _check_fields_of_loop(step: Reading, report: Report) -> None:
+    entries = step.node.entries
+    for name in _FIELDS_OF_LOOPS:
+        if name in entries and "forEach" not in entries:
+            said = f"`{name}` applies only to a step with `forEach`"
+            report.add(entries[name].key, said, f"add `forEach`, or remove `{name}`")
+        # These two lines go as soon as the engine limits how many items run at the same time.
+        elif name == "maxParallel" and name in step.values:
+            report.add(entries[name].key, f"`{name}` is not supported yet", "remove it; all items then run at once")
+
+
 def _check_values(
     workflow: Reading, report: Report, env_names: Collection[str] | None, *, whole: bool
-) -> tuple[tuple[Declared, ...], Mapping[str, Embedded]]:
-    """Check the values and expressions. Return the parameters and outputs."""
-    steps = (*workflow.values.get("steps", ()), *workflow.values.get("finally", ()))
-    has_values = any("outputs" in part.node.entries for part in (workflow, *steps)) or "params" in workflow.node.entries
+) -> tuple[tuple[Declared, ...], Checks | None]:
+    """Check the values and expressions. Return the parameters, and what the checks find out."""
+    parts = (workflow, *workflow.values.get("steps", ()), *workflow.values.get("finally", ()))
+    has_values = any(not _WITH_VALUES.isdisjoint(part.node.entries) for part in parts)
     if not (report.expressions or has_values):
-        return (), {}
+        return (), None
     # Other files need none of this, and it takes as long to import as everything else here.
     from atom_workflows.language.checks import check_expressions  # noqa: PLC0415  # see above
     from atom_workflows.language.parameters import declare_params  # noqa: PLC0415  # see above
 
     params = declare_params(workflow.values.get("params", {}), workflow.values.get("timezone", "UTC"), report)
     if not whole or any(part in workflow.node.entries and part not in workflow.values for part in _PARTS):
-        return params, {}
+        return params, None
     return params, check_expressions(workflow, params, report, None if env_names is None else frozenset(env_names))

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 from atom_workflows.errors import TypeNotationError
 from atom_workflows.language.embedded import (
     OPENING,
+    expressions_of,
     read_condition,
     read_embedded,
     refuse_expression,
+    report_fault,
 )
 from atom_workflows.language.kinds import (
     Anything,
@@ -21,6 +23,7 @@ from atom_workflows.language.kinds import (
     Duration,
     ExpressionMap,
     Flag,
+    ItemLists,
     Kind,
     Number,
     ParamMap,
@@ -139,6 +142,8 @@ def _read_kind(kind: Kind, node: Node, path: str, report: Report) -> Any:  # noq
             return read_text_map(kind, node, path, report)
         case Arguments():
             return read_arguments(node, path, report)
+        case ItemLists():
+            return read_item_lists(kind, node, path, report)
         case Record():
             return read_record(kind, node, path, report)
         case RecordList():
@@ -146,7 +151,8 @@ def _read_kind(kind: Kind, node: Node, path: str, report: Report) -> Any:  # noq
 
 
 def _allows_expressions(kind: Kind) -> bool:
-    return isinstance(kind, Condition | Anything | Arguments) or (isinstance(kind, Text) and kind.expressions)
+    always = isinstance(kind, Condition | Anything | Arguments | ItemLists)
+    return always or (isinstance(kind, Text | Number) and kind.expressions)
 
 
 def _as_main_field(record: Record, node: Node, path: str) -> str:
@@ -329,7 +335,7 @@ def read_named_values(kind: TypeMap | ExpressionMap, node: Node, path: str, repo
     return found
 
 
-def _check_count(kind: TypeMap | ExpressionMap | ParamMap, node: Fields, path: str, report: Report) -> None:
+def _check_count(kind: TypeMap | ExpressionMap | ParamMap | ItemLists, node: Fields, path: str, report: Report) -> None:
     if len(node.entries) > kind.maximum:
         first = list(node.entries.values())[kind.maximum]
         said = f"{code(path)} has {len(node.entries):,} names, more than the {kind.maximum:,} allowed"
@@ -371,6 +377,48 @@ def read_arguments(node: Node, path: str, report: Report) -> Any:
     example = f"[{shorten(node.text)}]"
     remedy = "leave it out if there are none" if is_empty(node) else f"write a list, such as `{example}`"
     return wrong_type(node, code(path), "a list or a map", remedy, report)
+
+
+def read_item_lists(kind: ItemLists, node: Node, path: str, report: Report) -> Any:
+    """Read the items of a loop.
+
+    Returns the lists by name, each as JSON values or an expression; a single list has the name "". Lists that could not
+    be read are included as `INVALID`, since expressions may still read their items.
+    """
+    if not isinstance(node, Fields):
+        items = _read_items(node, path, report)
+        return items if isinstance(items, Invalid) else {"": items}
+    if not node.entries:
+        report.add(node, f"{code(path)} is empty", "write a list, or a map of lists")
+        return INVALID
+    _check_count(kind, node, path, report)
+    lists = {}
+    for entry in node.entries.values():
+        name = _read_name(kind.key, entry, path, report)
+        outer, report.via = report.via, report.via or entry.value.alias
+        lists[entry.name if name is None else name] = _read_items(entry.value, f"{path}.{entry.name}", report)
+        report.via = outer
+    return lists
+
+
+def _read_items(node: Node, path: str, report: Report) -> Any:
+    """Read a list of JSON values, or an expression."""
+    if isinstance(node, Broken):
+        return INVALID
+    if isinstance(node, Items):
+        items = _read_json(node, path, report)
+        for _, inner in expressions_of({"": items}):
+            said = f"expressions are not allowed inside the list {code(path)}"
+            report_fault(inner, 0, said, "make the whole list one expression: `${{ [a, b] }}`", report)
+        return items
+    if isinstance(node, Scalar) and OPENING in node.text:
+        value = read_embedded(node, report)
+        if not isinstance(value, str):
+            return value
+    remedy = "write a list, such as `[eu, us]`, or an expression, such as `${{ steps.list.outputs.files }}`"
+    if isinstance(node, Scalar) and node.text.startswith(("steps.", "params.")):
+        remedy = f"write {code(f'${{{{ {node.text} }}}}')}"
+    return wrong_type(node, code(path), "a list", remedy, report)
 
 
 def _read_json(node: Node, path: str, report: Report) -> Any:

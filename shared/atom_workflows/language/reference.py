@@ -25,6 +25,7 @@ from atom_workflows.language.kinds import (
     Duration,
     ExpressionMap,
     Flag,
+    ItemLists,
     Kind,
     Number,
     ParamMap,
@@ -73,7 +74,8 @@ def _describe(kind: Kind) -> str:  # noqa: C901, PLR0911, PLR0912  # one case pe
         case Duration():
             return f"duration, {'more than 0s, ' * kind.positive}at most {format_duration(kind.maximum)}"
         case Number():
-            return f"{'whole ' * kind.whole}number from {kind.minimum} to {kind.maximum}"
+            computed = ", or an [expression](#expressions) that yields one" if kind.expressions else ""
+            return f"{'whole ' * kind.whole}number from {kind.minimum:,} to {kind.maximum:,}{computed}"
         case Flag():
             return "`true` or `false`"
         case Condition():
@@ -96,6 +98,8 @@ def _describe(kind: Kind) -> str:  # noqa: C901, PLR0911, PLR0912  # one case pe
             return "map from text to text"
         case Arguments():
             return "list or map, or an [expression](#expressions) that yields one"
+        case ItemLists():
+            return "list, or an [expression](#expressions) that yields one, or map from names to these"
         case Record():
             return f"map, see [{kind.title.lower()}](#{kind.title.lower().replace(' ', '-')})"
         case RecordList():

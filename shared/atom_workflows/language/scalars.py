@@ -158,10 +158,14 @@ def read_duration(kind: Duration, node: Node, path: str, report: Report) -> time
     return duration
 
 
-def read_number(kind: Number, node: Node, path: str, report: Report) -> float | Invalid:
-    """Read a number."""
+def read_number(kind: Number, node: Node, path: str, report: Report) -> float | Embedded | Invalid:
+    """Read a number, or an expression where one is allowed."""
     noun = "a whole number" if kind.whole else "a number"
-    bounds = f"write {noun} from {kind.minimum} to {kind.maximum}"
+    bounds = f"write {noun} from {kind.minimum:,} to {kind.maximum:,}"
+    if kind.expressions and isinstance(node, Scalar) and OPENING in node.text:
+        embedded = read_embedded(node, report)
+        if not isinstance(embedded, str):
+            return embedded
     value = resolve(node) if isinstance(node, Scalar) else None
     if isinstance(node, Scalar) and isinstance(value, str) and _is_number(resolve(replace(node, plain=True))):
         report.add(node, f"{code(path)} must be {noun}, but {code(value)} is text in quotes", "remove the quotes")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from atom_workflows.core.evaluation import ITEM_ROOTS
 from atom_workflows.core.outcomes import FAILURE_KINDS
 from atom_workflows.core.run_values import RUN_TYPES
 from atom_workflows.core.states import StepState
 from atom_workflows.expressions.checker import Fault, Scope, Unavailable
-from atom_workflows.expressions.syntax import Expression, Path, reads
+from atom_workflows.expressions.syntax import Expression, Path, reads, spell
 from atom_workflows.expressions.types import ANY, INSTANT, INT, TEXT, ListOf, MapOf, Type, Words, or_null, read_type
 from atom_workflows.language.certainty import StepGraph
+from atom_workflows.language.loops import COUNTS, is_loop
 from atom_workflows.language.problems import Report, code
 from atom_workflows.language.suggestions import Names
 
@@ -48,17 +51,20 @@ _ATTEMPT: Final = MapOf({"kind": Words(LAST_KINDS), "reason": TEXT})
 _STEP: Final = MapOf({"attempt": INT, "last": or_null(_ATTEMPT, "because there is no attempt before the first")})
 _FAILURE: Final = MapOf({"kind": Words(RETRIED_KINDS), "reason": TEXT, "message": TEXT, "attempt": INT})
 
+_ITEM_ID: Final = re.compile(r"(?P<step>.+)\[(?P<index>\d+)\]")
+"""How people see the items of a loop, such as `train[3]`."""
+
 _ELSEWHERE: Final = {
     "failure": Unavailable("`failure` can be read only in `retry.when`"),
     "step": Unavailable("`step` can be read only in the fields of `task` and in `retry.when`"),
-    "item": Unavailable("there is no `item`, because a step runs one job"),
-    "index": Unavailable("there is no `index`, because a step runs one job"),
+    "item": Unavailable("there is no `item`, because this step has no `forEach`", "add `forEach` with the items"),
+    "index": Unavailable("there is no `index`, because this step has no `forEach`", "add `forEach` with the items"),
     "steps": Unavailable("no step has run yet when this is computed"),
     "env": Unavailable("`env` cannot be read here"),
 }
 _ELSEWHERE_IN_RETRY: Final = {
     name: Unavailable(f"`{name}` cannot be read in `retry.when`", "it can read only `failure` and `step`")
-    for name in ("params", "run", "env", "steps")
+    for name in ("params", "run", "env", "steps", *ITEM_ROOTS)
 }
 _NOT_YET: Final = {name: Unavailable(f"`run.{name}` is available only under `finally`") for name in _RUN_AT_THE_END}
 
@@ -105,6 +111,10 @@ class Position:
     reader: int | None = None
     at_the_end: bool = False
     params: Mapping[str, Type] | None = None
+    # The type of a loop's items, if there is a current one.
+    item: Type | None = None
+    # The name of a place that never has a current item, if this is one.
+    without_item: str = ""
 
 
 CONDITION: Final = frozenset({"params", "run", "env", "steps"})
@@ -136,6 +146,12 @@ def scope_of(expressions: Iterable[Expression], position: Position, file: File, 
     }
     visible = {name: of for name, of in names.items() if name in position.roots}
     elsewhere = _ELSEWHERE | _ELSEWHERE_IN_RETRY if position.roots == RETRY else _ELSEWHERE
+    if position.without_item:
+        advice = "only the `task` and the `when` of a step with `forEach` can read it"
+        refused = (Unavailable(f"`{name}` cannot be read in {position.without_item}", advice) for name in ITEM_ROOTS)
+        elsewhere = {**elsewhere, **dict(zip(ITEM_ROOTS, refused, strict=True))}
+    if position.item is not None:
+        visible |= {"item": position.item, "index": INT}
     asked = {path[0] for path in read} & elsewhere.keys()
     visible = {**{name: elsewhere[name] for name in asked}, **visible}
     return Scope(names=visible, proven=proven, zone=file.zone, guess=file.guess)
@@ -156,7 +172,16 @@ def _look_up(name: str, position: Position, file: File) -> Type:
     if name in file.last.position:
         return Unavailable(f"the step {code(name)} is under `finally`, so it cannot be read here")
     # This may be a step whose id has been reported as invalid.
-    return ANY if name in file.written_ids else Unavailable(f"there is no step {code(name)}", file.guess(name, ()))
+    return ANY if name in file.written_ids else _no_step(name, file)
+
+
+def _no_step(name: str, file: File) -> Unavailable:
+    item = _ITEM_ID.fullmatch(name)
+    if item and item["step"] in file.written_ids:
+        path = spell(("steps", item["step"], "outputs", "NAME"))
+        remedy = f"write {code(f'{path}[{item[2]}]')}"
+        return Unavailable(f"items of a loop, such as {code(name)}, are read from the outputs of the step", remedy)
+    return Unavailable(f"there is no step {code(name)}", file.guess(name, ()))
 
 
 def _type_of(graph: StepGraph, reader: int | None, read: int, *, ended: bool = False) -> Type:
@@ -164,12 +189,14 @@ def _type_of(graph: StepGraph, reader: int | None, read: int, *, ended: bool = F
 
     If `ended` is True, the run may have failed before the step ran.
     """
-    declared = graph.steps[read].values.get("outputs", {})
-    outputs = {name: of for name, (_, of) in declared.items()}
+    step = graph.steps[read]
+    outputs = graph.outputs(read)
     if ended:
-        reason = f"because `{graph.steps[read].values['id']}` might not have succeeded"
+        reason = f"because `{step.values['id']}` might not have succeeded"
         outputs = {name: or_null(of, reason) for name, of in outputs.items()}
     elif not (graph.is_sure_at_the_end(read) if reader is None else graph.is_sure(reader, read)):
         reason, remedy = graph.explain(reader, read)
         outputs = {name: or_null(of, reason, remedy) for name, of in outputs.items()}
-    return MapOf({"outputs": MapOf(outputs), "state": _ENDS, "message": TEXT})
+    no_counts = Unavailable(f"there are no `counts` of {code(step.values['id'])}, because it has no `forEach`")
+    counts = COUNTS if is_loop(step) else no_counts
+    return MapOf({"outputs": MapOf(outputs), "state": _ENDS, "message": TEXT, "counts": counts})

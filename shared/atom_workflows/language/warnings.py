@@ -21,25 +21,29 @@ _PARTS: Final = re.compile(r"([-+]?)([0-9]*)[.]?([0-9]*)(?:[eE]([-+]?)([0-9]+))?
 
 
 def warn_of_doubts(steps: Sequence[Reading], report: Report) -> None:
-    """Warn about ambiguous numbers in tasks and about lost digits.
+    """Warn about ambiguous numbers in tasks and loops, and about lost digits.
 
     A number is ambiguous if some YAML readers interpret it as text.
     """
-    for step in steps:
-        task = step.node.get("task")
-        for scalar in _walk_scalars(task) if task else ():
-            if scalar.plain and scalar.text[:1] in _NUMERIC_START:
-                _check_number(scalar, report)
+    for scalar in _scalars_passed_on(steps):
+        if scalar.plain and scalar.text[:1] in _NUMERIC_START:
+            _check_number(scalar, report)
 
 
 def warn_of_secrets(steps: Sequence[Reading], report: Report) -> None:
-    """Warn about strings in tasks that look like secrets."""
+    """Warn about strings in tasks and loops that look like secrets."""
+    for scalar in _scalars_passed_on(steps):
+        if kind := find_secret(scalar.text):
+            said = f"this looks like {kind}, and secrets do not belong in the file"
+            report.warn(scalar, said, "give the name of a secret; the job reads the secret itself")
+
+
+def _scalars_passed_on(steps: Sequence[Reading]) -> Iterator[Scalar]:
+    """Yield the values that are passed on to jobs, as written."""
     for step in steps:
-        task = step.node.get("task")
-        for scalar in _walk_scalars(task) if task else ():
-            if kind := find_secret(scalar.text):
-                said = f"this looks like {kind}, and secrets do not belong in the file"
-                report.warn(scalar, said, "give the name of a secret; the job reads the secret itself")
+        for node in map(step.node.get, ("task", "forEach")):
+            if node is not None:
+                yield from _walk_scalars(node)
 
 
 def _walk_scalars(root: Node) -> Iterator[Scalar]:

@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from atom_client.cli.commands import cli
-from atom_client.planning.walk import Fate, Known, plan_run, possible_ends
+from atom_client.planning.fates import Fate
+from atom_client.planning.walk import Known, plan_run, possible_ends
 from atom_emulator.testing import play
 from atom_workflows.core.kinds import Ended
 from atom_workflows.language.parser import parse_workflow

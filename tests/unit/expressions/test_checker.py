@@ -106,7 +106,7 @@ def test_an_expression_has_a_type(text: str, of: Type) -> None:
         ("steps.far.outputs.n", ["6: `far` is not behind this step; add it to dependsOn"]),
         ("item.name", ["0: `item` is known in a forEach alone"]),
         ("lenn('a')", ["0: there is no function `lenn`; did you mean `len`?"]),
-        ("[params for params in params.xs]", ["12: there is already a `params`; choose another name"]),
+        ("[params for params in params.xs]", ["12: the name `params` is already taken; choose another name"]),
         (
             "params[params.word]",
             ["6: the name of a member of `params` cannot be computed; write it out: `params['name']`"],

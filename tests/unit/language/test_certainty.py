@@ -44,27 +44,27 @@ def _decide(trigger: str, ends: Sequence[str]) -> str:
     return {None: "run", Release.SKIP: "skipped", Release.BLOCK: "blocked"}[TRIGGERS[row][Trigger(trigger)]]
 
 
-_Step = tuple[tuple[int, ...], str, bool, bool]
+_WHEN = {"none": "", "step": ", when: run.id == 'a'", "item": ", forEach: [1], when: item == 2"}
+_Step = tuple[tuple[int, ...], str, str, bool]
 
 
 @st.composite
 def _steps(draw: Any) -> list[_Step]:
-    """Draw up to five steps: the steps before each, its trigger, and whether it has `when` and `allowFailure`."""
+    """Draw up to five steps: the steps before each, its trigger, what its `when` is about, and its `allowFailure`."""
     steps: list[_Step] = []
     for number in range(draw(st.integers(1, 5))):
         before = tuple(sorted(draw(st.sets(st.integers(0, number - 1), max_size=3)))) if number else ()
         trigger = draw(st.sampled_from([str(trigger) for trigger in Trigger])) if before else "no-failure"
-        steps.append((before, trigger, draw(st.booleans()), draw(st.booleans())))
+        steps.append((before, trigger, draw(st.sampled_from(list(_WHEN))), draw(st.booleans())))
     return steps
 
 
 def _text(steps: Sequence[_Step]) -> str:
     lines = ["steps:"]
-    for number, (before, trigger, has_when, allows_failure) in enumerate(steps):
+    for number, (before, trigger, when, allows_failure) in enumerate(steps):
         needs = f", dependsOn: [{', '.join(f's{one}' for one in before)}], trigger: {trigger}" if before else ""
-        when = ", when: run.id == 'a'" if has_when else ""
         lenient = ", allowFailure: true" if allows_failure else ""
-        lines.append(f"- {{id: s{number}{needs}{when}{lenient}, task: {{url: u}}}}")
+        lines.append(f"- {{id: s{number}{needs}{_WHEN[when]}{lenient}, task: {{url: u}}}}")
     return "\n".join(lines)
 
 
@@ -72,11 +72,11 @@ def _runs(steps: Sequence[_Step]) -> Any:
     """Yield the end of each step in every possible run."""
     for chances in product(("succeeds", "fails", "unmet"), repeat=len(steps)):
         ends: list[str] = []
-        for (before, trigger, has_when, allows_failure), chance in zip(steps, chances, strict=True):
+        for (before, trigger, when, allows_failure), chance in zip(steps, chances, strict=True):
             end = _decide(trigger, [ends[one] for one in before])
             if end == "run":
                 failure = "tolerated" if allows_failure else "failed"
-                unmet = "skipped" if has_when else "succeeded"
+                unmet = "skipped" if when == "step" else "succeeded"
                 end = {"succeeds": "succeeded", "fails": failure, "unmet": unmet}[chance]
             ends.append(end)
         yield ends
@@ -123,6 +123,8 @@ _TAIL = '\n- {{id: z, dependsOn: [{}], task: {{url: u, args: ["${{{{ steps.a.out
         ("- {id: b, dependsOn: a, when: run.id == 'x'}\n- {id: c}", "b, c"),
         ("- {id: b, dependsOn: a, allowFailure: true}", "b"),
         ("- {id: b, dependsOn: a, trigger: all-succeeded}\n- {id: c}", "c, b"),
+        # A condition about items skips single items, not the step.
+        ("- {id: b, dependsOn: a, forEach: [1, 2], when: item > 1, task: {url: u}}", "b"),
     ],
 )
 def test_a_step_that_must_have_succeeded_needs_no_default(steps: str, needed: str) -> None:
@@ -136,6 +138,8 @@ def test_a_step_that_must_have_succeeded_needs_no_default(steps: str, needed: st
     [
         (", when: run.id == 'x'", "- {id: b}", "a, b", "because `a` may be skipped (line 2)"),
         (", allowFailure: true", "", "a", "because `a` may fail (line 2)"),
+        (", forEach: [1], when: run.id == 'x'", "- {id: b}", "a, b", "because `a` may be skipped (line 2)"),
+        (", forEach: [1], allowFailure: true", "", "a", "because `a` may fail (line 2)"),
         ("", "- {id: b, dependsOn: a, trigger: always}", "b", "because `a` might not have succeeded"),
         ("", "- {id: b, dependsOn: a, trigger: any-failed}", "b", "because `a` might not have succeeded"),
     ],

@@ -56,7 +56,30 @@ finally:
 outputs: {url: "${{ steps.report.outputs.url ?? '' }}", rows: "${{ steps.extract.outputs.rows }}"}
 """
 
+LOOPS = """\
+steps:
+  - id: extract
+    task: {imageUri: extract}
+    outputs: {files: [text], sizes: [int]}
+  - id: split
+    dependsOn: [extract]
+    forEach: {file: "${{ steps.extract.outputs.files }}", size: "${{ steps.extract.outputs.sizes }}"}
+    when: item.size > 0
+    task: {imageUri: split, args: ["${{ item.file }}"]}
+    outputs: {parts: [text]}
+  - id: load
+    dependsOn: [split]
+    forEach: ${{ [parts[0] for parts in steps.split.outputs.parts if parts != null] }}
+    task: {imageUri: load, args: ["${{ item }}"]}
+    outputs: {rows: int}
+  - id: report
+    dependsOn: [load]
+    when: steps.split.counts.failed == 0
+    task: {imageUri: report, args: ["${{ sum(steps.load.outputs.rows) }}"]}
+"""
+
 FILES = {
+    "loops": LOOPS,
     "etl": ETL,
     **{path.stem: path.read_text(encoding="utf-8") for path in EXAMPLES.rglob("*.yaml") if ".mock." not in path.name},
 }
@@ -108,6 +131,13 @@ def other_shapes() -> Iterator[tuple[str, str]]:
     )
     yield ETL.replace("\nsteps:", "\njobs:"), "there is no field `jobs` in a workflow; did you mean `steps`?"
     yield ETL.replace("\nparams:", "\ninputs:"), "there is no field `inputs` in a workflow; did you mean `params`?"
+    yield LOOPS.replace("forEach: {", "for_each: {"), "there is no field `for_each` in a step; did you mean `forEach`?"
+    yield LOOPS.replace("forEach: {", "with_items: {"), "there is no field `with_items` in a step"
+    yield LOOPS.replace("forEach: ${{ [parts", "matrix: ${{ [parts"), "there is no field `matrix` in a step"
+    yield LOOPS.replace("when: item.size > 0", "when: item.size >"), "the expression ends too soon"
+    yield LOOPS.replace("when: item.size > 0", "when: [item.size]"), "`when` must be a condition"
+    yield LOOPS.replace('size: "${{ steps.extract.outputs.sizes }}"', "size: 1"), "`forEach.size` must be a list"
+    yield LOOPS.replace("forEach: ${{ [parts[0]", "forEach: ${{ [[parts[0]"), "`]` is missing"
     yield ETL.replace("task: {imageUri: report, ", "uses: {imageUri: report, "), "there is no field `uses` in a step"
 
 
@@ -129,7 +159,7 @@ def test_a_misspelt_dependency_is_the_only_problem(file: str, text: str, name: s
 @pytest.mark.parametrize(("text", "message"), list(other_shapes()))
 def test_a_mistake_in_the_order_of_steps_is_the_only_problem(text: str, message: str) -> None:
     """The same holds for other mistakes in `dependsOn`, `trigger` and the names of fields."""
-    assert text != ETL
+    assert text not in {ETL, LOOPS}
     [problem] = problems_of(text)
     assert problem.split(": ", 1)[1].startswith(message), problem
 

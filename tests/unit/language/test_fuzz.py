@@ -35,9 +35,21 @@ steps:
 finally: [{id: f, task: {url: "${{ run.state }}"}}]
 outputs: {n: "${{ steps.a.outputs.n }}"}
 """
+_LOOP = """params: {p: {type: [int], default: [1]}}
+steps:
+  - id: a
+    forEach: {n: "${{ params.p }}", m: [a, {b: 1.5}, null]}
+    when: item.n > index
+    tolerate: 1
+    task: {imageUri: x, args: {k: "${{ item }}"}}
+    outputs: {n: int}
+  - {id: b, dependsOn: a, forEach: "${{ steps.a.outputs.n }}", task: {url: u, args: ["${{ steps.a.counts.failed }}"]}}
+finally: [{id: f, forEach: [1, 2], task: {url: u, args: ["${{ item }}"]}}]
+"""
 _WORDS = r"""
 steps: id: dependsOn: task: args: labels: retry: timeout: imageUri: backoff: [ ] { } , : - ? & * &a *a ! !!str | > <<:
 # % @ ` ' " \ \x \ud83d \U00110000 %YAML --- ... a b 1 0x1 010 1e999 .inf ~ null true no 2024-05-01 30s 1:30
+forEach: item index
 params: when: trigger: always finally: outputs: type: default: int ${{ }} run.id steps.a.message $${{ [text] == 'a'
 9999999999999999999999 3.10 1e-5 +.5 NaN // 1.5h 500ms 90sec PT1H {" ": needs retries "
 """
@@ -98,6 +110,13 @@ def test_any_edit_of_a_good_file_is_answered(start: int, removed: int, added: st
 def test_any_edit_of_a_file_with_expressions_is_answered(start: int, removed: int, added: str, loader: Any) -> None:
     """Any edit of a valid file with expressions is a workflow or has problems."""
     _answers(_NEW[:start] + added + _NEW[start + removed :], "f.yaml", loader)
+
+
+@_QUICK
+@given(st.integers(0, len(_LOOP)), st.integers(0, 12), st.lists(_PIECES, max_size=3).map("".join), _LOADERS)
+def test_any_edit_of_a_file_with_loops_is_answered(start: int, removed: int, added: str, loader: Any) -> None:
+    """Any edit of a valid file with loops is a workflow or has problems."""
+    _answers(_LOOP[:start] + added + _LOOP[start + removed :], "f.yaml", loader)
 
 
 @_QUICK

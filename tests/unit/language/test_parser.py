@@ -11,6 +11,7 @@ import pytest
 from atom_workflows.core.workflow import (
     Backoff,
     Condition,
+    ForEach,
     OnLost,
     Param,
     RetryPolicy,
@@ -20,7 +21,7 @@ from atom_workflows.core.workflow import (
     Trigger,
     Workflow,
 )
-from atom_workflows.expressions.types import DATE, INT, TEXT, TIME, ListOf, MapOf, OrNull
+from atom_workflows.expressions.types import DATE, INT, NUMBER, TEXT, TIME, ListOf, MapOf, OrNull, Words
 from atom_workflows.language.fields import BACKOFF, PARAM, RETRY, STEP, TASK, WORKFLOW
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
@@ -97,6 +98,29 @@ finallyTimeout: 2h
 outputs: {rows: "${{ steps.list.outputs.rows }}"}
 """
 
+_LOOPS = """
+params: {models: {type: [text], default: [a, b]}}
+steps:
+  - id: list
+    task: {imageUri: registry.example/list}
+    outputs: {files: [{name: text, size: int}]}
+  - id: score
+    dependsOn: list
+    forEach: ${{ steps.list.outputs.files }}
+    when: item.size > 0
+    task: {imageUri: registry.example/score, args: ["${{ item.name }}", "${{ index }}"]}
+    outputs: {auc: number}
+  - id: train
+    dependsOn: score
+    forEach: {region: [eu, us], model: "${{ params.models }}"}
+    tolerate: 1
+    task: {imageUri: registry.example/train, args: ["${{ item.region }}", "${{ steps.score.outputs.auc }}"]}
+finally:
+  - id: clean-up
+    forEach: [1, 2.5, null]
+    task: {imageUri: registry.example/clean, args: ["${{ item }}", "${{ steps.score.counts.failed }}"]}
+"""
+
 
 def _parse(text: str | bytes, filename: str = "f.yaml") -> Workflow:
     return parse_workflow(text, filename=filename)
@@ -105,8 +129,8 @@ def _parse(text: str | bytes, filename: str = "f.yaml") -> Workflow:
 def test_the_full_file_sets_every_field() -> None:
     """The full file names every field of the format."""
     records = (WORKFLOW, PARAM, STEP, TASK, RETRY, BACKOFF)
-    names = {name for record in records for name in record.names} - {"defaults"}
-    assert {name for name in names if not re.search(rf"\b{name}:", _FULL + _PIPELINE)} == set()
+    names = {name for record in records for name in record.names} - {"defaults", "maxParallel"}
+    assert {name for name in names if not re.search(rf"\b{name}:", _FULL + _PIPELINE + _LOOPS)} == set()
 
 
 @pytest.mark.parametrize("loader", [FASTEST_LOADER, PURE_LOADER], ids=["fastest", "pure"])
@@ -181,6 +205,29 @@ def test_every_field_with_expressions_is_read(loader: Any) -> None:
     assert publish.when == Condition(text="params.shards > 3 and steps.list.outputs.note != null", line=36, column=11)
     (clean,) = workflow.finally_steps
     assert (clean.id, clean.timeout) == ("clean-up", timedelta(minutes=10))
+
+
+@pytest.mark.parametrize("loader", [FASTEST_LOADER, PURE_LOADER], ids=["fastest", "pure"])
+def test_every_loop_is_read(loader: Any) -> None:
+    """A loop has its lists as values or templates, and the type of its items."""
+    workflow = parse_workflow(_LOOPS, filename="f.yaml", loader=loader)
+    assert workflow.warnings == ()
+    assert [step.for_each for step in workflow.all_steps] == [
+        None,
+        ForEach(
+            lists={"": Template(path=("forEach",), text="${{ steps.list.outputs.files }}", line=9, column=14)},
+            item_type=MapOf({"name": TEXT, "size": INT}),
+        ),
+        ForEach(
+            lists={
+                "region": ["eu", "us"],
+                "model": Template(path=("forEach", "model"), text="${{ params.models }}", line=15, column=41),
+            },
+            item_type=MapOf({"region": Words(("eu", "us")), "model": TEXT}),
+            tolerate=1,
+        ),
+        ForEach(lists={"": [1, 2.5, None]}, item_type=OrNull(NUMBER)),
+    ]
 
 
 def test_templates_and_conditions_have_their_places() -> None:

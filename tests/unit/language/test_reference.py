@@ -31,6 +31,7 @@ from atom_workflows.language.certainty import StepGraph
 from atom_workflows.language.fields import PARAM, POLICIES, RETRY, STEP, TASK, WORKFLOW
 from atom_workflows.language.json_schema import json_schema
 from atom_workflows.language.kinds import Field
+from atom_workflows.language.loops import COUNTS
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow, Report
 from atom_workflows.language.reference import REFERENCE_FILE, SCHEMA_FILE, schema_text, with_tables
@@ -67,6 +68,11 @@ def test_the_reference_names_the_true_limits() -> None:
         f"| Steps | {limits.MAX_STEPS:,} |",
         f"| One task as JSON | {limits.MAX_TASK_BYTES // 2**10} KiB |",
         f"| Lists and maps inside one another | {limits.MAX_DEPTH} |",
+        f"| Items of a loop, counting all combinations | {limits.MAX_ITEMS:,} |",
+        f"| Items of all loops of a run | {limits.MAX_ITEMS_OF_RUN:,} |",
+        f"| One item as JSON | {limits.MAX_ITEM_BYTES // 2**10} KiB |",
+        f"| Lists of which a loop combines the items | {limits.MAX_LISTS} |",
+        f"| Lists of a loop in the file, as JSON in total | {limits.MAX_LISTS_BYTES:,} bytes |",
         f"counting everything that its aliases expand to | {limits.MAX_NODES:,} |",
     ):
         assert row in reference
@@ -94,6 +100,10 @@ def test_examples_of_the_reference_are_valid(text: str) -> None:
     [
         {"id": "a", "dependsOn": "b"},
         {"id": "a", "dependsOn": ["b"]},
+        *(
+            {"id": "a", "task": {"url": "u"}, "forEach": items, "tolerate": 0}
+            for items in ([], [1, None, {"a": []}], "${{ [1] }}", {"a": [1], "b": "${{ range(2) }}"})
+        ),
         *({"id": "a", "timeout": text} for text in ("1.5h", "500ms", "1h 30m", "1w", "1d2h3m4.5s")),
     ],
 )
@@ -110,6 +120,9 @@ def test_the_schema_takes_what_the_parser_takes(step: dict[str, Any]) -> None:
         {"id": "a", "dependsOn": ""},
         {"id": "a", "dependsOn": 7},
         {"id": "a", "dependsOn": {}},
+        *({"id": "a", "task": {"url": "u"}, "forEach": items} for items in (1, "a", None, {}, {"a": "b"}, {"": [1]})),
+        *({"id": "a", "task": {"url": "u"}, "forEach": [1], "tolerate": count} for count in (-1, 1.5, "1", 10_001)),
+        *({"id": "a", "task": {"url": "u"}, "forEach": [1], "maxParallel": count} for count in (0, "all", 10_001)),
         *({"id": "a", "timeout": text} for text in ("90sec", "60min", "2H", "PT1H30M", "1.5h30m", "1h ", "30")),
     ],
 )
@@ -170,6 +183,8 @@ def test_the_reference_names_all_that_expressions_read() -> None:
     for root in ("run", "step", "failure"):
         for member in _members(names[root]):
             assert f"`{root}.{member}" in reference, member
+    for member in COUNTS.fields:
+        assert f"`steps.ID.counts.{member}`" in reference.replace("`.", "`steps.ID.counts."), member
     for kind in RETRIED_KINDS:
         assert f"`{kind}`" in reference
     for scalar in (TEXT, INT, NUMBER, BOOL, DATE, TIME, INSTANT, DURATION, GS_URI, ANY):

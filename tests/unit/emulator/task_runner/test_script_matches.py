@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from atom_emulator.task_runner.script import Rule
 from atom_emulator.task_runner.script_file import InvalidScript, parse_script
 from atom_emulator.task_runner.script_matches import require_matches
 from atom_workflows.language.parser import parse_workflow
@@ -24,11 +25,28 @@ finally:
 """
 
 
-def problems_of(script: str) -> list[str]:
+LOOPS = b"""\
+name: daily
+params: {models: {type: [text], default: [a]}}
+steps:
+  - id: train
+    forEach: {region: [eu, us], fold: [1, 2, 3]}
+    task: {imageUri: registry.example/train, name: training, args: ["${{ item }}"]}
+  - id: score
+    dependsOn: train
+    forEach: ${{ params.models }}
+    task: {imageUri: registry.example/score, args: ["${{ item }}"]}
+  - {id: one, forEach: [1], task: {imageUri: registry.example/one, args: ["${{ item }}"]}}
+  - {id: none, forEach: [], task: {imageUri: registry.example/none, args: ["${{ item }}"]}}
+  - {id: report, task: {imageUri: registry.example/report}}
+"""
+
+
+def problems_of(script: str, workflow: bytes = WORKFLOW) -> list[str]:
     """Return the problems of a script for the workflow."""
     try:
         require_matches(
-            parse_script(script, filename="jobs.yaml"), parse_workflow(WORKFLOW, filename="daily.yaml"), "daily.yaml"
+            parse_script(script, filename="jobs.yaml"), parse_workflow(workflow, filename="daily.yaml"), "daily.yaml"
         )
     except InvalidScript as error:
         return error.problems
@@ -79,6 +97,48 @@ def test_a_rule_without_a_job_is_named_with_its_place(rule: str, problem: str) -
 def test_a_rule_with_a_job_is_no_problem(rule: str) -> None:
     """A rule may name a step, the name of its job, an image, an engine or labels, or what an expression may give."""
     assert problems_of(f"rules:\n  - {rule}\n") == []
+
+
+@pytest.mark.parametrize(
+    "pattern", ["train", "training", "tr*", "train[0]", "train[5]", "score[9999]", "one[0]", "repor[t]"]
+)
+def test_a_rule_may_name_a_loop_or_one_of_its_items(pattern: str) -> None:
+    """A rule may name any item that a loop may have, and brackets are still a pattern elsewhere."""
+    assert problems_of(f"rules:\n  - step: {pattern}\n", LOOPS) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "problem"),
+    [
+        ("train[6]", "there is no item train[6]; the items are train[0] to train[5]"),
+        ("score[10000]", "there is no item score[10000]; the items are score[0] to score[9999]"),
+        ("one[1]", "there is no item one[1]; the items are one[0]"),
+        ("none[0]", "the step none has no items"),
+        ("report[0]", "the step report has no items, since it has no forEach; write report"),
+        ("trian[0]", "no job of daily matches trian[0]; the steps with a job are train, score, one, none, report"),
+    ],
+)
+def test_a_rule_for_an_item_that_cannot_be_is_refused(pattern: str, problem: str) -> None:
+    """The items of a list that is written in the file are known."""
+    assert problems_of(f"rules:\n  - step: {pattern}\n", LOOPS) == [f"jobs.yaml:2:5: rules[0].step: {problem}"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "step", "expected"),
+    [
+        ("train", "train[3]", True),
+        ("train", "train[3]~2", True),
+        ("train[3]", "train[3]", True),
+        ("train[3]", "train[3]~2", True),
+        ("train[3]", "train[13]", False),
+        ("train[3]", "train", False),
+        ("tr*", "train[3]", True),
+        ("trai", "train[3]", False),
+    ],
+)
+def test_a_rule_applies_to_an_item_or_to_all(pattern: str, step: str, expected: bool) -> None:  # noqa: FBT001
+    """A rule for an item applies to it in every expansion of its step."""
+    assert Rule(step=pattern).matches({"job_name": "training"}, step) is expected
 
 
 def test_every_rule_without_a_job_is_reported() -> None:

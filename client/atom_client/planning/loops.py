@@ -1,0 +1,193 @@
+"""Plan the items of a loop: their number, which of them are skipped, and the first few.
+
+Lists are computed as in a run if everything that they read is known. Items are built one at a time, and only so many of
+their conditions are evaluated, since a loop may have 10,000 large items.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice, product
+from math import prod
+from typing import Any, Final
+
+from atom_client.planning.fates import Fate
+from atom_client.planning.partial import NotKnown, Partial, judge, spell, with_marks
+from atom_workflows.core.evaluation import render_value
+from atom_workflows.core.workflow import Condition, ForEach, JsonValue, Template
+from atom_workflows.errors import EvaluationError, ExpressionError, OverBudget
+from atom_workflows.expressions.budget import Budget
+from atom_workflows.expressions.evaluator import evaluate
+from atom_workflows.expressions.parser import parse
+from atom_workflows.expressions.types import read_value
+from atom_workflows.language.limits import MAX_ITEMS
+
+MOST_PLANNED: Final = 5
+"""The number of items whose jobs are planned."""
+
+STEPS_OF_CONDITIONS: Final = 1_000_000
+"""The evaluation steps for the conditions of all items in a plan, which is a few seconds of work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedItem:
+    """An item before its run.
+
+    `index` is None for the one item that stands for all if they are not known, and it then has no `value`. The other
+    fields are as in a planned step.
+    """
+
+    index: int | None = None
+    value: JsonValue = None
+    fate: Fate = Fate.RUNS
+    because: str = ""
+    job: Mapping[str, JsonValue] | None = None
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def failure(self) -> str:
+        """Why the item fails, to follow the step's name."""
+        return f": {self.because}" if self.index is None else f"[{self.index}]: {self.because}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedItems:
+    """The items of a loop before its run.
+
+    `count` is None if a list is not known; `unknown` are the sources of such lists. `skipped` are the indexes of the
+    items that are skipped by their condition, and `undecided` is the number of those for which it is not known.
+    `failing` is the number of items whose expressions cannot be evaluated, as far as this was tried, and `failure` says
+    why for the first of them. `at_once` is the number of items that may run at the same time, or its source if it is
+    not known. `first` are the first few items.
+    """
+
+    count: int | None = None
+    unknown: tuple[str, ...] = ()
+    skipped: tuple[int, ...] = ()
+    undecided: int = 0
+    failing: int = 0
+    failure: str = ""
+    at_once: int | str | None = None
+    first: tuple[PlannedItem, ...] = ()
+
+    def with_jobs(self, first: tuple[PlannedItem, ...]) -> PlannedItems:
+        """Return the items with the first few replaced, now that their jobs have been planned."""
+        before = {item.index for item in self.first if item.fate is Fate.FAILS}
+        failed = [item for item in first if item.fate is Fate.FAILS and item.index not in before]
+        failure = self.failure or (failed[0].failure if failed else "")
+        return replace(self, first=first, failing=self.failing + len(failed), failure=failure)
+
+
+def plan_items(
+    loop: ForEach, when: Condition | None, scope: Mapping[str, Any], *, zone: str, budget: Budget
+) -> PlannedItems:
+    """Plan the items of a loop, but not their jobs.
+
+    `when` is the condition that each item has, if any. All loops of a plan share the budget for conditions; once it is
+    spent, those of further items are not decided. Raises `ExpressionError` if there is no list, or if there are too
+    many items.
+    """
+    at_once = _evaluate_limit(loop, scope, zone)
+    lists: dict[str, Sequence[JsonValue]] = {}
+    unknown: list[str] = []
+    for name, source in loop.lists.items():
+        try:
+            lists[name] = _evaluate_list(name, source, scope, zone)
+        except NotKnown:
+            unknown += with_marks(source, scope, zone=zone)[1] if isinstance(source, Template) else []
+    if unknown:
+        item = _decide_in_words(PlannedItem(), loop, when, scope, zone)
+        undecided = int(item.fate is Fate.DEPENDS)
+        return PlannedItems(unknown=tuple(unknown), undecided=undecided, at_once=at_once, first=(item,))
+    count = prod(map(len, lists.values()))
+    if count > MAX_ITEMS:
+        raise EvaluationError(f"`forEach` gives {count:,} items, more than the {MAX_ITEMS:,} allowed", at=0)
+    items = (PlannedItem(index=index, value=value) for index, value in enumerate(_combine(lists)))
+    first = tuple(_decide_in_words(item, loop, when, scope, zone) for item in islice(items, MOST_PLANNED))
+    others = () if when is None else _decide_others(items, loop, when, scope, zone, budget)
+    return replace(_summarize([*first, *others]), count=count, at_once=at_once, first=first)
+
+
+def scope_of_item(item: PlannedItem, loop: ForEach, scope: Mapping[str, Any], zone: str) -> Mapping[str, Any]:
+    """Return what the expressions of an item can read."""
+    if item.index is None:
+        return Partial(scope, frozenset({"item", "index"}))
+    return {**scope, "item": read_value(item.value, loop.item_type, zone=zone), "index": item.index}
+
+
+def _evaluate_list(
+    name: str, source: Sequence[JsonValue] | Template, scope: Mapping[str, Any], zone: str
+) -> Sequence[JsonValue]:
+    if not isinstance(source, Template):
+        return source
+    value = render_value(source, scope, zone=zone)
+    if isinstance(value, list):
+        return value
+    path = f"forEach.{name}" if name else "forEach"
+    said = f"`{path}` (line {source.line}) must be a list, but its value is {json.dumps(value):.60}"
+    raise EvaluationError(said, at=0)
+
+
+def _evaluate_limit(loop: ForEach, scope: Mapping[str, Any], zone: str) -> int | str | None:
+    limit = loop.max_parallel
+    if not isinstance(limit, Template):
+        return limit
+    try:
+        value = render_value(limit, scope, zone=zone)
+    except NotKnown:
+        return with_marks(limit, scope, zone=zone)[0].text
+    if isinstance(value, int) and value >= 1:
+        return value
+    due = "must be a whole number of at least 1, but its value is"
+    raise EvaluationError(f"`maxParallel` (line {limit.line}) {due} {json.dumps(value):.60}", at=0)
+
+
+def _combine(lists: Mapping[str, Sequence[JsonValue]]) -> Iterator[JsonValue]:
+    """Yield the items of a loop, which are the items of the only list or all combinations of several."""
+    if "" in lists:
+        yield from lists[""]
+    else:
+        yield from (dict(zip(lists, values, strict=True)) for values in product(*lists.values()))
+
+
+def _decide_in_words(
+    item: PlannedItem, loop: ForEach, when: Condition | None, scope: Mapping[str, Any], zone: str
+) -> PlannedItem:
+    """Decide whether an item runs, and say why."""
+    if when is None:
+        return item
+    verdict = judge(when, scope_of_item(item, loop, scope, zone), zone=zone)
+    if verdict is None:
+        return replace(item, fate=Fate.DEPENDS, because=f"depends on `{spell(when)}`")
+    if verdict.error:
+        return replace(item, fate=Fate.FAILS, because=verdict.error)
+    return replace(item, fate=Fate.RUNS if verdict.holds else Fate.SKIPPED, because=verdict.because)
+
+
+def _decide_others(  # noqa: PLR0913, PLR0917  # what all of them share
+    items: Iterator[PlannedItem], loop: ForEach, when: Condition, scope: Mapping[str, Any], zone: str, budget: Budget
+) -> Iterator[PlannedItem]:
+    """Decide whether items run, at a limited cost."""
+    expression = parse(when.text)
+    for item in items:
+        try:
+            holds = evaluate(expression, scope_of_item(item, loop, scope, zone), zone=zone, budget=budget)
+        except (NotKnown, OverBudget):
+            yield PlannedItem(index=item.index, fate=Fate.DEPENDS)
+        except ExpressionError as error:
+            said = f"`when` (line {when.line}) cannot be evaluated: {error}"
+            yield PlannedItem(index=item.index, fate=Fate.FAILS, because=said)
+        else:
+            yield PlannedItem(index=item.index, fate=Fate.RUNS if holds is True else Fate.SKIPPED)
+
+
+def _summarize(items: Sequence[PlannedItem]) -> PlannedItems:
+    failing = [item for item in items if item.fate is Fate.FAILS]
+    return PlannedItems(
+        skipped=tuple(item.index for item in items if item.fate is Fate.SKIPPED and item.index is not None),
+        undecided=sum(item.fate is Fate.DEPENDS for item in items),
+        failing=len(failing),
+        failure=failing[0].failure if failing else "",
+    )
