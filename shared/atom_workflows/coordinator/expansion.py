@@ -12,7 +12,7 @@ The list never makes this node fail. A problem is stored with it, and fails the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
@@ -24,7 +24,7 @@ from atom_workflows.coordinator.commits import Addition, Decision
 from atom_workflows.coordinator.conditions import read_for
 from atom_workflows.coordinator.loading import StoredStep, load_run, load_steps
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.changes import StepChange, change, end_step
+from atom_workflows.core.changes import change, end_step
 from atom_workflows.core.evaluation import reads_of, scope_of, select_constants
 from atom_workflows.core.expansion import MAX_ITEMS_OF_RUN, Expansion
 from atom_workflows.core.graph import Node
@@ -52,12 +52,11 @@ _LATER: Final = timedelta(seconds=10)
 
 @dataclass(slots=True)
 class _Work:
-    """One instance's work on one node. `stored` is the node as this instance last wrote or read it."""
+    """One instance's work on one node. `stored` is the node as this instance last read or wrote it."""
 
     services: Services
     stored: StoredStep
-    items: Items
-    expansion: Expansion
+    loop: Loop
     budget: Budget
 
     @property
@@ -72,41 +71,46 @@ def expand(services: Services, stored: StoredStep, loop: Loop, budget: Budget) -
     Once the budget is spent, the node is put off, and its attempt continued by another invocation. Returns None if
     another instance has taken the node over.
     """
-    step = stored.step
+    work = _Work(services=services, stored=stored, loop=loop, budget=budget)
     try:
-        items = _compute(services, step, loop)
+        items = _compute(work)
         expansion = Expansion(
-            each=step.each,
-            number=step.expansion,
+            each=work.step.each,
+            number=work.step.expansion,
             size=len(items),
             decides=loop.when is not None,
-            phase=step.phase,
+            phase=work.step.phase,
         )
-        work = _Work(services=services, stored=stored, items=items, expansion=expansion, budget=budget)
-        return _create(work, loop)
+        return _create(work, items, expansion)
     except (ExpressionError, NotStorable) as error:
         # Anything that was written before is ignored, since this node ends without it.
-        return _end_with_problem(services, stored, str(error))
+        return _end_with_problem(work, str(error))
     except StoreUnavailable as error:
-        log.warning("step.expand.deferred", f"the items of step {step.each} wait: {error}", **step.names)
-        return Decision(stored=stored, change=_put_off(services, step, _LATER, f"its items wait: {error}"))
+        message = f"the items of step {work.step.each} cannot be created at the moment: {error}"
+        log.warning("step.expand.deferred", message, **work.step.names)
+        return _put_off(work, _LATER, message)
 
 
-def _compute(services: Services, step: StepRecord, loop: Loop) -> Items:
+def _compute(work: _Work) -> Items:
+    step, loop = work.step, work.loop
     templates = [one for one in (*loop.lists.values(), loop.max_parallel) if isinstance(one, Template)]
-    past, result = read_for(services, step, reads_of(templates))
-    return compute_items(step, loop, scope_of(step, past, result))
+    past, result = read_for(work.services, step, reads_of(templates))
+    items = compute_items(step, loop, scope_of(step, past, result))
+    if step.written and len(items) != step.counted:
+        # Another version may evaluate an expression differently.
+        raise EvaluationError("`forEach` gave another list while the items were being created", at=0)
+    return items
 
 
-def _create(work: _Work, loop: Loop) -> Decision | None:
-    creates = _creates(work.step, loop, work.items, work.expansion)
-    for batch in in_batches(creates):
+def _create(work: _Work, items: Items, expansion: Expansion) -> Decision | None:
+    for batch in in_batches(_creates(work.step, work.loop, items, expansion)):
         if work.step.written and work.budget.is_spent:
-            return Decision(stored=work.stored, change=_put_off(work.services, work.step, timedelta()))
-        if not (_write(work, batch) if work.step.written else _write_first(work, batch)):
+            return _put_off(work, timedelta())
+        is_written = _write(work, batch) if work.step.written else _write_first(work, batch, expansion.size)
+        if not is_written:
             log.debug("step.expand.overtaken", f"the items of step {work.step.each} are created elsewhere")
             return None
-    return _end(work)
+    return _end(work, expansion)
 
 
 def _creates(step: StepRecord, loop: Loop, items: Items, expansion: Expansion) -> Iterator[Create]:
@@ -165,12 +169,12 @@ def _item(step: StepRecord, loop: Loop, node: Node, *, index: int, text: str) ->
     )
 
 
-def _write_first(work: _Work, batch: list[Create]) -> bool:
+def _write_first(work: _Work, batch: list[Create], size: int) -> bool:
     """Create the first nodes, and count the items in their run.
 
     Raises `ExpressionError` if the run would have too many items.
     """
-    added = work.expansion.size - work.step.counted
+    added = size - work.step.counted
     for _ in range(_TRIES):
         run = load_run(work.services, work.step.run_id)
         if run is None or run.run.stop is not None:
@@ -180,7 +184,7 @@ def _write_first(work: _Work, batch: list[Create]) -> bool:
             total = f"{run.run.item_count + added:,} items in total, more than the {MAX_ITEMS_OF_RUN:,} allowed"
             raise EvaluationError(f"with this step, the run would have {total}", at=0)
         count = Update(path=run_path(run.run.id), increments={"item_count": added}, guard=run.version)
-        if _write(work, batch, count=count if added else None):
+        if _write(work, [*batch, *([count] if added else [])], counted=size):
             return True
         if not _is_unchanged(work):
             return False
@@ -192,16 +196,17 @@ def _is_unchanged(work: _Work) -> bool:
     return bool(found) and found[0].version == work.stored.version
 
 
-def _write(work: _Work, batch: list[Create], *, count: Update | None = None) -> bool:
-    """Create some nodes, record that, and renew the lease.
+def _write(work: _Work, batch: Sequence[Create | Update], **fields: Any) -> bool:
+    """Create some nodes, record that with further fields of this node, and renew the lease.
 
-    Returns False if the node, or the run that is counted in, has changed.
+    Returns False if the node, or a document whose update has a guard, has changed.
     """
     step, until = work.step, work.services.clock.now() + work.services.settings.lease
-    fields: dict[str, Any] = {"written": step.written + len(batch), "counted": work.expansion.size, "due_at": until}
+    written = step.written + sum(isinstance(one, Create) for one in batch)
+    fields = {**fields, "written": written, "due_at": until}
     touch = Update(path=step_path(step.run_id, step.id), fields=fields, guard=work.stored.version)
     try:
-        results = work.services.store.commit([touch, *batch, *([] if count is None else [count])])
+        results = work.services.store.commit([touch, *batch])
     except Conflict:
         return False
     except AlreadyExists as error:
@@ -212,13 +217,13 @@ def _write(work: _Work, batch: list[Create], *, count: Update | None = None) -> 
     return True
 
 
-def _end(work: _Work) -> Decision:
+def _end(work: _Work, expansion: Expansion) -> Decision:
     """End the node: connect it to its items, and these to their step."""
-    step, edges = work.step, work.expansion.dependents_of_expander()
-    log.info("step.expand", f"step {step.each} has {work.expansion.size:,} items", **step.names)
-    end = end_step(step, StepEvent.SUCCEED, work.services.clock.now(), items=work.expansion.size, **edges)
-    tops = work.expansion.tops
-    told = {"depends_on": [step.id, *tops], "items": work.expansion.size}
+    step, edges = work.step, expansion.dependents_of_expander()
+    log.info("step.expand", f"step {step.each} has {expansion.size:,} items", **step.names)
+    end = end_step(step, StepEvent.SUCCEED, work.services.clock.now(), items=expansion.size, **edges)
+    tops = expansion.tops
+    told = {"depends_on": [step.id, *tops], "items": expansion.size}
     return Decision(
         stored=StoredStep(step=replace(step, **edges), version=work.stored.version),
         change=end,
@@ -226,12 +231,17 @@ def _end(work: _Work) -> Decision:
     )
 
 
-def _end_with_problem(services: Services, stored: StoredStep, problem: str) -> Decision:
-    log.info("step.expand.problem", f"step {stored.step.each} has no items: {problem}", **stored.step.names)
-    end = end_step(stored.step, StepEvent.SUCCEED, services.clock.now(), problem=clip(problem))
-    return Decision(stored=stored, change=end)
+def _end_with_problem(work: _Work, problem: str) -> Decision:
+    step = work.step
+    log.info("step.expand.problem", f"step {step.each} has no items: {problem}", **step.names)
+    end = end_step(step, StepEvent.SUCCEED, work.services.clock.now(), problem=clip(problem))
+    return Decision(stored=work.stored, change=end)
 
 
-def _put_off(services: Services, step: StepRecord, wait: timedelta, message: str = "") -> StepChange:
+def _put_off(work: _Work, wait: timedelta, message: str = "") -> Decision:
+    """Let another invocation go on from where this one stopped."""
     fields = {"message": clip(message)} if message else {}
-    return change(step, StepEvent.DEFER, due_at=services.clock.now() + wait, answered=True, **fields)
+    due_at = work.services.clock.now() + wait
+    return Decision(
+        stored=work.stored, change=change(work.step, StepEvent.DEFER, due_at=due_at, answered=True, **fields)
+    )

@@ -85,4 +85,4 @@ def _require_places(source: object, value: object) -> int | None:
 
 
 def _show(value: object) -> str:
-    return f"{json.dumps(value, ensure_ascii=False):.{_LONGEST_SHOWN}}"
+    return f"{json.dumps(value):.{_LONGEST_SHOWN}}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -17,16 +19,36 @@ from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core import expansion
 from atom_workflows.core.consistency import find_flaws
 from atom_workflows.core.states import RunState
+from atom_workflows.documents import step_path
+from atom_workflows.errors import StoreUnavailable
 from atom_workflows.expressions.types import INT
 from atom_workflows.messages.internal import Tick
+from atom_workflows.ports import Update
 from support.loops import RUN, args, each, start, step, workflow
 from support.meanwhile import meanwhile
 from support.mortal import Died, Fate, make_mortal
+
+T = TypeVar("T")
 
 SCRIPT = json.dumps(
     {"default": {"outputs": {"n": 1}}, "rules": [{"step": "train[3]", "duration": 15, "outputs": {"n": 1}}]}
 )
 SIZE = 7
+
+
+@dataclass(slots=True)
+class At(Fate):
+    """Kills at the nth commit, once it took effect."""
+
+    nth: int = 1
+
+    def live(self, name: str, call: Callable[[], T]) -> T:
+        """See `Fate.live`."""
+        is_it = name == "commit" and self.calls.count(name) == self.nth - 1
+        self.fatal, self.after = (len(self.calls) + 1 if is_it else 0), True
+        return super(At, self).live(name, call)
+
+
 FLOW = workflow(
     step("first", outputs={"n": INT}),
     step(
@@ -139,6 +161,59 @@ def test_items_are_created_by_several_invocations_if_one_has_not_the_time(
     assert world.steps(RUN)["~each.train"].state == "SUCCEEDED"
     assert world.run_to_end(RUN).state is RunState.SUCCEEDED
     assert is_whole(world)
+
+
+@pytest.mark.parametrize("moment", range(1, 5))
+def test_an_outage_puts_the_rest_off(moment: int) -> None:
+    """An expander that cannot write goes on a little later, or after its lease, from where it was."""
+    world = World(SCRIPT)
+    start(world, FLOW)
+    seen: list[object] = []
+
+    def is_moment(name: str, argument: Any) -> bool:
+        if name == "commit" and any(one.path.endswith("~each.train") for one in argument):
+            seen.append(argument)
+        return len(seen) > moment
+
+    def fail() -> None:
+        raise StoreUnavailable("an outage")
+
+    meanwhile(world, is_moment, fail)
+    with suppress(StoreUnavailable):
+        world.settle_down()
+    before = world.steps(RUN)["~each.train"].written
+    assert before == min(6 * (moment - 1), 16)
+    assert world.run_to_end(RUN).state is RunState.SUCCEEDED
+    assert is_whole(world)
+
+
+def test_a_list_that_changes_while_it_is_expanded_fails_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A newer version that evaluates the list differently does not mix two lists."""
+    monkeypatch.setattr(budget, "MAX_WRITTEN", 3)
+    world = World(SCRIPT)
+    start(world, FLOW)
+    while not world.steps(RUN)["~each.train"].written:
+        for message in world.bus.take_all("steps"):
+            world.deliver(message)
+    path = step_path(RUN, "~each.train")
+    assert world.steps(RUN)["~each.train"].written < 16
+    world.store.commit([Update(path=path, fields={"counted": 5})])
+    assert world.run_to_end(RUN).state is RunState.FAILED
+    assert world.steps(RUN)["train"].message == "`forEach` gave another list while the items were being created"
+
+
+@pytest.mark.parametrize("commits", range(2, 9))
+def test_a_timeout_in_the_middle_of_an_expansion_ends_what_is_there(commits: int) -> None:
+    """Nothing stays open that was created, whether it was connected or not."""
+    world = World("default: {duration: 1000, outputs: {n: 1}}\nrules: [{step: first, outputs: {n: 1}}]")
+    start(world, replace(FLOW, timeout=timedelta(minutes=2)))
+    plain = world.services
+    make_mortal(world, At(nth=commits))
+    with suppress(Died):
+        world.settle_down()
+    world.services = plain
+    assert world.run_to_end(RUN).state is RunState.FAILED
+    assert all(one.state.is_terminal for one in world.steps(RUN).values()), world.states(RUN)
 
 
 @pytest.mark.parametrize("commits", range(2, 9))
