@@ -13,10 +13,10 @@ from datetime import timedelta
 from typing import Any, Final, TypeAlias
 from unittest.mock import patch
 
-from atom_workflows.coordinator import advance, conditions, dispatch, expansion, repair, retry
+from atom_workflows.coordinator import advance, conditions, dispatch, expansion, retry
 from atom_workflows.coordinator.checker import burst
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core import consistency, hints, items, polling, stopping, transitions
+from atom_workflows.core import hints, items, polling, stopping, transitions
 from simulation import handling, planted, planted_checker, planted_language, planted_loops, planted_stopping
 from simulation.instances import Instances
 from simulation.planting import Bug, Scene
@@ -193,28 +193,22 @@ MUTATIONS: Final = (
     ),
     _in_code("a hint is believed", (handling, "handle_hint", planted_stopping.believe_the_hint)),
     _in_code("every hint costs a call", (hints, "HINT_GAP", timedelta(0)), seed=20),
-    _at_port("a batch of items without a guard", planted_loops.unguarded_batch),
-    _at_port("items connected without a guard", planted_loops.unguarded_expansion),
-    _at_port("no note of how far items are created", planted_loops.forget_the_last_batch),
+    _at_port("a batch of items without a guard", planted_loops.unguarded_batch, seed=20),
+    _at_port("no note of how far items are created", planted_loops.forget_the_last_batch, seed=72),
     _at_port("items counted from one", planted_loops.count_from_one),
     _at_port("a loop waits for one item only", planted_loops.end_with_the_first_item),
     _in_code("the last item is left out", (expansion, "compute_items", planted_loops.leave_out_the_last)),
-    _in_code("lists are combined in another order", (items, "product", planted_loops.first_list_fastest)),
+    _in_code("lists are combined in another order", (items, "product", planted_loops.first_list_fastest), seed=58),
     _at_port("a failed item stains", planted_loops.items_stain),
-    _at_port("a skipped item counts as done", planted_loops.forget_skipped_items),
-    _at_port("one failed item too many is tolerated", planted_loops.tolerate_one_more),
+    _at_port("a skipped item counts as done", planted_loops.forget_skipped_items, seed=58),
+    _at_port("one failed item too many is tolerated", planted_loops.tolerate_one_more, seed=9),
     _in_code("expressions see no failed items", (conditions, "counts_of", planted_loops.count_no_failures)),
     _at_port("an empty list skips its loop", planted_loops.skip_the_empty),
-    _at_port("outputs gathered in another order", planted_loops.gather_backwards),
-    _at_port("items without outputs are left out", planted_loops.gather_without_nulls),
-    _in_code("a retry runs all items again", (retry, "steps_to_rerun", planted_loops.rerun_all_items)),
-    _in_code("a retry evaluates the list again", (retry, "steps_to_rerun", planted_loops.rerun_lists)),
-    _in_code(
-        "items of a list that is over are counted",
-        (retry, "current_nodes", planted_loops.keep_old_items),
-        (repair, "current_nodes", planted_loops.keep_old_items),
-        (consistency, "current_nodes", planted_loops.keep_old_items),
-    ),
+    _at_port("outputs gathered in another order", planted_loops.gather_backwards, seed=58),
+    _at_port("items without outputs are left out", planted_loops.gather_without_nulls, seed=58),
+    _in_code("a retry runs all items again", (retry, "steps_to_rerun", planted_loops.rerun_all_items), seed=23),
+    _in_code("a retry evaluates the list again", (retry, "steps_to_rerun", planted_loops.rerun_lists), seed=7),
+    _at_port("items of a list that is over are counted", planted_loops.keep_old_items, seed=55),
     _at_port("items anew under old ids", planted_loops.keep_the_number),
     _in_code("jobs that notify are never polled", (polling, "NOTIFIED_POLL", planted_stopping.AGES), seed=65),
 )

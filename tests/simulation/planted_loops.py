@@ -10,7 +10,7 @@ from typing import Any
 
 from atom_workflows.core import gathering, items, rerun
 from atom_workflows.core.evaluation import Scope
-from atom_workflows.core.item_ids import EXPANDER_PREFIX, expander_id, parse_item_id
+from atom_workflows.core.item_ids import expander_id, parse_item_id
 from atom_workflows.core.items import Items
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import Loop, StepRecord
@@ -46,13 +46,6 @@ def unguarded_batch(_scene: Scene, write: Write) -> Write:
     """Create items whoever creates them, too."""
     is_batch = isinstance(write, Update) and "counted" in write.fields
     return replace(write, guard=None) if isinstance(write, Update) and is_batch else write
-
-
-@writes
-def unguarded_expansion(_scene: Scene, write: Write) -> Write:
-    """Connect the items to their loop whoever did that meanwhile."""
-    is_end = sets(write, StepState.SUCCEEDED) and id_of(write.path).startswith(EXPANDER_PREFIX)
-    return replace(write, guard=None) if isinstance(write, Update) and is_end else write
 
 
 @writes
@@ -179,9 +172,10 @@ def rerun_lists(steps: Mapping[str, StepRecord], *, retries: int) -> set[str]:
     return (chosen - old) | {expander_id(name) for name in loops}
 
 
-def keep_old_items(steps: Mapping[str, StepRecord]) -> dict[str, StepRecord]:
-    """Take items of a list that is over for items of this one."""
-    return dict(steps)
+@writes
+def keep_old_items(_scene: Scene, write: Write) -> Write:
+    """Let a loop count the items of a list that is over."""
+    return without(write, "depends_on") if isinstance(write, Update) and is_reset(write) else write
 
 
 @writes
