@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from atom_workflows.core.item_ids import expander_id, item_id
 from simulation.language import Source, Written
 
 ITEMS_APART: Final = 10
@@ -41,9 +39,3 @@ class Loop:
     def __str__(self) -> str:
         lists = ", ".join(f"{name or 'item'} in {source}" for name, source in self.lists)
         return f"for each {lists}; {self.tolerate} may fail"
-
-
-def nodes_of(step_id: str, count: int, expansion: int) -> Iterator[str]:
-    """Yield the ids of what a step with so many items consists of, besides itself."""
-    yield expander_id(step_id)
-    yield from (item_id(step_id, index, expansion) for index in range(count))
