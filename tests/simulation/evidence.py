@@ -93,13 +93,14 @@ class Evidence:
     `searches` are the keys of earlier attempts that the holder of a lease may submit again, to find out their jobs.
     `rounds` are how often a run had been retried when an attempt was claimed, by its key. `visible_from` is when
     each job that ends will be seen to have ended, by whoever asks. `returned` are the outputs of jobs that ended well,
-    by job. `known_jobs` are those whose ids were once recorded.
+    by job. `known_jobs` are those whose ids were once recorded. `last_claims` are by whom an attempt was claimed last.
     """
 
     scheduler: Scheduler
     submissions: dict[str, list[Submission]] = field(default_factory=lambda: defaultdict(list))
     leases: dict[tuple[str, Invocation], datetime] = field(default_factory=dict)
     searches: set[tuple[str, Invocation]] = field(default_factory=set)
+    last_claims: dict[str, Invocation] = field(default_factory=dict)
     rounds: dict[str, int] = field(default_factory=dict)
     said: dict[Try, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     looks: dict[str, list[Look]] = field(default_factory=lambda: defaultdict(list))
@@ -128,6 +129,7 @@ class Evidence:
         self.leases[step.idempotency_key, holder] = until
         self.searches |= {(f"{step.run_id}/{step.id}/{attempt}", holder) for attempt in step.unresolved}
         self.rounds[step.idempotency_key] = step.retries
+        self.last_claims[step.idempotency_key] = self.scheduler.current.root
 
     def record_answer(self, of: Try, word: str) -> None:
         """Record the Task Runner's word on an attempt.

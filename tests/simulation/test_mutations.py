@@ -15,6 +15,7 @@ from simulation import (
     planted_checker,
     planted_language,
     planted_lines,
+    planted_loops,
     planted_stopping,
     planting,
     report,
@@ -54,7 +55,16 @@ def test_no_planted_bug_names_a_private_attribute() -> None:
     """Planted bugs use ports and public names only."""
     sources = [
         inspect.getsource(module)
-        for module in (mutations, planted, planted_checker, planted_language, planted_lines, planted_stopping, planting)
+        for module in (
+            mutations,
+            planted,
+            planted_checker,
+            planted_language,
+            planted_lines,
+            planted_loops,
+            planted_stopping,
+            planting,
+        )
     ]
     nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
     named = {
