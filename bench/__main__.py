@@ -19,7 +19,7 @@ from atom_workflows.bootstrap import connect
 from atom_workflows.closed_pipe import exit_with
 from atom_workflows.coordinator.services import Services
 from atom_workflows.settings import from_environment
-from bench import cold_start, processes, report, sweep, where
+from bench import cold_start, loops, processes, report, sweep, where
 from bench.counts import Servers
 from bench.floor import Floor
 from bench.measure import Bench, Inconsistent, Sample
@@ -32,6 +32,7 @@ TICK_EVERY_S: Final = 60.0
 ALL: Final = (*WORKLOADS, JOBS, *LARGE)
 SWEEP: Final = "sweep"
 WHERE: Final = "where"
+ITEMS: Final = "items"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,6 +62,9 @@ def _measured(options: argparse.Namespace, load: float) -> report.Measured:
     if options.large or options.only == SWEEP:
         # Each sweep has its own platform, so that the memory of its processes is what the sweep takes.
         measured = replace(measured, swept=[_swept(jobs) for jobs in sweep.SIZES], cold=cold_start.measure())
+    if options.large or options.only == ITEMS:
+        looped = [_looped(with_outputs=with_outputs) for with_outputs in (False, True)]
+        measured = replace(measured, looped=looped)
     if not options.only or options.only == WHERE:
         with _platform() as platform:
             measured = replace(measured, where=where.measure(_unsubscribed(platform)))
@@ -72,6 +76,13 @@ def _swept(jobs: int) -> sweep.Swept:
         allowed = {"WORKFLOW_TASK_RUNNER_ALLOW": ",".join(one.url for one in others)}
         with _platform(allowed) as platform:
             return sweep.measure(connect(from_environment(os.environ)), platform, others, jobs)
+
+
+def _looped(*, with_outputs: bool) -> loops.Looped:
+    with _platform() as platform, closing(Servers(platform.addresses)) as servers:
+        bench = Bench(connect(from_environment(os.environ)), servers)
+        bench.request_body("warm-up")
+        return loops.measure(bench, servers, with_outputs=with_outputs)
 
 
 def _unsubscribed(platform: LocalPlatform) -> Services:
@@ -93,11 +104,13 @@ def _chosen(options: argparse.Namespace) -> list[Workload]:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    names = [*(workload.name for workload in ALL), SWEEP, WHERE]
+    names = [*(workload.name for workload in ALL), SWEEP, WHERE, ITEMS]
     parser.add_argument("--repeat", type=int, default=5, help="passes of each workload (default: 5)")
     parser.add_argument("--only", choices=names, help="measure one workload")
     parser.add_argument("--jobs", action="store_true", help="also measure jobs that take 2 s")
-    parser.add_argument("--large", action="store_true", help="also measure 10,000 steps, 1,000 runs and 10,000 jobs")
+    parser.add_argument(
+        "--large", action="store_true", help="also measure 10,000 steps, 1,000 runs, 10,000 jobs and 10,000 items"
+    )
     parser.add_argument("--write", action="store_true", help="write docs/explanation/benchmarks.md")
     options = parser.parse_args(arguments)
     if options.repeat < 1:
@@ -147,9 +160,9 @@ def _passes(
         for workload in chosen:
             if not _takes_part(workload, turn, repeat):
                 continue
-            servers.set_job_duration(workload.job_s)
+            servers.set_job(seconds=workload.job_s)
             sample = bench.sample(workload)
-            servers.set_job_duration(0)
+            servers.set_job()
             floor_s = floor.seconds(workload.steps, workload.floor_threads)
             _say(f"{'warm-up' if not turn else f'pass {turn}'}: {workload.title}: {sample.wall_s:.2f} s")
             if turn:

@@ -23,6 +23,7 @@ class Counts:
     writes: int
     reads: int
     store_calls: int
+    refused_commits: int
     publish_calls: int
     messages: int
     pushes: int
@@ -48,6 +49,7 @@ class Servers:
             writes=store["writes"] + store["deletes"],
             reads=store["reads"],
             store_calls=sum(store["calls"].values()),
+            refused_commits=store["refused"].get("Commit", 0),
             publish_calls=bus["calls"].get("Publisher/Publish", 0),
             messages=sum(topic["published"] for topic in bus["topics"].values()),
             pushes=sum(_tally(bus, "delivered").values()),
@@ -59,10 +61,10 @@ class Servers:
         """Return the number of messages not yet acknowledged."""
         return sum(_tally(_counted(self._bus), "backlog").values())
 
-    def set_job_duration(self, seconds: float) -> None:
-        """Forget all jobs, and let new ones take this long."""
+    def set_job(self, *, seconds: float = 0.0, outputs: Mapping[str, Any] | None = None) -> None:
+        """Forget all jobs, and let new ones take this long and return these outputs."""
         self._http.post(f"{self._task_runner}/_reset", timeout=_TIMEOUT_S).raise_for_status()
-        script = json.dumps({"default": {"duration": seconds}})
+        script = json.dumps({"default": {"duration": seconds, **({} if outputs is None else {"outputs": outputs})}})
         self._http.put(f"{self._task_runner}/_script", data=script, timeout=_TIMEOUT_S).raise_for_status()
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ import psutil
 
 from atom_emulator.platform.options import PartName
 from bench.cold_start import ColdStart
+from bench.loops import Looped
 from bench.measure import Sample
 from bench.sweep import ANSWER_S, HEAVY, SLOW_ANSWER_S, Swept
 from bench.where import Part, Where
@@ -42,6 +43,7 @@ class Measured:
     swept: Sequence[Swept] = ()
     cold: Sequence[ColdStart] = ()
     where: Sequence[Where] = ()
+    looped: Sequence[Looped] = ()
 
     @property
     def repeat(self) -> int:
@@ -70,6 +72,7 @@ def document(measured: Measured) -> str:
         "## Memory\n\n" + memory_table(measured),
         _MEMORY_NOTES,
         growth_section(measured),
+        loops_section(measured),
         jobs_section(measured),
         sweep_section(measured),
         cold_section(measured),
@@ -176,6 +179,28 @@ def _growth(small: Workload, large: Workload, measured: Measured) -> tuple[str, 
         for one in (small, large)
     )
     return f"{small.title} to {large.title}", *(f"{b / a:.2f}" for a, b in zip(before, after, strict=True))
+
+
+def loops_section(measured: Measured) -> str:
+    """Describe the cost of the items of a loop.
+
+    Empty if that was not measured.
+    """
+    if not measured.looped:
+        return ""
+    parts = list(measured.looped[0].peak_mb)
+    head = ("", "items a second", "documents written an item", "commits refused", *(f"{one}, MB" for one in parts))
+    rows = [
+        (
+            one.title,
+            f"{one.per_second:.0f}",
+            f"{one.counts.writes / one.items:.2f}",
+            f"{one.counts.refused_commits:,}",
+            *(f"{one.peak_mb[part]:.0f}" for part in parts),
+        )
+        for one in measured.looped
+    ]
+    return f"## Items of a loop\n\n{_table(head, rows)}\n\n{_LOOPS_NOTES}"
 
 
 def sweep_section(measured: Measured) -> str:
@@ -310,6 +335,11 @@ _GROWTH_NOTES: Final = """\
 The cost of one step at the larger size, divided by the cost at the smaller size: 1.00 is linear growth. One pass
 each."""
 
+_LOOPS_NOTES: Final = """\
+One step with `forEach` on a platform of its own. The documents include those of the run, of the barriers between the
+items and the step, and, with outputs, one for each item. A refused commit is one whose guard did not hold, because
+another instance had changed the document first. The memory is the peak RSS of each function's largest process."""
+
 _COLD_NOTES: Final = """\
 A fresh process for each, median of five. *The clients alone* are functions-framework with Google's clients for
 Firestore and Pub/Sub, which any function that uses these services needs. A function imports nothing that only another
@@ -322,6 +352,7 @@ SECTIONS: Final = (
     where_section,
     memory_table,
     growth_section,
+    loops_section,
     jobs_section,
     sweep_section,
     cold_section,
@@ -340,6 +371,7 @@ make bench                                # what wrote this file; about ten minu
 python -m bench --jobs --large            # the same, printed only
 python -m bench                           # the four small workloads, in a minute
 python -m bench --repeat 10 --only chain  # one workload with more passes
+python -m bench --only items              # 10,000 items of one step
 ```
 
 It needs the `dev` extra and nothing else. It fails if a run does not succeed or if a step was not submitted exactly

@@ -13,8 +13,8 @@ class Workload:
     """`runs` runs of one definition at the same time.
 
     `floor_threads` is how many threads may make the bare HTTP calls at the same time: as many as the graph allows, but
-    no more than the dispatcher has. A job takes `job_s` seconds; `ideal_s` is then the minimum time of the workload. A
-    `large` workload is measured once, without its own warm-up.
+    no more than the dispatcher has. A run has `jobs`, or one a step. A job takes `job_s` seconds; `ideal_s`
+    is then the minimum time of the workload. A `large` workload is measured once, without its own warm-up.
     """
 
     name: str
@@ -22,14 +22,15 @@ class Workload:
     definition: str
     runs: int = 1
     floor_threads: int = 8
+    jobs: int = 0
     job_s: float = 0.0
     ideal_s: float = 0.0
     large: bool = False
 
     @property
     def steps(self) -> int:
-        """The number of steps of all runs together; each step is one job."""
-        return self.runs * len(json.loads(self.definition)["steps"])
+        """The number of steps of all runs together, or of their items; each is one job."""
+        return self.runs * (self.jobs or len(json.loads(self.definition)["steps"]))
 
 
 def chain(length: int) -> str:

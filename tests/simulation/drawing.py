@@ -10,6 +10,7 @@ from typing import Final
 from atom_workflows.core.workflow import OnLost
 from simulation.dice import dice
 from simulation.drawing_language import add_language
+from simulation.drawing_loops import Loops
 from simulation.drawn import DAY_S, WHOLE, Cut, Drawn
 from simulation.faults import MEDDLING, draw_weather
 from simulation.limits import crowd_limits, draw_limits
@@ -77,7 +78,10 @@ def draw(seed: int, cut: Cut = WHOLE) -> Drawn:
     elif dice(seed, "long").random() < _LONG_ONES:
         whole = _make_long(whole, dice(seed, "long", "how"))
         (one,) = whole.scenarios
-        whole = replace(whole, scenarios=(_perhaps_with_language(one, dice(seed, "long", "language")),))
+        whole = replace(
+            whole,
+            scenarios=(_perhaps_with_language(one, dice(seed, "long", "language"), Loops(seed, "long", "loops")),),
+        )
     kept = whole if cut.only is None else replace(whole, scenarios=tuple(_keep_only(whole.scenarios, cut.only)))
     return simplify(kept, cut.plain)
 
@@ -160,7 +164,7 @@ def _draw_scenarios(seed: int) -> Iterator[Scenario]:
         scenario = _add_close_calls(_draw_scenario(dice(seed, *of), mostly), dice(seed, "close calls", name))
         scenario = replace(scenario, name=name, starts_at=starts_at, is_file=chance.random() < _FILES)
         scenario = _with_task_runner(scenario, dice(seed, "task runner", scenario.task_runner_url))
-        yield _perhaps_with_language(scenario, dice(seed, "language", name))
+        yield _perhaps_with_language(scenario, dice(seed, "language", name), Loops(seed, "loops", name))
 
 
 def _with_task_runner(scenario: Scenario, chance: Random) -> Scenario:
@@ -173,8 +177,8 @@ def _with_task_runner(scenario: Scenario, chance: Random) -> Scenario:
     )
 
 
-def _perhaps_with_language(scenario: Scenario, chance: Random) -> Scenario:
-    return add_language(scenario, chance) if chance.random() < _WITH_LANGUAGE else scenario
+def _perhaps_with_language(scenario: Scenario, chance: Random, loops: Loops) -> Scenario:
+    return add_language(scenario, chance, loops) if chance.random() < _WITH_LANGUAGE else scenario
 
 
 def _draw_scenario(chance: Random, mostly: Sequence[int]) -> Scenario:

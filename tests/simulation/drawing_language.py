@@ -13,6 +13,7 @@ from typing import Final
 from atom_workflows.core.states import StepState
 from atom_workflows.core.workflow import Trigger
 from simulation import language
+from simulation.drawing_loops import Loops
 from simulation.language import MODES, Condition, RetryRule, Value
 from simulation.scenario import Ending, Scenario, StepPlan
 
@@ -51,17 +52,17 @@ class _Odds:
         )
 
 
-def add_language(scenario: Scenario, chance: Random) -> Scenario:
-    """Return the scenario with conditions, triggers, outputs and more, as far as chance has it."""
+def add_language(scenario: Scenario, chance: Random, loops: Loops) -> Scenario:
+    """Return the scenario with conditions, triggers, outputs, loops and more, as far as chance has it."""
     odds = _Odds.draw(chance)
     drawn: dict[str, StepPlan] = {}
     behind: dict[str, set[str]] = {}
     for step in scenario.steps:
         behind[step.id] = {*step.depends_on}.union(*(behind[need] for need in step.depends_on))
         read = [drawn[name] for name in drawn if name in behind[step.id]]
-        drawn[step.id] = _draw_step(step, read, odds, chance, is_last=False)
+        drawn[step.id] = loops.add(_draw_step(step, read, odds, chance, is_last=False), read)
     main = tuple(drawn.values())
-    finally_steps = tuple(_draw_finally(main, odds, chance))
+    finally_steps = tuple(_draw_finally(main, odds, chance, loops))
     whole = replace(
         scenario,
         steps=main,
@@ -73,7 +74,7 @@ def add_language(scenario: Scenario, chance: Random) -> Scenario:
     return replace(whole, mode=chance.choice(MODES)) if _reads_mode(whole) else whole
 
 
-def _draw_finally(main: Sequence[StepPlan], odds: _Odds, chance: Random) -> Iterator[StepPlan]:
+def _draw_finally(main: Sequence[StepPlan], odds: _Odds, chance: Random, loops: Loops) -> Iterator[StepPlan]:
     drawn: list[StepPlan] = []
     for number in range(chance.choice(_FINALLY_COUNTS)):
         needs = chance.sample(drawn, chance.randint(0, min(2, len(drawn))))
@@ -88,7 +89,7 @@ def _draw_finally(main: Sequence[StepPlan], odds: _Odds, chance: Random) -> Iter
         if plan.has_task:
             endings = chance.choice(_BAD_ENDS) if is_bad else plan.endings
             plan = replace(plan, endings=endings, max_attempts=chance.choice([1, 1, 2]))
-        plan = _draw_step(plan, [*main, *needs], odds, chance, is_last=True)
+        plan = loops.add(_draw_step(plan, [*main, *needs], odds, chance, is_last=True), [*main, *needs])
         drawn.append(plan)
         yield plan
 
@@ -134,7 +135,7 @@ def _draw_condition(read: Sequence[StepPlan], chance: Random, *, is_last: bool) 
 
 
 def _draw_leaf(read: Sequence[StepPlan], chance: Random, *, is_last: bool) -> Condition:
-    with_outputs = [step.id for step in read if step.numbers]
+    with_outputs = [step.id for step in read if step.numbers and step.loop is None]
     leaves: list[Condition] = [language.ModeIs(chance.choice(MODES))]
     if read:
         leaves.append(language.HasEnded(chance.choice(read).id, chance.choice(_ENDS)))
@@ -157,7 +158,7 @@ def _draw_args(read: Sequence[StepPlan], chance: Random, *, is_last: bool) -> It
         yield "main", language.MainState()
     for step in chance.sample(read, min(len(read), 3)):
         yield f"state-of-{step.id}", language.State(step.id)
-        if step.numbers:
+        if step.numbers and step.loop is None:
             yield f"number-of-{step.id}", language.Number(step.id)
             yield f"job-of-{step.id}", language.Job(step.id)
             if chance.random() < 0.1:
@@ -165,7 +166,7 @@ def _draw_args(read: Sequence[StepPlan], chance: Random, *, is_last: bool) -> It
 
 
 def _draw_outputs(main: Sequence[StepPlan], chance: Random) -> Iterator[tuple[str, Value]]:
-    with_outputs = [step.id for step in main if step.numbers]
+    with_outputs = [step.id for step in main if step.numbers and step.loop is None]
     for number in range(chance.choice([0, 0, 1, 2])):
         values: list[Value] = [language.Mode()]
         if with_outputs:

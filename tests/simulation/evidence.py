@@ -92,12 +92,13 @@ class Evidence:
 
     `rounds` are how often a run had been retried when an attempt was claimed, by its key. `visible_from` is when
     each job that ends will be seen to have ended, by whoever asks. `returned` are the outputs of jobs that ended well,
-    by job. `known_jobs` are those whose ids were once recorded.
+    by job. `known_jobs` are those whose ids were once recorded. `last_claims` are by whom an attempt was claimed last.
     """
 
     scheduler: Scheduler
     submissions: dict[str, list[Submission]] = field(default_factory=lambda: defaultdict(list))
     leases: dict[tuple[str, Invocation], datetime] = field(default_factory=dict)
+    last_claims: dict[str, Invocation] = field(default_factory=dict)
     rounds: dict[str, int] = field(default_factory=dict)
     said: dict[Try, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     looks: dict[str, list[Look]] = field(default_factory=lambda: defaultdict(list))
@@ -124,6 +125,7 @@ class Evidence:
         """Give the running invocation the right to submit until its lease ends."""
         self.leases[step.idempotency_key, self.scheduler.current.root] = until
         self.rounds[step.idempotency_key] = step.retries
+        self.last_claims[step.idempotency_key] = self.scheduler.current.root
 
     def record_answer(self, of: Try, word: str) -> None:
         """Record the Task Runner's word on an attempt.

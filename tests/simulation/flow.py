@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import steps_path
 from atom_workflows.ports import Message, Write
-from simulation.oracle import finally_s, longest_path_s
+from simulation.oracle_runs import finally_s, longest_path_s
 from simulation.scenario import STOP_TIMEOUT_S, Scenario, Stops
 from simulation.watch import Watch
 

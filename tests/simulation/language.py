@@ -122,8 +122,65 @@ class Either:
         return f"({self.first}) or ({self.second})"
 
 
-Fact: TypeAlias = ModeIs | IsMore | HasNumber | HasEnded | Divides | MainIs | MoreFailures
+@dataclass(frozen=True, slots=True)
+class MoreFailed:
+    """More items of the loop failed than that."""
+
+    step: str
+    than: int
+
+    def __str__(self) -> str:
+        return f"steps.{self.step}.counts.failed > {self.than}"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemIsMore:
+    """The item, or its part of that name, is above the limit; null counts as `MISSING`."""
+
+    name: str
+    than: int
+
+    def __str__(self) -> str:
+        return f"({_item(self.name)} ?? {MISSING}) > {self.than}"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexIs:
+    """The item is the one at that place."""
+
+    index: int
+
+    def __str__(self) -> str:
+        return f"index == {self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDivides:
+    """The item is a small number. If it is 0 or null, there is no answer."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"6 // ({_item(self.name)} ?? 0) > 1"
+
+
+def _item(name: str) -> str:
+    return f"item.{name}" if name else "item"
+
+
+OfItem: TypeAlias = ItemIsMore | IndexIs | ItemDivides
+Fact: TypeAlias = ModeIs | IsMore | HasNumber | HasEnded | Divides | MainIs | MoreFailures | MoreFailed | OfItem
 Condition: TypeAlias = Fact | Not | Both | Either
+
+
+def names_item(condition: Condition) -> bool:
+    """Return True if the condition is decided for each item."""
+    match condition:
+        case Not(of):
+            return names_item(of)
+        case Both(first, second) | Either(first, second):
+            return names_item(first) or names_item(second)
+    return isinstance(condition, OfItem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,14 +273,134 @@ class MainState:
         return "${{ run.state }}"
 
 
-Value: TypeAlias = Mode | Number | Job | State | Quotient | Attempt | Last | MainState
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The numbers of the loop's items, in order."""
+
+    step: str
+
+    def __str__(self) -> str:
+        return f"${{{{ steps.{self.step}.outputs.n ?? [] }}}}"
 
 
-def steps_read(of: Condition | Value) -> Iterator[str]:
-    """Yield the steps that a condition or value reads."""
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """The jobs of the loop's items, in order."""
+
+    step: str
+
+    def __str__(self) -> str:
+        return f"${{{{ steps.{self.step}.outputs.job ?? [] }}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The numbers of the loop's items: in total, and of those that ended in each way."""
+
+    step: str
+
+    def __str__(self) -> str:
+        counts = (f"${{{{ steps.{self.step}.counts.{name} }}}}" for name in ("total", "succeeded", "failed", "skipped"))
+        return "/".join(counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """The item, or its part of that name; null counts as `MISSING`."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"${{{{ {_item(self.name)} ?? {MISSING} }}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The place of the item in its list."""
+
+    def __str__(self) -> str:
+        return "${{ index }}"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemQuotient:
+    """A number that does not exist if the item is 0 or null."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"${{{{ 6 // ({_item(self.name)} ?? 0) }}}}"
+
+
+Value: TypeAlias = (
+    Mode
+    | Number
+    | Job
+    | State
+    | Quotient
+    | Attempt
+    | Last
+    | MainState
+    | Numbers
+    | Jobs
+    | Ended
+    | Item
+    | Index
+    | ItemQuotient
+)
+
+
+# -- lists -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A list in the file itself."""
+
+    items: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        return f"${{{{ {['null' if one is None else one for one in self.items]} }}}}".replace("'", "")
+
+
+@dataclass(frozen=True, slots=True)
+class UpTo:
+    """The numbers from 0 up to the step's number, without it; none if it has no outputs."""
+
+    step: str
+
+    def __str__(self) -> str:
+        return f"${{{{ range(steps.{self.step}.outputs.n ?? 0) }}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class UpToQuotient:
+    """The numbers up to a quotient that does not exist if the step's number is 0 or missing."""
+
+    step: str
+
+    def __str__(self) -> str:
+        return f"${{{{ range(6 // (steps.{self.step}.outputs.n ?? 0)) }}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The numbers of another loop's items; none if it has no outputs."""
+
+    step: str
+
+    def __str__(self) -> str:
+        return f"${{{{ steps.{self.step}.outputs.n ?? [] }}}}"
+
+
+Source: TypeAlias = Written | UpTo | UpToQuotient | Gathered
+
+
+def steps_read(of: Condition | Value | Source) -> Iterator[str]:
+    """Yield the steps that a condition, value or list reads."""
     for field in fields(of):
         part = getattr(of, field.name)
         if field.name == "step":
             yield part
-        elif not isinstance(part, str | int):
+        elif not isinstance(part, str | int | tuple):
             yield from steps_read(part)

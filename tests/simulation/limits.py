@@ -10,7 +10,7 @@ from typing import Final
 
 from atom_workflows.coordinator import batches, close, commits, loading, seed, start
 from atom_workflows.coordinator.checker import due_steps
-from atom_workflows.core import graph
+from atom_workflows.core import expansion, graph
 from atom_workflows.settings import MAX_DELIVERIES
 
 PLAIN_SCHEMAS: Final = (1, 2)
@@ -51,6 +51,8 @@ class Limits:
             (due_steps, "CAPACITY", self.sweep_page),
             (graph, "FAN_IN_LIMIT", self.fan_in),
             (graph, "FAN_OUT_LIMIT", self.fan_out),
+            (expansion, "FAN_IN_LIMIT", self.fan_in),
+            (expansion, "FAN_OUT_LIMIT", self.fan_out),
             (commits, "MAX_WRITES", self.writes),
             (start, "SCHEMA_OF_NEW_RUNS", self.schema),
         )

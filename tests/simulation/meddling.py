@@ -40,7 +40,10 @@ class Meddler:
                 self._act(flow)
 
     def _act(self, flow: Flow) -> None:
-        waiting = [name for name, step in flow.watch.steps.items() if step.state is StepState.PENDING]
+        watch = flow.watch
+        waiting = [
+            name for name, step in watch.steps.items() if step.state is StepState.PENDING and watch.is_current(step)
+        ]
         counted = [name for name in waiting if name not in flow.watch.gone]
         # Without its end, the checker would not find the run.
         deleted = [name for name in counted if name != END_ID]

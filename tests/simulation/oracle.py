@@ -7,18 +7,20 @@ what they depend on. Of the compiled graph, of counters and of documents the ora
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import product
 from typing import Any, Final
 
 from atom_workflows.core.outcomes import OutcomeKind
 from atom_workflows.core.states import StepState
 from atom_workflows.core.workflow import OnLost, Trigger
 from simulation import language
-from simulation.language import MISSING, Condition, Fact, RetryRule, Value
+from simulation.language import MISSING, Condition, Fact, RetryRule, Source, Value
 from simulation.scenario import Ending, Scenario, StepPlan
 
-_MAX_LOSSES: Final = 3
+MAX_LOSSES: Final = 3
+"""The number of lost attempts after which a step fails."""
 
 SCRIPTED: Final[Mapping[Ending, OutcomeKind]] = {
     Ending.SUCCEEDS: OutcomeKind.SUCCEEDED,
@@ -56,13 +58,15 @@ class NoAnswerError(Exception):
 class End:
     """How a step ended. `is_tolerated` says that it failed and may, `by_choice` that it was skipped and nothing failed.
 
-    `outputs` are what its job returned; None if it has none.
+    `outputs` are what its job returned; None if it has none. `counts` are the numbers of its items, if it is a loop: in
+    total, and of those that succeeded, failed, and were skipped.
     """
 
     state: StepState
     is_tolerated: bool = False
     by_choice: bool = False
     outputs: Mapping[str, Any] | None = None
+    counts: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     @property
     def is_failure(self) -> bool:
@@ -74,12 +78,17 @@ class End:
         """True if its run fails with it."""
         return self.state in {StepState.FAILED, StepState.CANCELLED} and not self.is_tolerated
 
+    @property
+    def failures(self) -> int:
+        """The number of failures that it adds to those of its run: its own, and those of its items."""
+        return 1 + self.counts[2] if self.fails_run else 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What expressions may read: the mode, the ends of steps, and of the main part once it has ended.
 
-    `last` is how the attempt before this one failed, and why.
+    `last` is how the attempt before this one failed, and why. An item has an `item` and its place in the list.
     """
 
     mode: str = ""
@@ -89,6 +98,8 @@ class Facts:
     main_state: str = ""
     failures: int = 0
     is_nothing_started: bool = False
+    item: Any = None
+    index: int | None = None
 
 
 class Fate(StrEnum):
@@ -108,10 +119,10 @@ def fate(scenario: Scenario, plan: StepPlan, facts: Facts) -> Fate:
     if plan.id in scenario.finally_ids and facts.is_nothing_started:
         return Fate.IS_SKIPPED
     fated = _triggered(plan.trigger, [facts.ends[need] for need in plan.depends_on])
-    if fated is not Fate.RUNS or plan.when is None:
+    if fated is not Fate.RUNS or plan.own_condition is None:
         return fated
     try:
-        return Fate.RUNS if holds(plan.when, facts) else Fate.IS_SKIPPED
+        return Fate.RUNS if holds(plan.own_condition, facts) else Fate.IS_SKIPPED
     except NoAnswerError:
         return Fate.FAILS
 
@@ -146,8 +157,16 @@ def holds(condition: Condition, facts: Facts) -> bool:
     return _is_true(condition, facts)
 
 
-def _is_true(fact: Fact, facts: Facts) -> bool:  # noqa: PLR0911 (one answer for each kind of fact)
+def _is_true(fact: Fact, facts: Facts) -> bool:  # noqa: C901, PLR0911 (one answer for each kind of fact)
     match fact:
+        case language.ItemIsMore(name, than):
+            return _part(name, facts, MISSING) > than
+        case language.IndexIs(index):
+            return facts.index == index
+        case language.ItemDivides(name):
+            return _six_by(_part(name, facts, 0)) > 1
+        case language.MoreFailed(step, than):
+            return facts.ends[step].counts[2] > than
         case language.ModeIs(mode):
             return facts.mode == mode
         case language.IsMore(step, than):
@@ -157,19 +176,31 @@ def _is_true(fact: Fact, facts: Facts) -> bool:  # noqa: PLR0911 (one answer for
         case language.HasEnded(step, state):
             return facts.ends[step].state is state
         case language.Divides(step):
-            return _six_by(step, facts) > 1
+            return _six_by(_number(step, facts, 0)) > 1
         case language.MainIs(state):
             return facts.main_state == state
         case language.MoreFailures(than):
             return facts.failures > than
 
 
-def value(of: Value, facts: Facts) -> str | int:  # noqa: PLR0911 (one answer for each kind of value)
+def value(of: Value, facts: Facts) -> Any:  # noqa: C901, PLR0911, PLR0912 (one answer for each kind of value)
     """Return a value as jobs get it.
 
     Raises `NoAnswerError`.
     """
     match of:
+        case language.Item(name):
+            return _part(name, facts, MISSING)
+        case language.Index():
+            return facts.index
+        case language.ItemQuotient(name):
+            return _six_by(_part(name, facts, 0))
+        case language.Numbers(step):
+            return list((facts.ends[step].outputs or {}).get("n", []))
+        case language.Jobs(step):
+            return list((facts.ends[step].outputs or {}).get("job", []))
+        case language.Ended(step):
+            return "/".join(map(str, facts.ends[step].counts))
         case language.Mode():
             return f"in mode {facts.mode}"
         case language.Number(step):
@@ -179,7 +210,7 @@ def value(of: Value, facts: Facts) -> str | int:  # noqa: PLR0911 (one answer fo
         case language.State(step):
             return facts.ends[step].state.value
         case language.Quotient(step):
-            return _six_by(step, facts)
+            return _six_by(_number(step, facts, 0))
         case language.Attempt():
             return facts.attempt
         case language.Last():
@@ -188,7 +219,7 @@ def value(of: Value, facts: Facts) -> str | int:  # noqa: PLR0911 (one answer fo
             return facts.main_state
 
 
-def values(of: Iterable[tuple[str, Value]], facts: Facts) -> dict[str, str | int] | None:
+def values(of: Iterable[tuple[str, Value]], facts: Facts) -> dict[str, Any] | None:
     """Return named values.
 
     None if one of them has no answer.
@@ -204,11 +235,39 @@ def _number(step: str, facts: Facts, otherwise: int) -> int:
     return otherwise if outputs is None else int(outputs["n"])
 
 
-def _six_by(step: str, facts: Facts) -> int:
-    number = _number(step, facts, 0)
+def _part(name: str, facts: Facts, otherwise: int) -> int:
+    part = facts.item[name] if name else facts.item
+    return otherwise if part is None else int(part)
+
+
+def _six_by(number: int) -> int:
     if not number:
         raise NoAnswerError
     return 6 // number
+
+
+def items_of(plan: StepPlan, facts: Facts) -> list[Any]:
+    """Return the items of a loop, in order.
+
+    Raises `NoAnswerError` if one of its lists is none.
+    """
+    assert plan.loop is not None
+    lists = [_elements(source, facts) for _, source in plan.loop.lists]
+    if plan.loop.names == [""]:
+        return list(lists[0])
+    return [dict(zip(plan.loop.names, combined, strict=True)) for combined in product(*lists)]
+
+
+def _elements(source: Source, facts: Facts) -> Sequence[Any]:
+    match source:
+        case language.Written(items):
+            return items
+        case language.UpTo(step):
+            return range(_number(step, facts, 0))
+        case language.UpToQuotient(step):
+            return range(_six_by(_number(step, facts, 0)))
+        case language.Gathered(step):
+            return list((facts.ends[step].outputs or {}).get("n", []))
 
 
 # -- attempts --------------------------------------------------------------------------------------------------------
@@ -232,7 +291,7 @@ def after(plan: StepPlan, tally: Tally, kind: OutcomeKind, attempt: int) -> tupl
     end = StepState.CANCELLED if kind is OutcomeKind.CANCELLED else StepState.FAILED
     if kind is OutcomeKind.LOST:
         lost = Tally(tally.tries, tally.losses + 1)
-        ends = plan.on_lost is OnLost.FAIL or lost.losses >= _MAX_LOSSES
+        ends = plan.on_lost is OnLost.FAIL or lost.losses >= MAX_LOSSES
         return (end if ends else StepState.RETRYING), lost
     tried = Tally(tally.tries + 1, tally.losses)
     ends = tried.tries >= plan.max_attempts or not is_retried(plan.retried, *failure(plan, kind, attempt))
@@ -269,83 +328,3 @@ def scripted_end(plan: StepPlan, facts: Facts) -> End:
         state, tally = after(plan, tally, kind, attempt)
     outputs = {"n": plan.number(attempt)} if plan.numbers and state is StepState.SUCCEEDED else None
     return End(state=state, is_tolerated=is_tolerated(plan, kind), outputs=outputs)
-
-
-# -- runs ------------------------------------------------------------------------------------------------------------
-
-
-def expected_ends(scenario: Scenario, excused: Mapping[str, End]) -> dict[str, End]:
-    """Return the end of every step of an undisturbed run.
-
-    `excused` are those that faults rightly made end otherwise.
-    """
-    facts = Facts(mode=scenario.mode)
-    facts = _with_ends(scenario, scenario.steps, facts, excused)
-    failures = sum(end.fails_run for end in facts.ends.values())
-    main = replace(
-        facts,
-        main_state="FAILED" if failures else "SUCCEEDED",
-        failures=failures,
-        is_nothing_started=not any(fate(scenario, one, facts) in {Fate.RUNS, Fate.FAILS} for one in scenario.steps),
-    )
-    return dict(_with_ends(scenario, scenario.finally_steps, main, excused).ends)
-
-
-def _with_ends(scenario: Scenario, plans: Iterable[StepPlan], facts: Facts, excused: Mapping[str, End]) -> Facts:
-    for plan in plans:
-        end = _end(plan, fate(scenario, plan, facts), facts, excused)
-        facts = replace(facts, ends={**facts.ends, plan.id: end})
-    return facts
-
-
-def _end(plan: StepPlan, fated: Fate, facts: Facts, excused: Mapping[str, End]) -> End:
-    if fated is Fate.RUNS:
-        return excused.get(plan.id) or scripted_end(plan, facts)
-    if fated is Fate.FAILS:
-        return End(state=StepState.FAILED)
-    return End(state=StepState.SKIPPED, by_choice=fated is Fate.IS_SKIPPED)
-
-
-def runs_again(scenario: Scenario, ends: Mapping[str, End | None]) -> set[str]:
-    """Return the steps that a retry of the run runs again.
-
-    `ends` has a step that has not ended, or does not exist yet, as None.
-    """
-    again = set(scenario.finally_ids)
-    for plan in scenario.steps:
-        end = ends.get(plan.id)
-        if end is None or end.is_failure or again & set(plan.depends_on):
-            again.add(plan.id)
-    return again
-
-
-def longest_path_s(scenario: Scenario, slack_s: float) -> float:
-    """Return the longest time that the graph may take.
-
-    In seconds, if every step takes as long as its script allows, with the slack.
-    """
-    return _longest_path_s(scenario.steps, slack_s) + finally_s(scenario, slack_s)
-
-
-def finally_s(scenario: Scenario, slack_s: float) -> float:
-    """Return the longest time that the steps under `finally` may take, in seconds."""
-    if not scenario.finally_steps:
-        return 0.0
-    return min(_longest_path_s(scenario.finally_steps, slack_s), scenario.finally_timeout_s + slack_s)
-
-
-def _longest_path_s(plans: Iterable[StepPlan], slack_s: float) -> float:
-    ends: dict[str, float] = {}
-    for plan in plans:
-        begins = max((ends[need] for need in plan.depends_on), default=0.0)
-        ends[plan.id] = begins + _longest_s(plan, slack_s)
-    return max(ends.values())
-
-
-def _longest_s(plan: StepPlan, slack_s: float) -> float:
-    if not plan.has_task:
-        return 0.0
-    attempts = plan.max_attempts + _MAX_LOSSES
-    slowest = plan.timeout_s if Ending.NEVER_ENDS in plan.endings else plan.duration_s
-    back_off_s = plan.backoff_s * 2.0**plan.max_attempts
-    return (slowest + back_off_s + slack_s) * (attempts if set(plan.endings) != {Ending.SUCCEEDS} else 1)

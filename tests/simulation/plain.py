@@ -45,6 +45,7 @@ OF_STEP: Final[Mapping[str, OfStep]] = {
     "trigger": lambda step: replace(step, trigger=Trigger.NO_FAILURE),
     "args": lambda step: replace(step, args=()),
     "retried": lambda step: replace(step, retried=None),
+    "items": lambda step: replace(step, items_end=()),
     "tolerance": lambda step: replace(step, allows_failure=False),
 }
 """A job that ends at once; that succeeds; that is not tried again; that may be submitted again. A step without a

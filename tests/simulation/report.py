@@ -96,6 +96,9 @@ def _language(step: StepPlan) -> Iterator[str]:
     yield f"trigger {step.trigger}"
     if step.when is not None:
         yield f"when {step.when}"
+    if step.loop is not None:
+        yield str(step.loop)
+        yield from (f"[{index}] {' then '.join(ends)}" for index, ends in enumerate(step.items_end))
     if step.allows_failure:
         yield "may fail"
     if step.retried is not None:

@@ -7,10 +7,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from atom_workflows.core.records import RunRecord, StopKind
+from atom_workflows.core.kinds import NodeKind
+from atom_workflows.core.records import RunRecord, StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
 from simulation.findings import Rule
-from simulation.oracle import End, Fate, expected_ends
+from simulation.oracle import End, Fate
+from simulation.oracle_runs import expected_ends
 
 if TYPE_CHECKING:
     from simulation.watch import Watch
@@ -81,7 +83,7 @@ def _check_invalid(watch: Watch, run: RunRecord) -> None:
 def _check_closed(watch: Watch, state: RunState | None, run: RunRecord) -> None:
     """Check a run that ended just now."""
     # Who still seeds a run that was stopped may write more steps; it closes them when it finds out.
-    left = [step for name, step in watch.steps.items() if not step.state.is_terminal and name not in watch.gone]
+    left = [step for step in watch.steps.values() if not step.state.is_terminal and _counts(watch, step)]
     if any(run.stop is None or step.state is not StepState.PENDING for step in left):
         watch.report(Rule.RUN_STATE, f"the run is {run.state} with open steps: {watch.open_steps()}")
     due = _due_state(watch, run)
@@ -94,6 +96,10 @@ def _check_closed(watch: Watch, state: RunState | None, run: RunRecord) -> None:
         watch.report(Rule.FINALLY, "the run has ended without its steps under finally")
     if run.state is RunState.SUCCEEDED and dict(run.outputs) != watch.outputs_of_run():
         watch.report(Rule.OUTPUTS, f"the run has the outputs {run.outputs}; they should be {watch.outputs_of_run()}")
+
+
+def _counts(watch: Watch, step: StepRecord) -> bool:
+    return step.id not in watch.gone and watch.is_current(step)
 
 
 def _due_state(watch: Watch, run: RunRecord) -> RunState:
@@ -138,8 +144,8 @@ def _check_main(watch: Watch, before: RunRecord | None, run: RunRecord) -> None:
     names = [plan.id for plan in watch.scenario.steps if plan.id not in watch.gone]
     if left := [name for name in names if watch.end_of(name) is None]:
         watch.report(Rule.FINALLY, f"the main part has ended without {left}")
-    if not watch.gone and run.failure_count != len(_failed(watch, names)):
-        watch.report(Rule.FINALLY, f"the main part has {run.failure_count} failures, not {_failed(watch, names)}")
+    if not watch.gone and run.failure_count != watch.failures(names):
+        watch.report(Rule.FINALLY, f"the main part has {run.failure_count} failures, not {watch.failures(names)}")
     until = watch.now + timedelta(seconds=watch.scenario.finally_timeout_s - _DECIDED_S)
     if run.deadline is None or run.deadline < until:
         watch.report(Rule.FINALLY, f"the steps under finally have only until {run.deadline}")
@@ -148,11 +154,21 @@ def _check_main(watch: Watch, before: RunRecord | None, run: RunRecord) -> None:
 def _check_reruns(watch: Watch, run: RunRecord) -> None:
     """Check that a retry has reset all that it must, and nothing else."""
     again = watch.reruns[run.retries]
-    for name in watch.scenario.by_id.keys() - watch.gone:
+    added = [
+        name for name, step in watch.steps.items() if step.each and not _is_barrier(step) and watch.is_current(step)
+    ]
+    for name in {*watch.scenario.by_id, *added} - watch.gone:
         step = watch.steps.get(name)
-        if step is not None and (step.retries == run.retries) is not (name in again):
+        if step is None or step.each in watch.gone:
+            # Without a loop itself, the run cannot go on.
+            continue
+        if (step.retries == run.retries) is not (name in again):
             expected = "runs again" if name in again else "is kept"
             watch.report(Rule.RERUN, f"retry {run.retries} begins, in which {name} {expected}; it is {step.state}")
+
+
+def _is_barrier(step: StepRecord) -> bool:
+    return step.kind is NodeKind.INTERNAL
 
 
 def check_end(watch: Watch) -> None:
@@ -167,15 +183,16 @@ def check_end(watch: Watch) -> None:
     if set(steps) != set(watch.scenario.by_id):
         watch.report(Rule.ENDS, f"steps are missing: {set(watch.scenario.by_id) - set(steps)}")
         return
-    for step in watch.steps.values():
+    for step in filter(watch.is_current, watch.steps.values()):
         if miscount := watch.miscount(step):
             watch.report(Rule.COUNTERS, f"at its end, {miscount}")
-    for plan in watch.scenario.all_steps:
-        fate, step = watch.fate_of(plan.id), steps[plan.id]
+    items = [item for plan in watch.scenario.all_steps for item in watch.items_of(plan.id) or ()]
+    for step in [*steps.values(), *items]:
+        fate = watch.fate_of(step.id)
         was_skipped = fate in {Fate.IS_BLOCKED, Fate.IS_SKIPPED}
         is_right = step.by_choice is (fate is Fate.IS_SKIPPED) and was_skipped is (step.state is StepState.SKIPPED)
         if not is_right or fate is None:
-            watch.report(Rule.ENDS, f"{plan.id} is {step.state}, and by its file it {fate}")
+            watch.report(Rule.ENDS, f"{step.id} is {step.state}, and by its file it {fate}")
     if not run.retries:
         _check_script(watch)
 
@@ -192,4 +209,4 @@ def _without_job(end: End | None) -> End | None:
     """Leave out which job returned the outputs, as no script knows that."""
     if end is None or end.outputs is None:
         return end
-    return replace(end, outputs={"n": end.outputs["n"]})
+    return replace(end, outputs={"n": end.outputs.get("n")})

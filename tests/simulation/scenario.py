@@ -11,9 +11,23 @@ from functools import cached_property
 from typing import Any, Final, TypeVar
 
 from atom_emulator.testing.world import TASK_RUNNER_URL
+from atom_workflows.core.item_ids import parse_item_id
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.workflow import OnLost, Trigger
-from simulation.language import MODES, Condition, RetryRule, Value, steps_read
+from simulation.language import (
+    MODES,
+    Condition,
+    Gathered,
+    Jobs,
+    Numbers,
+    RetryRule,
+    Source,
+    Value,
+    Written,
+    names_item,
+    steps_read,
+)
+from simulation.loops import ITEMS_APART, Loop
 
 FIRST: Final = "flow"
 OTHER_URL: Final = "http://other-task-runner.test"
@@ -58,6 +72,9 @@ class StepPlan:
 
     So it is with `numbers`, what its jobs return, and `reasons`, why they fail. Without numbers, the step declares no
     outputs.
+
+    With a `loop`, this is the script of each item, except that the endings of the first items are `items_end`, in turn.
+    The plan of an item has its `index` and its `item`, and is otherwise like a step's.
     """
 
     id: str
@@ -76,6 +93,10 @@ class StepPlan:
     numbers: tuple[int, ...] = ()
     reasons: tuple[str, ...] = ("",)
     args: tuple[tuple[str, Value], ...] = ()
+    loop: Loop | None = None
+    items_end: tuple[tuple[Ending, ...], ...] = ()
+    index: int | None = None
+    item: Any = None
 
     def ending(self, attempt: int) -> Ending:
         """Return how the job of this attempt ends; the first is 1."""
@@ -89,10 +110,40 @@ class StepPlan:
         """Return the Task Runner's word for why this attempt failed."""
         return _of_attempt(self.reasons, attempt)
 
+    def of_item(self, index: int, item: Any = None) -> StepPlan:
+        """Return the plan of one of its items."""
+        endings = self.items_end[index] if index < len(self.items_end) else self.endings
+        numbers = tuple(number + ITEMS_APART * index for number in self.numbers)
+        return replace(self, loop=None, index=index, item=item, endings=endings, numbers=numbers, allows_failure=False)
+
+    @property
+    def own_condition(self) -> Condition | None:
+        """The condition of the step itself, not of its items."""
+        return None if self.loop is not None and self.when is not None and names_item(self.when) else self.when
+
+    @property
+    def lists(self) -> list[Source]:
+        """The lists of its loop."""
+        return [] if self.loop is None else [source for _, source in self.loop.lists]
+
+    @property
+    def all_endings(self) -> set[Ending]:
+        """The endings of all its jobs."""
+        return {*self.endings, *(ending for endings in self.items_end for ending in endings)}
+
+    @property
+    def reads(self) -> set[str]:
+        """The steps that its expressions read."""
+        conditions = [] if self.when is None else [self.when]
+        return {
+            name for one in (*conditions, *(value for _, value in self.args), *self.lists) for name in steps_read(one)
+        }
+
     @property
     def is_plain(self) -> bool:
         """True if it uses nothing that earlier versions do not know."""
         has_own_end = self.when or self.allows_failure or self.retried or self.trigger is not Trigger.NO_FAILURE
+        has_own_end = has_own_end or self.loop
         return not (has_own_end or self.numbers or self.args)
 
     def only(self, kept: Collection[str]) -> StepPlan:
@@ -105,6 +156,7 @@ class StepPlan:
             trigger=self.trigger if needs else Trigger.NO_FAILURE,
             when=None if self.when is None or set(steps_read(self.when)) - set(kept) else self.when,
             args=_only(self.args, kept),
+            loop=None if self.loop is None else _only_known(self.loop, kept),
         )
 
     def as_definition(self) -> dict[str, Any]:
@@ -128,6 +180,7 @@ class StepPlan:
             }
             | ({"allowFailure": True} if self.allows_failure else {})
             | ({"outputs": {"n": "int", "job": "text"}} if self.numbers else {})
+            | ({} if self.loop is None else self.loop.as_definition())
         )
 
 
@@ -137,6 +190,12 @@ def _of_attempt(script: Sequence[_Scripted], attempt: int) -> _Scripted:
 
 def _only(values: tuple[tuple[str, Value], ...], kept: Collection[str]) -> tuple[tuple[str, Value], ...]:
     return tuple((name, value) for name, value in values if not set(steps_read(value)) - set(kept))
+
+
+def _only_known(loop: Loop, kept: Collection[str]) -> Loop:
+    """Return the loop with lists in place of those that read other steps."""
+    lists = tuple((name, Written((1, 2)) if set(steps_read(one)) - set(kept) else one) for name, one in loop.lists)
+    return replace(loop, lists=lists)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +238,28 @@ class Scenario:
     def by_id(self) -> Mapping[str, StepPlan]:
         """The steps by id; each stands behind what it depends on."""
         return {step.id: step for step in self.all_steps}
+
+    def plan_of(self, node_id: str, item: Any = None) -> StepPlan | None:
+        """Return the plan of a step or of an item, None if it is neither."""
+        found = parse_item_id(node_id)
+        return self.by_id.get(node_id) if found is None else self.by_id[found.each].of_item(found.index, item)
+
+    def script_of(self, node_id: str) -> StepPlan:
+        """Return the plan of a step or of an item, as far as a Task Runner knows it."""
+        plan = self.plan_of(node_id)
+        assert plan is not None
+        return plan
+
+    @cached_property
+    def gathers(self) -> Mapping[str, frozenset[str]]:
+        """The outputs that each loop gathers: those that some expression reads."""
+        values = [value for step in self.all_steps for _, value in step.args] + [value for _, value in self.outputs]
+        numbers = {one.step for one in values if isinstance(one, Numbers)}
+        numbers |= {one.step for step in self.all_steps for one in step.lists if isinstance(one, Gathered)}
+        jobs = {one.step for one in values if isinstance(one, Jobs)}
+        names = {"n": numbers, "job": jobs}
+        loops = [step.id for step in self.all_steps if step.loop is not None]
+        return {step_id: frozenset(name for name, read in names.items() if step_id in read) for step_id in loops}
 
     @property
     def all_steps(self) -> tuple[StepPlan, ...]:

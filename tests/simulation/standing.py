@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from atom_workflows.core.graph import MAIN_END_ID, is_internal
+from atom_workflows.core.item_ids import EXPANDER_PREFIX, expander_id, item_id, parse_item_id
+from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord, Stop
 from atom_workflows.core.states import StepState
 from atom_workflows.ports import Document
 from simulation.language import steps_read
-from simulation.oracle import End, Facts, Fate, fate, runs_again, values
+from simulation.oracle import End, Facts, Fate, NoAnswerError, fate, items_of, values
+from simulation.oracle_runs import count_items, end_of_items, runs_again
 from simulation.scenario import Scenario, StepPlan
 
 _COUNTERS: Final = ("remaining", "unsuccessful", "skipped", "total", "stained")
@@ -51,8 +54,8 @@ class Standing:
     def see_round(self, before: RunRecord | None, run: RunRecord) -> None:
         """Note how the round of a run stands: stopped, at the end of its main part, or begun again."""
         if before is not None and run.retries > before.retries:
-            ends = {name: self.end_of(name) for name in self.steps}
-            self.reruns[run.retries] = runs_again(self.scenario, ends)
+            ends = {name: self.end_of(name) for name in self.users_steps()}
+            self.reruns[run.retries] = runs_again(self.scenario, ends, dict(self._known_items()))
             self.was_stopped, self.stops = False, []
         if run.stop is not None and run.stop not in self.stops:
             self.stops.append(run.stop)
@@ -62,8 +65,80 @@ class Standing:
             self.is_nothing_started = not any(ran) and not any(step.attempt for step in self.steps.values())
 
     def users_steps(self) -> dict[str, StepRecord]:
-        """Return the steps without those that the compiler added."""
-        return {name: step for name, step in self.steps.items() if not is_internal(name)}
+        """Return the steps of the file, without what was added for them."""
+        return {name: self.steps[name] for name in self.scenario.by_id if name in self.steps}
+
+    # -- loops -------------------------------------------------------------------------------------------------------
+
+    def is_current(self, step: StepRecord) -> bool:
+        """Return True unless the node is of a list that was replaced, or that is not known yet."""
+        if not step.each or step.kind in {NodeKind.EXPAND, NodeKind.GATHER}:
+            return True
+        expander = self.steps.get(expander_id(step.each))
+        is_over = expander is not None and expander.state is StepState.SUCCEEDED
+        return is_over and expander is not None and expander.expansion == step.expansion
+
+    def items_of(self, loop_id: str) -> list[StepRecord] | None:
+        """Return the items of a loop in order, None if its list is not known."""
+        expander = self.steps.get(expander_id(loop_id))
+        if expander is None or expander.state is not StepState.SUCCEEDED or expander.problem:
+            return None
+        names = [item_id(loop_id, index, expander.expansion) for index in range(expander.items)]
+        return [self.steps[name] for name in names if name in self.steps]
+
+    def plan_of(self, name: str) -> StepPlan | None:
+        """Return the plan of a step or an item, None if it is neither."""
+        step = self.steps.get(name)
+        return self.scenario.plan_of(name, json.loads(step.item) if step is not None and step.item else None)
+
+    def items_due(self, loop_id: str) -> list[Any] | None:
+        """Return the items that a loop should have, None if its list has no answer."""
+        plan = self.scenario.by_id[loop_id]
+        facts = self.facts(plan)
+        try:
+            return None if facts is None else items_of(plan, facts)
+        except NoAnswerError:
+            return None
+
+    def end_due(self, loop_id: str) -> End:
+        """Return how a loop should end, given how its items ended."""
+        items = self.items_of(loop_id)
+        if items is None:
+            return End(state=StepState.FAILED)
+        ends = [end for item in items if (end := self.end_of(item.id)) is not None]
+        return end_of_items(self.scenario, self.scenario.by_id[loop_id], ends)
+
+    def _known_items(self) -> Iterator[tuple[str, dict[str, End | None]]]:
+        for plan in self.scenario.all_steps:
+            items = self.items_of(plan.id)
+            expander = None if plan.loop is None else self.end_of(expander_id(plan.id))
+            if items is not None:
+                yield plan.id, {item.id: self.end_of(item.id) for item in items}
+            elif expander is not None and expander.by_choice:
+                # There were to be none.
+                yield plan.id, {}
+
+    def _counts(self, step: StepRecord) -> tuple[int, int, int, int]:
+        items = self.items_of(step.id) or []
+        if self.was_stopped:
+            # Items that the stop has ended are not counted; which these are, only the step knows.
+            ended = max(0, step.total - 1)
+            failed, skipped = (step.unsuccessful, step.skipped) if items and ended else (0, 0)
+            return len(items) if ended else 0, ended - failed - skipped if items else 0, failed, skipped
+        return count_items([end for item in items if (end := self.end_of(item.id)) is not None])
+
+    def failures(self, names: Iterable[str]) -> int:
+        """Return how many failures of steps and items make a run fail that consists of these steps."""
+        return sum(map(self._failures, names))
+
+    def _failures(self, name: str) -> int:
+        end = self.end_of(name)
+        plan = self.scenario.by_id[name]
+        own = end is not None and end.fails_run
+        if plan.loop is None or (end is not None and (end.state is StepState.SUCCEEDED or end.is_tolerated)):
+            return own
+        ended = [self.end_of(item.id) for item in self.items_of(name) or ()]
+        return own + sum(end is not None and end.fails_run for end in ended)
 
     # -- what the oracle says ----------------------------------------------------------------------------------------
 
@@ -77,36 +152,47 @@ class Standing:
             is_tolerated=step.tolerated,
             by_choice=step.by_choice,
             outputs=self.outputs.get(name),
+            counts=self._counts(step) if step.kind is NodeKind.GATHER else (0, 0, 0, 0),
         )
 
-    def facts(self, plan: StepPlan, last: tuple[str, str] | None = None) -> Facts | None:
+    def facts(self, plan: StepPlan, last: tuple[str, str] | None = None, attempt: int = 0) -> Facts | None:
         """Return what the step's file entry may read, as it stands.
 
         None if some of it has not ended, or is gone.
         """
-        read = [name for _, value in plan.args for name in steps_read(value)]
-        condition = [] if plan.when is None else list(steps_read(plan.when))
-        ends = {name: self.end_of(name) for name in (*plan.depends_on, *condition, *read)}
+        ends = {name: self.end_of(name) for name in (*plan.depends_on, *sorted(plan.reads))}
         known = {name: end for name, end in ends.items() if end is not None and name not in self.gone}
         if self.run is None or len(known) < len(ends):
             return None
         return Facts(
             mode=self.scenario.mode,
             ends=known,
-            attempt=self.steps[plan.id].attempt,
+            attempt=attempt,
             last=last,
             main_state="" if self.run.main_state is None else self.run.main_state.value,
             failures=self.run.failure_count,
             is_nothing_started=self.is_nothing_started,
+            item=plan.item,
+            index=plan.index,
         )
 
     def fate_of(self, name: str) -> Fate | None:
         """Return what must become of a step, or None while that is not decided."""
-        plan = self.scenario.by_id[name]
-        if name in self.scenario.finally_ids and (self.run is None or self.run.main_state is None):
+        step = self.steps.get(name)
+        owner = name if step is None else step.each or name
+        plan = self.plan_of(name) or self.scenario.by_id[owner]
+        if owner in self.scenario.finally_ids and (self.run is None or self.run.main_state is None):
+            return None
+        if step is not None and step.kind is NodeKind.GATHER and not self._has_items_ended(owner):
             return None
         facts = self.facts(plan)
         return None if facts is None else fate(self.scenario, plan, facts)
+
+    def _has_items_ended(self, loop_id: str) -> bool:
+        """Return True if nothing is left for which a loop waits."""
+        if self.end_of(expander_id(loop_id)) is None:
+            return False
+        return all(self.end_of(item.id) is not None for item in self.items_of(loop_id) or ())
 
     def outputs_of_run(self) -> Mapping[str, str | int] | None:
         """Return the outputs that the run should have, or None if one of them has no answer."""
@@ -138,9 +224,10 @@ class Standing:
             elif need.id == MAIN_END_ID:
                 # Whatever became of the main steps, those under `finally` run, unless none was started.
                 counters += Counter(total=1, skipped=end.by_choice)
-            elif is_internal(need.id):
+            elif is_internal(need.id) and not need.id.startswith(EXPANDER_PREFIX):
                 counters += self.implied(need)
             else:
-                is_stained = end.is_failure or need.stained > 0
+                # Only a loop itself stains, not its items.
+                is_stained = parse_item_id(need.id) is None and (end.is_failure or need.stained > 0)
                 counters += Counter(total=1, unsuccessful=end.is_failure, skipped=end.by_choice, stained=is_stained)
         return +counters

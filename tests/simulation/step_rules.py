@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from atom_emulator.testing.world import START
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
-from atom_workflows.core.kinds import LANGUAGE_SCHEMA
+from atom_workflows.core.kinds import LANGUAGE_SCHEMA, NodeKind
 from atom_workflows.core.outcomes import NOT_STOPPED, OutcomeKind
 from atom_workflows.core.polling import HINT_GAP
 from atom_workflows.core.records import StepRecord, StopKind
@@ -84,8 +84,11 @@ class StepRules:
         """Check one change of a step."""
         if before is not None:
             self._check_hint(before, step)
+            self._check_list_is_open(before, step)
         if before is None:
             self._require(step.state is StepState.PENDING and not step.attempt, step, None)
+        elif before.written < step.written:
+            self._check_batch(before, step)
         elif step.state is StepState.DISPATCHING and not step.answered and step.due_at != before.due_at:
             self._check_claim(before, step)
         elif step.attempt != before.attempt:
@@ -110,6 +113,11 @@ class StepRules:
             changes[end, StepState.PENDING] = self._check_reset
         return changes
 
+    def _plan(self, name: str) -> StepPlan:
+        plan = self._watch.plan_of(name)
+        assert plan is not None
+        return plan
+
     # -- one kind of change each -----------------------------------------------------------------------------------
 
     def _check_claim(self, before: StepRecord, step: StepRecord) -> None:
@@ -120,7 +128,10 @@ class StepRules:
         self._require(step.attempt == before.attempt + (not again), step, before)
         if watch.run is None or watch.run.state.is_terminal:
             watch.report(Rule.STOP, f"{step.id} was claimed for a run that has ended")
-        if not self._has_fate(step, Fate.RUNS):
+        # A loop whose condition has no answer fails as any other whose list has none.
+        if not self._has_fate(step, Fate.RUNS) and not (
+            step.kind is NodeKind.GATHER and self._has_fate(step, Fate.FAILS)
+        ):
             watch.report(Rule.DEPENDENCIES, f"{step.id} was claimed, and {self._fate_in_words(step)}")
         if before.state is not StepState.PENDING and before.due_at and before.due_at > watch.latest_now:
             left = before.due_at - watch.now
@@ -129,10 +140,32 @@ class StepRules:
             self._check_back_off(before)
         watch.evidence.record_claim(step, step.due_at)
 
+    def _check_batch(self, before: StepRecord, step: StepRecord) -> None:
+        """Check that whoever created items has claimed that, and no one else since."""
+        watch = self._watch
+        self._require(step.state is before.state is StepState.DISPATCHING, step, before)
+        if watch.evidence.last_claims.get(step.idempotency_key) is not watch.evidence.scheduler.current.root:
+            watch.report(Rule.HELD, f"items of {step.each} were created by one that no longer holds {step.id}")
+
+    def _check_list_is_open(self, before: StepRecord, step: StepRecord) -> None:
+        """Check that what is left of a list is only ended, if that."""
+        watch = self._watch
+        if watch.is_current(step) or step.state is before.state:
+            return
+        if not step.state.is_terminal or not self._fits_stop(before, step):
+            watch.report(Rule.ITEMS, f"{step.id} is of a list that is over or not known, and is now {step.state}")
+
+    def _check_gathering(self, before: StepRecord, step: StepRecord) -> None:
+        """Check the end of a loop."""
+        due, end = self._watch.end_due(step.id), self._watch.end_of(step.id)
+        is_right = end is not None and (end.state, end.is_tolerated) == (due.state, due.is_tolerated)
+        if not is_right and not self._fits_stop(before, step) and not self._watch.gone:
+            self._watch.report(Rule.ENDS, f"{step.id} is {step.state} ({step.message}); it should be {due}")
+
     def _check_back_off(self, before: StepRecord) -> None:
         watch = self._watch
         failed_at = watch.evidence.said[Try(before.run_id, before.id, before.attempt)].get("FAILED")
-        back_off_s = watch.scenario.by_id[before.id].backoff_s * _LEAST_SHARE - 2 * watch.skew.total_seconds()
+        back_off_s = self._plan(before.id).backoff_s * _LEAST_SHARE - 2 * watch.skew.total_seconds()
         if failed_at is not None and watch.evidence.scheduler.now < failed_at + back_off_s:
             watch.report(Rule.BACK_OFF, f"attempt {before.attempt} of {before.id} failed at {failed_at:.2f}")
 
@@ -144,7 +177,7 @@ class StepRules:
         """Check a step that ended before it was claimed, or a node that the compiler added."""
         if self._fits_stop(before, step):
             return
-        if step.id not in self._watch.scenario.by_id:
+        if step.kind in {NodeKind.INTERNAL, NodeKind.MAIN_END, NodeKind.END}:
             self._check_node(before, step)
         elif not self._has_fate(step, _fate_of_end(step)):
             how = f"{step.state}{' by choice' if step.by_choice else ''}{' and tolerated' if step.tolerated else ''}"
@@ -177,7 +210,8 @@ class StepRules:
         self._tallies[step.id] = {Tally()}
         self.lasts[step.id] = {None}
         watch = self._watch
-        if step.id in watch.scenario.by_id and step.id not in watch.reruns.get(step.retries, ()):
+        is_barrier = step.kind in {NodeKind.INTERNAL, NodeKind.MAIN_END, NodeKind.END}
+        if not is_barrier and step.id not in watch.reruns.get(step.retries, ()):
             watch.report(Rule.RERUN, f"{step.id} was reset by retry {step.retries}, and nothing before it failed")
         if step.by_choice or step.tolerated or step.because or step.last_kind:
             watch.report(Rule.RERUN, f"{step.id} was reset, and remembers how it ended")
@@ -187,10 +221,16 @@ class StepRules:
         if of in self._ended:
             self._watch.report(Rule.ONE_OUTCOME, f"attempt {of.attempt} of {of.step} ended again: {step.state}")
         self._ended.add(of)
+        if step.kind is NodeKind.EXPAND:
+            self._require(step.state is StepState.SUCCEEDED or self._fits_stop(before, step), step, before)
+            return
+        if step.kind is NodeKind.GATHER:
+            self._check_gathering(before, step)
+            return
         if step.state is StepState.FAILED and step.reason == NOT_STOPPED:
             self._check_not_stopped(before, step, of)
             return
-        plan = self._watch.scenario.by_id[step.id]
+        plan = self._plan(step.id)
         allowed = self._allowed_outcomes(before, of, plan)
         ways = [(kind, *after(plan, tally, kind, of.attempt)) for kind in allowed for tally in self._tallies[step.id]]
         led_here = [(kind, tally) for kind, state, tally in ways if state is step.state]
@@ -245,6 +285,7 @@ class StepRules:
 
     def _lacks_body(self, plan: StepPlan) -> bool:
         """Return True if an expression of the step's task has no answer."""
+        # No value that may be missing depends on the attempt.
         facts = self._watch.facts(plan)
         return bool(plan.args) and facts is not None and values(plan.args, facts) is None
 
@@ -285,14 +326,14 @@ class StepRules:
         fate = watch.fate_of(step.id)
         if fate is not None:
             return f"by its file it {fate}"
-        needs = watch.scenario.by_id[step.id].depends_on
+        needs = watch.scenario.by_id[step.each or step.id].depends_on
         return f"it waits for {[need for need in needs if watch.end_of(need) is None] or 'the main part'}"
 
     def _may_be_lost(self, step: StepRecord) -> bool:
         watch = self._watch
         if step.state is StepState.RUNNING:
             return watch.evidence.unknown_for_s(step.job_id) >= _GRACE_S - 2 * watch.skew.total_seconds() - _ROUNDING_S
-        if watch.scenario.by_id[step.id].on_lost is OnLost.RETRY:
+        if self._plan(step.id).on_lost is OnLost.RETRY:
             return False
         if any(one.reply is Reply.LOST for one in watch.evidence.submissions.get(step.idempotency_key, ())):
             return True
@@ -305,7 +346,7 @@ class StepRules:
             return before.state is StepState.PENDING and step.state.is_terminal
         if run is None or run.stop is None:
             return False
-        if run.runs_finally and step.id in self._watch.scenario.finally_ids:
+        if run.runs_finally and (step.each or step.id) in self._watch.scenario.finally_ids:
             # These run once the stop has ended the main part.
             return False
         unstarted = StepState.SKIPPED if before.state is StepState.PENDING else StepState.FAILED
@@ -327,6 +368,6 @@ def _fate_of_end(step: StepRecord) -> Fate | None:
         return None
     if step.state is StepState.SKIPPED:
         return Fate.IS_SKIPPED if step.by_choice else Fate.IS_BLOCKED
-    if step.state is StepState.FAILED:
+    if step.state is StepState.FAILED or step.problem:
         return Fate.FAILS
     return Fate.RUNS if step.request is None else None

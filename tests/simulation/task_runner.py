@@ -145,7 +145,7 @@ class FaultyTaskRunner:
 
     def _accept(self, of: Try, key: str) -> JobAnswer:
         scenario = self.scenario_of(of.run_id)
-        plan = scenario.by_id[of.step]
+        plan = scenario.script_of(of.step)
         ending = plan.ending(of.attempt)
         if ending is Ending.IS_REFUSED:
             self.evidence.record_answer(of, "REFUSED")
@@ -272,7 +272,7 @@ class FaultyTaskRunner:
         scenario = self.scenario_of(job.of.run_id)
         if not is_over:
             return JobAnswer(job_id=job.id, state=state, notifies=scenario.notifies)
-        plan = scenario.by_id[job.of.step]
+        plan = scenario.script_of(job.of.step)
         reason = "" if state == "SUCCEEDED" else plan.reason(job.of.attempt)
         return JobAnswer(job_id=job.id, state=state, reason=reason, outputs=self._outputs(job, plan))
 

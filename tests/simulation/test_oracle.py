@@ -9,7 +9,8 @@ from atom_workflows.core.workflow import Trigger
 from atom_workflows.language.parser import parse_workflow
 from simulation.drawing import draw
 from simulation.language import Divides, HasEnded, IsMore, MainIs, Quotient, RetryRule
-from simulation.oracle import End, expected_ends, runs_again
+from simulation.oracle import End
+from simulation.oracle_runs import expected_ends, runs_again
 from simulation.scenario import Ending, Scenario, StepPlan
 
 FAILS = (Ending.FAILS,)
@@ -94,7 +95,7 @@ def test_a_retry_runs_failures_and_all_behind_them_again() -> None:
     )
     found = {"a": DONE, "b": FAILED, "handler": DONE, "skipped": SKIPPED}
     tolerated = End(state=StepState.FAILED, is_tolerated=True)
-    again = runs_again(Scenario(steps=steps, finally_steps=(StepPlan(id="f0"),)), {**found, "apart": tolerated})
+    again = runs_again(Scenario(steps=steps, finally_steps=(StepPlan(id="f0"),)), {**found, "apart": tolerated}, {})
     assert again == {"b", "handler", "f0"}
 
 

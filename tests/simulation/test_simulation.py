@@ -14,7 +14,7 @@ from simulation.campaign import ENOUGH, Tally, play_seed
 from simulation.drawing import draw
 from simulation.drawn import Cut
 from simulation.faults import Fault, Strike
-from simulation.oracle import longest_path_s
+from simulation.oracle_runs import longest_path_s
 from simulation.play import play
 
 SEVERAL = 839

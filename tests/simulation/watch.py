@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -9,6 +11,7 @@ from typing import Any, Final
 from atom_emulator.firestore.memory import MemoryStore
 from atom_workflows.coordinator.advance import SUBMIT_BUDGET
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
+from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import OnLost
@@ -18,7 +21,7 @@ from simulation import run_rules
 from simulation.evidence import Evidence, Reply, Submission, Try
 from simulation.findings import Findings, Rule
 from simulation.machine import true_time
-from simulation.oracle import End, values
+from simulation.oracle import End, Fate, values
 from simulation.scenario import Scenario, StepPlan
 from simulation.standing import Standing
 from simulation.step_rules import StepRules
@@ -53,6 +56,7 @@ class Watch(Standing):
         self.forgotten: set[str] = set()
         self.cancel_was_asked = False
         self.pace = pace
+        self.expansions: Counter[str] = Counter({plan.id: 1 for plan in scenario.all_steps})
         self.evidence = evidence
         self.skew = timedelta(seconds=skew_s)
         self._findings = findings
@@ -108,6 +112,7 @@ class Watch(Standing):
         for name, step_before in before.items():
             self._step_rules.check(step_before, self.steps[name])
         self._check_outputs(before)
+        self._check_loops(before)
         if run_before != self.run:
             run_rules.check(self, run_before, self.run)
         opened = self.run.state is RunState.RUNNING and (run_before is None or run_before.state is not self.run.state)
@@ -118,11 +123,40 @@ class Watch(Standing):
         """Check the outputs of steps that were written."""
         for name in names:
             step, found = self.steps[name], self.outputs.get(name)
-            plan = self.scenario.by_id.get(name)
+            plan = self.plan_of(name)
             has_outputs = plan is not None and plan.numbers and step.state is StepState.SUCCEEDED
             due = self.evidence.returned.get(step.job_id) if has_outputs else None
+            if has_outputs and step.kind is NodeKind.GATHER:
+                due = self.end_due(name).outputs
             if found != due:
                 self.report(Rule.OUTPUTS, f"{name} is {step.state} with the outputs {found}; they should be {due}")
+
+    def _check_loops(self, before: Mapping[str, StepRecord | None]) -> None:
+        """Check the items of loops whose lists are known since this commit."""
+        for name, old in before.items():
+            step = self.steps[name]
+            if step.kind is not NodeKind.EXPAND:
+                continue
+            if old is not None and step.retries > old.retries:
+                self.expansions[step.each] += 1
+            if self.run is None or self.run.started_at is None:
+                # Who goes on with seeding may write the node anew, as nothing has come of it yet.
+                self.expansions[step.each] = step.expansion
+            if step.expansion != self.expansions[step.each]:
+                due = self.expansions[step.each]
+                self.report(Rule.ITEMS, f"{step.each} is at its list number {step.expansion}, not {due}")
+            if step.state is StepState.SUCCEEDED and (old is None or not old.state.is_terminal):
+                self._check_items(step)
+
+    def _check_items(self, expander: StepRecord) -> None:
+        each, due = expander.each, self.items_due(expander.each)
+        if self.fate_of(each) is Fate.FAILS or self.gone & self.scenario.by_id[each].reads:
+            return
+        if (due is None) is not bool(expander.problem):
+            self.report(Rule.ITEMS, f"the list of {each} is {due}, and its problem {expander.problem!r}")
+        found = [json.loads(item.item) for item in self.items_of(each) or ()]
+        if found != (due or []) or expander.items != len(due or []):
+            self.report(Rule.ITEMS, f"{each} has {expander.items} items, {found}; they should be {due}")
 
     # -- meddling --------------------------------------------------------------------------------------------------
 
@@ -196,8 +230,9 @@ class Watch(Standing):
         """
         concerned = set(before)
         for name, old in before.items():
-            if old is None or old.state.is_terminal is not self.steps[name].state.is_terminal:
-                concerned.update(self.steps[name].dependents)
+            step = self.steps[name]
+            if self.is_current(step) and (old is None or old.state.is_terminal is not step.state.is_terminal):
+                concerned.update(step.dependents)
         return concerned
 
     def _check_counters(self, names: Iterable[str]) -> None:
@@ -206,7 +241,7 @@ class Watch(Standing):
             return
         for name in names:
             step = self.steps.get(name)
-            if name in self.gone:
+            if name in self.gone or (step is not None and not self.is_current(step)):
                 continue
             if step is None or any(need not in self.steps for need in step.depends_on):
                 self.report(Rule.COUNTERS, f"the run is RUNNING, and {name} or what it depends on is not there")
@@ -283,25 +318,30 @@ class Watch(Standing):
             return
         self.unpublished -= {name for name in before if not self.steps[name].is_released}
         was_not = {name for name, old in before.items() if old is None or not old.is_released}
-        self.unpublished |= {name for name in was_not if self.steps[name].is_released}
+        released = {name for name in was_not if self.steps[name].is_released and self.is_current(self.steps[name])}
+        self.unpublished |= released
 
     # -- submissions -----------------------------------------------------------------------------------------------
 
     def on_submit(self, submission: Submission, body: Mapping[str, Any]) -> None:
         """Check a submission."""
         key, of = submission.key, submission.of
-        plan, step = self.scenario.by_id[of.step], self.steps[of.step]
+        step = self.steps[of.step]
+        plan = self.plan_of(of.step)
+        assert plan is not None
+        if not self.is_current(step) and of not in self._step_rules.overtaken:
+            self.report(Rule.ITEMS, f"{key} was submitted for an item of a list that is over")
         open_needs = [need for need in plan.depends_on if self.end_of(need) is None]
         if open_needs:
             self.report(Rule.DEPENDENCIES, f"{key} was submitted before {open_needs}")
         asked = (body["labels"]["workflow"], body["job_name"])
-        if asked != (self.scenario.name, of.step):
+        if asked != (self.scenario.name, plan.id):
             self.report(Rule.HELD, f"{key} was submitted with the body of {asked}")
         is_held = step.state is StepState.DISPATCHING and step.attempt == of.attempt
         if not is_held and of not in self._step_rules.overtaken:
             self.report(Rule.HELD, f"{key} was submitted while the step is {step.state} at {step.attempt}")
         if is_held:
-            self._check_args(key, plan, body.get("args"))
+            self._check_args(submission, plan, body.get("args"))
         lease = self.evidence.leases.get((key, submission.by))
         if lease is None:
             self.report(Rule.LEASE, f"{key} was submitted by one that did not claim it")
@@ -312,9 +352,10 @@ class Watch(Standing):
                 actual = f"{earlier.key} was submitted before, by {earlier.by.name}, and its answer is {earlier.reply}"
                 self.report(Rule.ONCE, f"{key} was submitted, with onLost {plan.on_lost}, though {actual}")
 
-    def _check_args(self, key: str, plan: StepPlan, args: object) -> None:
+    def _check_args(self, submission: Submission, plan: StepPlan, args: object) -> None:
         """Check the arguments of a job, which only the step, its run and what stands behind it decide."""
-        known = [self.facts(plan, last) for last in self._step_rules.lasts[plan.id]]
+        key, of = submission.key, submission.of
+        known = [self.facts(plan, last, of.attempt) for last in self._step_rules.lasts[of.step]]
         right = [values(plan.args, facts) for facts in known if facts is not None]
         if plan.args and right and args not in right:
             self.report(Rule.BODY, f"{key} was submitted with the arguments {args}; they should be {right[0]}")
@@ -346,7 +387,9 @@ class Watch(Standing):
             self.run is not None
             and self.run.state.is_terminal
             and all(
-                step.state.is_terminal or name == END_ID for name, step in self.steps.items() if name not in self.gone
+                step.state.is_terminal or name == END_ID or not self.is_current(step)
+                for name, step in self.steps.items()
+                if name not in self.gone
             )
         )
 
@@ -355,5 +398,5 @@ class Watch(Standing):
         return {
             name: f"{step.state} {step.remaining}/{step.unsuccessful}"
             for name, step in self.steps.items()
-            if not step.state.is_terminal and name not in self.gone
+            if not step.state.is_terminal and name not in self.gone and self.is_current(step)
         }

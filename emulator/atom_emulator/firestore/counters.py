@@ -19,11 +19,17 @@ class Counters:
         self._documents = Counter(reads=0, writes=0, deletes=0)
         self._written: Counter[str] = Counter()
         self._calls: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
 
     def count_call(self, method: str) -> None:
         """Count a call, successful or not."""
         with self._lock:
             self._calls[method] += 1
+
+    def count_refusal(self, method: str) -> None:
+        """Count a call that was answered with an error, such as a commit whose precondition did not hold."""
+        with self._lock:
+            self._refused[method] += 1
 
     def count_reads(self, documents: int) -> None:
         """Count documents read.
@@ -53,12 +59,15 @@ class Counters:
             self._documents = Counter(reads=0, writes=0, deletes=0)
             self._written.clear()
             self._calls.clear()
+            self._refused.clear()
 
     def as_json(self) -> bytes:
         """Return the counts as JSON data.
 
-        `{"reads": n, "writes": n, "deletes": n, "written": {"steps": n, ...}, "calls": {"Commit": n, ...}}`; `written`
-        breaks the writes down by collection.
+        `{"reads": n, "writes": n, "deletes": n, "written": {"steps": n, ...}, "calls": {"Commit": n, ...},
+        "refused": {"Commit": n, ...}}`; `written` breaks the writes down by collection, `refused` are the calls that
+        were answered with an error.
         """
         with self._lock:
-            return json.dumps({**self._documents, "written": self._written, "calls": self._calls}).encode()
+            own = {"written": self._written, "calls": self._calls, "refused": self._refused}
+            return json.dumps({**self._documents, **own}).encode()

@@ -97,6 +97,7 @@ class FirestoreServer:
             try:
                 return method(message)
             except FirestoreError as error:
+                self.counters.count_refusal(name)
                 context.abort(status_of(error), str(error))
 
         return call

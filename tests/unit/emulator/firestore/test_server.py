@@ -141,8 +141,16 @@ def test_it_counts_as_firestore_bills(
         "deletes": 1,
         "written": {"c": 2, "sub": 1},
         "calls": {"Commit": 1, "BatchGetDocuments": 1, "RunQuery": 2, "RunAggregationQuery": 1},
+        "refused": {},
     }
-    assert counted(channel, "Reset") == {"reads": 0, "writes": 0, "deletes": 0, "written": {}, "calls": {}}
+    assert counted(channel, "Reset") == {
+        "reads": 0,
+        "writes": 0,
+        "deletes": 0,
+        "written": {},
+        "calls": {},
+        "refused": {},
+    }
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

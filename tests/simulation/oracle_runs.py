@@ -1,0 +1,139 @@
+"""How whole runs must end by the oracle's rules, what their retries run again, and how long they may take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from atom_workflows.core.item_ids import expander_id, item_id
+from atom_workflows.core.states import StepState
+from simulation.oracle import MAX_LOSSES, End, Facts, Fate, NoAnswerError, fate, items_of, scripted_end
+from simulation.scenario import Ending, Scenario, StepPlan
+
+
+def expected_ends(scenario: Scenario, excused: Mapping[str, End]) -> dict[str, End]:
+    """Return the end of every step of an undisturbed run.
+
+    `excused` are those that faults rightly made end otherwise.
+    """
+    facts = Facts(mode=scenario.mode)
+    facts = _with_ends(scenario, scenario.steps, facts, excused)
+    failures = sum(end.failures for end in facts.ends.values())
+    main = replace(
+        facts,
+        main_state="FAILED" if failures else "SUCCEEDED",
+        failures=failures,
+        is_nothing_started=not any(fate(scenario, one, facts) in {Fate.RUNS, Fate.FAILS} for one in scenario.steps),
+    )
+    return dict(_with_ends(scenario, scenario.finally_steps, main, excused).ends)
+
+
+def _with_ends(scenario: Scenario, plans: Iterable[StepPlan], facts: Facts, excused: Mapping[str, End]) -> Facts:
+    for plan in plans:
+        end = _end(scenario, plan, facts, excused)
+        facts = replace(facts, ends={**facts.ends, plan.id: end})
+    return facts
+
+
+def _end(scenario: Scenario, plan: StepPlan, facts: Facts, excused: Mapping[str, End]) -> End:
+    fated = fate(scenario, plan, facts)
+    if fated is Fate.FAILS:
+        return End(state=StepState.FAILED)
+    if fated is not Fate.RUNS:
+        return End(state=StepState.SKIPPED, by_choice=fated is Fate.IS_SKIPPED)
+    if plan.loop is not None:
+        return _end_of_loop(scenario, plan, facts, excused)
+    name = plan.id if plan.index is None else item_id(plan.id, plan.index, 1)
+    return excused.get(name) or scripted_end(plan, facts)
+
+
+def _end_of_loop(scenario: Scenario, plan: StepPlan, facts: Facts, excused: Mapping[str, End]) -> End:
+    try:
+        items = items_of(plan, facts)
+    except NoAnswerError:
+        return End(state=StepState.FAILED)
+    ends = [
+        _end(scenario, plan.of_item(index, item), replace(facts, index=index, item=item), excused)
+        for index, item in enumerate(items)
+    ]
+    return end_of_items(scenario, plan, ends)
+
+
+def count_items(ends: Sequence[End]) -> tuple[int, int, int, int]:
+    """Return how many items there are, and how many succeeded, failed and were skipped."""
+    failed, skipped = (sum(marks) for marks in ([end.is_failure for end in ends], [end.by_choice for end in ends]))
+    return len(ends), len(ends) - failed - skipped, failed, skipped
+
+
+def end_of_items(scenario: Scenario, plan: StepPlan, ends: Sequence[End]) -> End:
+    """Return the end of a loop whose items have ended like this."""
+    assert plan.loop is not None
+    counts = count_items(ends)
+    if counts[2] > plan.loop.tolerate:
+        return End(state=StepState.FAILED, is_tolerated=plan.allows_failure, counts=counts)
+    gathered = {name: [(end.outputs or {}).get(name) for end in ends] for name in scenario.gathers[plan.id]}
+    has_outputs = bool(plan.numbers and gathered)
+    return End(state=StepState.SUCCEEDED, outputs=gathered if has_outputs else None, counts=counts)
+
+
+def runs_again(
+    scenario: Scenario,
+    ends: Mapping[str, End | None],
+    items: Mapping[str, Mapping[str, End | None]],
+) -> set[str]:
+    """Return the steps and items that a retry of the run runs again, and what creates items again.
+
+    `ends` has a step that has not ended, or does not exist yet, as None. `items` has the items of each loop whose list
+    is known, or was not asked for, by id.
+    """
+    again = set[str]()
+    for plan in scenario.all_steps:
+        end = ends.get(plan.id)
+        is_behind = plan.id in scenario.finally_ids or bool(again & set(plan.depends_on))
+        if not is_behind and end is not None and not end.is_failure:
+            continue
+        again.add(plan.id)
+        if plan.loop is not None:
+            again |= _items_again(plan, None if is_behind else items.get(plan.id))
+    return again
+
+
+def _items_again(plan: StepPlan, items: Mapping[str, End | None] | None) -> set[str]:
+    if items is None:
+        return {expander_id(plan.id)}
+    return {name for name, end in items.items() if end is None or end.is_failure}
+
+
+def longest_path_s(scenario: Scenario, slack_s: float) -> float:
+    """Return the longest time that the graph may take.
+
+    In seconds, if every step takes as long as its script allows, with the slack.
+    """
+    return _longest_path_s(scenario.steps, slack_s) + finally_s(scenario, slack_s)
+
+
+def finally_s(scenario: Scenario, slack_s: float) -> float:
+    """Return the longest time that the steps under `finally` may take, in seconds."""
+    if not scenario.finally_steps:
+        return 0.0
+    return min(_longest_path_s(scenario.finally_steps, slack_s), scenario.finally_timeout_s + slack_s)
+
+
+def _longest_path_s(plans: Iterable[StepPlan], slack_s: float) -> float:
+    ends: dict[str, float] = {}
+    for plan in plans:
+        begins = max((ends[need] for need in plan.depends_on), default=0.0)
+        ends[plan.id] = begins + _longest_s(plan, slack_s)
+    return max(ends.values())
+
+
+def _longest_s(plan: StepPlan, slack_s: float) -> float:
+    if not plan.has_task:
+        return 0.0
+    # Before the items of a loop, and behind them.
+    around_s = 0.0 if plan.loop is None else 2 * slack_s
+    attempts = plan.max_attempts + MAX_LOSSES
+    slowest = plan.timeout_s if Ending.NEVER_ENDS in plan.all_endings else plan.duration_s
+    back_off_s = plan.backoff_s * 2.0**plan.max_attempts
+    times = attempts if plan.all_endings != {Ending.SUCCEEDS} else 1
+    return around_s + (slowest + back_off_s + slack_s) * times
