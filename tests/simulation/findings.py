@@ -21,6 +21,7 @@ class Rule(StrEnum):
     OUTPUTS = "a step has the outputs that the job of its last successful attempt returned, and else none"
     BODY = "a job is given the values that its file says"
     ITEMS = "a loop has an item for each element of its list, in order; those of a list that is over are left alone"
+    PLACES = "no more items of a loop are under way than it has places, and none of these is lost"
     FINALLY = "steps under finally run once a round and always, when the main part has ended, unless nothing started"
     RERUN = "a retry runs again what failed, was blocked or stopped, all behind it, and nothing else"
     HELD = "a submission is for the attempt that the step is at"

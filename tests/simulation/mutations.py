@@ -13,11 +13,11 @@ from datetime import timedelta
 from typing import Any, Final, TypeAlias
 from unittest.mock import patch
 
-from atom_workflows.coordinator import advance, conditions, dispatch, retry
-from atom_workflows.coordinator.checker import burst
+from atom_workflows.coordinator import advance, conditions, dispatch, repair, retry, seed
+from atom_workflows.coordinator.checker import audit, burst
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core import hints, polling, stopping, transitions
-from simulation import handling, planted, planted_checker, planted_language, planted_stopping
+from simulation import handling, planted, planted_checker, planted_language, planted_places, planted_stopping
 from simulation.instances import Instances
 from simulation.planting import Bug, Scene
 from simulation.scheduler import Instance
@@ -190,6 +190,21 @@ MUTATIONS: Final = (
         (stopping, "time_out_stopped", planted_stopping.keep_the_end),
         (transitions, "time_out_stopped", planted_stopping.keep_the_end),
         seed=6,
+    ),
+    _at_port("a place is handed on twice", planted_places.hand_on_twice),
+    _at_port("one place is handed on a commit", planted_places.hand_on_one),
+    _at_port("a skipped item keeps its place", planted_places.keep_place_when_skipped),
+    _at_port("items begin without places", planted_places.let_all_begin),
+    _at_port("places are moved without a guard", planted_places.move_unguarded),
+    _at_port("a place is given back at each attempt", planted_places.free_on_retry),
+    _at_port("a reset item needs no place", planted_places.reset_waiting_as_placed),
+    _in_code("a retry does not deal the places out", (retry, "deal_again", planted_places.deal_nothing)),
+    _in_code(
+        "no one finds an item that was handed a place",
+        (audit, "audit_places", planted_places.find_nothing),
+        (repair, "publish_placed", planted_places.find_nothing),
+        (seed, "publish_placed", planted_places.find_nothing),
+        (dispatch, "publish_next", planted_places.find_nothing),
     ),
     _in_code("a hint is believed", (handling, "handle_hint", planted_stopping.believe_the_hint)),
     _in_code("every hint costs a call", (hints, "HINT_GAP", timedelta(0)), seed=20),

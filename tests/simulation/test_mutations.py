@@ -9,7 +9,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from simulation import mutations, planted, planted_checker, planted_language, planted_stopping, planting, report
+from simulation import (
+    mutations,
+    planted,
+    planted_checker,
+    planted_language,
+    planted_places,
+    planted_stopping,
+    planting,
+    report,
+)
 from simulation.__main__ import main
 from simulation.drawing import draw
 from simulation.mutants import hunt
@@ -45,7 +54,15 @@ def test_no_planted_bug_names_a_private_attribute() -> None:
     """Planted bugs use ports and public names only."""
     sources = [
         inspect.getsource(module)
-        for module in (mutations, planted, planted_checker, planted_language, planted_stopping, planting)
+        for module in (
+            mutations,
+            planted,
+            planted_checker,
+            planted_language,
+            planted_places,
+            planted_stopping,
+            planting,
+        )
     ]
     nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
     named = {
