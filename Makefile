@@ -29,7 +29,7 @@ override THERE := --region="$$REGION" $(NAMED)
 # Split a variable into words without expanding file patterns in them.
 override WORDS := set -f;
 
-.PHONY: run test e2e simulate simulate-mutations chaos lint types check docs bench bench-peers dist clean stage pins plan \
+.PHONY: run test e2e simulate simulate-mutations chaos lint types check docs bench bench-places bench-peers dist clean stage pins plan \
 	deploy destroy deployer doctor says-region
 
 run: $(VENV)/.local
@@ -73,6 +73,10 @@ docs: $(VENV)/.docs
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m bench --jobs --large --write
+
+# Measure how well the places of maxParallel are used: jobs of 5 s in 50 places, and jobs answered at once in 20.
+bench-places: $(VENV)/.dev
+	@$(BIN)/python -m bench.places
 
 # Installs each engine from the package index into .bench/; ONLY="dbos luigi" runs just these, SLOW=1 adds Airflow.
 bench-peers: $(VENV)/.dev

@@ -45,11 +45,15 @@ class Sample:
 
 
 class Bench:
-    """A platform being measured. A client reaches it through `services`."""
+    """A platform being measured.
+
+    A client reaches it through `services`. `run_ids` are the runs of the latest sample.
+    """
 
     def __init__(self, services: Services, servers: Servers) -> None:
         self._services = services
         self._servers = servers
+        self.run_ids: list[str] = []
         self._looks = 0
         self._patience_s = GIVE_UP_S
 
@@ -78,8 +82,8 @@ class Bench:
     def _run(self, workload: Workload) -> float:
         series = uuid.uuid4().hex
         began = time.time()
-        run_ids = self.start(workload.definition, [f"{series}-{number}" for number in range(workload.runs)])
-        return max(self._end_of(run_id) for run_id in run_ids) - began
+        self.run_ids = self.start(workload.definition, [f"{series}-{number}" for number in range(workload.runs)])
+        return max(self._end_of(run_id) for run_id in self.run_ids) - began
 
     def start(self, definition: str, run_keys: Sequence[str]) -> list[str]:
         """Start runs of one definition and return their ids."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeVar
 
+from atom_workflows.core.item_ids import EXPANDER_PREFIX
 from atom_workflows.errors import NotStorable
 from atom_workflows.ports import Create, Update
 
@@ -54,8 +55,8 @@ def size_of(write: Create | Update) -> int:
     conditions = [fields.get("when"), (fields.get("policies") or {}).get("retry_when")]
     size = _DOCUMENT_OVERHEAD + names + texts + sum(len(one["text"].encode()) for one in conditions if one)
     if size > MAX_STEP_BYTES:
-        what = (
-            f"the task of step {write.path.rpartition('/')[2]} with its expressions, and the values and types of both"
-        )
+        # Users do not see the node that creates the items of their step.
+        step_id = write.path.rpartition("/")[2].removeprefix(EXPANDER_PREFIX)
+        what = f"the task of step {step_id} with its expressions, and the values and types of both"
         raise NotStorable(f"{what} take up {size:,} bytes, but at most {MAX_STEP_BYTES:,} can be stored")
     return size

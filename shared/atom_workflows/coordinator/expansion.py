@@ -132,7 +132,8 @@ def _creates(step: StepRecord, loop: Loop, items: Items, expansion: Expansion) -
         if shared is None:
             shared = step_fields(_item(step, loop, node, index=index, text=text))
         # What items have in common is converted only once.
-        own = {name: list(getattr(node, name)) for name in ("depends_on", "dependents", "barriers", "conditional")}
+        edges = ("depends_on", "dependents", "barriers", "conditional")
+        own: dict[str, Any] = {name: list(getattr(node, name)) for name in edges}
         # An item has one dependency, or waits for its place.
         own |= {"index": index, "item": text, "remaining": 1, **expansion.places_of(index)}
         yield Create(path=path, fields={**shared, **own})

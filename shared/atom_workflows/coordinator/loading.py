@@ -9,10 +9,11 @@ from typing import Final
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID, is_internal
 from atom_workflows.core.item_ids import expander_id
+from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.documents import run_path, run_record, step_path, step_record, steps_path
-from atom_workflows.ports import Document, Fields, Query, Version
+from atom_workflows.ports import Condition, Document, Fields, Query, Version
 
 PAGE: Final = 500
 _PAGE_OF_FAILED: Final = 100
@@ -99,14 +100,20 @@ def iter_steps(services: Services, run_id: str) -> Iterator[StoredStep]:
     return map(StoredStep.without_task, iter_documents(services, run_id))
 
 
-def iter_documents(services: Services, run_id: str) -> Iterator[Document]:
-    """Yield the document of every node of the run.
+def iter_expanders(services: Services, run_id: str) -> Iterator[StoredStep]:
+    """Yield the nodes of the run that create items, without their tasks."""
+    documents = iter_documents(services, run_id, where=[("kind", "==", NodeKind.EXPAND.value)])
+    return map(StoredStep.without_task, documents)
+
+
+def iter_documents(services: Services, run_id: str, *, where: Sequence[Condition] = ()) -> Iterator[Document]:
+    """Yield the document of every node of the run for which the conditions hold.
 
     The documents are read a page at a time, in the order of their paths.
     """
     after: tuple[str] | None = None
     while True:
-        page = services.store.query(Query(collection=steps_path(run_id), after=after, limit=PAGE))
+        page = services.store.query(Query(collection=steps_path(run_id), where=where, after=after, limit=PAGE))
         yield from page
         if len(page) < PAGE:
             return

@@ -241,7 +241,9 @@ def _find_placed(outbox: Outbox, loop: _Loop, stored: Sequence[StoredStep]) -> I
         yield from _move_places(services, loop, len(shards))
     # Until the first item ends, only those have places that had them from the beginning, and these do not wait.
     for shard in (one for one in shards if one.next > one.places):
-        yield from _waiting_ids(services, loop.run_id, loop.keys_of(shard), most=PAGE)
+        waiting = _query_waiting(services, loop.run_id, loop.keys_of(shard), most=PAGE, fields=("remaining",))
+        # Counters that someone else has changed are left to a repair, which is due once nothing else can be done.
+        yield from (one.id for one in waiting if one.fields["remaining"] == 1)
 
 
 def recount(services: Services, step: StepRecord) -> Finding | None:

@@ -11,9 +11,10 @@ from datetime import datetime
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
-from atom_workflows.coordinator.loading import AT_ONCE, StoredRun, StoredStep, iter_steps
+from atom_workflows.coordinator.loading import AT_ONCE, StoredRun, StoredStep, iter_expanders, iter_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.kinds import LOOPS_SCHEMA, NodeKind
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.retention import expiry_while_open, is_renewal_due
 from atom_workflows.core.states import StepState
@@ -38,7 +39,7 @@ def renew_run(outbox: Outbox, stored: StoredRun, budget: Budget) -> None:
     if run.expire_at is None:
         return
     until = expiry_while_open(run.expire_at, now=services.clock.now(), keep=services.settings.keep_runs)
-    if not keep_all(services, run, iter_steps(services, run.id), until, budget):
+    if not keep_all(services, run, _in_order(services, run), until, budget):
         if budget.is_spent:
             outbox.add([seed_message(run.id)])
         return
@@ -47,6 +48,17 @@ def renew_run(outbox: Outbox, stored: StoredRun, budget: Budget) -> None:
     except Conflict:
         return
     log.info("run.renewed", f"run {run.id} is still open, so it is now kept until {until:%Y-%m-%d}", run_id=run.id)
+
+
+def _in_order(services: Services, run: RunRecord) -> Iterator[StoredStep]:
+    """Yield the nodes of a run in the order in which they have to be renewed.
+
+    Items are created with the date of the node that creates them. If that node is renewed first, any that come later
+    have the new date; if it changes in the meantime, it is not renewed, and the next audit renews the run.
+    """
+    if run.schema >= LOOPS_SCHEMA:
+        yield from iter_expanders(services, run.id)
+    yield from (one for one in iter_steps(services, run.id) if one.step.kind is not NodeKind.EXPAND)
 
 
 def keep_all(services: Services, run: RunRecord, steps: Iterable[StoredStep], until: datetime, budget: Budget) -> bool:

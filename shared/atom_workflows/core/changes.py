@@ -115,5 +115,7 @@ def not_after_deadline(step: StepRecord, due_at: datetime, *, now: datetime) -> 
 
 def end_step(step: StepRecord, event: StepEvent, now: datetime, **fields: Any) -> StepChange:
     """End a step."""
-    waited = {"waits_at": ""} if step.waits_at else {}
-    return change(step, event, finished_at=now, due_at=None, **waited, **fields)
+    if step.shard:
+        # It may have waited for its place, or been handed it just now.
+        fields |= {"waits_at": "", "remaining": step.remaining - (1 if step.waits_at else 0)}
+    return change(step, event, finished_at=now, due_at=None, **fields)

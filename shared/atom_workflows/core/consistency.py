@@ -110,7 +110,7 @@ def check_places(step: StepRecord, *, ended: int, failed: int) -> Finding | None
     if shard is None or shard.is_stopped or (shard.next, shard.failed) == (shard.places + ended, failed):
         return None
     what = (
-        f"{label(step.id)} count {shard.next - shard.places} items as ended and {shard.failed} as failed, but their "
+        f"{label(step.id)} counts {shard.next - shard.places} items as ended and {shard.failed} as failed, but their "
         f"states show {ended} and {failed}"
     )
     fields = {"next": shard.places + ended, "failed": failed}
@@ -143,7 +143,7 @@ def label(step_id: str) -> str:
     if step_id.startswith(EXPANDER_PREFIX):
         return f"the node that creates the items of step {step_id.removeprefix(EXPANDER_PREFIX)}"
     if step_id.startswith(PLACES_PREFIX):
-        return f"the places of step {step_id.removeprefix(PLACES_PREFIX).partition('~')[0]}"
+        return f"the node that hands out places of step {step_id.removeprefix(PLACES_PREFIX).partition('~')[0]}"
     if parse_item_id(step_id):
         return f"item {shown_id(step_id)}"
     return f"barrier {step_id}, which joins steps," if is_internal(step_id) else f"step {step_id}"

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES
@@ -117,13 +118,20 @@ def require_readable(size: int) -> None:
 def expressions_in(texts: Sequence[Condition | Template]) -> Iterator[Any]:
     """Yield the parsed expressions of conditions and templates."""
     from atom_workflows.expressions.parser import parse  # noqa: PLC0415 (see above)
-    from atom_workflows.expressions.templates import parse_template  # noqa: PLC0415 (see above)
 
     for text in texts:
         if isinstance(text, Condition):
             yield parse(text.text)
         else:
-            yield from (one.expression for one in parse_template(text.text).placeholders)
+            yield from (one.expression for one in _parse_template(text.text).placeholders)
+
+
+@lru_cache(maxsize=256)
+def _parse_template(text: str) -> Any:
+    """Return a parsed template. Thousands of items of a step have the same ones."""
+    from atom_workflows.expressions.templates import parse_template  # noqa: PLC0415 (see above)
+
+    return parse_template(text)
 
 
 # -- scopes ----------------------------------------------------------------------------------------------------------
@@ -365,11 +373,11 @@ def render_value(template: Template, scope: Scope, *, zone: str, budget: Budget 
 
     Raises `ExpressionError` with the template's position in the file.
     """
-    from atom_workflows.expressions.templates import parse_template, render  # noqa: PLC0415 (see above)
+    from atom_workflows.expressions.templates import render  # noqa: PLC0415 (see above)
     from atom_workflows.expressions.types import write_value  # noqa: PLC0415 (see above)
 
     try:
-        value: JsonValue = write_value(render(parse_template(template.text), scope, zone=zone, budget=budget))
+        value: JsonValue = write_value(render(_parse_template(template.text), scope, zone=zone, budget=budget))
     except ExpressionError as error:
         raise EvaluationError(
             f"`{_spell(template.path)}` (line {template.line}) cannot be evaluated: {error}", at=0

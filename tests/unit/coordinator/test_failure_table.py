@@ -420,6 +420,42 @@ def test_dispatch_dies_while_it_gathers() -> None:
     assert len(set(world.submissions())) == len(world.submissions()) == 3
 
 
+def limited(world: World, *, size: int) -> str:
+    """Start a run of a loop with a single place, and publish its items."""
+    for_each = loops.each(list(range(size)), max_parallel=1)
+    run_id = loops.start(world, loops.workflow(loops.step("train", for_each=for_each)))
+    delivered(world)()
+    return run_id
+
+
+def test_settle_dies_after_it_handed_a_place_on() -> None:
+    """The audit publishes the item that has a place and was not published."""
+    world = World("default: {duration: 5}")
+    run_id = limited(world, size=2)
+    world.clock.move(LOOK)
+    handle_tick(world.services, Tick())
+    dies(world, delivered(world), "commit")
+    assert world.steps(run_id)["train[0]"].state == "SUCCEEDED"
+    assert len(world.submissions()) == 1
+    world.clock.move(LOOK)
+    assert time_until(world, lambda: len(world.submissions()) == 2) <= AUDIT
+    assert time_until(world, has_ended(world, run_id)) <= LOOK * 3
+
+
+@pytest.mark.parametrize("commit", [1, 2, 3])
+def test_settle_dies_before_it_blocks_waiting_items(commit: int) -> None:
+    """The audit has the items blocked that wait in vain."""
+    world = World("default: {duration: 5, always_fail: true}")
+    run_id = limited(world, size=5)
+    world.clock.move(LOOK)
+    handle_tick(world.services, Tick())
+    if commit > 2:
+        delivered(world)()
+    dies(world, delivered(world), "commit", commit if commit < 3 else 1)
+    assert time_until(world, has_ended(world, run_id, RunState.FAILED)) <= AUDIT + LEASE
+    assert world.submissions() == ["train[0]/1"]
+
+
 def rows() -> list[str]:
     """Return the names of tests in the last column of the page's table."""
     table = PAGE.read_text().split("## What a death leaves behind")[1].split("\n## ")[0]

@@ -10,18 +10,21 @@ import pytest
 
 from atom_emulator.task_runner.script_file import parse_script
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator import batches, gathering, loading
+from atom_workflows.coordinator import batches, gathering, loading, retention
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.core import gathering as core_gathering
 from atom_workflows.core.states import RunState
 from atom_workflows.core.workflow import Condition, Step, Trigger
-from atom_workflows.documents import step_path
+from atom_workflows.documents import run_path, step_path
 from atom_workflows.expressions.types import INT, TEXT
+from atom_workflows.messages.internal import ReadyStep, ready_messages, seed_message
 from atom_workflows.ports import Update
+from support.gauge import lose
 from support.loops import RUN, args, each, run, start, step, workflow
 from support.meanwhile import meanwhile
 from support.mortal import Died, Fate, make_mortal
+from support.retention import expiries
 from support.workflows import script
 
 FAILS = {"always_fail": True, "reason": "OOM", "message": "no memory"}
@@ -52,7 +55,7 @@ def test_failed_items_are_among_the_failures_with_their_index() -> None:
 @pytest.mark.parametrize("option", ["tolerate", "allow_failure"])
 def test_tolerated_failures_of_items_are_not_among_the_failures(option: str) -> None:
     """They fail nothing, whether their step tolerates them or its own failure is allowed."""
-    world = World(script(**{"train[1]": FAILS, "other": {"always_fail": True}}))
+    world = World(script(**{"train[1]": FAILS, "other": FAILS}))
     loop = each([1, 2, 3], tolerate=int(option == "tolerate"))
     train = step("train", for_each=loop, allow_failure=option == "allow_failure")
     ended = run(world, workflow(train, step("other"), finally_steps=(tell(),)))
@@ -207,6 +210,43 @@ def test_all_documents_of_a_loop_expire_with_the_run() -> None:
     assert until is not None
     assert until > world.clock.now() + timedelta(days=14)
     assert {one.expire_at for one in world.steps(RUN).values()} == {until}
+
+
+@pytest.mark.parametrize("calls", range(12))
+def test_items_that_are_created_while_a_run_is_renewed_do_not_expire_before_it(
+    calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever they are created, they have the date of the run, or the run is renewed later."""
+    monkeypatch.setattr(loading, "PAGE", 2)
+    monkeypatch.setattr(retention, "AT_ONCE", 1)
+    world = World("default: {duration: 8000000}", keep_runs=timedelta(days=30))
+    train = step("train", for_each=each([1, 2, 3]), timeout=timedelta(days=365))
+    start(world, workflow(train, step("zzz", "train")))
+    lose(world, "steps")
+    # As after a retry: creating as many items again does not change the run, which would be renewed later if it did.
+    world.store.commit([Update(path=step_path(RUN, "~each.train"), fields={"counted": 3})])
+    world.clock.move(timedelta(days=20))
+    reached = [0]
+
+    def is_moment(_: str, __: object) -> bool:
+        reached[0] += 1
+        return reached[0] > calls
+
+    def create() -> None:
+        world.bus.publish(ready_messages(RUN, [ReadyStep(step_id="~each.train")]))
+        world.settle_down("steps")
+
+    world.bus.publish([seed_message(RUN)])
+    meanwhile(world, is_moment, create)
+    world.settle_down("start")
+    assert "train[2]" in world.steps(RUN)
+    until = expiries(world)[run_path(RUN)]
+    assert min(expiries(world).values()) == until
+    for _ in range(3):
+        world.clock.move(timedelta(minutes=5))
+        world.tick()
+    assert set(expiries(world).values()) == {until := expiries(world)[run_path(RUN)]}
+    assert until > world.clock.now() + timedelta(days=14)
 
 
 def test_text_items_reach_conditions_of_other_steps() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from atom_emulator.testing.world import World
+from atom_workflows.coordinator import commits
 from atom_workflows.coordinator import expansion as coordinator_expansion
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core import expansion
@@ -16,6 +19,7 @@ from atom_workflows.core.states import RunState
 from atom_workflows.core.workflow import Condition, Trigger
 from atom_workflows.expressions.types import ANY, INT
 from support.loops import RUN, args, each, run, start, step, workflow
+from support.mortal import Died, Fate, make_mortal
 from support.workflows import script
 
 RULE = {"step": "train[4]", "fail_times": 1, "outputs": {"n": 1}}
@@ -85,7 +89,8 @@ def test_a_list_that_could_not_be_used_is_computed_again() -> None:
 
 def test_tolerated_failures_are_kept() -> None:
     """Items whose failures their step tolerates do not run again with the steps that failed."""
-    world = World(script(**{"train[0]": {"always_fail": True}, "other": {"fail_times": 1}}))
+    rules: dict[str, dict[str, Any]] = {"train[0]": {"always_fail": True}, "other": {"fail_times": 1}}
+    world = World(script(**rules))
     flow = workflow(step("train", for_each=each([1, 2], tolerate=1)), step("other"))
     assert run(world, flow).state is RunState.FAILED
     retry_run(world.services, RUN)
@@ -147,3 +152,42 @@ def test_the_limit_of_a_run_counts_only_the_newest_items(monkeypatch: pytest.Mon
         world.run_to_end(RUN)
     assert world.run(RUN).state is RunState.SUCCEEDED
     assert world.run(RUN).item_count == 3
+
+
+def test_a_loop_under_finally_runs_again() -> None:
+    """Steps under `finally` run in each round of a run, so their items are created anew."""
+    world = World(script(first={"fail_times": 1}))
+    last = step("clean", for_each=each([1, 2]), args={"state": "run.state"})
+    assert run(world, workflow(step("first"), finally_steps=(last,))).state is RunState.FAILED
+    retry_run(world.services, RUN)
+    assert world.run_to_end(RUN).state is RunState.SUCCEEDED
+    assert world.submissions() == ["first/1", "clean[0]/1", "clean[1]/1", "first/2", "clean[0]~2/1", "clean[1]~2/1"]
+    assert args(world)[-1] == {"state": "SUCCEEDED"}
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("fatal", range(1, 25))
+@pytest.mark.parametrize("failing", ["first", "train[1]"])
+def test_a_retry_that_dies_is_finished_by_the_checker(
+    failing: str, fatal: int, monkeypatch: pytest.MonkeyPatch, *, after: bool
+) -> None:
+    """Wherever a reset is interrupted, it chooses the same steps when it is continued."""
+    monkeypatch.setattr(commits, "MAX_WRITES", 2)
+    rules = [{"step": failing, "fail_times": 1, "outputs": {"n": 1}}]
+    world = World(json.dumps({"default": {"outputs": {"n": 1}}, "rules": rules}))
+    train = step("train", "first", for_each=each([1, 2, 3, 4]), trigger=Trigger.ALWAYS, outputs={"n": INT})
+    flow = workflow(step("first"), train, step("last", "train", args={"n": "sum(steps.train.outputs.n)"}))
+    assert run(world, flow).state is RunState.FAILED
+    plain = world.services
+    make_mortal(world, Fate(fatal=fatal, after=after))
+    with suppress(Died):
+        retry_run(world.services, RUN)
+    world.services = plain
+    if world.run(RUN).state is RunState.FAILED:
+        retry_run(world.services, RUN)
+    assert world.run_to_end(RUN).state is RunState.SUCCEEDED, world.states(RUN)
+    assert is_sound(world)
+    items = [one for one in world.submissions() if one.startswith("train")]
+    assert len(items) == len(set(items)) == (8 if failing == "first" else 5)
+    assert args(world)[-1] == {"n": 4}

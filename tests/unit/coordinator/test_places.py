@@ -110,6 +110,7 @@ def test_an_item_that_its_condition_skips_hands_its_place_on() -> None:
     watch(world, 2)
     assert world.run(RUN).state is RunState.SUCCEEDED
     assert len(world.submissions()) == 5
+    assert not any(one.waits_at or one.remaining for one in world.steps(RUN).values())
 
 
 def test_the_number_of_places_may_be_computed() -> None:
@@ -208,3 +209,25 @@ def test_an_audit_recounts_the_places(wrong: dict[str, Any], said: str) -> None:
     assert said in finding.what
     assert world.run_to_end(RUN).state is RunState.SUCCEEDED
     assert len(set(world.submissions())) == 12
+
+
+def test_a_waiting_item_with_wrong_counters_is_repaired() -> None:
+    """An item that has its place, but by its counters waits for more, holds its run up only until that is repaired."""
+    world = World("default: {duration: 2}")
+    start(world, workflow(step("train", for_each=each([1, 2, 3], max_parallel=1))))
+    watch(world, 1, seconds=1)
+    wrong = {"remaining": 2, "unsuccessful": -1, "total": 1}
+    world.store.inner.commit([Update(path=step_path(RUN, "train[1]"), increments=wrong)])
+    assert world.run_to_end(RUN).state is RunState.SUCCEEDED
+    assert is_sound(world)
+    assert world.submissions() == ["train[0]/1", "train[1]/1", "train[2]/1"]
+
+
+def test_a_run_whose_places_are_gone_ends() -> None:
+    """Without the node that hands out places, the items that wait could never run, so the run is ended."""
+    world = World("default: {duration: 2}")
+    start(world, workflow(step("train", for_each=each([1, 2, 3], max_parallel=1))))
+    watch(world, 1, seconds=1)
+    world.store.inner.delete(step_path(RUN, "~places.train~1.0"))
+    assert world.run_to_end(RUN).state is RunState.FAILED
+    assert "the node that hands out places of step train is missing" in json.dumps(world.run(RUN).errors)
