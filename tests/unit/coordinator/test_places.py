@@ -10,6 +10,7 @@ import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.commands import cancel_run, retry_run
+from atom_workflows.coordinator.repair import examine
 from atom_workflows.core import expansion, places
 from atom_workflows.core.consistency import find_flaws
 from atom_workflows.core.states import RunState, StepState
@@ -209,6 +210,18 @@ def test_an_audit_recounts_the_places(wrong: dict[str, Any], said: str) -> None:
     assert said in finding.what
     assert world.run_to_end(RUN).state is RunState.SUCCEEDED
     assert len(set(world.submissions())) == 12
+
+
+def test_the_doctor_recounts_the_places() -> None:
+    """It reports the node that handed out too few places, and corrects it."""
+    world = World("default: {duration: 2}")
+    start(world, workflow(step("train", for_each=each(list(range(12)), max_parallel=2))))
+    watch(world, 2, seconds=5)
+    world.store.inner.commit([Update(path=step_path(RUN, "~places.train~1.0"), increments={"next": -1})])
+    examined = examine(world.services, RUN, fixing=True)
+    assert [finding.step_id for finding in examined.fixed] == ["~places.train~1.0"]
+    assert is_sound(world)
+    assert max(watch(world, 2)) == 2
 
 
 def test_a_waiting_item_with_wrong_counters_is_repaired() -> None:
