@@ -13,11 +13,19 @@ from datetime import timedelta
 from typing import Any, Final, TypeAlias
 from unittest.mock import patch
 
-from atom_workflows.coordinator import advance, conditions, dispatch, repair, retry, seed
+from atom_workflows.coordinator import advance, conditions, dispatch, expansion, repair, retry, seed
 from atom_workflows.coordinator.checker import audit, burst
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core import hints, polling, stopping, transitions
-from simulation import handling, planted, planted_checker, planted_language, planted_places, planted_stopping
+from atom_workflows.core import hints, items, polling, stopping, transitions
+from simulation import (
+    handling,
+    planted,
+    planted_checker,
+    planted_language,
+    planted_loops,
+    planted_places,
+    planted_stopping,
+)
 from simulation.instances import Instances
 from simulation.planting import Bug, Scene
 from simulation.scheduler import Instance
@@ -65,10 +73,10 @@ def _in_code(name: str, *patches: Patch, seed: int = 0) -> Mutation:
 
 
 MUTATIONS: Final = (
-    _at_port("publish before commit", planted.publish_first, seed=130),
+    _at_port("publish before commit", planted.publish_first),
     _at_port("no guard on the claim", planted.unguarded_claim, seed=44),
     _at_port("no guard on the outcome", planted.unguarded_outcome, seed=8),
-    _at_port("count down again on redelivery", planted.count_again),
+    _at_port("count down again on redelivery", planted.count_again, seed=7),
     _at_port("count in a second commit", planted.commit_twice),
     _at_port("count skipped dependencies as succeeded", planted.count_failed_only, seed=6),
     _at_port("count internal barriers themselves", planted.count_barriers_themselves, seed=8),
@@ -83,7 +91,7 @@ MUTATIONS: Final = (
     _in_code("no grace for a job that is unknown", (polling, "MISSING_GRACE", timedelta(0)), seed=48),
     _at_port("a lost job uses up a try", planted.losses_are_tries, seed=212),
     _at_port("one try too many", planted.one_try_more),
-    _at_port("no back-off", planted.no_back_off, seed=55),
+    _at_port("no back-off", planted.no_back_off, seed=72),
     _in_code("take an outcome for any attempt's", (dispatch, "apply_outcome", planted.settle_whatever_comes), seed=51),
     _at_port("no timeout", planted.no_timeouts, seed=7),
     _at_port("onLost: fail submits again", planted.take_for_answered),
@@ -132,14 +140,14 @@ MUTATIONS: Final = (
     _at_port("half a consistency check", planted_checker.repair_one_counter, seed=50),
     _at_port("a broken run is never ended", planted.forget_what_is_broken, seed=23),
     _at_port("a retry passes over what is gone", planted.reset_for_what_is_there, seed=44),
-    _at_port("given up without a dead letter", planted_checker.no_letter, seed=5),
+    _at_port("given up without a dead letter", planted_checker.no_letter, seed=7),
     _at_port("a job times out unheard", planted.poll_in_time_only, seed=6),
     _at_port("a lost answer is taken for not accepted", planted.not_accepted, seed=10),
     _at_port("interrupted 404s lose a job", planted_checker.unanswered_in_between, seed=11),
     _at_port("a round ends with its burst", planted_checker.round_of_burst, seed=15),
     _at_port("an open run expires", planted_checker.open_run_expires, seed=46),
     _at_port("what a retry keeps expires", planted_checker.retried_run_expires, seed=40),
-    _at_port("a dead letter of no event", planted_checker.nameless_letter, seed=10),
+    _at_port("a dead letter of no event", planted_checker.nameless_letter, seed=7),
     _at_port("a condition is forgotten", planted_language.without_conditions),
     _at_port("a trigger is forgotten", planted_language.without_triggers, seed=7),
     _at_port("a run's constants are forgotten", planted_language.without_constants),
@@ -168,14 +176,14 @@ MUTATIONS: Final = (
     _at_port("every failure is tolerated", planted_language.tolerate_everything),
     _at_port("the verdict forgets the stain", planted_language.forget_the_stain, seed=7),
     _at_port("a failed clean-up goes unnoticed", planted_language.pass_over_the_last_steps, seed=52),
-    _at_port("a clean-up hides the first cause", planted_language.hide_the_first_cause, seed=35),
-    _at_port("the main part ends twice", planted_language.end_main_twice, seed=23),
+    _at_port("a clean-up hides the first cause", planted_language.hide_the_first_cause),
+    _at_port("the main part ends twice", planted_language.end_main_twice, seed=53),
     _at_port("finally begins with the first leaf", planted_language.main_ends_early),
     _at_port("no finally after a stop", planted_language.no_finally_after_a_stop, seed=23),
     _at_port("a stop ends finally, too", planted_language.stop_ends_finally_too, seed=23),
     _at_port("finally has no time of its own", planted_language.no_time_for_finally),
     _at_port("finally runs though nothing was started", planted_language.finally_of_nothing, seed=5),
-    _in_code("a retry forgets handlers", (retry, "steps_to_rerun", planted_language.rerun_failures_alone), seed=23),
+    _in_code("a retry forgets handlers", (retry, "steps_to_rerun", planted_language.rerun_failures_alone), seed=29),
     _in_code("a retry keeps finally", (retry, "steps_to_rerun", planted_language.keep_finally)),
     _in_code("a retry runs skipped steps again", (retry, "steps_to_rerun", planted_language.rerun_skips)),
     _at_port("a reset step remembers its end", planted_language.reset_remembers),
@@ -192,22 +200,39 @@ MUTATIONS: Final = (
         seed=6,
     ),
     _at_port("a place is handed on twice", planted_places.hand_on_twice),
-    _at_port("one place is handed on a commit", planted_places.hand_on_one),
-    _at_port("a skipped item keeps its place", planted_places.keep_place_when_skipped),
-    _at_port("items begin without places", planted_places.let_all_begin),
-    _at_port("places are moved without a guard", planted_places.move_unguarded),
-    _at_port("a place is given back at each attempt", planted_places.free_on_retry),
-    _at_port("a reset item needs no place", planted_places.reset_waiting_as_placed),
-    _in_code("a retry does not deal the places out", (retry, "deal_again", planted_places.deal_nothing)),
+    _at_port("one place is handed on a commit", planted_places.hand_on_one, seed=231),
+    _at_port("a skipped item keeps its place", planted_places.keep_place_when_skipped, seed=20),
+    _at_port("items begin without places", planted_places.let_all_begin, seed=7),
+    _at_port("a place is given back at each attempt", planted_places.free_on_retry, seed=48),
+    _at_port("a reset item needs no place", planted_places.reset_waiting_as_placed, seed=7),
+    _in_code("a retry does not deal the places out", (retry, "deal_again", planted_places.deal_nothing), seed=7),
     _in_code(
         "no one finds an item that was handed a place",
         (audit, "audit_places", planted_places.find_nothing),
         (repair, "publish_placed", planted_places.find_nothing),
         (seed, "publish_placed", planted_places.find_nothing),
         (dispatch, "publish_next", planted_places.find_nothing),
+        seed=186,
     ),
     _in_code("a hint is believed", (handling, "handle_hint", planted_stopping.believe_the_hint)),
     _in_code("every hint costs a call", (hints, "HINT_GAP", timedelta(0)), seed=20),
+    _at_port("a batch of items without a guard", planted_loops.unguarded_batch, seed=20),
+    _at_port("no note of how far items are created", planted_loops.forget_the_last_batch, seed=72),
+    _at_port("items counted from one", planted_loops.count_from_one),
+    _at_port("a loop waits for one item only", planted_loops.end_with_the_first_item),
+    _in_code("the last item is left out", (expansion, "compute_items", planted_loops.leave_out_the_last)),
+    _in_code("lists are combined in another order", (items, "product", planted_loops.first_list_fastest), seed=58),
+    _at_port("a failed item stains", planted_loops.items_stain),
+    _at_port("a skipped item counts as done", planted_loops.forget_skipped_items, seed=58),
+    _at_port("one failed item too many is tolerated", planted_loops.tolerate_one_more, seed=9),
+    _in_code("expressions see no failed items", (conditions, "counts_of", planted_loops.count_no_failures)),
+    _at_port("an empty list skips its loop", planted_loops.skip_the_empty),
+    _at_port("outputs gathered in another order", planted_loops.gather_backwards, seed=58),
+    _at_port("items without outputs are left out", planted_loops.gather_without_nulls, seed=58),
+    _in_code("a retry runs all items again", (retry, "steps_to_rerun", planted_loops.rerun_all_items), seed=23),
+    _in_code("a retry evaluates the list again", (retry, "steps_to_rerun", planted_loops.rerun_lists), seed=7),
+    _at_port("items of a list that is over are counted", planted_loops.keep_old_items, seed=55),
+    _at_port("items anew under old ids", planted_loops.keep_the_number),
     _in_code("jobs that notify are never polled", (polling, "NOTIFIED_POLL", planted_stopping.AGES), seed=65),
 )
 

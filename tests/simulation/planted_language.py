@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -22,6 +22,7 @@ from simulation.planting import (
     TaskRunnerBeside,
     changes_step,
     commits,
+    count_otherwise,
     fields_of,
     id_of,
     is_reset,
@@ -169,24 +170,6 @@ def retry_anyway(_step: StepRecord, **_failure: str) -> bool:
 # -- counting --------------------------------------------------------------------------------------------------------
 
 
-def _counting(counter: str, ends: Callable[[Scene, Write], bool], count: Callable[[int], int]) -> Any:
-    """Make a bug that counts the ends of some steps otherwise."""
-
-    @commits
-    def change(scene: Scene, together: Sequence[Write]) -> list[Write]:
-        names = {
-            name for write in together if ends(scene, write) for name in scene.stored(write.path).get("dependents", ())
-        }
-        return [
-            replace(write, increments={**write.increments, counter: count(write.increments.get(counter, 0))})
-            if isinstance(write, Update) and write.increments.get("total") and id_of(write.path) in names
-            else write
-            for write in together
-        ]
-
-    return change
-
-
 def _is_end_of_barrier(_scene: Scene, write: Write) -> bool:
     ended = fields_of(write).get("state") in {StepState.SUCCEEDED.value, StepState.SKIPPED.value}
     return changes_step(write) and ended and is_internal(id_of(write.path)) and id_of(write.path) != MAIN_END_ID
@@ -201,16 +184,16 @@ def _ran_after_a_skip(scene: Scene, write: Write) -> bool:
     return sets(write, StepState.SUCCEEDED) and bool(stored.get("skipped")) and not is_internal(id_of(write.path))
 
 
-barriers_forget_failures = _counting("unsuccessful", _is_end_of_barrier, lambda _: 0)
+barriers_forget_failures = count_otherwise("unsuccessful", _is_end_of_barrier, lambda _: 0)
 """Let an internal barrier forget failures above it."""
 
-barriers_forget_skips = _counting("skipped", _is_end_of_barrier, lambda _: 0)
+barriers_forget_skips = count_otherwise("skipped", _is_end_of_barrier, lambda _: 0)
 """Let an internal barrier forget steps above it that were skipped by choice."""
 
-tolerated_is_failure = _counting("unsuccessful", _is_tolerated, lambda count: count + 1)
+tolerated_is_failure = count_otherwise("unsuccessful", _is_tolerated, lambda count: count + 1)
 """Count a tolerated failure as one."""
 
-skip_over_what_ran = _counting("skipped", _ran_after_a_skip, lambda count: count + 1)
+skip_over_what_ran = count_otherwise("skipped", _ran_after_a_skip, lambda count: count + 1)
 """Let a skip reach past a step that ran."""
 
 

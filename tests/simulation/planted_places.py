@@ -56,14 +56,6 @@ def let_all_begin(_scene: Scene, write: Write) -> Write:
     return write
 
 
-@writes
-def move_unguarded(_scene: Scene, write: Write) -> Write:
-    """Move places whatever has become of them in the meantime."""
-    if isinstance(write, Update) and id_of(write.path).startswith(PLACES_PREFIX) and "places" in write.fields:
-        return replace(write, guard=None)
-    return write
-
-
 class _FreeOnRetry(StoreBeside):
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         results = self.inner.commit(writes)

@@ -219,6 +219,24 @@ def task_runners(make: Callable[[Scene, TaskRunner], TaskRunner]) -> Bug:
     return lambda scene, services: replace(services, task_runner=make(scene, services.task_runner))
 
 
+def count_otherwise(counter: str, ends: Callable[[Scene, Write], bool], count: Callable[[int], int]) -> Bug:
+    """Make a bug that counts the ends of some steps otherwise."""
+
+    @commits
+    def change(scene: Scene, together: Sequence[Write]) -> list[Write]:
+        names = {
+            name for write in together if ends(scene, write) for name in scene.stored(write.path).get("dependents", ())
+        }
+        return [
+            replace(write, increments={**write.increments, counter: count(write.increments.get(counter, 0))})
+            if isinstance(write, Update) and write.increments.get("total") and id_of(write.path) in names
+            else write
+            for write in together
+        ]
+
+    return change
+
+
 # -- what is written -------------------------------------------------------------------------------------------------
 
 

@@ -11,8 +11,9 @@ from logging import WARNING
 from typing import Any, Final
 
 from atom_workflows import log
+from atom_workflows.core.item_ids import parse_item_id
 from atom_workflows.core.outcomes import OutcomeKind
-from atom_workflows.core.states import RunState
+from atom_workflows.core.states import RunState, StepState
 from atom_workflows.ports import Message, Update, Write
 from simulation.trace import Trace
 
@@ -39,6 +40,10 @@ class Repair(StrEnum):
     CORRECTED = "counters corrected by the consistency check"
     WATCHED_AGAIN = "step or run's end made due again by the doctor"
     ENDED_AS_BROKEN = "run ended, as documents of it are gone"
+    EXPANSION_RESUMED = "creation of items continued by another handler"
+    EXPANSION_OVERTAKEN = "creation of items left to another handler"
+    EXPANDED_ANEW = "items created anew, as their list may have changed"
+    ITEM_RETRIED = "item run again by a retry, from the same list"
     GIVEN_UP = "event given up after its last delivery"
 
 
@@ -50,6 +55,7 @@ _BY_ACTION: Final[Mapping[str, Repair]] = {
     "step.defer": Repair.DEFERRED,
     "step.miscounted.fixed": Repair.CORRECTED,
     "step.unwatched.fixed": Repair.WATCHED_AGAIN,
+    "step.expand.overtaken": Repair.EXPANSION_OVERTAKEN,
     "run.broken": Repair.ENDED_AS_BROKEN,
     "event.given_up": Repair.GIVEN_UP,
 }
@@ -62,6 +68,7 @@ class Repairs:
     trace: Trace
     counts: Counter[Repair] = field(default_factory=Counter)
     mixed_pages: int = 0
+    _expanded_by: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -113,11 +120,25 @@ class Repairs:
 
         `by` is the name of the handler that made it.
         """
-        for fields in (write.fields for write in writes if isinstance(write, Update)):
+        for write in writes:
+            if not isinstance(write, Update):
+                continue
+            self._on_update_of_loop(write, by)
+            fields = write.fields
             if fields.get("unanswered"):
                 self.counts[Repair.POLL_PUT_OFF] += 1
             if by.startswith("tick") and fields.get("state") == RunState.CANCELLED and "errors" in fields:
                 self.counts[Repair.CANCELLED_BY_AUDIT] += 1
+
+    def _on_update_of_loop(self, write: Update, by: str) -> None:
+        fields, before = write.fields, self._expanded_by.get(write.path)
+        if fields.get("state") == StepState.PENDING.value:
+            self.counts[Repair.EXPANDED_ANEW] += fields.get("expansion", 1) > 1
+            self.counts[Repair.ITEM_RETRIED] += parse_item_id(write.path.rpartition("/")[2]) is not None
+            self._expanded_by.pop(write.path, None)
+        elif fields.get("written"):
+            self.counts[Repair.EXPANSION_RESUMED] += before not in {None, by}
+            self._expanded_by[write.path] = by
 
     def _on_outcome(self, outcome: Mapping[str, Any]) -> None:
         if outcome["kind"] == OutcomeKind.TIMED_OUT:

@@ -143,8 +143,7 @@ class StepPlan:
     def is_plain(self) -> bool:
         """True if it uses nothing that earlier versions do not know."""
         has_own_end = self.when or self.allows_failure or self.retried or self.trigger is not Trigger.NO_FAILURE
-        has_own_end = has_own_end or self.loop
-        return not (has_own_end or self.numbers or self.args)
+        return not (has_own_end or self.numbers or self.args or self.loop)
 
     def only(self, kept: Collection[str]) -> StepPlan:
         """Return the step as it is if there are only those steps."""
