@@ -20,6 +20,7 @@ _IS_LOOP: Final = (0.15, 0.3, 0.6)
 _MOST_LOOPS: Final = 4
 _WRITTEN: Final = ((), (1,), (2, 0), (0, 1, 3), (3, None, 1), (5, 1, 2, 3), (1, 2, 3, 4, 5, 6, 7))
 _WRITTEN_OF_SEVERAL: Final = ((), (1,), (0, 3), (1, None), (2, 3, 4))
+_PLACES: Final = (None, None, 1, 1, 2, 2, 3, 4)
 _ENDS: Final = (
     (Ending.SUCCEEDS,),
     (Ending.SUCCEEDS,),
@@ -40,6 +41,7 @@ class Loops:
         has_any = self._chance.random() < _WITH_LOOPS
         self._odds = self._chance.choice(_IS_LOOP) if has_any else 0.0
         self._left = _MOST_LOOPS
+        self._places = dice(*seed, "places")
 
     def add(self, step: StepPlan, read: Sequence[StepPlan]) -> StepPlan:
         """Return the step, perhaps as a loop, perhaps with arguments and a condition that read loops before it."""
@@ -62,6 +64,7 @@ class Loops:
         loop = Loop(
             lists=tuple((name, _source(read, chance, is_single=len(names) == 1)) for name in names),
             tolerate=chance.choice([0, 0, 0, 1, 2]),
+            max_parallel=self._places.choice(_PLACES),
             as_list=chance.random() < 0.7,
         )
         ends = tuple(chance.choice(_ENDS) for _ in range(chance.choice([0, 0, 1, 3])))

@@ -10,7 +10,7 @@ from typing import Final
 
 from atom_workflows.coordinator import batches, close, commits, loading, seed, start
 from atom_workflows.coordinator.checker import due_steps
-from atom_workflows.core import expansion, graph
+from atom_workflows.core import expansion, graph, places
 from atom_workflows.settings import MAX_DELIVERIES
 
 PLAIN_SCHEMAS: Final = (1, 2)
@@ -23,7 +23,7 @@ class Limits:
 
     `schema` is that of new runs that are plain. `burst_s` is how long the checker looks after a tick, `query_s` how
     long a page of due steps is read, `status_s` how long the Task Runner of the first run takes to say how a job is
-    doing.
+    doing. `shard` is the number of places for which a step has a further shard.
     """
 
     batch: int = batches.BATCH_DOCUMENTS
@@ -38,6 +38,7 @@ class Limits:
     burst_s: float = 50.0
     query_s: float = 0.0
     status_s: float = 0.0
+    shard: int = places.PLACES_OF_SHARD
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -54,6 +55,7 @@ class Limits:
             (expansion, "FAN_IN_LIMIT", self.fan_in),
             (expansion, "FAN_OUT_LIMIT", self.fan_out),
             (commits, "MAX_WRITES", self.writes),
+            (places, "PLACES_OF_SHARD", self.shard),
             (start, "SCHEMA_OF_NEW_RUNS", self.schema),
         )
         before = [(module, name, getattr(module, name)) for module, name, _ in sizes]
@@ -81,6 +83,7 @@ def draw_limits(chance: Random) -> Limits:
         workers=chance.choice([1, 2, 4, 32]),
         deliveries=chance.choice([5, 5, MAX_DELIVERIES]),
         schema=chance.choice(PLAIN_SCHEMAS),
+        shard=chance.choice([1, 1, 2, 10]),
     )
 
 

@@ -69,7 +69,7 @@ class Lines:
         at_work, waiting = self._count(*_AT_WORK), self._count(RunState.QUEUED)
         limit = self._limit
         if at_work > limit:
-            changed[0].watch.report(Rule.PLACES, f"{at_work} runs are at work, and only {limit} may be")
+            changed[0].watch.report(Rule.GROUP, f"{at_work} runs are at work, and only {limit} may be")
         now = self.scheduler.now
         self._full_at = now if at_work >= limit else self._full_at
         self._long_at = now if waiting > self.flows[0].scenario.max_queued else self._long_at

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from atom_workflows.core.item_ids import expander_id, item_id
 from simulation.language import Source, Written
 
 ITEMS_APART: Final = 10
@@ -13,13 +15,14 @@ ITEMS_APART: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loop:
-    """The lists of a step by name, or a single one without a name; how many of its items may fail.
+    """The lists of a step by name, or a single one without a name; how many of its items may fail, and run at a time.
 
     `as_list` says that a written list stands in the file as such, not as an expression.
     """
 
     lists: tuple[tuple[str, Source], ...]
     tolerate: int = 0
+    max_parallel: int | None = None
     as_list: bool = True
 
     @property
@@ -31,11 +34,19 @@ class Loop:
         """Return what the file says of it."""
         lists = {name: self._in_file(source) for name, source in self.lists}
         tolerate = {"tolerate": self.tolerate} if self.tolerate else {}
-        return {"forEach": lists.get("", lists), **tolerate}
+        limit = {} if self.max_parallel is None else {"maxParallel": self.max_parallel}
+        return {"forEach": lists.get("", lists), **tolerate, **limit}
 
     def _in_file(self, source: Source) -> object:
         return list(source.items) if isinstance(source, Written) and self.as_list else str(source)
 
     def __str__(self) -> str:
         lists = ", ".join(f"{name or 'item'} in {source}" for name, source in self.lists)
-        return f"for each {lists}; {self.tolerate} may fail"
+        limit = "" if self.max_parallel is None else f", {self.max_parallel} at a time"
+        return f"for each {lists}{limit}; {self.tolerate} may fail"
+
+
+def nodes_of(step_id: str, count: int, expansion: int) -> Iterator[str]:
+    """Yield the ids of what a step with so many items consists of, besides itself."""
+    yield expander_id(step_id)
+    yield from (item_id(step_id, index, expansion) for index in range(count))

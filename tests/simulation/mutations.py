@@ -13,8 +13,8 @@ from datetime import timedelta
 from typing import Any, Final, TypeAlias
 from unittest.mock import patch
 
-from atom_workflows.coordinator import advance, conditions, dispatch, expansion, groups, retry
-from atom_workflows.coordinator.checker import burst
+from atom_workflows.coordinator import advance, conditions, dispatch, expansion, groups, repair, retry, seed
+from atom_workflows.coordinator.checker import audit, burst
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core import groups as groups_of_core
 from atom_workflows.core import hints, items, polling, stopping, transitions
@@ -25,6 +25,7 @@ from simulation import (
     planted_language,
     planted_lines,
     planted_loops,
+    planted_places,
     planted_stopping,
 )
 from simulation.instances import Instances
@@ -200,6 +201,21 @@ MUTATIONS: Final = (
         (stopping, "time_out_stopped", planted_stopping.keep_the_end),
         (transitions, "time_out_stopped", planted_stopping.keep_the_end),
         seed=6,
+    ),
+    _at_port("a place is handed on twice", planted_places.hand_on_twice),
+    _at_port("one place is handed on a commit", planted_places.hand_on_one, seed=231),
+    _at_port("a skipped item keeps its place", planted_places.keep_place_when_skipped, seed=20),
+    _at_port("items begin without places", planted_places.let_all_begin, seed=7),
+    _at_port("a place is given back at each attempt", planted_places.free_on_retry, seed=48),
+    _at_port("a reset item needs no place", planted_places.reset_waiting_as_placed, seed=7),
+    _in_code("a retry does not deal the places out", (retry, "deal_again", planted_places.deal_nothing), seed=7),
+    _in_code(
+        "no one finds an item that was handed a place",
+        (audit, "audit_places", planted_places.find_nothing),
+        (repair, "publish_placed", planted_places.find_nothing),
+        (seed, "publish_placed", planted_places.find_nothing),
+        (dispatch, "publish_next", planted_places.find_nothing),
+        seed=186,
     ),
     _in_code("a hint is believed", (handling, "handle_hint", planted_stopping.believe_the_hint)),
     _in_code("every hint costs a call", (hints, "HINT_GAP", timedelta(0)), seed=20),

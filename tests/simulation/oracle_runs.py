@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from atom_workflows.core.item_ids import expander_id, item_id
 from atom_workflows.core.states import StepState
 from simulation.oracle import MAX_LOSSES, End, Facts, Fate, NoAnswerError, fate, items_of, scripted_end
 from simulation.scenario import Ending, Scenario, StepPlan
+
+_MOST_ITEMS: Final = 9
 
 
 def expected_ends(scenario: Scenario, excused: Mapping[str, End]) -> dict[str, End]:
@@ -60,9 +63,13 @@ def _end_of_loop(scenario: Scenario, plan: StepPlan, facts: Facts, excused: Mapp
 
 
 def count_items(ends: Sequence[End]) -> tuple[int, int, int, int]:
-    """Return how many items there are, and how many succeeded, failed and were skipped."""
-    failed, skipped = (sum(marks) for marks in ([end.is_failure for end in ends], [end.by_choice for end in ends]))
-    return len(ends), len(ends) - failed - skipped, failed, skipped
+    """Return how many items there are, and how many succeeded, failed and were skipped.
+
+    Those that were not started, since too many had failed, are none of these.
+    """
+    failed = sum(end.state in {StepState.FAILED, StepState.CANCELLED} for end in ends)
+    succeeded = sum(end.state is StepState.SUCCEEDED for end in ends)
+    return len(ends), succeeded, failed, sum(end.by_choice for end in ends)
 
 
 def end_of_items(scenario: Scenario, plan: StepPlan, ends: Sequence[End]) -> End:
@@ -136,4 +143,6 @@ def _longest_s(plan: StepPlan, slack_s: float) -> float:
     slowest = plan.timeout_s if Ending.NEVER_ENDS in plan.all_endings else plan.duration_s
     back_off_s = plan.backoff_s * 2.0**plan.max_attempts
     times = attempts if plan.all_endings != {Ending.SUCCEEDS} else 1
-    return around_s + (slowest + back_off_s + slack_s) * times
+    # Where items take turns, an audit may have to find each of the next ones.
+    turns = 1 if plan.loop is None or plan.loop.max_parallel is None else -(-_MOST_ITEMS // plan.loop.max_parallel)
+    return around_s + (slowest + back_off_s + 2 * slack_s * (turns > 1) + slack_s) * times * turns

@@ -177,7 +177,7 @@ def _check_reruns(watch: Watch, run: RunRecord) -> None:
 
 
 def _is_barrier(step: StepRecord) -> bool:
-    return step.kind is NodeKind.INTERNAL
+    return step.kind in {NodeKind.INTERNAL, NodeKind.PLACES}
 
 
 def check_end(watch: Watch) -> None:
@@ -196,17 +196,27 @@ def check_end(watch: Watch) -> None:
         watch.report(Rule.ENDS, f"steps are missing: {set(watch.scenario.by_id) - set(steps)}")
         return
     for step in filter(watch.is_current, watch.steps.values()):
-        if miscount := watch.miscount(step):
+        # No counter decides that an item is left out.
+        if not watch.is_unstarted(step) and (miscount := watch.miscount(step)):
             watch.report(Rule.COUNTERS, f"at its end, {miscount}")
+    _check_ends(watch)
+    for plan in watch.scenario.all_steps:
+        if plan.loop is not None and (lost := watch.lost_places(plan.id)):
+            watch.report(Rule.PLACES, lost)
+    if not run.retries and not any(map(watch.is_unstarted, watch.steps.values())):
+        _check_script(watch)
+
+
+def _check_ends(watch: Watch) -> None:
+    """Check that each step and item has ended as its file says."""
+    steps = watch.users_steps()
     items = [item for plan in watch.scenario.all_steps for item in watch.items_of(plan.id) or ()]
     for step in [*steps.values(), *items]:
         fate = watch.fate_of(step.id)
         was_skipped = fate in {Fate.IS_BLOCKED, Fate.IS_SKIPPED}
         is_right = step.by_choice is (fate is Fate.IS_SKIPPED) and was_skipped is (step.state is StepState.SKIPPED)
-        if not is_right or fate is None:
+        if (not is_right or fate is None) and not watch.is_unstarted(step):
             watch.report(Rule.ENDS, f"{step.id} is {step.state}, and by its file it {fate}")
-    if not run.retries:
-        _check_script(watch)
 
 
 def _check_script(watch: Watch) -> None:

@@ -108,6 +108,47 @@ class Standing:
         ends = [end for item in items if (end := self.end_of(item.id)) is not None]
         return end_of_items(self.scenario, self.scenario.by_id[loop_id], ends)
 
+    def is_unstarted(self, step: StepRecord) -> bool:
+        """Return True if an item was rightly left out, since more of its loop had failed than may."""
+        plan = self.scenario.by_id.get(step.each)
+        if step.index is None or plan is None or plan.loop is None or plan.loop.max_parallel is None:
+            return False
+        ends = [end for item in self.items_of(step.each) or () if (end := self.end_of(item.id)) is not None]
+        is_left_out = step.state is StepState.SKIPPED and not step.by_choice and not step.attempt
+        return is_left_out and count_items(ends)[2] > plan.loop.tolerate
+
+    def lost_places(self, loop_id: str) -> str:
+        """Return what is wrong with the places of a loop all of whose items have ended, or ""."""
+        expander, items = self.steps.get(expander_id(loop_id)), self.items_of(loop_id)
+        shards = [one for one in self.steps.values() if one.each == loop_id and one.places and self.is_current(one)]
+        if expander is None or not items or not shards or any(one.places and one.places.is_stopped for one in shards):
+            return ""
+        places = [one.places for one in shards if one.places]
+        free, limit = sum(shard.free for shard in places), self.scenario.by_id[loop_id].loop
+        if limit is None or limit.max_parallel != free:
+            return f"{free} places of {loop_id} are free in the end: {places}"
+        return ""
+
+    def miscounted_places(self, loop_id: str) -> Iterator[str]:
+        """Yield the nodes that handed out more or fewer places than were there or given back, unless all is over."""
+        for node in [one for one in self.steps.values() if one.each == loop_id and self.is_current(one)]:
+            shard = node.places
+            if shard is None or shard.is_stopped or node.id in self.gone:
+                continue
+            own = [one for one in self.steps.values() if one.shard == node.id and one.retries == shard.retries]
+            ended = sum(one.state.is_terminal for one in own)
+            if shard.next != shard.places + ended:
+                yield f"{node.id} handed out {shard.next} places: it had {shard.places}, and {ended} of its items ended"
+
+    def under_way(self, loop_id: str) -> list[str]:
+        """Return the items of a loop that are under way, of all its lists."""
+        states = {StepState.DISPATCHING, StepState.RUNNING, StepState.RETRYING}
+        return [
+            name
+            for name, step in self.steps.items()
+            if step.each == loop_id and step.index is not None and step.state in states
+        ]
+
     def _known_items(self) -> Iterator[tuple[str, dict[str, End | None]]]:
         for plan in self.scenario.all_steps:
             items = self.items_of(plan.id)
@@ -123,8 +164,9 @@ class Standing:
         if self.was_stopped:
             # Items that the stop has ended are not counted; which these are, only the step knows.
             ended = max(0, step.total - 1)
-            failed, skipped = (step.unsuccessful, step.skipped) if items and ended else (0, 0)
-            return len(items) if ended else 0, ended - failed - skipped if items else 0, failed, skipped
+            unsuccessful, skipped = (step.unsuccessful, step.skipped) if items and ended else (0, 0)
+            failed = unsuccessful - step.unstarted if items and ended else 0
+            return len(items) if ended else 0, ended - unsuccessful - skipped if items else 0, failed, skipped
         return count_items([end for item in items if (end := self.end_of(item.id)) is not None])
 
     def failures(self, names: Iterable[str]) -> int:
@@ -214,7 +256,7 @@ class Standing:
 
         From the second schema on, the dependencies of an internal barrier count instead of the barrier.
         """
-        counters: Counter[str] = Counter()
+        counters: Counter[str] = Counter(remaining=1 if step.waits_at else 0)
         for need in map(self.steps.__getitem__, step.depends_on):
             end = self.end_of(need.id)
             if end is None:

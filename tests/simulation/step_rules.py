@@ -86,7 +86,8 @@ class StepRules:
             self._check_hint(before, step)
             self._check_list_is_open(before, step)
         if before is None:
-            self._require(step.state is StepState.PENDING and not step.attempt, step, None)
+            begins = StepState.SUCCEEDED if step.kind is NodeKind.PLACES else StepState.PENDING
+            self._require(step.state is begins and not step.attempt, step, None)
         elif before.written < step.written:
             self._check_batch(before, step)
         elif step.state is StepState.DISPATCHING and not step.answered and step.due_at != before.due_at:
@@ -179,6 +180,8 @@ class StepRules:
             return
         if step.kind in {NodeKind.INTERNAL, NodeKind.MAIN_END, NodeKind.END}:
             self._check_node(before, step)
+        elif self._watch.is_unstarted(step):
+            self._require(bool(before.waits_at), step, before)
         elif not self._has_fate(step, _fate_of_end(step)):
             how = f"{step.state}{' by choice' if step.by_choice else ''}{' and tolerated' if step.tolerated else ''}"
             self._watch.report(Rule.DEPENDENCIES, f"{step.id} is {how}, and {self._fate_in_words(step)}")

@@ -16,6 +16,7 @@ from simulation import (
     planted_language,
     planted_lines,
     planted_loops,
+    planted_places,
     planted_stopping,
     planting,
     report,
@@ -53,19 +54,16 @@ def test_a_planted_bug_is_found(mutation: Mutation) -> None:
 
 def test_no_planted_bug_names_a_private_attribute() -> None:
     """Planted bugs use ports and public names only."""
-    sources = [
-        inspect.getsource(module)
-        for module in (
-            mutations,
-            planted,
-            planted_checker,
-            planted_language,
-            planted_lines,
-            planted_loops,
-            planted_stopping,
-            planting,
-        )
-    ]
+    of_bugs = (
+        planted,
+        planted_checker,
+        planted_language,
+        planted_lines,
+        planted_loops,
+        planted_places,
+        planted_stopping,
+    )
+    sources = [inspect.getsource(module) for module in (mutations, *of_bugs, planting)]
     nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
     named = {
         node.attr

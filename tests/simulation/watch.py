@@ -112,12 +112,24 @@ class Watch(Standing):
         for name, step_before in before.items():
             self._step_rules.check(step_before, self.steps[name])
         self._check_outputs(before)
+        self._check_places(before)
         self._check_loops(before)
         if run_before != self.run:
             run_rules.check(self, run_before, self.run)
         opened = self.run.state is RunState.RUNNING and (run_before is None or run_before.state is not self.run.state)
         self._check_counters(self.steps if opened else self._affected_steps(before))
         self._note_released(dict.fromkeys(self.steps) if opened else before)
+
+    def _check_places(self, names: Iterable[str]) -> None:
+        """Check that no more items of a loop are under way than it has places."""
+        for loop_id in {self.steps[name].each for name in names if self.steps[name].index is not None}:
+            plan = self.scenario.by_id.get(loop_id)
+            limit = None if plan is None or plan.loop is None else plan.loop.max_parallel
+            if limit is not None and len(found := self.under_way(loop_id)) > limit:
+                self.report(Rule.PLACES, f"of {loop_id}, {found} are under way; there are {limit} places")
+            if self.run is not None and self.run.state is RunState.RUNNING and self.run.stop is None:
+                for miscount in self.miscounted_places(loop_id):
+                    self.report(Rule.PLACES, miscount)
 
     def _check_outputs(self, names: Iterable[str]) -> None:
         """Check the outputs of steps that were written."""
