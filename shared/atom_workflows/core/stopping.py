@@ -234,12 +234,17 @@ def judge_unresolved(
     with which the step waits, for no longer than `longest`, or the fields to save together with its submission.
     """
     if job_id is not None or now - _waits_since(step, now) >= longest:
-        resolved: dict[str, Any] = {"unresolved": step.unresolved[1:], "claimed_at": now}
+        resolved: dict[str, Any] = {"unresolved": step.unresolved[1:], "claimed_at": now, **_without_deferrals(step)}
         if job_id is not None:
             resolved |= _begin_next_wait(now)
         return resolved | ({"leftovers": _with_job(step, job_id)} if job_id else {})
     what = f"attempt {step.unresolved[0]} may have started a job whose id is not known yet; that is stopped first"
     return _wait(step, what, now, check_interval, stop_since=_waits_since(step, now))
+
+
+def _without_deferrals(step: StepRecord) -> dict[str, Any]:
+    """Return the field with which waiting for an earlier job does not count as failed submissions."""
+    return {"deferrals": 0} if step.deferrals else {}
 
 
 def _begin_next_wait(now: datetime) -> dict[str, Any]:
@@ -310,11 +315,9 @@ def judge_leftover(
         unstopped = {"unstopped": open_jobs} if open_jobs != step.unstopped else {}
     else:
         unstopped = add_unstopped(step, leftover)
-    # Waiting for that job was no failed submission, so it does not make the next wait longer.
-    untried = {"deferrals": 0} if step.deferrals else {}
     known = {"missing_since": None} if step.missing_since else {}
     anew = _begin_next_wait(now) if others or step.unresolved else {}
-    return {"leftovers": tuple(others), "claimed_at": now, **untried, **known, **anew, **unstopped}
+    return {"leftovers": tuple(others), "claimed_at": now, **_without_deferrals(step), **known, **anew, **unstopped}
 
 
 def _fail_beside_leftover(

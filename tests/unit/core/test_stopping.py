@@ -273,6 +273,15 @@ def test_the_wait_for_what_was_found_begins_anew(job_id: str, left: tuple[str, .
     assert (settled.get("leftovers", ()), settled["unresolved"], settled["stop_since"]) == (left, (2,), late)
 
 
+@pytest.mark.parametrize("job_id", ["found", "", None])
+def test_looking_for_a_job_does_not_delay_later_submissions(job_id: str | None) -> None:
+    """Only submissions that failed count towards the wait before the next one."""
+    one = waiting_for(leftovers=(), unresolved=(1,), deferrals=9)
+    settled = judge_unresolved(one, job_id=job_id, now=NOW + LIMIT, longest=LIMIT, check_interval=10 * SECOND)
+    assert isinstance(settled, dict)
+    assert settled["deferrals"] == 0
+
+
 def test_silence_delays_an_attempt_once() -> None:
     """Attempts that could not be looked for in time are given up together, also with `onLost: fail`."""
     one = waiting_for(leftovers=(), unresolved=(1, 2))
