@@ -57,6 +57,9 @@ _LEFT_OVER_S: Final = 1800.0
 _SLACK_S: Final = 240.0
 """Time of a step beyond its job: ticks, polls, a deferral that began before the faults stopped."""
 _MAX_TURNS: Final = 250_000
+_MOST_FORGED: Final = 500
+"""Forged hints may come at each turn. If all thirty deliveries of one fail, more come meanwhile."""
+
 
 _ALLOWED: Final = (
     StoreUnavailable,
@@ -242,7 +245,8 @@ class Play:
         if now >= self._next_tick:
             self._next_tick += TICK_S * self.drawn.pace
             self._tick()
-        if self.calls.strikes(Fault.HINT_FORGED):
+        is_enough = self.faults.struck[Fault.HINT_FORGED] >= _MOST_FORGED
+        if not is_enough and self.calls.strikes(Fault.HINT_FORGED):
             self._forge_hint()
 
     def _calm_down(self) -> None:
