@@ -323,9 +323,8 @@ class Play:
     def _on_acknowledged(self, invocation: Invocation, delivery: Delivery, cause: Exception) -> None:
         self.trace.note("given up", invocation.name, repr(cause))
         self._check_error(cause)
-        if delivery.message.topic not in NOT_KEPT and not is_kept(
-            self.bus.dead_letters.get(delivery.message_id), delivery
-        ):
+        letters = self.bus.dead_letters[delivery.message_id]
+        if delivery.message.topic not in NOT_KEPT and not any(is_kept(letter, delivery) for letter in letters):
             self._findings.report(Rule.KEPT, f"{delivery.message_id} was acknowledged after {cause!r}")
         self.bus.give_up(delivery)
 
