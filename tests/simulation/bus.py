@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -35,7 +36,7 @@ class FaultyBus:
     """Implements `ports.Bus`. `on_accepted` gets each message that was accepted, also one that will be lost.
 
     `on_given_up` gets those whose handler failed or died and that never come again, or only as dead letters that users
-    replay. `dead_letters` are those that functions kept, by the ids of the events.
+    replay. `dead_letters` are those that functions kept, by the ids of the events; two deliveries of one may be kept.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class FaultyBus:
         on_given_up: Callable[[Message], None],
     ) -> None:
         self.under_way: list[Delivery] = []
-        self.dead_letters: dict[str, Message] = {}
+        self.dead_letters: dict[str, list[Message]] = defaultdict(list)
         self._echoes = itertools.count(1)
         self._deliveries = deliveries
         self._on_given_up = on_given_up
@@ -134,7 +135,7 @@ class FaultyBus:
     def _accept(self, message: Message) -> None:
         if message.topic == DEAD_LETTERS:
             self._calls.trace.note("buried", message.attributes["deadLetterEvent"])
-            self.dead_letters[message.attributes["deadLetterEvent"]] = message
+            self.dead_letters[message.attributes["deadLetterEvent"]].append(message)
         else:
             self.send(message)
 

@@ -52,9 +52,9 @@ def handle(services: Services, delivery: Delivery, chance: Random) -> None:
         raise GaveUp(error) from error
 
 
-def is_kept(letter: Message | None, delivery: Delivery) -> bool:
+def is_kept(letter: Message, delivery: Delivery) -> bool:
     """Return True if this dead letter would bring the same event again."""
-    if letter is None or letter.raw is None:
+    if letter.raw is None:
         return False
     held = HeldMessage(id="letter", data=letter.raw, attributes=letter.attributes, published_at=START, lease=None)
     try:

@@ -58,6 +58,9 @@ _LEFT_OVER_S: Final = 1800.0
 _SLACK_S: Final = 240.0
 """Time of a step beyond its job: ticks, polls, a deferral that began before the faults stopped."""
 _MAX_TURNS: Final = 250_000
+_MOST_FORGED: Final = 500
+"""Forged hints may come at each turn. If all thirty deliveries of one fail, more come meanwhile."""
+
 
 _ALLOWED: Final = (
     StoreUnavailable,
@@ -250,7 +253,8 @@ class Play:
         if now >= self._next_tick:
             self._next_tick += TICK_S * self.drawn.pace
             self._tick()
-        if self.calls.strikes(Fault.HINT_FORGED):
+        is_enough = self.faults.struck[Fault.HINT_FORGED] >= _MOST_FORGED
+        if not is_enough and self.calls.strikes(Fault.HINT_FORGED):
             self._forge_hint()
 
     def _calm_down(self) -> None:
@@ -336,9 +340,8 @@ class Play:
     def _on_acknowledged(self, invocation: Invocation, delivery: Delivery, cause: Exception) -> None:
         self.trace.note("given up", invocation.name, repr(cause))
         self._check_error(cause)
-        if delivery.message.topic not in NOT_KEPT and not is_kept(
-            self.bus.dead_letters.get(delivery.message_id), delivery
-        ):
+        letters = self.bus.dead_letters[delivery.message_id]
+        if delivery.message.topic not in NOT_KEPT and not any(is_kept(letter, delivery) for letter in letters):
             self._findings.report(Rule.KEPT, f"{delivery.message_id} was acknowledged after {cause!r}")
         self.bus.give_up(delivery)
 

@@ -394,6 +394,10 @@ class Watch(Standing):
         if earlier.of != of:
             # It may have a job that no one knows, unless its outcome was written down.
             return on_lost is OnLost.RETRY or (earlier.reply is Reply.GIVEN and earlier.is_recorded)
+        if (earlier.key, earlier.by) in self.evidence.searches:
+            # A later attempt looked for its job before a slow dispatcher came to submit it. With its key taken, that
+            # starts no other job; the one that claimed it cannot know.
+            return on_lost is OnLost.RETRY
         lease = self.evidence.leases.get((earlier.key, earlier.by))
         was_slow = lease is not None and lease <= self.latest_now
         return on_lost is OnLost.RETRY and (earlier.reply is Reply.LOST or earlier.by.gave_up or was_slow)

@@ -321,10 +321,10 @@ _AFTER: Final = {
 
 
 def _dispatch_remark(step: StepRecord, now: datetime) -> str:
-    if step.unresolved:
-        return f"; {message_of(step)}" if step.deferrals else "; the job of an earlier attempt is stopped first"
     if step.leftovers:
         return f"; job {one_line(step.leftovers[0])} of an earlier attempt is being stopped before its own is submitted"
+    if step.unresolved:
+        return f"; {message_of(step)}" if step.deferrals else "; the job of an earlier attempt is stopped first"
     unsure = "; an earlier submission may have started a job whose id is not known" if step.is_unsure else ""
     if step.deferrals:
         again = f", next try at {clock_time(step.due_at, now)}" if step.due_at else ""

@@ -105,7 +105,9 @@ def submit(services: Services, step: StepRecord) -> StepChange | None:
 
 def _submit_after_earlier(services: Services, step: StepRecord) -> StepChange | None:
     """Submit the step's job once the jobs of earlier attempts have ended."""
-    settled = _resolve(services, step) if step.unresolved else stop_leftover(services, step)
+    # To find out the job of an earlier attempt is to submit it again, which may start a job. So the jobs that are known
+    # end first, and so does each job that was found, before the next attempt is looked for.
+    settled = stop_leftover(services, step) if step.leftovers else _resolve(services, step)
     if settled is None or isinstance(settled, StepChange):
         return settled
     change = submit(services, replace(step, **settled))

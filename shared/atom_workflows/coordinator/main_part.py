@@ -48,14 +48,16 @@ def begin_finally(outbox: Outbox, run_id: str, *, after_stop: bool = False) -> b
     """End the main part once its steps have ended, or once a stop has ended them.
 
     Safe to repeat. Returns False if the run keeps changing, or if documents are missing (see `is_broken`); the
-    checker's audit will then try again.
+    checker's audit will then try again. After a stop, it also returns False if someone else has decided meanwhile that
+    the run ends without the steps under `finally`, and the run is still open.
     """
     for _ in range(_TRIES):
         stored = load_run(outbox.services, run_id)
         ends = {one.step.id: one for one in load_steps(outbox.services, run_id, [MAIN_END_ID, END_ID])}
         if stored is None or not stored.run.runs_finally:
             # Another stop may have asked for the end of the run meanwhile, without the steps under `finally`.
-            return not (after_stop and stored is not None and stored.run.stop is not None)
+            is_open = stored is not None and stored.run.stop is not None and not stored.run.state.is_terminal
+            return not (after_stop and is_open)
         if MAIN_END_ID not in ends:
             return False
         is_over = after_stop and stored.run.stop is not None

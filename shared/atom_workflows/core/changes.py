@@ -80,7 +80,9 @@ def jobs_to_stop(step: StepRecord) -> tuple[str, ...]:
 
 def attempts_to_resolve(step: StepRecord) -> tuple[int, ...]:
     """Return the attempts, up to the current one, that may have started jobs whose ids are unknown."""
-    has_job = step.job_id or has_ended(step.job_state)
+    # A step that failed because an earlier job did not stop names that job.
+    has_own = step.job_id != "" and step.job_id not in step.leftovers
+    has_job = has_own or has_ended(step.job_state)
     own = (step.attempt,) if step.is_unsure and not has_job else ()
     return tuple(dict.fromkeys((*step.unresolved, *own)))[-MAX_LEFTOVERS:]
 

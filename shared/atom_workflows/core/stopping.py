@@ -12,7 +12,8 @@ A job is stopped in three situations:
 The id of an earlier attempt's job may be unknown: its dispatcher died, or is still waiting for an answer while a user
 has cancelled and retried the run, or the answer was lost. Such an attempt is `unresolved`. A submission with its key
 finds out the id, since a Task Runner that honours keys answers with the job that it has already started; if it has
-started none, it starts one, which is stopped at once, and no late submission with that key can start another. With
+started none, it starts one, which is stopped at once, and no late submission with that key can start another. Since it
+may start one, the jobs that are known are stopped first, and unresolved attempts are taken one after the other. With
 `onLost: fail` nothing is submitted again, so the new attempt only waits as long as the dispatcher may still report.
 
 An answer that there is no such job is not believed at once: a Task Runner may be slow to list a new job (see
@@ -233,10 +234,22 @@ def judge_unresolved(
     with which the step waits, for no longer than `longest`, or the fields to save together with its submission.
     """
     if job_id is not None or now - _waits_since(step, now) >= longest:
-        resolved: dict[str, Any] = {"unresolved": step.unresolved[1:], "claimed_at": now}
+        resolved: dict[str, Any] = {"unresolved": step.unresolved[1:], "claimed_at": now, **_without_deferrals(step)}
+        if job_id is not None:
+            resolved |= _begin_next_wait(now)
         return resolved | ({"leftovers": _with_job(step, job_id)} if job_id else {})
     what = f"attempt {step.unresolved[0]} may have started a job whose id is not known yet; that is stopped first"
     return _wait(step, what, now, check_interval, stop_since=_waits_since(step, now))
+
+
+def _without_deferrals(step: StepRecord) -> dict[str, Any]:
+    """Return the field with which waiting for an earlier job does not count as failed submissions."""
+    return {"deferrals": 0} if step.deferrals else {}
+
+
+def _begin_next_wait(now: datetime) -> dict[str, Any]:
+    """Return the fields with which the next earlier job or attempt is waited for as long as any other."""
+    return {"stop_since": now, "stop_stage": StopStage.REQUESTED.value}
 
 
 def record_orphan(step: StepRecord, attempt: int, job_id: str) -> dict[str, Any]:
@@ -302,12 +315,9 @@ def judge_leftover(
         unstopped = {"unstopped": open_jobs} if open_jobs != step.unstopped else {}
     else:
         unstopped = add_unstopped(step, leftover)
-    # Waiting for that job was no failed submission, so it does not make the next wait longer.
-    untried = {"deferrals": 0} if step.deferrals else {}
     known = {"missing_since": None} if step.missing_since else {}
-    # The wait for the next job begins anew.
-    anew = {"stop_since": now, "stop_stage": StopStage.REQUESTED.value} if others else {}
-    return {"leftovers": tuple(others), "claimed_at": now, **untried, **known, **anew, **unstopped}
+    anew = _begin_next_wait(now) if others or step.unresolved else {}
+    return {"leftovers": tuple(others), "claimed_at": now, **_without_deferrals(step), **known, **anew, **unstopped}
 
 
 def _fail_beside_leftover(

@@ -15,8 +15,9 @@ from atom_emulator.testing.world import START, World
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
+from atom_workflows.core.records import Stop, StopKind
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import step_path
+from atom_workflows.documents import run_path, step_path, stop_fields
 from atom_workflows.errors import BusUnavailable, RunStateError
 from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Message, Update
@@ -185,6 +186,22 @@ def test_a_run_ends_though_its_last_steps_are_gone(gone: str, state: RunState, *
     if is_cancelled:
         cancel_run(world.services, run_id)
     assert world.run_to_end(run_id).state is state
+
+
+def test_a_cancel_ends_the_run_if_someone_else_insists_and_dies() -> None:
+    """If the run is to end without its clean-up after all, whoever is about to begin that ends the run instead."""
+    world = World()
+    run_id = world.start(flow({"a": [], "b": ["a"]}))
+
+    def insist() -> None:
+        stop = Stop(kind=StopKind.CANCEL, reason="now", requested_at=world.clock.now(), now=True)
+        world.store.commit([Update(path=run_path(run_id), fields={"stop": stop_fields(stop)})])
+
+    store = meanwhile(world, lambda name, writes: name == "commit" and "main_state" in str(writes), insist)
+    cancel_run(world.services, run_id)
+    assert store.happened
+    assert world.run(run_id).state is RunState.CANCELLED
+    assert set(world.states(run_id).values()) == {"CANCELLED"}
 
 
 def test_nothing_follows_nothing() -> None:

@@ -474,7 +474,10 @@ def test_a_submission_that_comes_too_late_and_goes_on_is_named(stop: str | int) 
 
 @dataclass(slots=True)
 class Witness:
-    """A Task Runner during whose first submission something happens, and that watches for jobs beside each other."""
+    """A Task Runner that watches for jobs beside each other.
+
+    Something happens during its first submission, or during its first stop if that comes before.
+    """
 
     inner: TaskRunner
     world: World
@@ -489,8 +492,7 @@ class Witness:
         answer = self.inner.submit(base_url, body, idempotency_key=idempotency_key, timeout=timeout)
         if jobs.made > before and alive:
             self.beside.append(f"{idempotency_key} beside {alive}")
-        during, self.during = self.during, lambda: None
-        during()
+        self._happen()
         return answer
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
@@ -499,7 +501,13 @@ class Witness:
 
     def stop(self, base_url: str, job_id: str) -> StopAnswer:
         """See `ports.TaskRunner.stop`."""
-        return self.inner.stop(base_url, job_id)
+        answer = self.inner.stop(base_url, job_id)
+        self._happen()
+        return answer
+
+    def _happen(self) -> None:
+        during, self.during = self.during, lambda: None
+        during()
 
 
 def retried_during_submission(world: World, *, dies: bool, **more: Any) -> tuple[str, list[str]]:

@@ -22,6 +22,7 @@ from atom_workflows.core.stopping import (
     StopReport,
     judge_leftover,
     judge_stop,
+    judge_unresolved,
     record_orphan,
     stop_after_timeout,
     stop_with_run,
@@ -248,6 +249,59 @@ def test_an_attempt_that_may_have_a_job_is_remembered_by_a_retry(state: StepStat
     assert (claimed.unresolved, claimed.awaits_earlier, claimed.attempt_deadline) == ((1,), True, None)
     known = replace(ended, job_id="j", job_state="FAILED")
     assert reset(known, remaining=0, kept=Counts(), retries=1, expire_at=None).fields.get("unresolved") is None
+
+
+def test_the_job_that_an_attempt_failed_beside_is_not_its_own() -> None:
+    """An attempt that may have been submitted before is remembered, although the step names the job it waited for."""
+    since = NOW - LIMIT
+    waiting = waiting_for(attempt=2, unsure_attempt=2, stop_attempt=2, stop_since=since, stop_stage="accepted")
+    failed = judge(waiting, STILL, timedelta(0))
+    assert isinstance(failed, StepChange)
+    beside = apply_change(waiting, failed)
+    assert (beside.state, beside.reason, beside.job_id) == (StepState.FAILED, NOT_STOPPED, "old")
+    again = apply_change(beside, reset(beside, remaining=0, kept=Counts(), retries=1, expire_at=None))
+    assert (again.leftovers, again.unresolved) == (("old",), (2,))
+
+
+@pytest.mark.parametrize(("job_id", "left"), [("found", ("found",)), ("", ())])
+def test_the_wait_for_what_was_found_begins_anew(job_id: str, left: tuple[str, ...]) -> None:
+    """A job that was found late has the whole stop timeout, and so has the next attempt that is looked for."""
+    one = waiting_for(leftovers=(), unresolved=(1, 2), stop_attempt=3, attempt=3)
+    late = NOW + LIMIT - SECOND
+    settled = judge_unresolved(one, job_id=job_id, now=late, longest=LIMIT, check_interval=10 * SECOND)
+    assert isinstance(settled, dict)
+    assert (settled.get("leftovers", ()), settled["unresolved"], settled["stop_since"]) == (left, (2,), late)
+
+
+@pytest.mark.parametrize("job_id", ["found", "", None])
+def test_looking_for_a_job_does_not_delay_later_submissions(job_id: str | None) -> None:
+    """Only submissions that failed count towards the wait before the next one."""
+    one = waiting_for(leftovers=(), unresolved=(1,), deferrals=9)
+    settled = judge_unresolved(one, job_id=job_id, now=NOW + LIMIT, longest=LIMIT, check_interval=10 * SECOND)
+    assert isinstance(settled, dict)
+    assert settled["deferrals"] == 0
+
+
+def test_silence_delays_an_attempt_once() -> None:
+    """Attempts that could not be looked for in time are given up together, also with `onLost: fail`."""
+    one = waiting_for(leftovers=(), unresolved=(1, 2))
+    settled = judge_unresolved(one, job_id=None, now=NOW + LIMIT, longest=LIMIT, check_interval=10 * SECOND)
+    assert isinstance(settled, dict)
+    given_up = judge_unresolved(
+        replace(one, **settled), job_id=None, now=NOW + LIMIT, longest=LIMIT, check_interval=10 * SECOND
+    )
+    assert isinstance(given_up, dict)
+    assert given_up["unresolved"] == ()
+
+
+def test_an_attempt_is_looked_for_as_long_after_the_last_known_job() -> None:
+    """The time that a known job took is not taken from the time to look for another."""
+    one = waiting_for(unresolved=(1,), stop_stage="accepted")
+    settled = judge(one, StopReport(fate=JobFate.ENDED), timedelta(minutes=9))
+    assert isinstance(settled, dict)
+    later = replace(one, **settled)
+    assert (later.leftovers, later.unresolved) == ((), (1,))
+    assert (later.stop_stage, later.stop_since) == ("", NOW + timedelta(minutes=9))
 
 
 def test_a_job_that_is_reported_late_is_left_beside_others() -> None:
