@@ -77,7 +77,7 @@ def expand(services: Services, stored: StoredStep, loop: Loop, budget: Budget) -
         expansion = Expansion(
             each=work.step.each,
             number=work.step.expansion,
-            size=len(items),
+            size=items.count,
             decides=loop.when is not None,
             phase=work.step.phase,
         )
@@ -96,7 +96,7 @@ def _compute(work: _Work) -> Items:
     templates = [one for one in (*loop.lists.values(), loop.max_parallel) if isinstance(one, Template)]
     past, result = read_for(work.services, step, reads_of(templates))
     items = compute_items(step, loop, scope_of(step, past, result))
-    if step.written and len(items) != step.counted:
+    if step.written and items.count != step.counted:
         # Another version may evaluate an expression differently.
         raise EvaluationError("`forEach` gave another list while the items were being created", at=0)
     return items
