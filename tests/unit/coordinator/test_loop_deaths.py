@@ -200,6 +200,8 @@ def test_a_list_that_changes_while_it_is_expanded_fails_the_step(monkeypatch: py
     world.store.commit([Update(path=path, fields={"counted": 5})])
     assert world.run_to_end(RUN).state is RunState.FAILED
     assert world.steps(RUN)["train"].message == "`forEach` gave another list while the items were being created"
+    # The items that were created before belong to nothing.
+    assert not list(find_flaws(world.steps(RUN), now=world.clock.now()))
 
 
 @pytest.mark.parametrize("commits", range(2, 9))
