@@ -26,8 +26,8 @@ def counts_of(fields: Mapping[str, Any]) -> dict[str, int]:
     `total` counts them all; items that a stop has ended count in none of the others.
     """
     # One of the dependencies is the node that creates the items.
-    ended, items = fields.get("total", 0) - 1, fields.get("items", 0)
-    if ended < 1 or not items:
+    ended, items = max(fields.get("total", 0) - 1, 0), fields.get("items", 0)
+    if not items:
         return {"total": 0, "succeeded": 0, "failed": 0, "skipped": 0}
     failed, skipped = fields.get("unsuccessful", 0), fields.get("skipped", 0)
     return {"total": items, "succeeded": ended - failed - skipped, "failed": failed, "skipped": skipped}
