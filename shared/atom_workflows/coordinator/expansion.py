@@ -32,6 +32,7 @@ from atom_workflows.core.items import Items, compute_items
 from atom_workflows.core.outcomes import clip
 from atom_workflows.core.records import Loop, StepRecord
 from atom_workflows.core.states import StepEvent
+from atom_workflows.core.transitions import MAX_DEATHS
 from atom_workflows.core.workflow import Template
 from atom_workflows.documents import run_path, step_fields, step_path
 from atom_workflows.errors import (
@@ -72,6 +73,9 @@ def expand(services: Services, stored: StoredStep, loop: Loop, budget: Budget) -
     another instance has taken the node over.
     """
     work = _Work(services=services, stored=stored, loop=loop, budget=budget)
+    if stored.step.losses >= MAX_DEATHS:
+        died = f"the function that creates the items died {MAX_DEATHS} times while doing it"
+        return _end_with_problem(work, f"{died}; its log says why, such as a lack of memory")
     try:
         items = _compute(work)
         expansion = Expansion(
@@ -203,7 +207,9 @@ def _write(work: _Work, batch: Sequence[Create | Update], **fields: Any) -> bool
     """
     step, until = work.step, work.services.clock.now() + work.services.settings.lease
     written = step.written + sum(isinstance(one, Create) for one in batch)
-    fields = {**fields, "written": written, "due_at": until}
+    # Whatever killed earlier instances, this one got on.
+    anew = {"losses": 0} if step.losses else {}
+    fields = {**fields, **anew, "written": written, "due_at": until}
     touch = Update(path=step_path(step.run_id, step.id), fields=fields, guard=work.stored.version)
     try:
         results = work.services.store.commit([touch, *batch])

@@ -7,10 +7,10 @@ counters already show how the items ended.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.commits import Decision
@@ -23,11 +23,13 @@ from atom_workflows.core.gathering import (
     fail_too_large,
     fail_with_items,
     fail_with_problem,
+    fail_without_result,
 )
 from atom_workflows.core.item_ids import expander_id, item_id, shown_id
 from atom_workflows.core.outcomes import clip
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepEvent, StepState
+from atom_workflows.core.transitions import MAX_DEATHS
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import outputs_path, step_path, steps_path
 from atom_workflows.errors import StoreUnavailable
@@ -51,11 +53,14 @@ def gather(services: Services, stored: StoredStep) -> Decision:
 
 
 def _decide(services: Services, step: StepRecord) -> StepChange:
+    if step.losses >= MAX_DEATHS:
+        return fail_without_result(step, f"died {MAX_DEATHS} times while doing it", now=services.clock.now())
     path = step_path(step.run_id, expander_id(step.id))
     (expander,) = services.store.get([path], fields=("problem", "expansion"))
-    known: Mapping[str, Any] = {} if expander is None else expander.fields
-    expansion = known.get("expansion", 1)
-    if problem := known.get("problem"):
+    if expander is None:
+        return fail_without_result(step, "found no node that created its items", now=services.clock.now())
+    expansion = expander.fields["expansion"]
+    if problem := expander.fields.get("problem"):
         return fail_with_problem(step, problem, now=services.clock.now())
     if count_items(step)["failed"] > step.tolerate:
         return fail_with_items(step, _first_failure(services, step, expansion), now=services.clock.now())

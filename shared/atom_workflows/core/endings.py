@@ -80,7 +80,7 @@ def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
     may_run = step.state is StepState.RUNNING and not step.is_stop_over
     unstopped = add_unstopped(step, *jobs_to_stop(step)) if may_run else {}
     # A dispatcher may be submitting the job right now, or may have done so before it died.
-    is_in_flight = step.state is StepState.DISPATCHING and not step.answered
+    is_in_flight = step.rules.has_job and step.state is StepState.DISPATCHING and not step.answered
     unsure = {"unsure_attempt": step.attempt} if is_in_flight else {}
     # An earlier attempt may have failed, but that is not how the step ends.
     earlier = {"last_kind": "stopped", "last_reason": ""} if step.last_kind else {}

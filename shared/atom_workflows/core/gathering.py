@@ -55,6 +55,14 @@ def fail_with_items(step: StepRecord, first: str, *, now: datetime) -> StepChang
     return fail_step(step, OutcomeKind.ITEMS, now, message=clip(f"{failed}{allowed}{named}"))
 
 
+def fail_without_result(step: StepRecord, why: str, *, now: datetime) -> StepChange:
+    """Fail a step whose items' results cannot be gathered, although they have ended.
+
+    `why` continues a sentence about the function that gathers them.
+    """
+    return fail_step(step, OutcomeKind.LOST, now, message=f"the function that gathers the results of its items {why}")
+
+
 def fail_too_large(step: StepRecord, *, now: datetime) -> StepChange:
     """Fail a step whose items returned more than it can gather."""
     said = (

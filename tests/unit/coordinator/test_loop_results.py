@@ -197,6 +197,17 @@ def test_items_that_are_created_while_the_doctor_reads_are_not_missing(
     assert world.run_to_end(RUN).state is RunState.SUCCEEDED
 
 
+def test_results_of_an_unknown_expansion_are_not_gathered() -> None:
+    """Without the node that created its items, a step fails rather than read those of an earlier list."""
+    world = World("default: {duration: 60, outputs: {n: 1}}")
+    train = step("train", for_each=each([1, 2]), outputs={"n": INT})
+    start(world, workflow(train, step("last", "train", args={"n": "sum(steps.train.outputs.n)"})))
+    world.settle_down()
+    world.store.inner.delete(step_path(RUN, "~each.train"))
+    assert world.run_to_end(RUN).state is RunState.FAILED
+    assert "found no node that created its items" in world.steps(RUN)["train"].message
+
+
 def test_all_documents_of_a_loop_expire_with_the_run() -> None:
     """Items, barriers and outputs have the date of the run, which keeps moving while the run is open."""
     world = World("default: {duration: 8000000, outputs: {n: 1}}", keep_runs=timedelta(days=30))
