@@ -225,14 +225,15 @@ def _write(work: _Work, batch: Sequence[Create | Update], **fields: Any) -> bool
 
 def _end(work: _Work, expansion: Expansion) -> Decision:
     """End the node: connect it to its items, and these to their step."""
-    step, edges = work.step, expansion.dependents_of_expander()
-    log.info("step.expand", f"step {step.each} has {expansion.size:,} items", **step.names)
-    end = end_step(step, StepEvent.SUCCEED, work.services.clock.now(), items=expansion.size, **edges)
+    step, size, edges = work.step, expansion.size, expansion.dependents_of_expander()
+    log.info("step.expand", f"step {step.each} has {size:,} items", **step.names)
+    end = end_step(step, StepEvent.SUCCEED, work.services.clock.now(), items=size, counted=size, **edges)
     tops = expansion.tops
-    told = {"depends_on": [step.id, *tops], "items": expansion.size}
+    told = {"depends_on": [step.id, *tops], "items": size}
     return Decision(
         stored=StoredStep(step=replace(step, **edges), version=work.stored.version),
         change=end,
+        companions=() if size else _uncount(step),
         additions={step.each: Addition(dependencies=len(tops), fields=told)},
     )
 
@@ -240,8 +241,13 @@ def _end(work: _Work, expansion: Expansion) -> Decision:
 def _end_with_problem(work: _Work, problem: str) -> Decision:
     step = work.step
     log.info("step.expand.problem", f"step {step.each} has no items: {problem}", **step.names)
-    end = end_step(step, StepEvent.SUCCEED, work.services.clock.now(), problem=clip(problem))
-    return Decision(stored=work.stored, change=end)
+    end = end_step(step, StepEvent.SUCCEED, work.services.clock.now(), problem=clip(problem), counted=0)
+    return Decision(stored=work.stored, change=end, companions=_uncount(step))
+
+
+def _uncount(step: StepRecord) -> Sequence[Update]:
+    """Subtract the items that a run counts for the node, which has none any more."""
+    return [Update(path=run_path(step.run_id), increments={"item_count": -step.counted})] if step.counted else []
 
 
 def _put_off(work: _Work, wait: timedelta, message: str = "") -> Decision:
