@@ -32,7 +32,7 @@ class _FailedLoop:
 
 def _load_loop(services: Services, run_id: str, step_id: str) -> _FailedLoop:
     paths = [step_path(run_id, expander_id(step_id)), step_path(run_id, step_id)]
-    expander, step = services.store.get(paths, fields=("state", "expansion", "problem", "tolerated"))
+    expander, step = services.store.get(paths, fields=("state", "last_kind", "expansion", "problem", "tolerated"))
     fields = {} if step is None else step.fields
     matters = fields.get("state") != StepState.SUCCEEDED.value and not fields.get("tolerated")
     ended = {} if expander is None else expander.fields

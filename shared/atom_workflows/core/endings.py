@@ -86,7 +86,8 @@ def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
     earlier = {"last_kind": "stopped", "last_reason": ""} if step.last_kind else {}
     if stop.kind is StopKind.CANCEL:
         return end_step(step, StepEvent.CANCEL, now, message=clip(stop.reason), **earlier, **unstopped, **unsure)
-    if step.state is StepState.PENDING:
+    # A step that waits for its items has started.
+    if step.state is StepState.PENDING and not step.items:
         # One dependency may have failed already, but others were still running.
         no_cause = {"cause": None} if step.cause else {}
         return end_step(step, StepEvent.SKIP, now, message=clip(f"not started: {stop.reason}"), **no_cause)

@@ -128,6 +128,20 @@ def test_a_timeout_names_the_items_that_failed_before() -> None:
     assert {"step": "train[1]", "message": "no memory"} in [dict(one) for one in ended.errors]
 
 
+def test_a_timeout_fails_a_loop_that_has_started() -> None:
+    """A step whose items run was started, so it is not said to have been skipped."""
+    rules = [{"step": "train[1]"}, {"step": "tell"}]
+    world = World(json.dumps({"default": {"duration": 1000}, "rules": rules}))
+    told = {"state": "steps.train.state", "done": "steps.train.counts.succeeded", "of": "steps.train.counts.total"}
+    train, ends = step("train", for_each=each([1, 2])), (step("tell", args=told),)
+    hour = timedelta(hours=1)
+    flow = workflow(train, step("last", "train"), finally_steps=ends, finally_timeout=hour, timeout=hour / 60)
+    assert run(world, flow).state is RunState.FAILED
+    assert world.steps(RUN)["train"].message == "the workflow's timeout of 1m expired"
+    assert args(world)[-1] == {"state": "FAILED", "done": 1, "of": 2}
+    assert world.steps(RUN)["last"].message == "not started: the workflow's timeout of 1m expired"
+
+
 def test_outputs_that_are_too_large_fail_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says what to return instead."""
     for module in (gathering, core_gathering):
