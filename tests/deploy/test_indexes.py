@@ -113,9 +113,14 @@ def live(world: World) -> str:
 
 
 def live_in_loops(world: World) -> None:
-    """Play a run whose items fail."""
+    """Play a run whose items fail, and one that is stopped before they end."""
     world.task_runner.jobs = World(script(train={"always_fail": True})).task_runner.jobs
-    loops.run(world, loops.workflow(loops.step("train", for_each=loops.each([1, 2]))))
+    train = loops.step("train", for_each=loops.each([1, 2]))
+    loops.run(world, loops.workflow(train))
+    world.task_runner.jobs = World(script(train={"duration": 10_000})).task_runner.jobs
+    last, minute = loops.step("last", args={"n": "steps.train.counts.failed"}), timedelta(minutes=1)
+    flow = loops.workflow(train, finally_steps=(last,), finally_timeout=minute, timeout=minute)
+    loops.run(world, flow, run_id="stopped")
 
 
 def live_in_full(world: World) -> str:
@@ -170,7 +175,7 @@ def test_what_is_exempted_is_stored() -> None:
     stored: dict[str, set[str]] = {"runs": set(), "steps": set(), "definition": set(), "outputs": set()}
     for document in world.store.query(Query(collection="runs")):
         stored["runs"] |= set(document.fields)
-    full = next(run.id for run in newest_runs(world.store, limit=9, state=None) if run.finally_timeout)
+    full = next(run.id for run in newest_runs(world.store, limit=9, state=None) if run.params)
     for path in (*(step_path(run_id, step) for step in (*world.states(run_id), END_ID)), *of_language(full)):
         [found] = world.store.get([path])
         stored[path.split("/")[2]] |= set(found.fields if found else ())

@@ -128,17 +128,19 @@ def test_a_timeout_names_the_items_that_failed_before() -> None:
     assert {"step": "train[1]", "message": "no memory"} in [dict(one) for one in ended.errors]
 
 
-def test_a_timeout_fails_a_loop_that_has_started() -> None:
-    """A step whose items run was started, so it is not said to have been skipped."""
-    rules = [{"step": "train[1]"}, {"step": "tell"}]
+@pytest.mark.parametrize("size", [4, 40])
+def test_a_timeout_fails_a_loop_that_has_started(size: int) -> None:
+    """A step whose items run was started, and counts those that had ended, however it is connected to them."""
+    rules = [{"step": "train[1]"}, {"step": "train[2]", **FAILS}, {"step": "tell"}]
     world = World(json.dumps({"default": {"duration": 1000}, "rules": rules}))
-    told = {"state": "steps.train.state", "done": "steps.train.counts.succeeded", "of": "steps.train.counts.total"}
-    train, ends = step("train", for_each=each([1, 2])), (step("tell", args=told),)
+    counts = {name: f"steps.train.counts.{name}" for name in ("total", "succeeded", "failed", "skipped")}
+    train = step("train", for_each=each(list(range(size))), when=Condition(text="index > 0"))
+    ends = (step("tell", args={"state": "steps.train.state", **counts}),)
     hour = timedelta(hours=1)
     flow = workflow(train, step("last", "train"), finally_steps=ends, finally_timeout=hour, timeout=hour / 60)
     assert run(world, flow).state is RunState.FAILED
     assert world.steps(RUN)["train"].message == "the workflow's timeout of 1m expired"
-    assert args(world)[-1] == {"state": "FAILED", "done": 1, "of": 2}
+    assert args(world)[-1] == {"state": "FAILED", "total": size, "succeeded": 1, "failed": 1, "skipped": 1}
     assert world.steps(RUN)["last"].message == "not started: the workflow's timeout of 1m expired"
 
 
