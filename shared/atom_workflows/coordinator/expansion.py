@@ -107,8 +107,9 @@ def _compute(work: _Work) -> Items:
 
 
 def _create(work: _Work, items: Items, expansion: Expansion) -> Decision | None:
-    for batch in in_batches(_creates(work.step, work.loop, items, expansion)):
-        if work.step.written and work.budget.is_spent:
+    for number, batch in enumerate(in_batches(_creates(work.step, work.loop, items, expansion))):
+        # Each invocation gets on by a batch, even if evaluating the list takes up all of its time.
+        if number and work.budget.is_spent:
             return _put_off(work, timedelta())
         is_written = _write(work, batch) if work.step.written else _write_first(work, batch, expansion.size)
         if not is_written:

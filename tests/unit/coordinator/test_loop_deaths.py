@@ -19,6 +19,7 @@ from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core import expansion
 from atom_workflows.core.consistency import find_flaws
+from atom_workflows.core.items import compute_items
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import step_path
 from atom_workflows.errors import StoreUnavailable
@@ -171,6 +172,20 @@ def test_items_are_created_by_several_invocations_if_one_has_not_the_time(
     start(world, FLOW)
     world.settle_down()
     assert world.steps(RUN)["~each.train"].state == "SUCCEEDED"
+    assert world.run_to_end(RUN).state is RunState.SUCCEEDED
+    assert is_whole(world)
+
+
+def test_a_slow_list_is_created_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each invocation gets on, although evaluating the list alone takes longer than it should work."""
+    world = World(SCRIPT)
+
+    def compute_slowly(*given: Any) -> object:
+        world.clock.move(world.services.settings.inline_budget)
+        return compute_items(*given)
+
+    monkeypatch.setattr(coordinator_expansion, "compute_items", compute_slowly)
+    start(world, FLOW)
     assert world.run_to_end(RUN).state is RunState.SUCCEEDED
     assert is_whole(world)
 
