@@ -121,9 +121,10 @@ def live(world: World) -> str:
 
 
 def live_in_loops(world: World) -> None:
-    """Play a run whose items fail, and show it while they run and afterwards."""
+    """Play a run whose items fail, show it while they run and afterwards, and stop another one."""
     world.task_runner.jobs = World(script(train={"always_fail": True, "duration": 5})).task_runner.jobs
-    run_id = loops.start(world, loops.workflow(loops.step("train", for_each=loops.each([1, 2]))))
+    train = loops.step("train", for_each=loops.each([1, 2]))
+    run_id = loops.start(world, loops.workflow(train))
     world.settle_down()
     for _ in range(2):
         run = world.run(run_id)
@@ -135,6 +136,10 @@ def live_in_loops(world: World) -> None:
         read_outlines_without_items(world.store, run)
         similar_step(world.store, run, "trian")
         world.run_to_end(run_id)
+    world.task_runner.jobs = World(script(train={"duration": 10_000})).task_runner.jobs
+    last, minute = loops.step("last", args={"n": "steps.train.counts.failed"}), timedelta(minutes=1)
+    flow = loops.workflow(train, finally_steps=(last,), finally_timeout=minute, timeout=minute)
+    loops.run(world, flow, run_id="stopped")
 
 
 def live_in_turns(world: World) -> None:
@@ -214,7 +219,7 @@ def test_what_is_exempted_is_stored() -> None:
     stored: dict[str, set[str]] = {name: set() for name in ("runs", "steps", "definition", "outputs", "groups")}
     for document in world.store.query(Query(collection="runs")):
         stored["runs"] |= set(document.fields)
-    full = next(run.id for run in newest_runs(world.store, limit=9, state=None) if run.finally_timeout)
+    full = next(run.id for run in newest_runs(world.store, limit=9, state=None) if run.params)
     for path in (*(step_path(run_id, step) for step in (*world.states(run_id), END_ID)), *of_language(full)):
         [found] = world.store.get([path])
         stored[path.split("/")[2]] |= set(found.fields if found else ())

@@ -153,7 +153,7 @@ def _load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> 
 
 def _was_left_open(step: Fields) -> bool:
     """Return True if a step with `forEach` did not end by itself."""
-    return step.get("state") != StepState.FAILED.value
+    return step.get("state") != StepState.FAILED.value or not step.get("last_kind")
 
 
 def _was_stopped(step: Document) -> bool:

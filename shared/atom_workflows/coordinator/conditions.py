@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from atom_workflows.coordinator.commits import Decision
+from atom_workflows.coordinator.gathering import count_after_stop
 from atom_workflows.coordinator.loading import AT_ONCE, StoredStep, load_run, load_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import StepChange
@@ -130,14 +131,16 @@ def read_past(services: Services, run_id: str, reads: Reads, zone: str) -> dict[
                 found[document.path] = document
                 size += len(document.fields.get("values", "").encode())
         require_readable(size)
-    return {one: _past_of(run_id, one, found, zone) for one in {*reads.outputs, *reads.records}}
+    return {one: _past_of(services, run_id, one, found, zone) for one in {*reads.outputs, *reads.records}}
 
 
-def _past_of(run_id: str, step_id: str, found: Mapping[str, Document], zone: str) -> Past:
+def _past_of(services: Services, run_id: str, step_id: str, found: Mapping[str, Document], zone: str) -> Past:
     step = found.get(step_path(run_id, step_id))
     fields = {} if step is None else step.fields
     outputs = read_outputs(found.get(outputs_path(run_id, step_id)), zone=zone)
     counts = counts_of(fields) if fields.get("kind") == NodeKind.GATHER.value else None
+    if counts and 2 * counts["total"] > sum(counts.values()):
+        counts |= count_after_stop(services, run_id, step_id)
     state, message = str(fields.get("state", "")), str(fields.get("message", ""))
     return Past(state=state, message=message, outputs=outputs, counts=counts)
 

@@ -33,6 +33,7 @@ from atom_workflows.core.outcomes import clip
 from atom_workflows.core.places import Shard
 from atom_workflows.core.records import Loop, StepRecord
 from atom_workflows.core.states import StepEvent, StepState
+from atom_workflows.core.transitions import MAX_DEATHS
 from atom_workflows.core.workflow import Template
 from atom_workflows.documents import run_path, step_fields, step_path
 from atom_workflows.errors import (
@@ -73,12 +74,15 @@ def expand(services: Services, stored: StoredStep, loop: Loop, budget: Budget) -
     another instance has taken the node over.
     """
     work = _Work(services=services, stored=stored, loop=loop, budget=budget)
+    if stored.step.losses >= MAX_DEATHS:
+        died = f"the function that creates the items died {MAX_DEATHS} times while doing it"
+        return _end_with_problem(work, f"{died}; its log says why, such as a lack of memory")
     try:
         items = _compute(work)
         expansion = Expansion(
             each=work.step.each,
             number=work.step.expansion,
-            size=len(items),
+            size=items.count,
             decides=loop.when is not None,
             phase=work.step.phase,
             places=items.max_parallel,
@@ -99,15 +103,16 @@ def _compute(work: _Work) -> Items:
     templates = [one for one in (*loop.lists.values(), loop.max_parallel) if isinstance(one, Template)]
     past, result = read_for(work.services, step, reads_of(templates))
     items = compute_items(step, loop, scope_of(step, past, result))
-    if step.written and len(items) != step.counted:
+    if step.written and items.count != step.counted:
         # Another version may evaluate an expression differently.
         raise EvaluationError("`forEach` gave another list while the items were being created", at=0)
     return items
 
 
 def _create(work: _Work, items: Items, expansion: Expansion) -> Decision | None:
-    for batch in in_batches(_creates(work.step, work.loop, items, expansion)):
-        if work.step.written and work.budget.is_spent:
+    for number, batch in enumerate(in_batches(_creates(work.step, work.loop, items, expansion))):
+        # Each invocation gets on by a batch, even if evaluating the list takes up all of its time.
+        if number and work.budget.is_spent:
             return _put_off(work, timedelta())
         is_written = _write(work, batch) if work.step.written else _write_first(work, batch, expansion.size)
         if not is_written:
@@ -125,7 +130,7 @@ def _creates(step: StepRecord, loop: Loop, items: Items, expansion: Expansion) -
         path = step_path(step.run_id, node.id)
         if index is None:
             shard = expansion.shards.get(node.id)
-            record = _barrier(step, node) if shard is None else _places(step, node, shard, len(items))
+            record = _barrier(step, node) if shard is None else _places(step, node, shard, items.count)
             yield Create(path=path, fields=step_fields(record))
             continue
         text = next(texts)
@@ -215,7 +220,9 @@ def _write(work: _Work, batch: Sequence[Create | Update], **fields: Any) -> bool
     """
     step, until = work.step, work.services.clock.now() + work.services.settings.lease
     written = step.written + sum(isinstance(one, Create) for one in batch)
-    fields = {**fields, "written": written, "due_at": until}
+    # Whatever killed earlier instances, this one got on.
+    anew = {"losses": 0} if step.losses else {}
+    fields = {**fields, **anew, "written": written, "due_at": until}
     touch = Update(path=step_path(step.run_id, step.id), fields=fields, guard=work.stored.version)
     try:
         results = work.services.store.commit([touch, *batch])
@@ -231,14 +238,15 @@ def _write(work: _Work, batch: Sequence[Create | Update], **fields: Any) -> bool
 
 def _end(work: _Work, expansion: Expansion) -> Decision:
     """End the node: connect it to its items, and these to their step."""
-    step, edges = work.step, expansion.dependents_of_expander()
-    log.info("step.expand", f"step {step.each} has {expansion.size:,} items", **step.names)
-    end = end_step(step, StepEvent.SUCCEED, work.services.clock.now(), items=expansion.size, **edges)
+    step, size, edges = work.step, expansion.size, expansion.dependents_of_expander()
+    log.info("step.expand", f"step {step.each} has {size:,} items", **step.names)
+    end = end_step(step, StepEvent.SUCCEED, work.services.clock.now(), items=size, counted=size, **edges)
     tops = expansion.tops
-    told = {"depends_on": [step.id, *tops], "items": expansion.size}
+    told = {"depends_on": [step.id, *tops], "items": size}
     return Decision(
         stored=StoredStep(step=replace(step, **edges), version=work.stored.version),
         change=end,
+        companions=() if size else _uncount(step),
         additions={step.each: Addition(dependencies=len(tops), fields=told)},
     )
 
@@ -246,8 +254,13 @@ def _end(work: _Work, expansion: Expansion) -> Decision:
 def _end_with_problem(work: _Work, problem: str) -> Decision:
     step = work.step
     log.info("step.expand.problem", f"step {step.each} has no items: {problem}", **step.names)
-    end = end_step(step, StepEvent.SUCCEED, work.services.clock.now(), problem=clip(problem))
-    return Decision(stored=work.stored, change=end)
+    end = end_step(step, StepEvent.SUCCEED, work.services.clock.now(), problem=clip(problem), counted=0)
+    return Decision(stored=work.stored, change=end, companions=_uncount(step))
+
+
+def _uncount(step: StepRecord) -> Sequence[Update]:
+    """Subtract the items that a run counts for the node, which has none any more."""
+    return [Update(path=run_path(step.run_id), increments={"item_count": -step.counted})] if step.counted else []
 
 
 def _put_off(work: _Work, wait: timedelta, message: str = "") -> Decision:

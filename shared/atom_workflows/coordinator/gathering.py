@@ -7,10 +7,10 @@ counters already show how the items ended.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.commits import Decision
@@ -23,15 +23,18 @@ from atom_workflows.core.gathering import (
     fail_too_large,
     fail_with_items,
     fail_with_problem,
+    fail_without_result,
 )
 from atom_workflows.core.item_ids import expander_id, item_id, shown_id
-from atom_workflows.core.outcomes import clip
+from atom_workflows.core.kinds import NodeKind
+from atom_workflows.core.outcomes import FAILURE_KINDS, clip
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepEvent, StepState
+from atom_workflows.core.transitions import MAX_DEATHS
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import outputs_path, step_path, steps_path
 from atom_workflows.errors import StoreUnavailable
-from atom_workflows.ports import Document, Query
+from atom_workflows.ports import Condition, Document, Query
 
 _LATER: Final = timedelta(seconds=10)
 _PAGE: Final = 500
@@ -51,11 +54,14 @@ def gather(services: Services, stored: StoredStep) -> Decision:
 
 
 def _decide(services: Services, step: StepRecord) -> StepChange:
+    if step.losses >= MAX_DEATHS:
+        return fail_without_result(step, f"died {MAX_DEATHS} times while doing it", now=services.clock.now())
     path = step_path(step.run_id, expander_id(step.id))
     (expander,) = services.store.get([path], fields=("problem", "expansion"))
-    known: Mapping[str, Any] = {} if expander is None else expander.fields
-    expansion = known.get("expansion", 1)
-    if problem := known.get("problem"):
+    if expander is None:
+        return fail_without_result(step, "found no node that created its items", now=services.clock.now())
+    expansion = expander.fields["expansion"]
+    if problem := expander.fields.get("problem"):
         return fail_with_problem(step, problem, now=services.clock.now())
     if count_items(step)["failed"] > step.tolerate:
         first, unstarted = _find_failures(services, step, expansion)
@@ -76,6 +82,34 @@ def _find_failures(services: Services, step: StepRecord, expansion: int) -> tupl
         elif first is None or one.fields["index"] < first.fields["index"]:
             first = one
     return "" if first is None else f"{shown_id(first.id)}: {first.fields.get('message', '')}", unstarted
+
+
+def count_after_stop(services: Services, run_id: str, step_id: str) -> dict[str, int]:
+    """Count the items of a step that had ended when a stop ended the others.
+
+    The step's counters lack those whose barriers the stop ended: these did not pass on their own counters.
+    """
+    (expander,) = services.store.get([step_path(run_id, expander_id(step_id))], fields=("expansion",))
+    if expander is None:
+        return {}
+    expansion = expander.fields["expansion"]
+    # An item that the stop ended has no kind of failure of its own.
+    failed: list[Condition] = [("state", "in", _FAILED), ("last_kind", "in", list(FAILURE_KINDS.values()))]
+    ended: dict[str, list[Condition]] = {
+        "succeeded": [("state", "==", StepState.SUCCEEDED.value)],
+        "failed": failed,
+        "skipped": [("by_choice", "==", True)],
+    }
+    return {
+        name: services.store.count(_query_items(run_id, step_id, expansion, conditions))
+        for name, conditions in ended.items()
+    }
+
+
+def _query_items(run_id: str, step_id: str, expansion: int, conditions: Sequence[Condition]) -> Query:
+    of_step: list[Condition] = [("each", "==", step_id), ("expansion", "==", expansion)]
+    where = [*of_step, ("kind", "==", NodeKind.ITEM.value), *conditions]
+    return Query(collection=steps_path(run_id), where=where)
 
 
 def _iter_failed(services: Services, step: StepRecord, expansion: int) -> Iterator[Document]:

@@ -32,13 +32,12 @@ class _FailedLoop:
 
 def _load_loop(services: Services, run_id: str, step_id: str) -> _FailedLoop:
     paths = [step_path(run_id, expander_id(step_id)), step_path(run_id, step_id)]
-    expander, step = services.store.get(paths, fields=("state", "expansion", "tolerated"))
+    expander, step = services.store.get(paths, fields=("state", "last_kind", "expansion", "problem", "tolerated"))
     fields = {} if step is None else step.fields
     matters = fields.get("state") != StepState.SUCCEEDED.value and not fields.get("tolerated")
-    is_expanded = expander is not None and expander.fields.get("state") == StepState.SUCCEEDED.value
-    return _FailedLoop(
-        expansion=expander.fields["expansion"] if expander and matters and is_expanded else 0, step=fields
-    )
+    ended = {} if expander is None else expander.fields
+    is_expanded = ended.get("state") == StepState.SUCCEEDED.value and not ended.get("problem")
+    return _FailedLoop(expansion=ended["expansion"] if matters and is_expanded else 0, step=fields)
 
 
 _TASK: Final = frozenset({"task", "templates", "constants", "sent", "loop", "item"})

@@ -85,13 +85,14 @@ def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
     may_run = step.state is StepState.RUNNING and not step.is_stop_over
     unstopped = add_unstopped(step, *jobs_to_stop(step)) if may_run else {}
     # A dispatcher may be submitting the job right now, or may have done so before it died.
-    is_in_flight = step.state is StepState.DISPATCHING and not step.answered
+    is_in_flight = step.rules.has_job and step.state is StepState.DISPATCHING and not step.answered
     unsure = {"unsure_attempt": step.attempt} if is_in_flight else {}
     # An earlier attempt may have failed, but that is not how the step ends.
     earlier = {"last_kind": "stopped", "last_reason": ""} if step.last_kind else {}
     if stop.kind is StopKind.CANCEL:
         return end_step(step, StepEvent.CANCEL, now, message=clip(stop.reason), **earlier, **unstopped, **unsure)
-    if step.state is StepState.PENDING:
+    # A step that waits for its items has started.
+    if step.state is StepState.PENDING and not step.items:
         # One dependency may have failed already, but others were still running.
         no_cause = {"cause": None} if step.cause else {}
         return end_step(step, StepEvent.SKIP, now, message=clip(f"not started: {stop.reason}"), **no_cause)

@@ -220,7 +220,8 @@ def is_current(step: StepRecord, expander: StepRecord | None) -> bool:
     """
     if not is_item_node(step):
         return True
-    if expander is None or expander.state is not StepState.SUCCEEDED:
+    # A node with a problem has ended without the items that it may have created before.
+    if expander is None or expander.state is not StepState.SUCCEEDED or expander.problem:
         return False
     return expander.expansion == step.expansion
 

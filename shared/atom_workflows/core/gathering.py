@@ -27,8 +27,8 @@ def counts_of(fields: Mapping[str, Any]) -> dict[str, int]:
     count in none of the others.
     """
     # One of the dependencies is the node that creates the items.
-    ended, items = fields.get("total", 0) - 1, fields.get("items", 0)
-    if ended < 1 or not items:
+    ended, items = max(fields.get("total", 0) - 1, 0), fields.get("items", 0)
+    if not items:
         return {"total": 0, "succeeded": 0, "failed": 0, "skipped": 0}
     unsuccessful, skipped = fields.get("unsuccessful", 0), fields.get("skipped", 0)
     failed = unsuccessful - fields.get("unstarted", 0)
@@ -66,6 +66,14 @@ def explain_failures(failed: int, items: int, tolerate: int) -> str:
     """Return how many items of a step failed, and how many it tolerates."""
     allowed = "" if not tolerate else f", {tolerate} {'is' if tolerate == 1 else 'are'} tolerated"
     return f"{failed} of {items} item{'' if items == 1 else 's'} failed{allowed}"
+
+
+def fail_without_result(step: StepRecord, why: str, *, now: datetime) -> StepChange:
+    """Fail a step whose items' results cannot be gathered, although they have ended.
+
+    `why` continues a sentence about the function that gathers them.
+    """
+    return fail_step(step, OutcomeKind.LOST, now, message=f"the function that gathers the results of its items {why}")
 
 
 def fail_too_large(step: StepRecord, *, now: datetime) -> StepChange:

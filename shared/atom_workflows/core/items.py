@@ -29,7 +29,9 @@ class Items:
     lists: Mapping[str, Sequence[JsonValue]]
     max_parallel: int | None = None
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """The number of items, which may be larger than any that `len` can return."""
         return prod(len(one) for one in self.lists.values())
 
     def texts(self, start: int = 0) -> Iterator[str]:
@@ -57,9 +59,9 @@ def compute_items(step: StepRecord, loop: Loop, scope: Scope) -> Items:
 
     lists = {name: _require_list(name, source, value_of(source)) for name, source in loop.lists.items()}
     items = Items(lists=lists, max_parallel=_require_places(loop.max_parallel, value_of(loop.max_parallel)))
-    if len(items) > MAX_ITEMS:
+    if items.count > MAX_ITEMS:
         sizes = " x ".join(f"{len(one):,}" for one in lists.values())
-        made = f"{sizes} = {len(items):,}" if len(lists) > 1 else f"{len(items):,}"
+        made = f"{sizes} = {items.count:,}" if len(lists) > 1 else f"{items.count:,}"
         raise EvaluationError(f"`forEach` gives {made} items, more than the {MAX_ITEMS:,} allowed", at=0)
     for index, text in enumerate(items.texts()):
         if len(text) * 4 > MAX_ITEM_BYTES and (size := len(text.encode("utf-8", "replace"))) > MAX_ITEM_BYTES:

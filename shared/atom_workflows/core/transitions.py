@@ -55,6 +55,13 @@ MAX_LOSSES: Final = 3
 """A step fails after this many lost jobs, whatever `onLost` says; otherwise it might never end."""
 
 
+MAX_DEATHS: Final = 10
+"""The items of a step are not created, or their outputs not gathered, if this many dispatchers died while doing it.
+
+Something about this work seems to kill them, such as its need for memory, so the run would never end.
+"""
+
+
 DEFER_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=timedelta(minutes=10), jitter=0.2)
 """The wait before a submission that started nothing is repeated.
 
@@ -91,8 +98,7 @@ def claim(
     step's condition and the values that decided it. `counters` holds counters that change in the same commit.
     """
     if step.state is StepState.DISPATCHING:
-        # The dispatcher that held the previous lease may have submitted the job and then died.
-        fields: dict[str, Any] = {} if step.answered else {"unsure_attempt": step.attempt}
+        fields = {} if step.answered else _notice_death(step)
     else:
         fields = {
             "attempt": step.attempt + 1,
@@ -109,6 +115,12 @@ def claim(
             **({"remaining": 0, "waits_at": ""} if step.shard else {}),
         }
     return change(step, StepEvent.CLAIM, due_at=now + lease, answered=False, **fields, **counters)
+
+
+def _notice_death(step: StepRecord) -> dict[str, Any]:
+    """Return the fields that record that the dispatcher died that held the previous lease."""
+    # It may have submitted the job before.
+    return {"unsure_attempt": step.attempt} if step.rules.has_job else {"losses": step.losses + 1}
 
 
 def may_claim(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:

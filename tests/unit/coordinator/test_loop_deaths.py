@@ -14,10 +14,12 @@ import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator import batches, budget
+from atom_workflows.coordinator import expansion as coordinator_expansion
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core import expansion
 from atom_workflows.core.consistency import find_flaws
+from atom_workflows.core.items import compute_items
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import step_path
 from atom_workflows.errors import StoreUnavailable
@@ -49,6 +51,17 @@ class At(Fate):
         return super(At, self).live(name, call)
 
 
+@dataclass(slots=True)
+class EverySecond(Fate):
+    """Kills at every second commit, once it took effect."""
+
+    def live(self, name: str, call: Callable[[], T]) -> T:
+        """See `Fate.live`."""
+        is_it = name == "commit" and self.calls.count(name) % 2
+        self.fatal, self.after = (len(self.calls) + 1 if is_it else 0), True
+        return super(EverySecond, self).live(name, call)
+
+
 FLOW = workflow(
     step("first", outputs={"n": INT}),
     step(
@@ -74,11 +87,11 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "BATCH_DOCUMENTS", 6)
 
 
-def play(world: World, fate: Fate) -> None:
+def play(world: World, fate: Fate, *, rounds: int = 100) -> None:
     """Run the workflow while one handler dies; events that were not acknowledged are delivered again."""
     start(world, FLOW)
     make_mortal(world, fate)
-    for _ in range(100):
+    for _ in range(rounds):
         deliver_all(world)
         if world.run(RUN).state.is_terminal:
             break
@@ -163,6 +176,20 @@ def test_items_are_created_by_several_invocations_if_one_has_not_the_time(
     assert is_whole(world)
 
 
+def test_a_slow_list_is_created_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each invocation gets on, although evaluating the list alone takes longer than it should work."""
+    world = World(SCRIPT)
+
+    def compute_slowly(*given: Any) -> object:
+        world.clock.move(world.services.settings.inline_budget)
+        return compute_items(*given)
+
+    monkeypatch.setattr(coordinator_expansion, "compute_items", compute_slowly)
+    start(world, FLOW)
+    assert world.run_to_end(RUN).state is RunState.SUCCEEDED
+    assert is_whole(world)
+
+
 @pytest.mark.parametrize("moment", range(1, 5))
 def test_an_outage_puts_the_rest_off(moment: int) -> None:
     """An expander that cannot write goes on a little later, or after its lease, from where it was."""
@@ -200,6 +227,8 @@ def test_a_list_that_changes_while_it_is_expanded_fails_the_step(monkeypatch: py
     world.store.commit([Update(path=path, fields={"counted": 5})])
     assert world.run_to_end(RUN).state is RunState.FAILED
     assert world.steps(RUN)["train"].message == "`forEach` gave another list while the items were being created"
+    # The items that were created before belong to nothing.
+    assert not list(find_flaws(world.steps(RUN), now=world.clock.now()))
 
 
 @pytest.mark.parametrize("commits", range(2, 9))
@@ -240,3 +269,32 @@ def test_a_cancel_in_the_middle_of_an_expansion_ends_what_is_there(commits: int)
     assert args(world)[-1] == {"n": SIZE, "total": SIZE}
     assert world.run(RUN).item_count == SIZE
     assert not list(find_flaws(world.steps(RUN), now=world.clock.now()))
+
+
+def die(*_: object) -> None:
+    """Kill whoever calls it."""
+    raise Died
+
+
+@pytest.mark.parametrize("where", ["expansion.compute_items", "gathering.count_items"])
+def test_work_that_kills_every_dispatcher_is_given_up(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step whose items cannot be created or gathered fails in the end, and can be retried."""
+    world = World(SCRIPT)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"atom_workflows.coordinator.{where}", die)
+        play(world, Fate(), rounds=400)
+    assert world.run(RUN).state is RunState.FAILED
+    assert "died 10 times while doing it" in world.steps(RUN)["train"].message
+    assert not any(one.unsure_attempt for one in world.steps(RUN).values())
+    retry_run(world.services, RUN)
+    assert world.run_to_end(RUN).state is RunState.SUCCEEDED
+    assert args(world)[-1] == {"n": SIZE, "total": SIZE}
+
+
+def test_deaths_do_not_add_up_while_items_are_created(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An expander whose dispatchers die, but get on, creates all of its items."""
+    monkeypatch.setattr(coordinator_expansion, "MAX_DEATHS", 2)
+    world = World(SCRIPT)
+    play(world, EverySecond(), rounds=1000)
+    assert world.run(RUN).state is RunState.SUCCEEDED
+    assert is_whole(world)

@@ -128,6 +128,22 @@ def test_a_timeout_names_the_items_that_failed_before() -> None:
     assert {"step": "train[1]", "message": "no memory"} in [dict(one) for one in ended.errors]
 
 
+@pytest.mark.parametrize("size", [4, 40])
+def test_a_timeout_fails_a_loop_that_has_started(size: int) -> None:
+    """A step whose items run was started, and counts those that had ended, however it is connected to them."""
+    rules = [{"step": "train[1]"}, {"step": "train[2]", **FAILS}, {"step": "tell"}]
+    world = World(json.dumps({"default": {"duration": 1000}, "rules": rules}))
+    counts = {name: f"steps.train.counts.{name}" for name in ("total", "succeeded", "failed", "skipped")}
+    train = step("train", for_each=each(list(range(size))), when=Condition(text="index > 0"))
+    ends = (step("tell", args={"state": "steps.train.state", **counts}),)
+    hour = timedelta(hours=1)
+    flow = workflow(train, step("last", "train"), finally_steps=ends, finally_timeout=hour, timeout=hour / 60)
+    assert run(world, flow).state is RunState.FAILED
+    assert world.steps(RUN)["train"].message == "the workflow's timeout of 1m expired"
+    assert args(world)[-1] == {"state": "FAILED", "total": size, "succeeded": 1, "failed": 1, "skipped": 1}
+    assert world.steps(RUN)["last"].message == "not started: the workflow's timeout of 1m expired"
+
+
 def test_outputs_that_are_too_large_fail_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says what to return instead."""
     for module in (gathering, core_gathering):
@@ -195,6 +211,17 @@ def test_items_that_are_created_while_the_doctor_reads_are_not_missing(
     meanwhile(world, is_moment, world.settle_down)
     assert not examine(world.services, RUN, fixing=True).found
     assert world.run_to_end(RUN).state is RunState.SUCCEEDED
+
+
+def test_results_of_an_unknown_expansion_are_not_gathered() -> None:
+    """Without the node that created its items, a step fails rather than read those of an earlier list."""
+    world = World("default: {duration: 60, outputs: {n: 1}}")
+    train = step("train", for_each=each([1, 2]), outputs={"n": INT})
+    start(world, workflow(train, step("last", "train", args={"n": "sum(steps.train.outputs.n)"})))
+    world.settle_down()
+    world.store.inner.delete(step_path(RUN, "~each.train"))
+    assert world.run_to_end(RUN).state is RunState.FAILED
+    assert "found no node that created its items" in world.steps(RUN)["train"].message
 
 
 def test_all_documents_of_a_loop_expire_with_the_run() -> None:

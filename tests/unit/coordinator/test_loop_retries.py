@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from atom_emulator.task_runner.script_file import parse_script
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator import commits
 from atom_workflows.coordinator import expansion as coordinator_expansion
@@ -152,6 +153,22 @@ def test_the_limit_of_a_run_counts_only_the_newest_items(monkeypatch: pytest.Mon
         world.run_to_end(RUN)
     assert world.run(RUN).state is RunState.SUCCEEDED
     assert world.run(RUN).item_count == 3
+
+
+@pytest.mark.parametrize("names", [[], {"x": 1}])
+def test_a_list_without_items_counts_for_nothing(names: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run has room for other items if a retry finds an empty or unusable list in place of another one."""
+    monkeypatch.setattr(coordinator_expansion, "MAX_ITEMS_OF_RUN", 3)
+    world = World(script(first={"fail_times": 1}, files={"outputs": {"names": [1, 2, 3]}}))
+    files = step("files", "first", outputs={"names": ANY}, trigger=Trigger.ALWAYS)
+    train = step("train", "files", for_each=each("steps.files.outputs.names"))
+    other = step("other", "train", for_each=each([1, 2, 3]), trigger=Trigger.ALWAYS)
+    ended = run(world, workflow(step("first"), files, train, other))
+    assert (ended.item_count, world.states(RUN)["other"]) == (3, "FAILED")
+    world.task_runner.jobs.script = parse_script(script(files={"outputs": {"names": names}}))
+    retry_run(world.services, RUN)
+    assert world.run_to_end(RUN).item_count == 3
+    assert world.states(RUN)["other"] == "SUCCEEDED"
 
 
 def test_a_loop_under_finally_runs_again() -> None:

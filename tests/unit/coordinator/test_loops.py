@@ -122,6 +122,8 @@ def test_a_condition_without_the_item_is_decided_once() -> None:
         (each("fromJson('5')"), "must be a list, but its value is 5"),
         (each("fromJson('nonsense')"), "cannot be evaluated"),
         (each({"a": list(range(101)), "b": list(range(100))}), "101 x 100 = 10,100 items, more than the 10,000"),
+        # More than the largest number that Python's `len` returns.
+        (each(dict.fromkeys("abcdefgh", [0] * 300)), "= 65,610,000,000,000,000,000 items, more than the 10,000"),
         (each(["x" * 9000]), "item 0 of `forEach` is 9,002 bytes as JSON, more than the 8,192 allowed"),
         (each([1], max_parallel=template("fromJson('0')")), "`maxParallel` (line 1) must be a whole number of at"),
     ],

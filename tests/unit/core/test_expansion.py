@@ -114,13 +114,19 @@ class _Run:
 
 
 @pytest.mark.parametrize(
-    ("state", "expansion", "kept"),
-    [(StepState.SUCCEEDED, 2, True), (StepState.SUCCEEDED, 3, False), (StepState.DISPATCHING, 2, False)],
+    ("state", "expansion", "problem", "kept"),
+    [
+        (StepState.SUCCEEDED, 2, "", True),
+        (StepState.SUCCEEDED, 3, "", False),
+        (StepState.DISPATCHING, 2, "", False),
+        (StepState.SUCCEEDED, 2, "the list has changed", False),
+    ],
 )
-def test_nodes_of_other_expansions_are_ignored(state: StepState, expansion: int, *, kept: bool) -> None:
+def test_nodes_of_other_expansions_are_ignored(state: StepState, expansion: int, problem: str, *, kept: bool) -> None:
     """They count only if the node that created them has ended with them."""
+    expander = record("~each.train", NodeKind.EXPAND, state=state, expansion=expansion, problem=problem)
     steps = {
-        "~each.train": record("~each.train", NodeKind.EXPAND, state=state, expansion=expansion),
+        "~each.train": expander,
         "train": record("train", NodeKind.GATHER),
         "train[0]~2": record("train[0]~2", NodeKind.ITEM, expansion=2, index=0),
         "~in.train~2.0.0": record("~in.train~2.0.0", NodeKind.INTERNAL, expansion=2),

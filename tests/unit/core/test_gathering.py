@@ -23,6 +23,8 @@ from support.loops import each, step, template, workflow
         ({"total": 11, "items": 10, "unsuccessful": 2, "skipped": 3}, (10, 5, 2, 3)),
         # A stop ended six items.
         ({"total": 5, "items": 10, "unsuccessful": 1}, (10, 3, 1, 0)),
+        # A stop ended all of them.
+        ({"total": 1, "items": 10}, (10, 0, 0, 0)),
     ],
 )
 def test_items_are_counted_by_how_they_ended(fields: dict[str, int], counts: tuple[int, ...]) -> None:
