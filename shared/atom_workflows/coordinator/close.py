@@ -30,7 +30,6 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import apply_change
 from atom_workflows.core.endings import end_run, stop_step
 from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES
-from atom_workflows.core.groups import AT_WORK
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import NodeKind, Phase, WhenStopped
 from atom_workflows.core.outcomes import clip
@@ -118,13 +117,15 @@ def _commit_end(outbox: Outbox, run: RunRecord, writes: Sequence[Update]) -> boo
         with suppress(AlreadyExists, Conflict):
             outbox.services.store.commit([*writes, *successor.writes])
             report_begun(outbox, successor.run)
+            if not successor.is_alone:
+                admit_waiting(outbox, run.group, by=run.id)
             return True
     try:
         outbox.services.store.commit(writes)
     except Conflict:
         return False
-    if run.group is not None and run.state in AT_WORK:
-        # A run may have joined the line since it was looked at.
+    if run.group is not None:
+        # A run may have joined the line since it was looked at, or this one may have held up those behind it.
         admit_waiting(outbox, run.group, by=run.id)
     return True
 
