@@ -154,7 +154,7 @@ def register(
     """
     if known is not None and generation <= known.generation:
         return None
-    before = None if known is None else fire(known, now)
+    before = None if known is None else _pin(known, now)
     cursors = {} if before is None else {one.id: one.after for one in before.entries}
     entries = []
     for schedule in workflow.schedules or ():
@@ -196,7 +196,7 @@ def pause(known: FileSchedules, now: datetime) -> FileSchedules:
     """Return the paused schedules. What is due is pinned first, and deadlines are not watched any more."""
     if known.paused_at is not None:
         return known
-    return replace(fire(known, now), paused_at=now, watches=())
+    return replace(_pin(known, now), paused_at=now, watches=())
 
 
 def resume(known: FileSchedules, now: datetime) -> FileSchedules:
@@ -213,14 +213,18 @@ def resume(known: FileSchedules, now: datetime) -> FileSchedules:
 def fire(known: FileSchedules, now: datetime) -> FileSchedules:
     """Pin the instants that are to be started now, and move the cursors past all that are due.
 
-    Returns the value unchanged if nothing is due, or if instants that were pinned earlier are not published yet.
+    Returns the value unchanged if nothing is due, or if instants that were pinned earlier are not published yet. What
+    is due then waits for these, so that the document does not grow while nothing can be published.
     """
-    if known.firing:
-        return known
+    return known if known.firing else _pin(known, now)
+
+
+def _pin(known: FileSchedules, now: datetime) -> FileSchedules:
+    """Pin the instants that are due, in addition to those that are not published yet."""
     due = {entry.id: at for at, entry in known.next_instants() if at <= now}
     if not due:
         return known
-    firing, watches, entries = list[Firing](), list(known.watches), list[Entry]()
+    firing, watches, entries = list(known.firing), list(known.watches), list[Entry]()
     for entry in known.entries:
         if entry.id not in due:
             entries.append(entry)
