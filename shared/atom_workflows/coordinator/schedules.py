@@ -220,7 +220,7 @@ def fire_due(services: Services, file_id: str) -> int:
 def _report_late(services: Services, stored: StoredSchedules) -> None:
     """Report the runs that do not exist at their deadline, or cannot run. A run that is open is audited by itself."""
     known, now = stored.schedules, services.clock.now()
-    over = [one for one in known.watches if one.late_at <= now]
+    over = [one for one in known.watches if one.due_at <= now]
     for watch in over:
         report_missing(services, known.path, watch)
     changed = core.without_watches(known, over)

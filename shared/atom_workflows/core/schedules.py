@@ -27,6 +27,9 @@ from atom_workflows.expressions.times import find_zone
 ON_TIME: Final = timedelta(minutes=5)
 """An instant that is started within this time was not missed: a tick of the checker just came late."""
 
+TIME_TO_START: Final = timedelta(minutes=2)
+"""The time that a run has to come to exist once it was asked for, before it is reported as missing."""
+
 MAX_WATCHES: Final = 500
 """The number of deadlines that are watched for one file. With more, the oldest are given up."""
 
@@ -67,6 +70,13 @@ class Watch:
     run_id: str
     at: datetime
     late_at: datetime
+    # When to look for the run; None if that is at its deadline.
+    look_at: datetime | None = None
+
+    @property
+    def due_at(self) -> datetime:
+        """The time at which to look for the run."""
+        return self.look_at or self.late_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +119,7 @@ class FileSchedules:
         """The time at which something is to be done next; None if nothing is."""
         if self.firing:
             return min(one.at for one in self.firing)
-        times = [at for at, _ in self.next_instants()] + [one.late_at for one in self.watches]
+        times = [at for at, _ in self.next_instants()] + [one.due_at for one in self.watches]
         return min(times, default=None)
 
 
@@ -243,7 +253,8 @@ def _pin(known: FileSchedules, now: datetime) -> FileSchedules:
             for at in owed
         ]
         # If instants were missed, the first one stands for all of those that are dropped.
-        watches += _watches(known, entry, dict.fromkeys([first, *owed]))
+        begin_by = dict.fromkeys([first]) | dict.fromkeys(owed, now + TIME_TO_START)
+        watches += _watches(known, entry, begin_by)
         entries.append(replace(entry, after=now))
     return replace(
         known,
@@ -276,10 +287,13 @@ def _owed(entry: Entry, calendar: Calendar, now: datetime) -> Sequence[datetime]
     return [last] if last is not None and last > entry.after and now - last <= entry.within else []
 
 
-def _watches(known: FileSchedules, entry: Entry, instants: Mapping[datetime, object]) -> Iterator[Watch]:
-    for at in instants:
+def _watches(known: FileSchedules, entry: Entry, begin_by: Mapping[datetime, datetime | None]) -> Iterator[Watch]:
+    """Yield the watches on instants, each of which is given with the time by which its run exists, if it will."""
+    for at, exists_at in begin_by.items():
         if (late_at := late_at_of(known.deadline, at, known.zone)) is not None:
-            yield Watch(run_id=scheduled_run_id(known.path, entry.id, at), at=at, late_at=late_at)
+            look_at = exists_at if exists_at is not None and exists_at > late_at else None
+            run_id = scheduled_run_id(known.path, entry.id, at)
+            yield Watch(run_id=run_id, at=at, late_at=late_at, look_at=look_at)
 
 
 def late_at_of(deadline: Deadline | None, scheduled_at: datetime, zone: str) -> datetime | None:
