@@ -223,7 +223,8 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     # Steps that succeeded, were skipped by choice or failed but are tolerated are kept, unless they depend on a step
     # that runs again.
     kept = {step.id: view_of(step) for step in steps if step.id not in again}
-    count = len(steps) - len(kept)
+    # A run that was cancelled while it waited has no steps yet.
+    count = (len(steps) if run.started_at else run.step_count) - len(kept)
     line = f"Run {run.id} continues with {counted(count, 'step')} to run again, {AS_STARTED}"
     if options.wait:
         order = tuple(step.id for step in steps)
