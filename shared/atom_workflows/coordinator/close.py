@@ -117,7 +117,7 @@ def _commit_end(outbox: Outbox, run: RunRecord, writes: Sequence[Update]) -> boo
         with suppress(AlreadyExists, Conflict):
             outbox.services.store.commit([*writes, *successor.writes])
             report_begun(outbox, successor.run)
-            if not successor.is_alone:
+            if run.group is not None and not successor.is_alone:
                 admit_waiting(outbox, run.group, by=run.id)
             return True
     try:
