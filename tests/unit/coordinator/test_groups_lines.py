@@ -1,7 +1,8 @@
-"""A free place is given away at once, whatever is the matter with the runs at the head of the line."""
+"""Which runs share a line, and that a free place is given away at once, whatever is at the head of it."""
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -79,3 +80,15 @@ def test_runs_with_a_higher_limit_begin_once_those_before_them_have_begun_or_end
     assert len(in_state(world, RunState.RUNNING)) == 40
     assert world.run(others[38]).state is RunState.RUNNING
     assert world.run(others[39]).state is RunState.QUEUED
+
+
+def test_equal_numbers_are_one_group() -> None:
+    """A number is the same group however it was given, as it is equal in expressions, too."""
+    world = World(FOREVER)
+    text = json.loads(limited(group="${{ params.shard }}")) | {"params": {"shard": {"type": "number"}}}
+    ids = [
+        groups.start(world, json.dumps(text), f"key-{at}", params={"shard": shard})
+        for at, shard in enumerate((0, 0.0, -0.0, 1.5, 1e300))
+    ]
+    states = [world.run(run_id).state for run_id in ids]
+    assert states == [RunState.RUNNING, RunState.QUEUED, RunState.QUEUED, RunState.RUNNING, RunState.RUNNING]
