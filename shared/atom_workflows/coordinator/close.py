@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from enum import Enum, auto
 from itertools import islice
@@ -113,9 +112,12 @@ def _commit_end(outbox: Outbox, run: RunRecord, writes: Sequence[Update]) -> boo
     Returns False if the run or its end node has changed since it was read.
     """
     if (successor := find_successor(outbox.services, run)) is not None:
-        # If this is refused, the group may be what has changed; the run ends anyway.
-        with suppress(AlreadyExists, Conflict):
+        try:
             outbox.services.store.commit([*writes, *successor.writes])
+        except (AlreadyExists, Conflict):
+            # The group may be what has changed; the run ends anyway.
+            log.debug("group.changed", "the next run begins in a commit of its own", run_id=run.id)
+        else:
             report_begun(outbox, successor.run)
             if run.group is not None and not successor.is_alone:
                 admit_waiting(outbox, run.group, by=run.id)
