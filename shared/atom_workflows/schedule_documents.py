@@ -65,7 +65,7 @@ def tick_fields(schedules: FileSchedules) -> dict[str, Any]:
             }
             for one in schedules.firing
         ],
-        "watches": [[one.run_id, one.at.isoformat(), one.late_at.isoformat()] for one in schedules.watches],
+        "watches": [_watch_parts(one) for one in schedules.watches],
     }
     return {
         # Versions without schedules do not ask for documents of this schema.
@@ -126,10 +126,18 @@ def read_tick(document: Document) -> FileSchedules:
             for one in parts["firing"]
         ),
         watches=tuple(
-            Watch(run_id=run_id, at=datetime.fromisoformat(at), late_at=datetime.fromisoformat(late_at))
-            for run_id, at, late_at in parts["watches"]
+            Watch(run_id=run_id, **dict(zip(_WATCH_TIMES, map(datetime.fromisoformat, times), strict=False)))
+            for run_id, *times in parts["watches"]
         ),
     )
+
+
+_WATCH_TIMES: Final = ("at", "late_at", "look_at")
+
+
+def _watch_parts(watch: Watch) -> list[str]:
+    times = (watch.at, watch.late_at, *([] if watch.look_at is None else [watch.look_at]))
+    return [watch.run_id, *(one.isoformat() for one in times)]
 
 
 def _deadline_fields(deadline: Deadline | None) -> dict[str, Any] | None:

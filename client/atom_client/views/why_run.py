@@ -89,9 +89,11 @@ class Seen:
 
     @property
     def is_incomplete(self) -> bool:
-        """True if not all of the run's steps have been written."""
-        has_waited = self.run.queued_at is not None and self.run.admitted_at is None
-        return self.run.started_at is None and not has_waited and len(self.steps) < self.run.step_count
+        """True if not all of the run's steps have been written, though it was to begin."""
+        is_expected = self.run.state is RunState.SKIPPED or (
+            self.run.queued_at is not None and self.run.admitted_at is None
+        )
+        return self.run.started_at is None and not is_expected and len(self.steps) < self.run.step_count
 
     def count_states(self) -> dict[str, int]:
         """Return how many steps are in each state."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from enum import Enum, auto
 from itertools import islice
@@ -30,7 +29,6 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import apply_change
 from atom_workflows.core.endings import end_run, stop_step
 from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES
-from atom_workflows.core.groups import AT_WORK
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import NodeKind, Phase, WhenStopped
 from atom_workflows.core.outcomes import clip
@@ -114,17 +112,22 @@ def _commit_end(outbox: Outbox, run: RunRecord, writes: Sequence[Update]) -> boo
     Returns False if the run or its end node has changed since it was read.
     """
     if (successor := find_successor(outbox.services, run)) is not None:
-        # If this is refused, the group may be what has changed; the run ends anyway.
-        with suppress(AlreadyExists, Conflict):
+        try:
             outbox.services.store.commit([*writes, *successor.writes])
+        except (AlreadyExists, Conflict):
+            # The group may be what has changed; the run ends anyway.
+            log.debug("group.changed", "the next run begins in a commit of its own", run_id=run.id)
+        else:
             report_begun(outbox, successor.run)
+            if run.group is not None and not successor.is_alone:
+                admit_waiting(outbox, run.group, by=run.id)
             return True
     try:
         outbox.services.store.commit(writes)
     except Conflict:
         return False
-    if run.group is not None and run.state in AT_WORK:
-        # A run may have joined the line since it was looked at.
+    if run.group is not None:
+        # A run may have joined the line since it was looked at, or this one may have held up those behind it.
         admit_waiting(outbox, run.group, by=run.id)
     return True
 

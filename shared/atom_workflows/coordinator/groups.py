@@ -26,6 +26,7 @@ from atom_workflows.core.graph import END_ID
 from atom_workflows.core.groups import (
     AT_WORK,
     Admission,
+    Decisions,
     Group,
     admit,
     decide,
@@ -166,20 +167,23 @@ def admit_waiting(outbox: Outbox, group: Group, *, by: str) -> None:
     `by` is the run on whose behalf this is done. Safe to repeat. If others keep giving places away, the rest is left to
     them and to the audits of the waiting runs.
     """
-    services = outbox.services
+    services, reads_all = outbox.services, False
     for tries in range(1, _TRIES + 1):
-        seen, line = _look_at_line(services, group)
-        decisions = decide([one.run for one in line], at_work=seen.at_work, now=services.clock.now())
-        by_id = {one.run.id: one for one in line}
+        seen, line = _look_at_line(services, group, reads_all=reads_all)
+        decisions = decide([one.run for one in line.runs], at_work=seen.at_work, now=services.clock.now())
+        by_id = {one.run.id: one for one in line.runs}
         begin = [by_id[run.id] for run in decisions.begin[:TOGETHER]]
         skip = [(by_id[run.id], because) for run, because in decisions.skip]
         is_saved = _skip(outbox, skip, one_by_one=tries > _TRIES_TOGETHER)
         if begin:
             is_saved = _begin(outbox, group, seen, begin) and is_saved
-        if is_saved and len(begin) < TOGETHER:
-            return
         if not is_saved:
             services.clock.sleep(pause(by, tries))
+        elif len(begin) == len(decisions.begin) and (line.is_whole or _waits_still(line, decisions)):
+            return
+        # What was read has left the line or is being stopped, so the runs behind it are next. Their files may differ.
+        reads_all = is_saved and not begin
+        group = (begin[-1].run.group if begin else None) or group
     log.warning("group.contended", f"group {group.id} keeps changing, so the rest of its line is left to others")
 
 
@@ -188,28 +192,45 @@ def pause(run_id: str, tries: int) -> float:
     return backoff_delay(_PAUSE, tries=tries, seed=f"{run_id}/{tries}").total_seconds()
 
 
-def _look_at_line(services: Services, group: Group) -> tuple[_Seen, list[StoredRun]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """The first waiting runs of a group, in order. `is_whole` is True if there are no others."""
+
+    runs: Sequence[StoredRun] = ()
+    is_whole: bool = True
+
+
+def _waits_still(line: _Line, decisions: Decisions) -> bool:
+    """Return True if a run that was read has to wait, and so do all runs behind it."""
+    still_open = sum(one.run.stop is None for one in line.runs)
+    return still_open > len(decisions.begin) + len(decisions.skip)
+
+
+def _look_at_line(services: Services, group: Group, *, reads_all: bool) -> tuple[_Seen, _Line]:
     """Return the group, and the runs in line that matter now."""
     most = MOST_IN_LINE if group.when_full is WhenFull.QUEUE else 1
     waiting = services.store.count(replace(_line(group, most), fields=None))
     if not waiting:
-        return _Seen(version=None, at_work=0), []
+        return _Seen(version=None, at_work=0), _Line()
     seen = _look(services, group)
     room = max(0, group.limit - seen.at_work)
     # Runs that queue are skipped from the end of the line, so the rest of it is read only if it is too long.
-    is_short = group.when_full is WhenFull.QUEUE and waiting <= room + group.max_queued
-    return seen, _read_line(services, _line(group, min(max(1, room), TOGETHER) if is_short else MOST_IN_LINE))
+    is_short = group.when_full is WhenFull.QUEUE and waiting <= room + group.max_queued and not reads_all
+    # One more than there is room for, to see that it has to wait.
+    limit = min(room + 1, TOGETHER) if is_short else MOST_IN_LINE
+    runs = _read_line(services, _line(group, limit))
+    return seen, _Line(runs=runs, is_whole=len(runs) < limit or limit == MOST_IN_LINE)
 
 
 def _begin(outbox: Outbox, group: Group, seen: _Seen, runs: Sequence[StoredRun]) -> bool:
     """Let the runs begin.
 
-    Returns False if someone else has changed the group or one of them.
+    Returns False if someone else has changed the group or one of them, or if one of them is broken.
     """
     services, now = outbox.services, outbox.services.clock.now()
     whole = _drop_broken(outbox, runs)
     if not whole:
-        return True
+        return False
     begun = [_begun(one.run, now) for one in whole]
     writes = [write for one, run in zip(whole, begun, strict=True) for write in _admission(one, run, now)]
     try:
@@ -218,7 +239,7 @@ def _begin(outbox: Outbox, group: Group, seen: _Seen, runs: Sequence[StoredRun])
         return False
     for run in begun:
         report_begun(outbox, run)
-    return True
+    return len(whole) == len(runs)
 
 
 def _begun(run: RunRecord, now: datetime) -> RunRecord:
@@ -335,29 +356,34 @@ def _report_skip(outbox: Outbox, waiting: RunRecord, run: RunRecord) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Successor:
-    """The run that takes the place of one that ends, and the writes that let it begin."""
+    """The run that takes the place of one that ends, and the writes that let it begin.
+
+    `is_alone` is False if something may have to be decided about other waiting runs as well.
+    """
 
     run: RunRecord
     writes: Sequence[Write]
+    is_alone: bool
 
 
 def find_successor(services: Services, run: RunRecord) -> Successor | None:
     """Return the run that takes the place of one that ends.
 
-    This is the first in line, or None if it cannot begin then. The writes belong into the commit that ends the run.
+    This is the first in line, or None if no run can begin then. The writes belong into the commit that ends the run.
     """
     if run.group is None or run.state not in AT_WORK:
         return None
-    line = _read_line(services, _line(run.group, 1))
+    line = _read_line(services, _line(run.group, 2))
     if not line:
         return None
     seen, now = _look(services, run.group), services.clock.now()
-    decisions = decide([one.run for one in line], at_work=seen.at_work - 1, now=now)
-    if not decisions.begin or services.store.get([step_path(line[0].run.id, END_ID)], fields=("state",))[0] is None:
+    begin = decide([one.run for one in line], at_work=seen.at_work - 1, now=now).begin
+    if not begin or services.store.get([step_path(begin[0].id, END_ID)], fields=("state",))[0] is None:
         return None
-    begun = _begun(line[0].run, now)
-    writes = [_give_away(services, begun, run.group, seen, 1), *_admission(line[0], begun, now)]
-    return Successor(run=begun, writes=writes)
+    first = next(one for one in line if one.run.id == begin[0].id)
+    begun = _begun(first.run, now)
+    writes = [_give_away(services, begun, run.group, seen, 1), *_admission(first, begun, now)]
+    return Successor(run=begun, writes=writes, is_alone=len(begin) == 1 and first is line[0])
 
 
 def audit_waiting(outbox: Outbox, stored: StoredRun, group: Group) -> datetime:
@@ -368,8 +394,8 @@ def audit_waiting(outbox: Outbox, stored: StoredRun, group: Group) -> datetime:
     ends = wait_ends(stored.run)
     if outbox.services.clock.now() >= ends:
         skip_run(outbox, stored, why_expired(group))
-    else:
-        admit_waiting(outbox, group, by=stored.run.id)
+    # If it was first in line, the file of the next may allow more runs at work.
+    admit_waiting(outbox, group, by=stored.run.id)
     return ends
 
 

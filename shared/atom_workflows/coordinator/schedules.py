@@ -16,7 +16,14 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core import schedules as core
 from atom_workflows.core.schedules import FileSchedules
 from atom_workflows.core.workflow import Workflow
-from atom_workflows.errors import AlreadyExists, Conflict, ScheduleNotFound, SourceForbidden, SourceNotFound
+from atom_workflows.errors import (
+    AlreadyExists,
+    Conflict,
+    ScheduleNotFound,
+    SourceForbidden,
+    SourceNotFound,
+    SourceTooLarge,
+)
 from atom_workflows.messages.start import FileDeleted, number_of_generation, scheduled_start_message
 from atom_workflows.ports import Create, Document, Query, Update
 from atom_workflows.schedule_documents import (
@@ -77,7 +84,8 @@ def register_upload(services: Services, workflow: Workflow, path: str, generatio
         log.info("schedules.upload.late", f"generation {generation} of {path} is not newer than the known one")
     else:
         log.info("schedules.registered", f"{path} has {len(saved.entries)} schedules", generation=generation)
-    if saved is not None and has_schedules:
+    if has_schedules:
+        # Also if they were registered before, as whoever did that may have died since.
         _confirm(services, path, number)
     return has_schedules
 
@@ -92,7 +100,8 @@ def _confirm(services: Services, path: str, generation: int) -> None:
     except SourceNotFound:
         end_schedules(services, FileDeleted(path=path, generation=generation))
         return
-    except SourceForbidden:
+    except (SourceForbidden, SourceTooLarge):
+        # What cannot be read leaves the schedules as they are, like any invalid upload.
         return
     if number_of_generation(newest) > generation:
         _register_newest(services, path, newest)
@@ -106,7 +115,7 @@ def _register_newest(services: Services, path: str, generation: str) -> None:
     try:
         text, _ = services.source.read(path, generation)
         register_upload(services, parse_workflow(text, filename=path), path, generation)
-    except (InvalidWorkflow, SourceNotFound) as error:
+    except (InvalidWorkflow, SourceNotFound, SourceForbidden, SourceTooLarge) as error:
         # An invalid upload leaves the schedules as they are, and a deletion is reported by the bucket.
         log.info("schedules.newest.unusable", f"generation {generation} of {path}: {error}")
 
@@ -211,7 +220,7 @@ def fire_due(services: Services, file_id: str) -> int:
 def _report_late(services: Services, stored: StoredSchedules) -> None:
     """Report the runs that do not exist at their deadline, or cannot run. A run that is open is audited by itself."""
     known, now = stored.schedules, services.clock.now()
-    over = [one for one in known.watches if one.late_at <= now]
+    over = [one for one in known.watches if one.due_at <= now]
     for watch in over:
         report_missing(services, known.path, watch)
     changed = core.without_watches(known, over)

@@ -84,6 +84,8 @@ def bind_run(run: RunRecord, workflow: Workflow, env: Mapping[str, str]) -> RunR
 MAX_GROUP: Final = 200
 """The maximum number of characters in the value of a group's expression."""
 
+_LARGEST_EXACT: Final = 2**53
+
 
 def _group_of(run: RunRecord, workflow: Workflow, constants: Constants) -> Group | None:
     """Return the group in which the run takes up a place, if its file limits the number of its runs.
@@ -103,6 +105,9 @@ def _group_of(run: RunRecord, workflow: Workflow, constants: Constants) -> Group
         if value is None or isinstance(value, list | dict):
             shown = json.dumps(value)
             raise InvalidParams((f"`concurrency.group` must be text or a number, but its value is {shown:.60}",))
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST_EXACT:
+        # Equal numbers are one group, whether they were given as 1 or as 1.0.
+        value = int(value)
     text = value if isinstance(value, str) else json.dumps(value)
     if len(text) > MAX_GROUP:
         said = f"the value of `concurrency.group` has {len(text):,} characters, more than the {MAX_GROUP} allowed"

@@ -27,6 +27,9 @@ from atom_workflows.expressions.times import find_zone
 ON_TIME: Final = timedelta(minutes=5)
 """An instant that is started within this time was not missed: a tick of the checker just came late."""
 
+TIME_TO_START: Final = timedelta(minutes=2)
+"""The time that a run has to come to exist once it was asked for, before it is reported as missing."""
+
 MAX_WATCHES: Final = 500
 """The number of deadlines that are watched for one file. With more, the oldest are given up."""
 
@@ -67,6 +70,13 @@ class Watch:
     run_id: str
     at: datetime
     late_at: datetime
+    # When to look for the run; None if that is at its deadline.
+    look_at: datetime | None = None
+
+    @property
+    def due_at(self) -> datetime:
+        """The time at which to look for the run."""
+        return self.look_at or self.late_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +119,7 @@ class FileSchedules:
         """The time at which something is to be done next; None if nothing is."""
         if self.firing:
             return min(one.at for one in self.firing)
-        times = [at for at, _ in self.next_instants()] + [one.late_at for one in self.watches]
+        times = [at for at, _ in self.next_instants()] + [one.due_at for one in self.watches]
         return min(times, default=None)
 
 
@@ -154,7 +164,7 @@ def register(
     """
     if known is not None and generation <= known.generation:
         return None
-    before = None if known is None else fire(known, now)
+    before = None if known is None else _pin(known, now)
     cursors = {} if before is None else {one.id: one.after for one in before.entries}
     entries = []
     for schedule in workflow.schedules or ():
@@ -196,7 +206,7 @@ def pause(known: FileSchedules, now: datetime) -> FileSchedules:
     """Return the paused schedules. What is due is pinned first, and deadlines are not watched any more."""
     if known.paused_at is not None:
         return known
-    return replace(fire(known, now), paused_at=now, watches=())
+    return replace(_pin(known, now), paused_at=now, watches=())
 
 
 def resume(known: FileSchedules, now: datetime) -> FileSchedules:
@@ -213,14 +223,18 @@ def resume(known: FileSchedules, now: datetime) -> FileSchedules:
 def fire(known: FileSchedules, now: datetime) -> FileSchedules:
     """Pin the instants that are to be started now, and move the cursors past all that are due.
 
-    Returns the value unchanged if nothing is due, or if instants that were pinned earlier are not published yet.
+    Returns the value unchanged if nothing is due, or if instants that were pinned earlier are not published yet. What
+    is due then waits for these, so that the document does not grow while nothing can be published.
     """
-    if known.firing:
-        return known
+    return known if known.firing else _pin(known, now)
+
+
+def _pin(known: FileSchedules, now: datetime) -> FileSchedules:
+    """Pin the instants that are due, in addition to those that are not published yet."""
     due = {entry.id: at for at, entry in known.next_instants() if at <= now}
     if not due:
         return known
-    firing, watches, entries = list[Firing](), list(known.watches), list[Entry]()
+    firing, watches, entries = list(known.firing), list(known.watches), list[Entry]()
     for entry in known.entries:
         if entry.id not in due:
             entries.append(entry)
@@ -239,7 +253,8 @@ def fire(known: FileSchedules, now: datetime) -> FileSchedules:
             for at in owed
         ]
         # If instants were missed, the first one stands for all of those that are dropped.
-        watches += _watches(known, entry, dict.fromkeys([first, *owed]))
+        begin_by = dict.fromkeys([first]) | dict.fromkeys(owed, now + TIME_TO_START)
+        watches += _watches(known, entry, begin_by)
         entries.append(replace(entry, after=now))
     return replace(
         known,
@@ -272,10 +287,13 @@ def _owed(entry: Entry, calendar: Calendar, now: datetime) -> Sequence[datetime]
     return [last] if last is not None and last > entry.after and now - last <= entry.within else []
 
 
-def _watches(known: FileSchedules, entry: Entry, instants: Mapping[datetime, object]) -> Iterator[Watch]:
-    for at in instants:
+def _watches(known: FileSchedules, entry: Entry, begin_by: Mapping[datetime, datetime | None]) -> Iterator[Watch]:
+    """Yield the watches on instants, each of which is given with the time by which its run exists, if it will."""
+    for at, exists_at in begin_by.items():
         if (late_at := late_at_of(known.deadline, at, known.zone)) is not None:
-            yield Watch(run_id=scheduled_run_id(known.path, entry.id, at), at=at, late_at=late_at)
+            look_at = exists_at if exists_at is not None and exists_at > late_at else None
+            run_id = scheduled_run_id(known.path, entry.id, at)
+            yield Watch(run_id=run_id, at=at, late_at=late_at, look_at=look_at)
 
 
 def late_at_of(deadline: Deadline | None, scheduled_at: datetime, zone: str) -> datetime | None:

@@ -77,6 +77,13 @@ def test_why_says_why_a_run_was_skipped() -> None:
     assert "At most 1 run of this file may be at work; only the latest of the others waits" in shown
 
 
+def test_why_of_a_run_that_was_skipped_at_once_speaks_of_no_steps() -> None:
+    """A run that was SKIPPED without having waited shows its reason, and nothing else."""
+    world, ids = in_line(2, whenFull="skip")
+    reason = "1 run of its group was at work, the most that `limit` allows"
+    assert why(world, ids[1]).strip() == f"Run {ids[1]} is SKIPPED and was not started: {reason}."
+
+
 def test_why_of_a_run_that_was_cancelled_in_line_speaks_of_no_steps() -> None:
     """A run that was cancelled while it waited had no steps to write."""
     world, ids = in_line(2)
@@ -135,6 +142,13 @@ def test_a_retry_says_that_it_waits() -> None:
     assert world.run(ids[1]).state is RunState.RUNNING
     line = said(world, "runs", "retry", ids[0])
     assert "It is QUEUED first: `atom-workflows why" in line
+
+
+def test_a_retry_of_a_run_that_never_began_counts_all_of_its_steps() -> None:
+    """The steps of a run that was cancelled in line were not written, but all of them are to be run."""
+    world, ids = in_line(2)
+    cancel_run(world.services, ids[1])
+    assert f"Run {ids[1]} continues with 1 step to run again" in said(world, "runs", "retry", ids[1])
 
 
 def test_a_refused_retry_names_the_reason() -> None:

@@ -114,6 +114,28 @@ def test_an_instant_that_was_missed_is_late() -> None:
     assert [report["scheduled_at"] for report in late(here)] == ["2026-03-01T01:00:00+00:00"]
 
 
+@pytest.mark.parametrize("becomes", ["open", "INVALID", "SKIPPED", "missing"])
+def test_a_run_that_is_made_up_for_after_its_deadline_is_reported_once(becomes: str) -> None:
+    """After an outage, its run is not called missing before it had time to begin."""
+    here = world(job_minutes=600)
+    limited = NIGHTLY + "\nconcurrency: {whenFull: skip}"
+    here.upload(limited)
+    if becomes == "SKIPPED":
+        handle_start(here.services, read_start_event({"workflow_path": PATH, "run_key": "k"}, event_id="1"))
+        here.settle_down()
+    if becomes == "INVALID":
+        here.files.content[PATH, "2"] = b"steps: oops"
+    here.clock.move(3 * HOUR)
+    if becomes == "missing":
+        for _ in range(20):
+            here.clock.move(MINUTE)
+            handle_tick(here.services, Tick())
+    else:
+        live(here, 20 * MINUTE)
+    reports = [one["state"] for one in late(here) if one["scheduled_at"] == "2026-03-01T01:00:00+00:00"]
+    assert reports == [{"open": "RUNNING", "missing": None}.get(becomes, becomes)]
+
+
 def test_a_run_that_is_invalid_at_its_deadline_is_late() -> None:
     """A run that could not be started is marked as well as reported."""
     here = world(job_minutes=1)
