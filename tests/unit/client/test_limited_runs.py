@@ -32,6 +32,7 @@ from atom_workflows.core.states import RunState
 from atom_workflows.documents import run_path, step_path
 from support.groups import limited, start
 from support.no_cloud import NO_CLOUD
+from support.workflows import chain
 from unit.client.changes import run_change
 from unit.client.explained import call, said, why, why_json
 
@@ -125,6 +126,20 @@ def test_start_asks_not_to_queue(tmp_path: Path) -> None:
         run = world.run(json.loads(result.stdout)["run"])
         states.append((run.state, run.no_queue))
     assert states == [(RunState.RUNNING, False), (RunState.QUEUED, False), (RunState.RUNNING, True)]
+
+
+def test_start_warns_that_an_uploaded_file_is_another_file(tmp_path: Path) -> None:
+    """A local file with `concurrency` is counted apart from the uploaded one, which `start` says."""
+    world = World(FOREVER)
+    said_of = {}
+    for name, text in (("limited.yaml", limited()), ("chain.yaml", chain(1))):
+        (tmp_path / name).write_text(text)
+        arguments = ["start", str(tmp_path / name)]
+        result = CliRunner().invoke(cli, arguments, obj=lambda _: world.services, env=NO_CLOUD, catch_exceptions=False)
+        said_of[name] = result.stderr
+    assert "counts this run with those started from a local file named limited.yaml" in said_of["limited.yaml"]
+    assert "start gs://BUCKET/OBJECT" in said_of["limited.yaml"]
+    assert said_of["chain.yaml"] == ""
 
 
 def test_a_retry_says_that_it_waits() -> None:
