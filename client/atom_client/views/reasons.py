@@ -142,6 +142,14 @@ def clock_time(moment: datetime | None, now: datetime) -> str:
     return f"{moment.astimezone():%H:%M:%S}" if is_today else local_time(moment)
 
 
+def last_start(run: RunRecord) -> datetime:
+    """Return when a run last began, by its first start or by a retry.
+
+    A run that was cancelled while it was QUEUED has its first start after its retry.
+    """
+    return max(filter(None, (run.reopened_at, run.started_at or run.created_at)))
+
+
 def since(moment: datetime | None, now: datetime) -> str:
     """Format the time that has passed since the given moment."""
     return lasted(between(moment, now)) or "an unknown time"

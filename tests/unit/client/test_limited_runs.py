@@ -23,6 +23,7 @@ from atom_client.cli.screen import Screen
 from atom_client.doctor.findings import Verdict
 from atom_client.doctor.firestore import state_findings
 from atom_client.planning.partial import MARKS
+from atom_client.text import between, lasted
 from atom_client.views.lines import ordinal
 from atom_client.views.progress import RunView
 from atom_emulator.testing.world import World
@@ -150,6 +151,28 @@ def test_a_retry_says_that_it_waits() -> None:
     assert world.run(ids[1]).state is RunState.RUNNING
     line = said(world, "runs", "retry", ids[0])
     assert "It is QUEUED first: `atom-workflows why" in line
+
+
+def test_a_retry_of_a_run_that_never_began_starts_all_of_its_steps() -> None:
+    """A run that was cancelled while it was QUEUED starts with all steps, and took the time since that start."""
+    world, ids = in_line(2)
+    cancel_run(world.services, ids[1])
+    world.clock.move(timedelta(minutes=1))
+    line = said(world, "runs", "retry", ids[1])
+    assert f"Run {ids[1]} starts with 1 step, as the file was" in line
+    world.settle_down()
+    assert "it is FAILED." in why(world, ids[1])
+    world.clock.move(timedelta(minutes=5))
+    cancel_run(world.services, ids[0])
+    world.settle_down()
+    assert world.run(ids[1]).state is RunState.RUNNING
+    world.clock.move(timedelta(minutes=2))
+    cancel_run(world.services, ids[1])
+    run = world.run(ids[1])
+    ended = f"Run {ids[1]} CANCELLED after {lasted(between(run.started_at, run.finished_at))}: "
+    assert run.reopened_at < run.started_at  # type: ignore[operator]  # both are known
+    assert ended in said(world, "runs", "show", ids[1])
+    assert ended in why(world, ids[1])
 
 
 def test_a_refused_retry_names_the_reason() -> None:
