@@ -56,9 +56,9 @@ def test_why_says_behind_which_run_it_waits_and_where_in_line() -> None:
     world, ids = in_line(4, group="nightly")
     text = why(world, ids[3])
     assert f"Run {ids[3]} has been QUEUED for 1 min 00 s: it is 3rd in line." in text
-    assert f"It has been QUEUED behind {ids[0]} since 00:03:00, 3rd in line." in text
+    assert f"It has been QUEUED behind {ids[0]} since 00:03:00 UTC, 3rd in line." in text
     assert "At most 1 run of this file with the group `nightly` may be at work." in text
-    assert "If it has not begun by 2026-01-02 00:03:00, it is SKIPPED." in text
+    assert "If it has not begun by 2026-01-02 00:03:00 UTC, it is SKIPPED." in text
     [queued] = [reason for reason in why_json(world, ids[3])["reasons"] if reason["kind"] == "queued"]
     assert queued["behind"] == [ids[0]]
     assert (queued["place"], queued["at_work"], queued["limit"]) == (3, 1, 1)
@@ -92,8 +92,8 @@ def test_runs_show_and_list_know_waiting_runs() -> None:
     """`runs show` prints when the run joined the line and where it stands, `runs list` its state."""
     world, ids = in_line(2)
     shown = said(world, "runs", "show", ids[1])
-    assert "queued       2026-01-01 00:01:00" in shown
-    assert f"It has been QUEUED behind {ids[0]} since 00:01:00, 1st in line." in shown
+    assert "queued       2026-01-01 00:01:00 UTC" in shown
+    assert f"It has been QUEUED behind {ids[0]} since 00:01:00 UTC, 1st in line." in shown
     assert f"{ids[1]}" in said(world, "runs", "list", "--state", "queued")
     run = json.loads(said(world, "runs", "show", ids[1], "--json"))["run"]
     assert run["state"] == "QUEUED"
