@@ -83,8 +83,17 @@ def between(start: datetime | None, end: datetime | None) -> timedelta | None:
 
 
 def local_time(moment: datetime | None) -> str:
-    """Format a time as local time; return an empty string for None."""
-    return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+    """Format a time as local time with its zone; return an empty string for None.
+
+    For example `2026-03-29 03:00:00 +02:00`, or with UTC.
+    """
+    return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S} {zone_of(moment.astimezone())}"
+
+
+def zone_of(moment: datetime) -> str:
+    """Return the offset of a time, such as `+02:00`, or `UTC`."""
+    offset = f"{moment:%z}"
+    return "UTC" if offset == "+0000" else f"{offset[:3]}:{offset[3:5]}"
 
 
 def counted(count: int, noun: str) -> str:

@@ -249,15 +249,18 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     # Steps that succeeded, were skipped by choice or failed but are tolerated are kept, unless they depend on a step
     # that runs again.
     kept = {step.id: view_of(step) for step in steps if step.id not in again}
-    count = len(steps) - len(kept)
+    # A run that was cancelled while it was QUEUED has never had its steps written.
+    never_begun = run.started_at is None and len(steps) < run.step_count
+    count = run.step_count if never_begun else len(steps) - len(kept)
     to_run = _count_nodes([node for node in nodes.values() if node.id in again])
     anew = [node.each for node in nodes.values() if node.kind is NodeKind.EXPAND and node.id in again and node.items]
     lists = f" The lists of {listing(anew)} are computed anew, and all of their items run." if anew else ""
-    line = f"Run {run.id} continues with {to_run} to run again, {AS_STARTED}{lists}"
+    does = f"starts with {counted(count, 'step')}" if never_begun else f"continues with {to_run} to run again"
+    line = f"Run {run.id} {does}, {AS_STARTED}{lists}"
     if options.wait:
         order = tuple(step.id for step in steps)
         kept_items, sizes = _kept_items(nodes, again)
-        view = RunView(run_id=run.id, total=len(steps), order=order, steps=kept, items=kept_items, sizes=sizes)
+        view = RunView(run_id=run.id, total=count + len(kept), order=order, steps=kept, items=kept_items, sizes=sizes)
         return _retry_and_follow(services, view, line, options)
     retry_run(services, run.id)
     reopened = read_run(services.store, run.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, cast
@@ -81,7 +81,7 @@ def start_run(options: StartOptions) -> int:
         return print_problems(error, as_json=options.as_json)
     except InvalidParams as error:
         return print_param_problems(error, options.source, as_json=options.as_json)
-    print_warnings(request.warnings)
+    print_warnings((*request.warnings, *_warn_of_group(request)))
     warn_of_programs_on_platform(request.workflow)
     body = request.message_body(options.task_runner_url)
     earlier = _find_earlier(request, _checked(body), options)
@@ -117,6 +117,16 @@ def _request(options: StartOptions) -> RunRequest:
     given = read_given(options.params, options.params_file, source=options.source)
     request = request_for(options.source, options.key, params=given, labels=pairs_of("--label", options.labels))
     return replace(request, scheduled_at=_as_of(options.at, request), no_queue=options.no_queue)
+
+
+def _warn_of_group(request: RunRequest) -> Iterator[str]:
+    """Warn that a local file and an uploaded one are two files for `concurrency`."""
+    if request.workflow is not None and request.workflow.concurrency is not None:
+        file = name_of(request.workflow_path)
+        yield (
+            f"`concurrency` counts this run with those started from a local file named {file}, in any folder, but not "
+            "with those of an uploaded file; to be counted with those, start gs://BUCKET/OBJECT"
+        )
 
 
 def _as_of(at: datetime | None, request: RunRequest) -> datetime | None:

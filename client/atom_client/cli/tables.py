@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from atom_client.text import between, clip, counted, lasted, local_time, one_line
+from atom_client.views.reasons import last_start
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import Phase
 from atom_workflows.core.outcomes import OutcomeKind
@@ -185,8 +186,7 @@ def runs_sheet(runs: Sequence[RunRecord], ended_items: Mapping[str, int] = Mappi
                 run.id,
                 run.state.value,
                 local_time(run.created_at),
-                # A run may have been closed for days before its retry.
-                lasted(between(run.reopened_at or run.started_at, run.finished_at)) + (", late" if run.late else ""),
+                _duration_of(run),
                 _size_of(run, ended_items.get(run.id)),
                 clip(one_line(run.workflow), _LONGEST_CELL),
             )
@@ -195,6 +195,15 @@ def runs_sheet(runs: Sequence[RunRecord], ended_items: Mapping[str, int] = Mappi
         state_column=1,
         may_be_narrowed=True,
     )
+
+
+def _duration_of(run: RunRecord) -> str:
+    """Return how long a run took, and whether it is late, such as `3.0 s, late`."""
+    # A run may have been closed for days before its retry.
+    took = (
+        "" if run.reopened_at is None and run.started_at is None else lasted(between(last_start(run), run.finished_at))
+    )
+    return ", ".join(filter(None, (took, "late" if run.late else "")))
 
 
 def _size_of(run: RunRecord, ended_items: int | None) -> str:

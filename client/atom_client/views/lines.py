@@ -65,7 +65,7 @@ def line_text(run: RunRecord, line: Line, now: datetime) -> str:
     ends = clock_time(wait_ends(run), now)
     return (
         f"It has been QUEUED{behind} since {since}, {ordinal(line.ahead + 1)} in line. {group_text(line.group)} "
-        f"If it has not begun by {ends}, it is {'FAILED again' if run.retries else 'SKIPPED'}."
+        f"If it has not begun by {ends}, it is {'FAILED' if run.retries else 'SKIPPED'}."
     )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from atom_client.text import between, clip, counted, lasted, listing, local_time, one_line
+from atom_client.text import between, clip, counted, lasted, listing, local_time, one_line, zone_of
 from atom_workflows.core.graph import MAIN_END_ID
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA, NodeKind, Phase
 from atom_workflows.core.outcomes import clip as clip_message
@@ -139,7 +139,15 @@ def clock_time(moment: datetime | None, now: datetime) -> str:
     if moment is None:
         return "an unknown time"
     is_today = moment.astimezone().date() == now.astimezone().date()
-    return f"{moment.astimezone():%H:%M:%S}" if is_today else local_time(moment)
+    return f"{moment.astimezone():%H:%M:%S} {zone_of(moment.astimezone())}" if is_today else local_time(moment)
+
+
+def last_start(run: RunRecord) -> datetime:
+    """Return when a run last began, by its first start or by a retry.
+
+    A run that was cancelled while it was QUEUED has its first start after its retry.
+    """
+    return max(filter(None, (run.reopened_at, run.started_at or run.created_at)))
 
 
 def since(moment: datetime | None, now: datetime) -> str:

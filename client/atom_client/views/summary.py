@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from atom_client.deployment import with_place
 from atom_client.text import between, clip, counted, lasted, listing, local_time, one_line
 from atom_client.views.loops import without_first
-from atom_client.views.reasons import failure_words, group_skipped, tries_of
+from atom_client.views.reasons import failure_words, group_skipped, last_start, tries_of
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.oddities import oddities
 from atom_workflows.core.records import RunRecord, StepRecord, StopKind
@@ -61,15 +61,16 @@ def _verdict(run: RunRecord, steps: Sequence[StepRecord], now: datetime, loops: 
             *_held_back(steps),
             *_stuck(steps, now),
         ]
-    took = lasted(between(run.started_at or run.created_at, run.finished_at))
-    if run.reopened_at is not None:
+    took = lasted(between(last_start(run), run.finished_at))
+    is_again = run.reopened_at is not None and run.started_at is not None and run.started_at < run.reopened_at
+    if is_again:
         # In between, the run may have been closed for days.
         retry = "its retry" if run.retries == 1 else "its last retry"
-        took = f"{lasted(between(run.reopened_at, run.finished_at))} after {retry}, {took} after its first start"
+        took = f"{took} after {retry}, {lasted(between(run.started_at, run.finished_at))} after its first start"
     if run.state is RunState.SUCCEEDED:
         again = [step.id for step in steps if step.attempt > 1]
         needed = f", of which {listing(again)} needed more than one attempt" if again else ""
-        how_long = took if run.reopened_at else f"in {took}"
+        how_long = took if is_again else f"in {took}"
         return [
             f"Run {run.id} SUCCEEDED {how_long}: {counted(len(steps), 'step')}{_and_items(loops)}{needed}.",
             *_tolerated(steps, loops),
@@ -82,7 +83,7 @@ def _verdict(run: RunRecord, steps: Sequence[StepRecord], now: datetime, loops: 
     elif run.stop is not None:
         reason = one_line(run.stop.reason)
         stopped = f": {reason}" if run.stop.kind is StopKind.CANCEL else f", stopped: {reason.rstrip('.')}"
-    how_long = took if run.reopened_at else f"after {took}"
+    how_long = took if is_again else f"after {took}"
     return [
         f"Run {run.id} {run.state} {how_long}{stopped}.",
         *_main_part(run),

@@ -25,6 +25,7 @@ from atom_client.views.reasons import (
     failure_text,
     fate_of,
     group_skipped,
+    last_start,
     message_of,
     named,
     since,
@@ -121,7 +122,7 @@ def headline(seen: Seen) -> str:
         ended = f"{total - fates[Fate.OPEN]:,} of {counted(max(total, run.step_count), 'step')} ended"
         begun = since(run.admitted_at or run.reopened_at or run.started_at or run.created_at, seen.now)
         return f"Run {run.id} has been {run.state} for {begun}: {', '.join([ended, *words])}."
-    took = lasted(between(run.reopened_at or run.started_at or run.created_at, run.finished_at))
+    took = lasted(between(last_start(run), run.finished_at))
     return f"Run {run.id} {run.state} after {took}: {', '.join([counted(total, 'step'), *words])}."
 
 

@@ -102,11 +102,16 @@ def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mappi
 
 
 def _late_at(run: RunRecord, workflow: Workflow) -> datetime | None:
+    """Return the run's deadline, or None if it has none that could still be met when a person starts it."""
     if workflow.deadline is None:
         return None
     from atom_workflows.core.schedules import late_at_of  # noqa: PLC0415 (only files with a deadline need it)
+    from atom_workflows.messages.start import SCHEDULE_TRIGGER  # noqa: PLC0415 (likewise)
 
-    return late_at_of(workflow.deadline, run.scheduled_at or run.created_at, workflow.timezone)
+    late_at = late_at_of(workflow.deadline, run.scheduled_at or run.created_at, workflow.timezone)
+    # Someone who loads a past day by hand knows that it is past; a scheduled run that begins too late is late.
+    is_backfill = late_at is not None and late_at <= run.created_at and run.trigger.get("kind") != SCHEDULE_TRIGGER
+    return None if is_backfill else late_at
 
 
 def _schema_of(workflow: Workflow) -> int:

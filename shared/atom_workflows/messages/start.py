@@ -42,7 +42,7 @@ INLINE_NAME: Final = "inline.yaml"
 
 _RUN_SCHEDULED: Final = "run.scheduled"
 _RUN_SEED: Final = "run.seed"
-_SCHEDULE: Final = "schedule"
+SCHEDULE_TRIGGER: Final = "schedule"
 _OBJECT: Final = "object"
 
 _SPELLINGS: Final = {
@@ -97,7 +97,7 @@ class StartRequested:
     @property
     def is_scheduled(self) -> bool:
         """True if a schedule asks for the run."""
-        return self.key[0] == _SCHEDULE
+        return self.key[0] == SCHEDULE_TRIGGER
 
     @property
     def is_upload(self) -> bool:
@@ -202,7 +202,7 @@ def _read_scheduled(body: Mapping[str, Any], *, event_id: str) -> StartRequested
         scheduled_at=at,
         window_start=None if body.get("window_start") is None else read_time(body, "window_start"),
         trigger={
-            "kind": _SCHEDULE,
+            "kind": SCHEDULE_TRIGGER,
             "event_id": require_storable("id", event_id),
             "schedule": schedule,
             "cron": require_storable("cron", require_text(body, "cron")),

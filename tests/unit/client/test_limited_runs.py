@@ -23,6 +23,7 @@ from atom_client.cli.screen import Screen
 from atom_client.doctor.findings import Verdict
 from atom_client.doctor.firestore import state_findings
 from atom_client.planning.partial import MARKS
+from atom_client.text import between, lasted
 from atom_client.views.lines import ordinal
 from atom_client.views.progress import RunView
 from atom_emulator.testing.world import World
@@ -32,6 +33,7 @@ from atom_workflows.core.states import RunState
 from atom_workflows.documents import run_path, step_path
 from support.groups import limited, start
 from support.no_cloud import NO_CLOUD
+from support.workflows import chain
 from unit.client.changes import run_change
 from unit.client.explained import call, said, why, why_json
 
@@ -54,9 +56,9 @@ def test_why_says_behind_which_run_it_waits_and_where_in_line() -> None:
     world, ids = in_line(4, group="nightly")
     text = why(world, ids[3])
     assert f"Run {ids[3]} has been QUEUED for 1 min 00 s: it is 3rd in line." in text
-    assert f"It has been QUEUED behind {ids[0]} since 00:03:00, 3rd in line." in text
+    assert f"It has been QUEUED behind {ids[0]} since 00:03:00 UTC, 3rd in line." in text
     assert "At most 1 run of this file with the group `nightly` may be at work." in text
-    assert "If it has not begun by 2026-01-02 00:03:00, it is SKIPPED." in text
+    assert "If it has not begun by 2026-01-02 00:03:00 UTC, it is SKIPPED." in text
     [queued] = [reason for reason in why_json(world, ids[3])["reasons"] if reason["kind"] == "queued"]
     assert queued["behind"] == [ids[0]]
     assert (queued["place"], queued["at_work"], queued["limit"]) == (3, 1, 1)
@@ -97,8 +99,8 @@ def test_runs_show_and_list_know_waiting_runs() -> None:
     """`runs show` prints when the run joined the line and where it stands, `runs list` its state."""
     world, ids = in_line(2)
     shown = said(world, "runs", "show", ids[1])
-    assert "queued       2026-01-01 00:01:00" in shown
-    assert f"It has been QUEUED behind {ids[0]} since 00:01:00, 1st in line." in shown
+    assert "queued       2026-01-01 00:01:00 UTC" in shown
+    assert f"It has been QUEUED behind {ids[0]} since 00:01:00 UTC, 1st in line." in shown
     assert f"{ids[1]}" in said(world, "runs", "list", "--state", "queued")
     run = json.loads(said(world, "runs", "show", ids[1], "--json"))["run"]
     assert run["state"] == "QUEUED"
@@ -134,6 +136,20 @@ def test_start_asks_not_to_queue(tmp_path: Path) -> None:
     assert states == [(RunState.RUNNING, False), (RunState.QUEUED, False), (RunState.RUNNING, True)]
 
 
+def test_start_warns_that_an_uploaded_file_is_another_file(tmp_path: Path) -> None:
+    """A local file with `concurrency` is counted apart from the uploaded one, which `start` says."""
+    world = World(FOREVER)
+    said_of = {}
+    for name, text in (("limited.yaml", limited()), ("chain.yaml", chain(1))):
+        (tmp_path / name).write_text(text)
+        arguments = ["start", str(tmp_path / name)]
+        result = CliRunner().invoke(cli, arguments, obj=lambda _: world.services, env=NO_CLOUD, catch_exceptions=False)
+        said_of[name] = result.stderr
+    assert "counts this run with those started from a local file named limited.yaml" in said_of["limited.yaml"]
+    assert "start gs://BUCKET/OBJECT" in said_of["limited.yaml"]
+    assert said_of["chain.yaml"] == ""
+
+
 def test_a_retry_says_that_it_waits() -> None:
     """`runs retry` says that the run is QUEUED first."""
     world, ids = in_line(2)
@@ -144,11 +160,26 @@ def test_a_retry_says_that_it_waits() -> None:
     assert "It is QUEUED first: `atom-workflows why" in line
 
 
-def test_a_retry_of_a_run_that_never_began_counts_all_of_its_steps() -> None:
-    """The steps of a run that was cancelled in line were not written, but all of them are to be run."""
+def test_a_retry_of_a_run_that_never_began_starts_all_of_its_steps() -> None:
+    """A run that was cancelled while it was QUEUED starts with all steps, and took the time since that start."""
     world, ids = in_line(2)
     cancel_run(world.services, ids[1])
-    assert f"Run {ids[1]} continues with 1 step to run again" in said(world, "runs", "retry", ids[1])
+    world.clock.move(timedelta(minutes=1))
+    line = said(world, "runs", "retry", ids[1])
+    assert f"Run {ids[1]} starts with 1 step, as the file was" in line
+    world.settle_down()
+    assert "it is FAILED." in why(world, ids[1])
+    world.clock.move(timedelta(minutes=5))
+    cancel_run(world.services, ids[0])
+    world.settle_down()
+    assert world.run(ids[1]).state is RunState.RUNNING
+    world.clock.move(timedelta(minutes=2))
+    cancel_run(world.services, ids[1])
+    run = world.run(ids[1])
+    ended = f"Run {ids[1]} CANCELLED after {lasted(between(run.started_at, run.finished_at))}: "
+    assert run.reopened_at < run.started_at  # type: ignore[operator]  # both are known
+    assert ended in said(world, "runs", "show", ids[1])
+    assert ended in why(world, ids[1])
 
 
 def test_a_refused_retry_names_the_reason() -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
 
 from atom_client.cli.screen import Screen
-from atom_client.cli.tables import Sheet
+from atom_client.cli.tables import Sheet, runs_sheet
+from atom_workflows.core.records import RunRecord
+from atom_workflows.core.states import RunState
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
 IDS = ("extract", "load-orders-of-europe-2025")
 SHEET = Sheet(
@@ -69,3 +75,10 @@ def test_a_table_keeps_a_last_column_that_is_shown_nowhere_else() -> None:
     """Formulas are folded, however narrow the terminal."""
     bill = Sheet(heading=("A RUN", "USD", "FORMULA"), rows=(("Firestore", "0.01", "reads x price"),), state_column=0)
     assert "FORMULA" in printed(bill, 30)[0]
+
+
+def test_an_open_run_is_late_without_a_duration() -> None:
+    """The list says that a run is late whether or not its duration is known."""
+    run = RunRecord(id="r1", workflow="flow", state=RunState.RUNNING, created_at=T0, started_at=T0, late=True)
+    ended = replace(run, state=RunState.SUCCEEDED, finished_at=T0 + timedelta(seconds=3))
+    assert [row[3] for row in runs_sheet([run, ended]).rows] == ["late", "3.0 s, late"]

@@ -46,7 +46,7 @@ def test_a_running_step_is_named_with_its_time_and_what_waits_behind_it() -> Non
     line = line_with(text, "`s0`")
     assert "has been RUNNING for 1 min 30 s, job job-000001 last seen RUNNING" in line
     assert line.endswith("3 steps are waiting for it")
-    assert "The checker last queried running jobs at 00:01:30" in text
+    assert "The checker last queried running jobs at 00:01:30 UTC" in text
 
 
 def test_the_step_that_holds_up_most_comes_first() -> None:
@@ -91,7 +91,7 @@ def test_polls_without_an_answer_are_shown() -> None:
     world.clock.move(timedelta(seconds=20))
     world.tick()
     line = line_with(why(world, run_id), "`a`")
-    assert "queried 1 time without a response since 00:00:20, next query at " in line
+    assert "queried 1 time without a response since 00:00:20 UTC, next query at " in line
 
 
 def test_a_job_that_is_being_stopped_is_shown() -> None:
@@ -165,7 +165,7 @@ def test_a_run_that_ended_before_all_steps_were_written_says_so() -> None:
     fields = {"state": "FAILED", "step_count": 10, "started_at": None, "stop": stop, "finished_at": world.clock.now()}
     world.store.inner.commit([Update(path=run_path(run_id), fields=fields)])
     text = why(world, run_id)
-    assert "It was given up at 00:00:00: its definition cannot be read." in text
+    assert "It was given up at 00:00:00 UTC: its definition cannot be read." in text
     assert "Only 3 of its 10 steps had been written." in text
 
 
@@ -217,7 +217,7 @@ def test_a_run_cancelled_at_once_says_that_finally_did_not_run() -> None:
     world.settle_down()
     cancel_run(world.services, run_id, now=True)
     text = why(world, run_id)
-    assert "It was cancelled at 00:00:00 at once, without the steps under `finally`: cancelled by the user." in text
+    assert "It was cancelled at 00:00:00 UTC at once, without the steps under `finally`: cancelled by the user." in text
     assert "  `clean`: not started" in text
 
 
@@ -226,7 +226,7 @@ def test_the_timeout_of_the_run_is_shown() -> None:
     world = World("default: {duration: 600}")
     run_id = world.start(flow({"a": []}, more={"timeout": "2h"}))
     world.settle_down()
-    assert "Its timeout will end it at 02:00:00 (2 h 00 min left)." in why(world, run_id)
+    assert "Its timeout will end it at 02:00:00 UTC (2 h 00 min left)." in why(world, run_id)
 
 
 def test_a_checker_that_does_not_come_is_noticed() -> None:
@@ -297,7 +297,7 @@ def test_a_cancelled_run_says_which_steps_that_ended(*, is_plain: bool) -> None:
     world.settle_down()
     cancel_run(world.services, run_id)
     text = why(world, run_id)
-    assert "It was cancelled at 00:00:00: cancelled by the user." in text
+    assert "It was cancelled at 00:00:00 UTC: cancelled by the user." in text
     assert "  `a`: under way\n  `b`: not started" in text
     assert "\nFailed:" not in text
 

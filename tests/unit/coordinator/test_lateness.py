@@ -82,6 +82,19 @@ def test_a_run_that_ends_in_time_is_not_late() -> None:
     assert late(here) == []
 
 
+@pytest.mark.parametrize(("ago", "reports"), [(25 * MINUTE, 1), (35 * MINUTE, 0)])
+def test_a_run_started_by_hand_after_its_deadline_is_not_watched(ago: timedelta, reports: int) -> None:
+    """A run for a past time is late only if it could have been in time when someone started it."""
+    here = world(job_minutes=50)
+    here.files.content[PATH, None] = BY_HAND.encode()
+    asked = {"workflow_path": PATH, "run_key": "by hand", "scheduled_at": (BEGAN - ago).isoformat(), "schema": 2}
+    run_id = handle_start(here.services, read_start_event(asked, event_id="1")).run_id
+    here.settle_down()
+    live(here, 10 * MINUTE)
+    assert len(late(here)) == reports
+    assert here.run(run_id).late is bool(reports)
+
+
 def test_a_run_that_ends_after_its_deadline_is_late_though_no_one_looked() -> None:
     """The commit that ends the run marks and reports it."""
     here = world(job_minutes=20)
@@ -176,16 +189,16 @@ def test_a_start_as_of_a_time_counts_from_that_time() -> None:
     body = {
         "definition": BY_HAND.replace("imageUri: image", 'imageUri: image, args: ["${{ run.scheduledAt }}"]'),
         "run_key": "k",
-        "scheduled_at": "2026-02-01T02:00:00+01:00",
+        "scheduled_at": "2026-03-01T01:20:00+01:00",
         "schema": 2,
     }
     run_id = handle_start(here.services, read_start_event(body, event_id="1")).run_id
     run = here.run(run_id)
-    assert run.scheduled_at == datetime(2026, 2, 1, 1, tzinfo=UTC)
-    assert run.late_at == datetime(2026, 2, 1, 1, 30, tzinfo=UTC)
+    assert run.scheduled_at == BEGAN - 10 * MINUTE
+    assert run.late_at == BEGAN + 20 * MINUTE
     here.settle_down()
     (sent,) = here.task_runner.submitted
-    assert sent[1]["args"] == ["2026-02-01T01:00:00Z"]
+    assert sent[1]["args"] == ["2026-03-01T00:20:00Z"]
     again = handle_start(here.services, read_start_event({**body, "scheduled_at": None}, event_id="2"))
     assert "differs in its scheduled_at" in again.problems[0]["message"]
 

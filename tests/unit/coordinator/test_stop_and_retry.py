@@ -60,6 +60,15 @@ def test_only_a_run_that_ended_badly_can_be_retried() -> None:
         world.run_to_end(run_id)
 
 
+def test_a_refused_retry_of_a_success_names_the_way_to_repair_tolerated_failures() -> None:
+    """A run that SUCCEEDED with tolerated failures is repaired by a new run, as the refusal says."""
+    world = World("rules: [{step: a, fail_times: 1}]")
+    run_id = world.start(definition({"a": []}, a={"allowFailure": True}))
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    with pytest.raises(RunStateError, match="To repair failures that it tolerated, start its workflow again"):
+        retry_run(world.services, run_id)
+
+
 def test_retry_runs_again_what_failed_or_was_skipped_and_nothing_else() -> None:
     """A retry keeps steps that succeeded and runs all others."""
     world = World("rules: [{step: b, fail_times: 1}]")
