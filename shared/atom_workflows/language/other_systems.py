@@ -202,7 +202,7 @@ SCHEDULE_ADVICE: Final[Mapping[str, str]] = {
     **_each("every interval", "write `cron`, such as `0 */2 * * *` for every two hours"),
     **_each("enabled disabled suspend paused pause", "leave it out, and use `atom-workflows schedules pause`"),
     **_each("startdate enddate start end", "leave it out: schedules begin and end when files are uploaded"),
-    **_each("concurrencypolicy overlap overlappolicy", "write `concurrency` at the top of the file, where it applies to all of its runs"),
+    **_each("concurrencypolicy overlap overlappolicy", "write `concurrency` at the top of the file"),
 }
 DEADLINE_FIELDS: Final[Mapping[str, str]] = {
     **_each("within duration max in", "after"),
