@@ -355,7 +355,9 @@ class StepRules:
         if run.runs_finally and (step.each or step.id) in self._watch.scenario.finally_ids:
             # These run once the stop has ended the main part.
             return False
-        unstarted = StepState.SKIPPED if before.state is StepState.PENDING else StepState.FAILED
+        # A loop that waits for its items has started.
+        is_unstarted = before.state is StepState.PENDING and not before.items
+        unstarted = StepState.SKIPPED if is_unstarted else StepState.FAILED
         kinds = {stop.kind for stop in self._watch.stops}
         return step.state in {StepState.CANCELLED if kind is StopKind.CANCEL else unstarted for kind in kinds}
 
