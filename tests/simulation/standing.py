@@ -29,7 +29,8 @@ class Standing:
 
     `outputs` are those of steps as they are stored. `reruns` are the steps that each retry has to run again, by its
     number. `was_stopped` says that the run was, in this round, and `stops` how, one after the other; a handler may not
-    know of the latest. `is_nothing_started` says that no step had run or failed when the main part ended.
+    know of the latest. `is_nothing_started` says that no step had run or failed when the main part ended, as far as the
+    store then knew.
     """
 
     def __init__(self, scenario: Scenario) -> None:
@@ -61,8 +62,10 @@ class Standing:
             self.stops.append(run.stop)
         self.was_stopped = self.was_stopped or run.stop is not None
         if run.main_state is not None and (before is None or before.main_state is None):
-            ran = (step.state in {StepState.SUCCEEDED, StepState.FAILED} for step in self.users_steps().values())
-            self.is_nothing_started = not any(ran) and not any(step.attempt for step in self.steps.values())
+            there = [step for name, step in self.steps.items() if name not in self.gone]
+            has_ended = {StepState.SUCCEEDED, StepState.FAILED}
+            ran = (step.id in self.scenario.by_id and step.state in has_ended for step in there)
+            self.is_nothing_started = not any(ran) and not any(step.attempt for step in there)
 
     def users_steps(self) -> dict[str, StepRecord]:
         """Return the steps of the file, without what was added for them."""

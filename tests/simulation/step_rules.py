@@ -355,7 +355,7 @@ class StepRules:
         if run.runs_finally and (step.each or step.id) in self._watch.scenario.finally_ids:
             # These run once the stop has ended the main part.
             return False
-        # A step that waits for its items has started.
+        # A loop that waits for its items has started.
         is_unstarted = before.state is StepState.PENDING and not before.items
         unstarted = StepState.SKIPPED if is_unstarted else StepState.FAILED
         kinds = {stop.kind for stop in self._watch.stops}

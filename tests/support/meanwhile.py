@@ -45,6 +45,7 @@ class Meanwhile:
 
     def count(self, query: Query) -> int:
         """See `ports.Store.count`."""
+        self._before("count", query)
         return self._inner.count(query)
 
 

@@ -14,7 +14,7 @@ from typing import Final
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, Freed
-from atom_workflows.coordinator.loading import StoredStep, load_steps
+from atom_workflows.coordinator.loading import StoredStep, load_run, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.consistency import Finding, check_places
@@ -25,7 +25,7 @@ from atom_workflows.core.item_ids import expander_id, item_id, places_id, places
 from atom_workflows.core.kinds import LOOPS_SCHEMA, NodeKind
 from atom_workflows.core.places import Shard, is_too_many, move_places, number_of, waiting_key
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.states import TERMINAL_STEP_STATES, StepState
+from atom_workflows.core.states import TERMINAL_STEP_STATES, RunState, StepState
 from atom_workflows.documents import step_path, steps_path
 from atom_workflows.errors import Conflict
 from atom_workflows.messages.internal import ReadyStep, seed_message
@@ -250,13 +250,23 @@ def recount(services: Services, step: StepRecord) -> Finding | None:
     """Count the ended items of a shard, and check that it has handed on the places of just these.
 
     Any commit that ends an item changes the shard, so the result holds as long as the shard has not changed since it
-    was read.
+    was read. The exception is a stop, which ends items without counting them: so whether there was one is read last.
     """
     if step.places is None:
         return None
     failed = _count_items(services, step, _FAILED_STATES)
     ended = failed + _count_items(services, step, TERMINAL_STEP_STATES - _FAILED_STATES)
-    return check_places(step, ended=ended, failed=failed)
+    finding = check_places(step, ended=ended, failed=failed)
+    return finding if finding is None or _is_at_work(services, step) else None
+
+
+def _is_at_work(services: Services, shard: StepRecord) -> bool:
+    """Return True unless the step to which a shard belongs has ended, or a stop may be about to end it."""
+    stored = load_run(services, shard.run_id)
+    if stored is None or stored.run.state is not RunState.RUNNING or stored.run.stop is not None:
+        return False
+    # The commit that takes a stop back comes after the step's end.
+    return not any(one.step.state.is_terminal for one in load_steps(services, shard.run_id, [shard.each]))
 
 
 def _count_items(services: Services, step: StepRecord, states: Iterable[StepState]) -> int:
@@ -300,12 +310,13 @@ def _open_loops(services: Services, run: RunRecord) -> dict[_Loop, list[StoredSt
     loops: dict[_Loop, list[StoredStep]] = {}
     for one in map(StoredStep.of, services.store.query(query)):
         loops.setdefault(_Loop.of(one.step), []).append(one)
-    expanders = dict.fromkeys(expander_id(loop.each) for loop in loops)
-    known = {one.step.each: one.step for one in load_steps(services, run.id, expanders)}
+    names = dict.fromkeys(name for loop in loops for name in (loop.each, expander_id(loop.each)))
+    known = {one.step.id: one.step for one in load_steps(services, run.id, names)}
     return {
         loop: shards
         for loop, shards in loops.items()
-        if is_current(shards[0].step, known.get(loop.each))
+        if is_current(shards[0].step, known.get(expander_id(loop.each)))
+        and not (loop.each in known and known[loop.each].state.is_terminal)
         and not all(one.step.places is None or one.step.places.is_over for one in shards)
     }
 

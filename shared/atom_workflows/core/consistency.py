@@ -16,7 +16,7 @@ from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.expansion import current_nodes
 from atom_workflows.core.graph import END_ID, MAIN_END_ID, is_internal
 from atom_workflows.core.item_ids import EXPANDER_PREFIX, PLACES_PREFIX, parse_item_id, shown_id
-from atom_workflows.core.kinds import WhenDue
+from atom_workflows.core.kinds import NodeKind, WhenDue
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 
@@ -91,11 +91,13 @@ def check_counters(step: StepRecord, steps: Mapping[str, StepRecord]) -> Finding
 
 def _find_miscounted_places(steps: Mapping[str, StepRecord]) -> Iterator[Finding]:
     ended: dict[str, list[StepRecord]] = {}
+    over = {step.id for step in steps.values() if step.kind is NodeKind.GATHER and step.state.is_terminal}
     for step in steps.values():
         if step.shard in steps and step.state.is_terminal and step.retries == steps[step.shard].retries:
             ended.setdefault(step.shard, []).append(step)
     for step in steps.values():
-        if step.places is not None:
+        # A stop ends items without counting them, and their step with them.
+        if step.places is not None and step.each not in over:
             own = ended.get(step.id, [])
             failed = sum(count_end(one).unsuccessful for one in own)
             yield from filter(None, [check_places(step, ended=len(own), failed=failed)])

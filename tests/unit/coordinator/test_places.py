@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from atom_emulator.testing.world import World
+from atom_workflows.coordinator import batches, budget
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.core import expansion, places
@@ -244,3 +245,34 @@ def test_a_run_whose_places_are_gone_ends() -> None:
     world.store.inner.delete(step_path(RUN, "~places.train~1.0"))
     assert world.run_to_end(RUN).state is RunState.FAILED
     assert "the node that hands out places of step train is missing" in json.dumps(world.run(RUN).errors)
+
+
+def test_places_of_items_that_belong_to_nothing_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a list changes while its items are created, neither the doctor nor an audit recounts their places."""
+    monkeypatch.setattr(batches, "BATCH_DOCUMENTS", 5)
+    world = World(script(slow={"duration": 100_000}))
+    start(world, workflow(step("slow"), step("train", for_each=each(list(range(40)), max_parallel=12))))
+    monkeypatch.setattr(budget, "MAX_WRITTEN", 3)
+    while world.steps(RUN)["~each.train"].written < 20:
+        for message in world.bus.take_all("steps"):
+            world.deliver(message)
+    world.store.commit([Update(path=step_path(RUN, "~each.train"), fields={"counted": 5})])
+    monkeypatch.undo()
+    world.settle_down()
+    assert world.steps(RUN)["train"].state is StepState.FAILED
+    wrong = {"next": 1, "failed": 2}
+    world.store.inner.commit([Update(path=step_path(RUN, "~places.train~1.0"), increments=wrong)])
+    shard = world.steps(RUN)["~places.train~1.0"]
+    assert not examine(world.services, RUN, fixing=True).found
+    for _ in range(3):
+        world.clock.move(timedelta(minutes=20))
+        world.tick()
+        world.settle_down()
+    assert world.steps(RUN)["~places.train~1.0"] == shard
+    assert world.submissions() == ["slow/1"]
+    cancel_run(world.services, RUN)
+    assert world.run_to_end(RUN).state is RunState.CANCELLED
+    retry_run(world.services, RUN)
+    assert len(watch(world, 12, seconds=30)) == 30
+    assert {one for one in world.submissions() if one.startswith("train")} == {f"train[{n}]~2/1" for n in range(40)}
+    assert world.steps(RUN)["train"].state is StepState.SUCCEEDED
