@@ -435,7 +435,7 @@ class Recipe:
 
 
 def recipes(platform: LocalPlatform) -> list[Recipe]:
-    """Return every way to start a run on this platform."""
+    """Return every way to start a run on this platform, and the way to delete a file."""
     storage = platform.storage
     bucket = "BUCKET" if storage is None else storage.bucket
     message = shlex.quote(json.dumps({"workflow_path": f"gs://{bucket}/workflows/{_FILE}"}))
@@ -448,7 +448,8 @@ def recipes(platform: LocalPlatform) -> list[Recipe]:
     if storage is None:
         return [publish]
     target = f"gs://{bucket}/workflows/"
-    upload = f"{_gcloud_at('STORAGE', f'{storage.url}/storage/v1/')} storage cp {_FILE} {target}"
+    to_storage = f"{_gcloud_at('STORAGE', f'{storage.url}/storage/v1/')} storage"
+    upload = f"{to_storage} cp {_FILE} {target}"
     # gsutil supports only HTTPS, and no authority has signed the platform's certificate, so the certificate is not
     # validated. gsutil's own credentials are not used.
     options = (
@@ -460,8 +461,18 @@ def recipes(platform: LocalPlatform) -> list[Recipe]:
     quiet = "BOTO_CONFIG=/dev/null CLOUDSDK_CORE_PASS_CREDENTIALS_TO_GSUTIL=false"
     gsutil = f"{quiet} gsutil {flags} cp {_FILE} {target}"
     return [
+        Recipe(
+            name="upload",
+            purpose="Upload a file with the variables above, which starts a run or registers its schedules",
+            command=f"atom-workflows upload {_FILE} {target}",
+        ),
         Recipe(name="gsutil", purpose="Start a run by uploading a file", command=gsutil),
         Recipe(name="gcloud-storage", purpose="Start a run by uploading a file with gcloud", command=upload),
+        Recipe(
+            name="delete",
+            purpose="Delete an uploaded file, which ends its schedules",
+            command=f"{to_storage} rm {target}{_FILE}",
+        ),
         publish,
     ]
 

@@ -57,9 +57,10 @@ def _numbers(loop: LoopView) -> Iterator[tuple[str, str]]:
 
 def _how_many_failed(loop: LoopView) -> str:
     failed, allowed = loop.counts.failed, loop.step.tolerate
-    if failed <= allowed:
-        return f"{failed:,} {'has' if failed == 1 else 'have'} failed, so that the step may still succeed"
-    return f"{failed:,} {'has' if failed == 1 else 'have'} failed, so that the step fails"
+    said = f"{failed:,} {'has' if failed == 1 else 'have'} failed"
+    if failed > allowed:
+        return f"{said}, so that the step fails"
+    return f"{said}, so that the step may still succeed" if not loop.step.state.is_terminal else said
 
 
 def _source_of(loop: LoopView) -> str:

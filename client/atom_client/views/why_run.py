@@ -49,6 +49,7 @@ HEADINGS: Final[Mapping[str, str]] = {
     "item": "Failed items, the first of each step (`runs show RUN --items STEP` shows all):",
     "stopped": "Ended when the run was stopped:",
     "tolerated": "Failed, but tolerated (allowFailure):",
+    "tolerated_item": "Failed items, tolerated, the first of each step (`runs show RUN --items STEP` shows all):",
     "skipped": "Skipped by choice:",
 }
 """The kinds of reasons that may be numerous, with the headings under which they are listed."""
@@ -405,16 +406,28 @@ def _how_steps_ended(seen: Seen) -> Iterator[Reason]:
     for cause, names in blocked.items():
         text = f"{named(names)}: blocked by `{cause}`, which did not succeed"
         yield Reason(kind="failed", text=text, facts={"step": cause, "blocks": names})
-    for item in (item for loop in seen.loops.values() for item in loop.failed):
-        yield Reason(kind="item", text=f"`{shown_id(item.id)}` {failure_text(item)}", facts=_failure_facts(item))
+    are_tolerated = {
+        name: loop.step.tolerated or loop.step.state is StepState.SUCCEEDED for name, loop in seen.loops.items()
+    }
+    yield from (_failed_item(item, "item") for item in _failed_items(seen, are_tolerated, of=False))
     for is_started, said in ((True, "under way"), (False, "not started")):
         if names := [step.id for step in by_fate.get(Fate.STOPPED, ()) if bool(step.started_at) is is_started]:
             facts = {"steps": names, "started": is_started}
             yield Reason(kind="stopped", text=f"{named(names)}: {said}", facts=facts)
     for step in by_fate.get(Fate.TOLERATED, ()):
         yield Reason(kind="tolerated", text=f"`{step.id}` {failure_text(step)}", facts=_failure_facts(step))
+    yield from (_failed_item(item, "tolerated_item") for item in _failed_items(seen, are_tolerated, of=True))
     for because, names in group_skipped(by_fate.get(Fate.SKIPPED, ())).items():
         yield Reason(kind="skipped", text=f"{named(names)}: {because}", facts={"because": because, "steps": names})
+
+
+def _failed_items(seen: Seen, are_tolerated: Mapping[str, bool], *, of: bool) -> Iterator[StepRecord]:
+    """Yield the failed items of the steps whose failures are, or are not, tolerated."""
+    return (item for name, loop in seen.loops.items() if are_tolerated[name] is of for item in loop.failed)
+
+
+def _failed_item(item: StepRecord, kind: str) -> Reason:
+    return Reason(kind=kind, text=f"`{shown_id(item.id)}` {failure_text(item)}", facts=_failure_facts(item))
 
 
 def _failure_facts(step: StepRecord) -> dict[str, Any]:

@@ -22,6 +22,7 @@ _MOST_LINES: Final = 200
 _FOR_THE_DOOR: Final = (b"connection:", b"keep-alive:", b"expect:")
 _PIECE: Final = 65_536
 _HEAD_END: Final = b"\r\n\r\n"
+_OK: Final = b"HTTP/1.1 200 "
 _CALL_S: Final = 60.0
 
 
@@ -54,6 +55,11 @@ class _Server(socketserver.ThreadingTCPServer):
         self.tls = ssl.create_default_context()
         self.tls.check_hostname = False
         self.tls.verify_mode = ssl.CERT_NONE  # The server belongs to this platform and runs on this machine.
+
+
+def _answer_to_deletion(answer: bytes) -> bytes:
+    """Return the answer of Cloud Storage: the server sends the body `null`, which gcloud cannot read."""
+    return b"HTTP/1.1 204 No Content\r\nConnection: close" + _HEAD_END if answer.startswith(_OK) else answer
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -98,6 +104,8 @@ class _Handler(socketserver.StreamRequestHandler):
                 self.wfile.write(b"HTTP/1.1 100 Continue" + _HEAD_END)
             for piece in self._body(headers):
                 behind.sendall(piece)
+            if lines[0].startswith(b"DELETE "):
+                self.wfile.write(_answer_to_deletion(b"".join(iter(lambda: behind.recv(_PIECE), b""))))
             while piece := behind.recv(_PIECE):
                 self.wfile.write(piece)
 

@@ -103,6 +103,17 @@ def test_a_loop_under_way_says_which_items_it_waits_for() -> None:
     assert (found["items"]["total"], found["items"]["tolerate"], found["item"]) == (5, 1, None)
 
 
+def test_tolerated_items_of_a_run_that_succeeded_are_called_tolerated() -> None:
+    """A step that has SUCCEEDED names its failed items as tolerated, and no longer says that it may succeed."""
+    world, run_id = ended(script(**{"train[1]": FAILS}), loop(3, tolerate=1))
+    text = why(world, run_id)
+    assert "Failed items, tolerated, the first of each step" in text
+    assert "\nFailed items, the first" not in text
+    assert [one["kind"] for one in why_json(world, run_id)["reasons"]] == ["tolerated_item"]
+    explained = why(world, run_id, "train")
+    assert "tolerate     1; 1 has failed\n" in explained
+
+
 def test_a_loop_that_failed_says_how_many_were_tolerated() -> None:
     """More failed than the file lets pass."""
     world, run_id = ended(script(**{"train[0]": FAILS, "train[2]": FAILS}), loop(3, tolerate=1))

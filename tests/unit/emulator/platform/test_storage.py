@@ -96,6 +96,23 @@ def test_googles_own_tools_upload(platform: LocalPlatform, tool: str, tmp_path: 
     until(lambda: len(notified(platform, "workflows/FILE.yaml")) == started_before + 1, within_s=60)
 
 
+def test_a_deletion_is_answered_as_cloud_storage_answers_it(platform: LocalPlatform) -> None:
+    """A deletion has no body, an object that does not exist is missing, and the function is notified."""
+    upload(platform, "workflows/gone.yaml", b"name: x")
+    url = f"{platform.environment['STORAGE_EMULATOR_HOST']}/storage/v1/b/uploads/o/workflows%2Fgone.yaml"
+    answers = [requests.delete(url, timeout=60) for _ in range(2)]
+    assert [(answer.status_code, answer.ok) for answer in answers] == [(204, True), (404, False)]
+    assert answers[0].content == b""
+    until(lambda: len(notified(platform, "workflows/gone.yaml")) == 2)
+
+
+def test_gcloud_deletes(platform: LocalPlatform, tmp_path: Path) -> None:
+    """The printed gcloud command deletes a file and succeeds."""
+    need("gcloud")
+    upload(platform, "workflows/FILE.yaml", b"name: x")
+    run(platform, "delete", tmp_path)
+
+
 def test_gcloud_publishes(platform: LocalPlatform, tmp_path: Path) -> None:
     """The printed gcloud command publishes a start message."""
     need("gcloud")
