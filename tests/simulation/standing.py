@@ -19,6 +19,7 @@ from simulation.oracle_runs import count_items, end_of_items, runs_again
 from simulation.scenario import Scenario, StepPlan
 
 _COUNTERS: Final = ("remaining", "unsuccessful", "skipped", "total", "stained")
+_FAILED: Final = frozenset({StepState.FAILED, StepState.CANCELLED})
 
 
 class Standing:
@@ -165,11 +166,10 @@ class Standing:
     def _counts(self, step: StepRecord) -> tuple[int, int, int, int]:
         items = self.items_of(step.id) or []
         if self.was_stopped:
-            # Items that the stop has ended are not counted; which these are, only the step knows.
-            ended = max(0, step.total - 1)
-            unsuccessful, skipped = (step.unsuccessful, step.skipped) if items and ended else (0, 0)
-            failed = unsuccessful - step.unstarted if items and ended else 0
-            return len(items) if ended else 0, ended - unsuccessful - skipped if items else 0, failed, skipped
+            # Items that the stop has ended are not counted: they have no failure of their own.
+            failed = sum(item.state in _FAILED and item.last_kind not in {"", "stopped"} for item in items)
+            succeeded = sum(item.state is StepState.SUCCEEDED for item in items)
+            return len(items), succeeded, failed, sum(item.by_choice for item in items)
         return count_items([end for item in items if (end := self.end_of(item.id)) is not None])
 
     def failures(self, names: Iterable[str]) -> int:

@@ -347,8 +347,8 @@ class StepRules:
 
     def _fits_stop(self, before: StepRecord, step: StepRecord) -> bool:
         run = self._watch.run
-        if run is not None and run.state is RunState.SEEDING and before.retries < run.retries:
-            # Who stopped the round before may not know yet of the retry, which resets the step next.
+        if run is not None and run.state in {RunState.QUEUED, RunState.SEEDING} and before.retries < run.retries:
+            # Who stopped the round before may not know yet of the retry, which resets the step next or once admitted.
             return before.state is StepState.PENDING and step.state.is_terminal
         if run is None or run.stop is None:
             return False
