@@ -93,7 +93,9 @@ class Seen:
     def is_incomplete(self) -> bool:
         """True if not all of the run's steps have been written."""
         has_waited = self.run.queued_at is not None and self.run.admitted_at is None
-        return self.run.started_at is None and not has_waited and len(self.steps) < self.run.step_count
+        # No step of a run that was skipped is ever written.
+        never_writes = has_waited or self.run.state is RunState.SKIPPED
+        return self.run.started_at is None and not never_writes and len(self.steps) < self.run.step_count
 
     def count_states(self) -> dict[str, int]:
         """Return how many steps are in each state."""

@@ -79,6 +79,20 @@ def test_why_says_why_a_run_was_skipped() -> None:
     assert "At most 1 run of this file may be at work; only the latest of the others waits" in shown
 
 
+def test_why_of_a_run_that_was_skipped_at_once_speaks_of_no_steps() -> None:
+    """A run that was skipped without ever waiting had no steps to write."""
+    world, ids = in_line(2, whenFull="skip")
+    assert world.run(ids[1]).state is RunState.SKIPPED
+    assert "had been written" not in why(world, ids[1])
+
+
+def test_the_items_of_a_waiting_run_have_not_begun() -> None:
+    """`runs show --items` says that a QUEUED run has not begun, rather than that it has no such step."""
+    world, ids = in_line(2)
+    result = call(world, "runs", "show", ids[1], "--items", "s0")
+    assert f"run {ids[1]} is QUEUED and has not begun, so it has no items yet" in result.stderr
+
+
 def test_why_of_a_run_that_was_cancelled_in_line_speaks_of_no_steps() -> None:
     """A run that was cancelled while it waited had no steps to write."""
     world, ids = in_line(2)

@@ -78,6 +78,7 @@ def test_a_file_is_paused_and_resumed() -> None:
     """The list and the next times say that it is paused, and resuming says what comes next."""
     here = world()
     assert "Paused 2 schedules" in call(here, "schedules", "pause", PATH).stdout
+    assert "are paused already" in call(here, "schedules", "pause", PATH).stdout
     assert "PAUSED" in call(here, "schedules", "list").stdout
     assert "The schedules are paused" in call(here, "schedules", "next", PATH).stdout
     resumed = call(here, "schedules", "resume", PATH).stdout
