@@ -236,7 +236,8 @@ def _ended(step: PlayedStep) -> str:
     returned = f"; {clip(outputs, _LONGEST_VALUE)}" if outputs else ""
     if step.counts and step.state != "SKIPPED":
         ended = (f"{step.counts[name]:,} {name}" for name in ("succeeded", "failed", "skipped") if step.counts[name])
-        returned = f"; {counted(step.counts['total'], 'item')}: {', '.join(ended) or 'nothing to do'}{returned}"
+        nothing = "nothing to do" if step.state == "SUCCEEDED" else "none were created"
+        returned = f"; {counted(step.counts['total'], 'item')}: {', '.join(ended) or nothing}{returned}"
     if step.state == "SKIPPED":
         said = clip(one_line(step.message), _LONGEST_VALUE)
         # The message of a blocked step begins by repeating the state.
