@@ -205,3 +205,14 @@ def test_item_is_suggested_in_the_condition_of_a_loop() -> None:
     """A misspelt `item` in the condition of a step with `forEach` is recognized."""
     [problem] = found_in_loop("    forEach: [{size: 1}, {size: 2}]\n    when: items.size > 0\n")
     assert "did you mean `item`?" in problem
+
+
+def test_a_sum_of_what_may_be_null_has_a_remedy() -> None:
+    """The outputs of a loop may hold nulls, and the problem says how to leave them out."""
+    text = (
+        "steps:\n  - {id: load, forEach: [1, 2], tolerate: 1, outputs: {rows: int}, "
+        'task: {imageUri: load, args: ["${{ item }}"]}}\n'
+        '  - {id: mail, dependsOn: load, task: {imageUri: m, args: ["${{ sum(steps.load.outputs.rows) }}"]}}\n'
+    )
+    with pytest.raises(InvalidWorkflow, match=r"write `\[x for x in … if x != null\]`"):
+        parse_workflow(text, filename="flow.yaml")
