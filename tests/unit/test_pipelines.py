@@ -239,7 +239,7 @@ def test_a_cluster_is_given_back_after_a_failure() -> None:
     assert args(played, "tell-scientists")["text"] == "Scoring failed: a column is missing: age"
     assert args(played, "delete-cluster") == {"cluster": "cluster-17"}
     alert = args(played, "alert")
-    assert (alert["text"], alert["failed"]) == ("score-on-cluster is FAILED, 1 failed", ["score"])
+    assert (alert["text"], alert["failed"]) == ("score-on-cluster is FAILED, failures: 1", ["score"])
     assert alert["details"] == [
         {"step": "score", "kind": "failed", "reason": "BAD_INPUT", "message": "a column is missing: age"}
     ]

@@ -30,6 +30,7 @@ from atom_client.text import name_of
 from atom_client.views.as_json import json_text
 from atom_client.views.checked_files import CheckedFile, text_lines
 from atom_client.views.plans import Asked, planned_lines, planned_object, played_lines, played_object
+from atom_client.views.schedules import doubts_about_time
 from atom_client.views.task_warnings import warn_of_tasks
 from atom_workflows.errors import InvalidParams
 from atom_workflows.expressions.times import find_zone, to_utc
@@ -106,9 +107,12 @@ def _start_time(at: datetime | None, zone: str) -> datetime:
     if at is None:
         return datetime.now(UTC)
     try:
-        return to_utc(at if at.tzinfo else at.replace(tzinfo=find_zone(zone)))
+        instant = to_utc(at if at.tzinfo else at.replace(tzinfo=find_zone(zone)))
     except ValueError as error:
         raise Misuse(f"--at is {at.isoformat()}: {error}") from error
+    # Planning for a time to come is as usual as for the past.
+    print_warnings(list(doubts_about_time(at, instant, zone, instant)))
+    return instant
 
 
 def _print_problems(error: InvalidWorkflow, source: str, content: bytes, *, as_json: bool) -> int:

@@ -63,10 +63,14 @@ def print_next(services: Services, path: str, *, count: int, as_json: bool) -> N
 def pause_file(services: Services, path: str) -> None:
     """Pause the schedules of a file."""
     require_object(path)
+    known = load_schedules(services, file_id(path))
     try:
         paused = pause_schedules(services, path)
     except ScheduleNotFound as error:
         raise Misuse(str(error)) from error
+    if known is not None and known.schedules.paused_at is not None:
+        click.echo(f"The schedules of {name_of(path)} are paused already.")
+        return
     click.echo(f"Paused {counted(len(paused.entries), 'schedule')} of {name_of(path)}.")
 
 

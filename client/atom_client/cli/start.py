@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 import click
@@ -23,6 +23,7 @@ from atom_client.errors import Misuse
 from atom_client.text import name_of
 from atom_client.views.as_json import json_text
 from atom_client.views.queries import read_run
+from atom_client.views.schedules import doubts_about_time
 from atom_workflows.coordinator.start import difference
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
@@ -139,9 +140,11 @@ def _as_of(at: datetime | None, request: RunRequest) -> datetime | None:
             "--at needs an offset such as Z or +01:00, as the timezone of a file in a bucket is not known here"
         )
     try:
-        return to_utc(at if at.tzinfo or zone is None else at.replace(tzinfo=find_zone(zone)))
+        instant = to_utc(at if at.tzinfo or zone is None else at.replace(tzinfo=find_zone(zone)))
     except ValueError as error:
         raise Misuse(f"--at is {at.isoformat()}: {error}") from error
+    print_warnings(list(doubts_about_time(at, instant, zone, datetime.now(UTC))))
+    return instant
 
 
 def require_object(path: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from atom_client.planning.fates import Fate
@@ -15,8 +16,10 @@ from atom_client.planning.walk import Plan, PlannedStep, in_order
 from atom_client.text import clip, counted, escaped, lasted, listing, name_of, one_line
 from atom_client.views.as_json import moment_text
 from atom_client.views.lines import rules_text
-from atom_client.views.schedules import instant_lines, instant_objects
+from atom_client.views.schedules import instant_lines, instant_objects, zoned
+from atom_workflows.core.cron import Calendar
 from atom_workflows.core.evaluation import render_value
+from atom_workflows.core.schedules import late_at_of
 from atom_workflows.core.workflow import DEFAULT_SCALE_TIER, Step, Trigger, Workflow
 from atom_workflows.errors import ExpressionError
 
@@ -233,7 +236,8 @@ def _ended(step: PlayedStep) -> str:
     returned = f"; {clip(outputs, _LONGEST_VALUE)}" if outputs else ""
     if step.counts and step.state != "SKIPPED":
         ended = (f"{step.counts[name]:,} {name}" for name in ("succeeded", "failed", "skipped") if step.counts[name])
-        returned = f"; {counted(step.counts['total'], 'item')}: {', '.join(ended) or 'nothing to do'}{returned}"
+        nothing = "nothing to do" if step.state == "SUCCEEDED" else "none were created"
+        returned = f"; {counted(step.counts['total'], 'item')}: {', '.join(ended) or nothing}{returned}"
     if step.state == "SKIPPED":
         said = clip(one_line(step.message), _LONGEST_VALUE)
         # The message of a blocked step begins by repeating the state.
@@ -313,6 +317,23 @@ def _heading(asked: Asked) -> Iterator[str]:
         of = f" of the group `{one_line(value)}`" if value else ""
         yield f"  at most {counted(rules.limit, 'run')}{of} at work; {rules_text(rules)}"
 
+    yield from _deadline_lines(asked)
+
+
+def _deadline_lines(asked: Asked) -> Iterator[str]:
+    """Yield when a run is late, and how long after its scheduled time that is."""
+    workflow = asked.workflow
+    instants = {"a run that is started at this time": asked.start.at}
+    if workflow.schedules:
+        calendars = (Calendar(cron=one.cron, zone=workflow.timezone) for one in workflow.schedules)
+        due = [at for calendar in calendars for at in islice(calendar.upcoming(asked.start.at), 1)]
+        instants = {"the next scheduled run": min(due)} if due else instants
+    for what, at in instants.items():
+        if (late_at := late_at_of(workflow.deadline, at, workflow.timezone)) is not None:
+            yield "\nDEADLINE"
+            after = lasted(late_at - at)
+            yield f"  {what} is late after {zoned(late_at, workflow.timezone)}, {after} after its scheduled time"
+
 
 def _group(asked: Asked) -> str:
     """Return the value of the run's group, or the mark of a value that is not known yet."""
@@ -349,6 +370,7 @@ def _heading_object(asked: Asked) -> dict[str, Any]:
         "params": dict(params),
         "defaults": [name for name in params if name not in asked.given],
         "concurrency": _concurrency_object(asked),
+        "late_at": moment_text(late_at_of(asked.workflow.deadline, asked.start.at, asked.workflow.timezone)),
         "warnings": list(asked.workflow.warnings),
     }
 

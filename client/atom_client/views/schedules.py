@@ -27,6 +27,16 @@ def zoned(instant: datetime, zone: str) -> str:
     return f"{text[:-2]}:{text[-2:]}"
 
 
+def doubts_about_time(at: datetime, instant: datetime, zone: str | None, now: datetime) -> Iterator[str]:
+    """Yield warnings about a time `at` that a person gave, and the instant that it was taken for."""
+    if instant > now:
+        yield f"--at {at.isoformat()} is in the future; the run is of that time, but it begins now"
+    if zone is None or at.tzinfo is not None:
+        return
+    if instant.astimezone(find_zone(zone)).replace(tzinfo=None, fold=0) != at.replace(fold=0):
+        yield f"clocks in {zone} go forward, so {at.isoformat()} does not exist; it is taken as {zoned(instant, zone)}"
+
+
 def instant_lines(schedules: Sequence[Schedule], zone: str, after: datetime, *, count: int = 5) -> Iterator[str]:
     """Yield lines with the next instants of each schedule of a file."""
     for schedule in schedules:

@@ -470,7 +470,7 @@ def check_outputs(step: StepRecord, outputs: str, problem: str) -> Mapping[str, 
         try:
             values[name] = write_value(read_value(found.get(name), kind, zone=zone, drop_unknown=True))
         except ValueMismatch as error:
-            wrong.append(f"`{name}` {error}")
+            wrong.append(f"`{name}{error.path}` {error}")
     if not wrong:
         # A member that is left out is stored as null.
         size = len(json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode())

@@ -35,6 +35,7 @@ TIMES: Final = frozenset({DATE, TIME, INSTANT, DURATION})
 """Literal text is converted to one of these types when it is compared with a value of that type."""
 
 NULL_REMEDY: Final = "write `… ?? value`"
+NULL_ITEMS_REMEDY: Final = "leave its nulls out: write `[x for x in … if x != null]`"
 _NAMES_SHOWN: Final = 8
 
 _OTHER_FUNCTIONS: Final = {

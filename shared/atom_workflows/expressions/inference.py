@@ -283,6 +283,9 @@ class _Inference:
                 self._fault(argument.at, (f"`{name}`: {error}", ""))
         elif not any(fits(of, due) for due in parameter.takes):
             advice = faults.argument_remedy(family(of) if of != INT else INT, parameter.takes)
+            if isinstance(of, ListOf) and any(fits(ListOf(without_null(of.item)), due) for due in parameter.takes):
+                # This is how the outputs of a loop are, some items of which may have failed.
+                advice = faults.NULL_ITEMS_REMEDY
             message = f"`{name}` takes {takes_in_words(parameter)}, not {faults.in_words(of)}"
             self._fault(start_of(argument), (message, advice))
 

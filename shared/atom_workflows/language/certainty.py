@@ -11,9 +11,9 @@ from operator import and_
 from typing import Final
 
 from atom_workflows.core.workflow import Trigger
-from atom_workflows.expressions.types import Type
+from atom_workflows.expressions.types import ANY, Type
 from atom_workflows.language.loops import gather, is_decided_for_each_item, is_loop
-from atom_workflows.language.nodes import Items, Reading
+from atom_workflows.language.nodes import Fields, Items, Reading
 
 _MOST_STEPS_SEEN: Final = 100
 """The maximum number of steps through which a chain of skipped steps is followed back."""
@@ -79,7 +79,10 @@ class StepGraph:
         """Return the types of the step's outputs; those of a loop are lists."""
         if number not in self._outputs:
             step = self.steps[number]
-            declared = {name: of for name, (_, of) in step.values.get("outputs", {}).items()}
+            node = step.node.get("outputs")
+            # Those that have been reported as invalid may have any type.
+            written: dict[str, Type] = dict.fromkeys(node.entries, ANY) if isinstance(node, Fields) else {}
+            declared = written | {name: of for name, (_, of) in step.values.get("outputs", {}).items()}
             self._outputs[number] = gather(step, declared) if is_loop(step) else declared
         return self._outputs[number]
 

@@ -142,7 +142,9 @@ class _Checker:
         if loops.is_decided_for_each_item(step):
             position = replace(position, item=self._check_loop(number, step, position, _NOTHING))
         if when:
-            proven = self.check_condition(when, position)
+            # If `item` is misspelt, nothing else in the condition tells that it is about the items.
+            readable = replace(position, item=ANY) if is_loop and position.item is None else position
+            proven = self.check_condition(when, readable)
             self._refuse_constant(when)
         if is_loop and position.item is None:
             position = replace(position, item=self._check_loop(number, step, position, proven))
@@ -173,7 +175,7 @@ class _Checker:
             self._check_max_parallel(most, replace(position, without_item="`maxParallel`"), proven)
         if lists is None:
             return ANY
-        within = replace(position, without_item="`forEach`, which lists the items")
+        within = replace(position, without_item="`forEach`, which lists the items", is_list=True)
         types: dict[str, Type] = {}
         known: dict[str, list[Any]] = {}
         for name, value in lists.items():

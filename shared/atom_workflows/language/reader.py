@@ -168,12 +168,20 @@ def _allows_expressions(kind: Kind) -> bool:
 def _as_main_field(record: Record, node: Node, path: str) -> str:
     """Return advice on a value written in place of a map.
 
-    The advice is empty if the value cannot be the map's main field.
+    The advice is empty if the value can be neither the map's main field nor one of those of which it needs any.
     """
-    main = next((field.kind for field in record.fields if field.name == record.main), None)
-    if main is None or not isinstance(node, Scalar) or _read(main, node, "", Report("")) is INVALID:
+    fitting = (
+        field
+        for field in sorted(record.fields, key=lambda field: field.name != record.main)
+        if isinstance(node, Scalar)
+        and field.name in {record.main, *record.any_of}
+        and _read(field.kind, node, "", Report("")) is not INVALID
+    )
+    field = next(fitting, None)
+    if field is None or not isinstance(node, Scalar):
         return ""
-    written = f"{record.main}: {node.text}"
+    # Other readers of YAML may take an unquoted time for a number.
+    written = f"{field.name}: {in_quotes(node.text) if isinstance(field.kind, TimeOfDay) else node.text}"
     if path:
         written = f"{path.rpartition('.')[2]}: {{{written}}}"
     return f"write {code(written)}{record.main_note}"

@@ -81,6 +81,10 @@ def read_zone(node: Node, path: str, report: Report) -> str | Invalid:
     """Read the name of a time zone."""
     from atom_workflows.expressions.times import find_zone  # noqa: PLC0415 (only some files name a zone)
 
+    if isinstance(node, Scalar) and _OFFSET.fullmatch(node.text):
+        said = f"{code(path)} must be the name of a time zone, but {code(node.text)} is an offset"
+        report.add(node, said, _LIKE_ZONES)
+        return INVALID
     name = read_text(Text(max_length=100), node, code(path), report)
     if not isinstance(name, str):
         return INVALID
@@ -91,7 +95,8 @@ def read_zone(node: Node, path: str, report: Report) -> str | Invalid:
         is_known = False
     if not is_known:
         near = report.nearest(name, _zones())
-        remedy = f"did you mean {code(near)}?" if near else "time zones have names such as `Europe/Paris`"
+        near = near or next((zone for zone in _zone_names() if zone.lower().endswith(f"/{name.lower()}")), None)
+        remedy = f"did you mean {code(near)}?" if near else _LIKE_ZONES
         report.add(node, f"there is no time zone {code(name)}", remedy)
         return INVALID
     return name
@@ -124,8 +129,16 @@ def read_time_of_day(node: Node, path: str, report: Report) -> time | Invalid:
 
 @cache
 def _zones() -> Names:
-    return Names(sorted(available_timezones() - _NOT_EVERYWHERE))
+    return Names(_zone_names())
 
+
+@cache
+def _zone_names() -> list[str]:
+    return sorted(available_timezones() - _NOT_EVERYWHERE)
+
+
+_OFFSET: Final = re.compile(r"(UTC|GMT)?[+-]\d\d?(:?\d\d)?")
+_LIKE_ZONES: Final = "time zones have names such as `Europe/Paris`"
 
 _NOT_EVERYWHERE: Final = frozenset({"localtime", "posixrules", "Factory"})
 """Names that exist only on some machines, or that refer to a different zone on each machine."""

@@ -17,6 +17,7 @@ from atom_workflows.expressions.syntax import Expression, Path, reads, spell
 from atom_workflows.expressions.types import ANY, INSTANT, INT, TEXT, ListOf, MapOf, Type, Words, or_null, read_type
 from atom_workflows.language.certainty import StepGraph
 from atom_workflows.language.loops import COUNTS, is_loop
+from atom_workflows.language.nodes import Fields
 from atom_workflows.language.problems import Report, code
 from atom_workflows.language.suggestions import Names
 
@@ -122,6 +123,8 @@ class Position:
     item: Type | None = None
     # The name of a place that never has a current item, if this is one.
     without_item: str = ""
+    # True if a list is wanted, for the items of a loop.
+    is_list: bool = False
 
 
 CONDITION: Final = frozenset({"params", "run", "env", "steps"})
@@ -164,7 +167,12 @@ def scope_of(expressions: Iterable[Expression], position: Position, file: File, 
             if path[0] == "steps" and path[2:3] == ("outputs",):
                 asked_of[path[1]].update(path[3:4])
         steps = MapOf(
-            {name: _explain_undeclared(name, _look_up(name, position, file), asked_of[name]) for name in asked_of}
+            {
+                name: _explain_undeclared(
+                    name, _look_up(name, position, file), asked_of[name], "[text]" if position.is_list else "int"
+                )
+                for name in asked_of
+            }
         )
     names: dict[str, Type] = {
         "params": MapOf(params),
@@ -220,13 +228,16 @@ def _no_step(name: str, file: File) -> Unavailable:
     return Unavailable(f"there is no step {code(name)}", file.guess(name, ()))
 
 
-def _explain_undeclared(step_id: str, of: Type, names: Iterable[str]) -> Type:
-    """Explain outputs that are read of a step that declares none."""
+def _explain_undeclared(step_id: str, of: Type, names: Iterable[str], like: str) -> Type:
+    """Explain outputs that are read of a step that declares none.
+
+    `like` is a type that may be the right one there.
+    """
     if not isinstance(of, MapOf) or of.fields["outputs"] != MapOf({}):
         return of
     message = f"the step {code(step_id)} declares no outputs"
     outputs = {
-        name: Unavailable(message, f"add `outputs: {{{name:.60}: int}}` to it, or another type than `int`")
+        name: Unavailable(message, f"add `outputs: {{{name:.60}: {like}}}` to it, or another type than `{like}`")
         for name in names
     }
     return MapOf({**of.fields, "outputs": MapOf(outputs)})
@@ -239,6 +250,8 @@ def _type_of(graph: StepGraph, reader: int | None, read: int, *, ended: bool = F
     """
     step = graph.steps[read]
     outputs = graph.outputs(read)
+    if not isinstance(step.node.get("outputs"), Fields | None):
+        return ANY  # They have been reported as invalid.
     if ended:
         reason = f"because `{step.values['id']}` might not have succeeded"
         outputs = {name: or_null(of, reason) for name, of in outputs.items()}

@@ -86,6 +86,13 @@ def test_why_of_a_run_that_was_skipped_at_once_speaks_of_no_steps() -> None:
     assert why(world, ids[1]).strip() == f"Run {ids[1]} is SKIPPED and was not started: {reason}."
 
 
+def test_the_items_of_a_waiting_run_have_not_begun() -> None:
+    """`runs show --items` says that a QUEUED run has not begun, rather than that it has no such step."""
+    world, ids = in_line(2)
+    result = call(world, "runs", "show", ids[1], "--items", "s0")
+    assert f"run {ids[1]} is QUEUED and has not begun, so it has no items yet" in result.stderr
+
+
 def test_why_of_a_run_that_was_cancelled_in_line_speaks_of_no_steps() -> None:
     """A run that was cancelled while it waited had no steps to write."""
     world, ids = in_line(2)

@@ -135,6 +135,20 @@ def test_a_plan_with_outputs_lists_all_items_for_programs(file: Path, tmp_path: 
     assert (steps["list"]["counts"], steps["list"]["items"]) == (None, None)
 
 
+def test_a_loop_without_its_items_does_not_claim_to_have_nothing_to_do(file: Path, tmp_path: Path) -> None:
+    """A step whose items were refused shows why, and that none were created."""
+    file.write_text(
+        "steps: [{id: list, task: {imageUri: i}, outputs: {files: [int]}},"
+        " {id: many, dependsOn: list, forEach: {a: '${{ steps.list.outputs.files }}',"
+        " b: '${{ steps.list.outputs.files }}'}, task: {imageUri: i, args: ['${{ item.a }}']}}]"
+    )
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps({"rules": [{"step": "list", "outputs": {"files": list(range(150))}}]}))
+    result = CliRunner().invoke(cli, ["plan", str(file), "--outputs", str(script)], env=NO_CLOUD)
+    assert "22,500" in result.stdout
+    assert "nothing to do" not in result.stdout
+
+
 def test_an_empty_loop_has_nothing_to_do(file: Path, tmp_path: Path) -> None:
     """A loop without items succeeds, and says so."""
     script = tmp_path / "jobs.mock.yaml"

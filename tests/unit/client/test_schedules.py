@@ -78,6 +78,7 @@ def test_a_file_is_paused_and_resumed() -> None:
     """The list and the next times say that it is paused, and resuming says what comes next."""
     here = world()
     assert "Paused 2 schedules" in call(here, "schedules", "pause", PATH).stdout
+    assert "are paused already" in call(here, "schedules", "pause", PATH).stdout
     assert "PAUSED" in call(here, "schedules", "list").stdout
     assert "The schedules are paused" in call(here, "schedules", "next", PATH).stdout
     resumed = call(here, "schedules", "resume", PATH).stdout
@@ -133,6 +134,29 @@ def test_a_run_is_started_as_of_a_time(tmp_path: Path) -> None:
     refused = call(here, "start", PATH, "--at", "2026-03-01T02:30")
     assert refused.exit_code == 2
     assert "--at needs an offset" in refused.output
+
+
+def test_a_doubtful_time_is_warned_of(tmp_path: Path) -> None:
+    """A time to come, and one that clocks skip, are accepted with a warning."""
+    file = tmp_path / "flow.yaml"
+    file.write_text(FLOW)
+    planned = CliRunner().invoke(cli, ["plan", str(file), "--at", "2027-03-28T02:30"])
+    assert "2027-03-28T02:30:00 does not exist; it is taken as 2027-03-28 03:30 +02:00" in planned.stderr
+    assert "Warning: --at" not in planned.stderr
+    started = call(world(), "start", str(file), "--at", "2099-01-01")
+    assert "Warning: --at 2099-01-01T00:00:00 is in the future" in started.stderr
+    assert call(world(), "start", str(file), "--at", "2026-01-01T02:30").stderr == ""
+
+
+def test_plan_shows_the_deadline_of_the_next_run(tmp_path: Path) -> None:
+    """A deadline is shown with the time that it leaves, so that one that is too late or too early is noticed."""
+    file = tmp_path / "flow.yaml"
+    file.write_text("schedules: [{cron: 30 2 * * *}]\ndeadline: {at: '01:00'}\nsteps: [{id: a, task: {imageUri: i}}]")
+    planned = CliRunner().invoke(cli, ["plan", str(file), "--at", "2026-03-27T12:00"])
+    said = "the next scheduled run is late after 2026-03-29 01:00 +00:00, 22 h 30 min after its scheduled time"
+    assert said in planned.stdout
+    as_json = CliRunner().invoke(cli, ["plan", str(file), "--at", "2026-03-27T12:00", "--json"])
+    assert json.loads(as_json.stdout)["late_at"] == "2026-03-28T01:00:00.000Z"
 
 
 def test_plan_shows_the_next_five_times(tmp_path: Path) -> None:

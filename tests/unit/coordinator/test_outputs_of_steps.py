@@ -87,6 +87,14 @@ def test_a_job_must_return_what_its_step_declares(outputs: dict[str, Any], said:
     assert step.last_kind == ("outputs" if said else "")
 
 
+def test_the_wrong_part_of_an_output_is_named() -> None:
+    """A mistyped item of a list is named with its index, not as the whole output."""
+    world = World(script(a={"outputs": {"rows": [1, None, 3]}}))
+    run_id = world.start(definition({"a": []}, a={"outputs": {"rows": ["int"]}}))
+    world.run_to_end(run_id)
+    assert "`rows[1]` is null, not a whole number" in world.steps(run_id)["a"].message
+
+
 def test_the_task_runner_may_explain_missing_outputs() -> None:
     """The message of a job without its outputs is kept, since it may say why there are none."""
     world = World(script(a={"outputs": {}, "message": "the outputs file is not JSON"}))

@@ -176,3 +176,43 @@ def test_other_mistakes_are_still_reported() -> None:
     first, second = problems_of(text)
     assert "the step `join` might not have ended before this one" in first
     assert "there is no step `stpo`; did you mean `stop`?" in second
+
+
+def found_in_loop(loop: str, outputs: str = "") -> list[str]:
+    """Return the messages and suggestions about a step `load` with these lines, after a step `list`."""
+    text = f"steps:\n  - id: list\n    task: {{imageUri: list}}\n{outputs}  - id: load\n    dependsOn: list\n{loop}"
+    text += '    task: {imageUri: load, args: ["${{ item }}"]}\n'
+    with pytest.raises(InvalidWorkflow) as caught:
+        parse_workflow(text, filename="flow.yaml")
+    return [f"{one.message}; {one.suggestion}" for one in caught.value.problems]
+
+
+@pytest.mark.parametrize("outputs", ["{files: list}", "[files]", "{files: }"])
+def test_an_invalid_output_is_not_called_undeclared(outputs: str) -> None:
+    """What is written under `outputs` is declared, even if its type is wrong."""
+    loop = "    forEach: ${{ steps.list.outputs.files }}\n"
+    [problem] = found_in_loop(loop, f"    outputs: {outputs}\n")
+    assert "declares no outputs" not in problem
+
+
+def test_a_missing_list_is_suggested_as_a_list() -> None:
+    """The source of a loop's items is suggested with the type of a list."""
+    [problem] = found_in_loop("    forEach: ${{ steps.list.outputs.files }}\n")
+    assert "add `outputs: {files: [text]}` to it" in problem
+
+
+def test_item_is_suggested_in_the_condition_of_a_loop() -> None:
+    """A misspelt `item` in the condition of a step with `forEach` is recognized."""
+    [problem] = found_in_loop("    forEach: [{size: 1}, {size: 2}]\n    when: items.size > 0\n")
+    assert "did you mean `item`?" in problem
+
+
+def test_a_sum_of_what_may_be_null_has_a_remedy() -> None:
+    """The outputs of a loop may hold nulls, and the problem says how to leave them out."""
+    text = (
+        "steps:\n  - {id: load, forEach: [1, 2], tolerate: 1, outputs: {rows: int}, "
+        'task: {imageUri: load, args: ["${{ item }}"]}}\n'
+        '  - {id: mail, dependsOn: load, task: {imageUri: m, args: ["${{ sum(steps.load.outputs.rows) }}"]}}\n'
+    )
+    with pytest.raises(InvalidWorkflow, match=r"write `\[x for x in … if x != null\]`"):
+        parse_workflow(text, filename="flow.yaml")
