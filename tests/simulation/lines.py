@@ -21,6 +21,7 @@ from simulation.findings import Rule
 from simulation.flow import Flow
 from simulation.run_rules import RETRY_DID_NOT_BEGIN
 from simulation.scheduler import Scheduler
+from simulation.store import SLOW_S
 
 _AT_WORK: Final = (RunState.SEEDING, RunState.RUNNING)
 _DECIDED_S: Final = 60.0
@@ -125,8 +126,9 @@ class Lines:
             flow.watch.report(Rule.LINE, f"it begins before {overtaken}, which have waited for longer")
         timeout_s = flow.scenario.timeout_s
         if timeout_s is not None:
-            # Its timeout counts from when it begins.
-            earliest = flow.watch.now + timedelta(seconds=timeout_s - self.skew_s - self.pause_s) - _ROUNDING
+            # Its timeout counts from when it is let begin; the commit may be slow.
+            late_s = self.skew_s + self.pause_s + SLOW_S
+            earliest = flow.watch.now + timedelta(seconds=timeout_s - late_s) - _ROUNDING
             if run.deadline is None or run.deadline < earliest:
                 flow.watch.report(Rule.LINE, f"it begins with the deadline {run.deadline}, before {earliest}")
 

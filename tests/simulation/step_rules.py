@@ -303,7 +303,9 @@ class StepRules:
         allowed = {_WORDS[word] for word in watch.evidence.said[of] if word in _WORDS}
         if OutcomeKind.SUCCEEDED in allowed and plan.numbers and plan.ending(of.attempt) is Ending.BREAKS_ITS_WORD:
             allowed = {*allowed - {OutcomeKind.SUCCEEDED}, OutcomeKind.OUTPUTS}
-        if step.state is StepState.DISPATCHING and self._lacks_body(plan):
+        # What is gone has no values either.
+        lacks_values = self._lacks_body(plan) or bool(plan.args and watch.gone & {*plan.reads})
+        if step.state is StepState.DISPATCHING and lacks_values:
             allowed.add(OutcomeKind.EXPRESSION)
         if self._may_have_timed_out(step):
             allowed.add(OutcomeKind.TIMED_OUT)

@@ -14,7 +14,8 @@ from simulation.faults import Fault
 
 T = TypeVar("T")
 
-_SLOW_S: Final = 8.0
+SLOW_S: Final = 8.0
+"""The most seconds that a slow call takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ class FaultyStore:
 
     def _before(self) -> None:
         if self.calls.strikes(Fault.STORE_SLOW):
-            self.calls.scheduler.sleep(self.calls.faults.chance.uniform(0, _SLOW_S))
+            self.calls.scheduler.sleep(self.calls.faults.chance.uniform(0, SLOW_S))
         if self.calls.strikes(Fault.STORE_UNAVAILABLE):
             raise StoreUnavailable("no answer in time")
 
