@@ -93,6 +93,7 @@ GRANTS: Final = (
     _stores("dispatcher", "commits claims, jobs and outcomes; reads steps"),
     *_publishes(
         "dispatcher",
+        start="has a run that waited for a place in its group seeded",
         steps="publishes released steps as ready",
         tick="triggers the checker for a submitted job",
         events=_CHANGES,

@@ -88,7 +88,7 @@ def test_a_deployment_that_is_well(deployed: Deployed) -> None:
     """Every part of a correct deployment is checked and found to be well."""
     found = deployed.found()
     assert [one.line() for one in found if one.verdict is not Verdict.OK] == []
-    assert len(found) == 15
+    assert len(found) == 17
 
 
 def test_a_deployment_with_something_missing(deployed: Deployed) -> None:

@@ -144,5 +144,5 @@ def test_every_function_is_seen_at_work(observed: Observation) -> None:
 def test_a_call_that_is_not_granted_is_seen() -> None:
     """A call that is not granted would be noticed."""
     observation, world = Observation(), World()
-    observation.of("steps", world.services).bus.publish([Message(topic="start", body={"type": "run.seed"})])
-    assert needed(observation) - granted() == {("dispatcher", "roles/pubsub.publisher", "topic start")}
+    observation.of("steps", world.services).bus.publish([Message(topic="jobs", body={"type": "job.ended"})])
+    assert needed(observation) - granted() == {("dispatcher", "roles/pubsub.publisher", "topic jobs")}

@@ -234,7 +234,7 @@ MUTATIONS: Final = (
     _in_code("the newest run in line is replaced", (groups, "decide", planted_lines.replace_the_newest), seed=148),
     _in_code("no run may wait", (groups, "decide", planted_lines.skip_whatever_waits), seed=10),
     _at_port("a wait counts against the timeout", planted_lines.count_the_wait, seed=22),
-    _at_port("a batch of items without a guard", planted_loops.unguarded_batch, seed=20),
+    _at_port("a batch of items without a guard", planted_loops.unguarded_batch, seed=668),
     _at_port("no note of how far items are created", planted_loops.forget_the_last_batch, seed=72),
     _at_port("items counted from one", planted_loops.count_from_one),
     _at_port("a loop waits for one item only", planted_loops.end_with_the_first_item),

@@ -43,9 +43,10 @@ _steps_to_rerun = rerun.steps_to_rerun
 
 @writes
 def unguarded_batch(_scene: Scene, write: Write) -> Write:
-    """Create items whoever creates them, too."""
-    is_batch = isinstance(write, Update) and "counted" in write.fields
-    return replace(write, guard=None) if isinstance(write, Update) and is_batch else write
+    """Create items whoever creates them, too, and whatever became of their run."""
+    if not isinstance(write, Update) or not ("counted" in write.fields or "item_count" in write.increments):
+        return write
+    return replace(write, guard=None)
 
 
 @writes
