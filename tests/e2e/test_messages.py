@@ -87,7 +87,7 @@ def test_malformed_messages_become_dead_letters(site: Site, topic: str, given_up
     for data in MALFORMED:
         site.publish(topic, data)
     site.publish(topic, b"", note="attributes only")
-    site.publish(topic, b"{}", eventType="OBJECT_DELETE", bucketId="b", objectId="o")
+    site.publish(topic, b"{}", eventType="OBJECT_METADATA_UPDATE", bucketId="b", objectId="o")
     site.publish(topic, b"{}", eventType="OBJECT_FINALIZE")
     assert site.ended(site.start(definition(PAIR)))["state"] == "SUCCEEDED"
     require_nothing_left(site, given_up=given_up)

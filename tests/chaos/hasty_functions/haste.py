@@ -15,7 +15,7 @@ from atom_workflows.adapters.pubsub.retries import Limits
 from atom_workflows.adapters.task_runner import client
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
 from atom_workflows.coordinator import advance, circuit_breaker, repair
-from atom_workflows.core import polling, transitions
+from atom_workflows.core import polling, stopping, transitions
 from atom_workflows.core.workflow import Backoff
 
 SHORT = Backoff(initial=timedelta(seconds=0.4), factor=2.0, maximum=timedelta(seconds=3), jitter=0.2)
@@ -28,7 +28,8 @@ for name in ("DEFER_BACKOFF", "BUSY_BACKOFF", "UNKNOWN_BACKOFF"):
     vars(transitions)[name] = SHORT
 vars(circuit_breaker)["PAUSES"] = SHORT
 vars(polling)["POLL_BACKOFF"] = SHORT
-vars(polling)["MISSING_GRACE"] = timedelta(seconds=2)
+for module in (polling, stopping):
+    vars(module)["MISSING_GRACE"] = timedelta(seconds=2)
 for module in (polling, repair):
     vars(module)["NEXT_AUDIT"] = timedelta(seconds=5)
 vars(polling)["SHORTEST_AUDIT"] = timedelta(seconds=5)
