@@ -5,7 +5,7 @@ ifeq ($(origin RUNNER),undefined)
 RUNNER := $(if $(filter undefined,$(origin WORKFLOW)),process,mock)
 endif
 WORKFLOW ?= examples/orders/orders.yaml
-SEEDS ?= 1800
+SEEDS ?= 1200
 FIRST ?= 0
 # With two processes, one computes while the other waits for the functions; more would disturb tests with time limits.
 TEST_PROCESSES ?= 2

@@ -104,7 +104,7 @@ def test_options_are_words(checkout: Path) -> None:
         ("chaos", {"EMULATORS": "embedded google", "WRITE": "1"}, "--write --emulators=embedded --emulators=google"),
         ("bench-peers", {"ONLY": "dbos luigi"}, "--only=dbos --only=luigi"),
         ("bench-peers", {"SLOW": "1"}, "--with-slow --write"),
-        ("simulate", {}, "--seeds=1800 --first=0"),
+        ("simulate", {}, "--seeds=1200 --first=0"),
         ("simulate", {"SEED": "5", "ONLY": "a,b"}, "--seed=5 --schedule=0 --only=a,b"),
         ("run", {"WORKFLOW": "-x.yaml"}, "run --runner mock -- -x.yaml"),
         ("doctor", {"PROJECT": "p", "REGION": "r"}, "doctor --project=p --region=r --topic-prefix=atom-"),

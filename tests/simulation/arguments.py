@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="simulation", description="Play many seeds and report, or one with its trace."
     )
-    parser.add_argument("--seeds", type=at_least_one, default=1800, help="how many (default: 1800)")
+    parser.add_argument("--seeds", type=at_least_one, default=1200, help="how many (default: 1200)")
     parser.add_argument("--first", type=int, default=0, help="the first (default: 0)")
     parser.add_argument(
         "--processes", type=at_least_one, default=os.cpu_count() or 1, help="at a time (default: one a core)"

@@ -18,7 +18,7 @@ from simulation.repairs import Repair
 
 _CHUNK: Final = 10
 
-ENOUGH: Final = 1_800
+ENOUGH: Final = 1_200
 """Seeds that meet every kind of fault and of repair."""
 
 
