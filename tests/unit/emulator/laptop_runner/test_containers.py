@@ -175,8 +175,11 @@ def test_containers_die_with_the_server(site: Site, victim: str) -> None:
 def test_a_container_that_was_left_is_removed_by_the_next_server(site: Site) -> None:
     """If all that could remove a container was killed, too, the next server removes it before it reports its job."""
     site.started(PYTHON, "-c", STUBBORN)
-    for pid in (site.laptop.process.pid, *(one.pid for one in site.laptop.descendants())):
-        os.kill(pid, signal.SIGKILL)
+    pids = [site.laptop.process.pid, *(one.pid for one in site.laptop.descendants())]
+    # Stopped first, so that none of them can act on the death of another.
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            os.kill(pid, number)
     site.laptop.process.wait()
     assert site.is_running()
     site.laptop = site.start()
