@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--processes", type=at_least_one, default=os.cpu_count() or 1, help="at a time (default: one a core)"
     )
-    parser.add_argument("--only", choices=BY_NAME, help="one of them")
+    parser.add_argument("--only", choices=BY_NAME, metavar="BUG", help="one of them")
     options = parser.parse_args(arguments)
     names = [options.only] if options.only else [mutation.name for mutation in MUTATIONS]
     escaped = 0

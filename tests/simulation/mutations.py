@@ -78,7 +78,7 @@ MUTATIONS: Final = (
     _at_port("publish before commit", planted.publish_first, seed=9),
     _at_port("no guard on the claim", planted.unguarded_claim, seed=44),
     _at_port("no guard on the outcome", planted.unguarded_outcome, seed=8),
-    _at_port("count down again on redelivery", planted.count_again, seed=15),
+    _at_port("count down again on redelivery", planted.count_again, seed=28),
     _at_port("count in a second commit", planted.commit_twice),
     _at_port("count skipped dependencies as succeeded", planted.count_failed_only, seed=6),
     _at_port("count internal barriers themselves", planted.count_barriers_themselves, seed=8),
