@@ -603,7 +603,10 @@ def outputs_fields(step: StepRecord, values: Mapping[str, Any]) -> dict[str, Any
 
 
 def read_outputs(document: Document | None, *, zone: str) -> dict[str, Any] | None:
-    """Return a step's outputs as typed values, or None if there are none."""
+    """Return a step's outputs as typed values.
+
+    Returns None if there are none.
+    """
     if document is None or not document.fields.get("values"):
         return None
     from atom_workflows.expressions.types import read_value  # noqa: PLC0415 (only steps with expressions need it)

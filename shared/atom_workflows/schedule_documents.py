@@ -87,7 +87,10 @@ def tick_fields(schedules: FileSchedules) -> dict[str, Any]:
 
 
 def read_tick(document: Document) -> FileSchedules:
-    """Read a file's schedules from their document. Raises `NewerVersion` if a newer version wrote them."""
+    """Read a file's schedules from their document.
+
+    Raises `NewerVersion` if a newer version wrote them.
+    """
     stored = document.fields
     if stored.get("schema") != LOOPS_SCHEMA:
         raise NewerVersion(

@@ -130,7 +130,7 @@ def how_long(found: Estimate) -> str:
 
 
 def bill_sheet(bill: Bill) -> Sheet:
-    """Return the line items of a bill, with their formulas, as a sheet."""
+    """Return the line items of a bill as a sheet."""
     rows = [(line.price.service, dollars(line.usd), line.formula) for line in bill.lines]
     return Sheet(heading=("A RUN", "USD", "FORMULA"), rows=(*rows, ("all", dollars(bill.usd), "")), state_column=0)
 

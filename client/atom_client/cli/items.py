@@ -27,7 +27,7 @@ PAGE_SIZE: Final = 50
 def show_items(  # noqa: PLR0913 (all but the first three are options)
     services: Services, text: str, step_id: str, *, page: int, limit: int, as_json: bool, with_outputs: bool
 ) -> None:
-    """Print a page of a step's items: those that failed come first, then those under way."""
+    """Print a page of a step's items, failed ones first."""
     run = require_run(services.store, text)
     loop = read_loop(services.store, run, step_id)
     if loop is None and run.started_at is None and not run.state.is_terminal:

@@ -113,14 +113,14 @@ class Lines:
             self._say_of(step.id, line)
 
     def _say_failed_items(self, view: RunView) -> None:
-        """Print a line for each of the first items that failed; the others are only counted."""
+        """Print the first items that failed, and count the others."""
         for item in view.failed_items(self._shown):
             self._failures += 1
             if self._failures <= MOST_FAILURE_LINES:
                 self._say_of(item.id, step_line(item))
 
     def _say_progress(self, view: RunView) -> None:
-        """Print how far a large run is, and how far the items of each step that has some are."""
+        """Print the progress of a large run and of its loops."""
         if view is self._progressed:
             return
         self._progressed = view
@@ -132,7 +132,7 @@ class Lines:
                 self._say_of(step.id, step_line(step))
 
     def _say_of(self, step_id: str, line: str) -> None:
-        """Print a line about a step, unless it is the same as the last one."""
+        """Print a line about a step unless it repeats the last one."""
         if line != self._last.get(step_id):
             self._last[step_id] = line
             self._say(line)

@@ -238,7 +238,7 @@ _NOT_GUARDED: Final = " Other users of this machine could use the local platform
 
 
 def _is_guarded(choice: PlatformChoice) -> bool:
-    """Return True if no other user of this machine can change what a run executes."""
+    """Return True if other users of this machine cannot change a run."""
     # Whatever FIRESTORE_EMULATOR_HOST names, the embedded Firestore is started. It answers only this user's processes.
     return sys.platform == "linux" and choice.emulators != "google"
 
@@ -435,7 +435,7 @@ class Recipe:
 
 
 def recipes(platform: LocalPlatform) -> list[Recipe]:
-    """Return every way to start a run on this platform, and the way to delete a file."""
+    """Return the commands that start a run or delete a file here."""
     storage = platform.storage
     bucket = "BUCKET" if storage is None else storage.bucket
     message = shlex.quote(json.dumps({"workflow_path": f"gs://{bucket}/workflows/{_FILE}"}))

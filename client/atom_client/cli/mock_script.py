@@ -76,7 +76,7 @@ def _first_of(steps: Sequence[str]) -> str:
 
 
 def find_unmatched_rules(path: Path, workflow: str, nodes: Iterable[StepRecord]) -> list[str]:
-    """Return a warning for each rule that matches no job of the nodes that a run's steps consist of.
+    """Return a warning for each rule that matches no job.
 
     Of a file in a bucket, nothing is known before its run has started.
     """

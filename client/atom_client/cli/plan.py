@@ -148,7 +148,10 @@ def _print_planned(read: _Read, options: PlanOptions) -> int:
 
 
 def _cost(read: _Read, plan: Plan) -> float | None:
-    """Return the cost of a run, or None if estimating it takes too long."""
+    """Return the cost of a run.
+
+    Returns None if estimating it takes too long.
+    """
     # Only estimates need this module.
     from atom_client.cost.model import count_instances  # noqa: PLC0415 (see above)
 

@@ -185,7 +185,7 @@ def _platform(options: RunOptions, request: RunRequest, output: Output) -> Itera
 
 
 def _describe_end(request: RunRequest, ended: str = "The platform has stopped, and the run with it.") -> str:
-    """Say what becomes of the run if its platform stops before it has ended."""
+    """Say what happens to the run if its platform stops early."""
     if request.workflow is not None and not request.workflow.finally_steps:
         return ended
     return (
@@ -195,7 +195,7 @@ def _describe_end(request: RunRequest, ended: str = "The platform has stopped, a
 
 
 def _folders(platform: LocalPlatform, choice: PlatformChoice, request: RunRequest) -> Iterator[str]:
-    """Yield a line for each folder in which files of the run are."""
+    """Yield a line for each folder with files of the run."""
     yield f"Logs: {name_of(platform.log_dir)}{disk_full_note(platform.log_dir)}"
     if choice.runs_jobs:
         yield f"Jobs: {name_of(platform.jobs_dir / request.run_id)}"
@@ -213,7 +213,7 @@ def _warn_of_runner(choice: PlatformChoice, request: RunRequest) -> None:
 
 
 def warn_of_programs_on_platform(workflow: Workflow | None) -> None:
-    """Warn of programs that will not run on the local platform that is up, since its mock Task Runner answers."""
+    """Warn of programs that a running platform's mock would only pretend to run."""
     is_up = all(os.environ.get(name) for name in (FIRESTORE_HOST, PUBSUB_HOST))
     if workflow is not None and is_up and os.environ.get(LOCAL_RUNNER) == "mock":
         print_warnings(warn_of_mock(workflow, is_up=True))

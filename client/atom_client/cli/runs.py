@@ -74,7 +74,7 @@ def list_runs(services: Services, *, limit: int, state: RunState | None, as_json
 
 
 def show_run(services: Services, text: str, *, as_json: bool, with_outputs: bool = False) -> None:
-    """Print everything that is known about a run, but of its items only how many there are and the first failures."""
+    """Print everything about a run, but only a summary of its items."""
     run = require_run(services.store, text)
     nodes = read_nodes_of_steps(services.store, run)
     steps, loops = in_order(nodes.values()), read_loops(services.store, run, nodes)
@@ -123,7 +123,7 @@ def _show_outputs(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[
 
 
 def about_jobs(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """Yield where the logs of jobs are, and which jobs may still run because they could not be stopped."""
+    """Yield where jobs' logs are, and which jobs may still run."""
     logged = [step for step in steps if step.logs_url]
     if logged:
         yield ""
@@ -218,7 +218,7 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
 
 
 def _scheduled(run: RunRecord) -> str:
-    """Return the time as of which the run was started, and the window before it."""
+    """Return the run's scheduled time and the window before it."""
     if run.scheduled_at is None:
         return ""
     window = "" if run.window_start is None else f", for the time from {local_time(run.window_start)}"
@@ -254,7 +254,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     count = run.step_count if never_begun else len(steps) - len(kept)
     to_run = _count_nodes([node for node in nodes.values() if node.id in again])
     anew = [node.each for node in nodes.values() if node.kind is NodeKind.EXPAND and node.id in again and node.items]
-    lists = f" The lists of {listing(anew)} are computed anew, and all of their items run." if anew else ""
+    lists = f" The lists of {listing(anew)} are computed again, and all of their items run." if anew else ""
     does = f"starts with {counted(count, 'step')}" if never_begun else f"continues with {to_run} to run again"
     line = f"Run {run.id} {does}, {AS_STARTED}{lists}"
     if options.wait:
@@ -278,7 +278,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
 def _kept_items(
     nodes: Mapping[str, StepRecord], again: Collection[str]
 ) -> tuple[dict[str, dict[str, StepView]], dict[str, int]]:
-    """Return the items that do not run again, and how many items each step has, both by step."""
+    """Return the kept items and the number of items by step."""
     kept: dict[str, dict[str, StepView]] = {}
     for node in nodes.values():
         if node.kind is NodeKind.ITEM and node.id not in again and expander_id(node.each) not in again:

@@ -43,7 +43,7 @@ def list_(*, with_deleted: bool, as_json: bool) -> None:
 @json_option
 @place_options
 def next_(path: str, *, count: int, as_json: bool) -> None:
-    """Print when a file is started next, with notes on nights when clocks change."""
+    """Print when a file starts next, with notes on clock changes."""
     from atom_client.cli.schedules import print_next  # noqa: PLC0415 (imported only when needed)
 
     print_next(_services(), path, count=count, as_json=as_json)

@@ -121,7 +121,7 @@ def _request(options: StartOptions) -> RunRequest:
 
 
 def _warn_of_group(request: RunRequest) -> Iterator[str]:
-    """Warn that a local file and an uploaded one are two files for `concurrency`."""
+    """Warn that `concurrency` counts local and uploaded files separately."""
     if request.workflow is not None and request.workflow.concurrency is not None:
         file = name_of(request.workflow_path)
         yield (

@@ -106,7 +106,7 @@ _NO_LOOPS: Final[Mapping[str, LoopView]] = MappingProxyType({})
 
 
 def steps_sheet(steps: Sequence[StepRecord], loops: Mapping[str, LoopView] = _NO_LOOPS) -> Sheet:
-    """Return the steps of a run as a sheet; `loops` are those with `forEach`."""
+    """Return the steps of a run, including its `loops`, as a sheet."""
     return Sheet(
         heading=("STEP", "STATE", "ATTEMPTS", "DURATION", "MESSAGE"),
         rows=tuple(
@@ -198,7 +198,10 @@ def runs_sheet(runs: Sequence[RunRecord], ended_items: Mapping[str, int] = Mappi
 
 
 def _duration_of(run: RunRecord) -> str:
-    """Return how long a run took, and whether it is late, such as `3.0 s, late`."""
+    """Return how long a run took, and whether it is late.
+
+    Example: `3.0 s, late`.
+    """
     # A run may have been closed for days before its retry.
     took = (
         "" if run.reopened_at is None and run.started_at is None else lasted(between(last_start(run), run.finished_at))
@@ -207,7 +210,10 @@ def _duration_of(run: RunRecord) -> str:
 
 
 def _size_of(run: RunRecord, ended_items: int | None) -> str:
-    """Return the numbers of a run's steps and items, such as `6, 273 of 300 items`."""
+    """Return the numbers of a run's steps and items.
+
+    Example: `6, 273 of 300 items`.
+    """
     ended = "" if ended_items is None else f"{ended_items:,} of "
     items = f"{ended}{counted(run.item_count, 'item')}" if run.item_count else ""
     return ", ".join(filter(None, (str(run.step_count or ""), items)))

@@ -110,7 +110,7 @@ def _newer_findings(services: Services) -> Iterator[Finding]:
 
 
 def _line_findings(services: Services) -> Iterator[Finding]:
-    """Report runs that wait in line although a place in their group is free."""
+    """Report runs that wait although their group has a free place."""
     query = Query(collection=RUNS, where=[("state", "==", RunState.QUEUED.value)], limit=_MOST_WAITING)
     found: list[str] = []
     waiting = [run_record(one) for one in services.store.query(query) if one.fields.get("schema") in SCHEMAS]

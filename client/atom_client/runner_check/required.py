@@ -69,7 +69,7 @@ def _name(answer: JobAnswer) -> str:
 
 
 def _submit_first(session: Session, job: Job, key: str) -> tuple[JobAnswer | None, str]:
-    """Return the response to the first submission, or None and what is wrong with it."""
+    """Return the first submission's response, or what is wrong with it."""
     try:
         first = session.submit(job, key)
     except TaskRunnerUnavailable as error:

@@ -50,7 +50,7 @@ def failed(rule: str, detail: str) -> Row:
 
 
 def not_answered(rule: str, error: TaskRunnerError, advice: str = "") -> Row:
-    """Return a row for a rule whose call failed, or was not made any more."""
+    """Return a row for a rule whose call failed or was skipped."""
     if isinstance(error, NotCalled):
         return unchecked(rule, f"{error}")
     return failed(rule, f"{error}; {advice}" if advice else f"{error}")

@@ -160,7 +160,7 @@ class Session:
         return Followed(answer=answer, states=tuple(states), problem=problem)
 
     def _patiently(self, call: str, make: Callable[[], _Answer]) -> _Answer:
-        """Make a call, again and again while the Task Runner asks to wait."""
+        """Make a call, repeating it while the Task Runner asks to wait."""
         ends_at = self.now() + self.timeout_s
         while True:
             try:

@@ -41,7 +41,7 @@ _FAILED: Final = (StepState.FAILED, StepState.CANCELLED)
 
 
 def read_loops(store: Store, run: RunRecord, nodes: Mapping[str, StepRecord]) -> dict[str, LoopView]:
-    """Return the steps with `forEach` among a run's nodes, with what their items do, by id."""
+    """Return a run's loops by id, with what their items do."""
     found: dict[str, LoopView] = {}
     for node in nodes.values():
         expander = nodes.get(expander_id(node.id)) if node.kind is NodeKind.GATHER else None
@@ -57,7 +57,10 @@ def read_loops(store: Store, run: RunRecord, nodes: Mapping[str, StepRecord]) ->
 
 
 def read_loop(store: Store, run: RunRecord, step_id: str) -> LoopView | None:
-    """Return a step with `forEach` and what its items do, or None if there is no such step."""
+    """Return a step with `forEach` and what its items do.
+
+    Returns None if there is no such step.
+    """
     if not is_step_id(step_id):
         return None
     paths = [step_path(run.id, one) for one in (step_id, expander_id(step_id))]

@@ -137,7 +137,7 @@ class LoopView:
         return max(0, total - len(self.failed)) if self.failed else 0
 
     def describe(self) -> str:
-        """Describe the items in a few words, or return "" if there is nothing to say."""
+        """Describe the items briefly; return "" if there is nothing to say."""
         if self.is_expanded:
             return self.counts.describe()
         if self.step.state is StepState.DISPATCHING:
@@ -207,5 +207,5 @@ def as_seen(step: StepRecord, nodes: Mapping[str, StepRecord]) -> StepRecord:
 
 
 def without_first(step: StepRecord) -> str:
-    """Return a step's message without its first failed item, which is shown on its own."""
+    """Return a step's message without its first failed item."""
     return step.message.partition(_FIRST)[0] if step.kind is NodeKind.GATHER else step.message

@@ -214,7 +214,7 @@ def played_lines(asked: Asked, played: Played) -> Iterator[str]:
 
 
 def _played_item_lines(step: Step, played: Played, width: int) -> Iterator[str]:
-    """Yield lines for a few items of a loop: those that failed, and the first others."""
+    """Yield lines for a loop's failed items and a few others."""
     items = played.items_of(step.id) if step.id in played.steps else {}
     names = list(items)
     failed = [name for name in names if items[name].state == "FAILED"][:MOST_PLANNED]
@@ -321,7 +321,7 @@ def _heading(asked: Asked) -> Iterator[str]:
 
 
 def _deadline_lines(asked: Asked) -> Iterator[str]:
-    """Yield when a run is late, and how long after its scheduled time that is."""
+    """Yield when a run counts as late."""
     workflow = asked.workflow
     instants = {"a run that is started at this time": asked.start.at}
     if workflow.schedules:
@@ -336,7 +336,7 @@ def _deadline_lines(asked: Asked) -> Iterator[str]:
 
 
 def _group(asked: Asked) -> str:
-    """Return the value of the run's group, or the mark of a value that is not known yet."""
+    """Return the run's group, or the mark of an unknown value."""
     group = asked.workflow.concurrency.group if asked.workflow.concurrency else ""
     if isinstance(group, str):
         return group

@@ -107,7 +107,7 @@ class RunView:
         return sorted(changed, key=lambda step: step.at)
 
     def failed_items(self, before: RunView) -> list[StepView]:
-        """Return the items that have failed in the meantime, in the order in which they did."""
+        """Return the items that have failed since, in order."""
         failed = [
             item
             for each, items in self.items.items()
@@ -118,7 +118,10 @@ class RunView:
         return sorted(failed, key=lambda item: item.at)
 
     def count_items(self, step_id: str) -> ItemCounts | None:
-        """Return how many of a step's items are in each state, or None if it is not known to have any."""
+        """Return how many of a step's items are in each state.
+
+        Returns None if it is not known to have any.
+        """
         if step_id not in self.items and step_id not in self.sizes:
             return None
         size = self.sizes.get(step_id)
@@ -141,7 +144,7 @@ class RunView:
         return shown
 
     def _with_items(self, step: StepView) -> StepView:
-        """Return a step with `forEach` as users see it: RUNNING while its items are, with their numbers."""
+        """Return a loop as users see it: RUNNING while its items are."""
         counts = self.count_items(step.id)
         if counts is None or step.state in {StepState.FAILED, StepState.CANCELLED}:
             return step
@@ -218,7 +221,7 @@ class RunView:
 
 
 def _newer(known: RunState, reported: RunState) -> RunState:
-    """Return the newer of two states of a run, of which one was reported, perhaps late."""
+    """Return the newer of a run's stored and reported states."""
     if known.is_terminal or reported is RunState.SEEDING:
         return known
     # A run waits before it is RUNNING, never after.

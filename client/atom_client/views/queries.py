@@ -125,7 +125,7 @@ def read_outlines(store: Store, run_id: str, *, but_succeeded: bool = False) -> 
 
 
 def read_outlines_without_items(store: Store, run: RunRecord) -> dict[str, StepRecord]:
-    """Return all nodes of a run but its items, which may be thousands, by id and without their jobs."""
+    """Return a run's nodes by id, without items and jobs."""
     kinds = [kind.value for kind in NodeKind if kind is not NodeKind.ITEM]
     return _read_outlines(store, run.id, [("kind", "in", kinds)] if run.item_count else [])
 

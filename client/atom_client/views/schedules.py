@@ -22,7 +22,10 @@ def next_instants(cron: str, zone: str, after: datetime, count: int) -> Iterator
 
 
 def zoned(instant: datetime, zone: str) -> str:
-    """Format an instant for people, in a zone, such as `2026-03-29 03:00 +02:00`."""
+    """Format an instant for people, in a zone.
+
+    Example: `2026-03-29 03:00 +02:00`.
+    """
     text = f"{instant.astimezone(find_zone(zone)):%Y-%m-%d %H:%M %z}"
     return f"{text[:-2]}:{text[-2:]}"
 
@@ -96,7 +99,7 @@ def schedule_objects(found: FileSchedules) -> dict[str, Any]:
 
 
 def schedule_rows(found: FileSchedules) -> Iterator[tuple[str, str, str, str, str]]:
-    """Yield a row for each schedule of a file: state, cron expression, zone, next instant and path."""
+    """Yield a row of a table for each schedule of a file."""
     state, following = state_of(found), {entry.id: at for at, entry in found.next_instants()}
     if not found.entries:
         yield state, "", "", "", found.path

@@ -41,7 +41,7 @@ def loop_facts(loop: LoopView, some: Sequence[StepRecord], now: datetime) -> Ite
 
 
 def _numbers(loop: LoopView) -> Iterator[tuple[str, str]]:
-    """Yield where the items come from, how many are in each state, and how many may run and fail."""
+    """Yield facts about a loop: its list, states and limits."""
     if source := _source_of(loop):
         yield "forEach", source
     if loop.is_expanded:
@@ -74,7 +74,10 @@ def _source_of(loop: LoopView) -> str:
 
 
 def _places_of(loop: LoopView) -> str:
-    """Return how many items may run at the same time, or "" if all may."""
+    """Return how many items may run at the same time.
+
+    Returns "" if all may.
+    """
     most = None if loop.expander.loop is None else loop.expander.loop.max_parallel
     if most is None:
         return ""
@@ -82,7 +85,7 @@ def _places_of(loop: LoopView) -> str:
 
 
 def item_facts(item: StepRecord, loop: LoopView) -> Iterator[tuple[str, str]]:
-    """Yield the facts about an item that other steps do not have, each with its name."""
+    """Yield the facts that only items have, each with its name."""
     yield "of", f"`{loop.step.id}`, item {item.index} of {loop.counts.total or 0:,}, counted from 0"
     text = clip(clean(item.item), _LONGEST_VALUE)
     yield "item", f"{text} (`--json` prints all)" if text.endswith("…") else text

@@ -422,7 +422,7 @@ def _how_steps_ended(seen: Seen) -> Iterator[Reason]:
 
 
 def _failed_items(seen: Seen, are_tolerated: Mapping[str, bool], *, of: bool) -> Iterator[StepRecord]:
-    """Yield the failed items of the steps whose failures are, or are not, tolerated."""
+    """Yield the failed items of steps, tolerated or not."""
     return (item for name, loop in seen.loops.items() if are_tolerated[name] is of for item in loop.failed)
 
 

@@ -138,7 +138,7 @@ def _levels(
 
 
 def _read_as_seen(reader: NodeReader, ids: Iterable[str]) -> list[StepRecord]:
-    """Return nodes, of which those with `forEach` depend on what users wrote, and not on their items."""
+    """Return nodes in which loops depend on users' steps, not on items."""
     nodes = reader.read(ids)
     expanders = reader.read([expander_id(node.id) for node in nodes if node.kind is NodeKind.GATHER])
     by_id = {node.id: node for node in expanders}

@@ -125,7 +125,7 @@ def _resolve(services: Services, step: StepRecord) -> StepChange | dict[str, Any
 
 
 def _render(services: Services, step: StepRecord) -> Mapping[str, JsonValue] | StepChange | None:
-    """Return the body of the step's job, or the change with which the step fails or waits without one."""
+    """Return the job's body, or the change if there is none."""
     if not step.templates:
         return step.request
     try:
@@ -323,7 +323,7 @@ class Advance:
         return following
 
     def _attempt(self, stored: StoredStep) -> Decision | None:
-        """Make the attempt of a claimed step: submit its job, create its items, or gather their outputs."""
+        """Make the attempt of a claimed step, as its kind requires."""
         services, step = self.outbox.services, stored.step
         if step.loop is not None:
             return expand(services, stored, step.loop, self.budget)
@@ -420,7 +420,7 @@ class Advance:
         self.outbox.add_ready(self.run_id, [ReadyStep(step_id=step_id) for step_id in step_ids])
 
     def _hand_on_expansions(self, saved: Sequence[Decision]) -> None:
-        """Have the items of a step created to the end by another invocation, if they took up this one's budget."""
+        """Have another invocation create the rest of a step's items."""
         now = self.outbox.services.clock.now()
         for decision in saved:
             due_at = decision.change.fields.get("due_at")

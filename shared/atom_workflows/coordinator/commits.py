@@ -343,7 +343,7 @@ def _group_by_shard(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
 
 
 def _hand_on(shard_id: str, ended: Sequence[Decision]) -> Update:
-    """Hand the places of ended items on to the next items of their shard, and learn which these are."""
+    """Hand the places of ended items on, and return the next items."""
     added = {**dict.fromkeys(NUMBERS, 0), "next": len(ended), "failed": _count_failed(ended)}
     return Update(path=step_path(ended[0].step.run_id, shard_id), increments=added)
 

@@ -237,7 +237,7 @@ def _write(work: _Work, batch: Sequence[Create | Update], **fields: Any) -> bool
 
 
 def _end(work: _Work, expansion: Expansion) -> Decision:
-    """End the node: connect it to its items, and these to their step."""
+    """Connect the node to its items, and these to their step."""
     step, size, edges = work.step, expansion.size, expansion.dependents_of_expander()
     log.info("step.expand", f"step {step.each} has {size:,} items", **step.names)
     end = end_step(step, StepEvent.SUCCEED, work.services.clock.now(), items=size, counted=size, **edges)
@@ -259,7 +259,7 @@ def _end_with_problem(work: _Work, problem: str) -> Decision:
 
 
 def _uncount(step: StepRecord) -> Sequence[Update]:
-    """Subtract the items that a run counts for the node, which has none any more."""
+    """Subtract the node's former items from those of its run."""
     return [Update(path=run_path(step.run_id), increments={"item_count": -step.counted})] if step.counted else []
 
 

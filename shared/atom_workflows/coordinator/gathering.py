@@ -73,7 +73,7 @@ def _decide(services: Services, step: StepRecord) -> StepChange:
 
 
 def _find_failures(services: Services, step: StepRecord, expansion: int) -> tuple[str, int]:
-    """Return the first item that failed, with its message, and the number of those that were not started."""
+    """Return the first failed item's message and the number not started."""
     first: Document | None = None
     unstarted = 0
     for one in _iter_failed(services, step, expansion):

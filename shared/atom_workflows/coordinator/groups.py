@@ -201,7 +201,7 @@ class _Line:
 
 
 def _waits_still(line: _Line, decisions: Decisions) -> bool:
-    """Return True if a run that was read has to wait, and so do all runs behind it."""
+    """Return True if a run and all runs behind it have to wait."""
     still_open = sum(one.run.stop is None for one in line.runs)
     return still_open > len(decisions.begin) + len(decisions.skip)
 

@@ -27,7 +27,10 @@ class HintLimit:
         self._waits_until: datetime | None = None
 
     def is_full(self, now: datetime, longest: timedelta) -> bool:
-        """Return True if the next turn is further away than `longest`. Nothing is reserved."""
+        """Return True if the next turn is further away than `longest`.
+
+        Nothing is reserved.
+        """
         with self._lock:
             return self._turn(now, longest) - now > longest
 
@@ -49,7 +52,7 @@ class HintLimit:
         return now if self._next is None or self._next - now > 2 * longest else max(self._next, now)
 
     def _may_wait(self, now: datetime, turn: datetime, longest: timedelta) -> bool:
-        """Return True if the allowance suffices to wait for the turn, and take it from there."""
+        """Return True if the allowance covers the wait, and use it up."""
         most = 2 * longest
         since = now if self._allowed_at is None else self._allowed_at
         left = most if self._allowance is None else self._allowance

@@ -44,7 +44,9 @@ def report_late(outbox: Outbox, run: RunRecord) -> None:
 
 
 def mark_late(outbox: Outbox, stored: StoredRun) -> StoredRun:
-    """Mark an open run as late and report it. Returns the run as it is now.
+    """Mark an open run as late and report it.
+
+    Returns the run as it is now.
 
     The report is published first, as no one would repeat it once the run is marked.
     """
@@ -61,7 +63,7 @@ def mark_late(outbox: Outbox, stored: StoredRun) -> StoredRun:
 
 
 def report_missing(services: Services, path: str, watch: Watch) -> None:
-    """Report the run of an instant that does not exist at its deadline, or that could not run."""
+    """Report the missing or skipped run of an instant as late."""
     stored, outbox = load_run(services, watch.run_id), Outbox(services)
     if stored is None:
         outbox.add([late_message(watch.run_id, path=path, state=None, at=watch.at, late_at=watch.late_at)])

@@ -117,7 +117,7 @@ class Outbox:
 
 
 def _report_of_items(expander: StepRecord, change: StepChange, now: datetime) -> dict[str, Any]:
-    """Return the change of the step whose items were created: it runs while they do."""
+    """Return the change that shows a loop as RUNNING."""
     return {
         "step": expander.each,
         "state": StepState.RUNNING.value,

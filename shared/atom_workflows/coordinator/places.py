@@ -228,7 +228,7 @@ def _publish_placed(outbox: Outbox, loops: Mapping[_Loop, Sequence[StoredStep]],
 
 
 def _find_placed(outbox: Outbox, loop: _Loop, stored: Sequence[StoredStep]) -> Iterator[str]:
-    """Yield the items of a step that were handed places, or one of those that wait in vain."""
+    """Yield the items that may begin, or one that waits in vain."""
     services = outbox.services
     for one in stored:
         _fix_count(services, one)
@@ -261,7 +261,7 @@ def recount(services: Services, step: StepRecord) -> Finding | None:
 
 
 def _is_at_work(services: Services, shard: StepRecord) -> bool:
-    """Return True unless the step to which a shard belongs has ended, or a stop may be about to end it."""
+    """Return True if the shard's step is open and not being stopped."""
     stored = load_run(services, shard.run_id)
     if stored is None or stored.run.state is not RunState.RUNNING or stored.run.stop is not None:
         return False
@@ -289,7 +289,7 @@ def _fix_count(services: Services, stored: StoredStep) -> None:
 
 
 def publish_next(outbox: Outbox, ended: Sequence[StepRecord]) -> None:
-    """Publish the items that these ended ones may have handed their places to."""
+    """Publish the items that may have received the places of ended ones."""
     shards = dict.fromkeys(step.shard for step in ended if step.shard)
     if not shards:
         return
@@ -371,5 +371,8 @@ def _is_waiting(step: StepRecord) -> bool:
 
 
 def _seat(stored: StoredStep) -> StoredStep:
-    """Return the item without what it waits for. The document is changed by the decision that follows."""
+    """Return the item without what it waits for.
+
+    The document is changed by the decision that follows.
+    """
     return replace(stored, step=replace(stored.step, remaining=stored.step.remaining - 1, waits_at=""))

@@ -54,7 +54,7 @@ def load_schedules(services: Services, file_id: str) -> StoredSchedules | None:
 
 
 def list_schedules(services: Services) -> list[FileSchedules]:
-    """Return the schedules of all files, including those that were deleted, in the order of their paths."""
+    """Return the schedules of all files, deleted ones included, by path."""
     names = services.store.query(Query(collection=SCHEDULES, fields=("path",)))
     paths = [tick_path(name.id) for name in names]
     pages = [services.store.get(paths[start : start + _AT_ONCE]) for start in range(0, len(paths), _AT_ONCE)]
@@ -218,7 +218,7 @@ def fire_due(services: Services, file_id: str) -> int:
 
 
 def _report_late(services: Services, stored: StoredSchedules) -> None:
-    """Report the runs that do not exist at their deadline, or cannot run. A run that is open is audited by itself."""
+    """Report runs that are missing, or cannot run, at their deadline."""
     known, now = stored.schedules, services.clock.now()
     over = [one for one in known.watches if one.due_at <= now]
     for watch in over:

@@ -102,7 +102,10 @@ def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mappi
 
 
 def _late_at(run: RunRecord, workflow: Workflow) -> datetime | None:
-    """Return the run's deadline, or None if it has none that could still be met when a person starts it."""
+    """Return the run's deadline.
+
+    Returns None if it has none that could still be met when a person starts it.
+    """
     if workflow.deadline is None:
         return None
     from atom_workflows.core.schedules import late_at_of  # noqa: PLC0415 (only files with a deadline need it)
@@ -182,7 +185,7 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
 
 
 def _instead(instead_of: Document | None, creates: Sequence[Create]) -> list[Create | Update]:
-    """Return the writes; that of a document to be replaced is an update."""
+    """Return the writes, updating the document that is to be replaced."""
     return [replacement(instead_of, one) if instead_of and one.path == instead_of.path else one for one in creates]
 
 

@@ -255,7 +255,10 @@ def _prepare(services: Services, run: RunRecord, event: StartRequested) -> _Prep
 
 
 def _register(services: Services, workflow: Workflow, event: StartRequested) -> bool:
-    """Replace the file's schedules. Return True if it has any, so that its upload starts no run."""
+    """Replace the file's schedules.
+
+    Return True if it has any, so that its upload starts no run.
+    """
     from atom_workflows.coordinator.schedules import register_upload  # noqa: PLC0415 (only uploads need it)
 
     return register_upload(services, workflow, event.workflow_path, event.generation or "")

@@ -60,7 +60,7 @@ def pursue_stop(services: Services, breaker: CircuitBreaker, step: StepRecord) -
 
 
 def _is_run_stopped(services: Services, run_id: str) -> bool:
-    """Return True unless the run is open and goes on, which only a change by another program can explain."""
+    """Return True unless the run is open and not being stopped."""
     stored = load_run(services, run_id)
     return stored is None or stored.run.stop is not None or stored.run.state.is_terminal
 
@@ -180,7 +180,10 @@ def _may_record(step: StepRecord, attempt: int) -> bool:
 
 
 def _save_orphan(services: Services, stored: StoredStep, fields: Mapping[str, Any]) -> StoredStep | None:
-    """Return the step with the fields saved, or None if someone else has changed it or the store is unavailable."""
+    """Return the step with the fields saved.
+
+    Returns None if someone else has changed it or the store is unavailable.
+    """
     written = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
     update = Update(path=step_path(stored.step.run_id, stored.step.id), fields=written, guard=stored.version)
     try:

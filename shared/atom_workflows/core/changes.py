@@ -79,7 +79,7 @@ def jobs_to_stop(step: StepRecord) -> tuple[str, ...]:
 
 
 def attempts_to_resolve(step: StepRecord) -> tuple[int, ...]:
-    """Return the attempts, up to the current one, that may have started jobs whose ids are unknown."""
+    """Return the attempts that may have started jobs with unknown ids."""
     # A step that failed because an earlier job did not stop names that job.
     has_own = step.job_id != "" and step.job_id not in step.leftovers
     has_job = has_own or has_ended(step.job_state)
@@ -88,13 +88,13 @@ def attempts_to_resolve(step: StepRecord) -> tuple[int, ...]:
 
 
 def add_unstopped(step: StepRecord, *job_ids: str) -> dict[str, Any]:
-    """Return the field that lists the step's jobs that could not be stopped, with these added."""
+    """Return the list of jobs that could not be stopped, extended."""
     added = [job_id for job_id in job_ids if job_id and job_id not in step.unstopped]
     return {"unstopped": (*step.unstopped, *added)[-MAX_UNSTOPPED:]} if added else {}
 
 
 def leave_over(step: StepRecord, now: datetime) -> dict[str, Any]:
-    """Return the fields with which a new attempt first has the jobs of earlier ones stopped, if they may still run."""
+    """Return the fields that make an attempt stop earlier jobs first."""
     leftovers, unresolved = jobs_to_stop(step), attempts_to_resolve(step)
     if not leftovers and not unresolved:
         return {}

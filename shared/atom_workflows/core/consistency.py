@@ -104,7 +104,7 @@ def _find_miscounted_places(steps: Mapping[str, StepRecord]) -> Iterator[Finding
 
 
 def check_places(step: StepRecord, *, ended: int, failed: int) -> Finding | None:
-    """Check that a node that hands out places has handed on those of the items that ended, and no others.
+    """Check that a shard handed on the places of ended items only.
 
     Once too many items failed, nothing is handed on any more, so there is nothing to count.
     """

@@ -44,7 +44,10 @@ class Calendar:
         return not (minutes.startswith("*") or hours.startswith("*"))
 
     def after(self, instant: datetime) -> datetime | None:
-        """Return the first instant after the given one, in UTC; None if there is none in the next fifty years."""
+        """Return the first instant after the given one, in UTC.
+
+        Returns None if there is none in the next fifty years.
+        """
         zone = find_zone(self.zone)
         instant = instant.astimezone(UTC)
         return self._after_fixed(instant, zone) if self.is_fixed else self._after_in_real_time(instant, zone)
@@ -78,7 +81,10 @@ class Calendar:
         return self.until(instant - timedelta(microseconds=1))
 
     def explain(self, instant: datetime) -> str:
-        """Return what the clocks do to an instant of a fixed time, or "" if that is nothing special."""
+        """Return what the clocks do to an instant of a fixed time.
+
+        Returns "" if that is nothing special.
+        """
         zone = find_zone(self.zone)
         at = instant.astimezone(zone)
         if not self.is_fixed:
@@ -125,7 +131,10 @@ class Calendar:
 
 
 def read_cron(cron: str) -> str:
-    """Return the expression with single spaces. Raises `CronError`, also if there is no date that it matches."""
+    """Return the expression with single spaces.
+
+    Raises `CronError`, also if there is no date that it matches.
+    """
     words = cron.split()
     if len(cron) > LONGEST:
         raise CronError(f"is longer than {LONGEST} characters", "write several schedules")
@@ -165,7 +174,10 @@ def _explain_word(word: str) -> tuple[str, str]:
 
 
 def _find_fault(words: list[str]) -> tuple[str, str] | None:
-    """Return what is wrong with a field, and advice; None if each of them is valid."""
+    """Return what is wrong with a field, and advice.
+
+    Returns None if each of them is valid.
+    """
     from cronsim import CronSim, CronSimError  # noqa: PLC0415 (only files with schedules need it)
 
     def is_valid(fields: list[str]) -> bool:

@@ -128,7 +128,10 @@ def expressions_in(texts: Sequence[Condition | Template]) -> Iterator[Any]:
 
 @lru_cache(maxsize=256)
 def _parse_template(text: str) -> Any:
-    """Return a parsed template. Thousands of items of a step have the same ones."""
+    """Return a parsed template.
+
+    Thousands of items of a step have the same ones.
+    """
     from atom_workflows.expressions.templates import parse_template  # noqa: PLC0415 (see above)
 
     return parse_template(text)
@@ -234,7 +237,10 @@ def select_constants(stored: Mapping[str, Any], texts: Sequence[Condition | Temp
 
 
 def paths_in(text: Condition | Template) -> Iterator[tuple[str, ...]]:
-    """Yield the paths that a condition or template reads, such as `("params", "day")`."""
+    """Yield the paths that a condition or template reads.
+
+    Example: `("params", "day")`.
+    """
     from atom_workflows.expressions.syntax import reads  # noqa: PLC0415 (see above)
 
     for expression in expressions_in([text]):
@@ -386,7 +392,10 @@ def render_value(template: Template, scope: Scope, *, zone: str, budget: Budget 
 
 
 def _spell(path: Sequence[str | int]) -> str:
-    """Return a position as the file's author would write it, such as `args[0]`."""
+    """Return a position as the file's author would write it.
+
+    Example: `args[0]`.
+    """
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 

@@ -104,7 +104,7 @@ class Expansion:
         return islice(self._nodes(), start, None)
 
     def places_of(self, index: int) -> dict[str, str]:
-        """Return the fields of an item that say which node hands out its place, and whether it waits for that."""
+        """Return the fields that tie an item to its place."""
         if not self.shards:
             return {}
         number, within = index % len(self.shards), index // len(self.shards)
@@ -140,7 +140,7 @@ class Expansion:
             yield self._node(item_id(self.each, index, self.number), NodeKind.ITEM, needs, parent), index
 
     def _parent(self, level: int, number: int) -> str:
-        """Return the node that waits for the node with this number: a barrier of the given level, or the step."""
+        """Return the node that waits for the node with this number."""
         if level == len(self._levels):
             return self.each
         return fan_in_id(self.each, self.number, level, self._parents[level][number])
@@ -190,7 +190,7 @@ def fields_of_reset(step: StepRecord, *, expands_anew: bool) -> dict[str, Any]:
 
 
 def deal_again(steps: Mapping[str, StepRecord], again: Collection[str], *, retries: int) -> dict[str, dict[str, Any]]:
-    """Deal the places of steps with `maxParallel` out to those of their items that run again.
+    """Deal places out to the items that run again.
 
     Returns fields of these items, and of the nodes that hand out the places, by id. It is the same however many of
     them were reset already.
@@ -214,7 +214,7 @@ def deal_again(steps: Mapping[str, StepRecord], again: Collection[str], *, retri
 
 
 def is_current(step: StepRecord, expander: StepRecord | None) -> bool:
-    """Return True unless the node belongs to an expansion that was not finished, or was replaced by a later one.
+    """Return True if the node is part of a finished, current expansion.
 
     `expander` is the node that creates the items of the step to which the node belongs.
     """

@@ -37,7 +37,10 @@ def item_id(step_id: str, index: int, expansion: int) -> str:
 
 
 def parse_item_id(node_id: str) -> ItemName | None:
-    """Return the parts of an item's id, or None if the node is no item."""
+    """Return the parts of an item's id.
+
+    Returns None if the node is no item.
+    """
     found = _ITEM.fullmatch(node_id)
     return None if found is None else ItemName(found["each"], int(found["index"]), int(found["expansion"] or 1))
 

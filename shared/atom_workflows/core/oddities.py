@@ -89,7 +89,10 @@ def _oddity_of_dispatch(step: StepRecord, now: datetime) -> Oddity | None:
 
 
 def job_being_stopped(step: StepRecord) -> str:
-    """Return the id of the job for whose end the step waits, or "" if there is none."""
+    """Return the id of the job for whose end the step waits.
+
+    Returns "" if there is none.
+    """
     if step.state is StepState.DISPATCHING:
         return step.leftovers[0] if step.leftovers else ""
     return step.job_id if step.being_stopped_for and not step.is_stop_over else ""

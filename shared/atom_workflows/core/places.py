@@ -124,12 +124,12 @@ def deal(limit: int, count: int, *, shards: int | None = None, tolerate: int = 0
 
 
 def read_shard(numbers: Mapping[str, int]) -> Shard:
-    """Read a shard from the fields of its document, or from the result of a commit that incremented all of them."""
+    """Read a shard from its stored fields or a commit's result."""
     return Shard(**{name: numbers[name] for name in NUMBERS if name in numbers})
 
 
 def waiting_key(shard_id: str, number: int) -> str:
-    """Return the key under which an item waits: its shard and its number, in an order that a query can use."""
+    """Return the key under which an item waits for its place."""
     return f"{shard_id}/{number:0{_DIGITS}}"
 
 

@@ -100,7 +100,7 @@ class StepRecord:
     loop: Loop | None = None
     # The step that the node belongs to, if it creates items, is one, or lies between items and their step.
     each: str = ""
-    # How many times the items were computed anew: nodes of an earlier expansion are ignored by everything.
+    # The number of times the items were computed; nodes of earlier expansions are ignored.
     expansion: int = 0
     # Of an item: its place in the list, its value as JSON text, and the notation of its type as JSON text.
     index: int | None = None

@@ -5,7 +5,7 @@ steps after them: a step that reacted to a failure is reconsidered, even if it s
 choice or tolerated are kept, like those that succeeded, unless they come after a step that is run again.
 
 Items of a step with `forEach` are treated like that only if the step itself is run again: if it succeeded, it tolerates
-the failures of its items. If its list may have changed, all of its items are created anew, and the old ones are left as
+the failures of its items. If its list may have changed, all of its items are created again, and the old ones stay as
 they are; see expansion.py.
 """
 

@@ -88,7 +88,7 @@ _LARGEST_EXACT: Final = 2**53
 
 
 def _group_of(run: RunRecord, workflow: Workflow, constants: Constants) -> Group | None:
-    """Return the group in which the run takes up a place, if its file limits the number of its runs.
+    """Return the run's group if its file limits its runs.
 
     Raises `InvalidParams` if the group cannot be computed.
     """

@@ -157,7 +157,9 @@ def scheduled_run_id(path: str, schedule: str, at: datetime) -> str:
 def register(
     known: FileSchedules | None, *, path: str, generation: int, workflow: Workflow, now: datetime
 ) -> FileSchedules | None:
-    """Return the file's schedules after an upload; None if a newer generation, or this one, is known already.
+    """Return the file's schedules after an upload.
+
+    Returns None if a newer generation, or this one, is known already.
 
     Instants of the earlier schedules that are due are pinned first. A schedule that stays the same keeps its cursor; a
     new one owes nothing from before this upload.
@@ -194,7 +196,10 @@ def register(
 
 
 def delete(known: FileSchedules | None, *, path: str, generation: int, now: datetime) -> FileSchedules | None:
-    """Return the tombstone of a deleted file; None if a newer generation, or the deletion, is known already."""
+    """Return the tombstone of a deleted file.
+
+    Returns None if a newer generation, or the deletion, is known already.
+    """
     if known is None:
         return FileSchedules(path=path, generation=generation, deleted_at=now)
     if generation < known.generation or (generation == known.generation and known.deleted_at is not None):
@@ -203,14 +208,20 @@ def delete(known: FileSchedules | None, *, path: str, generation: int, now: date
 
 
 def pause(known: FileSchedules, now: datetime) -> FileSchedules:
-    """Return the paused schedules. What is due is pinned first, and deadlines are not watched any more."""
+    """Return the paused schedules.
+
+    What is due is pinned first, and deadlines are not watched any more.
+    """
     if known.paused_at is not None:
         return known
     return replace(_pin(known, now), paused_at=now, watches=())
 
 
 def resume(known: FileSchedules, now: datetime) -> FileSchedules:
-    """Return the resumed schedules. Nothing that was missed while they were paused is owed."""
+    """Return the resumed schedules.
+
+    Nothing that was missed while they were paused is owed.
+    """
     if known.paused_at is None:
         return known
     entries = tuple(replace(entry, after=max(entry.after, now)) for entry in known.entries)

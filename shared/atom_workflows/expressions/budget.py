@@ -58,7 +58,9 @@ class Budget:
         self.charge(1 + count, at)
 
     def require_result(self, value: Value, at: int) -> int:
-        """Charge for each part of a value. Return the number of characters in it.
+        """Charge for each part of a value.
+
+        Return the number of characters in it.
 
         A list may contain the same list many times over, which costs no memory until the value is written out.
         """

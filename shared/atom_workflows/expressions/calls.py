@@ -43,7 +43,10 @@ def call(name: str, values: Sequence[Value], *, budget: Budget, zone: str, at: i
 
 
 def takes_in_words(parameter: Parameter) -> str:
-    """Describe the types that a parameter accepts, such as `a date or an instant`."""
+    """Describe the types that a parameter accepts.
+
+    Example: `a date or an instant`.
+    """
     # A time may be given as text, but naming the time type alone is clearer.
     shown = [of for of in parameter.takes if of != TEXT or not parameter.read_literal] or [TEXT]
     first, *others = (describe(of) for of in shown)

@@ -103,12 +103,18 @@ def write_duration(duration: timedelta) -> str:
 
 
 def to_utc(instant: datetime) -> datetime:
-    """Return the same instant in UTC. Raises ValueError if it is outside the calendar."""
+    """Return the same instant in UTC.
+
+    Raises ValueError if it is outside the calendar.
+    """
     return to_zone(instant, "UTC")
 
 
 def to_zone(instant: datetime, zone: str) -> datetime:
-    """Return the instant as local time. Raises ValueError if it is outside the calendar."""
+    """Return the instant as local time.
+
+    Raises ValueError if it is outside the calendar.
+    """
     try:
         return instant.astimezone(find_zone(zone))
     except OverflowError:

@@ -214,7 +214,7 @@ class _Checker:
         return ANY
 
     def _evaluate_constant(self, value: Embedded) -> Any:
-        """Return the value as JSON if its expression is constant and does not cost too much, or else None."""
+        """Return the value as JSON if its expression is a cheap constant."""
         lone = value.template.lone
         if lone is None or reads(lone.expression):
             return None
@@ -267,7 +267,7 @@ class _Checker:
         return ANY if checked.faults else checked.type
 
     def check_steps_read(self, values: Iterable[Embedded], reader: str) -> None:
-        """Limit the number of steps whose results one reader needs, since they are all in memory at once."""
+        """Limit the number of steps whose results one reader needs."""
         seen: set[str] = set()
         for value in sorted(values, key=lambda one: (one.node.line, one.node.column)):
             for placeholder in value.template.placeholders:

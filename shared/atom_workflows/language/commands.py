@@ -17,7 +17,7 @@ _NO_TEXT: Final = frozenset({"null", "true", "false", "yes", "no", "on", "off", 
 
 
 def list_words(command: str) -> str:
-    """Return the command as a list of arguments, as YAML and JSON-like as its words allow.
+    """Return the command as a list of arguments.
 
     A command that needs a shell is passed to one. Returns "" for a command of one word, and for one that is too long or
     has an open quote.

@@ -239,7 +239,10 @@ def _within(node: Node, name: str, number: int) -> Iterator[Node]:
 
 
 def check_items_of_run(loops: Sequence[tuple[Reading, int]], report: Report) -> None:
-    """Limit the number of items of all loops that cannot be skipped. Each comes with its number of items."""
+    """Limit the number of items of all loops that cannot be skipped.
+
+    Each comes with its number of items.
+    """
     total = sum(count for _, count in loops)
     if total <= MAX_ITEMS_OF_RUN:
         return

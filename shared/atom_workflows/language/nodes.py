@@ -71,7 +71,10 @@ class Fields:
     alias: Place | None = None
 
     def get(self, name: str) -> Node | None:
-        """Return the value with the given name, or None if there is none."""
+        """Return the value with the given name.
+
+        Returns None if there is none.
+        """
         entry = self.entries.get(name)
         return entry.value if entry else None
 

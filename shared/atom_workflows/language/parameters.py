@@ -214,7 +214,10 @@ def _read_choices(node: Node, of: Type, path: str, zone: str, report: Report) ->
 
 
 def read_typed(node: Node, of: Type, path: str, zone: str, report: Report) -> Value | Invalid:
-    """Read a value of the given type. Report anything that does not match the type."""
+    """Read a value of the given type.
+
+    Report anything that does not match the type.
+    """
     value = _as_json(node, of, path, report)
     if isinstance(value, Invalid):
         return INVALID

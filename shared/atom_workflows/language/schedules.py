@@ -33,7 +33,10 @@ class ReadSchedule:
 
 
 def read_schedules(workflow: Reading, params: Sequence[Declared], report: Report) -> tuple[ReadSchedule, ...] | None:
-    """Return the file's schedules, or None if it says nothing about them. Report what is wrong with them."""
+    """Return the file's schedules, or None if it says nothing about them.
+
+    Report what is wrong with them.
+    """
     deadline = workflow.values.get("deadline")
     if deadline and {"after", "at"} <= deadline.node.entries.keys():
         said = "a deadline has either `after` or `at`, not both"

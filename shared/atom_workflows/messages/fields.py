@@ -142,7 +142,10 @@ def read_attempt(body: Mapping[str, Any]) -> int | None:
 
 
 def read_attempt_key(body: Mapping[str, Any], name: str) -> str | None:
-    """Return the key of an attempt, `run/step/attempt`, or None if it is missing."""
+    """Return the key of an attempt, `run/step/attempt`.
+
+    Returns None if it is missing.
+    """
     value = read_optional_text(body, name)
     if value is None:
         return None

@@ -230,7 +230,10 @@ def deletion_of_object(bucket: str, name: str, generation: str) -> FileDeleted:
 
 
 def number_of_generation(generation: str) -> int:
-    """Return an object's generation as a number. A newer object has a greater one."""
+    """Return an object's generation as a number.
+
+    A newer object has a greater one.
+    """
     if not _GENERATION.fullmatch(generation):
         raise MalformedEvent(f"the generation of an object must be a number, not {generation!r:.40}")
     return int(generation)

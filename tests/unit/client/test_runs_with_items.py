@@ -247,7 +247,7 @@ def test_items_are_those_of_the_newest_list() -> None:
     world, run_id = ended(script(list={"fail_times": 1}), loop(2, trigger="always"))
     again = said(world, "runs", "retry", run_id)
     assert "continues with 3 steps to run again, " in again
-    assert "The lists of `train` are computed anew, and all of their items run." in again
+    assert "The lists of `train` are computed again, and all of their items run." in again
     world.run_to_end(run_id)
     assert "train[0]~2" in world.steps(run_id)
     text = said(world, "runs", "show", run_id, "--items", "train")

@@ -229,7 +229,10 @@ def _quotes_delete(answer: Answer, job_id: str) -> bool:
 
 
 def _parse_state(body: AnswerBody) -> str:
-    """Return the state of the job that a response describes, or "" if there is none."""
+    """Return the state of the job that a response describes.
+
+    Returns "" if there is none.
+    """
     state = None if body.job is None else body.job.get("state")
     return state.strip() if isinstance(state, str) else ""
 
@@ -281,7 +284,9 @@ def _parse_id(value: Any, tokens: Sequence[str]) -> str:
 
 
 def _parse_logs_url(value: Any, tokens: Sequence[str]) -> str:
-    """Return the address of a job's log, or "" if people cannot safely be sent there.
+    """Return the address of a job's log.
+
+    Returns "" if people cannot safely be sent there.
 
     It is not corrected: a corrected address would lead elsewhere.
     """
