@@ -326,7 +326,7 @@ def repair(services: Services, text: str, *, dry_run: bool, as_json: bool) -> bo
                     "step": shown_id(one.step_id),
                     "flaw": one.flaw.value,
                     "what": one.what,
-                    "mended": one.step_id in fixed,
+                    "fixed": one.step_id in fixed,
                 }
                 for one in examination.found
             ],

@@ -116,7 +116,7 @@ def test_a_program_gets_json() -> None:
     world, run_id = miscounted()
     printed = json.loads(call(world, "doctor", "--json", run_id).stdout)
     assert printed["under_way"] == ["s0"]
-    assert [(one["step"], one["flaw"], one["mended"]) for one in printed["found"]] == [("s1", "miscounted", True)]
+    assert [(one["step"], one["flaw"], one["fixed"]) for one in printed["found"]] == [("s1", "miscounted", True)]
 
 
 SILENT = "default: {duration: 90000, status_errors: [{status: 500, times: forever}]}"
