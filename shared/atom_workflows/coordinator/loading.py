@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID, is_internal
@@ -22,8 +21,7 @@ AT_ONCE: Final = 200
 """The maximum number of documents that one call reads by path, because a read has to end within ten seconds."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _FailedLoop:
+class _FailedLoop(NamedTuple):
     """A step with `forEach`: the number of its expansion if the failures of its items matter, else 0."""
 
     expansion: int
@@ -44,8 +42,7 @@ _TASK: Final = frozenset({"task", "templates", "constants", "sent", "loop", "ite
 """The fields that only a dispatcher needs. Each may take up 100 KB, and a run has up to 10,000 steps."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredStep:
+class StoredStep(NamedTuple):
     """A step as it was read, and the version that guards decisions about it."""
 
     step: StepRecord
@@ -60,11 +57,10 @@ class StoredStep:
     def without_task(cls, document: Document) -> StoredStep:
         """Read the step without its task and the values of its expressions, the largest parts of its document."""
         fields = {name: value for name, value in document.fields.items() if name not in _TASK}
-        return cls.of(replace(document, fields=fields))
+        return cls.of(document._replace(fields=fields))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredRun:
+class StoredRun(NamedTuple):
     """A run as it was read, and the version that guards decisions about it."""
 
     run: RunRecord

@@ -375,4 +375,4 @@ def _seat(stored: StoredStep) -> StoredStep:
 
     The document is changed by the decision that follows.
     """
-    return replace(stored, step=replace(stored.step, remaining=stored.step.remaining - 1, waits_at=""))
+    return stored._replace(step=replace(stored.step, remaining=stored.step.remaining - 1, waits_at=""))

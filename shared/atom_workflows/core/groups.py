@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from atom_workflows.core.durations import format_duration
 from atom_workflows.core.states import RunState
@@ -108,8 +108,7 @@ def admit(group: Group, *, at_work: int, waiting: int) -> Admission:
     return Admission.WAIT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decisions:
+class Decisions(NamedTuple):
     """The waiting runs that begin, and those that are skipped, each with the reason."""
 
     begin: tuple[RunRecord, ...] = ()

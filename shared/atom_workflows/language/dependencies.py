@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from atom_workflows.language.nodes import Fields, Items, Node, Reading, Scalar
 from atom_workflows.language.problems import Report, code, shorten
@@ -17,8 +16,7 @@ _LONGEST_PATH_SHOWN: Final = 12
 _LONGEST_TAKEN_APART: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(NamedTuple):
     """The steps under `steps` or `finally`: those that could be read, and the node that contains them all."""
 
     steps: Sequence[Reading]

@@ -10,10 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from atom_workflows.bounded_json import read_json
 from atom_workflows.core.outcomes import Outcome, OutcomeKind
@@ -56,47 +55,41 @@ _TEXTS_OF_AN_END: Final = ("outputs", "outputs_problem", "reason", "logs_url")
 """Fields of an outcome that are written only if they are not empty. Older versions ignore them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadyStep:
+class ReadyStep(NamedTuple):
     """A step to dispatch. `attempt` is the attempt to submit, or None for the next attempt of a released step."""
 
     step_id: str
     attempt: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepsReady:
+class StepsReady(NamedTuple):
     """Steps of a run that a dispatcher should claim."""
 
     run_id: str
     steps: tuple[ReadyStep, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepsCompleted:
+class StepsCompleted(NamedTuple):
     """Attempts of a run's steps that have ended."""
 
     run_id: str
     outcomes: tuple[Outcome, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
+class Tick(NamedTuple):
     """A wake-up call to the checker, from the scheduler or a dispatcher (for example, after it has submitted a job)."""
 
     is_scheduled: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepPage:
+class SweepPage(NamedTuple):
     """One page of a round through the due steps: those that follow `after` (due time and path), due by `until`."""
 
     after: tuple[datetime, str]
     until: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobEnded:
+class JobEnded(NamedTuple):
     """A Task Runner's hint that a job has ended. The job is named by its idempotency key, its id, or both.
 
     Anyone who may publish to the topic can claim this, so it is a reason to ask the Task Runner, and nothing more.
