@@ -12,9 +12,10 @@ import click
 
 from atom_client.cli.local import check_url
 from atom_client.errors import RUN_FAILED, Misuse
-from atom_client.runner_check.optional import TOKEN, check_optional, check_token
-from atom_client.runner_check.required import Seen, check_required
-from atom_client.runner_check.results import Row, Verdict, summarize, unchecked
+from atom_client.runner_check.optional import check_optional, check_token
+from atom_client.runner_check.required import check_required
+from atom_client.runner_check.results import Row, Seen, Verdict, summarize, unchecked
+from atom_client.runner_check.rule_names import TOKEN
 from atom_client.runner_check.session import Job, Session
 from atom_client.text import one_line
 from atom_client.views.as_json import json_text
