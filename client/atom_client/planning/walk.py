@@ -51,6 +51,13 @@ class PlannedStep:
     unknown: tuple[str, ...] = ()
     items: PlannedItems | None = None
 
+    @property
+    def has_unknown(self) -> bool:
+        """True if a value of its job or of its first few items is not known, or a list of items."""
+        items = self.items
+        of_items = items is not None and (bool(items.unknown) or any(item.unknown for item in items.first))
+        return bool(self.unknown) or of_items
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
