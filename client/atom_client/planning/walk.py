@@ -51,6 +51,13 @@ class PlannedStep:
     unknown: tuple[str, ...] = ()
     items: PlannedItems | None = None
 
+    @property
+    def has_unknown(self) -> bool:
+        """True if a value of its job or of its first few items is not known, or a list of items."""
+        items = self.items
+        of_items = items is not None and (bool(items.unknown) or any(item.unknown for item in items.first))
+        return bool(self.unknown) or of_items
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -121,7 +128,14 @@ class _Walk:
         fate, because = self._decide(step, scope)
         planned = PlannedStep(step=step, in_finally=in_finally, fate=fate, because=because)
         if step.task is not None and fate in {Fate.RUNS, Fate.DEPENDS}:
-            planned = self._with_work(planned, scope)
+            try:
+                if step.for_each is not None:
+                    planned = self._with_items(planned, step.for_each, scope)
+                elif self._with_jobs:
+                    job, unknown = self._render(step, scope)
+                    planned = replace(planned, job=job, unknown=unknown)
+            except ExpressionError as error:
+                planned = _that_fails(planned, str(error))
         self._fates[step.id] = planned.fate
         if planned.fate is Fate.SKIPPED:
             counts = dict.fromkeys(("total", "succeeded", "failed", "skipped"), 0)
@@ -179,18 +193,6 @@ class _Walk:
         if all(fate is Fate.SKIPPED for fate in fates):
             return Fate.SKIPPED, "every step that it depends on is skipped"
         return Fate.SKIPPED, f"not every step that it depends on runs, and its trigger is {step.trigger}"
-
-    def _with_work(self, planned: PlannedStep, scope: Mapping[str, Any]) -> PlannedStep:
-        """Add the step's job, or its items if it is a loop."""
-        try:
-            if planned.step.for_each is not None:
-                return self._with_items(planned, planned.step.for_each, scope)
-            if self._with_jobs:
-                job, unknown = self._render(planned.step, scope)
-                return replace(planned, job=job, unknown=unknown)
-        except ExpressionError as error:
-            return _that_fails(planned, str(error))
-        return planned
 
     def _with_items(self, planned: PlannedStep, loop: ForEach, scope: Mapping[str, Any]) -> PlannedStep:
         step = planned.step

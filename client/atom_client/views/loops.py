@@ -209,3 +209,10 @@ def as_seen(step: StepRecord, nodes: Mapping[str, StepRecord]) -> StepRecord:
 def without_first(step: StepRecord) -> str:
     """Return a step's message without its first failed item."""
     return step.message.partition(_FIRST)[0] if step.kind is NodeKind.GATHER else step.message
+
+
+def count_nodes(nodes: Sequence[StepRecord]) -> str:
+    """Say how many steps and items there are among the nodes."""
+    steps, items = sum(map(is_shown, nodes)), sum(node.kind is NodeKind.ITEM for node in nodes)
+    both = [counted(steps, "step") if steps or not items else "", counted(items, "item") if items else ""]
+    return " and ".join(filter(None, both))
