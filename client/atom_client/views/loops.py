@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from atom_client.text import counted
-from atom_workflows.core.gathering import count_items
+from atom_workflows.core.gathering import count_items, is_counted
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.item_ids import expander_id, shown_id
 from atom_workflows.core.kinds import NodeKind
@@ -98,6 +98,8 @@ def counts_of_ended(step: StepRecord) -> ItemCounts | None:
         return None
     if not step.items:
         return ItemCounts(total=0, states={})
+    if not is_counted({"state": step.state, "last_kind": step.last_kind}):
+        return None
     counts = count_items(step)
     ended = {
         StepState.SUCCEEDED: counts["succeeded"],

@@ -29,7 +29,7 @@ from atom_workflows.core.evaluation import (
     scope_of,
     zone_of,
 )
-from atom_workflows.core.gathering import COUNTED, counts_of
+from atom_workflows.core.gathering import COUNTED, counts_of, is_counted
 from atom_workflows.core.graph import MAIN_END_ID
 from atom_workflows.core.kinds import NodeKind, Release
 from atom_workflows.core.records import RunRecord, StepRecord
@@ -111,7 +111,7 @@ def read_for(services: Services, step: StepRecord, reads: Reads) -> tuple[dict[s
     return past, read_result(services, step.run_id, reads)
 
 
-_FIELDS_OF_PAST: Final = ("state", "message", "kind", *COUNTED, "values", "types")
+_FIELDS_OF_PAST: Final = ("state", "message", "kind", "last_kind", *COUNTED, "values", "types")
 """The fields that expressions read: those of a step's document, and the two of its outputs."""
 
 
@@ -139,7 +139,7 @@ def _past_of(services: Services, run_id: str, step_id: str, found: Mapping[str, 
     fields = {} if step is None else step.fields
     outputs = read_outputs(found.get(outputs_path(run_id, step_id)), zone=zone)
     counts = counts_of(fields) if fields.get("kind") == NodeKind.GATHER.value else None
-    if counts and 2 * counts["total"] > sum(counts.values()):
+    if counts and counts["total"] and not is_counted(fields):
         counts |= count_after_stop(services, run_id, step_id)
     state, message = str(fields.get("state", "")), str(fields.get("message", ""))
     return Past(state=state, message=message, outputs=outputs, counts=counts)

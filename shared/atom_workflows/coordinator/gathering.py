@@ -87,7 +87,8 @@ def _find_failures(services: Services, step: StepRecord, expansion: int) -> tupl
 def count_after_stop(services: Services, run_id: str, step_id: str) -> dict[str, int]:
     """Count the items of a step that had ended when a stop ended the others.
 
-    The step's counters lack those whose barriers the stop ended: these did not pass on their own counters.
+    The step's counters lack those whose barriers the stop ended: these did not pass on their own counters. They count
+    as failed those that were not started, whose number only the end of the last item makes known.
     """
     (expander,) = services.store.get([step_path(run_id, expander_id(step_id))], fields=("expansion",))
     if expander is None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.core.changes import StepChange
 from atom_workflows.core.evaluation import is_per_item, paths_in
-from atom_workflows.core.outcomes import OutcomeKind, clip
+from atom_workflows.core.outcomes import FAILURE_KINDS, OutcomeKind, clip
 from atom_workflows.core.records import StepRecord
+from atom_workflows.core.states import StepState
 from atom_workflows.core.transitions import fail_step
 from atom_workflows.core.workflow import Step, Workflow
 
@@ -37,6 +38,14 @@ def counts_of(fields: Mapping[str, Any]) -> dict[str, int]:
 
 COUNTED: Final = ("total", "items", "unsuccessful", "unstarted", "skipped")
 """The fields of a step that count its items."""
+
+
+def is_counted(fields: Mapping[str, Any]) -> bool:
+    """Return True if the counters of an ended step are the numbers of its items.
+
+    They are if the items have ended the step. A stop may end it first, or before those that were not started are known.
+    """
+    return fields.get("state") == StepState.SUCCEEDED or fields.get("last_kind") == FAILURE_KINDS[OutcomeKind.ITEMS]
 
 
 def count_items(step: StepRecord) -> dict[str, int]:
