@@ -164,6 +164,7 @@ _WORDS: Final = {
     "@weekly": "0 0 * * 0",
     "@daily": "0 0 * * *",
     "@midnight": "0 0 * * *",
+    "@nightly": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
 
