@@ -57,10 +57,12 @@ def explain_progress(seen: Seen) -> Iterator[Reason]:
             facts={"main_state": run.main_state.value, "deadline": moment_text(run.deadline)},
         )
     elif run.deadline is not None:
-        left = lasted(run.deadline - now) if run.deadline > now else "now"
+        at = clock_time(run.deadline, now)
         yield Reason(
             kind="deadline",
-            text=f"Its timeout will end it at {clock_time(run.deadline, now)} ({left} left).",
+            text=f"Its timeout will end it at {at} ({lasted(run.deadline - now)} left)."
+            if run.deadline > now
+            else f"Its timeout passed at {at}; the checker ends it at its next tick.",
             facts={"deadline": moment_text(run.deadline)},
         )
 
