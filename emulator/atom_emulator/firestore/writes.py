@@ -118,7 +118,12 @@ def apply(write: Put, record: Record | None, now: int) -> tuple[Fields, tuple[An
     fields = dict(write.fields) if write.mask is None else _merge(write, record)
     if not write.transforms:
         return fields, ()
-    return fields, tuple(_transform(fields, transform, now) for transform in write.transforms)
+    results = []
+    for transform in write.transforms:
+        new = _COMPUTE[transform.kind](look_up(fields, transform.field), transform.operand, now)
+        put(fields, transform.field, new)
+        results.append(None if transform.kind in _LIST_KINDS else new)
+    return fields, tuple(results)
 
 
 def _merge(write: Put, record: Record | None) -> Fields:
@@ -130,13 +135,6 @@ def _merge(write: Put, record: Record | None) -> Fields:
         else:
             put(fields, path, value)
     return fields
-
-
-def _transform(fields: Fields, transform: Transform, now: int) -> Any:
-    old = look_up(fields, transform.field)
-    new = _COMPUTE[transform.kind](old, transform.operand, now)
-    put(fields, transform.field, new)
-    return None if transform.kind in _LIST_KINDS else new
 
 
 _LIST_KINDS: Final = frozenset({TransformKind.APPEND_MISSING, TransformKind.REMOVE_ALL})
