@@ -115,7 +115,16 @@ def apply(write: Put, record: Record | None, now: int) -> tuple[Fields, tuple[An
 
     The old fields stay untouched.
     """
-    fields = dict(write.fields) if write.mask is None else _merge(write, record)
+    if write.mask is None:
+        fields = dict(write.fields)
+    else:
+        fields = {} if record is None else dict(record.fields)
+        for path in write.mask:
+            value = look_up(write.fields, path)
+            if value is MISSING:
+                remove(fields, path)
+            else:
+                put(fields, path, value)
     if not write.transforms:
         return fields, ()
     results = []
@@ -124,17 +133,6 @@ def apply(write: Put, record: Record | None, now: int) -> tuple[Fields, tuple[An
         put(fields, transform.field, new)
         results.append(None if transform.kind in _LIST_KINDS else new)
     return fields, tuple(results)
-
-
-def _merge(write: Put, record: Record | None) -> Fields:
-    fields = {} if record is None else dict(record.fields)
-    for path in write.mask or ():
-        value = look_up(write.fields, path)
-        if value is MISSING:
-            remove(fields, path)
-        else:
-            put(fields, path, value)
-    return fields
 
 
 _LIST_KINDS: Final = frozenset({TransformKind.APPEND_MISSING, TransformKind.REMOVE_ALL})
