@@ -15,8 +15,10 @@ from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import OnLost
-from atom_workflows.documents import outputs_collection, run_path, run_record, step_path, step_record, steps_path
+from atom_workflows.documents import outputs_collection, run_path, step_path, steps_path
 from atom_workflows.ports import Document, Message, Write
+from atom_workflows.run_documents import run_record
+from atom_workflows.step_documents import step_record
 from simulation import run_rules
 from simulation.evidence import Evidence, Reply, Submission, Try
 from simulation.findings import Findings, Rule

@@ -17,10 +17,11 @@ from atom_workflows.coordinator.repair import LATE
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.documents import BURST_LEASE_PATH, RUNS, SCHEMAS, STEPS, run_record
+from atom_workflows.documents import BURST_LEASE_PATH, RUNS, SCHEMAS, STEPS
 from atom_workflows.errors import NewerVersion
 from atom_workflows.messages.dead_letters import read_dead_letter
 from atom_workflows.ports import Condition, Document, Query
+from atom_workflows.run_documents import run_record
 from atom_workflows.schedule_documents import SCHEDULES
 
 _MOST_DUE: Final = 1_000

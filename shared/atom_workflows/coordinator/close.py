@@ -36,9 +36,11 @@ from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import OPEN_STEP_STATES, RunEvent, RunState, StepState, next_run_state
 from atom_workflows.core.stopping import RUN_WAIT, stop_with_run, waits_for_stop
 from atom_workflows.core.workflow import JsonValue
-from atom_workflows.documents import change_fields, run_path, run_state_fields, step_path, steps_path, stop_fields
+from atom_workflows.documents import run_path, step_path, steps_path
 from atom_workflows.errors import AlreadyExists, Conflict, ExpressionError, RunNotFound, RunStateError
 from atom_workflows.ports import Document, Fields, Query, Update
+from atom_workflows.run_documents import run_state_fields, stop_fields
+from atom_workflows.step_documents import change_fields
 
 MAX_ERRORS: Final = 100
 """The maximum number of failed steps whose messages are copied to the run's document."""

@@ -28,9 +28,10 @@ from atom_workflows.core.places import NUMBERS, Shard, read_shard
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepEvent
 from atom_workflows.core.transitions import apply_outcome
-from atom_workflows.documents import SCHEMA, change_fields, estimate_bytes, outputs_fields, outputs_path, step_path
+from atom_workflows.documents import SCHEMA, estimate_bytes, outputs_path, step_path
 from atom_workflows.errors import AlreadyExists, Conflict, NotStorable
 from atom_workflows.ports import Create, Document, Fields, Update, Upsert, Version, WriteResult
+from atom_workflows.step_documents import change_fields, outputs_fields
 
 MAX_WRITES: Final = 250
 """The maximum number of documents in one commit. It is enough for a step with its dependents, at most 200."""

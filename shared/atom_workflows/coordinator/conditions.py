@@ -34,9 +34,10 @@ from atom_workflows.core.graph import MAIN_END_ID
 from atom_workflows.core.kinds import NodeKind, Release
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.workflow import JsonValue
-from atom_workflows.documents import outputs_path, read_outputs, step_path
+from atom_workflows.documents import outputs_path, step_path
 from atom_workflows.errors import ExpressionError
 from atom_workflows.ports import Document
+from atom_workflows.step_documents import read_outputs
 
 
 @dataclass(slots=True)

@@ -35,7 +35,7 @@ from atom_workflows.core.records import Loop, StepRecord
 from atom_workflows.core.states import StepEvent, StepState
 from atom_workflows.core.transitions import MAX_DEATHS
 from atom_workflows.core.workflow import Template
-from atom_workflows.documents import run_path, step_fields, step_path
+from atom_workflows.documents import run_path, step_path
 from atom_workflows.errors import (
     AlreadyExists,
     Conflict,
@@ -45,6 +45,7 @@ from atom_workflows.errors import (
     StoreUnavailable,
 )
 from atom_workflows.ports import Create, Update
+from atom_workflows.step_documents import step_fields
 
 _TRIES: Final = 5
 

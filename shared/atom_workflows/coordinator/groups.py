@@ -40,10 +40,11 @@ from atom_workflows.core.polling import NEXT_AUDIT, first_audit
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
 from atom_workflows.core.workflow import Backoff, WhenFull
-from atom_workflows.documents import RUNS, SCHEMA, group_path, run_path, run_record, run_state_fields, step_path
+from atom_workflows.documents import RUNS, SCHEMA, group_path, run_path, step_path
 from atom_workflows.errors import AlreadyExists, Conflict
 from atom_workflows.messages.internal import seed_message
 from atom_workflows.ports import Create, Query, Update, Upsert, Version, Write
+from atom_workflows.run_documents import run_record, run_state_fields
 
 MOST_COUNTED: Final = 2_000
 MOST_IN_LINE: Final = 1_200

@@ -12,8 +12,10 @@ from atom_workflows.core.item_ids import expander_id
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.documents import run_path, run_record, step_path, step_record, steps_path
+from atom_workflows.documents import run_path, step_path, steps_path
 from atom_workflows.ports import Condition, Document, Fields, Query, Version
+from atom_workflows.run_documents import run_record
+from atom_workflows.step_documents import step_record
 
 PAGE: Final = 500
 _PAGE_OF_FAILED: Final = 100

@@ -25,9 +25,10 @@ from atom_workflows.core.kinds import NodeKind, Release
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import StepState, next_run_state
-from atom_workflows.documents import main_result_fields, run_path, step_path, steps_path
+from atom_workflows.documents import run_path, step_path, steps_path
 from atom_workflows.messages.internal import ReadyStep
 from atom_workflows.ports import Condition, Document, Query, Update
+from atom_workflows.run_documents import main_result_fields
 
 MAX_FAILURES: Final = 100
 MAX_FAILURE_BYTES: Final = 20 * 1024

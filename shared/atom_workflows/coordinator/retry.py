@@ -30,9 +30,10 @@ from atom_workflows.core.rerun import needs_reset, steps_to_rerun
 from atom_workflows.core.retention import expiry_after_retry, is_nearly_gone
 from atom_workflows.core.states import RunEvent, RunState, StepEvent, next_run_state
 from atom_workflows.core.workflow import WhenFull
-from atom_workflows.documents import NO_MAIN_RESULT, run_path, run_state_fields, step_path
+from atom_workflows.documents import run_path, step_path
 from atom_workflows.errors import AlreadyExists, Conflict, RunNotFound, RunStateError, TransitionError
 from atom_workflows.ports import Update
+from atom_workflows.run_documents import NO_MAIN_RESULT, run_state_fields
 
 _TRIES: Final = 5
 

@@ -17,8 +17,9 @@ from atom_workflows.core.records import Loop, RunRecord
 from atom_workflows.core.run_values import constants_of
 from atom_workflows.core.states import StepState
 from atom_workflows.core.workflow import Condition, Step, Template, Workflow, job_request, job_templates
-from atom_workflows.documents import new_step, policies_of, step_fields, step_path
+from atom_workflows.documents import step_path
 from atom_workflows.ports import Create, Document, Fields, Update
+from atom_workflows.step_documents import new_step, policies_of, step_fields
 
 
 class RunGraph:

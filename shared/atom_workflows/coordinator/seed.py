@@ -43,9 +43,7 @@ from atom_workflows.documents import (
     SCHEMA_OF_NEW_RUNS,
     definition_path,
     estimate_bytes,
-    run_fields,
     run_path,
-    run_state_fields,
     step_path,
     steps_path,
 )
@@ -58,6 +56,7 @@ from atom_workflows.errors import (
 )
 from atom_workflows.messages.internal import ReadyStep, seed_message
 from atom_workflows.ports import Create, Document, Fields, Query, Update
+from atom_workflows.run_documents import run_fields, run_state_fields
 
 BATCHES_AT_ONCE: Final = 4
 """Enough batches to keep one processor busy; each takes up a few megabytes while it is being written."""

@@ -27,7 +27,7 @@ from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.run_values import digest_of, render_params
 from atom_workflows.core.states import RunState
 from atom_workflows.core.workflow import Workflow
-from atom_workflows.documents import SCHEMA_OF_NEW_RUNS, run_fields, run_path, run_record
+from atom_workflows.documents import SCHEMA_OF_NEW_RUNS, run_path
 from atom_workflows.errors import (
     AlreadyExists,
     Conflict,
@@ -42,6 +42,7 @@ from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.messages.start import FileDeleted, RunSeedRequested, StartRequested
 from atom_workflows.ports import Create, Document, Update
+from atom_workflows.run_documents import run_fields, run_record
 from atom_workflows.settings import Settings
 from atom_workflows.task_runner_urls import expected_instead, is_same_url, shown_url
 

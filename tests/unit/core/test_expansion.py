@@ -12,7 +12,7 @@ from atom_workflows.core.kinds import KINDS, Counters, NodeKind, Phase, Release,
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.core.workflow import Condition, Trigger
-from atom_workflows.documents import new_step
+from atom_workflows.step_documents import new_step
 from support.loops import each, step, workflow
 
 SIZES = [0, 1, 31, 32, 33, 199, 200, 201, 1_024, 1_025, 9_999, 10_000]
