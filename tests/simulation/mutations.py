@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, Final, TypeAlias
 from unittest.mock import patch
 
-from atom_workflows.coordinator import advance, conditions, dispatch, expansion, groups, repair, retry, seed
+from atom_workflows.coordinator import advance, conditions, dispatch, expansion, groups, repair, retry, seed, submission
 from atom_workflows.coordinator.checker import audit, burst
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core import groups as groups_of_core
@@ -88,7 +88,7 @@ MUTATIONS: Final = (
     _in_code("acknowledge although it failed", (handling, "handle_steps", planted.acknowledge_anyway), seed=10),
     _at_port("a lease that is never over", planted.claim_for_ages),
     _in_code("a new attempt for an expired lease", (advance, "claim", planted.claim_anew)),
-    _in_code("submit whatever is left of the lease", (advance, "SUBMIT_BUDGET", -planted.AGES), seed=110),
+    _in_code("submit whatever is left of the lease", (submission, "SUBMIT_BUDGET", -planted.AGES), seed=110),
     _at_port("a failed status call fails the job", planted.poll_strictly, seed=11),
     _in_code("no grace for a job that is unknown", (polling, "MISSING_GRACE", timedelta(0)), seed=48),
     _at_port("a lost job uses up a try", planted.losses_are_tries, seed=212),

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from atom_emulator.firestore.memory import MemoryStore
-from atom_workflows.coordinator.advance import SUBMIT_BUDGET
+from atom_workflows.coordinator.submission import SUBMIT_BUDGET
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord

@@ -2,6 +2,6 @@
 
 In reading order: the `services` passed to everything, `budget` and `turns`; `loading` and `outbox`; `commits`, which
 saves changes to steps, `close`, `retention` and `retry`; `run_graph` and `seed`, which write a run's documents;
-`repair`; the handlers `start`, `dispatch` (with `advance` and its `circuit_breaker`) and `checker`; and a user's
-`commands`.
+`repair`; the handlers `start`, `dispatch` (with `advance`, `submission` and its `circuit_breaker`) and `checker`; and a
+user's `commands`.
 """
