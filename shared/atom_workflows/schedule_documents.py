@@ -61,11 +61,14 @@ def tick_fields(schedules: FileSchedules) -> dict[str, Any]:
                 "params": one.params,
                 "templates": one.templates,
                 "at": one.at.isoformat(),
-                "window_start": _write_time(one.window_start),
+                "window_start": None if one.window_start is None else one.window_start.isoformat(),
             }
             for one in schedules.firing
         ],
-        "watches": [_watch_parts(one) for one in schedules.watches],
+        "watches": [
+            [one.run_id, *(at.isoformat() for at in (one.at, one.late_at, one.look_at) if at is not None)]
+            for one in schedules.watches
+        ],
     }
     return {
         # Versions without schedules do not ask for documents of this schema.
@@ -124,7 +127,7 @@ def read_tick(document: Document) -> FileSchedules:
                 params=one["params"],
                 templates=one["templates"],
                 at=datetime.fromisoformat(one["at"]),
-                window_start=_read_time(one["window_start"]),
+                window_start=None if one["window_start"] is None else datetime.fromisoformat(one["window_start"]),
             )
             for one in parts["firing"]
         ),
@@ -136,11 +139,6 @@ def read_tick(document: Document) -> FileSchedules:
 
 
 _WATCH_TIMES: Final = ("at", "late_at", "look_at")
-
-
-def _watch_parts(watch: Watch) -> list[str]:
-    times = (watch.at, watch.late_at, *([] if watch.look_at is None else [watch.look_at]))
-    return [watch.run_id, *(one.isoformat() for one in times)]
 
 
 def _deadline_fields(deadline: Deadline | None) -> dict[str, Any] | None:
@@ -157,11 +155,3 @@ def _read_deadline(stored: Mapping[str, Any] | None) -> Deadline | None:
     return Deadline(
         after=None if after_s is None else timedelta(seconds=after_s), at=None if at is None else time.fromisoformat(at)
     )
-
-
-def _write_time(instant: datetime | None) -> str | None:
-    return None if instant is None else instant.isoformat()
-
-
-def _read_time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)

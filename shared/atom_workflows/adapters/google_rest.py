@@ -118,7 +118,10 @@ class GoogleRestClient:
         if call.body is not None:
             options["json"] = call.body
         try:
-            session = self._open()
+            with self._lock:
+                if self._session is None:
+                    self._session = self.connect()
+                session = self._session
             with session.request(call.method, f"{self.urls[call.api]}{call.path}", **options) as response:
                 return _read(response, call, str(session.credentials.token or ""))
         except (GaveUp, google.auth.exceptions.GoogleAuthError) as error:
@@ -126,12 +129,6 @@ class GoogleRestClient:
             raise GoogleUnavailable(reason, nothing_sent=True) from error
         except (requests.RequestException, UrllibError) as error:
             raise _unavailable(call.api, error) from error
-
-    def _open(self) -> Any:
-        with self._lock:
-            if self._session is None:
-                self._session = self.connect()
-            return self._session
 
 
 def _read(response: requests.Response, call: Call, token: str) -> Reply:

@@ -38,7 +38,7 @@ from atom_workflows.core.stopping import RUN_WAIT, stop_with_run, waits_for_stop
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import run_path, step_path, steps_path
 from atom_workflows.errors import AlreadyExists, Conflict, ExpressionError, RunNotFound, RunStateError
-from atom_workflows.ports import Document, Fields, Query, Update
+from atom_workflows.ports import Query, Update
 from atom_workflows.run_documents import run_state_fields, stop_fields
 from atom_workflows.step_documents import change_fields
 
@@ -148,22 +148,22 @@ def _load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> 
     if not was_cancelled and (run.stop is None or run.main_state is not None):
         states.append(StepState.CANCELLED.value)
     # A step that failed names the first of its items that did; the items of a step that was stopped name themselves.
-    ended = iter_failed(services, run.id, states, fields=("message", "phase"), items_of=_was_left_open)
+    ended = iter_failed(
+        services,
+        run.id,
+        states,
+        fields=("message", "phase"),
+        items_of=lambda step: step.get("state") != StepState.FAILED.value or not step.get("last_kind"),
+    )
+    if run.stop is not None:
+        # Steps under `finally` may have been cancelled by this stop.
+        stopped = (StepState.CANCELLED.value, Phase.FINALLY.value)
+        ended = (one for one in ended if (one.fields["state"], one.fields.get("phase")) != stopped)
     errors += [
         {"step": shown_id(document.id), "message": clip(document.fields.get("message", ""))[:MAX_ERROR_TEXT]}
-        for document in islice((one for one in ended if run.stop is None or not _was_stopped(one)), MAX_ERRORS)
+        for document in islice(ended, MAX_ERRORS)
     ]
     return tuple(errors)
-
-
-def _was_left_open(step: Fields) -> bool:
-    """Return True if a step with `forEach` did not end by itself."""
-    return step.get("state") != StepState.FAILED.value or not step.get("last_kind")
-
-
-def _was_stopped(step: Document) -> bool:
-    """Return True if the step may have been cancelled because its run was stopped after the main part had ended."""
-    return step.fields["state"] == StepState.CANCELLED.value and step.fields.get("phase") == Phase.FINALLY.value
 
 
 PAGE: Final = 200

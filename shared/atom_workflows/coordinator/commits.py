@@ -301,7 +301,14 @@ def _commit(
         for added in [additions.get(step_id, Addition())]
     ]
     freeing = _group_by_shard(decisions) if counting else {}
-    handing_on = [_hand_on(shard_id, ended) for shard_id, ended in freeing.items()]
+    # The places of ended items are handed on to the next ones.
+    handing_on = [
+        Update(
+            path=step_path(run_id, shard_id),
+            increments={**dict.fromkeys(NUMBERS, 0), "next": len(ended), "failed": _count_failed(ended)},
+        )
+        for shard_id, ended in freeing.items()
+    ]
     results = outbox.services.store.commit([*writes, *increments, *handing_on])
     for decision in guarded:
         outbox.report_step(decision.step, decision.change)
@@ -341,12 +348,6 @@ def _group_by_shard(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
         if decision.frees_place:
             freeing.setdefault(decision.step.shard, []).append(decision)
     return freeing
-
-
-def _hand_on(shard_id: str, ended: Sequence[Decision]) -> Update:
-    """Hand the places of ended items on, and return the next items."""
-    added = {**dict.fromkeys(NUMBERS, 0), "next": len(ended), "failed": _count_failed(ended)}
-    return Update(path=step_path(ended[0].step.run_id, shard_id), increments=added)
 
 
 def _count_failed(ended: Iterable[Decision]) -> int:

@@ -30,7 +30,6 @@ from atom_workflows.core.expansion import MAX_ITEMS_OF_RUN, Expansion
 from atom_workflows.core.graph import Node
 from atom_workflows.core.items import Items, compute_items
 from atom_workflows.core.outcomes import clip
-from atom_workflows.core.places import Shard
 from atom_workflows.core.records import Loop, StepRecord
 from atom_workflows.core.states import StepEvent, StepState
 from atom_workflows.core.transitions import MAX_DEATHS
@@ -130,8 +129,9 @@ def _creates(step: StepRecord, loop: Loop, items: Items, expansion: Expansion) -
     for node, index in expansion.nodes(step.written):
         path = step_path(step.run_id, node.id)
         if index is None:
-            shard = expansion.shards.get(node.id)
-            record = _barrier(step, node) if shard is None else _places(step, node, shard, items.count)
+            record = _barrier(step, node)
+            if (shard := expansion.shards.get(node.id)) is not None:
+                record = replace(record, state=StepState.SUCCEEDED, items=items.count, places=shard)
             yield Create(path=path, fields=step_fields(record))
             continue
         text = next(texts)
@@ -164,10 +164,6 @@ def _barrier(step: StepRecord, node: Node) -> StepRecord:
         remaining=len(node.depends_on),
         expire_at=step.expire_at,
     )
-
-
-def _places(step: StepRecord, node: Node, shard: Shard, items: int) -> StepRecord:
-    return replace(_barrier(step, node), state=StepState.SUCCEEDED, items=items, places=shard)
 
 
 def _item(step: StepRecord, loop: Loop, node: Node, *, index: int, text: str) -> StepRecord:
@@ -204,14 +200,10 @@ def _write_first(work: _Work, batch: list[Create], size: int) -> bool:
         count = Update(path=run_path(run.run.id), increments={"item_count": added}, guard=run.version)
         if _write(work, [*batch, *([count] if added else [])], counted=size):
             return True
-        if not _is_unchanged(work):
+        found = load_steps(work.services, work.step.run_id, [work.step.id])
+        if not found or found[0].version != work.stored.version:
             return False
     raise StoreUnavailable("the run keeps changing")
-
-
-def _is_unchanged(work: _Work) -> bool:
-    found = load_steps(work.services, work.step.run_id, [work.step.id])
-    return bool(found) and found[0].version == work.stored.version
 
 
 def _write(work: _Work, batch: Sequence[Create | Update], **fields: Any) -> bool:

@@ -7,7 +7,7 @@ counters already show how the items ended.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -100,16 +100,15 @@ def count_after_stop(services: Services, run_id: str, step_id: str) -> dict[str,
         "failed": failed,
         "skipped": [("by_choice", "==", True)],
     }
+    items: list[Condition] = [
+        ("each", "==", step_id),
+        ("expansion", "==", expansion),
+        ("kind", "==", NodeKind.ITEM.value),
+    ]
     return {
-        name: services.store.count(_query_items(run_id, step_id, expansion, conditions))
+        name: services.store.count(Query(collection=steps_path(run_id), where=[*items, *conditions]))
         for name, conditions in ended.items()
     }
-
-
-def _query_items(run_id: str, step_id: str, expansion: int, conditions: Sequence[Condition]) -> Query:
-    of_step: list[Condition] = [("each", "==", step_id), ("expansion", "==", expansion)]
-    where = [*of_step, ("kind", "==", NodeKind.ITEM.value), *conditions]
-    return Query(collection=steps_path(run_id), where=where)
 
 
 def _iter_failed(services: Services, step: StepRecord, expansion: int) -> Iterator[Document]:

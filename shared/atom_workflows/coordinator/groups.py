@@ -26,7 +26,6 @@ from atom_workflows.core.graph import END_ID
 from atom_workflows.core.groups import (
     AT_WORK,
     Admission,
-    Decisions,
     Group,
     admit,
     decide,
@@ -172,6 +171,8 @@ def admit_waiting(outbox: Outbox, group: Group, *, by: str) -> None:
     for tries in range(1, _TRIES + 1):
         seen, line = _look_at_line(services, group, reads_all=reads_all)
         decisions = decide([one.run for one in line.runs], at_work=seen.at_work, now=services.clock.now())
+        # If a run has to wait, so have all runs behind it.
+        some_wait = sum(one.run.stop is None for one in line.runs) > len(decisions.begin) + len(decisions.skip)
         by_id = {one.run.id: one for one in line.runs}
         begin = [by_id[run.id] for run in decisions.begin[:TOGETHER]]
         skip = [(by_id[run.id], because) for run, because in decisions.skip]
@@ -180,7 +181,7 @@ def admit_waiting(outbox: Outbox, group: Group, *, by: str) -> None:
             is_saved = _begin(outbox, group, seen, begin) and is_saved
         if not is_saved:
             services.clock.sleep(pause(by, tries))
-        elif len(begin) == len(decisions.begin) and (line.is_whole or _waits_still(line, decisions)):
+        elif len(begin) == len(decisions.begin) and (line.is_whole or some_wait):
             return
         # What was read has left the line or is being stopped, so the runs behind it are next. Their files may differ.
         reads_all = is_saved and not begin
@@ -199,12 +200,6 @@ class _Line:
 
     runs: Sequence[StoredRun] = ()
     is_whole: bool = True
-
-
-def _waits_still(line: _Line, decisions: Decisions) -> bool:
-    """Return True if a run and all runs behind it have to wait."""
-    still_open = sum(one.run.stop is None for one in line.runs)
-    return still_open > len(decisions.begin) + len(decisions.skip)
 
 
 def _look_at_line(services: Services, group: Group, *, reads_all: bool) -> tuple[_Seen, _Line]:

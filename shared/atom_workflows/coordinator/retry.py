@@ -165,7 +165,10 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
     kept = {step_id: step for step_id, step in by_id.items() if step_id not in again}
     renewed = replace(run, expire_at=until)
     # Places are dealt out before the items are reset that they belong to.
-    resets = [_refill(one, dealt[one.step.id], renewed) for one in refills]
+    resets = [
+        Decision(stored=one, change=change(one.step, StepEvent.REFILL, **dealt[one.step.id], expire_at=until))
+        for one in refills
+    ]
     resets += [_reset(outbox, one, kept, renewed, dealt.get(one.step.id, {})) for one in to_reset]
     ends = [one for one in steps if one.step.kind is NodeKind.END]
     return not ends or save_while(outbox, ends[0], resets, budget)
@@ -179,12 +182,6 @@ def expiry_once_running(services: Services, run: RunRecord) -> datetime | None:
     if run.reopened_at is None:
         return run.expire_at
     return expiry_after_retry(run.expire_at, reopened_at=run.reopened_at, keep=services.settings.keep_runs)
-
-
-def _refill(stored: StoredStep, numbers: Mapping[str, int], run: RunRecord) -> Decision:
-    """Deal out the places of a node to the items that are about to be reset."""
-    refilled = change(stored.step, StepEvent.REFILL, **numbers, expire_at=run.expire_at)
-    return Decision(stored=stored, change=refilled)
 
 
 def _reset(

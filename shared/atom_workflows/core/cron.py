@@ -139,7 +139,9 @@ def read_cron(cron: str) -> str:
     if len(cron) > LONGEST:
         raise CronError(f"is longer than {LONGEST} characters", "write several schedules")
     if len(words) == 1 and words[0].startswith("@"):
-        raise CronError(*_explain_word(words[0]))
+        meant = _WORDS.get(words[0].lower())
+        advice = f"write `{meant}`" if meant else "such as `30 2 * * 1-5`"
+        raise CronError(f"is `{words[0]:.20}`, not five fields", advice)
     if len(words) != FIELDS:
         raise CronError(
             f"has {len(words)} field{'s' * (len(words) != 1)}, not five: minute, hour, day, month and weekday",
@@ -166,11 +168,6 @@ _WORDS: Final = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-
-
-def _explain_word(word: str) -> tuple[str, str]:
-    meant = _WORDS.get(word.lower())
-    return f"is `{word:.20}`, not five fields", f"write `{meant}`" if meant else "such as `30 2 * * 1-5`"
 
 
 def _find_fault(words: list[str]) -> tuple[str, str] | None:

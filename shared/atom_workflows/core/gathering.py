@@ -95,18 +95,13 @@ def gathered_types(workflow: Workflow) -> dict[str, dict[str, Type]]:
     """
     loops = {step.id: step for step in workflow.all_steps if step.for_each is not None and step.outputs}
     read: dict[str, set[str]] = {}
-    for path in _paths_of_steps(workflow) if loops else ():
+    texts = (*workflow.outputs, *(text for step in workflow.all_steps for text in step.expressions)) if loops else ()
+    for path in (path for text in texts if "steps" in text.text for path in paths_in(text) if path[0] == "steps"):
         for step_id in loops if len(path) == 1 else {path[1]} & loops.keys():
             declared = set(loops[step_id].outputs)
             if path[2:3] in {(), ("outputs",)}:
                 read.setdefault(step_id, set()).update(set(path[3:4]) & declared if path[3:4] else declared)
     return {step_id: dict(_lists_of(loops[step_id], names)) for step_id, names in read.items()}
-
-
-def _paths_of_steps(workflow: Workflow) -> Iterator[tuple[str, ...]]:
-    for text in (*workflow.outputs, *(text for step in workflow.all_steps for text in step.expressions)):
-        if "steps" in text.text:
-            yield from (path for path in paths_in(text) if path[0] == "steps")
 
 
 def _lists_of(step: Step, names: set[str]) -> Iterator[tuple[str, Type]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 from math import prod
@@ -36,15 +36,10 @@ class Items:
 
     def texts(self, start: int = 0) -> Iterator[str]:
         """Yield the items as JSON text, from the given index on."""
-        for item in islice(self._values(), start, None):
+        combinations = (dict(zip(self.lists, values, strict=True)) for values in product(*self.lists.values()))
+        items: Iterable[JsonValue] = self.lists.get("", combinations)
+        for item in islice(items, start, None):
             yield json.dumps(item, separators=(",", ":"), ensure_ascii=False)
-
-    def _values(self) -> Iterator[JsonValue]:
-        if "" in self.lists:
-            yield from self.lists[""]
-            return
-        for values in product(*self.lists.values()):
-            yield dict(zip(self.lists, values, strict=True))
 
 
 def compute_items(step: StepRecord, loop: Loop, scope: Scope) -> Items:

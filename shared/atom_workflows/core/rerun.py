@@ -28,7 +28,14 @@ def steps_to_rerun(steps: Mapping[str, StepRecord], *, retries: int) -> set[str]
     included, whatever their state is now.
     """
     chosen = {END_ID} & steps.keys()
-    failed = {step.id for step in steps.values() if step.retries == retries or not _is_kept(step)}
+    # The others keep their results, unless a step before them is run again.
+    failed = {
+        step.id
+        for step in steps.values()
+        if step.retries == retries
+        or step.problem
+        or not (step.state is StepState.SUCCEEDED or step.by_choice or step.tolerated)
+    }
     pending = [step_id for step_id in failed if not (each := steps[step_id].each) or each in failed]
     # Whichever steps run again, those under `finally` must run again after them.
     pending += {MAIN_END_ID} & steps.keys()
@@ -43,11 +50,6 @@ def steps_to_rerun(steps: Mapping[str, StepRecord], *, retries: int) -> set[str]
         for step_id in chosen
         if not is_item_node(steps[step_id]) or expander_id(steps[step_id].each) not in anew
     }
-
-
-def _is_kept(step: StepRecord) -> bool:
-    """Return True if the step keeps its result unless a step before it is run again."""
-    return not step.problem and (step.state is StepState.SUCCEEDED or step.by_choice or step.tolerated)
 
 
 def needs_reset(step: StepRecord, *, retries: int) -> bool:

@@ -97,8 +97,12 @@ def claim(
     This begins the next attempt, or continues the current one if its lease or its wait is over. `because` holds the
     step's condition and the values that decided it. `counters` holds counters that change in the same commit.
     """
-    if step.state is StepState.DISPATCHING:
-        fields = {} if step.answered else _notice_death(step)
+    fields: dict[str, Any]
+    if step.state is StepState.DISPATCHING and step.answered:
+        fields = {}
+    elif step.state is StepState.DISPATCHING:
+        # The dispatcher that held the previous lease died. It may have submitted the job before.
+        fields = {"unsure_attempt": step.attempt} if step.rules.has_job else {"losses": step.losses + 1}
     else:
         fields = {
             "attempt": step.attempt + 1,
@@ -115,12 +119,6 @@ def claim(
             **({"remaining": 0, "waits_at": ""} if step.shard else {}),
         }
     return change(step, StepEvent.CLAIM, due_at=now + lease, answered=False, **fields, **counters)
-
-
-def _notice_death(step: StepRecord) -> dict[str, Any]:
-    """Return the fields that record that the dispatcher died that held the previous lease."""
-    # It may have submitted the job before.
-    return {"unsure_attempt": step.attempt} if step.rules.has_job else {"losses": step.losses + 1}
 
 
 def may_claim(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
@@ -280,16 +278,12 @@ def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
         learnt |= add_unstopped(step, outcome.job_id)
     elif step.being_stopped_for:
         learnt["stop_stage"] = StopStage.OVER.value
-    if _may_have_job(step, outcome):
+    is_unheard = step.state is StepState.DISPATCHING and not step.answered and outcome.kind is OutcomeKind.TIMED_OUT
+    if is_unheard and not outcome.job_id:
+        # The dispatcher of this attempt may have submitted it before it died.
         learnt["unsure_attempt"] = step.attempt
     job = {"job_id": outcome.job_id, "job_state": outcome.job_state}
     return learnt | {name: value for name, value in job.items() if value}
-
-
-def _may_have_job(step: StepRecord, outcome: Outcome) -> bool:
-    """Return True if the dispatcher of the attempt that ends may have submitted it before it died."""
-    is_unheard = step.state is StepState.DISPATCHING and not step.answered and outcome.kind is OutcomeKind.TIMED_OUT
-    return is_unheard and not outcome.job_id
 
 
 def time_out_stopped(step: StepRecord, outcome: Outcome) -> Outcome:

@@ -6,7 +6,7 @@ A list is known before the run if it is written in the file, or if its expressio
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, Final
 
@@ -223,19 +223,11 @@ def _warn_of_repetition(step: Reading, name: str, items: Sequence[Any], report: 
 def _place_of(step: Reading, name: str, number: int) -> Located:
     """Return the place of an item, or of the alias or expression that contains it."""
     node: Node = step.at("forEach")
-    for inner in _within(node, name, number):
-        if node.alias:
-            break
-        node = inner
-    return node.alias or node
-
-
-def _within(node: Node, name: str, number: int) -> Iterator[Node]:
-    if isinstance(node, Fields):
+    if isinstance(node, Fields) and not node.alias:
         node = next((entry.value for entry in node.entries.values() if entry.name == name), node)
-        yield node
-    if isinstance(node, Items):
-        yield node.items[number]
+    if isinstance(node, Items) and not node.alias:
+        node = node.items[number]
+    return node.alias or node
 
 
 def check_items_of_run(loops: Sequence[tuple[Reading, int]], report: Report) -> None:

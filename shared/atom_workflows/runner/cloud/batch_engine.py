@@ -41,8 +41,12 @@ class BatchEngine:
         reply = self.rest.send(batch_requests.create_call(self.settings, request, name))
         if is_taken(reply):
             place = Place(engine=Engine.BATCH, region=self.settings.region, name=name, created=now)
-            return self._show_existing(place, now)
-        raise_for_submission(reply, "Batch")
+            reply = self.rest.send(batch_requests.get_call(self.settings, place.region, name))
+            if reply.status == HTTPStatus.NOT_FOUND:
+                return report_unseen(place, now)
+            require_document(reply, "Batch")
+        else:
+            raise_for_submission(reply, "Batch")
         return self._report(reply.document, self._place(reply.document, name, now))
 
     def status(self, place: Place, now: datetime) -> JobReport:
@@ -82,13 +86,6 @@ class BatchEngine:
             return ""
         require_document(reply, "Batch")
         return batch_answers.key_of(reply.document) if batch_answers.state_of(reply.document).is_terminal else ""
-
-    def _show_existing(self, place: Place, now: datetime) -> JobReport:
-        reply = self.rest.send(batch_requests.get_call(self.settings, place.region, place.name))
-        if reply.status == HTTPStatus.NOT_FOUND:
-            return report_unseen(place, now)
-        require_document(reply, "Batch")
-        return self._report(reply.document, self._place(reply.document, place.name, now))
 
     def _place(self, job: Mapping[str, Any], name: str, now: datetime) -> Place:
         created = batch_answers.created_of(job, now)

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from atom_workflows.errors import OutputsUnusable
 from atom_workflows.runner.cloud.cloud_settings import CloudSettings
 from atom_workflows.runner.cloud.failures import raise_for_question
-from atom_workflows.runner.cloud.rest import REMOVE_S, SHOW_S, Api, Call, GoogleRest, Reply
+from atom_workflows.runner.cloud.rest import REMOVE_S, SHOW_S, Api, Call, GoogleRest
 from atom_workflows.runner.outputs import MAX_FILE_BYTES, read_outputs
 
 MOUNT: Final = "/mnt/disks/atom-outputs"
@@ -81,7 +81,8 @@ def fetch(rest: GoogleRest, settings: CloudSettings, name: str) -> Outputs:
     Raises `GoogleUnavailable` if the bucket cannot be read, as the job must not count as one without outputs then.
     """
     reply = rest.send(read_call(settings, name))
-    if reply.status == HTTPStatus.NOT_FOUND and _is_about_object(reply):
+    # If it is the bucket that does not exist, the answer says so in text, not JSON.
+    if reply.status == HTTPStatus.NOT_FOUND and b"bucket does not exist" not in reply.content.lower():
         return Outputs()
     raise_for_question(reply, "Cloud Storage")
     try:
@@ -95,14 +96,6 @@ def written_before(listed: Mapping[str, Any], date: datetime) -> list[str]:
     found = listed.get("items")
     objects = [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
     return [str(one.get("name", "")) for one in objects if _time_of(one.get("timeCreated")) < date]
-
-
-def _is_about_object(reply: Reply) -> bool:
-    """Return True unless it is the bucket that does not exist.
-
-    The answer to a request for content is text, not JSON.
-    """
-    return b"bucket does not exist" not in reply.content.lower()
 
 
 def _time_of(text: Any) -> datetime:
