@@ -13,7 +13,18 @@ from datetime import timedelta
 from typing import Any, Final, TypeAlias
 from unittest.mock import patch
 
-from atom_workflows.coordinator import advance, conditions, dispatch, expansion, groups, repair, retry, seed, submission
+from atom_workflows.coordinator import (
+    advance,
+    conditions,
+    dispatch,
+    expansion,
+    groups,
+    line,
+    repair,
+    retry,
+    seed,
+    submission,
+)
 from atom_workflows.coordinator.checker import audit, burst
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core import groups as groups_of_core
@@ -229,10 +240,11 @@ MUTATIONS: Final = (
         "a wait never ends",
         (groups_of_core, "is_expired", planted_lines.never_expire),
         (groups, "wait_ends", planted_lines.wait_for_ages),
+        (line, "wait_ends", planted_lines.wait_for_ages),
         seed=911,
     ),
-    _in_code("the newest run in line is replaced", (groups, "decide", planted_lines.replace_the_newest), seed=148),
-    _in_code("no run may wait", (groups, "decide", planted_lines.skip_whatever_waits), seed=10),
+    _in_code("the newest run in line is replaced", (line, "decide", planted_lines.replace_the_newest), seed=148),
+    _in_code("no run may wait", (line, "decide", planted_lines.skip_whatever_waits), seed=10),
     _at_port("a wait counts against the timeout", planted_lines.count_the_wait, seed=22),
     _at_port("a batch of items without a guard", planted_loops.unguarded_batch, seed=668),
     _at_port("no note of how far items are created", planted_loops.forget_the_last_batch, seed=72),

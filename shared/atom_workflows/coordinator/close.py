@@ -6,19 +6,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum, auto
-from itertools import islice
 from typing import Any, Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, save_alone
 from atom_workflows.coordinator.conditions import outputs_of_run
-from atom_workflows.coordinator.groups import admit_waiting, find_successor, report_begun
+from atom_workflows.coordinator.failures import load_errors
 from atom_workflows.coordinator.lateness import report_late
+from atom_workflows.coordinator.line import admit_waiting, find_successor, report_begun
 from atom_workflows.coordinator.loading import (
     StoredRun,
     StoredStep,
-    iter_failed,
     load_run,
     load_run_and_end,
     load_steps,
@@ -27,13 +26,12 @@ from atom_workflows.coordinator.main_part import begin_finally, is_broken
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import apply_change
-from atom_workflows.core.endings import end_run, stop_step
+from atom_workflows.core.endings import end_run, ends_with_steps, stop_step
 from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES
-from atom_workflows.core.item_ids import shown_id
-from atom_workflows.core.kinds import NodeKind, Phase, WhenStopped
+from atom_workflows.core.kinds import Phase
 from atom_workflows.core.outcomes import clip
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
-from atom_workflows.core.states import OPEN_STEP_STATES, RunEvent, RunState, StepState, next_run_state
+from atom_workflows.core.states import OPEN_STEP_STATES, RunEvent, RunState, next_run_state
 from atom_workflows.core.stopping import RUN_WAIT, stop_with_run, waits_for_stop
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import run_path, step_path, steps_path
@@ -41,11 +39,6 @@ from atom_workflows.errors import AlreadyExists, Conflict, ExpressionError, RunN
 from atom_workflows.ports import Query, Update
 from atom_workflows.run_documents import run_state_fields, stop_fields
 from atom_workflows.step_documents import change_fields
-
-MAX_ERRORS: Final = 100
-"""The maximum number of failed steps whose messages are copied to the run's document."""
-
-MAX_ERROR_TEXT: Final = 500
 
 _TRIES: Final = 5
 
@@ -75,7 +68,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
     """
     run, now = stored.run, outbox.services.clock.now()
     event, change = end_run(run, None if end is None else end.step, now=now)
-    errors = _load_errors(outbox.services, run, end)
+    errors = load_errors(outbox.services, run, end)
     outputs: dict[str, JsonValue] = {}
     if event is RunEvent.SUCCEED and run.output_templates:
         try:
@@ -132,38 +125,6 @@ def _commit_end(outbox: Outbox, run: RunRecord, writes: Sequence[Update]) -> boo
         # A run may have joined the line since it was looked at, or this one may have held up those behind it.
         admit_waiting(outbox, run.group, by=run.id)
     return True
-
-
-def _load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> tuple[dict[str, Any], ...]:
-    """Return the reason for a stop, then the messages of failed steps."""
-    # A cancellation is not an error, though its reason is among the main part's errors.
-    was_cancelled = run.main_state is RunState.CANCELLED
-    errors: list[dict[str, Any]] = [] if was_cancelled else [dict(error) for error in run.main_errors]
-    if run.stop is not None and run.stop.kind is not StopKind.CANCEL:
-        errors.append({"step": None, "message": run.stop.reason})
-    if run.stop is None and end is not None and not end.step.fails_run and run.main_state in {None, RunState.SUCCEEDED}:
-        return ()
-    # A stop itself cancels steps, so CANCELLED is an error only in a part of the run that was not stopped.
-    states = [StepState.FAILED.value]
-    if not was_cancelled and (run.stop is None or run.main_state is not None):
-        states.append(StepState.CANCELLED.value)
-    # A step that failed names the first of its items that did; the items of a step that was stopped name themselves.
-    ended = iter_failed(
-        services,
-        run.id,
-        states,
-        fields=("message", "phase"),
-        items_of=lambda step: step.get("state") != StepState.FAILED.value or not step.get("last_kind"),
-    )
-    if run.stop is not None:
-        # Steps under `finally` may have been cancelled by this stop.
-        stopped = (StepState.CANCELLED.value, Phase.FINALLY.value)
-        ended = (one for one in ended if (one.fields["state"], one.fields.get("phase")) != stopped)
-    errors += [
-        {"step": shown_id(document.id), "message": clip(document.fields.get("message", ""))[:MAX_ERROR_TEXT]}
-        for document in islice(ended, MAX_ERRORS)
-    ]
-    return tuple(errors)
 
 
 PAGE: Final = 200
@@ -240,7 +201,7 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Clos
         stored = load_run(outbox.services, run_id)
         if stored is None or stored.run.stop is None:
             return Closing.DONE
-        open_steps = [one for one in found if _ends_with_steps(one.step, stored.run)][:page]
+        open_steps = [one for one in found if ends_with_steps(one.step, stored.run)][:page]
         if not open_steps and waiting and _wait_for_jobs(outbox, ends, waiting):
             return Closing.WAITS
         if not open_steps and waiting:
@@ -301,13 +262,6 @@ def _wait_for_jobs(outbox: Outbox, ends: Sequence[StoredStep], waiting: Sequence
             except Conflict:
                 return False
     return True
-
-
-def _ends_with_steps(step: StepRecord, run: RunRecord) -> bool:
-    """Return True if a stop ends this node along with the steps."""
-    if run.runs_finally and (step.phase is Phase.FINALLY or step.kind is NodeKind.MAIN_END):
-        return False
-    return step.rules.stopped is WhenStopped.WITH_STEPS
 
 
 def _end_stopped(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:

@@ -22,7 +22,8 @@ from atom_workflows.coordinator import batches
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import Closing, close_run, fail_run
 from atom_workflows.coordinator.definitions import Definition, load_workflow, store_definition
-from atom_workflows.coordinator.groups import Entry, admit_waiting, audit_waiting, enter, first_look
+from atom_workflows.coordinator.groups import Entry, enter, first_look
+from atom_workflows.coordinator.line import admit_waiting, audit_waiting
 from atom_workflows.coordinator.loading import StoredRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.places import publish_placed
