@@ -141,11 +141,14 @@ def _read(response: requests.Response, call: Call, token: str) -> Reply:
             break
     raw = bytes(content[: call.most_bytes])
     document = _object_in(raw) if "json" in response.headers.get("Content-Type", "") and not is_cut else {}
+    error = document.get("error")
+    message = error.get("message") if isinstance(error, Mapping) else error
+    said = " ".join(message.split())[:LONGEST_QUOTE] if isinstance(message, str) else ""
     return Reply(
         status=response.status_code,
         document=document,
         content=raw,
-        message=mask_tokens(_message_in(document), [token] if token else []),
+        message=mask_tokens(said, [token] if token else []),
         retry_after_s=_retry_after(response.headers.get("Retry-After", "")),
         is_cut=is_cut,
     )
@@ -157,12 +160,6 @@ def _object_in(raw: bytes) -> Mapping[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _message_in(document: Mapping[str, Any]) -> str:
-    error = document.get("error")
-    message = error.get("message") if isinstance(error, Mapping) else error
-    return " ".join(message.split())[:LONGEST_QUOTE] if isinstance(message, str) else ""
 
 
 def _retry_after(text: str) -> int:

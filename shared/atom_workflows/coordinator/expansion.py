@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import islice
 from typing import Any, Final
 
 from atom_workflows import log
@@ -126,7 +127,7 @@ def _creates(step: StepRecord, loop: Loop, items: Items, expansion: Expansion) -
     first_item = expansion.node_count - expansion.size
     texts = items.texts(max(0, step.written - first_item))
     shared: dict[str, Any] | None = None
-    for node, index in expansion.nodes(step.written):
+    for node, index in islice(expansion.nodes(), step.written, None):
         path = step_path(step.run_id, node.id)
         if index is None:
             record = _barrier(step, node)

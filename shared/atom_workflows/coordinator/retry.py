@@ -26,12 +26,12 @@ from atom_workflows.core.item_ids import expander_id
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.rerun import needs_reset, steps_to_rerun
-from atom_workflows.core.retention import expiry_after_retry, is_nearly_gone
-from atom_workflows.core.states import RunEvent, RunState, StepEvent, next_run_state
+from atom_workflows.core.rerun import needs_reset, require_retriable, steps_to_rerun
+from atom_workflows.core.retention import expiry_after_retry
+from atom_workflows.core.states import RunEvent, StepEvent, next_run_state
 from atom_workflows.core.workflow import WhenFull
 from atom_workflows.documents import run_path, step_path
-from atom_workflows.errors import AlreadyExists, Conflict, RunNotFound, RunStateError, TransitionError
+from atom_workflows.errors import AlreadyExists, Conflict, RunNotFound, RunStateError
 from atom_workflows.ports import Update
 from atom_workflows.run_documents import NO_MAIN_RESULT, run_state_fields
 
@@ -50,7 +50,7 @@ def reopen_run(outbox: Outbox, run_id: str) -> None:
         stored = load_run(outbox.services, run_id)
         if stored is None:
             raise RunNotFound(run_id)
-        _require_retriable(stored.run, outbox.services.clock.now())
+        require_retriable(stored.run, now=outbox.services.clock.now())
         entry = _enter_again(outbox.services, stored.run)
         if _reopen(outbox, stored, entry):
             return
@@ -59,22 +59,6 @@ def reopen_run(outbox: Outbox, run_id: str) -> None:
         # Someone else may have given the place away, rather than changed the run.
         outbox.services.clock.sleep(pause(run_id, tries))
     raise RunStateError(f"run {run_id} is being changed by someone else; check its state and try again")
-
-
-def _require_retriable(run: RunRecord, now: datetime) -> None:
-    try:
-        next_run_state(run.state, RunEvent.RETRY)
-    except TransitionError:
-        message = f"run {run.id} is {run.state}; only a FAILED or CANCELLED run can be retried"
-        if run.state is RunState.SKIPPED:
-            message += ". It has never started, so start its workflow again"
-        elif run.state is RunState.SUCCEEDED:
-            message += ". To repair failures that it tolerated, start its workflow again"
-        raise RunStateError(message) from None
-    if is_nearly_gone(run.expire_at, now=now):
-        gone_at = f"{run.expire_at:%Y-%m-%d %H:%M} UTC"
-        message = f"run {run.id} will be deleted at {gone_at}, too soon for a retry; start its workflow again"
-        raise RunStateError(message)
 
 
 def _enter_again(services: Services, run: RunRecord) -> Entry:
