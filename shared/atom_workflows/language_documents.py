@@ -1,17 +1,31 @@
-"""How documents store what a workflow file says: policies, templates, conditions, types and loops."""
+"""How documents store what a workflow file says.
+
+That is policies, templates, conditions, types, loops, groups and deadlines.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import time, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from atom_workflows.core.groups import Group
 from atom_workflows.core.kinds import NodeKind, Phase
 from atom_workflows.core.places import NUMBERS, read_shard
 from atom_workflows.core.records import Loop, Policies, StepRecord
-from atom_workflows.core.workflow import Backoff, Condition, OnLost, RetryPolicy, Step, Template, Trigger
+from atom_workflows.core.workflow import (
+    Backoff,
+    Condition,
+    Deadline,
+    OnLost,
+    RetryPolicy,
+    Step,
+    Template,
+    Trigger,
+    WhenFull,
+)
 from atom_workflows.documents import to_json
 from atom_workflows.ports import Fields
 
@@ -200,3 +214,47 @@ def _read_template(stored: Sequence[Any]) -> Template:
 
 def _condition_fields(condition: Condition) -> dict[str, Any]:
     return {"text": condition.text, "line": condition.line, "column": condition.column}
+
+
+def group_fields(group: Group) -> dict[str, Any]:
+    """Return the stored fields of the group in which a run has a place."""
+    return {
+        "id": group.id,
+        "value": group.value,
+        "limit": group.limit,
+        "when_full": group.when_full.value,
+        "max_queued": group.max_queued,
+        "max_wait_s": group.max_wait.total_seconds(),
+    }
+
+
+def read_group(stored: Fields | None) -> Group | None:
+    """Read the group in which a run has a place, if it has one."""
+    if not stored:
+        return None
+    return Group(
+        id=stored["id"],
+        value=stored["value"],
+        limit=stored["limit"],
+        when_full=WhenFull(stored["when_full"]),
+        max_queued=stored["max_queued"],
+        max_wait=timedelta(seconds=stored["max_wait_s"]),
+    )
+
+
+def deadline_fields(deadline: Deadline | None) -> dict[str, Any] | None:
+    """Return the stored fields of a file's deadline."""
+    if deadline is None:
+        return None
+    after_s = None if deadline.after is None else deadline.after.total_seconds()
+    return {"after_s": after_s, "at": None if deadline.at is None else deadline.at.isoformat()}
+
+
+def read_deadline(stored: Mapping[str, Any] | None) -> Deadline | None:
+    """Read a file's deadline, if it has one."""
+    if stored is None:
+        return None
+    after_s, at = stored["after_s"], stored["at"]
+    return Deadline(
+        after=None if after_s is None else timedelta(seconds=after_s), at=None if at is None else time.fromisoformat(at)
+    )

@@ -8,13 +8,12 @@ from datetime import timedelta
 from typing import Any, Final
 
 from atom_workflows.bounded_json import MAX_START_VALUES, read_json
-from atom_workflows.core.groups import Group, place_of
+from atom_workflows.core.groups import place_of
 from atom_workflows.core.records import RunRecord, Stop, StopKind
 from atom_workflows.core.states import RunState
-from atom_workflows.core.workflow import WhenFull
 from atom_workflows.documents import require_known_schema, to_json
 from atom_workflows.errors import JsonTooDeep, JsonTooLarge
-from atom_workflows.language_documents import read_templates, templates_text
+from atom_workflows.language_documents import group_fields, read_group, read_templates, templates_text
 from atom_workflows.ports import Document, Fields
 
 _RUN_PLAIN: Final = (
@@ -76,7 +75,7 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
     if run.stop is not None:
         stored["stop"] = stop_fields(run.stop)
     if run.group is not None:
-        stored |= {"group": _group_fields(run.group), "place": place_of(run)}
+        stored |= {"group": group_fields(run.group), "place": place_of(run)}
     return {name: value for name, value in stored.items() if value is not None}
 
 
@@ -110,7 +109,7 @@ def run_record(document: Document) -> RunRecord:
             now=stop.get("now", False),
         ),
         timeout=None if timeout_s is None else timedelta(seconds=timeout_s),
-        group=_read_group(stored.get("group")),
+        group=read_group(stored.get("group")),
         no_queue=bool(stored.get("no_queue")),
         because=stored.get("because") or "",
         late=bool(stored.get("late")),
@@ -142,30 +141,6 @@ def stop_fields(stop: Stop) -> dict[str, Any]:
     """Return the stored fields of a request to close a run."""
     now = {"now": True} if stop.now else {}
     return {"kind": stop.kind.value, "reason": stop.reason, "requested_at": stop.requested_at, **now}
-
-
-def _group_fields(group: Group) -> dict[str, Any]:
-    return {
-        "id": group.id,
-        "value": group.value,
-        "limit": group.limit,
-        "when_full": group.when_full.value,
-        "max_queued": group.max_queued,
-        "max_wait_s": group.max_wait.total_seconds(),
-    }
-
-
-def _read_group(stored: Fields | None) -> Group | None:
-    if not stored:
-        return None
-    return Group(
-        id=stored["id"],
-        value=stored["value"],
-        limit=stored["limit"],
-        when_full=WhenFull(stored["when_full"]),
-        max_queued=stored["max_queued"],
-        max_wait=timedelta(seconds=stored["max_wait_s"]),
-    )
 
 
 def _read_params(stored: Fields) -> Mapping[str, Any]:

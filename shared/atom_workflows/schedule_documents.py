@@ -7,16 +7,16 @@ collection group that the checker's one query reads, so schedules that are due c
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from atom_workflows.core.kinds import LOOPS_SCHEMA, NodeKind
 from atom_workflows.core.schedules import Entry, FileSchedules, Firing, Watch
 from atom_workflows.core.states import StepState
-from atom_workflows.core.workflow import CatchUp, Deadline
+from atom_workflows.core.workflow import CatchUp
 from atom_workflows.documents import SCHEMA, STEPS
 from atom_workflows.errors import NewerVersion
+from atom_workflows.language_documents import deadline_fields, read_deadline
 from atom_workflows.ports import Document
 
 SCHEDULES: Final = "schedules"
@@ -53,7 +53,7 @@ def tick_fields(schedules: FileSchedules) -> dict[str, Any]:
             }
             for one in schedules.entries
         ],
-        "deadline": _deadline_fields(schedules.deadline),
+        "deadline": deadline_fields(schedules.deadline),
         "firing": [
             {
                 "schedule": one.schedule_id,
@@ -107,7 +107,7 @@ def read_tick(document: Document) -> FileSchedules:
         registered_at=stored.get("registered_at"),
         paused_at=stored.get("paused_at"),
         deleted_at=stored.get("deleted_at"),
-        deadline=_read_deadline(parts["deadline"]),
+        deadline=read_deadline(parts["deadline"]),
         entries=tuple(
             Entry(
                 id=one["id"],
@@ -139,19 +139,3 @@ def read_tick(document: Document) -> FileSchedules:
 
 
 _WATCH_TIMES: Final = ("at", "late_at", "look_at")
-
-
-def _deadline_fields(deadline: Deadline | None) -> dict[str, Any] | None:
-    if deadline is None:
-        return None
-    after_s = None if deadline.after is None else deadline.after.total_seconds()
-    return {"after_s": after_s, "at": None if deadline.at is None else deadline.at.isoformat()}
-
-
-def _read_deadline(stored: Mapping[str, Any] | None) -> Deadline | None:
-    if stored is None:
-        return None
-    after_s, at = stored["after_s"], stored["at"]
-    return Deadline(
-        after=None if after_s is None else timedelta(seconds=after_s), at=None if at is None else time.fromisoformat(at)
-    )

@@ -76,7 +76,8 @@ LADDER: Final[dict[str, Rung]] = {
         not_of_python=CLOCKS_AND_IO,
     ),
     "schedule_documents": Rung(
-        of_library=frozenset({"core", "documents", "errors", "ports"}), not_of_python=CLOCKS_AND_IO
+        of_library=frozenset({"core", "documents", "errors", "language_documents", "ports"}),
+        not_of_python=CLOCKS_AND_IO,
     ),
     "coordinator": Rung(
         of_library=frozenset({"coordinator", "core", "documents", "errors", "expressions", "language", "log"})

@@ -16,7 +16,7 @@ from atom_workflows.core.graph import is_internal
 from atom_workflows.core.item_ids import expander_id, parse_item_id, shown_id
 from atom_workflows.core.kinds import Phase
 from atom_workflows.core.outcomes import clip
-from atom_workflows.core.records import RunRecord, StopKind
+from atom_workflows.core.records import RunRecord, StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.documents import step_path, steps_path
 from atom_workflows.ports import Document, Fields, Query
@@ -32,8 +32,12 @@ MAX_FAILURE_TEXT: Final = 500
 """Limits on the failures that the run's document holds for expressions to read."""
 
 _PAGE_OF_FAILED: Final = 100
+_PAGE_OF_ITEMS: Final = 500
 _PAGE_OF_FAILURES: Final = 500
 """The number of failed steps read at a time; each message can be up to 2,000 characters long."""
+
+FAILED_ITEMS: Final = [StepState.FAILED.value, StepState.CANCELLED.value, StepState.SKIPPED.value]
+"""The states of items that did not succeed; those that were skipped by choice are no failures."""
 
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -155,3 +159,27 @@ def load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, An
             break
         failures.append(failure)
     return failures, len(found)
+
+
+def find_failed_items(services: Services, step: StepRecord, expansion: int) -> tuple[str, int]:
+    """Return the message of a step's first failed item, and the number not started."""
+    first: Document | None = None
+    unstarted = 0
+    after: tuple[str] | None = None
+    while True:
+        query = Query(
+            collection=steps_path(step.run_id),
+            where=[("each", "==", step.id), ("expansion", "==", expansion), ("state", "in", FAILED_ITEMS)],
+            after=after,
+            limit=_PAGE_OF_ITEMS,
+            fields=("state", "index", "message", "by_choice"),
+        )
+        found = services.store.query(query)
+        for one in (one for one in found if "index" in one.fields and not one.fields.get("by_choice")):
+            if one.fields["state"] == StepState.SKIPPED.value:
+                unstarted += 1
+            elif first is None or one.fields["index"] < first.fields["index"]:
+                first = one
+        if len(found) < _PAGE_OF_ITEMS:
+            return "" if first is None else f"{shown_id(first.id)}: {first.fields.get('message', '')}", unstarted
+        after = (found[-1].path,)

@@ -30,8 +30,9 @@ from atom_workflows.core.groups import (
 )
 from atom_workflows.core.polling import NEXT_AUDIT
 from atom_workflows.core.records import RunRecord
-from atom_workflows.core.workflow import Backoff
+from atom_workflows.core.workflow import Backoff, WhenFull
 from atom_workflows.documents import RUNS, SCHEMA, group_path
+from atom_workflows.errors import RunStateError
 from atom_workflows.ports import Create, Query, Update, Upsert, Version, Write
 from atom_workflows.run_documents import run_record
 
@@ -121,6 +122,23 @@ def enter(services: Services, run: RunRecord, group: Group) -> Entry:
     if admission is Admission.BEGIN:
         return Entry(admission=admission, writes=[give_places(services, run, group, seen, 1)])
     return Entry(admission=admission, because=why_full(group) if admission is Admission.SKIP else "")
+
+
+def enter_again(services: Services, run: RunRecord) -> Entry:
+    """Decide whether the retry begins or waits.
+
+    Raises `RunStateError` if it may do neither.
+    """
+    if run.group is None:
+        return Entry(admission=Admission.BEGIN)
+    # Starting once without waiting does not mean that a retry need not wait.
+    entry = enter(services, replace(run, no_queue=False), run.group)
+    if entry.admission is not Admission.BEGIN and (
+        entry.admission is Admission.SKIP or run.group.when_full is not WhenFull.QUEUE
+    ):
+        reason = entry.because or why_full(run.group)
+        raise RunStateError(f"run {run.id} cannot be retried now: {reason}; try again when one of them has ended")
+    return entry
 
 
 def _touch(services: Services, run: RunRecord, group: Group, count: int = 1) -> dict[str, Any]:

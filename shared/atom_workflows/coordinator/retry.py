@@ -11,7 +11,7 @@ from typing import Any, Final
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, save_while
-from atom_workflows.coordinator.groups import Entry, enter, first_look, pause
+from atom_workflows.coordinator.groups import Entry, enter_again, first_look, pause
 from atom_workflows.coordinator.loading import StoredRun, StoredStep, iter_steps, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retention import keep_all
@@ -21,7 +21,7 @@ from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.endings import reset
 from atom_workflows.core.expansion import current_nodes, deal_again, fields_of_reset
 from atom_workflows.core.graph import END_ID
-from atom_workflows.core.groups import Admission, why_full
+from atom_workflows.core.groups import Admission
 from atom_workflows.core.item_ids import expander_id
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.polling import first_audit
@@ -29,7 +29,6 @@ from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.rerun import needs_reset, require_retriable, steps_to_rerun
 from atom_workflows.core.retention import expiry_after_retry
 from atom_workflows.core.states import RunEvent, StepEvent, next_run_state
-from atom_workflows.core.workflow import WhenFull
 from atom_workflows.documents import run_path, step_path
 from atom_workflows.errors import AlreadyExists, Conflict, RunNotFound, RunStateError
 from atom_workflows.ports import Update
@@ -51,7 +50,7 @@ def reopen_run(outbox: Outbox, run_id: str) -> None:
         if stored is None:
             raise RunNotFound(run_id)
         require_retriable(stored.run, now=outbox.services.clock.now())
-        entry = _enter_again(outbox.services, stored.run)
+        entry = enter_again(outbox.services, stored.run)
         if _reopen(outbox, stored, entry):
             return
         if not entry.writes:
@@ -59,23 +58,6 @@ def reopen_run(outbox: Outbox, run_id: str) -> None:
         # Someone else may have given the place away, rather than changed the run.
         outbox.services.clock.sleep(pause(run_id, tries))
     raise RunStateError(f"run {run_id} is being changed by someone else; check its state and try again")
-
-
-def _enter_again(services: Services, run: RunRecord) -> Entry:
-    """Decide whether the retry begins or waits.
-
-    Raises `RunStateError` if it may do neither.
-    """
-    if run.group is None:
-        return Entry(admission=Admission.BEGIN)
-    # Starting once without waiting does not mean that a retry need not wait.
-    entry = enter(services, replace(run, no_queue=False), run.group)
-    if entry.admission is not Admission.BEGIN and (
-        entry.admission is Admission.SKIP or run.group.when_full is not WhenFull.QUEUE
-    ):
-        reason = entry.because or why_full(run.group)
-        raise RunStateError(f"run {run.id} cannot be retried now: {reason}; try again when one of them has ended")
-    return entry
 
 
 def _reopen(outbox: Outbox, stored: StoredRun, entry: Entry) -> bool:

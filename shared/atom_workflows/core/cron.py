@@ -50,7 +50,19 @@ class Calendar:
         """
         zone = find_zone(self.zone)
         instant = instant.astimezone(UTC)
-        return self._after_fixed(instant, zone) if self.is_fixed else self._after_in_real_time(instant, zone)
+        if not self.is_fixed:
+            return self._after_in_real_time(instant, zone)
+        shown: datetime | None = instant.astimezone(zone).replace(tzinfo=None, fold=0)
+        while (shown := _next_on_the_clock(self.cron, shown)) is not None:
+            # Of two instants with this local time, `fold=0` is the first.
+            found = shown.replace(tzinfo=zone, fold=0).astimezone(UTC)
+            if found.astimezone(zone).replace(tzinfo=None, fold=0) != shown:
+                # This time is within a gap: the offsets before and after it give an instant on either side.
+                sides = (found, shown.replace(tzinfo=zone, fold=1).astimezone(UTC))
+                found = _find_change(min(sides) - _SECOND, max(sides), zone) or found
+            if found > instant:
+                return found
+        return None
 
     def upcoming(self, instant: datetime) -> Iterator[datetime]:
         """Yield the instants after the given one."""
@@ -95,19 +107,6 @@ class Calendar:
         if shown.replace(tzinfo=zone, fold=1).astimezone(UTC) != instant:
             return "clocks go back, so this is the first of two such times"
         return ""
-
-    def _after_fixed(self, instant: datetime, zone: tzinfo) -> datetime | None:
-        shown: datetime | None = instant.astimezone(zone).replace(tzinfo=None, fold=0)
-        while (shown := _next_on_the_clock(self.cron, shown)) is not None:
-            # Of two instants with this local time, `fold=0` is the first.
-            found = shown.replace(tzinfo=zone, fold=0).astimezone(UTC)
-            if found.astimezone(zone).replace(tzinfo=None, fold=0) != shown:
-                # This time is within a gap: the offsets before and after it give an instant on either side.
-                sides = (found, shown.replace(tzinfo=zone, fold=1).astimezone(UTC))
-                found = _find_change(min(sides) - _SECOND, max(sides), zone) or found
-            if found > instant:
-                return found
-        return None
 
     def _after_in_real_time(self, instant: datetime, zone: tzinfo) -> datetime | None:
         """Search each period between two changes of the clocks by itself."""

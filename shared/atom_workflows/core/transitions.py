@@ -41,7 +41,6 @@ from atom_workflows.core.outcomes import (
     FAILURE_KINDS,
     NOT_STOPPED,
     RETRIED_BY_DEFAULT,
-    TIME_LIMIT,
     Outcome,
     OutcomeKind,
     clip,
@@ -49,6 +48,7 @@ from atom_workflows.core.outcomes import (
 from atom_workflows.core.outputs import list_undeclared
 from atom_workflows.core.records import StepRecord, StopFor, StopStage
 from atom_workflows.core.states import StepEvent, StepState
+from atom_workflows.core.timeouts import ended_by_time_limit, explain_timeout
 from atom_workflows.core.workflow import Backoff, OnLost
 
 MAX_LOSSES: Final = 3
@@ -75,13 +75,6 @@ BUSY_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=
 
 UNKNOWN_BACKOFF: Final = Backoff(initial=timedelta(seconds=10), factor=2.0, maximum=timedelta(minutes=15), jitter=0.2)
 """The wait before a submission that may have started a job is repeated. It is long: a repeat may start a second job."""
-
-
-CLOCKS_DIFFER: Final = timedelta(seconds=5)
-"""How long before its deadline a job may appear to have ended and still count as timed out.
-
-If it ended earlier, `TIME_LIMIT` has another cause.
-"""
 
 
 def claim(
@@ -202,11 +195,11 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
         return None
     if step.being_stopped_for and outcome.kind is not OutcomeKind.SUCCEEDED:
         outcome = time_out_stopped(step, outcome)
-    elif _ended_by_time_limit(step, outcome, now):
+    elif ended_by_time_limit(step, outcome, now):
         late = f"timed out after {format_duration(step.policies.timeout)}"
         outcome = replace(outcome, kind=OutcomeKind.TIMED_OUT, message=clip(f"{late}; {outcome.message}".rstrip("; ")))
     if outcome.kind is OutcomeKind.TIMED_OUT and not outcome.job_id:
-        outcome = _explain_timeout(step, outcome)
+        outcome = explain_timeout(step, outcome)
     learnt = _learn(step, outcome)
     if outcome.kind is not OutcomeKind.SUCCEEDED:
         return _retry_or_fail(step, outcome, now, learnt)
@@ -219,14 +212,6 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
     if not outputs and not outcome.outputs:
         return ended
     return replace(ended, outputs=outputs or None, undeclared=list_undeclared(outcome.outputs, step.outputs))
-
-
-def _ended_by_time_limit(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
-    """Return True if the Task Runner itself ended the job when the attempt's time was up."""
-    deadline = step.attempt_deadline
-    if outcome.kind is not OutcomeKind.FAILED or outcome.reason != TIME_LIMIT or deadline is None:
-        return False
-    return now >= deadline - CLOCKS_DIFFER
 
 
 def _is_stale(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
@@ -315,20 +300,6 @@ def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
         return step.missing_since is None or step.missing_since > (outcome.missing_since or step.missing_since)
     is_leased = step.due_at is not None and step.due_at > now
     return step.state is not StepState.DISPATCHING or step.answered or is_leased
-
-
-def _explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:
-    """Explain the timeout of an attempt that was never accepted.
-
-    The last response is added to the message. The timeout becomes a loss if `onLost` is `fail` and an unknown job may
-    be running, because a retry could then run at the same time. (A timeout may be shorter than the lease
-    of a dispatcher that died.)
-    """
-    explained = replace(outcome, message=f"{outcome.message}; last response: {step.message or 'none'}")
-    if step.policies.on_lost is OnLost.RETRY or (step.answered and not step.is_unsure):
-        return explained
-    maybe = "a submission may have started a job, and onLost is fail"
-    return replace(explained, kind=OutcomeKind.LOST, message=f"{explained.message}; {maybe}")
 
 
 def _verdict_on_retry(step: StepRecord, outcome: Outcome, learnt: Mapping[str, Any]) -> Verdict:

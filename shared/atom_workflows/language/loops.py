@@ -106,24 +106,20 @@ def type_of_values(values: Sequence[Any]) -> Type:
     A member that only some of the maps have may be null. Values that have been reported as invalid may be anything.
     """
     given = [value for value in values if value is not None]
-    of = _type_of_given(given)
-    return of if len(given) == len(values) else or_null(of)
-
-
-def _type_of_given(values: Sequence[Any]) -> Type:
-    classes = set(map(type, values))
+    classes = set(map(type, given))
+    of: Type = ANY
     if classes == {str}:
-        words = tuple(dict.fromkeys(values))
-        return Words(words) if len(words) <= _MOST_WORDS else TEXT
-    if classes == {list}:
-        return ListOf(type_of_values([item for value in values for item in value]))
-    if classes == {dict}:
-        return _type_of_maps(values)
-    if classes == {bool}:
-        return BOOL
-    if classes <= {int, float} and classes:
-        return NUMBER if float in classes else INT
-    return ANY
+        words = tuple(dict.fromkeys(given))
+        of = Words(words) if len(words) <= _MOST_WORDS else TEXT
+    elif classes == {list}:
+        of = ListOf(type_of_values([item for value in given for item in value]))
+    elif classes == {dict}:
+        of = _type_of_maps(given)
+    elif classes == {bool}:
+        of = BOOL
+    elif classes <= {int, float} and classes:
+        of = NUMBER if float in classes else INT
+    return of if len(given) == len(values) else or_null(of)
 
 
 def _type_of_maps(values: Sequence[Mapping[str, Any]]) -> Type:
