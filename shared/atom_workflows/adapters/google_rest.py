@@ -144,12 +144,15 @@ def _read(response: requests.Response, call: Call, token: str) -> Reply:
     error = document.get("error")
     message = error.get("message") if isinstance(error, Mapping) else error
     said = " ".join(message.split())[:LONGEST_QUOTE] if isinstance(message, str) else ""
+    # Google's APIs do not use dates here.
+    wait = response.headers.get("Retry-After", "")
+    is_wait = wait.isascii() and wait.isdecimal() and len(wait) < 6  # noqa: PLR2004 (digits of seconds)
     return Reply(
         status=response.status_code,
         document=document,
         content=raw,
         message=mask_tokens(said, [token] if token else []),
-        retry_after_s=_retry_after(response.headers.get("Retry-After", "")),
+        retry_after_s=min(int(wait), 3_600) if is_wait else 0,
         is_cut=is_cut,
     )
 
@@ -160,10 +163,6 @@ def _object_in(raw: bytes) -> Mapping[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _retry_after(text: str) -> int:
-    return min(int(text), 3_600) if text.isascii() and text.isdecimal() and len(text) < 6 else 0  # noqa: PLR2004 (seconds; a date is not used by Google's APIs)
 
 
 def _pause_s(tries: int) -> float:

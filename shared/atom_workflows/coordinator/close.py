@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
-from atom_workflows.coordinator.commits import Decision, save_alone
+from atom_workflows.coordinator.commits import save_alone
 from atom_workflows.coordinator.conditions import outputs_of_run
 from atom_workflows.coordinator.failures import load_errors
 from atom_workflows.coordinator.lateness import report_late
@@ -23,16 +23,14 @@ from atom_workflows.coordinator.loading import (
     load_steps,
 )
 from atom_workflows.coordinator.main_part import begin_finally, is_broken
+from atom_workflows.coordinator.open_steps import still_open, stop_steps, wait_for_jobs
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.services import Services
-from atom_workflows.core.changes import apply_change
-from atom_workflows.core.endings import end_run, ends_with_steps, stop_step
+from atom_workflows.core.endings import end_run, ends_with_steps
 from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES
 from atom_workflows.core.kinds import Phase
 from atom_workflows.core.outcomes import clip
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import OPEN_STEP_STATES, RunEvent, RunState, next_run_state
-from atom_workflows.core.stopping import RUN_WAIT, stop_with_run, waits_for_stop
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import run_path, step_path, steps_path
 from atom_workflows.errors import AlreadyExists, Conflict, ExpressionError, RunNotFound, RunStateError
@@ -202,7 +200,7 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Clos
         if stored is None or stored.run.stop is None:
             return Closing.DONE
         open_steps = [one for one in found if ends_with_steps(one.step, stored.run)][:page]
-        if not open_steps and waiting and _wait_for_jobs(outbox, ends, waiting):
+        if not open_steps and waiting and wait_for_jobs(outbox, ends, waiting):
             return Closing.WAITS
         if not open_steps and waiting:
             # Someone else has changed the end node, so read again what is left to do.
@@ -212,56 +210,15 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Clos
             continue
         if not open_steps and _end_stopped(outbox, stored, ends[0] if ends else None):
             return Closing.DONE
-        decisions = _stop_steps(outbox.services, open_steps, stored.run.stop)
+        decisions = stop_steps(outbox.services, open_steps, stored.run.stop)
         saved = save_alone(outbox, decisions)
         # If someone else has just changed a step, its page is read again.
         if open_steps and not saved.refused:
-            waiting += _still_open(open_steps, decisions)
+            waiting += still_open(open_steps, decisions)
             after = (step_path(run_id, open_steps[-1].step.id),) if waiting else None
         budget.spend(calls=3 + saved.commits, written=saved.written)
         if budget.is_spent and not (waiting and len(found) < page):
             return Closing.UNFINISHED
-
-
-def _stop_steps(services: Services, open_steps: Sequence[StoredStep], stop: Stop) -> list[Decision]:
-    """Decide which steps end now, and whose jobs are to be stopped first.
-
-    Steps that already wait for their jobs stay as they are.
-    """
-    now, decisions = services.clock.now(), list[Decision]()
-    for one in open_steps:
-        cannot = services.unstoppable.has(one.step.task_runner_url, now)
-        if cannot or not waits_for_stop(one.step, now=now):
-            change = None if cannot else stop_with_run(one.step, stop, now=now)
-            decisions.append(Decision(stored=one, change=change or stop_step(one.step, stop, now=now)))
-    return decisions
-
-
-def _still_open(open_steps: Sequence[StoredStep], decisions: Sequence[Decision]) -> list[StepRecord]:
-    """Return the steps that wait for their jobs."""
-    decided = {decision.step.id: decision.change for decision in decisions}
-    changed = [
-        one.step if (change := decided.get(one.step.id)) is None else apply_change(one.step, change)
-        for one in open_steps
-    ]
-    return [step for step in changed if not step.state.is_terminal]
-
-
-def _wait_for_jobs(outbox: Outbox, ends: Sequence[StoredStep], waiting: Sequence[StepRecord]) -> bool:
-    """Have the checker audit the run when its jobs have had enough time to stop.
-
-    Returns False if the end node has changed since it was read.
-    """
-    now = outbox.services.clock.now()
-    audit_at = max(step.stop_since or now for step in waiting) + RUN_WAIT
-    for end in ends:
-        if end.step.due_at is None or not now < end.step.due_at <= audit_at:
-            update = Update(path=step_path(end.step.run_id, END_ID), fields={"due_at": audit_at}, guard=end.version)
-            try:
-                outbox.services.store.commit([update])
-            except Conflict:
-                return False
-    return True
 
 
 def _end_stopped(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:

@@ -20,7 +20,7 @@ from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import StepChange, apply_change
-from atom_workflows.core.counts import Counts, count_end
+from atom_workflows.core.counts import Counts, count_dependents, count_end
 from atom_workflows.core.graph import kind_of
 from atom_workflows.core.kinds import Counters, NodeKind, Release, decide_release
 from atom_workflows.core.outcomes import Outcome, OutcomeKind
@@ -285,7 +285,10 @@ def _commit(
 
     Raises `Conflict` if any guard failed.
     """
-    dependents = _count_dependents(decisions, {claim.step.id for claim in claims}) if counting else {}
+    dependents: dict[str, Counts] = {}
+    if counting:
+        ends = ((one.step, one.change) for one in decisions if one.change.is_terminal)
+        dependents = count_dependents(ends, without={claim.step.id for claim in claims})
     additions = {name: added for one in decisions if one.change.is_terminal for name, added in one.additions.items()}
     run_id, schema = decisions[0].step.run_id, decisions[0].step.schema
     # Claimed dependents are written with their new counters; the counters of the others are incremented.
@@ -352,19 +355,6 @@ def _group_by_shard(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
 
 def _count_failed(ended: Iterable[Decision]) -> int:
     return sum(count_end(one.step, one.change).unsuccessful for one in ended)
-
-
-def _count_dependents(decisions: Iterable[Decision], claimed: set[str]) -> dict[str, Counts]:
-    """Return the counter increments for the dependents that are not claimed."""
-    dependents: dict[str, Counts] = {}
-    for decision in decisions:
-        if not decision.change.is_terminal:
-            continue
-        counts = count_end(decision.step, decision.change)
-        for dependent in decision.step.dependents:
-            if dependent not in claimed:
-                dependents[dependent] = dependents[dependent] + counts if dependent in dependents else counts
-    return dependents
 
 
 def _released(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.workflow import Workflow
-from atom_workflows.documents import definition_path
-from atom_workflows.errors import DefinitionUnusable, NotStorable
-from atom_workflows.ports import Create
+from atom_workflows.documents import definition_path, definitions_path
+from atom_workflows.errors import Conflict, DefinitionUnusable, NotStorable
+from atom_workflows.ports import Create, Query, Update
 
 MAX_DEFINITION_BYTES: Final = 900_000
 """The maximum compressed size of a large run's definition, which is kept in a document of at most 1 MiB."""
@@ -68,3 +69,23 @@ def load_workflow(services: Services, run: RunRecord) -> tuple[Workflow, str]:
         raise DefinitionUnusable(message) from None
     except (zlib.error, LookupError, TypeError) as error:
         raise DefinitionUnusable(f"its definition cannot be read: {type(error).__name__}: {error}") from None
+
+
+def keep_definition(services: Services, run_id: str, until: datetime) -> bool:
+    """Keep the run's definition, if it has one.
+
+    Returns False if the definition cannot be renewed at the moment.
+    """
+    # Do not read the text, which may take up a megabyte. A refused write would not show whether a definition exists.
+    query = Query(collection=definitions_path(run_id), limit=1, fields=("expire_at",))
+    try:
+        services.store.commit(
+            [
+                Update(path=document.path, fields={"expire_at": until}, guard=document.version)
+                for document in services.store.query(query)
+                if document.fields["expire_at"] != until
+            ]
+        )
+    except Conflict:
+        return False
+    return True

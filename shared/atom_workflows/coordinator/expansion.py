@@ -11,11 +11,9 @@ The list never makes this node fail. A problem is stored with it, and fails the 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import islice
 from typing import Any, Final
 
 from atom_workflows import log
@@ -23,16 +21,16 @@ from atom_workflows.coordinator.batches import in_batches
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Addition, Decision
 from atom_workflows.coordinator.conditions import read_for
+from atom_workflows.coordinator.item_documents import create_items
 from atom_workflows.coordinator.loading import StoredStep, load_run, load_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import change, end_step
-from atom_workflows.core.evaluation import reads_of, scope_of, select_constants
+from atom_workflows.core.evaluation import reads_of, scope_of
 from atom_workflows.core.expansion import MAX_ITEMS_OF_RUN, Expansion
-from atom_workflows.core.graph import Node
 from atom_workflows.core.items import Items, compute_items
 from atom_workflows.core.outcomes import clip
 from atom_workflows.core.records import Loop, StepRecord
-from atom_workflows.core.states import StepEvent, StepState
+from atom_workflows.core.states import StepEvent
 from atom_workflows.core.transitions import MAX_DEATHS
 from atom_workflows.core.workflow import Template
 from atom_workflows.documents import run_path, step_path
@@ -45,7 +43,6 @@ from atom_workflows.errors import (
     StoreUnavailable,
 )
 from atom_workflows.ports import Create, Update
-from atom_workflows.step_documents import step_fields
 
 _TRIES: Final = 5
 
@@ -111,7 +108,7 @@ def _compute(work: _Work) -> Items:
 
 
 def _create(work: _Work, items: Items, expansion: Expansion) -> Decision | None:
-    for number, batch in enumerate(in_batches(_creates(work.step, work.loop, items, expansion))):
+    for number, batch in enumerate(in_batches(create_items(work.step, work.loop, items, expansion))):
         # Each invocation gets on by a batch, even if evaluating the list takes up all of its time.
         if number and work.budget.is_spent:
             return _put_off(work, timedelta())
@@ -120,68 +117,6 @@ def _create(work: _Work, items: Items, expansion: Expansion) -> Decision | None:
             log.debug("step.expand.overtaken", f"the items of step {work.step.each} are created elsewhere")
             return None
     return _end(work, expansion)
-
-
-def _creates(step: StepRecord, loop: Loop, items: Items, expansion: Expansion) -> Iterator[Create]:
-    """Yield the documents that have not been written yet, each when it is needed."""
-    first_item = expansion.node_count - expansion.size
-    texts = items.texts(max(0, step.written - first_item))
-    shared: dict[str, Any] | None = None
-    for node, index in islice(expansion.nodes(), step.written, None):
-        path = step_path(step.run_id, node.id)
-        if index is None:
-            record = _barrier(step, node)
-            if (shard := expansion.shards.get(node.id)) is not None:
-                record = replace(record, state=StepState.SUCCEEDED, items=items.count, places=shard)
-            yield Create(path=path, fields=step_fields(record))
-            continue
-        text = next(texts)
-        if shared is None:
-            shared = step_fields(_item(step, loop, node, index=index, text=text))
-        # What items have in common is converted only once.
-        edges = ("depends_on", "dependents", "barriers", "conditional")
-        own: dict[str, Any] = {name: list(getattr(node, name)) for name in edges}
-        # An item has one dependency, or waits for its place.
-        own |= {"index": index, "item": text, "remaining": 1, **expansion.places_of(index)}
-        yield Create(path=path, fields={**shared, **own})
-
-
-def _barrier(step: StepRecord, node: Node) -> StepRecord:
-    return StepRecord(
-        run_id=step.run_id,
-        id=node.id,
-        kind=node.kind,
-        schema=step.schema,
-        request=None,
-        task_runner_url="",
-        policies=step.policies,
-        depends_on=node.depends_on,
-        dependents=node.dependents,
-        barriers=node.barriers,
-        conditional=node.conditional,
-        phase=node.phase,
-        each=step.each,
-        expansion=step.expansion,
-        remaining=len(node.depends_on),
-        expire_at=step.expire_at,
-    )
-
-
-def _item(step: StepRecord, loop: Loop, node: Node, *, index: int, text: str) -> StepRecord:
-    conditions = [one for one in (loop.when, loop.policies.retry.when) if one is not None]
-    return replace(
-        _barrier(step, node),
-        request=step.request,
-        task_runner_url=step.task_runner_url,
-        policies=loop.policies,
-        templates=step.templates,
-        constants=select_constants(step.constants, [*step.templates, *conditions]),
-        outputs=loop.outputs,
-        when=loop.when,
-        index=index,
-        item=text,
-        item_type=json.dumps(loop.item_type, separators=(",", ":")),
-    )
 
 
 def _write_first(work: _Work, batch: list[Create], size: int) -> bool:

@@ -231,7 +231,12 @@ def _find_placed(outbox: Outbox, loop: _Loop, stored: Sequence[StoredStep]) -> I
     """Yield the items that may begin, or one that waits in vain."""
     services = outbox.services
     for one in stored:
-        _fix_count(services, one)
+        if (finding := recount(services, one.step)) is None:
+            continue
+        fix = Update(path=step_path(one.step.run_id, one.step.id), fields=finding.fields, guard=one.version)
+        with suppress(Conflict):
+            services.store.commit([fix])
+            log.warning("step.places.fixed", finding.what, run_id=one.step.run_id, step_id=one.step.id)
     now = _load_shards(services, loop, len(stored))
     shards = [one.step.places for one in now if one.step.places is not None]
     if any(shard.is_stopped for shard in shards) or _stop_if_too_many(outbox, loop, now):
@@ -276,16 +281,6 @@ def _count_items(services: Services, step: StepRecord, states: Iterable[StepStat
         # Items that kept their results are not counted. In the first round there are none, and 0 is not stored.
         where.append(("retries", "==", step.retries))
     return services.store.count(Query(collection=steps_path(step.run_id), where=where))
-
-
-def _fix_count(services: Services, stored: StoredStep) -> None:
-    finding = recount(services, stored.step)
-    if finding is None:
-        return
-    update = Update(path=step_path(stored.step.run_id, stored.step.id), fields=finding.fields, guard=stored.version)
-    with suppress(Conflict):
-        services.store.commit([update])
-        log.warning("step.places.fixed", finding.what, run_id=stored.step.run_id, step_id=stored.step.id)
 
 
 def publish_next(outbox: Outbox, ended: Sequence[StepRecord]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from atom_workflows.runner.cloud.batch_answers import Failure
+from atom_workflows.runner.cloud.times import read_time
 from atom_workflows.runner.reports import JobState
 
 STATES: Final[Mapping[str, JobState]] = {
@@ -56,7 +57,7 @@ def created_of(job: Mapping[str, Any], otherwise: datetime) -> datetime:
 
     Returns the other time if the job does not say.
     """
-    return _time(job.get("createTime")) or otherwise
+    return read_time(job.get("createTime")) or otherwise
 
 
 def created_by(operation: Mapping[str, Any]) -> datetime | None:
@@ -65,7 +66,7 @@ def created_by(operation: Mapping[str, Any]) -> datetime | None:
     Returns None if the operation does not say.
     """
     job = operation.get("metadata")
-    return _time(job.get("createTime")) if isinstance(job, Mapping) else None
+    return read_time(job.get("createTime")) if isinstance(job, Mapping) else None
 
 
 def ended_at(job: Mapping[str, Any]) -> datetime | None:
@@ -75,8 +76,8 @@ def ended_at(job: Mapping[str, Any]) -> datetime | None:
     """
     if execution := execution_of(job):
         is_over = STATES.get(str(execution.get("completionStatus")), JobState.RUNNING).is_terminal
-        return _time(execution.get("completionTime")) if is_over else None
-    return _time(_condition(job).get("lastTransitionTime")) if state_of(job) is JobState.FAILED else None
+        return read_time(execution.get("completionTime")) if is_over else None
+    return read_time(_condition(job).get("lastTransitionTime")) if state_of(job) is JobState.FAILED else None
 
 
 def failure_of(job: Mapping[str, Any], tasks: Mapping[str, Any]) -> Failure:
@@ -125,10 +126,3 @@ def _condition_message(resource: Mapping[str, Any]) -> str:
 
 def _number(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
-def _time(value: Any) -> datetime | None:
-    try:
-        return datetime.fromisoformat(str(value)).astimezone(UTC)
-    except ValueError:
-        return None
