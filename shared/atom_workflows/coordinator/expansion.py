@@ -25,10 +25,11 @@ from atom_workflows.coordinator.item_documents import create_items
 from atom_workflows.coordinator.loading import StoredStep, load_run, load_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import change, end_step
-from atom_workflows.core.evaluation import reads_of, scope_of
+from atom_workflows.core.evaluation import scope_of
 from atom_workflows.core.expansion import MAX_ITEMS_OF_RUN, Expansion
 from atom_workflows.core.items import Items, compute_items
 from atom_workflows.core.outcomes import clip
+from atom_workflows.core.reads import reads_of
 from atom_workflows.core.records import Loop, StepRecord
 from atom_workflows.core.states import StepEvent
 from atom_workflows.core.transitions import MAX_DEATHS

@@ -8,10 +8,10 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from atom_workflows.core.evaluation import select_constants
 from atom_workflows.core.expansion import Expansion
 from atom_workflows.core.graph import Node
 from atom_workflows.core.items import Items
+from atom_workflows.core.reads import select_constants
 from atom_workflows.core.records import Loop, StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.documents import step_path

@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from atom_workflows.coordinator.loading import iter_documents
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.evaluation import STEPS_AT_THE_START, is_per_item, new_budget, settle_templates
+from atom_workflows.core.evaluation import STEPS_AT_THE_START, new_budget, settle_templates
 from atom_workflows.core.gathering import gathered_types
 from atom_workflows.core.graph import Node, compile_graph
 from atom_workflows.core.item_ids import expander_id
 from atom_workflows.core.kinds import KINDS, NodeKind, WhenDue
 from atom_workflows.core.polling import first_audit
+from atom_workflows.core.reads import is_per_item
 from atom_workflows.core.records import Loop, RunRecord
 from atom_workflows.core.run_values import constants_of
 from atom_workflows.core.states import StepState

@@ -209,9 +209,13 @@ def fire_due(services: Services, file_id: str) -> int:
             log.info("schedule.fired", f"{pinned.path} is started for {one.at.isoformat()}", schedule=one.schedule_id)
         # If the document has changed, they stay pinned and are published again: that starts no second run.
         stored = _save(services, stored, core.clear_fired(pinned))
-    if stored is None:
-        return len(pinned.firing)
-    # The runs that are missing, or cannot run, at their deadline.
+    if stored is not None:
+        _report_late(services, stored)
+    return len(pinned.firing)
+
+
+def _report_late(services: Services, stored: StoredSchedules) -> None:
+    """Report runs that are missing, or cannot run, at their deadline."""
     known, now = stored.schedules, services.clock.now()
     over = [one for one in known.watches if one.due_at <= now]
     for watch in over:
@@ -220,4 +224,3 @@ def fire_due(services: Services, file_id: str) -> int:
     # Without a change, the due time differs only if the rules of the time zone do, since the document was written.
     if over or changed.due_at != stored.document.fields.get("due_at"):
         _save(services, stored, changed)
-    return len(pinned.firing)

@@ -132,14 +132,14 @@ class Expansion:
         numbers = [number for number, part in enumerate(self._above) for _ in part]
         for index in range(self.size):
             above = fan_out_id(self.each, self.number, numbers[index]) if index < len(numbers) else expander
-            parent = (self._parent(0, index),)
+            parents = (self._parent(0, index),)
             item = Node(
                 id=item_id(self.each, index, self.number),
                 kind=NodeKind.ITEM,
                 depends_on=(above,) if index < self.begin else (),
-                dependents=parent,
-                barriers=parent if self._levels else (),
-                conditional=() if self._levels else parent,
+                dependents=parents,
+                barriers=parents if self._levels else (),
+                conditional=() if self._levels else parents,
                 phase=self.phase,
             )
             yield item, index

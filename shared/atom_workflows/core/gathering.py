@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.core.changes import StepChange
-from atom_workflows.core.evaluation import is_per_item, paths_in
 from atom_workflows.core.outcomes import OutcomeKind, clip
+from atom_workflows.core.reads import is_per_item, paths_in
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.transitions import fail_step
 from atom_workflows.core.workflow import Workflow

@@ -9,8 +9,9 @@ from itertools import islice, product
 from math import prod
 from typing import Final
 
-from atom_workflows.core.evaluation import Scope, new_budget, render_value, zone_of
+from atom_workflows.core.evaluation import Scope, new_budget, render_value
 from atom_workflows.core.expansion import MAX_ITEM_BYTES, MAX_ITEMS
+from atom_workflows.core.reads import zone_of
 from atom_workflows.core.records import Loop, StepRecord
 from atom_workflows.core.workflow import JsonValue, Template
 from atom_workflows.errors import EvaluationError

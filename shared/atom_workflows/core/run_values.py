@@ -12,14 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from atom_workflows.core.evaluation import (
-    Constants,
-    paths_in,
-    render_value,
-    required_paths_in,
-    typed_constants,
-)
+from atom_workflows.core.evaluation import render_value
 from atom_workflows.core.groups import Group, group_of
+from atom_workflows.core.reads import Constants, paths_in, required_paths_in, typed_constants
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.workflow import Condition, JsonValue, Template, Workflow
 from atom_workflows.errors import EvaluationError, ExpressionError, ExpressionSyntaxError, InvalidParams

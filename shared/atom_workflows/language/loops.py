@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, Final
 
-from atom_workflows.core.evaluation import ITEM_ROOTS
+from atom_workflows.core.reads import ITEM_ROOTS
 from atom_workflows.expressions.notation import MAX_FIELDS, MAX_TYPE_DEPTH
 from atom_workflows.expressions.syntax import is_member_name, reads
 from atom_workflows.expressions.types import (

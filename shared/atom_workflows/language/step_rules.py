@@ -7,11 +7,11 @@ from typing import Final
 
 from atom_workflows.language.dependencies import Part, check_dependencies
 from atom_workflows.language.embedded import Embedded
-from atom_workflows.language.fields import STEP
 from atom_workflows.language.limits import MAX_TASK_BYTES
 from atom_workflows.language.nodes import Items, Reading
 from atom_workflows.language.policies import check_backoff
 from atom_workflows.language.problems import Report
+from atom_workflows.language.step_fields import STEP
 
 _FIELDS_OF_STEPS: Final = frozenset(STEP.names)
 _FIELDS_OF_LOOPS: Final = ("maxParallel", "tolerate")
