@@ -20,7 +20,7 @@ from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import StepChange, apply_change
-from atom_workflows.core.counts import Counts, count_dependents, count_end
+from atom_workflows.core.counts import count_dependents, count_end
 from atom_workflows.core.graph import kind_of
 from atom_workflows.core.kinds import Counters, NodeKind, Release, decide_release
 from atom_workflows.core.outcomes import Outcome, OutcomeKind
@@ -285,10 +285,8 @@ def _commit(
 
     Raises `Conflict` if any guard failed.
     """
-    dependents: dict[str, Counts] = {}
-    if counting:
-        ends = ((one.step, one.change) for one in decisions if one.change.is_terminal)
-        dependents = count_dependents(ends, without={claim.step.id for claim in claims})
+    ends = [(one.step, one.change) for one in decisions if counting and one.change.is_terminal]
+    dependents = count_dependents(ends, without={claim.step.id for claim in claims})
     additions = {name: added for one in decisions if one.change.is_terminal for name, added in one.additions.items()}
     run_id, schema = decisions[0].step.run_id, decisions[0].step.schema
     # Claimed dependents are written with their new counters; the counters of the others are incremented.
@@ -323,10 +321,7 @@ def _commit(
         released=dict(_released(decisions, dependents, results[len(writes) : len(writes) + len(increments)])),
         freed=[
             Freed(
-                step=ended[0].step,
-                shard=read_shard(result.increments),
-                count=len(ended),
-                failed=_count_failed(ended),
+                step=ended[0].step, shard=read_shard(result.increments), count=len(ended), failed=_count_failed(ended)
             )
             for ended, result in zip(freeing.values(), results[len(writes) + len(increments) :], strict=True)
         ],

@@ -175,11 +175,12 @@ def find_failed_items(services: Services, step: StepRecord, expansion: int) -> t
             fields=("state", "index", "message", "by_choice"),
         )
         found = services.store.query(query)
-        for one in (one for one in found if "index" in one.fields and not one.fields.get("by_choice")):
-            if one.fields["state"] == StepState.SKIPPED.value:
-                unstarted += 1
-            elif first is None or one.fields["index"] < first.fields["index"]:
-                first = one
+        items = [one for one in found if "index" in one.fields and not one.fields.get("by_choice")]
+        ended = [one for one in items if one.fields["state"] != StepState.SKIPPED.value]
+        unstarted += len(items) - len(ended)
+        first = min(
+            (one for one in (first, *ended) if one is not None), key=lambda one: one.fields["index"], default=None
+        )
         if len(found) < _PAGE_OF_ITEMS:
             return "" if first is None else f"{shown_id(first.id)}: {first.fields.get('message', '')}", unstarted
         after = (found[-1].path,)

@@ -23,7 +23,7 @@ from atom_workflows.core.expansion import is_current
 from atom_workflows.core.gathering import explain_failures
 from atom_workflows.core.item_ids import expander_id, item_id, places_id, places_prefix
 from atom_workflows.core.kinds import LOOPS_SCHEMA, NodeKind
-from atom_workflows.core.places import Shard, is_too_many, move_places, number_of, waiting_key
+from atom_workflows.core.places import Shard, is_too_many, move_places, waiting_key
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import TERMINAL_STEP_STATES, RunState, StepState
 from atom_workflows.documents import step_path, steps_path
@@ -161,16 +161,17 @@ def seat(services: Services, steps: Sequence[StoredStep]) -> tuple[list[StoredSt
     shard_ids = dict.fromkeys(one.step.shard for one in steps if _is_waiting(one.step))
     if not shard_ids:
         return list(steps), []
-    found = {one.step.id: one for one in load_steps(services, steps[0].step.run_id, shard_ids)}
-    seated = [_seat(one) if _is_handed(one.step, found.get(one.step.shard)) else one for one in steps]
-    return seated, [one for one in found.values() if one.step.places and one.step.places.is_stopped]
-
-
-def _is_handed(step: StepRecord, stored: StoredStep | None) -> bool:
-    shard = None if stored is None else stored.step.places
-    if shard is None or not _is_waiting(step) or shard.retries != step.retries:
-        return False
-    return not shard.is_stopped and number_of(step.waits_at) < shard.next
+    found = load_steps(services, steps[0].step.run_id, shard_ids)
+    shards = {one.step.id: one.step.places for one in found}
+    seated = [
+        _seat(one)
+        if _is_waiting(one.step)
+        and (shard := shards.get(one.step.shard)) is not None
+        and shard.has_handed(one.step.waits_at, retries=one.step.retries)
+        else one
+        for one in steps
+    ]
+    return seated, [one for one in found if one.step.places and one.step.places.is_stopped]
 
 
 def block_waiting(outbox: Outbox, stopped: Sequence[StoredStep]) -> list[Decision]:

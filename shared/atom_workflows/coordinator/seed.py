@@ -28,7 +28,7 @@ from atom_workflows.coordinator.loading import StoredRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.places import publish_placed
 from atom_workflows.coordinator.retry import expiry_once_running, reset_unsuccessful
-from atom_workflows.coordinator.run_graph import RunGraph, compare
+from atom_workflows.coordinator.run_graph import RunGraph, compare, fit_into_commit, rewrite
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.groups import Admission
 from atom_workflows.core.item_ids import expander_id
@@ -86,7 +86,7 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
         _join_line(outbox, run, definition, instead_of)
         return
     graph = RunGraph(run, definition.workflow, definition.path)
-    creates = _fit_into_commit(graph)
+    creates = fit_into_commit(graph)
     end = graph.create(step_path(run.id, END_ID))
     if creates:
         # Everything is in one commit: the run either exists and is RUNNING, or does not exist.
@@ -153,23 +153,6 @@ def replacement(document: Document, create: Create) -> Update:
     """Build an update that replaces a document and keeps none of its old fields."""
     emptied = {name: _EMPTY.get(name) for name in document.fields if name not in create.fields}
     return Update(path=create.path, fields={**emptied, **create.fields}, guard=document.version)
-
-
-def _fit_into_commit(graph: RunGraph) -> list[Create]:
-    """Return all documents if they fit into one commit.
-
-    Returns an empty list if they do not. Room is left for the run's own document.
-    """
-    if len(graph.paths) >= batches.BATCH_DOCUMENTS:
-        return []
-    creates: list[Create] = []
-    size = 0
-    for create in graph.creates(graph.paths):
-        creates.append(create)
-        size += batches.size_of(create)
-        if size >= batches.BATCH_BYTES:
-            return []
-    return creates
 
 
 def _opening(run: RunRecord, definition: Definition, end: Create) -> list[Create]:
@@ -259,7 +242,7 @@ def _write_missing(outbox: Outbox, stored: StoredRun, budget: Budget) -> bool:
         graph = RunGraph(run, workflow, path)
         missing, misfits = compare(outbox.services, graph)
         if misfits:
-            _rewrite(outbox, stored, misfits)
+            rewrite(outbox.services, stored, misfits)
             return False
         _write_steps(outbox, graph.creates(missing))
     except DefinitionUnusable as error:
@@ -271,24 +254,6 @@ def _write_missing(outbox: Outbox, stored: StoredRun, budget: Budget) -> bool:
     log.warning("run.seed.given_up", f"run {run.id} cannot be seeded: {reason}", run_id=run.id)
     fail_run(outbox, run.id, reason, budget, action="run.seed.given_up")
     return False
-
-
-def _rewrite(outbox: Outbox, stored: StoredRun, misfits: Sequence[Update]) -> None:
-    """Make existing documents fit the compiled graph.
-
-    Each commit also changes the run under a guard, so the graph can no longer change once another instance has set the
-    run to RUNNING.
-    """
-    run_id, version = stored.run.id, stored.version
-    message = f"run {run_id} was started with a different graph; documents being rewritten: {len(misfits)}"
-    log.warning("run.seed.rewritten", message, run_id=run_id)
-    for batch in batches.in_batches(misfits):
-        touch = Update(path=run_path(run_id), increments={"touches": 1}, guard=version)
-        try:
-            version = outbox.services.store.commit([touch, *batch])[0].version
-        except Conflict:
-            log.debug("run.seed.rewritten.late", f"run {run_id} changed in the meantime", run_id=run_id)
-            return
 
 
 def _write_steps(outbox: Outbox, creates: Iterable[Create]) -> None:

@@ -172,7 +172,11 @@ class _Checker:
         report = self.file.report
         most, lists = step.values.get("maxParallel"), step.values.get("forEach")
         if isinstance(most, Embedded):
-            self._check_max_parallel(most, replace(position, without_item="`maxParallel`"), proven)
+            self.check_value(most, replace(position, without_item="`maxParallel`"), proven, INT)
+            number = self._evaluate_constant(most)
+            if isinstance(number, int) and not 1 <= number <= MAX_ITEMS:
+                remedy = f"write a whole number from 1 to {MAX_ITEMS:,}"
+                report_fault(most, 0, f"`maxParallel` cannot be `{number}`", remedy, report)
         if lists is None:
             return ANY
         within = replace(position, without_item="`forEach`, which lists the items", is_list=True)
@@ -192,13 +196,6 @@ class _Checker:
         if "id" in step.values:
             self.item_types[step.values["id"]] = of
         return of
-
-    def _check_max_parallel(self, value: Embedded, position: Position, proven: frozenset[Path]) -> None:
-        self.check_value(value, position, proven, INT)
-        number = self._evaluate_constant(value)
-        if isinstance(number, int) and not 1 <= number <= MAX_ITEMS:
-            remedy = f"write a whole number from 1 to {MAX_ITEMS:,}"
-            report_fault(value, 0, f"`maxParallel` cannot be `{number}`", remedy, self.file.report)
 
     def _check_list(self, path: str, value: Embedded, position: Position, proven: frozenset[Path]) -> Type:
         """Check an expression for a list. Return the type of its items."""
