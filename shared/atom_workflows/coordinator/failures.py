@@ -60,7 +60,7 @@ def _load_loop(services: Services, run_id: str, step_id: str) -> _FailedLoop:
     return _FailedLoop(expansion=ended["expansion"] if matters and is_expanded else 0, step=fields)
 
 
-def iter_failed(  # noqa: PLR0913 (all but the first three by name)
+def _iter_failed(  # noqa: PLR0913 (all but the first three by name)
     services: Services,
     run_id: str,
     states: Sequence[str],
@@ -113,7 +113,7 @@ def load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> t
     if not was_cancelled and (run.stop is None or run.main_state is not None):
         states.append(StepState.CANCELLED.value)
     # A step that failed names the first of its items that did; the items of a step that was stopped name themselves.
-    ended = iter_failed(
+    ended = _iter_failed(
         services,
         run.id,
         states,
@@ -138,7 +138,7 @@ def load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, An
     """
     states = [StepState.FAILED.value, StepState.CANCELLED.value]
     fields = ("message", "last_kind", "last_reason", "finished_at")
-    failed = iter_failed(services, run.id, states, fields=fields, page=_PAGE_OF_FAILURES)
+    failed = _iter_failed(services, run.id, states, fields=fields, page=_PAGE_OF_FAILURES)
     found: list[tuple[datetime, str, dict[str, Any]]] = []
     for one in failed:
         item, step = parse_item_id(one.id), one.fields

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Final, TypeAlias
 
-Pieces: TypeAlias = "Iterator[tuple[str, int]]"
+_Pieces: TypeAlias = "Iterator[tuple[str, int]]"
 """Consecutive parts of the text, each with the index of its first character in the file."""
 
 BREAKS: Final = "\r\n\x85\u2028\u2029"
@@ -36,7 +36,7 @@ _HEADER: Final = re.compile(f"([|>])[-+0-9]*[ \t]*(?:#[^{BREAKS}]*)?(?:\r\n|[{BR
 _FIRST_CONTENT: Final = re.compile(f"(?: *(?:\r\n|[{BREAKS}]))*( *)[^ {BREAKS}]")
 
 
-def trace_json(source: str, index: int, text: str) -> Pieces:
+def trace_json(source: str, index: int, text: str) -> _Pieces:
     """Trace a string in JSON, from after its opening quote."""
     offset = 0
     while match := _IN_JSON.match(source, index):
@@ -46,7 +46,7 @@ def trace_json(source: str, index: int, text: str) -> Pieces:
         index = match.end()
 
 
-def trace_flow(source: str, index: int, text: str, quote: str) -> Pieces:
+def trace_flow(source: str, index: int, text: str, quote: str) -> _Pieces:
     """Trace a quoted or unquoted value, on one line or several."""
     words, offset = _WORDS[quote], 0
     while index < len(source):
@@ -64,7 +64,7 @@ def trace_flow(source: str, index: int, text: str, quote: str) -> Pieces:
         offset += sum(len(piece) for piece, _ in pieces)
 
 
-def _fold(blanks: re.Match[str]) -> Pieces:
+def _fold(blanks: re.Match[str]) -> _Pieces:
     """Fold the whitespace between two words.
 
     A single line break becomes a space; if there are several, the first is dropped.
@@ -95,7 +95,7 @@ def _unescape(source: str, index: int, meant: str) -> tuple[list[tuple[str, int]
     return [(meant, index)], index + _ESCAPE_LENGTHS.get(sign, 2)
 
 
-def trace_block(source: str, index: int, text: str) -> Pieces:
+def trace_block(source: str, index: int, text: str) -> _Pieces:
     """Trace a text block, `|` or `>`."""
     header, in_text = _HEADER.match(source, index), _FIRST_CONTENT.match(text)
     in_file = _FIRST_CONTENT.match(source, header.end()) if header else None
