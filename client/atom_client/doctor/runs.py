@@ -13,8 +13,9 @@ from atom_workflows.coordinator.groups import count_at_work
 from atom_workflows.coordinator.repair import LATE
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.documents import RUNS, SCHEMAS, STEPS, run_record
+from atom_workflows.documents import RUNS, SCHEMAS, STEPS
 from atom_workflows.ports import Condition, Query
+from atom_workflows.run_documents import run_record
 
 _MOST_DUE: Final = 1_000
 _MOST_WAITING: Final = 100

@@ -14,8 +14,9 @@ from atom_client.planning.fates import Fate
 from atom_client.planning.loops import STEPS_OF_CONDITIONS, PlannedItem, PlannedItems, plan_items, scope_of_item
 from atom_client.planning.partial import Partial, judge, spell, with_marks
 from atom_client.text import counted, listing
-from atom_workflows.core.evaluation import is_per_item, render_body, render_value
+from atom_workflows.core.evaluation import render_body, render_value
 from atom_workflows.core.kinds import TRIGGERS, Ended, NodeKind
+from atom_workflows.core.reads import is_per_item
 from atom_workflows.core.records import Policies, StepRecord
 from atom_workflows.core.workflow import ForEach, JsonValue, Step, Task, Trigger, Workflow, job_request
 from atom_workflows.errors import ExpressionError

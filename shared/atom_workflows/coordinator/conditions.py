@@ -17,26 +17,17 @@ from atom_workflows.coordinator.loading import AT_ONCE, StoredStep, load_run, lo
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import StepChange
 from atom_workflows.core.endings import end_without_job, skip_idle
-from atom_workflows.core.evaluation import (
-    Past,
-    Reads,
-    Verdict,
-    evaluate_condition,
-    reads_of,
-    render_body,
-    render_outputs,
-    require_readable,
-    scope_of,
-    zone_of,
-)
+from atom_workflows.core.evaluation import Past, Verdict, evaluate_condition, render_body, render_outputs, scope_of
 from atom_workflows.core.gathering import COUNTED, counts_of, is_counted
 from atom_workflows.core.graph import MAIN_END_ID
 from atom_workflows.core.kinds import NodeKind, Release
+from atom_workflows.core.reads import Reads, reads_of, require_readable, zone_of
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.workflow import JsonValue
-from atom_workflows.documents import outputs_path, read_outputs, step_path
+from atom_workflows.documents import outputs_path, step_path
 from atom_workflows.errors import ExpressionError
 from atom_workflows.ports import Document
+from atom_workflows.step_documents import read_outputs
 
 
 @dataclass(slots=True)

@@ -71,7 +71,13 @@ class CloudRunner:
 
         def submitted() -> JobReport:
             request = read_request(headers, body)
-            return self.engines[_engine_of(request)].submit(request, self.now())
+            engine = ENGINES.get(request.engine.lower())
+            if engine is None:
+                known = " or ".join(filter(None, ENGINES))
+                raise RequestRefused(
+                    f"engine is {request.engine!r:.100}, but this Task Runner has {known}; Batch is the default"
+                )
+            return self.engines[engine].submit(request, self.now())
 
         return _answer(submitted)
 
@@ -92,20 +98,6 @@ class CloudRunner:
             return self.engines[place.engine].stop(place, self.now())
 
         return _answer(stopped)
-
-
-def _engine_of(request: JobRequest) -> Engine:
-    """Return the engine that the task names.
-
-    Raises `RequestRefused`.
-    """
-    engine = ENGINES.get(request.engine.lower())
-    if engine is None:
-        known = " or ".join(filter(None, ENGINES))
-        raise RequestRefused(
-            f"engine is {request.engine!r:.100}, but this Task Runner has {known}; Batch is the default"
-        )
-    return engine
 
 
 def _answer(report: Answer) -> ContractAnswer:
