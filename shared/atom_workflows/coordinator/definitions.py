@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.turns import turn_to_read
@@ -22,8 +21,7 @@ MAX_DEFINITION_BYTES: Final = 900_000
 _MOST_NAMED: Final = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Definition:
+class Definition(NamedTuple):
     """A workflow, the text that it was parsed from, and the path of its file."""
 
     workflow: Workflow

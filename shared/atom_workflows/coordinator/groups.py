@@ -12,9 +12,9 @@ at least one of the two then sees the other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from atom_workflows.coordinator.loading import StoredRun
 from atom_workflows.coordinator.services import Services
@@ -53,8 +53,7 @@ _IN_LINE: Final = (
 # -- what is read ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Occupancy:
+class Occupancy(NamedTuple):
     """The version of the group's document, None if there is none, and the number of runs at work, read after it."""
 
     version: Version | None
@@ -99,8 +98,7 @@ def _runs(where: Sequence[Any], *, limit: int, fields: Sequence[str] = _IN_LINE,
 # -- new runs and retries --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """What happens to a run that is started or retried: it begins with these writes, or waits, or is skipped."""
 
     admission: Admission

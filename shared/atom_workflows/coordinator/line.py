@@ -6,9 +6,9 @@ Whoever decides, decides for the whole line. If someone else has changed the gro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from atom_workflows import log
 from atom_workflows.coordinator.groups import MOST_IN_LINE, Occupancy, give_places, line_query, pause, read_occupancy
@@ -60,8 +60,7 @@ def admit_waiting(outbox: Outbox, group: Group, *, by: str) -> None:
     log.warning("group.contended", f"group {group.id} keeps changing, so the rest of its line is left to others")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
+class _Line(NamedTuple):
     """The first waiting runs of a group, in order. `is_whole` is True if there are no others."""
 
     runs: Sequence[StoredRun] = ()
@@ -134,8 +133,7 @@ def report_begun(outbox: Outbox, run: RunRecord) -> None:
     log.info("run.admit", f"run {run.id} has a place in its group", run_id=run.id)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Successor:
+class Successor(NamedTuple):
     """The run that takes the place of one that ends, and the writes that let it begin.
 
     `is_alone` is False if something may have to be decided about other waiting runs as well.

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
 from atom_workflows import log
 from atom_workflows.coordinator import seed
@@ -116,8 +116,7 @@ def _text(value: Mapping[str, Any]) -> str:
 _TRIES: Final = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class Started(NamedTuple):
     """The response to a start request. The run has started, now or earlier, unless there is a `refusal`.
 
     The `run_id` is empty if the event concerned only a file's schedules.

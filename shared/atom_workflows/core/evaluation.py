@@ -13,8 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES, WRITE_ELSEWHERE
 from atom_workflows.core.reads import Constants, parse_template_once, typed_constants, zone_of
@@ -44,8 +43,7 @@ who stores it.
 Scope = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The result of a step's condition and the values that decided it. `error` says why there is no result."""
 
     holds: bool = False
@@ -53,8 +51,7 @@ class Verdict:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
+class Past(NamedTuple):
     """The part of an ended step's result that expressions can read.
 
     `outputs` are typed values, or None if the step did not succeed or declares no outputs. `counts` are the numbers of

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from atom_workflows.core.workflow import Condition, JsonValue, Template
 from atom_workflows.errors import EvaluationError
@@ -23,8 +23,7 @@ ITEM_ROOTS: Final = frozenset({"item", "index"})
 """The names that only the expressions of a step with `forEach` can read, for each of its items."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reads:
+class Reads(NamedTuple):
     """The steps that an expression reads: those whose outputs it reads, and those whose state or message it reads."""
 
     outputs: frozenset[str] = frozenset()
