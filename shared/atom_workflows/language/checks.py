@@ -173,10 +173,10 @@ class _Checker:
         most, lists = step.values.get("maxParallel"), step.values.get("forEach")
         if isinstance(most, Embedded):
             self.check_value(most, replace(position, without_item="`maxParallel`"), proven, INT)
-            number = self._evaluate_constant(most)
-            if isinstance(number, int) and not 1 <= number <= MAX_ITEMS:
+            limit = self._evaluate_constant(most)
+            if isinstance(limit, int) and not 1 <= limit <= MAX_ITEMS:
                 remedy = f"write a whole number from 1 to {MAX_ITEMS:,}"
-                report_fault(most, 0, f"`maxParallel` cannot be `{number}`", remedy, report)
+                report_fault(most, 0, f"`maxParallel` cannot be `{limit}`", remedy, report)
         if lists is None:
             return ANY
         within = replace(position, without_item="`forEach`, which lists the items", is_list=True)
