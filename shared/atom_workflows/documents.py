@@ -36,8 +36,8 @@ SCHEMAS: Final = (1, 2, 3, 4)
 
 All documents of a run have the run's schema. Adding a field that may be missing does not change the schema. In runs of
 the second schema, internal barriers forward their counters (core/counts.py). Runs of the third schema use features that
-earlier versions do not support: expressions, conditions, outputs or `finally`. Those of the fourth use loops, or are
-limited in number by their workflow.
+earlier versions do not support: expressions, conditions, outputs or `finally`. Runs of the fourth schema use loops or
+`concurrency`.
 """
 
 SCHEMA: Final = 1
@@ -47,10 +47,10 @@ SCHEMA_OF_NEW_RUNS: Final = 1
 """The schema of the plain runs that this version starts. All versions that may still be deployed can read it."""
 
 SCHEMA_OF_LANGUAGE_RUNS: Final = LANGUAGE_SCHEMA
-"""The schema of runs that use the language. Versions that do not support it leave these runs to this version."""
+"""The schema of runs that use the expression language. Earlier versions leave these runs to this version."""
 
 SCHEMA_OF_LOOP_RUNS: Final = LOOPS_SCHEMA
-"""The schema of runs with loops or with a limited number. Earlier versions leave these runs to this version."""
+"""The schema of runs that use loops or `concurrency`. Earlier versions leave these runs to this version."""
 
 _PART_BYTES: Final = 12
 """The size of a number or a time in a request, and the overhead of each element of a list or map."""
@@ -109,7 +109,7 @@ def outputs_path(run_id: str, step_id: str) -> str:
 # -- steps -----------------------------------------------------------------------------------------------------------
 
 _STEP_EXPRESSIONS: Final = ("templates", "constants", "outputs", "trigger", "when", "conditional", "phase", "loop")
-"""The fields that only a few steps have. Each is stored in a form of its own."""
+"""The fields that only a few steps have. Each is stored in its own format."""
 
 _STORED_OTHERWISE: Final = ("run_id", "id", "kind", "schema", "request", "policies", "state", "places")
 
@@ -120,7 +120,7 @@ _STEP_LISTS: Final = ("depends_on", "dependents", "barriers")
 _STEP_RARE_LISTS: Final = ("unstopped", "leftovers", "unresolved")
 _STEP_TUPLES: Final = (*_STEP_LISTS, "heirs", *_STEP_RARE_LISTS)
 _STEP_PLAIN: Final = frozenset({*_STEP_DEFAULTS, "schema"}.difference(_STEP_TUPLES))
-"""The fields whose values are stored as they are."""
+"""The fields whose values are stored unchanged."""
 
 _read_step: Final = attrgetter(*_STEP_DEFAULTS)
 
@@ -342,7 +342,7 @@ def new_step(
 ) -> StepRecord:
     """Return the initial record of a node.
 
-    `step` is None for a node that the compiler added. `own` are further fields of the record.
+    `step` is None for a node that the compiler added. `own` holds additional fields of the record.
     """
     has_own_result = step is not None and node.kind in {NodeKind.JOB, NodeKind.BARRIER}
     if step is not None and has_own_result and run.schema >= LANGUAGE_SCHEMA:

@@ -122,5 +122,5 @@ def _arguments(text: str | None) -> dict[str, Any]:
     except ValueError as error:
         raise Misuse(f'{text!r} is not JSON ({error}); write arguments as ["sh", "-c", "exit 0"]') from error
     if not isinstance(found, list | dict):
-        raise Misuse(f'arguments are a JSON list or object, such as ["sh", "-c", "exit 0"], not {text!r}')
+        raise Misuse(f'arguments must be a JSON list or object, such as ["sh", "-c", "exit 0"], not {text!r}')
     return {"args": found}

@@ -47,7 +47,7 @@ from atom_workflows.core.states import RunState, StepState
 from atom_workflows.task_runner_urls import shown_url
 
 _MOST_PROGRESS: Final = 20
-"""The maximum number of open runs in a list whose items are counted; each takes a request."""
+"""The maximum number of open runs per list whose items are counted; each count takes a request."""
 
 
 def list_runs(services: Services, *, limit: int, state: RunState | None, as_json: bool) -> None:
@@ -106,7 +106,7 @@ _NOT_QUEUED: Final = "; this run was started with --no-queue, so it did not wait
 def _with_outputs(run: RunRecord, steps: Sequence[StepRecord]) -> list[str] | None:
     """Return the ids of the steps whose outputs to read, or None for all.
 
-    The outputs of items are left out: those that are read by an expression are outputs of their step as well.
+    Item outputs are left out: those that an expression reads are also outputs of their step.
     """
     return [step.id for step in steps if step.outputs] if may_have_items(run) else None
 
@@ -123,14 +123,14 @@ def _show_outputs(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[
 
 
 def about_jobs(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """Yield where jobs' logs are, and which jobs may still run."""
+    """Yield lines about job logs and jobs that may still be running."""
     logged = [step for step in steps if step.logs_url]
     if logged:
         yield ""
     for step in logged[:MOST_ROWS]:
         yield f"log of `{shown_id(step.id)}`: {clean(step.logs_url)}"
     if len(logged) > MOST_ROWS:
-        yield f"and {counted(len(logged) - MOST_ROWS, 'log')} more; --json shows all of them"
+        yield f"and {counted(len(logged) - MOST_ROWS, 'more log')}; --json shows all of them"
     for step in steps:
         if step.unstopped:
             named, jobs = shown_id(step.id), listing(step.unstopped)
@@ -162,12 +162,12 @@ def cancel_named(services: Services, text: str, *, now: bool = False) -> None:
     if unstopped:
         show = with_place(f"runs show {run_id}")
         items = [shown_id(step.id) for step in unstopped if step.kind is NodeKind.ITEM]
-        lists = f"`{show}` lists them" + (f", with `--items` those of items such as `{items[0]}`" if items else "")
+        lists = f"`{show}` lists them" + (f", and `--items STEP` those of items such as `{items[0]}`" if items else "")
         click.echo(f"Jobs of {_count_nodes(unstopped)} could not be stopped and may still be running; {lists}.")
 
 
 def _count_nodes(nodes: Sequence[StepRecord]) -> str:
-    """Say how many steps and items there are among the nodes."""
+    """Return the number of steps and items among the nodes, in words."""
     steps, items = sum(map(is_shown, nodes)), sum(node.kind is NodeKind.ITEM for node in nodes)
     both = [counted(steps, "step") if steps or not items else "", counted(items, "item") if items else ""]
     return " and ".join(filter(None, both))
@@ -209,7 +209,7 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
         "finished": local_time(run.finished_at),
         # Steps under `finally` get a time limit of their own, which means nothing once they have ended.
         "deadline": "" if run.state.is_terminal else local_time(run.deadline),
-        "late after": f"{local_time(run.late_at)}{', and it was' if run.late else ''}" if run.late_at else "",
+        "late after": f"{local_time(run.late_at)}{', and the run was late' if run.late else ''}" if run.late_at else "",
         "retried": f"{counted(run.retries, 'time')}, last at {local_time(run.reopened_at)}" if run.retries else "",
     }
     for name, value in facts.items():
@@ -221,7 +221,7 @@ def _scheduled(run: RunRecord) -> str:
     """Return the run's scheduled time and the window before it."""
     if run.scheduled_at is None:
         return ""
-    window = "" if run.window_start is None else f", for the time from {local_time(run.window_start)}"
+    window = "" if run.window_start is None else f", for the window from {local_time(run.window_start)}"
     return f"{local_time(run.scheduled_at)}{window}"
 
 
@@ -255,7 +255,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     to_run = _count_nodes([node for node in nodes.values() if node.id in again])
     anew = [node.each for node in nodes.values() if node.kind is NodeKind.EXPAND and node.id in again and node.items]
     lists = f" The lists of {listing(anew)} are computed again, and all of their items run." if anew else ""
-    does = f"starts with {counted(count, 'step')}" if never_begun else f"continues with {to_run} to run again"
+    does = f"starts with {counted(count, 'step')}" if never_begun else f"continues: {to_run} will run again"
     line = f"Run {run.id} {does}, {AS_STARTED}{lists}"
     if options.wait:
         order = tuple(step.id for step in steps)
@@ -269,7 +269,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
         items = sum(node.kind is NodeKind.ITEM for node in nodes.values() if node.id in again)
         click.echo(json_text({"run": run.id, "steps": count, "items": items, "queued": waits}))
     elif waits:
-        click.echo(f"{line} It is QUEUED first: `{with_place(f'why {run.id}')}` says what it waits for.")
+        click.echo(f"{line} It is QUEUED for now: `{with_place(f'why {run.id}')}` explains why.")
     else:
         click.echo(f"{line} `{with_place(f'runs show {run.id}')}` shows it.")
     return 0
@@ -361,7 +361,7 @@ def _lines(examination: Examination, *, now: datetime, dry_run: bool) -> Iterato
     if run.state in {RunState.FAILED, RunState.CANCELLED, RunState.INVALID}:
         yield f"There is nothing to fix; `{with_place(f'why {run.id}')}` explains why the run ended this way."
     elif run.state is RunState.QUEUED:
-        yield f"Nothing is wrong with the run: it waits in line. `{with_place(f'why {run.id}')}` says for what."
+        yield f"Nothing is wrong with the run: it is waiting in line. `{with_place(f'why {run.id}')}` explains why."
     elif any(is_under_way(step) for step in steps):
         yield "Nothing is wrong with the run: it is waiting for the steps above."
     else:

@@ -44,7 +44,7 @@ _DIFFERENCES: Final = {
     "labels": "with different labels (--label)",
     "tr_url": "with a different Task Runner (--tr-url)",
     "scheduled_at": "as of a different time (--at)",
-    "no_queue": "with or without --no-queue, unlike now",
+    "no_queue": "with a different --no-queue setting",
 }
 """How a run that was already started with a key can differ from the request. Any other difference is in the file."""
 
@@ -94,7 +94,7 @@ def start_run(options: StartOptions) -> int:
         click.echo(json_text({**requested, "started_before": earlier.is_started}))
     else:
         click.echo(f"Requested run {request.run_id} of {name_of(options.source)}{request.size}.")
-        click.echo(f"To look at it: `{with_place(f'runs show {request.run_id}')}`")
+        click.echo(f"To view it: `{with_place(f'runs show {request.run_id}')}`")
     return 0
 
 
@@ -126,12 +126,12 @@ def _warn_of_group(request: RunRequest) -> Iterator[str]:
         file = name_of(request.workflow_path)
         yield (
             f"`concurrency` counts this run with those started from a local file named {file}, in any folder, but not "
-            "with those of an uploaded file; to be counted with those, start gs://BUCKET/OBJECT"
+            "with those of an uploaded file; to have it counted with those, start gs://BUCKET/OBJECT"
         )
 
 
 def _as_of(at: datetime | None, request: RunRequest) -> datetime | None:
-    """Return the time as of which the run is started, in UTC."""
+    """Return the run's scheduled time in UTC, if one was given."""
     if at is None:
         return None
     zone = None if request.workflow is None else request.workflow.timezone
@@ -206,7 +206,7 @@ def _find_earlier(request: RunRequest, event: StartRequested, options: StartOpti
         file = f"of a different {name_of(request.workflow_path)}, or of this file before it was changed"
         raise Misuse(
             f"--key {name_of(options.key)} has already started run {run.id} {_DIFFERENCES.get(what, file)}; "
-            "give each run a key of its own"
+            "give each run its own key"
         )
     click.echo(f"Run {run.id} was already started with this key, so no new run is started.", err=True)
     return _Earlier(is_started=True)

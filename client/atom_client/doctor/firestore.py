@@ -124,7 +124,7 @@ def _line_findings(services: Services) -> Iterator[Finding]:
         yield ok("line", f"QUEUED, behind others at work: {len(waiting)}" if waiting else _NO_LINE)
         return
     doctors = " && ".join(with_place(f"runs doctor {run_id}") for run_id in found[:_MOST_NAMED])
-    yield wrong("line", f"a place is free in the group of {listing(found, most=_MOST_NAMED)}, which waits", doctors)
+    yield wrong("line", f"waiting although their group has a free place: {listing(found, most=_MOST_NAMED)}", doctors)
 
 
 _NO_LINE: Final = "no run is QUEUED"
@@ -144,7 +144,7 @@ def letters_findings(desk: Desk) -> Iterator[Finding]:
         (read_dead_letter(one, topic_prefix=desk.topic_prefix) for one in held), key=lambda one: one.dead_since
     )
     more = " or more" if len(held) == _MOST_LETTERS else ""
-    detail = f"{len(held)}{more} given up on, the newest at {local_time(newest.dead_since)}"
+    detail = f"{len(held)}{more} found, the newest from {local_time(newest.dead_since)}"
     why = clip(one_line(reason(newest)), _LONGEST_REASON)
     yield wrong("dead letters", f"{detail}: {why}", with_place("dead-letters list"))
 

@@ -15,7 +15,7 @@ from atom_workflows.ports import JobAnswer
 
 SUBMISSION: Final = "submission"
 SAME_KEY: Final = "the same key again"
-AT_ONCE: Final = "the same key at once"
+AT_ONCE: Final = "the same key twice at once"
 OTHER_KEY: Final = "another key"
 STATUS: Final = "status"
 SUCCESS: Final = "a job that succeeds"
@@ -27,14 +27,14 @@ NO_START: Final = "a job that cannot start"
 
 _FORM: Final = '{"job": {"state": "RUNNING", "jobId": "job-17"}}'
 NO_JOB: Final = "no job could be submitted"
-NO_ID: Final = "the submission was answered with the end of a job that has no id"
+NO_ID: Final = "the response to the submission reports a job that has ended but has no id"
 _AFTER_SUBMISSION: Final = (SAME_KEY, AT_ONCE, OTHER_KEY, STATUS, SUCCESS, STAYS, KEY_AFTER_END, UNKNOWN, FAILURE)
 _AFTER_STATUS: Final = (SUCCESS, STAYS, KEY_AFTER_END)
 
 
 @dataclass(slots=True)
 class Seen:
-    """What the required checks observed, for use by the optional ones: how each of the two jobs ended, if it did."""
+    """Results of the required checks that the optional ones use: how each of the two jobs ended, if it did."""
 
     takes_jobs: bool = False
     success: Followed | None = None
@@ -46,7 +46,7 @@ def check_required(
 ) -> Iterator[Row]:
     """Yield a row for each required rule, as soon as it has been checked.
 
-    Only whoever knows what runs the jobs can name an `impossible` one, which cannot start.
+    `impossible` is a job that cannot start; only someone who knows what runs the jobs can name one.
     """
     key = session.key("succeeds")
     first, problem = _submit_first(session, succeeding, key)
@@ -69,7 +69,7 @@ def _name(answer: JobAnswer) -> str:
 
 
 def _submit_first(session: Session, job: Job, key: str) -> tuple[JobAnswer | None, str]:
-    """Return the first submission's response, or what is wrong with it."""
+    """Return the first submission's response, or the problem with it."""
     try:
         first = session.submit(job, key)
     except TaskRunnerUnavailable as error:
@@ -83,8 +83,8 @@ def _submit_first(session: Session, job: Job, key: str) -> tuple[JobAnswer | Non
 
 
 def _check_keys(session: Session, job: Job, key: str, first: JobAnswer) -> Iterator[Row]:
-    """Submit a key twice, two at once, and another key."""
-    advice = "answer a key that is known with its job, and start nothing"
+    """Submit the same key again, and another key twice at once."""
+    advice = "answer a known key with its job, and do not start another job"
     try:
         again = session.submit(job, key)
     except TaskRunnerError as error:
@@ -98,7 +98,7 @@ def _check_keys(session: Session, job: Job, key: str, first: JobAnswer) -> Itera
         yield not_answered(AT_ONCE, error, "answer both submissions with the same job")
         yield unchecked(OTHER_KEY, "a submission failed")
         return
-    yield _compare(AT_ONCE, one, two, "claim the key and create the job in one step, since an event may come twice")
+    yield _compare(AT_ONCE, one, two, "claim the key and create the job atomically, since an event may arrive twice")
     if not (one.job_id and first.job_id):
         yield unchecked(OTHER_KEY, NO_ID)
     elif one.job_id == first.job_id:
@@ -116,7 +116,7 @@ def _compare(rule: str, one: JobAnswer, two: JobAnswer, advice: str) -> Row:
 
 
 def _check_life(session: Session, job: Job, key: str, first: JobAnswer, seen: Seen) -> Iterator[Row]:
-    """Follow a job to its end, and look at it again afterwards."""
+    """Follow a job to its end, and check it again afterwards."""
     try:
         followed = session.follow(first)
     except TaskRunnerError as error:
@@ -133,7 +133,7 @@ def _check_life(session: Session, job: Job, key: str, first: JobAnswer, seen: Se
     if has_succeeded(end.state):
         yield ok(SUCCESS, f"it ended as {end.state}")
     else:
-        yield failed(SUCCESS, f"it ended as {end.state} ({end.message or 'no message'}); does this job succeed?")
+        yield failed(SUCCESS, f"it ended as {end.state} ({end.message or 'no message'}); make sure this job succeeds")
     yield _check_that_it_stays(session, first.job_id, end)
     yield _check_key_after_end(session, job, key, end, first.job_id)
 
@@ -152,7 +152,7 @@ def _why_open(followed: Followed) -> str:
         return f"the last status call failed: {followed.problem}"
     if is_known_state(state):
         return f"its state is still {state}; give --timeout if jobs take longer"
-    return f"its state is {state}, which ends no job: the contract's words are SUCCEEDED, FAILED and CANCELLED"
+    return f"its state is {state}, which is not final: the contract's final states are SUCCEEDED, FAILED and CANCELLED"
 
 
 def _check_that_it_stays(session: Session, job_id: str, end: JobAnswer) -> Row:
@@ -161,9 +161,9 @@ def _check_that_it_stays(session: Session, job_id: str, end: JobAnswer) -> Row:
     try:
         later = session.status(job_id)
     except TaskRunnerError as error:
-        return not_answered(STAYS, error, "a job that has ended must stay known, since its end may be read later")
+        return not_answered(STAYS, error, "keep jobs that have ended, since their final state may be read later")
     if later.state != end.state:
-        return failed(STAYS, f"it was {end.state}, and is {later.state} now; a job that has ended never changes")
+        return failed(STAYS, f"it was {end.state} and is now {later.state}; a job that has ended must not change")
     return ok(STAYS, f"it is still {later.state}")
 
 
@@ -175,14 +175,14 @@ def _check_key_after_end(session: Session, job: Job, key: str, end: JobAnswer, j
     if again.job_id not in {"", job_id}:
         return failed(KEY_AFTER_END, f"job {again.job_id} was started; answer with {job_id}, which has ended")
     if not has_ended(again.state):
-        return failed(KEY_AFTER_END, f"job {job_id} was {end.state}, and is answered as {again.state}")
+        return failed(KEY_AFTER_END, f"job {job_id} was {end.state} and is now reported as {again.state}")
     return ok(KEY_AFTER_END, f"{_name(again)}, {again.state}")
 
 
 def _check_unknown_job(session: Session) -> Row:
     job_id = session.unknown_job()
     example = json.dumps({"message": f"no job {job_id}"})
-    form = f"answer with HTTP 404 and a JSON object that has no job, such as {example}"
+    form = f"answer with HTTP 404 and a JSON object without a job, such as {example}"
     try:
         answer = session.status(job_id)
     except JobUnknown:
@@ -204,12 +204,12 @@ def _check_failure(session: Session, failing: Job | None, seen: Seen) -> Row:
         return failed(FAILURE, f"it has not ended within {session.timeout_s:g} s; {_why_open(followed)}")
     seen.failure = followed
     if has_succeeded(state):
-        return failed(FAILURE, f"it is reported as {state}; what depends on it would run")
+        return failed(FAILURE, f"it is reported as {state}; steps that depend on it would run")
     return ok(FAILURE, f"it ended as {state}: {followed.answer.message or 'no message'}")
 
 
 def _check_no_start(session: Session, impossible: Job) -> Row:
-    advice = "refuse it with HTTP 400 and a message, or answer with a job that is FAILED"
+    advice = "refuse it with HTTP 400 and a message, or answer with a FAILED job"
     try:
         followed = session.follow(session.submit(impossible, session.key("cannot-start")))
     except JobRefused as error:

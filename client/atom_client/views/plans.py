@@ -39,7 +39,7 @@ _LONGEST_ITEM: Final = 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What is planned: a run of a workflow with the given parameters."""
+    """A request to plan a run of a workflow with the given parameters."""
 
     workflow: Workflow
     given: Mapping[str, Any]
@@ -67,7 +67,7 @@ def planned_lines(asked: Asked, plan: Plan) -> Iterator[str]:
         yield from ([f"  {one_line(plan.output_error)}"] if plan.output_error else [])
     yield from _schedule_lines(asked)
     has_marks = bool(plan.unknown_outputs) or any(_has_marks(one) for one in plan.steps)
-    marks = f" What is not known before the run is shown as {'…'.join(MARKS)}." if has_marks else ""
+    marks = f" Values that are not known before the run are shown as {'…'.join(MARKS)}." if has_marks else ""
     yield f"\nThis is what happens if every job succeeds; nothing was started.{marks}"
 
 
@@ -321,7 +321,7 @@ def _heading(asked: Asked) -> Iterator[str]:
 
 
 def _deadline_lines(asked: Asked) -> Iterator[str]:
-    """Yield when a run counts as late."""
+    """Yield lines about when a run counts as late."""
     workflow = asked.workflow
     instants = {"a run that is started at this time": asked.start.at}
     if workflow.schedules:
@@ -336,7 +336,7 @@ def _deadline_lines(asked: Asked) -> Iterator[str]:
 
 
 def _group(asked: Asked) -> str:
-    """Return the run's group, or the mark of an unknown value."""
+    """Return the run's group, or a marked placeholder if it is unknown."""
     group = asked.workflow.concurrency.group if asked.workflow.concurrency else ""
     if isinstance(group, str):
         return group
@@ -403,7 +403,7 @@ def _step_lines(step: Step, width: int, verdict: str, job: Mapping[str, Any] | N
 
 
 def _own_fields(step: Step, job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a job that differ between steps, in the order of the documentation."""
+    """Return a job's step-specific fields, in the order of the documentation."""
     labels = {name: value for name, value in job.get("labels", {}).items() if name not in ("workflow", "type")}
     usual = {"job_name": step.id, "scaleTier": DEFAULT_SCALE_TIER, "labels": {}}
     fields = {**job, "labels": labels}

@@ -52,10 +52,10 @@ HEADINGS: Final[Mapping[str, str]] = {
     "tolerated_item": "Failed items, tolerated, the first of each step (`runs show RUN --items STEP` shows all):",
     "skipped": "Skipped by choice:",
 }
-"""The kinds of reasons that may be numerous, with the headings under which they are listed."""
+"""The kinds of reasons that may occur many times, with the headings under which they are listed."""
 
 _MOST_MEASURED: Final = 50
-"""The maximum number of steps under way for which the waiting steps are counted."""
+"""The maximum number of steps under way for which the steps waiting behind them are counted."""
 
 _COUNTED: Final = {
     Fate.FAILED: "failed",
@@ -69,10 +69,10 @@ _COUNTED: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What was read about a run: its document, its nodes by id, and when the checker last queried jobs.
+    """The data read about a run: its document, its nodes by id, and when the checker last queried jobs.
 
-    Nodes that SUCCEEDED may be left out, unless the run has never been RUNNING. Items are not among the nodes: `loops`
-    are the steps that have some, with their numbers, and `items` a few that are under way.
+    Nodes that SUCCEEDED may be left out, unless the run has never been RUNNING. `nodes` does not include items:
+    `loops` holds the item counts of each step with `forEach`, by step id, and `items` a few items that are under way.
     """
 
     run: RunRecord
@@ -91,7 +91,7 @@ class Seen:
 
     @property
     def is_incomplete(self) -> bool:
-        """True if not all of the run's steps have been written, though it was to begin."""
+        """True if the run should have begun, but lacks some of its steps."""
         is_expected = self.run.state is RunState.SKIPPED or (
             self.run.queued_at is not None and self.run.admitted_at is None
         )
@@ -273,7 +273,7 @@ def _waits_for(step: StepRecord, now: datetime, behind: int | None, loop: LoopVi
 
 
 def loop_progress_text(loop: LoopView, now: datetime) -> str:
-    """Describe a step with `forEach` that is under way, in words that follow its name."""
+    """Return the progress of a `forEach` step, worded to follow its name."""
     step = loop.step
     said = loop.describe()
     if loop.is_expanded and loop.counts.ended == loop.counts.total:
@@ -285,7 +285,7 @@ def loop_progress_text(loop: LoopView, now: datetime) -> str:
 
 
 def progress_text(step: StepRecord, now: datetime) -> str:
-    """Describe a step under way, in words that follow its name."""
+    """Return the progress of a step, worded to follow its name."""
     if step.state is StepState.RETRYING:
         # `attempt` also counts lost jobs, but `first_attempt` compensates for that.
         tries = f"try {step.attempt - step.first_attempt + 2} of {step.policies.retry.max_attempts}"
@@ -321,14 +321,14 @@ _AFTER: Final = {
     "outputs": "its job returned outputs other than those declared",
     "expression": "an expression could not be evaluated",
 }
-"""The kinds of failures, in words that follow "after"."""
+"""The kinds of failures, worded to follow "after"."""
 
 
 def _dispatch_remark(step: StepRecord, now: datetime) -> str:
     if step.leftovers:
-        return f"; job {one_line(step.leftovers[0])} of an earlier attempt is being stopped before its own is submitted"
+        return f"; job {one_line(step.leftovers[0])} of an earlier attempt is being stopped first"
     if step.unresolved:
-        return f"; {message_of(step)}" if step.deferrals else "; the job of an earlier attempt is stopped first"
+        return f"; {message_of(step)}" if step.deferrals else "; the job of an earlier attempt is being stopped first"
     unsure = "; an earlier submission may have started a job whose id is not known" if step.is_unsure else ""
     if step.deferrals:
         again = f", next try at {clock_time(step.due_at, now)}" if step.due_at else ""

@@ -67,13 +67,13 @@ _ORDER: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSeen:
-    """What was read about a step.
+    """The data read about a step.
 
     `dependencies` are the user's steps on which it depends, directly or through the compiler's barriers; `awaits_main`
     is True if it also waits for the main part. `chain` leads from a dependency to the failure that blocks the step.
     `fronts` are the active steps that an open step is waiting for, directly or not. `outputs` are the step's own
-    outputs, as JSON values. Of an item, and of a step with `forEach`, `loop` is that step; of the step itself, `items`
-    are a few that show what the step waits for, or why items were skipped.
+    outputs, as JSON values. For a step with `forEach`, and for each of its items, `loop` is that step. For the step
+    itself, `items` holds a few items that show what the step waits for, or why items were skipped.
     """
 
     run: RunRecord
@@ -89,7 +89,7 @@ class StepSeen:
 
     @property
     def is_item(self) -> bool:
-        """True if the step is an item of one with `forEach`."""
+        """True if this is an item of a step with `forEach`."""
         return self.step.kind is NodeKind.ITEM
 
     @property
@@ -138,7 +138,10 @@ def _levels(
 
 
 def _read_as_seen(reader: NodeReader, ids: Iterable[str]) -> list[StepRecord]:
-    """Return nodes in which loops depend on users' steps, not on items."""
+    """Return the nodes as users see them.
+
+    In these, a step with `forEach` depends on the user's steps, not on its items.
+    """
     nodes = reader.read(ids)
     expanders = reader.read([expander_id(node.id) for node in nodes if node.kind is NodeKind.GATHER])
     by_id = {node.id: node for node in expanders}
@@ -232,9 +235,9 @@ def _chain_text(seen: StepSeen) -> str:
 
 
 def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
-    """Yield the facts about a step, each with its name.
+    """Yield the facts about a step, each with a label.
 
-    The same name may occur several times in a row.
+    The same label may occur several times in a row.
     """
     yield from item_facts(seen.step, seen.loop) if seen.is_item and seen.loop else ()
     yield from _what_decides(seen)

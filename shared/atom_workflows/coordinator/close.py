@@ -67,7 +67,7 @@ def finish_run(outbox: Outbox, run_id: str) -> None:
 def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
     """Make the run and its end node terminal in one commit.
 
-    In that commit, the next run of its group begins. Returns False if the run or the node has changed since it was
+    The next run of its group begins in the same commit. Returns False if the run or the node has changed since it was
     read. Only a run that is being stopped may be closed without an end node; in that case, someone must have deleted
     the node.
     """
@@ -107,7 +107,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
 
 
 def _commit_end(outbox: Outbox, run: RunRecord, writes: Sequence[Update]) -> bool:
-    """Commit the end of a run, and give its place away.
+    """Commit the end of a run, and give its place to another.
 
     Returns False if the run or its end node has changed since it was read.
     """
@@ -116,7 +116,7 @@ def _commit_end(outbox: Outbox, run: RunRecord, writes: Sequence[Update]) -> boo
             outbox.services.store.commit([*writes, *successor.writes])
         except (AlreadyExists, Conflict):
             # The group may be what has changed; the run ends anyway.
-            log.debug("group.changed", "the next run begins in a commit of its own", run_id=run.id)
+            log.debug("group.changed", "the next run begins in a separate commit", run_id=run.id)
         else:
             report_begun(outbox, successor.run)
             if run.group is not None and not successor.is_alone:
@@ -155,12 +155,15 @@ def _load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> 
 
 
 def _was_left_open(step: Fields) -> bool:
-    """Return True if a step with `forEach` did not end by itself."""
+    """Return True unless a step with `forEach` failed on its own."""
     return step.get("state") != StepState.FAILED.value or not step.get("last_kind")
 
 
 def _was_stopped(step: Document) -> bool:
-    """Return True if the step may have been cancelled because its run was stopped after the main part had ended."""
+    """Return True if a stop may have cancelled the step.
+
+    A stop that comes after the end of the main part cancels the steps under `finally`.
+    """
     return step.fields["state"] == StepState.CANCELLED.value and step.fields.get("phase") == Phase.FINALLY.value
 
 
@@ -261,9 +264,9 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Clos
 
 
 def _stop_steps(services: Services, open_steps: Sequence[StoredStep], stop: Stop) -> list[Decision]:
-    """Decide which steps end now, and whose jobs are to be stopped first.
+    """Decide which steps end now and which jobs to stop first.
 
-    Steps that already wait for their jobs stay as they are.
+    Steps that are already waiting for their jobs stay as they are.
     """
     now, decisions = services.clock.now(), list[Decision]()
     for one in open_steps:
@@ -285,7 +288,7 @@ def _still_open(open_steps: Sequence[StoredStep], decisions: Sequence[Decision])
 
 
 def _wait_for_jobs(outbox: Outbox, ends: Sequence[StoredStep], waiting: Sequence[StepRecord]) -> bool:
-    """Have the checker audit the run when its jobs have had enough time to stop.
+    """Schedule an audit for when the run's jobs should have stopped.
 
     Returns False if the end node has changed since it was read.
     """
@@ -311,7 +314,7 @@ def _ends_with_steps(step: StepRecord, run: RunRecord) -> bool:
 def _end_stopped(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
     """End a stopped run, or only its main part.
 
-    The steps that had to be stopped have all ended. Returns False if something has changed since it was read.
+    All steps that had to be stopped have ended by now. Returns False if something has changed since it was read.
     """
     if stored.run.runs_finally:
         if begin_finally(outbox, stored.run.id, after_stop=True):

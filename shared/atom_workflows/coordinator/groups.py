@@ -47,7 +47,7 @@ from atom_workflows.ports import Create, Query, Update, Upsert, Version, Write
 
 MOST_COUNTED: Final = 2_000
 MOST_IN_LINE: Final = 1_200
-"""The maximum number of waiting runs that are read at a time, more than any file lets wait."""
+"""The maximum number of waiting runs that are read at a time, which is more than any file allows."""
 
 TOGETHER: Final = 50
 """The maximum number of runs that begin, or are skipped, in one commit. Each takes two writes."""
@@ -55,13 +55,13 @@ TOGETHER: Final = 50
 _TRIES: Final = 12
 _TRIES_TOGETHER: Final = 4
 _PAUSE: Final = Backoff(initial=timedelta(milliseconds=50), factor=2.0, maximum=timedelta(seconds=2), jitter=1.0)
-"""The wait before reading again what someone else has just changed. Everyone draws a different part of it."""
+"""The wait before reading again what someone else has just changed. Its jitter differs from run to run."""
 
 _IN_LINE: Final = (
     *("schema", "workflow", "state", "created_at", "place", "group", "queued_at", "stop", "retries", "timeout_s"),
     *("reopened_at", "expire_at", "step_count", "source", "scheduled_at", "late_at", "late"),
 )
-"""The fields of a waiting run on which its fate depends; its parameters may take up 100 KB."""
+"""The fields of a waiting run that decide its fate. Its parameters are omitted, since they may take up 100 KB."""
 
 
 # -- what is read ----------------------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ _IN_LINE: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """The version of the group's document, None if there is none, and the number of runs at work, read after it."""
+    """The version of the group's document, if it exists, and the number of active runs, which is read after it."""
 
     version: Version | None
     at_work: int
@@ -81,20 +81,20 @@ def _look(services: Services, group: Group) -> _Seen:
 
 
 def count_at_work(services: Services, group: Group) -> int:
-    """Return the number of the group's runs that are at work."""
+    """Count the group's active runs."""
     at_work = Query(collection=RUNS, where=[("place", "==", place_at_work(group.id))], limit=MOST_COUNTED)
     return services.store.count(at_work)
 
 
 def read_at_work(services: Services, group: Group, *, limit: int) -> list[RunRecord]:
-    """Return some of the group's runs that are at work, for people."""
+    """Return some of the group's active runs, for display."""
     where = [("place", "==", place_at_work(group.id))]
     fields = (*_IN_LINE, "started_at", "admitted_at")
     return [run_record(one) for one in services.store.query(_runs(where, limit=limit, fields=fields))]
 
 
 def count_ahead(services: Services, group: Group, place: str) -> int:
-    """Return the number of runs that are in line before a place."""
+    """Count the waiting runs ahead of the given place in line."""
     line = replace(_line(group, MOST_IN_LINE), fields=None)
     return services.store.count(replace(line, where=[line.where[0], ("place", "<", place)]))
 
@@ -117,7 +117,7 @@ def _read_line(services: Services, query: Query) -> list[StoredRun]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What happens to a run that is started or retried: it begins with these writes, or waits, or is skipped."""
+    """The decision about a run that is started or retried: it begins with these writes, waits, or is skipped."""
 
     admission: Admission
     writes: Sequence[Write] = ()
@@ -127,7 +127,7 @@ class Entry:
 def enter(services: Services, run: RunRecord, group: Group) -> Entry:
     """Decide whether a run begins.
 
-    The writes belong into the commit that lets it begin. They are refused if someone else has given a place away.
+    The writes must be part of the commit that begins the run, which fails if someone else has given a place away.
     """
     if run.no_queue:
         # It takes a place that there need not be. Whoever is giving one away has to count again.
@@ -154,7 +154,7 @@ def _give_away(services: Services, run: RunRecord, group: Group, seen: _Seen, co
 
 
 def first_look(group: Group, now: datetime) -> datetime:
-    """Return the time of the checker's first look at a waiting run."""
+    """Return the time of the checker's first check of a waiting run."""
     return min(now + NEXT_AUDIT, now + group.max_wait)
 
 
@@ -162,7 +162,7 @@ def first_look(group: Group, now: datetime) -> datetime:
 
 
 def admit_waiting(outbox: Outbox, group: Group, *, by: str) -> None:
-    """Give free places to waiting runs, and skip those that may not wait.
+    """Give free places to waiting runs, and skip excess or expired ones.
 
     `by` is the run on whose behalf this is done. Safe to repeat. If others keep giving places away, the rest is left to
     them and to the audits of the waiting runs.
@@ -184,7 +184,7 @@ def admit_waiting(outbox: Outbox, group: Group, *, by: str) -> None:
         # What was read has left the line or is being stopped, so the runs behind it are next. Their files may differ.
         reads_all = is_saved and not begin
         group = (begin[-1].run.group if begin else None) or group
-    log.warning("group.contended", f"group {group.id} keeps changing, so the rest of its line is left to others")
+    log.warning("group.contended", f"group {group.id} keeps changing, so its other waiting runs are left to others")
 
 
 def pause(run_id: str, tries: int) -> float:
@@ -207,7 +207,7 @@ def _waits_still(line: _Line, decisions: Decisions) -> bool:
 
 
 def _look_at_line(services: Services, group: Group, *, reads_all: bool) -> tuple[_Seen, _Line]:
-    """Return the group, and the runs in line that matter now."""
+    """Return the group's state and the waiting runs needed to decide."""
     most = MOST_IN_LINE if group.when_full is WhenFull.QUEUE else 1
     waiting = services.store.count(replace(_line(group, most), fields=None))
     if not waiting:
@@ -223,7 +223,7 @@ def _look_at_line(services: Services, group: Group, *, reads_all: bool) -> tuple
 
 
 def _begin(outbox: Outbox, group: Group, seen: _Seen, runs: Sequence[StoredRun]) -> bool:
-    """Let the runs begin.
+    """Begin the runs in one commit.
 
     Returns False if someone else has changed the group or one of them, or if one of them is broken.
     """
@@ -271,7 +271,7 @@ def _drop_broken(outbox: Outbox, runs: Sequence[StoredRun]) -> list[StoredRun]:
     """
     ends = outbox.services.store.get([step_path(one.run.id, END_ID) for one in runs], fields=("state",))
     for one in (one for one, end in zip(runs, ends, strict=True) if end is None):
-        skip_run(outbox, one, "its documents are incomplete: the run's end is missing")
+        skip_run(outbox, one, "its documents are incomplete: its end node is missing")
     return [one for one, end in zip(runs, ends, strict=True) if end is not None]
 
 
@@ -281,8 +281,8 @@ def _drop_broken(outbox: Outbox, runs: Sequence[StoredRun]) -> list[StoredRun]:
 def _skip(outbox: Outbox, chosen: Sequence[tuple[StoredRun, str]], *, one_by_one: bool) -> bool:
     """Skip the chosen runs, each with its reason.
 
-    Returns False if one of them has changed since it was read, as others are probably doing the same. Skipping them one
-    by one leaves only that one as it is.
+    Returns False if one of them has changed since it was read, probably because another instance is doing the same.
+    With `one_by_one`, only the runs that have changed are left as they are.
     """
     if one_by_one:
         for one, because in chosen:
@@ -319,7 +319,7 @@ def skip_run(outbox: Outbox, stored: StoredRun, because: str) -> bool:
 
 
 def _skipped(run: RunRecord, because: str, now: datetime) -> RunRecord:
-    """Return the run as it is once it is skipped.
+    """Return the run in its state after being skipped.
 
     A retry that could not begin leaves its run FAILED, so that it can be retried again.
     """
@@ -356,9 +356,9 @@ def _report_skip(outbox: Outbox, waiting: RunRecord, run: RunRecord) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Successor:
-    """The run that takes the place of one that ends, and the writes that let it begin.
+    """The waiting run that takes over an ending run's place, and the writes that begin it.
 
-    `is_alone` is False if something may have to be decided about other waiting runs as well.
+    `is_alone` is False if other waiting runs may need a decision as well.
     """
 
     run: RunRecord
@@ -367,9 +367,9 @@ class Successor:
 
 
 def find_successor(services: Services, run: RunRecord) -> Successor | None:
-    """Return the run that takes the place of one that ends.
+    """Return the waiting run that takes over an ending run's place.
 
-    This is the first in line, or None if no run can begin then. The writes belong into the commit that ends the run.
+    This is the first in line, or None if no run can begin then. Its writes must be part of the commit that ends `run`.
     """
     if run.group is None or run.state not in AT_WORK:
         return None
@@ -387,9 +387,9 @@ def find_successor(services: Services, run: RunRecord) -> Successor | None:
 
 
 def audit_waiting(outbox: Outbox, stored: StoredRun, group: Group) -> datetime:
-    """Give free places away, or end the wait of this run.
+    """Skip this run if its wait has expired, then fill free places.
 
-    It is skipped if it has waited too long. Returns the time at which its wait is over.
+    Returns the time at which its wait expires.
     """
     ends = wait_ends(stored.run)
     if outbox.services.clock.now() >= ends:
@@ -403,14 +403,17 @@ _STALLED_AFTER: Final = NEXT_AUDIT * 2
 
 
 def find_stall(services: Services, stored: StoredRun, *, has_end: bool) -> str:
-    """Return a clause on what keeps a waiting run from beginning, or ""."""
+    """Return a clause that explains why a waiting run is stalled.
+
+    Returns "" if it is not stalled.
+    """
     run, now = stored.run, services.clock.now()
     if run.group is None or run.queued_at is None:
         return ""
     if not has_end:
-        return "its end is missing, so the checker does not look at it"
+        return "its end node is missing, so the checker cannot find it"
     if now >= wait_ends(run):
-        return "it has waited for longer than it may"
+        return "it has waited longer than allowed"
     if now - run.queued_at < _STALLED_AFTER or count_at_work(services, run.group) >= run.group.limit:
         return ""
     return "there is a free place in its group, but no run has been given it"

@@ -22,7 +22,7 @@ AT_ONCE: Final = 200
 
 
 class _FailedLoop(NamedTuple):
-    """A step with `forEach`: the number of its expansion if the failures of its items matter, else 0."""
+    """A step with `forEach`. `expansion` is that of its items, or 0 if their failures do not matter."""
 
     expansion: int
     step: Fields
@@ -55,7 +55,10 @@ class StoredStep(NamedTuple):
 
     @classmethod
     def without_task(cls, document: Document) -> StoredStep:
-        """Read the step without its task and the values of its expressions, the largest parts of its document."""
+        """Read the step without its task and its expressions' values.
+
+        These are the largest parts of its document.
+        """
         fields = {name: value for name, value in document.fields.items() if name not in _TASK}
         return cls.of(document._replace(fields=fields))
 
@@ -102,7 +105,7 @@ def iter_expanders(services: Services, run_id: str) -> Iterator[StoredStep]:
 
 
 def iter_documents(services: Services, run_id: str, *, where: Sequence[Condition] = ()) -> Iterator[Document]:
-    """Yield the document of every node of the run for which the conditions hold.
+    """Yield the documents of the run's nodes that meet the conditions.
 
     The documents are read a page at a time, in the order of their paths.
     """
@@ -127,7 +130,7 @@ def iter_failed(  # noqa: PLR0913 (all but the first three by name)
     """Yield the user's steps in the given states, except tolerated failures.
 
     The steps are read a page at a time, since a thousand tolerated failures may come before one that matters. Items are
-    yielded if their step neither succeeded nor is tolerated, and if `items_of` returns True, given fields of that step.
+    yielded if their step did not succeed, its failure is not tolerated, and `items_of` returns True for its fields.
     """
     after: tuple[str] | None = None
     loops: dict[str, _FailedLoop] = {}

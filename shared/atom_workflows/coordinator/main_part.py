@@ -45,11 +45,11 @@ _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def begin_finally(outbox: Outbox, run_id: str, *, after_stop: bool = False) -> bool:
-    """End the main part once its steps have ended, or once a stop has ended them.
+    """End the main part if all of its steps have ended.
 
-    Safe to repeat. Returns False if the run keeps changing, or if documents are missing (see `is_broken`); the
-    checker's audit will then try again. After a stop, it also returns False if someone else has decided meanwhile that
-    the run ends without the steps under `finally`, and the run is still open.
+    With `after_stop`, a stop may have ended them. Safe to repeat. Returns False if the run keeps changing, or if
+    documents are missing (see `is_broken`); the checker's audit will then try again. After a stop, also returns False
+    if a later stop skips the steps under `finally` and the run is still open.
     """
     for _ in range(_TRIES):
         stored = load_run(outbox.services, run_id)
@@ -123,7 +123,7 @@ def _has_anything_happened(services: Services, run_id: str) -> bool:
 def _load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, Any]], int]:
     """Return the oldest failures of the main steps, and the total number.
 
-    Every failed step is read: an index by the time of its end would cost something whenever any step is written.
+    Every failed step is read, since an index on the time when steps end would add a cost to every write of a step.
     """
     states = [StepState.FAILED.value, StepState.CANCELLED.value]
     fields = ("message", "last_kind", "last_reason", "finished_at")
@@ -140,7 +140,7 @@ def _load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, A
 
 
 def _failure_of(step: Document) -> dict[str, Any]:
-    """Return a failed step as expressions read it in `run.failures`."""
+    """Return a failed step in the form that `run.failures` has."""
     item = parse_item_id(step.id)
     return {
         "step": step.id if item is None else item.each,

@@ -181,7 +181,7 @@ def expiry_once_running(services: Services, run: RunRecord) -> datetime | None:
 
 
 def _refill(stored: StoredStep, numbers: Mapping[str, int], run: RunRecord) -> Decision:
-    """Deal out the places of a node to the items that are about to be reset."""
+    """Distribute a shard's places among the items about to be reset."""
     refilled = change(stored.step, StepEvent.REFILL, **numbers, expire_at=run.expire_at)
     return Decision(stored=stored, change=refilled)
 

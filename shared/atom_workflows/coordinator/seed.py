@@ -68,9 +68,9 @@ MAX_DEFINITION_BYTES: Final = 900_000
 """The maximum compressed size of a large run's definition, which is kept in a document of at most 1 MiB."""
 
 MAX_RUN_BYTES: Final = 700_000
-"""The maximum size of a new run's document, which grows by the messages of its failures.
+"""The maximum size of a new run's document, which grows when messages of failures are added.
 
-If it could not be written any more, the run would never end.
+If it became too large to write, the run would never end.
 """
 
 _NO_LIMIT: Final = "no_queue was given, but the file does not limit its runs, so none of them waits"
@@ -104,7 +104,7 @@ def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mappi
 def _late_at(run: RunRecord, workflow: Workflow) -> datetime | None:
     """Return the run's deadline.
 
-    Returns None if it has none that could still be met when a person starts it.
+    Returns None if it has none, or if the deadline had already passed when a user started the run.
     """
     if workflow.deadline is None:
         return None
@@ -140,7 +140,7 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
     # What a plain workflow's run holds is limited by its file and by the start message.
     size = 0 if definition.workflow.is_plain else estimate_bytes(run_fields(run))
     if size > MAX_RUN_BYTES:
-        what = "the run's parameters, its outputs as written, and the values and types that they read"
+        what = "the run's parameters, its outputs as written in the file, and the values and types that they use"
         raise NotStorable(f"{what} take up {size:,} bytes, but at most {MAX_RUN_BYTES:,} can be stored")
     entry = Entry(admission=Admission.BEGIN) if run.group is None else enter(outbox.services, run, run.group)
     if entry.admission is Admission.SKIP:

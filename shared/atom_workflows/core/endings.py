@@ -80,7 +80,7 @@ def _why_not_triggered(step: StepRecord) -> str:
 def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
     """End an open step of a run that is being closed.
 
-    A job that has not ended may go on.
+    A job that has not ended may keep running.
     """
     may_run = step.state is StepState.RUNNING and not step.is_stop_over
     unstopped = add_unstopped(step, *jobs_to_stop(step)) if may_run else {}

@@ -33,20 +33,20 @@ MAX_BODY_BYTES: Final = 64 * 1024
 """The maximum size of a task with its values, as JSON; a task in the file has the same limit."""
 
 MAX_READ_BYTES: Final = 1024 * 1024
-"""The maximum size of all outputs that one step's expressions read, as JSON. As values, they need far more memory."""
+"""The maximum size of all outputs that one step's expressions read, as JSON. Once parsed, they need far more memory."""
 
 STEPS_AT_THE_START: Final = 2_000
 """The maximum number of evaluation steps for one task while its run is seeded, since a file may have 10,000 tasks.
 
-The rest is left to the dispatchers. Each task has a budget of its own, so that what is stored for it does not depend on
-who stores it.
+Dispatchers evaluate the remaining expressions. Each task has its own budget, so that its stored form is the same no
+matter which process stores it.
 """
 
 RUN_RESULT: Final = ("state", "failures", "failureCount")
 """The members that `run` has in addition to its constants once the main part of the run has ended."""
 
 ITEM_ROOTS: Final = frozenset({"item", "index"})
-"""The names that only the expressions of a step with `forEach` can read, for each of its items."""
+"""The names that only the expressions of a step with `forEach` can read; their values differ for each item."""
 
 Scope = Mapping[str, Any]
 
@@ -62,10 +62,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
-    """The part of an ended step's result that expressions can read.
+    """The part of a finished step's result that expressions can read.
 
-    `outputs` are typed values, or None if the step did not succeed or declares no outputs. `counts` are the numbers of
-    its items, or None if it has no `forEach`.
+    `outputs` are typed values, or None if the step did not succeed or declares no outputs. `counts` holds its item
+    counts, or None if it has no `forEach`.
     """
 
     state: str = ""
@@ -76,7 +76,7 @@ class Past:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reads:
-    """The steps that an expression reads: those whose outputs it reads, and those whose state or message it reads."""
+    """The steps whose outputs an expression reads, and the steps whose state or message it reads."""
 
     outputs: frozenset[str] = frozenset()
     records: frozenset[str] = frozenset()
@@ -130,7 +130,7 @@ def expressions_in(texts: Sequence[Condition | Template]) -> Iterator[Any]:
 def _parse_template(text: str) -> Any:
     """Return a parsed template.
 
-    Thousands of items of a step have the same ones.
+    Results are cached, because the thousands of items of a step may share the same templates.
     """
     from atom_workflows.expressions.templates import parse_template  # noqa: PLC0415 (see above)
 
@@ -176,7 +176,7 @@ def _past_as_map(past: Past) -> dict[str, Any]:
 
 
 def typed_constants(constants: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the constants of a step or run as typed values, by root.
+    """Return a step's or run's typed constants, keyed by root.
 
     They are stored as JSON values, along with their types: `{"values": {...}, "types": {...}, "zone": ...}`.
     """
@@ -191,13 +191,13 @@ def typed_constants(constants: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def zone_of(constants: Mapping[str, Any]) -> str:
-    """Return the time zone in which expressions determine dates."""
+    """Return the time zone that expressions use to determine dates."""
     return str(constants.get("zone", "UTC"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constants:
-    """The values of a run that do not change once it has started, by root (`params`, `run`, `env`) and name.
+    """The values of a run that do not change once it has started, keyed by root (`params`, `run`, `env`) and name.
 
     `types` has the same shape and holds the notation of each value's type.
     """
@@ -207,7 +207,7 @@ class Constants:
     zone: str = "UTC"
 
     def read_by(self, texts: Sequence[Condition | Template], *, reads_times: bool = False) -> dict[str, Any]:
-        """Return the part that these expressions read, in the shape in which it is stored with a step.
+        """Return the constants that these expressions read, as stored with a step.
 
         With `reads_times`, the zone is included even if there are no expressions.
         """
@@ -256,7 +256,7 @@ def required_paths_in(texts: Sequence[Condition | Template]) -> Iterator[tuple[s
 
 
 def is_per_item(when: Condition) -> bool:
-    """Return True if a condition names the item, so that it is decided for each one."""
+    """Return True if a condition must be evaluated separately for each item."""
     return any(path[0] in ITEM_ROOTS for path in paths_in(when))
 
 
@@ -324,7 +324,7 @@ def evaluate_condition(condition: Condition, scope: Scope, *, zone: str, name: s
 def may_retry(step: StepRecord, *, kind: str, reason: str, message: str) -> Verdict:
     """Decide whether to retry this failure, according to the step's `retry.when`.
 
-    If the condition cannot be evaluated, there is no retry, and the failure remains unchanged.
+    If the condition cannot be evaluated, the step is not retried, and the original failure is kept.
     """
     condition = step.policies.retry.when
     if condition is None:
@@ -359,7 +359,7 @@ def render_body(step: StepRecord, scope: Scope) -> dict[str, JsonValue]:
 def _require_small(size: int) -> None:
     if size > MAX_BODY_BYTES:
         raise EvaluationError(
-            f"with its values, the task is {size:,} bytes, more than the {MAX_BODY_BYTES:,} allowed", at=0
+            f"with its values filled in, the task is {size:,} bytes, more than the {MAX_BODY_BYTES:,} allowed", at=0
         )
 
 

@@ -116,9 +116,9 @@ def _group_of(run: RunRecord, workflow: Workflow, constants: Constants) -> Group
 
 
 def render_params(run: RunRecord, zone: str, templates: Mapping[str, str]) -> dict[str, JsonValue]:
-    """Return the parameters of a scheduled run that expressions compute, which read `run` alone.
+    """Return a scheduled run's parameters that are computed by expressions.
 
-    Raises `InvalidParams` with every problem.
+    These expressions can read only `run`. Raises `InvalidParams` with every problem.
     """
     from atom_workflows.expressions.budget import Budget  # noqa: PLC0415 (only some schedules need it)
     from atom_workflows.expressions.templates import parse_template, render  # noqa: PLC0415 (see above)
@@ -143,7 +143,7 @@ def digest_of(params: Mapping[str, JsonValue]) -> str:
 
 
 def _bind_params(run: RunRecord, workflow: Workflow) -> tuple[Mapping[str, JsonValue], tuple[str, ...]]:
-    """Return the parameters' values, and the names of defaulted ones."""
+    """Return the parameters' values, and the names of those using defaults."""
     from atom_workflows.core.params import bind  # noqa: PLC0415 (only runs with parameters need it)
 
     zone = workflow.timezone

@@ -56,9 +56,9 @@ MAX_LOSSES: Final = 3
 
 
 MAX_DEATHS: Final = 10
-"""The items of a step are not created, or their outputs not gathered, if this many dispatchers died while doing it.
+"""The items of a step are not created, or their outputs not gathered, if this many dispatchers died while doing so.
 
-Something about this work seems to kill them, such as its need for memory, so the run would never end.
+The work itself probably kills them, for example by needing too much memory, so the run would never end.
 """
 
 
@@ -118,7 +118,7 @@ def claim(
 
 
 def _notice_death(step: StepRecord) -> dict[str, Any]:
-    """Return the fields that record that the dispatcher died that held the previous lease."""
+    """Return the fields that record the death of the previous dispatcher."""
     # It may have submitted the job before.
     return {"unsure_attempt": step.attempt} if step.rules.has_job else {"losses": step.losses + 1}
 
@@ -287,15 +287,15 @@ def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
 
 
 def _may_have_job(step: StepRecord, outcome: Outcome) -> bool:
-    """Return True if the dispatcher of the attempt that ends may have submitted it before it died."""
+    """Return True if a dispatcher that died may have submitted a job."""
     is_unheard = step.state is StepState.DISPATCHING and not step.answered and outcome.kind is OutcomeKind.TIMED_OUT
     return is_unheard and not outcome.job_id
 
 
 def time_out_stopped(step: StepRecord, outcome: Outcome) -> Outcome:
-    """Turn the end of a job that was stopped because its time was up into a timeout.
+    """Turn the outcome of a job that was stopped into a timeout.
 
-    A timeout remains unchanged.
+    The job was stopped because its time was up. An outcome that is already a timeout is returned unchanged.
     """
     if outcome.kind is OutcomeKind.TIMED_OUT:
         return outcome
@@ -314,7 +314,7 @@ def time_out_stopped(step: StepRecord, outcome: Outcome) -> Outcome:
 def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
     """Return True if a lost dispatcher or job has reappeared.
 
-    The checker may have based its decision on a step that it had read long before.
+    The checker may have based its decision on an outdated copy of the step.
     """
     if outcome.job_id:
         # Another instance has received a different response since then, so the job was not unknown the whole time.
@@ -327,7 +327,7 @@ def _explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:
     """Explain the timeout of an attempt that was never accepted.
 
     The last response is added to the message. The timeout becomes a loss if `onLost` is `fail` and an unknown job may
-    be running, because a retry could then run at the same time. (A timeout may be shorter than the lease
+    be running, because a retry could then run at the same time as that job. (A timeout may be shorter than the lease
     of a dispatcher that died.)
     """
     explained = replace(outcome, message=f"{outcome.message}; last response: {step.message or 'none'}")
@@ -338,7 +338,7 @@ def _explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:
 
 
 def _verdict_on_retry(step: StepRecord, outcome: Outcome, learnt: Mapping[str, Any]) -> Verdict:
-    """Decide whether the step is tried again.
+    """Decide whether to retry the step.
 
     `retry.when` decides which failures are retried; without it, a refused job, for example, is not retried, since it
     would be refused again. For a lost job, only `onLost` decides.

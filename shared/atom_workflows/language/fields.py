@@ -69,7 +69,7 @@ STEP_ID: Final = Text(
     rule="letters, digits, `_`, `.` and `-`, not starting with `.` or `-`, and not starting and ending with `__`",
     when_empty="write an id",
     respell=lambda text: plain_word(text).strip("_-"),
-    display=" and put the name for human readers in `description`",
+    display=" and put the human-readable name in `description`",
 )
 
 BACKOFF: Final = Record(
@@ -81,7 +81,7 @@ BACKOFF: Final = Record(
             name="initial",
             kind=Duration(maximum=limits.MAX_BACKOFF),
             description=(
-                "The shortest delay before the second attempt, which begins with the next check after it; see "
+                "The minimum delay before the second attempt, which begins at the next check after the delay; see "
                 "[back-off](#back-off)."
             ),
             default=format_duration(_BACKOFF.initial),
@@ -157,7 +157,7 @@ POLICIES: Final = (
         default=format_duration(DEFAULT_STEP_TIMEOUT),
         examples=("45m", "1h30m"),
     ),
-    Field(name="retry", kind=RETRY, description="How often, and after what delays, a failed step is retried."),
+    Field(name="retry", kind=RETRY, description="How many times, and after what delays, a failed step is retried."),
     Field(
         name="onLost",
         kind=Choice(words=tuple(OnLost)),
@@ -366,9 +366,9 @@ STEP: Final = Record(
             name="forEach",
             kind=ItemLists(key=VALUE_NAME, maximum=limits.MAX_LISTS),
             description=(
-                "The items for which the step runs, one job for each: a list, or a map of lists, each combination of "
-                "which is an item. The step's `task` and `when` read the current one as `item`; see [loops](#loops). "
-                "`timeout` and `retry` apply to each item."
+                "The items to run the step for, with one job per item: a list, or a map of lists, in which case each "
+                "combination of their entries is an item. The step's `task` and `when` read the current one as `item`; "
+                "see [loops](#loops). `timeout` and `retry` apply to each item."
             ),
             examples=("${{ steps.list.outputs.files }}", ["eu", "us"], {"region": ["eu", "us"], "year": [2025, 2026]}),
         ),
@@ -376,8 +376,8 @@ STEP: Final = Record(
             name="maxParallel",
             kind=Number(minimum=1, maximum=limits.MAX_ITEMS, whole=True, expressions=True),
             description=(
-                "How many items of `forEach` may run at the same time; without it, all of them may. An item begins as "
-                "soon as another one ends. Once more have failed than `tolerate` allows, no others begin."
+                "How many items of `forEach` may run at the same time; without it, all of them may. The next item "
+                "starts as soon as one ends. Once more items have failed than `tolerate` allows, no more start."
             ),
             examples=(20, "${{ params.shards }}"),
         ),
@@ -422,8 +422,8 @@ SCHEDULE: Final = Record(
             name="catchUp",
             kind=Choice(words=tuple(CatchUp), foreign=other_systems.CATCH_UPS),
             description=(
-                "What happens if runs could not be started in time because the platform was down: nothing, or the "
-                "last one that was missed is started."
+                "What to do if runs could not be started in time because the platform was down: nothing (`none`), or "
+                "start the most recent run that was missed (`last`)."
             ),
             default=CatchUp.LAST.value,
             examples=("none",),
@@ -431,7 +431,7 @@ SCHEDULE: Final = Record(
         Field(
             name="within",
             kind=Duration(maximum=limits.MAX_WITHIN, positive=True),
-            description="How late a run that was missed may still be started.",
+            description="How late a missed run may still be started.",
             default=format_duration(Schedule(cron="").within),
             examples=("12h",),
         ),
@@ -470,15 +470,15 @@ CONCURRENCY: Final = Record(
             name="group",
             kind=Text(max_length=limits.MAX_GROUP, expressions=True),
             description=(
-                "The runs that are counted together: those of this file with the same value. It may use `params`, "
-                "`run` and `env`. Without it, all runs of the file are one group."
+                "Runs of this file for which this has the same value are counted together. It may use `params`, "
+                "`run` and `env`. Without it, all runs of the file form one group."
             ),
             examples=("${{ params.region }}",),
         ),
         Field(
             name="limit",
             kind=Number(minimum=1, maximum=limits.MAX_CONCURRENT_RUNS, whole=True),
-            description="How many runs of the group may be at work at the same time.",
+            description="How many runs of the group may be in progress at the same time.",
             default=_CONCURRENCY.limit,
             examples=(3,),
         ),
@@ -486,8 +486,9 @@ CONCURRENCY: Final = Record(
             name="whenFull",
             kind=Choice(words=tuple(WhenFull), foreign=other_systems.WHEN_FULL),
             description=(
-                "What happens to a new run while that many are at work: it waits in a `queue`, first in, first out; "
-                "only the `latest` run waits, and replaces one that waits already; or the run is skipped (`skip`)."
+                "What happens to a new run while that many are in progress: it waits in a first-in, first-out queue "
+                "(`queue`); it waits, and replaces any run that is already waiting (`latest`); or it is skipped "
+                "(`skip`)."
             ),
             default=_CONCURRENCY.when_full.value,
             examples=("latest",),
@@ -546,8 +547,8 @@ WORKFLOW: Final = Record(
             name="schedules",
             kind=RecordList(record=SCHEDULE, noun="schedule", maximum=limits.MAX_SCHEDULES, minimum=0),
             description=(
-                "When runs are started. Uploading a file with schedules registers them and starts nothing, and so does "
-                "`[]`; uploading a file without this field starts a run at once. See [schedules](#schedule)."
+                "When runs are started. Uploading a file with schedules, or with `[]`, registers them and starts no "
+                "run; uploading a file without this field starts a run at once. See [schedules](#schedule)."
             ),
             examples=([{"cron": "30 2 * * *"}],),
         ),
@@ -555,7 +556,7 @@ WORKFLOW: Final = Record(
             name="deadline",
             kind=DEADLINE,
             description=(
-                "When a run should have ended. A run that has not is reported as late, but goes on; see "
+                "When a run should have ended. A run that has not is reported as late but continues; see "
                 "[deadlines](#deadline)."
             ),
             examples=({"after": "3h"},),
@@ -570,7 +571,7 @@ WORKFLOW: Final = Record(
             name="concurrency",
             kind=CONCURRENCY,
             description=(
-                "How many runs of the workflow may be at work at the same time; without it, any number. See "
+                "How many runs of the workflow may be in progress at the same time; without it, any number. See "
                 "[concurrency](#concurrency)."
             ),
         ),
@@ -590,7 +591,7 @@ WORKFLOW: Final = Record(
             kind=RecordList(record=STEP, noun="step", maximum=limits.MAX_STEPS),
             description=(
                 "Steps that run once all `steps` have ended, even if the run failed, was cancelled or timed out; see "
-                "[finally](#finally). Each attempt may take 10m, unless the step has a `timeout` of its own."
+                "[finally](#finally). Each attempt may take 10m, unless the step has its own `timeout`."
             ),
         ),
         Field(

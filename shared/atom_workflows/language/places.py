@@ -51,7 +51,7 @@ class _Trace(NamedTuple):
 
 
 class Source:
-    """The text of a file, for looking up places in it."""
+    """The text of a file, used to look up positions in it."""
 
     def __init__(self, text: str, *, is_json: bool = False) -> None:
         self.text = text
@@ -193,7 +193,7 @@ def _unescape(source: str, index: int, meant: str) -> tuple[list[tuple[str, int]
 
 
 def _trace_block(source: str, index: int, text: str) -> _Pieces:
-    """Trace a text block, `|` or `>`."""
+    """Trace a text block that begins with `|` or `>`."""
     header, in_text = _HEADER.match(source, index), _FIRST_CONTENT.match(text)
     in_file = _FIRST_CONTENT.match(source, header.end()) if header else None
     if not (header and in_text and in_file):

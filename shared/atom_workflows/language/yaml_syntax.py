@@ -143,9 +143,9 @@ _NOT_YAML: Final = ("this is not valid YAML", "put text with special characters 
 
 
 def events(text: str, report: Report, loader: Any) -> Iterator[Any]:
-    """Yield the file's events up to its end or its first error.
+    """Yield the events up to the file's end or first error.
 
-    An error is reported.
+    The error is reported.
     """
     last = None
     try:

@@ -21,10 +21,10 @@ from atom_workflows.runner.cloud.rest import REMOVE_S, SHOW_S, Api, Call, Google
 from atom_workflows.runner.outputs import MAX_FILE_BYTES, read_outputs
 
 MOUNT: Final = "/mnt/disks/atom-outputs"
-"""Where jobs see the bucket. Batch's own operating system lets volumes be mounted only below /mnt/disks."""
+"""The path at which jobs see the bucket. Batch's operating system allows mounts only below /mnt/disks."""
 
 READABLE_BY_ALL: Final = ("file-mode=666", "dir-mode=777")
-"""Options of gcsfuse: without them, a container whose user is not root could not write its outputs."""
+"""Options for gcsfuse. Without them, a container that does not run as root could not write its outputs."""
 
 PAGE: Final = 200
 
@@ -62,7 +62,7 @@ def read_call(settings: CloudSettings, name: str) -> Call:
 
 
 def list_call(settings: CloudSettings, start: str) -> Call:
-    """Return the request that lists objects from a name on."""
+    """Return the request that lists objects, starting from a name."""
     fields = "items(name,timeCreated),nextPageToken"
     query = {"maxResults": str(PAGE), "startOffset": start, "fields": fields}
     return Call(
@@ -78,7 +78,7 @@ def delete_call(settings: CloudSettings, object_name: str) -> Call:
 def fetch(rest: GoogleRest, settings: CloudSettings, name: str) -> Outputs:
     """Read the outputs of a job that has succeeded.
 
-    Raises `GoogleUnavailable` if the bucket cannot be read, as the job must not count as one without outputs then.
+    Raises `GoogleUnavailable` if the bucket cannot be read, since that does not mean that there are no outputs.
     """
     reply = rest.send(read_call(settings, name))
     if reply.status == HTTPStatus.NOT_FOUND and _is_about_object(reply):
@@ -98,15 +98,15 @@ def written_before(listed: Mapping[str, Any], date: datetime) -> list[str]:
 
 
 def _is_about_object(reply: Reply) -> bool:
-    """Return True unless it is the bucket that does not exist.
+    """Return True unless the reply says that the bucket does not exist.
 
-    The answer to a request for content is text, not JSON.
+    The response to a request for content is text, not JSON.
     """
     return b"bucket does not exist" not in reply.content.lower()
 
 
 def _time_of(text: Any) -> datetime:
-    """Return a time; one that cannot be read counts as new."""
+    """Return the time, or the latest possible time if it is invalid."""
     try:
         return datetime.fromisoformat(str(text)).astimezone(UTC)
     except ValueError:
