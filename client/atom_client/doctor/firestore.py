@@ -121,7 +121,7 @@ def _line_findings(services: Services) -> Iterator[Finding]:
         if late and run.group is not None and run.group.id in free:
             found.append(run.id)
     if not found:
-        yield ok("line", f"QUEUED, behind others at work: {len(waiting)}" if waiting else _NO_LINE)
+        yield ok("line", f"QUEUED, behind others in progress: {len(waiting)}" if waiting else _NO_LINE)
         return
     doctors = " && ".join(with_place(f"runs doctor {run_id}") for run_id in found[:_MOST_NAMED])
     yield wrong("line", f"waiting although their group has a free place: {listing(found, most=_MOST_NAMED)}", doctors)

@@ -85,7 +85,7 @@ def line_facts(run: RunRecord, line: Line) -> dict[str, Any]:
 def group_text(group: Group) -> str:
     """Return a sentence about the limit of a group."""
     at_work = f"At most {counted(group.limit, 'run')} of this file"
-    return f"{at_work}{f' with the group `{group.value}`' if group.value else ''} may be at work at the same time."
+    return f"{at_work}{f' with the group `{group.value}`' if group.value else ''} may be in progress at the same time."
 
 
 def rules_text(rules: Concurrency | Group) -> str:

@@ -86,7 +86,7 @@ def _places_of(loop: LoopView) -> str:
 
 def item_facts(item: StepRecord, loop: LoopView) -> Iterator[tuple[str, str]]:
     """Yield the facts that apply only to items, each with a label."""
-    yield "of", f"`{loop.step.id}`, item {item.index} of {loop.counts.total or 0:,}, counted from 0"
+    yield "of", f"`{loop.step.id}`, item {item.index} of {loop.counts.total or 0:,} (numbered from 0)"
     text = clip(clean(item.item), _LONGEST_VALUE)
     yield "item", f"{text} (`--json` prints all)" if text.endswith("…") else text
 
