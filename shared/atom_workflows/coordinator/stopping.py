@@ -108,7 +108,7 @@ def _find_job(services: Services, earlier: StepRecord, body: Mapping[str, JsonVa
         return ""
     except TaskRunnerUnavailable as error:
         services.breaker.record_failure(url, error.reason, began=began, now=services.clock.now())
-        message = f"the job of attempt {earlier.attempt} of step {earlier.id} could not be found: {error.reason}"
+        message = f"the job of attempt {earlier.attempt} of step {earlier.id} could not be determined: {error.reason}"
         log.warning("task_runner.unavailable", message, **earlier.names)
         return None
     services.breaker.record_answer(url)
