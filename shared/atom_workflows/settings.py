@@ -45,8 +45,8 @@ MIN_BACKOFF_S: Final = 1
 MAX_BACKOFF_S: Final[Mapping[str, int]] = MappingProxyType({"start": 600, "steps": 300, "tick": 60})
 """The longest pause between two deliveries, by topic. The first pause is short, since most failures pass quickly.
 
-Only its `start` event can start a run, so this topic has the longest pause that Pub/Sub allows. If an event from
-another topic is given up on, the checker finds its steps, or another tick follows within a minute.
+A run can be started only by its event on the topic `start`, so that topic has the longest pause that Pub/Sub allows. If
+an event from another topic is given up on, the checker finds its steps, or another tick follows within a minute.
 """
 
 MAX_HINTS_PER_SECOND: Final = 20

@@ -38,7 +38,7 @@ from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState
 
 _MOST_PROGRESS: Final = 20
-"""The maximum number of open runs in a list whose items are counted; each takes a request."""
+"""The maximum number of open runs per list whose items are counted; each count takes a request."""
 
 
 def list_runs(services: Services, *, limit: int, state: RunState | None, as_json: bool) -> None:
@@ -107,14 +107,14 @@ def _show_outputs(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[
 
 
 def about_jobs(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """Yield where jobs' logs are, and which jobs may still run."""
+    """Yield lines about job logs and jobs that may still be running."""
     logged = [step for step in steps if step.logs_url]
     if logged:
         yield ""
     for step in logged[:MOST_ROWS]:
         yield f"log of `{shown_id(step.id)}`: {clean(step.logs_url)}"
     if len(logged) > MOST_ROWS:
-        yield f"and {counted(len(logged) - MOST_ROWS, 'log')} more; --json shows all of them"
+        yield f"and {counted(len(logged) - MOST_ROWS, 'more log')}; --json shows all of them"
     for step in steps:
         if step.unstopped:
             named, jobs = shown_id(step.id), listing(step.unstopped)

@@ -43,7 +43,7 @@ def encoding_of(stream: object) -> str:
 def encodable(text: str, encoding: str) -> str:
     """Return the text as a stream with this encoding would print it.
 
-    Measure the result, not the original text.
+    To find the width of printed text, measure the result, not the original.
     """
     return text.encode(encoding, READABLE).decode(encoding)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from atom_emulator.testing.functions import Functions
 
 _TIMES_SEEN: Final = 2
-"""How many intervals of the rarest event are observed before the repetition is trusted."""
+"""How many intervals of the rarest event to observe before trusting that the pattern repeats."""
 
 _TOLERANCE: Final = 0.01
 _MEASURES: Final = frozenset({"message_bytes", "dispatched_s", "watched_s", "took_s"})
@@ -40,7 +40,7 @@ _Counts: TypeAlias = tuple[Any, ...]
 
 
 class IdleTime:
-    """Observes what each tick uses, and skips repetitions. `skipped` is the total time skipped."""
+    """Observes what each tick uses, and skips ticks that repeat earlier ones. `skipped` is the total time skipped."""
 
     def __init__(self, functions: Functions, run_id: str, count: Callable[[], Tally]) -> None:
         self.skipped = timedelta(0)

@@ -87,7 +87,7 @@ def letters_findings(desk: Desk) -> Iterator[Finding]:
         (read_dead_letter(one, topic_prefix=desk.topic_prefix) for one in held), key=lambda one: one.dead_since
     )
     more = " or more" if len(held) == _MOST_LETTERS else ""
-    detail = f"{len(held)}{more} given up on, the newest at {local_time(newest.dead_since)}"
+    detail = f"{len(held)}{more} found, the newest from {local_time(newest.dead_since)}"
     why = clip(one_line(reason(newest)), _LONGEST_REASON)
     yield wrong("dead letters", f"{detail}: {why}", with_place("dead-letters list"))
 

@@ -71,7 +71,7 @@ class Expected:
         named, project = self.settings.topic_prefix, self.settings.project
         resume = f"gcloud scheduler jobs resume {named}tick --location={self.region} --project={project}"
         logs = f"gcloud functions logs read {named}checker --gen2 --region={self.region} --project={project}"
-        return f"{resume}; if that was not the cause, {logs}"
+        return f"{resume}; if that does not help, {logs}"
 
     def account(self, identity: str) -> str:
         """Return the address of one of the deployment's service accounts."""

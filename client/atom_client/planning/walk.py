@@ -249,9 +249,9 @@ def _has_condition_per_item(step: Step) -> bool:
 
 
 def _that_fails(planned: PlannedStep, reason: str) -> PlannedStep:
-    """Return a step whose expressions cannot be evaluated.
+    """Return the step, marked as failing for the given reason.
 
-    A step that may be skipped will not necessarily fail.
+    A step that may be skipped is not marked, since it will not necessarily fail; only the reason is added.
     """
     fate = Fate.FAILS if planned.fate is Fate.RUNS else planned.fate
     because = reason if fate is Fate.FAILS else f"{planned.because}; {reason}"

@@ -29,7 +29,7 @@ HEADINGS: Final[Mapping[str, str]] = {
     "tolerated_item": "Failed items, tolerated, the first of each step (`runs show RUN --items STEP` shows all):",
     "skipped": "Skipped by choice:",
 }
-"""The kinds of reasons that may be numerous, with the headings under which they are listed."""
+"""The kinds of reasons that may occur many times, with the headings under which they are listed."""
 
 _COUNTED: Final = {
     Fate.FAILED: "failed",

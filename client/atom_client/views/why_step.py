@@ -153,9 +153,9 @@ def _chain_text(seen: StepSeen) -> str:
 
 
 def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
-    """Yield the facts about a step, each with its name.
+    """Yield the facts about a step, each with a label.
 
-    The same name may occur several times in a row.
+    The same label may occur several times in a row.
     """
     yield from item_facts(seen.step, seen.loop) if seen.is_item and seen.loop else ()
     yield from _what_decides(seen)

@@ -121,7 +121,7 @@ class Advance:
             raise self._failure
 
     def _attempt(self, stored: StoredStep) -> Decision | None:
-        """Make the attempt of a claimed step, as its kind requires."""
+        """Expand, gather or submit a claimed step, depending on its kind."""
         services, step = self.outbox.services, stored.step
         if step.loop is not None:
             return expand(services, stored, step.loop, self.budget)

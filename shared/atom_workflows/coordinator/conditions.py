@@ -97,7 +97,10 @@ def evaluate_conditions(services: Services, steps: Sequence[StepRecord]) -> dict
 
 
 def read_for(services: Services, step: StepRecord, reads: Reads) -> tuple[dict[str, Past], dict[str, Any]]:
-    """Read what a step's expressions need: the results of other steps and of the main part."""
+    """Read the results that a step's expressions need.
+
+    These are the results of other steps and of the run's main part.
+    """
     past = read_past(services, step.run_id, reads, zone_of(step.constants))
     return past, read_result(services, step.run_id, reads)
 

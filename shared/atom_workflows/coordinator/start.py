@@ -40,8 +40,8 @@ MAX_WARNINGS: Final = 20
 def difference(run: RunRecord, event: StartRequested) -> str:  # noqa: PLR0911 (a field each)
     """Return the field in which the request and the run differ, or "".
 
-    If the request does not specify a generation, its file may have changed; that does not count as a difference. Nor
-    does a different spelling of the Task Runner's URL, since the run keeps the spelling used in the settings.
+    If the request does not specify a generation, its file may have changed; that does not count as a difference. A
+    different spelling of the Task Runner's URL is not one either, since the run keeps the spelling in the settings.
     """
     if (event.definition is not None) is not bool(run.source.get("inline")):
         return "definition"

@@ -35,8 +35,8 @@ MAX_BODY_BYTES: Final = 64 * 1024
 STEPS_AT_THE_START: Final = 2_000
 """The maximum number of evaluation steps for one task while its run is seeded, since a file may have 10,000 tasks.
 
-The rest is left to the dispatchers. Each task has a budget of its own, so that what is stored for it does not depend on
-who stores it.
+Dispatchers evaluate the remaining expressions. Each task has its own budget, so that its stored form is the same no
+matter which process stores it.
 """
 
 
@@ -54,8 +54,8 @@ class Verdict(NamedTuple):
 class Past(NamedTuple):
     """The part of an ended step's result that expressions can read.
 
-    `outputs` are typed values, or None if the step did not succeed or declares no outputs. `counts` are the numbers of
-    its items, or None if it has no `forEach`.
+    `outputs` are typed values, or None if the step did not succeed or declares no outputs. `counts` holds its item
+    counts, or None if it has no `forEach`.
     """
 
     state: str = ""
@@ -162,7 +162,7 @@ def evaluate_condition(condition: Condition, scope: Scope, *, zone: str, name: s
 def may_retry(step: StepRecord, *, kind: str, reason: str, message: str) -> Verdict:
     """Decide whether to retry this failure, according to the step's `retry.when`.
 
-    If the condition cannot be evaluated, there is no retry, and the failure remains unchanged.
+    If the condition cannot be evaluated, the step is not retried, and the original failure is kept.
     """
     condition = step.policies.retry.when
     if condition is None:
@@ -197,7 +197,7 @@ def render_body(step: StepRecord, scope: Scope) -> dict[str, JsonValue]:
 def _require_small(size: int) -> None:
     if size > MAX_BODY_BYTES:
         raise EvaluationError(
-            f"with its values, the task is {size:,} bytes, more than the {MAX_BODY_BYTES:,} allowed", at=0
+            f"with its values filled in, the task is {size:,} bytes, more than the {MAX_BODY_BYTES:,} allowed", at=0
         )
 
 

@@ -24,7 +24,7 @@ LANGUAGE_SCHEMA: Final = 3
 """The schema of runs that use expressions, conditions, outputs or `finally`, which earlier versions do not support."""
 
 LOOPS_SCHEMA: Final = 4
-"""The schema of runs that use loops or are limited in number, which earlier versions do not support."""
+"""The schema of runs that use loops or `concurrency`, which earlier versions do not support."""
 
 
 class NodeKind(StrEnum):

@@ -75,7 +75,7 @@ def steps_to_rerun(steps: Mapping[str, StepRecord], *, retries: int) -> set[str]
 def needs_reset(step: StepRecord, *, retries: int) -> bool:
     """Return True if a retry has yet to reset the chosen step.
 
-    A step that the retry has reset carries its number; a step under way has been dispatched since the reset.
+    A step that has been reset stores the number of the retry; a step that is under way was dispatched after its reset.
     """
     left_over = step.state.is_terminal or step.state is StepState.PENDING
     return left_over and step.retries < retries

@@ -46,7 +46,7 @@ _LONGEST_SUBMISSION: Final = timedelta(seconds=60)
 
 
 class JobFate(StrEnum):
-    """The possible results of asking the Task Runner to stop a job, and how the job is doing."""
+    """The possible states of a job after a request to stop it."""
 
     ENDED = "ended"
     # The Task Runner does not know the job (any longer), so it does not run.
@@ -64,10 +64,10 @@ class JobFate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopReport:
-    """What one look at a job that is being stopped has shown.
+    """The result of one check of a job that is being stopped.
 
-    `outcome` is the job's end; `job_state` is the latest state of a job that has not ended, or "" if the Task Runner
-    has not reported any.
+    `outcome` is the result of a job that has ended; `job_state` is the latest state of a job that has not ended, or ""
+    if the Task Runner has not reported any.
     """
 
     fate: JobFate
@@ -87,7 +87,7 @@ def stop_after_timeout(step: StepRecord, *, now: datetime) -> StepChange:
 def stop_with_run(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange | None:
     """Begin to stop the job of a step whose run is being closed.
 
-    Returns None if the step is to be ended now: it has no job, or its job has stopped or had enough time to.
+    Returns None if the step is to be ended now: it has no job, or its job has stopped or has had enough time to stop.
     """
     if step.state is not StepState.RUNNING or not step.job_id or step.is_stop_over:
         return None
@@ -119,7 +119,7 @@ def _begin(step: StepRecord, why: StopFor, reason: str, now: datetime) -> StepCh
 
 
 def without_stop(outcome: Outcome) -> Outcome:
-    """Add to a timeout that the job goes on, since its Task Runner cannot stop jobs."""
+    """Note in a timeout that the job cannot be stopped."""
     return replace(outcome, message=clip(f"{outcome.message}; its Task Runner cannot stop jobs"), may_run=True)
 
 
@@ -136,7 +136,7 @@ def is_close_late(step: StepRecord, *, now: datetime) -> bool:
 def judge_stop(
     step: StepRecord, report: StopReport, *, now: datetime, stop_timeout: timedelta
 ) -> StepChange | Outcome | None:
-    """Decide what follows from a look at the job of a RUNNING step that is being stopped.
+    """Decide how to proceed after checking a job that is being stopped.
 
     A job that turns out to have succeeded counts as a success. Returns None if there is nothing new.
     """
@@ -155,9 +155,9 @@ def judge_stop(
 
 
 def _may_be_too_new(step: StepRecord, now: datetime) -> bool:
-    """Return True if the Task Runner may not list the step's job yet.
+    """Return True if the job may be too new to be listed.
 
-    If the attempt has timed out, the job was listed before, or has had minutes for that.
+    If the attempt has timed out, the job has been listed before, or has had minutes to appear.
     """
     if step.being_stopped_for != StopFor.RUN or step.claimed_at is None:
         return False
@@ -182,7 +182,7 @@ def _record_stage(step: StepRecord, report: StopReport, now: datetime) -> StepCh
 
 
 def _end_wait(step: StepRecord, report: StopReport, now: datetime) -> StepChange:
-    """Record that the end of the step's run need not wait for the job any longer."""
+    """Record that the run no longer needs to wait for the job."""
     unstopped = add_unstopped(step, step.job_id) if report.fate is JobFate.CANNOT else {}
     job_state = step.job_state if report.outcome is None else report.outcome.job_state
     # Closing the run ends the step. If that takes long, the step need not be looked at again before.
@@ -228,27 +228,28 @@ def _time_out(step: StepRecord, report: StopReport, stop_timeout: timedelta) -> 
 def judge_unresolved(
     step: StepRecord, *, job_id: str | None, now: datetime, longest: timedelta, check_interval: timedelta
 ) -> StepChange | dict[str, Any]:
-    """Decide whether a claimed step may go on, after the job of its first unresolved attempt was looked for.
+    """Decide whether a claimed step may proceed despite an unresolved attempt.
 
-    `job_id` is the job that may still run, "" if there is none, or None if that is not known yet. Returns the change
-    with which the step waits, for no longer than `longest`, or the fields to save together with its submission.
+    `job_id` is the job of its first unresolved attempt if it may still be running, "" if there is no such job, or None
+    if that is not known yet. Returns the change that makes the step wait, for at most `longest` in total, or the fields
+    to save together with its submission.
     """
     if job_id is not None or now - _waits_since(step, now) >= longest:
         resolved: dict[str, Any] = {"unresolved": step.unresolved[1:], "claimed_at": now, **_without_deferrals(step)}
         if job_id is not None:
             resolved |= _begin_next_wait(now)
         return resolved | ({"leftovers": _with_job(step, job_id)} if job_id else {})
-    what = f"attempt {step.unresolved[0]} may have started a job whose id is not known yet; that is stopped first"
+    what = f"attempt {step.unresolved[0]} may have started a job whose id is not known yet; that job is stopped first"
     return _wait(step, what, now, check_interval, stop_since=_waits_since(step, now))
 
 
 def _without_deferrals(step: StepRecord) -> dict[str, Any]:
-    """Return the field with which waiting for an earlier job does not count as failed submissions."""
+    """Return the field that prevents waits from counting as failed submissions."""
     return {"deferrals": 0} if step.deferrals else {}
 
 
 def _begin_next_wait(now: datetime) -> dict[str, Any]:
-    """Return the fields with which the next earlier job or attempt is waited for as long as any other."""
+    """Return the fields that restart the wait for the next earlier job."""
     return {"stop_since": now, "stop_stage": StopStage.REQUESTED.value}
 
 
@@ -273,7 +274,7 @@ def _waits_since(step: StepRecord, now: datetime) -> datetime:
 def _wait(
     step: StepRecord, message: str, now: datetime, check_interval: timedelta, *, stop_since: datetime, **fields: Any
 ) -> StepChange:
-    """Put the submission off, since an earlier job has to end first."""
+    """Postpone the submission, because an earlier job has to end first."""
     return change(
         step,
         StepEvent.DEFER,
@@ -291,10 +292,10 @@ def _wait(
 def judge_leftover(
     step: StepRecord, report: StopReport, *, now: datetime, stop_timeout: timedelta, check_interval: timedelta
 ) -> StepChange | dict[str, Any]:
-    """Decide whether a claimed step may go on, after a look at the first job that an earlier attempt left.
+    """Decide whether a claimed step may proceed despite an earlier attempt's job.
 
-    Returns the change with which the step waits or fails, or the fields to save together with its submission. The time
-    that the attempt has begins only then.
+    `report` is the result of checking the first of these jobs. Returns the change that makes the step wait or fail, or
+    the fields to save together with its submission. Only then does the attempt's timeout start.
     """
     leftover, *others = step.leftovers
     since = _waits_since(step, now)

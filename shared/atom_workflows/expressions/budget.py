@@ -15,7 +15,7 @@ MAX_TEXT_BYTES: Final = 64 * 1024
 MAX_ITEMS: Final = 10_000
 MAX_RESULT_DEPTH: Final = 100
 CHARACTERS_A_STEP: Final = 64
-"""At this rate, the strings in one evaluation total at most a few million characters."""
+"""The number of characters per step, which limits the strings in one evaluation to a few million characters."""
 
 _BYTES_A_CHARACTER: Final = 4
 

@@ -60,7 +60,7 @@ _OTHER_OPERATORS: Final = {
 def parse(text: str, tolerated: list[ExpressionSyntaxError] | None = None) -> Expression:
     """Read an expression. Raises ExpressionSyntaxError.
 
-    If there is a list `tolerated`, errors are added to it that do not prevent further checks (see `tokenize`).
+    If `tolerated` is given, errors that do not prevent further checks are added to it (see `tokenize`).
     """
     parser = _Parser(tokenize(text, tolerated))
     expression = parser.read_all()
@@ -71,7 +71,7 @@ def parse(text: str, tolerated: list[ExpressionSyntaxError] | None = None) -> Ex
 
 def _too_deep(at: int) -> ExpressionSyntaxError:
     return ExpressionSyntaxError(
-        f"the expression is nested too deeply: more than {MAX_DEPTH} levels", at, "move part of it to a step of its own"
+        f"the expression is nested too deeply: more than {MAX_DEPTH} levels", at, "move part of it to a separate step"
     )
 
 

@@ -42,7 +42,7 @@ class AnswerBody:
     """A response's body. `text` is its beginning, and `job` has the known fields of its `job`, if there is one.
 
     `outputs` holds the job's outputs, even if it has not ended. `is_object` is True if the body is a JSON object,
-    whatever its fields; if its only field is a text `message`, that is what it has to say.
+    whatever its fields. `message` is the value of its `message` field if that is a string and there is no other field.
     """
 
     text: str

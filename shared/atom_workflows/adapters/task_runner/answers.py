@@ -44,7 +44,7 @@ _NOT_TO_BE_STORED: Final = (
 _TAG: Final = re.compile(r"<[^<>]*>")
 
 _LOGS_URL: Final = re.compile(r"""https?://[^\s/?#@\\"'<>`]+(?:[/?#][^\s\\"'<>`]*)?""", re.IGNORECASE)
-"""An address without user info, which can disguise where it leads, and without characters that end it in a page."""
+"""An address without user info, which can disguise where it leads, and without characters that would end a link."""
 
 
 class Meaning(StrEnum):
@@ -221,7 +221,7 @@ def _names_no_job(body: AnswerBody, job_id: str) -> bool:
 
 
 def _quotes_delete(answer: Answer, job_id: str) -> bool:
-    """Return True if a server says that it has no such call.
+    """Return True if the response says that DELETE is not supported.
 
     Some web frameworks respond with HTTP 404 instead of 405, and quote the method. Proxies and gateways do not.
     """
@@ -286,9 +286,7 @@ def _parse_id(value: Any, tokens: Sequence[str]) -> str:
 def _parse_logs_url(value: Any, tokens: Sequence[str]) -> str:
     """Return the address of a job's log.
 
-    Returns "" if people cannot safely be sent there.
-
-    It is not corrected: a corrected address would lead elsewhere.
+    Returns "" if the address is not safe to open. It is never corrected, since that would make it lead elsewhere.
     """
     if not isinstance(value, str) or len(value) > MAX_LOGS_URL or not _LOGS_URL.fullmatch(value):
         return ""

@@ -43,7 +43,7 @@ from atom_workflows.ports import JobAnswer, StopAnswer
 CONNECT_TIMEOUT_S: Final = 3.05
 SUBMIT_TIMEOUT_S: Final = 60.0
 STATUS_TIMEOUT_S: Final = 10.0
-"""For calls about a job that was submitted before: asking for its status, and stopping it."""
+"""The timeout of calls about a job that was submitted earlier, which query its status or stop it."""
 
 MIN_TIMEOUT_S: Final = 0.001
 
@@ -117,7 +117,7 @@ class TaskRunnerClient:
         return read_stop(self._call_about("DELETE", "/job", base_url, job_id), job_id)
 
     def _call_about(self, method: str, path: str, base_url: str, job_id: str) -> Answer:
-        """Make a call about a job that was submitted before."""
+        """Make a call about a job that was submitted earlier."""
         request = _Request(method, base_url, f"{path}?job_id={quote(job_id, safe='')}", headers={}, job_id=job_id)
         try:
             return self._call(request, self._status_timeout_s)
@@ -173,7 +173,7 @@ class TaskRunnerClient:
 
 
 class _Response(requests.Response):
-    """A response without the parts that no one reads here, such as cookies, which would take longer than the rest."""
+    """A response without unused parts such as cookies, which would take longer to build than the rest."""
 
     def __init__(self, raw: Any) -> None:
         self.status_code = raw.status
@@ -183,7 +183,7 @@ class _Response(requests.Response):
 
 
 class _Transport(PromptAdapter):
-    """Sends requests directly to their addresses, with only the work that this requires."""
+    """Sends requests directly to their addresses, without any work that is not needed for that."""
 
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:  # noqa: ARG002 (there are no proxies)
         """See `HTTPAdapter.request_url`."""

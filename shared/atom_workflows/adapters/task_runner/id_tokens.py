@@ -109,7 +109,7 @@ def source_for(audience: str) -> Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataServer:
-    """The identity that Google Cloud gives to code that runs there."""
+    """The identity that Google Cloud provides to code that runs on it."""
 
     def fetch(self, audience: str, request: BriefRequest) -> str:
         """See `Source.fetch`.

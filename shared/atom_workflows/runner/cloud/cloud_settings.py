@@ -22,7 +22,7 @@ _YES_OR_NO: Final = {"": False, "false": False, "true": True}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudSettings:
-    """Where jobs run, as whom, and from which images."""
+    """Settings for where jobs run, under which account, and from which images."""
 
     project: str
     region: str
@@ -85,7 +85,7 @@ def from_environment(environment: Mapping[str, str]) -> CloudSettings:
         spot=_YES_OR_NO[spot],
         network=environment.get("WORKFLOW_RUNNER_NETWORK", "").strip(),
         subnetwork=environment.get("WORKFLOW_RUNNER_SUBNETWORK", "").strip(),
-        batch_url=read("WORKFLOW_RUNNER_BATCH_URL", _URL, "the address of an API", BATCH_URL),
-        run_url=read("WORKFLOW_RUNNER_RUN_URL", _URL, "the address of an API", RUN_URL),
+        batch_url=read("WORKFLOW_RUNNER_BATCH_URL", _URL, "the base URL of an API", BATCH_URL),
+        run_url=read("WORKFLOW_RUNNER_RUN_URL", _URL, "the base URL of an API", RUN_URL),
         hosts=tuple(one.strip().lower() for one in environment.get("WORKFLOW_HOSTS", "").split(",") if one.strip()),
     )

@@ -18,14 +18,14 @@ ENGINES: Final[Mapping[str, Engine]] = {
     "batch": Engine.BATCH,
     "cloud-run": Engine.CLOUD_RUN,
 }
-"""The values of a task's `engine`. Any other is refused, as it is meant for another Task Runner."""
+"""The values of a task's `engine`. Any other is refused, since it is meant for another Task Runner."""
 
 NOT_SENT_RETRY_S: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContractAnswer:
-    """The status, JSON body and further headers of a response."""
+    """The status, JSON body and Retry-After time of a response."""
 
     status: int
     body: Mapping[str, Any]
@@ -33,7 +33,7 @@ class ContractAnswer:
 
     @property
     def job_id(self) -> str:
-        """The id of the job that it reports on, or ""."""
+        """The id of the job in the response, or ""."""
         return str(self.body.get("job", {}).get("jobId", ""))
 
 
@@ -52,7 +52,7 @@ class RunsJobs(Protocol):
         ...
 
     def stop(self, place: Place, now: datetime) -> JobReport:
-        """Have the job stopped, and return its state."""
+        """Ask for the job to be stopped, and return its state."""
         ...
 
 
@@ -101,7 +101,7 @@ class CloudRunner:
 
 
 def _answer(report: Answer) -> ContractAnswer:
-    """Return the contract's answer for a report, or for its error."""
+    """Return the contract's response for a report or an error."""
     try:
         status, body = report().to_response()
     except RequestRefused as error:
