@@ -17,7 +17,8 @@ from atom_workflows.errors import NewerVersion
 from atom_workflows.ports import Document, Fields
 
 SCHEMAS: Final = (1, 2, 3, 4)
-"""The schemas that this version reads. Every document stores its schema, and the checker's query selects these.
+"""The schemas that this version reads. Every document stores its schema, and the checker's query selects only
+these schemas.
 
 All documents of a run have the run's schema. Adding a field that may be missing does not change the schema. In runs of
 the second schema, internal barriers forward their counters (core/counts.py). Runs of the third schema use features that

@@ -238,7 +238,7 @@ class MissingMember(EvaluationError, LookupError):
 
 
 class OverBudget(EvaluationError):
-    """An expression takes too many steps, or produces a value that is too large."""
+    """An expression takes too many evaluation steps, or produces a value that is too large."""
 
 
 class TypeNotationError(ExpressionError):
@@ -274,10 +274,12 @@ class CronError(AtomWorkflowsError, ValueError):
 
 
 class ScheduleNotFound(AtomWorkflowsError, LookupError):
-    """The file has no schedules that could be paused or resumed: none was uploaded, or it was deleted."""
+    """The file has no schedules to pause or resume: none were ever uploaded, or the file was deleted."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"{path} has no schedules here; upload the file, or run `schedules list` to see all schedules")
+        super().__init__(
+            f"{path} has no schedules in this deployment; upload the file, or run `schedules list` to see all schedules"
+        )
         self.path = path
 
 
@@ -289,7 +291,7 @@ class RequestRefused(AtomWorkflowsError, ValueError):
 
 
 class OutputsUnusable(AtomWorkflowsError, ValueError):
-    """The file with a job's outputs breaks a limit. The message says which one, and what to do instead."""
+    """The file with a job's outputs cannot be used. The message says why, and what to do instead."""
 
 
 class GoogleUnavailable(AtomWorkflowsError, ConnectionError):

@@ -249,7 +249,7 @@ class HeldMessage(NamedTuple):
 
 
 class DeadLetterBox(Protocol):
-    """The events that were given up on, for people to inspect. A held message becomes available after a minute."""
+    """Events that were given up on, for people to inspect. A held message becomes available again after a minute."""
 
     def take(self, limit: int) -> list[HeldMessage]:
         """Hold and return up to `limit` available messages.
@@ -277,7 +277,7 @@ class DeadLetterBox(Protocol):
     def remove(self, messages: Sequence[HeldMessage]) -> None:
         """Remove the messages permanently.
 
-        May be repeated. A message that is no longer held may be taken again later.
+        May be repeated. A message that is no longer held might not be removed, and might be taken again later.
 
         Raises:
             BusUnavailable: there was no response in time, or there is no such subscription.
@@ -320,7 +320,7 @@ class JobAnswer:
 
 
 class StopAnswer(StrEnum):
-    """The Task Runner's response to being asked to stop a job."""
+    """The Task Runner's response to a request to stop a job."""
 
     # The request was accepted. The job may still run for a while; its status says when it has ended.
     STOPPING = "stopping"
@@ -340,7 +340,7 @@ class TaskRunner(Protocol):
 
         `timeout` is the time that the attempt has left; the Task Runner may end the job once it has passed.
 
-        May be repeated with the same key: a Task Runner that honours keys starts only one job. Each error says
+        May be repeated with the same key: a Task Runner that honors keys starts only one job. Each error says
         something different about what was started, and no other errors are raised.
 
         Raises:
@@ -451,7 +451,7 @@ class Workers(Protocol):
 
 
 class Clock(Protocol):
-    """The time, as a port so that tests can control it."""
+    """The clock, a port so that tests can control the time."""
 
     def now(self) -> datetime:
         """Return the current time as an aware UTC datetime."""

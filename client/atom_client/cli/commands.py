@@ -163,11 +163,11 @@ def plan(file: str, at: str | None, **chosen: Any) -> None:
     items of a loop are counted if its lists are known, and the first few are printed. No service is called. As with
     `cost`, WORKFLOW_BURST_SEC and the functions' other settings are used if they are set.
 
-    With --outputs, the coordinator's deployed code executes a run in memory and in virtual time. The file given with
+    With --outputs, the platform's code executes a run in memory and in virtual time. The file given with
     --outputs is a script for the mock Task Runner; `run --mock-script` does the same on the local platform.
 
-    Exit code: 0; 1 if a step is certain to fail or, with --outputs, if the run would not succeed; 2 if the file or the
-    options are invalid.
+    Exit code: 1 if a step is certain to fail or, with --outputs, if the run would not succeed; 2 if the file or the
+    options are invalid; otherwise 0.
     """
     from atom_client.cli.plan import PlanOptions, print_plan  # noqa: PLC0415 (imported only when needed)
 
@@ -215,7 +215,7 @@ def plan(file: str, at: str | None, **chosen: Any) -> None:
 def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
     """Estimate the cost of running a workflow, here and on other platforms.
 
-    FILE is a workflow file, or - for stdin. The deployed code executes a run in memory, and its usage is priced at
+    FILE is a workflow file, or - for stdin. The platform's code executes a run in memory, and its usage is priced at
     list prices; no service is called. WORKFLOW_BURST_SEC and the functions' other settings are used if they are set.
     Steps whose conditions are false with the given parameters are left out; steps whose conditions cannot be decided
     in advance are assumed to run. Each item of a loop counts as a step; a list that is not known in advance is
@@ -251,8 +251,8 @@ def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
 
     Prints the variables to export in another terminal so that commands there use the platform.
 
-    Exit code: 0 when stopped with Ctrl-C, which is the normal way to stop it, 1 if a part fails, 2 if the options are
-    invalid.
+    Exit code: 0 when stopped with Ctrl-C, which is the normal way to stop it, 1 if part of the platform fails, 2 if the
+    options are invalid.
     """
     from atom_client.cli.local import local_up  # noqa: PLC0415 (imported only when needed)
 

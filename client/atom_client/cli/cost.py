@@ -148,7 +148,7 @@ def sentences(found: Estimate) -> Iterator[str]:
     yield f"A run costs {dollars(run)}, which is {dollars(found.per_1000_steps(run))} for 1,000 steps."
     yield "This covers only the coordinator; the machines that run the jobs are not included."
     yield f"With no run in flight, the platform costs {dollars(idle)} a month."
-    yield f"{counted(found.runs_per_month, 'run')} and a month of ticks cost {dollars(found.month)}."
+    yield f"A month with {counted(found.runs_per_month, 'run')} costs {dollars(found.month)}."
     if found.tally.watched_s > found.tally.dispatched_s:
         watched = f"{quantity(round(found.tally.watched_s))} s"
         yield f"The checker is awake for {watched} while jobs are in flight; concurrent runs would share this time."

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 TOKEN: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
 GRACE_S: Final = 1.0
-"""How long the parts may take to shut down on their own. Their in-memory data is discarded anyway."""
+"""How long the platform's parts may take to shut down on their own. Their in-memory data is discarded anyway."""
 
 LOCAL_RUNNER: Final = "ATOM_LOCAL_RUNNER"
-"""Tells commands what runs the jobs of a local platform: `mock`, `scripted`, `process`, `docker` or `other`."""
+"""The variable that names what runs a local platform's jobs: `mock`, `scripted`, `process`, `docker` or `other`."""
 
 NO_TOKEN: Final = "none"  # noqa: S105 (means: send no token)
 CHECK_INTERVAL: Final = "WORKFLOW_CHECK_STATE_DURATION_SEC"
@@ -458,7 +458,7 @@ def recipes(platform: LocalPlatform) -> list[Recipe]:
     return [
         Recipe(
             name="upload",
-            purpose="Upload a file with the variables above, which starts a run or registers its schedules",
+            purpose="Upload a file, which starts a run or registers its schedules (needs the variables above)",
             command=f"atom-workflows upload {_FILE} {target}",
         ),
         Recipe(name="gsutil", purpose="Start a run by uploading a file", command=gsutil),

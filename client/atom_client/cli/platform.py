@@ -28,7 +28,7 @@ Connect: TypeAlias = Callable[[Mapping[str, str]], Services]
 def names_local_platform(environment: Mapping[str, str]) -> bool:
     """Return True if the environment names a local platform.
 
-    Rejects an environment that sets only one of the two variables.
+    Rejects an environment that sets only one of `FIRESTORE_EMULATOR_HOST` and `PUBSUB_EMULATOR_HOST`.
     """
     named = [name for name in (FIRESTORE_HOST, PUBSUB_HOST) if environment.get(name)]
     if len(named) == 1:
@@ -143,7 +143,7 @@ def desk_of(services: Services, *, is_local: bool) -> Desk:
 
 
 def services_on(place: Mapping[str, str]) -> Services:
-    """Return the services of a platform returned by `platform_of`."""
+    """Return the services for an environment that `platform_of` completed."""
     given: Connect | None = click.get_current_context().obj
     if given is not None:
         return given(place)

@@ -38,7 +38,7 @@ def list_(*, with_deleted: bool, as_json: bool) -> None:
 @schedules.command("next")
 @_path_argument
 @click.option(
-    "--count", type=click.IntRange(min=1, max=1000), default=10, show_default=True, help="The number of times to print."
+    "--count", type=click.IntRange(min=1, max=1000), default=10, show_default=True, help="The number of runs to print."
 )
 @json_option
 @place_options

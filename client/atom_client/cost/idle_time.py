@@ -57,9 +57,9 @@ class IdleTime:
         return Tally(*(round(one + more, 3) for one, more in zip(astuple(self._count()), self._extra, strict=True)))
 
     def skip(self) -> None:
-        """Skip the repetitions until a job changes.
+        """Skip ticks that would repeat earlier ones, until a job changes.
 
-        Must be called right before each tick. Does nothing if there are no repetitions.
+        Must be called right before each tick. Does nothing if no such pattern has been found.
         """
         counts = astuple(self._count())
         took = tuple(now - last for now, last in zip(counts, self._last, strict=True))
@@ -82,7 +82,7 @@ class IdleTime:
             jobs.skip((times * period * every).total_seconds(), now)
 
     def _is_idle(self) -> bool:
-        """Return True if the ages of the run and its jobs no longer matter."""
+        """Return True if only polls and audits at their longest intervals remain."""
         functions = self._functions
         world, now = functions.world, functions.timeline.now()
         if not functions.timeline.is_quiet or not world.task_runner.submitted_at:

@@ -90,8 +90,8 @@ def plan_items(
     """Plan the items of a loop, but not their jobs.
 
     `when` is the condition of each item, if any. All loops of a plan share the budget for conditions; once it is spent,
-    the conditions of further items are left undecided. Raises `ExpressionError` if there is no list, or if there are
-    too many items.
+    the conditions of further items are left undecided. Raises `ExpressionError` if the lists or the limit cannot be
+    computed, or if there are too many items.
     """
     at_once = evaluate_limit(loop, scope, zone)
     lists: dict[str, Sequence[JsonValue]] = {}

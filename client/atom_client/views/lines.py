@@ -53,7 +53,7 @@ def read_line(services: Services, run: RunRecord) -> Line | None:
 def line_text(run: RunRecord, line: Line, now: datetime) -> str:
     """Return sentences about where a run stands in line.
 
-    The first is such as "It has been QUEUED behind load-7c2b since 12:05, 3rd in line".
+    For example, the first may be "It has been QUEUED behind load-7c2b since 12:05, 3rd in line."
     """
     since = clock_time(run.queued_at, now)
     if line.named and line.at_work >= line.group.limit:
@@ -61,7 +61,7 @@ def line_text(run: RunRecord, line: Line, now: datetime) -> str:
         more = f" and {line.at_work - len(line.named):,} more" if line.at_work > len(line.named) else ""
         behind = f" behind {names}{more}"
     else:
-        behind = ", although a place is free and about to be assigned to it,"
+        behind = " (a place is free and about to be assigned to it)"
     ends = clock_time(wait_ends(run), now)
     return (
         f"It has been QUEUED{behind} since {since}, {ordinal(line.ahead + 1)} in line. {group_text(line.group)} "

@@ -214,7 +214,7 @@ def without_first(step: StepRecord) -> str:
 
 
 def count_nodes(nodes: Sequence[StepRecord]) -> str:
-    """Say how many steps and items there are among the nodes."""
+    """Return the number of steps and items among the nodes, in words."""
     steps, items = sum(map(is_shown, nodes)), sum(node.kind is NodeKind.ITEM for node in nodes)
     both = [counted(steps, "step") if steps or not items else "", counted(items, "item") if items else ""]
     return " and ".join(filter(None, both))

@@ -251,7 +251,7 @@ def _not_found(store: Store, text: str) -> Exception:
 
 
 def is_step_id(text: str) -> bool:
-    """Return True if a step may have this id, so that it may be part of a path."""
+    """Return True if this is a valid step id, and thus safe in paths."""
     return _STEP_ID.fullmatch(text) is not None and not (text.startswith("__") and text.endswith("__"))
 
 

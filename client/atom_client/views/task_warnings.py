@@ -49,9 +49,9 @@ def _warnings(task: Task) -> Iterator[str]:
         first = next((f", so `--{name:.60}=…` would be run as the program" for name in task.args), "")
         yield f"`args` is a map{first}; with `engine: {PROGRAM}`, write a list that begins with the program"
     elif not task.args or (isinstance(task.args, list) and task.args[0] == ""):
-        yield f"`args` names no program; with `engine: {PROGRAM}`, write a list that begins with it"
+        yield f"`args` names no program; with `engine: {PROGRAM}`, write a list that begins with the program"
     elif isinstance(task.args, list) and isinstance(task.args[0], str) and (words := list_words(task.args[0])):
-        yield f"no shell parses `args`, so all of its first entry is the program's name; write `args: {words}`"
+        yield f"no shell parses `args`, so its entire first entry is taken as the program's name; write `args: {words}`"
 
 
 def _is_refused(task: Task, runner: str) -> bool:

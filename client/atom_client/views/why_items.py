@@ -48,7 +48,7 @@ def _numbers(loop: LoopView) -> Iterator[tuple[str, str]]:
         yield "items", loop.counts.describe()
         waiting = 0 if loop.step.state.is_terminal else loop.counts.states.get(StepState.PENDING, 0)
         if waiting and (most := _places_of(loop)):
-            yield "places", f"{most}; {counted(waiting, 'item')} {'waits' if waiting == 1 else 'wait'} for one"
+            yield "places", f"{most}; {counted(waiting, 'item')} {'waits' if waiting == 1 else 'wait'} for a place"
     # Without a failure of its own, a step that did not succeed was stopped, and its items with it.
     was_stopped = loop.step.state in {StepState.FAILED, StepState.CANCELLED} and not loop.step.last_kind
     if (loop.step.tolerate or loop.counts.failed) and not was_stopped:
@@ -68,7 +68,7 @@ def _source_of(loop: LoopView) -> str:
     lists = {} if loop.expander.loop is None else loop.expander.loop.lists
     said = []
     for name, source in lists.items():
-        text = one_line(source.text) if isinstance(source, Template) else f"a list of {len(source):,} in the file"
+        text = one_line(source.text) if isinstance(source, Template) else f"a list of size {len(source):,} in the file"
         said.append(f"{name}: {text}" if name else text)
     return clip(", ".join(said), _LONGEST_LIST * max(1, len(said)))
 

@@ -24,9 +24,9 @@ MOST_LOOKS: Final = 60
 def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by the user", now: bool = False) -> None:
     """End the run as CANCELLED.
 
-    After this, no more steps of the run are claimed. The checker has the running jobs stopped, and this function waits
-    for that; after half a minute, the run ends even if some are still running. The results of these jobs are
-    discarded.
+    After this, no more steps of the run are claimed. The checker requests that the running jobs be stopped, and this
+    function waits until they have ended; after half a minute, the run ends even if some are still running. The results
+    of these jobs are discarded.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended.
     """

@@ -34,7 +34,7 @@ from atom_workflows.ports import Create, Document, Fields, Update, Upsert, Versi
 from atom_workflows.step_documents import change_fields, outputs_fields
 
 MAX_WRITES: Final = 250
-"""The maximum number of documents in one commit. It is enough for a step and its dependents, at most 200 of them."""
+"""The maximum number of documents in one commit. It is enough for a step and its dependents (at most 200)."""
 
 MAX_BYTES: Final = 900_000
 """The maximum size of one commit, estimated from its text. No request may exceed a megabyte."""

@@ -75,7 +75,7 @@ def expand(services: Services, stored: StoredStep, loop: Loop, budget: Budget) -
     work = _Work(services=services, stored=stored, loop=loop, budget=budget)
     if stored.step.losses >= MAX_DEATHS:
         died = f"the function that creates the items died {MAX_DEATHS} times while doing so"
-        return _end_with_problem(work, f"{died}; its log shows why, for example a lack of memory")
+        return _end_with_problem(work, f"{died}; its log shows the cause, for example a lack of memory")
     try:
         items = _compute(work)
         expansion = Expansion(
@@ -121,7 +121,7 @@ def _create(work: _Work, items: Items, expansion: Expansion) -> Decision | None:
 
 
 def _write_first(work: _Work, batch: list[Create], size: int) -> bool:
-    """Create the first nodes, and count the items in their run.
+    """Create the first nodes, and update the run's item count.
 
     Raises `ExpressionError` if the run would have too many items.
     """

@@ -71,7 +71,7 @@ def _decide(services: Services, step: StepRecord) -> StepChange:
 
 
 def count_after_stop(services: Services, run_id: str, step_id: str) -> dict[str, int]:
-    """Count the items of a step that had ended before a stop.
+    """Count a step's items that had ended before a stop.
 
     The step's counters lack those whose barriers the stop ended: these did not pass on their own counters. They count
     as failed those that were not started, whose number only the end of the last item makes known.
@@ -102,7 +102,7 @@ def _gather_outputs(services: Services, step: StepRecord, expansion: int) -> dic
     """Return the items' outputs as lists by name, in item order.
 
     Returns None if they are too large. An item without outputs, because it was skipped or its failure is tolerated,
-    counts as null.
+    is represented by null.
     """
     lists: dict[str, list[JsonValue]] = {name: [] for name in step.outputs}
     size = 0

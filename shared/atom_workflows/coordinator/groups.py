@@ -54,7 +54,7 @@ _IN_LINE: Final = (
 
 
 class Occupancy(NamedTuple):
-    """The version of the group's document, None if there is none, and the number of runs at work, read after it."""
+    """The version of the group's document, if it exists, and the number of active runs, which is read after it."""
 
     version: Version | None
     at_work: int
@@ -80,7 +80,7 @@ def read_at_work(services: Services, group: Group, *, limit: int) -> list[RunRec
 
 
 def count_ahead(services: Services, group: Group, place: str) -> int:
-    """Return the number of runs that are in line before a place."""
+    """Count the waiting runs ahead of the given place in line."""
     line = replace(line_query(group, MOST_IN_LINE), fields=None)
     return services.store.count(replace(line, where=[line.where[0], ("place", "<", place)]))
 
@@ -99,7 +99,7 @@ def _runs(where: Sequence[Any], *, limit: int, fields: Sequence[str] = _IN_LINE,
 
 
 class Entry(NamedTuple):
-    """What happens to a run that is started or retried: it begins with these writes, or waits, or is skipped."""
+    """The decision about a run that is started or retried: it begins with these writes, waits, or is skipped."""
 
     admission: Admission
     writes: Sequence[Write] = ()
@@ -109,7 +109,8 @@ class Entry(NamedTuple):
 def enter(services: Services, run: RunRecord, group: Group) -> Entry:
     """Decide whether a run begins.
 
-    The writes must be part of the commit that begins the run, which fails if someone else has given a place away.
+    The writes must be part of the commit that begins the run. That commit fails if someone else has given away a place
+    in the meantime.
     """
     if run.no_queue:
         # It takes a place that there need not be. Whoever is giving one away has to count again.

@@ -40,7 +40,7 @@ def report_late(outbox: Outbox, run: RunRecord) -> None:
             )
         ]
     )
-    log.error("run.late", f"run {run.id} is late: it has not ended by {run.late_at.isoformat()}", run_id=run.id)
+    log.error("run.late", f"run {run.id} is late: it did not end by {run.late_at.isoformat()}", run_id=run.id)
 
 
 def mark_late(outbox: Outbox, stored: StoredRun) -> StoredRun:

@@ -66,7 +66,7 @@ class _Loop:
         return prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
     def keys_of(self, shard: Shard) -> tuple[str, str]:
-        """Return the key range of items that the shard gave places."""
+        """Return the key range of items that have been given places."""
         shard_id = self.shard_id(shard.number)
         return waiting_key(shard_id, 0), waiting_key(shard_id, shard.next)
 
@@ -97,7 +97,7 @@ def hand_on_places(outbox: Outbox, freed: Sequence[Freed]) -> dict[str, int]:
 
 
 def seat_handed(steps: Iterable[StoredStep], handed: Mapping[str, int]) -> list[StoredStep]:
-    """Let the waiting items that `hand_on_places` returned run."""
+    """Allow the items returned by `hand_on_places` to run."""
     return [
         _seat(one) if _is_waiting(one.step) and handed.get(one.step.id) == one.step.retries else one for one in steps
     ]
@@ -153,7 +153,7 @@ def _move_places(services: Services, loop: _Loop, count: int) -> dict[str, int]:
 
 
 def seat(services: Services, steps: Sequence[StoredStep]) -> tuple[list[StoredStep], list[StoredStep]]:
-    """Let the waiting items that have been handed places run.
+    """Allow waiting items that have been handed places to run.
 
     Returns the steps, and the shards of the waiting items that will not run because too many others failed. Shards are
     read after the items, since a retry distributes the places before it resets the items.
@@ -371,8 +371,8 @@ def _is_waiting(step: StepRecord) -> bool:
 
 
 def _seat(stored: StoredStep) -> StoredStep:
-    """Return the item as no longer waiting for its place.
+    """Return the item, changed so that it no longer waits for its place.
 
-    The next decision about the item changes its document.
+    Its document is changed only by the next decision about the item.
     """
     return stored._replace(step=replace(stored.step, remaining=stored.step.remaining - 1, waits_at=""))

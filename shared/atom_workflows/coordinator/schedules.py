@@ -93,7 +93,7 @@ def register_upload(services: Services, workflow: Workflow, path: str, generatio
 def _confirm(services: Services, path: str, generation: int) -> None:
     """End schedules whose file was deleted or replaced before they were registered.
 
-    The notification of that may have arrived first and found no document. If it arrives later, it finds this one.
+    The notification of the change may have arrived first and found no document. If it arrives later, it finds this one.
     """
     try:
         _, newest = services.source.read(path, None)

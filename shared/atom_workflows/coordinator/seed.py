@@ -121,7 +121,7 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
 
 
 def _instead(instead_of: Document | None, creates: Sequence[Create]) -> list[Create | Update]:
-    """Return the writes, updating the document that is to be replaced."""
+    """Return the writes, with an update for the document to be replaced."""
     return [replacement(instead_of, one) if instead_of and one.path == instead_of.path else one for one in creates]
 
 

@@ -41,7 +41,7 @@ def difference(run: RunRecord, event: StartRequested) -> str:  # noqa: PLR0911 (
     """Return the field in which the request and the run differ, or "".
 
     If the request does not specify a generation, its file may have changed; that does not count as a difference. A
-    different spelling of the Task Runner's URL is not one either, since the run keeps the spelling in the settings.
+    different spelling of the Task Runner's URL does not count either, since the run stores the settings' spelling.
     """
     if (event.definition is not None) is not bool(run.source.get("inline")):
         return "definition"

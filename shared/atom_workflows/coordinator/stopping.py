@@ -116,7 +116,7 @@ def _find_job(services: Services, earlier: StepRecord, body: Mapping[str, JsonVa
 
 
 def stop_leftover(services: Services, step: StepRecord) -> StepChange | dict[str, Any]:
-    """Stop the first job that is left from an earlier attempt.
+    """Stop the first job that is left over from an earlier attempt.
 
     Also decides whether the step may continue. Returns the change to save instead, or the fields to save together with
     the submission.
@@ -135,7 +135,7 @@ def stop_orphans(services: Services, refused: Sequence[Decision], current: Seque
     """Stop jobs that were submitted for attempts that have ended in the meantime.
 
     `refused` are decisions that could not be saved, and `current` are the same steps as they are now. If the attempt
-    may still be submitted again, its job is left alone: a Task Runner that honours keys reports the same job.
+    may still be submitted again, its job is left alone: a Task Runner that honors keys reports the same job.
     """
     now_stored = {one.step.id: one for one in current}
     for decision in refused:

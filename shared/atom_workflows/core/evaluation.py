@@ -52,7 +52,7 @@ class Verdict(NamedTuple):
 
 
 class Past(NamedTuple):
-    """The part of an ended step's result that expressions can read.
+    """The part of a finished step's result that expressions can read.
 
     `outputs` are typed values, or None if the step did not succeed or declares no outputs. `counts` holds its item
     counts, or None if it has no `forEach`.

@@ -24,7 +24,7 @@ MAX_GATHERED_BYTES: Final = 900_000
 def counts_of(fields: Mapping[str, Any]) -> dict[str, int]:
     """Return a step's item counts, computed from its counters.
 
-    `total` is the number of all items. Items that a stop has ended, or that were not started because too many others
+    `total` is the total number of items. Items that a stop has ended, or that were not started because too many others
     had failed, are included only in `total`.
     """
     # One of the dependencies is the node that creates the items.
@@ -74,7 +74,7 @@ def fail_with_items(step: StepRecord, first: str, *, unstarted: int = 0, now: da
 
 def explain_failures(failed: int, items: int, tolerate: int) -> str:
     """Return how many of a step's items failed and how many may."""
-    allowed = "" if not tolerate else f", {tolerate} {'is' if tolerate == 1 else 'are'} tolerated"
+    allowed = "" if not tolerate else f"; at most {tolerate} may fail"
     return f"{failed} of {items} item{'' if items == 1 else 's'} failed{allowed}"
 
 

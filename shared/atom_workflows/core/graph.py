@@ -37,7 +37,7 @@ MAX_FINALLY_NODES: Final = (MAX_FINALLY_STEPS + 1) * (2 + -(-MAX_FINALLY_STEPS /
 Each step, and the run's end, may have barriers above it, and a step may have a node that creates its items.
 """
 MAX_FOLLOWERS: Final = 7
-"""The maximum number of following steps in its chain that a node lists, so that they can be read in advance."""
+"""The maximum number of steps that a node lists as its followers in a chain, so that they can be read in advance."""
 
 INTERNAL_PREFIX: Final = "~"
 END_ID: Final = "~end"
@@ -126,7 +126,7 @@ def _dependencies(steps: Iterable[Step], *, without: tuple[str, ...] = ()) -> di
 
 
 def _conditional_nodes(step: Step) -> Iterator[str]:
-    """Yield the step's nodes that must be read to decide their release."""
+    """Yield the step's nodes that must be read to decide what happens to them."""
     if step.for_each is None:
         yield from [step.id] if step.is_conditional else []
         return

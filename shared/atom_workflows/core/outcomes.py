@@ -15,7 +15,7 @@ from typing import Final
 from atom_workflows.core.records import StepRecord
 
 NOT_STOPPED: Final = "NOT_STOPPED"
-"""The reason of an attempt whose job kept running after its Task Runner had accepted the request to stop it."""
+"""The reason given for an attempt whose job kept running after its Task Runner accepted the request to stop it."""
 
 
 TIME_LIMIT: Final = "TIMEOUT"

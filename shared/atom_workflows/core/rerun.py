@@ -33,7 +33,7 @@ def require_retriable(run: RunRecord, *, now: datetime) -> None:
         if run.state is RunState.SKIPPED:
             message += ". It has never started, so start its workflow again"
         elif run.state is RunState.SUCCEEDED:
-            message += ". To repair failures that it tolerated, start its workflow again"
+            message += ". To rerun steps whose failures were tolerated, start its workflow again"
         raise RunStateError(message) from None
     if is_nearly_gone(run.expire_at, now=now):
         gone_at = f"{run.expire_at:%Y-%m-%d %H:%M} UTC"

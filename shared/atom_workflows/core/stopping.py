@@ -11,7 +11,7 @@ A job is stopped in three situations:
 
 The id of an earlier attempt's job may be unknown: its dispatcher died, or is still waiting for an answer while a user
 has cancelled and retried the run, or the answer was lost. Such an attempt is `unresolved`. A submission with its key
-finds out the id, since a Task Runner that honours keys answers with the job that it has already started; if it has
+finds out the id, since a Task Runner that honors keys answers with the job that it has already started; if it has
 started none, it starts one, which is stopped at once, and no late submission with that key can start another. Since it
 may start one, the jobs that are known are stopped first, and unresolved attempts are taken one after the other. With
 `onLost: fail` nothing is submitted again, so the new attempt only waits as long as the dispatcher may still report.
@@ -119,12 +119,12 @@ def _begin(step: StepRecord, why: StopFor, reason: str, now: datetime) -> StepCh
 
 
 def without_stop(outcome: Outcome) -> Outcome:
-    """Note in a timeout that the job cannot be stopped."""
+    """Add to a timeout's message that the job cannot be stopped."""
     return replace(outcome, message=clip(f"{outcome.message}; its Task Runner cannot stop jobs"), may_run=True)
 
 
 def forget_run_stop(step: StepRecord, *, now: datetime) -> StepChange:
-    """Return to polling a job whose run is not being closed after all."""
+    """Resume polling a job whose run is not being closed after all."""
     return change(step, StepEvent.OBSERVE, stop_for="", due_at=now)
 
 
@@ -157,7 +157,7 @@ def judge_stop(
 def _may_be_too_new(step: StepRecord, now: datetime) -> bool:
     """Return True if the job may be too new to be listed.
 
-    If the attempt has timed out, the job has been listed before, or has had minutes to appear.
+    Returns False if the attempt has timed out: its job has either been listed before or had minutes to appear.
     """
     if step.being_stopped_for != StopFor.RUN or step.claimed_at is None:
         return False

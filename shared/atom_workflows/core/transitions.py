@@ -58,7 +58,8 @@ MAX_LOSSES: Final = 3
 MAX_DEATHS: Final = 10
 """The items of a step are not created, or their outputs not gathered, if this many dispatchers died while doing so.
 
-The work itself probably kills them, for example by needing too much memory, so the run would never end.
+The work itself probably kills them, for example by needing too much memory. Without this limit, the run
+would never end.
 """
 
 

@@ -53,7 +53,7 @@ _OTHER_OPERATORS: Final = {
     "and": "write `and`", "or": "write `or`", "not": "write `not`", "in": "write `in`", "if": "write `if`",
     "else": "write `else`", "is": "write `==`", "eq": "write `==`", "ne": "write `!=`", "contains": "write `b in a`",
     "then": "write `a if condition else b`", "elif": "write `a if c else b if d else e`", "mod": "write `%`",
-    "div": "write `//`", "matches": "there are no patterns; use `startsWith`, `endsWith` or `in`",
+    "div": "write `//`", "matches": "regular expressions are not supported; use `startsWith`, `endsWith` or `in`",
 }  # fmt: skip
 
 

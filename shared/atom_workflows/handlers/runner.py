@@ -119,7 +119,7 @@ def _notice(services: RunnerServices, headers: Mapping[str, str], request: Reque
         return drop(MalformedEvent("the request contains no Pub/Sub message"))
     found = _JOB_NAME.fullmatch(message.attributes.get("JobName", ""))
     if found is None or message.attributes.get("NewJobState") not in TERMINAL_STATES:
-        log.debug("notice.ignored", "the notice does not report the end of a job of this Task Runner")
+        log.debug("notice.ignored", "the notice does not report that a job of this Task Runner has ended")
         return _ACKNOWLEDGE
     try:
         if key := services.batch.ended_key(found["region"], found["name"]):

@@ -24,9 +24,9 @@ _STOPPED_BY_FAILURE: Final = (Trigger.NO_FAILURE, Trigger.ALL_SUCCEEDED)
 class StepGraph:
     """The steps in one part of the file.
 
-    Steps in a cycle count as certain, and as running after each other. So do steps whose dependencies or trigger have
-    been reported as invalid, since nothing certain can be said about them until these are corrected. The same applies
-    to all steps that depend on such steps.
+    A step in a cycle is treated as running after all other steps, whose outputs are treated as certain to exist. The
+    same applies to a step whose dependencies or trigger have been reported as invalid, since nothing certain can be
+    said about it until they are corrected, and to all steps that depend on such steps.
     """
 
     def __init__(self, steps: Sequence[Reading]) -> None:
@@ -87,7 +87,7 @@ class StepGraph:
         return self._outputs[number]
 
     def explain(self, reader: int | None, read: int) -> tuple[str, str]:
-        """Return why a step's outputs may be missing, and any remedy.
+        """Explain why a step's outputs may be missing, and name any remedy.
 
         The remedy is an alternative to a default. Without a `reader`, the outputs are read after all steps have ended.
         """

@@ -146,7 +146,7 @@ class _Checker:
         if loops.is_decided_for_each_item(step):
             position = replace(position, item=self._check_loop(number, step, position, _NOTHING))
         if when:
-            # If `item` is misspelt, nothing else in the condition tells that it is about the items.
+            # If `item` is misspelled, nothing else in the condition tells that it is about the items.
             readable = replace(position, item=ANY) if is_loop and position.item is None else position
             proven = self.check_condition(when, readable)
             self._refuse_constant(when)
@@ -211,7 +211,7 @@ class _Checker:
             return of.item
         if of != ANY:
             remedy = "write `range(…)` for the numbers below it" if of == INT else "write a list expression"
-            report_fault(value, 0, f"{code(path)} needs a list, but this is {describe(of)}", remedy, self.file.report)
+            report_fault(value, 0, f"{code(path)} must be a list, but this is {describe(of)}", remedy, self.file.report)
         return ANY
 
     def _evaluate_constant(self, value: Embedded) -> Any:
@@ -268,7 +268,7 @@ class _Checker:
         return ANY if checked.faults else checked.type
 
     def check_steps_read(self, values: Iterable[Embedded], reader: str) -> None:
-        """Limit the number of steps whose results one reader needs."""
+        """Report `reader` if it reads the results of too many steps."""
         seen: set[str] = set()
         for value in sorted(values, key=lambda one: (one.node.line, one.node.column)):
             for placeholder in value.template.placeholders:
@@ -276,7 +276,7 @@ class _Checker:
                     seen |= {path[1]} if path[0] == "steps" and len(path) > 1 else set()
                     if len(seen) > MAX_STEPS_READ:
                         said = f"the expressions of {reader} may read the results of at most {MAX_STEPS_READ} steps"
-                        remedy = "let jobs share common data through files"
+                        remedy = "use files to share data between jobs"
                         report_fault(value, placeholder.offset + at, said, remedy, self.file.report)
                         return
 
@@ -306,7 +306,7 @@ class _Checker:
             return
         if isinstance(holds, bool):
             remedy = "remove it" if holds else "remove the step"
-            said = f"this condition is always {'true' if holds else 'false'}, because it reads nothing"
+            said = f"this condition is always {'true' if holds else 'false'}, because it reads no values"
             report_fault(when, when.begin, said, remedy, self.file.report)
 
 

@@ -175,7 +175,7 @@ CONCURRENCY: Final = Record(
             name="group",
             kind=Text(max_length=limits.MAX_GROUP, expressions=True),
             description=(
-                "Runs of this file for which this has the same value are counted together. It may use `params`, "
+                "Runs of this file with the same value of `group` are counted together. The value may use `params`, "
                 "`run` and `env`. Without it, all runs of the file form one group."
             ),
             examples=("${{ params.region }}",),

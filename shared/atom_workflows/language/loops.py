@@ -34,7 +34,7 @@ from atom_workflows.language.nodes import Fields, Items, Node, Reading
 from atom_workflows.language.problems import Located, Report, code
 
 _MOST_WORDS: Final = 100
-"""Up to this many distinct strings in a list, comparing its items with any other string is reported as a problem."""
+"""If a list has at most this many distinct strings, comparing an item with any other string is reported."""
 
 _TIMES: Final = " \u00d7 "
 

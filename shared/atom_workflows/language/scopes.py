@@ -237,7 +237,9 @@ def _explain_undeclared(step_id: str, of: Type, names: Iterable[str], like: str)
         return of
     message = f"the step {code(step_id)} declares no outputs"
     outputs = {
-        name: Unavailable(message, f"add `outputs: {{{name:.60}: {like}}}` to it, or use a type other than `{like}`")
+        name: Unavailable(
+            message, f"add `outputs: {{{name:.60}: {like}}}` to it, with another type if `{like}` does not fit"
+        )
         for name in names
     }
     return MapOf({**of.fields, "outputs": MapOf(outputs)})

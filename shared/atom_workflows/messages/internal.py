@@ -134,8 +134,8 @@ def completed_messages(run_id: str, outcomes: Sequence[Outcome]) -> list[Message
 class TickOrigin(StrEnum):
     """The reason for waking the checker between two ticks of the scheduler.
 
-    A dispatcher has submitted a job, the checker has noticed a job too late, or a burst continues. Only a tick that
-    continues a burst counts as a tick from the scheduler.
+    Either a dispatcher has submitted a job, the checker has noticed a job too late, or a burst continues. Only a tick
+    that continues a burst counts as a tick from the scheduler.
     """
 
     DISPATCHER = "dispatcher"
@@ -237,7 +237,8 @@ def _message(topic: str, kind: str, *, schema: int = SCHEMA, **body: Any) -> Mes
 def _schema_for(*names: str) -> int:
     """Return the schema of an event that contains these ids or paths of steps.
 
-    An earlier version would give up on an event that names an item, but leaves a newer schema to this version.
+    An earlier version would give up on an event that names an item, but it lets an event with a newer schema be
+    redelivered to this version.
     """
     return SCHEMA_OF_ITEMS if any("[" in name for name in names) else SCHEMA
 
@@ -257,7 +258,7 @@ def read_steps_event(body: Any) -> StepsEvent:
         return StepsCompleted(
             run_id=run_id, outcomes=tuple(read_outcome(body) for body in read_objects(body, "outcomes"))
         )
-    raise MalformedEvent(f"the topic steps carries no events of type {show(kind)}")
+    raise MalformedEvent(f"the steps topic does not carry events of type {show(kind)}")
 
 
 def read_tick_event(body: Any) -> TickEvent:
@@ -270,7 +271,7 @@ def read_tick_event(body: Any) -> TickEvent:
         return Tick(is_scheduled=body.get("origin") not in _IN_BETWEEN)
     kind = _kind(body)
     if kind != "sweep.page":
-        raise MalformedEvent(f"the topic tick carries no events of type {show(kind)}")
+        raise MalformedEvent(f"the tick topic does not carry events of type {show(kind)}")
     return SweepPage(after=(read_time(body, "due_at"), read_step_path(body, "path")), until=read_time(body, "until"))
 
 
@@ -278,7 +279,7 @@ def read_job_ended(body: Any) -> JobEnded:
     """Read a hint from the topic `jobs`."""
     body = require_object(body)
     if (kind := require_text(body, "type")) != _JOB_ENDED:
-        raise MalformedEvent(f"the topic jobs carries no events of type {show(kind)}")
+        raise MalformedEvent(f"the jobs topic does not carry events of type {show(kind)}")
     ended = JobEnded(
         idempotency_key=read_attempt_key(body, "idempotency_key") or "",
         job_id=require_storable("job_id", read_optional_key(body, "job_id") or "", longest=MAX_TEXT),

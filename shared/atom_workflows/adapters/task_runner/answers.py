@@ -210,8 +210,8 @@ def plain_text(text: str) -> str:
 def _names_no_job(body: AnswerBody, job_id: str) -> bool:
     """Return True if a Task Runner itself reports an unknown job.
 
-    Its response is a JSON object without a job, or text that names the job. To an unknown path, a proxy, gateway or
-    web framework responds with a page, with text that lacks the job's id, or with nothing; some of them quote the path.
+    Its response is a JSON object without a job, or text that names the job. If a path is unknown, a proxy, gateway
+    or web framework responds with a page, with text that lacks the job's id, or with nothing; some quote the path.
     """
     if _PATH in body.text or _parse_state(body):
         return False
@@ -286,7 +286,7 @@ def _parse_id(value: Any, tokens: Sequence[str]) -> str:
 def _parse_logs_url(value: Any, tokens: Sequence[str]) -> str:
     """Return the address of a job's log.
 
-    Returns "" if the address is not safe to open. It is never corrected, since that would make it lead elsewhere.
+    Returns "" if the address is not safe to open. It is never corrected, since a changed address would lead elsewhere.
     """
     if not isinstance(value, str) or len(value) > MAX_LOGS_URL or not _LOGS_URL.fullmatch(value):
         return ""

@@ -43,7 +43,7 @@ from atom_workflows.ports import JobAnswer, StopAnswer
 CONNECT_TIMEOUT_S: Final = 3.05
 SUBMIT_TIMEOUT_S: Final = 60.0
 STATUS_TIMEOUT_S: Final = 10.0
-"""The timeout of calls about a job that was submitted earlier, which query its status or stop it."""
+"""The timeout of calls that query the status of a submitted job or stop it."""
 
 MIN_TIMEOUT_S: Final = 0.001
 
@@ -117,7 +117,7 @@ class TaskRunnerClient:
         return read_stop(self._call_about("DELETE", "/job", base_url, job_id), job_id)
 
     def _call_about(self, method: str, path: str, base_url: str, job_id: str) -> Answer:
-        """Make a call about a job that was submitted earlier."""
+        """Query or stop a job that was submitted earlier."""
         request = _Request(method, base_url, f"{path}?job_id={quote(job_id, safe='')}", headers={}, job_id=job_id)
         try:
             return self._call(request, self._status_timeout_s)
@@ -183,7 +183,7 @@ class _Response(requests.Response):
 
 
 class _Transport(PromptAdapter):
-    """Sends requests directly to their addresses, without any work that is not needed for that."""
+    """Sends requests directly to their addresses, without any unnecessary work."""
 
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:  # noqa: ARG002 (there are no proxies)
         """See `HTTPAdapter.request_url`."""

@@ -25,7 +25,7 @@ STATES: Final[Mapping[str, JobState]] = {
 """Maps Batch's job states to the contract's. A state added by a later version counts as in progress."""
 
 KILLED: Final = 137
-"""128 plus the number of SIGKILL, which the kernel sends when memory runs out."""
+"""128 plus the signal number of SIGKILL, which the kernel sends when memory runs out."""
 
 NOT_STARTED: Final = 125
 """Docker's exit code when it cannot start a container, for instance because it cannot pull the image."""
@@ -38,7 +38,7 @@ REASONS: Final[Mapping[int, tuple[str, str]]] = {
     50005: ("TIMEOUT", "it ran for longer than allowed"),
     50006: ("VM_LOST", "its VM was recreated while it was running"),
     KILLED: ("OOM", "it was killed, most likely because the machine ran out of memory; choose a larger masterType"),
-    NOT_STARTED: ("NOT_STARTED", "its container could not be started; check the image, and that jobs may pull it"),
+    NOT_STARTED: ("NOT_STARTED", "its container could not be started; check the image and the permission to pull it"),
 }
 """Maps exit codes to the contract's reason and a message.
 

@@ -78,7 +78,7 @@ def from_environment(environment: Mapping[str, str]) -> CloudSettings:
         project=project,
         region=read("WORKFLOW_RUNNER_REGION", _REGION, "a region, such as europe-west1"),
         outputs_bucket=read("WORKFLOW_RUNNER_BUCKET", _BUCKET, "a bucket's name, without gs://"),
-        job_account=read("WORKFLOW_RUNNER_ACCOUNT", _ACCOUNT, "the address of a service account"),
+        job_account=read("WORKFLOW_RUNNER_ACCOUNT", _ACCOUNT, "the email address of a service account"),
         image_prefixes=read_image_prefixes(environment.get("WORKFLOW_RUNNER_IMAGES", ""), project),
         topic_prefix=prefix,
         notice_topic=f"projects/{project}/topics/{prefix}{notice_topic}" if notice_topic else "",

@@ -66,7 +66,7 @@ def require_document(reply: Reply, api: str) -> None:
 
 
 def report_unseen(place: Place, now: datetime) -> JobReport:
-    """Return a queued report for a job too new to be found.
+    """Report a job as queued if it is too new to be found.
 
     Raises `JobNotFound` if the job is not new, since it is gone.
     """

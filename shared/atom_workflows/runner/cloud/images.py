@@ -51,7 +51,7 @@ def is_image_prefix(text: str) -> bool:
 
 
 def read_image_prefixes(text: str, project: str) -> tuple[str, ...]:
-    """Return the allowed beginnings of images.
+    """Return the prefixes with which the names of allowed images begin.
 
     By default, these are the project's own repositories in Artifact Registry.
     """
@@ -59,7 +59,7 @@ def read_image_prefixes(text: str, project: str) -> tuple[str, ...]:
     for prefix in prefixes:
         if not is_image_prefix(prefix):
             raise SettingsError(
-                "WORKFLOW_RUNNER_IMAGES", prefix, "the beginnings of images with their registry, separated by commas"
+                "WORKFLOW_RUNNER_IMAGES", prefix, "prefixes of image names, including the registry, separated by commas"
             )
     return prefixes or (f"*-docker.pkg.dev/{project.replace(':', '/')}/",)
 

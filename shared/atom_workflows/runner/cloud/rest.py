@@ -80,7 +80,7 @@ class GoogleRest(Protocol):
     """Sends requests with the function's own identity. Safe to use from several threads."""
 
     def send(self, call: Call) -> Reply:
-        """Send a request and return its answer, whatever its status.
+        """Send a request and return the response, whatever its status.
 
         After HTTP 429 or 503, a repeatable call is retried within its time limit.
 

@@ -99,7 +99,7 @@ def failure_of(job: Mapping[str, Any], tasks: Mapping[str, Any]) -> Failure:
     if _TIMED_OUT.search(message):
         return Failure(reason="TIMEOUT", message=message)
     if signal := _number(result.get("termSignal")):
-        return Failure(reason=f"SIGNAL_{signal}", message=message or f"the container was ended by signal {signal}")
+        return Failure(reason=f"SIGNAL_{signal}", message=message or f"the container was terminated by signal {signal}")
     named = _EXIT_CODE.search(message)
     if code := _number(result.get("exitCode")) or (int(named[1]) if named else 0):
         return Failure(reason=f"EXIT_{code}", message=message or f"exit code {code}")

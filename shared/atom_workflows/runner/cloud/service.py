@@ -67,7 +67,7 @@ class CloudRunner:
     now: Callable[[], datetime]
 
     def submit(self, headers: Mapping[str, str], body: bytes) -> ContractAnswer:
-        """Answer `POST /job`."""
+        """Handle `POST /job`."""
 
         def submitted() -> JobReport:
             request = read_request(headers, body)
@@ -75,14 +75,14 @@ class CloudRunner:
             if engine is None:
                 known = " or ".join(filter(None, ENGINES))
                 raise RequestRefused(
-                    f"engine is {request.engine!r:.100}, but this Task Runner has {known}; Batch is the default"
+                    f"engine is {request.engine!r:.100}, but must be {known} on this Task Runner; Batch is the default"
                 )
             return self.engines[engine].submit(request, self.now())
 
         return _answer(submitted)
 
     def status(self, job_id: str) -> ContractAnswer:
-        """Answer `GET /jobstatus`."""
+        """Handle `GET /jobstatus`."""
 
         def shown() -> JobReport:
             place = read_place(job_id)
@@ -91,7 +91,7 @@ class CloudRunner:
         return _answer(shown)
 
     def stop(self, job_id: str) -> ContractAnswer:
-        """Answer `DELETE /job`."""
+        """Handle `DELETE /job`."""
 
         def stopped() -> JobReport:
             place = read_place(job_id)

@@ -46,7 +46,7 @@ _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(slots=True)
 class Sweeper:
-    """Sweeps once per `EVERY`, or more often if there are many jobs."""
+    """Removes old jobs and outputs at intervals of `EVERY`, or more often if there are many jobs."""
 
     rest: GoogleRest
     settings: CloudSettings
