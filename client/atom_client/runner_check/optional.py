@@ -11,7 +11,7 @@ from atom_client.runner_check.results import Row, failed, not_answered, ok, unch
 from atom_client.runner_check.session import Job, Session
 from atom_client.text import clip, listing
 from atom_workflows.core.outcomes import has_ended, has_succeeded
-from atom_workflows.errors import JobUnknown, TaskRunnerError, TaskRunnerUnavailable
+from atom_workflows.errors import JobUnknown, LookupUnsupported, TaskRunnerError, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer, StopAnswer, TaskRunner
 
 OUTPUTS: Final = "outputs"
@@ -21,12 +21,14 @@ NOTIFIES: Final = "notifies"
 STOP: Final = "stop"
 STOP_AGAIN: Final = "stop again"
 STOP_UNKNOWN: Final = "stop an unknown job"
+LOOKUP: Final = "look up a key"
 TOKEN: Final = "token"  # noqa: S105 (the name of a rule)
 TIMES: Final = "response times"
 
-STOPS: Final = (STOP, STOP_AGAIN, STOP_UNKNOWN)
+STOPS: Final = (STOP, STOP_AGAIN, STOP_UNKNOWN, LOOKUP)
 _DENIED: Final = frozenset({401, 403})
 _LONGEST_NAMES: Final = 200
+_STOPPED: Final = "stops"
 
 
 def check_optional(session: Session, stoppable: Job, seen: Seen) -> Iterator[Row]:
@@ -93,7 +95,7 @@ def _check_hints_and_logs(seen: Seen) -> Iterator[Row]:
 def _check_stop(session: Session, job: Job) -> Iterator[Row]:
     """Submit a job, stop it, and follow it to its end."""
     try:
-        answer = session.submit(job, session.key("stops"))
+        answer = session.submit(job, session.key(_STOPPED))
         job_id = answer.job_id
         if not job_id:
             yield from (unchecked(rule, NO_ID) for rule in STOPS)
@@ -109,6 +111,7 @@ def _check_stop(session: Session, job: Job) -> Iterator[Row]:
     yield _check_that_it_ends(session, answer, stopped)
     yield _check_stop_again(session, job_id)
     yield _check_stop_unknown(session)
+    yield _check_lookup(session, job_id)
 
 
 def _check_that_it_ends(session: Session, answer: JobAnswer, stopped: StopAnswer) -> Row:
@@ -147,3 +150,23 @@ def _check_stop_unknown(session: Session) -> Row:
     except TaskRunnerError as error:
         return not_answered(STOP_UNKNOWN, error, "answer with HTTP 404 and a JSON object")
     return ok(STOP_UNKNOWN, "it changes nothing")
+
+
+def _check_lookup(session: Session, job_id: str) -> Row:
+    """Look up the key of the job that was stopped, and one that was never submitted."""
+    try:
+        found = session.look_up(session.key(_STOPPED))
+        other = session.look_up(session.key("never-submitted"))
+    except LookupUnsupported:
+        why = "so a job whose answer was lost can be stopped only after another submission with its key"
+        return unsupported(LOOKUP, f'no response to GET /jobstatus?key=… repeats the "key", {why}')
+    except TaskRunnerError as error:
+        return not_answered(LOOKUP, error, "answer with HTTP 404 if keys cannot be looked up")
+    if found is None:
+        return failed(LOOKUP, f"job {job_id} was not found by its key: find each job that may still run")
+    if found.job_id != job_id:
+        return failed(LOOKUP, f"the key of job {job_id} was answered with job {found.job_id}")
+    if other is not None:
+        answer = '{"key": "…", "jobId": null}'
+        return failed(LOOKUP, f"a key that was never submitted was answered with job {other.job_id}: answer {answer}")
+    return ok(LOOKUP, f"job {job_id} was found by its key")
