@@ -198,6 +198,7 @@ MUTATIONS: Final = (
     _in_code(
         "a job that may still be submitted is believed not to be",
         (stopping_of_coordinator, "judge_lookup", planted_stopping.believe_none_at_once),
+        seed=2218,
     ),
     _at_port("a job is waited for for ever", planted_stopping.wait_for_ages, seed=39),
     _at_port("no job is waited for", planted_stopping.wait_for_nothing, seed=6),
