@@ -13,8 +13,9 @@ from atom_emulator.platform.options import PartName
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import run_path, run_record, step_path
+from atom_workflows.documents import run_path, step_path
 from atom_workflows.ports import Message
+from atom_workflows.run_documents import run_record
 from bench import processes
 from bench.counts import Counts, Servers
 from bench.workloads import Workload

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -35,8 +35,7 @@ Version: TypeAlias = object
 # -- documents -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
+class Document(NamedTuple):
     """A stored document as it was read. `path` is relative to the database, such as `runs/r1/steps/extract`."""
 
     path: str
@@ -236,8 +235,7 @@ DEAD_LETTERS: Final = "dead-letters"
 """The name of the topic for events that were given up on, and of its only subscription, which is used to pull them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldMessage:
+class HeldMessage(NamedTuple):
     """A held message from the dead-letter subscription. No one else receives it while it is held."""
 
     # The id is the same each time the message is taken.

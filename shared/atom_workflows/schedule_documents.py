@@ -7,16 +7,16 @@ collection group that the checker's one query reads, so schedules that are due c
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from atom_workflows.core.kinds import LOOPS_SCHEMA, NodeKind
 from atom_workflows.core.schedules import Entry, FileSchedules, Firing, Watch
 from atom_workflows.core.states import StepState
-from atom_workflows.core.workflow import CatchUp, Deadline
+from atom_workflows.core.workflow import CatchUp
 from atom_workflows.documents import SCHEMA, STEPS
 from atom_workflows.errors import NewerVersion
+from atom_workflows.language_documents import deadline_fields, read_deadline
 from atom_workflows.ports import Document
 
 SCHEDULES: Final = "schedules"
@@ -53,7 +53,7 @@ def tick_fields(schedules: FileSchedules) -> dict[str, Any]:
             }
             for one in schedules.entries
         ],
-        "deadline": _deadline_fields(schedules.deadline),
+        "deadline": deadline_fields(schedules.deadline),
         "firing": [
             {
                 "schedule": one.schedule_id,
@@ -61,11 +61,14 @@ def tick_fields(schedules: FileSchedules) -> dict[str, Any]:
                 "params": one.params,
                 "templates": one.templates,
                 "at": one.at.isoformat(),
-                "window_start": _write_time(one.window_start),
+                "window_start": None if one.window_start is None else one.window_start.isoformat(),
             }
             for one in schedules.firing
         ],
-        "watches": [_watch_parts(one) for one in schedules.watches],
+        "watches": [
+            [one.run_id, *(at.isoformat() for at in (one.at, one.late_at, one.look_at) if at is not None)]
+            for one in schedules.watches
+        ],
     }
     return {
         # Versions without schedules do not ask for documents of this schema.
@@ -104,7 +107,7 @@ def read_tick(document: Document) -> FileSchedules:
         registered_at=stored.get("registered_at"),
         paused_at=stored.get("paused_at"),
         deleted_at=stored.get("deleted_at"),
-        deadline=_read_deadline(parts["deadline"]),
+        deadline=read_deadline(parts["deadline"]),
         entries=tuple(
             Entry(
                 id=one["id"],
@@ -124,7 +127,7 @@ def read_tick(document: Document) -> FileSchedules:
                 params=one["params"],
                 templates=one["templates"],
                 at=datetime.fromisoformat(one["at"]),
-                window_start=_read_time(one["window_start"]),
+                window_start=None if one["window_start"] is None else datetime.fromisoformat(one["window_start"]),
             )
             for one in parts["firing"]
         ),
@@ -136,32 +139,3 @@ def read_tick(document: Document) -> FileSchedules:
 
 
 _WATCH_TIMES: Final = ("at", "late_at", "look_at")
-
-
-def _watch_parts(watch: Watch) -> list[str]:
-    times = (watch.at, watch.late_at, *([] if watch.look_at is None else [watch.look_at]))
-    return [watch.run_id, *(one.isoformat() for one in times)]
-
-
-def _deadline_fields(deadline: Deadline | None) -> dict[str, Any] | None:
-    if deadline is None:
-        return None
-    after_s = None if deadline.after is None else deadline.after.total_seconds()
-    return {"after_s": after_s, "at": None if deadline.at is None else deadline.at.isoformat()}
-
-
-def _read_deadline(stored: Mapping[str, Any] | None) -> Deadline | None:
-    if stored is None:
-        return None
-    after_s, at = stored["after_s"], stored["at"]
-    return Deadline(
-        after=None if after_s is None else timedelta(seconds=after_s), at=None if at is None else time.fromisoformat(at)
-    )
-
-
-def _write_time(instant: datetime | None) -> str | None:
-    return None if instant is None else instant.isoformat()
-
-
-def _read_time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)

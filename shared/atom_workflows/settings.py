@@ -22,7 +22,7 @@ ENV_PREFIX: Final = "WORKFLOW_ENV_"
 _MISSPELT: Final = "GOOGLE_APPLICATION_CREDENTIAL"
 
 MIN_LEASE_S: Final = 120
-"""The shortest lease allowed. It must leave time to begin a submission, make it (see advance.py) and record it."""
+"""The shortest lease allowed. It must leave time to begin a submission, make it (see submission.py) and record it."""
 
 MAX_BURST_S: Final = 500
 """The longest burst allowed. It must be shorter than 540 s, the maximum for an event-driven function."""

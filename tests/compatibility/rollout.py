@@ -14,7 +14,7 @@ import pytest
 from atom_emulator.pubsub.memory import TakenMessage
 from atom_emulator.testing.world import World
 from atom_workflows import documents
-from atom_workflows.coordinator import start
+from atom_workflows.coordinator import preparation
 from atom_workflows.coordinator.checker import due_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.documents import SCHEMAS
@@ -171,7 +171,7 @@ class Rollout(World):
                 patch.setattr(module, "SCHEMA_OF_ITEMS", version.items)
             for reader in (documents, due_steps):
                 patch.setattr(reader, "SCHEMAS", version.reads)
-            patch.setattr(start, "SCHEMA_OF_NEW_RUNS", version.new_runs)
+            patch.setattr(preparation, "SCHEMA_OF_NEW_RUNS", version.new_runs)
             self.services = self._newer if name == "newer" else self._older
             yield
         self.services = before

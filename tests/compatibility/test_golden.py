@@ -11,10 +11,11 @@ import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.loading import StoredStep
-from atom_workflows.documents import SCHEMAS, step_record
+from atom_workflows.documents import SCHEMAS
 from atom_workflows.errors import MalformedEvent, NewerVersion
 from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Document
+from atom_workflows.step_documents import step_record
 from compatibility.plain_runs import PLAIN, SCRIPT, documents
 from compatibility.written import DOCUMENTS, EARLIER, GOLDEN, MESSAGES, PLAIN_STEP, RUNS, STEP, as_golden, golden
 

@@ -71,7 +71,7 @@ class NeverAsks(Unstoppable):
 
 
 def _without(document: Document) -> Document:
-    return replace(document, fields={name: value for name, value in document.fields.items() if name not in ADDED})
+    return document._replace(fields={name: value for name, value in document.fields.items() if name not in ADDED})
 
 
 def _without_added(write: Write) -> Write:

@@ -28,17 +28,7 @@ from atom_workflows.core.workflow import (
     Trigger,
     WhenFull,
 )
-from atom_workflows.documents import (
-    outputs_fields,
-    outputs_path,
-    read_outputs,
-    run_fields,
-    run_path,
-    run_record,
-    step_fields,
-    step_path,
-    step_record,
-)
+from atom_workflows.documents import outputs_path, run_path, step_path
 from atom_workflows.expressions.types import read_type
 from atom_workflows.messages.internal import (
     ReadyStep,
@@ -56,7 +46,9 @@ from atom_workflows.messages.internal import (
 )
 from atom_workflows.messages.start import RunSeedRequested, StartRequested, read_start_event, scheduled_start_message
 from atom_workflows.ports import Document, Fields, Message
+from atom_workflows.run_documents import run_fields, run_record
 from atom_workflows.schedule_documents import read_tick, tick_fields, tick_path
+from atom_workflows.step_documents import outputs_fields, read_outputs, step_fields, step_record
 
 GOLDEN: Final = {path.stem: path for path in Path(__file__).parent.glob("schema_*/*.json")}
 NOW: Final = datetime(2026, 1, 1, 12, 30, 0, 250_000, tzinfo=UTC)

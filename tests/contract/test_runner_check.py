@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from atom_client.cli.commands import cli
-from atom_client.runner_check import optional, required
+from atom_client.runner_check import rule_names
 from contract.flawed_task_runners import (
     AnswersWithoutAJob,
     CannotLookUp,
@@ -80,7 +80,7 @@ def test_a_task_runner_without_ids_is_not_called_broken() -> None:
     with serving(RunsAtOnce()) as url:
         code, rules = check(url)
     assert code == 0, rules
-    unseen = (required.SAME_KEY, required.AT_ONCE, required.OTHER_KEY, required.STAYS, *optional.STOPS)
+    unseen = (rule_names.SAME_KEY, rule_names.AT_ONCE, rule_names.OTHER_KEY, rule_names.STAYS, *rule_names.STOPS)
     assert {rule: rules[rule][0] for rule in unseen} == dict.fromkeys(unseen, "not checked")
 
 
@@ -88,7 +88,7 @@ def test_a_job_that_can_be_stopped_only_later_is_stopped() -> None:
     """A Task Runner that asks to come again with a stop, as its job has not started, follows the contract."""
     with serving(StopsLater()) as url:
         code, rules = check(url)
-    assert (code, rules[optional.STOP][0]) == (0, "ok"), rules
+    assert (code, rules[rule_names.STOP][0]) == (0, "ok"), rules
 
 
 @pytest.mark.parametrize("limited", [CannotLookUp, HasNoNewJob])
@@ -96,36 +96,36 @@ def test_a_task_runner_that_cannot_look_up_breaks_no_rule(limited: type[GoodTask
     """Looking keys up is optional, also for one that stops jobs, and the row says what follows."""
     with serving(limited()) as url:
         code, rules = check(url)
-    assert (code, rules[optional.LOOKUP][0]) == (0, "not supported"), rules
-    assert "another submission with its key" in rules[optional.LOOKUP][1]
+    assert (code, rules[rule_names.LOOKUP][0]) == (0, "not supported"), rules
+    assert "another submission with its key" in rules[rule_names.LOOKUP][1]
 
 
 @pytest.mark.parametrize(
     ("flawed", "rule", "advice"),
     [
-        (IgnoresKeys, required.SAME_KEY, "start nothing"),
-        (RacesOnKeys, required.AT_ONCE, "in one step"),
-        (OneJobForAll, required.OTHER_KEY, "start a new job"),
-        (ForgetsKeys, required.KEY_AFTER_END, "answer with job-"),
-        (ForgetsJobs, required.STAYS, "must stay known"),
-        (SaysDone, required.SUCCESS, "the contract's words"),
-        (KnowsEveryJob, required.UNKNOWN, "answer with HTTP 404"),
-        (HasPages, required.UNKNOWN, "answer with HTTP 404"),
-        (SucceedsAlways, required.FAILURE, "would run"),
-        (ChangesItsMind, required.STAYS, "never changes"),
-        (MixesJobsUp, required.STATUS, "was answered with job"),
-        (AnswersWithoutAJob, required.SUBMISSION, '"jobId"'),
-        (MisspellsTheId, required.SUBMISSION, "no usable jobId"),
-        (KnowsNoJob, required.SUCCESS, "does not know job"),
-        (FailsOnStatus, required.STATUS, "HTTP 500"),
-        (NeverStops, optional.STOP, "still RUNNING"),
-        (DeniesRunningJobs, optional.STOP, "answered as unknown"),
-        (StopsOnce, optional.STOP_AGAIN, "answer with HTTP 200"),
-        (FindsNoKey, optional.LOOKUP, "find each job"),
-        (FindsTheLastJob, optional.LOOKUP, '"jobId": null'),
-        (MixesKeysUp, optional.LOOKUP, "was answered with job job-1"),
-        (FailsOnLookup, optional.LOOKUP, "answer with HTTP 404"),
-        (ReturnsAList, optional.OUTPUTS, "outputs"),
+        (IgnoresKeys, rule_names.SAME_KEY, "start nothing"),
+        (RacesOnKeys, rule_names.AT_ONCE, "in one step"),
+        (OneJobForAll, rule_names.OTHER_KEY, "start a new job"),
+        (ForgetsKeys, rule_names.KEY_AFTER_END, "answer with job-"),
+        (ForgetsJobs, rule_names.STAYS, "must stay known"),
+        (SaysDone, rule_names.SUCCESS, "the contract's words"),
+        (KnowsEveryJob, rule_names.UNKNOWN, "answer with HTTP 404"),
+        (HasPages, rule_names.UNKNOWN, "answer with HTTP 404"),
+        (SucceedsAlways, rule_names.FAILURE, "would run"),
+        (ChangesItsMind, rule_names.STAYS, "never changes"),
+        (MixesJobsUp, rule_names.STATUS, "was answered with job"),
+        (AnswersWithoutAJob, rule_names.SUBMISSION, '"jobId"'),
+        (MisspellsTheId, rule_names.SUBMISSION, "no usable jobId"),
+        (KnowsNoJob, rule_names.SUCCESS, "does not know job"),
+        (FailsOnStatus, rule_names.STATUS, "HTTP 500"),
+        (NeverStops, rule_names.STOP, "still RUNNING"),
+        (DeniesRunningJobs, rule_names.STOP, "answered as unknown"),
+        (StopsOnce, rule_names.STOP_AGAIN, "answer with HTTP 200"),
+        (FindsNoKey, rule_names.LOOKUP, "find each job"),
+        (FindsTheLastJob, rule_names.LOOKUP, '"jobId": null'),
+        (MixesKeysUp, rule_names.LOOKUP, "was answered with job job-1"),
+        (FailsOnLookup, rule_names.LOOKUP, "answer with HTTP 404"),
+        (ReturnsAList, rule_names.OUTPUTS, "outputs"),
     ],
 )
 def test_each_flaw_is_named(flawed: type[GoodTaskRunner], rule: str, advice: str) -> None:
@@ -144,15 +144,15 @@ def test_a_task_runner_that_is_down_is_one_failure() -> None:
         pass
     code, rules = check(url)
     assert code == 1
-    assert [rule for rule, (verdict, _) in rules.items() if verdict == "failed"] == [required.SUBMISSION]
+    assert [rule for rule, (verdict, _) in rules.items() if verdict == "failed"] == [rule_names.SUBMISSION]
 
 
 def test_a_stop_that_came_too_late_is_not_called_kept() -> None:
     """A job that succeeded although it was to be stopped shows nothing."""
     with serving(EndsFirst()) as url:
         _, rules = check(url)
-    assert rules[optional.STOP][0] == "not checked"
-    assert "--stopping-args" in rules[optional.STOP][1]
+    assert rules[rule_names.STOP][0] == "not checked"
+    assert "--stopping-args" in rules[rule_names.STOP][1]
 
 
 def test_a_missing_token_is_named() -> None:
@@ -160,7 +160,7 @@ def test_a_missing_token_is_named() -> None:
     with serving(GoodTaskRunner(), "a-token") as url:
         code, rules = check(url)
     assert code == 1
-    assert "no token was sent; give one with --tr-auth-jwt" in rules[required.SUBMISSION][1]
+    assert "no token was sent; give one with --tr-auth-jwt" in rules[rule_names.SUBMISSION][1]
 
 
 def test_without_a_failing_job_the_rule_is_not_called_kept() -> None:
@@ -176,14 +176,14 @@ def test_whether_a_token_is_needed_is_reported() -> None:
     """A Task Runner that answers calls without a token is reported, but breaks no rule."""
     with serving(GoodTaskRunner(), "a-token") as url:
         code, rules = check(url, "--tr-auth-jwt", "a-token")
-        assert (code, rules[optional.TOKEN]) == (0, ("ok", "a call without one is refused with HTTP 401"))
+        assert (code, rules[rule_names.TOKEN]) == (0, ("ok", "a call without one is refused with HTTP 401"))
         code, rules = check(url, "--tr-auth-jwt", "another-token")
         assert code == 1
-        assert "was not accepted" in rules[required.SUBMISSION][1]
+        assert "was not accepted" in rules[rule_names.SUBMISSION][1]
         assert "another-token" not in json.dumps(rules)
     with serving(GoodTaskRunner()) as url:
         code, rules = check(url, "--tr-auth-jwt", "a-token")
-        assert (code, rules[optional.TOKEN][0]) == (0, "not supported")
+        assert (code, rules[rule_names.TOKEN][0]) == (0, "not supported")
 
 
 @pytest.mark.parametrize("arguments", ["true", '"true"', "[1,"])
@@ -206,11 +206,11 @@ def test_the_minimal_task_runner_of_the_page_passes() -> None:
         finally:
             process.terminate()
     assert code == 0, rules
-    assert rules[required.FAILURE] == ("ok", "it ended as FAILED: exit code 3")
-    assert "ended as CANCELLED" in rules[optional.STOP][1]
-    assert rules[optional.LOOKUP][0] == "ok"
-    assert rules[required.NO_START][0] == "ok"
-    assert "HTTP 400: the job cannot be started: [Errno 2]" in rules[required.NO_START][1]
+    assert rules[rule_names.FAILURE] == ("ok", "it ended as FAILED: exit code 3")
+    assert "ended as CANCELLED" in rules[rule_names.STOP][1]
+    assert rules[rule_names.LOOKUP][0] == "ok"
+    assert rules[rule_names.NO_START][0] == "ok"
+    assert "HTTP 400: the job cannot be started: [Errno 2]" in rules[rule_names.NO_START][1]
 
 
 @pytest.mark.parametrize(
@@ -228,8 +228,8 @@ def test_a_job_that_cannot_start_must_be_answered(respond: tuple[int, Any], verd
     task_runner = CannotStart(*respond)
     with serving(task_runner) as url:
         _, rules = check(url, "--impossible-args", '["/no/such/program"]')
-    assert rules[required.NO_START][0] == verdict
-    assert said in rules[required.NO_START][1]
+    assert rules[rule_names.NO_START][0] == verdict
+    assert said in rules[rule_names.NO_START][1]
 
 
 def test_a_task_runner_that_is_not_there_breaks_no_rule() -> None:

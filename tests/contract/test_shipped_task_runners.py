@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from atom_client.runner_check import optional, required
+from atom_client.runner_check import rule_names
 from contract.test_runner_check import check
 from support.deadline import eventually
 from support.google_jobs.containers import as_its_args_say
@@ -48,7 +48,7 @@ def verdicts(rules: dict[str, tuple[str, str]]) -> dict[str, str]:
 def test_the_mock_passes(mock: str) -> None:
     """The mock has everything that the contract has, but needs no token."""
     code, rules = check(mock, "--timeout", "30")
-    assert (code, verdicts(rules)) == (0, {optional.TOKEN: "not checked"}), rules
+    assert (code, verdicts(rules)) == (0, {rule_names.TOKEN: "not checked"}), rules
 
 
 def test_the_laptops_task_runner_passes(tmp_path: Path) -> None:
@@ -63,9 +63,9 @@ def test_the_laptops_task_runner_passes(tmp_path: Path) -> None:
         )
     finally:
         laptop.kill()
-    assert (code, verdicts(rules)) == (0, {optional.NOTIFIES: "not supported"}), rules
-    assert rules[required.FAILURE][1].startswith("it ended as FAILED")
-    assert rules[optional.REASON] == ("ok", "the failed job's is EXIT_3")
+    assert (code, verdicts(rules)) == (0, {rule_names.NOTIFIES: "not supported"}), rules
+    assert rules[rule_names.FAILURE][1].startswith("it ended as FAILED")
+    assert rules[rule_names.REASON] == ("ok", "the failed job's is EXIT_3")
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +80,8 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("engine", "unlike"),
     [
-        ("batch", {optional.TOKEN: "not checked"}),
-        ("cloud-run", {optional.TOKEN: "not checked", optional.NOTIFIES: "not supported"}),
+        ("batch", {rule_names.TOKEN: "not checked"}),
+        ("cloud-run", {rule_names.TOKEN: "not checked", rule_names.NOTIFIES: "not supported"}),
     ],
 )
 def test_the_clouds_task_runner_passes(cloud: str, engine: str, unlike: dict[str, str]) -> None:
@@ -93,5 +93,5 @@ def test_the_clouds_task_runner_passes(cloud: str, engine: str, unlike: dict[str
         *("--stopping-args", '["--runs_s=600"]'),
     )
     assert (code, verdicts(rules)) == (0, unlike), rules
-    assert rules[optional.REASON] == ("ok", "the failed job's is EXIT_3")
-    assert rules[optional.STOP][1].endswith("ended as CANCELLED")
+    assert rules[rule_names.REASON] == ("ok", "the failed job's is EXIT_3")
+    assert rules[rule_names.STOP][1].endswith("ended as CANCELLED")

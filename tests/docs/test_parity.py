@@ -11,7 +11,8 @@ import click
 import pytest
 
 from atom_client.cli.commands import cli
-from atom_workflows.language.fields import STEP, TASK, WORKFLOW
+from atom_workflows.language.fields import WORKFLOW
+from atom_workflows.language.step_fields import STEP, TASK
 
 ROOT: Final = Path(__file__).parents[2]
 PARITY: Final = (ROOT / "docs" / "reference" / "parity.md").read_text(encoding="utf-8")

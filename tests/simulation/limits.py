@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
-from atom_workflows.coordinator import batches, close, commits, loading, seed, start
+from atom_workflows.coordinator import batches, close, commits, loading, preparation, seed
 from atom_workflows.coordinator.checker import due_steps
 from atom_workflows.core import expansion, graph, places
 from atom_workflows.settings import MAX_DELIVERIES
@@ -56,7 +56,7 @@ class Limits:
             (expansion, "FAN_OUT_LIMIT", self.fan_out),
             (commits, "MAX_WRITES", self.writes),
             (places, "PLACES_OF_SHARD", self.shard),
-            (start, "SCHEMA_OF_NEW_RUNS", self.schema),
+            (preparation, "SCHEMA_OF_NEW_RUNS", self.schema),
         )
         before = [(module, name, getattr(module, name)) for module, name, _ in sizes]
         for module, name, value in sizes:

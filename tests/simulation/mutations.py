@@ -13,7 +13,18 @@ from datetime import timedelta
 from typing import Any, Final, TypeAlias
 from unittest.mock import patch
 
-from atom_workflows.coordinator import advance, conditions, dispatch, expansion, groups, repair, retry, seed
+from atom_workflows.coordinator import (
+    advance,
+    conditions,
+    dispatch,
+    expansion,
+    groups,
+    line,
+    repair,
+    retry,
+    seed,
+    submission,
+)
 from atom_workflows.coordinator import stopping as stopping_of_coordinator
 from atom_workflows.coordinator.checker import audit, burst
 from atom_workflows.coordinator.services import Services
@@ -89,7 +100,7 @@ MUTATIONS: Final = (
     _in_code("acknowledge although it failed", (handling, "handle_steps", planted.acknowledge_anyway), seed=10),
     _at_port("a lease that is never over", planted.claim_for_ages),
     _in_code("a new attempt for an expired lease", (advance, "claim", planted.claim_anew)),
-    _in_code("submit whatever is left of the lease", (advance, "SUBMIT_BUDGET", -planted.AGES), seed=110),
+    _in_code("submit whatever is left of the lease", (submission, "SUBMIT_BUDGET", -planted.AGES), seed=110),
     _at_port("a failed status call fails the job", planted.poll_strictly, seed=11),
     _in_code("no grace for a job that is unknown", (polling, "MISSING_GRACE", timedelta(0)), seed=48),
     _at_port("a lost job uses up a try", planted.losses_are_tries, seed=212),
@@ -236,10 +247,11 @@ MUTATIONS: Final = (
         "a wait never ends",
         (groups_of_core, "is_expired", planted_lines.never_expire),
         (groups, "wait_ends", planted_lines.wait_for_ages),
+        (line, "wait_ends", planted_lines.wait_for_ages),
         seed=911,
     ),
-    _in_code("the newest run in line is replaced", (groups, "decide", planted_lines.replace_the_newest), seed=148),
-    _in_code("no run may wait", (groups, "decide", planted_lines.skip_whatever_waits), seed=10),
+    _in_code("the newest run in line is replaced", (line, "decide", planted_lines.replace_the_newest), seed=148),
+    _in_code("no run may wait", (line, "decide", planted_lines.skip_whatever_waits), seed=10),
     _at_port("a wait counts against the timeout", planted_lines.count_the_wait, seed=22),
     _at_port("a batch of items without a guard", planted_loops.unguarded_batch, seed=668),
     _at_port("no note of how far items are created", planted_loops.forget_the_last_batch, seed=72),

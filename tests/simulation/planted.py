@@ -16,10 +16,11 @@ from atom_workflows.core.graph import END_ID, is_internal
 from atom_workflows.core.outcomes import Outcome
 from atom_workflows.core.records import StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.documents import STEPS, step_path, step_record
+from atom_workflows.documents import STEPS, step_path
 from atom_workflows.errors import AtomWorkflowsError, RequestNotAccepted, TaskRunnerUnavailable
 from atom_workflows.messages.internal import ReadyStep, StepsEvent, ready_messages
 from atom_workflows.ports import Create, Document, JobAnswer, Message, Query, Update, Write, WriteResult
+from atom_workflows.step_documents import step_record
 from simulation.planting import (
     ChangedBus,
     Scene,

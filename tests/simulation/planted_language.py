@@ -264,7 +264,7 @@ def no_finally_after_a_stop(_scene: Scene, document: Document) -> Document:
     if not document.fields.get("stop"):
         return document
     left = {name: value for name, value in document.fields.items() if name != "finally_timeout_s"}
-    return replace(document, fields=left)
+    return document._replace(fields=left)
 
 
 @reads

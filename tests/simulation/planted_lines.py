@@ -120,14 +120,14 @@ def replace_the_newest(line: Sequence[RunRecord], *, at_work: int, now: datetime
     rest = [run for run in line if run not in right.begin]
     if len(rest) < 2 or not rest[0].group or rest[0].group.when_full is not WhenFull.LATEST:
         return right
-    return replace(right, skip=tuple((run, f"replaced by {rest[0].id}") for run in rest[1:]))
+    return right._replace(skip=tuple((run, f"replaced by {rest[0].id}") for run in rest[1:]))
 
 
 def skip_whatever_waits(line: Sequence[RunRecord], *, at_work: int, now: datetime) -> Decisions:
     """Skip every run that cannot begin, whatever the file says."""
     right = decide(line, at_work=at_work, now=now)
     rest = [run for run in line if run not in right.begin and run.stop is None]
-    return replace(right, skip=tuple((run, "the group is full") for run in rest))
+    return right._replace(skip=tuple((run, "the group is full") for run in rest))
 
 
 @writes

@@ -12,10 +12,11 @@ from atom_workflows.core.outcomes import Outcome, OutcomeKind
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.core.stopping import KeyLookup, judge_lookup
-from atom_workflows.documents import step_path, step_record
+from atom_workflows.documents import step_path
 from atom_workflows.errors import JobUnknown, LookupUnsupported
 from atom_workflows.messages.internal import JobEnded, completed_messages
 from atom_workflows.ports import JobAnswer, StopAnswer, TaskRunner, Write
+from atom_workflows.step_documents import step_record
 from simulation.planting import Scene, TaskRunnerBeside, fields_of, task_runners, with_fields, writes
 
 AGES = timedelta(days=3650)

@@ -296,4 +296,4 @@ def without(write: _Written, *names: str) -> _Written:
 
 def read_as(document: Document, **fields: object) -> Document:
     """Return the document with other values of these fields."""
-    return replace(document, fields={**document.fields, **fields})
+    return document._replace(fields={**document.fields, **fields})

@@ -72,7 +72,8 @@ def test_no_planted_bug_names_a_private_attribute() -> None:
     }
     named |= {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
     named |= {name for mutation in MUTATIONS for _, name, _ in mutation.patches}
-    assert not {name for name in named if name.startswith("_")}
+    # A named tuple's methods are public, although their names begin with an underscore.
+    assert not {name for name in named - {"_replace"} if name.startswith("_")}
 
 
 @pytest.mark.parametrize("name", SHRUNK)

@@ -9,14 +9,16 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from atom_emulator.firestore.memory import MemoryStore
-from atom_workflows.coordinator.advance import SUBMIT_BUDGET
+from atom_workflows.coordinator.submission import SUBMIT_BUDGET
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import OnLost
-from atom_workflows.documents import outputs_collection, run_path, run_record, step_path, step_record, steps_path
+from atom_workflows.documents import outputs_collection, run_path, step_path, steps_path
 from atom_workflows.ports import Document, Message, Write
+from atom_workflows.run_documents import run_record
+from atom_workflows.step_documents import step_record
 from simulation import run_rules
 from simulation.evidence import Evidence, Reply, Submission, Try
 from simulation.findings import Findings, Rule

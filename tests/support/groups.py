@@ -11,9 +11,10 @@ from atom_workflows.coordinator.start import handle_start
 from atom_workflows.core.groups import AT_WORK
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import RUNS, run_record
+from atom_workflows.documents import RUNS
 from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import Query
+from atom_workflows.run_documents import run_record
 
 PATH = "gs://b/workflows/limited.yaml"
 

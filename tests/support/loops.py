@@ -7,7 +7,9 @@ from typing import Any
 
 from atom_emulator.testing.world import TASK_RUNNER_URL, World
 from atom_workflows.coordinator import seed
+from atom_workflows.coordinator.definitions import Definition
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.preparation import with_workflow
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.core.workflow import ForEach, Step, Task, Template, Workflow
@@ -58,8 +60,8 @@ def start(world: World, flow: Workflow, *, params: Mapping[str, Any] | None = No
     outbox = Outbox(world.services, wakes_checker=True)
     seed.seed_run(
         outbox,
-        seed.with_workflow(run, flow, digest="", env={}),
-        seed.Definition(workflow=flow, text=b"", path="flow.yaml"),
+        with_workflow(run, flow, digest="", env={}),
+        Definition(workflow=flow, text=b"", path="flow.yaml"),
     )
     outbox.flush()
     return run_id

@@ -63,15 +63,26 @@ LADDER: Final[dict[str, Rung]] = {
         of_others=frozenset({"cloudevents"}),
         not_of_python=CLOCKS_AND_IO,
     ),
-    "documents": Rung(
-        of_library=frozenset({"bounded_json", "core", "errors", "expressions", "ports"}), not_of_python=CLOCKS_AND_IO
+    "documents": Rung(of_library=frozenset({"core", "errors", "ports"}), not_of_python=CLOCKS_AND_IO),
+    "language_documents": Rung(
+        of_library=frozenset({"core", "documents", "expressions", "ports"}), not_of_python=CLOCKS_AND_IO
+    ),
+    "step_documents": Rung(
+        of_library=frozenset({"core", "documents", "errors", "expressions", "language_documents", "ports"}),
+        not_of_python=CLOCKS_AND_IO,
+    ),
+    "run_documents": Rung(
+        of_library=frozenset({"bounded_json", "core", "documents", "errors", "language_documents", "ports"}),
+        not_of_python=CLOCKS_AND_IO,
     ),
     "schedule_documents": Rung(
-        of_library=frozenset({"core", "documents", "errors", "ports"}), not_of_python=CLOCKS_AND_IO
+        of_library=frozenset({"core", "documents", "errors", "language_documents", "ports"}),
+        not_of_python=CLOCKS_AND_IO,
     ),
     "coordinator": Rung(
         of_library=frozenset({"coordinator", "core", "documents", "errors", "expressions", "language", "log"})
-        | {"schedule_documents", "messages", "ports", "settings", "task_runner_urls"},
+        | {"run_documents", "schedule_documents", "step_documents"}
+        | {"messages", "ports", "settings", "task_runner_urls"},
         not_of_python=OUTSIDE,
     ),
     "handlers": Rung(
@@ -171,7 +182,7 @@ def test_every_part_of_the_library_has_a_rung() -> None:
     assert parts - {"__init__"} == set(LADDER)
 
 
-@pytest.mark.parametrize("part", ["core", "expressions", "messages", "documents", "ports", "errors"])
+@pytest.mark.parametrize("part", ["core", "expressions", "messages", "documents", "step_documents", "ports", "errors"])
 def test_pure_parts_have_neither_clock_nor_io(part: str) -> None:
     """Pure parts use neither clock nor I/O."""
     for path in sources(LIBRARY / part):

@@ -13,7 +13,8 @@ from atom_client.views.dead_letters import body_text
 from atom_deploy.deployment import Deployment
 from atom_deploy.problems import DeployProblem
 from atom_emulator.testing.world import START, TASK_RUNNER_URL, World
-from atom_workflows.coordinator.start import Refusal, handle_start
+from atom_workflows.coordinator.preparation import Refusal
+from atom_workflows.coordinator.start import handle_start
 from atom_workflows.documents import run_path
 from atom_workflows.errors import SettingsError
 from atom_workflows.messages.dead_letters import read_dead_letter

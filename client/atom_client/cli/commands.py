@@ -297,7 +297,8 @@ def start(timeout: str | None, at: str | None, **chosen: Any) -> None:
     Exit code: 0 if the message was accepted; with --wait, the same as for `run`; 2 if the file or the options are
     invalid.
     """
-    from atom_client.cli.start import StartOptions, start_run  # noqa: PLC0415 (imported only when needed)
+    from atom_client.cli.start import start_run  # noqa: PLC0415 (imported only when needed)
+    from atom_client.cli.start_request import StartOptions  # noqa: PLC0415 (imported only when needed)
 
     raise click.exceptions.Exit(start_run(StartOptions(timeout_s=timeout_of(timeout), at=moment_of(at), **chosen)))
 

@@ -19,7 +19,6 @@ from atom_client.views.items import ItemsPage, read_loop, read_page
 from atom_client.views.queries import read_outputs_of_steps, require_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.item_ids import shown_id
-from atom_workflows.core.records import RunRecord
 
 PAGE_SIZE: Final = 50
 
@@ -38,7 +37,8 @@ def show_items(  # noqa: PLR0913 (all but the first three are options)
         raise Failure(f"run {run.id} has no step `{name_of(step_id)}` with `forEach`; `{lists}` lists its steps")
     found = read_page(services.store, loop, number=page, size=limit)
     if page > found.pages:
-        raise Misuse(f"--page {page} does not exist: there {_pages(found.pages)} of {counted(limit, 'item')}")
+        pages = "is 1 page" if found.pages == 1 else f"are {found.pages:,} pages"
+        raise Misuse(f"--page {page} does not exist: there {pages} of {counted(limit, 'item')}")
     ids = [item.id for item in found.items if item.outputs]
     outputs = read_outputs_of_steps(services.store, run.id, ids) if with_outputs else None
     if as_json:
@@ -48,22 +48,15 @@ def show_items(  # noqa: PLR0913 (all but the first three are options)
     if found.items:
         click.echo()
         Output().show(items_sheet(found.items))
-    for line in (*about_jobs(found.items), *_outputs(found, outputs or {}), *_next(run, found, limit)):
+    for line in (*about_jobs(found.items), *_outputs(found, outputs or {})):
         click.echo(line)
-
-
-def _pages(count: int) -> str:
-    return f"is {count:,} page" if count == 1 else f"are {count:,} pages"
+    if page < found.pages:
+        size = "" if limit == PAGE_SIZE else f" --limit {limit}"
+        following = with_place(f"runs show {run.id} --items {step_id}{size} --page {page + 1}")
+        click.echo(f"\nPage {page:,} of {found.pages:,}; `{following}` shows the next one.")
 
 
 def _outputs(page: ItemsPage, outputs: Mapping[str, Any]) -> Iterator[str]:
     for item in page.items:
         if item.id in outputs:
             yield f"outputs of `{shown_id(item.id)}`: {clean(json.dumps(outputs[item.id], ensure_ascii=False))}"
-
-
-def _next(run: RunRecord, page: ItemsPage, limit: int) -> Iterator[str]:
-    if page.number < page.pages:
-        size = "" if limit == PAGE_SIZE else f" --limit {limit}"
-        following = with_place(f"runs show {run.id} --items {page.loop.step.id}{size} --page {page.number + 1}")
-        yield f"\nPage {page.number:,} of {page.pages:,}; `{following}` shows the next one."

@@ -227,20 +227,17 @@ def runner_note(choice: PlatformChoice) -> str:
     if choice.runner == "docker":
         return "The images of tasks run as containers on this machine, which can use its network and processors."
     if choice.runs_jobs:
+        # Whatever FIRESTORE_EMULATOR_HOST names, the embedded Firestore is started. It answers only this user's
+        # processes, so other users cannot change a run.
+        is_guarded = sys.platform == "linux" and choice.emulators != "google"
         return (
             f"Tasks with `engine: process` run as programs on this machine, as user {_user()}, and can do whatever "
-            f"that user can.{'' if _is_guarded(choice) else _NOT_GUARDED}"
+            f"that user can.{'' if is_guarded else _NOT_GUARDED}"
         )
     return "No job really runs: a mock Task Runner answers for them. `--runner process` runs programs on this machine."
 
 
 _NOT_GUARDED: Final = " Other users of this machine could use the local platform to run programs, too."
-
-
-def _is_guarded(choice: PlatformChoice) -> bool:
-    """Return True if other users of this machine cannot change a run."""
-    # Whatever FIRESTORE_EMULATOR_HOST names, the embedded Firestore is started. It answers only this user's processes.
-    return sys.platform == "linux" and choice.emulators != "google"
 
 
 def _user() -> str:

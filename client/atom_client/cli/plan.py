@@ -11,15 +11,10 @@ from typing import Final
 
 import click
 
+from atom_client.cli.given_time import read_given_time
 from atom_client.cli.local import env_of, read_env
 from atom_client.cli.output import Output
-from atom_client.cli.params import (
-    bind_values,
-    checked_params,
-    print_param_problems,
-    provisional_run,
-    read_given,
-)
+from atom_client.cli.params import bind_values, checked_params, print_param_problems, provisional_run, read_given
 from atom_client.cli.sources import STDIN, STDIN_NAME, content_of, shown_name
 from atom_client.cli.validate import print_warnings
 from atom_client.errors import INVALID_USE, RUN_FAILED, Misuse
@@ -29,23 +24,18 @@ from atom_client.planning.walk import Plan, plan_run
 from atom_client.text import name_of
 from atom_client.views.as_json import json_text
 from atom_client.views.checked_files import CheckedFile, text_lines
-from atom_client.views.plans import Asked, planned_lines, planned_object, played_lines, played_object
-from atom_client.views.schedules import doubts_about_time
+from atom_client.views.hypothetical_runs import played_lines, played_object
+from atom_client.views.plan_parts import Asked
+from atom_client.views.plans import planned_lines, planned_object
 from atom_client.views.task_warnings import warn_of_tasks
 from atom_workflows.errors import InvalidParams
-from atom_workflows.expressions.times import find_zone, to_utc
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.settings import Settings, from_environment
 
-MOST_IN_FULL: Final = 60
-"""With at most this many steps, each job is printed on a line of its own; with more, each step takes one line."""
-
 MOST_PRICED: Final = 60
 """With at most this many steps and items, estimating the cost takes only a moment."""
 
-_LONGEST_LINE: Final = 200
-_LONGEST_VALUE: Final = 500
 _RUN_ID: Final = "run.id".join(MARKS)
 
 
@@ -86,7 +76,8 @@ def print_plan(options: PlanOptions, environment: Mapping[str, str]) -> int:
     settings = replace(from_environment(environment), env=env)
     try:
         workflow = parse_workflow(content, filename=shown_name(options.source))
-        at = _start_time(options.at, workflow.timezone)
+        # Planning for a time to come is as usual as for the past.
+        at = datetime.now(UTC) if options.at is None else read_given_time(options.at, workflow.timezone)
         run = provisional_run(workflow, labels={}, run_id=_RUN_ID, now=at)
         values = checked_params(given, workflow, run)
         bound = bind_values(workflow, values, run) if workflow.params else {}
@@ -100,19 +91,6 @@ def print_plan(options: PlanOptions, environment: Mapping[str, str]) -> int:
     if options.script is None:
         return _print_planned(read, options)
     return _print_played(read, options, options.script)
-
-
-def _start_time(at: datetime | None, zone: str) -> datetime:
-    """Return the time at which the run would start."""
-    if at is None:
-        return datetime.now(UTC)
-    try:
-        instant = to_utc(at if at.tzinfo else at.replace(tzinfo=find_zone(zone)))
-    except ValueError as error:
-        raise Misuse(f"--at is {at.isoformat()}: {error}") from error
-    # Planning for a time to come is as usual as for the past.
-    print_warnings(list(doubts_about_time(at, instant, zone, instant)))
-    return instant
 
 
 def _print_problems(error: InvalidWorkflow, source: str, content: bytes, *, as_json: bool) -> int:

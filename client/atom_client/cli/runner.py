@@ -12,9 +12,10 @@ import click
 
 from atom_client.cli.local import check_url
 from atom_client.errors import RUN_FAILED, Misuse
-from atom_client.runner_check.optional import TOKEN, check_optional, check_token
-from atom_client.runner_check.required import Seen, check_required
-from atom_client.runner_check.results import Row, Verdict, summarize, unchecked
+from atom_client.runner_check.optional import check_optional, check_token
+from atom_client.runner_check.required import check_required
+from atom_client.runner_check.results import Row, Seen, Verdict, summarize, unchecked
+from atom_client.runner_check.rule_names import TOKEN
 from atom_client.runner_check.session import Job, Session
 from atom_client.text import one_line
 from atom_client.views.as_json import json_text
@@ -64,7 +65,9 @@ def check_runner(options: CheckOptions, settings: Settings) -> int:
 def _rows(options: CheckOptions, settings: Settings) -> Iterator[Row]:
     check_url(options.url)
     url = options.url.rstrip("/")
-    token = _token(options, settings)
+    # A Task Runner on this machine is usually called without a token, so it gets one only if the user gives it.
+    is_here = is_this_machine(urlsplit(options.url).hostname or "")
+    token = options.token or settings.task_runner_token or (NO_TOKEN if is_here else None)
     is_anonymous = token == NO_TOKEN
     named = replace(settings, task_runner_url=url, task_runner_token=token)
     client = TaskRunnerClient(_NoToken() if is_anonymous else tokens_for(named))
@@ -98,29 +101,15 @@ class _NoToken(FixedToken):
         return "no token was sent; give one with --tr-auth-jwt"
 
 
-def _token(options: CheckOptions, settings: Settings) -> str | None:
-    """Return the token to send.
-
-    A Task Runner on this machine is usually called without one, so it gets one only if the user gives it.
-    """
-    given = options.token or settings.task_runner_token
-    is_here = is_this_machine(urlsplit(options.url).hostname or "")
-    return given or (NO_TOKEN if is_here else None)
-
-
 def _job(name: str, options: CheckOptions, image: str, arguments: str | None) -> Job:
-    task: dict[str, Any] = {"imageUri": image, "engine": options.engine}
-    return Job(name=name, task={key: value for key, value in task.items() if value} | _arguments(arguments))
-
-
-def _arguments(text: str | None) -> dict[str, Any]:
-    """Return the field `args` of a submission."""
-    if text is None:
-        return {}
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise Misuse(f'{text!r} is not JSON ({error}); write arguments as ["sh", "-c", "exit 0"]') from error
-    if not isinstance(found, list | dict):
-        raise Misuse(f'arguments are a JSON list or object, such as ["sh", "-c", "exit 0"], not {text!r}')
-    return {"args": found}
+    given = {"imageUri": image, "engine": options.engine}
+    task: dict[str, Any] = {key: value for key, value in given.items() if value}
+    if arguments is not None:
+        try:
+            task["args"] = json.loads(arguments)
+        except ValueError as error:
+            example = '["sh", "-c", "exit 0"]'
+            raise Misuse(f"{arguments!r} is not JSON ({error}); write arguments as {example}") from error
+        if not isinstance(task["args"], list | dict):
+            raise Misuse(f'arguments are a JSON list or object, such as ["sh", "-c", "exit 0"], not {arguments!r}')
+    return Job(name=name, task=task)

@@ -105,7 +105,7 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 
     Exit code: 0 if nothing is wrong or everything was fixed, otherwise 1.
     """
-    from atom_client.cli.runs import repair  # noqa: PLC0415 (imported only when needed)
+    from atom_client.cli.repair import repair  # noqa: PLC0415 (imported only when needed)
 
     if not repair(_services(), run_id, dry_run=dry_run, as_json=as_json):
         raise click.exceptions.Exit(RUN_FAILED)
@@ -125,7 +125,7 @@ def retry(timeout: str | None, **chosen: Any) -> None:
 
     Exit code: 0 if the run continues; with --wait, the same as for `run`.
     """
-    from atom_client.cli.runs import RetryOptions, retry_unsuccessful  # noqa: PLC0415 (imported only when needed)
+    from atom_client.cli.retry import RetryOptions, retry_unsuccessful  # noqa: PLC0415 (imported only when needed)
 
     options = RetryOptions(timeout_s=timeout_of(timeout), **chosen)
     raise click.exceptions.Exit(retry_unsuccessful(_services(), options))

@@ -5,18 +5,13 @@ from __future__ import annotations
 import click
 
 from atom_client.cli.output import Output
-from atom_client.cli.start import require_object
+from atom_client.cli.sources import require_object
 from atom_client.cli.tables import Sheet
 from atom_client.errors import Misuse
 from atom_client.text import counted, name_of
 from atom_client.views.as_json import json_text, moment_text
 from atom_client.views.schedules import next_instants, schedule_objects, schedule_rows, zoned
-from atom_workflows.coordinator.schedules import (
-    list_schedules,
-    load_schedules,
-    pause_schedules,
-    resume_schedules,
-)
+from atom_workflows.coordinator.schedules import list_schedules, load_schedules, pause_schedules, resume_schedules
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.schedules import file_id
 from atom_workflows.errors import ScheduleNotFound

@@ -58,25 +58,21 @@ class RunRequest:
 
     def message_body(self, task_runner_url: str | None) -> dict[str, Any]:
         """Return the start message."""
-        optional = {
+        optional: dict[str, Any] = {
             "definition": self.definition,
             "tr_url": task_runner_url,
             "labels": dict(self.labels),
             "params": dict(self.params),
             "no_queue": self.no_queue,
         }
+        if self.scheduled_at is not None:
+            # A function that does not know the field must not start the run as of now.
+            optional |= {"scheduled_at": self.scheduled_at.isoformat(), "schema": SCHEDULED_SCHEMA}
         return {
             "workflow_path": self.workflow_path,
             "run_key": self.run_key,
             **{name: value for name, value in optional.items() if value},
-            **self._as_of(),
         }
-
-    def _as_of(self) -> dict[str, Any]:
-        if self.scheduled_at is None:
-            return {}
-        # A function that does not know the field must not start the run as of now.
-        return {"scheduled_at": self.scheduled_at.isoformat(), "schema": SCHEDULED_SCHEMA}
 
 
 def request_for(
@@ -141,3 +137,16 @@ def content_of(source: str, *, what: str = "the name of the workflow file") -> b
         raise Misuse(f"{name_of(source)} cannot be read: {reason}{advice}") from error
     except ValueError as error:  # The name contains a null character.
         raise Misuse(f"{name_of(source)!r} is not a file name: {error}") from error
+
+
+def require_object(path: str) -> tuple[str, str]:
+    """Split a path into its bucket and its object.
+
+    Rejects a path that lacks either.
+    """
+    bucket, _, name = path.removeprefix(BUCKET_PREFIX).partition("/")
+    if not path.startswith(BUCKET_PREFIX) or not bucket or not name:
+        raise Misuse(
+            f"{name_of(path)} is not a path of the form gs://BUCKET/OBJECT, such as gs://BUCKET/workflows/nightly.yaml"
+        )
+    return bucket, name

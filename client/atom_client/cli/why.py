@@ -27,7 +27,8 @@ from atom_client.views.queries import (
     similar_step,
 )
 from atom_client.views.reasons import Reason
-from atom_client.views.why_run import HEADINGS, Seen, explain_run, headline
+from atom_client.views.seen import Seen
+from atom_client.views.why_run import HEADINGS, explain_run, headline
 from atom_client.views.why_step import look_around, step_explanation, step_facts, step_headline
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.consistency import UNDER_WAY

@@ -18,7 +18,7 @@ from atom_client.planning.fates import Fate
 from atom_client.planning.loops import PlannedItems
 from atom_client.planning.walk import Known, Plan, PlannedStep, plan_run
 from atom_workflows.core.durations import format_duration
-from atom_workflows.core.evaluation import is_per_item, paths_in
+from atom_workflows.core.reads import is_per_item, paths_in
 from atom_workflows.core.workflow import Condition, ForEach, Template, Trigger, Workflow
 
 ASSUMED_ITEMS: Final = 10

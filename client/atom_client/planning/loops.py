@@ -6,16 +6,15 @@ their conditions are evaluated, since a loop may have 10,000 large items.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, product
+from itertools import islice
 from math import prod
 from typing import Any, Final
 
 from atom_client.planning.fates import Fate
+from atom_client.planning.loop_fields import combine_lists, evaluate_limit, evaluate_list
 from atom_client.planning.partial import NotKnown, Partial, judge, spell, with_marks
-from atom_workflows.core.evaluation import render_value
 from atom_workflows.core.workflow import Condition, ForEach, JsonValue, Template
 from atom_workflows.errors import EvaluationError, ExpressionError, OverBudget
 from atom_workflows.expressions.budget import Budget
@@ -94,12 +93,12 @@ def plan_items(
     spent, those of further items are not decided. Raises `ExpressionError` if there is no list, or if there are too
     many items.
     """
-    at_once = _evaluate_limit(loop, scope, zone)
+    at_once = evaluate_limit(loop, scope, zone)
     lists: dict[str, Sequence[JsonValue]] = {}
     unknown: list[str] = []
     for name, source in loop.lists.items():
         try:
-            lists[name] = _evaluate_list(name, source, scope, zone)
+            lists[name] = evaluate_list(name, source, scope, zone)
         except NotKnown:
             unknown += with_marks(source, scope, zone=zone)[1] if isinstance(source, Template) else []
     if unknown:
@@ -109,10 +108,20 @@ def plan_items(
     count = prod(map(len, lists.values()))
     if count > MAX_ITEMS:
         raise EvaluationError(f"`forEach` gives {count:,} items, more than the {MAX_ITEMS:,} allowed", at=0)
-    items = (PlannedItem(index=index, value=value) for index, value in enumerate(_combine(lists)))
+    items = (PlannedItem(index=index, value=value) for index, value in enumerate(combine_lists(lists)))
     first = tuple(_decide_in_words(item, loop, when, scope, zone) for item in islice(items, MOST_PLANNED))
     others = () if when is None else _decide_others(items, loop, when, scope, zone, budget)
-    return replace(_summarize([*first, *others]), count=count, at_once=at_once, first=first)
+    decided = [*first, *others]
+    failing = [item for item in decided if item.fate is Fate.FAILS]
+    return PlannedItems(
+        count=count,
+        skipped=tuple(item.index for item in decided if item.fate is Fate.SKIPPED and item.index is not None),
+        undecided=sum(item.fate is Fate.DEPENDS for item in decided),
+        failing=len(failing),
+        failure=failing[0].failure if failing else "",
+        at_once=at_once,
+        first=first,
+    )
 
 
 def scope_of_item(item: PlannedItem, loop: ForEach, scope: Mapping[str, Any], zone: str) -> Mapping[str, Any]:
@@ -120,41 +129,6 @@ def scope_of_item(item: PlannedItem, loop: ForEach, scope: Mapping[str, Any], zo
     if item.index is None:
         return Partial(scope, frozenset({"item", "index"}))
     return {**scope, "item": read_value(item.value, loop.item_type, zone=zone), "index": item.index}
-
-
-def _evaluate_list(
-    name: str, source: Sequence[JsonValue] | Template, scope: Mapping[str, Any], zone: str
-) -> Sequence[JsonValue]:
-    if not isinstance(source, Template):
-        return source
-    value = render_value(source, scope, zone=zone)
-    if isinstance(value, list):
-        return value
-    path = f"forEach.{name}" if name else "forEach"
-    said = f"`{path}` (line {source.line}) must be a list, but its value is {json.dumps(value):.60}"
-    raise EvaluationError(said, at=0)
-
-
-def _evaluate_limit(loop: ForEach, scope: Mapping[str, Any], zone: str) -> int | str | None:
-    limit = loop.max_parallel
-    if not isinstance(limit, Template):
-        return limit
-    try:
-        value = render_value(limit, scope, zone=zone)
-    except NotKnown:
-        return with_marks(limit, scope, zone=zone)[0].text
-    if isinstance(value, int) and value >= 1:
-        return value
-    due = "must be a whole number of at least 1, but its value is"
-    raise EvaluationError(f"`maxParallel` (line {limit.line}) {due} {json.dumps(value):.60}", at=0)
-
-
-def _combine(lists: Mapping[str, Sequence[JsonValue]]) -> Iterator[JsonValue]:
-    """Yield the items of a loop, which are the items of the only list or all combinations of several."""
-    if "" in lists:
-        yield from lists[""]
-    else:
-        yield from (dict(zip(lists, values, strict=True)) for values in product(*lists.values()))
 
 
 def _decide_in_words(
@@ -186,13 +160,3 @@ def _decide_others(  # noqa: PLR0913, PLR0917  # what all of them share
             yield PlannedItem(index=item.index, fate=Fate.FAILS, because=said)
         else:
             yield PlannedItem(index=item.index, fate=Fate.RUNS if holds is True else Fate.SKIPPED)
-
-
-def _summarize(items: Sequence[PlannedItem]) -> PlannedItems:
-    failing = [item for item in items if item.fate is Fate.FAILS]
-    return PlannedItems(
-        skipped=tuple(item.index for item in items if item.fate is Fate.SKIPPED and item.index is not None),
-        undecided=sum(item.fate is Fate.DEPENDS for item in items),
-        failing=len(failing),
-        failure=failing[0].failure if failing else "",
-    )

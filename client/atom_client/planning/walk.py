@@ -14,8 +14,9 @@ from atom_client.planning.fates import Fate
 from atom_client.planning.loops import STEPS_OF_CONDITIONS, PlannedItem, PlannedItems, plan_items, scope_of_item
 from atom_client.planning.partial import Partial, judge, spell, with_marks
 from atom_client.text import counted, listing
-from atom_workflows.core.evaluation import is_per_item, render_body, render_value
+from atom_workflows.core.evaluation import render_body, render_value
 from atom_workflows.core.kinds import TRIGGERS, Ended, NodeKind
+from atom_workflows.core.reads import is_per_item
 from atom_workflows.core.records import Policies, StepRecord
 from atom_workflows.core.workflow import ForEach, JsonValue, Step, Task, Trigger, Workflow, job_request
 from atom_workflows.errors import ExpressionError
@@ -50,6 +51,13 @@ class PlannedStep:
     job: Mapping[str, JsonValue] | None = None
     unknown: tuple[str, ...] = ()
     items: PlannedItems | None = None
+
+    @property
+    def has_unknown(self) -> bool:
+        """True if a value of its job or of its first few items is not known, or a list of items."""
+        items = self.items
+        of_items = items is not None and (bool(items.unknown) or any(item.unknown for item in items.first))
+        return bool(self.unknown) or of_items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +129,14 @@ class _Walk:
         fate, because = self._decide(step, scope)
         planned = PlannedStep(step=step, in_finally=in_finally, fate=fate, because=because)
         if step.task is not None and fate in {Fate.RUNS, Fate.DEPENDS}:
-            planned = self._with_work(planned, scope)
+            try:
+                if step.for_each is not None:
+                    planned = self._with_items(planned, step.for_each, scope)
+                elif self._with_jobs:
+                    job, unknown = self._render(step, scope)
+                    planned = replace(planned, job=job, unknown=unknown)
+            except ExpressionError as error:
+                planned = _that_fails(planned, str(error))
         self._fates[step.id] = planned.fate
         if planned.fate is Fate.SKIPPED:
             counts = dict.fromkeys(("total", "succeeded", "failed", "skipped"), 0)
@@ -179,18 +194,6 @@ class _Walk:
         if all(fate is Fate.SKIPPED for fate in fates):
             return Fate.SKIPPED, "every step that it depends on is skipped"
         return Fate.SKIPPED, f"not every step that it depends on runs, and its trigger is {step.trigger}"
-
-    def _with_work(self, planned: PlannedStep, scope: Mapping[str, Any]) -> PlannedStep:
-        """Add the step's job, or its items if it is a loop."""
-        try:
-            if planned.step.for_each is not None:
-                return self._with_items(planned, planned.step.for_each, scope)
-            if self._with_jobs:
-                job, unknown = self._render(planned.step, scope)
-                return replace(planned, job=job, unknown=unknown)
-        except ExpressionError as error:
-            return _that_fails(planned, str(error))
-        return planned
 
     def _with_items(self, planned: PlannedStep, loop: ForEach, scope: Mapping[str, Any]) -> PlannedStep:
         step = planned.step

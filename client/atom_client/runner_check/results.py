@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
-from atom_client.runner_check.session import NotCalled
+from atom_client.runner_check.session import Followed, NotCalled
 from atom_client.text import counted
 from atom_workflows.errors import TaskRunnerError
+
+NO_JOB: Final = "no job could be submitted"
+NO_ID: Final = "the submission was answered with the end of a job that has no id"
 
 
 class Verdict(StrEnum):
@@ -37,6 +40,15 @@ class Row:
     def as_fields(self) -> dict[str, Any]:
         """Return the row as fields for JSON output."""
         return {"rule": self.rule, "verdict": self.verdict.value, "detail": self.detail}
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the required checks observed, for use by the optional ones: how each of the two jobs ended, if it did."""
+
+    takes_jobs: bool = False
+    success: Followed | None = None
+    failure: Followed | None = None
 
 
 def ok(rule: str, detail: str) -> Row:

@@ -95,7 +95,10 @@ class Session:
         """
         labels = {"workflow": WORKFLOW, "type": "step"}
         body = {"job_name": job.name, "scaleTier": "BASIC", **job.task, "labels": labels}
-        return self._patiently("submission", lambda: self._submit_once(body, key))
+        timeout = timedelta(seconds=self.timeout_s)
+        return self._patiently(
+            "submission", lambda: self.task_runner.submit(self.url, body, idempotency_key=key, timeout=timeout)
+        )
 
     def submit_twice(self, job: Job, key: str) -> tuple[JobAnswer, JobAnswer]:
         """Submit a job twice at the same time.
@@ -113,10 +116,6 @@ class Session:
         for call in calls:
             threading.Thread(target=submit, args=(call,), daemon=True).start()
         return calls[0].result(), calls[1].result()
-
-    def _submit_once(self, body: Mapping[str, Any], key: str) -> JobAnswer:
-        timeout = timedelta(seconds=self.timeout_s)
-        return self.task_runner.submit(self.url, body, idempotency_key=key, timeout=timeout)
 
     def status(self, job_id: str) -> JobAnswer:
         """Return a job's state. Raises the errors of `TaskRunner.status`."""

@@ -25,8 +25,9 @@ from atom_workflows.core.item_ids import expander_id, item_id
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import TERMINAL_STEP_STATES, StepState
-from atom_workflows.documents import step_path, step_record, steps_path
+from atom_workflows.documents import step_path, steps_path
 from atom_workflows.ports import Condition, Query, Store
+from atom_workflows.step_documents import step_record
 
 MOST_LOOPS: Final = 20
 """The maximum number of steps in a run whose items are counted or read; of the others only the total is shown."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from atom_client.text import counted
-from atom_workflows.core.gathering import count_items
+from atom_workflows.core.gathering import count_items, is_counted
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.item_ids import expander_id, shown_id
 from atom_workflows.core.kinds import NodeKind
@@ -98,6 +98,8 @@ def counts_of_ended(step: StepRecord) -> ItemCounts | None:
         return None
     if not step.items:
         return ItemCounts(total=0, states={})
+    if not is_counted({"state": step.state, "last_kind": step.last_kind}):
+        return None
     counts = count_items(step)
     ended = {
         StepState.SUCCEEDED: counts["succeeded"],
@@ -209,3 +211,10 @@ def as_seen(step: StepRecord, nodes: Mapping[str, StepRecord]) -> StepRecord:
 def without_first(step: StepRecord) -> str:
     """Return a step's message without its first failed item."""
     return step.message.partition(_FIRST)[0] if step.kind is NodeKind.GATHER else step.message
+
+
+def count_nodes(nodes: Sequence[StepRecord]) -> str:
+    """Say how many steps and items there are among the nodes."""
+    steps, items = sum(map(is_shown, nodes)), sum(node.kind is NodeKind.ITEM for node in nodes)
+    both = [counted(steps, "step") if steps or not items else "", counted(items, "item") if items else ""]
+    return " and ".join(filter(None, both))

@@ -20,20 +20,13 @@ from atom_workflows.core.kinds import LOOPS_SCHEMA, NodeKind, Phase
 from atom_workflows.core.places import NUMBERS
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.documents import (
-    BURST_LEASE_PATH,
-    RUNS,
-    outputs_collection,
-    run_path,
-    run_record,
-    step_path,
-    step_record,
-    steps_path,
-)
+from atom_workflows.documents import BURST_LEASE_PATH, RUNS, outputs_collection, run_path, step_path, steps_path
 from atom_workflows.errors import NewerVersion, RunNotFound
 from atom_workflows.language.limits import MAX_ID
 from atom_workflows.language.suggestions import Names, Suggestions
 from atom_workflows.ports import Condition, Document, Query, Store
+from atom_workflows.run_documents import run_record
+from atom_workflows.step_documents import step_record
 
 PAGE: Final = 500
 MOST_RUNS_LOOKED_AT: Final = 2_000

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from atom_client.deployment import with_place
 from atom_client.text import between, clip, counted, lasted, listing, local_time, one_line
+from atom_client.views.delays import held_back_lines, stuck_lines
 from atom_client.views.loops import without_first
 from atom_client.views.reasons import failure_words, group_skipped, last_start, tries_of
 from atom_workflows.core.item_ids import shown_id
-from atom_workflows.core.oddities import oddities
 from atom_workflows.core.records import RunRecord, StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
 
@@ -58,8 +58,8 @@ def _verdict(run: RunRecord, steps: Sequence[StepRecord], now: datetime, loops: 
             *_main_part(run),
             *_failures(steps, loops),
             *_tolerated(steps, loops),
-            *_held_back(steps),
-            *_stuck(steps, now),
+            *held_back_lines(steps),
+            *stuck_lines(steps, now),
         ]
     took = lasted(between(last_start(run), run.finished_at))
     is_again = run.reopened_at is not None and run.started_at is not None and run.started_at < run.reopened_at
@@ -71,11 +71,14 @@ def _verdict(run: RunRecord, steps: Sequence[StepRecord], now: datetime, loops: 
         again = [step.id for step in steps if step.attempt > 1]
         needed = f", of which {listing(again)} needed more than one attempt" if again else ""
         how_long = took if is_again else f"in {took}"
+        items = sum(loop.counts.total or 0 for loop in loops.values())
+        and_items = f" and {counted(items, 'item')}" if items else ""
+        outputs = ", ".join(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in run.outputs.items())
         return [
-            f"Run {run.id} SUCCEEDED {how_long}: {counted(len(steps), 'step')}{_and_items(loops)}{needed}.",
+            f"Run {run.id} SUCCEEDED {how_long}: {counted(len(steps), 'step')}{and_items}{needed}.",
             *_tolerated(steps, loops),
             *_skipped_by_choice(steps),
-            *_outputs(run),
+            *([f"Outputs: {one_line(outputs)}."] if outputs else []),
         ]
     stopped = ""
     if run.state is RunState.CANCELLED and run.main_errors:
@@ -92,11 +95,6 @@ def _verdict(run: RunRecord, steps: Sequence[StepRecord], now: datetime, loops: 
         *_skipped(steps),
         *_skipped_by_choice(steps),
     ]
-
-
-def _and_items(loops: Mapping[str, LoopView]) -> str:
-    total = sum(loop.counts.total or 0 for loop in loops.values())
-    return f" and {counted(total, 'item')}" if total else ""
 
 
 def problem_lines(run: RunRecord) -> list[str]:
@@ -162,12 +160,6 @@ def _how_it_failed(step: StepRecord, *, has_items: bool = False) -> str:
     return f"{verb}{tries_of(step)}{failure_words(step)}: {message}"
 
 
-def _outputs(run: RunRecord) -> list[str]:
-    """Return a line with the run's own outputs, if it has any."""
-    shown = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in run.outputs.items()]
-    return [f"Outputs: {one_line(', '.join(shown))}."] if shown else []
-
-
 def _tolerated(steps: Sequence[StepRecord], loops: Mapping[str, LoopView]) -> Iterator[str]:
     """Yield a warning for each failure that is tolerated, with the items that failed."""
     tolerated = [step for step in steps if step.tolerated]
@@ -183,43 +175,6 @@ def _tolerated(steps: Sequence[StepRecord], loops: Mapping[str, LoopView]) -> It
             yield from _items_that_failed(step, loops)
     if len(tolerated) > MOST_FAILURES:
         yield f"Warning: {counted(len(tolerated) - MOST_FAILURES, 'more failure')} tolerated."
-
-
-def _stuck(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
-    """Yield a sentence for each step that may never end on its own.
-
-    Then yield one for each reason that delays submissions, since no other output shows the full reason.
-    """
-    odd = oddities(steps, now=now)
-    for oddity in odd[:MOST_FAILURES]:
-        yield f"Step `{oddity.step_id}`: {one_line(oddity.what)}."
-    if len(odd) > MOST_FAILURES:
-        yield f"... and {counted(len(odd) - MOST_FAILURES, 'more step')} in a similar state."
-    by_reason: dict[str, list[StepRecord]] = {}
-    for step in steps:
-        if step.state is StepState.DISPATCHING and step.deferrals and not step.awaits_earlier:
-            by_reason.setdefault(clip(one_line(step.message).rstrip("."), _LONGEST_MESSAGE), []).append(step)
-    for reason, waiting in list(by_reason.items())[:MOST_FAILURES]:
-        tried = counted(max(step.deferrals for step in waiting), "time")
-        names = listing([step.id for step in waiting])
-        again = min((step.due_at for step in waiting if step.due_at), default=None)
-        ends = min((step.attempt_deadline for step in waiting if step.attempt_deadline), default=None)
-        next_try = f", next at {local_time(again)}" if again else ""
-        next_try += f", until the timeout at {local_time(ends)}" if ends else ""
-        yield f"Not submitted so far: {names} (tried {tried}{next_try}): {reason}."
-
-
-def _held_back(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """Yield a sentence for each step that waits for the jobs of its earlier attempts.
-
-    Its Task Runner has not been asked yet, so the number of tries would mean nothing.
-    """
-    waiting = [step for step in steps if step.awaits_earlier]
-    for step in waiting[:MOST_FAILURES]:
-        why = one_line(step.message).rstrip(".") or "a job of an earlier attempt is being stopped first"
-        yield f"Step `{step.id}` is not submitted yet: {clip(why, _LONGEST_MESSAGE)}."
-    if len(waiting) > MOST_FAILURES:
-        yield f"... and {counted(len(waiting) - MOST_FAILURES, 'more step')} waiting for earlier jobs."
 
 
 def _skipped(steps: Sequence[StepRecord]) -> Iterator[str]:

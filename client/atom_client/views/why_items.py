@@ -9,7 +9,7 @@ from typing import Final
 from atom_client.text import clean, clip, counted, one_line
 from atom_client.views.loops import LoopView
 from atom_client.views.reasons import failure_text, why_skipped
-from atom_client.views.why_run import progress_text
+from atom_client.views.under_way import progress_text
 from atom_workflows.core.consistency import is_under_way
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.records import StepRecord

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 from atom_client.text import between, clean, clip, counted, lasted, one_line
 from atom_client.views.as_json import moment_text, step_object
-from atom_client.views.loops import LoopView, as_seen
 from atom_client.views.queries import NodeReader
 from atom_client.views.reasons import (
     COUNTS_AS,
@@ -25,12 +24,13 @@ from atom_client.views.reasons import (
     stop_reasons,
     why_skipped,
 )
+from atom_client.views.seen import StepSeen
+from atom_client.views.steps_before import find_before, find_chain
+from atom_client.views.under_way import loop_progress_text, progress_text
 from atom_client.views.why_items import item_facts, loop_facts, why_item_waits
-from atom_client.views.why_run import loop_progress_text, progress_text
 from atom_workflows.core.consistency import is_under_way
 from atom_workflows.core.graph import MAIN_END_ID, is_internal
-from atom_workflows.core.item_ids import expander_id, shown_id
-from atom_workflows.core.kinds import NodeKind
+from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.core.transitions import MAX_LOSSES
@@ -38,8 +38,6 @@ from atom_workflows.core.workflow import Trigger
 from atom_workflows.task_runner_urls import shown_url
 
 MOST_DEPENDENCIES: Final = 12
-_MOST_LEVELS: Final = 40
-_MOST_IN_A_LEVEL: Final = 300
 _MOST_FRONTS: Final = 3
 _LONGEST_CHAIN: Final = 6
 _LONGEST_VALUE: Final = 1_500
@@ -65,98 +63,21 @@ _ORDER: Final = (
 """Dependencies are listed in this order, most informative first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepSeen:
-    """What was read about a step.
-
-    `dependencies` are the user's steps on which it depends, directly or through the compiler's barriers; `awaits_main`
-    is True if it also waits for the main part. `chain` leads from a dependency to the failure that blocks the step.
-    `fronts` are the active steps that an open step is waiting for, directly or not. `outputs` are the step's own
-    outputs, as JSON values. Of an item, and of a step with `forEach`, `loop` is that step; of the step itself, `items`
-    are a few that show what the step waits for, or why items were skipped.
-    """
-
-    run: RunRecord
-    step: StepRecord
-    now: datetime
-    loop: LoopView | None = None
-    items: Sequence[StepRecord] = ()
-    dependencies: Sequence[StepRecord] = ()
-    awaits_main: bool = False
-    chain: Sequence[StepRecord] = ()
-    fronts: Sequence[StepRecord] = ()
-    outputs: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def is_item(self) -> bool:
-        """True if the step is an item of one with `forEach`."""
-        return self.step.kind is NodeKind.ITEM
-
-    @property
-    def fate(self) -> Fate:
-        """The step's fate."""
-        return fate_of(self.step, stop_reasons(self.run))
-
-
 def look_around(reader: NodeReader, run: RunRecord, step: StepRecord, *, now: datetime) -> StepSeen:
     """Read the preceding steps that explain a step's state."""
     stops = stop_reasons(run)
-    found = _levels(reader, step, into=lambda node: is_internal(node.id) and node.id != MAIN_END_ID)
+    found = find_before(reader, step, into=lambda node: is_internal(node.id) and node.id != MAIN_END_ID)
     nodes = [node for node, _ in found.values() if not is_internal(node.id)]
     nodes.sort(key=lambda node: (_ORDER.index(fate_of(node, stops)), node.id))
     seen = StepSeen(run=run, step=step, now=now, dependencies=nodes, awaits_main=MAIN_END_ID in found)
     if seen.fate is Fate.BLOCKED:
-        return replace(seen, chain=_chain_to(reader, step))
+        return replace(seen, chain=find_chain(reader, step))
     if step.state is StepState.PENDING and step.remaining and not seen.awaits_main:
-        before = _levels(reader, step, into=lambda node: node.state is StepState.PENDING)
+        before = find_before(reader, step, into=lambda node: node.state is StepState.PENDING)
         active = [node for node, _ in before.values() if is_under_way(node) or node.is_released]
         active.sort(key=lambda node: (node.claimed_at or now, node.id))
         return replace(seen, fronts=[node for node in active if not is_internal(node.id)])
     return seen
-
-
-def _levels(
-    reader: NodeReader, step: StepRecord, *, into: Callable[[StepRecord], bool], until: str = ""
-) -> dict[str, tuple[StepRecord, str]]:
-    """Return the nodes that a step depends on, by id.
-
-    Each is paired with the id of the node through which it was found. The search continues through the nodes that
-    `into` accepts, and ends at the node whose id is `until`.
-    """
-    found: dict[str, tuple[StepRecord, str]] = {}
-    level: dict[str, str] = dict.fromkeys(step.depends_on, step.id)
-    for _ in range(_MOST_LEVELS):
-        nodes = _read_as_seen(reader, level)
-        found |= {node.id: (node, level[node.id]) for node in nodes}
-        if not nodes or until in found:
-            break
-        # The number of nodes read on each level is limited, since one path is enough for an explanation.
-        behind = [(name, node.id) for node in nodes if into(node) for name in node.depends_on if name not in found]
-        is_wide = until and len(behind) > _MOST_IN_A_LEVEL
-        level = dict(behind[:_MOST_IN_A_LEVEL] if is_wide else behind)
-    return found
-
-
-def _read_as_seen(reader: NodeReader, ids: Iterable[str]) -> list[StepRecord]:
-    """Return nodes in which loops depend on users' steps, not on items."""
-    nodes = reader.read(ids)
-    expanders = reader.read([expander_id(node.id) for node in nodes if node.kind is NodeKind.GATHER])
-    by_id = {node.id: node for node in expanders}
-    return [as_seen(node, by_id) for node in nodes]
-
-
-def _chain_to(reader: NodeReader, step: StepRecord) -> list[StepRecord]:
-    """Return the steps from a blocked step's dependency to the cause."""
-    cause = step.cause or ""
-    found = _levels(reader, step, into=lambda node: node.cause == cause, until=cause)
-    if cause not in found:
-        return reader.read([cause])
-    chain = []
-    name = cause
-    while name != step.id:
-        node, name = found[name]
-        chain.append(node)
-    return [node for node in reversed(chain) if not is_internal(node.id)]
 
 
 # -- for people ------------------------------------------------------------------------------------------------------

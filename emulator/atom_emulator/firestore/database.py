@@ -118,7 +118,9 @@ class Database:
             staged: dict[str, Record | None] = {}
             outcomes = tuple(self._stage(write, staged, time) for write in writes)
             for path, record in staged.items():
-                self._install(path, record)
+                old = self._storage.install(path, document_segments(path), record)
+                for other in self._open.values():
+                    other.before.setdefault(path, old)
             return Committed(time, outcomes)
 
     def _stage(self, write: Write, staged: dict[str, Record | None], time: int) -> Outcome:
@@ -136,11 +138,6 @@ class Database:
                 staged[path] = None
             return Outcome(None)
         return Outcome(old.updated if old else None)
-
-    def _install(self, path: str, record: Record | None) -> None:
-        old = self._storage.install(path, document_segments(path), record)
-        for transaction in self._open.values():
-            transaction.before.setdefault(path, old)
 
     # -- transactions ------------------------------------------------------------------------------
 

@@ -152,20 +152,17 @@ def _to_core_query(query: Query) -> queries.Query:
     conditions = tuple(
         Compare(parse_field_path(name), Op(operator), _normalize(value)) for name, operator, value in query.where
     )
+    start = None
+    if query.after is not None:
+        *values, path = query.after
+        start = Cursor((*map(_normalize, values), Reference("", path)), before=False)
     return queries.Query(
         collection=collection,
         parent=parent,
         group=query.group,
         where=queries.All(conditions) if conditions else None,
         order_by=tuple(Order(parse_field_path(name), direction == "descending") for name, direction in query.order_by),
-        start=_after(query),
+        start=start,
         limit=query.limit,
         select=None if query.fields is None else tuple(map(parse_field_path, query.fields)),
     )
-
-
-def _after(query: Query) -> Cursor | None:
-    if query.after is None:
-        return None
-    *values, path = query.after
-    return Cursor((*map(_normalize, values), Reference("", path)), before=False)

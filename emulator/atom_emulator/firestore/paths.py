@@ -84,14 +84,10 @@ def document_segments(path: str) -> tuple[str, ...]:
     if len(segments) % 2:
         raise InvalidArgument(f"Document name {path!r} lacks a document id at its end.")
     for segment in segments:
-        _check_id(segment, path)
+        if segment in {"", ".", ".."}:
+            raise InvalidArgument(f"Document name {path!r} has an invalid segment {segment!r}.")
+        if _RESERVED.fullmatch(segment):
+            raise InvalidArgument(f'Resource id "{segment}" is invalid because it is reserved.')
+        if len(segment) * 4 > MAX_ID_BYTES and len(segment.encode()) > MAX_ID_BYTES:
+            raise InvalidArgument(f"A segment of document name {path[:100]!r}... is longer than {MAX_ID_BYTES} bytes.")
     return segments
-
-
-def _check_id(segment: str, path: str) -> None:
-    if segment in {"", ".", ".."}:
-        raise InvalidArgument(f"Document name {path!r} has an invalid segment {segment!r}.")
-    if _RESERVED.fullmatch(segment):
-        raise InvalidArgument(f'Resource id "{segment}" is invalid because it is reserved.')
-    if len(segment) * 4 > MAX_ID_BYTES and len(segment.encode()) > MAX_ID_BYTES:
-        raise InvalidArgument(f"A segment of document name {path[:100]!r}... is longer than {MAX_ID_BYTES} bytes.")

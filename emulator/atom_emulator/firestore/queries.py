@@ -166,22 +166,18 @@ def compile_filter(where: Filter) -> Predicate:
     Raises `InvalidArgument` for a filter that Firestore rejects, such as an empty IN.
     """
     if isinstance(where, Compare):
-        return _compile_comparison(where)
+        if where.op in _LISTS:
+            return _compile_list(where)
+        if where.op is Op.CONTAINS:
+            return _contains(where.field, frozenset({order_key(where.value)}))
+        key = _UNARY.get(where.op) or value_key(where.field, where.value)
+        return _on_key(where.field, _TESTS[where.op](key))
     inner = tuple(map(compile_filter, where.filters))
     if len(inner) == 1:
         return inner[0]
     if isinstance(where, All):
         return lambda record: all(test(record) for test in inner)
     return lambda record: any(test(record) for test in inner)
-
-
-def _compile_comparison(one: Compare) -> Predicate:
-    if one.op in _LISTS:
-        return _compile_list(one)
-    if one.op is Op.CONTAINS:
-        return _contains(one.field, frozenset({order_key(one.value)}))
-    key = _UNARY.get(one.op) or value_key(one.field, one.value)
-    return _on_key(one.field, _TESTS[one.op](key))
 
 
 def _compile_list(one: Compare) -> Predicate:

@@ -115,28 +115,24 @@ def apply(write: Put, record: Record | None, now: int) -> tuple[Fields, tuple[An
 
     The old fields stay untouched.
     """
-    fields = dict(write.fields) if write.mask is None else _merge(write, record)
+    if write.mask is None:
+        fields = dict(write.fields)
+    else:
+        fields = {} if record is None else dict(record.fields)
+        for path in write.mask:
+            value = look_up(write.fields, path)
+            if value is MISSING:
+                remove(fields, path)
+            else:
+                put(fields, path, value)
     if not write.transforms:
         return fields, ()
-    return fields, tuple(_transform(fields, transform, now) for transform in write.transforms)
-
-
-def _merge(write: Put, record: Record | None) -> Fields:
-    fields = {} if record is None else dict(record.fields)
-    for path in write.mask or ():
-        value = look_up(write.fields, path)
-        if value is MISSING:
-            remove(fields, path)
-        else:
-            put(fields, path, value)
-    return fields
-
-
-def _transform(fields: Fields, transform: Transform, now: int) -> Any:
-    old = look_up(fields, transform.field)
-    new = _COMPUTE[transform.kind](old, transform.operand, now)
-    put(fields, transform.field, new)
-    return None if transform.kind in _LIST_KINDS else new
+    results = []
+    for transform in write.transforms:
+        new = _COMPUTE[transform.kind](look_up(fields, transform.field), transform.operand, now)
+        put(fields, transform.field, new)
+        results.append(None if transform.kind in _LIST_KINDS else new)
+    return fields, tuple(results)
 
 
 _LIST_KINDS: Final = frozenset({TransformKind.APPEND_MISSING, TransformKind.REMOVE_ALL})

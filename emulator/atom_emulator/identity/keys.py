@@ -12,15 +12,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 
-def _private_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(public_exponent=65_537, key_size=2048)
-
-
 @dataclass(frozen=True, slots=True)
 class Key:
     """A key pair, and the id by which tokens refer to it."""
 
-    private: rsa.RSAPrivateKey = field(default_factory=_private_key, repr=False)
+    private: rsa.RSAPrivateKey = field(
+        default_factory=lambda: rsa.generate_private_key(public_exponent=65_537, key_size=2048), repr=False
+    )
     id: str = field(default_factory=lambda: secrets.token_hex(20))
 
     @property

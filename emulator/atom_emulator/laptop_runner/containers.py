@@ -60,7 +60,7 @@ class Containers:
 
     def start(self, request: JobRequest, files: JobFiles, on_end: Callable[[End], None]) -> KeptJob:
         """See `jobs.Engine.start`."""
-        commands = self._commands(request.key)
+        commands = ContainerCommands(tool=self._tool, name=container_name(self._runner, request.key))
         mounted = files.outputs.parent
         # The container's user may be anyone. Others cannot reach the folder, as those above it are the owner's alone.
         mounted.chmod(0o777)
@@ -90,9 +90,6 @@ class Containers:
             found = _run(list_command(self._tool, runner)).stdout.decode().split()
             if found:
                 _run((self._tool, "rm", "--force", "--volumes", *found))
-
-    def _commands(self, key: str) -> ContainerCommands:
-        return ContainerCommands(tool=self._tool, name=container_name(self._runner, key))
 
     async def _conclude(
         self, commands: ContainerCommands, files: JobFiles, end: End, on_end: Callable[[End], None]

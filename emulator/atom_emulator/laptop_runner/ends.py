@@ -120,17 +120,13 @@ def _conclude(
     if end.error:
         return Result(state=JobState.FAILED, reason="NOT_STARTED", message=_add(end.error, end.hint))
     if end.code == 0:
-        return _succeed(outputs)
+        try:
+            content = outputs()
+            return Result(state=JobState.SUCCEEDED, outputs=None if content is None else read_outputs(content))
+        except OutputsUnusable as error:
+            return Result(state=JobState.SUCCEEDED, message=str(error))
     reason, sentence = _explain(end)
     return Result(state=JobState.FAILED, reason=reason, message=_join(_add(sentence, end.hint), last_lines))
-
-
-def _succeed(outputs: Callable[[], bytes | None]) -> Result:
-    try:
-        content = outputs()
-        return Result(state=JobState.SUCCEEDED, outputs=None if content is None else read_outputs(content))
-    except OutputsUnusable as error:
-        return Result(state=JobState.SUCCEEDED, message=str(error))
 
 
 def _explain(end: End) -> tuple[str, str]:

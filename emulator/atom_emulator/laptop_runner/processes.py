@@ -71,15 +71,16 @@ class Processes:
             log=files.log,
             grace_s=self._grace_s,
         )
-        return self._keepers.start(command, lambda end: on_end(self._add_hint(end, request, files)))
 
-    def _add_hint(self, end: End, request: JobRequest, files: JobFiles) -> End:
-        program, *arguments = request.argv
-        if end.errno:
-            return replace(end, hint=explain_not_started(end.errno, program, self._started_in))
-        if end.code:
-            return replace(end, hint=explain_lost_file(arguments, self._started_in, files.folder))
-        return end
+        def conclude(end: End) -> None:
+            hint = ""
+            if end.errno:
+                hint = explain_not_started(end.errno, request.argv[0], self._started_in)
+            elif end.code:
+                hint = explain_lost_file(request.argv[1:], self._started_in, files.folder)
+            on_end(replace(end, hint=hint) if hint else end)
+
+        return self._keepers.start(command, conclude)
 
     def clean_up(self, runner: str) -> None:
         """Do nothing: the processes of a job never outlive the Task Runner."""

@@ -117,20 +117,17 @@ def _await_stop() -> asyncio.Future[None]:
 
 def _build_jobs(options: LaptopOptions, keepers: Keepers, *, logs_url: str) -> Jobs:
     records = Records(options.folder.absolute())
+    engine: Engine = Processes(keepers, Path.cwd(), grace_s=options.grace_s)
+    if options.engine == "docker":
+        engine = Containers(keepers, tool=options.tool or find_tool(), runner=records.runner)
     return Jobs(
-        engine=_choose_engine(options, keepers, records.runner),
+        engine=engine,
         records=records,
         timers=asyncio.get_running_loop(),
         slots=options.slots or count_cores(),
         logs_url=lambda log_id: f"{logs_url}{log_id}",
         on_end=HintThread(options.hints).send if options.hints else None,
     )
-
-
-def _choose_engine(options: LaptopOptions, keepers: Keepers, runner: str) -> Engine:
-    if options.engine == "docker":
-        return Containers(keepers, tool=options.tool or find_tool(), runner=runner)
-    return Processes(keepers, Path.cwd(), grace_s=options.grace_s)
 
 
 def count_cores() -> int:

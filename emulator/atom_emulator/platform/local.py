@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 from atom_emulator.job_hints import write_address
 from atom_emulator.log_files import OWN_FOLDER, make_folder
 from atom_emulator.platform.errors import EmulatorUnreachable, StorageMissing
+from atom_emulator.platform.function_process import function_command, serving_environment
 from atom_emulator.platform.functions_source import find_functions
 from atom_emulator.platform.google import find_installed
 from atom_emulator.platform.laptop import LaptopRunner
@@ -30,11 +31,10 @@ from atom_emulator.platform.network import (
 from atom_emulator.platform.options import FUNCTIONS, PartName, PlatformOptions
 from atom_emulator.platform.part import PartSpec
 from atom_emulator.platform.scratch import scratch_folder
-from atom_emulator.platform.servers import PYTHON, Server, build_embedded
+from atom_emulator.platform.servers import Server, build_embedded, mock_options
 from atom_emulator.platform.storage import OBJECT_PREFIX, Storage, find_program
 from atom_emulator.platform.supervisor import Supervisor
 from atom_emulator.platform.ticker import Ticker
-from atom_emulator.web_pages import LOCAL_HOSTS
 from atom_workflows.settings import max_deliveries
 
 if TYPE_CHECKING:
@@ -48,9 +48,6 @@ if TYPE_CHECKING:
 TOKEN_VARIABLE: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
 
 _EMULATORS: Final = frozenset({PartName.FIRESTORE, PartName.PUBSUB})
-
-_NOT_PASSED_ON: Final = frozenset({"DEBUG", "FUNCTION_USE_ASGI", "HOST", "PORT", "WEB_CONCURRENCY"})
-"""Variables of the user's shell that would change how the functions are served."""
 
 
 class LocalPlatform:
@@ -263,18 +260,10 @@ class LocalPlatform:
             more = ["--same-user"] if name in _EMULATORS and self._laptop is not None else []
             return build_embedded(name, port=port, scratch=scratch, more=more)
         if self._laptop is None:
-            return build_embedded(name, port=port, scratch=scratch, more=self._mock_options(hints))
+            more = ["--log", str(self.task_runner_log), *mock_options(self.options, hints)]
+            return build_embedded(name, port=port, scratch=scratch, more=more)
         more = self._laptop.options(self.options, scratch, self.jobs_dir, hints)
         return build_embedded(name, port=port, scratch=scratch, more=more, package="laptop_runner")
-
-    def _mock_options(self, hints: Path) -> list[str]:
-        options = ["--log", str(self.task_runner_log), "--hints", str(hints)]
-        options += ["--default-duration", str(self.options.task_runner_duration_s)]
-        if self.options.task_runner_script is not None:
-            options += ["--script", str(self.options.task_runner_script.resolve())]
-        if self.options.task_runner_journal is not None:
-            options += ["--journal", str(self.options.task_runner_journal.resolve())]
-        return options
 
     def _spawn_server(self, server: Server) -> Part:
         return self._spawn(server.name, server.command, server.environment, None)
@@ -335,30 +324,11 @@ class LocalPlatform:
         return listener
 
     def _start_function(self, function: PartName, sources: Path, scratch: Path, listener: socket.socket) -> Part:
-        command = [
-            *(*PYTHON, "functions_framework"),
-            f"--source={sources / function / 'main.py'}",
-            f"--target={function}",
-            f"--host={HOST}",
-            f"--port={port_of(listener)}",
-        ]
-        return self._spawn(function, command, self._function_environment(function, scratch), listener)
-
-    def _function_environment(self, function: PartName, scratch: Path) -> Mapping[str, str]:
         own = scratch / function
         own.mkdir()
-        kept = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
-        serving = {
-            "THREADS": str(self.options.threads),
-            "WORKERS": "1",
-            "PYTHONUNBUFFERED": "1",
-            # A web page whose host name was pointed at this machine sends another Host; see the functions'
-            # handlers/entry.py.
-            "WORKFLOW_HOSTS": ",".join(sorted(LOCAL_HOSTS)),
-            # gunicorn puts a control socket with a fixed name there, which would conflict among several servers.
-            "XDG_RUNTIME_DIR": str(own),
-        }
-        return kept | serving | self.environment
+        command = function_command(function, sources, port=port_of(listener))
+        environment = serving_environment(own, threads=self.options.threads) | self.environment
+        return self._spawn(function, command, environment, listener)
 
     # -- both
 

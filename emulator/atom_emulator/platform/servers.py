@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from atom_emulator.platform.network import HOST
-from atom_emulator.platform.options import PartName
+from atom_emulator.platform.options import PartName, PlatformOptions
 from atom_emulator.ready_file import read_port
 
 PYTHON: Final = (sys.executable, "-P", "-m")
@@ -44,3 +44,13 @@ def build_embedded(
 
     command = [*PYTHON, module, "--port", str(port), "--ready-file", str(ready_file), *more]
     return Server(name=name, command=command, address=address)
+
+
+def mock_options(options: PlatformOptions, hints: Path) -> list[str]:
+    """Return the arguments of the mock Task Runner, without its log."""
+    words = ["--hints", str(hints), "--default-duration", str(options.task_runner_duration_s)]
+    if options.task_runner_script is not None:
+        words += ["--script", str(options.task_runner_script.resolve())]
+    if options.task_runner_journal is not None:
+        words += ["--journal", str(options.task_runner_journal.resolve())]
+    return words

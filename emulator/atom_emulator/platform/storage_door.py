@@ -57,11 +57,6 @@ class _Server(socketserver.ThreadingTCPServer):
         self.tls.verify_mode = ssl.CERT_NONE  # The server belongs to this platform and runs on this machine.
 
 
-def _answer_to_deletion(answer: bytes) -> bytes:
-    """Return the answer of Cloud Storage: the server sends the body `null`, which gcloud cannot read."""
-    return b"HTTP/1.1 204 No Content\r\nConnection: close" + _HEAD_END if answer.startswith(_OK) else answer
-
-
 class _Handler(socketserver.StreamRequestHandler):
     server: _Server
 
@@ -105,7 +100,10 @@ class _Handler(socketserver.StreamRequestHandler):
             for piece in self._body(headers):
                 behind.sendall(piece)
             if lines[0].startswith(b"DELETE "):
-                self.wfile.write(_answer_to_deletion(b"".join(iter(lambda: behind.recv(_PIECE), b""))))
+                # The server sends the body `null`, which gcloud cannot read. Cloud Storage sends none.
+                answer = b"".join(iter(lambda: behind.recv(_PIECE), b""))
+                done = b"HTTP/1.1 204 No Content\r\nConnection: close" + _HEAD_END
+                self.wfile.write(done if answer.startswith(_OK) else answer)
             while piece := behind.recv(_PIECE):
                 self.wfile.write(piece)
 

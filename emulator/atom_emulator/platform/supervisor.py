@@ -90,7 +90,15 @@ class Supervisor:
         if not first:
             self._stopped.wait(self._grace_s + 1)
             return
-        _end_parts(parts, self._grace_s)
+        for part in parts:
+            part.terminate()
+        deadline = time.monotonic() + self._grace_s
+        for part in parts:
+            part.exited.wait(max(0.0, deadline - time.monotonic()))
+        for part in parts:
+            part.kill()
+        for part in parts:
+            part.exited.wait(1.0)  # The kernel ends a killed process; nothing here can fail, only take a moment.
         self._stopped.set()
 
     def _raise_crash(self) -> None:
@@ -109,15 +117,3 @@ class Supervisor:
         self.stop()
         if self._on_crash is not None:
             self._on_crash(self.crash)
-
-
-def _end_parts(parts: list[Part], grace_s: float) -> None:
-    for part in parts:
-        part.terminate()
-    deadline = time.monotonic() + grace_s
-    for part in parts:
-        part.exited.wait(max(0.0, deadline - time.monotonic()))
-    for part in parts:
-        part.kill()
-    for part in parts:
-        part.exited.wait(1.0)  # The kernel ends a killed process; nothing here can fail, only take a moment.

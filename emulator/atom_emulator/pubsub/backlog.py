@@ -77,13 +77,20 @@ class Backlog:
     def lease(self, now: float, limit: int) -> list[Delivery]:
         """Lease up to `limit` ready messages until the ack deadline."""
         deliveries: list[Delivery] = []
-        oldest = now - self.settings.retention_s
+        oldest, deadline = now - self.settings.retention_s, now + self.settings.ack_deadline_s
         while self._ready and len(deliveries) < limit:
             entry = self._ready.popleft()
             if entry.message.publish_time <= oldest:
                 self._release_key(entry)
             else:
-                deliveries.append(self._deliver(entry, now + self.settings.ack_deadline_s))
+                self._serial += 1
+                entry.attempts += 1
+                entry.ack_id = f"{self._lease_prefix}{self._serial}"
+                self._leases[entry.ack_id] = entry
+                self._set_alarm(entry, deadline)
+                deliveries.append(
+                    Delivery(ack_id=entry.ack_id, message=entry.message, attempt=entry.attempts, deadline=deadline)
+                )
         self.tally.delivered += len(deliveries)
         return deliveries
 
@@ -150,14 +157,6 @@ class Backlog:
         """Remove an entry that was dead-lettered."""
         self.tally.dead_lettered += 1
         self._release_key(entry)
-
-    def _deliver(self, entry: Entry, deadline: float) -> Delivery:
-        self._serial += 1
-        entry.attempts += 1
-        entry.ack_id = f"{self._lease_prefix}{self._serial}"
-        self._leases[entry.ack_id] = entry
-        self._set_alarm(entry, deadline)
-        return Delivery(ack_id=entry.ack_id, message=entry.message, attempt=entry.attempts, deadline=deadline)
 
     def _fail(self, entry: Entry, now: float) -> Entry | None:
         del self._leases[entry.ack_id]

@@ -39,13 +39,6 @@ def _negate(inner: Predicate) -> Predicate:
     return lambda attributes: not inner(attributes)
 
 
-def _join(parts: list[Predicate], word: str) -> Predicate:
-    if len(parts) == 1:
-        return parts[0]
-    quantifier = all if word == "AND" else any
-    return lambda attributes: quantifier(part(attributes) for part in parts)
-
-
 class _Parser:
     """Recursive descent over the tokens; the end of the text is the empty token."""
 
@@ -77,7 +70,10 @@ class _Parser:
             if self._tokens.pop(0) != word:
                 raise self._error("AND and OR are mixed without parentheses")
             parts.append(self._parse_term())
-        return _join(parts, word)
+        if len(parts) == 1:
+            return parts[0]
+        quantifier = all if word == "AND" else any
+        return lambda attributes: quantifier(part(attributes) for part in parts)
 
     def _parse_term(self) -> Predicate:
         found = self._tokens[0]

@@ -80,7 +80,9 @@ class HttpConnection(asyncio.Protocol):
                 self._close_and_finish(None)
             return
         head = self._received[:end].lower()
-        status = _parse_status(head)
+        # The first line is such as `HTTP/1.1 204 No Content`.
+        digits = head[9:12]
+        status = int(digits) if head.startswith(b"http/1.") and digits.isdigit() else None
         if status is not None and status < _FIRST_FINAL and status != _PROCESSING:
             self._received = self._received[end + 4 :]
             self._read()
@@ -104,12 +106,6 @@ class HttpConnection(asyncio.Protocol):
         answered, self._answered = self._answered, None
         if answered is not None:
             answered(self, status)
-
-
-def _parse_status(head: bytes) -> int | None:
-    """Return the status in a line such as `HTTP/1.1 204 No Content`."""
-    digits = head[9:12]
-    return int(digits) if head.startswith(b"http/1.") and digits.isdigit() else None
 
 
 def _parse_content_length(head: bytes, status: int | None) -> int | None:

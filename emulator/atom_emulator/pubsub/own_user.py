@@ -9,7 +9,6 @@ import grpc
 import grpc.aio
 
 from atom_emulator.loopback_owner import is_same_user
-from atom_emulator.pubsub.rpc import Coroutine
 
 REASON: Final = "this Pub/Sub serves only the user who started it"
 
@@ -27,13 +26,11 @@ class OwnUser(grpc.aio.ServerInterceptor):
             return None
         is_stream = handler.request_streaming
         wrap = grpc.stream_stream_rpc_method_handler if is_stream else grpc.unary_unary_rpc_method_handler
-        behaviour = self._check_first(handler.stream_stream if is_stream else handler.unary_unary)
-        return wrap(behaviour, handler.request_deserializer, handler.response_serializer)
+        behaviour = handler.stream_stream if is_stream else handler.unary_unary
 
-    def _check_first(self, behaviour: Coroutine) -> Coroutine:
         async def call(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             if not is_same_user(context.peer(), connected_to=self.port):
                 await context.abort(grpc.StatusCode.PERMISSION_DENIED, REASON)
             return await behaviour(message, context)
 
-        return call
+        return wrap(call, handler.request_deserializer, handler.response_serializer)

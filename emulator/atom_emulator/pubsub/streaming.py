@@ -76,19 +76,16 @@ class _Stream:
 
     async def receive(self, requests: Any) -> None:
         """Handle the client's requests."""
-        async for request in requests:
-            self._apply(request)
-
-    def _apply(self, request: Any) -> None:
         broker = self._driver.broker
-        if request.stream_ack_deadline_seconds:
-            self._deadline_s = float(request.stream_ack_deadline_seconds)
-        if request.ack_ids:
-            broker.ack(self._name, request.ack_ids)
-        changes = zip(request.modify_deadline_ack_ids, request.modify_deadline_seconds, strict=False)
-        for ack_id, seconds in changes:
-            broker.modify_ack_deadline(self._name, (ack_id,), float(seconds), self._driver.now())
-        self._driver.deliver_ready()
+        async for request in requests:
+            if request.stream_ack_deadline_seconds:
+                self._deadline_s = float(request.stream_ack_deadline_seconds)
+            if request.ack_ids:
+                broker.ack(self._name, request.ack_ids)
+            changes = zip(request.modify_deadline_ack_ids, request.modify_deadline_seconds, strict=False)
+            for ack_id, seconds in changes:
+                broker.modify_ack_deadline(self._name, (ack_id,), float(seconds), self._driver.now())
+            self._driver.deliver_ready()
 
     def _lease(self) -> list[Delivery]:
         broker = self._driver.broker

@@ -105,20 +105,19 @@ def encode_received(settings: SubscriptionSettings, deliveries: Sequence[Deliver
 
     Attempts are counted only where there is a dead-letter policy.
     """
-    return [_encode_received(delivery, counted=settings.dead_letters is not None) for delivery in deliveries]
-
-
-def _encode_received(delivery: Delivery, *, counted: bool) -> Any:
-    message = delivery.message
-    wrapped = _PubsubMessage(
-        data=message.data,
-        attributes=message.attributes,
-        message_id=message.id,
-        ordering_key=message.ordering_key,
-    )
-    wrapped.publish_time.FromMicroseconds(int(message.publish_time * 1e6))
-    attempt = delivery.attempt if counted else 0
-    return _ReceivedMessage(ack_id=delivery.ack_id, message=wrapped, delivery_attempt=attempt)
+    encoded = []
+    for delivery in deliveries:
+        message = delivery.message
+        wrapped = _PubsubMessage(
+            data=message.data,
+            attributes=message.attributes,
+            message_id=message.id,
+            ordering_key=message.ordering_key,
+        )
+        wrapped.publish_time.FromMicroseconds(int(message.publish_time * 1e6))
+        attempt = 0 if settings.dead_letters is None else delivery.attempt
+        encoded.append(_ReceivedMessage(ack_id=delivery.ack_id, message=wrapped, delivery_attempt=attempt))
+    return encoded
 
 
 def _refuse_unimplemented(subscription: Any) -> None:

@@ -14,15 +14,12 @@ def find_breaches(job: Any) -> list[str]:
     if not isinstance(job, Mapping):
         return ["the body must be a JSON object"]
     found = [f"unknown field {name}" for name in job if name not in _KNOWN]
-    found += [f"{name} must be a non-empty string" for name in ("job_name", "scaleTier") if not _is_text(job.get(name))]
+    empty = [name for name in ("job_name", "scaleTier") if not isinstance(job.get(name), str) or not job[name]]
+    found += [f"{name} must be a non-empty string" for name in empty]
     found += [f"{name} must be a string" for name in _TEXTS if not isinstance(job.get(name, ""), str | None)]
     if not isinstance(job.get("args"), list | Mapping | None):
         found.append("args must be a list or a map")
     return found + _find_label_breaches(job.get("labels"))
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
 
 
 def _find_label_breaches(labels: Any) -> list[str]:

@@ -14,6 +14,14 @@ import google.auth.jwt
 
 _TIMEOUT_S: Final = 5.0
 
+_KINDS: Final = {
+    "audience": "wrong audience",
+    "expired": "expired",
+    "signature": "wrong signature",
+    "early": "too early",
+}
+"""The kinds of errors, by a word of google-auth's text."""
+
 # google-auth is partly typed.
 _decode: Final[Any] = google.auth.jwt.decode
 
@@ -38,7 +46,9 @@ class Guard:
         try:
             claims = self._verify(token)
         except (ValueError, google.auth.exceptions.GoogleAuthError) as error:
-            return 401, f"the token is not valid: {_name_kind(error)}"
+            # The error's own text may quote the token.
+            kind = next((kind for sign, kind in _KINDS.items() if sign in str(error)), "malformed")
+            return 401, f"the token is not valid: {kind}"
         except urllib.error.URLError:
             return 503, "the certificates cannot be fetched"
         if self.invokers and claims.get("email") not in self.invokers:
@@ -51,13 +61,3 @@ class Guard:
                 self._certs = json.load(response)
         claims: Mapping[str, Any] = _decode(token, certs=self._certs, audience=self.audience)
         return claims
-
-
-def _name_kind(error: Exception) -> str:
-    """Return the name of an error's kind.
-
-    The error's text is not used because it may quote the token.
-    """
-    text = str(error)
-    kinds = {"audience": "wrong audience", "expired": "expired", "signature": "wrong signature", "early": "too early"}
-    return next((kind for sign, kind in kinds.items() if sign in text), "malformed")

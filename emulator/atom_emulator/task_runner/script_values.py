@@ -91,16 +91,17 @@ def parse_outputs(value: Any) -> tuple[Mapping[str, Any] | None, ...]:
 def parse_reasons(value: Any) -> tuple[str | None, ...]:
     """Return the reason of each attempt."""
     entries = value if isinstance(value, list) else [value]
-    if not entries or value is None or not all(entry is None or _is_reason(entry) for entry in entries):
+    are_valid = all(
+        entry is None
+        or (isinstance(entry, str) and len(entry.splitlines()) == 1 and 0 < len(entry.strip()) <= MAX_REASON_LENGTH)
+        for entry in entries
+    )
+    if not entries or value is None or not are_valid:
         raise ValueError(
             f"expected a text of one line and at most {MAX_REASON_LENGTH} characters, or a list of them, one for each "
             "attempt"
         )
     return tuple(entries)
-
-
-def _is_reason(value: Any) -> bool:
-    return isinstance(value, str) and len(value.splitlines()) == 1 and 0 < len(value.strip()) <= MAX_REASON_LENGTH
 
 
 def parse_garbage(value: Any) -> FaultKind:

@@ -126,7 +126,12 @@ class Timeline(MovedClock):
             # Nothing else is due meanwhile, so no other thread has to run.
             self._now = until
         else:
-            self._wait(self._running, until)
+            invocation = self._running
+            self.at(until, lambda: self._switch_to(invocation))
+            self._player.release()
+            invocation.baton.acquire()
+            if self._is_closed:
+                raise _Abandoned
 
     @contextmanager
     def own_time(self, begins: datetime) -> Iterator[None]:
@@ -141,13 +146,6 @@ class Timeline(MovedClock):
             yield
         finally:
             self._own_time = before
-
-    def _wait(self, invocation: _Invocation, until: datetime) -> None:
-        self.at(until, lambda: self._switch_to(invocation))
-        self._player.release()
-        invocation.baton.acquire()
-        if self._is_closed:
-            raise _Abandoned
 
     def _switch_to(self, invocation: _Invocation) -> None:
         """Let an invocation run until it sleeps or ends."""

@@ -30,7 +30,7 @@ from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.services import Services, WakeLimit
 from atom_workflows.coordinator.start import handle_start
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.documents import run_path, run_record, step_record, steps_path
+from atom_workflows.documents import run_path, steps_path
 from atom_workflows.errors import AtomWorkflowsError, MalformedEvent, SourceNotFound, TaskRunnerUnavailable
 from atom_workflows.messages.internal import (
     Tick,
@@ -41,7 +41,9 @@ from atom_workflows.messages.internal import (
 )
 from atom_workflows.messages.start import FileDeleted, read_start_event, start_of_object
 from atom_workflows.ports import Answer, Document, Item, JobAnswer, Message, Query, StopAnswer, Write, WriteResult
+from atom_workflows.run_documents import run_record
 from atom_workflows.settings import MIN_BACKOFF_S, Settings
+from atom_workflows.step_documents import step_record
 
 TASK_RUNNER_URL = "http://task-runner.test"
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -118,7 +118,10 @@ class GoogleRestClient:
         if call.body is not None:
             options["json"] = call.body
         try:
-            session = self._open()
+            with self._lock:
+                if self._session is None:
+                    self._session = self.connect()
+                session = self._session
             with session.request(call.method, f"{self.urls[call.api]}{call.path}", **options) as response:
                 return _read(response, call, str(session.credentials.token or ""))
         except (GaveUp, google.auth.exceptions.GoogleAuthError) as error:
@@ -126,12 +129,6 @@ class GoogleRestClient:
             raise GoogleUnavailable(reason, nothing_sent=True) from error
         except (requests.RequestException, UrllibError) as error:
             raise _unavailable(call.api, error) from error
-
-    def _open(self) -> Any:
-        with self._lock:
-            if self._session is None:
-                self._session = self.connect()
-            return self._session
 
 
 def _read(response: requests.Response, call: Call, token: str) -> Reply:
@@ -144,12 +141,18 @@ def _read(response: requests.Response, call: Call, token: str) -> Reply:
             break
     raw = bytes(content[: call.most_bytes])
     document = _object_in(raw) if "json" in response.headers.get("Content-Type", "") and not is_cut else {}
+    error = document.get("error")
+    message = error.get("message") if isinstance(error, Mapping) else error
+    said = " ".join(message.split())[:LONGEST_QUOTE] if isinstance(message, str) else ""
+    # Google's APIs do not use dates here.
+    wait = response.headers.get("Retry-After", "")
+    is_wait = wait.isascii() and wait.isdecimal() and len(wait) < 6  # noqa: PLR2004 (digits of seconds)
     return Reply(
         status=response.status_code,
         document=document,
         content=raw,
-        message=mask_tokens(_message_in(document), [token] if token else []),
-        retry_after_s=_retry_after(response.headers.get("Retry-After", "")),
+        message=mask_tokens(said, [token] if token else []),
+        retry_after_s=min(int(wait), 3_600) if is_wait else 0,
         is_cut=is_cut,
     )
 
@@ -160,16 +163,6 @@ def _object_in(raw: bytes) -> Mapping[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _message_in(document: Mapping[str, Any]) -> str:
-    error = document.get("error")
-    message = error.get("message") if isinstance(error, Mapping) else error
-    return " ".join(message.split())[:LONGEST_QUOTE] if isinstance(message, str) else ""
-
-
-def _retry_after(text: str) -> int:
-    return min(int(text), 3_600) if text.isascii() and text.isdecimal() and len(text) < 6 else 0  # noqa: PLR2004 (seconds; a date is not used by Google's APIs)
 
 
 def _pause_s(tries: int) -> float:

@@ -12,46 +12,29 @@ in parallel.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
-from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import finish_run
 from atom_workflows.coordinator.commits import Decision, Saved, in_parts, save, save_claims
-from atom_workflows.coordinator.conditions import body_of_job, judge
+from atom_workflows.coordinator.conditions import judge
 from atom_workflows.coordinator.expansion import expand
 from atom_workflows.coordinator.gathering import gather
 from atom_workflows.coordinator.loading import AT_ONCE, StoredStep, load_steps
 from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.places import hand_on_places, seat_handed
-from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.stopping import look_up_attempt, resolve_attempt, stop_leftover
-from atom_workflows.core.changes import StepChange, apply_change
+from atom_workflows.coordinator.submission import submit
+from atom_workflows.core.changes import apply_change
 from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.endings import end_without_job
 from atom_workflows.core.kinds import NodeKind, Release
-from atom_workflows.core.outcomes import Outcome, OutcomeKind, outcome_of
-from atom_workflows.core.polling import first_wait
-from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.core.transitions import apply_outcome, claim, defer, record_job, repeat_or_fail
-from atom_workflows.core.workflow import JsonValue
-from atom_workflows.errors import (
-    BusUnavailable,
-    ExpressionError,
-    JobConflict,
-    JobRefused,
-    RequestNotAccepted,
-    StoreError,
-    StoreUnavailable,
-    TaskRunnerUnavailable,
-)
+from atom_workflows.core.transitions import claim
+from atom_workflows.errors import BusUnavailable, StoreError
 from atom_workflows.messages.internal import STEPS_PER_READY, ReadyStep
 from atom_workflows.ports import Answer, Item, Workers
 
@@ -81,183 +64,6 @@ def waves(
 
 
 _WITHOUT_JOB: Final = frozenset({Release.BLOCK, Release.SKIP, Release.SUCCEED})
-
-SUBMIT_BUDGET: Final = timedelta(seconds=80)
-"""The maximum time for one submission. The client's own limits, including that of a token request, add up to less.
-
-If less than this remains of the lease, another instance might submit the same attempt at the same time.
-"""
-
-
-def submit(services: Services, step: StepRecord) -> StepChange | None:
-    """Submit the step's job and return the resulting change.
-
-    Returns None for a step without a job, which is never claimed.
-    """
-    if step.request is None or step.due_at is None:
-        return None
-    if step.unresolved or step.leftovers:
-        return _submit_after_earlier(services, step)
-    if held_back := _reason_to_wait(services, step):
-        return _defer(services, step, held_back)
-    return _submit_rendered(services, step) if step.templates else _submit(services, step, step.request)
-
-
-def _submit_after_earlier(services: Services, step: StepRecord) -> StepChange | None:
-    """Submit the step's job once the jobs of earlier attempts have ended."""
-    # To find out the job of an earlier attempt may be to submit it again, which may start a job. So the jobs that are
-    # known end first, and so does each job that was found, before the next attempt is looked for.
-    settled = stop_leftover(services, step) if step.leftovers else _resolve(services, step)
-    if settled is None or isinstance(settled, StepChange):
-        return settled
-    change = submit(services, replace(step, **settled))
-    return None if change is None else replace(change, fields={**settled, **change.fields})
-
-
-def _resolve(services: Services, step: StepRecord) -> StepChange | dict[str, Any] | None:
-    """Find out the job of the first attempt whose job's id is unknown."""
-    settled = look_up_attempt(services, step)
-    if settled is not None:
-        return settled
-    body = _render(services, step)
-    if body is None or isinstance(body, StepChange):
-        return body
-    if held_back := _reason_to_wait(services, step, is_own=False):
-        return _defer(services, step, held_back)
-    return resolve_attempt(services, step, body)
-
-
-def _render(services: Services, step: StepRecord) -> Mapping[str, JsonValue] | StepChange | None:
-    """Return the job's body, or the change if there is none."""
-    if not step.templates:
-        return step.request
-    try:
-        return body_of_job(services, step)
-    except ExpressionError as error:
-        failed = Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.EXPRESSION, message=str(error))
-        return apply_outcome(step, failed, now=services.clock.now())
-    except StoreUnavailable as error:
-        return _defer(
-            services, step, RequestNotAccepted(f"the values that its expressions need could not be read: {error}")
-        )
-
-
-def _submit_rendered(services: Services, step: StepRecord) -> StepChange | None:
-    """Evaluate the expressions of the step's task, then submit its job."""
-    request = _render(services, step)
-    if request is None or isinstance(request, StepChange):
-        return request
-    # Reading what they need may have taken long.
-    if held_back := _reason_to_wait(services, step):
-        return _defer(services, step, held_back)
-    change = _submit(services, step, request)
-    sent = json.dumps(request, separators=(",", ":"), ensure_ascii=False)
-    return None if change is None else replace(change, fields={**change.fields, "sent": sent})
-
-
-def _reason_to_wait(services: Services, step: StepRecord, *, is_own: bool = True) -> RequestNotAccepted | None:
-    """Return the reason not to submit anything now, if any.
-
-    `is_own` is False if the submission is not that of the attempt itself, and so waits in its own way.
-    """
-    now = services.clock.now()
-    # While a claim lasts, `due_at` is the end of its lease.
-    if step.due_at is None or step.due_at - now < SUBMIT_BUDGET:
-        return RequestNotAccepted("it was not called: too little of the step's lease was left")
-    return services.breaker.reason_to_wait(step.task_runner_url, now) if is_own else None
-
-
-def _submit(services: Services, step: StepRecord, request: Mapping[str, JsonValue]) -> StepChange | None:
-    """Make the call, and report its result to the circuit breaker."""
-    url, began = step.task_runner_url, services.clock.now()
-    try:
-        change = _call(services, step, request)
-    except RequestNotAccepted as error:
-        if not error.is_busy:
-            services.breaker.record_failure(url, error.reason, began=began, now=services.clock.now())
-        return _defer(services, step, error)
-    except TaskRunnerUnavailable as error:
-        services.breaker.record_failure(url, error.reason, began=began, now=services.clock.now())
-        return _repeat_or_fail(services, step, error)
-    services.breaker.record_answer(url)
-    return change
-
-
-def _call(services: Services, step: StepRecord, request: Mapping[str, JsonValue]) -> StepChange | None:
-    """Make the call and apply the response, which may be a refusal.
-
-    Raises `TaskRunnerUnavailable` if there was no usable response, or `RequestNotAccepted` if nothing was started.
-    """
-    now = services.clock.now()
-    try:
-        answer = services.task_runner.submit(
-            step.task_runner_url,
-            request,
-            idempotency_key=step.idempotency_key,
-            timeout=(step.attempt_deadline or now + step.policies.timeout) - now,
-        )
-    except JobConflict as error:
-        return _resolve_conflict(services, step, error)
-    except JobRefused as error:
-        return _fail_refused(services, step, error)
-    now = services.clock.now()
-    outcome = outcome_of(
-        step,
-        job_id=answer.job_id,
-        job_state=answer.state,
-        message=answer.message,
-        outputs=answer.outputs,
-        outputs_problem=answer.outputs_problem,
-        reason=answer.reason,
-        logs_url=answer.logs_url,
-    )
-    if outcome is not None:
-        return apply_outcome(step, outcome, now=now)
-    if not answer.job_id:
-        raise TaskRunnerUnavailable(f"it reported {answer.state} without a usable jobId")
-    return record_job(
-        step,
-        job_id=answer.job_id,
-        job_state=answer.state,
-        message=answer.message,
-        first_poll=now + first_wait(services.settings.check_interval, notifies=answer.notifies),
-        logs_url=answer.logs_url,
-        notifies=answer.notifies,
-    )
-
-
-def _resolve_conflict(services: Services, step: StepRecord, error: JobConflict) -> StepChange | None:
-    """Fail the step after an HTTP 409 response.
-
-    If the step's own earlier submission may be the cause, or if the server asks for a retry, the step is submitted
-    again later instead.
-    """
-    if step.is_unsure:
-        reason = f"an earlier submission may still be in progress: {error}"
-        return _repeat_or_fail(services, step, TaskRunnerUnavailable(reason, retry_after_s=error.retry_after_s))
-    if error.retry_after_s is not None:
-        return _defer(services, step, RequestNotAccepted(str(error), retry_after_s=error.retry_after_s))
-    return _fail_refused(services, step, error)
-
-
-def _fail_refused(services: Services, step: StepRecord, error: JobRefused) -> StepChange | None:
-    beside = "; an earlier submission of this attempt may have started a job" if step.is_unsure else ""
-    refused = Outcome(step_id=step.id, attempt=step.attempt, kind=OutcomeKind.REFUSED, message=f"{error}{beside}")
-    return apply_outcome(step, refused, now=services.clock.now())
-
-
-def _repeat_or_fail(services: Services, step: StepRecord, error: TaskRunnerUnavailable) -> StepChange:
-    message = f"the submission of step {step.id} may have started a job: {error.reason}"
-    log.warning("task_runner.unavailable", message, **step.names)
-    now = services.clock.now()
-    return repeat_or_fail(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s)
-
-
-def _defer(services: Services, step: StepRecord, error: RequestNotAccepted) -> StepChange:
-    message = f"step {step.id} could not be submitted: {error.reason}"
-    log.warning("task_runner.unavailable", message, **step.names)
-    now = services.clock.now()
-    return defer(step, reason=error.reason, now=now, retry_after_s=error.retry_after_s, is_busy=error.is_busy)
 
 
 @dataclass(slots=True)
@@ -300,30 +106,19 @@ class Advance:
         claimed = self._claim(to_dispatch, because)
         self._save_and_go_on(ended, claimed, may_keep=True)
         while claimed:
-            claimed = self._submit_all(claimed)
+            # The steps that are claimed in the meantime are submitted next.
+            following: list[StoredStep] = []
+            outstanding = len(claimed)
+            workers = self.outbox.services.workers
+            for wave in waves(workers, self._attempt, claimed, lane=lambda stored: stored.step.task_runner_url):
+                outstanding -= len(wave)
+                decisions = [decision for _, decision in wave if decision is not None]
+                # While some results are outstanding, released steps are published rather than kept, so that a slow Task
+                # Runner delays only its own steps. A wave that cannot be saved does not stop the waves after it.
+                self._save_and_go_on(decisions, following, may_keep=outstanding == 0)
+            claimed = following
         if self._failure is not None:
             raise self._failure
-
-    def _submit_all(self, claimed: Sequence[StoredStep]) -> list[StoredStep]:
-        """Submit the steps and save each wave of results.
-
-        Returns the steps that were claimed in the meantime and should be submitted next. While some results are
-        outstanding, newly released steps are published rather than kept, so that a slow Task Runner delays only its own
-        steps. A wave that cannot be saved does not stop the waves after it.
-        """
-        services = self.outbox.services
-        following: list[StoredStep] = []
-        outstanding = len(claimed)
-        for wave in waves(
-            services.workers,
-            self._attempt,
-            claimed,
-            lane=lambda stored: stored.step.task_runner_url,
-        ):
-            outstanding -= len(wave)
-            decisions = [decision for _, decision in wave if decision is not None]
-            self._save_and_go_on(decisions, following, may_keep=outstanding == 0)
-        return following
 
     def _attempt(self, stored: StoredStep) -> Decision | None:
         """Make the attempt of a claimed step, as its kind requires."""
@@ -365,7 +160,12 @@ class Advance:
         claims = self._claims_of_sole_dependents(decisions) if may_claim else []
         saved = save(self.outbox, decisions, claims)
         self.refused += saved.refused
-        self._hand_on_expansions([one for one in decisions if one.step.id in saved.versions])
+        now = self.outbox.services.clock.now()
+        for step, change in ((one.step, one.change) for one in decisions if one.step.id in saved.versions):
+            due_at = change.fields.get("due_at")
+            if step.loop is not None and not change.is_terminal and due_at and due_at <= now:
+                # Another invocation creates the rest of the step's items.
+                self.outbox.add_ready(self.run_id, [ReadyStep(step_id=step.id, attempt=step.attempt)])
         following += [
             StoredStep(step=apply_change(claim.step, claim.change), version=saved.versions[claim.step.id])
             for claim in claims
@@ -421,15 +221,6 @@ class Advance:
 
     def _hand_on(self, step_ids: Sequence[str]) -> None:
         self.outbox.add_ready(self.run_id, [ReadyStep(step_id=step_id) for step_id in step_ids])
-
-    def _hand_on_expansions(self, saved: Sequence[Decision]) -> None:
-        """Have another invocation create the rest of a step's items."""
-        now = self.outbox.services.clock.now()
-        for decision in saved:
-            due_at = decision.change.fields.get("due_at")
-            if decision.step.loop is not None and not decision.change.is_terminal and due_at and due_at <= now:
-                step = ReadyStep(step_id=decision.step.id, attempt=decision.step.attempt)
-                self.outbox.add_ready(self.run_id, [step])
 
     def _claims_of_sole_dependents(self, decisions: Sequence[Decision]) -> list[Decision]:
         """Claim the steps whose only dependency succeeds according to these decisions.

@@ -6,44 +6,37 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum, auto
-from itertools import islice
 from typing import Any, Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
-from atom_workflows.coordinator.commits import Decision, save_alone
+from atom_workflows.coordinator.commits import save_alone
 from atom_workflows.coordinator.conditions import outputs_of_run
-from atom_workflows.coordinator.groups import admit_waiting, find_successor, report_begun
+from atom_workflows.coordinator.failures import load_errors
 from atom_workflows.coordinator.lateness import report_late
+from atom_workflows.coordinator.line import admit_waiting, find_successor, report_begun
 from atom_workflows.coordinator.loading import (
     StoredRun,
     StoredStep,
-    iter_failed,
     load_run,
     load_run_and_end,
     load_steps,
 )
 from atom_workflows.coordinator.main_part import begin_finally, is_broken
+from atom_workflows.coordinator.open_steps import still_open, stop_steps, wait_for_jobs
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.services import Services
-from atom_workflows.core.changes import apply_change
-from atom_workflows.core.endings import end_run, stop_step
+from atom_workflows.core.endings import end_run, ends_with_steps
 from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES
-from atom_workflows.core.item_ids import shown_id
-from atom_workflows.core.kinds import NodeKind, Phase, WhenStopped
+from atom_workflows.core.kinds import Phase
 from atom_workflows.core.outcomes import clip
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
-from atom_workflows.core.states import OPEN_STEP_STATES, RunEvent, RunState, StepState, next_run_state
-from atom_workflows.core.stopping import RUN_WAIT, stop_with_run, waits_for_stop
+from atom_workflows.core.states import OPEN_STEP_STATES, RunEvent, RunState, next_run_state
 from atom_workflows.core.workflow import JsonValue
-from atom_workflows.documents import change_fields, run_path, run_state_fields, step_path, steps_path, stop_fields
+from atom_workflows.documents import run_path, step_path, steps_path
 from atom_workflows.errors import AlreadyExists, Conflict, ExpressionError, RunNotFound, RunStateError
-from atom_workflows.ports import Document, Fields, Query, Update
-
-MAX_ERRORS: Final = 100
-"""The maximum number of failed steps whose messages are copied to the run's document."""
-
-MAX_ERROR_TEXT: Final = 500
+from atom_workflows.ports import Query, Update
+from atom_workflows.run_documents import run_state_fields, stop_fields
+from atom_workflows.step_documents import change_fields
 
 _TRIES: Final = 5
 
@@ -73,7 +66,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
     """
     run, now = stored.run, outbox.services.clock.now()
     event, change = end_run(run, None if end is None else end.step, now=now)
-    errors = _load_errors(outbox.services, run, end)
+    errors = load_errors(outbox.services, run, end)
     outputs: dict[str, JsonValue] = {}
     if event is RunEvent.SUCCEED and run.output_templates:
         try:
@@ -130,38 +123,6 @@ def _commit_end(outbox: Outbox, run: RunRecord, writes: Sequence[Update]) -> boo
         # A run may have joined the line since it was looked at, or this one may have held up those behind it.
         admit_waiting(outbox, run.group, by=run.id)
     return True
-
-
-def _load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> tuple[dict[str, Any], ...]:
-    """Return the reason for a stop, then the messages of failed steps."""
-    # A cancellation is not an error, though its reason is among the main part's errors.
-    was_cancelled = run.main_state is RunState.CANCELLED
-    errors: list[dict[str, Any]] = [] if was_cancelled else [dict(error) for error in run.main_errors]
-    if run.stop is not None and run.stop.kind is not StopKind.CANCEL:
-        errors.append({"step": None, "message": run.stop.reason})
-    if run.stop is None and end is not None and not end.step.fails_run and run.main_state in {None, RunState.SUCCEEDED}:
-        return ()
-    # A stop itself cancels steps, so CANCELLED is an error only in a part of the run that was not stopped.
-    states = [StepState.FAILED.value]
-    if not was_cancelled and (run.stop is None or run.main_state is not None):
-        states.append(StepState.CANCELLED.value)
-    # A step that failed names the first of its items that did; the items of a step that was stopped name themselves.
-    ended = iter_failed(services, run.id, states, fields=("message", "phase"), items_of=_was_left_open)
-    errors += [
-        {"step": shown_id(document.id), "message": clip(document.fields.get("message", ""))[:MAX_ERROR_TEXT]}
-        for document in islice((one for one in ended if run.stop is None or not _was_stopped(one)), MAX_ERRORS)
-    ]
-    return tuple(errors)
-
-
-def _was_left_open(step: Fields) -> bool:
-    """Return True if a step with `forEach` did not end by itself."""
-    return step.get("state") != StepState.FAILED.value or not step.get("last_kind")
-
-
-def _was_stopped(step: Document) -> bool:
-    """Return True if the step may have been cancelled because its run was stopped after the main part had ended."""
-    return step.fields["state"] == StepState.CANCELLED.value and step.fields.get("phase") == Phase.FINALLY.value
 
 
 PAGE: Final = 200
@@ -238,8 +199,8 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Clos
         stored = load_run(outbox.services, run_id)
         if stored is None or stored.run.stop is None:
             return Closing.DONE
-        open_steps = [one for one in found if _ends_with_steps(one.step, stored.run)][:page]
-        if not open_steps and waiting and _wait_for_jobs(outbox, ends, waiting):
+        open_steps = [one for one in found if ends_with_steps(one.step, stored.run)][:page]
+        if not open_steps and waiting and wait_for_jobs(outbox, ends, waiting):
             return Closing.WAITS
         if not open_steps and waiting:
             # Someone else has changed the end node, so read again what is left to do.
@@ -249,63 +210,15 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Clos
             continue
         if not open_steps and _end_stopped(outbox, stored, ends[0] if ends else None):
             return Closing.DONE
-        decisions = _stop_steps(outbox.services, open_steps, stored.run.stop)
+        decisions = stop_steps(outbox.services, open_steps, stored.run.stop)
         saved = save_alone(outbox, decisions)
         # If someone else has just changed a step, its page is read again.
         if open_steps and not saved.refused:
-            waiting += _still_open(open_steps, decisions)
+            waiting += still_open(open_steps, decisions)
             after = (step_path(run_id, open_steps[-1].step.id),) if waiting else None
         budget.spend(calls=3 + saved.commits, written=saved.written)
         if budget.is_spent and not (waiting and len(found) < page):
             return Closing.UNFINISHED
-
-
-def _stop_steps(services: Services, open_steps: Sequence[StoredStep], stop: Stop) -> list[Decision]:
-    """Decide which steps end now, and whose jobs are to be stopped first.
-
-    Steps that already wait for their jobs stay as they are.
-    """
-    now, decisions = services.clock.now(), list[Decision]()
-    for one in open_steps:
-        cannot = services.unstoppable.has(one.step.task_runner_url, now)
-        if cannot or not waits_for_stop(one.step, now=now):
-            change = None if cannot else stop_with_run(one.step, stop, now=now)
-            decisions.append(Decision(stored=one, change=change or stop_step(one.step, stop, now=now)))
-    return decisions
-
-
-def _still_open(open_steps: Sequence[StoredStep], decisions: Sequence[Decision]) -> list[StepRecord]:
-    """Return the steps that wait for their jobs."""
-    decided = {decision.step.id: decision.change for decision in decisions}
-    changed = [
-        one.step if (change := decided.get(one.step.id)) is None else apply_change(one.step, change)
-        for one in open_steps
-    ]
-    return [step for step in changed if not step.state.is_terminal]
-
-
-def _wait_for_jobs(outbox: Outbox, ends: Sequence[StoredStep], waiting: Sequence[StepRecord]) -> bool:
-    """Have the checker audit the run when its jobs have had enough time to stop.
-
-    Returns False if the end node has changed since it was read.
-    """
-    now = outbox.services.clock.now()
-    audit_at = max(step.stop_since or now for step in waiting) + RUN_WAIT
-    for end in ends:
-        if end.step.due_at is None or not now < end.step.due_at <= audit_at:
-            update = Update(path=step_path(end.step.run_id, END_ID), fields={"due_at": audit_at}, guard=end.version)
-            try:
-                outbox.services.store.commit([update])
-            except Conflict:
-                return False
-    return True
-
-
-def _ends_with_steps(step: StepRecord, run: RunRecord) -> bool:
-    """Return True if a stop ends this node along with the steps."""
-    if run.runs_finally and (step.phase is Phase.FINALLY or step.kind is NodeKind.MAIN_END):
-        return False
-    return step.rules.stopped is WhenStopped.WITH_STEPS
 
 
 def _end_stopped(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:

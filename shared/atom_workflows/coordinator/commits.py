@@ -20,7 +20,7 @@ from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import StepChange, apply_change
-from atom_workflows.core.counts import Counts, count_end
+from atom_workflows.core.counts import count_dependents, count_end
 from atom_workflows.core.graph import kind_of
 from atom_workflows.core.kinds import Counters, NodeKind, Release, decide_release
 from atom_workflows.core.outcomes import Outcome, OutcomeKind
@@ -28,9 +28,10 @@ from atom_workflows.core.places import NUMBERS, Shard, read_shard
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepEvent
 from atom_workflows.core.transitions import apply_outcome
-from atom_workflows.documents import SCHEMA, change_fields, estimate_bytes, outputs_fields, outputs_path, step_path
+from atom_workflows.documents import SCHEMA, estimate_bytes, outputs_path, step_path
 from atom_workflows.errors import AlreadyExists, Conflict, NotStorable
 from atom_workflows.ports import Create, Document, Fields, Update, Upsert, Version, WriteResult
+from atom_workflows.step_documents import change_fields, outputs_fields
 
 MAX_WRITES: Final = 250
 """The maximum number of documents in one commit. It is enough for a step with its dependents, at most 200."""
@@ -284,7 +285,8 @@ def _commit(
 
     Raises `Conflict` if any guard failed.
     """
-    dependents = _count_dependents(decisions, {claim.step.id for claim in claims}) if counting else {}
+    ends = [(one.step, one.change) for one in decisions if counting and one.change.is_terminal]
+    dependents = count_dependents(ends, without={claim.step.id for claim in claims})
     additions = {name: added for one in decisions if one.change.is_terminal for name, added in one.additions.items()}
     run_id, schema = decisions[0].step.run_id, decisions[0].step.schema
     # Claimed dependents are written with their new counters; the counters of the others are incremented.
@@ -300,7 +302,14 @@ def _commit(
         for added in [additions.get(step_id, Addition())]
     ]
     freeing = _group_by_shard(decisions) if counting else {}
-    handing_on = [_hand_on(shard_id, ended) for shard_id, ended in freeing.items()]
+    # The places of ended items are handed on to the next ones.
+    handing_on = [
+        Update(
+            path=step_path(run_id, shard_id),
+            increments={**dict.fromkeys(NUMBERS, 0), "next": len(ended), "failed": _count_failed(ended)},
+        )
+        for shard_id, ended in freeing.items()
+    ]
     results = outbox.services.store.commit([*writes, *increments, *handing_on])
     for decision in guarded:
         outbox.report_step(decision.step, decision.change)
@@ -312,10 +321,7 @@ def _commit(
         released=dict(_released(decisions, dependents, results[len(writes) : len(writes) + len(increments)])),
         freed=[
             Freed(
-                step=ended[0].step,
-                shard=read_shard(result.increments),
-                count=len(ended),
-                failed=_count_failed(ended),
+                step=ended[0].step, shard=read_shard(result.increments), count=len(ended), failed=_count_failed(ended)
             )
             for ended, result in zip(freeing.values(), results[len(writes) + len(increments) :], strict=True)
         ],
@@ -342,27 +348,8 @@ def _group_by_shard(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
     return freeing
 
 
-def _hand_on(shard_id: str, ended: Sequence[Decision]) -> Update:
-    """Hand the places of ended items on, and return the next items."""
-    added = {**dict.fromkeys(NUMBERS, 0), "next": len(ended), "failed": _count_failed(ended)}
-    return Update(path=step_path(ended[0].step.run_id, shard_id), increments=added)
-
-
 def _count_failed(ended: Iterable[Decision]) -> int:
     return sum(count_end(one.step, one.change).unsuccessful for one in ended)
-
-
-def _count_dependents(decisions: Iterable[Decision], claimed: set[str]) -> dict[str, Counts]:
-    """Return the counter increments for the dependents that are not claimed."""
-    dependents: dict[str, Counts] = {}
-    for decision in decisions:
-        if not decision.change.is_terminal:
-            continue
-        counts = count_end(decision.step, decision.change)
-        for dependent in decision.step.dependents:
-            if dependent not in claimed:
-                dependents[dependent] = dependents[dependent] + counts if dependent in dependents else counts
-    return dependents
 
 
 def _released(

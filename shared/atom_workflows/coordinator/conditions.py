@@ -17,26 +17,17 @@ from atom_workflows.coordinator.loading import AT_ONCE, StoredStep, load_run, lo
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import StepChange
 from atom_workflows.core.endings import end_without_job, skip_idle
-from atom_workflows.core.evaluation import (
-    Past,
-    Reads,
-    Verdict,
-    evaluate_condition,
-    reads_of,
-    render_body,
-    render_outputs,
-    require_readable,
-    scope_of,
-    zone_of,
-)
-from atom_workflows.core.gathering import COUNTED, counts_of
+from atom_workflows.core.evaluation import Past, Verdict, evaluate_condition, render_body, render_outputs, scope_of
+from atom_workflows.core.gathering import COUNTED, counts_of, is_counted
 from atom_workflows.core.graph import MAIN_END_ID
 from atom_workflows.core.kinds import NodeKind, Release
+from atom_workflows.core.reads import Reads, reads_of, require_readable, zone_of
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.workflow import JsonValue
-from atom_workflows.documents import outputs_path, read_outputs, step_path
+from atom_workflows.documents import outputs_path, step_path
 from atom_workflows.errors import ExpressionError
 from atom_workflows.ports import Document
+from atom_workflows.step_documents import read_outputs
 
 
 @dataclass(slots=True)
@@ -111,7 +102,7 @@ def read_for(services: Services, step: StepRecord, reads: Reads) -> tuple[dict[s
     return past, read_result(services, step.run_id, reads)
 
 
-_FIELDS_OF_PAST: Final = ("state", "message", "kind", *COUNTED, "values", "types")
+_FIELDS_OF_PAST: Final = ("state", "message", "kind", "last_kind", *COUNTED, "values", "types")
 """The fields that expressions read: those of a step's document, and the two of its outputs."""
 
 
@@ -139,7 +130,7 @@ def _past_of(services: Services, run_id: str, step_id: str, found: Mapping[str, 
     fields = {} if step is None else step.fields
     outputs = read_outputs(found.get(outputs_path(run_id, step_id)), zone=zone)
     counts = counts_of(fields) if fields.get("kind") == NodeKind.GATHER.value else None
-    if counts and 2 * counts["total"] > sum(counts.values()):
+    if counts and counts["total"] and not is_counted(fields):
         counts |= count_after_stop(services, run_id, step_id)
     state, message = str(fields.get("state", "")), str(fields.get("message", ""))
     return Past(state=state, message=message, outputs=outputs, counts=counts)

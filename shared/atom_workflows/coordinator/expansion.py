@@ -11,8 +11,7 @@ The list never makes this node fail. A problem is stored with it, and fails the 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
@@ -22,20 +21,20 @@ from atom_workflows.coordinator.batches import in_batches
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Addition, Decision
 from atom_workflows.coordinator.conditions import read_for
+from atom_workflows.coordinator.item_documents import create_items
 from atom_workflows.coordinator.loading import StoredStep, load_run, load_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import change, end_step
-from atom_workflows.core.evaluation import reads_of, scope_of, select_constants
+from atom_workflows.core.evaluation import scope_of
 from atom_workflows.core.expansion import MAX_ITEMS_OF_RUN, Expansion
-from atom_workflows.core.graph import Node
 from atom_workflows.core.items import Items, compute_items
 from atom_workflows.core.outcomes import clip
-from atom_workflows.core.places import Shard
+from atom_workflows.core.reads import reads_of
 from atom_workflows.core.records import Loop, StepRecord
-from atom_workflows.core.states import StepEvent, StepState
+from atom_workflows.core.states import StepEvent
 from atom_workflows.core.transitions import MAX_DEATHS
 from atom_workflows.core.workflow import Template
-from atom_workflows.documents import run_path, step_fields, step_path
+from atom_workflows.documents import run_path, step_path
 from atom_workflows.errors import (
     AlreadyExists,
     Conflict,
@@ -110,7 +109,7 @@ def _compute(work: _Work) -> Items:
 
 
 def _create(work: _Work, items: Items, expansion: Expansion) -> Decision | None:
-    for number, batch in enumerate(in_batches(_creates(work.step, work.loop, items, expansion))):
+    for number, batch in enumerate(in_batches(create_items(work.step, work.loop, items, expansion))):
         # Each invocation gets on by a batch, even if evaluating the list takes up all of its time.
         if number and work.budget.is_spent:
             return _put_off(work, timedelta())
@@ -119,71 +118,6 @@ def _create(work: _Work, items: Items, expansion: Expansion) -> Decision | None:
             log.debug("step.expand.overtaken", f"the items of step {work.step.each} are created elsewhere")
             return None
     return _end(work, expansion)
-
-
-def _creates(step: StepRecord, loop: Loop, items: Items, expansion: Expansion) -> Iterator[Create]:
-    """Yield the documents that have not been written yet, each when it is needed."""
-    first_item = expansion.node_count - expansion.size
-    texts = items.texts(max(0, step.written - first_item))
-    shared: dict[str, Any] | None = None
-    for node, index in expansion.nodes(step.written):
-        path = step_path(step.run_id, node.id)
-        if index is None:
-            shard = expansion.shards.get(node.id)
-            record = _barrier(step, node) if shard is None else _places(step, node, shard, items.count)
-            yield Create(path=path, fields=step_fields(record))
-            continue
-        text = next(texts)
-        if shared is None:
-            shared = step_fields(_item(step, loop, node, index=index, text=text))
-        # What items have in common is converted only once.
-        edges = ("depends_on", "dependents", "barriers", "conditional")
-        own: dict[str, Any] = {name: list(getattr(node, name)) for name in edges}
-        # An item has one dependency, or waits for its place.
-        own |= {"index": index, "item": text, "remaining": 1, **expansion.places_of(index)}
-        yield Create(path=path, fields={**shared, **own})
-
-
-def _barrier(step: StepRecord, node: Node) -> StepRecord:
-    return StepRecord(
-        run_id=step.run_id,
-        id=node.id,
-        kind=node.kind,
-        schema=step.schema,
-        request=None,
-        task_runner_url="",
-        policies=step.policies,
-        depends_on=node.depends_on,
-        dependents=node.dependents,
-        barriers=node.barriers,
-        conditional=node.conditional,
-        phase=node.phase,
-        each=step.each,
-        expansion=step.expansion,
-        remaining=len(node.depends_on),
-        expire_at=step.expire_at,
-    )
-
-
-def _places(step: StepRecord, node: Node, shard: Shard, items: int) -> StepRecord:
-    return replace(_barrier(step, node), state=StepState.SUCCEEDED, items=items, places=shard)
-
-
-def _item(step: StepRecord, loop: Loop, node: Node, *, index: int, text: str) -> StepRecord:
-    conditions = [one for one in (loop.when, loop.policies.retry.when) if one is not None]
-    return replace(
-        _barrier(step, node),
-        request=step.request,
-        task_runner_url=step.task_runner_url,
-        policies=loop.policies,
-        templates=step.templates,
-        constants=select_constants(step.constants, [*step.templates, *conditions]),
-        outputs=loop.outputs,
-        when=loop.when,
-        index=index,
-        item=text,
-        item_type=json.dumps(loop.item_type, separators=(",", ":")),
-    )
 
 
 def _write_first(work: _Work, batch: list[Create], size: int) -> bool:
@@ -203,14 +137,10 @@ def _write_first(work: _Work, batch: list[Create], size: int) -> bool:
         count = Update(path=run_path(run.run.id), increments={"item_count": added}, guard=run.version)
         if _write(work, [*batch, *([count] if added else [])], counted=size):
             return True
-        if not _is_unchanged(work):
+        found = load_steps(work.services, work.step.run_id, [work.step.id])
+        if not found or found[0].version != work.stored.version:
             return False
     raise StoreUnavailable("the run keeps changing")
-
-
-def _is_unchanged(work: _Work) -> bool:
-    found = load_steps(work.services, work.step.run_id, [work.step.id])
-    return bool(found) and found[0].version == work.stored.version
 
 
 def _write(work: _Work, batch: Sequence[Create | Update], **fields: Any) -> bool:

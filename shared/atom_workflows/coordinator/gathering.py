@@ -7,13 +7,13 @@ counters already show how the items ended.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.commits import Decision
+from atom_workflows.coordinator.failures import FAILED_ITEMS, find_failed_items
 from atom_workflows.coordinator.loading import AT_ONCE, StoredStep
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import StepChange, change, end_step
@@ -25,7 +25,7 @@ from atom_workflows.core.gathering import (
     fail_with_problem,
     fail_without_result,
 )
-from atom_workflows.core.item_ids import expander_id, item_id, shown_id
+from atom_workflows.core.item_ids import expander_id, item_id
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.outcomes import FAILURE_KINDS, clip
 from atom_workflows.core.records import StepRecord
@@ -34,11 +34,9 @@ from atom_workflows.core.transitions import MAX_DEATHS
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import outputs_path, step_path, steps_path
 from atom_workflows.errors import StoreUnavailable
-from atom_workflows.ports import Condition, Document, Query
+from atom_workflows.ports import Condition, Query
 
 _LATER: Final = timedelta(seconds=10)
-_PAGE: Final = 500
-_FAILED: Final = [StepState.FAILED.value, StepState.CANCELLED.value, StepState.SKIPPED.value]
 
 
 def gather(services: Services, stored: StoredStep) -> Decision:
@@ -64,7 +62,7 @@ def _decide(services: Services, step: StepRecord) -> StepChange:
     if problem := expander.fields.get("problem"):
         return fail_with_problem(step, problem, now=services.clock.now())
     if count_items(step)["failed"] > step.tolerate:
-        first, unstarted = _find_failures(services, step, expansion)
+        first, unstarted = find_failed_items(services, step, expansion)
         return fail_with_items(step, first, unstarted=unstarted, now=services.clock.now())
     outputs = _gather_outputs(services, step, expansion) if step.outputs else {}
     if outputs is None:
@@ -72,61 +70,32 @@ def _decide(services: Services, step: StepRecord) -> StepChange:
     return replace(end_step(step, StepEvent.SUCCEED, services.clock.now()), outputs=outputs or None)
 
 
-def _find_failures(services: Services, step: StepRecord, expansion: int) -> tuple[str, int]:
-    """Return the first failed item's message and the number not started."""
-    first: Document | None = None
-    unstarted = 0
-    for one in _iter_failed(services, step, expansion):
-        if one.fields["state"] == StepState.SKIPPED.value:
-            unstarted += 1
-        elif first is None or one.fields["index"] < first.fields["index"]:
-            first = one
-    return "" if first is None else f"{shown_id(first.id)}: {first.fields.get('message', '')}", unstarted
-
-
 def count_after_stop(services: Services, run_id: str, step_id: str) -> dict[str, int]:
     """Count the items of a step that had ended when a stop ended the others.
 
-    The step's counters lack those whose barriers the stop ended: these did not pass on their own counters.
+    The step's counters lack those whose barriers the stop ended: these did not pass on their own counters. They count
+    as failed those that were not started, whose number only the end of the last item makes known.
     """
     (expander,) = services.store.get([step_path(run_id, expander_id(step_id))], fields=("expansion",))
     if expander is None:
         return {}
     expansion = expander.fields["expansion"]
     # An item that the stop ended has no kind of failure of its own.
-    failed: list[Condition] = [("state", "in", _FAILED), ("last_kind", "in", list(FAILURE_KINDS.values()))]
+    failed: list[Condition] = [("state", "in", FAILED_ITEMS), ("last_kind", "in", list(FAILURE_KINDS.values()))]
     ended: dict[str, list[Condition]] = {
         "succeeded": [("state", "==", StepState.SUCCEEDED.value)],
         "failed": failed,
         "skipped": [("by_choice", "==", True)],
     }
+    items: list[Condition] = [
+        ("each", "==", step_id),
+        ("expansion", "==", expansion),
+        ("kind", "==", NodeKind.ITEM.value),
+    ]
     return {
-        name: services.store.count(_query_items(run_id, step_id, expansion, conditions))
+        name: services.store.count(Query(collection=steps_path(run_id), where=[*items, *conditions]))
         for name, conditions in ended.items()
     }
-
-
-def _query_items(run_id: str, step_id: str, expansion: int, conditions: Sequence[Condition]) -> Query:
-    of_step: list[Condition] = [("each", "==", step_id), ("expansion", "==", expansion)]
-    where = [*of_step, ("kind", "==", NodeKind.ITEM.value), *conditions]
-    return Query(collection=steps_path(run_id), where=where)
-
-
-def _iter_failed(services: Services, step: StepRecord, expansion: int) -> Iterator[Document]:
-    after: tuple[str] | None = None
-    while True:
-        query = Query(
-            collection=steps_path(step.run_id),
-            where=[("each", "==", step.id), ("expansion", "==", expansion), ("state", "in", _FAILED)],
-            after=after,
-            limit=_PAGE,
-            fields=("state", "index", "message", "by_choice"),
-        )
-        found = services.store.query(query)
-        yield from (one for one in found if "index" in one.fields and not one.fields.get("by_choice"))
-        if len(found) < _PAGE:
-            return
-        after = (found[-1].path,)
 
 
 def _gather_outputs(services: Services, step: StepRecord, expansion: int) -> dict[str, JsonValue] | None:

@@ -11,49 +11,35 @@ at least one of the two then sees the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from atom_workflows import log
-from atom_workflows.coordinator.lateness import report_late
 from atom_workflows.coordinator.loading import StoredRun
-from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import backoff_delay
-from atom_workflows.core.graph import END_ID
 from atom_workflows.core.groups import (
-    AT_WORK,
     Admission,
-    Decisions,
     Group,
     admit,
-    decide,
     line_of,
     place_at_work,
     wait_ends,
-    why_expired,
     why_full,
 )
-from atom_workflows.core.polling import NEXT_AUDIT, first_audit
+from atom_workflows.core.polling import NEXT_AUDIT
 from atom_workflows.core.records import RunRecord
-from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
 from atom_workflows.core.workflow import Backoff, WhenFull
-from atom_workflows.documents import RUNS, SCHEMA, group_path, run_path, run_record, run_state_fields, step_path
-from atom_workflows.errors import AlreadyExists, Conflict
-from atom_workflows.messages.internal import seed_message
+from atom_workflows.documents import RUNS, SCHEMA, group_path
+from atom_workflows.errors import RunStateError
 from atom_workflows.ports import Create, Query, Update, Upsert, Version, Write
+from atom_workflows.run_documents import run_record
 
 MOST_COUNTED: Final = 2_000
 MOST_IN_LINE: Final = 1_200
 """The maximum number of waiting runs that are read at a time, more than any file lets wait."""
 
-TOGETHER: Final = 50
-"""The maximum number of runs that begin, or are skipped, in one commit. Each takes two writes."""
-
-_TRIES: Final = 12
-_TRIES_TOGETHER: Final = 4
 _PAUSE: Final = Backoff(initial=timedelta(milliseconds=50), factor=2.0, maximum=timedelta(seconds=2), jitter=1.0)
 """The wait before reading again what someone else has just changed. Everyone draws a different part of it."""
 
@@ -68,16 +54,17 @@ _IN_LINE: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
+class Occupancy:
     """The version of the group's document, None if there is none, and the number of runs at work, read after it."""
 
     version: Version | None
     at_work: int
 
 
-def _look(services: Services, group: Group) -> _Seen:
+def read_occupancy(services: Services, group: Group) -> Occupancy:
+    """Read the group's document, then count its runs at work."""
     document = services.store.get([group_path(group.id)], fields=("admitted",))[0]
-    return _Seen(version=None if document is None else document.version, at_work=count_at_work(services, group))
+    return Occupancy(version=None if document is None else document.version, at_work=count_at_work(services, group))
 
 
 def count_at_work(services: Services, group: Group) -> int:
@@ -95,21 +82,18 @@ def read_at_work(services: Services, group: Group, *, limit: int) -> list[RunRec
 
 def count_ahead(services: Services, group: Group, place: str) -> int:
     """Return the number of runs that are in line before a place."""
-    line = replace(_line(group, MOST_IN_LINE), fields=None)
+    line = replace(line_query(group, MOST_IN_LINE), fields=None)
     return services.store.count(replace(line, where=[line.where[0], ("place", "<", place)]))
 
 
-def _line(group: Group, limit: int) -> Query:
+def line_query(group: Group, limit: int) -> Query:
+    """Return the query for the first waiting runs of a group, in order."""
     first, end = line_of(group.id)
     return _runs([("place", ">=", first), ("place", "<", end)], limit=limit, order_by=[("place", "ascending")])
 
 
 def _runs(where: Sequence[Any], *, limit: int, fields: Sequence[str] = _IN_LINE, order_by: Sequence[Any] = ()) -> Query:
     return Query(collection=RUNS, where=where, order_by=order_by, limit=limit, fields=fields)
-
-
-def _read_line(services: Services, query: Query) -> list[StoredRun]:
-    return [StoredRun(run=run_record(one), version=one.version) for one in services.store.query(query)]
 
 
 # -- new runs and retries --------------------------------------------------------------------------------------------
@@ -132,12 +116,29 @@ def enter(services: Services, run: RunRecord, group: Group) -> Entry:
     if run.no_queue:
         # It takes a place that there need not be. Whoever is giving one away has to count again.
         return Entry(admission=Admission.BEGIN, writes=[Upsert(**_touch(services, run, group))])
-    seen = _look(services, group)
-    waiting = services.store.count(replace(_line(group, group.max_queued), fields=None))
+    seen = read_occupancy(services, group)
+    waiting = services.store.count(replace(line_query(group, group.max_queued), fields=None))
     admission = admit(group, at_work=seen.at_work, waiting=waiting)
     if admission is Admission.BEGIN:
-        return Entry(admission=admission, writes=[_give_away(services, run, group, seen, 1)])
+        return Entry(admission=admission, writes=[give_places(services, run, group, seen, 1)])
     return Entry(admission=admission, because=why_full(group) if admission is Admission.SKIP else "")
+
+
+def enter_again(services: Services, run: RunRecord) -> Entry:
+    """Decide whether the retry begins or waits.
+
+    Raises `RunStateError` if it may do neither.
+    """
+    if run.group is None:
+        return Entry(admission=Admission.BEGIN)
+    # Starting once without waiting does not mean that a retry need not wait.
+    entry = enter(services, replace(run, no_queue=False), run.group)
+    if entry.admission is not Admission.BEGIN and (
+        entry.admission is Admission.SKIP or run.group.when_full is not WhenFull.QUEUE
+    ):
+        reason = entry.because or why_full(run.group)
+        raise RunStateError(f"run {run.id} cannot be retried now: {reason}; try again when one of them has ended")
+    return entry
 
 
 def _touch(services: Services, run: RunRecord, group: Group, count: int = 1) -> dict[str, Any]:
@@ -146,7 +147,8 @@ def _touch(services: Services, run: RunRecord, group: Group, count: int = 1) -> 
     return {"path": group_path(group.id), "fields": fields, "increments": {"admitted": count}}
 
 
-def _give_away(services: Services, run: RunRecord, group: Group, seen: _Seen, count: int) -> Write:
+def give_places(services: Services, run: RunRecord, group: Group, seen: Occupancy, count: int) -> Write:
+    """Return the write that lets runs begin, refused if someone else has given a place away."""
     touch = _touch(services, run, group, count)
     if seen.version is None:
         return Create(path=touch["path"], fields={**touch["fields"], "admitted": count})
@@ -158,245 +160,9 @@ def first_look(group: Group, now: datetime) -> datetime:
     return min(now + NEXT_AUDIT, now + group.max_wait)
 
 
-# -- the line --------------------------------------------------------------------------------------------------------
-
-
-def admit_waiting(outbox: Outbox, group: Group, *, by: str) -> None:
-    """Give free places to waiting runs, and skip those that may not wait.
-
-    `by` is the run on whose behalf this is done. Safe to repeat. If others keep giving places away, the rest is left to
-    them and to the audits of the waiting runs.
-    """
-    services, reads_all = outbox.services, False
-    for tries in range(1, _TRIES + 1):
-        seen, line = _look_at_line(services, group, reads_all=reads_all)
-        decisions = decide([one.run for one in line.runs], at_work=seen.at_work, now=services.clock.now())
-        by_id = {one.run.id: one for one in line.runs}
-        begin = [by_id[run.id] for run in decisions.begin[:TOGETHER]]
-        skip = [(by_id[run.id], because) for run, because in decisions.skip]
-        is_saved = _skip(outbox, skip, one_by_one=tries > _TRIES_TOGETHER)
-        if begin:
-            is_saved = _begin(outbox, group, seen, begin) and is_saved
-        if not is_saved:
-            services.clock.sleep(pause(by, tries))
-        elif len(begin) == len(decisions.begin) and (line.is_whole or _waits_still(line, decisions)):
-            return
-        # What was read has left the line or is being stopped, so the runs behind it are next. Their files may differ.
-        reads_all = is_saved and not begin
-        group = (begin[-1].run.group if begin else None) or group
-    log.warning("group.contended", f"group {group.id} keeps changing, so the rest of its line is left to others")
-
-
 def pause(run_id: str, tries: int) -> float:
     """Return the seconds to wait after someone else has changed the group."""
     return backoff_delay(_PAUSE, tries=tries, seed=f"{run_id}/{tries}").total_seconds()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
-    """The first waiting runs of a group, in order. `is_whole` is True if there are no others."""
-
-    runs: Sequence[StoredRun] = ()
-    is_whole: bool = True
-
-
-def _waits_still(line: _Line, decisions: Decisions) -> bool:
-    """Return True if a run and all runs behind it have to wait."""
-    still_open = sum(one.run.stop is None for one in line.runs)
-    return still_open > len(decisions.begin) + len(decisions.skip)
-
-
-def _look_at_line(services: Services, group: Group, *, reads_all: bool) -> tuple[_Seen, _Line]:
-    """Return the group, and the runs in line that matter now."""
-    most = MOST_IN_LINE if group.when_full is WhenFull.QUEUE else 1
-    waiting = services.store.count(replace(_line(group, most), fields=None))
-    if not waiting:
-        return _Seen(version=None, at_work=0), _Line()
-    seen = _look(services, group)
-    room = max(0, group.limit - seen.at_work)
-    # Runs that queue are skipped from the end of the line, so the rest of it is read only if it is too long.
-    is_short = group.when_full is WhenFull.QUEUE and waiting <= room + group.max_queued and not reads_all
-    # One more than there is room for, to see that it has to wait.
-    limit = min(room + 1, TOGETHER) if is_short else MOST_IN_LINE
-    runs = _read_line(services, _line(group, limit))
-    return seen, _Line(runs=runs, is_whole=len(runs) < limit or limit == MOST_IN_LINE)
-
-
-def _begin(outbox: Outbox, group: Group, seen: _Seen, runs: Sequence[StoredRun]) -> bool:
-    """Let the runs begin.
-
-    Returns False if someone else has changed the group or one of them, or if one of them is broken.
-    """
-    services, now = outbox.services, outbox.services.clock.now()
-    whole = _drop_broken(outbox, runs)
-    if not whole:
-        return False
-    begun = [_begun(one.run, now) for one in whole]
-    writes = [write for one, run in zip(whole, begun, strict=True) for write in _admission(one, run, now)]
-    try:
-        services.store.commit([_give_away(services, whole[0].run, group, seen, len(whole)), *writes])
-    except (AlreadyExists, Conflict):
-        return False
-    for run in begun:
-        report_begun(outbox, run)
-    return len(whole) == len(runs)
-
-
-def _begun(run: RunRecord, now: datetime) -> RunRecord:
-    state = next_run_state(run.state, RunEvent.ADMIT)
-    # Its timeout counts from now, as it has done nothing until now.
-    return replace(run, state=state, admitted_at=now, deadline=None if run.timeout is None else now + run.timeout)
-
-
-def _admission(stored: StoredRun, begun: RunRecord, now: datetime) -> list[Write]:
-    fields = {**run_state_fields(begun), "deadline": begun.deadline, "admitted_at": now}
-    return [
-        Update(path=run_path(begun.id), fields=fields, guard=stored.version),
-        # If the event that seeds it is lost, the checker finds it at this time.
-        Update(path=step_path(begun.id, END_ID), fields={"due_at": first_audit(now, begun.deadline)}),
-    ]
-
-
-def report_begun(outbox: Outbox, run: RunRecord) -> None:
-    """Publish that a waiting run begins, and have its steps written."""
-    outbox.report_run(run)
-    outbox.add([seed_message(run.id)])
-    log.info("run.admit", f"run {run.id} has a place in its group", run_id=run.id)
-
-
-def _drop_broken(outbox: Outbox, runs: Sequence[StoredRun]) -> list[StoredRun]:
-    """Return the runs that can begin, and skip those that cannot.
-
-    Without its end node, which someone must have deleted, a run could not begin, and would hold up the whole line.
-    """
-    ends = outbox.services.store.get([step_path(one.run.id, END_ID) for one in runs], fields=("state",))
-    for one in (one for one, end in zip(runs, ends, strict=True) if end is None):
-        skip_run(outbox, one, "its documents are incomplete: the run's end is missing")
-    return [one for one, end in zip(runs, ends, strict=True) if end is not None]
-
-
-# -- skipping --------------------------------------------------------------------------------------------------------
-
-
-def _skip(outbox: Outbox, chosen: Sequence[tuple[StoredRun, str]], *, one_by_one: bool) -> bool:
-    """Skip the chosen runs, each with its reason.
-
-    Returns False if one of them has changed since it was read, as others are probably doing the same. Skipping them one
-    by one leaves only that one as it is.
-    """
-    if one_by_one:
-        for one, because in chosen:
-            skip_run(outbox, one, because)
-        return True
-    for start in range(0, len(chosen), TOGETHER):
-        part = chosen[start : start + TOGETHER]
-        skipped = [_skipped(one.run, because, outbox.services.clock.now()) for one, because in part]
-        writes = [write for (one, _), run in zip(part, skipped, strict=True) for write in _writes_of_skip(one, run)]
-        try:
-            outbox.services.store.commit(writes)
-        except Conflict:
-            return False
-        for (one, _), run in zip(part, skipped, strict=True):
-            _report_skip(outbox, one.run, run)
-    return True
-
-
-def skip_run(outbox: Outbox, stored: StoredRun, because: str) -> bool:
-    """Skip a waiting run, even if its end node is missing.
-
-    Returns False if it has changed since it was read.
-    """
-    store = outbox.services.store
-    run = _skipped(stored.run, because, outbox.services.clock.now())
-    end = store.get([step_path(run.id, END_ID)], fields=("state",))[0]
-    writes = list(_writes_of_skip(stored, run))
-    try:
-        store.commit(writes[:1] if end is None else writes)
-    except Conflict:
-        return False
-    _report_skip(outbox, stored.run, run)
-    return True
-
-
-def _skipped(run: RunRecord, because: str, now: datetime) -> RunRecord:
-    """Return the run as it is once it is skipped.
-
-    A retry that could not begin leaves its run FAILED, so that it can be retried again.
-    """
-    run = replace(run, late=run.late or run.is_late(now))
-    if not run.retries:
-        return replace(run, state=next_run_state(run.state, RunEvent.SKIP), finished_at=now, because=because)
-    error = {"step": None, "message": f"its retry did not begin: {because}"}
-    return replace(run, state=next_run_state(run.state, RunEvent.FAIL), finished_at=now, errors=(error,))
-
-
-def _writes_of_skip(stored: StoredRun, run: RunRecord) -> Iterator[Write]:
-    fields: dict[str, Any] = {**run_state_fields(run), "finished_at": run.finished_at}
-    if run.errors:
-        fields["errors"] = [dict(error) for error in run.errors]
-    fields |= {name: value for name in ("because", "late") if (value := getattr(run, name))}
-    yield Update(path=run_path(run.id), fields=fields, guard=stored.version)
-    # The end of a retried run has ended already.
-    ended = {} if run.retries else {"state": StepState.SKIPPED.value, "finished_at": run.finished_at}
-    yield Update(path=step_path(run.id, END_ID), fields={"due_at": None, **ended})
-
-
-def _report_skip(outbox: Outbox, waiting: RunRecord, run: RunRecord) -> None:
-    outbox.report_run(run)
-    if run.late and not waiting.late:
-        report_late(outbox, run)
-    if run.state is RunState.FAILED:
-        log.error("run.fail", f"run {run.id} is FAILED: {run.errors[0]['message']}", run_id=run.id)
-    else:
-        log.warning("run.skip", f"run {run.id} is SKIPPED: {run.because}", run_id=run.id)
-
-
-# -- ends and audits -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Successor:
-    """The run that takes the place of one that ends, and the writes that let it begin.
-
-    `is_alone` is False if something may have to be decided about other waiting runs as well.
-    """
-
-    run: RunRecord
-    writes: Sequence[Write]
-    is_alone: bool
-
-
-def find_successor(services: Services, run: RunRecord) -> Successor | None:
-    """Return the run that takes the place of one that ends.
-
-    This is the first in line, or None if no run can begin then. The writes belong into the commit that ends the run.
-    """
-    if run.group is None or run.state not in AT_WORK:
-        return None
-    line = _read_line(services, _line(run.group, 2))
-    if not line:
-        return None
-    seen, now = _look(services, run.group), services.clock.now()
-    begin = decide([one.run for one in line], at_work=seen.at_work - 1, now=now).begin
-    if not begin or services.store.get([step_path(begin[0].id, END_ID)], fields=("state",))[0] is None:
-        return None
-    first = next(one for one in line if one.run.id == begin[0].id)
-    begun = _begun(first.run, now)
-    writes = [_give_away(services, begun, run.group, seen, 1), *_admission(first, begun, now)]
-    return Successor(run=begun, writes=writes, is_alone=len(begin) == 1 and first is line[0])
-
-
-def audit_waiting(outbox: Outbox, stored: StoredRun, group: Group) -> datetime:
-    """Give free places away, or end the wait of this run.
-
-    It is skipped if it has waited too long. Returns the time at which its wait is over.
-    """
-    ends = wait_ends(stored.run)
-    if outbox.services.clock.now() >= ends:
-        skip_run(outbox, stored, why_expired(group))
-    # If it was first in line, the file of the next may allow more runs at work.
-    admit_waiting(outbox, group, by=stored.run.id)
-    return ends
 
 
 _STALLED_AFTER: Final = NEXT_AUDIT * 2

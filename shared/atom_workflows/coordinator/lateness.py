@@ -71,4 +71,4 @@ def report_missing(services: Services, path: str, watch: Watch) -> None:
         outbox.flush()
     elif stored.run.state in _NEVER_RAN and not stored.run.late:
         # An invalid file told no deadline, but the schedule did.
-        mark_late(outbox, replace(stored, run=replace(stored.run, late_at=watch.late_at)))
+        mark_late(outbox, stored._replace(run=replace(stored.run, late_at=watch.late_at)))

@@ -2,50 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
 
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.graph import END_ID, is_internal
-from atom_workflows.core.item_ids import expander_id
+from atom_workflows.core.graph import END_ID
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.states import StepState
-from atom_workflows.documents import run_path, run_record, step_path, step_record, steps_path
-from atom_workflows.ports import Condition, Document, Fields, Query, Version
+from atom_workflows.documents import run_path, step_path, steps_path
+from atom_workflows.ports import Condition, Document, Query, Version
+from atom_workflows.run_documents import run_record
+from atom_workflows.step_documents import step_record
 
 PAGE: Final = 500
-_PAGE_OF_FAILED: Final = 100
 
 AT_ONCE: Final = 200
 """The maximum number of documents that one call reads by path, because a read has to end within ten seconds."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _FailedLoop:
-    """A step with `forEach`: the number of its expansion if the failures of its items matter, else 0."""
-
-    expansion: int
-    step: Fields
-
-
-def _load_loop(services: Services, run_id: str, step_id: str) -> _FailedLoop:
-    paths = [step_path(run_id, expander_id(step_id)), step_path(run_id, step_id)]
-    expander, step = services.store.get(paths, fields=("state", "last_kind", "expansion", "problem", "tolerated"))
-    fields = {} if step is None else step.fields
-    matters = fields.get("state") != StepState.SUCCEEDED.value and not fields.get("tolerated")
-    ended = {} if expander is None else expander.fields
-    is_expanded = ended.get("state") == StepState.SUCCEEDED.value and not ended.get("problem")
-    return _FailedLoop(expansion=ended["expansion"] if matters and is_expanded else 0, step=fields)
 
 
 _TASK: Final = frozenset({"task", "templates", "constants", "sent", "loop", "item"})
 """The fields that only a dispatcher needs. Each may take up 100 KB, and a run has up to 10,000 steps."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredStep:
+class StoredStep(NamedTuple):
     """A step as it was read, and the version that guards decisions about it."""
 
     step: StepRecord
@@ -60,11 +39,10 @@ class StoredStep:
     def without_task(cls, document: Document) -> StoredStep:
         """Read the step without its task and the values of its expressions, the largest parts of its document."""
         fields = {name: value for name, value in document.fields.items() if name not in _TASK}
-        return cls.of(replace(document, fields=fields))
+        return cls.of(document._replace(fields=fields))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredRun:
+class StoredRun(NamedTuple):
     """A run as it was read, and the version that guards decisions about it."""
 
     run: RunRecord
@@ -117,42 +95,3 @@ def iter_documents(services: Services, run_id: str, *, where: Sequence[Condition
         if len(page) < PAGE:
             return
         after = (page[-1].path,)
-
-
-def iter_failed(  # noqa: PLR0913 (all but the first three by name)
-    services: Services,
-    run_id: str,
-    states: Sequence[str],
-    *,
-    fields: Sequence[str],
-    page: int = _PAGE_OF_FAILED,
-    items_of: Callable[[Fields], bool] = lambda _: True,
-) -> Iterator[Document]:
-    """Yield the user's steps in the given states, except tolerated failures.
-
-    The steps are read a page at a time, since a thousand tolerated failures may come before one that matters. Items are
-    yielded if their step neither succeeded nor is tolerated, and if `items_of` returns True, given fields of that step.
-    """
-    after: tuple[str] | None = None
-    loops: dict[str, _FailedLoop] = {}
-    while True:
-        query = Query(
-            collection=steps_path(run_id),
-            where=[("state", "in", states)],
-            after=after,
-            limit=page,
-            fields=("state", "tolerated", "each", "expansion", "index", *fields),
-        )
-        found = services.store.query(query)
-        for one in found:
-            if is_internal(one.id) or one.fields.get("tolerated"):
-                continue
-            if "index" in one.fields:
-                each = one.fields["each"]
-                loops[each] = loops[each] if each in loops else _load_loop(services, run_id, each)
-                if loops[each].expansion != one.fields["expansion"] or not items_of(loops[each].step):
-                    continue
-            yield one
-        if len(found) < page:
-            return
-        after = (found[-1].path,)

@@ -8,40 +8,29 @@ alike, once in each round of the run.
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime, timedelta
-from heapq import nsmallest
-from typing import Any, Final
+from datetime import timedelta
+from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.commits import Decision, save
-from atom_workflows.coordinator.loading import StoredRun, StoredStep, iter_failed, load_run, load_steps
+from atom_workflows.coordinator.failures import load_failures
+from atom_workflows.coordinator.loading import StoredRun, StoredStep, load_run, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.endings import end_main, main_event
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
-from atom_workflows.core.item_ids import parse_item_id
 from atom_workflows.core.kinds import NodeKind, Release
 from atom_workflows.core.polling import first_audit
-from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import StepState, next_run_state
-from atom_workflows.documents import main_result_fields, run_path, step_path, steps_path
+from atom_workflows.documents import run_path, step_path, steps_path
 from atom_workflows.messages.internal import ReadyStep
-from atom_workflows.ports import Condition, Document, Query, Update
-
-MAX_FAILURES: Final = 100
-MAX_FAILURE_BYTES: Final = 20 * 1024
-MAX_FAILURE_TEXT: Final = 500
-"""Limits on the failures that the run's document holds for expressions to read."""
-
-_PAGE_OF_FAILED: Final = 500
-"""The number of failed steps read at a time; each message can be up to 2,000 characters long."""
+from atom_workflows.ports import Condition, Query, Update
+from atom_workflows.run_documents import main_result_fields
 
 _KINDS_OF_STEPS: Final = [NodeKind.JOB.value, NodeKind.BARRIER.value, NodeKind.GATHER.value]
 _STATES_OF_WORK: Final = [StepState.SUCCEEDED.value, StepState.FAILED.value]
 
 _TRIES: Final = 5
-_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def begin_finally(outbox: Outbox, run_id: str, *, after_stop: bool = False) -> bool:
@@ -85,7 +74,7 @@ def _begin(outbox: Outbox, stored: StoredRun, ends: dict[str, StoredStep]) -> bo
     run, main_end, now = stored.run, ends[MAIN_END_ID], outbox.services.clock.now()
     state = next_run_state(run.state, main_event(run, main_end.step))
     deadline = now + (run.finally_timeout or timedelta())
-    failures, count = _load_failures(outbox.services, run)
+    failures, count = load_failures(outbox.services, run)
     # The messages of failed steps are added when the run is closed.
     errors = [] if run.stop is None else [{"step": None, "message": run.stop.reason}]
     fields = {**main_result_fields(state, errors, failures, count), "stop": None, "deadline": deadline}
@@ -118,35 +107,3 @@ def _has_anything_happened(services: Services, run_id: str) -> bool:
         return True
     ended: list[Condition] = [("kind", "in", _KINDS_OF_STEPS), ("state", "in", _STATES_OF_WORK)]
     return bool(services.store.query(Query(collection=steps, where=ended, limit=1, fields=("state",))))
-
-
-def _load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, Any]], int]:
-    """Return the oldest failures of the main steps, and the total number.
-
-    Every failed step is read: an index by the time of its end would cost something whenever any step is written.
-    """
-    states = [StepState.FAILED.value, StepState.CANCELLED.value]
-    fields = ("message", "last_kind", "last_reason", "finished_at")
-    failed = iter_failed(services, run.id, states, fields=fields, page=_PAGE_OF_FAILED)
-    found = [(one.fields.get("finished_at") or _LONG_AGO, one.id, _failure_of(one)) for one in failed]
-    failures: list[dict[str, Any]] = []
-    size = 0
-    for _, _, failure in nsmallest(MAX_FAILURES, found):
-        size += len(json.dumps(failure, ensure_ascii=False).encode())
-        if size > MAX_FAILURE_BYTES:
-            break
-        failures.append(failure)
-    return failures, len(found)
-
-
-def _failure_of(step: Document) -> dict[str, Any]:
-    """Return a failed step as expressions read it in `run.failures`."""
-    item = parse_item_id(step.id)
-    return {
-        "step": step.id if item is None else item.each,
-        **({} if item is None else {"index": item.index}),
-        # A step that was ended by the stop has no failure of its own.
-        "kind": step.fields.get("last_kind") or "stopped",
-        "reason": step.fields.get("last_reason", ""),
-        "message": str(step.fields.get("message", ""))[:MAX_FAILURE_TEXT],
-    }

@@ -23,7 +23,7 @@ from atom_workflows.core.expansion import is_current
 from atom_workflows.core.gathering import explain_failures
 from atom_workflows.core.item_ids import expander_id, item_id, places_id, places_prefix
 from atom_workflows.core.kinds import LOOPS_SCHEMA, NodeKind
-from atom_workflows.core.places import Shard, is_too_many, move_places, number_of, waiting_key
+from atom_workflows.core.places import Shard, is_too_many, move_places, waiting_key
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import TERMINAL_STEP_STATES, RunState, StepState
 from atom_workflows.documents import step_path, steps_path
@@ -161,16 +161,17 @@ def seat(services: Services, steps: Sequence[StoredStep]) -> tuple[list[StoredSt
     shard_ids = dict.fromkeys(one.step.shard for one in steps if _is_waiting(one.step))
     if not shard_ids:
         return list(steps), []
-    found = {one.step.id: one for one in load_steps(services, steps[0].step.run_id, shard_ids)}
-    seated = [_seat(one) if _is_handed(one.step, found.get(one.step.shard)) else one for one in steps]
-    return seated, [one for one in found.values() if one.step.places and one.step.places.is_stopped]
-
-
-def _is_handed(step: StepRecord, stored: StoredStep | None) -> bool:
-    shard = None if stored is None else stored.step.places
-    if shard is None or not _is_waiting(step) or shard.retries != step.retries:
-        return False
-    return not shard.is_stopped and number_of(step.waits_at) < shard.next
+    found = load_steps(services, steps[0].step.run_id, shard_ids)
+    shards = {one.step.id: one.step.places for one in found}
+    seated = [
+        _seat(one)
+        if _is_waiting(one.step)
+        and (shard := shards.get(one.step.shard)) is not None
+        and shard.has_handed(one.step.waits_at, retries=one.step.retries)
+        else one
+        for one in steps
+    ]
+    return seated, [one for one in found if one.step.places and one.step.places.is_stopped]
 
 
 def block_waiting(outbox: Outbox, stopped: Sequence[StoredStep]) -> list[Decision]:
@@ -231,7 +232,12 @@ def _find_placed(outbox: Outbox, loop: _Loop, stored: Sequence[StoredStep]) -> I
     """Yield the items that may begin, or one that waits in vain."""
     services = outbox.services
     for one in stored:
-        _fix_count(services, one)
+        if (finding := recount(services, one.step)) is None:
+            continue
+        fix = Update(path=step_path(one.step.run_id, one.step.id), fields=finding.fields, guard=one.version)
+        with suppress(Conflict):
+            services.store.commit([fix])
+            log.warning("step.places.fixed", finding.what, run_id=one.step.run_id, step_id=one.step.id)
     now = _load_shards(services, loop, len(stored))
     shards = [one.step.places for one in now if one.step.places is not None]
     if any(shard.is_stopped for shard in shards) or _stop_if_too_many(outbox, loop, now):
@@ -276,16 +282,6 @@ def _count_items(services: Services, step: StepRecord, states: Iterable[StepStat
         # Items that kept their results are not counted. In the first round there are none, and 0 is not stored.
         where.append(("retries", "==", step.retries))
     return services.store.count(Query(collection=steps_path(step.run_id), where=where))
-
-
-def _fix_count(services: Services, stored: StoredStep) -> None:
-    finding = recount(services, stored.step)
-    if finding is None:
-        return
-    update = Update(path=step_path(stored.step.run_id, stored.step.id), fields=finding.fields, guard=stored.version)
-    with suppress(Conflict):
-        services.store.commit([update])
-        log.warning("step.places.fixed", finding.what, run_id=stored.step.run_id, step_id=stored.step.id)
 
 
 def publish_next(outbox: Outbox, ended: Sequence[StepRecord]) -> None:
@@ -375,4 +371,4 @@ def _seat(stored: StoredStep) -> StoredStep:
 
     The document is changed by the decision that follows.
     """
-    return replace(stored, step=replace(stored.step, remaining=stored.step.remaining - 1, waits_at=""))
+    return stored._replace(step=replace(stored.step, remaining=stored.step.remaining - 1, waits_at=""))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from atom_workflows import log
 from atom_workflows.coordinator import seed
@@ -140,8 +139,7 @@ LATE: Final = timedelta(minutes=3)
 _MOST_NAMED: Final = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examination:
+class Examination(NamedTuple):
     """The findings about a run. `run` and `steps` are as they were read before anything was fixed.
 
     `open_work` is a clause describing work that the checker will continue by itself, or "". `published` is the number

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
+from atom_workflows.coordinator.definitions import keep_definition
 from atom_workflows.coordinator.loading import AT_ONCE, StoredRun, StoredStep, iter_expanders, iter_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
@@ -18,10 +19,10 @@ from atom_workflows.core.kinds import LOOPS_SCHEMA, NodeKind
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.retention import expiry_while_open, is_renewal_due
 from atom_workflows.core.states import StepState
-from atom_workflows.documents import definitions_path, outputs_path, run_path, step_path
+from atom_workflows.documents import outputs_path, run_path, step_path
 from atom_workflows.errors import Conflict
 from atom_workflows.messages.internal import seed_message
-from atom_workflows.ports import Query, Update, Upsert
+from atom_workflows.ports import Update, Upsert
 
 
 def needs_renewal(services: Services, run: RunRecord) -> bool:
@@ -67,7 +68,7 @@ def keep_all(services: Services, run: RunRecord, steps: Iterable[StoredStep], un
     Returns False if the budget is spent, or if some documents cannot be renewed at the moment. Each write is guarded,
     and a step that is being submitted is left alone, since its dispatcher could not otherwise record the response.
     """
-    is_complete = until == run.expire_at or _keep_definition(services, run.id, until)
+    is_complete = until == run.expire_at or keep_definition(services, run.id, until)
     for number, batch in enumerate(_batches_to_renew(steps, until)):
         if number and budget.is_spent:
             return False
@@ -75,26 +76,6 @@ def keep_all(services: Services, run: RunRecord, steps: Iterable[StoredStep], un
         is_complete = _renew(services, free, until) and is_complete and len(free) == len(batch)
         budget.spend(written=len(free))
     return is_complete
-
-
-def _keep_definition(services: Services, run_id: str, until: datetime) -> bool:
-    """Keep the run's definition, if it has one.
-
-    Returns False if the definition cannot be renewed at the moment.
-    """
-    # Do not read the text, which may take up a megabyte. A refused write would not show whether a definition exists.
-    query = Query(collection=definitions_path(run_id), limit=1, fields=("expire_at",))
-    try:
-        services.store.commit(
-            [
-                Update(path=document.path, fields={"expire_at": until}, guard=document.version)
-                for document in services.store.query(query)
-                if document.fields["expire_at"] != until
-            ]
-        )
-    except Conflict:
-        return False
-    return True
 
 
 def _renew(services: Services, batch: Sequence[StoredStep], until: datetime) -> bool:

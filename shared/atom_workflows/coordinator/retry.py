@@ -11,7 +11,7 @@ from typing import Any, Final
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, save_while
-from atom_workflows.coordinator.groups import Entry, enter, first_look, pause
+from atom_workflows.coordinator.groups import Entry, enter_again, first_look, pause
 from atom_workflows.coordinator.loading import StoredRun, StoredStep, iter_steps, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retention import keep_all
@@ -21,18 +21,18 @@ from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.endings import reset
 from atom_workflows.core.expansion import current_nodes, deal_again, fields_of_reset
 from atom_workflows.core.graph import END_ID
-from atom_workflows.core.groups import Admission, why_full
+from atom_workflows.core.groups import Admission
 from atom_workflows.core.item_ids import expander_id
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.rerun import needs_reset, steps_to_rerun
-from atom_workflows.core.retention import expiry_after_retry, is_nearly_gone
-from atom_workflows.core.states import RunEvent, RunState, StepEvent, next_run_state
-from atom_workflows.core.workflow import WhenFull
-from atom_workflows.documents import NO_MAIN_RESULT, run_path, run_state_fields, step_path
-from atom_workflows.errors import AlreadyExists, Conflict, RunNotFound, RunStateError, TransitionError
+from atom_workflows.core.rerun import needs_reset, require_retriable, steps_to_rerun
+from atom_workflows.core.retention import expiry_after_retry
+from atom_workflows.core.states import RunEvent, StepEvent, next_run_state
+from atom_workflows.documents import run_path, step_path
+from atom_workflows.errors import AlreadyExists, Conflict, RunNotFound, RunStateError
 from atom_workflows.ports import Update
+from atom_workflows.run_documents import NO_MAIN_RESULT, run_state_fields
 
 _TRIES: Final = 5
 
@@ -49,8 +49,8 @@ def reopen_run(outbox: Outbox, run_id: str) -> None:
         stored = load_run(outbox.services, run_id)
         if stored is None:
             raise RunNotFound(run_id)
-        _require_retriable(stored.run, outbox.services.clock.now())
-        entry = _enter_again(outbox.services, stored.run)
+        require_retriable(stored.run, now=outbox.services.clock.now())
+        entry = enter_again(outbox.services, stored.run)
         if _reopen(outbox, stored, entry):
             return
         if not entry.writes:
@@ -58,39 +58,6 @@ def reopen_run(outbox: Outbox, run_id: str) -> None:
         # Someone else may have given the place away, rather than changed the run.
         outbox.services.clock.sleep(pause(run_id, tries))
     raise RunStateError(f"run {run_id} is being changed by someone else; check its state and try again")
-
-
-def _require_retriable(run: RunRecord, now: datetime) -> None:
-    try:
-        next_run_state(run.state, RunEvent.RETRY)
-    except TransitionError:
-        message = f"run {run.id} is {run.state}; only a FAILED or CANCELLED run can be retried"
-        if run.state is RunState.SKIPPED:
-            message += ". It has never started, so start its workflow again"
-        elif run.state is RunState.SUCCEEDED:
-            message += ". To repair failures that it tolerated, start its workflow again"
-        raise RunStateError(message) from None
-    if is_nearly_gone(run.expire_at, now=now):
-        gone_at = f"{run.expire_at:%Y-%m-%d %H:%M} UTC"
-        message = f"run {run.id} will be deleted at {gone_at}, too soon for a retry; start its workflow again"
-        raise RunStateError(message)
-
-
-def _enter_again(services: Services, run: RunRecord) -> Entry:
-    """Decide whether the retry begins or waits.
-
-    Raises `RunStateError` if it may do neither.
-    """
-    if run.group is None:
-        return Entry(admission=Admission.BEGIN)
-    # Starting once without waiting does not mean that a retry need not wait.
-    entry = enter(services, replace(run, no_queue=False), run.group)
-    if entry.admission is not Admission.BEGIN and (
-        entry.admission is Admission.SKIP or run.group.when_full is not WhenFull.QUEUE
-    ):
-        reason = entry.because or why_full(run.group)
-        raise RunStateError(f"run {run.id} cannot be retried now: {reason}; try again when one of them has ended")
-    return entry
 
 
 def _reopen(outbox: Outbox, stored: StoredRun, entry: Entry) -> bool:
@@ -164,7 +131,10 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
     kept = {step_id: step for step_id, step in by_id.items() if step_id not in again}
     renewed = replace(run, expire_at=until)
     # Places are dealt out before the items are reset that they belong to.
-    resets = [_refill(one, dealt[one.step.id], renewed) for one in refills]
+    resets = [
+        Decision(stored=one, change=change(one.step, StepEvent.REFILL, **dealt[one.step.id], expire_at=until))
+        for one in refills
+    ]
     resets += [_reset(outbox, one, kept, renewed, dealt.get(one.step.id, {})) for one in to_reset]
     ends = [one for one in steps if one.step.kind is NodeKind.END]
     return not ends or save_while(outbox, ends[0], resets, budget)
@@ -178,12 +148,6 @@ def expiry_once_running(services: Services, run: RunRecord) -> datetime | None:
     if run.reopened_at is None:
         return run.expire_at
     return expiry_after_retry(run.expire_at, reopened_at=run.reopened_at, keep=services.settings.keep_runs)
-
-
-def _refill(stored: StoredStep, numbers: Mapping[str, int], run: RunRecord) -> Decision:
-    """Deal out the places of a node to the items that are about to be reset."""
-    refilled = change(stored.step, StepEvent.REFILL, **numbers, expire_at=run.expire_at)
-    return Decision(stored=stored, change=refilled)
 
 
 def _reset(

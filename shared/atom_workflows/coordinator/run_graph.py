@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from atom_workflows.coordinator.loading import iter_documents
+from atom_workflows import log
+from atom_workflows.coordinator import batches
+from atom_workflows.coordinator.loading import StoredRun, iter_documents
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.evaluation import STEPS_AT_THE_START, is_per_item, new_budget, settle_templates
+from atom_workflows.core.evaluation import STEPS_AT_THE_START, new_budget, settle_templates
 from atom_workflows.core.gathering import gathered_types
 from atom_workflows.core.graph import Node, compile_graph
 from atom_workflows.core.item_ids import expander_id
 from atom_workflows.core.kinds import KINDS, NodeKind, WhenDue
 from atom_workflows.core.polling import first_audit
+from atom_workflows.core.reads import is_per_item
 from atom_workflows.core.records import Loop, RunRecord
 from atom_workflows.core.run_values import constants_of
 from atom_workflows.core.states import StepState
 from atom_workflows.core.workflow import Condition, Step, Template, Workflow, job_request, job_templates
-from atom_workflows.documents import new_step, policies_of, step_fields, step_path
+from atom_workflows.documents import run_path, step_path
+from atom_workflows.errors import Conflict
 from atom_workflows.ports import Create, Document, Fields, Update
+from atom_workflows.step_documents import new_step, policies_of, step_fields
 
 
 class RunGraph:
@@ -110,6 +115,23 @@ class RunGraph:
         return map(self.create, paths)
 
 
+def fit_into_commit(graph: RunGraph) -> list[Create]:
+    """Return all documents if they fit into one commit.
+
+    Returns an empty list if they do not. Room is left for the run's own document.
+    """
+    if len(graph.paths) >= batches.BATCH_DOCUMENTS:
+        return []
+    creates: list[Create] = []
+    size = 0
+    for create in graph.creates(graph.paths):
+        creates.append(create)
+        size += batches.size_of(create)
+        if size >= batches.BATCH_BYTES:
+            return []
+    return creates
+
+
 _ABSENT: Final[Mapping[str, Any]] = {
     "depends_on": [],
     "dependents": [],
@@ -176,3 +198,21 @@ def _fields_to_fit(create: Create, document: Document) -> Fields:
     is_set_aside = document.fields["state"] == StepState.SUCCEEDED.value
     again = {"state": create.fields["state"]} if is_set_aside else {}
     return {**fields, **again, "remaining": create.fields["remaining"]}
+
+
+def rewrite(services: Services, stored: StoredRun, misfits: Sequence[Update]) -> None:
+    """Make existing documents fit the compiled graph.
+
+    Each commit also changes the run under a guard, so the graph can no longer change once another instance has set the
+    run to RUNNING.
+    """
+    run_id, version = stored.run.id, stored.version
+    message = f"run {run_id} was started with a different graph; documents being rewritten: {len(misfits)}"
+    log.warning("run.seed.rewritten", message, run_id=run_id)
+    for batch in batches.in_batches(misfits):
+        touch = Update(path=run_path(run_id), increments={"touches": 1}, guard=version)
+        try:
+            version = services.store.commit([touch, *batch])[0].version
+        except Conflict:
+            log.debug("run.seed.rewritten.late", f"run {run_id} changed in the meantime", run_id=run_id)
+            return

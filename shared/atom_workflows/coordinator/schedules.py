@@ -103,21 +103,18 @@ def _confirm(services: Services, path: str, generation: int) -> None:
     except (SourceForbidden, SourceTooLarge):
         # What cannot be read leaves the schedules as they are, like any invalid upload.
         return
-    if number_of_generation(newest) > generation:
-        _register_newest(services, path, newest)
-
-
-def _register_newest(services: Services, path: str, generation: str) -> None:
+    if number_of_generation(newest) <= generation:
+        return
     # Only the start function needs the parser, and only in this rare case here.
     from atom_workflows.language.parser import parse_workflow  # noqa: PLC0415 - see above
     from atom_workflows.language.problems import InvalidWorkflow  # noqa: PLC0415 - see above
 
     try:
-        text, _ = services.source.read(path, generation)
-        register_upload(services, parse_workflow(text, filename=path), path, generation)
+        text, _ = services.source.read(path, newest)
+        register_upload(services, parse_workflow(text, filename=path), path, newest)
     except (InvalidWorkflow, SourceNotFound, SourceForbidden, SourceTooLarge) as error:
         # An invalid upload leaves the schedules as they are, and a deletion is reported by the bucket.
-        log.info("schedules.newest.unusable", f"generation {generation} of {path}: {error}")
+        log.info("schedules.newest.unusable", f"generation {newest} of {path}: {error}")
 
 
 def end_schedules(services: Services, deleted: FileDeleted) -> None:

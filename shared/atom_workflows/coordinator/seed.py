@@ -13,39 +13,30 @@ run is ended. A retry continues in the same way, except that steps are reset ins
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator import batches
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import Closing, close_run, fail_run
-from atom_workflows.coordinator.groups import Entry, admit_waiting, audit_waiting, enter, first_look
+from atom_workflows.coordinator.definitions import Definition, load_workflow, store_definition
+from atom_workflows.coordinator.groups import Entry, enter, first_look
+from atom_workflows.coordinator.line import admit_waiting, audit_waiting
 from atom_workflows.coordinator.loading import StoredRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.places import publish_placed
 from atom_workflows.coordinator.retry import expiry_once_running, reset_unsuccessful
-from atom_workflows.coordinator.run_graph import RunGraph, compare
-from atom_workflows.coordinator.turns import turn_to_read
+from atom_workflows.coordinator.run_graph import RunGraph, compare, fit_into_commit, rewrite
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.groups import Admission
 from atom_workflows.core.item_ids import expander_id
 from atom_workflows.core.records import RunRecord
-from atom_workflows.core.run_values import bind_run
 from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
-from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import (
-    SCHEMA_OF_LANGUAGE_RUNS,
-    SCHEMA_OF_LOOP_RUNS,
-    SCHEMA_OF_NEW_RUNS,
-    definition_path,
     estimate_bytes,
-    run_fields,
     run_path,
-    run_state_fields,
     step_path,
     steps_path,
 )
@@ -58,14 +49,13 @@ from atom_workflows.errors import (
 )
 from atom_workflows.messages.internal import ReadyStep, seed_message
 from atom_workflows.ports import Create, Document, Fields, Query, Update
+from atom_workflows.run_documents import run_fields, run_state_fields
 
 BATCHES_AT_ONCE: Final = 4
 """Enough batches to keep one processor busy; each takes up a few megabytes while it is being written."""
 
 PAGE: Final = 500
 
-MAX_DEFINITION_BYTES: Final = 900_000
-"""The maximum compressed size of a large run's definition, which is kept in a document of at most 1 MiB."""
 
 MAX_RUN_BYTES: Final = 700_000
 """The maximum size of a new run's document, which grows by the messages of its failures.
@@ -73,63 +63,9 @@ MAX_RUN_BYTES: Final = 700_000
 If it could not be written any more, the run would never end.
 """
 
-_NO_LIMIT: Final = "no_queue was given, but the file does not limit its runs, so none of them waits"
 
-_MOST_NAMED: Final = 3
 _EMPTY: Final[Fields] = {"params": "{}", "warnings": []}
 """The empty values of the run fields that must not be None."""
-
-
-def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mapping[str, str]) -> RunRecord:
-    """Fill in the fields of the run that its workflow determines."""
-    ignored = ("params were given, but the file declares none; they are stored but not used",) if run.params else ()
-    if run.no_queue and workflow.concurrency is None:
-        workflow = replace(workflow, warnings=(*workflow.warnings, _NO_LIMIT))
-    known = replace(
-        run,
-        schema=max(run.schema, _schema_of(workflow)),
-        workflow=workflow.name,
-        description=workflow.description,
-        step_count=len(workflow.all_steps),
-        timeout=workflow.timeout,
-        finally_timeout=workflow.finally_timeout if workflow.finally_steps else None,
-        deadline=None if workflow.timeout is None else run.created_at + workflow.timeout,
-        late_at=_late_at(run, workflow),
-        digest=digest,
-        warnings=(*run.warnings, *(() if workflow.params else ignored), *workflow.warnings),
-    )
-    return bind_run(known, workflow, env)
-
-
-def _late_at(run: RunRecord, workflow: Workflow) -> datetime | None:
-    """Return the run's deadline.
-
-    Returns None if it has none that could still be met when a person starts it.
-    """
-    if workflow.deadline is None:
-        return None
-    from atom_workflows.core.schedules import late_at_of  # noqa: PLC0415 (only files with a deadline need it)
-    from atom_workflows.messages.start import SCHEDULE_TRIGGER  # noqa: PLC0415 (likewise)
-
-    late_at = late_at_of(workflow.deadline, run.scheduled_at or run.created_at, workflow.timezone)
-    # Someone who loads a past day by hand knows that it is past; a scheduled run that begins too late is late.
-    is_backfill = late_at is not None and late_at <= run.created_at and run.trigger.get("kind") != SCHEDULE_TRIGGER
-    return None if is_backfill else late_at
-
-
-def _schema_of(workflow: Workflow) -> int:
-    if workflow.has_loops or workflow.concurrency is not None:
-        return SCHEMA_OF_LOOP_RUNS
-    return SCHEMA_OF_NEW_RUNS if workflow.is_plain else SCHEMA_OF_LANGUAGE_RUNS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Definition:
-    """A workflow, the text that it was parsed from, and the path of its file."""
-
-    workflow: Workflow
-    text: bytes
-    path: str
 
 
 def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_of: Document | None = None) -> None:
@@ -150,14 +86,14 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
         _join_line(outbox, run, definition, instead_of)
         return
     graph = RunGraph(run, definition.workflow, definition.path)
-    creates = _fit_into_commit(graph)
-    end = [graph.create(step_path(run.id, END_ID))]
+    creates = fit_into_commit(graph)
+    end = graph.create(step_path(run.id, END_ID))
     if creates:
         # Everything is in one commit: the run either exists and is RUNNING, or does not exist.
         running = replace(run, state=RunState.RUNNING, started_at=run.created_at)
         opening = [Create(path=run_path(run.id), fields=run_fields(running)), *creates]
     else:
-        opening = _opening(run, end, definition.text, definition.path)
+        opening = _opening(run, definition, end)
     try:
         version = outbox.services.store.commit([*_instead(instead_of, opening), *entry.writes])[0].version
     except (AlreadyExists, Conflict):
@@ -176,7 +112,7 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
         ]
         outbox.add_ready(run.id, [ReadyStep(step_id=step_id) for step_id in roots])
         return
-    _write_steps(outbox, graph.creates(path for path in graph.paths if path != end[0].path))
+    _write_steps(outbox, graph.creates(path for path in graph.paths if path != end.path))
     budget = Budget.of_invocation(outbox.services)
     if _set_running(outbox, StoredRun(run=run, version=version)):
         publish_released(outbox, run.id, budget=budget)
@@ -198,7 +134,7 @@ def _join_line(outbox: Outbox, run: RunRecord, definition: Definition, instead_o
     graph = RunGraph(queued, definition.workflow, definition.path)
     end = graph.create(step_path(run.id, END_ID))
     due = replace(end, fields={**end.fields, "due_at": first_look(run.group, now)})
-    services.store.commit(_instead(instead_of, _opening(queued, [due], definition.text, definition.path)))
+    services.store.commit(_instead(instead_of, _opening(queued, definition, due)))
     outbox.report_run(queued)
     log.info("run.queue", f"run {run.id} of {run.workflow} waits for a place in its group", run_id=run.id)
     admit_waiting(outbox, run.group, by=run.id)
@@ -219,41 +155,12 @@ def replacement(document: Document, create: Create) -> Update:
     return Update(path=create.path, fields={**emptied, **create.fields}, guard=document.version)
 
 
-def _fit_into_commit(graph: RunGraph) -> list[Create]:
-    """Return all documents if they fit into one commit.
-
-    Returns an empty list if they do not. Room is left for the run's own document.
-    """
-    if len(graph.paths) >= batches.BATCH_DOCUMENTS:
-        return []
-    creates: list[Create] = []
-    size = 0
-    for create in graph.creates(graph.paths):
-        creates.append(create)
-        size += batches.size_of(create)
-        if size >= batches.BATCH_BYTES:
-            return []
-    return creates
-
-
-def _opening(run: RunRecord, creates: Sequence[Create], text: bytes, path: str) -> list[Create]:
+def _opening(run: RunRecord, definition: Definition, end: Create) -> list[Create]:
     """Return the first commit of a large run.
 
     It holds everything that another invocation needs to continue the run if this one dies.
     """
-    compressed = zlib.compress(text)
-    if len(compressed) > MAX_DEFINITION_BYTES:
-        raise NotStorable(
-            f"{path} takes up {len(compressed)} bytes even when compressed, but at most {MAX_DEFINITION_BYTES} can be "
-            "stored; move large args to files that the jobs read"
-        )
-    definition = {"text": compressed, "path": path, "expire_at": run.expire_at}
-    end = next(create for create in creates if create.path == step_path(run.id, END_ID))
-    return [
-        Create(path=run_path(run.id), fields=run_fields(run)),
-        Create(path=definition_path(run.id), fields=definition),
-        end,
-    ]
+    return [Create(path=run_path(run.id), fields=run_fields(run)), store_definition(run, definition), end]
 
 
 def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
@@ -331,11 +238,11 @@ def _write_missing(outbox: Outbox, stored: StoredRun, budget: Budget) -> bool:
     """
     run = stored.run
     try:
-        workflow, path = _load_workflow(outbox, run)
+        workflow, path = load_workflow(outbox.services, run)
         graph = RunGraph(run, workflow, path)
         missing, misfits = compare(outbox.services, graph)
         if misfits:
-            _rewrite(outbox, stored, misfits)
+            rewrite(outbox.services, stored, misfits)
             return False
         _write_steps(outbox, graph.creates(missing))
     except DefinitionUnusable as error:
@@ -347,49 +254,6 @@ def _write_missing(outbox: Outbox, stored: StoredRun, budget: Budget) -> bool:
     log.warning("run.seed.given_up", f"run {run.id} cannot be seeded: {reason}", run_id=run.id)
     fail_run(outbox, run.id, reason, budget, action="run.seed.given_up")
     return False
-
-
-def _load_workflow(outbox: Outbox, run: RunRecord) -> tuple[Workflow, str]:
-    """Return the stored workflow of a large run, and its file's path.
-
-    Raises `DefinitionUnusable`.
-    """
-    # Of the functions, only start needs the parser; others get here only when they repair a run.
-    from atom_workflows.language.parser import parse_workflow  # noqa: PLC0415 - see above
-    from atom_workflows.language.problems import InvalidWorkflow  # noqa: PLC0415 - see above
-
-    stored = outbox.services.store.get([definition_path(run.id)])[0]
-    if stored is None:
-        raise DefinitionUnusable("its definition was deleted before all of its steps were written")
-    try:
-        path, text = stored.fields["path"], zlib.decompress(stored.fields["text"])
-        with turn_to_read(len(text)):
-            return parse_workflow(text, filename=path), path
-    except InvalidWorkflow as error:
-        problems = "; ".join(map(str, error.problems[:_MOST_NAMED]))
-        more = f"; and {len(error.problems) - _MOST_NAMED} more" if len(error.problems) > _MOST_NAMED else ""
-        message = f"its definition is not valid in the version that continued the run: {problems}{more}"
-        raise DefinitionUnusable(message) from None
-    except (zlib.error, LookupError, TypeError) as error:
-        raise DefinitionUnusable(f"its definition cannot be read: {type(error).__name__}: {error}") from None
-
-
-def _rewrite(outbox: Outbox, stored: StoredRun, misfits: Sequence[Update]) -> None:
-    """Make existing documents fit the compiled graph.
-
-    Each commit also changes the run under a guard, so the graph can no longer change once another instance has set the
-    run to RUNNING.
-    """
-    run_id, version = stored.run.id, stored.version
-    message = f"run {run_id} was started with a different graph; documents being rewritten: {len(misfits)}"
-    log.warning("run.seed.rewritten", message, run_id=run_id)
-    for batch in batches.in_batches(misfits):
-        touch = Update(path=run_path(run_id), increments={"touches": 1}, guard=version)
-        try:
-            version = outbox.services.store.commit([touch, *batch])[0].version
-        except Conflict:
-            log.debug("run.seed.rewritten.late", f"run {run_id} changed in the meantime", run_id=run_id)
-            return
 
 
 def _write_steps(outbox: Outbox, creates: Iterable[Create]) -> None:

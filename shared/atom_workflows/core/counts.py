@@ -19,7 +19,7 @@ schema, an internal barrier counts as one node like any other, and only `remaini
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,3 +86,14 @@ def count_end(step: StepRecord, end: StepChange | None = None) -> Counts:
         stained=0 if step.kind is NodeKind.ITEM else int(has_failed or step.stained > 0),
         cause=cause,
     )
+
+
+def count_dependents(ends: Iterable[tuple[StepRecord, StepChange]], *, without: Collection[str]) -> dict[str, Counts]:
+    """Return what the ends of steps add to the counters of each of their dependents."""
+    dependents: dict[str, Counts] = {}
+    for step, end in ends:
+        counts = count_end(step, end)
+        for dependent in step.dependents:
+            if dependent not in without:
+                dependents[dependent] = dependents[dependent] + counts if dependent in dependents else counts
+    return dependents

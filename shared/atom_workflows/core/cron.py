@@ -50,7 +50,19 @@ class Calendar:
         """
         zone = find_zone(self.zone)
         instant = instant.astimezone(UTC)
-        return self._after_fixed(instant, zone) if self.is_fixed else self._after_in_real_time(instant, zone)
+        if not self.is_fixed:
+            return self._after_in_real_time(instant, zone)
+        shown: datetime | None = instant.astimezone(zone).replace(tzinfo=None, fold=0)
+        while (shown := _next_on_the_clock(self.cron, shown)) is not None:
+            # Of two instants with this local time, `fold=0` is the first.
+            found = shown.replace(tzinfo=zone, fold=0).astimezone(UTC)
+            if found.astimezone(zone).replace(tzinfo=None, fold=0) != shown:
+                # This time is within a gap: the offsets before and after it give an instant on either side.
+                sides = (found, shown.replace(tzinfo=zone, fold=1).astimezone(UTC))
+                found = _find_change(min(sides) - _SECOND, max(sides), zone) or found
+            if found > instant:
+                return found
+        return None
 
     def upcoming(self, instant: datetime) -> Iterator[datetime]:
         """Yield the instants after the given one."""
@@ -96,19 +108,6 @@ class Calendar:
             return "clocks go back, so this is the first of two such times"
         return ""
 
-    def _after_fixed(self, instant: datetime, zone: tzinfo) -> datetime | None:
-        shown: datetime | None = instant.astimezone(zone).replace(tzinfo=None, fold=0)
-        while (shown := _next_on_the_clock(self.cron, shown)) is not None:
-            # Of two instants with this local time, `fold=0` is the first.
-            found = shown.replace(tzinfo=zone, fold=0).astimezone(UTC)
-            if found.astimezone(zone).replace(tzinfo=None, fold=0) != shown:
-                # This time is within a gap: the offsets before and after it give an instant on either side.
-                sides = (found, shown.replace(tzinfo=zone, fold=1).astimezone(UTC))
-                found = _find_change(min(sides) - _SECOND, max(sides), zone) or found
-            if found > instant:
-                return found
-        return None
-
     def _after_in_real_time(self, instant: datetime, zone: tzinfo) -> datetime | None:
         """Search each period between two changes of the clocks by itself."""
         begin = instant
@@ -139,7 +138,9 @@ def read_cron(cron: str) -> str:
     if len(cron) > LONGEST:
         raise CronError(f"is longer than {LONGEST} characters", "write several schedules")
     if len(words) == 1 and words[0].startswith("@"):
-        raise CronError(*_explain_word(words[0]))
+        meant = _WORDS.get(words[0].lower())
+        advice = f"write `{meant}`" if meant else "such as `30 2 * * 1-5`"
+        raise CronError(f"is `{words[0]:.20}`, not five fields", advice)
     if len(words) != FIELDS:
         raise CronError(
             f"has {len(words)} field{'s' * (len(words) != 1)}, not five: minute, hour, day, month and weekday",
@@ -164,13 +165,9 @@ _WORDS: Final = {
     "@weekly": "0 0 * * 0",
     "@daily": "0 0 * * *",
     "@midnight": "0 0 * * *",
+    "@nightly": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-
-
-def _explain_word(word: str) -> tuple[str, str]:
-    meant = _WORDS.get(word.lower())
-    return f"is `{word:.20}`, not five fields", f"write `{meant}`" if meant else "such as `30 2 * * 1-5`"
 
 
 def _find_fault(words: list[str]) -> tuple[str, str] | None:

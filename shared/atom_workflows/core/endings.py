@@ -13,7 +13,7 @@ from typing import Any, Final
 from atom_workflows.core.changes import StepChange, add_unstopped, attempts_to_resolve, change, end_step, jobs_to_stop
 from atom_workflows.core.counts import Counts
 from atom_workflows.core.evaluation import Verdict
-from atom_workflows.core.kinds import LANGUAGE_SCHEMA, NodeKind, Release
+from atom_workflows.core.kinds import LANGUAGE_SCHEMA, NodeKind, Phase, Release, WhenStopped
 from atom_workflows.core.outcomes import OutcomeKind, clip
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepEvent, StepState
@@ -75,6 +75,13 @@ def _why_not_triggered(step: StepRecord) -> str:
         return "every step that it depends on was skipped"
     were = "was" if step.skipped == 1 else "were"
     return f"{step.skipped} of the {step.total} steps that it depends on {were} skipped; its trigger is all-succeeded"
+
+
+def ends_with_steps(step: StepRecord, run: RunRecord) -> bool:
+    """Return True if a stop of the run ends this node along with the steps."""
+    if run.runs_finally and (step.phase is Phase.FINALLY or step.kind is NodeKind.MAIN_END):
+        return False
+    return step.rules.stopped is WhenStopped.WITH_STEPS
 
 
 def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:

@@ -10,14 +10,14 @@ The `expressions` package is imported only when a step has an expression.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES, WRITE_ELSEWHERE
+from atom_workflows.core.reads import Constants, parse_template_once, typed_constants, zone_of
 from atom_workflows.core.workflow import FIELDS_OF_EVERY_JOB, Condition, JsonValue, Template
 from atom_workflows.errors import EvaluationError, ExpressionError, ValueMismatch
 
@@ -32,8 +32,6 @@ MAX_STEPS: Final = 100_000
 MAX_BODY_BYTES: Final = 64 * 1024
 """The maximum size of a task with its values, as JSON; a task in the file has the same limit."""
 
-MAX_READ_BYTES: Final = 1024 * 1024
-"""The maximum size of all outputs that one step's expressions read, as JSON. As values, they need far more memory."""
 
 STEPS_AT_THE_START: Final = 2_000
 """The maximum number of evaluation steps for one task while its run is seeded, since a file may have 10,000 tasks.
@@ -42,11 +40,6 @@ The rest is left to the dispatchers. Each task has a budget of its own, so that 
 who stores it.
 """
 
-RUN_RESULT: Final = ("state", "failures", "failureCount")
-"""The members that `run` has in addition to its constants once the main part of the run has ended."""
-
-ITEM_ROOTS: Final = frozenset({"item", "index"})
-"""The names that only the expressions of a step with `forEach` can read, for each of its items."""
 
 Scope = Mapping[str, Any]
 
@@ -72,69 +65,6 @@ class Past:
     message: str = ""
     outputs: Mapping[str, Any] | None = None
     counts: Mapping[str, int] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reads:
-    """The steps that an expression reads: those whose outputs it reads, and those whose state or message it reads."""
-
-    outputs: frozenset[str] = frozenset()
-    records: frozenset[str] = frozenset()
-    # True if the expression reads the result of the main part (`run.state`), as steps under `finally` can.
-    run: bool = False
-
-    def __or__(self, other: Reads) -> Reads:
-        return Reads(
-            outputs=self.outputs | other.outputs, records=self.records | other.records, run=self.run or other.run
-        )
-
-
-def reads_of(texts: Sequence[Condition | Template]) -> Reads:
-    """Return the steps that the given expressions read."""
-    from atom_workflows.expressions.syntax import reads  # noqa: PLC0415 (only steps with expressions need it)
-
-    outputs: set[str] = set()
-    records: set[str] = set()
-    run = False
-    for expression in expressions_in(texts):
-        for path in reads(expression):
-            if path[0] == "steps" and len(path) > 1:
-                # A step that is read as a whole is read with its outputs.
-                if path[2:3] in {(), ("outputs",)}:
-                    outputs.add(path[1])
-                if path[2:3] != ("outputs",):
-                    records.add(path[1])
-            run = run or (path[0] == "run" and (len(path) == 1 or path[1] in RUN_RESULT))
-    return Reads(outputs=frozenset(outputs), records=frozenset(records), run=run)
-
-
-def require_readable(size: int) -> None:
-    """Raise `ExpressionError` if the outputs that expressions read are larger than allowed in total."""
-    if size > MAX_READ_BYTES:
-        said = f"the outputs that its expressions read are more than {MAX_READ_BYTES:,} bytes in total"
-        raise EvaluationError(said, at=0, suggestion="return less from each step, and put large values into files")
-
-
-def expressions_in(texts: Sequence[Condition | Template]) -> Iterator[Any]:
-    """Yield the parsed expressions of conditions and templates."""
-    from atom_workflows.expressions.parser import parse  # noqa: PLC0415 (see above)
-
-    for text in texts:
-        if isinstance(text, Condition):
-            yield parse(text.text)
-        else:
-            yield from (one.expression for one in _parse_template(text.text).placeholders)
-
-
-@lru_cache(maxsize=256)
-def _parse_template(text: str) -> Any:
-    """Return a parsed template.
-
-    Thousands of items of a step have the same ones.
-    """
-    from atom_workflows.expressions.templates import parse_template  # noqa: PLC0415 (see above)
-
-    return parse_template(text)
 
 
 # -- scopes ----------------------------------------------------------------------------------------------------------
@@ -173,95 +103,6 @@ def _last_failure(step: StepRecord) -> dict[str, str] | None:
 def _past_as_map(past: Past) -> dict[str, Any]:
     counts = {} if past.counts is None else {"counts": past.counts}
     return {"state": past.state, "message": past.message, "outputs": past.outputs, **counts}
-
-
-def typed_constants(constants: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the constants of a step or run as typed values, by root.
-
-    They are stored as JSON values, along with their types: `{"values": {...}, "types": {...}, "zone": ...}`.
-    """
-    from atom_workflows.expressions.types import read_type, read_value  # noqa: PLC0415 (see above)
-
-    zone = zone_of(constants)
-    types = constants.get("types", {})
-    return {
-        root: {name: read_value(value, read_type(types[root][name]), zone=zone) for name, value in values.items()}
-        for root, values in constants.get("values", {}).items()
-    }
-
-
-def zone_of(constants: Mapping[str, Any]) -> str:
-    """Return the time zone in which expressions determine dates."""
-    return str(constants.get("zone", "UTC"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Constants:
-    """The values of a run that do not change once it has started, by root (`params`, `run`, `env`) and name.
-
-    `types` has the same shape and holds the notation of each value's type.
-    """
-
-    values: Mapping[str, Mapping[str, JsonValue]]
-    types: Mapping[str, Mapping[str, Any]]
-    zone: str = "UTC"
-
-    def read_by(self, texts: Sequence[Condition | Template], *, reads_times: bool = False) -> dict[str, Any]:
-        """Return the part that these expressions read, in the shape in which it is stored with a step.
-
-        With `reads_times`, the zone is included even if there are no expressions.
-        """
-        zone = {"zone": self.zone} if self.zone != "UTC" and (texts or reads_times) else {}
-        if not texts:
-            return zone
-        chosen: dict[str, set[str]] = {}
-        for root, *path in (path for text in texts for path in paths_in(text)):
-            known = self.values.get(root)
-            if known is not None:
-                # Reading the root as a whole, or a member with a computed name, may read any of its constants.
-                chosen.setdefault(root, set()).update(name for name in (path[:1] or known) if name in known)
-        return {"values": _select(self.values, chosen), "types": _select(self.types, chosen), **zone}
-
-    def include_all(self, text: Condition | Template) -> bool:
-        """Return True if the text's expressions read only these constants."""
-        paths = list(paths_in(text))
-        # `run` as a whole also has the result of the main part, once there is one.
-        known = all(path[0] in self.values and {*path[1:2]} <= self.values[path[0]].keys() for path in paths)
-        return known and ("run",) not in paths
-
-
-def select_constants(stored: Mapping[str, Any], texts: Sequence[Condition | Template]) -> dict[str, Any]:
-    """Return the part of a step's constants that these expressions read, with the time zone."""
-    constants = Constants(values=stored.get("values", {}), types=stored.get("types", {}), zone=zone_of(stored))
-    return constants.read_by(texts, reads_times=True)
-
-
-def paths_in(text: Condition | Template) -> Iterator[tuple[str, ...]]:
-    """Yield the paths that a condition or template reads.
-
-    Example: `("params", "day")`.
-    """
-    from atom_workflows.expressions.syntax import reads  # noqa: PLC0415 (see above)
-
-    for expression in expressions_in([text]):
-        yield from reads(expression)
-
-
-def required_paths_in(texts: Sequence[Condition | Template]) -> Iterator[tuple[str, ...]]:
-    """Yield the paths that must exist for these expressions."""
-    from atom_workflows.expressions.syntax import required_reads  # noqa: PLC0415 (see above)
-
-    for expression in expressions_in(texts):
-        yield from required_reads(expression)
-
-
-def is_per_item(when: Condition) -> bool:
-    """Return True if a condition names the item, so that it is decided for each one."""
-    return any(path[0] in ITEM_ROOTS for path in paths_in(when))
-
-
-def _select(values: Mapping[str, Mapping[str, Any]], chosen: Mapping[str, set[str]]) -> dict[str, Any]:
-    return {root: {name: values[root][name] for name in sorted(names)} for root, names in sorted(chosen.items())}
 
 
 def settle_templates(
@@ -383,7 +224,7 @@ def render_value(template: Template, scope: Scope, *, zone: str, budget: Budget 
     from atom_workflows.expressions.types import write_value  # noqa: PLC0415 (see above)
 
     try:
-        value: JsonValue = write_value(render(_parse_template(template.text), scope, zone=zone, budget=budget))
+        value: JsonValue = write_value(render(parse_template_once(template.text), scope, zone=zone, budget=budget))
     except ExpressionError as error:
         raise EvaluationError(
             f"`{_spell(template.path)}` (line {template.line}) cannot be evaluated: {error}", at=0

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, Final
 
 from atom_workflows.core.graph import FAN_IN_LIMIT, FAN_OUT_LIMIT, Node, split
@@ -99,10 +98,6 @@ class Expansion:
         """The number of nodes."""
         return len(self.shards) + len(self._above) + sum(map(len, self._levels)) + self.size
 
-    def nodes(self, start: int = 0) -> Iterator[tuple[Node, int | None]]:
-        """Yield the nodes from the given place on, each with the index of its item if it is one."""
-        return islice(self._nodes(), start, None)
-
     def places_of(self, index: int) -> dict[str, str]:
         """Return the fields that tie an item to its place."""
         if not self.shards:
@@ -120,10 +115,12 @@ class Expansion:
             "conditional": (*(roots if self.decides and not self._above else ()), self.each),
         }
 
-    def _nodes(self) -> Iterator[tuple[Node, int | None]]:
+    def nodes(self) -> Iterator[tuple[Node, int | None]]:
+        """Yield the nodes in order, each with the index of its item if it is one."""
         expander = expander_id(self.each)
         for shard_id in self.shards:
-            yield self._places(shard_id), None
+            kind = NodeKind.PLACES
+            yield Node(id=shard_id, kind=kind, depends_on=(), dependents=(), barriers=(), phase=self.phase), None
         for number, part in enumerate(self._above):
             below = [item_id(self.each, index, self.number) for index in part]
             name = fan_out_id(self.each, self.number, number)
@@ -135,18 +132,23 @@ class Expansion:
         numbers = [number for number, part in enumerate(self._above) for _ in part]
         for index in range(self.size):
             above = fan_out_id(self.each, self.number, numbers[index]) if index < len(numbers) else expander
-            needs = [above] if index < self.begin else []
-            parent = self._parent(0, index)
-            yield self._node(item_id(self.each, index, self.number), NodeKind.ITEM, needs, parent), index
+            parents = (self._parent(0, index),)
+            item = Node(
+                id=item_id(self.each, index, self.number),
+                kind=NodeKind.ITEM,
+                depends_on=(above,) if index < self.begin else (),
+                dependents=parents,
+                barriers=parents if self._levels else (),
+                conditional=() if self._levels else parents,
+                phase=self.phase,
+            )
+            yield item, index
 
     def _parent(self, level: int, number: int) -> str:
         """Return the node that waits for the node with this number."""
         if level == len(self._levels):
             return self.each
         return fan_in_id(self.each, self.number, level, self._parents[level][number])
-
-    def _places(self, name: str) -> Node:
-        return Node(id=name, kind=NodeKind.PLACES, depends_on=(), dependents=(), barriers=(), phase=self.phase)
 
     def _barrier(self, name: str, needs: Sequence[str], below: Sequence[str], conditional: Sequence[str] = ()) -> Node:
         return Node(
@@ -156,17 +158,6 @@ class Expansion:
             dependents=tuple(below),
             barriers=tuple(one for one in below if one.startswith("~")),
             conditional=tuple(one for one in conditional if not one.startswith("~")),
-            phase=self.phase,
-        )
-
-    def _node(self, name: str, kind: NodeKind, needs: Sequence[str], parent: str) -> Node:
-        return Node(
-            id=name,
-            kind=kind,
-            depends_on=tuple(needs),
-            dependents=(parent,),
-            barriers=(parent,) if parent != self.each else (),
-            conditional=(parent,) if parent == self.each else (),
             phase=self.phase,
         )
 

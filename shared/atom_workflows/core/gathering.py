@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.core.changes import StepChange
-from atom_workflows.core.evaluation import is_per_item, paths_in
-from atom_workflows.core.outcomes import OutcomeKind, clip
+from atom_workflows.core.outcomes import FAILURE_KINDS, OutcomeKind, clip
+from atom_workflows.core.reads import is_per_item, paths_in
 from atom_workflows.core.records import StepRecord
+from atom_workflows.core.states import StepState
 from atom_workflows.core.transitions import fail_step
-from atom_workflows.core.workflow import Step, Workflow
+from atom_workflows.core.workflow import Workflow
 
 if TYPE_CHECKING:
     from atom_workflows.expressions.types import Type
@@ -37,6 +38,14 @@ def counts_of(fields: Mapping[str, Any]) -> dict[str, int]:
 
 COUNTED: Final = ("total", "items", "unsuccessful", "unstarted", "skipped")
 """The fields of a step that count its items."""
+
+
+def is_counted(fields: Mapping[str, Any]) -> bool:
+    """Return True if the counters of an ended step are the numbers of its items.
+
+    They are if the items have ended the step. A stop may end it first, or before those that were not started are known.
+    """
+    return fields.get("state") == StepState.SUCCEEDED or fields.get("last_kind") == FAILURE_KINDS[OutcomeKind.ITEMS]
 
 
 def count_items(step: StepRecord) -> dict[str, int]:
@@ -94,26 +103,22 @@ def gathered_types(workflow: Workflow) -> dict[str, dict[str, Type]]:
     These are the ones that some expression of the file reads. Each is a list with one element for each item.
     """
     loops = {step.id: step for step in workflow.all_steps if step.for_each is not None and step.outputs}
+    if not loops:
+        return {}
     read: dict[str, set[str]] = {}
-    for path in _paths_of_steps(workflow) if loops else ():
+    texts = (*workflow.outputs, *(text for step in workflow.all_steps for text in step.expressions))
+    for path in (path for text in texts if "steps" in text.text for path in paths_in(text) if path[0] == "steps"):
         for step_id in loops if len(path) == 1 else {path[1]} & loops.keys():
             declared = set(loops[step_id].outputs)
             if path[2:3] in {(), ("outputs",)}:
                 read.setdefault(step_id, set()).update(set(path[3:4]) & declared if path[3:4] else declared)
-    return {step_id: dict(_lists_of(loops[step_id], names)) for step_id, names in read.items()}
-
-
-def _paths_of_steps(workflow: Workflow) -> Iterator[tuple[str, ...]]:
-    for text in (*workflow.outputs, *(text for step in workflow.all_steps for text in step.expressions)):
-        if "steps" in text.text:
-            yield from (path for path in paths_in(text) if path[0] == "steps")
-
-
-def _lists_of(step: Step, names: set[str]) -> Iterator[tuple[str, Type]]:
     from atom_workflows.expressions.types import ListOf, or_null  # noqa: PLC0415 (only steps with outputs need it)
 
-    tolerates = step.for_each is not None and step.for_each.tolerate > 0
-    may_lack = tolerates or (step.when is not None and is_per_item(step.when))
-    for name, of in step.outputs.items():
-        if name in names:
-            yield name, ListOf(or_null(of) if may_lack else of)
+    lists: dict[str, dict[str, Type]] = {}
+    for step_id, names in read.items():
+        step = loops[step_id]
+        tolerates = step.for_each is not None and step.for_each.tolerate > 0
+        may_lack = tolerates or (step.when is not None and is_per_item(step.when))
+        found = {name: of for name, of in step.outputs.items() if name in names}
+        lists[step_id] = {name: ListOf(or_null(of) if may_lack else of) for name, of in found.items()}
+    return lists

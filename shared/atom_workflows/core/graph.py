@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from itertools import count, pairwise
 from typing import Final, TypeVar
 
-from atom_workflows.core.evaluation import is_per_item
 from atom_workflows.core.item_ids import EXPANDER_PREFIX, expander_id, parse_item_id
 from atom_workflows.core.kinds import KINDS, NodeKind, Phase, Release
+from atom_workflows.core.reads import is_per_item
 from atom_workflows.core.workflow import Step, Trigger, Workflow
 
 FAN_IN_LIMIT: Final = 32

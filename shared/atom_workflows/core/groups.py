@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from atom_workflows.core.durations import format_duration
 from atom_workflows.core.states import RunState
@@ -108,8 +108,7 @@ def admit(group: Group, *, at_work: int, waiting: int) -> Admission:
     return Admission.WAIT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decisions:
+class Decisions(NamedTuple):
     """The waiting runs that begin, and those that are skipped, each with the reason."""
 
     begin: tuple[RunRecord, ...] = ()
@@ -129,13 +128,7 @@ def decide(line: Sequence[RunRecord], *, at_work: int, now: datetime) -> Decisio
     fits = takewhile(lambda one: _rules(one[1]).limit > at_work + one[0], enumerate(waiting))
     begin = tuple(run for _, run in fits)
     rest = waiting[len(begin) :]
-    late = ((run, why_expired(_rules(run))) for run in expired)
-    return Decisions(begin=begin, skip=(*late, *_surplus(rest)))
-
-
-def _surplus(rest: Sequence[RunRecord]) -> list[tuple[RunRecord, str]]:
-    """Return the runs that may not wait, each with the reason."""
-    skip: list[tuple[RunRecord, str]] = []
+    skip = [(run, why_expired(_rules(run))) for run in expired]
     for place, run in enumerate(rest):
         rules, newest = _rules(run), rest[-1]
         if rules.when_full is WhenFull.SKIP:
@@ -144,7 +137,7 @@ def _surplus(rest: Sequence[RunRecord]) -> list[tuple[RunRecord, str]]:
             skip.append((run, f"replaced by {newest.id}"))
         elif rules.when_full is WhenFull.QUEUE and place >= rules.max_queued:
             skip.append((run, why_full(rules)))
-    return skip
+    return Decisions(begin=begin, skip=tuple(skip))
 
 
 def _rules(run: RunRecord) -> Group:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 from math import prod
 from typing import Final
 
-from atom_workflows.core.evaluation import Scope, new_budget, render_value, zone_of
+from atom_workflows.core.evaluation import Scope, new_budget, render_value
 from atom_workflows.core.expansion import MAX_ITEM_BYTES, MAX_ITEMS
+from atom_workflows.core.reads import zone_of
 from atom_workflows.core.records import Loop, StepRecord
 from atom_workflows.core.workflow import JsonValue, Template
 from atom_workflows.errors import EvaluationError
@@ -36,15 +37,10 @@ class Items:
 
     def texts(self, start: int = 0) -> Iterator[str]:
         """Yield the items as JSON text, from the given index on."""
-        for item in islice(self._values(), start, None):
+        combinations = (dict(zip(self.lists, values, strict=True)) for values in product(*self.lists.values()))
+        items: Iterable[JsonValue] = self.lists.get("", combinations)
+        for item in islice(items, start, None):
             yield json.dumps(item, separators=(",", ":"), ensure_ascii=False)
-
-    def _values(self) -> Iterator[JsonValue]:
-        if "" in self.lists:
-            yield from self.lists[""]
-            return
-        for values in product(*self.lists.values()):
-            yield dict(zip(self.lists, values, strict=True))
 
 
 def compute_items(step: StepRecord, loop: Loop, scope: Scope) -> Items:

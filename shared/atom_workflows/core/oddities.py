@@ -8,10 +8,9 @@ This module describes them but makes no decisions.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from atom_workflows.core.durations import format_duration
 from atom_workflows.core.outcomes import is_known_state
@@ -33,8 +32,7 @@ class OddityKind(StrEnum):
     STOPPING = "stopping"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Oddity:
+class Oddity(NamedTuple):
     """An oddity in a step. `what` is a clause to be shown after the step's name."""
 
     step_id: str

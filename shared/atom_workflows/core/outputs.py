@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 MAX_OUTPUTS_BYTES: Final = 32 * 1024
 """The maximum size of all outputs of a job, as JSON without spaces, in UTF-8."""
@@ -36,8 +35,7 @@ TOO_DEEP: Final = (
 _NOT_STORABLE: Final = "its outputs contain half of a surrogate pair, which is not a character: return valid UTF-8"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobOutputs:
+class JobOutputs(NamedTuple):
     """The outputs that a job returned, as the text of a JSON object.
 
     If they cannot be used, the text is empty, and `problem` is a sentence that says why and what to do. If there are no

@@ -64,7 +64,10 @@ def bind(
     `run` holds the values of `run.*` that defaults may read, and `zone` is the workflow's time zone. The parameters in
     `leave_out` are skipped, because problems have already been found in them. Raises InvalidParams with every problem.
     """
-    problems = list(_find_unknown(params, given))
+    names = [param.name for param in params]
+    known = f"the params are {', '.join(names)}" if names else "the workflow has no params"
+    unknown = [name for name in given if name not in names]
+    problems = [f"there is no param `{name:.60}`; {did_you_mean(name, names) or known}" for name in unknown]
     values: dict[str, Value] = {}
     scope, budget = {"run": run, "params": values}, Budget()
     for param in params:
@@ -186,16 +189,6 @@ def _bind_one(
     except EvaluationError as error:
         raise ValueMismatch("", f"has a default that cannot be computed: {error.message}", error.suggestion) from error
     return read_value(value, param.type, zone=zone)
-
-
-def _find_unknown(params: Sequence[Param], given: Mapping[str, Any]) -> Iterator[str]:
-    names = [param.name for param in params]
-    for name in given:
-        if name not in names:
-            advice = did_you_mean(name, names) or (
-                f"the params are {', '.join(names)}" if names else "the workflow has no params"
-            )
-            yield f"there is no param `{name:.60}`; {advice}"
 
 
 def _as_sentence(param: Param, error: ValueMismatch) -> str:

@@ -90,6 +90,11 @@ class Shard:
         """Return the numbers of the items to which the latest `count` places were handed on."""
         return range(min(self.next - count, self.size), min(self.next, self.size))
 
+    def has_handed(self, waiting_key: str, *, retries: int) -> bool:
+        """Return True if a waiting item, as it was dealt out for a retry of the run, was handed its place."""
+        number = int(waiting_key.rpartition("/")[2])
+        return retries == self.retries and not self.is_stopped and number < self.next
+
     def position(self, number: int) -> int:
         """Return the position, among all items to run, of the item with the given number in this shard."""
         return self.number + number * self.shards
@@ -131,11 +136,6 @@ def read_shard(numbers: Mapping[str, int]) -> Shard:
 def waiting_key(shard_id: str, number: int) -> str:
     """Return the key under which an item waits for its place."""
     return f"{shard_id}/{number:0{_DIGITS}}"
-
-
-def number_of(waiting_key: str) -> int:
-    """Return the number of a waiting item within its shard."""
-    return int(waiting_key.rpartition("/")[2])
 
 
 def is_too_many(shards: Sequence[Shard]) -> bool:

@@ -151,15 +151,13 @@ def next_look(step: StepRecord, *, now: datetime, check_interval: timedelta) -> 
         return now + poll_interval(now - (step.stop_since or now), check_interval)
     age = now - (step.claimed_at or now)
     look_at = now + (NOTIFIED_POLL if step.notifies else poll_interval(age, check_interval))
-    if (step.unanswered or step.unheard_since or _awaits_look(step)) and step.due_at is not None and step.due_at > now:
-        look_at = step.due_at
+    if step.due_at is not None and step.due_at > now:
+        # After a hint, the step is to be looked at again.
+        is_hinted = step.hinted_at is not None and step.due_at - step.hinted_at <= HINT_GAP
+        if step.unanswered or step.unheard_since or is_hinted:
+            look_at = step.due_at
     deadline = step.attempt_deadline
     return look_at if deadline is None or deadline <= now else min(look_at, deadline)
-
-
-def _awaits_look(step: StepRecord) -> bool:
-    """Return True if the step is to be looked at again after a hint."""
-    return step.hinted_at is not None and step.due_at is not None and step.due_at - step.hinted_at <= HINT_GAP
 
 
 def with_next_look(

@@ -1,7 +1,7 @@
 """A run and a step at a given moment: the contents of their documents, as values.
 
-A change is a new value or a set of named fields, never a mutation. documents.py converts these to and from stored
-fields, which have the same names.
+A change is a new value or a set of named fields, never a mutation. step_documents.py and run_documents.py convert these
+to and from stored fields, which have the same names.
 """
 
 from __future__ import annotations

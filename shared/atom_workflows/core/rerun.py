@@ -1,8 +1,8 @@
-"""Choose the steps to run again when a run is retried.
+"""Decide whether a run can be retried, and choose the steps to run again.
 
-These are the steps that failed or were cancelled without being tolerated, those that were blocked or stopped, and all
-steps after them: a step that reacted to a failure is reconsidered, even if it succeeded. Steps that were skipped by
-choice or tolerated are kept, like those that succeeded, unless they come after a step that is run again.
+The steps to run again are those that failed or were cancelled without being tolerated, those that were blocked or
+stopped, and all steps after them: a step that reacted to a failure is reconsidered, even if it succeeded. Steps that
+were skipped by choice or tolerated are kept, like those that succeeded, unless they come after a step that runs again.
 
 Items of a step with `forEach` are treated like that only if the step itself is run again: if it succeeded, it tolerates
 the failures of its items. If its list may have changed, all of its items are created again, and the old ones stay as
@@ -12,13 +12,33 @@ they are; see expansion.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from atom_workflows.core.expansion import is_item_node
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
 from atom_workflows.core.item_ids import expander_id
 from atom_workflows.core.kinds import NodeKind
-from atom_workflows.core.records import StepRecord
-from atom_workflows.core.states import StepState
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.retention import is_nearly_gone
+from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
+from atom_workflows.errors import RunStateError, TransitionError
+
+
+def require_retriable(run: RunRecord, *, now: datetime) -> None:
+    """Raise `RunStateError` if the run is in another state, or will soon be deleted."""
+    try:
+        next_run_state(run.state, RunEvent.RETRY)
+    except TransitionError:
+        message = f"run {run.id} is {run.state}; only a FAILED or CANCELLED run can be retried"
+        if run.state is RunState.SKIPPED:
+            message += ". It has never started, so start its workflow again"
+        elif run.state is RunState.SUCCEEDED:
+            message += ". To repair failures that it tolerated, start its workflow again"
+        raise RunStateError(message) from None
+    if is_nearly_gone(run.expire_at, now=now):
+        gone_at = f"{run.expire_at:%Y-%m-%d %H:%M} UTC"
+        message = f"run {run.id} will be deleted at {gone_at}, too soon for a retry; start its workflow again"
+        raise RunStateError(message)
 
 
 def steps_to_rerun(steps: Mapping[str, StepRecord], *, retries: int) -> set[str]:
@@ -28,7 +48,14 @@ def steps_to_rerun(steps: Mapping[str, StepRecord], *, retries: int) -> set[str]
     included, whatever their state is now.
     """
     chosen = {END_ID} & steps.keys()
-    failed = {step.id for step in steps.values() if step.retries == retries or not _is_kept(step)}
+    # The others keep their results, unless a step before them is run again.
+    failed = {
+        step.id
+        for step in steps.values()
+        if step.retries == retries
+        or step.problem
+        or not (step.state is StepState.SUCCEEDED or step.by_choice or step.tolerated)
+    }
     pending = [step_id for step_id in failed if not (each := steps[step_id].each) or each in failed]
     # Whichever steps run again, those under `finally` must run again after them.
     pending += {MAIN_END_ID} & steps.keys()
@@ -43,11 +70,6 @@ def steps_to_rerun(steps: Mapping[str, StepRecord], *, retries: int) -> set[str]
         for step_id in chosen
         if not is_item_node(steps[step_id]) or expander_id(steps[step_id].each) not in anew
     }
-
-
-def _is_kept(step: StepRecord) -> bool:
-    """Return True if the step keeps its result unless a step before it is run again."""
-    return not step.problem and (step.state is StepState.SUCCEEDED or step.by_choice or step.tolerated)
 
 
 def needs_reset(step: StepRecord, *, retries: int) -> bool:

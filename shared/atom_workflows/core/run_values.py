@@ -12,14 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from atom_workflows.core.evaluation import (
-    Constants,
-    paths_in,
-    render_value,
-    required_paths_in,
-    typed_constants,
-)
+from atom_workflows.core.evaluation import render_value
 from atom_workflows.core.groups import Group, group_of
+from atom_workflows.core.reads import Constants, paths_in, required_paths_in, typed_constants
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.workflow import Condition, JsonValue, Template, Workflow
 from atom_workflows.errors import EvaluationError, ExpressionError, ExpressionSyntaxError, InvalidParams
@@ -58,8 +53,12 @@ def bind_run(run: RunRecord, workflow: Workflow, env: Mapping[str, str]) -> RunR
     values: Mapping[str, JsonValue] = run.params
     defaulted: tuple[str, ...] = ()
     if workflow.params:
+        from atom_workflows.core.params import bind  # noqa: PLC0415 (only runs with parameters need it)
+
+        zone = workflow.timezone
         try:
-            values, defaulted = _bind_params(run, workflow)
+            found = bind(workflow.params, run.params, run=_typed_run_values(run, zone), zone=zone)
+            values, defaulted = found.values, tuple(sorted(found.defaults))
         except InvalidParams as error:
             problems = [*error.problems, *problems]
     if problems:
@@ -140,15 +139,6 @@ def render_params(run: RunRecord, zone: str, templates: Mapping[str, str]) -> di
 def digest_of(params: Mapping[str, JsonValue]) -> str:
     """Return a digest of the parameters exactly as they are written."""
     return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
-
-
-def _bind_params(run: RunRecord, workflow: Workflow) -> tuple[Mapping[str, JsonValue], tuple[str, ...]]:
-    """Return the parameters' values, and the names of defaulted ones."""
-    from atom_workflows.core.params import bind  # noqa: PLC0415 (only runs with parameters need it)
-
-    zone = workflow.timezone
-    bound = bind(workflow.params, run.params, run=_typed_run_values(run, zone), zone=zone)
-    return bound.values, tuple(sorted(bound.defaults))
 
 
 def _typed_run_values(run: RunRecord, zone: str) -> dict[str, Any]:

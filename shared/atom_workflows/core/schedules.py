@@ -16,7 +16,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from atom_workflows.core.cron import Calendar
@@ -313,16 +313,13 @@ def late_at_of(deadline: Deadline | None, scheduled_at: datetime, zone: str) -> 
         return None
     if deadline.after is not None:
         return scheduled_at + deadline.after
-    return None if deadline.at is None else _first_time(deadline.at, scheduled_at, zone)
-
-
-def _first_time(of_day: time, instant: datetime, zone: str) -> datetime:
-    """Return the first instant after the given one at which clocks in the zone show the time of day.
-
-    The rules for nights on which clocks change are those of fixed times in cron.py.
-    """
-    calendar = Calendar(cron=f"{of_day.minute} {of_day.hour} * * *", zone=zone)
-    found = calendar.after(instant - timedelta(seconds=of_day.second))
+    if deadline.at is None:
+        return None
+    # The next instant at which clocks in the zone show this time. The rules for nights on which clocks change are those
+    # of fixed times in cron.py.
+    calendar = Calendar(cron=f"{deadline.at.minute} {deadline.at.hour} * * *", zone=zone)
+    seconds = timedelta(seconds=deadline.at.second)
+    found = calendar.after(scheduled_at - seconds)
     if found is None:  # pragma: no cover  (every day has such a time)
-        raise ValueError(f"{of_day} never comes in {find_zone(zone)}")
-    return found + timedelta(seconds=of_day.second)
+        raise ValueError(f"{deadline.at} never comes in {find_zone(zone)}")
+    return found + seconds

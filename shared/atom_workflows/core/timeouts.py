@@ -7,12 +7,13 @@ no response, the attempt times out only after `UNHEARD_FOR`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from atom_workflows.core.changes import StepChange, change
 from atom_workflows.core.durations import format_duration
-from atom_workflows.core.outcomes import Outcome, OutcomeKind, clip
+from atom_workflows.core.outcomes import TIME_LIMIT, Outcome, OutcomeKind, clip
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepEvent, StepState
 from atom_workflows.core.workflow import OnLost
@@ -22,6 +23,12 @@ UNHEARD_FOR: Final = timedelta(minutes=5)
 
 ASK_AGAIN: Final = timedelta(seconds=20)
 """The wait between two polls of a job whose time is up."""
+
+CLOCKS_DIFFER: Final = timedelta(seconds=5)
+"""How long before its deadline a job may appear to have ended and still count as timed out.
+
+If it ended earlier, `TIME_LIMIT` has another cause.
+"""
 
 
 def end_dispatch(step: StepRecord, *, now: datetime) -> Outcome | None:
@@ -33,25 +40,40 @@ def end_dispatch(step: StepRecord, *, now: datetime) -> Outcome | None:
         return None
     # While the attempt waits for an earlier job to stop, its time has not begun.
     if deadline := step.attempt_deadline:
-        outcome = _time_out_dispatch(step, deadline, now)
-        if outcome is not None:
-            return outcome
+        # A submission whose result is unknown may be repeated once after the deadline: as it has the same key, the
+        # response reports a job that was accepted after all.
+        is_unknown = not step.answered or step.is_unsure
+        was_repeated = step.answered and step.due_at is not None and step.due_at > deadline
+        may_repeat = is_unknown and not was_repeated and step.policies.on_lost is OnLost.RETRY
+        if deadline + (UNHEARD_FOR if may_repeat else timedelta(0)) <= now:
+            limit = format_duration(step.policies.timeout)
+            return _outcome(step, OutcomeKind.TIMED_OUT, f"timed out: no job was accepted within {limit}")
     if step.answered or step.policies.on_lost is OnLost.RETRY:
         return None
     message = "its dispatcher died before it recorded whether the job was submitted, and onLost is fail"
     return _outcome(step, OutcomeKind.LOST, message)
 
 
-def _time_out_dispatch(step: StepRecord, deadline: datetime, now: datetime) -> Outcome | None:
-    # A submission whose result is unknown may be repeated once after the deadline: as it has the same key, the response
-    # reports a job that was accepted after all.
-    is_unknown = not step.answered or step.is_unsure
-    was_repeated = step.answered and step.due_at is not None and step.due_at > deadline
-    may_repeat = is_unknown and not was_repeated and step.policies.on_lost is OnLost.RETRY
-    if deadline + (UNHEARD_FOR if may_repeat else timedelta(0)) <= now:
-        limit = format_duration(step.policies.timeout)
-        return _outcome(step, OutcomeKind.TIMED_OUT, f"timed out: no job was accepted within {limit}")
-    return None
+def ended_by_time_limit(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
+    """Return True if the Task Runner itself ended the job when the attempt's time was up."""
+    deadline = step.attempt_deadline
+    if outcome.kind is not OutcomeKind.FAILED or outcome.reason != TIME_LIMIT or deadline is None:
+        return False
+    return now >= deadline - CLOCKS_DIFFER
+
+
+def explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:
+    """Explain the timeout of an attempt that was never accepted.
+
+    The last response is added to the message. The timeout becomes a loss if `onLost` is `fail` and an unknown job may
+    be running, because a retry could then run at the same time. (A timeout may be shorter than the lease
+    of a dispatcher that died.)
+    """
+    explained = replace(outcome, message=f"{outcome.message}; last response: {step.message or 'none'}")
+    if step.policies.on_lost is OnLost.RETRY or (step.answered and not step.is_unsure):
+        return explained
+    maybe = "a submission may have started a job, and onLost is fail"
+    return replace(explained, kind=OutcomeKind.LOST, message=f"{explained.message}; {maybe}")
 
 
 def judge_overdue(

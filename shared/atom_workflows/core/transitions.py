@@ -41,7 +41,6 @@ from atom_workflows.core.outcomes import (
     FAILURE_KINDS,
     NOT_STOPPED,
     RETRIED_BY_DEFAULT,
-    TIME_LIMIT,
     Outcome,
     OutcomeKind,
     clip,
@@ -49,6 +48,7 @@ from atom_workflows.core.outcomes import (
 from atom_workflows.core.outputs import list_undeclared
 from atom_workflows.core.records import StepRecord, StopFor, StopStage
 from atom_workflows.core.states import StepEvent, StepState
+from atom_workflows.core.timeouts import ended_by_time_limit, explain_timeout
 from atom_workflows.core.workflow import Backoff, OnLost
 
 MAX_LOSSES: Final = 3
@@ -77,13 +77,6 @@ UNKNOWN_BACKOFF: Final = Backoff(initial=timedelta(seconds=10), factor=2.0, maxi
 """The wait before a submission that may have started a job is repeated. It is long: a repeat may start a second job."""
 
 
-CLOCKS_DIFFER: Final = timedelta(seconds=5)
-"""How long before its deadline a job may appear to have ended and still count as timed out.
-
-If it ended earlier, `TIME_LIMIT` has another cause.
-"""
-
-
 def claim(
     step: StepRecord,
     *,
@@ -97,8 +90,12 @@ def claim(
     This begins the next attempt, or continues the current one if its lease or its wait is over. `because` holds the
     step's condition and the values that decided it. `counters` holds counters that change in the same commit.
     """
-    if step.state is StepState.DISPATCHING:
-        fields = {} if step.answered else _notice_death(step)
+    fields: dict[str, Any]
+    if step.state is StepState.DISPATCHING and step.answered:
+        fields = {}
+    elif step.state is StepState.DISPATCHING:
+        # The dispatcher that held the previous lease died. It may have submitted the job before.
+        fields = {"unsure_attempt": step.attempt} if step.rules.has_job else {"losses": step.losses + 1}
     else:
         fields = {
             "attempt": step.attempt + 1,
@@ -115,12 +112,6 @@ def claim(
             **({"remaining": 0, "waits_at": ""} if step.shard else {}),
         }
     return change(step, StepEvent.CLAIM, due_at=now + lease, answered=False, **fields, **counters)
-
-
-def _notice_death(step: StepRecord) -> dict[str, Any]:
-    """Return the fields that record that the dispatcher died that held the previous lease."""
-    # It may have submitted the job before.
-    return {"unsure_attempt": step.attempt} if step.rules.has_job else {"losses": step.losses + 1}
 
 
 def may_claim(step: StepRecord, *, now: datetime, attempt: int | None) -> bool:
@@ -204,11 +195,11 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
         return None
     if step.being_stopped_for and outcome.kind is not OutcomeKind.SUCCEEDED:
         outcome = time_out_stopped(step, outcome)
-    elif _ended_by_time_limit(step, outcome, now):
+    elif ended_by_time_limit(step, outcome, now):
         late = f"timed out after {format_duration(step.policies.timeout)}"
         outcome = replace(outcome, kind=OutcomeKind.TIMED_OUT, message=clip(f"{late}; {outcome.message}".rstrip("; ")))
     if outcome.kind is OutcomeKind.TIMED_OUT and not outcome.job_id:
-        outcome = _explain_timeout(step, outcome)
+        outcome = explain_timeout(step, outcome)
     learnt = _learn(step, outcome)
     if outcome.kind is not OutcomeKind.SUCCEEDED:
         return _retry_or_fail(step, outcome, now, learnt)
@@ -221,14 +212,6 @@ def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepC
     if not outputs and not outcome.outputs:
         return ended
     return replace(ended, outputs=outputs or None, undeclared=list_undeclared(outcome.outputs, step.outputs))
-
-
-def _ended_by_time_limit(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
-    """Return True if the Task Runner itself ended the job when the attempt's time was up."""
-    deadline = step.attempt_deadline
-    if outcome.kind is not OutcomeKind.FAILED or outcome.reason != TIME_LIMIT or deadline is None:
-        return False
-    return now >= deadline - CLOCKS_DIFFER
 
 
 def _is_stale(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
@@ -280,16 +263,12 @@ def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
         learnt |= add_unstopped(step, outcome.job_id)
     elif step.being_stopped_for:
         learnt["stop_stage"] = StopStage.OVER.value
-    if _may_have_job(step, outcome):
+    is_unheard = step.rules.has_job and step.state is StepState.DISPATCHING and not step.answered
+    if is_unheard and outcome.kind in {OutcomeKind.TIMED_OUT, OutcomeKind.LOST} and not outcome.job_id:
+        # The dispatcher of this attempt may have submitted it before it died.
         learnt["unsure_attempt"] = step.attempt
     job = {"job_id": outcome.job_id, "job_state": outcome.job_state}
     return learnt | {name: value for name, value in job.items() if value}
-
-
-def _may_have_job(step: StepRecord, outcome: Outcome) -> bool:
-    """Return True if the dispatcher of the attempt that ends may have submitted it before it died."""
-    is_unheard = step.rules.has_job and step.state is StepState.DISPATCHING and not step.answered
-    return is_unheard and outcome.kind in {OutcomeKind.TIMED_OUT, OutcomeKind.LOST} and not outcome.job_id
 
 
 def time_out_stopped(step: StepRecord, outcome: Outcome) -> Outcome:
@@ -321,20 +300,6 @@ def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
         return step.missing_since is None or step.missing_since > (outcome.missing_since or step.missing_since)
     is_leased = step.due_at is not None and step.due_at > now
     return step.state is not StepState.DISPATCHING or step.answered or is_leased
-
-
-def _explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:
-    """Explain the timeout of an attempt that was never accepted.
-
-    The last response is added to the message. The timeout becomes a loss if `onLost` is `fail` and an unknown job may
-    be running, because a retry could then run at the same time. (A timeout may be shorter than the lease
-    of a dispatcher that died.)
-    """
-    explained = replace(outcome, message=f"{outcome.message}; last response: {step.message or 'none'}")
-    if step.policies.on_lost is OnLost.RETRY or (step.answered and not step.is_unsure):
-        return explained
-    maybe = "a submission may have started a job, and onLost is fail"
-    return replace(explained, kind=OutcomeKind.LOST, message=f"{explained.message}; {maybe}")
 
 
 def _verdict_on_retry(step: StepRecord, outcome: Outcome, learnt: Mapping[str, Any]) -> Verdict:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -25,6 +25,7 @@ from atom_workflows.runner.cloud.batch_requests import TERMINAL_STATES
 from atom_workflows.runner.cloud.cloud_settings import CloudSettings
 from atom_workflows.runner.cloud.job_ids import Engine
 from atom_workflows.runner.cloud.service import CloudRunner, ContractAnswer
+from atom_workflows.runner.cloud.times import read_time
 from atom_workflows.web_pages import explain_refusal
 
 MAX_JOB_BODY: Final = 4 * 1024 * 1024
@@ -131,7 +132,8 @@ def _notice(services: RunnerServices, headers: Mapping[str, str], request: Reque
         if key := services.batch.ended_key(found["region"], found["name"]):
             services.publish([job_ended_message(JobEnded(idempotency_key=key))])
             log.info("notice.passed_on", f"reported the end of {key}", job=found["name"])
-        elif services.now() - _time_of(message.published_at) < PATIENCE:
+        # A notice without a readable time counts as old.
+        elif (sent := read_time(message.published_at)) is not None and services.now() - sent < PATIENCE:
             return _REDELIVER
     except (GoogleUnavailable, BusUnavailable) as error:
         log.warning("notice.failed", f"will be delivered again: {error}")
@@ -152,14 +154,3 @@ def _logged(action: str, answer: ContractAnswer) -> Answer:
     if answer.retry_after_s:
         headers = {**headers, "Retry-After": str(answer.retry_after_s)}
     return body, status, headers
-
-
-def _time_of(text: str) -> datetime:
-    """Return when a message was published.
-
-    An unreadable time counts as long ago.
-    """
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError:
-        return datetime.min.replace(tzinfo=UTC)

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from atom_workflows import log
 from atom_workflows.bounded_json import MAX_START_VALUES
+from atom_workflows.coordinator.preparation import Refusal
 from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.start import Refusal, handle_start
+from atom_workflows.coordinator.start import handle_start
 from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.errors import MalformedEvent, NewerVersion, NotJson, RunNotFound
 from atom_workflows.handlers.delivery import (

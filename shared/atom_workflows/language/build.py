@@ -54,6 +54,18 @@ def build_workflow(reading: Reading, checked: CheckedValues, *, name: str, repor
     """Build the workflow. `name` is used if the file sets none."""
     values, defaults = reading.values, reading.values.get("defaults")
     types = checked.item_types
+    schedules = None
+    if checked.schedules is not None:
+        schedules = tuple(
+            Schedule(
+                cron=one.cron,
+                params=one.values,
+                templates=tuple(_build_template((name,), value, report) for name, value in one.templates.items()),
+                catch_up=one.catch_up,
+                within=one.within,
+            )
+            for one in checked.schedules
+        )
     return Workflow(
         name=values.get("name") or name,
         description=values.get("description", ""),
@@ -64,25 +76,10 @@ def build_workflow(reading: Reading, checked: CheckedValues, *, name: str, repor
         outputs=tuple(_build_template((name,), output, report) for name, output in checked.outputs.items()),
         finally_steps=tuple(_build_step(step, defaults, None, types, report) for step in values.get("finally", ())),
         finally_timeout=values.get("finallyTimeout", DEFAULT_FINALLY_TIMEOUT),
-        schedules=_build_schedules(checked.schedules, report),
+        schedules=schedules,
         deadline=Deadline(**values["deadline"].values) if "deadline" in values else None,
         concurrency=_build_concurrency(values.get("concurrency"), report),
         warnings=report.warnings,
-    )
-
-
-def _build_schedules(read: Sequence[ReadSchedule] | None, report: Report) -> tuple[Schedule, ...] | None:
-    if read is None:
-        return None
-    return tuple(
-        Schedule(
-            cron=one.cron,
-            params=one.values,
-            templates=tuple(_build_template((name,), value, report) for name, value in one.templates.items()),
-            catch_up=one.catch_up,
-            within=one.within,
-        )
-        for one in read
     )
 
 
@@ -110,12 +107,19 @@ def _build_step(
     values = reading.values
     policies = inside(defaults) | values
     own_timeout = values.get("timeout", DEFAULT_FINALLY_STEP_TIMEOUT)
+    retry = inside(defaults, "retry") | inside(reading, "retry")
     return Step(
         id=values["id"],
         description=values.get("description", ""),
         depends_on=tuple(node.text for node in values.get("dependsOn", ())),
         task=_build_task(values["task"].values, report) if "task" in values else None,
-        retry=_build_retry(reading, defaults, report),
+        retry=_NO_RETRY
+        if not retry
+        else RetryPolicy(
+            max_attempts=retry.get("maxAttempts", _NO_RETRY.max_attempts),
+            backoff=merge_backoff(reading, defaults),
+            when=_build_condition(retry.get("when"), report),
+        ),
         timeout=policies.get("timeout", timeout) if timeout else own_timeout,
         on_lost=OnLost(policies.get("onLost", OnLost.RETRY)),
         trigger=Trigger(values.get("trigger", Trigger.NO_FAILURE)),
@@ -140,17 +144,6 @@ def _build_loop(values: Mapping[str, Any], item_type: Type, report: Report) -> F
 
 
 _NO_RETRY: Final = RetryPolicy()
-
-
-def _build_retry(reading: Reading, defaults: Reading | None, report: Report) -> RetryPolicy:
-    retry = inside(defaults, "retry") | inside(reading, "retry")
-    if not retry:
-        return _NO_RETRY
-    return RetryPolicy(
-        max_attempts=retry.get("maxAttempts", _NO_RETRY.max_attempts),
-        backoff=merge_backoff(reading, defaults),
-        when=_build_condition(retry.get("when"), report),
-    )
 
 
 def _build_task(job: Mapping[str, Any], report: Report) -> Task:

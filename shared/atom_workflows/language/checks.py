@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -30,6 +29,7 @@ from atom_workflows.language import loops, scopes
 from atom_workflows.language.certainty import StepGraph
 from atom_workflows.language.dependencies import Part, read_ids
 from atom_workflows.language.embedded import OPENING, Embedded, expressions_of, read_embedded, report_fault
+from atom_workflows.language.expression_warnings import warn_of_shell, warn_of_unused
 from atom_workflows.language.limits import MAX_ITEMS, MAX_STEPS_READ
 from atom_workflows.language.nodes import Fields, Invalid, Node, Reading, Scalar
 from atom_workflows.language.parameters import Declared
@@ -88,7 +88,7 @@ def check_expressions(
     for output in outputs.values():
         checker.check_value(output, at_the_end, _NOTHING)
     checker.check_steps_read(outputs.values(), "the run's outputs")
-    _warn_of_unused(checker.read, params, (main, last), report)
+    warn_of_unused(checker.read, params, (main, last), report)
     return Checks(outputs=outputs, item_types=checker.item_types)
 
 
@@ -165,14 +165,18 @@ class _Checker:
                 else:
                     # A null leaves the field out. Entries of `args` may have any type.
                     self.check_value(value, in_task, proven, None if path[0] == "args" else or_null(TEXT))
-            _warn_of_shell(task.get("args"), self.file.report)
+            warn_of_shell(task.get("args"), self.file.report)
 
     def _check_loop(self, number: int, step: Reading, position: Position, proven: frozenset[Path]) -> Type:
         """Check a step's `forEach` and `maxParallel`. Return the type of its items."""
         report = self.file.report
         most, lists = step.values.get("maxParallel"), step.values.get("forEach")
         if isinstance(most, Embedded):
-            self._check_max_parallel(most, replace(position, without_item="`maxParallel`"), proven)
+            self.check_value(most, replace(position, without_item="`maxParallel`"), proven, INT)
+            number = self._evaluate_constant(most)
+            if isinstance(number, int) and not 1 <= number <= MAX_ITEMS:
+                remedy = f"write a whole number from 1 to {MAX_ITEMS:,}"
+                report_fault(most, 0, f"`maxParallel` cannot be `{number}`", remedy, report)
         if lists is None:
             return ANY
         within = replace(position, without_item="`forEach`, which lists the items", is_list=True)
@@ -192,13 +196,6 @@ class _Checker:
         if "id" in step.values:
             self.item_types[step.values["id"]] = of
         return of
-
-    def _check_max_parallel(self, value: Embedded, position: Position, proven: frozenset[Path]) -> None:
-        self.check_value(value, position, proven, INT)
-        number = self._evaluate_constant(value)
-        if isinstance(number, int) and not 1 <= number <= MAX_ITEMS:
-            remedy = f"write a whole number from 1 to {MAX_ITEMS:,}"
-            report_fault(value, 0, f"`maxParallel` cannot be `{number}`", remedy, self.file.report)
 
     def _check_list(self, path: str, value: Embedded, position: Position, proven: frozenset[Path]) -> Type:
         """Check an expression for a list. Return the type of its items."""
@@ -321,56 +318,3 @@ def _read_outputs(read: Mapping[str, tuple[Scalar, Node]], report: Report) -> It
         elif not isinstance(node, Scalar) or OPENING not in node.text:
             subject = code(f"outputs.{name}")
             report.add(node, f"{subject} must be an expression", 'write it as `"${{ steps.list.outputs.rows }}"`')
-
-
-# -- warnings ---------------------------------------------------------------------------------------------------------
-
-_SHELL: Final = re.compile(r"(?:^|[\s/])(?:ba|da|z|k|a)?sh\s+-[a-z]*c\b")
-_SHELLS: Final = re.compile(r"(?:.*/)?(?:ba|da|z|k|a)?sh")
-_COMMAND_FLAG: Final = re.compile(r"-[a-z]*c")
-
-
-def _warn_of_shell(args: Any, report: Report) -> None:
-    """Warn about an expression inside a shell command.
-
-    Its value could be executed as code.
-    """
-    for value in _shell_commands(args):
-        placeholder = value.template.placeholders[0]
-        place = value.place(report, placeholder.offset + placeholder.expression.at)
-        report.warn(
-            place,
-            "an expression inside a shell command: a quote in its value would become code",
-            """pass it as an argument: ["sh", "-c", "load \\"$1\\"", "-", "${{ … }}"]""",
-        )
-
-
-def _shell_commands(args: Any) -> Iterator[Embedded]:
-    for _, value in expressions_of({"args": args}):
-        first = value.template.parts[0]
-        if isinstance(first, str) and _SHELL.search(first):
-            yield value
-    if not isinstance(args, list):
-        return
-    for number, value in enumerate(args):
-        before = args[max(number - 2, 0) : number]
-        flagged = before and isinstance(before[-1], str) and _COMMAND_FLAG.fullmatch(before[-1])
-        named = len(before) == 1 or (isinstance(before[0], str) and _SHELLS.fullmatch(before[0])) if before else False
-        if isinstance(value, Embedded) and flagged and named:
-            yield value
-
-
-def _warn_of_unused(read: set[Path], params: Sequence[Declared], graphs: Sequence[StepGraph], report: Report) -> None:
-    beginnings = {path[:length] for path in read for length in range(1, 5) if len(path) >= length}
-    if ("params",) not in read:
-        for one in params:
-            if ("params", one.param.name) not in beginnings:
-                report.warn(one.key, f"the parameter {code(one.param.name)} is never read", "remove it, or use it")
-    for graph in graphs:
-        for step in graph.steps:
-            own = ("steps", step.values.get("id"))
-            if {("steps",), own, (*own, "outputs")} & read:
-                continue
-            for name, (key, _) in step.values.get("outputs", {}).items():
-                if (*own, "outputs", name) not in beginnings:
-                    report.warn(key, f"the output {code(name)} is never read", "remove it, or use it")

@@ -32,9 +32,8 @@ def list_words(command: str) -> str:
         return ""
     if _FOR_A_SHELL.search(command):
         words = ["sh", "-c", command]
-    return f"[{', '.join(map(_in_yaml, words))}]"
-
-
-def _in_yaml(word: str) -> str:
-    is_plain = _PLAIN.fullmatch(word) and word.lower() not in _NO_TEXT
-    return word if is_plain else json.dumps(word, ensure_ascii=False)
+    quoted = (
+        word if _PLAIN.fullmatch(word) and word.lower() not in _NO_TEXT else json.dumps(word, ensure_ascii=False)
+        for word in words
+    )
+    return f"[{', '.join(quoted)}]"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from atom_workflows.language.nodes import Fields, Items, Node, Reading, Scalar
 from atom_workflows.language.problems import Report, code, shorten
@@ -17,8 +16,7 @@ _LONGEST_PATH_SHOWN: Final = 12
 _LONGEST_TAKEN_APART: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(NamedTuple):
     """The steps under `steps` or `finally`: those that could be read, and the node that contains them all."""
 
     steps: Sequence[Reading]
@@ -31,30 +29,24 @@ def check_dependencies(main: Part, last: Part, report: Report, *, whole: bool) -
     `main` has the steps under `steps`, and `last` those under `finally`. If reading stopped early (`whole` is False),
     any step may be missing, so no name counts as unknown.
     """
+    # The line of each id found so far.
     first: dict[str, int] = {}
     for part, other, advice in ((main, last, _AFTERWARDS), (last, main, _ENDED)):
-        _check_part(part.steps, _Steps(part, other, advice) if whole else None, first, report)
-
-
-def _check_part(steps: Sequence[Reading], steps_named: _Steps | None, first: dict[str, int], report: Report) -> None:
-    """Check the steps in a part.
-
-    `first` maps each id found so far to its line.
-    """
-    graph: dict[str, list[Scalar]] = {}
-    for step in steps:
-        own = step.values.get("id")
-        if own in first:
-            said = f"the step id {code(own)} was already used on line {first[own]}"
-            report.add(step.at("id"), said, "give this step a different id")
-        elif own is not None:
-            first[own] = step.at("id").line
-        known = list(_check_names(own, step.values.get("dependsOn", ()), steps_named, report))
-        if own is not None:
-            graph.setdefault(own, known)
-    for path, closing in _find_cycles(graph):
-        said = f"these steps wait for each other: {' -> '.join(map(shorten, path))}"
-        report.add(closing, said, "each depends on the next; remove one of these dependencies")
+        named = _Steps(part, other, advice) if whole else None
+        graph: dict[str, list[Scalar]] = {}
+        for step in part.steps:
+            own = step.values.get("id")
+            if own in first:
+                said = f"the step id {code(own)} was already used on line {first[own]}"
+                report.add(step.at("id"), said, "give this step a different id")
+            elif own is not None:
+                first[own] = step.at("id").line
+            known = list(_check_names(own, step.values.get("dependsOn", ()), named, report))
+            if own is not None:
+                graph.setdefault(own, known)
+        for path, closing in _find_cycles(graph):
+            said = f"these steps wait for each other: {' -> '.join(map(shorten, path))}"
+            report.add(closing, said, "each depends on the next; remove one of these dependencies")
 
 
 _AFTERWARDS: Final = "it is under `finally`, which runs after all of `steps`; remove this dependency"

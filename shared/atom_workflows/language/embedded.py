@@ -74,7 +74,7 @@ def read_embedded(node: Scalar, report: Report) -> Embedded | str | Invalid:
     except ExpressionSyntaxError as error:
         return _refuse(node, error.at, error, report)
     if not template.placeholders:
-        return _plain_text(template)
+        return "".join(part for part in template.parts if isinstance(part, str))
     return Embedded(node=node, template=template, text=node.text, via=report.via)
 
 
@@ -182,10 +182,6 @@ def _parse_template(text: str) -> Template:
     from atom_workflows.expressions.templates import parse_template  # noqa: PLC0415  # see above
 
     return parse_template(text)
-
-
-def _plain_text(template: Template) -> str:
-    return "".join(part for part in template.parts if isinstance(part, str))
 
 
 def _unwrap(text: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from atom_workflows.core.cron import LONGEST
 from atom_workflows.core.durations import DURATION_PATTERN, format_duration
-from atom_workflows.language.fields import PARAM, STEP, TASK, WORKFLOW
+from atom_workflows.language.fields import PARAM, WORKFLOW
 from atom_workflows.language.kinds import (
     Anything,
     Arguments,
@@ -36,6 +36,7 @@ from atom_workflows.language.kinds import (
     Zone,
 )
 from atom_workflows.language.limits import MAX_ITEMS
+from atom_workflows.language.step_fields import STEP, TASK
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _ID: Final = "urn:atom-workflows:schema:workflow:1"

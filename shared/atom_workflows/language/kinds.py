@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from atom_workflows.language.nodes import Node
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
+class Text(NamedTuple):
     """A string. It must fully match `pattern` and must not match `forbidden`; `rule` explains both to users."""
 
     max_length: int
@@ -44,21 +43,20 @@ class Choice:
     foreign: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
     """True or false."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Duration:
+
+class Duration(NamedTuple):
     """A duration such as `30s`; `positive` rules out 0."""
 
     maximum: timedelta
     positive: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Number:
+class Number(NamedTuple):
     """A number from `minimum` to `maximum`. With `expressions`, an expression may compute it."""
 
     minimum: int
@@ -67,74 +65,76 @@ class Number:
     expressions: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextList:
+class TextList(NamedTuple):
     """A list of distinct strings; a single string counts as a list with one entry."""
 
     item: Text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextMap:
+class TextMap(NamedTuple):
     """A map from strings to strings."""
 
     key: Text
     value: Text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
     """An expression that evaluates to true or false. It does not need to be enclosed in `${{ }}`."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
 class Zone:
     """The name of a time zone."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
 class Cron:
     """A cron expression with five fields."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
 class TimeOfDay:
     """A time of day such as `06:00`."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
 class TypeNotation:
     """The type of a parameter or an output."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
 class Anything:
     """A value whose type another field declares. It is kept as a node until that type is known."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TypeMap:
+
+class TypeMap(NamedTuple):
     """A map from names to types."""
 
     key: Text
     maximum: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpressionMap:
+class ExpressionMap(NamedTuple):
     """A map from names to values with expressions."""
 
     key: Text
     maximum: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Arguments:
     """A list or map that contains any JSON values. It is passed on as written."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ItemLists:
+
+class ItemLists(NamedTuple):
     """The items of a loop: a list, or a map from names to lists, every combination of which is an item.
 
     An expression may take the place of a list.
@@ -181,13 +181,13 @@ class Record:
         object.__setattr__(self, "names", tuple(field.name for field in self.fields))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ParamValues:
     """A map from the names of parameters to values, kept as a node until the parameters' types are known."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordList:
+
+class RecordList(NamedTuple):
     """A list of maps that all have the same fixed set of fields."""
 
     record: Record
@@ -196,8 +196,7 @@ class RecordList:
     minimum: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParamMap:
+class ParamMap(NamedTuple):
     """A map from names to parameters. A single value in place of a parameter is shorthand for its default."""
 
     key: Text
@@ -230,8 +229,7 @@ Kind: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
+class Field(NamedTuple):
     """A field of the workflow file. `default` is its value when it is left out."""
 
     name: str

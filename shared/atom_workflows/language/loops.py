@@ -6,11 +6,11 @@ A list is known before the run if it is written in the file, or if its expressio
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, Final
 
-from atom_workflows.core.evaluation import ITEM_ROOTS
+from atom_workflows.core.reads import ITEM_ROOTS
 from atom_workflows.expressions.notation import MAX_FIELDS, MAX_TYPE_DEPTH
 from atom_workflows.expressions.syntax import is_member_name, reads
 from atom_workflows.expressions.types import (
@@ -106,24 +106,20 @@ def type_of_values(values: Sequence[Any]) -> Type:
     A member that only some of the maps have may be null. Values that have been reported as invalid may be anything.
     """
     given = [value for value in values if value is not None]
-    of = _type_of_given(given)
-    return of if len(given) == len(values) else or_null(of)
-
-
-def _type_of_given(values: Sequence[Any]) -> Type:
-    classes = set(map(type, values))
+    classes = set(map(type, given))
+    of: Type = ANY
     if classes == {str}:
-        words = tuple(dict.fromkeys(values))
-        return Words(words) if len(words) <= _MOST_WORDS else TEXT
-    if classes == {list}:
-        return ListOf(type_of_values([item for value in values for item in value]))
-    if classes == {dict}:
-        return _type_of_maps(values)
-    if classes == {bool}:
-        return BOOL
-    if classes <= {int, float} and classes:
-        return NUMBER if float in classes else INT
-    return ANY
+        words = tuple(dict.fromkeys(given))
+        of = Words(words) if len(words) <= _MOST_WORDS else TEXT
+    elif classes == {list}:
+        of = ListOf(type_of_values([item for value in given for item in value]))
+    elif classes == {dict}:
+        of = _type_of_maps(given)
+    elif classes == {bool}:
+        of = BOOL
+    elif classes <= {int, float} and classes:
+        of = NUMBER if float in classes else INT
+    return of if len(given) == len(values) else or_null(of)
 
 
 def _type_of_maps(values: Sequence[Mapping[str, Any]]) -> Type:
@@ -223,19 +219,11 @@ def _warn_of_repetition(step: Reading, name: str, items: Sequence[Any], report: 
 def _place_of(step: Reading, name: str, number: int) -> Located:
     """Return the place of an item, or of the alias or expression that contains it."""
     node: Node = step.at("forEach")
-    for inner in _within(node, name, number):
-        if node.alias:
-            break
-        node = inner
-    return node.alias or node
-
-
-def _within(node: Node, name: str, number: int) -> Iterator[Node]:
-    if isinstance(node, Fields):
+    if isinstance(node, Fields) and not node.alias:
         node = next((entry.value for entry in node.entries.values() if entry.name == name), node)
-        yield node
-    if isinstance(node, Items):
-        yield node.items[number]
+    if isinstance(node, Items) and not node.alias:
+        node = node.items[number]
+    return node.alias or node
 
 
 def check_items_of_run(loops: Sequence[tuple[Reading, int]], report: Report) -> None:

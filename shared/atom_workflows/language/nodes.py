@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from atom_workflows.language.limits import MAX_INTEGER, MIN_INTEGER
 from atom_workflows.language.problems import Place, Report, code, in_quotes
@@ -96,8 +96,7 @@ Node: TypeAlias = Scalar | Items | Fields | Broken
 # -- values without quotes -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Unclear:
+class Unclear(NamedTuple):
     """A value that some readers do not interpret as text.
 
     `meaning` is how they interpret it, and `remedy` is how to write that unambiguously.
@@ -198,8 +197,7 @@ class Invalid:
 INVALID: Final = Invalid()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(NamedTuple):
     """The result of reading a map: its valid values, keyed by the names of the fields, and the map's node.
 
     The node also has the entries of misspelt fields, under the names that were probably meant.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection
 from pathlib import PurePosixPath
@@ -10,17 +9,15 @@ from typing import Any, Final, NamedTuple
 
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.language.build import CheckedValues, build_workflow
-from atom_workflows.language.dependencies import Part, check_dependencies
-from atom_workflows.language.embedded import Embedded
-from atom_workflows.language.fields import STEP, WORKFLOW
+from atom_workflows.language.fields import WORKFLOW
 from atom_workflows.language.json_syntax import JsonReader
-from atom_workflows.language.limits import MAX_NAME, MAX_TASK_BYTES
-from atom_workflows.language.nodes import Items, Node, Reading, is_empty
+from atom_workflows.language.limits import MAX_NAME
+from atom_workflows.language.nodes import Node, Reading, is_empty
 from atom_workflows.language.places import Source
-from atom_workflows.language.policies import check_backoff
 from atom_workflows.language.problems import InvalidWorkflow, Place, Report
 from atom_workflows.language.reader import read_record
 from atom_workflows.language.secrets import may_have_secret
+from atom_workflows.language.step_rules import check_steps
 from atom_workflows.language.tree import compose
 from atom_workflows.language.warnings import warn_of_doubts, warn_of_secrets
 from atom_workflows.language.yaml_syntax import FASTEST_LOADER, decode, events, prepare_for_yaml
@@ -28,8 +25,6 @@ from atom_workflows.language.yaml_syntax import FASTEST_LOADER, decode, events, 
 __all__ = ["InvalidWorkflow", "parse_into", "parse_workflow"]
 
 _PARTS: Final = ("steps", "finally")
-_FIELDS_OF_STEPS: Final = frozenset(STEP.names)
-_FIELDS_OF_LOOPS: Final = ("maxParallel", "tolerate")
 _WITH_VALUES: Final = frozenset({"params", "outputs", "forEach"})
 """The fields that are checked even if the file has no expressions."""
 
@@ -68,7 +63,7 @@ def parse_into(
     reading = read_record(WORKFLOW, tree.root, "", report) if tree.root else None
     checked = CheckedValues()
     if isinstance(reading, Reading):
-        _check_steps(reading, report, whole=tree.whole)
+        check_steps(reading, report, whole=tree.whole)
         checked = _check_values(reading, report, env_names, whole=tree.whole)
     report.raise_if_any()
     if not isinstance(reading, Reading):  # pragma: no cover  # every value that could not be read has been reported
@@ -117,50 +112,6 @@ def _read_tree(content: bytes | str, filename: str, report: Report, loader: Any)
         return _Tree(None, whole=False, is_json=False)
     report.source = Source(source)
     return _Tree(*compose(events(source, report, loader), report), is_json=False)
-
-
-def _check_steps(workflow: Reading, report: Report, *, whole: bool) -> None:
-    steps, last = workflow.values.get("steps", ()), workflow.values.get("finally", ())
-    defaults = workflow.values.get("defaults")
-    if defaults:
-        check_backoff(defaults, None, report)
-    for step in (*steps, *last):
-        check_backoff(step, defaults, report)
-    parts = [Part(steps=workflow.values.get(name, ()), node=workflow.node.get(name)) for name in _PARTS]
-    check_dependencies(parts[0], parts[1], report, whole=whole)
-    for step in (*steps, *last):
-        entries = step.node.entries
-        dependencies = step.node.get("dependsOn")
-        has_none = dependencies is None or (isinstance(dependencies, Items) and not dependencies.items)
-        if "trigger" in entries and has_none:
-            said = "`trigger` depends on how dependencies end, but this step has none"
-            report.add(entries["trigger"].key, said, "add `dependsOn`, or remove `trigger`")
-        # An unknown field, such as one that belongs inside `task`, may be what makes this step a job.
-        if "task" not in entries and entries.keys() <= _FIELDS_OF_STEPS:
-            for name in ("outputs", "forEach") & entries.keys():
-                said = f"a barrier cannot have `{name}`, since it does not run a job"
-                report.add(entries[name].key, said, f"add a `task`, or remove `{name}`")
-        _check_fields_of_loop(step, report)
-        if "task" not in step.values:
-            continue
-        # Values that have been reported as invalid count as null, and expressions count as written.
-        text = json.dumps(
-            step.values["task"].values,
-            ensure_ascii=False,
-            default=lambda value: value.text if isinstance(value, Embedded) else None,
-        )
-        size = len(text.encode("utf-8", "replace"))
-        if size > MAX_TASK_BYTES:
-            said = f"`task` is {size:,} bytes as JSON, more than the {MAX_TASK_BYTES:,} allowed"
-            report.add(step.at("task"), said, "put large content into a file and name the file in `args`")
-
-
-def _check_fields_of_loop(step: Reading, report: Report) -> None:
-    entries = step.node.entries
-    for name in _FIELDS_OF_LOOPS:
-        if name in entries and "forEach" not in entries:
-            said = f"`{name}` applies only to a step with `forEach`"
-            report.add(entries[name].key, said, f"add `forEach`, or remove `{name}`")
 
 
 def _check_values(

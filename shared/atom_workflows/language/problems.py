@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from atom_workflows.errors import AtomWorkflowsError
 from atom_workflows.language.limits import MAX_PROBLEM_BYTES, MAX_PROBLEMS, MAX_WARNINGS
@@ -32,8 +32,7 @@ class Located(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(NamedTuple):
     """A position in the file that does not belong to a node."""
 
     line: int = 1

@@ -15,18 +15,7 @@ from atom_workflows.expressions.evaluator import evaluate
 from atom_workflows.expressions.functions import FUNCTION_NAMES, FUNCTIONS
 from atom_workflows.expressions.parser import parse
 from atom_workflows.expressions.types import write_value
-from atom_workflows.language.fields import (
-    BACKOFF,
-    CONCURRENCY,
-    DEADLINE,
-    PARAM,
-    POLICIES,
-    RETRY,
-    SCHEDULE,
-    STEP,
-    TASK,
-    WORKFLOW,
-)
+from atom_workflows.language.fields import CONCURRENCY, DEADLINE, PARAM, SCHEDULE, WORKFLOW
 from atom_workflows.language.json_schema import json_schema
 from atom_workflows.language.kinds import (
     Anything,
@@ -52,6 +41,7 @@ from atom_workflows.language.kinds import (
     TypeNotation,
     Zone,
 )
+from atom_workflows.language.step_fields import BACKOFF, POLICIES, RETRY, STEP, TASK
 
 _TABLES = {
     "workflow": WORKFLOW.fields,

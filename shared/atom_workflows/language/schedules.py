@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -107,7 +107,7 @@ class _Reader:
                 templates[entry.name] = read
             elif not isinstance(read, Invalid):
                 values[entry.name] = read
-        for name in self._find_missing(given):
+        for name in (name for name, one in self._params.items() if one.param.required and name not in given):
             said = f"the schedule does not set the parameter {code(name)}, which has no default"
             self._report.add(node or schedule.node, said, f"add `params: {{{name}: …}}`, or give it a default")
         return values, templates
@@ -136,6 +136,3 @@ class _Reader:
         if names and not near:
             advice = f"the parameters are {', '.join(map(code, names))}"
         self._report.add(entry.key, f"the workflow has no parameter {code(entry.name)}", advice)
-
-    def _find_missing(self, given: Mapping[str, Entry]) -> Iterator[str]:
-        return (name for name, one in self._params.items() if one.param.required and name not in given)

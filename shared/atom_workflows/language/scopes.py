@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from atom_workflows.core.evaluation import ITEM_ROOTS
 from atom_workflows.core.outcomes import FAILURE_KINDS
+from atom_workflows.core.reads import ITEM_ROOTS
 from atom_workflows.core.run_values import RUN_TYPES
 from atom_workflows.core.states import StepState
 from atom_workflows.expressions.checker import Fault, Scope, Unavailable

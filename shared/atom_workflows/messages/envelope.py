@@ -12,7 +12,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cloudevents.exceptions import GenericException
 from cloudevents.http import from_http
@@ -32,8 +32,7 @@ _MESSAGE_FIELDS: Final = ("data", "attributes", "messageId", "publishTime")
 _PUSH_FIELDS: Final = ("subscription", "deliveryAttempt")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceivedMessage:
+class ReceivedMessage(NamedTuple):
     """The Pub/Sub message in an event, in a form that can be published again."""
 
     data: bytes

@@ -10,14 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from atom_workflows.bounded_json import read_json
-from atom_workflows.core.outcomes import Outcome, OutcomeKind
-from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES, read_outputs
+from atom_workflows.core.outcomes import Outcome
 from atom_workflows.errors import MalformedEvent
 from atom_workflows.messages.fields import (
     MAX_TEXT,
@@ -28,7 +25,6 @@ from atom_workflows.messages.fields import (
     read_id,
     read_objects,
     read_optional_key,
-    read_optional_text,
     read_step_id,
     read_step_path,
     read_time,
@@ -38,6 +34,7 @@ from atom_workflows.messages.fields import (
     require_text,
     show,
 )
+from atom_workflows.messages.outcomes import outcome_body, read_outcome
 from atom_workflows.ports import MAX_JOB_ID, Message
 
 STEPS_PER_READY: Final = 10
@@ -52,51 +49,42 @@ MAX_LIST_BYTES: Final = 200_000
 _LATE_ID: Final = 20
 _JOB_ENDED: Final = "job.ended"
 
-_TEXTS_OF_AN_END: Final = ("outputs", "outputs_problem", "reason", "logs_url")
-"""Fields of an outcome that are written only if they are not empty. Older versions ignore them."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadyStep:
+class ReadyStep(NamedTuple):
     """A step to dispatch. `attempt` is the attempt to submit, or None for the next attempt of a released step."""
 
     step_id: str
     attempt: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepsReady:
+class StepsReady(NamedTuple):
     """Steps of a run that a dispatcher should claim."""
 
     run_id: str
     steps: tuple[ReadyStep, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepsCompleted:
+class StepsCompleted(NamedTuple):
     """Attempts of a run's steps that have ended."""
 
     run_id: str
     outcomes: tuple[Outcome, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
+class Tick(NamedTuple):
     """A wake-up call to the checker, from the scheduler or a dispatcher (for example, after it has submitted a job)."""
 
     is_scheduled: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepPage:
+class SweepPage(NamedTuple):
     """One page of a round through the due steps: those that follow `after` (due time and path), due by `until`."""
 
     after: tuple[datetime, str]
     until: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobEnded:
+class JobEnded(NamedTuple):
     """A Task Runner's hint that a job has ended. The job is named by its idempotency key, its id, or both.
 
     Anyone who may publish to the topic can claim this, so it is a reason to ask the Task Runner, and nothing more.
@@ -130,21 +118,7 @@ def ready_messages(run_id: str, steps: Sequence[ReadyStep]) -> list[Message]:
 
 def completed_messages(run_id: str, outcomes: Sequence[Outcome]) -> list[Message]:
     """Build the messages that report these outcomes."""
-    bodies = [
-        {
-            "step": outcome.step_id,
-            "attempt": outcome.attempt,
-            "kind": outcome.kind.value,
-            "message": outcome.message,
-            "job_id": outcome.job_id,
-            "job_state": outcome.job_state,
-            **({"missing_since": outcome.missing_since.isoformat()} if outcome.missing_since else {}),
-            **{name: value for name in _TEXTS_OF_AN_END if (value := getattr(outcome, name))},
-            **({"may_run": True} if outcome.may_run else {}),
-        }
-        for outcome in outcomes
-    ]
-    parts = _parts(bodies, most=OUTCOMES_PER_COMPLETED)
+    parts = _parts(list(map(outcome_body, outcomes)), most=OUTCOMES_PER_COMPLETED)
     return [
         _message(
             "steps",
@@ -280,7 +254,9 @@ def read_steps_event(body: Any) -> StepsEvent:
         steps = [ReadyStep(step_id=read_step_id(s, "id"), attempt=read_attempt(s)) for s in read_objects(body, "steps")]
         return StepsReady(run_id=run_id, steps=tuple(steps))
     if kind == "steps.completed":
-        return StepsCompleted(run_id=run_id, outcomes=tuple(_outcome(body) for body in read_objects(body, "outcomes")))
+        return StepsCompleted(
+            run_id=run_id, outcomes=tuple(read_outcome(body) for body in read_objects(body, "outcomes"))
+        )
     raise MalformedEvent(f"the topic steps carries no events of type {show(kind)}")
 
 
@@ -312,40 +288,6 @@ def read_job_ended(body: Any) -> JobEnded:
     if ended == JobEnded():
         raise MalformedEvent("a hint must name the job by its idempotency_key or its job_id")
     return ended
-
-
-def _outcome(body: Mapping[str, Any]) -> Outcome:
-    try:
-        kind = OutcomeKind(str(body.get("kind")))
-    except ValueError:
-        raise MalformedEvent(f"an outcome's kind cannot be {show(body.get('kind'))}") from None
-    number = read_attempt(body)
-    if number is None:
-        raise MalformedEvent("an outcome must have an attempt")
-    return Outcome(
-        step_id=read_step_id(body, "step"),
-        attempt=number,
-        kind=kind,
-        missing_since=None if body.get("missing_since") is None else read_time(body, "missing_since"),
-        outputs=_outputs(body),
-        **{name: read_optional_text(body, name) or "" for name in ("message", "job_id", "job_state")},
-        **{name: read_optional_text(body, name) or "" for name in ("outputs_problem", "reason", "logs_url")},
-        may_run=body.get("may_run") is True,
-    )
-
-
-def _outputs(body: Mapping[str, Any]) -> str:
-    """Return an outcome's outputs as text, checked against the limits."""
-    text = read_optional_text(body, "outputs", longest=MAX_OUTPUTS_BYTES)
-    if not text:
-        return ""
-    try:
-        found = read_outputs(read_json(text, most_values=MAX_OUTPUTS_BYTES))
-    except ValueError as error:
-        raise MalformedEvent(f"an outcome's outputs are not JSON: {error}") from None
-    if not found.text:
-        raise MalformedEvent(f"an outcome's outputs cannot be used: {found.problem or 'they are null'}")
-    return found.text
 
 
 def _kind(body: Mapping[str, Any]) -> str:

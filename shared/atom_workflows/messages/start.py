@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from atom_workflows.errors import MalformedEvent
 from atom_workflows.messages.fields import (
@@ -105,16 +105,14 @@ class StartRequested:
         return self.key[0] == _OBJECT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileDeleted:
+class FileDeleted(NamedTuple):
     """A workflow file that was deleted from its bucket, and the generation that it had."""
 
     path: str
     generation: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSeedRequested:
+class RunSeedRequested(NamedTuple):
     """A run to continue with whatever is left to do.
 
     Released steps up to the path `after` have already been published.

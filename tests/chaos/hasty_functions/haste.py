@@ -14,7 +14,7 @@ from atom_workflows.adapters.pubsub.bus import PubsubBus
 from atom_workflows.adapters.pubsub.retries import Limits
 from atom_workflows.adapters.task_runner import client
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
-from atom_workflows.coordinator import advance, circuit_breaker, repair
+from atom_workflows.coordinator import circuit_breaker, repair, submission
 from atom_workflows.core import polling, stopping, transitions
 from atom_workflows.core.workflow import Backoff
 
@@ -22,7 +22,7 @@ SHORT = Backoff(initial=timedelta(seconds=0.4), factor=2.0, maximum=timedelta(se
 
 vars(settings)["MIN_LEASE_S"] = 1
 os.environ["WORKFLOW_LEASE_SEC"] = "10"
-vars(advance)["SUBMIT_BUDGET"] = timedelta(seconds=4.5)
+vars(submission)["SUBMIT_BUDGET"] = timedelta(seconds=4.5)
 vars(client)["CONNECT_TIMEOUT_S"] = 1.0
 for name in ("DEFER_BACKOFF", "BUSY_BACKOFF", "UNKNOWN_BACKOFF"):
     vars(transitions)[name] = SHORT

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import pytest
 
-from atom_client.runner_check.optional import STOP, check_optional
-from atom_client.runner_check.required import FAILURE, Seen, check_required
-from atom_client.runner_check.results import Verdict
+from atom_client.runner_check.optional import check_optional
+from atom_client.runner_check.required import check_required
+from atom_client.runner_check.results import Seen, Verdict
+from atom_client.runner_check.rule_names import FAILURE, STOP
 from atom_client.runner_check.session import MOST_HANGING_S, Job, Session
 from atom_workflows.adapters.task_runner.client import STATUS_TIMEOUT_S, SUBMIT_TIMEOUT_S
 from atom_workflows.errors import TaskRunnerUnavailable

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from atom_client.views import items
+from atom_client.views.loops import counts_of_ended
 from atom_emulator.testing.world import World
 from support.workflows import script
 from unit.client.explained import CLEAN, call, said
@@ -307,6 +309,16 @@ def test_items_that_a_cancel_ended_are_not_among_those_that_failed() -> None:
     text = said(world, "runs", "show", run_id)
     assert "Items of step `train`: 9 items, 1 failed, 8 cancelled.\n  `train[1]` failed after 1 attempt (OOM)" in text
     assert "more" not in text
+
+
+def test_a_stopped_loop_does_not_count_its_items_by_itself() -> None:
+    """The items of a step that a stop has ended are counted in the store, as some may not have been started."""
+    world, run_id = ended(script(**{"train[0]": FAILS}), loop(4, maxParallel=1))
+    step = world.steps(run_id)["train"]
+    counts = counts_of_ended(step)
+    assert counts is not None
+    assert counts.unstarted == 3
+    assert counts_of_ended(replace(step, last_kind="", unstarted=0)) is None
 
 
 def test_items_under_finally_are_shown_with_it() -> None:

@@ -227,6 +227,8 @@ def test_the_timeout_of_the_run_is_shown() -> None:
     run_id = world.start(flow({"a": []}, more={"timeout": "2h"}))
     world.settle_down()
     assert "Its timeout will end it at 02:00:00 UTC (2 h 00 min left)." in why(world, run_id)
+    world.clock.move(timedelta(hours=3))
+    assert "Its timeout passed at 02:00:00 UTC; the checker ends it at its next tick." in why(world, run_id)
 
 
 def test_a_checker_that_does_not_come_is_noticed() -> None:

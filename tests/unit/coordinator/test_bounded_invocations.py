@@ -19,9 +19,9 @@ from atom_workflows.coordinator.loading import PAGE, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retry import reopen_run
 from atom_workflows.core.records import Stop, StopKind
-from atom_workflows.documents import stop_fields
 from atom_workflows.messages.internal import Tick, seed_message
 from atom_workflows.ports import Document, Query, Update, Write, WriteResult
+from atom_workflows.run_documents import stop_fields
 from support.gauge import Gauge, gauge_events, gauged, lose
 from support.workflows import chain, definition, fan
 

@@ -26,10 +26,11 @@ from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import BURST_LEASE_PATH, RUNS, run_path, run_record, step_path
+from atom_workflows.documents import BURST_LEASE_PATH, RUNS, run_path, step_path
 from atom_workflows.expressions.types import INT
 from atom_workflows.messages.internal import JobEnded, Tick, read_steps_event, seed_message
 from atom_workflows.ports import Query
+from atom_workflows.run_documents import run_record
 from support import groups, loops
 from support.gauge import lose
 from support.meanwhile import refuse

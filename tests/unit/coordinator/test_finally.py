@@ -17,10 +17,11 @@ from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
 from atom_workflows.core.records import Stop, StopKind
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import run_path, step_path, stop_fields
+from atom_workflows.documents import run_path, step_path
 from atom_workflows.errors import BusUnavailable, RunStateError
 from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Message, Update
+from atom_workflows.run_documents import stop_fields
 from support.meanwhile import meanwhile
 from support.workflows import definition, script
 

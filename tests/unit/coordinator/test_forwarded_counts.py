@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator import start
+from atom_workflows.coordinator import preparation
 from atom_workflows.coordinator.commands import retry_run
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.core.kinds import NodeKind
@@ -25,7 +25,7 @@ from support.workflows import definition
 @pytest.fixture(autouse=True)
 def _second_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     """New runs have the second schema."""
-    monkeypatch.setattr(start, "SCHEMA_OF_NEW_RUNS", 2)
+    monkeypatch.setattr(preparation, "SCHEMA_OF_NEW_RUNS", 2)
 
 
 def joined(count: int) -> str:

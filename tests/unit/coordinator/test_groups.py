@@ -11,8 +11,9 @@ import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.commands import cancel_run, retry_run
+from atom_workflows.coordinator.preparation import Refusal
 from atom_workflows.coordinator.repair import examine
-from atom_workflows.coordinator.start import Refusal, handle_start
+from atom_workflows.coordinator.start import handle_start
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.documents import SCHEMA_OF_LOOP_RUNS, group_path, run_path, step_path
 from atom_workflows.errors import RunStateError

@@ -12,8 +12,9 @@ from atom_emulator.testing.world import World
 from atom_workflows.coordinator.commands import cancel_run
 from atom_workflows.core.records import Stop, StopKind
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import run_path, step_path, stop_fields
+from atom_workflows.documents import run_path, step_path
 from atom_workflows.ports import Update
+from atom_workflows.run_documents import stop_fields
 from support import groups
 from support.groups import in_state, limited
 

@@ -14,7 +14,7 @@ from atom_workflows.coordinator import batches, gathering, loading, retention
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.core import gathering as core_gathering
-from atom_workflows.core.states import RunState
+from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import Condition, Step, Trigger
 from atom_workflows.documents import run_path, step_path
 from atom_workflows.expressions.types import INT, TEXT
@@ -142,6 +142,23 @@ def test_a_timeout_fails_a_loop_that_has_started(size: int) -> None:
     assert world.steps(RUN)["train"].message == "the workflow's timeout of 1m expired"
     assert args(world)[-1] == {"state": "FAILED", "total": size, "succeeded": 1, "failed": 1, "skipped": 1}
     assert world.steps(RUN)["last"].message == "not started: the workflow's timeout of 1m expired"
+
+
+def test_items_not_started_are_not_failures_of_a_stopped_loop() -> None:
+    """Items that too many failures kept from starting are not counted as failed if a stop ends their step."""
+    world = World(script(**{"train[0]": FAILS}))
+    counts = {name: f"steps.train.counts.{name}" for name in ("total", "succeeded", "failed", "skipped")}
+    train = step("train", for_each=each(list(range(4)), max_parallel=1))
+    start(world, workflow(train, finally_steps=(step("tell", args=counts),), finally_timeout=timedelta(hours=1)))
+
+    def is_gathered(name: str, writes: Any) -> bool:
+        path = step_path(RUN, "train")
+        return name == "commit" and any(one.path == path and one.fields.get("state") for one in writes)
+
+    meanwhile(world, is_gathered, lambda: cancel_run(world.services, RUN))
+    assert world.run_to_end(RUN).state is RunState.CANCELLED
+    assert world.steps(RUN)["train"].state is StepState.CANCELLED
+    assert args(world)[-1] == {"total": 4, "succeeded": 0, "failed": 1, "skipped": 0}
 
 
 def test_outputs_that_are_too_large_fail_the_step(monkeypatch: pytest.MonkeyPatch) -> None:

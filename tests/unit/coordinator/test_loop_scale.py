@@ -15,9 +15,10 @@ from atom_workflows.coordinator.loading import load_steps
 from atom_workflows.core.changes import apply_change
 from atom_workflows.core.states import RunState
 from atom_workflows.core.transitions import claim
-from atom_workflows.documents import change_fields, step_path
+from atom_workflows.documents import step_path
 from atom_workflows.expressions.types import INT
 from atom_workflows.ports import Create, Update, Write, WriteResult
+from atom_workflows.step_documents import change_fields
 from support.loops import RUN, each, start, step, workflow
 
 SIZE = 1_000

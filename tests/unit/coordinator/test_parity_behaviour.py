@@ -8,7 +8,7 @@ import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.core.states import RunState
-from atom_workflows.language.fields import TASK
+from atom_workflows.language.step_fields import TASK
 from support.workflows import chain, definition
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator.start import Refusal, handle_start
+from atom_workflows.coordinator.preparation import Refusal
+from atom_workflows.coordinator.start import handle_start
 from atom_workflows.core.states import RunState
 from atom_workflows.messages.internal import ReadyStep, ready_messages
 from atom_workflows.messages.start import read_start_event

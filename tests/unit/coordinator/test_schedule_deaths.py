@@ -12,9 +12,10 @@ import pytest
 from atom_emulator.testing.world import Files, MovedClock, World
 from atom_workflows.coordinator.schedules import list_schedules, pause_schedules
 from atom_workflows.core.schedules import FileSchedules, fire
-from atom_workflows.documents import RUNS, run_record
+from atom_workflows.documents import RUNS
 from atom_workflows.errors import SourceError, SourceForbidden, SourceTooLarge
 from atom_workflows.ports import Query, Update
+from atom_workflows.run_documents import run_record
 from atom_workflows.schedule_documents import tick_fields, tick_path
 from support.mortal import Died, Fate, make_mortal
 

@@ -14,10 +14,11 @@ from atom_workflows.coordinator.schedules import list_schedules, pause_schedules
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.schedules import FileSchedules
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import RUNS, run_record
+from atom_workflows.documents import RUNS
 from atom_workflows.errors import ScheduleNotFound
 from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Query, Update
+from atom_workflows.run_documents import run_record
 from support.mortal import Died, Fate, make_mortal
 
 PATH = "gs://bucket/workflows/flow.yaml"

@@ -1,4 +1,4 @@
-"""Jobs are stopped before their attempt, their run or a new attempt goes on, if the Task Runner can stop them."""
+"""Jobs are stopped before their attempt ends or a new one begins, if the Task Runner can stop them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,14 @@ from typing import Any, Final
 
 import pytest
 
-from atom_emulator.testing.world import START, TASK_RUNNER_URL, CallsInTurn, InTurn, World
-from atom_workflows.coordinator.checker.burst import handle_tick
-from atom_workflows.coordinator.close import Closing, request_stop
+from atom_emulator.testing.world import START, World
 from atom_workflows.coordinator.commands import cancel_run, retry_run
-from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.core.records import StepRecord, Stop, StopKind
+from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.core.stopping import RUN_WAIT
-from atom_workflows.documents import step_path
-from atom_workflows.errors import RequestNotAccepted, TaskRunnerUnavailable
-from atom_workflows.messages.internal import Tick, tick_message
-from atom_workflows.ports import Answer, Item, JobAnswer, StopAnswer, TaskRunner, Update
+from atom_workflows.errors import TaskRunnerUnavailable
+from atom_workflows.messages.internal import tick_message
+from atom_workflows.ports import JobAnswer, StopAnswer, TaskRunner
 from support.helpful_clock import HelpfulClock
-from support.meanwhile import meanwhile
 from support.workflows import definition
 
 TIMEOUT: Final = timedelta(minutes=2)
@@ -117,6 +111,15 @@ def cancel(world: World, run_id: str) -> timedelta:
     finished_at = world.run(run_id).finished_at
     assert finished_at is not None
     return finished_at - began
+
+
+def started(world: World, **more: Any) -> str:
+    """Return a run whose step runs."""
+    run_id = world.start(one_step(**more))
+    world.settle_down()
+    assert world.steps(run_id)["a"].state is StepState.RUNNING
+    world.clock.move(timedelta(seconds=15))
+    return run_id
 
 
 def lives(world: World) -> list[tuple[datetime, datetime]]:
@@ -254,172 +257,7 @@ def test_the_task_runner_is_told_how_long_an_attempt_may_take() -> None:
     assert world.task_runner.timeouts == [TIMEOUT, TIMEOUT]
 
 
-# -- a run that ends -------------------------------------------------------------------------------------------------
-
-
-def started(world: World, **more: Any) -> str:
-    """Return a run whose step runs."""
-    run_id = world.start(one_step(**more))
-    world.settle_down()
-    assert world.steps(run_id)["a"].state is StepState.RUNNING
-    world.clock.move(timedelta(seconds=15))
-    return run_id
-
-
-@pytest.mark.parametrize(("stop", "longest"), [(AT_ONCE, 5), ({"after": 5}, 15)])
-def test_a_cancelled_run_ends_once_its_jobs_have_stopped(stop: Mapping[str, Any], longest: float) -> None:
-    """The run ends soon after its job."""
-    world = world_with(stop)
-    run_id = started(world)
-    took = cancel(world, run_id)
-    step = world.steps(run_id)["a"]
-    assert (world.run(run_id).state, step.state, step.unstopped) == (RunState.CANCELLED, StepState.CANCELLED, ())
-    assert step.job_state == "CANCELLED"
-    assert took <= timedelta(seconds=longest)
-    assert all(end <= world.clock.now() for _, end in lives(world))
-
-
-@pytest.mark.parametrize("stop", [{"after": 100}, "ignore", 500])
-def test_a_cancelled_run_waits_no_longer_than_half_a_minute(stop: str | int | Mapping[str, Any]) -> None:
-    """A job that does not stop in time is named, and the run ends."""
-    world = world_with(stop)
-    run_id = started(world)
-    took = cancel(world, run_id)
-    step = world.steps(run_id)["a"]
-    assert (world.run(run_id).state, step.state) == (RunState.CANCELLED, StepState.CANCELLED)
-    assert step.unstopped == ("job-000001",)
-    assert RUN_WAIT <= took <= RUN_WAIT + timedelta(seconds=5)
-
-
-def test_a_cancelled_run_does_not_wait_for_a_task_runner_that_hangs() -> None:
-    """Calls without an answer delay the end of the run no more than jobs that do not stop."""
-    world = world_with()
-    hang(world)
-    run_id = started(world)
-    assert cancel(world, run_id) <= RUN_WAIT + timedelta(seconds=60)
-    assert world.run(run_id).state is RunState.CANCELLED
-    assert world.steps(run_id)["a"].unstopped == ("job-000001",)
-
-
-def test_a_cancelled_run_ends_at_once_if_its_jobs_cannot_be_stopped() -> None:
-    """It ends as soon as the Task Runner has said so, and names the jobs that go on."""
-    world = world_with("cannot")
-    run_id = started(world)
-    assert cancel(world, run_id) <= timedelta(seconds=5)
-    assert world.run(run_id).state is RunState.CANCELLED
-    assert world.steps(run_id)["a"].unstopped == ("job-000001",)
-
-
-def test_a_cancelled_run_ends_though_no_checker_works() -> None:
-    """The command ends the run itself after half a minute."""
-    world = world_with()
-    run_id = started(world)
-    cancel_run(world.services, run_id)
-    assert world.run(run_id).state is RunState.CANCELLED
-    assert world.steps(run_id)["a"].unstopped == ("job-000001",)
-
-
-def test_a_job_that_succeeds_while_its_run_is_closed_has_succeeded() -> None:
-    """The step keeps its success, so that a retry of the run need not repeat it."""
-    world = world_with(duration=20)
-    lie(world)
-    run_id = started(world)
-    took = cancel(world, run_id)
-    assert world.states(run_id) == {"a": "SUCCEEDED"}
-    assert world.run(run_id).state is RunState.CANCELLED
-    assert took < RUN_WAIT
-
-
-def test_a_run_whose_time_is_up_has_its_jobs_stopped() -> None:
-    """The timeout of a run stops the jobs like a cancellation."""
-    world = world_with({"after": 3})
-    run_id = world.start(one_step(timeout="1h").replace('"name": "flow"', '"name": "flow", "timeout": "3m"'))
-    drive(world, run_id)
-    step = world.steps(run_id)["a"]
-    assert (world.run(run_id).state, step.state, step.job_state) == (RunState.FAILED, StepState.FAILED, "CANCELLED")
-    assert world.clock.now() - START <= timedelta(minutes=4)
-
-
-@pytest.mark.parametrize("others", [0, 1])
-def test_a_step_that_changes_while_its_run_is_closed_is_asked_about_at_once(others: int) -> None:
-    """A poll that is saved first delays neither the request to stop the job nor the end of the run."""
-    world = world_with()
-    run_id = world.start(definition({"a": [], **{f"b{i}": [] for i in range(others)}}))
-    world.settle_down()
-    plain = world.services
-
-    def poll() -> None:
-        world.store.commit([Update(path=step_path(run_id, "a"), fields={"job_state": "PREPARING"})])
-
-    store = meanwhile(world, lambda name, writes: name == "commit" and "stop_for" in writes[0].fields, poll)
-    stop = Stop(kind=StopKind.CANCEL, reason="enough", requested_at=world.clock.now())
-    assert request_stop(Outbox(world.services), run_id, stop) is Closing.WAITS
-    assert store.happened
-    world.services = plain
-    assert {step.stop_for for name, step in world.steps(run_id).items() if name != "~end"} == {"run"}
-
-
-def test_the_end_of_a_run_is_due_once_its_jobs_have_had_time_though_it_changes_meanwhile() -> None:
-    """If someone else writes to the run's end node at that moment, the due time is written all the same."""
-    world = world_with("ignore")
-    run_id = started(world)
-    path = step_path(run_id, "~end")
-
-    def touch() -> None:
-        world.store.commit([Update(path=path, fields={}, increments={"touches": 1})])
-
-    store = meanwhile(world, lambda name, writes: name == "commit" and writes[0].path == path, touch)
-    stop = Stop(kind=StopKind.CANCEL, reason="enough", requested_at=world.clock.now())
-    assert request_stop(Outbox(world.services), run_id, stop) is Closing.WAITS
-    assert store.happened
-    assert world.steps(run_id)["~end"].due_at == world.clock.now() + RUN_WAIT
-
-
-def test_a_step_that_ends_while_its_run_is_closed_is_not_waited_for() -> None:
-    """If the only job ends before its step is marked, the run ends at once."""
-    world = world_with()
-    run_id = world.start(definition({"a": []}))
-    world.settle_down()
-
-    def end() -> None:
-        update = {"state": "FAILED", "job_state": "FAILED", "due_at": None}
-        world.store.commit([Update(path=step_path(run_id, "a"), fields=update)])
-
-    meanwhile(world, lambda name, writes: name == "commit" and "stop_for" in writes[0].fields, end)
-    stop = Stop(kind=StopKind.CANCEL, reason="enough", requested_at=world.clock.now())
-    assert request_stop(Outbox(world.services), run_id, stop) is Closing.DONE
-    assert world.run(run_id).state is RunState.CANCELLED
-
-
-def test_hundreds_of_jobs_are_stopped_and_the_rest_ends_at_once() -> None:
-    """Steps that wait for their jobs do not keep others from ending."""
-    world = world_with()
-    edges: dict[str, list[str]] = {f"s{i:03}": [] for i in range(450)}
-    run_id = world.start(definition({**edges, "z": ["s000"]}))
-    world.settle_down()
-    assert cancel(world, run_id) <= timedelta(seconds=20)
-    assert set(world.states(run_id).values()) == {"CANCELLED"}
-    assert {step.job_state for name, step in world.steps(run_id).items() if name.startswith("s")} == {"CANCELLED"}
-
-
-def test_a_run_is_closed_once_for_all_of_its_jobs() -> None:
-    """Jobs that stop one after the other do not each have all the open steps of the run read."""
-
-    class OneByOne(InTurn):
-        """Workers whose calls end one after the other."""
-
-        def calls(self, call: Callable[[Item], Answer], *, lane: object = None) -> CallsInTurn[Item, Answer]:  # noqa: ARG002 (there is but one thread)
-            """See `ports.Workers.calls`."""
-            return CallsInTurn(call, at_a_time=1)
-
-    world = world_with()
-    run_id = world.start(definition({f"s{i:02}": [] for i in range(20)}))
-    world.settle_down()
-    stop = Stop(kind=StopKind.CANCEL, reason="enough", requested_at=world.clock.now())
-    assert request_stop(Outbox(world.services), run_id, stop) is Closing.WAITS
-    handle_tick(replace(world.services, workers=OneByOne()), Tick())
-    assert len(world.task_runner.stopped) == 20
-    assert len(world.bus.take_all("start")) == 1
+# -- a submission that comes too late ---------------------------------------------------------------------------------
 
 
 def cancel_during_submission(world: World, run_id: str) -> None:
@@ -583,97 +421,3 @@ def test_a_task_runner_that_cannot_stop_jobs_gets_no_further_submission_of_an_ea
     assert world.submissions() == ["a/1", "a/2"]
     assert len(beside) == 1
     assert world.steps(run_id)["a"].unresolved == ()
-
-
-# -- a retry of a run ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("stop", [{"after": 200}, 500])
-def test_a_retried_run_waits_for_the_jobs_of_its_last_round(stop: str | int | Mapping[str, Any]) -> None:
-    """The job that was left is stopped before another one is submitted, if that is possible."""
-    world = world_with(stop)
-    run_id = started(world)
-    cancel(world, run_id)
-    retried_at = world.clock.now()
-    retry_run(world.services, run_id)
-    drive(world, run_id, until=lambda step: step.state is StepState.RUNNING)
-    step = world.steps(run_id)["a"]
-    assert (step.state, step.attempt, step.leftovers) == (StepState.RUNNING, 2, ())
-    if stop == 500:
-        assert step.unstopped == ("job-000001",)
-        assert world.clock.now() - retried_at <= STOP_TIMEOUT + timedelta(minutes=3)
-    else:
-        assert overlaps(world) == 0
-        assert step.unstopped == ()
-    # Its time begins with its submission.
-    assert world.task_runner.timeouts[-1] == TIMEOUT
-
-
-def test_waiting_for_an_earlier_job_does_not_delay_later_submissions() -> None:
-    """Only submissions that failed count towards the wait before the next one."""
-    tried_at: list[datetime] = []
-
-    class Busy(Spoilt):
-        """A Task Runner that has no capacity for another job."""
-
-        def submit(self, *_: object, **__: object) -> JobAnswer:
-            """See `ports.TaskRunner.submit`."""
-            tried_at.append(world.clock.now())
-            raise RequestNotAccepted("no capacity", is_busy=True)
-
-    world = world_with({"after": 300})
-    run_id = started(world)
-    cancel(world, run_id)
-    inner = world.services.task_runner
-    world.services = replace(world.services, task_runner=Busy(inner, lambda: inner.stop(TASK_RUNNER_URL, "job-000001")))
-    retry_run(world.services, run_id)
-    drive(world, run_id)
-    assert tried_at[1] - tried_at[0] <= timedelta(seconds=20)
-
-
-def test_a_retried_run_fails_beside_a_job_that_does_not_stop() -> None:
-    """The step is not submitted beside a job that should have stopped."""
-    world = world_with("ignore")
-    run_id = started(world)
-    cancel(world, run_id)
-    retry_run(world.services, run_id)
-    drive(world, run_id)
-    step = world.steps(run_id)["a"]
-    assert (world.run(run_id).state, step.reason) == (RunState.FAILED, "NOT_STOPPED")
-    assert world.submissions() == ["a/1"]
-    assert world.clock.now() - START <= STOP_TIMEOUT + timedelta(minutes=4)
-
-
-def test_a_retried_run_goes_on_beside_jobs_that_cannot_be_stopped() -> None:
-    """It goes on at once, and remembers the job."""
-    world = world_with("cannot")
-    run_id = started(world)
-    cancel(world, run_id)
-    retry_run(world.services, run_id)
-    world.settle_down()
-    step = world.steps(run_id)["a"]
-    assert (step.state, step.attempt, step.unstopped) == (StepState.RUNNING, 2, ("job-000001",))
-
-
-def test_a_job_that_was_left_may_have_ended_by_itself() -> None:
-    """The new attempt begins at once, and no job is said to go on."""
-    world = world_with("ignore", duration=60)
-    run_id = started(world)
-    cancel(world, run_id)
-    world.clock.move(timedelta(minutes=5))
-    job = world.task_runner.jobs._jobs["job-000001"]
-    world.task_runner.jobs._jobs["job-000001"] = replace(job, duration_s=1)
-    retry_run(world.services, run_id)
-    world.settle_down()
-    step = world.steps(run_id)["a"]
-    assert (step.state, step.attempt, step.unstopped) == (StepState.RUNNING, 2, ())
-
-
-def test_a_lost_job_is_stopped_before_the_next() -> None:
-    """A Task Runner that has forgotten a job is asked to stop it, in case that it still runs."""
-    world = world_with(lose_job="once")
-    run_id = world.start(one_step(timeout="1h"))
-    drive(world, run_id, until=lambda step: step.attempt == 2 and step.state is StepState.RUNNING)
-    step = world.steps(run_id)["a"]
-    assert (step.attempt, step.losses, step.unstopped) == (2, 1, ())
-    assert world.task_runner.stopped == ["job-000001"]

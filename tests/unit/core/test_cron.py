@@ -172,6 +172,7 @@ def test_the_last_day_of_a_month_can_be_named() -> None:
         ("31 2", "has 2 fields, not five: minute, hour, day, month and weekday; such as `30 2 * * 1-5`"),
         ("0 30 2 * * *", "has 6 fields, not five: minute, hour, day, month and weekday; leave out the seconds"),
         ("@daily", "is `@daily`, not five fields; write `0 0 * * *`"),
+        ("@nightly", "is `@nightly`, not five fields; write `0 0 * * *`"),
         ("@reboot", "is `@reboot`, not five fields; such as `30 2 * * 1-5`"),
         ("61 * * * *", "cannot have `61` as its minute; write 0 to 59, or `*`"),
         ("0 24 * * *", "cannot have `24` as its hour; write 0 to 23, or `*`"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from atom_workflows.core.evaluation import is_per_item
+from atom_workflows.core.reads import is_per_item
 from atom_workflows.core.workflow import Condition
 from atom_workflows.expressions.types import (
     ANY,

@@ -27,19 +27,10 @@ from atom_workflows.core.workflow import (
     Workflow,
 )
 from atom_workflows.expressions.types import DATE, INT, NUMBER, TEXT, TIME, ListOf, MapOf, OrNull, Words
-from atom_workflows.language.fields import (
-    BACKOFF,
-    CONCURRENCY,
-    DEADLINE,
-    PARAM,
-    RETRY,
-    SCHEDULE,
-    STEP,
-    TASK,
-    WORKFLOW,
-)
+from atom_workflows.language.fields import CONCURRENCY, DEADLINE, PARAM, SCHEDULE, WORKFLOW
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
+from atom_workflows.language.step_fields import BACKOFF, RETRY, STEP, TASK
 from atom_workflows.language.yaml_syntax import FASTEST_LOADER, PURE_LOADER
 
 _FULL = """

@@ -14,7 +14,8 @@ from atom_workflows.language.nodes import Fields, Items, Node, Scalar
 from atom_workflows.language.places import Source
 from atom_workflows.language.problems import InvalidWorkflow, Place, Report
 from atom_workflows.language.tree import compose
-from atom_workflows.language.yaml_syntax import FASTEST_LOADER, PURE_LOADER, events, locate
+from atom_workflows.language.yaml_errors import locate
+from atom_workflows.language.yaml_syntax import FASTEST_LOADER, PURE_LOADER, events
 
 _MARK = "§"
 _LOADERS = st.sampled_from([FASTEST_LOADER, PURE_LOADER])

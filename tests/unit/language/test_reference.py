@@ -28,7 +28,7 @@ from atom_workflows.expressions.types import (
 )
 from atom_workflows.language import limits, scopes
 from atom_workflows.language.certainty import StepGraph
-from atom_workflows.language.fields import PARAM, POLICIES, RETRY, STEP, TASK, WORKFLOW
+from atom_workflows.language.fields import PARAM, WORKFLOW
 from atom_workflows.language.json_schema import json_schema
 from atom_workflows.language.kinds import Field
 from atom_workflows.language.loops import COUNTS
@@ -36,6 +36,7 @@ from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow, Report
 from atom_workflows.language.reference import REFERENCE_FILE, SCHEMA_FILE, schema_text, with_tables
 from atom_workflows.language.scopes import RETRIED_KINDS, File, Position, scope_of
+from atom_workflows.language.step_fields import POLICIES, RETRY, STEP, TASK
 
 _DOCS = Path(__file__).parents[3] / "docs" / "reference"
 _BROKEN = Path(__file__).parent / "broken"

@@ -12,8 +12,8 @@ from typing import Final
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import Closing, close_run, request_stop
-from atom_workflows.coordinator.groups import audit_waiting
 from atom_workflows.coordinator.lateness import mark_late
+from atom_workflows.coordinator.line import audit_waiting
 from atom_workflows.coordinator.loading import StoredStep, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.places import audit_places

@@ -43,7 +43,11 @@ def handle_hint(services: Services, hint: JobEnded) -> None:
         if stored is None or verdict is Verdict.IGNORE:
             log.debug("hint.ignored", f"the hint about {hint.idempotency_key} needs no action")
             return
-        _wait_for_turn(services)
+        wait = services.hint_limit.reserve(services.clock.now(), LONGEST_WAIT)
+        if wait is None:
+            raise HintNotHandled(_TOO_MANY)
+        if wait:
+            services.clock.sleep(wait.total_seconds())
         if taken := _take(services, stored):
             _ask(services, taken)
             return
@@ -57,14 +61,6 @@ def _judge(services: Services, key: str) -> tuple[StoredStep | None, Verdict]:
         return None, Verdict.IGNORE
     stored = StoredStep.without_task(document)
     return stored, judge_hint(stored.step, int(attempt), now=services.clock.now())
-
-
-def _wait_for_turn(services: Services) -> None:
-    wait = services.hint_limit.reserve(services.clock.now(), LONGEST_WAIT)
-    if wait is None:
-        raise HintNotHandled(_TOO_MANY)
-    if wait:
-        services.clock.sleep(wait.total_seconds())
 
 
 def _take(services: Services, stored: StoredStep) -> StoredStep | None:

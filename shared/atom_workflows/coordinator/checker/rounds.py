@@ -8,9 +8,8 @@ burst takes it itself, so a round makes progress even with a single instance or 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from atom_workflows import log
 from atom_workflows.coordinator.checker.due_handler import DueHandler
@@ -30,8 +29,7 @@ If the event for a page does not reach an instance within the same time, the bur
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
+class Round(NamedTuple):
     """A round as it was read.
 
     `page` is the next page, which has been waiting since `since`, or None if the round is over.

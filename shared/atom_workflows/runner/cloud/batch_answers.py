@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
+from atom_workflows.runner.cloud.times import read_time
 from atom_workflows.runner.reports import JobState
 
 STATES: Final[Mapping[str, JobState]] = {
@@ -66,10 +67,7 @@ def created_of(job: Mapping[str, Any], otherwise: datetime) -> datetime:
 
     Returns the other time if the job does not say.
     """
-    try:
-        return datetime.fromisoformat(str(job.get("createTime"))).astimezone(UTC)
-    except ValueError:
-        return otherwise
+    return read_time(job.get("createTime")) or otherwise
 
 
 def uid_of(job: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from atom_workflows.runner.cloud.images import require_allowed
 from atom_workflows.runner.cloud.job_ids import Engine, Place, name_of
 from atom_workflows.runner.cloud.log_links import batch_log_link
 from atom_workflows.runner.cloud.outputs_files import fetch
-from atom_workflows.runner.cloud.rest import GoogleRest
+from atom_workflows.runner.cloud.rest import GoogleRest, document_of
 from atom_workflows.runner.reports import JobReport, JobState
 from atom_workflows.runner.request import JobRequest
 
@@ -41,8 +41,12 @@ class BatchEngine:
         reply = self.rest.send(batch_requests.create_call(self.settings, request, name))
         if is_taken(reply):
             place = Place(engine=Engine.BATCH, region=self.settings.region, name=name, created=now)
-            return self._show_existing(place, now)
-        raise_for_submission(reply, "Batch")
+            reply = self.rest.send(batch_requests.get_call(self.settings, place.region, name))
+            if reply.status == HTTPStatus.NOT_FOUND:
+                return report_unseen(place, now)
+            require_document(reply, "Batch")
+        else:
+            raise_for_submission(reply, "Batch")
         return self._report(reply.document, self._place(reply.document, name, now))
 
     def status(self, place: Place, now: datetime) -> JobReport:
@@ -92,13 +96,6 @@ class BatchEngine:
         require_document(reply, "Batch")
         return batch_answers.key_of(reply.document) if batch_answers.state_of(reply.document).is_terminal else ""
 
-    def _show_existing(self, place: Place, now: datetime) -> JobReport:
-        reply = self.rest.send(batch_requests.get_call(self.settings, place.region, place.name))
-        if reply.status == HTTPStatus.NOT_FOUND:
-            return report_unseen(place, now)
-        require_document(reply, "Batch")
-        return self._report(reply.document, self._place(reply.document, place.name, now))
-
     def _place(self, job: Mapping[str, Any], name: str, now: datetime) -> Place:
         created = batch_answers.created_of(job, now)
         return Place(engine=Engine.BATCH, region=self.settings.region, name=name, created=created)
@@ -110,7 +107,9 @@ class BatchEngine:
             found = fetch(self.rest, self.settings, place.name)
             message, outputs = found.problem, found.values
         elif state is JobState.FAILED:
-            failure = batch_answers.failure_of(job, self._task(place))
+            # The task has the exit code. Without it, the job's own events say the same in words.
+            task = document_of(self.rest, batch_requests.task_call(self.settings, place.region, place.name))
+            failure = batch_answers.failure_of(job, task)
             message, reason = failure.message, failure.reason
         elif state in {JobState.QUEUED, JobState.PREPARING}:
             message = batch_answers.waiting_message(job)
@@ -123,14 +122,3 @@ class BatchEngine:
             logs_url=batch_log_link(self.settings.project, batch_answers.uid_of(job), str(job.get("createTime") or "")),
             notifies=bool(self.settings.notice_topic),
         )
-
-    def _task(self, place: Place) -> Mapping[str, Any]:
-        """Return the task of a failed job, which has its exit code.
-
-        Returns {} if it cannot be had.
-        """
-        try:
-            reply = self.rest.send(batch_requests.task_call(self.settings, place.region, place.name))
-        except GoogleUnavailable:
-            return {}  # The job's own events say the same in words.
-        return reply.document if reply.is_ok else {}

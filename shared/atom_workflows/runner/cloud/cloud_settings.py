@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from atom_workflows.errors import SettingsError
-from atom_workflows.runner.cloud.images import is_image_prefix
+from atom_workflows.runner.cloud.images import read_image_prefixes
 
 BATCH_URL: Final = "https://batch.googleapis.com"
 RUN_URL: Final = "https://run.googleapis.com"
@@ -79,7 +79,7 @@ def from_environment(environment: Mapping[str, str]) -> CloudSettings:
         region=read("WORKFLOW_RUNNER_REGION", _REGION, "a region, such as europe-west1"),
         outputs_bucket=read("WORKFLOW_RUNNER_BUCKET", _BUCKET, "a bucket's name, without gs://"),
         job_account=read("WORKFLOW_RUNNER_ACCOUNT", _ACCOUNT, "the address of a service account"),
-        image_prefixes=_read_image_prefixes(environment.get("WORKFLOW_RUNNER_IMAGES", ""), project),
+        image_prefixes=read_image_prefixes(environment.get("WORKFLOW_RUNNER_IMAGES", ""), project),
         topic_prefix=prefix,
         notice_topic=f"projects/{project}/topics/{prefix}{notice_topic}" if notice_topic else "",
         spot=_YES_OR_NO[spot],
@@ -89,17 +89,3 @@ def from_environment(environment: Mapping[str, str]) -> CloudSettings:
         run_url=read("WORKFLOW_RUNNER_RUN_URL", _URL, "the address of an API", RUN_URL),
         hosts=tuple(one.strip().lower() for one in environment.get("WORKFLOW_HOSTS", "").split(",") if one.strip()),
     )
-
-
-def _read_image_prefixes(text: str, project: str) -> tuple[str, ...]:
-    """Return the allowed beginnings of images.
-
-    By default, these are the project's own repositories in Artifact Registry.
-    """
-    prefixes = tuple(one.strip() for one in text.split(",") if one.strip())
-    for prefix in prefixes:
-        if not is_image_prefix(prefix):
-            raise SettingsError(
-                "WORKFLOW_RUNNER_IMAGES", prefix, "the beginnings of images with their registry, separated by commas"
-            )
-    return prefixes or (f"*-docker.pkg.dev/{project.replace(':', '/')}/",)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from atom_workflows.errors import RequestRefused
+from atom_workflows.errors import RequestRefused, SettingsError
 
 MAX_IMAGE: Final = 500
 """The maximum length of an image's name, which the registries limit to 255 characters besides tag and digest."""
@@ -48,6 +48,20 @@ def is_image_prefix(text: str) -> bool:
     """
     host = text.partition("/")[0]
     return bool(_PREFIX.fullmatch(text) and _REGISTRY.fullmatch(host))
+
+
+def read_image_prefixes(text: str, project: str) -> tuple[str, ...]:
+    """Return the allowed beginnings of images.
+
+    By default, these are the project's own repositories in Artifact Registry.
+    """
+    prefixes = tuple(one.strip() for one in text.split(",") if one.strip())
+    for prefix in prefixes:
+        if not is_image_prefix(prefix):
+            raise SettingsError(
+                "WORKFLOW_RUNNER_IMAGES", prefix, "the beginnings of images with their registry, separated by commas"
+            )
+    return prefixes or (f"*-docker.pkg.dev/{project.replace(':', '/')}/",)
 
 
 def _with_registry(name: str) -> str:

@@ -23,7 +23,8 @@ def job_labels(request: JobRequest, deployment: str) -> dict[str, str]:
 
     A label that Google Cloud does not accept is changed so that it does; the environment has the exact values.
     """
-    own = {_key(name): _value(text) for name, text in request.labels.items()}
+    # A label's name must begin with a letter.
+    own = {_value(name).lstrip("0123456789_-"): _value(text) for name, text in request.labels.items()}
     kept = {name: text for name, text in own.items() if name and not name.startswith(_RESERVED)}
     return {
         **dict(list(kept.items())[:MAX_LABELS]),
@@ -41,7 +42,3 @@ def deployment_label(deployment: str) -> str:
 
 def _value(text: str) -> str:
     return _OTHER.sub("_", text.lower())[:_MAX_LENGTH]
-
-
-def _key(text: str) -> str:
-    return _value(text).lstrip("0123456789_-")

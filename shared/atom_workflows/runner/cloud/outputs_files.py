@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
@@ -17,7 +17,8 @@ from urllib.parse import quote
 from atom_workflows.errors import OutputsUnusable
 from atom_workflows.runner.cloud.cloud_settings import CloudSettings
 from atom_workflows.runner.cloud.failures import raise_for_question
-from atom_workflows.runner.cloud.rest import REMOVE_S, SHOW_S, Api, Call, GoogleRest, Reply
+from atom_workflows.runner.cloud.rest import REMOVE_S, SHOW_S, Api, Call, GoogleRest
+from atom_workflows.runner.cloud.times import read_time
 from atom_workflows.runner.outputs import MAX_FILE_BYTES, read_outputs
 
 MOUNT: Final = "/mnt/disks/atom-outputs"
@@ -81,7 +82,8 @@ def fetch(rest: GoogleRest, settings: CloudSettings, name: str) -> Outputs:
     Raises `GoogleUnavailable` if the bucket cannot be read, as the job must not count as one without outputs then.
     """
     reply = rest.send(read_call(settings, name))
-    if reply.status == HTTPStatus.NOT_FOUND and _is_about_object(reply):
+    # If it is the bucket that does not exist, the answer says so in text, not JSON.
+    if reply.status == HTTPStatus.NOT_FOUND and b"bucket does not exist" not in reply.content.lower():
         return Outputs()
     raise_for_question(reply, "Cloud Storage")
     try:
@@ -94,23 +96,11 @@ def written_before(listed: Mapping[str, Any], date: datetime) -> list[str]:
     """Return the names of the listed objects older than the date."""
     found = listed.get("items")
     objects = [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
-    return [str(one.get("name", "")) for one in objects if _time_of(one.get("timeCreated")) < date]
-
-
-def _is_about_object(reply: Reply) -> bool:
-    """Return True unless it is the bucket that does not exist.
-
-    The answer to a request for content is text, not JSON.
-    """
-    return b"bucket does not exist" not in reply.content.lower()
-
-
-def _time_of(text: Any) -> datetime:
-    """Return a time; one that cannot be read counts as new."""
-    try:
-        return datetime.fromisoformat(str(text)).astimezone(UTC)
-    except ValueError:
-        return datetime.max.replace(tzinfo=UTC)
+    return [
+        str(one.get("name", ""))
+        for one in objects
+        if (made := read_time(one.get("timeCreated"))) is not None and made < date
+    ]
 
 
 def _object_path(settings: CloudSettings, name: str) -> str:

@@ -8,6 +8,8 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
+from atom_workflows.errors import GoogleUnavailable
+
 CREATE_S: Final = 40.0
 SHOW_S: Final = 3.0
 EXPLAIN_S: Final = 2.5
@@ -87,3 +89,12 @@ class GoogleRest(Protocol):
 
         """
         ...
+
+
+def document_of(rest: GoogleRest, call: Call) -> Mapping[str, Any]:
+    """Return the document in the answer to a request, or {} if it cannot be had."""
+    try:
+        reply = rest.send(call)
+    except GoogleUnavailable:
+        return {}
+    return reply.document if reply.is_ok else {}

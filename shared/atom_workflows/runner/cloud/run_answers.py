@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from atom_workflows.runner.cloud.batch_answers import Failure
+from atom_workflows.runner.cloud.times import read_time
 from atom_workflows.runner.reports import JobState
 
 STATES: Final[Mapping[str, JobState]] = {
@@ -56,7 +57,7 @@ def created_of(job: Mapping[str, Any], otherwise: datetime) -> datetime:
 
     Returns the other time if the job does not say.
     """
-    return _time(job.get("createTime")) or otherwise
+    return read_time(job.get("createTime")) or otherwise
 
 
 def created_by(operation: Mapping[str, Any]) -> datetime | None:
@@ -65,7 +66,7 @@ def created_by(operation: Mapping[str, Any]) -> datetime | None:
     Returns None if the operation does not say.
     """
     job = operation.get("metadata")
-    return _time(job.get("createTime")) if isinstance(job, Mapping) else None
+    return read_time(job.get("createTime")) if isinstance(job, Mapping) else None
 
 
 def ended_at(job: Mapping[str, Any]) -> datetime | None:
@@ -75,8 +76,8 @@ def ended_at(job: Mapping[str, Any]) -> datetime | None:
     """
     if execution := execution_of(job):
         is_over = STATES.get(str(execution.get("completionStatus")), JobState.RUNNING).is_terminal
-        return _time(execution.get("completionTime")) if is_over else None
-    return _time(_condition(job).get("lastTransitionTime")) if state_of(job) is JobState.FAILED else None
+        return read_time(execution.get("completionTime")) if is_over else None
+    return read_time(_condition(job).get("lastTransitionTime")) if state_of(job) is JobState.FAILED else None
 
 
 def failure_of(job: Mapping[str, Any], tasks: Mapping[str, Any]) -> Failure:
@@ -88,7 +89,9 @@ def failure_of(job: Mapping[str, Any], tasks: Mapping[str, Any]) -> Failure:
     task = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], Mapping) else {}
     result = task.get("lastAttemptResult")
     result = result if isinstance(result, Mapping) else {}
-    message = _said(result.get("status")) or _condition_message(task) or _condition_message(job)
+    status = result.get("status")
+    said = " ".join(str(status.get("message") or "").split()) if isinstance(status, Mapping) else ""
+    message = said or _condition_message(task) or _condition_message(job)
     if not execution_of(job):
         return Failure(reason="NOT_STARTED", message=message or "the job could not be started")
     if _OUT_OF_MEMORY.search(message):
@@ -97,8 +100,8 @@ def failure_of(job: Mapping[str, Any], tasks: Mapping[str, Any]) -> Failure:
         return Failure(reason="TIMEOUT", message=message)
     if signal := _number(result.get("termSignal")):
         return Failure(reason=f"SIGNAL_{signal}", message=message or f"the container was ended by signal {signal}")
-    code = _number(result.get("exitCode")) or _number_in(message)
-    if code:
+    named = _EXIT_CODE.search(message)
+    if code := _number(result.get("exitCode")) or (int(named[1]) if named else 0):
         return Failure(reason=f"EXIT_{code}", message=message or f"exit code {code}")
     return Failure(reason="", message=message or "the job failed, and Cloud Run does not say why")
 
@@ -121,21 +124,5 @@ def _condition_message(resource: Mapping[str, Any]) -> str:
     return " ".join(str(_condition(resource).get("message") or "").split())
 
 
-def _said(status: Any) -> str:
-    return " ".join(str(status.get("message") or "").split()) if isinstance(status, Mapping) else ""
-
-
 def _number(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
-def _number_in(message: str) -> int:
-    found = _EXIT_CODE.search(message)
-    return int(found[1]) if found else 0
-
-
-def _time(value: Any) -> datetime | None:
-    try:
-        return datetime.fromisoformat(str(value)).astimezone(UTC)
-    except ValueError:
-        return None

@@ -22,7 +22,7 @@ from atom_workflows.runner.cloud.images import require_allowed
 from atom_workflows.runner.cloud.job_ids import Engine, Place, name_of
 from atom_workflows.runner.cloud.log_links import cloud_run_log_link
 from atom_workflows.runner.cloud.outputs_files import fetch
-from atom_workflows.runner.cloud.rest import GoogleRest, Reply
+from atom_workflows.runner.cloud.rest import GoogleRest, Reply, document_of
 from atom_workflows.runner.reports import JobReport, JobState
 from atom_workflows.runner.request import JobRequest
 
@@ -120,7 +120,12 @@ class CloudRunEngine:
             found = fetch(self.rest, self.settings, place.name)
             message, outputs = found.problem, found.values
         elif state is JobState.FAILED:
-            failure = run_answers.failure_of(job, self._tasks(job, place))
+            # The tasks have the exit code.
+            tasks: Mapping[str, Any] = {}
+            if execution := run_answers.execution_name(job):
+                call = run_requests.tasks_call(self.settings, place.region, place.name, execution)
+                tasks = document_of(self.rest, call)
+            failure = run_answers.failure_of(job, tasks)
             message, reason = failure.message, failure.reason
         elif state in {JobState.QUEUED, JobState.PREPARING}:
             message = run_answers.waiting_message(job)
@@ -132,20 +137,6 @@ class CloudRunEngine:
             outputs=outputs,
             logs_url=self._log_link(place),
         )
-
-    def _tasks(self, job: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
-        """Return the tasks of a failed job, which have its exit code.
-
-        Returns {} if they cannot be had.
-        """
-        execution = run_answers.execution_name(job)
-        if not execution:
-            return {}
-        try:
-            reply = self.rest.send(run_requests.tasks_call(self.settings, place.region, place.name, execution))
-        except GoogleUnavailable:
-            return {}
-        return reply.document if reply.is_ok else {}
 
     def _log_link(self, place: Place) -> str:
         return cloud_run_log_link(self.settings.project, place.name, place.created.isoformat(timespec="seconds"))

@@ -75,7 +75,13 @@ class CloudRunner:
 
         def submitted() -> tuple[int, dict[str, Any]]:
             request = read_request(headers, body)
-            return self.engines[_engine_of(request)].submit(request, self.now()).to_response()
+            engine = ENGINES.get(request.engine.lower())
+            if engine is None:
+                known = " or ".join(filter(None, ENGINES))
+                raise RequestRefused(
+                    f"engine is {request.engine!r:.100}, but this Task Runner has {known}; Batch is the default"
+                )
+            return self.engines[engine].submit(request, self.now()).to_response()
 
         return _answer(submitted)
 
@@ -105,20 +111,6 @@ class CloudRunner:
             return to_lookup_response(key, next((one for one in reports if one is not None), None))
 
         return _answer(found)
-
-
-def _engine_of(request: JobRequest) -> Engine:
-    """Return the engine that the task names.
-
-    Raises `RequestRefused`.
-    """
-    engine = ENGINES.get(request.engine.lower())
-    if engine is None:
-        known = " or ".join(filter(None, ENGINES))
-        raise RequestRefused(
-            f"engine is {request.engine!r:.100}, but this Task Runner has {known}; Batch is the default"
-        )
-    return engine
 
 
 def _answer(respond: Response) -> ContractAnswer:

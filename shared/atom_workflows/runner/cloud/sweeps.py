@@ -99,7 +99,11 @@ class Sweeper:
         if is_crowded:
             self._next = self.now() + EVERY_IN_A_CROWD
         before = self.now() - (KEPT_IN_A_CROWD if is_crowded else KEPT)
-        return [str(job["name"]).rpartition("/")[2] for job in jobs if self._is_own(job) and _ended_before(job, before)]
+        return [
+            str(job["name"]).rpartition("/")[2]
+            for job in jobs
+            if self._is_own(job) and (ended := run_answers.ended_at(job)) is not None and ended < before
+        ]
 
     def _jobs(self, ends_at: datetime) -> Iterator[Mapping[str, Any]]:
         """Yield the region's Cloud Run jobs, as far as there is time.
@@ -120,8 +124,3 @@ class Sweeper:
         label = labels.get(DEPLOYMENT) if isinstance(labels, Mapping) else None
         name = str(job.get("name", "")).rpartition("/")[2]
         return label == deployment_label(self.settings.topic_prefix) and name.startswith(NAME_PREFIX)
-
-
-def _ended_before(job: Mapping[str, Any], date: datetime) -> bool:
-    ended = run_answers.ended_at(job)
-    return ended is not None and ended < date

@@ -1,0 +1,67 @@
+"""The run that an earlier `start` with the same key has started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import click
+
+from atom_client.cli.platform import connect_services
+from atom_client.cli.sources import RunRequest
+from atom_client.cli.start_request import StartOptions
+from atom_client.deployment import environment
+from atom_client.errors import Misuse
+from atom_client.text import name_of
+from atom_client.views.queries import read_run
+from atom_workflows.coordinator.start import difference
+from atom_workflows.core.records import RunRecord
+from atom_workflows.core.states import RunState
+from atom_workflows.errors import StoreError
+from atom_workflows.messages.start import StartRequested
+
+_DIFFERENCES: Final = {
+    "params": "with different params (--param)",
+    "labels": "with different labels (--label)",
+    "tr_url": "with a different Task Runner (--tr-url)",
+    "scheduled_at": "as of a different time (--at)",
+    "no_queue": "with or without --no-queue, unlike now",
+}
+"""How a run that was already started with a key can differ from the request. Any other difference is in the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierStart:
+    """The result of earlier starts with the same key.
+
+    `is_started` is None if the run cannot be read. An INVALID run does not count as started: the next start replaces
+    it.
+    """
+
+    is_started: bool | None = False
+    invalid: RunRecord | None = None
+
+
+def find_earlier_start(request: RunRequest, event: StartRequested, options: StartOptions) -> EarlierStart:
+    """Look up the run that the key has already started.
+
+    Rejects a key that belongs to a different run.
+    """
+    if options.key is None:
+        return EarlierStart()
+    try:
+        run = read_run(connect_services(environment()).store, request.run_id)
+    except StoreError:
+        return EarlierStart(is_started=None)  # A user who may start runs may lack permission to read them.
+    if run is None:
+        return EarlierStart()
+    if run.state is RunState.INVALID:
+        return EarlierStart(invalid=run)
+    if what := difference(run, event):
+        file = f"of a different {name_of(request.workflow_path)}, or of this file before it was changed"
+        raise Misuse(
+            f"--key {name_of(options.key)} has already started run {run.id} {_DIFFERENCES.get(what, file)}; "
+            "give each run a key of its own"
+        )
+    click.echo(f"Run {run.id} was already started with this key, so no new run is started.", err=True)
+    return EarlierStart(is_started=True)

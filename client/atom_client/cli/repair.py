@@ -1,0 +1,25 @@
+"""`runs doctor`: examine a run and fix it."""
+
+from __future__ import annotations
+
+import click
+
+from atom_client.views.as_json import json_text
+from atom_client.views.examinations import examination_lines, examination_object, is_anything_wrong
+from atom_client.views.queries import full_run_id
+from atom_workflows.coordinator.repair import examine
+from atom_workflows.coordinator.services import Services
+
+
+def repair(services: Services, text: str, *, dry_run: bool, as_json: bool) -> bool:
+    """Examine a run, fix it and print what was wrong.
+
+    Returns True if no problem remains.
+    """
+    examination = examine(services, full_run_id(services.store, text), fixing=not dry_run)
+    if as_json:
+        click.echo(json_text(examination_object(examination)))
+    else:
+        for line in examination_lines(examination, now=services.clock.now(), dry_run=dry_run):
+            click.echo(line)
+    return not is_anything_wrong(examination)

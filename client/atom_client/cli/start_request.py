@@ -1,0 +1,107 @@
+"""The start message that the options of `start` ask for, checked as the start function will check it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final, cast
+
+from atom_client.cli.given_time import read_given_time
+from atom_client.cli.local import check_url
+from atom_client.cli.params import pairs_of, read_given
+from atom_client.cli.platform import names_local_platform
+from atom_client.cli.sources import BUCKET_PREFIX, RunRequest, request_for, require_object
+from atom_client.deployment import environment
+from atom_client.errors import Misuse
+from atom_client.text import name_of
+from atom_workflows.errors import MalformedEvent
+from atom_workflows.handlers.entry import MAX_START_BODY
+from atom_workflows.messages.start import StartRequested, read_start_event
+from atom_workflows.settings import from_environment
+from atom_workflows.task_runner_urls import shown_url
+
+_LARGEST_MESSAGE: Final = MAX_START_BODY * 3 // 4 - 4_096
+"""Pub/Sub pushes a message in base64 and adds fields, so the pushed request is larger than the message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartOptions:
+    """The options that the user gave.
+
+    `labels` and `params` have the form `name=value`, and `params_file` may be stdin.
+    """
+
+    source: str
+    key: str | None = None
+    labels: Sequence[str] = ()
+    params: Sequence[str] = ()
+    params_file: str | None = None
+    task_runner_url: str | None = None
+    at: datetime | None = None
+    wait: bool = False
+    timeout_s: float | None = None
+    no_queue: bool = False
+    as_json: bool = False
+
+
+def read_request(options: StartOptions) -> RunRequest:
+    """Read the file and the parameters, and reject options that cannot work."""
+    if options.task_runner_url is not None:
+        check_url(options.task_runner_url)
+        place = environment()
+        settings = from_environment(place)
+        # A user may have exported only the emulators' addresses; in that case, the platform itself decides.
+        is_listed = names_local_platform(place) and settings.task_runner_url
+        if is_listed and not settings.may_use_task_runner(options.task_runner_url):
+            url = shown_url(options.task_runner_url)
+            raise Misuse(
+                f"the local platform uses a different Task Runner than --tr-url {url}. Leave out --tr-url, or start a "
+                f"platform that uses it: `atom-workflows local up --tr-url={shlex.quote(url)}`"
+            )
+    if options.key is not None and not options.key.strip():
+        raise Misuse("--key is empty; give a key that identifies only this run, or leave --key out")
+    if options.source.startswith(BUCKET_PREFIX):
+        require_object(options.source)
+    given = read_given(options.params, options.params_file, source=options.source)
+    request = request_for(options.source, options.key, params=given, labels=pairs_of("--label", options.labels))
+    return replace(request, scheduled_at=_as_of(options.at, request), no_queue=options.no_queue)
+
+
+def warn_of_group(request: RunRequest) -> Iterator[str]:
+    """Warn that `concurrency` counts local and uploaded files separately."""
+    if request.workflow is not None and request.workflow.concurrency is not None:
+        file = name_of(request.workflow_path)
+        yield (
+            f"`concurrency` counts this run with those started from a local file named {file}, in any folder, but not "
+            "with those of an uploaded file; to be counted with those, start gs://BUCKET/OBJECT"
+        )
+
+
+def _as_of(at: datetime | None, request: RunRequest) -> datetime | None:
+    """Return the time as of which the run is started, in UTC."""
+    if at is None:
+        return None
+    zone = None if request.workflow is None else request.workflow.timezone
+    if at.tzinfo is None and zone is None:
+        raise Misuse(
+            "--at needs an offset such as Z or +01:00, as the timezone of a file in a bucket is not known here"
+        )
+    return read_given_time(at, zone, now=datetime.now(UTC))
+
+
+def check_message(body: Mapping[str, Any]) -> StartRequested:
+    """Check the message exactly as the start function will check it."""
+    try:
+        event = read_start_event(body, event_id="0")
+    except MalformedEvent as error:
+        raise Misuse(f"the start function would refuse this: {error}") from error
+    size = len(json.dumps(body, ensure_ascii=False).encode())
+    if size > _LARGEST_MESSAGE:
+        raise Misuse(
+            f"the message would be {size:,} bytes long, but the start function accepts at most {_LARGEST_MESSAGE:,}; "
+            "upload the file to a bucket and start it from there"
+        )
+    return cast("StartRequested", event)  # The body has no `type`, so it is not a RunSeedRequested.

@@ -1,0 +1,51 @@
+"""What a Task Runner may add to its answers: outputs, reasons, logs, and that it reports ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Final
+
+from atom_client.runner_check.results import Row, Seen, failed, ok, unchecked, unsupported
+from atom_client.runner_check.rule_names import LOGS, NOTIFIES, OUTPUTS, REASON
+from atom_client.text import clip, listing
+
+_LONGEST_NAMES: Final = 200
+
+
+def check_outputs(seen: Seen) -> Row:
+    """Check the outputs of the job that succeeded."""
+    end = None if seen.success is None else seen.success.answer
+    if end is None:
+        return unchecked(OUTPUTS, "no job has succeeded")
+    if end.outputs_problem:
+        return failed(OUTPUTS, end.outputs_problem)
+    if not end.outputs:
+        return unsupported(OUTPUTS, "the job that succeeded returned none")
+    return ok(OUTPUTS, f"the job returned {clip(listing(list(json.loads(end.outputs))), _LONGEST_NAMES)}")
+
+
+def check_reason(seen: Seen) -> Row:
+    """Check the reason of the job that failed."""
+    if seen.failure is None:
+        return unchecked(REASON, "no job has failed")
+    reason = seen.failure.answer.reason
+    return ok(REASON, f"the failed job's is {reason}") if reason else unsupported(REASON, "the failed job has none")
+
+
+def check_hints_and_logs(seen: Seen) -> Iterator[Row]:
+    """Check whether the jobs' answers have a log, and say that ends are reported."""
+    ends = [one.answer for one in (seen.success, seen.failure) if one is not None]
+    if not ends:
+        yield from (unchecked(rule, "no job has ended") for rule in (LOGS, NOTIFIES))
+        return
+    logs = next((end.logs_url for end in ends if end.logs_url), "")
+    yield (
+        ok(LOGS, logs)
+        if logs
+        else unsupported(LOGS, "no response had one that is an http or https URL without a password")
+    )
+    if any(end.notifies for end in ends):
+        yield ok(NOTIFIES, "its responses say so; the messages themselves cannot be seen from here")
+    else:
+        yield unsupported(NOTIFIES, "no response had the JSON value true, so jobs are polled until they end")

@@ -1,0 +1,30 @@
+"""The names of the rules, as they are printed: first those of `required`, then those of `optional`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SUBMISSION: Final = "submission"
+SAME_KEY: Final = "the same key again"
+AT_ONCE: Final = "the same key at once"
+OTHER_KEY: Final = "another key"
+STATUS: Final = "status"
+SUCCESS: Final = "a job that succeeds"
+STAYS: Final = "a state that stays"
+KEY_AFTER_END: Final = "the same key after the end"
+UNKNOWN: Final = "an unknown job"
+FAILURE: Final = "a job that fails"
+NO_START: Final = "a job that cannot start"
+
+OUTPUTS: Final = "outputs"
+REASON: Final = "reason"
+LOGS: Final = "logsUrl"
+NOTIFIES: Final = "notifies"
+STOP: Final = "stop"
+STOP_AGAIN: Final = "stop again"
+STOP_UNKNOWN: Final = "stop an unknown job"
+LOOKUP: Final = "look up a key"
+TOKEN: Final = "token"  # noqa: S105 (the name of a rule)
+TIMES: Final = "response times"
+
+STOPS: Final = (STOP, STOP_AGAIN, STOP_UNKNOWN, LOOKUP)

@@ -1,0 +1,92 @@
+"""What a Task Runner may do when it is asked to stop a job, even an unknown one or a second time, or to find one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from atom_client.runner_check.results import NO_ID, Row, failed, not_answered, ok, unchecked, unsupported
+from atom_client.runner_check.rule_names import LOOKUP, STOP, STOP_AGAIN, STOP_UNKNOWN, STOPS
+from atom_client.runner_check.session import Job, Session
+from atom_workflows.core.outcomes import has_ended, has_succeeded
+from atom_workflows.errors import JobUnknown, LookupUnsupported, TaskRunnerError
+from atom_workflows.ports import JobAnswer, StopAnswer
+
+_STOPPED: Final = "stops"
+
+
+def check_stop(session: Session, job: Job) -> Iterator[Row]:
+    """Submit a job, stop it, and follow it to its end."""
+    try:
+        answer = session.submit(job, session.key(_STOPPED))
+        job_id = answer.job_id
+        if not job_id:
+            yield from (unchecked(rule, NO_ID) for rule in STOPS)
+            return
+        stopped = session.stop(job_id)
+    except TaskRunnerError as error:
+        yield not_answered(STOP, error, "answer with HTTP 405 if jobs cannot be stopped")
+        yield from (unchecked(rule, "no job could be stopped") for rule in STOPS[1:])
+        return
+    if stopped is StopAnswer.CANNOT:
+        yield from (unsupported(rule, "jobs cannot be stopped, so a retry may overlap a job") for rule in STOPS)
+        return
+    yield _check_that_it_ends(session, answer, stopped)
+    yield _check_stop_again(session, job_id)
+    try:
+        session.stop(session.unknown_job())
+    except TaskRunnerError as error:
+        yield not_answered(STOP_UNKNOWN, error, "answer with HTTP 404 and a JSON object")
+    else:
+        yield ok(STOP_UNKNOWN, "it changes nothing")
+    yield _check_lookup(session, job_id)
+
+
+def _check_that_it_ends(session: Session, answer: JobAnswer, stopped: StopAnswer) -> Row:
+    job_id = answer.job_id
+    try:
+        later = session.status(job_id)
+        if stopped is StopAnswer.GONE and not has_ended(later.state):
+            return failed(STOP, f"job {job_id} was answered as unknown, but its status is {later.state}")
+        followed = session.follow(later)
+    except JobUnknown:
+        return ok(STOP, f"job {job_id} is gone")
+    except TaskRunnerError as error:
+        return not_answered(STOP, error)
+    state = followed.answer.state
+    if has_succeeded(state):
+        return unchecked(STOP, f"job {job_id} ended as {state} before it could be stopped; give --stopping-args")
+    if followed.has_ended:
+        return ok(STOP, f"job {job_id} ended as {state}")
+    waited = f"{session.timeout_s:g} s"
+    return failed(STOP, f"the request was accepted, but after {waited} job {job_id} is still {state}")
+
+
+def _check_stop_again(session: Session, job_id: str) -> Row:
+    try:
+        answer = session.stop(job_id)
+    except TaskRunnerError as error:
+        return not_answered(STOP_AGAIN, error, "answer with HTTP 200, or with 404 if the job is no longer known")
+    if answer is StopAnswer.CANNOT:
+        return failed(STOP_AGAIN, "the first request was accepted, the second one was answered with HTTP 405 or 501")
+    return ok(STOP_AGAIN, "a job that has ended may be stopped again")
+
+
+def _check_lookup(session: Session, job_id: str) -> Row:
+    """Look up the key of the job that was stopped, and one that was never submitted."""
+    try:
+        found = session.look_up(session.key(_STOPPED))
+        other = session.look_up(session.key("never-submitted"))
+    except LookupUnsupported:
+        why = "so a job whose answer was lost can be stopped only after another submission with its key"
+        return unsupported(LOOKUP, f'no response to GET /jobstatus?key=… repeats the "key", {why}')
+    except TaskRunnerError as error:
+        return not_answered(LOOKUP, error, "answer with HTTP 404 if keys cannot be looked up")
+    if found is None:
+        return failed(LOOKUP, f"job {job_id} was not found by its key: find each job that may still run")
+    if found.job_id != job_id:
+        return failed(LOOKUP, f"the key of job {job_id} was answered with job {found.job_id}")
+    if other is not None:
+        answer = '{"key": "…", "jobId": null}'
+        return failed(LOOKUP, f"a key that was never submitted was answered with job {other.job_id}: answer {answer}")
+    return ok(LOOKUP, f"job {job_id} was found by its key")

@@ -1,0 +1,59 @@
+"""The facts about a run, as `runs show` lists them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Final
+
+from atom_client.text import clean, counted, local_time, one_line
+from atom_client.views.lines import group_text, rules_text
+from atom_workflows.core.records import RunRecord
+from atom_workflows.task_runner_urls import shown_url
+
+_NOT_QUEUED: Final = "; this run was started with --no-queue, so it did not wait"
+
+
+def run_facts(run: RunRecord) -> Iterator[tuple[str, str]]:
+    """Yield the facts about a run, each with its name."""
+    # The trigger's kind comes first.
+    trigger = sorted(run.trigger.items(), key=lambda item: (item[0] != "kind", item[0]))
+    source = str(run.source.get("path", ""))
+    if run.source.get("inline"):
+        source += " (given in the start message)"
+    elif generation := run.source.get("generation"):
+        source += f" (generation {generation})"
+    window = "" if run.window_start is None else f", for the time from {local_time(run.window_start)}"
+    facts = {
+        "run": run.id,
+        "workflow": run.workflow,
+        "description": run.description,
+        "state": f"{run.state}, being closed: {run.stop.reason}"
+        if run.stop and not run.state.is_terminal
+        else run.state,
+        "source": source,
+        "trigger": ", ".join(f"{name} {value}" for name, value in trigger),
+        "task runner": shown_url(run.task_runner_url),
+        "labels": ", ".join(f"{name}={value}" for name, value in run.labels.items()),
+        "params": ", ".join(
+            f"{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+            f"{' (default)' if name in run.defaulted else ''}"
+            for name, value in run.params.items()
+        ),
+        "scheduled": local_time(run.scheduled_at) + window if run.scheduled_at else "",
+        "concurrency": ""
+        if run.group is None
+        else f"{group_text(run.group).rstrip('.')}; {rules_text(run.group)}{_NOT_QUEUED if run.no_queue else ''}",
+        "created": local_time(run.created_at),
+        "queued": local_time(run.queued_at),
+        "admitted": local_time(run.admitted_at),
+        "started": local_time(run.started_at),
+        "finished": local_time(run.finished_at),
+        # Steps under `finally` get a time limit of their own, which means nothing once they have ended.
+        "deadline": "" if run.state.is_terminal else local_time(run.deadline),
+        "late after": f"{local_time(run.late_at)}{', and it was' if run.late else ''}" if run.late_at else "",
+        "retried": f"{counted(run.retries, 'time')}, last at {local_time(run.reopened_at)}" if run.retries else "",
+    }
+    for name, value in facts.items():
+        if value:
+            yield name, one_line(clean(value))
