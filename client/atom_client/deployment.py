@@ -29,7 +29,7 @@ _VARIABLES: Final[Mapping[str, str]] = {
 _PATTERNS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
     "project": (
         re.compile(r"([a-z0-9.-]{1,100}:)?[a-z][a-z0-9-]{4,61}[a-z0-9]"),
-        "a project's id of six or more lower-case letters, digits and hyphens; `gcloud projects list` shows the ids",
+        "a project's id of six or more lowercase letters, digits and hyphens; `gcloud projects list` shows the ids",
     ),
     "database": (
         re.compile(r"\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9]"),

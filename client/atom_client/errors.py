@@ -195,7 +195,7 @@ def advice(refusal: Refusal, service: str, project: str) -> str:
             return "The database lacks an index that the platform needs: deploy again."
         case Refusal.MISSING:
             lists = _LISTS[service].format(project=project)
-            return f"Is the platform deployed to project {project} under these names? {lists}"
+            return f"Is the platform deployed to project {project}, and are the given names correct? {lists}"
 
 
 _ROLES: Final = {

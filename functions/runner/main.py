@@ -18,5 +18,5 @@ log_to_stdout()
 
 @functions_framework.http
 def runner(request: flask.Request) -> Answer:
-    """Answer a call of the contract, or a notice from Batch."""
+    """Answer a Task Runner call, or a notification from Batch."""
     return answer_call(runner_services(), dict(request.headers), request)

@@ -39,7 +39,7 @@ def read_json(raw: bytes | str, *, most_values: int = MAX_VALUES) -> Any:
 
 
 def require_bounded(text: str, *, most_values: int = MAX_VALUES) -> None:
-    """Reject text with too many levels or values, even if invalid.
+    """Reject JSON text with too many levels or values, valid or not.
 
     Raises `JsonTooDeep` or `JsonTooLarge`.
     """

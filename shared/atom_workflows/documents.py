@@ -17,12 +17,13 @@ from atom_workflows.errors import NewerVersion
 from atom_workflows.ports import Document, Fields
 
 SCHEMAS: Final = (1, 2, 3, 4)
-"""The schemas that this version reads. Every document stores its schema, and the checker's query selects these.
+"""The schemas that this version reads. Every document stores its schema, and the checker's query selects only
+these schemas.
 
 All documents of a run have the run's schema. Adding a field that may be missing does not change the schema. In runs of
 the second schema, internal barriers forward their counters (core/counts.py). Runs of the third schema use features that
-earlier versions do not support: expressions, conditions, outputs or `finally`. Those of the fourth use loops, or are
-limited in number by their workflow.
+earlier versions do not support: expressions, conditions, outputs or `finally`. Runs of the fourth schema use loops or
+`concurrency`.
 """
 
 SCHEMA: Final = 1
@@ -32,10 +33,10 @@ SCHEMA_OF_NEW_RUNS: Final = 1
 """The schema of the plain runs that this version starts. All versions that may still be deployed can read it."""
 
 SCHEMA_OF_LANGUAGE_RUNS: Final = LANGUAGE_SCHEMA
-"""The schema of runs that use the language. Versions that do not support it leave these runs to this version."""
+"""The schema of runs that use the expression language. Earlier versions leave these runs to this version."""
 
 SCHEMA_OF_LOOP_RUNS: Final = LOOPS_SCHEMA
-"""The schema of runs with loops or with a limited number. Earlier versions leave these runs to this version."""
+"""The schema of runs that use loops or `concurrency`. Earlier versions leave these runs to this version."""
 
 _PART_BYTES: Final = 12
 """The size of a number or a time in a request, and the overhead of each element of a list or map."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class AtomWorkflowsError(Exception):
-    """The root of the tree."""
+    """The base class of all errors of this library."""
 
 
 # -- the ports -------------------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ class BodyTooLarge(MalformedEvent):
 
 
 class HintNotHandled(AtomWorkflowsError):
-    """A hint that a job has ended came too early, or there are too many hints; it should be delivered again."""
+    """A hint that a job has ended came too early, or there are too many hints; the hint should be redelivered."""
 
 
 class RunNotFound(AtomWorkflowsError, LookupError):
@@ -246,7 +246,7 @@ class MissingMember(EvaluationError, LookupError):
 
 
 class OverBudget(EvaluationError):
-    """An expression takes too many steps, or produces a value that is too large."""
+    """An expression takes too many evaluation steps, or produces a value that is too large."""
 
 
 class TypeNotationError(ExpressionError):
@@ -257,7 +257,7 @@ class TypeNotationError(ExpressionError):
 
 
 class ValueMismatch(ExpressionError):
-    """A value does not match its type. `path` leads to the wrong part, such as `[3].name`; "" means the whole value."""
+    """A value does not match its type. `path` names the part at fault, such as `[3].name`; "" means the whole value."""
 
     def __init__(self, path: str, message: str, suggestion: str = "") -> None:
         super().__init__(message, suggestion=suggestion)
@@ -282,10 +282,12 @@ class CronError(AtomWorkflowsError, ValueError):
 
 
 class ScheduleNotFound(AtomWorkflowsError, LookupError):
-    """The file has no schedules that could be paused or resumed: none was uploaded, or it was deleted."""
+    """The file has no schedules to pause or resume: none were ever uploaded, or the file was deleted."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"{path} has no schedules here; upload the file, or list them with `schedules list`")
+        super().__init__(
+            f"{path} has no schedules in this deployment; upload the file, or run `schedules list` to see all schedules"
+        )
         self.path = path
 
 
@@ -297,13 +299,13 @@ class RequestRefused(AtomWorkflowsError, ValueError):
 
 
 class OutputsUnusable(AtomWorkflowsError, ValueError):
-    """The file into which a job wrote its outputs breaks a limit. The text says which, and what to do instead."""
+    """The file with a job's outputs cannot be used. The message says why, and what to do instead."""
 
 
 class GoogleUnavailable(AtomWorkflowsError, ConnectionError):
-    """An API of Google's gave no usable response.
+    """A Google API gave no usable response.
 
-    `nothing_sent` is True if the request never left, so that it cannot have had an effect.
+    `nothing_sent` is True if the request was never sent, so that it cannot have had an effect.
     """
 
     def __init__(self, reason: str, *, nothing_sent: bool = False) -> None:
@@ -323,7 +325,7 @@ class NotNow(AtomWorkflowsError):
 
 
 class JobNotFound(AtomWorkflowsError, LookupError):
-    """A Task Runner knows no job with this id."""
+    """A Task Runner does not know a job with this id."""
 
     def __init__(self, job_id: str) -> None:
         super().__init__(f"there is no job {job_id}")

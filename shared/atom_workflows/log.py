@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 _UNSEEN: Final = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]")
-"""Characters that JSON leaves unescaped although terminals or line readers interpret them or no stream can encode them.
+"""Characters that JSON does not escape, but that terminals or line readers interpret or no stream can encode.
 
 These are control characters from 0x7F on, other line terminators, marks that reverse or hide text, and unpaired
 surrogates.
@@ -31,7 +31,7 @@ surrogates.
 
 MAX_MESSAGE: Final = 4_000
 MAX_DETAIL: Final = 1_000
-"""The limits are in characters. Cloud Logging accepts lines of up to 256 KB, but names from outside can be longer."""
+"""The limits are in characters. Cloud Logging accepts lines of up to 256 KB, but external names can be longer."""
 
 _TRACE_CONTEXT: Final = re.compile(r"(?P<trace>[0-9a-f]{32})(/(?P<span>[0-9a-f]{1,20}))?(;o=(?P<sampled>[01]))?")
 """The value of Google's own `x-cloud-trace-context` header, in which the span is a decimal number."""

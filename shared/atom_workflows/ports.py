@@ -249,7 +249,7 @@ class HeldMessage(NamedTuple):
 
 
 class DeadLetterBox(Protocol):
-    """The events that were given up on, for people to inspect. A held message becomes available after a minute."""
+    """Events that were given up on, for people to inspect. A held message becomes available again after a minute."""
 
     def take(self, limit: int) -> list[HeldMessage]:
         """Hold and return up to `limit` available messages.
@@ -275,9 +275,9 @@ class DeadLetterBox(Protocol):
         ...
 
     def remove(self, messages: Sequence[HeldMessage]) -> None:
-        """Remove the messages for good.
+        """Remove the messages permanently.
 
-        May be repeated. A message that is no longer held may be taken again later.
+        May be repeated. A message that is no longer held might not be removed, and might be taken again later.
 
         Raises:
             BusUnavailable: there was no response in time, or there is no such subscription.
@@ -289,7 +289,7 @@ class DeadLetterBox(Protocol):
 # -- jobs and files --------------------------------------------------------------------------------------------------
 
 MAX_JOB_ID: Final = 500
-"""Events quote job ids in sentences, and a string in an event may be at most 2,000 characters long."""
+"""Messages in events include job ids, and a string in an event may be at most 2,000 characters long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,7 +320,7 @@ class JobAnswer:
 
 
 class StopAnswer(StrEnum):
-    """The Task Runner's response to being asked to stop a job."""
+    """The Task Runner's response to a request to stop a job."""
 
     # The request was accepted. The job may still run for a while; its status says when it has ended.
     STOPPING = "stopping"
@@ -338,9 +338,9 @@ class TaskRunner(Protocol):
     def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         """Submit a job (`POST {base_url}/job`).
 
-        `timeout` is the time that the attempt has left; the Task Runner may end the job when it is over.
+        `timeout` is the time that the attempt has left; the Task Runner may end the job once it has passed.
 
-        May be repeated with the same key: a Task Runner that honours keys starts only one job. Each error says
+        May be repeated with the same key: a Task Runner that honors keys starts only one job. Each error says
         something different about what was started, and no other errors are raised.
 
         Raises:
@@ -370,7 +370,7 @@ class TaskRunner(Protocol):
     def stop(self, base_url: str, job_id: str) -> StopAnswer:
         """Ask for a job to be stopped (`DELETE {base_url}/job?job_id=`).
 
-        May be repeated, also for a job that has ended.
+        May be repeated, even for a job that has ended.
 
         Raises:
             RequestNotAccepted: the request had no effect, and waiting may help: there was no token or no connection, or
@@ -424,7 +424,7 @@ class Calls(Protocol[Item, Answer]):
 
     @property
     def pending(self) -> Collection[Item]:
-        """The items whose calls have begun but have not been returned by a wave yet."""
+        """The items whose calls have begun but have not yet been returned by `wave`."""
         ...
 
     def begin(self, items: Sequence[Item]) -> None:
@@ -457,14 +457,14 @@ class Workers(Protocol):
     ) -> Calls[Item, Answer]:
         """Return a new, empty set of calls to one function.
 
-        `lane` names the service that an item's call uses. Calls in the same lane may wait for each other, but never for
-        calls in another lane; without `lane`, there is only one lane.
+        `lane` returns the name of the service that an item's call uses. Calls in the same lane may wait for each other,
+        but never for calls in another lane; without `lane`, there is only one lane.
         """
         ...
 
 
 class Clock(Protocol):
-    """The time, as a port so that tests can control it."""
+    """The clock, a port so that tests can control the time."""
 
     def now(self) -> datetime:
         """Return the current time as an aware UTC datetime."""

@@ -21,11 +21,11 @@ from atom_workflows.runner.cloud.service import CloudRunner
 from atom_workflows.runner.cloud.sweeps import Sweeper
 
 CONNECTIONS: Final = 16
-"""Kept to each server: as many as an instance has threads."""
+"""The number of connections kept open to each server: as many as an instance has threads."""
 
 
 class HintPublisher:
-    """Publishes by a bus that is created on first use, since only notices need it."""
+    """Publishes through a bus that is created on first use, since only notices need it."""
 
     def __init__(self, settings: CloudSettings) -> None:
         self._settings = settings
@@ -53,7 +53,7 @@ def connect(
 ) -> RunnerServices:
     """Connect to the APIs that the settings name.
 
-    Without the other arguments, this process's own credential, clock and bus are used.
+    If the other arguments are omitted, this process's own credential, clock and bus are used.
     """
     urls = {Api.BATCH: settings.batch_url, Api.RUN: settings.run_url, Api.STORAGE: StorageApi().base_url}
     rest = GoogleRestClient(urls, open_session or partial(default_session, CONNECTIONS))

@@ -45,12 +45,12 @@ MIN_BACKOFF_S: Final = 1
 MAX_BACKOFF_S: Final[Mapping[str, int]] = MappingProxyType({"start": 600, "steps": 300, "tick": 60})
 """The longest pause between two deliveries, by topic. The first pause is short, since most failures pass quickly.
 
-Only its `start` event can start a run, so this topic has the longest pause that Pub/Sub allows. If an event from
-another topic is given up on, the checker finds its steps, or another tick follows within a minute.
+A run can be started only by its event on the topic `start`, so that topic has the longest pause that Pub/Sub allows. If
+an event from another topic is given up on, the checker finds its steps, or another tick follows within a minute.
 """
 
 MAX_HINTS_PER_SECOND: Final = 20
-"""The number of hints that all instances of the checker together act on in a second; see core/hints.py."""
+"""The maximum number of hints per second that all checker instances together act on; see core/hints.py."""
 
 _DELIVERIES: Final = (5, 100)
 """The minimum and maximum number of deliveries that Pub/Sub allows in a subscription's dead-letter policy."""
@@ -175,10 +175,10 @@ def max_deliveries(environment: Mapping[str, str]) -> int:
 
 
 def misspelt_credentials(environment: Mapping[str, str]) -> str | None:
-    """Return a warning if the credentials variable is misspelt, or None.
+    """Return a warning if the credentials variable is misspelled, or None.
 
-    The first version's README left the S off its name. The misspelt variable is not read here either: no Google library
-    has ever read it, so a key file that it names has never been used.
+    The first version's README left the S off its name. The misspelled variable is not read here either: no Google
+    library has ever read it, so a key file that it names has never been used.
     """
     if not environment.get(_MISSPELT) or environment.get(f"{_MISSPELT}S"):
         return None

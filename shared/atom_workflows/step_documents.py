@@ -29,7 +29,7 @@ from atom_workflows.language_documents import (
 from atom_workflows.ports import Document
 
 _STEP_EXPRESSIONS: Final = ("templates", "constants", "outputs", "trigger", "when", "conditional", "phase", "loop")
-"""The fields that only a few steps have. Each is stored in a form of its own."""
+"""The fields that only a few steps have. Each is stored in its own format."""
 
 _STORED_OTHERWISE: Final = ("run_id", "id", "kind", "schema", "request", "policies", "state", "places")
 
@@ -41,7 +41,7 @@ _STEP_RARE_LISTS: Final = ("unstopped", "leftovers", "unresolved")
 _STEP_TUPLES: Final = (*_STEP_LISTS, "heirs", *_STEP_RARE_LISTS)
 
 _STEP_PLAIN: Final = frozenset({*_STEP_DEFAULTS, "schema"}.difference(_STEP_TUPLES))
-"""The fields whose values are stored as they are."""
+"""The fields whose values are stored unchanged."""
 
 _read_step: Final = attrgetter(*_STEP_DEFAULTS)
 
@@ -67,7 +67,7 @@ def new_step(
 ) -> StepRecord:
     """Return the initial record of a node.
 
-    `step` is None for a node that the compiler added. `own` are further fields of the record.
+    `step` is None for a node that the compiler added. `own` holds additional fields of the record.
     """
     has_own_result = step is not None and node.kind in {NodeKind.JOB, NodeKind.BARRIER}
     if step is not None and has_own_result and run.schema >= LANGUAGE_SCHEMA:

@@ -61,7 +61,7 @@ def test_both_fields_are_optional(fields: dict[str, Any]) -> None:
     [
         ([1], "not a JSON object"),
         ("rows=12", "not a JSON object"),
-        ({"log": "x" * MAX_OUTPUTS_BYTES}, "write them to Cloud Storage, or to a file if the steps share one"),
+        ({"log": "x" * MAX_OUTPUTS_BYTES}, "write them to Cloud Storage, or to a file that the steps share"),
         ({str(number): 1 for number in range(101)}, "more than 100 names"),
         ({"a": [[[[[[[[]]]]]]]]}, "more than 8 levels"),
         ({"loss": float("nan")}, "its output 'loss' has a number"),

@@ -142,8 +142,8 @@ def test_a_run_that_is_no_longer_waited_for_ends_with_its_platform(tmp_path: Pat
     file.write_text("steps: [{id: a, task: {imageUri: x}}]\nfinally: [{id: z, task: {imageUri: x}}]")
     answer = console(None, "run", file, "--mock-duration", "60", "--timeout", "1", cwd=tmp_path)
     assert answer.code == 1
-    assert "Stopped waiting after 1 s. The platform stops now, and the run with it." in answer.stdout
-    assert "Its steps under `finally` do not run any more" in answer.stdout
+    assert "Stopped waiting after 1 s. The platform is stopping now, and the run with it." in answer.stdout
+    assert "Its steps under `finally` will not run" in answer.stdout
 
 
 def test_two_runs_at_the_same_time(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_retry_is_followed(site: Site, tmp_path: Path) -> None:
     run_id = json.loads(console(site, "start", file, "--wait", "--json").stdout)["run"]["id"]
     again = console(site, "runs", "retry", run_id, "--wait")
     assert (again.code, f"runs retry {run_id}" in again.stdout) == (1, True), again.stderr
-    assert "continues with 1 step to run again, as the file was at the start." in again.stdout
+    assert "continues: 1 step will run again, using the file as it was when the run was started." in again.stdout
     assert "] second FAILED" in again.stdout
     assert "] first" not in again.stdout
     last = console(site, "runs", "retry", run_id, "--wait", "--json")

@@ -76,7 +76,7 @@ def test_a_branch_fails_and_the_run_is_retried(site: Site) -> None:
     assert "Step `bad` failed after 1 attempt: no space left on device." in shown
     assert "Skipped because `bad` did not succeed: `after-bad` and `join`." in shown
     site.script("{}")
-    assert "3 steps to run again" in console(site, "runs", "retry", run_id).succeeded()
+    assert "3 steps will run again" in console(site, "runs", "retry", run_id).succeeded()
     assert site.ended(run_id)["state"] == "SUCCEEDED"
     calls = site.calls(run_id)
     assert submissions(calls) == {**dict.fromkeys(BRANCHES, 1), "bad": 2}

@@ -133,9 +133,9 @@ def test_a_missing_docker_is_explained(tmp_path: Path) -> None:
 
 
 def test_a_mock_says_so_and_how_to_run_jobs(tmp_path: Path) -> None:
-    """With the mock, the output says that no job really runs, and how to change that."""
+    """With the mock, the output says that no jobs actually run, and how to change that."""
     answer = console(None, "run", ROOT / "examples" / "fork_join.yaml", cwd=tmp_path)
-    assert "No job really runs" in answer.succeeded()
+    assert "No jobs actually run" in answer.succeeded()
     assert "--runner process" in answer.stdout
 
 
@@ -178,7 +178,7 @@ def test_an_interrupted_run_says_that_nothing_is_cleaned_up(tmp_path: Path) -> N
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=WITHIN_S)
     ended, logs, jobs = said[said.index("The platform has stopped") :].splitlines()[:3]
-    assert ended.startswith("The platform has stopped, and the run with it. Its steps under `finally` do not run")
+    assert ended.startswith("The platform has stopped, and the run with it. Its steps under `finally` will not run")
     assert ended.endswith("`atom-workflows runs cancel` runs them.")
     assert (logs[:6], jobs[:6]) == ("Logs: ", "Jobs: ")
     assert not (tmp_path / "cleaned").exists()
@@ -191,7 +191,7 @@ def test_the_secret_is_nowhere_to_be_read(tmp_path: Path) -> None:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")
         warning = next(lines)
-        assert "Whoever can publish messages to it" in warning
+        assert "Anyone who can publish messages to the platform" in warning
         described = json.loads(_read_object(lines))
         assert "WORKFLOW_TR_AUTH_JWT" not in described["environment"]
         parts = psutil.Process(process.pid).children(recursive=True)

@@ -30,7 +30,7 @@ BY_PAGE: Final = pytest.mark.parametrize("page", PAGES)
 FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN_ID: Final = re.compile(r"\b([a-z]+(?:-[a-z]+)+)-[0-9a-f]{12}\b")
 OF_THE_PLATFORM: Final = (
-    "No job really runs",
+    "No jobs actually run",
     "Starting a local platform",
     "Using the running platform",
     "Logs: ",

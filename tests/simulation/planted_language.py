@@ -71,7 +71,7 @@ def false_without_an_answer(condition: Condition, scope: Scope, *, zone: str, na
 def decide_otherwise(condition: Condition, scope: Scope, *, zone: str, name: str = "when") -> Verdict:
     """Decide otherwise when a step that was tried before is decided again."""
     verdict = _evaluate_condition(condition, scope, zone=zone, name=name)
-    return replace(verdict, holds=not verdict.holds) if scope["step"]["attempt"] else verdict
+    return verdict._replace(holds=not verdict.holds) if scope["step"]["attempt"] else verdict
 
 
 # -- outputs ---------------------------------------------------------------------------------------------------------

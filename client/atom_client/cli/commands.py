@@ -51,7 +51,7 @@ def cli() -> None:
 @params_options
 @click.option("--workflow-path", metavar="PATH", help="The workflow file, or gs://bucket/object; same as FILE.")
 @click.option("--timeout", metavar="TIME", help="Stop waiting after this long, such as 90s or 10m.")
-@click.option("--keep", is_flag=True, help="Keep the platform up after the run has ended, until Ctrl-C.")
+@click.option("--keep", is_flag=True, help="Keep the platform running after the run ends, until Ctrl-C.")
 @json_option
 @platform_options
 def run(  # noqa: PLR0913  # one for each option
@@ -68,15 +68,15 @@ def run(  # noqa: PLR0913  # one for each option
     """Run a workflow on a local platform and show its progress.
 
     FILE is a workflow file, or - for stdin. The platform is started for this run, unless FIRESTORE_EMULATOR_HOST and
-    PUBSUB_EMULATOR_HOST name one that is already running.
+    PUBSUB_EMULATOR_HOST point to one that is already running.
 
     Exit code: 0 if the run SUCCEEDED, 1 if it ended in another state, 2 if the file or the options are
-    invalid, 130 on Ctrl-C before it has ended. With --keep, the Ctrl-C that stops the platform does not change it.
+    invalid, 130 if Ctrl-C interrupts it. With --keep, the Ctrl-C that stops the platform does not change the exit code.
     """
     from atom_client.cli.run import RunOptions, run_workflow  # noqa: PLC0415 (imported only when needed)
 
     if (file is None) == (workflow_path is None):
-        raise click.UsageError("name exactly one workflow file, as FILE or with --workflow-path")
+        raise click.UsageError("specify exactly one workflow file, either as FILE or with --workflow-path")
     source = file or workflow_path or ""
     choice = _choice(**platform)
     options = RunOptions(
@@ -104,16 +104,16 @@ def run(  # noqa: PLR0913  # one for each option
 @click.option(
     "--env-file",
     metavar="FILE",
-    help="A file that lists the names that the deployment sets for env, one NAME or NAME=VALUE per line. Any other "
+    help="A file that lists the env names set by the deployment, one NAME or NAME=VALUE per line. Any other "
     "name is then reported as a problem.",
 )
 def validate(files: tuple[str, ...], form: str, env_file: str | None) -> None:
     """Check workflow files (- for stdin) and print every problem.
 
     Each problem is printed as a line of the form file:line:column: message, followed by the line of the file that it
-    concerns. Warnings point out things that are valid but may be unintended. In a folder, all files that end in .yaml,
-    .yml or .json are checked, except hidden files and scripts for the mock Task Runner (.mock.yaml). Those that are no
-    workflows, as they have no `steps`, are skipped with a note. A file that is named is always checked.
+    refers to. Warnings point out things that are valid but may be unintended. In a folder, all files that end in .yaml,
+    .yml or .json are checked, except hidden files and scripts for the mock Task Runner (.mock.yaml). Files without
+    `steps` are not workflows; they are skipped with a note. A file named on the command line is always checked.
 
     Exit code: 0 if all files are valid, even if there are warnings, otherwise 1.
     """
@@ -163,11 +163,11 @@ def plan(file: str, at: str | None, **chosen: Any) -> None:
     items of a loop are counted if its lists are known, and the first few are printed. No service is called. As with
     `cost`, WORKFLOW_BURST_SEC and the functions' other settings are used if they are set.
 
-    With --outputs, the coordinator's deployed code executes a run in memory and in virtual time. The file given with
+    With --outputs, the platform's code executes a run in memory and in virtual time. The file given with
     --outputs is a script for the mock Task Runner; `run --mock-script` does the same on the local platform.
 
-    Exit code: 0; 1 if a step is certain to fail or, with --outputs, if the run would not succeed; 2 if the file or the
-    options are invalid.
+    Exit code: 1 if a step is certain to fail or, with --outputs, if the run would not succeed; 2 if the file or the
+    options are invalid; otherwise 0.
     """
     from atom_client.cli.plan import PlanOptions, print_plan  # noqa: PLC0415 (imported only when needed)
 
@@ -209,14 +209,13 @@ def plan(file: str, at: str | None, **chosen: Any) -> None:
 @click.option(
     "--notifies",
     is_flag=True,
-    help="Assume that the Task Runner reports the end of each job, as the one that is deployed to Google Cloud does "
-    "for Batch.",
+    help="Assume that the Task Runner reports when each job ends, as the one deployed to Google Cloud does for Batch.",
 )
 @json_option
 def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
     """Estimate the cost of running a workflow, here and on other platforms.
 
-    FILE is a workflow file, or - for stdin. The deployed code executes a run in memory, and its usage is priced at
+    FILE is a workflow file, or - for stdin. The platform's code executes a run in memory, and its usage is priced at
     list prices; no service is called. WORKFLOW_BURST_SEC and the functions' other settings are used if they are set.
     Steps whose conditions are false with the given parameters are left out; steps whose conditions cannot be decided
     in advance are assumed to run. Each item of a loop counts as a step; a list that is not known in advance is
@@ -252,7 +251,8 @@ def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
 
     Prints the variables to export in another terminal so that commands there use the platform.
 
-    Exit code: 0 on Ctrl-C, which is how it ends, 1 if a part fails, 2 if the options are invalid.
+    Exit code: 0 when stopped with Ctrl-C, which is the normal way to stop it, 1 if part of the platform fails, 2 if the
+    options are invalid.
     """
     from atom_client.cli.local import local_up  # noqa: PLC0415 (imported only when needed)
 
@@ -275,11 +275,12 @@ cli.add_command(runner)
 @click.option(
     "--at",
     metavar="TIME",
-    help="Start the run now, but as of this time, such as 2026-03-01T02:30, which expressions read as run.scheduledAt. "
-    "Without an offset such as Z or +01:00, it is local time in the workflow's timezone; an object needs an offset.",
+    help="Start the run now, but as if scheduled for this time, such as 2026-03-01T02:30, which expressions read as "
+    "run.scheduledAt. Without an offset such as Z or +01:00, it is local time in the workflow's timezone; for an "
+    "object in a bucket, the offset is required.",
 )
 @click.option(
-    "--no-queue", is_flag=True, help="Begin even if as many runs as the file's `concurrency` allows are at work."
+    "--no-queue", is_flag=True, help="Begin even if the limit set by the file's `concurrency` has been reached."
 )
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
 @click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
@@ -329,7 +330,7 @@ def upload(file: str, target: str, *, as_json: bool) -> None:
 @json_option
 @place_options
 def doctor_of_platform(**chosen: Any) -> None:
-    """Check a platform and print how to fix what is wrong.
+    """Check a platform and print how to fix any problems.
 
     Each check prints a line. The command works on the local platform and on a deployment, uses your own credentials,
     and changes nothing. In a checkout of the repository, it also uses gcloud to compare the project with the

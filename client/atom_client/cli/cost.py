@@ -37,7 +37,7 @@ LARGE_BYTES: Final = 200_000
 """The file size above which an estimate may take a minute. It corresponds to about 1,500 steps."""
 
 MANY_ITEMS: Final = 1_500
-"""The number of steps and items above which an estimate may take as long."""
+"""The number of steps and items above which an estimate may take a minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ def how_long(found: Estimate) -> str:
         return "each job ends immediately"
     reported = ", and its end is reported" if given.notifies else ""
     edges = [step.id for step in found.workflow.all_steps if step.task is not None and step.task.engine == "edge"]
-    at_once = f", except for {listing(edges)}: an `engine: edge` is expected to answer with the end" if edges else ""
+    at_once = f", except for {listing(edges)}: `engine: edge` jobs are assumed to end at once" if edges else ""
     return f"each job takes {format_duration(given.job)}{reported}{at_once}"
 
 
@@ -146,9 +146,9 @@ def sentences(found: Estimate) -> Iterator[str]:
         loops = listing(found.assumed_items)
         yield f"Assumed to have {ASSUMED_ITEMS} items for each list that is not known in advance: {loops}."
     yield f"A run costs {dollars(run)}, which is {dollars(found.per_1000_steps(run))} for 1,000 steps."
-    yield "That is the coordinator's part: the machines that run the jobs are not included."
+    yield "This covers only the coordinator; the machines that run the jobs are not included."
     yield f"With no run in flight, the platform costs {dollars(idle)} a month."
-    yield f"{counted(found.runs_per_month, 'run')} and a month of ticks cost {dollars(found.month)}."
+    yield f"A month with {counted(found.runs_per_month, 'run')} costs {dollars(found.month)}."
     if found.tally.watched_s > found.tally.dispatched_s:
         watched = f"{quantity(round(found.tally.watched_s))} s"
         yield f"The checker is awake for {watched} while jobs are in flight; concurrent runs would share this time."
@@ -173,7 +173,7 @@ def peers_sheet(found: Estimate) -> Sheet:
 
 
 def as_object(found: Estimate) -> dict[str, Any]:
-    """Return the estimate for programs, with unrounded dollar amounts."""
+    """Return the estimate as fields for JSON output, with unrounded dollar amounts."""
     return {
         "prices_as_of": AS_OF.isoformat(),
         "workflow": found.workflow.name,

@@ -25,7 +25,7 @@ _DIFFERENCES: Final = {
     "labels": "with different labels (--label)",
     "tr_url": "with a different Task Runner (--tr-url)",
     "scheduled_at": "as of a different time (--at)",
-    "no_queue": "with or without --no-queue, unlike now",
+    "no_queue": "with a different --no-queue setting",
 }
 """How a run that was already started with a key can differ from the request. Any other difference is in the file."""
 
@@ -61,7 +61,7 @@ def find_earlier_start(request: RunRequest, event: StartRequested, options: Star
         file = f"of a different {name_of(request.workflow_path)}, or of this file before it was changed"
         raise Misuse(
             f"--key {name_of(options.key)} has already started run {run.id} {_DIFFERENCES.get(what, file)}; "
-            "give each run a key of its own"
+            "give each run its own key"
         )
     click.echo(f"Run {run.id} was already started with this key, so no new run is started.", err=True)
     return EarlierStart(is_started=True)

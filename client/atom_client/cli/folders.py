@@ -40,10 +40,10 @@ def find_files(folder: str) -> Iterator[str]:
 
 
 def explain_skip(content: bytes) -> str:
-    """Say why a file is evidently no workflow.
+    """Explain why a file is evidently not a workflow.
 
-    Returns an empty string for what may be one: a file with `steps`, perhaps misspelt, an empty file, and a broken one
-    that mentions `steps`.
+    Returns an empty string if it may be one: if it has `steps`, perhaps misspelled, if it is empty, or if it is broken
+    but mentions `steps`.
     """
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return ""
@@ -65,7 +65,7 @@ def explain_skip(content: bytes) -> str:
 def _read_field_names(text: str) -> Iterator[str]:
     """Yield the names of the first document's fields.
 
-    If it is not a map, that is an empty string.
+    If the document is not a map, yields one empty string.
     """
     depth, is_name = 0, True
     for event in yaml.parse(text, Loader=FASTEST_LOADER):

@@ -38,7 +38,7 @@ from atom_workflows.errors import AtomWorkflowsError, StoreUnavailable
 
 LOOK_EVERY_S: Final = 1.0
 DESCRIBE_EVERY_S: Final = 10.0
-"""How often to read where a QUEUED run stands in line."""
+"""How often to look up a QUEUED run's position in line."""
 
 WAIT_FOR_EVENTS_S: Final = 0.25
 LAST_EVENTS_WITHIN_S: Final = 1.0
@@ -76,7 +76,8 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
     """Show the run until it has ended or time is up.
 
     Returns the run as last read. `superseded` is an INVALID run from an earlier start, which the new run replaces: as
-    long as the store still holds it, the new run has not appeared. `describe_wait` says where a QUEUED run stands.
+    long as the store still holds it, the new run has not appeared. `describe_wait` describes a QUEUED run's position in
+    line.
 
     Raises `Failure` if the run does not appear because no function handled the start message. Raises `StoreUnavailable`
     if the store is unreachable at the start, or later stays unreachable for longer than `patience_s`.
@@ -130,7 +131,7 @@ def _take_last_events(view: RunView, feed: Feed, monotonic: Callable[[], float])
 
 
 class _PatientReader:
-    """Reads the run. While the store is unreachable, returns the last copy that was read, which is `last`."""
+    """Reads the run; while the store is unreachable, returns the last copy that was read (`last`)."""
 
     def __init__(self, read: Callable[[], RunRecord | None], patience_s: float, monotonic: Callable[[], float]) -> None:
         self._read = read
@@ -176,8 +177,8 @@ def _not_started(run_id: str, waited_s: float, *, is_superseded: bool) -> str:
     )
 
 
-AS_STARTED: Final = "as the file was at the start. After a change of the file, start a new run."
-"""What a retry does not read, for whoever has just corrected the file."""
+AS_STARTED: Final = "using the file as it was when the run was started. If the file has changed, start a new run."
+"""Tells users who have just corrected the file that a retry does not read it again."""
 
 INTERRUPTIONS: Final = (KeyboardInterrupt, SystemExit)
 """Ctrl-C, or a termination signal."""
@@ -189,7 +190,7 @@ _EXIT_CODES: Final = {RunState.SUCCEEDED: 0, RunState.INVALID: INVALID_USE}
 class Ended:
     """A run that was followed, and its steps as users see them.
 
-    `nodes` are all nodes that the steps consist of, and `loops` the steps with `forEach`, each by id.
+    `nodes` holds all nodes that make up the steps, and `loops` the steps with `forEach`, both by id.
     """
 
     run: RunRecord
@@ -255,10 +256,10 @@ class Waiting:
         return Ended(run=run, nodes=nodes, steps=[*named, *steps.values()], loops=loops)
 
     def _reader(self) -> Callable[[], RunRecord | None]:
-        """Return what reads the run.
+        """Return a function that reads the run.
 
-        The state of a local platform is in memory, so once it has stopped, the wait is over at once. Google's client
-        would try to reach it for half a minute.
+        A local platform keeps its state in memory, so the wait ends as soon as the platform stops. Google's client
+        would keep trying to connect for half a minute.
         """
         address = os.environ.get(FIRESTORE_HOST, "")
 
@@ -269,7 +270,7 @@ class Waiting:
             if _refuses(address):
                 raise Failure(
                     f"the local platform at {address} has stopped, and run {self.view.run_id} with it: its state was "
-                    "in memory, and steps under `finally` do not run. `atom-workflows local up` starts a new platform."
+                    "in memory, and `finally` steps will not run. `atom-workflows local up` starts a new platform."
                 )
             return read()
 
@@ -304,7 +305,7 @@ class Waiting:
     def print_next_steps(self, run: RunRecord, *, may_retry: bool = True, otherwise: str = "") -> None:
         """Print what to do about a run that has not succeeded.
 
-        If the run does not outlive the command, `otherwise` says what becomes of it.
+        If the run does not outlive the command, `otherwise` says what happens to the run.
         """
         if not run.state.is_terminal:
             look = f"The run continues: `{with_place(f'runs show {run.id}')}` shows it."
@@ -323,9 +324,9 @@ class Waiting:
 
 
 def _refuses(address: str) -> bool:
-    """Return True if nothing listens at an address.
+    """Return True if nothing is listening at an address.
 
-    A server that is only slow does not count.
+    Returns False for a server that is merely slow.
     """
     try:
         connect_to(address)

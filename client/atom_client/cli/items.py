@@ -31,7 +31,7 @@ def show_items(  # noqa: PLR0913 (all but the first three are options)
     loop = read_loop(services.store, run, step_id)
     if loop is None and run.started_at is None and not run.state.is_terminal:
         why = with_place(f"why {run.id}")
-        raise Failure(f"run {run.id} is {run.state} and has not begun, so it has no items yet; `{why}` says why")
+        raise Failure(f"run {run.id} is {run.state} and has not begun, so it has no items yet; `{why}` explains why")
     if loop is None:
         lists = with_place(f"runs show {run.id}")
         raise Failure(f"run {run.id} has no step `{name_of(step_id)}` with `forEach`; `{lists}` lists its steps")

@@ -56,7 +56,8 @@ def show_on(output: Output, view: RunView) -> Show:
 class Lines:
     """Prints a line for each change in a small run, but only progress and failures for a large run.
 
-    The progress of a large run is printed every few seconds, and so is that of the items of a step, however few.
+    The progress of a large run is printed every few seconds, as is the progress of a step's items, even if there are
+    only a few.
     """
 
     def __init__(self, output: Output, view: RunView, monotonic: Monotonic = time.monotonic) -> None:
@@ -84,7 +85,7 @@ class Lines:
             self._say_failed_items(view)
             news = view.news(self._shown)
             if view.waits != self._shown.waits:
-                self._say(view.waits or "it has a place in its group now, and begins")
+                self._say(view.waits or "it now has a place in its group and is starting")
             if view.main_state is not None and self._shown.main_state is None:
                 of_main = [step for step in news if view.main_ended_at is None or step.at <= view.main_ended_at]
                 self._say_steps(of_main, view)

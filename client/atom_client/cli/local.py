@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 TOKEN: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
 GRACE_S: Final = 1.0
-"""How long the parts may take to shut down by themselves. Their in-memory data is discarded anyway."""
+"""How long the platform's parts may take to shut down on their own. Their in-memory data is discarded anyway."""
 
 LOCAL_RUNNER: Final = "ATOM_LOCAL_RUNNER"
-"""Tells commands what runs the jobs of a local platform: `mock`, `scripted`, `process`, `docker` or `other`."""
+"""The variable that names what runs a local platform's jobs: `mock`, `scripted`, `process`, `docker` or `other`."""
 
 NO_TOKEN: Final = "none"  # noqa: S105 (means: send no token)
 CHECK_INTERVAL: Final = "WORKFLOW_CHECK_STATE_DURATION_SEC"
@@ -92,12 +92,12 @@ class PlatformChoice:
 
     @property
     def has_mock(self) -> bool:
-        """True if a mock Task Runner answers for the jobs."""
+        """True if a mock Task Runner stands in for a real one."""
         return self.task_runner_url is None and not self.runs_jobs
 
     @property
     def runs_jobs(self) -> bool:
-        """True if jobs really run on this machine."""
+        """True if jobs actually run on this machine."""
         return self.runner not in {None, "mock"}
 
 
@@ -107,7 +107,7 @@ def local_platform(
     """Return the platform without starting it.
 
     If `watched` is True, the main thread is interrupted when any part crashes. With `only_run`, a Task Runner that
-    really runs jobs refuses those of other runs.
+    actually runs jobs refuses jobs of any other run.
     """
     from atom_emulator.platform.google import use_running_emulators  # noqa: PLC0415 (not installed everywhere)
     from atom_emulator.platform.local import LocalPlatform  # noqa: PLC0415 (not installed everywhere)
@@ -162,8 +162,8 @@ def emulators_used(platform: LocalPlatform) -> str | None:
 def keep_up(platform: LocalPlatform, *, announce: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Keep the platform up for the duration of the block.
 
-    Calls `announce` right before the start. Ctrl-C during the start is reported and ends the command. If a part
-    crashes, its crash is raised rather than any error that results from it.
+    Calls `announce` right before starting. Ctrl-C during startup is reported and ends the command. If a part crashes,
+    the crash is raised instead of any error that it causes.
     """
     try:
         with ExitStack() as stack:
@@ -193,7 +193,7 @@ def check(choice: PlatformChoice) -> None:
             raise Misuse(f"{named} for the mock Task Runner, which --tr-url replaces; leave out one or the other")
     _check_runner(choice)
     if choice.slots is not None and not choice.runs_jobs:
-        raise Misuse("--slots limits the jobs that really run; give --runner process or --runner docker, too")
+        raise Misuse("--slots applies only to jobs that actually run; add --runner process or --runner docker")
     if choice.mock_script is not None:
         read_mock_script(choice.mock_script)
 
@@ -204,9 +204,9 @@ def _check_runner(choice: PlatformChoice) -> None:
     if choice.task_runner_url is not None:
         raise Misuse("--runner and --tr-url both choose the Task Runner; leave out one or the other")
     if choice.token is not None:
-        raise Misuse("--tr-auth-jwt is for the Task Runner of --tr-url; the one of --runner has a token of its own")
+        raise Misuse("--tr-auth-jwt is for the Task Runner at --tr-url; the one started by --runner has its own token")
     if choice.runs_jobs and (for_mock := [name for name in choice.chosen if name.startswith("--mock")]):
-        raise Misuse(f"{' and '.join(for_mock)} cannot be used with --runner {choice.runner}, which really runs jobs")
+        raise Misuse(f"{' and '.join(for_mock)} cannot be used with --runner {choice.runner}, which actually runs jobs")
     if choice.runner == "docker":
         from atom_emulator.laptop_runner.container_tool import NoContainerTool, find_tool  # noqa: PLC0415 (not installed everywhere)
 
@@ -215,17 +215,15 @@ def _check_runner(choice: PlatformChoice) -> None:
         except NoContainerTool as error:
             raise Misuse(f"--runner docker needs docker or podman: {error}") from error
         if ":" in str(Path.cwd()):  # It separates the parts of a mount.
-            raise Misuse(
-                "--runner docker cannot be used in a folder whose path contains a colon; change to another one"
-            )
+            raise Misuse("--runner docker cannot be used in a folder whose path contains a colon; use another folder")
 
 
 def runner_note(choice: PlatformChoice) -> str:
-    """Return a sentence about what becomes of jobs."""
+    """Return a sentence about how jobs are run."""
     if choice.task_runner_url is not None:
         return ""
     if choice.runner == "docker":
-        return "The images of tasks run as containers on this machine, which can use its network and processors."
+        return "Task images run as containers on this machine and can use its network and processors."
     if choice.runs_jobs:
         # Whatever FIRESTORE_EMULATOR_HOST names, the embedded Firestore is started. It answers only this user's
         # processes, so other users cannot change a run.
@@ -234,10 +232,10 @@ def runner_note(choice: PlatformChoice) -> str:
             f"Tasks with `engine: process` run as programs on this machine, as user {_user()}, and can do whatever "
             f"that user can.{'' if is_guarded else _NOT_GUARDED}"
         )
-    return "No job really runs: a mock Task Runner answers for them. `--runner process` runs programs on this machine."
+    return "No jobs actually run: a mock Task Runner simulates them. `--runner process` runs programs on this machine."
 
 
-_NOT_GUARDED: Final = " Other users of this machine could use the local platform to run programs, too."
+_NOT_GUARDED: Final = " Other users of this machine could also use the local platform to run programs."
 
 
 def _user() -> str:
@@ -295,7 +293,7 @@ def function_environment(choice: PlatformChoice, environment: Mapping[str, str],
 
 
 def env_variables(choice: PlatformChoice, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the values that files read as `env`.
+    """Return the values available to workflow files as `env`.
 
     The options take precedence over the shell's variables.
     """
@@ -363,7 +361,7 @@ def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
     if problem := credential_problem(choice, os.environ):
         click.echo(f"Warning: {problem}. Without a token, steps wait until they time out.", err=True)
     if choice.runs_jobs:
-        others = "Whoever can publish messages to it or upload files to its bucket can run programs here."
+        others = "Anyone who can publish messages to the platform or upload files to its bucket can run programs here."
         click.echo(f"{runner_note(choice)} {others}", err=True)
     with suppress(KeyboardInterrupt), keep_up(platform):
         if as_json:
@@ -432,7 +430,7 @@ class Recipe:
 
 
 def recipes(platform: LocalPlatform) -> list[Recipe]:
-    """Return the commands that start a run or delete a file here."""
+    """Return the commands that start a run or delete a file."""
     storage = platform.storage
     bucket = "BUCKET" if storage is None else storage.bucket
     message = shlex.quote(json.dumps({"workflow_path": f"gs://{bucket}/workflows/{_FILE}"}))
@@ -460,7 +458,7 @@ def recipes(platform: LocalPlatform) -> list[Recipe]:
     return [
         Recipe(
             name="upload",
-            purpose="Upload a file with the variables above, which starts a run or registers its schedules",
+            purpose="Upload a file, which starts a run or registers its schedules (needs the variables above)",
             command=f"atom-workflows upload {_FILE} {target}",
         ),
         Recipe(name="gsutil", purpose="Start a run by uploading a file", command=gsutil),

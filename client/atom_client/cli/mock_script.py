@@ -35,7 +35,7 @@ def read_mock_script(path: Path) -> Script:
 def check_mock_script(path: Path, workflow: Workflow, workflow_path: str) -> None:
     """Reject a script with rules that match no job.
 
-    Such a rule often names a misspelt step. Raises `Misuse` with every problem.
+    Such a rule often names a misspelled step. Raises `Misuse` with every problem.
     """
     from atom_emulator.task_runner.script_file import InvalidScript  # noqa: PLC0415 (not installed everywhere)
     from atom_emulator.task_runner.script_matches import require_matches  # noqa: PLC0415 (not installed everywhere)
@@ -48,7 +48,7 @@ def check_mock_script(path: Path, workflow: Workflow, workflow_path: str) -> Non
 
 
 def warn_of_mock(workflow: Workflow, *, is_up: bool) -> list[str]:
-    """Return warnings about what a mock without a script does not do.
+    """Return warnings about the limits of a mock without a script.
 
     It runs no programs, and returns no outputs. With `is_up`, the platform was started by another command.
     """
@@ -59,13 +59,13 @@ def warn_of_mock(workflow: Workflow, *, is_up: bool) -> list[str]:
     warnings = []
     if programs:
         warnings.append(
-            f"a mock Task Runner answers for the program of {_first_of(programs)}, and returns no outputs; to run what "
-            f"has `engine: process`, {how.format('--runner process')}"
+            f"a mock Task Runner simulates the program of {_first_of(programs)}, and returns no outputs; to run tasks "
+            f"with `engine: process`, {how.format('--runner process')}"
         )
     if returning:
         warnings.append(
-            f"a mock Task Runner answers for the job of {_first_of(returning)} without the declared outputs, "
-            f"so the step fails; to say what it returns, {how.format('--mock-script FILE')}"
+            f"a mock Task Runner simulates the job of {_first_of(returning)} without the declared outputs, "
+            f"so the step fails; to specify what it returns, {how.format('--mock-script FILE')}"
         )
     return warnings
 
@@ -78,7 +78,7 @@ def _first_of(steps: Sequence[str]) -> str:
 def find_unmatched_rules(path: Path, workflow: str, nodes: Iterable[StepRecord]) -> list[str]:
     """Return a warning for each rule that matches no job.
 
-    Of a file in a bucket, nothing is known before its run has started.
+    Nothing is known about a file in a bucket until its run has started.
     """
     from atom_emulator.task_runner.script_matches import ExpectedJob, find_unmatched  # noqa: PLC0415 (likewise)
 

@@ -32,7 +32,7 @@ class Output:
 
     @property
     def is_terminal(self) -> bool:
-        """True if the output is a terminal that can show colours and move the cursor."""
+        """True if the output is a terminal that can show colors and move the cursor."""
         stream = sys.stderr if self.aside else sys.stdout
         return stream.isatty() and os.environ.get("TERM") not in _UNMOVABLE
 

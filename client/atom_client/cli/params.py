@@ -76,7 +76,7 @@ def pairs_of(option: str, written: Sequence[str]) -> dict[str, str]:
 def checked_params(given: GivenParams, workflow: Workflow, run: RunRecord) -> dict[str, JsonValue]:
     """Return the values to send for a run of the workflow.
 
-    They have the form in which the run will store them. Defaults are left to the start function. Strings are read
+    They are in the form in which the run will store them. Defaults are left to the start function. Strings are read
     according to the declared types, and remain strings if the workflow declares no parameters.
 
     Raises `InvalidParams` with every problem.

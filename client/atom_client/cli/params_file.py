@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from atom_workflows.core.workflow import JsonValue
 
 _TIMES = frozenset({"a date", "a base-60 number for some YAML readers"})
-"""Meanings of unquoted values that are dates or times; a parameter file keeps such values as written."""
+"""Interpretations of unquoted dates and times; a parameter file keeps such values as written."""
 
 
 def read_params_file(content: bytes, filename: str) -> dict[str, JsonValue]:

@@ -43,7 +43,8 @@ _RUN_ID: Final = "run.id".join(MARKS)
 class PlanOptions:
     """The options that the user gave.
 
-    `script` is the path of a script for the mock Task Runner. A time `at` without a time zone is in the workflow's.
+    `script` is the path of a script for the mock Task Runner. If `at` has no time zone, it is in the workflow's time
+    zone.
     """
 
     source: str
@@ -117,9 +118,9 @@ def _print_planned(read: _Read, options: PlanOptions) -> int:
             from atom_client.cost.bill import dollars  # noqa: PLC0415 (only for small files)
             from atom_client.cost.usage import has_usual_times  # noqa: PLC0415 (likewise)
 
-            source = "" if has_usual_times(read.settings) else ", with the settings of your environment"
+            source = "" if has_usual_times(read.settings) else ", with the settings from your environment"
             output.say(
-                f"A run costs about {dollars(cost)}{source}, not counting the machines of its jobs; "
+                f"A run costs about {dollars(cost)}{source}, not counting the machines that run its jobs; "
                 "`atom-workflows cost` gives the details."
             )
     return RUN_FAILED if plan.is_bound_to_fail else 0
@@ -128,7 +129,7 @@ def _print_planned(read: _Read, options: PlanOptions) -> int:
 def _cost(read: _Read, plan: Plan) -> float | None:
     """Return the cost of a run.
 
-    Returns None if estimating it takes too long.
+    Returns None if it cannot be estimated, or if estimating it would take too long.
     """
     # Only estimates need this module.
     from atom_client.cost.model import count_instances  # noqa: PLC0415 (see above)

@@ -28,7 +28,7 @@ Connect: TypeAlias = Callable[[Mapping[str, str]], Services]
 def names_local_platform(environment: Mapping[str, str]) -> bool:
     """Return True if the environment names a local platform.
 
-    Rejects an environment that sets only one of the two variables.
+    Rejects an environment that sets only one of `FIRESTORE_EMULATOR_HOST` and `PUBSUB_EMULATOR_HOST`.
     """
     named = [name for name in (FIRESTORE_HOST, PUBSUB_HOST) if environment.get(name)]
     if len(named) == 1:
@@ -43,7 +43,7 @@ def names_local_platform(environment: Mapping[str, str]) -> bool:
 def connect_services(environment: Mapping[str, str]) -> Services:
     """Return the services of the platform that the environment names.
 
-    A local platform must at least accept a connection.
+    Raises `Failure` if a local platform does not accept connections.
     """
     given: Connect | None = click.get_current_context().obj
     return services_on(environment if given is not None else platform_of(environment))
@@ -52,7 +52,7 @@ def connect_services(environment: Mapping[str, str]) -> Services:
 def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
     """Complete the environment so that it names a platform.
 
-    The platform is a project, or a local platform that at least accepts a connection.
+    The result names a project, or a local platform that accepts connections.
     """
     if names_local_platform(environment):
         project = chosen_project()
@@ -86,7 +86,7 @@ def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
 def connect_to(address: str) -> None:
     """Check that a server accepts connections at HOST:PORT.
 
-    Raises `OSError` if it does not, and `ValueError` if that is no address.
+    Raises `OSError` if it does not, and `ValueError` if the address is invalid.
     """
     host, _, port = address.rpartition(":")
     socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
@@ -143,7 +143,7 @@ def desk_of(services: Services, *, is_local: bool) -> Desk:
 
 
 def services_on(place: Mapping[str, str]) -> Services:
-    """Return the services of a platform returned by `platform_of`."""
+    """Return the services for an environment that `platform_of` completed."""
     given: Connect | None = click.get_current_context().obj
     if given is not None:
         return given(place)

@@ -55,7 +55,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     to_run = count_nodes([node for node in nodes.values() if node.id in again])
     anew = [node.each for node in nodes.values() if node.kind is NodeKind.EXPAND and node.id in again and node.items]
     lists = f" The lists of {listing(anew)} are computed again, and all of their items run." if anew else ""
-    does = f"starts with {counted(count, 'step')}" if never_begun else f"continues with {to_run} to run again"
+    does = f"starts with {counted(count, 'step')}" if never_begun else f"continues: {to_run} will run again"
     line = f"Run {run.id} {does}, {AS_STARTED}{lists}"
     if options.wait:
         order = tuple(step.id for step in steps)
@@ -69,7 +69,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
         items = sum(node.kind is NodeKind.ITEM for node in nodes.values() if node.id in again)
         click.echo(json_text({"run": run.id, "steps": count, "items": items, "queued": waits}))
     elif waits:
-        click.echo(f"{line} It is QUEUED first: `{with_place(f'why {run.id}')}` says what it waits for.")
+        click.echo(f"{line} It is QUEUED for now: `{with_place(f'why {run.id}')}` explains why.")
     else:
         click.echo(f"{line} `{with_place(f'runs show {run.id}')}` shows it.")
     return 0
@@ -78,7 +78,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
 def _kept_items(
     nodes: Mapping[str, StepRecord], again: Collection[str]
 ) -> tuple[dict[str, dict[str, StepView]], dict[str, int]]:
-    """Return the kept items and the number of items by step."""
+    """Return, by step, the items that are kept and the number of items."""
     kept: dict[str, dict[str, StepView]] = {}
     for node in nodes.values():
         if node.kind is NodeKind.ITEM and node.id not in again and expander_id(node.each) not in again:

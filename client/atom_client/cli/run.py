@@ -88,7 +88,7 @@ def run_workflow(options: RunOptions) -> int:
     except InvalidWorkflow as error:
         code = print_problems(error, as_json=options.as_json)
         if any(problem.message.startswith("`env` has no ") for problem in error.problems):
-            click.echo("Use --env NAME=VALUE to set what files read as env.NAME.", err=True)
+            click.echo("Use --env NAME=VALUE to set the value that files read as env.NAME.", err=True)
         return code
     except InvalidParams as error:
         return print_param_problems(error, options.source, as_json=options.as_json)
@@ -111,7 +111,7 @@ def run_workflow(options: RunOptions) -> int:
     return code
 
 
-_STOPS: Final = "The platform stops now, and the run with it."
+_STOPS: Final = "The platform is stopping now, and the run with it."
 
 
 def run_to_end(running: Running, request: RunRequest, options: RunOptions, output: Output) -> int:
@@ -189,8 +189,8 @@ def _describe_end(request: RunRequest, ended: str = "The platform has stopped, a
     if request.workflow is not None and not request.workflow.finally_steps:
         return ended
     return (
-        f"{ended} Its steps under `finally` do not run any more; on a platform that `atom-workflows local up` has "
-        "started, `atom-workflows runs cancel` runs them."
+        f"{ended} Its steps under `finally` will not run; on a platform started with `atom-workflows local up`, "
+        "`atom-workflows runs cancel` runs them."
     )
 
 
@@ -213,7 +213,7 @@ def _warn_of_runner(choice: PlatformChoice, request: RunRequest) -> None:
 
 
 def warn_of_programs_on_platform(workflow: Workflow | None) -> None:
-    """Warn of programs that a running platform's mock would only pretend to run."""
+    """Warn about programs that a running platform's mock would only simulate."""
     is_up = all(os.environ.get(name) for name in (FIRESTORE_HOST, PUBSUB_HOST))
     if workflow is not None and is_up and os.environ.get(LOCAL_RUNNER) == "mock":
         print_warnings(warn_of_mock(workflow, is_up=True))

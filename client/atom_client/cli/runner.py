@@ -111,5 +111,5 @@ def _job(name: str, options: CheckOptions, image: str, arguments: str | None) ->
             example = '["sh", "-c", "exit 0"]'
             raise Misuse(f"{arguments!r} is not JSON ({error}); write arguments as {example}") from error
         if not isinstance(task["args"], list | dict):
-            raise Misuse(f'arguments are a JSON list or object, such as ["sh", "-c", "exit 0"], not {arguments!r}')
+            raise Misuse(f'arguments must be a JSON list or object, such as ["sh", "-c", "exit 0"], not {arguments!r}')
     return Job(name=name, task=task)

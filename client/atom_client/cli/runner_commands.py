@@ -22,7 +22,7 @@ def runner() -> None:
     "--auth-jwt",
     "token",
     metavar="JWT",
-    help="The token to send [env: WORKFLOW_TR_AUTH_JWT; default: an ID token, or none to this machine].",
+    help="The token to send [env: WORKFLOW_TR_AUTH_JWT; default: an ID token, or none if URL is on this machine].",
 )
 @click.option("--image", default="", metavar="IMAGE", help="The image of the jobs (imageUri).")
 @click.option("--engine", default="", metavar="NAME", help="The engine of the jobs, such as process.")

@@ -38,7 +38,7 @@ from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState
 
 _MOST_PROGRESS: Final = 20
-"""The maximum number of open runs in a list whose items are counted; each takes a request."""
+"""The maximum number of open runs in a list whose items are counted; each count takes a request."""
 
 
 def list_runs(services: Services, *, limit: int, state: RunState | None, as_json: bool) -> None:
@@ -71,7 +71,7 @@ def show_run(services: Services, text: str, *, as_json: bool, with_outputs: bool
     steps, loops = in_order(nodes.values()), read_loops(services.store, run, nodes)
     outputs = None
     if with_outputs:
-        # The outputs of items are left out: those that are read by an expression are outputs of their step as well.
+        # Item outputs are left out: those that an expression reads are also outputs of their step.
         ids = [step.id for step in steps if step.outputs] if may_have_items(run) else None
         outputs = read_outputs_of_steps(services.store, run.id, ids)
     if as_json:
@@ -107,14 +107,14 @@ def _show_outputs(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[
 
 
 def about_jobs(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """Yield where jobs' logs are, and which jobs may still run."""
+    """Yield lines about job logs and jobs that may still be running."""
     logged = [step for step in steps if step.logs_url]
     if logged:
         yield ""
     for step in logged[:MOST_ROWS]:
         yield f"log of `{shown_id(step.id)}`: {clean(step.logs_url)}"
     if len(logged) > MOST_ROWS:
-        yield f"and {counted(len(logged) - MOST_ROWS, 'log')} more; --json shows all of them"
+        yield f"and {counted(len(logged) - MOST_ROWS, 'more log')}; --json shows all of them"
     for step in steps:
         if step.unstopped:
             named, jobs = shown_id(step.id), listing(step.unstopped)
@@ -146,5 +146,5 @@ def cancel_named(services: Services, text: str, *, now: bool = False) -> None:
     if unstopped:
         show = with_place(f"runs show {run_id}")
         items = [shown_id(step.id) for step in unstopped if step.kind is NodeKind.ITEM]
-        lists = f"`{show}` lists them" + (f", with `--items` those of items such as `{items[0]}`" if items else "")
+        lists = f"`{show}` lists them" + (f", and `--items STEP` those of items such as `{items[0]}`" if items else "")
         click.echo(f"Jobs of {count_nodes(unstopped)} could not be stopped and may still be running; {lists}.")

@@ -48,12 +48,12 @@ def list_(limit: int, state: str | None, *, as_json: bool) -> None:
 @run_argument
 @click.option("--outputs", "with_outputs", is_flag=True, help="Also show the outputs of the run and of its steps.")
 @click.option("--items", metavar="STEP", help="Show the items of this step with forEach instead, failed ones first.")
-@click.option("--page", metavar="N", type=click.IntRange(min=1), help="With --items: the page to show; by default 1.")
+@click.option("--page", metavar="N", type=click.IntRange(min=1), help="With --items: the page to show [default: 1].")
 @click.option(
     "--limit",
     metavar="N",
     type=click.IntRange(min=1, max=1000),
-    help="With --items: how many a page has; by default 50.",
+    help="With --items: the number of items per page [default: 50].",
 )
 @json_option
 @place_options
@@ -62,8 +62,8 @@ def show(  # noqa: PLR0913 (one for each option)
 ) -> None:
     """Show a run and its steps; `why` explains their states.
 
-    A step with `forEach` is one line with the numbers of its items, followed by the messages of the first that failed.
-    --items opens it.
+    A step with `forEach` is shown as one line with the counts of its items, followed by the messages of the first ones
+    that failed. --items lists its items.
     """
     from atom_client.cli.items import PAGE_SIZE, show_items  # noqa: PLC0415 (see above)
     from atom_client.cli.runs import show_run  # noqa: PLC0415 (see above)
@@ -84,9 +84,9 @@ def show(  # noqa: PLR0913 (one for each option)
 def cancel(run_id: str, *, now: bool) -> None:
     """End a run and submit no more jobs for it.
 
-    Jobs that are running are stopped, if their Task Runner can stop jobs. The command waits for that for half a minute
-    at most, and names the jobs that may still be running. The run has ended when it returns, so there is no --wait. If
-    the workflow has steps under `finally`, however, they run first; --now ends the run without them.
+    Jobs that are running are stopped, if their Task Runner can stop jobs. The command waits up to half a minute for
+    them to stop, and names the jobs that may still be running. The run has ended when the command returns, so there is
+    no --wait. However, if the workflow has steps under `finally`, they run first; --now ends the run without them.
     """
     from atom_client.cli.runs import cancel_named  # noqa: PLC0415 (imported only when needed)
 
@@ -120,8 +120,8 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 def retry(timeout: str | None, **chosen: Any) -> None:
     """Rerun the steps that failed, were cancelled or were skipped.
 
-    Steps that succeeded are not run again. The steps, their conditions and the parameters are those with which the run
-    started: the file is not read again, so after you have changed it, start a new run.
+    Steps that succeeded are not run again. The run keeps the steps, conditions and parameters that it started with: the
+    file is not read again, so if you have changed it, start a new run.
 
     Exit code: 0 if the run continues; with --wait, the same as for `run`.
     """

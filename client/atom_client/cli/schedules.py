@@ -50,9 +50,9 @@ def print_next(services: Services, path: str, *, count: int, as_json: bool) -> N
     for at, cron, note in instants:
         click.echo(f"{zoned(at, found.zone)}  {cron}" + (f"  ({note})" if note else ""))
     if not instants:
-        click.echo(f"{name_of(path)} has no schedules: it is started only by hand.")
+        click.echo(f"{name_of(path)} has no schedules: it is only started manually.")
     if found.paused_at is not None:
-        click.echo("The schedules are paused, so none of these is started before they are resumed.")
+        click.echo("The schedules are paused, so none of these runs will start until they are resumed.")
 
 
 def pause_file(services: Services, path: str) -> None:
@@ -64,7 +64,7 @@ def pause_file(services: Services, path: str) -> None:
     except ScheduleNotFound as error:
         raise Misuse(str(error)) from error
     if known is not None and known.schedules.paused_at is not None:
-        click.echo(f"The schedules of {name_of(path)} are paused already.")
+        click.echo(f"The schedules of {name_of(path)} are already paused.")
         return
     click.echo(f"Paused {counted(len(paused.entries), 'schedule')} of {name_of(path)}.")
 
@@ -77,5 +77,5 @@ def resume_file(services: Services, path: str) -> None:
     except ScheduleNotFound as error:
         raise Misuse(str(error)) from error
     following = min((at for at, _ in resumed.next_instants()), default=None)
-    until = "" if following is None else f"; the next run is started at {zoned(following, resumed.zone)}"
+    until = "" if following is None else f"; the next run starts at {zoned(following, resumed.zone)}"
     click.echo(f"Resumed {counted(len(resumed.entries), 'schedule')} of {name_of(path)}{until}.")

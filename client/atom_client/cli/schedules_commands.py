@@ -38,12 +38,12 @@ def list_(*, with_deleted: bool, as_json: bool) -> None:
 @schedules.command("next")
 @_path_argument
 @click.option(
-    "--count", type=click.IntRange(min=1, max=1000), default=10, show_default=True, help="The number of times to print."
+    "--count", type=click.IntRange(min=1, max=1000), default=10, show_default=True, help="The number of runs to print."
 )
 @json_option
 @place_options
 def next_(path: str, *, count: int, as_json: bool) -> None:
-    """Print when a file starts next, with notes on clock changes."""
+    """Print when a file's next runs start, with notes on clock changes."""
     from atom_client.cli.schedules import print_next  # noqa: PLC0415 (imported only when needed)
 
     print_next(_services(), path, count=count, as_json=as_json)
@@ -55,7 +55,7 @@ def next_(path: str, *, count: int, as_json: bool) -> None:
 def pause(path: str) -> None:
     """Pause all schedules of a file.
 
-    They stay paused if the file is uploaded again. Runs that have started go on.
+    They stay paused even if the file is uploaded again. Runs that have already started continue.
     """
     from atom_client.cli.schedules import pause_file  # noqa: PLC0415 (imported only when needed)
 
@@ -68,7 +68,7 @@ def pause(path: str) -> None:
 def resume(path: str) -> None:
     """Resume the schedules of a file.
 
-    What they would have started while they were paused is not made up for.
+    Runs that were due while the schedules were paused are not started later.
     """
     from atom_client.cli.schedules import resume_file  # noqa: PLC0415 (imported only when needed)
 

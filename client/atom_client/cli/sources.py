@@ -43,7 +43,7 @@ class RunRequest:
 
     @property
     def step_ids(self) -> tuple[str, ...]:
-        """The steps in the order of the file; empty if the file was not read here."""
+        """The ids of the steps, in the order of the file; empty if the file was not read here."""
         return () if self.workflow is None else tuple(step.id for step in self.workflow.all_steps)
 
     @property
@@ -121,7 +121,7 @@ def shown_name(source: str) -> str:
 def content_of(source: str, *, what: str = "the name of the workflow file") -> bytes:
     """Read a file, stopping once it is too large.
 
-    `what` describes the name `source` in messages. Raises `Failure` if it cannot be read.
+    Error messages refer to `source` as `what`. Raises `Failure` if it cannot be read.
     """
     most = MAX_FILE_BYTES + 1  # A device or a pipe may never end.
     if source == STDIN:

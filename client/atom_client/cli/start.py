@@ -47,7 +47,7 @@ def start_run(options: StartOptions) -> int:
         click.echo(json_text({**requested, "started_before": earlier.is_started}))
     else:
         click.echo(f"Requested run {request.run_id} of {name_of(options.source)}{request.size}.")
-        click.echo(f"To look at it: `{with_place(f'runs show {request.run_id}')}`")
+        click.echo(f"To view it: `{with_place(f'runs show {request.run_id}')}`")
     return 0
 
 

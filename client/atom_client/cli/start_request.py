@@ -75,13 +75,13 @@ def warn_of_group(request: RunRequest) -> Iterator[str]:
     if request.workflow is not None and request.workflow.concurrency is not None:
         file = name_of(request.workflow_path)
         yield (
-            f"`concurrency` counts this run with those started from a local file named {file}, in any folder, but not "
-            "with those of an uploaded file; to be counted with those, start gs://BUCKET/OBJECT"
+            f"`concurrency` counts this run together with runs of any local file named {file}, in any folder, but not "
+            "with runs of an uploaded file; to count it with runs of an uploaded file, start gs://BUCKET/OBJECT"
         )
 
 
 def _as_of(at: datetime | None, request: RunRequest) -> datetime | None:
-    """Return the time as of which the run is started, in UTC."""
+    """Return the run's scheduled time in UTC, if one was given."""
     if at is None:
         return None
     zone = None if request.workflow is None else request.workflow.timezone

@@ -43,7 +43,7 @@ def encoding_of(stream: object) -> str:
 def encodable(text: str, encoding: str) -> str:
     """Return the text as a stream with this encoding would print it.
 
-    Measure the result, not the original text.
+    To find the width of printed text, measure the result, not the original.
     """
     return text.encode(encoding, READABLE).decode(encoding)
 
@@ -68,7 +68,7 @@ class _Ascii(io.TextIOWrapper):
 
 
 def _tolerant(stream: object, fd: int) -> io.TextIOWrapper:
-    """Return the same stream, or one on devnull, with our error handler."""
+    """Return the stream, or a new one on `fd`, with our error handler."""
     if not isinstance(stream, io.TextIOWrapper):
         stream = open(fd, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (the process's own stream stays open)
     if codecs.lookup(stream.encoding).name == "ascii":

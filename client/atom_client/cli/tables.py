@@ -147,9 +147,9 @@ def items_sheet(items: Sequence[StepRecord]) -> Sheet:
 def remark(step: StepRecord, loop: LoopView | None = None) -> str:
     """Return a step's message on one line.
 
-    The reason why it ended, and whether its failure is tolerated, come first; or the state of a job that the Task
-    Runner has not started yet. The numbers of its items replace the message, unless it has failed because of anything
-    else.
+    The reason why the step ended and whether its failure is tolerated come first, or else the state of a job that the
+    Task Runner has not started yet. The counts of its items replace the message, unless the step failed for another
+    reason.
     """
     job_state = one_line(step.job_state) if step.state is StepState.RUNNING else ""
     not_running = job_state if job_state != StepState.RUNNING.value else ""
@@ -178,7 +178,10 @@ def show_steps(output: Output, steps: Sequence[StepRecord], loops: Mapping[str, 
 
 
 def runs_sheet(runs: Sequence[RunRecord], ended_items: Mapping[str, int] = MappingProxyType({})) -> Sheet:
-    """Return runs as a sheet; `ended_items` is how many items of an open run have ended, by run."""
+    """Return runs as a sheet.
+
+    `ended_items` maps the id of an open run to the number of its items that have ended.
+    """
     return Sheet(
         heading=("RUN", "STATE", "CREATED", "DURATION", "STEPS", "WORKFLOW"),
         rows=tuple(

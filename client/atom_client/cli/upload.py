@@ -70,7 +70,7 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
         click.echo(f"To start a run: `{with_place(f'start {shlex.quote(one_line(path))} {needed}')}`")
     else:
         click.echo(f"Uploaded {name_of(path)}, generation {generation}, which starts run {run_id}.")
-        click.echo(f"To look at it: `{with_place(f'runs show {run_id}')}`")
+        click.echo(f"To view it: `{with_place(f'runs show {run_id}')}`")
     return 0
 
 
@@ -84,10 +84,10 @@ def _print_registered(workflow: Workflow, path: str, generation: str, *, as_json
     shown = f"Uploaded {name_of(path)}, generation {generation}"
     if not schedules:
         start = with_place(f"start {shlex.quote(one_line(path))}")
-        click.echo(f"{shown}, which starts no run, as its `schedules` are empty. To start one: `{start}`")
+        click.echo(f"{shown}, which does not start a run, as its `schedules` are empty. To start one: `{start}`")
         return
     found = (next(next_instants(one.cron, workflow.timezone, now, 1), None) for one in schedules)
     first = min(at for at, _ in filter(None, found))
     click.echo(f"{shown}, which registers {counted(len(schedules), 'schedule')}.")
-    click.echo(f"The next run is started at {zoned(first, workflow.timezone)}, unless the schedules are paused.")
-    click.echo(f"To look at them: `{with_place(f'schedules next {shlex.quote(one_line(path))}')}`")
+    click.echo(f"The next run starts at {zoned(first, workflow.timezone)}, unless the schedules are paused.")
+    click.echo(f"To view them: `{with_place(f'schedules next {shlex.quote(one_line(path))}')}`")

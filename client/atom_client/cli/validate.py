@@ -62,7 +62,7 @@ def _check_source(source: str, env_names: Collection[str] | None) -> Iterator[Ch
 def _check(source: str, env_names: Collection[str] | None, *, is_named: bool = True) -> CheckedFile:
     """Check a file.
 
-    One that the user did not name is skipped if it is evidently no workflow.
+    A file that the user did not name is skipped if it is evidently not a workflow.
     """
     name = shown_name(source)
     try:

@@ -41,7 +41,7 @@ MOST_OF_A_KIND: Final = 6
 """The maximum number of reasons of each kind to print, so that an explanation fits on a screen."""
 
 _MOST_ITEMS: Final = 3
-"""The maximum number of items in each state that an explanation of their step names."""
+"""The maximum number of items per state to name in an explanation of their step."""
 
 _LONGEST_NAME: Final = 12
 
@@ -105,16 +105,17 @@ def _lines(reasons: Sequence[Reason]) -> Iterator[str]:
 def _find_step(
     services: Services, reader: NodeReader, run: RunRecord, step_id: str
 ) -> tuple[StepRecord, LoopView | None]:
-    """Return a step as users see it or an item, with the step with `forEach` that it is or belongs to.
+    """Return a step (as users see it) or item, and its loop.
 
-    Raises `Failure` if there is no such step or item.
+    The loop is the step with `forEach` itself, or the one that the item belongs to. Raises `Failure` if there is no
+    such step or item.
     """
     name = parse_item_id(step_id)
     if name is not None and (loop := read_loop(services.store, run, name.each)) is not None:
         items = reader.read([item_id(name.each, name.index, loop.expander.expansion)]) if loop.is_expanded else []
         if items and shown_id(items[0].id) == step_id:
             return items[0], loop
-        has = f"has {loop.counts.describe()}, counted from 0" if loop.is_expanded else "has no items"
+        has = f"has {loop.counts.describe()} (numbered from 0)" if loop.is_expanded else "has no items"
         explains = f"`{with_place(f'why {run.id} {name.each}')}` explains the step"
         raise Failure(f"step `{name.each}` {has}: there is no {listing([step_id])}; {explains}")
     found = reader.read([step_id]) if is_step_id(step_id) else []

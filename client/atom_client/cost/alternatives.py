@@ -97,7 +97,7 @@ PEERS: Final[Sequence[Peer]] = (
 
 
 def quotes(tally: Tally, runs_per_month: int, prices: Mapping[Item, Price]) -> list[Quote]:
-    """Return what a run and a month cost on each peer."""
+    """Return the cost of a run and of a month by peer."""
     found = []
     for peer in PEERS:
         run: float | None = None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from atom_emulator.testing.functions import Functions
 
 _TIMES_SEEN: Final = 2
-"""How many intervals of the rarest event are observed before the repetition is trusted."""
+"""How many intervals of the rarest event to observe before trusting that the pattern repeats."""
 
 _TOLERANCE: Final = 0.01
 _MEASURES: Final = frozenset({"message_bytes", "dispatched_s", "watched_s", "took_s"})
@@ -40,7 +40,7 @@ _Counts: TypeAlias = tuple[Any, ...]
 
 
 class IdleTime:
-    """Observes what each tick uses, and skips repetitions. `skipped` is the total time skipped."""
+    """Observes what each tick uses, and skips ticks that repeat earlier ones. `skipped` is the total time skipped."""
 
     def __init__(self, functions: Functions, run_id: str, count: Callable[[], Tally]) -> None:
         self.skipped = timedelta(0)
@@ -57,9 +57,9 @@ class IdleTime:
         return Tally(*(round(one + more, 3) for one, more in zip(astuple(self._count()), self._extra, strict=True)))
 
     def skip(self) -> None:
-        """Skip the repetitions until a job changes.
+        """Skip ticks that would repeat earlier ones, until a job changes.
 
-        Must be called right before each tick. Does nothing if there are no repetitions.
+        Must be called right before each tick. Does nothing if no such pattern has been found.
         """
         counts = astuple(self._count())
         took = tuple(now - last for now, last in zip(counts, self._last, strict=True))
@@ -82,7 +82,7 @@ class IdleTime:
             jobs.skip((times * period * every).total_seconds(), now)
 
     def _is_idle(self) -> bool:
-        """Return True if the ages of the run and its jobs no longer matter."""
+        """Return True if only polls and audits at their longest intervals remain."""
         functions = self._functions
         world, now = functions.world, functions.timeline.now()
         if not functions.timeline.is_quiet or not world.task_runner.submitted_at:

@@ -173,7 +173,7 @@ def takes_time(step: Step) -> bool:
 def jobs_in_a_row(workflow: Workflow) -> int:
     """Return the length of the longest chain of jobs that take time.
 
-    The longest chain under `finally` follows that of the main part.
+    Adds the longest chain under `finally` to that of the main part.
     """
     return _longest_chain(workflow.steps) + (_longest_chain(workflow.finally_steps) if workflow.finally_steps else 0)
 

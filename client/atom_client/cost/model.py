@@ -38,7 +38,7 @@ def with_assumed_items(plan: Plan) -> tuple[str, ...]:
 
 
 def count_instances(plan: Plan) -> int:
-    """Return the number of steps, where a loop counts as its items."""
+    """Return the number of steps, counting the items of each loop."""
     return sum(1 if one.items is None else _count_items(one.items) for one in plan.steps)
 
 
@@ -57,7 +57,7 @@ def plan_for_cost(workflow: Workflow, known: Known) -> Plan:
 
 
 def model_of(workflow: Workflow, plan: Plan) -> bytes:
-    """Return the file of a workflow that costs the same."""
+    """Return a model workflow file with the same cost as the original."""
     fields: dict[str, Any] = {
         "name": workflow.name,
         "steps": [_step(one) for one in plan.steps if not one.in_finally],
@@ -117,7 +117,7 @@ def _loop(planned: PlannedStep, loop: ForEach) -> dict[str, Any]:
 def _condition(decided: str, texts: Sequence[Condition | Template]) -> str:
     """Return a condition that reads the same values but has a fixed result.
 
-    Of the values that the expressions in `texts` read, only those of steps and the run's result matter.
+    Among the values that the expressions in `texts` read, only step values and the run's result matter.
     """
     parts = {decided: True}
     for path in (path for text in texts for path in paths_in(text)):

@@ -62,9 +62,9 @@ class Assumptions:
 
 
 def has_usual_times(settings: Settings) -> bool:
-    """Return True if the checker polls as often as by default.
+    """Return True if the checker's polling settings have their default values.
 
-    In a terminal that has exported the variables of a local platform, it does not.
+    They do not in a terminal in which a local platform's variables have been exported.
     """
     usual = Settings()
     return (settings.check_interval, settings.burst) == (usual.check_interval, usual.burst)

@@ -62,7 +62,7 @@ def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
     runs = list(dict.fromkeys(document.path.split("/")[1] for document in late))
     since = late[0].fields["due_at"]
     count = f"{len(late)}{' or more' if len(late) == _MOST_LATE else ''}"
-    detail = f"{count} steps are overdue, the first since {local_time(since)}, and the checker has not processed them"
+    detail = f"overdue steps: {count}, the first since {local_time(since)}; the checker has not processed them"
     yield wrong("checker", f"{detail}{_last_burst(lease)}", tick_fix)
     doctors = " && ".join(with_place(f"runs doctor {run_id}") for run_id in runs[:_MOST_NAMED])
     yield wrong("runs", f"no progress in {listing(runs, most=_MOST_NAMED)}", doctors)
@@ -87,7 +87,7 @@ def letters_findings(desk: Desk) -> Iterator[Finding]:
         (read_dead_letter(one, topic_prefix=desk.topic_prefix) for one in held), key=lambda one: one.dead_since
     )
     more = " or more" if len(held) == _MOST_LETTERS else ""
-    detail = f"{len(held)}{more} given up on, the newest at {local_time(newest.dead_since)}"
+    detail = f"{len(held)}{more} found, the newest from {local_time(newest.dead_since)}"
     why = clip(one_line(reason(newest)), _LONGEST_REASON)
     yield wrong("dead letters", f"{detail}: {why}", with_place("dead-letters list"))
 

@@ -30,9 +30,9 @@ _NO_EVENT: Final = "/robots.txt"
 """A path that functions-framework handles itself; a request for any other path would be logged as a broken event."""
 
 _OF_RUNNER: Final[Mapping[str, str]] = {"batch-notices": "runner"}
-"""Topic to function of a deployment that has a Task Runner of its own."""
+"""Maps the topic to the function of a deployment's own Task Runner."""
 
-_FOR_ANOTHER: Final = "if `local up` was given --tr-url, set WORKFLOW_TR_AUTH_JWT to check its token; else nothing"
+_FOR_ANOTHER: Final = "to check the token of `local up --tr-url`, set WORKFLOW_TR_AUTH_JWT; otherwise, ignore this"
 _SERVER_ERROR: Final = 500
 _NOT_FOUND: Final = 404
 _FORM: Final = (
@@ -43,7 +43,7 @@ _FORM: Final = (
 def function_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
     """Check each function that events are pushed to.
 
-    On a local platform, each must respond; in a deployment, each must deny access to all callers.
+    On a local platform, each must respond; in a deployment, none may accept a call without a token.
     """
     topic_of = {function: topic for topic, function in reversed({**PUSHED, **_OF_RUNNER}.items())}
     for function, topic in reversed(topic_of.items()):

@@ -28,9 +28,9 @@ _OF_FUNCTIONS: Final = ("WORKFLOW_BURST_SEC", "WORKFLOW_MAX_DELIVERIES")
 
 
 def region_findings(expected: Expected) -> Iterator[Finding]:
-    """Check the region, and yield what is wrong with it.
+    """Check the region, and yield any problem with it.
 
-    Either the region does not exist, or the deployment is in another region and would not be found.
+    The region may not exist, or the deployment may be in another region, where it would not be found.
     """
     try:
         from atom_deploy.gcloud import InstalledGcloud  # noqa: PLC0415 (not installed everywhere)

@@ -71,7 +71,7 @@ class Expected:
         named, project = self.settings.topic_prefix, self.settings.project
         resume = f"gcloud scheduler jobs resume {named}tick --location={self.region} --project={project}"
         logs = f"gcloud functions logs read {named}checker --gen2 --region={self.region} --project={project}"
-        return f"{resume}; if that was not the cause, {logs}"
+        return f"{resume}; if that does not help, {logs}"
 
     def account(self, identity: str) -> str:
         """Return the address of one of the deployment's service accounts."""
@@ -105,7 +105,7 @@ def message_findings(there: SetUp, expected: Expected) -> Iterator[Finding]:
             continue
         flaws = list(_flaws(about, name, found, expected))
         kept = f"keeps dead letters for {found.kept_s / 86_400:g} days"
-        until = "its messages are old" if name in HINTS else f"{found.max_deliveries} deliveries"
+        until = "its messages expire" if name in HINTS else f"{found.max_deliveries} deliveries"
         pushed = f"pushes to {found.endpoint} and gives up after {until}"
         yield from flaws or [ok(about, pushed if found.endpoint else kept)]
 

@@ -67,4 +67,4 @@ def line_findings(services: Services) -> Iterator[Finding]:
         yield ok("line", f"QUEUED, behind others at work: {len(waiting)}" if waiting else "no run is QUEUED")
         return
     doctors = " && ".join(with_place(f"runs doctor {run_id}") for run_id in found[:_MOST_NAMED])
-    yield wrong("line", f"a place is free in the group of {listing(found, most=_MOST_NAMED)}, which waits", doctors)
+    yield wrong("line", f"waiting although their group has a free place: {listing(found, most=_MOST_NAMED)}", doctors)

@@ -49,7 +49,10 @@ def evaluate_limit(loop: ForEach, scope: Mapping[str, Any], zone: str) -> int | 
 
 
 def combine_lists(lists: Mapping[str, Sequence[JsonValue]]) -> Iterator[JsonValue]:
-    """Yield the items of a loop, which are the items of the only list or all combinations of several."""
+    """Yield the items of a loop.
+
+    They are the items of its only list, or all combinations of the items of several lists.
+    """
     if "" in lists:
         yield from lists[""]
     else:

@@ -27,15 +27,15 @@ MOST_PLANNED: Final = 5
 """The number of items whose jobs are planned."""
 
 STEPS_OF_CONDITIONS: Final = 1_000_000
-"""The evaluation steps for the conditions of all items in a plan, which is a few seconds of work."""
+"""The budget of evaluation steps for the conditions of all items in a plan; using it up takes a few seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedItem:
     """An item before its run.
 
-    `index` is None for the one item that stands for all if they are not known, and it then has no `value`. The other
-    fields are as in a planned step.
+    If the items are not known, one item stands for all of them: its `index` is None, and it has no `value`. The other
+    fields are the same as in a planned step.
     """
 
     index: int | None = None
@@ -47,7 +47,7 @@ class PlannedItem:
 
     @property
     def failure(self) -> str:
-        """Why the item fails, to follow the step's name."""
+        """The reason why the item fails, to be appended to the step's name."""
         return f"[{self.index}]: {self.because}"
 
 
@@ -55,11 +55,11 @@ class PlannedItem:
 class PlannedItems:
     """The items of a loop before its run.
 
-    `count` is None if a list is not known; `unknown` are the sources of such lists. `skipped` are the indexes of the
-    items that are skipped by their condition, and `undecided` is the number of those for which it is not known.
-    `failing` is the number of items whose expressions cannot be evaluated, as far as this was tried, and `failure` says
-    why for the first of them. `at_once` is the number of items that may run at the same time, or its source if it is
-    not known. `first` are the first few items.
+    `count` is None if a list is not known; `unknown` holds the sources of such lists. `skipped` holds the indexes of
+    the items that their condition skips, and `undecided` is the number of items whose condition could not be decided.
+    `failing` is the number of items found to have expressions that cannot be evaluated, and `failure` is the reason for
+    the first of them. `at_once` is the number of items that may run at the same time, or its source if it is not known.
+    `first` holds the first few items.
     """
 
     count: int | None = None
@@ -72,7 +72,7 @@ class PlannedItems:
     first: tuple[PlannedItem, ...] = ()
 
     def with_jobs(self, first: tuple[PlannedItem, ...]) -> PlannedItems:
-        """Return the items with the first few replaced, now that their jobs have been planned.
+        """Return the items with `first`, whose jobs have now been planned.
 
         An item that stands for those of an unknown list is never certain to fail, as the list may be empty.
         """
@@ -89,9 +89,9 @@ def plan_items(
 ) -> PlannedItems:
     """Plan the items of a loop, but not their jobs.
 
-    `when` is the condition that each item has, if any. All loops of a plan share the budget for conditions; once it is
-    spent, those of further items are not decided. Raises `ExpressionError` if there is no list, or if there are too
-    many items.
+    `when` is the condition of each item, if any. All loops of a plan share the budget for conditions; once it is spent,
+    the conditions of further items are left undecided. Raises `ExpressionError` if the lists or the limit cannot be
+    computed, or if there are too many items.
     """
     at_once = evaluate_limit(loop, scope, zone)
     lists: dict[str, Sequence[JsonValue]] = {}
@@ -125,7 +125,7 @@ def plan_items(
 
 
 def scope_of_item(item: PlannedItem, loop: ForEach, scope: Mapping[str, Any], zone: str) -> Mapping[str, Any]:
-    """Return what the expressions of an item can read."""
+    """Return the scope that an item's expressions can read."""
     if item.index is None:
         return Partial(scope, frozenset({"item", "index"}))
     return {**scope, "item": read_value(item.value, loop.item_type, zone=zone), "index": item.index}
@@ -148,7 +148,7 @@ def _decide_in_words(
 def _decide_others(  # noqa: PLR0913, PLR0917  # what all of them share
     items: Iterator[PlannedItem], loop: ForEach, when: Condition, scope: Mapping[str, Any], zone: str, budget: Budget
 ) -> Iterator[PlannedItem]:
-    """Decide whether items run, at a limited cost."""
+    """Decide whether items run, as far as the budget allows."""
     expression = parse(when.text)
     for item in items:
         try:

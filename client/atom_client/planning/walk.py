@@ -41,7 +41,7 @@ class PlannedStep:
 
     `because` explains its fate. `job` is the body of the step's job; at the paths in `unknown`, it contains marked
     expressions in place of values that are not known. `job` is None for a barrier and for a step that does not run. A
-    loop has `items` instead, unless it does not run or it has no list.
+    loop has `items` instead, unless it does not run or its list cannot be computed.
     """
 
     step: Step
@@ -220,7 +220,7 @@ class _Walk:
         return replace(item, job=job, unknown=unknown)
 
     def _render(self, step: Step, scope: Mapping[str, Any]) -> tuple[Mapping[str, JsonValue], tuple[str, ...]]:
-        """Return the body of a step's job, and the paths of the values that are not known.
+        """Return a step's job body and the paths of its unknown values.
 
         Raises `ExpressionError`.
         """
@@ -249,9 +249,9 @@ def _has_condition_per_item(step: Step) -> bool:
 
 
 def _that_fails(planned: PlannedStep, reason: str) -> PlannedStep:
-    """Return a step whose expressions cannot be evaluated.
+    """Return the step, marked as failing for the given reason.
 
-    A step that may be skipped will not necessarily fail.
+    A step that may be skipped is not marked, since it will not necessarily fail; only the reason is added.
     """
     fate = Fate.FAILS if planned.fate is Fate.RUNS else planned.fate
     because = reason if fate is Fate.FAILS else f"{planned.because}; {reason}"

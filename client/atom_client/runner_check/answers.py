@@ -43,9 +43,9 @@ def check_hints_and_logs(seen: Seen) -> Iterator[Row]:
     yield (
         ok(LOGS, logs)
         if logs
-        else unsupported(LOGS, "no response had one that is an http or https URL without a password")
+        else unsupported(LOGS, "no response had a logsUrl that is an http or https URL without a password")
     )
     if any(end.notifies for end in ends):
         yield ok(NOTIFIES, "its responses say so; the messages themselves cannot be seen from here")
     else:
-        yield unsupported(NOTIFIES, "no response had the JSON value true, so jobs are polled until they end")
+        yield unsupported(NOTIFIES, "no response set it to the JSON value true, so jobs are polled until they end")

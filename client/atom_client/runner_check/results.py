@@ -12,7 +12,7 @@ from atom_client.text import counted
 from atom_workflows.errors import TaskRunnerError
 
 NO_JOB: Final = "no job could be submitted"
-NO_ID: Final = "the submission was answered with the end of a job that has no id"
+NO_ID: Final = "the response to the submission reports a job that has ended but has no id"
 
 
 class Verdict(StrEnum):
@@ -30,7 +30,7 @@ class Verdict(StrEnum):
 class Row:
     """A rule and whether the Task Runner follows it.
 
-    `detail` says what was seen, and after a failure what to change.
+    `detail` says what was seen and, after a failure, what to change.
     """
 
     rule: str
@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(slots=True)
 class Seen:
-    """What the required checks observed, for use by the optional ones: how each of the two jobs ended, if it did."""
+    """Results of the required checks that the optional ones use: how each of the two jobs ended, if it did."""
 
     takes_jobs: bool = False
     success: Followed | None = None

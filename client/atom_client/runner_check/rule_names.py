@@ -6,7 +6,7 @@ from typing import Final
 
 SUBMISSION: Final = "submission"
 SAME_KEY: Final = "the same key again"
-AT_ONCE: Final = "the same key at once"
+AT_ONCE: Final = "the same key twice at once"
 OTHER_KEY: Final = "another key"
 STATUS: Final = "status"
 SUCCESS: Final = "a job that succeeds"

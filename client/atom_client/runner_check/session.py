@@ -19,14 +19,14 @@ from atom_workflows.ports import JobAnswer, StopAnswer, TaskRunner
 FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 5.0
 BUSY_WAIT_S: Final = 2.0
-"""The wait before a submission is repeated that was refused for lack of capacity, unless the response says how long."""
+"""The wait before repeating a submission refused for lack of capacity, unless the response says how long to wait."""
 
 MAX_FAILED_POLLS: Final = 3
 """How many status calls in a row may fail before a check gives up."""
 
 MOST_HANGING_S: Final = 60.0
-"""How long calls may take together that are not answered. A call takes up to a minute, so a check of a Task Runner that
-hangs takes up to two."""
+"""How long unanswered calls may take in total. A call takes up to a minute, so checking a Task Runner that hangs takes
+up to two minutes."""
 
 WORKFLOW: Final = "atom-check"
 
@@ -34,10 +34,10 @@ _Answer = TypeVar("_Answer")
 
 
 class NotCalled(TaskRunnerUnavailable):
-    """The Task Runner has left too many calls without an answer."""
+    """The Task Runner has left too many calls unanswered."""
 
     def __init__(self) -> None:
-        super().__init__(f"not called, as calls before it had no answer for {MOST_HANGING_S:g} s altogether")
+        super().__init__(f"not called, as earlier calls went unanswered for {MOST_HANGING_S:g} s in total")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class Session:
         return f"{WORKFLOW}-{self._id}/{step}/1"
 
     def submit(self, job: Job, key: str) -> JobAnswer:
-        """Submit a job, again and again while the Task Runner is busy.
+        """Submit a job, retrying while the Task Runner is busy.
 
         Raises the errors of `TaskRunner.submit`.
         """
@@ -122,7 +122,7 @@ class Session:
         return self._timed("status call", lambda: self.task_runner.status(self.url, job_id))
 
     def stop(self, job_id: str) -> StopAnswer:
-        """Ask for a job to be stopped, again and again while the Task Runner asks to wait.
+        """Request that a job be stopped, retrying while told to wait.
 
         Raises the errors of `TaskRunner.stop`.
         """
@@ -137,7 +137,7 @@ class Session:
         return f"{WORKFLOW}-{self._id}-unknown"
 
     def follow(self, answer: JobAnswer) -> Followed:
-        """Poll a job until it ends or the time is over.
+        """Poll a job until it ends or time runs out.
 
         A few calls may fail, and a new job may be unknown for a while. Raises the errors of `TaskRunner.status`.
         """
@@ -163,7 +163,7 @@ class Session:
         return Followed(answer=answer, states=tuple(states), problem=problem)
 
     def _patiently(self, call: str, make: Callable[[], _Answer]) -> _Answer:
-        """Make a call, repeating it while the Task Runner asks to wait."""
+        """Make a call, repeating it while the Task Runner says to wait."""
         ends_at = self.now() + self.timeout_s
         while True:
             try:

@@ -18,7 +18,7 @@ _AFTER_STATUS: Final = (SUCCESS, STAYS, KEY_AFTER_END)
 
 
 def check_life(session: Session, job: Job, key: str, first: JobAnswer, seen: Seen) -> Iterator[Row]:
-    """Follow a job to its end, and look at it again afterwards."""
+    """Follow a job to its end, and check it again afterwards."""
     try:
         followed = session.follow(first)
     except TaskRunnerError as error:
@@ -39,7 +39,7 @@ def check_life(session: Session, job: Job, key: str, first: JobAnswer, seen: See
     if has_succeeded(end.state):
         yield ok(SUCCESS, f"it ended as {end.state}")
     else:
-        yield failed(SUCCESS, f"it ended as {end.state} ({end.message or 'no message'}); does this job succeed?")
+        yield failed(SUCCESS, f"it ended as {end.state} ({end.message or 'no message'}); make sure this job succeeds")
     yield _check_that_it_stays(session, first.job_id, end)
     yield _check_key_after_end(session, job, key, end, first.job_id)
 
@@ -51,7 +51,7 @@ def _why_open(followed: Followed) -> str:
         return f"the last status call failed: {followed.problem}"
     if is_known_state(state):
         return f"its state is still {state}; give --timeout if jobs take longer"
-    return f"its state is {state}, which ends no job: the contract's words are SUCCEEDED, FAILED and CANCELLED"
+    return f"its state is {state}, which is not final: the contract's final states are SUCCEEDED, FAILED and CANCELLED"
 
 
 def _check_that_it_stays(session: Session, job_id: str, end: JobAnswer) -> Row:
@@ -60,9 +60,9 @@ def _check_that_it_stays(session: Session, job_id: str, end: JobAnswer) -> Row:
     try:
         later = session.status(job_id)
     except TaskRunnerError as error:
-        return not_answered(STAYS, error, "a job that has ended must stay known, since its end may be read later")
+        return not_answered(STAYS, error, "keep jobs that have ended, since their final state may be read later")
     if later.state != end.state:
-        return failed(STAYS, f"it was {end.state}, and is {later.state} now; a job that has ended never changes")
+        return failed(STAYS, f"it was {end.state} and is now {later.state}; a job that has ended must not change")
     return ok(STAYS, f"it is still {later.state}")
 
 
@@ -74,7 +74,7 @@ def _check_key_after_end(session: Session, job: Job, key: str, end: JobAnswer, j
     if again.job_id not in {"", job_id}:
         return failed(KEY_AFTER_END, f"job {again.job_id} was started; answer with {job_id}, which has ended")
     if not has_ended(again.state):
-        return failed(KEY_AFTER_END, f"job {job_id} was {end.state}, and is answered as {again.state}")
+        return failed(KEY_AFTER_END, f"job {job_id} was {end.state} and is now reported as {again.state}")
     return ok(KEY_AFTER_END, f"{name_of_job(again)}, {again.state}")
 
 
@@ -82,7 +82,7 @@ def check_unknown_job(session: Session) -> Row:
     """Ask for the status of a job that was never submitted."""
     job_id = session.unknown_job()
     example = json.dumps({"message": f"no job {job_id}"})
-    form = f"answer with HTTP 404 and a JSON object that has no job, such as {example}"
+    form = f"answer with HTTP 404 and a JSON object without a job, such as {example}"
     try:
         answer = session.status(job_id)
     except JobUnknown:
@@ -105,5 +105,5 @@ def check_failure(session: Session, failing: Job | None, seen: Seen) -> Row:
         return failed(FAILURE, f"it has not ended within {session.timeout_s:g} s; {_why_open(followed)}")
     seen.failure = followed
     if has_succeeded(state):
-        return failed(FAILURE, f"it is reported as {state}; what depends on it would run")
+        return failed(FAILURE, f"it is reported as {state}; steps that depend on it would run")
     return ok(FAILURE, f"it ended as {state}: {followed.answer.message or 'no message'}")

@@ -29,7 +29,7 @@ def check_stop(session: Session, job: Job) -> Iterator[Row]:
         yield from (unchecked(rule, "no job could be stopped") for rule in STOPS[1:])
         return
     if stopped is StopAnswer.CANNOT:
-        yield from (unsupported(rule, "jobs cannot be stopped, so a retry may overlap a job") for rule in STOPS)
+        yield from (unsupported(rule, "jobs cannot be stopped, so a retry may overlap the old job") for rule in STOPS)
         return
     yield _check_that_it_ends(session, answer, stopped)
     yield _check_stop_again(session, job_id)
@@ -47,7 +47,7 @@ def _check_that_it_ends(session: Session, answer: JobAnswer, stopped: StopAnswer
     try:
         later = session.status(job_id)
         if stopped is StopAnswer.GONE and not has_ended(later.state):
-            return failed(STOP, f"job {job_id} was answered as unknown, but its status is {later.state}")
+            return failed(STOP, f"job {job_id} was reported as unknown, but its status is {later.state}")
         followed = session.follow(later)
     except JobUnknown:
         return ok(STOP, f"job {job_id} is gone")
@@ -68,7 +68,7 @@ def _check_stop_again(session: Session, job_id: str) -> Row:
     except TaskRunnerError as error:
         return not_answered(STOP_AGAIN, error, "answer with HTTP 200, or with 404 if the job is no longer known")
     if answer is StopAnswer.CANNOT:
-        return failed(STOP_AGAIN, "the first request was accepted, the second one was answered with HTTP 405 or 501")
+        return failed(STOP_AGAIN, "the first request was accepted, but the second was answered with HTTP 405 or 501")
     return ok(STOP_AGAIN, "a job that has ended may be stopped again")
 
 

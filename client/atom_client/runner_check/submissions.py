@@ -21,7 +21,7 @@ def name_of_job(answer: JobAnswer) -> str:
 
 
 def submit_first(session: Session, job: Job, key: str) -> tuple[JobAnswer | None, str]:
-    """Return the first submission's response, or what is wrong with it."""
+    """Return the first submission's response, or the problem with it."""
     try:
         first = session.submit(job, key)
     except TaskRunnerUnavailable as error:
@@ -35,8 +35,8 @@ def submit_first(session: Session, job: Job, key: str) -> tuple[JobAnswer | None
 
 
 def check_keys(session: Session, job: Job, key: str, first: JobAnswer) -> Iterator[Row]:
-    """Submit a key twice, two at once, and another key."""
-    advice = "answer a key that is known with its job, and start nothing"
+    """Submit the same key again, and another key twice at once."""
+    advice = "answer a known key with its job, and do not start another job"
     try:
         again = session.submit(job, key)
     except TaskRunnerError as error:
@@ -50,7 +50,7 @@ def check_keys(session: Session, job: Job, key: str, first: JobAnswer) -> Iterat
         yield not_answered(AT_ONCE, error, "answer both submissions with the same job")
         yield unchecked(OTHER_KEY, "a submission failed")
         return
-    yield _compare(AT_ONCE, one, two, "claim the key and create the job in one step, since an event may come twice")
+    yield _compare(AT_ONCE, one, two, "claim the key and create the job atomically, since an event may arrive twice")
     if not (one.job_id and first.job_id):
         yield unchecked(OTHER_KEY, NO_ID)
     elif one.job_id == first.job_id:
@@ -69,7 +69,7 @@ def _compare(rule: str, one: JobAnswer, two: JobAnswer, advice: str) -> Row:
 
 def check_no_start(session: Session, impossible: Job) -> Row:
     """Submit a job that cannot start."""
-    advice = "refuse it with HTTP 400 and a message, or answer with a job that is FAILED"
+    advice = "refuse it with HTTP 400 and a message, or answer with a FAILED job"
     try:
         followed = session.follow(session.submit(impossible, session.key("cannot-start")))
     except JobRefused as error:

@@ -105,7 +105,7 @@ def run_with_steps(
     outputs: Mapping[str, Any] | None = None,
     loops: Mapping[str, LoopView] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Return a run and its steps for programs.
+    """Return a run and its steps as an object for JSON output.
 
     `outputs` holds the steps' outputs by step id, if they were read, and `loops` the steps with `forEach`.
     """
@@ -117,7 +117,7 @@ def run_with_steps(
 
 
 def items_object(run: RunRecord, page: ItemsPage, outputs: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return a page of a step's items for programs.
+    """Return a page of a step's items as fields for JSON output.
 
     `outputs` holds the items' outputs by id, if they were read.
     """

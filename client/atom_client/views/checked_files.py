@@ -18,7 +18,8 @@ _PLACE: Final = re.compile(r"([0-9]+):([0-9]+): (.*)", re.DOTALL)
 class CheckedFile:
     """A file that was checked.
 
-    If it could not be read, `unreadable` says why. If it was found in a folder and is no workflow, `skipped` says so.
+    If it could not be read, `unreadable` says why. If it was found in a folder and is not a workflow, `skipped` says
+    why.
     """
 
     name: str
@@ -38,7 +39,7 @@ class CheckedFile:
 def text_lines(checked: CheckedFile) -> Iterator[str]:
     """Yield the problems and warnings, each followed by an excerpt.
 
-    A valid file also gets a line that says so, and so does one that was skipped.
+    Also yields a line for a valid file, or for one that was skipped.
     """
     if checked.skipped:
         yield f"{name_of(checked.name)}: skipped, as {checked.skipped}"

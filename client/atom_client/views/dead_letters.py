@@ -32,7 +32,7 @@ TRIES: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """What the commands work with: the bus, the box of dead letters, and the platform that they belong to."""
+    """The resources that the commands use: the bus, the box of dead letters, and the platform that they belong to."""
 
     bus: Bus
     box: DeadLetterBox
@@ -204,8 +204,8 @@ def advice(letter: DeadLetter, desk: Desk) -> Iterator[str]:
     if letter.topic == "steps":
         run = f" `{with_place(f'runs show {letter.run_id}')}` shows its state." if letter.run_id else ""
         yield (
-            "While its run is open, the checker notices within minutes what this event was meant to do, and "
-            f"continues the run without it; a replay only speeds this up.{run}"
+            "While its run is open, the checker makes up for the lost event within minutes and continues the run "
+            f"without it; a replay only speeds this up.{run}"
         )
     replay, drop = (f"`{with_place(f'dead-letters {verb} {shlex.quote(letter.id)}')}`" for verb in ("replay", "drop"))
     if not letter.topic:

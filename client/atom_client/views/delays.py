@@ -18,7 +18,7 @@ _LONGEST_MESSAGE: Final = 500
 def stuck_lines(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
     """Yield a sentence for each step that may never end on its own.
 
-    Then yield one for each reason that delays submissions, since no other output shows the full reason.
+    Then yield one for each reason why submissions are delayed, since no other output shows the full reason.
     """
     odd = oddities(steps, now=now)
     for oddity in odd[:_MOST_NAMED]:
@@ -40,13 +40,13 @@ def stuck_lines(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
 
 
 def held_back_lines(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """Yield a sentence for each step that waits for the jobs of its earlier attempts.
+    """Yield a sentence for each step that waits for its earlier jobs.
 
-    Its Task Runner has not been asked yet, so the number of tries would mean nothing.
+    Its new job has not been submitted yet, so a number of tries would be meaningless.
     """
     waiting = [step for step in steps if step.awaits_earlier]
     for step in waiting[:_MOST_NAMED]:
         why = one_line(step.message).rstrip(".") or "a job of an earlier attempt is being stopped first"
-        yield f"Step `{step.id}` is not submitted yet: {clip(why, _LONGEST_MESSAGE)}."
+        yield f"Step `{step.id}` has not been submitted yet: {clip(why, _LONGEST_MESSAGE)}."
     if len(waiting) > _MOST_NAMED:
         yield f"... and {counted(len(waiting) - _MOST_NAMED, 'more step')} waiting for earlier jobs."

@@ -40,7 +40,7 @@ def examination_lines(examination: Examination, *, now: datetime, dry_run: bool)
     if run.state in {RunState.FAILED, RunState.CANCELLED, RunState.INVALID}:
         yield f"There is nothing to fix; `{with_place(f'why {run.id}')}` explains why the run ended this way."
     elif run.state is RunState.QUEUED:
-        yield f"Nothing is wrong with the run: it waits in line. `{with_place(f'why {run.id}')}` says for what."
+        yield f"Nothing is wrong with the run: it is waiting in line. `{with_place(f'why {run.id}')}` explains why."
     elif any(is_under_way(step) for step in steps):
         yield "Nothing is wrong with the run: it is waiting for the steps above."
     else:

@@ -30,19 +30,19 @@ from atom_workflows.ports import Condition, Query, Store
 from atom_workflows.step_documents import step_record
 
 MOST_LOOPS: Final = 20
-"""The maximum number of steps in a run whose items are counted or read; of the others only the total is shown."""
+"""The maximum number of steps per run whose items are counted or read; for others, only the total is shown."""
 
 _FAILED_READ: Final = 50
 _COUNTED: Final = [state for state in StepState if state is not StepState.PENDING]
 _MOST_RANKED: Final = 500
-"""The maximum number of items in a state that are shown before others. If there are more, some keep their places."""
+"""The maximum number of failed items, and of items under way, that are listed first. Any more stay in index order."""
 
 _LAST_RANK: Final = 2
 _FAILED: Final = (StepState.FAILED, StepState.CANCELLED)
 
 
 def read_loops(store: Store, run: RunRecord, nodes: Mapping[str, StepRecord]) -> dict[str, LoopView]:
-    """Return a run's loops by id, with what their items do."""
+    """Return a run's loops by id, with the states of their items."""
     found: dict[str, LoopView] = {}
     for node in nodes.values():
         expander = nodes.get(expander_id(node.id)) if node.kind is NodeKind.GATHER else None
@@ -58,7 +58,7 @@ def read_loops(store: Store, run: RunRecord, nodes: Mapping[str, StepRecord]) ->
 
 
 def read_loop(store: Store, run: RunRecord, step_id: str) -> LoopView | None:
-    """Return a step with `forEach` and what its items do.
+    """Return a step with `forEach` and the states of its items.
 
     Returns None if there is no such step.
     """
@@ -104,7 +104,7 @@ def _items_of(expander: StepRecord) -> list[Condition]:
 
 
 def _read_failed(store: Store, run: RunRecord, expander: StepRecord) -> list[StepRecord]:
-    """Return some of the items that failed by themselves, in their order."""
+    """Return some items that failed on their own, in index order."""
     found: list[StepRecord] = []
     stops = stop_reasons(run)
     for state in _FAILED:
@@ -116,7 +116,7 @@ def _read_failed(store: Store, run: RunRecord, expander: StepRecord) -> list[Ste
 
 
 def read_some(store: Store, loop: LoopView, state: StepState) -> list[StepRecord]:
-    """Return a few of a step's items in a state, in their order."""
+    """Return a few of a step's items in a state, by index."""
     if not loop.counts.states.get(state):
         return []
     query = _in_state(loop.expander, state, limit=MOST_FAILED_SHOWN, fields=OUTLINE_FIELDS)
@@ -125,7 +125,7 @@ def read_some(store: Store, loop: LoopView, state: StepState) -> list[StepRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemsPage:
-    """A page of a step's items: those that failed come first, then those under way, then all others in their order."""
+    """A page of a step's items: failed ones first, then those under way, then all others in order."""
 
     loop: LoopView
     items: Sequence[StepRecord]
@@ -134,7 +134,7 @@ class ItemsPage:
 
 
 def read_page(store: Store, loop: LoopView, *, number: int, size: int) -> ItemsPage:
-    """Return a page of a step's items, counted from 1.
+    """Return a page of a step's items; page numbers start at 1.
 
     Besides the page, the states of at most `_MOST_RANKED` items that failed, and of as many under way, are read.
     """
@@ -149,7 +149,7 @@ def read_page(store: Store, loop: LoopView, *, number: int, size: int) -> ItemsP
 
 
 def _rank(store: Store, loop: LoopView, states: Sequence[StepState], *, rank: int) -> dict[int, int]:
-    """Return the given rank for the items in these states, by their index."""
+    """Map the indexes of the items in these states to `rank`."""
     where: list[Condition] = [*_items_of(loop.expander), ("state", "in", [state.value for state in states])]
     query = Query(collection=steps_path(loop.step.run_id), where=where, limit=_MOST_RANKED, fields=("index",))
     return {document.fields["index"]: rank for document in store.query(query)}

@@ -24,10 +24,10 @@ _ENDINGS: Final = {1: "st", 2: "nd", 3: "rd"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """The line of a group as one of its waiting runs sees it.
+    """A group's line from the point of view of one of its waiting runs.
 
-    `named` are the first runs at work by their start, `at_work` is the number of all of them, and `ahead` the number of
-    runs that wait before this one.
+    `named` holds the first few runs at work, ordered by start; `at_work` is the number of all runs at work, and `ahead`
+    the number of runs waiting ahead of this one.
     """
 
     group: Group
@@ -37,7 +37,7 @@ class Line:
 
 
 def read_line(services: Services, run: RunRecord) -> Line | None:
-    """Return the line in which a run waits, if it does."""
+    """Return the line that a run is waiting in, if any."""
     place = place_of(run)
     if run.group is None or run.state.is_terminal or run.queued_at is None or run.admitted_at is not None:
         return None
@@ -53,7 +53,7 @@ def read_line(services: Services, run: RunRecord) -> Line | None:
 def line_text(run: RunRecord, line: Line, now: datetime) -> str:
     """Return sentences about where a run stands in line.
 
-    The first is such as "It has been QUEUED behind load-7c2b since 12:05, 3rd in line".
+    For example, the first may be "It has been QUEUED behind load-7c2b since 12:05, 3rd in line."
     """
     since = clock_time(run.queued_at, now)
     if line.named and line.at_work >= line.group.limit:
@@ -61,16 +61,16 @@ def line_text(run: RunRecord, line: Line, now: datetime) -> str:
         more = f" and {line.at_work - len(line.named):,} more" if line.at_work > len(line.named) else ""
         behind = f" behind {names}{more}"
     else:
-        behind = ", though there is a free place, which it is about to get,"
+        behind = " (a place is free and about to be assigned to it)"
     ends = clock_time(wait_ends(run), now)
     return (
         f"It has been QUEUED{behind} since {since}, {ordinal(line.ahead + 1)} in line. {group_text(line.group)} "
-        f"If it has not begun by {ends}, it is {'FAILED' if run.retries else 'SKIPPED'}."
+        f"If it has not begun by {ends}, it becomes {'FAILED' if run.retries else 'SKIPPED'}."
     )
 
 
 def line_facts(run: RunRecord, line: Line) -> dict[str, Any]:
-    """Return what `line_text` says for programs."""
+    """Return the facts in `line_text` as fields for JSON output."""
     return {
         "group": line.group.value,
         "limit": line.group.limit,
@@ -85,11 +85,11 @@ def line_facts(run: RunRecord, line: Line) -> dict[str, Any]:
 def group_text(group: Group) -> str:
     """Return a sentence about the limit of a group."""
     at_work = f"At most {counted(group.limit, 'run')} of this file"
-    return f"{at_work}{f' with the group `{group.value}`' if group.value else ''} may be at work."
+    return f"{at_work}{f' with the group `{group.value}`' if group.value else ''} may be in progress at the same time."
 
 
 def rules_text(rules: Concurrency | Group) -> str:
-    """Say what becomes of a run that finds no place, for people."""
+    """Describe what happens to runs when no place is free."""
     if rules.when_full is WhenFull.SKIP:
         return "others are skipped"
     if rules.when_full is WhenFull.LATEST:

@@ -19,10 +19,10 @@ from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 
 MOST_FAILED_SHOWN: Final = 5
-"""The number of failed items whose messages are shown without being asked for."""
+"""The number of failed items whose messages are shown by default."""
 
 _FIRST: Final = "; first: "
-"""What precedes the first failed item in the message of its step."""
+"""The text that precedes the first failed item in its step's message."""
 
 _WORDS: Final = {
     StepState.FAILED: "failed",
@@ -32,15 +32,15 @@ _WORDS: Final = {
     StepState.DISPATCHING: "being submitted",
     StepState.RETRYING: "waiting for a retry",
 }
-"""How an item in a state is counted. Those that succeeded or have not begun are what is left."""
+"""Words for the counts of items in each state. Items that succeeded or have not begun are not mentioned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemCounts:
-    """How many items a step has, and how many are in each state; items whose state is not known count as PENDING.
+    """The number of items of a step, in total and in each state; items whose state is not known count as PENDING.
 
-    `total` is None if it is not known. `unstarted` is how many of the SKIPPED ones were not started because too many
-    others had failed.
+    `total` is None if it is not known. `unstarted` is the number of SKIPPED items that were not started because too
+    many others had failed.
     """
 
     total: int | None
@@ -92,7 +92,7 @@ def count_states(total: int | None, states: Mapping[StepState, int]) -> ItemCoun
 def counts_of_ended(step: StepRecord) -> ItemCounts | None:
     """Return the counts of an ended step's items from its own counters.
 
-    Returns None if these do not say it all, as after a stop.
+    Returns None if these are incomplete, as after a stop.
     """
     if step.state not in {StepState.SUCCEEDED, StepState.FAILED, StepState.SKIPPED}:
         return None
@@ -113,7 +113,7 @@ def counts_of_ended(step: StepRecord) -> ItemCounts | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopView:
-    """What was read of the items of a step: their counts, and the first of those that failed, in their order.
+    """What was read about a step's items: their counts, and the first ones that failed, in order.
 
     `step` is the step as users see it, and `expander` the node that creates its items.
     """
@@ -132,7 +132,7 @@ class LoopView:
     def more_failed(self) -> int:
         """The number of items that failed besides those that are shown.
 
-        A stop cancels items, too: these count only if an item is shown that was cancelled at the Task Runner.
+        A stop also cancels items. Cancelled items count only if one that was cancelled on the Task Runner is shown.
         """
         states = {item.state for item in self.failed}
         total = sum(self.counts.states.get(state, 0) for state in states | {StepState.FAILED})
@@ -175,8 +175,8 @@ def is_shown(node: StepRecord) -> bool:
 def as_seen(step: StepRecord, nodes: Mapping[str, StepRecord]) -> StepRecord:
     """Return a step of the user's file as users see it.
 
-    Of a step with `forEach`, it depends on what its expander depends on, has its trigger and condition, and is under
-    way from the moment on when that is. `nodes` holds the expander, if there is one.
+    A step with `forEach` is shown with the dependencies, trigger and condition of its expander, and is under way as
+    soon as its expander is. `nodes` holds the expander, if there is one.
     """
     expander = nodes.get(expander_id(step.id)) if step.kind is NodeKind.GATHER else None
     if expander is None:
@@ -214,7 +214,7 @@ def without_first(step: StepRecord) -> str:
 
 
 def count_nodes(nodes: Sequence[StepRecord]) -> str:
-    """Say how many steps and items there are among the nodes."""
+    """Return the number of steps and items among the nodes, in words."""
     steps, items = sum(map(is_shown, nodes)), sum(node.kind is NodeKind.ITEM for node in nodes)
     both = [counted(steps, "step") if steps or not items else "", counted(items, "item") if items else ""]
     return " and ".join(filter(None, both))

@@ -32,7 +32,7 @@ LONGEST_VALUE: Final = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What is planned: a run of a workflow with the given parameters."""
+    """A request to plan a run of a workflow with the given parameters."""
 
     workflow: Workflow
     given: Mapping[str, Any]
@@ -56,7 +56,7 @@ def heading_lines(asked: Asked) -> Iterator[str]:
 
 
 def _deadline_lines(asked: Asked) -> Iterator[str]:
-    """Yield when a run counts as late."""
+    """Yield lines about when a run counts as late."""
     workflow = asked.workflow
     instants = {"a run that is started at this time": asked.start.at}
     if workflow.schedules:
@@ -71,7 +71,7 @@ def _deadline_lines(asked: Asked) -> Iterator[str]:
 
 
 def _group(asked: Asked) -> str:
-    """Return the run's group, or the mark of an unknown value."""
+    """Return the run's group, or a marked placeholder if it is unknown."""
     group = asked.workflow.concurrency.group if asked.workflow.concurrency else ""
     if isinstance(group, str):
         return group
@@ -138,7 +138,7 @@ def step_lines(step: Step, width: int, verdict: str, job: Mapping[str, Any] | No
 
 
 def own_fields(step: Step, job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a job that differ between steps, in the order of the documentation."""
+    """Return a job's step-specific fields, in the order of the documentation."""
     labels = {name: value for name, value in job.get("labels", {}).items() if name not in ("workflow", "type")}
     usual = {"job_name": step.id, "scaleTier": DEFAULT_SCALE_TIER, "labels": {}}
     fields = {**job, "labels": labels}

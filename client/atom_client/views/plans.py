@@ -46,7 +46,7 @@ def planned_lines(asked: Asked, plan: Plan) -> Iterator[str]:
         lines = instant_lines(asked.workflow.schedules, asked.workflow.timezone, asked.start.at)
         yield from (f"  {line}" for line in lines)
     has_marks = bool(plan.unknown_outputs) or any(one.has_unknown for one in plan.steps)
-    marks = f" What is not known before the run is shown as {'…'.join(MARKS)}." if has_marks else ""
+    marks = f" Values that are not known before the run are shown as {'…'.join(MARKS)}." if has_marks else ""
     yield f"\nThis is what happens if every job succeeds; nothing was started.{marks}"
 
 

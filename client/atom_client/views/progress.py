@@ -56,8 +56,8 @@ class RunView:
     """The latest known state of a run; `steps` holds only the steps whose state is known.
 
     `order` lists the step ids in file order, and is empty if the file was not read here; `total` is the number of
-    steps. Items are not among the steps: `items` holds them by the step that has them, and then by id, and `sizes` how
-    many each step has, if that is known. `item_count` is how many all steps together have.
+    steps. Items are kept apart from the steps: `items` holds them by step and then by id, and `sizes` holds the number
+    of items of each step, if known. `item_count` is the total number of items in the run.
     """
 
     run_id: str
@@ -101,13 +101,13 @@ class RunView:
     def news(self, before: RunView) -> list[StepView]:
         """Return the steps that have changed, oldest change first.
 
-        Of a step with `forEach`, changes of its items are not among them; see `failed_items`.
+        Changes to the items of a step with `forEach` are not included; see `failed_items`.
         """
         changed = [self._with_items(step) for name, step in self.steps.items() if before.steps.get(name) != step]
         return sorted(changed, key=lambda step: step.at)
 
     def failed_items(self, before: RunView) -> list[StepView]:
-        """Return the items that have failed since, in order."""
+        """Return the items that have failed since `before`, in order."""
         failed = [
             item
             for each, items in self.items.items()
@@ -131,7 +131,7 @@ class RunView:
 
     @property
     def loops(self) -> list[StepView]:
-        """The steps that have items, each with what these do as its message."""
+        """The steps that have items, each with a summary of its items as its message."""
         return [step for step in self._shown().values() if step.id in self.items or step.id in self.sizes]
 
     def _shown(self) -> dict[str, StepView]:
@@ -157,7 +157,7 @@ class RunView:
     def with_run(self, run: RunRecord) -> RunView:
         """Return the view updated with the run's document.
 
-        It has the state that lost events failed to report, and the result of the main part.
+        This adds the result of the main part, and the state if the events that reported it were lost.
         """
         known = (self.state, self.main_state, self.item_count)
         if self.total and known == (run.state, run.main_state, run.item_count):

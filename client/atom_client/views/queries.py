@@ -65,7 +65,7 @@ _OF_STEPS: Final = [NodeKind.JOB.value, NodeKind.BARRIER.value, NodeKind.EXPAND.
 
 
 def read_nodes_of_steps(store: Store, run: RunRecord) -> dict[str, StepRecord]:
-    """Return the nodes that the user's steps consist of by id, with their jobs.
+    """Return the nodes of the user's steps by id, with their jobs.
 
     The items of a step with `forEach` are left out: there may be thousands, so they are not even read.
     """
@@ -81,10 +81,10 @@ def may_have_items(run: RunRecord) -> bool:
 
 
 def in_order(nodes: Iterable[StepRecord]) -> list[StepRecord]:
-    """Return the user's steps among the nodes in the order in which they were started.
+    """Return the user's steps among the nodes, in the order they started.
 
-    Steps that were never started come last, and those under `finally` come after all others. A step with `forEach` is
-    one of them, but its items are not.
+    Steps that were never started come last, and those under `finally` come after all others. Steps with `forEach` are
+    included, but their items are not.
     """
     by_id = {node.id: node for node in nodes}
     steps = [as_seen(node, by_id) for node in by_id.values() if is_shown(node)]
@@ -139,7 +139,7 @@ class NodeReader:
     def read(self, ids: Iterable[str]) -> list[StepRecord]:
         """Return the nodes that exist.
 
-        If many of them have not been read yet, the outlines of all the run's nodes but its items are read instead.
+        If many of them have not been read yet, the outlines of all of the run's nodes except items are read instead.
         """
         wanted = list(dict.fromkeys(ids))
         unread = [one for one in wanted if one not in self._known]
@@ -251,7 +251,7 @@ def _not_found(store: Store, text: str) -> Exception:
 
 
 def is_step_id(text: str) -> bool:
-    """Return True if a step may have this id, so that it may be part of a path."""
+    """Return True if this is a valid step id, and thus safe in paths."""
     return _STEP_ID.fullmatch(text) is not None and not (text.startswith("__") and text.endswith("__"))
 
 

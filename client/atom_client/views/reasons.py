@@ -87,13 +87,13 @@ COUNTS_AS: Final[Mapping[Fate, str]] = {
     Fate.BLOCKED: "counts as a failure, since a failure blocked it",
     Fate.STOPPED: "counts as a failure, since the run was stopped",
 }
-"""What a step counts as from the point of view of its dependents."""
+"""How a step with each fate counts for its dependents."""
 
 
 def failure_words(step: StepRecord) -> str:
     """Describe the kind and reason of a step's last failure.
 
-    For example ` (timeout, OOM)`, or "" if the state says it all.
+    For example ` (timeout, OOM)`, or "" if there is nothing to add to the state.
     """
     kind = "" if step.last_kind in _ORDINARY else step.last_kind
     words = ", ".join(filter(None, (kind, one_line(step.last_reason or step.reason))))
@@ -106,7 +106,7 @@ def message_of(step: StepRecord, longest: int = LONGEST_MESSAGE) -> str:
 
 
 def failure_text(step: StepRecord, longest: int = LONGEST_MESSAGE) -> str:
-    """Describe how a step failed, in words that follow its name.
+    """Return how a step failed, worded to follow its name.
 
     For example `FAILED after 2 attempts (timeout, OOM): no memory`.
     """
@@ -115,9 +115,9 @@ def failure_text(step: StepRecord, longest: int = LONGEST_MESSAGE) -> str:
 
 
 def tries_of(step: StepRecord) -> str:
-    """Say after how many attempts a step failed.
+    """Return a failed step's attempts, such as ` after 2 attempts`.
 
-    Returns "" for a step with `forEach`, since each of its items has attempts of its own.
+    Returns "" for a step with `forEach`, since each of its items has its own attempts.
     """
     if step.kind is NodeKind.GATHER:
         return ""
@@ -134,7 +134,7 @@ def why_skipped(step: StepRecord) -> str:
 def clock_time(moment: datetime | None, now: datetime) -> str:
     """Format a time in this machine's time zone.
 
-    Today's date is left out.
+    The date is omitted if it is today's.
     """
     if moment is None:
         return "an unknown time"
@@ -143,9 +143,9 @@ def clock_time(moment: datetime | None, now: datetime) -> str:
 
 
 def last_start(run: RunRecord) -> datetime:
-    """Return when a run last began, by its first start or by a retry.
+    """Return the later of a run's first start and last retry.
 
-    A run that was cancelled while it was QUEUED has its first start after its retry.
+    If a run was cancelled while it was QUEUED, its first start comes after its retry.
     """
     return max(filter(None, (run.reopened_at, run.started_at or run.created_at)))
 
@@ -164,5 +164,5 @@ def group_skipped(steps: Iterable[StepRecord]) -> dict[str, list[str]]:
 
 
 def named(step_ids: Sequence[str], most: int = 5) -> str:
-    """List steps by their ids."""
+    """Join step ids into a readable list."""
     return listing(list(step_ids), most=most)

@@ -23,7 +23,7 @@ def run_facts(run: RunRecord) -> Iterator[tuple[str, str]]:
         source += " (given in the start message)"
     elif generation := run.source.get("generation"):
         source += f" (generation {generation})"
-    window = "" if run.window_start is None else f", for the time from {local_time(run.window_start)}"
+    window = "" if run.window_start is None else f", for the window from {local_time(run.window_start)}"
     facts = {
         "run": run.id,
         "workflow": run.workflow,
@@ -51,7 +51,7 @@ def run_facts(run: RunRecord) -> Iterator[tuple[str, str]]:
         "finished": local_time(run.finished_at),
         # Steps under `finally` get a time limit of their own, which means nothing once they have ended.
         "deadline": "" if run.state.is_terminal else local_time(run.deadline),
-        "late after": f"{local_time(run.late_at)}{', and it was' if run.late else ''}" if run.late_at else "",
+        "late after": f"{local_time(run.late_at)}{', and the run was late' if run.late else ''}" if run.late_at else "",
         "retried": f"{counted(run.retries, 'time')}, last at {local_time(run.reopened_at)}" if run.retries else "",
     }
     for name, value in facts.items():

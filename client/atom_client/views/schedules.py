@@ -15,14 +15,14 @@ from atom_workflows.expressions.times import find_zone
 
 
 def next_instants(cron: str, zone: str, after: datetime, count: int) -> Iterator[tuple[datetime, str]]:
-    """Yield the next instants of a cron expression, each with a note, or ""."""
+    """Yield a cron expression's next instants, each with a note or ""."""
     calendar = Calendar(cron=cron, zone=zone)
     for instant in islice(calendar.upcoming(after), count):
         yield instant, calendar.explain(instant)
 
 
 def zoned(instant: datetime, zone: str) -> str:
-    """Format an instant for people, in a zone.
+    """Format an instant for display in a time zone.
 
     Example: `2026-03-29 03:00 +02:00`.
     """
@@ -31,13 +31,16 @@ def zoned(instant: datetime, zone: str) -> str:
 
 
 def doubts_about_time(at: datetime, instant: datetime, zone: str | None, now: datetime) -> Iterator[str]:
-    """Yield warnings about a time `at` that a person gave, and the instant that it was taken for."""
+    """Yield warnings about a time `at` that a user gave.
+
+    `instant` is the instant that `at` was taken to mean.
+    """
     if instant > now:
-        yield f"--at {at.isoformat()} is in the future; the run is of that time, but it begins now"
+        yield f"--at {at.isoformat()} is in the future; the run is for that time, but it begins now"
     if zone is None or at.tzinfo is not None:
         return
     if instant.astimezone(find_zone(zone)).replace(tzinfo=None, fold=0) != at.replace(fold=0):
-        yield f"clocks in {zone} go forward, so {at.isoformat()} does not exist; it is taken as {zoned(instant, zone)}"
+        yield f"clocks in {zone} go forward, so {at.isoformat()} does not exist; using {zoned(instant, zone)}"
 
 
 def instant_lines(schedules: Sequence[Schedule], zone: str, after: datetime, *, count: int = 5) -> Iterator[str]:
@@ -51,7 +54,7 @@ def instant_lines(schedules: Sequence[Schedule], zone: str, after: datetime, *, 
 def instant_objects(
     schedules: Sequence[Schedule], zone: str, after: datetime, *, count: int = 5
 ) -> list[dict[str, Any]]:
-    """Return the next instants of each schedule of a file for JSON output."""
+    """Return the next instants of a file's schedules for JSON output."""
     return [
         {
             "cron": schedule.cron,
@@ -65,7 +68,7 @@ def instant_objects(
 
 
 def state_of(schedules: FileSchedules) -> str:
-    """Return the state of a file's schedules in a word."""
+    """Return the state of a file's schedules as one word."""
     if schedules.deleted_at is not None:
         return "DELETED"
     if schedules.paused_at is not None:
@@ -99,7 +102,7 @@ def schedule_objects(found: FileSchedules) -> dict[str, Any]:
 
 
 def schedule_rows(found: FileSchedules) -> Iterator[tuple[str, str, str, str, str]]:
-    """Yield a row of a table for each schedule of a file."""
+    """Yield a table row for each schedule of a file."""
     state, following = state_of(found), {entry.id: at for at, entry in found.next_instants()}
     if not found.entries:
         yield state, "", "", "", found.path

@@ -19,10 +19,10 @@ from atom_workflows.core.states import RunState, StepState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What was read about a run: its document, its nodes by id, and when the checker last queried jobs.
+    """The data read about a run: its document, its nodes by id, and when the checker last queried jobs.
 
-    Nodes that SUCCEEDED may be left out, unless the run has never been RUNNING. Items are not among the nodes: `loops`
-    are the steps that have some, with their numbers, and `items` a few that are under way.
+    Nodes that SUCCEEDED may be left out, unless the run has never been RUNNING. `nodes` does not include items:
+    `loops` holds the item counts of each step with `forEach`, by step id, and `items` a few items that are under way.
     """
 
     run: RunRecord
@@ -41,7 +41,7 @@ class Seen:
 
     @property
     def is_incomplete(self) -> bool:
-        """True if not all of the run's steps have been written, though it was to begin."""
+        """True if the run should have begun, but lacks some of its steps."""
         is_expected = self.run.state is RunState.SKIPPED or (
             self.run.queued_at is not None and self.run.admitted_at is None
         )
@@ -57,13 +57,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSeen:
-    """What was read about a step.
+    """The data read about a step.
 
     `dependencies` are the user's steps on which it depends, directly or through the compiler's barriers; `awaits_main`
     is True if it also waits for the main part. `chain` leads from a dependency to the failure that blocks the step.
     `fronts` are the active steps that an open step is waiting for, directly or not. `outputs` are the step's own
-    outputs, as JSON values. Of an item, and of a step with `forEach`, `loop` is that step; of the step itself, `items`
-    are a few that show what the step waits for, or why items were skipped.
+    outputs, as JSON values. For a step with `forEach`, and for each of its items, `loop` is that step. For the step
+    itself, `items` holds a few items that show what the step waits for, or why items were skipped.
     """
 
     run: RunRecord
@@ -79,7 +79,7 @@ class StepSeen:
 
     @property
     def is_item(self) -> bool:
-        """True if the step is an item of one with `forEach`."""
+        """True if this is an item of a step with `forEach`."""
         return self.step.kind is NodeKind.ITEM
 
     @property

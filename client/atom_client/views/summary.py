@@ -33,14 +33,14 @@ def verdict(
 ) -> list[str]:
     """Return sentences about the run, most important first.
 
-    `loops` are the steps with `forEach` and what was read of their items.
+    `loops` holds what was read about the items of each step with `forEach`, by step id.
     """
     sentences = _verdict(run, steps, now, loops)
     return [sentences[0], *lateness(run, now), *sentences[1:]]
 
 
 def lateness(run: RunRecord, now: datetime) -> list[str]:
-    """Return a sentence about a run that has not ended, or did not end, by its deadline."""
+    """Return a sentence if the run has missed its deadline."""
     is_late = run.late or (not run.state.is_terminal and run.is_late(now))
     if run.late_at is None or not is_late:
         return []
@@ -114,7 +114,7 @@ def problem_lines(run: RunRecord) -> list[str]:
 def _main_part(run: RunRecord) -> Iterator[str]:
     """Yield a sentence about the main part of a run.
 
-    There is none unless steps under `finally` follow it or changed the run's state.
+    Yields nothing unless steps under `finally` are still running or changed the run's state.
     """
     if run.main_state is not None and not run.state.is_terminal:
         until = f", until {local_time(run.deadline)} at the latest" if run.deadline else ""
@@ -126,7 +126,7 @@ def _main_part(run: RunRecord) -> Iterator[str]:
 def _failures(steps: Sequence[StepRecord], loops: Mapping[str, LoopView]) -> Iterator[str]:
     """Yield a sentence for each failed step, and one for cancelled steps.
 
-    The items that failed follow their step, even if that is still running.
+    Failed items are listed after their step, even if it is still running.
     """
     failed = [step for step in steps if step.state is StepState.FAILED and not step.tolerated]
     for step in failed[:MOST_FAILURES]:
@@ -144,7 +144,7 @@ def _failures(steps: Sequence[StepRecord], loops: Mapping[str, LoopView]) -> Ite
 
 
 def _items_that_failed(step: StepRecord, loops: Mapping[str, LoopView]) -> Iterator[str]:
-    """Yield a line for each of the first items of a step that failed, if it has items."""
+    """Yield a line for each of a step's first failed items."""
     if (loop := loops.get(step.id)) is not None:
         for item in loop.failed:
             yield f"  `{shown_id(item.id)}` {_how_it_failed(item)}."
@@ -161,7 +161,7 @@ def _how_it_failed(step: StepRecord, *, has_items: bool = False) -> str:
 
 
 def _tolerated(steps: Sequence[StepRecord], loops: Mapping[str, LoopView]) -> Iterator[str]:
-    """Yield a warning for each failure that is tolerated, with the items that failed."""
+    """Yield a warning for each tolerated failure, with its failed items."""
     tolerated = [step for step in steps if step.tolerated]
     for step in tolerated[:MOST_FAILURES]:
         has_items = step.id in loops and bool(loops[step.id].failed)

@@ -14,11 +14,11 @@ from atom_workflows.language.commands import list_words
 
 PROGRAM: Final = "process"
 ENGINES: Final = (PROGRAM, "cloud-run")
-"""The engines that the included Task Runners know."""
+"""The engines that the included Task Runners support."""
 
 
 def warn_of_tasks(workflow: Workflow, *, file: str) -> tuple[str, ...]:
-    """Return a warning for each task whose engine or program is probably a mistake."""
+    """Return warnings about tasks whose engine or program is probably wrong."""
     return tuple(
         f"{file}: step `{step.id}`: {warning}"
         for step in workflow.all_steps
@@ -28,7 +28,10 @@ def warn_of_tasks(workflow: Workflow, *, file: str) -> tuple[str, ...]:
 
 
 def warn_of_refusals(workflow: Workflow, runner: str) -> list[str]:
-    """Return a warning about the tasks that cannot run with `--runner process` or `--runner docker`."""
+    """Return a warning if the chosen runner would refuse any task.
+
+    `runner` is `process` or `docker`, the value of `--runner`.
+    """
     refused = [step.id for step in workflow.all_steps if step.task is not None and _is_refused(step.task, runner)]
     if not refused:
         return []
@@ -39,16 +42,16 @@ def warn_of_refusals(workflow: Workflow, runner: str) -> list[str]:
 
 def _warnings(task: Task) -> Iterator[str]:
     if task.engine is not None and task.engine not in ENGINES and (near := nearest(task.engine, ENGINES)):
-        yield f"there is no engine `{task.engine:.60}` in the Task Runners that are included; did you mean `{near}`?"
+        yield f"the included Task Runners have no engine `{task.engine:.60}`; did you mean `{near}`?"
     if task.engine != PROGRAM or ("args",) in _computed(task):
         return
     if isinstance(task.args, dict):
-        first = next((f", which would be the program `--{name:.60}=…`" for name in task.args), "")
+        first = next((f", so `--{name:.60}=…` would be run as the program" for name in task.args), "")
         yield f"`args` is a map{first}; with `engine: {PROGRAM}`, write a list that begins with the program"
     elif not task.args or (isinstance(task.args, list) and task.args[0] == ""):
-        yield f"`args` names no program; with `engine: {PROGRAM}`, write a list that begins with it"
+        yield f"`args` names no program; with `engine: {PROGRAM}`, write a list that begins with the program"
     elif isinstance(task.args, list) and isinstance(task.args[0], str) and (words := list_words(task.args[0])):
-        yield f"no shell reads `args`, and its first entry is the whole name of the program; write `args: {words}`"
+        yield f"no shell parses `args`, so its entire first entry is taken as the program's name; write `args: {words}`"
 
 
 def _is_refused(task: Task, runner: str) -> bool:
@@ -61,5 +64,5 @@ def _is_refused(task: Task, runner: str) -> bool:
 
 
 def _computed(task: Task) -> frozenset[tuple[str | int, ...]]:
-    """Return the places of the values that expressions compute."""
+    """Return the paths of the values that expressions compute."""
     return frozenset(template.path for template in task.templates)

@@ -15,7 +15,7 @@ from atom_workflows.core.transitions import MAX_LOSSES
 
 
 def loop_progress_text(loop: LoopView, now: datetime) -> str:
-    """Describe a step with `forEach` that is under way, in words that follow its name."""
+    """Return the progress of a `forEach` step, worded to follow its name."""
     step = loop.step
     said = loop.describe()
     if loop.is_expanded and loop.counts.ended == loop.counts.total:
@@ -27,7 +27,7 @@ def loop_progress_text(loop: LoopView, now: datetime) -> str:
 
 
 def progress_text(step: StepRecord, now: datetime) -> str:
-    """Describe a step under way, in words that follow its name."""
+    """Return the progress of a step, worded to follow its name."""
     if step.state is StepState.RETRYING:
         # `attempt` also counts lost jobs, but `first_attempt` compensates for that.
         tries = f"try {step.attempt - step.first_attempt + 2} of {step.policies.retry.max_attempts}"
@@ -63,14 +63,14 @@ _AFTER: Final = {
     "outputs": "its job returned outputs other than those declared",
     "expression": "an expression could not be evaluated",
 }
-"""The kinds of failures, in words that follow "after"."""
+"""The kinds of failures, worded to follow "after"."""
 
 
 def _dispatch_remark(step: StepRecord, now: datetime) -> str:
     if step.leftovers:
-        return f"; job {one_line(step.leftovers[0])} of an earlier attempt is being stopped before its own is submitted"
+        return f"; job {one_line(step.leftovers[0])} of an earlier attempt is being stopped first"
     if step.unresolved:
-        return f"; {message_of(step)}" if step.deferrals else "; the job of an earlier attempt is stopped first"
+        return f"; {message_of(step)}" if step.deferrals else "; the job of an earlier attempt is being stopped first"
     unsure = "; an earlier submission may have started a job whose id is not known" if step.is_unsure else ""
     if step.deferrals:
         again = f", next try at {clock_time(step.due_at, now)}" if step.due_at else ""

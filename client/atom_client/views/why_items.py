@@ -21,7 +21,7 @@ _LONGEST_LIST: Final = 100
 
 
 def loop_facts(loop: LoopView, some: Sequence[StepRecord], now: datetime) -> Iterator[tuple[str, str]]:
-    """Yield the facts about a step's items, each with its name.
+    """Yield the facts about a step's items, each with a label.
 
     `some` are a few of the items that are under way or were skipped.
     """
@@ -48,7 +48,7 @@ def _numbers(loop: LoopView) -> Iterator[tuple[str, str]]:
         yield "items", loop.counts.describe()
         waiting = 0 if loop.step.state.is_terminal else loop.counts.states.get(StepState.PENDING, 0)
         if waiting and (most := _places_of(loop)):
-            yield "places", f"{most}; {counted(waiting, 'item')} {'waits' if waiting == 1 else 'wait'} for one"
+            yield "places", f"{most}; {counted(waiting, 'item')} {'waits' if waiting == 1 else 'wait'} for a place"
     # Without a failure of its own, a step that did not succeed was stopped, and its items with it.
     was_stopped = loop.step.state in {StepState.FAILED, StepState.CANCELLED} and not loop.step.last_kind
     if (loop.step.tolerate or loop.counts.failed) and not was_stopped:
@@ -59,8 +59,8 @@ def _how_many_failed(loop: LoopView) -> str:
     failed, allowed = loop.counts.failed, loop.step.tolerate
     said = f"{failed:,} {'has' if failed == 1 else 'have'} failed"
     if failed > allowed:
-        return f"{said}, so that the step fails"
-    return f"{said}, so that the step may still succeed" if not loop.step.state.is_terminal else said
+        return f"{said}, so the step fails"
+    return f"{said}, so the step may still succeed" if not loop.step.state.is_terminal else said
 
 
 def _source_of(loop: LoopView) -> str:
@@ -68,15 +68,15 @@ def _source_of(loop: LoopView) -> str:
     lists = {} if loop.expander.loop is None else loop.expander.loop.lists
     said = []
     for name, source in lists.items():
-        text = one_line(source.text) if isinstance(source, Template) else f"a list of {len(source):,} in the file"
+        text = one_line(source.text) if isinstance(source, Template) else f"a list of size {len(source):,} in the file"
         said.append(f"{name}: {text}" if name else text)
     return clip(", ".join(said), _LONGEST_LIST * max(1, len(said)))
 
 
 def _places_of(loop: LoopView) -> str:
-    """Return how many items may run at the same time.
+    """Return a clause with the limit on items running at once.
 
-    Returns "" if all may.
+    Returns "" if there is no limit.
     """
     most = None if loop.expander.loop is None else loop.expander.loop.max_parallel
     if most is None:
@@ -85,14 +85,14 @@ def _places_of(loop: LoopView) -> str:
 
 
 def item_facts(item: StepRecord, loop: LoopView) -> Iterator[tuple[str, str]]:
-    """Yield the facts that only items have, each with its name."""
-    yield "of", f"`{loop.step.id}`, item {item.index} of {loop.counts.total or 0:,}, counted from 0"
+    """Yield the facts that apply only to items, each with a label."""
+    yield "of", f"`{loop.step.id}`, item {item.index} of {loop.counts.total or 0:,} (numbered from 0)"
     text = clip(clean(item.item), _LONGEST_VALUE)
     yield "item", f"{text} (`--json` prints all)" if text.endswith("…") else text
 
 
 def why_item_waits(loop: LoopView | None) -> str:
-    """Explain why an item is not released although all items have been created."""
+    """Explain why an item that has been created is not released yet."""
     if loop is not None and (places := _places_of(loop)):
         return f"it waits for a place, since {places}"
-    return "its step has just been expanded, and it is released next"
+    return "its step has just been expanded, and it will be released next"

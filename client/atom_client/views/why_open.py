@@ -25,7 +25,7 @@ from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import RunState, StepState
 
 _MOST_MEASURED: Final = 50
-"""The maximum number of steps under way for which the waiting steps are counted."""
+"""The maximum number of steps under way for which the steps waiting behind them are counted."""
 
 
 def explain_progress(seen: Seen) -> Iterator[Reason]:
@@ -38,7 +38,7 @@ def explain_progress(seen: Seen) -> Iterator[Reason]:
         yield Reason(kind="queued", text=text, facts=line_facts(run, seen.line))
     if run.stop is not None:
         open_steps = sum(not step.state.is_terminal for step in seen.steps)
-        then = "; then the steps under `finally` run" if run.runs_finally else ""
+        then = "; the steps under `finally` will run after that" if run.runs_finally else ""
         yield Reason(
             kind="closing",
             text=f"It has been closing for {since(run.stop.requested_at, now)}: {one_line(run.stop.reason)}. "

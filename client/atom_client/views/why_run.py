@@ -23,13 +23,13 @@ from atom_workflows.core.states import RunState
 HEADINGS: Final[Mapping[str, str]] = {
     "waits": "It is waiting for:",
     "failed": "Failed:",
-    "item": "Failed items, the first of each step (`runs show RUN --items STEP` shows all):",
+    "item": "Failed items, the first few of each step (`runs show RUN --items STEP` shows all):",
     "stopped": "Ended when the run was stopped:",
     "tolerated": "Failed, but tolerated (allowFailure):",
-    "tolerated_item": "Failed items, tolerated, the first of each step (`runs show RUN --items STEP` shows all):",
+    "tolerated_item": "Tolerated failed items, the first few of each step (`runs show RUN --items STEP` shows all):",
     "skipped": "Skipped by choice:",
 }
-"""The kinds of reasons that may be numerous, with the headings under which they are listed."""
+"""The kinds of reasons that may occur many times, with the headings under which they are listed."""
 
 _COUNTED: Final = {
     Fate.FAILED: "failed",

@@ -122,7 +122,7 @@ def _open_text(seen: StepSeen) -> str:
 
 
 def _what_is_open(seen: StepSeen) -> str:
-    """Describe the dependencies that have not ended, and what they ultimately wait for."""
+    """Describe the open dependencies and what they are ultimately waiting for."""
     open_ones = [node for node in seen.dependencies if not node.state.is_terminal]
     noun = "dependency has" if len(open_ones) == len(seen.dependencies) == 1 else "dependencies have"
     waits = f"{len(open_ones):,} of {len(seen.dependencies):,} {noun} not ended"
@@ -153,9 +153,9 @@ def _chain_text(seen: StepSeen) -> str:
 
 
 def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
-    """Yield the facts about a step, each with its name.
+    """Yield the facts about a step, each with a label.
 
-    The same name may occur several times in a row.
+    The same label may occur several times in a row.
     """
     yield from item_facts(seen.step, seen.loop) if seen.is_item and seen.loop else ()
     yield from _what_decides(seen)

@@ -43,11 +43,11 @@ _LEAST_S: Final = 0.2
 """With less time than this left, another try would only be cut short."""
 
 _MOST_VALUES: Final = 100_000
-"""A page of jobs has up to a hundred, each with up to a few hundred values."""
+"""A page contains up to a hundred jobs, each with up to a few hundred values."""
 
 
 class _Transport:
-    """google-auth's transport: a new `BriefRequest`, and so new limits, for each token."""
+    """A google-auth transport that uses a new `BriefRequest`, and thus new limits, for each token."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return BriefRequest()(*args, **kwargs)
@@ -99,7 +99,7 @@ class GoogleRestClient:
         raise AssertionError("the last try returns or raises")
 
     def _may_repeat(self, call: Call, tries: int, ends_at: float, *, pause_s: float) -> bool:
-        """Wait and return True if there is another try."""
+        """Wait and return True if another try is allowed."""
         if not call.is_repeatable or tries >= MAX_TRIES or time.monotonic() + pause_s + _LEAST_S > ends_at:
             return False
         self.sleep(pause_s)
@@ -125,7 +125,7 @@ class GoogleRestClient:
             with session.request(call.method, f"{self.urls[call.api]}{call.path}", **options) as response:
                 return _read(response, call, str(session.credentials.token or ""))
         except (GaveUp, google.auth.exceptions.GoogleAuthError) as error:
-            reason = f"{call.api}: no token for its API ({type(error).__name__})"
+            reason = f"{call.api}: no token for this API ({type(error).__name__})"
             raise GoogleUnavailable(reason, nothing_sent=True) from error
         except (requests.RequestException, UrllibError) as error:
             raise _unavailable(call.api, error) from error
@@ -170,7 +170,7 @@ def _pause_s(tries: int) -> float:
 
 
 def _unavailable(api: Api, error: Exception) -> GoogleUnavailable:
-    """Explain why there was no answer.
+    """Explain why there was no response.
 
     Only our own errors are quoted, since others may contain URLs and headers.
     """
@@ -181,4 +181,4 @@ def _unavailable(api: Api, error: Exception) -> GoogleUnavailable:
         reason = next((one for one in cause.args if isinstance(one, Exception)), None)
         inner = getattr(reason, "reason", reason)
         cause = inner if isinstance(inner, Exception) else cause.__cause__ or cause.__context__
-    return GoogleUnavailable(f"{api}: no answer in time ({type(error).__name__})")
+    return GoogleUnavailable(f"{api}: no response in time ({type(error).__name__})")

@@ -121,7 +121,7 @@ class Advance:
             raise self._failure
 
     def _attempt(self, stored: StoredStep) -> Decision | None:
-        """Make the attempt of a claimed step, as its kind requires."""
+        """Expand, gather or submit a claimed step, depending on its kind."""
         services, step = self.outbox.services, stored.step
         if step.loop is not None:
             return expand(services, stored, step.loop, self.budget)
@@ -133,7 +133,7 @@ class Advance:
     def _save_and_go_on(self, decisions: Sequence[Decision], following: list[StoredStep], *, may_keep: bool) -> None:
         """Save the decisions, and claim some of the released steps.
 
-        The claimed steps are added to `following`; all steps in that list count towards the number of steps that may
+        The claimed steps are added to `following`; all steps in that list count toward the number of steps that may
         be kept. An outage is recorded in `_failure`.
         """
         try:
@@ -254,8 +254,8 @@ class Advance:
     def _claim_of(self, stored: StoredStep, *, after: Counts | None = None, because: str = "") -> Decision:
         """Decide to claim a step.
 
-        `after` is what its only dependency adds to its counters in the same commit, and `because` holds its condition
-        and the values that decided it.
+        `after` is what the step's only dependency adds to the step's counters in the same commit. `because` holds the
+        step's condition and the values that decided it.
         """
         services, step = self.outbox.services, stored.step
         counters: dict[str, int] = {}

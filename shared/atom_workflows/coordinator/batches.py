@@ -14,8 +14,8 @@ BATCH_BYTES: Final = 900_000
 """A request may be up to 1 MB in size; this leaves room for the encoding."""
 
 MAX_STEP_BYTES: Final = 900_000
-"""The maximum size of a step's new document. A document has at most 1 MiB, and grows: by a step's result and the body
-that was sent. If it could not be written any more, its run would never end.
+"""The maximum size of a step's new document. A document may have at most 1 MiB, and grows when the step's result and
+the body that was sent are added. If it became too large to write, its run would never end.
 """
 
 _DOCUMENT_OVERHEAD: Final = 600
@@ -62,6 +62,6 @@ def size_of(write: Create | Update) -> int:
     if size > MAX_STEP_BYTES:
         # Users do not see the node that creates the items of their step.
         step_id = write.path.rpartition("/")[2].removeprefix(EXPANDER_PREFIX)
-        what = f"the task of step {step_id} with its expressions, and the values and types of both"
+        what = f"the task of step {step_id}, its expressions, and their values and types"
         raise NotStorable(f"{what} take up {size:,} bytes, but at most {MAX_STEP_BYTES:,} can be stored")
     return size

@@ -60,7 +60,7 @@ def finish_run(outbox: Outbox, run_id: str) -> None:
 def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
     """Make the run and its end node terminal in one commit.
 
-    In that commit, the next run of its group begins. Returns False if the run or the node has changed since it was
+    The next run of its group begins in the same commit. Returns False if the run or the node has changed since it was
     read. Only a run that is being stopped may be closed without an end node; in that case, someone must have deleted
     the node.
     """
@@ -100,7 +100,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
 
 
 def _commit_end(outbox: Outbox, run: RunRecord, writes: Sequence[Update]) -> bool:
-    """Commit the end of a run, and give its place away.
+    """Commit the end of a run, and give its place to another.
 
     Returns False if the run or its end node has changed since it was read.
     """
@@ -109,7 +109,7 @@ def _commit_end(outbox: Outbox, run: RunRecord, writes: Sequence[Update]) -> boo
             outbox.services.store.commit([*writes, *successor.writes])
         except (AlreadyExists, Conflict):
             # The group may be what has changed; the run ends anyway.
-            log.debug("group.changed", "the next run begins in a commit of its own", run_id=run.id)
+            log.debug("group.changed", "the next run begins in a separate commit", run_id=run.id)
         else:
             report_begun(outbox, successor.run)
             if run.group is not None and not successor.is_alone:
@@ -224,7 +224,7 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Clos
 def _end_stopped(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
     """End a stopped run, or only its main part.
 
-    The steps that had to be stopped have all ended. Returns False if something has changed since it was read.
+    All steps that had to be stopped have ended by now. Returns False if something has changed since it was read.
     """
     if stored.run.runs_finally:
         if begin_finally(outbox, stored.run.id, after_stop=True):

@@ -15,17 +15,18 @@ from atom_workflows.errors import BusUnavailable
 from atom_workflows.messages.internal import TickOrigin, tick_message
 
 LOOK_AGAIN_S: Final = 2.0
-"""The wait between two looks at a run whose jobs are being stopped."""
+"""The pause between two checks of a run whose jobs are being stopped."""
 
 MOST_LOOKS: Final = 60
-"""The number of looks after which the run is left to the checker; the run should have ended much earlier."""
+"""The number of checks after which the run is left to the checker; it should have ended much earlier."""
 
 
 def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by the user", now: bool = False) -> None:
     """End the run as CANCELLED.
 
-    After this, no more steps of the run are claimed. The checker has the running jobs stopped, and this function waits
-    for that; after half a minute, the run ends even if some still run. Results of these jobs are discarded.
+    After this, no more steps of the run are claimed. The checker requests that the running jobs be stopped, and this
+    function waits until they have ended; after half a minute, the run ends even if some are still running. The results
+    of these jobs are discarded.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended.
     """

@@ -34,18 +34,18 @@ from atom_workflows.ports import Create, Document, Fields, Update, Upsert, Versi
 from atom_workflows.step_documents import change_fields, outputs_fields
 
 MAX_WRITES: Final = 250
-"""The maximum number of documents in one commit. It is enough for a step with its dependents, at most 200."""
+"""The maximum number of documents in one commit. It is enough for a step and its dependents (at most 200)."""
 
 MAX_BYTES: Final = 900_000
 """The maximum size of one commit, estimated from its text. No request may exceed a megabyte."""
 
 _DOCUMENT_BYTES: Final = 600
-"""The approximate size of a written document, not counting text from outside."""
+"""The approximate size of a written document, not counting what `Decision.text_bytes` covers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addition:
-    """What the commit that ends a step adds to a dependent: further fields, and a number of further dependencies."""
+    """Fields and a number of dependencies to add to a dependent in the commit that ends a step."""
 
     dependencies: int = 0
     fields: Fields = field(default_factory=dict)
@@ -56,8 +56,8 @@ class Decision:
     """A change to a step, decided but not saved yet.
 
     `companions` are a few writes to other documents, such as the step's outputs, which take effect with the change or
-    not at all. None of them writes to a step of the run. The step's guard protects them as well; an `Update` may have a
-    guard of its own. `additions` are made to dependents, by id, if the change ends the step.
+    not at all. None of them writes to a step of the run. The step's guard protects them as well; an `Update` may have
+    its own guard. `additions` holds what is added to each dependent, by id, if the change ends the step.
     """
 
     stored: StoredStep
@@ -82,7 +82,7 @@ class Decision:
 
     @property
     def frees_place(self) -> bool:
-        """True if the step gives its place back by ending."""
+        """True if the decision ends a step that holds a place."""
         return bool(self.step.shard) and not self.step.waits_at and self.change.is_terminal
 
     def documents(self, *, counting: bool) -> set[str]:
@@ -266,7 +266,7 @@ def _fail_instead(outbox: Outbox, decision: Decision, error: NotStorable) -> Dec
     """Fail an attempt whose result can never be stored.
 
     Values are limited before they get here, so this is a last resort: without it, the attempt would be decided again
-    and again. Raises the error if there is no attempt to fail, or if it is the failure that cannot be stored.
+    and again. Raises the error if there is no attempt to fail, or if the failure itself cannot be stored.
     """
     step, change = decision.step, None
     if decision.change.event not in {StepEvent.FAIL, StepEvent.RETRY}:
@@ -340,7 +340,7 @@ def _writes(decisions: Sequence[Decision]) -> list[Update | Upsert]:
 
 
 def _group_by_shard(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
-    """Return the decisions that give places back, by the node that hands these on."""
+    """Return the decisions that free places, grouped by shard."""
     freeing: dict[str, list[Decision]] = {}
     for decision in decisions:
         if decision.frees_place:

@@ -97,13 +97,16 @@ def evaluate_conditions(services: Services, steps: Sequence[StepRecord]) -> dict
 
 
 def read_for(services: Services, step: StepRecord, reads: Reads) -> tuple[dict[str, Past], dict[str, Any]]:
-    """Read what a step's expressions need: the results of other steps and of the main part."""
+    """Read the results that a step's expressions need.
+
+    These are the results of other steps and of the run's main part.
+    """
     past = read_past(services, step.run_id, reads, zone_of(step.constants))
     return past, read_result(services, step.run_id, reads)
 
 
 _FIELDS_OF_PAST: Final = ("state", "message", "kind", "last_kind", *COUNTED, "values", "types")
-"""The fields that expressions read: those of a step's document, and the two of its outputs."""
+"""The fields that expressions read: those of a step's document, and `values` and `types` of its outputs' document."""
 
 
 def read_past(services: Services, run_id: str, reads: Reads, zone: str) -> dict[str, Past]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.turns import turn_to_read
@@ -22,8 +21,7 @@ MAX_DEFINITION_BYTES: Final = 900_000
 _MOST_NAMED: Final = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Definition:
+class Definition(NamedTuple):
     """A workflow, the text that it was parsed from, and the path of its file."""
 
     workflow: Workflow
@@ -72,7 +70,7 @@ def load_workflow(services: Services, run: RunRecord) -> tuple[Workflow, str]:
 
 
 def keep_definition(services: Services, run_id: str, until: datetime) -> bool:
-    """Keep the run's definition, if it has one.
+    """Keep the run's definition until a date, if it has one.
 
     Returns False if the definition cannot be renewed at the moment.
     """

@@ -48,7 +48,7 @@ from atom_workflows.ports import Create, Update
 _TRIES: Final = 5
 
 _LATER: Final = timedelta(seconds=10)
-"""The wait before items are created after all if the store did not respond."""
+"""How long to wait before trying again to create items if the store did not respond."""
 
 
 @dataclass(slots=True)
@@ -69,13 +69,13 @@ class _Work:
 def expand(services: Services, stored: StoredStep, loop: Loop, budget: Budget) -> Decision | None:
     """Create the items of a claimed node, and decide how it ends.
 
-    Once the budget is spent, the node is put off, and its attempt continued by another invocation. Returns None if
-    another instance has taken the node over.
+    Once the budget is spent, the node is deferred, and another invocation continues its attempt. Returns None if
+    another instance has taken over the node.
     """
     work = _Work(services=services, stored=stored, loop=loop, budget=budget)
     if stored.step.losses >= MAX_DEATHS:
-        died = f"the function that creates the items died {MAX_DEATHS} times while doing it"
-        return _end_with_problem(work, f"{died}; its log says why, such as a lack of memory")
+        died = f"the function that creates the items died {MAX_DEATHS} times while doing so"
+        return _end_with_problem(work, f"{died}; its log shows the cause, for example a lack of memory")
     try:
         items = _compute(work)
         expansion = Expansion(
@@ -104,7 +104,7 @@ def _compute(work: _Work) -> Items:
     items = compute_items(step, loop, scope_of(step, past, result))
     if step.written and items.count != step.counted:
         # Another version may evaluate an expression differently.
-        raise EvaluationError("`forEach` gave another list while the items were being created", at=0)
+        raise EvaluationError("`forEach` returned a different list while the items were being created", at=0)
     return items
 
 
@@ -115,13 +115,13 @@ def _create(work: _Work, items: Items, expansion: Expansion) -> Decision | None:
             return _put_off(work, timedelta())
         is_written = _write(work, batch) if work.step.written else _write_first(work, batch, expansion.size)
         if not is_written:
-            log.debug("step.expand.overtaken", f"the items of step {work.step.each} are created elsewhere")
+            log.debug("step.expand.overtaken", f"another instance is creating the items of step {work.step.each}")
             return None
     return _end(work, expansion)
 
 
 def _write_first(work: _Work, batch: list[Create], size: int) -> bool:
-    """Create the first nodes, and count the items in their run.
+    """Create the first nodes, and update the run's item count.
 
     Raises `ExpressionError` if the run would have too many items.
     """
@@ -144,9 +144,10 @@ def _write_first(work: _Work, batch: list[Create], size: int) -> bool:
 
 
 def _write(work: _Work, batch: Sequence[Create | Update], **fields: Any) -> bool:
-    """Create some nodes, record that with further fields of this node, and renew the lease.
+    """Create some nodes, update this node, and renew its lease.
 
-    Returns False if the node, or a document whose update has a guard, has changed.
+    `fields` are further changes to this node. Returns False if the node, or a document whose update has a guard, has
+    changed.
     """
     step, until = work.step, work.services.clock.now() + work.services.settings.lease
     written = step.written + sum(isinstance(one, Create) for one in batch)
@@ -167,7 +168,7 @@ def _write(work: _Work, batch: Sequence[Create | Update], **fields: Any) -> bool
 
 
 def _end(work: _Work, expansion: Expansion) -> Decision:
-    """Connect the node to its items, and these to their step."""
+    """Connect the node to its items, and the items to their step."""
     step, size, edges = work.step, expansion.size, expansion.dependents_of_expander()
     log.info("step.expand", f"step {step.each} has {size:,} items", **step.names)
     end = end_step(step, StepEvent.SUCCEED, work.services.clock.now(), items=size, counted=size, **edges)
@@ -189,12 +190,12 @@ def _end_with_problem(work: _Work, problem: str) -> Decision:
 
 
 def _uncount(step: StepRecord) -> Sequence[Update]:
-    """Subtract the node's former items from those of its run."""
+    """Subtract the node's former items from the run's item count."""
     return [Update(path=run_path(step.run_id), increments={"item_count": -step.counted})] if step.counted else []
 
 
 def _put_off(work: _Work, wait: timedelta, message: str = "") -> Decision:
-    """Let another invocation go on from where this one stopped."""
+    """Let another invocation continue where this one stopped."""
     fields = {"message": clip(message)} if message else {}
     due_at = work.services.clock.now() + wait
     return Decision(

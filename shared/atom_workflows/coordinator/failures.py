@@ -42,7 +42,7 @@ _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _FailedLoop(NamedTuple):
-    """A step with `forEach`: the number of its expansion if the failures of its items matter, else 0."""
+    """A step with `forEach`. `expansion` is its items' expansion number, or 0 if their failures do not matter."""
 
     expansion: int
     step: Fields
@@ -70,7 +70,7 @@ def _iter_failed(  # noqa: PLR0913 (all but the first three by name)
     """Yield the user's steps in the given states, except tolerated failures.
 
     The steps are read a page at a time, since a thousand tolerated failures may come before one that matters. Items are
-    yielded if their step neither succeeded nor is tolerated, and if `items_of` returns True, given fields of that step.
+    yielded if their step did not succeed, its failure is not tolerated, and `items_of` returns True for its fields.
     """
     after: tuple[str] | None = None
     loops: dict[str, _FailedLoop] = {}
@@ -132,7 +132,7 @@ def load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> t
 def load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, Any]], int]:
     """Return the oldest failures of the main steps, and the total number.
 
-    Every failed step is read: an index by the time of its end would cost something whenever any step is written.
+    Every failed step is read, since an index on the time when steps end would add a cost to every write of a step.
     """
     states = [StepState.FAILED.value, StepState.CANCELLED.value]
     fields = ("message", "last_kind", "last_reason", "finished_at")

@@ -44,7 +44,7 @@ def gather(services: Services, stored: StoredStep) -> Decision:
     try:
         return Decision(stored=stored, change=_decide(services, stored.step))
     except StoreUnavailable as error:
-        log.warning("step.gather.deferred", f"the outputs of the items wait: {error}", **stored.step.names)
+        log.warning("step.gather.deferred", f"gathering the outputs is deferred: {error}", **stored.step.names)
         due_at = services.clock.now() + _LATER
         message = clip(f"the results of its items could not be read: {error}")
         later = change(stored.step, StepEvent.DEFER, due_at=due_at, answered=True, message=message)
@@ -53,7 +53,7 @@ def gather(services: Services, stored: StoredStep) -> Decision:
 
 def _decide(services: Services, step: StepRecord) -> StepChange:
     if step.losses >= MAX_DEATHS:
-        return fail_without_result(step, f"died {MAX_DEATHS} times while doing it", now=services.clock.now())
+        return fail_without_result(step, f"died {MAX_DEATHS} times while doing so", now=services.clock.now())
     path = step_path(step.run_id, expander_id(step.id))
     (expander,) = services.store.get([path], fields=("problem", "expansion"))
     if expander is None:
@@ -71,7 +71,7 @@ def _decide(services: Services, step: StepRecord) -> StepChange:
 
 
 def count_after_stop(services: Services, run_id: str, step_id: str) -> dict[str, int]:
-    """Count the items of a step that had ended when a stop ended the others.
+    """Count a step's items that had ended before a stop.
 
     The step's counters lack those whose barriers the stop ended: these did not pass on their own counters. They count
     as failed those that were not started, whose number only the end of the last item makes known.
@@ -99,9 +99,10 @@ def count_after_stop(services: Services, run_id: str, step_id: str) -> dict[str,
 
 
 def _gather_outputs(services: Services, step: StepRecord, expansion: int) -> dict[str, JsonValue] | None:
-    """Return the outputs of the items as lists by name, in the order of the items, or None if they are too large.
+    """Return the items' outputs as lists by name, in item order.
 
-    An item that has no outputs, since it was skipped or its failure is tolerated, counts as null.
+    Returns None if they are too large. An item without outputs, because it was skipped or its failure is tolerated,
+    is represented by null.
     """
     lists: dict[str, list[JsonValue]] = {name: [] for name in step.outputs}
     size = 0

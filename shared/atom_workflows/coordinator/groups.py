@@ -12,9 +12,9 @@ at least one of the two then sees the other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from atom_workflows.coordinator.loading import StoredRun
 from atom_workflows.coordinator.services import Services
@@ -38,24 +38,23 @@ from atom_workflows.run_documents import run_record
 
 MOST_COUNTED: Final = 2_000
 MOST_IN_LINE: Final = 1_200
-"""The maximum number of waiting runs that are read at a time, more than any file lets wait."""
+"""The maximum number of waiting runs that are read at a time, which is more than any file allows."""
 
 _PAUSE: Final = Backoff(initial=timedelta(milliseconds=50), factor=2.0, maximum=timedelta(seconds=2), jitter=1.0)
-"""The wait before reading again what someone else has just changed. Everyone draws a different part of it."""
+"""The wait before reading again what someone else has just changed. Its jitter differs from run to run."""
 
 _IN_LINE: Final = (
     *("schema", "workflow", "state", "created_at", "place", "group", "queued_at", "stop", "retries", "timeout_s"),
     *("reopened_at", "expire_at", "step_count", "source", "scheduled_at", "late_at", "late"),
 )
-"""The fields of a waiting run on which its fate depends; its parameters may take up 100 KB."""
+"""The fields of a waiting run that decide its fate. Its parameters are omitted, since they may take up 100 KB."""
 
 
 # -- what is read ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Occupancy:
-    """The version of the group's document, None if there is none, and the number of runs at work, read after it."""
+class Occupancy(NamedTuple):
+    """The version of the group's document, if it exists, and the number of active runs, which is read after it."""
 
     version: Version | None
     at_work: int
@@ -68,20 +67,20 @@ def read_occupancy(services: Services, group: Group) -> Occupancy:
 
 
 def count_at_work(services: Services, group: Group) -> int:
-    """Return the number of the group's runs that are at work."""
+    """Count the group's active runs."""
     at_work = Query(collection=RUNS, where=[("place", "==", place_at_work(group.id))], limit=MOST_COUNTED)
     return services.store.count(at_work)
 
 
 def read_at_work(services: Services, group: Group, *, limit: int) -> list[RunRecord]:
-    """Return some of the group's runs that are at work, for people."""
+    """Return some of the group's active runs, for display."""
     where = [("place", "==", place_at_work(group.id))]
     fields = (*_IN_LINE, "started_at", "admitted_at")
     return [run_record(one) for one in services.store.query(_runs(where, limit=limit, fields=fields))]
 
 
 def count_ahead(services: Services, group: Group, place: str) -> int:
-    """Return the number of runs that are in line before a place."""
+    """Count the waiting runs ahead of the given place in line."""
     line = replace(line_query(group, MOST_IN_LINE), fields=None)
     return services.store.count(replace(line, where=[line.where[0], ("place", "<", place)]))
 
@@ -99,9 +98,8 @@ def _runs(where: Sequence[Any], *, limit: int, fields: Sequence[str] = _IN_LINE,
 # -- new runs and retries --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """What happens to a run that is started or retried: it begins with these writes, or waits, or is skipped."""
+class Entry(NamedTuple):
+    """The decision about a run that is started or retried: it begins with these writes, waits, or is skipped."""
 
     admission: Admission
     writes: Sequence[Write] = ()
@@ -111,7 +109,8 @@ class Entry:
 def enter(services: Services, run: RunRecord, group: Group) -> Entry:
     """Decide whether a run begins.
 
-    The writes belong into the commit that lets it begin. They are refused if someone else has given a place away.
+    The writes must be part of the commit that begins the run. That commit fails if someone else has given away a place
+    in the meantime.
     """
     if run.no_queue:
         # It takes a place that there need not be. Whoever is giving one away has to count again.
@@ -156,7 +155,7 @@ def give_places(services: Services, run: RunRecord, group: Group, seen: Occupanc
 
 
 def first_look(group: Group, now: datetime) -> datetime:
-    """Return the time of the checker's first look at a waiting run."""
+    """Return the time of the checker's first check of a waiting run."""
     return min(now + NEXT_AUDIT, now + group.max_wait)
 
 
@@ -169,14 +168,17 @@ _STALLED_AFTER: Final = NEXT_AUDIT * 2
 
 
 def find_stall(services: Services, stored: StoredRun, *, has_end: bool) -> str:
-    """Return a clause on what keeps a waiting run from beginning, or ""."""
+    """Return a clause that explains why a waiting run is stalled.
+
+    Returns "" if it is not stalled.
+    """
     run, now = stored.run, services.clock.now()
     if run.group is None or run.queued_at is None:
         return ""
     if not has_end:
-        return "its end is missing, so the checker does not look at it"
+        return "its end node is missing, so the checker cannot find it"
     if now >= wait_ends(run):
-        return "it has waited for longer than it may"
+        return "it has waited longer than allowed"
     if now - run.queued_at < _STALLED_AFTER or count_at_work(services, run.group) >= run.group.limit:
         return ""
     return "there is a free place in its group, but no run has been given it"

@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 _SHARE: Final = 0.5
-"""The share of its time that a process may spend waiting because of hints, if they come in masses."""
+"""The share of its time that a process may spend waiting because of hints, if there is a flood of them."""
 
 
 class HintLimit:
     """Spaces hints evenly. Safe to use from several threads.
 
-    Each process has its own limit, so a deployment acts on as many hints as its processes together. A process that
+    Each process has its own limit, so a deployment's limit is the sum of those of its processes. A process that
     handles one request at a time does nothing else while a hint waits for its turn. So waiting uses up an allowance,
     which grows with time: in a flood of hints, half of the time is left for other requests.
     """
@@ -37,8 +37,8 @@ class HintLimit:
     def reserve(self, now: datetime, longest: timedelta) -> timedelta | None:
         """Reserve the next turn and return the time until then.
 
-        Returns None if that would be longer than `longest`, or than this process may wait at the moment; nothing is
-        reserved then.
+        Returns None, and reserves nothing, if that would be longer than `longest` or than this process may wait at the
+        moment.
         """
         with self._lock:
             turn = self._turn(now, longest)
@@ -52,7 +52,10 @@ class HintLimit:
         return now if self._next is None or self._next - now > 2 * longest else max(self._next, now)
 
     def _may_wait(self, now: datetime, turn: datetime, longest: timedelta) -> bool:
-        """Return True if the allowance covers the wait, and use it up."""
+        """Deduct the wait from the allowance.
+
+        Returns False if the allowance does not cover it.
+        """
         most = 2 * longest
         since = now if self._allowed_at is None else self._allowed_at
         left = most if self._allowance is None else self._allowance

@@ -20,7 +20,10 @@ from atom_workflows.step_documents import step_fields
 
 
 def create_items(step: StepRecord, loop: Loop, items: Items, expansion: Expansion) -> Iterator[Create]:
-    """Yield the documents that have not been written yet, each when it is needed."""
+    """Yield the documents that have not been written yet.
+
+    Each is built only when it is needed.
+    """
     first_item = expansion.node_count - expansion.size
     texts = items.texts(max(0, step.written - first_item))
     shared: dict[str, Any] | None = None

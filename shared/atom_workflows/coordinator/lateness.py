@@ -40,7 +40,7 @@ def report_late(outbox: Outbox, run: RunRecord) -> None:
             )
         ]
     )
-    log.error("run.late", f"run {run.id} is late: it has not ended by {run.late_at.isoformat()}", run_id=run.id)
+    log.error("run.late", f"run {run.id} is late: it did not end by {run.late_at.isoformat()}", run_id=run.id)
 
 
 def mark_late(outbox: Outbox, stored: StoredRun) -> StoredRun:
@@ -48,7 +48,7 @@ def mark_late(outbox: Outbox, stored: StoredRun) -> StoredRun:
 
     Returns the run as it is now.
 
-    The report is published first, as no one would repeat it once the run is marked.
+    The report is published first, since it would not be repeated once the run is marked.
     """
     report_late(outbox, stored.run)
     outbox.flush()

@@ -6,9 +6,9 @@ Whoever decides, decides for the whole line. If someone else has changed the gro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from atom_workflows import log
 from atom_workflows.coordinator.groups import MOST_IN_LINE, Occupancy, give_places, line_query, pause, read_occupancy
@@ -33,10 +33,10 @@ _TRIES_TOGETHER: Final = 4
 
 
 def admit_waiting(outbox: Outbox, group: Group, *, by: str) -> None:
-    """Give free places to waiting runs, and skip those that may not wait.
+    """Give free places to waiting runs, and skip excess or expired ones.
 
-    `by` is the run on whose behalf this is done. Safe to repeat. If others keep giving places away, the rest is left to
-    them and to the audits of the waiting runs.
+    `by` is the run on whose behalf this is done. Safe to repeat. If other instances keep giving away places, the
+    remaining runs are left to them and to the audits of the waiting runs.
     """
     services, reads_all = outbox.services, False
     for tries in range(1, _TRIES + 1):
@@ -57,11 +57,12 @@ def admit_waiting(outbox: Outbox, group: Group, *, by: str) -> None:
         # What was read has left the line or is being stopped, so the runs behind it are next. Their files may differ.
         reads_all = is_saved and not begin
         group = (begin[-1].run.group if begin else None) or group
-    log.warning("group.contended", f"group {group.id} keeps changing, so the rest of its line is left to others")
+    log.warning(
+        "group.contended", f"group {group.id} keeps changing, so its remaining waiting runs are left to other instances"
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
+class _Line(NamedTuple):
     """The first waiting runs of a group, in order. `is_whole` is True if there are no others."""
 
     runs: Sequence[StoredRun] = ()
@@ -69,7 +70,7 @@ class _Line:
 
 
 def _look_at_line(services: Services, group: Group, *, reads_all: bool) -> tuple[Occupancy, _Line]:
-    """Return the group, and the runs in line that matter now."""
+    """Return the group's state and the waiting runs needed to decide."""
     most = MOST_IN_LINE if group.when_full is WhenFull.QUEUE else 1
     waiting = services.store.count(replace(line_query(group, most), fields=None))
     if not waiting:
@@ -89,7 +90,7 @@ def _read_line(services: Services, query: Query) -> list[StoredRun]:
 
 
 def _begin(outbox: Outbox, group: Group, seen: Occupancy, runs: Sequence[StoredRun]) -> bool:
-    """Let the runs begin.
+    """Begin the runs in one commit.
 
     Returns False if someone else has changed the group or one of them, or if one of them is broken.
     """
@@ -97,7 +98,7 @@ def _begin(outbox: Outbox, group: Group, seen: Occupancy, runs: Sequence[StoredR
     ends = services.store.get([step_path(one.run.id, END_ID) for one in runs], fields=("state",))
     for one in (one for one, end in zip(runs, ends, strict=True) if end is None):
         # Without its end node, which someone must have deleted, it could not begin, and would hold up the whole line.
-        skip_run(outbox, one, "its documents are incomplete: the run's end is missing")
+        skip_run(outbox, one, "its documents are incomplete: its end node is missing")
     whole = [one for one, end in zip(runs, ends, strict=True) if end is not None]
     if not whole:
         return False
@@ -134,11 +135,10 @@ def report_begun(outbox: Outbox, run: RunRecord) -> None:
     log.info("run.admit", f"run {run.id} has a place in its group", run_id=run.id)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Successor:
-    """The run that takes the place of one that ends, and the writes that let it begin.
+class Successor(NamedTuple):
+    """The waiting run that takes over an ending run's place, and the writes that begin it.
 
-    `is_alone` is False if something may have to be decided about other waiting runs as well.
+    `is_alone` is False if other waiting runs may need a decision as well.
     """
 
     run: RunRecord
@@ -147,9 +147,9 @@ class Successor:
 
 
 def find_successor(services: Services, run: RunRecord) -> Successor | None:
-    """Return the run that takes the place of one that ends.
+    """Return the waiting run that takes over an ending run's place.
 
-    This is the first in line, or None if no run can begin then. The writes belong into the commit that ends the run.
+    This is the first in line, or None if no run can begin then. Its writes must be part of the commit that ends `run`.
     """
     if run.group is None or run.state not in AT_WORK:
         return None
@@ -167,9 +167,9 @@ def find_successor(services: Services, run: RunRecord) -> Successor | None:
 
 
 def audit_waiting(outbox: Outbox, stored: StoredRun, group: Group) -> datetime:
-    """Give free places away, or end the wait of this run.
+    """Skip this run if its wait has expired, then fill free places.
 
-    It is skipped if it has waited too long. Returns the time at which its wait is over.
+    Returns the time at which its wait expires.
     """
     ends = wait_ends(stored.run)
     if outbox.services.clock.now() >= ends:

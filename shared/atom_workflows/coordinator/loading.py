@@ -37,7 +37,10 @@ class StoredStep(NamedTuple):
 
     @classmethod
     def without_task(cls, document: Document) -> StoredStep:
-        """Read the step without its task and the values of its expressions, the largest parts of its document."""
+        """Read the step without its task and its expressions' values.
+
+        These are the largest parts of its document.
+        """
         fields = {name: value for name, value in document.fields.items() if name not in _TASK}
         return cls.of(document._replace(fields=fields))
 
@@ -84,7 +87,7 @@ def iter_expanders(services: Services, run_id: str) -> Iterator[StoredStep]:
 
 
 def iter_documents(services: Services, run_id: str, *, where: Sequence[Condition] = ()) -> Iterator[Document]:
-    """Yield the document of every node of the run for which the conditions hold.
+    """Yield the documents of the run's nodes that meet the conditions.
 
     The documents are read a page at a time, in the order of their paths.
     """

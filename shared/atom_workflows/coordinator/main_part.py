@@ -34,11 +34,11 @@ _TRIES: Final = 5
 
 
 def begin_finally(outbox: Outbox, run_id: str, *, after_stop: bool = False) -> bool:
-    """End the main part once its steps have ended, or once a stop has ended them.
+    """End the main part if all of its steps have ended.
 
-    Safe to repeat. Returns False if the run keeps changing, or if documents are missing (see `is_broken`); the
-    checker's audit will then try again. After a stop, it also returns False if someone else has decided meanwhile that
-    the run ends without the steps under `finally`, and the run is still open.
+    With `after_stop`, a stop may have ended them. Safe to repeat. Returns False if the run keeps changing, or if
+    documents are missing (see `is_broken`); the checker's audit will then try again. After a stop, also returns False
+    if a later stop skips the steps under `finally` and the run is still open.
     """
     for _ in range(_TRIES):
         stored = load_run(outbox.services, run_id)

@@ -19,9 +19,9 @@ from atom_workflows.ports import Update
 
 
 def stop_steps(services: Services, open_steps: Sequence[StoredStep], stop: Stop) -> list[Decision]:
-    """Decide which steps end now, and whose jobs are to be stopped first.
+    """Decide which steps end now and which jobs to stop first.
 
-    Steps that already wait for their jobs stay as they are.
+    Steps that are already waiting for their jobs stay as they are.
     """
     now, decisions = services.clock.now(), list[Decision]()
     for one in open_steps:
@@ -43,7 +43,7 @@ def still_open(open_steps: Sequence[StoredStep], decisions: Sequence[Decision]) 
 
 
 def wait_for_jobs(outbox: Outbox, ends: Sequence[StoredStep], waiting: Sequence[StepRecord]) -> bool:
-    """Have the checker audit the run when its jobs have had enough time to stop.
+    """Schedule an audit for when the run's jobs should have stopped.
 
     Returns False if the end node has changed since it was read.
     """

@@ -44,7 +44,7 @@ _CALLS_OF_SHARD: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class _Loop:
-    """A step of a run whose items have places, and the expansion that created them."""
+    """A step of a run whose items need places to run, and the expansion that created the items."""
 
     run_id: str
     each: str
@@ -61,12 +61,12 @@ class _Loop:
 
     @property
     def keys(self) -> tuple[str, str]:
-        """The range of the keys under which items wait, without its end."""
+        """The range of keys under which items wait; its end is exclusive."""
         prefix = places_prefix(self.each, self.expansion)
         return prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
     def keys_of(self, shard: Shard) -> tuple[str, str]:
-        """Return the range of the keys of the items that the shard has handed a place."""
+        """Return the key range of items that have been given places."""
         shard_id = self.shard_id(shard.number)
         return waiting_key(shard_id, 0), waiting_key(shard_id, shard.next)
 
@@ -77,9 +77,9 @@ class _Loop:
 def hand_on_places(outbox: Outbox, freed: Sequence[Freed]) -> dict[str, int]:
     """Return the items that take over the places that a commit freed.
 
-    Each is returned with the round (`Shard.retries`) in which it was handed its place. If too many items failed, a
-    waiting one is published instead, so that all of them are blocked. If a shard has no more items, its places go to
-    another.
+    Each is paired with the round (`Shard.retries`) in which it was handed its place. If too many items failed, one
+    waiting item is published instead, which causes all of them to be blocked. If a shard has no more items, its places
+    are moved to another shard.
     """
     handed: dict[str, int] = {}
     for one in freed:
@@ -97,7 +97,7 @@ def hand_on_places(outbox: Outbox, freed: Sequence[Freed]) -> dict[str, int]:
 
 
 def seat_handed(steps: Iterable[StoredStep], handed: Mapping[str, int]) -> list[StoredStep]:
-    """Let those waiting items run that `hand_on_places` returned."""
+    """Allow the items returned by `hand_on_places` to run."""
     return [
         _seat(one) if _is_waiting(one.step) and handed.get(one.step.id) == one.step.retries else one for one in steps
     ]
@@ -116,9 +116,9 @@ def _items_at(services: Services, loop: _Loop, shard: Shard, numbers: range) -> 
 
 
 def _move_places(services: Services, loop: _Loop, count: int) -> dict[str, int]:
-    """Move free places to shards whose items wait.
+    """Move free places to shards with waiting items.
 
-    Returns the items that were handed these, with their round.
+    Returns the items that were handed these places, each with its round.
     """
     for _ in range(_TRIES):
         stored = _load_shards(services, loop, count)
@@ -145,7 +145,7 @@ def _move_places(services: Services, loop: _Loop, count: int) -> dict[str, int]:
             continue
         takers = [(shard, shard.handed_on(gain)) for _, shard, gain in moved if gain > 0]
         return {item: shard.retries for shard, numbers in takers for item in _items_at(services, loop, shard, numbers)}
-    log.debug("step.places.contended", f"places of step {loop.each} stay free for now", run_id=loop.run_id)
+    log.debug("step.places.contended", f"free places of step {loop.each} stay unused for now", run_id=loop.run_id)
     return {}
 
 
@@ -153,10 +153,10 @@ def _move_places(services: Services, loop: _Loop, count: int) -> dict[str, int]:
 
 
 def seat(services: Services, steps: Sequence[StoredStep]) -> tuple[list[StoredStep], list[StoredStep]]:
-    """Let those waiting items run that have been handed their places.
+    """Allow waiting items that have been handed places to run.
 
-    Returns the steps, and the shards of those waiting items that will not run, since too many others failed. Shards
-    are read after the items: a retry deals the places out before it resets the items.
+    Returns the steps, and the shards of the waiting items that will not run because too many others failed. Shards are
+    read after the items, since a retry distributes the places before it resets the items.
     """
     shard_ids = dict.fromkeys(one.step.shard for one in steps if _is_waiting(one.step))
     if not shard_ids:
@@ -177,7 +177,7 @@ def seat(services: Services, steps: Sequence[StoredStep]) -> tuple[list[StoredSt
 def block_waiting(outbox: Outbox, stopped: Sequence[StoredStep]) -> list[Decision]:
     """Decide to block the items that wait for places of stopped shards.
 
-    The result is a page of items of each step; the next page is left to another invocation.
+    The result contains one page of items per step; the next page is left to another invocation.
     """
     services, decisions = outbox.services, list[Decision]()
     for loop, shard in {_Loop.of(one.step): one.step for one in stopped}.items():
@@ -193,9 +193,9 @@ def block_waiting(outbox: Outbox, stopped: Sequence[StoredStep]) -> list[Decisio
 
 
 def audit_places(outbox: Outbox, run: RunRecord, budget: Budget) -> int:
-    """Publish the items that were handed places and have not begun, or have another invocation do so.
+    """Publish items that were handed places but have not begun.
 
-    Returns the number of events.
+    Another invocation does this if it would take too many calls. Returns the number of events.
     """
     loops = _open_loops(outbox.services, run)
     if sum(map(len, loops.values())) * _CALLS_OF_SHARD <= budget.calls:
@@ -205,11 +205,12 @@ def audit_places(outbox: Outbox, run: RunRecord, budget: Budget) -> int:
 
 
 def publish_placed(outbox: Outbox, run: RunRecord, budget: Budget) -> int:
-    """Publish the items that were handed places and have not begun.
+    """Publish items that were handed places but have not begun.
 
-    Returns their number. Also does what a death may have left undone, or what someone else's write has broken: recounts
-    the places, stops a step too many of whose items failed, and moves free places to where items wait. Once the budget
-    is spent, other steps are left to the next audit, which begins with another one.
+    Returns their number. Also finishes what a killed instance may have left undone, and repairs what someone else's
+    write may have broken: recounts the places, stops a step if too many of its items failed, and moves free places to
+    shards with waiting items. Once the budget is spent, the other steps are left to the next audit, which begins with
+    a different step.
     """
     return _publish_placed(outbox, _open_loops(outbox.services, run), budget)
 
@@ -229,7 +230,7 @@ def _publish_placed(outbox: Outbox, loops: Mapping[_Loop, Sequence[StoredStep]],
 
 
 def _find_placed(outbox: Outbox, loop: _Loop, stored: Sequence[StoredStep]) -> Iterator[str]:
-    """Yield the items that may begin, or one that waits in vain."""
+    """Yield the items that may begin, or one to be blocked."""
     services = outbox.services
     for one in stored:
         if (finding := recount(services, one.step)) is None:
@@ -253,10 +254,10 @@ def _find_placed(outbox: Outbox, loop: _Loop, stored: Sequence[StoredStep]) -> I
 
 
 def recount(services: Services, step: StepRecord) -> Finding | None:
-    """Count the ended items of a shard, and check that it has handed on the places of just these.
+    """Check a shard's counters against the number of its ended items.
 
     Any commit that ends an item changes the shard, so the result holds as long as the shard has not changed since it
-    was read. The exception is a stop, which ends items without counting them: so whether there was one is read last.
+    was read. The exception is a stop, which ends items without counting them, so that is checked last.
     """
     if step.places is None:
         return None
@@ -276,7 +277,7 @@ def _is_at_work(services: Services, shard: StepRecord) -> bool:
 
 
 def _count_items(services: Services, step: StepRecord, states: Iterable[StepState]) -> int:
-    """Count the items of a shard that are in one of these states."""
+    """Count a shard's items that are in any of these states."""
     where: list[Condition] = [("shard", "==", step.id), ("state", "in", sorted(states))]
     if step.retries:
         # Items that kept their results are not counted. In the first round there are none, and 0 is not stored.
@@ -285,7 +286,7 @@ def _count_items(services: Services, step: StepRecord, states: Iterable[StepStat
 
 
 def publish_next(outbox: Outbox, ended: Sequence[StepRecord]) -> None:
-    """Publish the items that may have received the places of ended ones."""
+    """Publish the items that may have received places from ended items."""
     shards = dict.fromkeys(step.shard for step in ended if step.shard)
     if not shards:
         return
@@ -299,7 +300,7 @@ def publish_next(outbox: Outbox, ended: Sequence[StepRecord]) -> None:
 
 
 def _open_loops(services: Services, run: RunRecord) -> dict[_Loop, list[StoredStep]]:
-    """Return the shards of the steps some of whose items have not ended."""
+    """Return the shards of each step that still has open items."""
     if run.schema < LOOPS_SCHEMA:
         return {}
     query = Query(collection=steps_path(run.id), where=[("kind", "==", NodeKind.PLACES.value)])
@@ -318,9 +319,9 @@ def _open_loops(services: Services, run: RunRecord) -> dict[_Loop, list[StoredSt
 
 
 def _stop_if_too_many(outbox: Outbox, loop: _Loop, stored: Sequence[StoredStep]) -> bool:
-    """Begin no more items of a step if more of them failed than it tolerates.
+    """Stop starting a step's items if too many have failed.
 
-    An item that waits is published, so that it is blocked with all others.
+    One waiting item is published, which causes all waiting items to be blocked.
     """
     shards = [one.step.places for one in stored if one.step.places is not None]
     if not is_too_many(shards):
@@ -331,7 +332,7 @@ def _stop_if_too_many(outbox: Outbox, loop: _Loop, stored: Sequence[StoredStep])
         for shard in shards
     ]
     outbox.services.store.commit(writes)
-    log.info("step.stopped", f"no more items of step {loop.each} begin: too many failed", run_id=loop.run_id)
+    log.info("step.stopped", f"no more items of step {loop.each} will begin: too many failed", run_id=loop.run_id)
     waiting = _waiting_ids(outbox.services, loop.run_id, loop.keys, most=1)
     outbox.add_ready(loop.run_id, [ReadyStep(step_id=step_id) for step_id in waiting])
     return True
@@ -351,7 +352,10 @@ def _waiting_ids(services: Services, run_id: str, keys: tuple[str, str], *, most
 def _query_waiting(
     services: Services, run_id: str, keys: tuple[str, str], *, most: int, fields: Sequence[str] | None = None
 ) -> list[Document]:
-    """Return the first items that wait under keys in this range, without its end."""
+    """Return the first items that wait under keys in this range.
+
+    The end of the range is exclusive.
+    """
     query = Query(
         collection=steps_path(run_id),
         where=[("waits_at", ">=", keys[0]), ("waits_at", "<", keys[1])],
@@ -367,8 +371,8 @@ def _is_waiting(step: StepRecord) -> bool:
 
 
 def _seat(stored: StoredStep) -> StoredStep:
-    """Return the item without what it waits for.
+    """Return the item, changed so that it no longer waits for its place.
 
-    The document is changed by the decision that follows.
+    Its document is changed only by the next decision about the item.
     """
     return stored._replace(step=replace(stored.step, remaining=stored.step.remaining - 1, waits_at=""))

@@ -192,7 +192,7 @@ def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mappi
 def _late_at(run: RunRecord, workflow: Workflow) -> datetime | None:
     """Return the run's deadline.
 
-    Returns None if it has none that could still be met when a person starts it.
+    Returns None if it has none, or if the deadline had already passed when a user started the run.
     """
     if workflow.deadline is None:
         return None

@@ -52,10 +52,10 @@ def renew_run(outbox: Outbox, stored: StoredRun, budget: Budget) -> None:
 
 
 def _in_order(services: Services, run: RunRecord) -> Iterator[StoredStep]:
-    """Yield the nodes of a run in the order in which they have to be renewed.
+    """Yield a run's nodes in the order in which to renew them.
 
-    Items are created with the date of the node that creates them. If that node is renewed first, any that come later
-    have the new date; if it changes in the meantime, it is not renewed, and the next audit renews the run.
+    Items are created with the date of the node that creates them. If that node is renewed first, any items created
+    later have the new date; if it changes in the meantime, it is not renewed, and the next audit renews the run.
     """
     if run.schema >= LOOPS_SCHEMA:
         yield from iter_expanders(services, run.id)

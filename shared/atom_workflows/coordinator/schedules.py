@@ -66,10 +66,10 @@ def list_schedules(services: Services) -> list[FileSchedules]:
 
 
 def register_upload(services: Services, workflow: Workflow, path: str, generation: str) -> bool:
-    """Replace the file's schedules by those of an uploaded generation.
+    """Replace the file's schedules with those of an uploaded generation.
 
-    Returns True if the file has schedules, so that its upload starts no run. A file that never had any leaves no
-    document. May be repeated, and in any order: a lower generation than the known one is ignored.
+    Returns True if the file has schedules, so that its upload starts no run. No document is written for a file that
+    never had any. Calls may be repeated and may come in any order: a generation lower than the known one is ignored.
     """
     number, has_schedules = number_of_generation(generation), workflow.schedules is not None
     if not has_schedules and load_schedules(services, core.file_id(path)) is None:
@@ -93,7 +93,7 @@ def register_upload(services: Services, workflow: Workflow, path: str, generatio
 def _confirm(services: Services, path: str, generation: int) -> None:
     """End schedules whose file was deleted or replaced before they were registered.
 
-    The notification of that may have come first and found no document. If it comes later, it finds this one.
+    The notification of the change may have arrived first and found no document. If it arrives later, it finds this one.
     """
     try:
         _, newest = services.source.read(path, None)
@@ -120,7 +120,7 @@ def _confirm(services: Services, path: str, generation: int) -> None:
 def end_schedules(services: Services, deleted: FileDeleted) -> None:
     """End the schedules of a deleted file, and leave a tombstone.
 
-    May be repeated, and in any order: the deletion of an older generation than the known one is ignored.
+    Calls may be repeated and may come in any order: deletions of a generation older than the known one are ignored.
     """
 
     def decide(known: FileSchedules | None) -> FileSchedules | None:
@@ -158,9 +158,9 @@ def _change_existing(services: Services, path: str, change: Callable[[FileSchedu
 def _change(
     services: Services, path: str, decide: Callable[[FileSchedules | None], FileSchedules | None]
 ) -> FileSchedules | None:
-    """Save what `decide` makes of a file's schedules.
+    """Save the result of `decide` for a file's schedules.
 
-    Returns None if it returned None. Raises `Conflict` if the document keeps changing, so that the event comes again.
+    Returns None if `decide` does. Raises `Conflict` if the document keeps changing, so that the event is redelivered.
     """
     for _ in range(_TRIES):
         stored = load_schedules(services, core.file_id(path))
@@ -174,7 +174,10 @@ def _change(
 
 
 def _save(services: Services, stored: StoredSchedules | None, changed: FileSchedules) -> StoredSchedules | None:
-    """Save the schedules, and return None if someone else has changed them since they were read."""
+    """Save the schedules and return them.
+
+    Returns None if someone else has changed them since they were read.
+    """
     tick, fields = tick_path(changed.id), tick_fields(changed)
     try:
         if stored is None:
@@ -192,10 +195,10 @@ def _save(services: Services, stored: StoredSchedules | None, changed: FileSched
 
 
 def fire_due(services: Services, file_id: str) -> int:
-    """Start the runs of a file's schedules that are due, and report those that never came to exist.
+    """Start the due runs of a file's schedules, and report late ones.
 
-    Returns the number of runs that were asked for. What is to be started is pinned first, then published, then cleared;
-    after a death, and if two instances do this at once, what is pinned is published again.
+    Returns the number of runs that were requested. Runs to start are first pinned in the document, then published,
+    then cleared. If this instance dies, or if two instances do this at once, pinned runs are published again.
     """
     stored = load_schedules(services, file_id)
     if stored is None:
@@ -215,7 +218,7 @@ def fire_due(services: Services, file_id: str) -> int:
 
 
 def _report_late(services: Services, stored: StoredSchedules) -> None:
-    """Report runs that are missing, or cannot run, at their deadline."""
+    """Report overdue runs that do not exist or did not start."""
     known, now = stored.schedules, services.clock.now()
     over = [one for one in known.watches if one.due_at <= now]
     for watch in over:

@@ -58,9 +58,9 @@ PAGE: Final = 500
 
 
 MAX_RUN_BYTES: Final = 700_000
-"""The maximum size of a new run's document, which grows by the messages of its failures.
+"""The maximum size of a new run's document, which grows when messages of failures are added.
 
-If it could not be written any more, the run would never end.
+If it became too large to write, the run would never end.
 """
 
 
@@ -76,7 +76,7 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
     # What a plain workflow's run holds is limited by its file and by the start message.
     size = 0 if definition.workflow.is_plain else estimate_bytes(run_fields(run))
     if size > MAX_RUN_BYTES:
-        what = "the run's parameters, its outputs as written, and the values and types that they read"
+        what = "the run's parameters, its outputs as written in the file, and the values and types that they use"
         raise NotStorable(f"{what} take up {size:,} bytes, but at most {MAX_RUN_BYTES:,} can be stored")
     entry = Entry(admission=Admission.BEGIN) if run.group is None else enter(outbox.services, run, run.group)
     if entry.admission is Admission.SKIP:
@@ -121,7 +121,7 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
 
 
 def _instead(instead_of: Document | None, creates: Sequence[Create]) -> list[Create | Update]:
-    """Return the writes, updating the document that is to be replaced."""
+    """Return the writes, with an update for the document to be replaced."""
     return [replacement(instead_of, one) if instead_of and one.path == instead_of.path else one for one in creates]
 
 

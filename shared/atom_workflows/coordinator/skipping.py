@@ -26,8 +26,8 @@ TOGETHER: Final = 50
 def skip_runs(outbox: Outbox, chosen: Sequence[tuple[StoredRun, str]], *, one_by_one: bool) -> bool:
     """Skip the chosen runs, each with its reason.
 
-    Returns False if one of them has changed since it was read, as others are probably doing the same. Skipping them one
-    by one leaves only that one as it is.
+    Returns False if one of them has changed since it was read, probably because another instance is doing the same.
+    With `one_by_one`, only the runs that have changed are left as they are.
     """
     if one_by_one:
         for one, because in chosen:
@@ -64,7 +64,7 @@ def skip_run(outbox: Outbox, stored: StoredRun, because: str) -> bool:
 
 
 def _skipped(run: RunRecord, because: str, now: datetime) -> RunRecord:
-    """Return the run as it is once it is skipped.
+    """Return the run in its state after being skipped.
 
     A retry that could not begin leaves its run FAILED, so that it can be retried again.
     """

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
 from atom_workflows import log
 from atom_workflows.coordinator import seed
@@ -40,8 +40,8 @@ MAX_WARNINGS: Final = 20
 def difference(run: RunRecord, event: StartRequested) -> str:  # noqa: PLR0911 (a field each)
     """Return the field in which the request and the run differ, or "".
 
-    If the request does not specify a generation, its file may have changed; that does not count as a difference. Nor
-    does a different spelling of the Task Runner's URL, since the run keeps the spelling used in the settings.
+    If the request does not specify a generation, its file may have changed; that does not count as a difference. A
+    different spelling of the Task Runner's URL does not count either, since the run stores the settings' spelling.
     """
     if (event.definition is not None) is not bool(run.source.get("inline")):
         return "definition"
@@ -116,8 +116,7 @@ def _text(value: Mapping[str, Any]) -> str:
 _TRIES: Final = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class Started(NamedTuple):
     """The response to a start request. The run has started, now or earlier, unless there is a `refusal`.
 
     The `run_id` is empty if the event concerned only a file's schedules.

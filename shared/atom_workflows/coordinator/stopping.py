@@ -72,7 +72,7 @@ def pursue_stop(services: Services, breaker: CircuitBreaker, step: StepRecord) -
 
 
 def _is_run_stopped(services: Services, run_id: str) -> bool:
-    """Return True unless the run is open and not being stopped."""
+    """Return True if the run is missing, ended or being stopped."""
     stored = load_run(services, run_id)
     return stored is None or stored.run.stop is not None or stored.run.state.is_terminal
 
@@ -99,8 +99,8 @@ def look_up_attempt(services: Services, step: StepRecord) -> StepChange | dict[s
 def resolve_attempt(services: Services, step: StepRecord, body: Mapping[str, JsonValue]) -> StepChange | dict[str, Any]:
     """Submit an earlier attempt again to find out its job, and decide whether the step may go on.
 
-    `body` is that of the step's own job. Returns the change to save instead, or the fields to save together with the
-    submission.
+    Also decides whether the step may continue. `body` is the body of the step's own job. Returns the change to save
+    instead, or the fields to save together with the submission.
     """
     settings = services.settings
     # With `onLost: fail`, this begins only after the lease of whoever submitted the attempt (see core/stopping.py).
@@ -137,7 +137,7 @@ def _find_job(services: Services, earlier: StepRecord, body: Mapping[str, JsonVa
         return "", True
     except TaskRunnerUnavailable as error:
         services.breaker.record_failure(url, error.reason, began=began, now=services.clock.now())
-        message = f"the job of attempt {earlier.attempt} of step {earlier.id} could not be found out: {error.reason}"
+        message = f"the job of attempt {earlier.attempt} of step {earlier.id} could not be determined: {error.reason}"
         log.warning("task_runner.unavailable", message, **earlier.names)
         return None, not isinstance(error, RequestNotAccepted)
     services.breaker.record_answer(url)
@@ -145,9 +145,10 @@ def _find_job(services: Services, earlier: StepRecord, body: Mapping[str, JsonVa
 
 
 def stop_leftover(services: Services, step: StepRecord) -> StepChange | dict[str, Any]:
-    """Have the first job that an earlier attempt left stopped, and decide whether the step may go on.
+    """Stop the first job that is left over from an earlier attempt.
 
-    Returns the change to save instead, or the fields to save together with the submission.
+    Also decides whether the step may continue. Returns the change to save instead, or the fields to save together with
+    the submission.
     """
     report = _look(services, services.breaker, step, step.leftovers[0], is_accepted=was_accepted(step))
     return judge_leftover(
@@ -163,7 +164,7 @@ def stop_orphans(services: Services, refused: Sequence[Decision], current: Seque
     """Stop jobs that were submitted for attempts that have ended in the meantime.
 
     `refused` are decisions that could not be saved, and `current` are the same steps as they are now. If the attempt
-    may still be submitted again, its job is left alone: a Task Runner that honours keys reports the same job.
+    may still be submitted again, its job is left alone: a Task Runner that honors keys reports the same job.
     """
     now_stored = {one.step.id: one for one in current}
     for decision in refused:
@@ -174,7 +175,7 @@ def stop_orphans(services: Services, refused: Sequence[Decision], current: Seque
 
 
 def _stop_orphan(services: Services, step: StepRecord, job_id: str, stored: StoredStep | None) -> None:
-    """Record the job of an attempt that has ended, then ask for it to be stopped.
+    """Record an ended attempt's job, then request that it be stopped.
 
     `step` is the step during that attempt, and `stored` is what it is now.
     """
@@ -200,7 +201,7 @@ def _may_own(step: StepRecord, attempt: int, job_id: str) -> bool:
 
 
 def _may_record(step: StepRecord, attempt: int) -> bool:
-    """Return True if the step's next submission waits for the job that is recorded now.
+    """Return True if a job recorded now delays the step's next submission.
 
     A step that a dispatcher has claimed is left alone, since the dispatcher could not record its own job otherwise.
     """
@@ -218,7 +219,7 @@ def _save_orphan(services: Services, stored: StoredStep, fields: Mapping[str, An
     try:
         (result,) = services.store.commit([update])
     except (Conflict, StoreUnavailable) as error:
-        log.debug("job.orphan.unrecorded", f"a job is stopped without a record: {error}", **stored.step.names)
+        log.debug("job.orphan.unrecorded", f"the job to stop could not be recorded: {error}", **stored.step.names)
         return None
     return StoredStep(step=replace(stored.step, **fields), version=result.version)
 
@@ -229,7 +230,10 @@ def _save_orphan(services: Services, stored: StoredStep, fields: Mapping[str, An
 def _look(
     services: Services, breaker: CircuitBreaker, step: StepRecord, job_id: str, *, is_accepted: bool
 ) -> StopReport:
-    """Ask for a job to be stopped, unless that was accepted before, then ask for its state."""
+    """Request that a job be stopped, then query its state.
+
+    The request is omitted if it was accepted earlier.
+    """
     fate = JobFate.ACCEPTED if is_accepted else _FATES[_ask(services, breaker, step, job_id)]
     if fate is JobFate.CANNOT:
         return StopReport(fate=fate)
@@ -257,7 +261,7 @@ def _look(
 
 
 def _ask(services: Services, breaker: CircuitBreaker, step: StepRecord, job_id: str) -> StopAnswer | None:
-    """Ask for a job to be stopped.
+    """Request that a job be stopped.
 
     Returns None if the Task Runner did not respond, or was not called because it has not responded recently.
     """
@@ -276,7 +280,7 @@ def _ask(services: Services, breaker: CircuitBreaker, step: StepRecord, job_id: 
     breaker.record_answer(url)
     if answer is StopAnswer.CANNOT:
         services.unstoppable.add(url, services.clock.now())
-    log.info("job.stop", f"job {job_id} of step {step.id} was to be stopped: {answer}", job_id=job_id, **step.names)
+    log.info("job.stop", f"request to stop job {job_id} of step {step.id}: {answer}", job_id=job_id, **step.names)
     return answer
 
 

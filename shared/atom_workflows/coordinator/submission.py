@@ -77,7 +77,7 @@ def _resolve(services: Services, step: StepRecord) -> StepChange | dict[str, Any
 
 
 def _render(services: Services, step: StepRecord) -> Mapping[str, JsonValue] | StepChange | None:
-    """Return the job's body, or the change if there is none."""
+    """Return the job's body, or a change if it cannot be built."""
     if not step.templates:
         return step.request
     try:
@@ -107,7 +107,7 @@ def _submit_rendered(services: Services, step: StepRecord) -> StepChange | None:
 def _reason_to_wait(services: Services, step: StepRecord, *, is_own: bool = True) -> RequestNotAccepted | None:
     """Return the reason not to submit anything now, if any.
 
-    `is_own` is False if the submission is not that of the attempt itself, and so waits in its own way.
+    `is_own` is False if an earlier attempt is being submitted again; the circuit breaker is then checked later.
     """
     now = services.clock.now()
     # While a claim lasts, `due_at` is the end of its lease.

@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from typing import Final
 
 REMEMBERED_FOR: Final = timedelta(minutes=10)
-"""How long a Task Runner that cannot stop jobs is not asked to again; a newer version of it may be able to."""
+"""How long to remember that a Task Runner cannot stop jobs; a newer version of it may be able to."""
 
 
 @dataclass(slots=True)
 class Unstoppable:
     """The Task Runners that recently reported that they cannot stop jobs. Safe to use from several threads.
 
-    Each process remembers this for itself, so each asks once in a while.
+    Each process remembers this separately, so each one tries again from time to time.
     """
 
     _since: dict[str, datetime] = field(default_factory=dict)

@@ -71,7 +71,7 @@ _EMPTY: Final[Mapping[str, Any]] = {
 
 
 def jobs_to_stop(step: StepRecord) -> tuple[str, ...]:
-    """Return the ids of the step's jobs that may still run, the earliest first."""
+    """Return the ids of jobs that may still be running, earliest first."""
     was_stopped = step.stop_attempt == step.attempt and step.stop_stage == StopStage.OVER
     has_stopped = has_ended(step.job_state) or (was_stopped and step.job_id not in step.unstopped)
     own = (step.job_id,) if step.job_id and not has_stopped else ()
@@ -88,7 +88,7 @@ def attempts_to_resolve(step: StepRecord) -> tuple[int, ...]:
 
 
 def add_unstopped(step: StepRecord, *job_ids: str) -> dict[str, Any]:
-    """Return the list of jobs that could not be stopped, extended."""
+    """Return the field `unstopped` with the given jobs added."""
     added = [job_id for job_id in job_ids if job_id and job_id not in step.unstopped]
     return {"unstopped": (*step.unstopped, *added)[-MAX_UNSTOPPED:]} if added else {}
 

@@ -104,9 +104,9 @@ def _find_miscounted_places(steps: Mapping[str, StepRecord]) -> Iterator[Finding
 
 
 def check_places(step: StepRecord, *, ended: int, failed: int) -> Finding | None:
-    """Check that a shard handed on the places of ended items only.
+    """Check that a shard handed on only the places of ended items.
 
-    Once too many items failed, nothing is handed on any more, so there is nothing to count.
+    Once too many items have failed, places are no longer handed on, so there is nothing to count.
     """
     shard = step.places
     if shard is None or shard.is_stopped or (shard.next, shard.failed) == (shard.places + ended, failed):
@@ -145,7 +145,7 @@ def label(step_id: str) -> str:
     if step_id.startswith(EXPANDER_PREFIX):
         return f"the node that creates the items of step {step_id.removeprefix(EXPANDER_PREFIX)}"
     if step_id.startswith(PLACES_PREFIX):
-        return f"the node that hands out places of step {step_id.removeprefix(PLACES_PREFIX).partition('~')[0]}"
+        return f"the node that hands out the places of step {step_id.removeprefix(PLACES_PREFIX).partition('~')[0]}"
     if parse_item_id(step_id):
         return f"item {shown_id(step_id)}"
     return f"barrier {step_id}, which joins steps," if is_internal(step_id) else f"step {step_id}"

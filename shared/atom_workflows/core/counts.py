@@ -62,7 +62,7 @@ class Counts:
 def count_end(step: StepRecord, end: StepChange | None = None) -> Counts:
     """Return what a step's end adds to its dependents' counters.
 
-    `end` is the change that ends the step, if the step does not show it yet.
+    `end` is the change that ends the step, if it has not been applied to `step` yet.
     """
     fields: Mapping[str, Any] = {} if end is None else end.fields
     state = step.state if end is None else end.state

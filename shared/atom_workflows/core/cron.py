@@ -27,19 +27,19 @@ _SECOND: Final = timedelta(seconds=1)
 _DAY: Final = timedelta(days=1)
 _FARTHEST_BACK: Final = timedelta(days=366 * 60)
 _REACH: Final = 8
-"""The factor by which the search for an earlier instant reaches back farther each time."""
+"""The factor by which the search for an earlier instant is extended each time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calendar:
-    """A cron expression and the zone in which its times are meant. Raises `CronError` only in `read_cron`."""
+    """A cron expression and the time zone in which it is interpreted. Only `read_cron` raises `CronError`."""
 
     cron: str
     zone: str
 
     @property
     def is_fixed(self) -> bool:
-        """True if neither minutes nor hours begin with an asterisk, so that the time of day is what counts."""
+        """True if the time of day is fixed: neither minutes nor hours begin with an asterisk."""
         minutes, hours, *_ = self.cron.split()
         return not (minutes.startswith("*") or hours.startswith("*"))
 
@@ -71,7 +71,7 @@ class Calendar:
             instant = following
 
     def until(self, instant: datetime) -> datetime | None:
-        """Return the last instant that is not later than the given one, or None."""
+        """Return the last instant at or before the given one, or None."""
         instant, span = instant.astimezone(UTC), timedelta(hours=1)
         while (last := self.after(instant - span)) is None or last > instant:
             if span > _FARTHEST_BACK:
@@ -89,13 +89,13 @@ class Calendar:
         return last
 
     def before(self, instant: datetime) -> datetime | None:
-        """Return the last instant that is earlier than the given one, or None."""
+        """Return the last instant before the given one, or None."""
         return self.until(instant - timedelta(microseconds=1))
 
     def explain(self, instant: datetime) -> str:
-        """Return what the clocks do to an instant of a fixed time.
+        """Explain how a clock change affects an instant of a fixed time.
 
-        Returns "" if that is nothing special.
+        Returns "" if it is not affected.
         """
         zone = find_zone(self.zone)
         at = instant.astimezone(zone)
@@ -109,7 +109,7 @@ class Calendar:
         return ""
 
     def _after_in_real_time(self, instant: datetime, zone: tzinfo) -> datetime | None:
-        """Search each period between two changes of the clocks by itself."""
+        """Search the periods between clock changes one at a time."""
         begin = instant
         while True:
             offset = _offset(begin, zone)
@@ -132,7 +132,7 @@ class Calendar:
 def read_cron(cron: str) -> str:
     """Return the expression with single spaces.
 
-    Raises `CronError`, also if there is no date that it matches.
+    Raises `CronError` if it is invalid or matches no date.
     """
     words = cron.split()
     if len(cron) > LONGEST:
@@ -171,9 +171,9 @@ _WORDS: Final = {
 
 
 def _find_fault(words: list[str]) -> tuple[str, str] | None:
-    """Return what is wrong with a field, and advice.
+    """Return the problem with the fields, and advice on fixing it.
 
-    Returns None if each of them is valid.
+    Returns None if they are valid.
     """
     from cronsim import CronSim, CronSimError  # noqa: PLC0415 (only files with schedules need it)
 
@@ -196,7 +196,7 @@ def _find_fault(words: list[str]) -> tuple[str, str] | None:
 
 @lru_cache(maxsize=1_024)
 def _next_on_the_clock(cron: str, shown: datetime) -> datetime | None:
-    """Return the first matching local time after the given one, as if clocks never changed."""
+    """Return the next matching local time as if clocks never changed."""
     # Imported here, as only files with schedules need it, and every import delays a function's start.
     from cronsim import CronSim  # noqa: PLC0415 - see above
 
@@ -211,9 +211,9 @@ def _offset(instant: datetime, zone: tzinfo) -> timedelta:
 
 
 def _find_change(begin: datetime, end: datetime, zone: tzinfo) -> datetime | None:
-    """Return the first instant after `begin`, up to `end`, at which clocks change; None if they do not.
+    """Find the first clock change after `begin`, up to `end`.
 
-    Clocks change at whole seconds, and not twice within a day.
+    Returns None if there is none. Clocks change at whole seconds, and not twice within a day.
     """
     if zone is UTC:
         return None

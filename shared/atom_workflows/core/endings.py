@@ -87,7 +87,7 @@ def ends_with_steps(step: StepRecord, run: RunRecord) -> bool:
 def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
     """End an open step of a run that is being closed.
 
-    A job that has not ended may go on.
+    A job that has not ended may keep running.
     """
     may_run = step.state is StepState.RUNNING and not step.is_stop_over
     unstopped = add_unstopped(step, *jobs_to_stop(step)) if may_run else {}

@@ -13,8 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES, WRITE_ELSEWHERE
 from atom_workflows.core.reads import Constants, parse_template_once, typed_constants, zone_of
@@ -36,16 +35,15 @@ MAX_BODY_BYTES: Final = 64 * 1024
 STEPS_AT_THE_START: Final = 2_000
 """The maximum number of evaluation steps for one task while its run is seeded, since a file may have 10,000 tasks.
 
-The rest is left to the dispatchers. Each task has a budget of its own, so that what is stored for it does not depend on
-who stores it.
+Dispatchers evaluate the remaining expressions. Each task has its own budget, so that its stored form is the same no
+matter which process stores it.
 """
 
 
 Scope = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The result of a step's condition and the values that decided it. `error` says why there is no result."""
 
     holds: bool = False
@@ -53,12 +51,11 @@ class Verdict:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
-    """The part of an ended step's result that expressions can read.
+class Past(NamedTuple):
+    """The part of a finished step's result that expressions can read.
 
-    `outputs` are typed values, or None if the step did not succeed or declares no outputs. `counts` are the numbers of
-    its items, or None if it has no `forEach`.
+    `outputs` are typed values, or None if the step did not succeed or declares no outputs. `counts` holds its item
+    counts, or None if it has no `forEach`.
     """
 
     state: str = ""
@@ -165,7 +162,7 @@ def evaluate_condition(condition: Condition, scope: Scope, *, zone: str, name: s
 def may_retry(step: StepRecord, *, kind: str, reason: str, message: str) -> Verdict:
     """Decide whether to retry this failure, according to the step's `retry.when`.
 
-    If the condition cannot be evaluated, there is no retry, and the failure remains unchanged.
+    If the condition cannot be evaluated, the step is not retried, and the original failure is kept.
     """
     condition = step.policies.retry.when
     if condition is None:
@@ -200,7 +197,7 @@ def render_body(step: StepRecord, scope: Scope) -> dict[str, JsonValue]:
 def _require_small(size: int) -> None:
     if size > MAX_BODY_BYTES:
         raise EvaluationError(
-            f"with its values, the task is {size:,} bytes, more than the {MAX_BODY_BYTES:,} allowed", at=0
+            f"with its values filled in, the task is {size:,} bytes, more than the {MAX_BODY_BYTES:,} allowed", at=0
         )
 
 

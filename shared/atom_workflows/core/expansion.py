@@ -28,7 +28,7 @@ MAX_ITEMS: Final = 10_000
 """The maximum number of items of one step."""
 
 MAX_ITEMS_OF_RUN: Final = 20_000
-"""The maximum number of items of all steps of a run together."""
+"""The maximum total number of items of all steps in a run."""
 
 MAX_ITEM_BYTES: Final = 8 * 1024
 """The maximum size of an item as JSON."""
@@ -38,8 +38,8 @@ MAX_ITEM_BYTES: Final = 8 * 1024
 class Expansion:
     """The nodes between the node that creates a step's items and the step itself.
 
-    `decides` is True if the items have a condition. `phase` is that of the step. At most `places` items run at the same
-    time, or all of them if it is None, and `tolerate` of them may fail.
+    `decides` is True if the items have a condition. `phase` is the step's phase. At most `places` items run at the same
+    time (None means no limit), and at most `tolerate` of them may fail.
     """
 
     each: str
@@ -80,14 +80,14 @@ class Expansion:
 
     @property
     def roots(self) -> list[str]:
-        """The nodes that wait for the node that creates the items: the items themselves if they are few."""
+        """The nodes that wait for the node that creates the items: the items themselves if there are only a few."""
         if self._above:
             return [fan_out_id(self.each, self.number, number) for number in range(len(self._above))]
         return [item_id(self.each, index, self.number) for index in range(self.begin)]
 
     @property
     def tops(self) -> list[str]:
-        """The nodes for which the step waits: the items themselves if they are few."""
+        """The nodes that the step waits for: the items themselves if there are only a few."""
         if self._levels:
             last = len(self._levels) - 1
             return [fan_in_id(self.each, self.number, last, number) for number in range(len(self._levels[last]))]
@@ -107,7 +107,7 @@ class Expansion:
         return {"shard": shard_id, **({"waits_at": waiting_key(shard_id, within)} if index >= self.begin else {})}
 
     def dependents_of_expander(self) -> dict[str, Any]:
-        """Return the edges from the node that creates the items, by the names of a node's fields."""
+        """Return the outgoing edges of the expander, keyed by field name."""
         roots = tuple(self.roots)
         return {
             "dependents": (*roots, self.each),
@@ -170,7 +170,7 @@ def is_item_node(step: StepRecord) -> bool:
 def fields_of_reset(step: StepRecord, *, expands_anew: bool) -> dict[str, Any]:
     """Return the fields that a reset changes in the nodes of a step with `forEach`.
 
-    `expands_anew` is True if the node that creates the items is reset as well, so that there will be other items.
+    `expands_anew` is True if the node that creates the items is also reset, so that it will create new items.
     """
     if not expands_anew or step.kind not in {NodeKind.EXPAND, NodeKind.GATHER}:
         return {}
@@ -181,10 +181,10 @@ def fields_of_reset(step: StepRecord, *, expands_anew: bool) -> dict[str, Any]:
 
 
 def deal_again(steps: Mapping[str, StepRecord], again: Collection[str], *, retries: int) -> dict[str, dict[str, Any]]:
-    """Deal places out to the items that run again.
+    """Distribute places among the items that run again.
 
-    Returns fields of these items, and of the nodes that hand out the places, by id. It is the same however many of
-    them were reset already.
+    Returns the changed fields of these items and of the nodes that hand out the places, keyed by node id. The result
+    does not depend on how many of them have already been reset.
     """
     fields: dict[str, dict[str, Any]] = {}
     shards = [(step, step.places) for step in steps.values() if step.places is not None]
@@ -218,5 +218,5 @@ def is_current(step: StepRecord, expander: StepRecord | None) -> bool:
 
 
 def current_nodes(steps: Mapping[str, StepRecord]) -> dict[str, StepRecord]:
-    """Return the nodes that belong to the run's graph as it is now."""
+    """Return the nodes that belong to the run's current graph."""
     return {name: step for name, step in steps.items() if is_current(step, steps.get(expander_id(step.each)))}

@@ -22,10 +22,10 @@ MAX_GATHERED_BYTES: Final = 900_000
 
 
 def counts_of(fields: Mapping[str, Any]) -> dict[str, int]:
-    """Return the numbers of a step's items, given the counters of the step.
+    """Return a step's item counts, computed from its counters.
 
-    `total` counts them all; items that a stop has ended, or that were not started since too many others had failed,
-    count in none of the others.
+    `total` is the total number of items. Items that a stop has ended, or that were not started because too many others
+    had failed, are included only in `total`.
     """
     # One of the dependencies is the node that creates the items.
     ended, items = max(fields.get("total", 0) - 1, 0), fields.get("items", 0)
@@ -49,7 +49,7 @@ def is_counted(fields: Mapping[str, Any]) -> bool:
 
 
 def count_items(step: StepRecord) -> dict[str, int]:
-    """Return the numbers of a step's items that ended in each way."""
+    """Return a step's item counts."""
     return counts_of({name: getattr(step, name) for name in COUNTED})
 
 
@@ -61,7 +61,8 @@ def fail_with_problem(step: StepRecord, problem: str, *, now: datetime) -> StepC
 def fail_with_items(step: StepRecord, first: str, *, unstarted: int = 0, now: datetime) -> StepChange:
     """Fail a step because too many of its items failed.
 
-    `first` is the first of these items with its message, and `unstarted` how many others did not run because of that.
+    `first` is the first failed item with its message, and `unstarted` is the number of items that were not started
+    because of the failures.
     """
     counts = count_items(step)
     why = explain_failures(counts["failed"] - unstarted, counts["total"], step.tolerate)
@@ -72,15 +73,15 @@ def fail_with_items(step: StepRecord, first: str, *, unstarted: int = 0, now: da
 
 
 def explain_failures(failed: int, items: int, tolerate: int) -> str:
-    """Return how many items of a step failed, and how many it tolerates."""
-    allowed = "" if not tolerate else f", {tolerate} {'is' if tolerate == 1 else 'are'} tolerated"
+    """Return how many of a step's items failed and how many may."""
+    allowed = "" if not tolerate else f"; at most {tolerate} may fail"
     return f"{failed} of {items} item{'' if items == 1 else 's'} failed{allowed}"
 
 
 def fail_without_result(step: StepRecord, why: str, *, now: datetime) -> StepChange:
     """Fail a step whose items' results cannot be gathered, although they have ended.
 
-    `why` continues a sentence about the function that gathers them.
+    `why` completes a sentence about the function that gathers the results.
     """
     return fail_step(step, OutcomeKind.LOST, now, message=f"the function that gathers the results of its items {why}")
 
@@ -100,7 +101,7 @@ def fail_too_large(step: StepRecord, *, now: datetime) -> StepChange:
 def gathered_types(workflow: Workflow) -> dict[str, dict[str, Type]]:
     """Return the outputs that each step with `forEach` gathers, with their types.
 
-    These are the ones that some expression of the file reads. Each is a list with one element for each item.
+    Only outputs that an expression in the file reads are included. Each is a list with one element for each item.
     """
     loops = {step.id: step for step in workflow.all_steps if step.for_each is not None and step.outputs}
     if not loops:

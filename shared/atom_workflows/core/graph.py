@@ -32,12 +32,12 @@ FAN_IN_LIMIT: Final = 32
 FAN_OUT_LIMIT: Final = 200
 MAX_FINALLY_STEPS: Final = 100
 MAX_FINALLY_NODES: Final = (MAX_FINALLY_STEPS + 1) * (2 + -(-MAX_FINALLY_STEPS // FAN_IN_LIMIT)) + 1
-"""The maximum number of nodes after the main part.
+"""The maximum number of nodes that follow the main part.
 
 Each step, and the run's end, may have barriers above it, and a step may have a node that creates its items.
 """
 MAX_FOLLOWERS: Final = 7
-"""The maximum number of steps further along its chain that a node lists, so that they can be read in advance."""
+"""The maximum number of steps that a node lists as its followers in a chain, so that they can be read in advance."""
 
 INTERNAL_PREFIX: Final = "~"
 END_ID: Final = "~end"
@@ -111,9 +111,9 @@ def compile_graph(workflow: Workflow) -> dict[str, Node]:
 
 
 def _dependencies(steps: Iterable[Step], *, without: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
-    """Return the dependencies of the nodes that these steps become.
+    """Return the dependencies of the nodes created for these steps.
 
-    `without` are the dependencies of a step that has none in the file.
+    `without` holds the dependencies given to a step that declares none in the file.
     """
     depends_on: dict[str, tuple[str, ...]] = {}
     for step in steps:
@@ -126,7 +126,7 @@ def _dependencies(steps: Iterable[Step], *, without: tuple[str, ...] = ()) -> di
 
 
 def _conditional_nodes(step: Step) -> Iterator[str]:
-    """Yield those nodes of a step that can be decided only when they are read."""
+    """Yield the step's nodes that must be read to decide what happens to them."""
     if step.for_each is None:
         yield from [step.id] if step.is_conditional else []
         return

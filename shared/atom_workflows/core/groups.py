@@ -63,7 +63,7 @@ def group_of(path: str, value: str, rules: Concurrency) -> Group:
 def place_of(run: RunRecord) -> str | None:
     """Return the run's place in its group.
 
-    It is stored with the run's state. Waiting runs have places that sort in the order of the line. Returns None if the
+    It is stored with the run's state. The places of waiting runs sort in queue order. Returns None if the
     run has no group or has ended.
     """
     if run.group is None:
@@ -75,12 +75,12 @@ def place_of(run: RunRecord) -> str | None:
 
 
 def place_at_work(group_id: str) -> str:
-    """Return the place of every run that is at work."""
+    """Return the place shared by all of a group's runs at work."""
     return f"{group_id}/work"
 
 
 def line_of(group_id: str) -> tuple[str, str]:
-    """Return the range of the places of waiting runs, without its end."""
+    """Return the half-open range of the places of waiting runs."""
     # In the order of strings, "0" follows "/".
     return f"{group_id}/wait/", f"{group_id}/wait0"
 
@@ -116,10 +116,10 @@ class Decisions(NamedTuple):
 
 
 def decide(line: Sequence[RunRecord], *, at_work: int, now: datetime) -> Decisions:
-    """Decide about the waiting runs of a group, given in order.
+    """Decide which of a group's waiting runs begin and which are skipped.
 
-    First in line, first to begin. The line may have been read only in part, as long as it is complete for groups whose
-    runs do not queue.
+    `line` holds the waiting runs in order; the first in line begins first. It may be incomplete, except for groups
+    whose runs do not queue.
     """
     open_runs = [run for run in line if run.stop is None]
     expired = [run for run in open_runs if is_expired(run, now)]
@@ -147,7 +147,7 @@ def _rules(run: RunRecord) -> Group:
 
 
 def is_expired(run: RunRecord, now: datetime) -> bool:
-    """Return True if a run has waited for as long as it may."""
+    """Return True if a run has reached its maximum waiting time."""
     return wait_ends(run) <= now
 
 
@@ -162,7 +162,7 @@ def wait_ends(run: RunRecord) -> datetime:
 def why_full(group: Group) -> str:
     """Return the reason for not letting a run wait."""
     runs = "1 run of its group was" if group.limit == 1 else f"{group.limit:,} runs of its group were"
-    at_work = f"{runs} at work, the most that `limit` allows"
+    at_work = f"{runs} in progress, the most that `limit` allows"
     if group.when_full is WhenFull.QUEUE:
         were = "1 was" if group.max_queued == 1 else f"{group.max_queued:,} were"
         return f"{at_work}, and {were} waiting, the most that `maxQueued` allows"

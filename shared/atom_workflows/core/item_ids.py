@@ -39,14 +39,14 @@ def item_id(step_id: str, index: int, expansion: int) -> str:
 def parse_item_id(node_id: str) -> ItemName | None:
     """Return the parts of an item's id.
 
-    Returns None if the node is no item.
+    Returns None if the node is not an item.
     """
     found = _ITEM.fullmatch(node_id)
     return None if found is None else ItemName(found["each"], int(found["index"]), int(found["expansion"] or 1))
 
 
 def shown_id(node_id: str) -> str:
-    """Return a node's id as users see it: an item without the number of its expansion."""
+    """Return a node's id as shown to users, without any expansion number."""
     return node_id.partition("~")[0] if parse_item_id(node_id) else node_id
 
 
@@ -56,7 +56,7 @@ def places_id(step_id: str, expansion: int, shard: int) -> str:
 
 
 def places_prefix(step_id: str, expansion: int) -> str:
-    """Return what the ids of all these nodes of an expansion begin with."""
+    """Return the common prefix of an expansion's `places_id` values."""
     return f"{PLACES_PREFIX}{step_id}~{expansion}."
 
 

@@ -24,7 +24,7 @@ class Items:
     """The items of a step: the elements of one list, or every combination of the elements of several.
 
     They are built one at a time, since all of them together may be many times as large as the lists. At most
-    `max_parallel` of them run at the same time; None means that all may.
+    `max_parallel` of them run at the same time; None means no limit.
     """
 
     lists: Mapping[str, Sequence[JsonValue]]
@@ -32,7 +32,7 @@ class Items:
 
     @property
     def count(self) -> int:
-        """The number of items, which may be larger than any that `len` can return."""
+        """The number of items, which may be too large for `len` to return."""
         return prod(len(one) for one in self.lists.values())
 
     def texts(self, start: int = 0) -> Iterator[str]:
@@ -46,7 +46,7 @@ class Items:
 def compute_items(step: StepRecord, loop: Loop, scope: Scope) -> Items:
     """Return the items of a step.
 
-    Raises `ExpressionError` if there is no list, or if there are too many or too large items.
+    Raises `ExpressionError` if a value is not a list, there are too many items, or an item is too large.
     """
     budget, zone = new_budget(), zone_of(step.constants)
 
@@ -58,11 +58,11 @@ def compute_items(step: StepRecord, loop: Loop, scope: Scope) -> Items:
     if items.count > MAX_ITEMS:
         sizes = " x ".join(f"{len(one):,}" for one in lists.values())
         made = f"{sizes} = {items.count:,}" if len(lists) > 1 else f"{items.count:,}"
-        raise EvaluationError(f"`forEach` gives {made} items, more than the {MAX_ITEMS:,} allowed", at=0)
+        raise EvaluationError(f"`forEach` produces {made} items, more than the {MAX_ITEMS:,} allowed", at=0)
     for index, text in enumerate(items.texts()):
         if len(text) * 4 > MAX_ITEM_BYTES and (size := len(text.encode("utf-8", "replace"))) > MAX_ITEM_BYTES:
             said = f"item {index} of `forEach` is {size:,} bytes as JSON, more than the {MAX_ITEM_BYTES:,} allowed"
-            raise EvaluationError(said, at=0, suggestion="put large values into files, and list their addresses")
+            raise EvaluationError(said, at=0, suggestion="store large values in files, and list the files' addresses")
     return items
 
 

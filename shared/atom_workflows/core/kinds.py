@@ -24,7 +24,7 @@ LANGUAGE_SCHEMA: Final = 3
 """The schema of runs that use expressions, conditions, outputs or `finally`, which earlier versions do not support."""
 
 LOOPS_SCHEMA: Final = 4
-"""The schema of runs that use loops or are limited in number, which earlier versions do not support."""
+"""The schema of runs that use loops or `concurrency`, which earlier versions do not support."""
 
 
 class NodeKind(StrEnum):
@@ -105,7 +105,7 @@ class KindRules:
 
     `released` is what happens to a node once all its dependencies have succeeded. `forwards_counts` marks a node that
     represents its dependencies: instead of its own state, it passes on how many of them succeeded and how many did not.
-    `has_job` marks a node whose attempts are jobs of a Task Runner, which its policies limit.
+    `has_job` marks a node whose attempts are jobs of a Task Runner, limited by the node's policies.
     """
 
     released: Release
@@ -192,7 +192,7 @@ TRIGGERS: Final[Mapping[Ended, Mapping[Trigger, Release | None]]] = MappingProxy
 class Counters(NamedTuple):
     """The counters of a node's dependencies; see counts.py.
 
-    In runs with the first schema only the first two are counted, and no step is skipped by choice.
+    In runs with the first schema, only the first two are counted, and no step is skipped by choice.
     """
 
     remaining: int

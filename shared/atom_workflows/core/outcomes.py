@@ -15,11 +15,11 @@ from typing import Final
 from atom_workflows.core.records import StepRecord
 
 NOT_STOPPED: Final = "NOT_STOPPED"
-"""The reason of an attempt whose job went on although its Task Runner had accepted the request to stop it."""
+"""The reason given for an attempt whose job kept running after its Task Runner accepted the request to stop it."""
 
 
 TIME_LIMIT: Final = "TIMEOUT"
-"""The reason with which a Task Runner reports that it ended a job when the time in Atom-Job-Timeout was up."""
+"""The reason that a Task Runner reports for a job that it ended when the time in Atom-Job-Timeout was up."""
 
 
 MAX_MESSAGE_LENGTH: Final = 2_000
@@ -63,7 +63,7 @@ RETRIED_BY_DEFAULT: Final = frozenset({OutcomeKind.FAILED, OutcomeKind.TIMED_OUT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The end of one attempt of a step, with the last known state of its job.
+    """The result of one attempt of a step, with the last known state of its job.
 
     A lost job has been unknown to its Task Runner since `missing_since`. If the dispatcher was lost, `job_id` is empty.
     The outputs are the text of a JSON object (see outputs.py), or `outputs_problem` says why there are none; only an

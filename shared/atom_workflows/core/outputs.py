@@ -23,7 +23,7 @@ _LONGEST_NAMED: Final = 80
 _MOST_NAMED: Final = 10
 
 _NO_OBJECT: Final = 'its outputs are not a JSON object: return one, such as {"rows": 12}'
-WRITE_ELSEWHERE: Final = "write them to Cloud Storage, or to a file if the steps share one, and return where they are"
+WRITE_ELSEWHERE: Final = "write them to Cloud Storage, or to a file that the steps share, and return their location"
 _TOO_LARGE: Final = f"its outputs are larger than {MAX_OUTPUTS_BYTES:,} bytes as JSON: {WRITE_ELSEWHERE}"
 _TOO_MANY: Final = (
     f"its outputs have more than {MAX_OUTPUT_NAMES} names: group them in an object or a list, or {WRITE_ELSEWHERE}"
@@ -66,7 +66,7 @@ def read_outputs(value: Any) -> JobOutputs:
 def list_undeclared(text: str, declared: Collection[str]) -> str:
     """Return the names of the outputs that are not declared, separated by commas.
 
-    `text` is the JSON text of the outputs. Values are never included, and many or long names are cut short.
+    `text` is the JSON text of the outputs. Values are never included, and long names and long lists are cut short.
     """
     names = [name for name in (json.loads(text) if text else {}) if name not in declared]
     shown = ", ".join(f"{name:.{_LONGEST_NAMED}}" for name in names[:_MOST_NAMED])

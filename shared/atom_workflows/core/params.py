@@ -34,7 +34,7 @@ from atom_workflows.expressions.types import (
 )
 
 MAX_BYTES: Final = 100_000
-"""The maximum size of all values together as JSON; a start message has no room for more."""
+"""The maximum total size of all values as JSON; more would not fit into a start message."""
 
 _WHOLE: Final = re.compile(r"[-+]?[0-9]{1,19}")
 _NUMBER: Final = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")

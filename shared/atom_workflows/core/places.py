@@ -30,14 +30,14 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 PLACES_OF_SHARD: Final = 10
-"""The number of places for which there is a further shard.
+"""The maximum number of places in a shard, unless there are already `MAX_SHARDS` shards.
 
-With jobs of a second, a shard of 10 is written to ten times a second, which is half of what a document bears. Items
+With one-second jobs, a shard of 10 places is written to ten times a second, half of what a document can sustain. Items
 that end together change their shard only once.
 """
 
 MAX_SHARDS: Final = 16
-"""The maximum number of shards of a step. An audit asks each of them for items that were handed a place."""
+"""The maximum number of shards of a step. An audit queries each shard for items that were given a place."""
 
 _DIGITS: Final = 5
 
@@ -46,8 +46,8 @@ _DIGITS: Final = 5
 class Shard:
     """A share of the places of a step, and of the items that wait for them.
 
-    The values are stored as fields of their own, all of them numbers, since the commit that hands a place on learns
-    the new value of every number that it increments, if only by 0.
+    Each value is stored in a separate numeric field, because a commit returns the new value of every number that it
+    increments, even by 0. The commit that hands a place on thus learns all of them.
     """
 
     # Which of how many shards this is, and the number of places of all of them.
@@ -68,17 +68,17 @@ class Shard:
 
     @property
     def is_stopped(self) -> bool:
-        """True if too many items failed, so that those that wait will not run."""
+        """True if too many items failed, so that the waiting ones will not run."""
         return self.stopped == self.retries + 1
 
     @property
     def free(self) -> int:
-        """The number of places that no item holds, since all items of the shard were handed one."""
+        """The number of places that no item holds because all items of the shard have already been given one."""
         return min(self.places, max(0, self.next - self.size))
 
     @property
     def waiting(self) -> int:
-        """The number of items that have not been handed a place."""
+        """The number of items that have not been given a place."""
         return max(0, self.size - self.next)
 
     @property
@@ -87,7 +87,7 @@ class Shard:
         return self.next >= self.places + self.size
 
     def handed_on(self, count: int) -> range:
-        """Return the numbers of the items to which the latest `count` places were handed on."""
+        """Return the numbers of the items that received the latest `count` places."""
         return range(min(self.next - count, self.size), min(self.next, self.size))
 
     def has_handed(self, waiting_key: str, *, retries: int) -> bool:
@@ -110,7 +110,7 @@ def shard_count(limit: int) -> int:
 
 
 def deal(limit: int, count: int, *, shards: int | None = None, tolerate: int = 0, retries: int = 0) -> list[Shard]:
-    """Divide this many places and items among shards."""
+    """Divide the given numbers of places and items among shards."""
     shards = shards or shard_count(limit)
     places = [len(range(number, limit, shards)) for number in range(shards)]
     return [

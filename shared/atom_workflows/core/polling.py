@@ -50,7 +50,7 @@ NOTIFIED_POLL: Final = timedelta(minutes=5)
 
 
 HINT_GAP: Final = timedelta(seconds=5)
-"""The wait between acting on a hint and the next look at its job, and the shortest time between two such actions."""
+"""The wait between acting on a hint and the next check of its job, and the minimum time between two such actions."""
 
 
 def first_wait(check_interval: timedelta, *, notifies: bool) -> timedelta:
@@ -71,8 +71,8 @@ def record_progress(  # noqa: PLR0913 (the fields of a response, for which the c
 ) -> StepChange | None:
     """Record the progress of a job that has not ended.
 
-    Returns None if the response contains no new state, so that nothing is written. A new message by itself is not
-    recorded, and of the addresses of the job's log, only the first is.
+    Returns None if the response contains nothing new, so that nothing is written. A changed message alone is ignored,
+    and only the first address of the job's log is recorded.
     """
     learnt: dict[str, Any] = {"notifies": True} if notifies and not step.notifies else {}
     if logs_url and not step.logs_url:

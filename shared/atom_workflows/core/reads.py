@@ -8,24 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from atom_workflows.core.workflow import Condition, JsonValue, Template
 from atom_workflows.errors import EvaluationError
 
 MAX_READ_BYTES: Final = 1024 * 1024
-"""The maximum size of all outputs that one step's expressions read, as JSON. As values, they need far more memory."""
+"""The maximum size of all outputs that one step's expressions read, as JSON. Once parsed, they need far more memory."""
 
 RUN_RESULT: Final = ("state", "failures", "failureCount")
 """The members that `run` has in addition to its constants once the main part of the run has ended."""
 
 ITEM_ROOTS: Final = frozenset({"item", "index"})
-"""The names that only the expressions of a step with `forEach` can read, for each of its items."""
+"""The names that only the expressions of a step with `forEach` can read; their values differ for each item."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reads:
-    """The steps that an expression reads: those whose outputs it reads, and those whose state or message it reads."""
+class Reads(NamedTuple):
+    """The steps whose outputs an expression reads, and the steps whose state or message it reads."""
 
     outputs: frozenset[str] = frozenset()
     records: frozenset[str] = frozenset()
@@ -79,7 +78,7 @@ def expressions_in(texts: Sequence[Condition | Template]) -> Iterator[Any]:
 def parse_template_once(text: str) -> Any:
     """Return a parsed template.
 
-    Thousands of items of a step have the same ones.
+    Results are cached, because the thousands of items of a step may share the same templates.
     """
     from atom_workflows.expressions.templates import parse_template  # noqa: PLC0415 (see above)
 
@@ -106,12 +105,12 @@ def required_paths_in(texts: Sequence[Condition | Template]) -> Iterator[tuple[s
 
 
 def is_per_item(when: Condition) -> bool:
-    """Return True if a condition names the item, so that it is decided for each one."""
+    """Return True if a condition must be evaluated separately for each item."""
     return any(path[0] in ITEM_ROOTS for path in paths_in(when))
 
 
 def typed_constants(constants: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the constants of a step or run as typed values, by root.
+    """Return a step's or run's typed constants, keyed by root.
 
     They are stored as JSON values, along with their types: `{"values": {...}, "types": {...}, "zone": ...}`.
     """
@@ -126,13 +125,13 @@ def typed_constants(constants: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def zone_of(constants: Mapping[str, Any]) -> str:
-    """Return the time zone in which expressions determine dates."""
+    """Return the time zone that expressions use to determine dates."""
     return str(constants.get("zone", "UTC"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constants:
-    """The values of a run that do not change once it has started, by root (`params`, `run`, `env`) and name.
+    """The values of a run that do not change once it has started, keyed by root (`params`, `run`, `env`) and name.
 
     `types` has the same shape and holds the notation of each value's type.
     """
@@ -142,7 +141,7 @@ class Constants:
     zone: str = "UTC"
 
     def read_by(self, texts: Sequence[Condition | Template], *, reads_times: bool = False) -> dict[str, Any]:
-        """Return the part that these expressions read, in the shape in which it is stored with a step.
+        """Return the constants that these expressions read, as stored with a step.
 
         With `reads_times`, the zone is included even if there are no expressions.
         """

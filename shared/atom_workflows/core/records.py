@@ -288,7 +288,7 @@ class StepRecord:
     def attempt_deadline(self) -> datetime | None:
         """The time at which the current attempt times out.
 
-        None before the first claim, as long as the attempt waits for an earlier job to stop, and without a job.
+        None before the first claim, while the attempt waits for an earlier job to stop, and for a node without a job.
         """
         if not self.rules.has_job:
             return None
@@ -296,7 +296,7 @@ class StepRecord:
 
     @property
     def awaits_earlier(self) -> bool:
-        """True if the attempt is not submitted before the jobs of earlier attempts have ended."""
+        """True if the attempt must wait until the jobs of earlier attempts have ended."""
         return self.state is StepState.DISPATCHING and bool(self.leftovers or self.unresolved)
 
 
@@ -310,7 +310,7 @@ class StopFor(StrEnum):
 
 
 class StopStage(StrEnum):
-    """How far the stopping of a job has come. The values are stored."""
+    """The stages of stopping a job. The values are stored."""
 
     # The Task Runner has not accepted the request to stop the job yet.
     REQUESTED = ""
@@ -320,7 +320,7 @@ class StopStage(StrEnum):
 
 
 class StopKind(StrEnum):
-    """The reasons for closing an open run from outside."""
+    """The reasons for closing a run before it has ended."""
 
     CANCEL = "cancel"
     TIMEOUT = "timeout"
@@ -412,13 +412,13 @@ class RunRecord:
 
     @property
     def runs_finally(self) -> bool:
-        """True if steps under `finally` follow once the main part has ended or was stopped."""
+        """True if steps under `finally` will run once the main part has ended or been stopped."""
         if self.finally_timeout is None or self.main_state is not None or self.state is not RunState.RUNNING:
             return False
         return self.stop is None or not (self.stop.now or self.stop.kind is StopKind.FAIL)
 
     def is_late(self, now: datetime) -> bool:
-        """Return True if an open run should have ended by now, and that has not been reported."""
+        """Return True if an open run is late but not yet reported."""
         return self.late_at is not None and self.late_at <= now and not self.late
 
     def is_overdue(self, now: datetime) -> bool:

@@ -33,7 +33,7 @@ def require_retriable(run: RunRecord, *, now: datetime) -> None:
         if run.state is RunState.SKIPPED:
             message += ". It has never started, so start its workflow again"
         elif run.state is RunState.SUCCEEDED:
-            message += ". To repair failures that it tolerated, start its workflow again"
+            message += ". To rerun steps whose failures were tolerated, start its workflow again"
         raise RunStateError(message) from None
     if is_nearly_gone(run.expire_at, now=now):
         gone_at = f"{run.expire_at:%Y-%m-%d %H:%M} UTC"
@@ -75,7 +75,7 @@ def steps_to_rerun(steps: Mapping[str, StepRecord], *, retries: int) -> set[str]
 def needs_reset(step: StepRecord, *, retries: int) -> bool:
     """Return True if a retry has yet to reset the chosen step.
 
-    A step that the retry has reset carries its number; a step under way has been dispatched since the reset.
+    A step that has been reset stores the number of the retry; a step that is under way was dispatched after its reset.
     """
     left_over = step.state.is_terminal or step.state is StepState.PENDING
     return left_over and step.retries < retries

@@ -19,8 +19,8 @@ _LABEL: Final = re.compile(rf"[a-z0-9_-]{{1,{MAX_LABEL_LENGTH}}}")
 def run_id_for(workflow_path: str, *trigger: str) -> str:
     """Return the id of the run that this trigger starts.
 
-    The id consists of the file's name, reduced to safe characters, and a digest. `trigger` is what distinguishes the
-    run: the kind of trigger, and its identity (object generation, message id, or the user's own key).
+    The id consists of the file's name, reduced to safe characters, and a digest. `trigger` distinguishes the run: it
+    consists of the kind of trigger and its identity (object generation, message id, or the user's own key).
     """
     digest = hashlib.sha256("\0".join((workflow_path, *trigger)).encode()).hexdigest()[:DIGEST_LENGTH]
     # Not derived from the label: a trigger's run id must never change, or the trigger could start a second run.

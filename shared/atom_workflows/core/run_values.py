@@ -115,9 +115,9 @@ def _group_of(run: RunRecord, workflow: Workflow, constants: Constants) -> Group
 
 
 def render_params(run: RunRecord, zone: str, templates: Mapping[str, str]) -> dict[str, JsonValue]:
-    """Return the parameters of a scheduled run that expressions compute, which read `run` alone.
+    """Return a scheduled run's parameters that are computed by expressions.
 
-    Raises `InvalidParams` with every problem.
+    These expressions can read only `run`. Raises `InvalidParams` with every problem.
     """
     from atom_workflows.expressions.budget import Budget  # noqa: PLC0415 (only some schedules need it)
     from atom_workflows.expressions.templates import parse_template, render  # noqa: PLC0415 (see above)

@@ -25,13 +25,13 @@ from atom_workflows.core.workflow import CatchUp, Deadline, JsonValue, Schedule,
 from atom_workflows.expressions.times import find_zone
 
 ON_TIME: Final = timedelta(minutes=5)
-"""An instant that is started within this time was not missed: a tick of the checker just came late."""
+"""An instant that is started within this time does not count as missed: a tick of the checker was merely late."""
 
 TIME_TO_START: Final = timedelta(minutes=2)
-"""The time that a run has to come to exist once it was asked for, before it is reported as missing."""
+"""How long a requested run may take to be created before it is reported as missing."""
 
 MAX_WATCHES: Final = 500
-"""The number of deadlines that are watched for one file. With more, the oldest are given up."""
+"""The maximum number of deadlines watched for one file. If there are more, the oldest are no longer watched."""
 
 _ID_LENGTH: Final = 16
 
@@ -52,7 +52,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Firing:
-    """An instant that is to be started, with all that its run needs from the schedule."""
+    """An instant to be started, with everything that its run needs from the schedule."""
 
     schedule_id: str
     cron: str
@@ -65,7 +65,7 @@ class Firing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """The deadline of an instant's run, which may never come to exist."""
+    """The deadline of an instant's run, which might never be created."""
 
     run_id: str
     at: datetime
@@ -81,7 +81,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSchedules:
-    """All schedules of a file, as of its newest generation that is known.
+    """All schedules of a file, as of its newest known generation.
 
     If the file was deleted, a tombstone without schedules remains, so that an older upload that is reported late does
     not bring them back.
@@ -108,7 +108,7 @@ class FileSchedules:
         return Calendar(cron=entry.cron, zone=self.zone)
 
     def next_instants(self) -> Iterator[tuple[datetime, Entry]]:
-        """Yield the first instant of each schedule that is not settled, unless the file is paused."""
+        """Yield each schedule's first unsettled instant, unless the file is paused."""
         if self.paused_at is None:
             for entry in self.entries:
                 if (following := self.calendar(entry).after(entry.after)) is not None:
@@ -116,7 +116,7 @@ class FileSchedules:
 
     @property
     def due_at(self) -> datetime | None:
-        """The time at which something is to be done next; None if nothing is."""
+        """The time at which the next action is due; None if there is none."""
         if self.firing:
             return min(one.at for one in self.firing)
         times = [at for at, _ in self.next_instants()] + [one.due_at for one in self.watches]
@@ -131,7 +131,7 @@ def file_id(path: str) -> str:
 def schedule_id(path: str, zone: str, schedule: Schedule) -> str:
     """Return the id of a schedule.
 
-    A schedule with another cron expression, zone or other parameters is another schedule.
+    A schedule with a different cron expression, zone or parameters has a different id.
     """
     params = json.dumps([schedule.params, _texts(schedule)], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(f"{path}\0{schedule.cron}\0{zone}\0{params}".encode()).hexdigest()[:_ID_LENGTH]
@@ -142,12 +142,12 @@ def _texts(schedule: Schedule) -> dict[str, str]:
 
 
 def scheduled_run_key(schedule: str, at: datetime) -> tuple[str, ...]:
-    """Return what distinguishes the run of an instant from the other runs of its file (see run_ids.py)."""
+    """Return the key that distinguishes an instant's run (see run_ids.py)."""
     return "schedule", schedule, at.astimezone(UTC).isoformat()
 
 
 def scheduled_run_id(path: str, schedule: str, at: datetime) -> str:
-    """Return the id of the run of an instant."""
+    """Return the id of an instant's run."""
     return run_id_for(path, *scheduled_run_key(schedule, at))
 
 
@@ -159,10 +159,10 @@ def register(
 ) -> FileSchedules | None:
     """Return the file's schedules after an upload.
 
-    Returns None if a newer generation, or this one, is known already.
+    Returns None if this generation or a newer one is already known.
 
-    Instants of the earlier schedules that are due are pinned first. A schedule that stays the same keeps its cursor; a
-    new one owes nothing from before this upload.
+    Due instants of the previous schedules are pinned first. An unchanged schedule keeps its cursor; a new one ignores
+    all instants before this upload.
     """
     if known is not None and generation <= known.generation:
         return None
@@ -198,7 +198,7 @@ def register(
 def delete(known: FileSchedules | None, *, path: str, generation: int, now: datetime) -> FileSchedules | None:
     """Return the tombstone of a deleted file.
 
-    Returns None if a newer generation, or the deletion, is known already.
+    Returns None if a newer generation or the deletion itself is already known.
     """
     if known is None:
         return FileSchedules(path=path, generation=generation, deleted_at=now)
@@ -210,7 +210,7 @@ def delete(known: FileSchedules | None, *, path: str, generation: int, now: date
 def pause(known: FileSchedules, now: datetime) -> FileSchedules:
     """Return the paused schedules.
 
-    What is due is pinned first, and deadlines are not watched any more.
+    Due instants are pinned first, and deadlines are no longer watched.
     """
     if known.paused_at is not None:
         return known
@@ -220,7 +220,7 @@ def pause(known: FileSchedules, now: datetime) -> FileSchedules:
 def resume(known: FileSchedules, now: datetime) -> FileSchedules:
     """Return the resumed schedules.
 
-    Nothing that was missed while they were paused is owed.
+    Instants that were missed while they were paused are not started.
     """
     if known.paused_at is None:
         return known
@@ -234,8 +234,8 @@ def resume(known: FileSchedules, now: datetime) -> FileSchedules:
 def fire(known: FileSchedules, now: datetime) -> FileSchedules:
     """Pin the instants that are to be started now, and move the cursors past all that are due.
 
-    Returns the value unchanged if nothing is due, or if instants that were pinned earlier are not published yet. What
-    is due then waits for these, so that the document does not grow while nothing can be published.
+    Returns the schedules unchanged if nothing is due, or if instants that were pinned earlier are not published yet.
+    Due instants then wait for those, so that the document does not grow while nothing can be published.
     """
     return known if known.firing else _pin(known, now)
 
@@ -286,7 +286,10 @@ def without_watches(known: FileSchedules, over: Sequence[Watch]) -> FileSchedule
 
 
 def _owed(entry: Entry, calendar: Calendar, now: datetime) -> Sequence[datetime]:
-    """Return the instants to start: those that are on time, or else the last one that was missed, if it may be."""
+    """Return the instants of a schedule that should be started.
+
+    These are the ones that are on time or, if there are none, the last missed one if it may still be started.
+    """
     on_time = list[datetime]()
     for at in calendar.upcoming(max(entry.after, now - ON_TIME)):
         if at > now:
@@ -299,7 +302,10 @@ def _owed(entry: Entry, calendar: Calendar, now: datetime) -> Sequence[datetime]
 
 
 def _watches(known: FileSchedules, entry: Entry, begin_by: Mapping[datetime, datetime | None]) -> Iterator[Watch]:
-    """Yield the watches on instants, each of which is given with the time by which its run exists, if it will."""
+    """Yield the watches for the given instants.
+
+    `begin_by` maps each instant to the time by which its run should exist, or to None if that run will not be started.
+    """
     for at, exists_at in begin_by.items():
         if (late_at := late_at_of(known.deadline, at, known.zone)) is not None:
             look_at = exists_at if exists_at is not None and exists_at > late_at else None
@@ -308,7 +314,10 @@ def _watches(known: FileSchedules, entry: Entry, begin_by: Mapping[datetime, dat
 
 
 def late_at_of(deadline: Deadline | None, scheduled_at: datetime, zone: str) -> datetime | None:
-    """Return the time at which a run is late if it has not ended; None if its file sets no deadline."""
+    """Return the time from which an unfinished run is late.
+
+    Returns None if its file sets no deadline.
+    """
     if deadline is None:
         return None
     if deadline.after is not None:

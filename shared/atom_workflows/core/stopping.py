@@ -15,7 +15,7 @@ its key. Jobs that are known are stopped first, and unresolved attempts are take
 
 If there is no such job, a dispatcher may be about to submit it, but only until its lease is over, which began before
 the attempt ended (`unresolved_since`); after that, "none" is final. Until then, `onLost` decides. `retry` takes the key
-away from that dispatcher by submitting the earlier attempt: a Task Runner that honours keys starts a job, which is
+away from that dispatcher by submitting the earlier attempt: a Task Runner that honors keys starts a job, which is
 stopped at once, and no late submission can start another. `fail` waits.
 
 A Task Runner that cannot look keys up answers such a submission with the job that it has already started, or starts
@@ -53,7 +53,7 @@ _LONGEST_SUBMISSION: Final = timedelta(seconds=60)
 
 
 class JobFate(StrEnum):
-    """The possible results of asking the Task Runner to stop a job, and how the job is doing."""
+    """The possible states of a job after a request to stop it."""
 
     ENDED = "ended"
     # The Task Runner does not know the job (any longer), so it does not run.
@@ -82,10 +82,10 @@ class KeyLookup(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopReport:
-    """What one look at a job that is being stopped has shown.
+    """The result of one check of a job that is being stopped.
 
-    `outcome` is the job's end; `job_state` is the latest state of a job that has not ended, or "" if the Task Runner
-    has not reported any.
+    `outcome` is the result of a job that has ended; `job_state` is the latest state of a job that has not ended, or ""
+    if the Task Runner has not reported any.
     """
 
     fate: JobFate
@@ -105,7 +105,7 @@ def stop_after_timeout(step: StepRecord, *, now: datetime) -> StepChange:
 def stop_with_run(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange | None:
     """Begin to stop the job of a step whose run is being closed.
 
-    Returns None if the step is to be ended now: it has no job, or its job has stopped or had enough time to.
+    Returns None if the step is to be ended now: it has no job, or its job has stopped or has had enough time to stop.
     """
     if step.state is not StepState.RUNNING or not step.job_id or step.is_stop_over:
         return None
@@ -137,12 +137,12 @@ def _begin(step: StepRecord, why: StopFor, reason: str, now: datetime) -> StepCh
 
 
 def without_stop(outcome: Outcome) -> Outcome:
-    """Add to a timeout that the job goes on, since its Task Runner cannot stop jobs."""
+    """Add to a timeout's message that the job cannot be stopped."""
     return replace(outcome, message=clip(f"{outcome.message}; its Task Runner cannot stop jobs"), may_run=True)
 
 
 def forget_run_stop(step: StepRecord, *, now: datetime) -> StepChange:
-    """Return to polling a job whose run is not being closed after all."""
+    """Resume polling a job whose run is not being closed after all."""
     return change(step, StepEvent.OBSERVE, stop_for="", due_at=now)
 
 
@@ -154,7 +154,7 @@ def is_close_late(step: StepRecord, *, now: datetime) -> bool:
 def judge_stop(
     step: StepRecord, report: StopReport, *, now: datetime, stop_timeout: timedelta
 ) -> StepChange | Outcome | None:
-    """Decide what follows from a look at the job of a RUNNING step that is being stopped.
+    """Decide how to proceed after checking a job that is being stopped.
 
     A job that turns out to have succeeded counts as a success. Returns None if there is nothing new.
     """
@@ -173,9 +173,9 @@ def judge_stop(
 
 
 def _may_be_too_new(step: StepRecord, now: datetime) -> bool:
-    """Return True if the Task Runner may not list the step's job yet.
+    """Return True if the job may be too new to be listed.
 
-    If the attempt has timed out, the job was listed before, or has had minutes for that.
+    Returns False if the attempt has timed out: its job has either been listed before or had minutes to appear.
     """
     if step.being_stopped_for != StopFor.RUN or step.claimed_at is None:
         return False
@@ -200,7 +200,7 @@ def _record_stage(step: StepRecord, report: StopReport, now: datetime) -> StepCh
 
 
 def _end_wait(step: StepRecord, report: StopReport, now: datetime) -> StepChange:
-    """Record that the end of the step's run need not wait for the job any longer."""
+    """Record that the run no longer needs to wait for the job."""
     unstopped = add_unstopped(step, step.job_id) if report.fate is JobFate.CANNOT else {}
     job_state = step.job_state if report.outcome is None else report.outcome.job_state
     # Closing the run ends the step. If that takes long, the step need not be looked at again before.
@@ -292,7 +292,7 @@ def judge_unresolved(  # noqa: PLR0913 (each is one thing that the decision depe
 
 
 def _wait_for_unresolved(step: StepRecord, now: datetime, check_interval: timedelta, **fields: Any) -> StepChange:
-    what = f"attempt {step.unresolved[0]} may have started a job whose id is not known yet; that is stopped first"
+    what = f"attempt {step.unresolved[0]} may have started a job whose id is not known yet; that job is stopped first"
     return _wait(step, what, now, check_interval, stop_since=_waits_since(step, now), **fields)
 
 
@@ -307,12 +307,12 @@ def _resolve(step: StepRecord, job_id: str | None, now: datetime) -> dict[str, A
 
 
 def _without_deferrals(step: StepRecord) -> dict[str, Any]:
-    """Return the field with which waiting for an earlier job does not count as failed submissions."""
+    """Return the field that prevents waits from counting as failed submissions."""
     return {"deferrals": 0} if step.deferrals else {}
 
 
 def _begin_next_wait(now: datetime) -> dict[str, Any]:
-    """Return the fields with which the next earlier job or attempt is waited for as long as any other."""
+    """Return the fields that restart the wait for the next earlier job."""
     return {"stop_since": now, "stop_stage": StopStage.REQUESTED.value}
 
 
@@ -337,7 +337,7 @@ def _waits_since(step: StepRecord, now: datetime) -> datetime:
 def _wait(
     step: StepRecord, message: str, now: datetime, check_interval: timedelta, *, stop_since: datetime, **fields: Any
 ) -> StepChange:
-    """Put the submission off, since an earlier job has to end first."""
+    """Postpone the submission, because an earlier job has to end first."""
     return change(
         step,
         StepEvent.DEFER,
@@ -355,10 +355,10 @@ def _wait(
 def judge_leftover(
     step: StepRecord, report: StopReport, *, now: datetime, stop_timeout: timedelta, check_interval: timedelta
 ) -> StepChange | dict[str, Any]:
-    """Decide whether a claimed step may go on, after a look at the first job that an earlier attempt left.
+    """Decide whether a claimed step may proceed despite an earlier attempt's job.
 
-    Returns the change with which the step waits or fails, or the fields to save together with its submission. The time
-    that the attempt has begins only then.
+    `report` is the result of checking the first of these jobs. Returns the change that makes the step wait or fail, or
+    the fields to save together with its submission. Only then does the attempt's timeout start.
     """
     leftover, *others = step.leftovers
     since = _waits_since(step, now)

@@ -66,7 +66,7 @@ def explain_timeout(step: StepRecord, outcome: Outcome) -> Outcome:
     """Explain the timeout of an attempt that was never accepted.
 
     The last response is added to the message. The timeout becomes a loss if `onLost` is `fail` and an unknown job may
-    be running, because a retry could then run at the same time. (A timeout may be shorter than the lease
+    be running, because a retry could then run at the same time as that job. (A timeout may be shorter than the lease
     of a dispatcher that died.)
     """
     explained = replace(outcome, message=f"{outcome.message}; last response: {step.message or 'none'}")

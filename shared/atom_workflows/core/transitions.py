@@ -56,9 +56,10 @@ MAX_LOSSES: Final = 3
 
 
 MAX_DEATHS: Final = 10
-"""The items of a step are not created, or their outputs not gathered, if this many dispatchers died while doing it.
+"""The items of a step are not created, or their outputs not gathered, if this many dispatchers died while doing so.
 
-Something about this work seems to kill them, such as its need for memory, so the run would never end.
+The work itself probably kills them, for example by needing too much memory. Without this limit, the run
+would never end.
 """
 
 
@@ -272,9 +273,9 @@ def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
 
 
 def time_out_stopped(step: StepRecord, outcome: Outcome) -> Outcome:
-    """Turn the end of a job that was stopped because its time was up into a timeout.
+    """Turn the outcome of a job that was stopped into a timeout.
 
-    A timeout remains unchanged.
+    The job was stopped because its time was up. An outcome that is already a timeout is returned unchanged.
     """
     if outcome.kind is OutcomeKind.TIMED_OUT:
         return outcome
@@ -293,7 +294,7 @@ def time_out_stopped(step: StepRecord, outcome: Outcome) -> Outcome:
 def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
     """Return True if a lost dispatcher or job has reappeared.
 
-    The checker may have based its decision on a step that it had read long before.
+    The checker may have based its decision on an outdated copy of the step.
     """
     if outcome.job_id:
         # Another instance has received a different response since then, so the job was not unknown the whole time.
@@ -303,7 +304,7 @@ def _was_found_again(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
 
 
 def _verdict_on_retry(step: StepRecord, outcome: Outcome, learnt: Mapping[str, Any]) -> Verdict:
-    """Decide whether the step is tried again.
+    """Decide whether to retry the step.
 
     `retry.when` decides which failures are retried; without it, a refused job, for example, is not retried, since it
     would be refused again. For a lost job, only `onLost` decides.

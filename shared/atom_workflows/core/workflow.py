@@ -47,7 +47,7 @@ class CatchUp(StrEnum):
 
 
 class WhenFull(StrEnum):
-    """What happens to a new run while as many runs of its group as allowed are at work."""
+    """The policy for a new run while the maximum number of runs of its group are at work."""
 
     # It waits, behind the runs that came before it.
     QUEUE = "queue"
@@ -206,8 +206,8 @@ class Param:
 class Schedule:
     """The times at which a workflow is started, as a cron expression in the workflow's time zone, and the parameters.
 
-    `templates` are the parameters that expressions compute, each with a path that consists of the name. If the workflow
-    could not be started in time, `catch_up` applies for as long as `within`.
+    `templates` are the parameters that expressions compute; the path of each is the parameter's name. If the workflow
+    could not be started in time, `catch_up` applies until `within` has passed.
     """
 
     cron: str
@@ -273,7 +273,7 @@ class Workflow:
 
     @property
     def all_steps(self) -> tuple[Step, ...]:
-        """The steps, then those under `finally`."""
+        """The steps under `steps`, followed by those under `finally`."""
         return (*self.steps, *self.finally_steps)
 
     @property

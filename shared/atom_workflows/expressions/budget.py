@@ -15,7 +15,8 @@ MAX_TEXT_BYTES: Final = 64 * 1024
 MAX_ITEMS: Final = 10_000
 MAX_RESULT_DEPTH: Final = 100
 CHARACTERS_A_STEP: Final = 64
-"""At this rate, the strings in one evaluation total at most a few million characters."""
+"""The number of characters that count as one evaluation step. This limits the strings in one evaluation to a few
+million characters."""
 
 _BYTES_A_CHARACTER: Final = 4
 
@@ -32,7 +33,8 @@ class Budget:
         """Charge for steps before they are taken. Raises OverBudget."""
         self.left -= steps
         if self.left < 0:
-            raise OverBudget(f"the expression takes more than {MAX_STEPS:,} steps", at, "have a step compute this")
+            message = f"the expression takes more than {MAX_STEPS:,} evaluation steps"
+            raise OverBudget(message, at, "have a step compute this")
 
     def charge_text(self, text: str, at: int) -> None:
         """Charge for reading a string once."""

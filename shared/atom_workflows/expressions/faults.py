@@ -103,7 +103,7 @@ def unknown_member(of: str, name: str, members: Iterable[str], guess: Guess = di
 def list_members(members: Iterable[str]) -> str:
     """Return the first few members that a value has, as a suggestion.
 
-    They have to be names that a file declares: those of a value may contain anything.
+    Only names that a file declares may be passed: the member names of a value may contain anything.
     """
     known = [f"`{name:.60}`" for name in members]
     more = f" and {len(known) - _NAMES_SHOWN:,} more" if len(known) > _NAMES_SHOWN else ""

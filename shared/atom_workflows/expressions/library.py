@@ -238,7 +238,7 @@ def add(context: Context, instant: str | datetime, duration: str | timedelta) ->
     try:
         return times.to_utc(start) + length
     except OverflowError:
-        raise context.error("the time is out of range: years go from 1 to 9999") from None
+        raise context.error("the time is out of range: the year must be from 1 to 9999") from None
 
 
 def write_format(context: Context, moment: str | date | time, pattern: str) -> str:

@@ -84,7 +84,7 @@ def _read(notation: object, depth: int) -> Type:
         case None:
             raise TypeNotationError("null by itself is not a type", "write `T or null`, where T is a type")
         case list():
-            raise TypeNotationError("a list type must name exactly one type of item", "write `[text]`")
+            raise TypeNotationError("a list type must have exactly one item type", "write `[text]`")
         case dict():
             raise TypeNotationError("a map type must name its members", "write `{name: text}`, or `any`")
         case _:

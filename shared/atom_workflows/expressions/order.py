@@ -60,7 +60,7 @@ def less(left: Value, right: Value, budget: Budget, at: int) -> bool:
 
 
 def sort_keys(items: list[Any], budget: Budget, at: int, *, looks: int = 1) -> list[Any]:
-    """Return keys that Python can sort. Charge `looks` steps for each item.
+    """Return keys that Python can sort. Charge the budget `looks` times per item.
 
     The items must all be of the same, ordered kind.
     """

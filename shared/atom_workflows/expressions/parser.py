@@ -53,14 +53,14 @@ _OTHER_OPERATORS: Final = {
     "and": "write `and`", "or": "write `or`", "not": "write `not`", "in": "write `in`", "if": "write `if`",
     "else": "write `else`", "is": "write `==`", "eq": "write `==`", "ne": "write `!=`", "contains": "write `b in a`",
     "then": "write `a if condition else b`", "elif": "write `a if c else b if d else e`", "mod": "write `%`",
-    "div": "write `//`", "matches": "there are no patterns; use `startsWith`, `endsWith` or `in`",
+    "div": "write `//`", "matches": "regular expressions are not supported; use `startsWith`, `endsWith` or `in`",
 }  # fmt: skip
 
 
 def parse(text: str, tolerated: list[ExpressionSyntaxError] | None = None) -> Expression:
     """Read an expression. Raises ExpressionSyntaxError.
 
-    If there is a list `tolerated`, errors are added to it that do not prevent further checks (see `tokenize`).
+    If `tolerated` is given, errors that do not prevent further checks are added to it (see `tokenize`).
     """
     parser = _Parser(tokenize(text, tolerated))
     expression = parser.read_all()
@@ -71,7 +71,7 @@ def parse(text: str, tolerated: list[ExpressionSyntaxError] | None = None) -> Ex
 
 def _too_deep(at: int) -> ExpressionSyntaxError:
     return ExpressionSyntaxError(
-        f"the expression is nested too deeply: more than {MAX_DEPTH} levels", at, "move part of it to a step of its own"
+        f"the expression is nested too deeply: more than {MAX_DEPTH} levels", at, "move part of it to a separate step"
     )
 
 

@@ -22,7 +22,7 @@ _NOTHING: Final = frozenset[Path]()
 
 
 def prove(condition: Expression, *, is_true: bool = True) -> frozenset[Path]:
-    """Return the paths that are sure to exist under a condition."""
+    """Return the paths that are certain to exist if a condition holds."""
     match condition:
         case Call(function=function, arguments=(argument,)) if function == HAS and is_true:
             return _prefixes(argument)

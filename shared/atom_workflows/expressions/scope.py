@@ -21,7 +21,7 @@ class Fault:
 
 
 def fault_at(at: int, advice: Advice) -> Fault:
-    """Return a fault made of a message and a suggestion."""
+    """Return a fault with the given message and suggestion."""
     message, suggestion = advice
     return Fault(at=at, message=message, suggestion=suggestion)
 
@@ -43,7 +43,7 @@ class Scope:
     """Returns a question that suggests a name, or "". A caller may limit the cost of such searches."""
 
     def proving(self, paths: Iterable[Path]) -> Scope:
-        """Return a scope in which these paths are sure to exist."""
+        """Return a scope in which these paths are certain to exist."""
         return replace(self, proven=self.proven | frozenset(paths))
 
     def naming(self, name: str, of: Type) -> Scope:

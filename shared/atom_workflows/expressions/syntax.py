@@ -213,7 +213,7 @@ def places_of_reads(expression: Expression) -> Iterator[tuple[Path, int]]:
 def required_reads(expression: Expression) -> frozenset[Path]:
     """Return the paths that have to exist.
 
-    Those that a `??` covers, or that the expression tests with `has`, need not exist.
+    Paths that are covered by `??` or tested with `has` need not exist.
     """
     return _uncovered(expression) - frozenset(_tested(expression))
 

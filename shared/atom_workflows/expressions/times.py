@@ -105,7 +105,7 @@ def write_duration(duration: timedelta) -> str:
 def to_utc(instant: datetime) -> datetime:
     """Return the same instant in UTC.
 
-    Raises ValueError if it is outside the calendar.
+    Raises ValueError if its year would not be from 1 to 9999.
     """
     return to_zone(instant, "UTC")
 
@@ -113,12 +113,12 @@ def to_utc(instant: datetime) -> datetime:
 def to_zone(instant: datetime, zone: str) -> datetime:
     """Return the instant as local time.
 
-    Raises ValueError if it is outside the calendar.
+    Raises ValueError if its year would not be from 1 to 9999.
     """
     try:
         return instant.astimezone(find_zone(zone))
     except OverflowError:
-        raise ValueError("the time is out of range: years go from 1 to 9999") from None
+        raise ValueError("the time is out of range: the year must be from 1 to 9999") from None
 
 
 @cache

@@ -66,7 +66,7 @@ _OUR_OPERATORS: Final = {"&&": "and", "||": "or", "!": "not"}
 def tokenize(text: str, tolerated: list[ExpressionSyntaxError] | None = None) -> list[Token]:
     """Return the tokens, ending with END. Raises ExpressionSyntaxError.
 
-    If there is a list `tolerated`, the errors `&&`, `||` and `!` are added to it, and read as `and`, `or` and `not`.
+    If `tolerated` is given, each `&&`, `||` or `!` is added to it as an error, and read as `and`, `or` or `not`.
     """
     if len(text) > MAX_LENGTH:
         raise ExpressionSyntaxError(

@@ -55,8 +55,8 @@ def on_events(
 ) -> Answer:
     """Handle a request that should contain an event from one of several topics.
 
-    `handlers` holds what is called with the message's body, by topic. An event that names no subscription counts as one
-    from the first topic.
+    `handlers` maps each topic to the function that is called with the message's body. An event that names no
+    subscription is treated as coming from the first topic.
     """
     try:
         event = read_event(lower_names(headers), raw)

@@ -33,7 +33,7 @@ MAX_STEPS_BODY: Final = 512 * 1024
 """Our own messages are at most 256 KB long, or 342 KB in base64; the rest is for attributes and the envelope."""
 
 MAX_TICK_BODY: Final = 64 * 1024
-"""A tick takes up a hundred bytes, and a page of a round a few hundred; a schedule may add attributes."""
+"""A tick is about a hundred bytes long, and a page of a sweep a few hundred bytes; a schedule may add attributes."""
 
 MAX_BODIES: Final[Mapping[str, int]] = MappingProxyType(
     {"start": MAX_START_BODY, "steps": MAX_STEPS_BODY, "tick": MAX_TICK_BODY}

@@ -29,12 +29,12 @@ from atom_workflows.runner.cloud.times import read_time
 from atom_workflows.web_pages import explain_refusal
 
 MAX_JOB_BODY: Final = 4 * 1024 * 1024
-"""As large as a workflow file may be."""
+"""The maximum size of a submission, equal to that of a workflow file."""
 
 MAX_NOTICE_BODY: Final = 64 * 1024
 
 PATIENCE: Final = timedelta(minutes=1)
-"""For how long a notice is delivered again whose job does not show its end yet."""
+"""How long a notice is redelivered while its job does not appear to have ended."""
 
 _JOB_NAME: Final = re.compile(
     r"projects/[^/]+/locations/(?P<region>[a-z]+-[a-z]+[0-9]{1,2})/jobs/(?P<name>aw-[0-9a-f]{40})"
@@ -56,12 +56,12 @@ class Request(RequestBody, Protocol):
 
     @property
     def args(self) -> Mapping[str, str]:
-        """The first value of each name in the query."""
+        """The first value of each query parameter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerServices:
-    """What the runner function uses."""
+    """The services that the runner function uses."""
 
     settings: CloudSettings
     runner: CloudRunner
@@ -74,7 +74,7 @@ class RunnerServices:
 
 
 def answer_call(services: RunnerServices, headers: Mapping[str, str], request: Request) -> Answer:
-    """Answer a request to the runner function."""
+    """Handle a request to the runner function."""
     lowered, hosts = lower_names(headers), services.settings.hosts
     with log.tracing(headers, services.settings.project):
         if reason := explain_refusal(lowered, hosts, advice=f"WORKFLOW_HOSTS allows {', '.join(hosts)}"):
@@ -126,7 +126,7 @@ def _notice(services: RunnerServices, headers: Mapping[str, str], request: Reque
         return drop(MalformedEvent("the request contains no Pub/Sub message"))
     found = _JOB_NAME.fullmatch(message.attributes.get("JobName", ""))
     if found is None or message.attributes.get("NewJobState") not in TERMINAL_STATES:
-        log.debug("notice.ignored", "not about a job of this Task Runner that has ended")
+        log.debug("notice.ignored", "the notice does not report that a job of this Task Runner has ended")
         return _ACKNOWLEDGE
     try:
         if key := services.batch.ended_key(found["region"], found["name"]):
@@ -143,7 +143,7 @@ def _notice(services: RunnerServices, headers: Mapping[str, str], request: Reque
 
 
 def _logged(action: str, answer: ContractAnswer) -> Answer:
-    """Return the response, and log what is unusual in it."""
+    """Log a response, and return it in the function's format."""
     job: Mapping[str, Any] = answer.body.get("job", {})
     text = f"{job.get('jobId')} is {job.get('state')}" if job else str(answer.body.get("message", ""))
     if answer.body.get("jobId", "") is None:

@@ -104,7 +104,7 @@ def _read_start(settings: Settings, event: ReceivedEvent) -> StartRequested | Ru
             return _read_deletion(settings, attributes)
         if attributes["eventType"] != "OBJECT_FINALIZE":
             message = (
-                f"a bucket's {attributes['eventType']!r:.80} notification starts nothing; "
+                f"a bucket's {attributes['eventType']!r:.80} notification does not start a run; "
                 "the bucket should send only OBJECT_FINALIZE and OBJECT_DELETE notifications"
             )
             log.warning("object.ignored", message)
@@ -123,7 +123,7 @@ def _read_deletion(settings: Settings, attributes: Mapping[str, Any]) -> FileDel
     except LookupError:
         raise MalformedEvent("a bucket notification needs bucketId, objectId, objectGeneration") from None
     if attributes.get("overwrittenByGeneration") or not settings.is_workflow_object(name):
-        log.debug("object.deletion.ignored", f"the deletion of gs://{bucket}/{name:.300} ends nothing", object=name)
+        log.debug("object.deletion.ignored", f"the deletion of gs://{bucket}/{name:.300} is ignored", object=name)
         return None
     return deletion_of_object(bucket, name, generation)
 
@@ -138,8 +138,8 @@ def _read_upload(
     if settings.is_workflow_object(name):
         return start_of_object(bucket, name, generation, event_id=event.id)
     message = (
-        f"gs://{bucket}/{name:.300} starts nothing: the names of workflow files begin with {settings.object_prefix!r} "
-        f"and end in {' or '.join(settings.object_suffixes)}"
+        f"gs://{bucket}/{name:.300} does not start a run: the names of workflow files begin with "
+        f"{settings.object_prefix!r} and end in {' or '.join(settings.object_suffixes)}"
     )
     log.info("object.ignored", message, object=name)
     return None

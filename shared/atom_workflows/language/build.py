@@ -102,7 +102,7 @@ def _build_step(
 ) -> Step:
     """Build a step.
 
-    Without a default `timeout`, it is a step under `finally`, for which a separate limit applies.
+    If no default `timeout` is given, the step is under `finally`, where a separate limit applies.
     """
     values = reading.values
     policies = inside(defaults) | values

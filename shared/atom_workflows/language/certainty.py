@@ -16,7 +16,7 @@ from atom_workflows.language.loops import gather, is_decided_for_each_item, is_l
 from atom_workflows.language.nodes import Fields, Items, Reading
 
 _MOST_STEPS_SEEN: Final = 100
-"""The maximum number of steps through which a chain of skipped steps is followed back."""
+"""The maximum number of steps that are searched to find what may cause a step to be skipped."""
 
 _STOPPED_BY_FAILURE: Final = (Trigger.NO_FAILURE, Trigger.ALL_SUCCEEDED)
 
@@ -24,9 +24,9 @@ _STOPPED_BY_FAILURE: Final = (Trigger.NO_FAILURE, Trigger.ALL_SUCCEEDED)
 class StepGraph:
     """The steps in one part of the file.
 
-    Steps in a cycle count as certain, and as running after each other. So do steps whose dependencies or trigger have
-    been reported as invalid, since what is certain of them can only be said once these are corrected, and all steps
-    that depend on such steps.
+    A step in a cycle is treated as running after all other steps, whose outputs are treated as certain to exist. The
+    same applies to a step whose dependencies or trigger have been reported as invalid, since nothing certain can be
+    said about it until they are corrected, and to all steps that depend on such steps.
     """
 
     def __init__(self, steps: Sequence[Reading]) -> None:
@@ -87,7 +87,7 @@ class StepGraph:
         return self._outputs[number]
 
     def explain(self, reader: int | None, read: int) -> tuple[str, str]:
-        """Return why a step's outputs may be missing, and any remedy.
+        """Explain why a step's outputs may be missing, and name any remedy.
 
         The remedy is an alternative to a default. Without a `reader`, the outputs are read after all steps have ended.
         """
@@ -110,7 +110,7 @@ class StepGraph:
     def _has_condition(self, number: int) -> bool:
         """Return True if the step has a condition that may skip it as a whole.
 
-        An invalid condition of a loop might be meant for each of its items, so that it does not count.
+        An invalid condition of a loop does not count, since it might be meant for each of its items.
         """
         step = self.steps[number]
         is_for_items = is_decided_for_each_item(step) or (is_loop(step) and "when" not in step.values)
@@ -161,7 +161,7 @@ class StepGraph:
         return behind, sure, skippable
 
     def _in_order(self) -> Iterator[int]:
-        """Yield each step after all those that it depends on.
+        """Yield each step after all the steps that it depends on.
 
         Steps that are in a cycle or whose order is unclear are left out, and so are those that depend on them.
         """

@@ -42,7 +42,7 @@ _NOTHING: Final[frozenset[Path]] = frozenset()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checks:
-    """What the checks find out: the run's outputs, and the type of each loop's items by the id of its step."""
+    """The findings of the checks: the run's outputs, and the type of each loop's items, keyed by step id."""
 
     outputs: Mapping[str, Embedded] = field(default_factory=dict)
     item_types: Mapping[str, Type] = field(default_factory=dict)
@@ -124,7 +124,10 @@ class _Checker:
             readable[one.param.name] = one.visible_type
 
     def check_schedules(self, schedules: Sequence[ReadSchedule], params: Sequence[Declared]) -> None:
-        """Check the expressions that compute a schedule's parameters, which may read `run` alone."""
+        """Check the expressions that compute a schedule's parameters.
+
+        They may read only `run`.
+        """
         types = {one.param.name: one.visible_type for one in params}
         where = "the `params` of a schedule"
         position = Position(roots=scopes.SCHEDULE, graph=self.file.main, without_item=where)
@@ -135,14 +138,15 @@ class _Checker:
     def check_step(self, graph: StepGraph, number: int, step: Reading) -> None:
         """Check the loop and the expressions of a step.
 
-        What its condition proves holds in its task, and in its loop unless the condition is about the items.
+        Anything that its condition proves also holds in its task, and in its loop unless the condition is about the
+        items.
         """
         position = Position(roots=scopes.CONDITION, graph=graph, reader=number, at_the_end=graph is self.file.last)
         proven, when, is_loop = _NOTHING, step.values.get("when"), loops.is_loop(step)
         if loops.is_decided_for_each_item(step):
             position = replace(position, item=self._check_loop(number, step, position, _NOTHING))
         if when:
-            # If `item` is misspelt, nothing else in the condition tells that it is about the items.
+            # If `item` is misspelled, nothing else in the condition tells that it is about the items.
             readable = replace(position, item=ANY) if is_loop and position.item is None else position
             proven = self.check_condition(when, readable)
             self._refuse_constant(when)
@@ -173,10 +177,10 @@ class _Checker:
         most, lists = step.values.get("maxParallel"), step.values.get("forEach")
         if isinstance(most, Embedded):
             self.check_value(most, replace(position, without_item="`maxParallel`"), proven, INT)
-            number = self._evaluate_constant(most)
-            if isinstance(number, int) and not 1 <= number <= MAX_ITEMS:
+            limit = self._evaluate_constant(most)
+            if isinstance(limit, int) and not 1 <= limit <= MAX_ITEMS:
                 remedy = f"write a whole number from 1 to {MAX_ITEMS:,}"
-                report_fault(most, 0, f"`maxParallel` cannot be `{number}`", remedy, report)
+                report_fault(most, 0, f"`maxParallel` cannot be `{limit}`", remedy, report)
         if lists is None:
             return ANY
         within = replace(position, without_item="`forEach`, which lists the items", is_list=True)
@@ -198,7 +202,7 @@ class _Checker:
         return of
 
     def _check_list(self, path: str, value: Embedded, position: Position, proven: frozenset[Path]) -> Type:
-        """Check an expression for a list. Return the type of its items."""
+        """Check an expression that must return a list. Return its item type."""
         of = self.check_value(value, position, proven)
         if isinstance(of, OrNull):
             # Reports that the list may be missing.
@@ -206,12 +210,12 @@ class _Checker:
         if isinstance(of, ListOf):
             return of.item
         if of != ANY:
-            remedy = "write `range(…)` for the numbers below it" if of == INT else "write an expression for a list"
-            report_fault(value, 0, f"{code(path)} needs a list, but this is {describe(of)}", remedy, self.file.report)
+            remedy = "write `range(…)` for the numbers below it" if of == INT else "write a list expression"
+            report_fault(value, 0, f"{code(path)} must be a list, but this is {describe(of)}", remedy, self.file.report)
         return ANY
 
     def _evaluate_constant(self, value: Embedded) -> Any:
-        """Return the value as JSON if its expression is a cheap constant."""
+        """Return the value as JSON if it is constant and cheap."""
         lone = value.template.lone
         if lone is None or reads(lone.expression):
             return None
@@ -264,7 +268,7 @@ class _Checker:
         return ANY if checked.faults else checked.type
 
     def check_steps_read(self, values: Iterable[Embedded], reader: str) -> None:
-        """Limit the number of steps whose results one reader needs."""
+        """Report `reader` if it reads the results of too many steps."""
         seen: set[str] = set()
         for value in sorted(values, key=lambda one: (one.node.line, one.node.column)):
             for placeholder in value.template.placeholders:
@@ -272,7 +276,7 @@ class _Checker:
                     seen |= {path[1]} if path[0] == "steps" and len(path) > 1 else set()
                     if len(seen) > MAX_STEPS_READ:
                         said = f"the expressions of {reader} may read the results of at most {MAX_STEPS_READ} steps"
-                        remedy = "let jobs pass on what they have in common through files"
+                        remedy = "use files to share data between jobs"
                         report_fault(value, placeholder.offset + at, said, remedy, self.file.report)
                         return
 
@@ -281,7 +285,7 @@ class _Checker:
         inner = of.of if isinstance(of, OrNull) else of
         if inner != ANY and not isinstance(inner, ListOf | MapOf):
             said = f"`args` must be a list or a map, but this is {describe(of)}"
-            report_fault(value, 0, said, "write a list with the expression in it", self.file.report)
+            report_fault(value, 0, said, "write a list that contains the expression", self.file.report)
 
     def _scope(self, value: Embedded, position: Position, proven: frozenset[Path]) -> scopes.Scope:
         expressions = [placeholder.expression for placeholder in value.template.placeholders]
@@ -302,7 +306,7 @@ class _Checker:
             return
         if isinstance(holds, bool):
             remedy = "remove it" if holds else "remove the step"
-            said = f"this condition is always {'true' if holds else 'false'}, because it reads nothing"
+            said = f"this condition is always {'true' if holds else 'false'}, because it reads no values"
             report_fault(when, when.begin, said, remedy, self.file.report)
 
 

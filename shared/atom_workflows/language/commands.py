@@ -8,12 +8,12 @@ import shlex
 from typing import Final
 
 LONGEST: Final = 200
-"""The length up to which a command is worth repeating in a message."""
+"""The maximum length of a command that is repeated in a message."""
 
 _FOR_A_SHELL: Final = re.compile(r"[|&;<>`$*~]")
 _PLAIN: Final = re.compile(r"[A-Za-z./_-][\w./=-]+", re.ASCII)
 _NO_TEXT: Final = frozenset({"null", "true", "false", "yes", "no", "on", "off", ".inf", ".nan", "---", "..."})
-"""What YAML does not read as text unless it is quoted."""
+"""Words that YAML does not read as text unless they are quoted."""
 
 
 def list_words(command: str) -> str:

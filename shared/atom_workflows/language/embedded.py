@@ -28,7 +28,7 @@ TaskPath: TypeAlias = tuple[str | int, ...]
 OPENING: Final = "${{"
 _WRAPPER: Final = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 _LONGEST_REWRITTEN: Final = 200
-"""The maximum length of a condition that advice writes out; unclosed wrappers in a long one would take minutes."""
+"""The maximum length of a condition to rewrite in advice; many unclosed `${{` in a longer one would take minutes."""
 
 WHERE_ALLOWED: Final = (
     "expressions are allowed in `task`, conditions, `forEach`, `maxParallel`, defaults of `params`, `params` of "

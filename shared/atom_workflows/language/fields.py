@@ -127,8 +127,8 @@ SCHEDULE: Final = Record(
             name="catchUp",
             kind=Choice(words=tuple(CatchUp), foreign=other_systems.CATCH_UPS),
             description=(
-                "What happens if runs could not be started in time because the platform was down: nothing, or the "
-                "last one that was missed is started."
+                "What to do if runs could not be started in time because the platform was down: nothing (`none`), or "
+                "start the most recent run that was missed (`last`)."
             ),
             default=CatchUp.LAST.value,
             examples=("none",),
@@ -136,7 +136,7 @@ SCHEDULE: Final = Record(
         Field(
             name="within",
             kind=Duration(maximum=limits.MAX_WITHIN, positive=True),
-            description="How late a run that was missed may still be started.",
+            description="How late a missed run may still be started.",
             default=format_duration(Schedule(cron="").within),
             examples=("12h",),
         ),
@@ -175,15 +175,15 @@ CONCURRENCY: Final = Record(
             name="group",
             kind=Text(max_length=limits.MAX_GROUP, expressions=True),
             description=(
-                "The runs that are counted together: those of this file with the same value. It may use `params`, "
-                "`run` and `env`. Without it, all runs of the file are one group."
+                "Runs of this file with the same value of `group` are counted together. The value may use `params`, "
+                "`run` and `env`. Without it, all runs of the file form one group."
             ),
             examples=("${{ params.region }}",),
         ),
         Field(
             name="limit",
             kind=Number(minimum=1, maximum=limits.MAX_CONCURRENT_RUNS, whole=True),
-            description="How many runs of the group may be at work at the same time.",
+            description="How many runs of the group may be in progress at the same time.",
             default=_CONCURRENCY.limit,
             examples=(3,),
         ),
@@ -191,8 +191,9 @@ CONCURRENCY: Final = Record(
             name="whenFull",
             kind=Choice(words=tuple(WhenFull), foreign=other_systems.WHEN_FULL),
             description=(
-                "What happens to a new run while that many are at work: it waits in a `queue`, first in, first out; "
-                "only the `latest` run waits, and replaces one that waits already; or the run is skipped (`skip`)."
+                "What happens to a new run while that many are in progress: it waits in a first-in, first-out queue "
+                "(`queue`); it waits, and replaces any run that is already waiting (`latest`); or it is skipped "
+                "(`skip`)."
             ),
             default=_CONCURRENCY.when_full.value,
             examples=("latest",),
@@ -251,8 +252,8 @@ WORKFLOW: Final = Record(
             name="schedules",
             kind=RecordList(record=SCHEDULE, noun="schedule", maximum=limits.MAX_SCHEDULES, minimum=0),
             description=(
-                "When runs are started. Uploading a file with schedules registers them and starts nothing, and so does "
-                "`[]`; uploading a file without this field starts a run at once. See [schedules](#schedule)."
+                "When runs are started. Uploading a file with schedules, or with `[]`, registers them and starts no "
+                "run; uploading a file without this field starts a run at once. See [schedules](#schedule)."
             ),
             examples=([{"cron": "30 2 * * *"}],),
         ),
@@ -260,7 +261,7 @@ WORKFLOW: Final = Record(
             name="deadline",
             kind=DEADLINE,
             description=(
-                "When a run should have ended. A run that has not is reported as late, but goes on; see "
+                "When a run should have ended. A run that has not is reported as late but continues; see "
                 "[deadlines](#deadline)."
             ),
             examples=({"after": "3h"},),
@@ -275,7 +276,7 @@ WORKFLOW: Final = Record(
             name="concurrency",
             kind=CONCURRENCY,
             description=(
-                "How many runs of the workflow may be at work at the same time; without it, any number. See "
+                "How many runs of the workflow may be in progress at the same time; without it, any number. See "
                 "[concurrency](#concurrency)."
             ),
         ),
@@ -295,7 +296,7 @@ WORKFLOW: Final = Record(
             kind=RecordList(record=STEP, noun="step", maximum=limits.MAX_STEPS),
             description=(
                 "Steps that run once all `steps` have ended, even if the run failed, was cancelled or timed out; see "
-                "[finally](#finally). Each attempt may take 10m, unless the step has a `timeout` of its own."
+                "[finally](#finally). Each attempt may take 10m, unless the step has its own `timeout`."
             ),
         ),
         Field(

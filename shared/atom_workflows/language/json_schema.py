@@ -40,10 +40,10 @@ from atom_workflows.language.step_fields import STEP, TASK
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _ID: Final = "urn:atom-workflows:schema:workflow:1"
-"""An identifier, not an address, so nothing is fetched. Its number increases if valid files become invalid."""
+"""An identifier, not an address, so nothing is fetched. Its number increases when valid files become invalid."""
 
 _DEFINED: Final = {id(STEP): "step", id(TASK): "task", id(PARAM): "parameter"}
-"""The records that get a definition of their own, under a name that editors show."""
+"""The records that get their own definition, under a name that editors show."""
 
 
 _TYPE_REFERENCE: Final = {"$ref": "#/$defs/type"}

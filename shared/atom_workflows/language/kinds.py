@@ -135,9 +135,9 @@ class Arguments:
 
 
 class ItemLists(NamedTuple):
-    """The items of a loop: a list, or a map from names to lists, every combination of which is an item.
+    """The items of a loop: a list, or a map from names to lists whose combinations are the items.
 
-    An expression may take the place of a list.
+    Each list may also be an expression.
     """
 
     key: Text

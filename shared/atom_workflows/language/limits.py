@@ -16,7 +16,10 @@ Each use of an alias counts as everything it expands to, and a long string count
 """
 
 TEXT_PER_NODE: Final = 64
-"""How many characters of a string count as an additional value. This keeps aliases from multiplying long strings."""
+"""The number of characters in a long string that count as one additional value.
+
+This keeps aliases from multiplying long strings.
+"""
 
 MAX_STEPS: Final = 10_000
 MAX_TASK_BYTES: Final = 64 * 1024
@@ -39,35 +42,35 @@ MAX_TEXT: Final = 4_096
 MAX_LABEL: Final = 1_024
 
 MAX_EXPRESSIONS: Final = 50_000
-"""The maximum number of expressions in a file. Each use of an alias counts the expressions in its value again."""
+"""The maximum number of expressions in a file. Each use of an alias counts its expressions again."""
 
 MAX_EXPRESSION_TEXT: Final = 1_000_000
-"""The maximum total length of values that contain expressions, where each use of an alias counts.
+"""The maximum total length of values that contain expressions, counting each use of an alias.
 
 Checking this many characters takes a few seconds.
 """
 
 MAX_STEPS_READ: Final = 200
-"""The maximum number of steps whose results the expressions of one step, or the outputs of a run, may read."""
+"""The maximum number of steps whose results may be read by one step's expressions or by a run's outputs."""
 
 MAX_ITEMS: Final = 10_000
-"""The maximum number of items of a loop."""
+"""The maximum number of items in a loop."""
 
 MAX_ITEMS_OF_RUN: Final = 20_000
-"""The maximum number of items of all loops in a run."""
+"""The maximum total number of items in all loops of a run."""
 
 MAX_ITEM_BYTES: Final = 8 * 1024
-"""The maximum size of an item of a loop as JSON."""
+"""The maximum size of a loop item as JSON."""
 
 MAX_LISTS_BYTES: Final = 700_000
-"""The maximum size of a loop's lists in the file as JSON, since one document stores them all."""
+"""The maximum total size, as JSON, of the lists that a file gives for a loop. One document stores them all."""
 
 MAX_LISTS: Final = 20
 """The maximum number of lists that a loop may combine."""
 
 MAX_PARAMS: Final = 100
 MAX_PARAM_BYTES: Final = 100_000
-"""The maximum size of a run's parameters as JSON, as in a start message."""
+"""The maximum size of a run's parameters as JSON, the same as in a start message."""
 
 MAX_OUTPUTS: Final = 100
 MAX_CHOICES: Final = 1_000
@@ -78,14 +81,14 @@ MAX_LENGTH: Final = 100_000
 
 MAX_SCHEDULES: Final = 20
 MAX_WITHIN: Final = timedelta(days=30)
-"""The longest time for which a missed instant of a schedule may still be started."""
+"""The maximum delay after which a missed scheduled run may still be started."""
 
 MAX_TIMEOUT: Final = timedelta(days=7)
 MAX_CONCURRENT_RUNS: Final = 1_000
 MAX_QUEUED_RUNS: Final = 1_000
 MAX_QUEUE_WAIT: Final = timedelta(days=30)
 MAX_GROUP: Final = 1_000
-"""The maximum number of characters in a group as written; its value may have fewer."""
+"""The maximum number of characters in a group as written; the limit on its value is lower."""
 
 MAX_FINALLY_TIMEOUT: Final = timedelta(days=1)
 MAX_BACKOFF: Final = timedelta(days=1)

@@ -34,7 +34,7 @@ from atom_workflows.language.nodes import Fields, Items, Node, Reading
 from atom_workflows.language.problems import Located, Report, code
 
 _MOST_WORDS: Final = 100
-"""The maximum number of different texts in a list for which a comparison with any other text is a problem."""
+"""If a list has at most this many distinct strings, comparing an item with any other string is reported."""
 
 _TIMES: Final = " \u00d7 "
 
@@ -60,13 +60,16 @@ def expressions_of_loop(step: Reading) -> list[Embedded]:
 
 
 def is_decided_for_each_item(step: Reading) -> bool:
-    """Return True if the step's condition skips single items, not the step."""
+    """Return True if the condition skips individual items, not the whole step."""
     when = step.values.get("when")
     return is_loop(step) and when is not None and reads_items([when])
 
 
 def gather(step: Reading, outputs: Mapping[str, Type]) -> dict[str, Type]:
-    """Return the types of a loop's outputs, which are lists, given those that an item returns."""
+    """Return the types of a loop's outputs, given one item's outputs.
+
+    Each output of a loop is a list of the items' values.
+    """
     fate, field = ("may be skipped", "when") if is_decided_for_each_item(step) else ("may fail", "tolerate")
     if field == "tolerate" and not step.values.get(field):
         return {name: ListOf(of) for name, of in outputs.items()}
@@ -78,13 +81,13 @@ def gather(step: Reading, outputs: Mapping[str, Type]) -> dict[str, Type]:
 
 
 def item_type(lists: Mapping[str, Type]) -> Type:
-    """Return the type of an item, given the types of the items of each list."""
+    """Return the type of an item, given each list's item type."""
     single = lists.get("")
     return _storable(single if single is not None else MapOf(lists), MAX_TYPE_DEPTH)
 
 
 def _storable(of: Type, depth: int) -> Type:
-    """Return the type with `any` in place of what the notation of types cannot express."""
+    """Replace the parts that the type notation cannot express with `any`."""
     match of:
         case ListOf(item) if depth > 1:
             return ListOf(_storable(item, depth - 1))
@@ -160,7 +163,7 @@ def check_items(step: Reading, known: Mapping[str, Sequence[Any]], report: Repor
     tolerated = step.values.get("tolerate", 0)
     if 0 < total <= tolerated:
         count = f"are only {total:,}" if total > 1 else "is only 1"
-        said = f"the step succeeds even if all of its items fail, as there {count}"
+        said = f"the step succeeds even if all of its items fail, since there {count}"
         report.warn(step.at("tolerate"), said, f"write at most {total - 1:,}" if total > 1 else "remove it")
     return total
 
@@ -227,9 +230,9 @@ def _place_of(step: Reading, name: str, number: int) -> Located:
 
 
 def check_items_of_run(loops: Sequence[tuple[Reading, int]], report: Report) -> None:
-    """Limit the number of items of all loops that cannot be skipped.
+    """Report loops that together have too many items.
 
-    Each comes with its number of items.
+    `loops` contains the loops that cannot be skipped, each with its number of items.
     """
     total = sum(count for _, count in loops)
     if total <= MAX_ITEMS_OF_RUN:

@@ -200,7 +200,7 @@ INVALID: Final = Invalid()
 class Reading(NamedTuple):
     """The result of reading a map: its valid values, keyed by the names of the fields, and the map's node.
 
-    The node also has the entries of misspelt fields, under the names that were probably meant.
+    The node also has the entries of misspelled fields, under the names that were probably meant.
     """
 
     node: Fields

@@ -65,8 +65,8 @@ def _advise_on_cron(times: Node) -> str:
 
 _WHERE: Final = "use `engine` or `scaleTier` inside `task` to specify where a job runs, in the Task Runner's own terms"
 _AS_ARGS: Final = "pass it to the job in `args` inside `task`"
-_ELSEWHERE: Final = "write `schedules` for times; any other trigger of a workflow is not part of its file"
-_ONE_RUN: Final = "write `concurrency: {limit: 1}`, which is how many runs of the workflow may be at work"
+_ELSEWHERE: Final = "write `schedules` for start times; other triggers are not defined in the workflow file"
+_ONE_RUN: Final = "write `concurrency: {limit: 1}` to limit how many runs of the workflow may be in progress"
 _IN_STEP: Final = "write it in each step that has `forEach`"
 _NO_MESSAGES: Final = "leave it out: the end of every run is published to the topic `events`"
 
@@ -92,7 +92,7 @@ WORKFLOW_FIELDS: Final[Mapping[str, str]] = {
 WORKFLOW_ADVICE: Final[Mapping[str, Advice]] = {
     **_each("schedule cron interval scheduleinterval crontab", _advise_on_cron),
     **_each("on trigger triggers", _ELSEWHERE),
-    **_each("startdate", "leave it out: schedules begin when the file is uploaded"),
+    **_each("startdate", "leave it out: schedules take effect when the file is uploaded"),
     **_each("catchup within", "it belongs inside an entry of `schedules`"),
     **_each("env environment", f"{_AS_ARGS}; in expressions, `env.NAME` is a value that the deployment sets"),
     **_each("secrets", "pass the name of a secret to the job in `args`; the job reads the secret itself"),
@@ -112,7 +112,7 @@ CONCURRENCY_FIELDS: Final[Mapping[str, str]] = {
 CONCURRENCY_ADVICE: Final[Mapping[str, str]] = {
     **_each(
         "cancelinprogress",
-        "leave it out: a run at work is never cancelled for a new one; `whenFull: latest` replaces a waiting run",
+        "leave it out: a new run never cancels one in progress; `whenFull: latest` replaces a waiting run",
     ),
 }
 WHEN_FULL: Final[Mapping[str, str]] = {
@@ -139,7 +139,7 @@ STEP_FIELDS: Final[Mapping[str, str]] = {
 STEP_ADVICE: Final[Mapping[str, Advice]] = {
     **TRIES,
     **_each(
-        "name title displayname label", "use the step's name as its `id`, and put text for people in `description`"
+        "name title displayname label", "use the step's name as its `id`, and write `description` for human readers"
     ),
     **_each("image container dockerimage uses", "write `task: {imageUri: ...}`"),
     **_each("command cmd script run entrypoint arguments with parameters params inputs env environment", _AS_ARGS),
@@ -147,8 +147,8 @@ STEP_ADVICE: Final[Mapping[str, Advice]] = {
     **_each("strategy", "write the lists of its `matrix` as `forEach`, and its `max-parallel` as `maxParallel`"),
     **_each("withsequence repeat", _advise_on_sequence),
     **_each("toleratedfailurepercentage", "write `tolerate` with the number of items that may fail"),
-    **_each("failfast", "leave it out: with `maxParallel`, no item starts after more failures than `tolerate` allows"),
-    **_each("batch itembatcher batchsize", "leave it out: with `maxParallel`, an item starts as soon as another ends"),
+    **_each("failfast", "leave it out: with `maxParallel`, no more items start once `tolerate` is exceeded"),
+    **_each("batch itembatcher batchsize", "leave it out: with `maxParallel`, the next item starts when one ends"),
     **_each("wait sleep delay approval", "leave it out: a step runs as soon as its dependencies allow it"),
     **_each("priority", "leave it out: all steps that are ready are started"),
     **_each("cache memoize", "leave it out: a job that does not need to run again can exit immediately"),
@@ -188,7 +188,7 @@ PARAM_FIELDS: Final[Mapping[str, str]] = {
 PARAM_ADVICE: Final[Mapping[str, str]] = {
     **_each("required", "leave it out: a parameter without a `default` is required"),
     **_each("optional nullable", "leave it out, or write `default: null`"),
-    **_each("pattern regex format", "leave it out, and let the job check it"),
+    **_each("pattern regex format", "leave it out, and let the job check the value"),
     **_each("secret sensitive", "give the name of a secret; the job reads the secret itself"),
 }
 SCHEDULE_FIELDS: Final[Mapping[str, str]] = {
@@ -201,7 +201,7 @@ SCHEDULE_ADVICE: Final[Mapping[str, str]] = {
     **_each("timezone tz zone", "write `timezone` at the top of the file, where it applies to all schedules"),
     **_each("every interval", "write `cron`, such as `0 */2 * * *` for every two hours"),
     **_each("enabled disabled suspend paused pause", "leave it out, and use `atom-workflows schedules pause`"),
-    **_each("startdate enddate start end", "leave it out: schedules begin and end when files are uploaded"),
+    **_each("startdate enddate start end", "leave it out: uploading the file starts or ends its schedules"),
     **_each("concurrencypolicy overlap overlappolicy", "write `concurrency` at the top of the file"),
 }
 DEADLINE_FIELDS: Final[Mapping[str, str]] = {

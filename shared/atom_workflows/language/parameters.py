@@ -55,11 +55,11 @@ _ORDERED: Final = (INT, NUMBER, DATE, TIME, INSTANT, DURATION)
 _TIMES: Final = (DATE, TIME, INSTANT, DURATION)
 _LISTS: Final = "a list"
 _MEASURED: Final[Mapping[str, tuple[tuple[Type, ...], str]]] = {
-    "enum": ((TEXT, GS_URI, *_ORDERED), "a text, a number or a time"),
+    "enum": ((TEXT, GS_URI, *_ORDERED), "text, a number or a time"),
     "min": (_ORDERED, "a number or a time"),
     "max": (_ORDERED, "a number or a time"),
-    "minLength": ((TEXT, GS_URI), "a text"),
-    "maxLength": ((TEXT, GS_URI), "a text"),
+    "minLength": ((TEXT, GS_URI), "text"),
+    "maxLength": ((TEXT, GS_URI), "text"),
     "minItems": ((), _LISTS),
     "maxItems": ((), _LISTS),
 }
@@ -79,7 +79,7 @@ class Declared:
 
     @property
     def visible_type(self) -> Type:
-        """The parameter's type in expressions. A string with an `enum` has the type of its allowed words."""
+        """The parameter's type in expressions. For a string with an `enum`, it lists the allowed words."""
         allowed = self.param.limits.get("enum")
         of = self.param.type
         inner = of.of if isinstance(of, OrNull) else of

@@ -78,7 +78,10 @@ def parse_into(
 
 
 class _Tree(NamedTuple):
-    """The file's tree. `whole` is False if reading stopped early. For JSON, all readers agree on every value."""
+    """The file's tree.
+
+    `whole` is False if reading stopped early. `is_json` is True for JSON, which all readers interpret in the same way.
+    """
 
     root: Node | None
     whole: bool
@@ -117,7 +120,7 @@ def _read_tree(content: bytes | str, filename: str, report: Report, loader: Any)
 def _check_values(
     workflow: Reading, report: Report, env_names: Collection[str] | None, *, whole: bool
 ) -> CheckedValues:
-    """Check the values and expressions, and the schedules."""
+    """Check the values, expressions and schedules."""
     parts = (workflow, *workflow.values.get("steps", ()), *workflow.values.get("finally", ()))
     has_values = any(not _WITH_VALUES.isdisjoint(part.node.entries) for part in parts)
     has_times = not workflow.node.entries.keys().isdisjoint(("schedules", "deadline"))

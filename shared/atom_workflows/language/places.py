@@ -31,7 +31,7 @@ class _Trace(NamedTuple):
 
 
 class Source:
-    """The text of a file, for looking up places in it."""
+    """The text of a file, used to look up positions in it."""
 
     def __init__(self, text: str, *, is_json: bool = False) -> None:
         self.text = text

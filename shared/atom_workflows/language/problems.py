@@ -129,7 +129,7 @@ class Report:
             raise InvalidWorkflow(problems)
 
     def _listed(self, collected: _Collected, others: str, remedy: str) -> tuple[Problem, ...]:
-        """Return the first few problems, and one saying how many remain."""
+        """Return the first few problems, and one that counts the rest."""
         found = [
             Problem(file=self.file, line=line, column=column, message=message, suggestion=suggestion)
             for (line, column, message), suggestion in collected.in_file_order()
@@ -192,9 +192,9 @@ def shorten(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return the text on one line.
+    """Return the text on one line, with unprintable characters escaped.
 
-    Messages about expressions may quote text unchanged.
+    Messages about expressions may quote the file's text unchanged.
     """
     if text.isprintable():
         return text

@@ -168,7 +168,7 @@ def _allows_expressions(kind: Kind) -> bool:
 def _as_main_field(record: Record, node: Node, path: str) -> str:
     """Return advice on a value written in place of a map.
 
-    The advice is empty if the value can be neither the map's main field nor one of those of which it needs any.
+    The advice is empty unless the value fits the map's main field or a field in `any_of`.
     """
     fitting = (
         field
@@ -188,9 +188,9 @@ def _as_main_field(record: Record, node: Node, path: str) -> str:
 
 
 def _check_names(record: Record, node: Fields, owner: str, report: Report) -> dict[str, Entry]:
-    """Report unknown names, and return their entries by the names that were probably meant.
+    """Report unknown names, and return their entries by intended name.
 
-    Fields that are present under their own names are left out.
+    An entry is left out if the intended field is present under its own name.
     """
     names = record.names
     meant: dict[str, Entry] = {}

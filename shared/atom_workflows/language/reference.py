@@ -112,7 +112,7 @@ def _describe(kind: Kind) -> str:  # noqa: C901, PLR0911, PLR0912  # one case pe
         case Arguments():
             return "list or map, or an [expression](#expressions) that yields one"
         case ItemLists():
-            return "list, or an [expression](#expressions) that yields one, or map from names to these"
+            return "list, [expression](#expressions) that yields a list, or map from names to lists or such expressions"
         case Record():
             return f"map, see [{kind.title.lower()}](#{kind.title.lower().replace(' ', '-')})"
         case RecordList():
@@ -133,12 +133,12 @@ _FUNCTIONS: Final = {
     "trim": ("The text without leading and trailing whitespace.", "trim(' eu ')"),
     "split": ("The parts of the text between separators.", "split('a,b', ',')"),
     "join": ("The items of a list joined, with a separator between them.", "join(['a', 'b'], ',')"),
-    "replace": ("The text with each occurrence of a part replaced.", "replace('a-b', '-', '_')"),
+    "replace": ("The text with each occurrence of a substring replaced.", "replace('a-b', '-', '_')"),
     "startsWith": ("Whether the text begins with the given prefix.", "startsWith('gs://b', 'gs:')"),
     "endsWith": ("Whether the text ends with the given suffix.", "endsWith('a.csv', '.csv')"),
     "sum": ("The sum of numbers.", "sum([1, 2, 3])"),
-    "min": ("The smallest number, first text or earliest time.", "min([3, 1, 2])"),
-    "max": ("The largest number, last text or latest time.", "max([3, 1, 2])"),
+    "min": ("The smallest number, the text that sorts first or the earliest time.", "min([3, 1, 2])"),
+    "max": ("The largest number, the text that sorts last or the latest time.", "max([3, 1, 2])"),
     "sort": ("The items in sorted order.", "sort([3, 1, 2])"),
     "unique": ("The items without duplicates.", "unique([1, 2, 1])"),
     "range": ("The whole numbers up to, but not including, a limit.", "range(1, 4)"),

@@ -103,7 +103,7 @@ def read_zone(node: Node, path: str, report: Report) -> str | Invalid:
 
 
 def read_cron_field(node: Node, path: str, report: Report) -> str | Invalid:
-    """Read a cron expression, and write it with single spaces."""
+    """Read a cron expression and normalize its whitespace."""
     from atom_workflows.core.cron import read_cron  # noqa: PLC0415 (only files with schedules need it)
 
     if not isinstance(node, Scalar) or is_empty(node) or not isinstance(resolve(node), str):

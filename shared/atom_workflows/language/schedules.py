@@ -23,7 +23,7 @@ _DEFAULT: Final = Schedule(cron="")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadSchedule:
-    """A schedule as it was read. `templates` are the parameters that expressions compute."""
+    """A schedule as it was read. `templates` holds the parameters that are computed by expressions."""
 
     cron: str
     values: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -33,9 +33,9 @@ class ReadSchedule:
 
 
 def read_schedules(workflow: Reading, params: Sequence[Declared], report: Report) -> tuple[ReadSchedule, ...] | None:
-    """Return the file's schedules, or None if it says nothing about them.
+    """Return the file's schedules, or None if it has no valid `schedules`.
 
-    Report what is wrong with them.
+    Problems with the schedules and the deadline are reported.
     """
     deadline = workflow.values.get("deadline")
     if deadline and {"after", "at"} <= deadline.node.entries.keys():
@@ -58,7 +58,7 @@ def read_schedules(workflow: Reading, params: Sequence[Declared], report: Report
         is_whole = given is None or (isinstance(given, Fields) and len(given.entries) == len({**values, **texts}))
         if is_whole and same in lines:
             said = f"this schedule is the same as the one on line {lines[same]}"
-            report.add(reading.node, said, "remove one of them, since a run is started once")
+            report.add(reading.node, said, "remove one of them, since both start the same runs")
         lines.setdefault(same, reading.node.line)
         found.append(
             ReadSchedule(
@@ -71,7 +71,7 @@ def read_schedules(workflow: Reading, params: Sequence[Declared], report: Report
         )
     if (size := sum(map(len, lines))) > MAX_PARAM_BYTES:
         said = f"the schedules take up {size:,} bytes as JSON, more than the {MAX_PARAM_BYTES:,} allowed"
-        report.add(workflow.at("schedules"), said, "put large values into files, and give their names")
+        report.add(workflow.at("schedules"), said, "put large values into files, and pass the names of the files")
     return tuple(found)
 
 
@@ -87,7 +87,7 @@ class _Reader:
         self._written = frozenset(declared.entries if isinstance(declared, Fields) else ())
 
     def read_params(self, schedule: Reading) -> tuple[dict[str, JsonValue], dict[str, Embedded]]:
-        """Return the values of one schedule's parameters, and those that expressions compute."""
+        """Return one schedule's literal parameters and its parameters computed by expressions."""
         values: dict[str, JsonValue] = {}
         templates: dict[str, Embedded] = {}
         node = schedule.values.get("params")

@@ -28,7 +28,7 @@ RETRIED_KINDS: Final = (
 """The kinds of failures that `retry.when` may be evaluated for. For a lost job, `onLost` decides instead."""
 
 LAST_KINDS: Final = (*RETRIED_KINDS, "lost", "items", "stopped")
-"""The possible kinds of failures of an attempt, or of a step in a run that has ended."""
+"""The kinds of failure that an attempt, or a step in a run that has ended, may have."""
 
 __all__ = ["CONDITION", "DEFAULT", "GROUP", "RETRY", "TASK", "Fault", "File", "Position", "Scope", "scope_of"]
 
@@ -51,7 +51,7 @@ _STEP: Final = MapOf({"attempt": INT, "last": or_null(_ATTEMPT, "because there i
 _FAILURE: Final = MapOf({"kind": Words(RETRIED_KINDS), "reason": TEXT, "message": TEXT, "attempt": INT})
 
 _ITEM_ID: Final = re.compile(r"(?P<step>.+)\[(?P<index>\d+)\]")
-"""How people see the items of a loop, such as `train[3]`."""
+"""The form in which loop items are shown to users, such as `train[3]`."""
 
 _ELSEWHERE: Final = {
     "failure": Unavailable("`failure` can be read only in `retry.when`"),
@@ -70,7 +70,7 @@ _ELSEWHERE_IN_SCHEDULES: Final = {
 }
 _ELSEWHERE_IN_GROUP: Final = {
     "steps": Unavailable(
-        "`steps` are known only while the run goes on, but its group must be known before it begins",
+        "`steps` are known only once the run is in progress, but its group must be known before it starts",
         "use `params`, `run` or `env`",
     )
 }
@@ -140,7 +140,7 @@ _ELSEWHERE_BY_ROOTS: Final = {
     SCHEDULE: _ELSEWHERE_IN_SCHEDULES,
     GROUP: _ELSEWHERE_IN_GROUP,
 }
-"""For some positions, better reasons why a name cannot be read."""
+"""More specific reasons why a name cannot be read, for some positions."""
 
 
 def scope_of(expressions: Iterable[Expression], position: Position, file: File, proven: frozenset[Path]) -> Scope:
@@ -229,15 +229,17 @@ def _no_step(name: str, file: File) -> Unavailable:
 
 
 def _explain_undeclared(step_id: str, of: Type, names: Iterable[str], like: str) -> Type:
-    """Explain outputs that are read of a step that declares none.
+    """Explain attempts to read outputs of a step that declares none.
 
-    `like` is a type that may be the right one there.
+    `like` is a type that would probably fit.
     """
     if not isinstance(of, MapOf) or of.fields["outputs"] != MapOf({}):
         return of
     message = f"the step {code(step_id)} declares no outputs"
     outputs = {
-        name: Unavailable(message, f"add `outputs: {{{name:.60}: {like}}}` to it, or another type than `{like}`")
+        name: Unavailable(
+            message, f"add `outputs: {{{name:.60}: {like}}}` to it, with another type if `{like}` does not fit"
+        )
         for name in names
     }
     return MapOf({**of.fields, "outputs": MapOf(outputs)})
@@ -258,6 +260,6 @@ def _type_of(graph: StepGraph, reader: int | None, read: int, *, ended: bool = F
     elif not (graph.is_sure_at_the_end(read) if reader is None else graph.is_sure(reader, read)):
         reason, remedy = graph.explain(reader, read)
         outputs = {name: or_null(of, reason, remedy) for name, of in outputs.items()}
-    no_counts = Unavailable(f"there are no `counts` of {code(step.values['id'])}, because it has no `forEach`")
+    no_counts = Unavailable(f"the step {code(step.values['id'])} has no `counts`, because it has no `forEach`")
     counts = COUNTS if is_loop(step) else no_counts
     return MapOf({"outputs": MapOf(outputs), "state": _ENDS, "message": TEXT, "counts": counts})

@@ -57,7 +57,7 @@ STEP_ID: Final = Text(
     rule="letters, digits, `_`, `.` and `-`, not starting with `.` or `-`, and not starting and ending with `__`",
     when_empty="write an id",
     respell=lambda text: plain_word(text).strip("_-"),
-    display=" and put the name for human readers in `description`",
+    display=" and put the human-readable name in `description`",
 )
 
 BACKOFF: Final = Record(
@@ -69,7 +69,7 @@ BACKOFF: Final = Record(
             name="initial",
             kind=Duration(maximum=limits.MAX_BACKOFF),
             description=(
-                "The shortest delay before the second attempt, which begins with the next check after it; see "
+                "The minimum delay before the second attempt, which begins at the next check after the delay; see "
                 "[back-off](#back-off)."
             ),
             default=format_duration(_BACKOFF.initial),
@@ -145,7 +145,7 @@ POLICIES: Final = (
         default=format_duration(DEFAULT_STEP_TIMEOUT),
         examples=("45m", "1h30m"),
     ),
-    Field(name="retry", kind=RETRY, description="How often, and after what delays, a failed step is retried."),
+    Field(name="retry", kind=RETRY, description="How many times, and after what delays, a failed step is retried."),
     Field(
         name="onLost",
         kind=Choice(words=tuple(OnLost)),
@@ -297,9 +297,9 @@ STEP: Final = Record(
             name="forEach",
             kind=ItemLists(key=VALUE_NAME, maximum=limits.MAX_LISTS),
             description=(
-                "The items for which the step runs, one job for each: a list, or a map of lists, each combination of "
-                "which is an item. The step's `task` and `when` read the current one as `item`; see [loops](#loops). "
-                "`timeout` and `retry` apply to each item."
+                "The items to run the step for, with one job per item: a list, or a map of lists, in which case each "
+                "combination of their entries is an item. The step's `task` and `when` read the current one as `item`; "
+                "see [loops](#loops). `timeout` and `retry` apply to each item."
             ),
             examples=("${{ steps.list.outputs.files }}", ["eu", "us"], {"region": ["eu", "us"], "year": [2025, 2026]}),
         ),
@@ -307,8 +307,8 @@ STEP: Final = Record(
             name="maxParallel",
             kind=Number(minimum=1, maximum=limits.MAX_ITEMS, whole=True, expressions=True),
             description=(
-                "How many items of `forEach` may run at the same time; without it, all of them may. An item begins as "
-                "soon as another one ends. Once more have failed than `tolerate` allows, no others begin."
+                "How many items of `forEach` may run at the same time; without it, all of them may. The next item "
+                "starts as soon as one ends. Once more items have failed than `tolerate` allows, no more start."
             ),
             examples=(20, "${{ params.shards }}"),
         ),

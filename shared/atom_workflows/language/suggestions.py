@@ -21,7 +21,7 @@ A search among 200 steps costs about 50,000.
 _MIN_SIMILARITY: Final = 0.7
 _LONGEST_COMPARED: Final = 100
 _COST_OF_A_PAIR: Final = 50
-"""The fixed cost of a comparison, expressed as a number of pairs of letters."""
+"""The fixed cost of comparing two names, expressed as a number of letter pairs."""
 
 _SEPARATORS: Final = str.maketrans("", "", "-_. ")
 

@@ -96,7 +96,7 @@ def _unescape(source: str, index: int, meant: str) -> tuple[list[tuple[str, int]
 
 
 def trace_block(source: str, index: int, text: str) -> _Pieces:
-    """Trace a text block, `|` or `>`."""
+    """Trace a text block that begins with `|` or `>`."""
     header, in_text = _HEADER.match(source, index), _FIRST_CONTENT.match(text)
     in_file = _FIRST_CONTENT.match(source, header.end()) if header else None
     if not (header and in_text and in_file):

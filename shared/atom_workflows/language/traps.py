@@ -63,9 +63,9 @@ def _find_in_condition(line: str, at: int, sign: str, start: int, context: str) 
     value, first = condition["value"], condition["value"][0]
     begin = start + condition.start("value")
     if first in "'\"" and (closing := value.find(first, 1)) > 0 and at > condition.start("value") + closing:
-        return Trap(begin, "a condition that begins with a quote needs quotes around all of it", _in_quotes(value))
+        return Trap(begin, "a condition that begins with a quote must be quoted as a whole", _in_quotes(value))
     if first in "[{@%&*!`" or value.startswith("- "):
-        return Trap(begin, f"a condition that begins with `{first}` needs quotes around all of it", _in_quotes(value))
+        return Trap(begin, f"a condition that begins with `{first}` must be quoted as a whole", _in_quotes(value))
     if sign == ":":
         return Trap(begin, "`: ` cannot appear in a value without quotes", _in_quotes(value))
     if context in _FLOW and sign and sign in "[{?":

@@ -87,7 +87,7 @@ class _Composer:
     def _document_start(self, event: Any) -> None:
         if self._whole:
             said = "a second document begins here, but a file may contain only one workflow"
-            self._report.add(_place(event), said, "remove the line `---`, or put the rest in a file of its own")
+            self._report.add(_place(event), said, "remove the line `---`, or put the rest in a separate file")
             self.ended = True
 
     def _document_end(self, _event: Any) -> None:

@@ -74,9 +74,9 @@ _SURROGATE_ESCAPE: Final = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F]")
 
 
 def events(text: str, report: Report, loader: Any) -> Iterator[Any]:
-    """Yield the file's events up to its end or its first error.
+    """Yield the events up to the file's end or first error.
 
-    An error is reported.
+    The error is reported.
     """
     last = None
     try:

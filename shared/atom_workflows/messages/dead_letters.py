@@ -61,7 +61,7 @@ class DeadLetter:
     """A message on the topic `dead-letters`. Unknown strings are empty.
 
     `topic` is the topic that the message came from, and `error` is the name of the exception. If `reason` is empty,
-    Pub/Sub itself forwarded the message. `data` and `attributes` are those of the event.
+    Pub/Sub itself forwarded the message. `data` and `attributes` belong to the event.
     """
 
     id: str

@@ -104,7 +104,7 @@ def read_event(
 
 
 def _drop_unneeded(payload: Any) -> Any:
-    """Keep only the fields that are used from a push or notification."""
+    """Keep only those fields of a push or notification that are used."""
     if not isinstance(payload, Mapping):
         return payload
     if "message" not in payload:

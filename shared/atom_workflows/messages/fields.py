@@ -15,12 +15,13 @@ SCHEMA: Final = 1
 """The schema of the events that this version publishes. Adding an optional field does not change it."""
 
 SCHEMA_OF_ITEMS: Final = 2
-"""The schema of events that name items of a step with `forEach`, whose ids earlier versions would refuse."""
+"""The schema of events that name items of a step with `forEach`, whose ids earlier versions would reject."""
 
 SCHEDULED_SCHEMA: Final = 2
-"""The schema of requests for a run as of a scheduled time, which earlier versions would start as of now.
+"""The schema of requests for a run at a scheduled time. Earlier versions would use the current time instead.
 
-Both are the schema 2, since no event is of both kinds; what a version may read depends on the event's type.
+This schema and `SCHEMA_OF_ITEMS` are both 2, since no event is of both kinds. Which schemas a version can read depends
+on the event's type.
 """
 
 ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_~][A-Za-z0-9._~-]{0,199}")
@@ -73,10 +74,10 @@ def require_object(body: Any) -> Mapping[str, Any]:
 
 
 def require_known_schema(body: Mapping[str, Any], *, newest: int) -> None:
-    """Reject an event from a newer version, that is, with a schema above `SCHEMA` and `newest`.
+    """Reject an event whose schema is higher than both `SCHEMA` and `newest`.
 
     An event without a schema has schema 1. Raises `NewerVersion`, so that the event is redelivered until it reaches an
-    instance of that version.
+    instance of the newer version.
     """
     schema = body.get("schema", 1)
     if not isinstance(schema, int) or isinstance(schema, bool) or not 1 <= schema <= MAX_SCHEMA:
@@ -225,7 +226,7 @@ def read_labels(body: Mapping[str, Any]) -> dict[str, str]:
     for name, value in found.items():
         if not _is_text_or_number(value) or not LABEL_NAME.fullmatch(name):
             raise MalformedEvent(
-                f"a label needs a lower-case name and text as its value, not {name!r:.80}: {show(value)}"
+                f"a label must have a lower-case name and a text value, not {name!r:.80}: {show(value)}"
             )
     return {name: str(value) for name, value in found.items()}
 

@@ -78,7 +78,7 @@ class Tick(NamedTuple):
 
 
 class SweepPage(NamedTuple):
-    """One page of a round through the due steps: those that follow `after` (due time and path), due by `until`."""
+    """One page of a pass over the due steps: those after `after` (a due time and a path) that are due by `until`."""
 
     after: tuple[datetime, str]
     until: datetime
@@ -87,7 +87,7 @@ class SweepPage(NamedTuple):
 class JobEnded(NamedTuple):
     """A Task Runner's hint that a job has ended. The job is named by its idempotency key, its id, or both.
 
-    Anyone who may publish to the topic can claim this, so it is a reason to ask the Task Runner, and nothing more.
+    Anyone who may publish to the topic can send such a hint, so it is only a reason to query the Task Runner.
     """
 
     # `run/step/attempt`, as sent with the submission.
@@ -134,8 +134,8 @@ def completed_messages(run_id: str, outcomes: Sequence[Outcome]) -> list[Message
 class TickOrigin(StrEnum):
     """The reason for waking the checker between two ticks of the scheduler.
 
-    Either a dispatcher put a job in flight, the checker noticed a job too late, or a burst continues. Only a tick that
-    continues a burst counts as a tick of the scheduler.
+    Either a dispatcher has submitted a job, the checker has noticed a job too late, or a burst continues. Only a tick
+    that continues a burst counts as a tick from the scheduler.
     """
 
     DISPATCHER = "dispatcher"
@@ -171,7 +171,7 @@ def page_message(page: SweepPage) -> Message:
 def job_ended_message(ended: JobEnded) -> Message:
     """Build the hint that a job has ended.
 
-    It has no schema, since Task Runners of any origin write it.
+    It has no schema, since third-party Task Runners also write such hints.
     """
     names = {"idempotency_key": ended.idempotency_key, "job_id": ended.job_id}
     body = {"type": _JOB_ENDED, **{name: value for name, value in names.items() if value}}
@@ -179,7 +179,7 @@ def job_ended_message(ended: JobEnded) -> Message:
 
 
 def seed_message(run_id: str, *, after: str = "") -> Message:
-    """Build the request to continue a run with whatever is left to do.
+    """Build the request to continue a run with its remaining work.
 
     If `after` is given, publishing continues with the released steps that follow that path.
     """
@@ -190,7 +190,7 @@ def seed_message(run_id: str, *, after: str = "") -> Message:
 def changes_messages(run_id: str, changes: Sequence[Mapping[str, Any]]) -> list[Message]:
     """Build the messages that report a run's changes to subscribers.
 
-    Each message is delivered at least once, and in any order.
+    Messages are delivered at least once, in any order.
     """
     parts = _parts(changes, most=CHANGES_PER_MESSAGE)
     return [_message("events", "run.changes", run_id=run_id, changes=part) for part in parts]
@@ -199,7 +199,7 @@ def changes_messages(run_id: str, changes: Sequence[Mapping[str, Any]]) -> list[
 def late_message(run_id: str, *, path: str, state: str | None, at: datetime, late_at: datetime) -> Message:
     """Build the report that a run has not ended by its deadline.
 
-    `state` is None if there is no such run. The id is the same if the same lateness is reported again.
+    `state` is None if there is no such run. If the same missed deadline is reported again, the id is the same.
     """
     name = hashlib.sha256(f"{run_id}\0{late_at.isoformat()}".encode()).hexdigest()[:_LATE_ID]
     return _message(
@@ -237,7 +237,8 @@ def _message(topic: str, kind: str, *, schema: int = SCHEMA, **body: Any) -> Mes
 def _schema_for(*names: str) -> int:
     """Return the schema of an event that contains these ids or paths of steps.
 
-    An earlier version would give up an event that names an item; it leaves a newer schema to this version.
+    An earlier version would give up on an event that names an item, but it lets an event with a newer schema be
+    redelivered to this version.
     """
     return SCHEMA_OF_ITEMS if any("[" in name for name in names) else SCHEMA
 
@@ -257,7 +258,7 @@ def read_steps_event(body: Any) -> StepsEvent:
         return StepsCompleted(
             run_id=run_id, outcomes=tuple(read_outcome(body) for body in read_objects(body, "outcomes"))
         )
-    raise MalformedEvent(f"the topic steps carries no events of type {show(kind)}")
+    raise MalformedEvent(f"the steps topic does not carry events of type {show(kind)}")
 
 
 def read_tick_event(body: Any) -> TickEvent:
@@ -270,7 +271,7 @@ def read_tick_event(body: Any) -> TickEvent:
         return Tick(is_scheduled=body.get("origin") not in _IN_BETWEEN)
     kind = _kind(body)
     if kind != "sweep.page":
-        raise MalformedEvent(f"the topic tick carries no events of type {show(kind)}")
+        raise MalformedEvent(f"the tick topic does not carry events of type {show(kind)}")
     return SweepPage(after=(read_time(body, "due_at"), read_step_path(body, "path")), until=read_time(body, "until"))
 
 
@@ -278,7 +279,7 @@ def read_job_ended(body: Any) -> JobEnded:
     """Read a hint from the topic `jobs`."""
     body = require_object(body)
     if (kind := require_text(body, "type")) != _JOB_ENDED:
-        raise MalformedEvent(f"the topic jobs carries no events of type {show(kind)}")
+        raise MalformedEvent(f"the jobs topic does not carry events of type {show(kind)}")
     ended = JobEnded(
         idempotency_key=read_attempt_key(body, "idempotency_key") or "",
         job_id=require_storable("job_id", read_optional_key(body, "job_id") or "", longest=MAX_TEXT),

@@ -33,10 +33,13 @@ if TYPE_CHECKING:
     from atom_workflows.core.schedules import Firing
 
 MAX_DEFINITION: Final = 8 * 1024 * 1024
-"""More than a request's body can hold (6 MB of text), so the limits on bodies and files take effect first."""
+"""Larger than any request body (6 MB of text), so the limits on bodies and files take effect first."""
 
 MAX_PATH_BYTES: Final = 1_252
-"""Enough for gs://, a bucket name of 222 bytes, a slash and an object name of 1,024 bytes. Each problem repeats it."""
+"""Enough for gs://, a bucket name of 222 bytes, a slash and an object name of 1,024 bytes.
+
+The path is limited, since each problem repeats it.
+"""
 
 INLINE_NAME: Final = "inline.yaml"
 
@@ -71,8 +74,8 @@ _LIKENESS: Final = 0.7
 class StartRequested:
     """A run to start, from a stored file (`workflow_path` at a `generation`) or an inline `definition`.
 
-    `key` identifies the run (see run_ids.py). For users, `trigger` says how the start was triggered, and `warnings`
-    lists the fields of the message that were ignored.
+    `key` identifies the run (see run_ids.py). `trigger` tells users how the start was triggered, and `warnings` lists
+    the fields of the message that were ignored.
     """
 
     key: tuple[str, ...]
@@ -96,12 +99,12 @@ class StartRequested:
 
     @property
     def is_scheduled(self) -> bool:
-        """True if a schedule asks for the run."""
+        """True if a schedule requested the run."""
         return self.key[0] == SCHEDULE_TRIGGER
 
     @property
     def is_upload(self) -> bool:
-        """True if an uploaded object asks for the run."""
+        """True if an uploaded object requested the run."""
         return self.key[0] == _OBJECT
 
 
@@ -113,7 +116,7 @@ class FileDeleted(NamedTuple):
 
 
 class RunSeedRequested(NamedTuple):
-    """A run to continue with whatever is left to do.
+    """A request to continue a run with its remaining work.
 
     Released steps up to the path `after` have already been published.
     """
@@ -165,14 +168,14 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
 
 
 def _newest_schema(body: Mapping[str, Any]) -> int:
-    """Return the newest schema in which this version reads an event of this type."""
+    """Return the newest readable schema for an event of this type."""
     if body.get("type") == _RUN_SCHEDULED or "scheduled_at" in body:
         return SCHEDULED_SCHEMA
     return SCHEMA_OF_ITEMS if body.get("type") == _RUN_SEED else SCHEMA
 
 
 def scheduled_start_message(path: str, firing: Firing) -> Message:
-    """Build the request for the run of a schedule's instant."""
+    """Build the request for a scheduled run."""
     body: dict[str, Any] = {
         "type": _RUN_SCHEDULED,
         "schema": SCHEDULED_SCHEMA,
@@ -222,7 +225,7 @@ def start_of_object(bucket: str, name: str, generation: str, *, event_id: str) -
 
 
 def deletion_of_object(bucket: str, name: str, generation: str) -> FileDeleted:
-    """Return the deletion of an object, which ends its schedules."""
+    """Return the deletion of a workflow file, which ends its schedules."""
     path = require_storable("object", f"gs://{bucket}/{name}", longest=MAX_PATH_BYTES)
     return FileDeleted(path=path, generation=number_of_generation(generation))
 
@@ -230,7 +233,7 @@ def deletion_of_object(bucket: str, name: str, generation: str) -> FileDeleted:
 def number_of_generation(generation: str) -> int:
     """Return an object's generation as a number.
 
-    A newer object has a greater one.
+    A newer object has a higher generation.
     """
     if not _GENERATION.fullmatch(generation):
         raise MalformedEvent(f"the generation of an object must be a number, not {generation!r:.40}")
@@ -257,7 +260,7 @@ def _warnings(body: Mapping[str, Any]) -> tuple[str, ...]:
 def _warn_of(name: str) -> str:
     ignored = f"the start message's field {name!r:.60} is unknown and was ignored"
     if name in _TOKENS:
-        return f"{ignored}: messages must not contain tokens; set WORKFLOW_TR_AUTH_JWT where the functions run"
+        return f"{ignored}: messages must not contain tokens; set WORKFLOW_TR_AUTH_JWT in the functions' environment"
     import difflib  # noqa: PLC0415 (rarely needed, and every import delays a function's start)
 
     plain = name[: _LONGEST_COMPARED + 1].lower().replace("-", "_")

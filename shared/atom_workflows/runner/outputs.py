@@ -11,19 +11,19 @@ from atom_workflows.core import outputs as limits
 from atom_workflows.errors import JsonTooDeep, OutputsUnusable
 
 MAX_FILE_BYTES: Final = 4 * limits.MAX_OUTPUTS_BYTES
-"""The maximum size of the file. The limit on outputs counts no spaces, and people indent their JSON."""
+"""The maximum size of the file. The limit on outputs is lower, but ignores spaces, since people indent their JSON."""
 
 
 def read_outputs(data: bytes) -> Mapping[str, Any]:
     """Return the outputs in a file's content.
 
     Only the first `MAX_FILE_BYTES` + 1 bytes need to be given. An empty file has no outputs. Raises `OutputsUnusable`,
-    whose text says what is wrong and what to do instead.
+    whose message says what is wrong and what to do instead.
     """
     if len(data) > MAX_FILE_BYTES:
         raise OutputsUnusable(
             f"its outputs file has more than {MAX_FILE_BYTES:,} bytes: write large outputs to another file or to "
-            "Cloud Storage, and return where they are"
+            "Cloud Storage, and return their location"
         )
     if not data.strip():
         return {}

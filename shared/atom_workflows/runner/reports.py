@@ -34,7 +34,7 @@ _TERMINAL: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANC
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobReport:
-    """A job's state. `outputs` and `reason` count only for a job that has ended; None means no outputs."""
+    """A job's state. `outputs` and `reason` apply only to a job that has ended; None means no outputs."""
 
     job_id: str
     state: JobState
@@ -49,7 +49,7 @@ class JobReport:
     def to_response(self) -> tuple[int, dict[str, Any]]:
         """Return the HTTP status and the JSON of the response.
 
-        Message and reason are cut to the lengths that are read.
+        The message and the reason are truncated to the lengths that the coordinator reads.
         """
         job: dict[str, Any] = {
             "state": self.state.value,

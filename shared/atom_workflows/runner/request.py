@@ -16,7 +16,7 @@ KEY_HEADER: Final = "idempotency-key"
 TIMEOUT_HEADER: Final = "atom-job-timeout"
 
 MAX_TIMEOUT: Final = timedelta(days=365)
-"""Longer than any step may take; far below what a clock can add to a date."""
+"""Longer than any step may take, but far too short to overflow a date."""
 
 _TEXTS: Final = ("imageUri", "engine", "url", "scaleTier", "masterType")
 
@@ -52,7 +52,7 @@ class JobRequest:
 def read_request(headers: Mapping[str, str], body: bytes) -> JobRequest:
     """Read a submission from its headers and its body.
 
-    Header names may have any case, and unknown fields are ignored. Raises `RequestRefused`, for HTTP 400.
+    Header names may have any case, and unknown fields are ignored. Raises `RequestRefused`, which leads to HTTP 400.
     """
     by_name = {name.lower(): value for name, value in headers.items()}
     key = by_name.get(KEY_HEADER, "")
@@ -94,7 +94,7 @@ def split_key(key: str) -> tuple[str, str, int]:
 def job_environment(request: JobRequest, outputs_path: str) -> dict[str, str]:
     """Return the environment variables that every job gets.
 
-    `outputs_path` is the file, as the job sees it, into which the job may write its outputs.
+    `outputs_path` is the path, as the job sees it, of the file to which the job may write its outputs.
     """
     return {
         "ATOM_RUN_ID": request.run_id,
@@ -151,7 +151,7 @@ def _as_word(value: Any) -> str:
 def _require_usable(text: str, field: str) -> str:
     """Return the text if it can be passed to a program.
 
-    Neither NUL nor half of a surrogate pair can be.
+    NUL and unpaired surrogates cannot.
     """
     if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
         raise RequestRefused(f"{field} contains a character that cannot be passed to a program")

@@ -121,8 +121,8 @@ FORK_JOIN = str(EXAMPLES / "fork_join.yaml")
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        ([], "name exactly one workflow file"),
-        ([FORK_JOIN, "--workflow-path", FORK_JOIN], "name exactly one workflow file"),
+        ([], "specify exactly one workflow file"),
+        ([FORK_JOIN, "--workflow-path", FORK_JOIN], "specify exactly one workflow file"),
         (["none.yaml"], "none.yaml cannot be read"),
         (["a\x00b"], "is not a file name"),
         ([FORK_JOIN, "--timeout", "soon"], "--timeout is 'soon'"),
@@ -135,15 +135,15 @@ FORK_JOIN = str(EXAMPLES / "fork_join.yaml")
         ),
         (
             [FORK_JOIN, "--runner", "process", "--mock-duration", "1"],
-            "--mock-duration cannot be used with --runner process, which really runs jobs",
+            "--mock-duration cannot be used with --runner process, which actually runs jobs",
         ),
         (
             [FORK_JOIN, "--slots", "3"],
-            "--slots limits the jobs that really run; give --runner process or --runner docker, too",
+            "--slots applies only to jobs that actually run; add --runner process or --runner docker",
         ),
         (
             [FORK_JOIN, "--runner", "process", "--tr-auth-jwt", "x"],
-            "--tr-auth-jwt is for the Task Runner of --tr-url; the one of --runner has a token of its own",
+            "--tr-auth-jwt is for the Task Runner at --tr-url; the one started by --runner has its own token",
         ),
         (
             [FORK_JOIN, "--tr-url", "http://x", "--mock-duration", "1"],
@@ -302,7 +302,7 @@ def test_a_run_on_a_platform_with_a_mock_warns_of_programs(tmp_path: Path, runne
     file = tmp_path / "wf.yaml"
     file.write_text("steps: [{id: make, task: {engine: process, args: [./make.py]}}]")
     result = call("run", str(file), ATOM_LOCAL_RUNNER=runner, **UP)
-    assert ("Warning: a mock Task Runner answers for the program of `make`" in result.stderr) == is_mock
+    assert ("Warning: a mock Task Runner simulates the program of `make`" in result.stderr) == is_mock
 
 
 def test_the_command_line_starts_light() -> None:

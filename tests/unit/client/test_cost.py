@@ -158,7 +158,7 @@ def test_an_engine_is_named_only_if_the_file_has_it() -> None:
     assert "edge" not in plain.partition("\n")[0]
     assert "the machines that run the jobs are not included" in plain
     first = call("-", "--duration", "1m", stdin=f"steps: [{image}, {edge}]").stdout.partition("\n")[0]
-    assert first.endswith("each job takes 1m, except for `b`: an `engine: edge` is expected to answer with the end")
+    assert first.endswith("each job takes 1m, except for `b`: `engine: edge` jobs are assumed to end at once")
 
 
 def test_steps_without_a_task_and_edge_tasks_wait_for_no_checker() -> None:

@@ -172,7 +172,7 @@ def test_show_prints_everything_and_what_to_do(platform: Platform) -> None:
     shown = platform.printed()
     for text in ("the store is away", "StoreUnavailable", "flow-1", "who=me", '"type": "step.ready"', "e-1"):
         assert text in shown
-    assert "the checker notices" in shown
+    assert "the checker makes up for the lost event" in shown
     assert f"`atom-workflows dead-letters replay {letter_id}`" in shown
     show_letter(platform.desk, letter_id, as_json=True)
     printed = json.loads(platform.printed())

@@ -108,7 +108,7 @@ def test_dead_letters_are_reported_and_left_where_they_are() -> None:
     for _ in range(2):
         [found] = letters_findings(desk)
         assert (found.verdict, found.fix) == (Verdict.WRONG, "atom-workflows dead-letters list")
-        assert "1 given up" in found.detail
+        assert "1 found" in found.detail
         assert "Firestore did not answer" in found.detail
 
 

@@ -57,8 +57,8 @@ def test_why_says_behind_which_run_it_waits_and_where_in_line() -> None:
     text = why(world, ids[3])
     assert f"Run {ids[3]} has been QUEUED for 1 min 00 s: it is 3rd in line." in text
     assert f"It has been QUEUED behind {ids[0]} since 00:03:00 UTC, 3rd in line." in text
-    assert "At most 1 run of this file with the group `nightly` may be at work." in text
-    assert "If it has not begun by 2026-01-02 00:03:00 UTC, it is SKIPPED." in text
+    assert "At most 1 run of this file with the group `nightly` may be in progress at the same time." in text
+    assert "If it has not begun by 2026-01-02 00:03:00 UTC, it becomes SKIPPED." in text
     [queued] = [reason for reason in why_json(world, ids[3])["reasons"] if reason["kind"] == "queued"]
     assert queued["behind"] == [ids[0]]
     assert (queued["place"], queued["at_work"], queued["limit"]) == (3, 1, 1)
@@ -76,13 +76,15 @@ def test_why_says_why_a_run_was_skipped() -> None:
     assert why(world, ids[1]).strip() == f"Run {ids[1]} is SKIPPED and was not started: replaced by {ids[2]}."
     shown = said(world, "runs", "show", ids[1])
     assert f"Run {ids[1]} is SKIPPED and was not started: replaced by {ids[2]}." in shown
-    assert "At most 1 run of this file may be at work; only the latest of the others waits" in shown
+    assert (
+        "At most 1 run of this file may be in progress at the same time; only the latest of the others waits" in shown
+    )
 
 
 def test_why_of_a_run_that_was_skipped_at_once_speaks_of_no_steps() -> None:
     """A run that was SKIPPED without having waited shows its reason, and nothing else."""
     world, ids = in_line(2, whenFull="skip")
-    reason = "1 run of its group was at work, the most that `limit` allows"
+    reason = "1 run of its group was in progress, the most that `limit` allows"
     assert why(world, ids[1]).strip() == f"Run {ids[1]} is SKIPPED and was not started: {reason}."
 
 
@@ -164,7 +166,7 @@ def test_a_retry_says_that_it_waits() -> None:
     world.settle_down()
     assert world.run(ids[1]).state is RunState.RUNNING
     line = said(world, "runs", "retry", ids[0])
-    assert "It is QUEUED first: `atom-workflows why" in line
+    assert "It is QUEUED for now: `atom-workflows why" in line
 
 
 def test_a_retry_of_a_run_that_never_began_starts_all_of_its_steps() -> None:
@@ -173,9 +175,9 @@ def test_a_retry_of_a_run_that_never_began_starts_all_of_its_steps() -> None:
     cancel_run(world.services, ids[1])
     world.clock.move(timedelta(minutes=1))
     line = said(world, "runs", "retry", ids[1])
-    assert f"Run {ids[1]} starts with 1 step, as the file was" in line
+    assert f"Run {ids[1]} starts with 1 step, using the file as it was" in line
     world.settle_down()
-    assert "it is FAILED." in why(world, ids[1])
+    assert "it becomes FAILED." in why(world, ids[1])
     world.clock.move(timedelta(minutes=5))
     cancel_run(world.services, ids[0])
     world.settle_down()
@@ -196,20 +198,20 @@ def test_a_refused_retry_names_the_reason() -> None:
     start(world, limited(whenFull="skip"), "other")
     result = call(world, "runs", "retry", ids[0])
     assert result.exit_code == 1
-    assert "cannot be retried now: 1 run of its group was at work" in result.stderr
+    assert "cannot be retried now: 1 run of its group was in progress" in result.stderr
 
 
 def test_the_doctor_of_runs_knows_that_a_run_waits() -> None:
     """`runs doctor` finds nothing wrong with a run that waits in line."""
     world, ids = in_line(2)
-    assert "Nothing is wrong with the run: it waits in line." in said(world, "runs", "doctor", ids[1])
+    assert "Nothing is wrong with the run: it is waiting in line." in said(world, "runs", "doctor", ids[1])
 
 
 def test_the_doctor_finds_a_line_beside_a_free_place() -> None:
     """`doctor` names runs that wait although a place is free, and what gives it away."""
     world, ids = in_line(2)
     found = {one.about: one for one in state_findings(world.services, tick_fix="")}
-    assert (found["line"].verdict, found["line"].detail) == (Verdict.OK, "QUEUED, behind others at work: 1")
+    assert (found["line"].verdict, found["line"].detail) == (Verdict.OK, "QUEUED, behind others in progress: 1")
     world.store.inner.delete(run_path(ids[0]), *(step_path(ids[0], name) for name in world.steps(ids[0])))
     world.clock.move(timedelta(minutes=10))
     found = {one.about: one for one in state_findings(world.services, tick_fix="")}
@@ -223,7 +225,10 @@ def test_plan_names_the_group(tmp_path: Path) -> None:
     text = json.loads(limited(group="${{ params.region }}-${{ run.workflow }}", limit=2))
     file.write_text(json.dumps(text | {"params": {"region": "eu"}}))
     result = CliRunner().invoke(cli, ["plan", str(file), "--param", "region=us"], env=NO_CLOUD)
-    assert "at most 2 runs of the group `us-limited` at work; others wait in line, at most 100 of them" in result.stdout
+    assert (
+        "at most 2 runs of the group `us-limited` in progress at the same time; "
+        "others wait in line, at most 100 of them"
+    ) in result.stdout
     result = CliRunner().invoke(cli, ["plan", str(file), "--json"], env=NO_CLOUD)
     assert json.loads(result.stdout)["concurrency"]["group"] == "eu-limited"
     file.write_text(json.dumps(text | {"concurrency": {"group": "${{ run.id }}"}}))
@@ -257,7 +262,7 @@ def test_waiting_is_shown_while_a_run_is_followed() -> None:
             monotonic=lambda: now[0],
         )
     lines = [line.partition("] ")[2] for line in printed.getvalue().splitlines()]
-    assert lines == ["2nd in line", "1st in line", "it has a place in its group now, and begins"]
+    assert lines == ["2nd in line", "1st in line", "it now has a place in its group and is starting"]
 
 
 def test_waiting_has_a_line_in_the_live_view() -> None:

@@ -191,7 +191,7 @@ def run(*args: str | Path, **environment: str) -> Result:
     ("args", "environment", "sentence"),
     [
         ([], {}, ": `env` has no `registry`"),
-        ([], {}, "Use --env NAME=VALUE to set what files read as env.NAME."),
+        ([], {}, "Use --env NAME=VALUE to set the value that files read as env.NAME."),
         (["--env", "registry=eu.example"], {}, "--tr-url is 'nowhere'"),
         ([], {"WORKFLOW_ENV_registry": "eu.example"}, "--tr-url is 'nowhere'"),
         (["--env", "registry"], {}, "--env is 'registry'; it must be NAME=VALUE"),

@@ -132,7 +132,7 @@ def test_a_plan_and_an_estimate_agree_on_the_cost(tmp_path: Path, settings: dict
     usd = json.loads(plan(flow, "--json", **settings).stdout)["run_usd"]
     estimated = CliRunner().invoke(cli, ["cost", str(flow), "--json"], env=NO_CLOUD | settings, catch_exceptions=False)
     assert usd == json.loads(estimated.stdout)["run"]["usd"]
-    assert ("with the settings of your environment" in plan(flow, **settings).stdout) == bool(settings)
+    assert ("with the settings from your environment" in plan(flow, **settings).stdout) == bool(settings)
 
 
 def test_a_hypothetical_run_has_the_settings_of_the_environment(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_small_plan_fits_on_a_screen(file: Path) -> None:
     assert [line for line in lines if line.isupper()] == ["PARAMS", "STEPS", "FINALLY", "OUTPUTS"]
     assert "This is what happens if every job succeeds; nothing was started." in result.stdout
     assert lines[-1].startswith("A run costs about $0.00")
-    assert "not counting the machines of its jobs" in lines[-1]
+    assert "not counting the machines that run its jobs" in lines[-1]
 
 
 def test_a_large_plan_has_one_line_for_each_step(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_people_see_the_first_items(file: Path) -> None:
     assert lines[train + 6].strip() == "and 7 more items"
     assert "  clean   runs one job for each item of \u2039steps.list.outputs.files\u203a; after `list`" in lines
     assert any(line.strip().startswith("clean[…]  depends on `item.size > 0`  {") for line in lines)
-    assert "What is not known before the run is shown as" in lines[-2] + lines[-1]
+    assert "Values that are not known before the run are shown as" in lines[-2] + lines[-1]
 
 
 def test_a_large_plan_shows_no_items() -> None:

@@ -179,9 +179,10 @@ def test_retry_runs_again_what_did_not_succeed() -> None:
     """Retry counts the steps that run again, and the run then succeeds."""
     world, run_id = ended("rules: [{step: s1, fail_times: 1}]")
     result = call(world, "retry", run_id)
-    assert "2 steps to run again, as the file was at the start. After a change of the file, start a new run." in (
-        result.stdout
-    )
+    assert (
+        "2 steps will run again, using the file as it was when the run was started. "
+        "If the file has changed, start a new run."
+    ) in result.stdout
     assert world.run_to_end(run_id).state == "SUCCEEDED"
     again = call(world, "retry", run_id)
     assert (again.exit_code, again.stderr.startswith("Error: ")) == (1, True)

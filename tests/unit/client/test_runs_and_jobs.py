@@ -60,7 +60,7 @@ def test_show_lists_only_as_many_logs_as_one_can_read() -> None:
     world.settle_down()
     shown = call(world, "show", run_id).stdout
     assert shown.count("log of `") == 60
-    assert "and 40 logs more; --json shows all of them" in shown
+    assert "and 40 more logs; --json shows all of them" in shown
 
 
 def test_jobs_that_could_not_be_stopped_are_named() -> None:

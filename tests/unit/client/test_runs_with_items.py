@@ -91,7 +91,7 @@ def test_items_that_were_not_started_are_told_from_skipped_ones() -> None:
     text = said(world, "runs", "show", run_id)
     assert line_of(text, "train").endswith("8 items, 1 failed, 1 skipped, 4 not started")
     assert "Step `train` failed: 1 of 8 items failed; 4 were not started.\n  `train[1]` failed" in text
-    assert f"Run {run_id} continues with 2 steps and 5 items to run again, " in said(world, "runs", "retry", run_id)
+    assert f"Run {run_id} continues: 2 steps and 5 items will run again, " in said(world, "runs", "retry", run_id)
 
 
 def test_tolerated_items_are_a_warning() -> None:
@@ -248,7 +248,7 @@ def test_items_are_those_of_the_newest_list() -> None:
     """Once a list was computed anew, the items of the earlier one are shown nowhere."""
     world, run_id = ended(script(list={"fail_times": 1}), loop(2, trigger="always"))
     again = said(world, "runs", "retry", run_id)
-    assert "continues with 3 steps to run again, " in again
+    assert "continues: 3 steps will run again, " in again
     assert "The lists of `train` are computed again, and all of their items run." in again
     world.run_to_end(run_id)
     assert "train[0]~2" in world.steps(run_id)
@@ -283,7 +283,7 @@ def test_the_doctor_counts_items_apart_from_steps() -> None:
 def test_a_retry_says_how_many_items_run_again() -> None:
     """Only those that failed do, with the steps behind them."""
     world, run_id = ended(script(**{"train[1]": {"fail_times": 1}}))
-    assert f"Run {run_id} continues with 2 steps and 1 item to run again, " in said(world, "runs", "retry", run_id)
+    assert f"Run {run_id} continues: 2 steps and 1 item will run again, " in said(world, "runs", "retry", run_id)
     world.run_to_end(run_id)
     assert world.run(run_id).state == "SUCCEEDED"
 
@@ -295,7 +295,7 @@ def test_a_cancel_counts_the_items_whose_jobs_go_on() -> None:
     world.settle_down()
     text = said(world, "runs", "cancel", run_id)
     assert "Jobs of 2 items could not be stopped and may still be running;" in text
-    assert "with `--items` those of items such as `train[0]`" in text
+    assert "and `--items STEP` those of items such as `train[0]`" in text
     assert "did not stop these jobs of `train[1]`" in said(world, "runs", "show", run_id, "--items", "train")
 
 

@@ -78,7 +78,7 @@ def test_a_file_is_paused_and_resumed() -> None:
     """The list and the next times say that it is paused, and resuming says what comes next."""
     here = world()
     assert "Paused 2 schedules" in call(here, "schedules", "pause", PATH).stdout
-    assert "are paused already" in call(here, "schedules", "pause", PATH).stdout
+    assert "are already paused" in call(here, "schedules", "pause", PATH).stdout
     assert "PAUSED" in call(here, "schedules", "list").stdout
     assert "The schedules are paused" in call(here, "schedules", "next", PATH).stdout
     resumed = call(here, "schedules", "resume", PATH).stdout
@@ -116,7 +116,7 @@ def test_a_late_run_is_shown_as_late() -> None:
     assert "  late  " in call(here, "runs", "list").stdout
     shown = call(here, "runs", "show", run["id"]).stdout
     assert "It is late: its deadline was" in shown
-    assert "for the time from" in shown
+    assert "for the window from" in shown
     assert "It is late: its deadline was" in call(here, "why", run["id"]).stdout
     reasons = json.loads(call(here, "why", run["id"], "--json").stdout)["reasons"]
     assert reasons[0]["kind"] == "late"
@@ -141,7 +141,7 @@ def test_a_doubtful_time_is_warned_of(tmp_path: Path) -> None:
     file = tmp_path / "flow.yaml"
     file.write_text(FLOW)
     planned = CliRunner().invoke(cli, ["plan", str(file), "--at", "2027-03-28T02:30"])
-    assert "2027-03-28T02:30:00 does not exist; it is taken as 2027-03-28 03:30 +02:00" in planned.stderr
+    assert "2027-03-28T02:30:00 does not exist; using 2027-03-28 03:30 +02:00" in planned.stderr
     assert "Warning: --at" not in planned.stderr
     started = call(world(), "start", str(file), "--at", "2099-01-01")
     assert "Warning: --at 2099-01-01T00:00:00 is in the future" in started.stderr

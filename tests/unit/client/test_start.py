@@ -87,7 +87,7 @@ def test_a_key_is_of_one_request(file: Path, other: tuple[str, ...], named: str,
     run_id = started(world, call(world, file, "--json", "--key", "day", "--param", "day=2026-01-01"))
     refused = call(world, file, "--key", "day", *other, *wait)
     assert (refused.exit_code, refused.stdout) == (2, "")
-    assert f"--key day has already started run {run_id} {named}; give each run a key of its own" in refused.stderr
+    assert f"--key day has already started run {run_id} {named}; give each run its own key" in refused.stderr
     assert world.bus.take_all("start") == []
 
 
@@ -146,7 +146,7 @@ def test_a_start_on_a_platform_with_a_mock_warns_of_programs(tmp_path: Path, run
     services = World().services
     result = CliRunner().invoke(cli, ["start", str(file)], obj=lambda _: services, env=variables)
     assert result.exit_code == 0
-    assert result.stderr.count("Warning: a mock Task Runner answers for the program of `make`") == is_mock
+    assert result.stderr.count("Warning: a mock Task Runner simulates the program of `make`") == is_mock
 
 
 def test_an_object_is_left_to_the_start_function() -> None:
@@ -177,7 +177,7 @@ def test_an_invalid_file_is_refused_with_every_problem(tmp_path: Path) -> None:
         (["FILE", "--key", " "], "--key is empty"),
         (["FILE", "--key", "k" * 3000], "run_key may be at most 2000 characters long"),
         (["FILE", "--label", "team"], "--label is 'team'; it must be NAME=VALUE"),
-        (["FILE", "--label", "Team=x"], "a label needs a lower-case name"),
+        (["FILE", "--label", "Team=x"], "a label must have a lower-case name"),
         (["FILE", "--param", "=x"], "--param is '=x'"),
         (["FILE", "--param", "a=1", "--param", "a=2"], "--param names 'a' twice"),
         (["FILE", "--param", f"a={'x' * 200_000}"], "params may be at most 100,000 bytes long"),

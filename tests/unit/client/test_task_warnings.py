@@ -28,10 +28,10 @@ def workflow_of(*tasks: str) -> Workflow:
         ("{imageUri: x, args: {day: 1}}", ""),
         ("{engine: process, args: ['${{ params.x }}', '8']}", ""),
         ("{engine: process, args: '${{ [params.x] }}'}", ""),
-        ("{engine: proces, args: [./a.py]}", "there is no engine `proces`"),
+        ("{engine: proces, args: [./a.py]}", "the included Task Runners have no engine `proces`"),
         ("{engine: Process, args: [./a.py]}", "did you mean `process`?"),
         ("{engine: cloud_run, imageUri: x}", "did you mean `cloud-run`?"),
-        ("{engine: process, args: {day: 1}}", "which would be the program `--day=…`"),
+        ("{engine: process, args: {day: 1}}", "so `--day=…` would be run as the program"),
         ("{engine: process, args: []}", "`args` names no program"),
         ("{engine: process, imageUri: x}", "`args` names no program"),
         ("{engine: process, args: ['']}", "`args` names no program"),
@@ -66,4 +66,7 @@ def test_the_commands_warn_and_succeed(words: list[str], tmp_path: Path) -> None
     file = tmp_path / "wf.yaml"
     file.write_text("steps: [{id: a, task: {engine: proces, args: [./a.py]}}]")
     result = CliRunner().invoke(cli, [*words, str(file)])
-    assert (result.exit_code, f"Warning: {file}: step `a`: there is no engine" in result.output) == (0, True)
+    assert (
+        result.exit_code,
+        f"Warning: {file}: step `a`: the included Task Runners have no engine" in result.output,
+    ) == (0, True)

@@ -63,7 +63,7 @@ def test_an_upload_to_a_platform_with_a_mock_warns_of_programs(
     up = dict.fromkeys(("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"), "127.0.0.1:1")
     result = call(storage, file, "gs://flows/workflows/", ATOM_LOCAL_RUNNER=runner, **up)
     assert result.exit_code == 0
-    assert result.stderr.count("Warning: a mock Task Runner answers for the program of `make`") == is_mock
+    assert result.stderr.count("Warning: a mock Task Runner simulates the program of `make`") == is_mock
 
 
 def test_the_next_command_is_printed(storage: Canned, file: Path) -> None:

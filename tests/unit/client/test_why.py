@@ -110,7 +110,7 @@ def test_a_job_that_is_being_stopped_is_shown() -> None:
         # A known job is waited for first, even if the id of another one is still to be found out.
         world.store.commit([Update(path=step_path(run_id, "a"), fields={"unresolved": unresolved})])
         line = line_with(why(world, run_id), "`a`")
-        assert line.endswith("; job job-000001 of an earlier attempt is being stopped before its own is submitted")
+        assert line.endswith("; job job-000001 of an earlier attempt is being stopped first")
 
 
 def test_a_lost_job_is_shown() -> None:

@@ -93,7 +93,7 @@ def test_a_loop_under_way_says_which_items_it_waits_for() -> None:
         "depends on   `list` SUCCEEDED: counts as a success",
         "forEach      a list of 5 in the file",
         "items        3 of 5 ended, 1 failed, 2 running",
-        "tolerate     1; 1 has failed, so that the step may still succeed",
+        "tolerate     1; 1 has failed, so the step may still succeed",
         "failed       `train[1]` FAILED after 1 attempt (OOM): no memory",
         "waits for    `train[2]` has been RUNNING for 1 min 30 s, job ",
         "attempts     at most 1 for each item",
@@ -119,7 +119,7 @@ def test_a_loop_that_failed_says_how_many_were_tolerated() -> None:
     world, run_id = ended(script(**{"train[0]": FAILS, "train[2]": FAILS}), loop(3, tolerate=1))
     text = why(world, run_id, "train")
     assert "Step `train` FAILED: 2 of 3 items failed, 1 is tolerated; first: train[0]: no memory." in text
-    assert "tolerate     1; 2 have failed, so that the step fails" in text
+    assert "tolerate     1; 2 have failed, so the step fails" in text
 
 
 def test_a_loop_says_why_items_were_skipped() -> None:
@@ -183,7 +183,7 @@ def test_an_item_is_explained_like_a_step() -> None:
     world, run_id = ended(script(**{"train[2]": FAILS}), loop(3))
     text = why(world, run_id, "train[2]")
     assert "Item `train[2]` FAILED after 1 attempt (OOM): no memory." in text
-    assert "of           `train`, item 2 of 3, counted from 0" in text
+    assert "of           `train`, item 2 of 3 (numbered from 0)" in text
     assert 'item         "region 2"' in text
     assert '"args": ["region 2"]' in text
     assert "~" not in text
@@ -204,7 +204,7 @@ def test_an_item_means_the_newest_one() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("train[3]", "step `train` has 3 items, counted from 0: there is no `train[3]`;"),
+        ("train[3]", "step `train` has 3 items (numbered from 0): there is no `train[3]`;"),
         ("train[0]~1", "there is no `train[0]~1`"),
         ("train[00]", "there is no `train[00]`"),
         ("trian[0]", "has no step `trian[0]`; did you mean `train`?"),

@@ -226,7 +226,7 @@ def test_a_list_that_changes_while_it_is_expanded_fails_the_step(monkeypatch: py
     assert world.steps(RUN)["~each.train"].written < 16
     world.store.commit([Update(path=path, fields={"counted": 5})])
     assert world.run_to_end(RUN).state is RunState.FAILED
-    assert world.steps(RUN)["train"].message == "`forEach` gave another list while the items were being created"
+    assert world.steps(RUN)["train"].message == "`forEach` returned a different list while the items were being created"
     # The items that were created before belong to nothing.
     assert not list(find_flaws(world.steps(RUN), now=world.clock.now()))
 
@@ -284,7 +284,7 @@ def test_work_that_kills_every_dispatcher_is_given_up(where: str, monkeypatch: p
         patch.setattr(f"atom_workflows.coordinator.{where}", die)
         play(world, Fate(), rounds=400)
     assert world.run(RUN).state is RunState.FAILED
-    assert "died 10 times while doing it" in world.steps(RUN)["train"].message
+    assert "died 10 times while doing so" in world.steps(RUN)["train"].message
     assert not any(one.unsure_attempt for one in world.steps(RUN).values())
     retry_run(world.services, RUN)
     assert world.run_to_end(RUN).state is RunState.SUCCEEDED

@@ -244,7 +244,7 @@ def test_a_run_whose_places_are_gone_ends() -> None:
     watch(world, 1, seconds=1)
     world.store.inner.delete(step_path(RUN, "~places.train~1.0"))
     assert world.run_to_end(RUN).state is RunState.FAILED
-    assert "the node that hands out places of step train is missing" in json.dumps(world.run(RUN).errors)
+    assert "the node that hands out the places of step train is missing" in json.dumps(world.run(RUN).errors)
 
 
 def test_places_of_items_that_belong_to_nothing_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -278,12 +278,12 @@ _MEANT = 'if you mean the text, put it in quotes: "1.50"; if you mean the number
         (
             "[1, 2]",
             "tolerate: 2",
-            ["6:13: the step succeeds even if all of its items fail, as there are only 2; write at most 1"],
+            ["6:13: the step succeeds even if all of its items fail, since there are only 2; write at most 1"],
         ),
         (
             "[1]",
             "tolerate: 2",
-            ["6:13: the step succeeds even if all of its items fail, as there is only 1; remove it"],
+            ["6:13: the step succeeds even if all of its items fail, since there is only 1; remove it"],
         ),
         ("[1, 2]", "tolerate: 1", []),
         ("${{ params.days }}", "tolerate: 9", []),

@@ -70,14 +70,17 @@ class FirestoreMessages:
         self._documents = f"{database}/documents/"
 
     def get(self, path: str, fields: Sequence[str] | None) -> Any:
-        """Build a request for one document, or only for the named fields of it."""
+        """Build a request for one document, or for some of its fields."""
         request = _Get(name=self._documents + path)
         if fields is not None:
             request.mask.field_paths.extend(map(_quote, fields))
         return request
 
     def batch_get(self, paths: Iterable[str], fields: Sequence[str] | None) -> Any:
-        """Build a request for several documents with distinct paths, or only for the named fields of them."""
+        """Build a request for several documents, or for some of their fields.
+
+        The paths must be distinct.
+        """
         request = _BatchGet(database=self._database, documents=[self._documents + path for path in paths])
         if fields is not None:
             request.mask.field_paths.extend(map(_quote, fields))

@@ -89,7 +89,7 @@ def _seconds(duration: Any) -> float:
 
 
 def _require_project(error: Exception) -> None:
-    """Raise `BusUnavailable` if the project does not exist or is hidden."""
+    """Raise `BusUnavailable` if the project does not exist or is not visible."""
     if "project not found" in str(error):
         raise BusUnavailable(str(error)) from error
 

@@ -65,7 +65,7 @@ def split_path(path: str) -> tuple[str, str] | None:
 def explain_bad_path(path: str) -> str:
     """Explain that a path does not name an object."""
     return (
-        f"{path} does not name an object; it must be gs://bucket/object, with a bucket name of 3 to 222 lower-case "
+        f"{path} does not name an object; it must be gs://bucket/object, with a bucket name of 3 to 222 lowercase "
         "letters, digits, dots, hyphens and underscores"
     )
 

@@ -62,7 +62,7 @@ def _read_generation(response: requests.Response, path: str, bucket: str) -> str
             return str(int(read_json(text)["generation"]))
         except (ValueError, LookupError, TypeError) as error:
             raise SourceUnavailable(
-                f"the response for {path} has no generation; is STORAGE_EMULATOR_HOST a Cloud Storage server?"
+                f"the response for {path} has no generation; does STORAGE_EMULATOR_HOST name a Cloud Storage server?"
             ) from error
     try:
         message = " ".join(str(read_json(text)["error"]["message"]).split())

@@ -17,7 +17,7 @@ from typing import Any, Final
 from atom_workflows.core.outputs import TOO_DEEP, JobOutputs, read_outputs
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
-"""Far more than the usual size. The response to a failed request is not read beyond this."""
+"""The maximum number of bytes read from the response to a failed request, which is usually far shorter."""
 
 MAX_READ_BYTES: Final = 1024 * 1024
 """The maximum number of bytes read from a response about a job. They are used if they contain the job's state."""

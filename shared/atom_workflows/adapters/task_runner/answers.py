@@ -51,7 +51,7 @@ _NOT_TO_BE_STORED: Final = (
 _TAG: Final = re.compile(r"<[^<>]*>")
 
 _LOGS_URL: Final = re.compile(r"""https?://[^\s/?#@\\"'<>`]+(?:[/?#][^\s\\"'<>`]*)?""", re.IGNORECASE)
-"""An address without user info, which can disguise where it leads, and without characters that end it in a page."""
+"""An address without user info, which can disguise where it leads, and without characters that would end a link."""
 
 
 class Meaning(StrEnum):
@@ -237,8 +237,8 @@ def plain_text(text: str) -> str:
 def _names_no_job(body: AnswerBody, job_id: str) -> bool:
     """Return True if a Task Runner itself reports an unknown job.
 
-    Its response is a JSON object without a job, or text that names the job. To an unknown path, a proxy, gateway or
-    web framework responds with a page, with text that lacks the job's id, or with nothing; some of them quote the path.
+    Its response is a JSON object without a job, or text that names the job. If a path is unknown, a proxy, gateway
+    or web framework responds with a page, with text that lacks the job's id, or with nothing; some quote the path.
     """
     if _PATH in body.text or _parse_state(body):
         return False
@@ -248,7 +248,7 @@ def _names_no_job(body: AnswerBody, job_id: str) -> bool:
 
 
 def _quotes_delete(answer: Answer, job_id: str) -> bool:
-    """Return True if a server says that it has no such call.
+    """Return True if the response says that DELETE is not supported.
 
     Some web frameworks respond with HTTP 404 instead of 405, and quote the method. Proxies and gateways do not.
     """
@@ -313,9 +313,7 @@ def _parse_id(value: Any, tokens: Sequence[str]) -> str:
 def _parse_logs_url(value: Any, tokens: Sequence[str]) -> str:
     """Return the address of a job's log.
 
-    Returns "" if people cannot safely be sent there.
-
-    It is not corrected: a corrected address would lead elsewhere.
+    Returns "" if the address is not safe to open. It is never corrected, since a changed address would lead elsewhere.
     """
     if not isinstance(value, str) or len(value) > MAX_LOGS_URL or not _LOGS_URL.fullmatch(value):
         return ""

@@ -180,7 +180,7 @@ class TaskRunnerClient:
 
 
 class _Response(requests.Response):
-    """A response without the parts that no one reads here, such as cookies, which would take longer than the rest."""
+    """A response without unused parts such as cookies, which would take longer to build than the rest."""
 
     def __init__(self, raw: Any) -> None:
         self.status_code = raw.status
@@ -190,7 +190,7 @@ class _Response(requests.Response):
 
 
 class _Transport(PromptAdapter):
-    """Sends requests directly to their addresses, with only the work that this requires."""
+    """Sends requests directly to their addresses, without any unnecessary work."""
 
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:  # noqa: ARG002 (there are no proxies)
         """See `HTTPAdapter.request_url`."""

@@ -103,13 +103,13 @@ def source_for(audience: str) -> Source:
     whose = "a user's own credential" if kind == "authorized_user" else "a credential that cannot create ID tokens"
     raise CredentialUnusable(
         f"{about}, {whose}: its type must be service_account or impersonated_service_account, "
-        f"not {json.dumps(kind)[:80]}; use a service account's key or impersonate one, {OVERRIDE}"
+        f"not {json.dumps(kind)[:80]}; use a service account's key or impersonate an account, {OVERRIDE}"
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataServer:
-    """The identity that Google Cloud gives to code that runs there."""
+    """The identity that Google Cloud provides to code that runs on it."""
 
     def fetch(self, audience: str, request: BriefRequest) -> str:
         """See `Source.fetch`.
@@ -256,7 +256,7 @@ def _read_credential(path: str, about: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         info = None  # The parser's error contains the whole text.
     if not isinstance(info, dict):
-        raise CredentialUnusable(f"{about}, which is not a JSON credential; name a service account's key, {OVERRIDE}")
+        raise CredentialUnusable(f"{about}, which is not a JSON credential; use a service account's key, {OVERRIDE}")
     return info
 
 

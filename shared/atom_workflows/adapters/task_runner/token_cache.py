@@ -17,16 +17,16 @@ from atom_workflows.errors import RequestNotAccepted, TaskRunnerError
 # repeated immediately: for a few seconds, callers get its error, or the old token if that is still valid.
 
 RENEW_BEFORE: Final = timedelta(minutes=5)
-"""How long before it expires a token is replaced. This allows for the longest call and for clocks that differ."""
+"""A token is replaced this long before it expires, to allow for the longest call and for clocks that differ."""
 
 MIN_USE: Final = timedelta(seconds=30)
 """A new token is used for at least this long, since a metadata server may return the same token until it expires."""
 
 FAILURE_PAUSE: Final = timedelta(seconds=5)
-"""How long callers are given the last failure, so that they do not each wait for a server that is down."""
+"""How long callers get the last error without a new fetch, so that they do not all wait for a server that is down."""
 
 REFUSAL_PAUSE: Final = timedelta(seconds=60)
-"""How long to wait before replacing another refused token: if all are refused, a new one per call does not help."""
+"""How long to wait before replacing another refused token. If all are refused, a new token per call does not help."""
 
 FETCH_WAIT_S: Final = 12.0
 

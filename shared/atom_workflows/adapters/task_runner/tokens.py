@@ -118,7 +118,7 @@ class IdTokens:
 class AllowedAddresses:
     """Provides tokens only for addresses that the deployment is allowed to use.
 
-    This is a second check, since a run with any other address is INVALID.
+    This is only a safeguard, since a run with any other address is already INVALID.
     """
 
     def __init__(self, tokens: Tokens, may_use: Callable[[str], bool]) -> None:

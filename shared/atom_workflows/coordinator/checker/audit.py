@@ -32,7 +32,7 @@ from atom_workflows.messages.internal import seed_message
 from atom_workflows.ports import Update
 
 PAGE: Final = 20
-"""The maximum number of released steps that an audit publishes by itself."""
+"""The maximum number of released steps that an audit publishes directly."""
 
 
 def audit_due_run(services: Services, end: StoredStep) -> int:
@@ -109,7 +109,7 @@ def _restart(outbox: Outbox, run: RunRecord, budget: Budget) -> int:
 
 
 def _renew(outbox: Outbox, run: RunRecord) -> int:
-    """Ask for the run's documents to be kept for longer, if it is time for that.
+    """Request longer retention of the run's documents if that is due.
 
     Returns the number of events.
     """

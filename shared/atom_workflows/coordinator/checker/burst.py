@@ -58,7 +58,7 @@ FARTHEST_BACK: Final = timedelta(minutes=2)
 """How far back a burst that cannot remember everything may reach if the previous burst died or ended long ago."""
 
 LONGEST_LEASE: Final = timedelta(seconds=MAX_BURST_S) + timedelta(minutes=1)
-"""The longest time for which a lease may still be valid, by our clock; its holder's clock may be slightly ahead."""
+"""The most time that a valid lease can have left by our clock, since its holder's clock may be slightly ahead."""
 
 
 _CAN_WAIT: Final = frozenset({WhenDue.AUDIT_RUN, WhenDue.FIRE_SCHEDULES})
@@ -105,8 +105,8 @@ def end_of_burst(began: datetime, duration: timedelta, *, is_scheduled: bool) ->
 class _Burst:
     """One burst. Its instance holds the lease.
 
-    `waits_until` is when the burst would end if it were not cut short: either this burst or the next one waits for
-    steps that are due by then.
+    `waits_until` is when the burst would end if it were not cut short at a full minute. If steps are due by then, this
+    burst or the next one waits for them.
     """
 
     services: Services

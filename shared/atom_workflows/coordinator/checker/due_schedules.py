@@ -9,9 +9,9 @@ from atom_workflows.errors import AtomWorkflowsError, BusUnavailable, StoreUnava
 
 
 def fire_due_schedules(services: Services, tick: StoredStep) -> int:
-    """Start the runs of a file's schedules that are due.
+    """Start the due runs of a file's schedules.
 
-    Returns the number of runs that were asked for.
+    Returns the number of runs that were requested.
 
     Raises `StoreUnavailable` or `BusUnavailable`; any other failure concerns only this file, and is logged.
     """
@@ -26,5 +26,5 @@ def fire_due_schedules(services: Services, tick: StoredStep) -> int:
     except (AtomWorkflowsError, LookupError, OverflowError, TypeError, ValueError) as error:
         # Except for `AtomWorkflowsError`, these are all caused by documents that another program has modified.
         reason = f"{type(error).__name__}: {error}"
-        log.error("schedules.failed", f"the schedules {file_id} could not be started: {reason}", schedules=file_id)
+        log.error("schedules.failed", f"due runs of {file_id} could not be started: {reason}", schedules=file_id)
         return 0

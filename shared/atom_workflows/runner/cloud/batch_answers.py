@@ -22,28 +22,31 @@ STATES: Final[Mapping[str, JobState]] = {
     "CANCELLATION_IN_PROGRESS": JobState.CANCELLING,
     "CANCELLED": JobState.CANCELLED,
 }
-"""Batch's state of a job to the contract's. A state that a later version adds counts as in progress."""
+"""Maps Batch's job states to the contract's. A state added by a later version counts as in progress."""
 
 KILLED: Final = 137
-"""128 and the number of SIGKILL, which the kernel sends when memory is short."""
+"""128 plus the signal number of SIGKILL, which the kernel sends when memory runs out."""
 
 NOT_STARTED: Final = 125
-"""Docker's own exit code when it cannot start a container, because it cannot pull the image, for instance."""
+"""Docker's exit code when it cannot start a container, for instance because it cannot pull the image."""
 
 REASONS: Final[Mapping[int, tuple[str, str]]] = {
-    50001: ("PREEMPTED", "Google Cloud took its Spot VM away"),
+    50001: ("PREEMPTED", "Google Cloud reclaimed its Spot VM"),
     50002: ("VM_LOST", "its VM stopped reporting"),
     50003: ("VM_LOST", "its VM was restarted"),
     50004: ("VM_LOST", "neither its VM nor its container responded"),
-    50005: ("TIMEOUT", "it ran for longer than it may"),
-    50006: ("VM_LOST", "its VM was created again while it was running"),
-    KILLED: ("OOM", "it was killed, most likely because the machine ran out of memory; name a larger masterType"),
-    NOT_STARTED: ("NOT_STARTED", "its container could not be started; check the image, and that jobs may read it"),
+    50005: ("TIMEOUT", "it ran for longer than allowed"),
+    50006: ("VM_LOST", "its VM was recreated while it was running"),
+    KILLED: ("OOM", "it was killed, most likely because the machine ran out of memory; choose a larger masterType"),
+    NOT_STARTED: ("NOT_STARTED", "its container could not be started; check the image and the permission to pull it"),
 }
-"""Exit code to the contract's reason and a text: https://cloud.google.com/batch/docs/troubleshooting#reserved-exit-codes."""
+"""Maps exit codes to the contract's reason and a message.
+
+See https://cloud.google.com/batch/docs/troubleshooting#reserved-exit-codes.
+"""
 
 _UNKNOWN_CODE: Final = 50000
-"""Batch's own code for a failure that has no other."""
+"""Batch's exit code for a failure that has no more specific code."""
 
 _EXIT_CODE: Final = re.compile(r"exit code (-?[0-9]{1,6})\b", re.IGNORECASE)
 _MOST_EVENTS: Final = 50
@@ -63,15 +66,15 @@ def state_of(job: Mapping[str, Any]) -> JobState:
 
 
 def created_of(job: Mapping[str, Any], otherwise: datetime) -> datetime:
-    """Return when the job was created.
+    """Return the time at which the job was created.
 
-    Returns the other time if the job does not say.
+    Returns `otherwise` if the job does not contain it.
     """
     return read_time(job.get("createTime")) or otherwise
 
 
 def uid_of(job: Mapping[str, Any]) -> str:
-    """Return Batch's own id of the job.
+    """Return the id that Batch has assigned to the job.
 
     Returns "" if it has none yet.
     """
@@ -93,7 +96,7 @@ def key_of(job: Mapping[str, Any]) -> str:
 
 
 def waiting_message(job: Mapping[str, Any]) -> str:
-    """Return Batch's latest words about a waiting job."""
+    """Return Batch's latest message about a waiting job."""
     return _last_description(job)
 
 
@@ -105,9 +108,9 @@ def failure_of(job: Mapping[str, Any], task: Mapping[str, Any]) -> Failure:
     description = _last_description(task) or _last_description(job)
     code = exit_code_of(job, task)
     if code is None:
-        return Failure(reason="", message=description or "the job failed, and Batch does not say why")
+        return Failure(reason="", message=description or "the job failed, but Batch gave no reason")
     if code == _UNKNOWN_CODE:
-        return Failure(reason="BATCH_ERROR", message=description or "the job failed within Batch")
+        return Failure(reason="BATCH_ERROR", message=description or "the job failed because of an error in Batch")
     if code in REASONS:
         reason, text = REASONS[code]
         return Failure(reason=reason, message=_joined(f"exit code {code}: {text}", description))
@@ -115,9 +118,9 @@ def failure_of(job: Mapping[str, Any], task: Mapping[str, Any]) -> Failure:
 
 
 def exit_code_of(job: Mapping[str, Any], task: Mapping[str, Any]) -> int | None:
-    """Return the exit code that the newest events tell, or None.
+    """Return the exit code from the newest events, or None.
 
-    The task says it as a number; in the job's events it is a part of a sentence.
+    The task's events contain it as a number; the job's events mention it in a sentence.
     """
     for event in _events(task):
         code = _at(event, "taskExecution", "exitCode")
@@ -139,7 +142,7 @@ def _joined(summary: str, description: str) -> str:
 
 
 def _events(resource: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the resource's events, the newest first."""
+    """Yield the resource's events, newest first."""
     events = _at(resource, "status", "statusEvents")
     listed = [one for one in events if isinstance(one, Mapping)] if isinstance(events, list) else []
     yield from sorted(listed[-_MOST_EVENTS:], key=lambda event: str(event.get("eventTime") or ""), reverse=True)

@@ -50,7 +50,7 @@ class BatchEngine:
         return self._report(reply.document, self._place(reply.document, name, now))
 
     def status(self, place: Place, now: datetime) -> JobReport:
-        """Return the job's state, and how it ended.
+        """Return the job's state and outcome.
 
         Raises `JobNotFound` if there is no such job.
         """
@@ -63,14 +63,14 @@ class BatchEngine:
     def stop(self, place: Place, now: datetime) -> JobReport:
         """Cancel the job unless it has ended.
 
-        Raises `NotNow` if it cannot be seen yet, and so cannot be cancelled.
+        Raises `NotNow` if the job is not visible yet, and so cannot be cancelled.
         """
         reply = self.rest.send(batch_requests.cancel_call(self.settings, place.region, place.name))
         if reply.status == HTTPStatus.NOT_FOUND:
             report_unseen(place, now)
-            raise NotNow("Batch does not show the job yet, so it cannot be cancelled", retry_after_s=5)
+            raise NotNow("the job is not visible in Batch yet, so it cannot be cancelled", retry_after_s=5)
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise NotNow(f"Batch answered HTTP 429: {reply.message}", retry_after_s=BUSY_RETRY_S, is_busy=True)
+            raise NotNow(f"Batch responded with HTTP 429: {reply.message}", retry_after_s=BUSY_RETRY_S, is_busy=True)
         report = self.status(place, now)
         if not reply.is_ok and not report.state.is_terminal and report.state is not JobState.CANCELLING:
             raise GoogleUnavailable(f"Batch did not cancel the job: HTTP {reply.status}: {reply.message}")
@@ -88,7 +88,7 @@ class BatchEngine:
     def ended_key(self, region: str, name: str) -> str:
         """Return the idempotency key of a job that has ended.
 
-        Returns "" for a job that has not ended, is not there, or is none of this Task Runner's.
+        Returns "" if the job has not ended, does not exist, or does not belong to this Task Runner.
         """
         reply = self.rest.send(batch_requests.get_call(self.settings, region, name))
         if reply.status == HTTPStatus.NOT_FOUND:

@@ -14,10 +14,10 @@ from atom_workflows.runner.cloud.rest import CANCEL_S, CREATE_S, EXPLAIN_S, SHOW
 from atom_workflows.runner.request import JobRequest, job_environment
 
 MAX_DURATION: Final = timedelta(days=14)
-"""The longest that Batch lets a job run."""
+"""The maximum time for which Batch lets a job run."""
 
 FIELDS: Final = "createTime,name,status,taskGroups/taskSpec/environment,uid"
-"""The fields of a job that are read. Its arguments would make an answer long."""
+"""The fields of a job that are requested. Its arguments would make a response long."""
 
 TERMINAL_STATES: Final = ("SUCCEEDED", "FAILED", "CANCELLED")
 
@@ -25,7 +25,7 @@ TERMINAL_STATES: Final = ("SUCCEEDED", "FAILED", "CANCELLED")
 def create_call(settings: CloudSettings, request: JobRequest, name: str) -> Call:
     """Return the request that creates the job.
 
-    It can be repeated: Batch answers HTTP 409 to a name that exists. Raises `RequestRefused`.
+    It can be repeated: Batch responds with HTTP 409 if the name already exists. Raises `RequestRefused`.
     """
     return Call(
         api=Api.BATCH,
@@ -38,13 +38,13 @@ def create_call(settings: CloudSettings, request: JobRequest, name: str) -> Call
 
 
 def get_call(settings: CloudSettings, region: str, name: str) -> Call:
-    """Return the request that shows the job."""
+    """Return the request that reads the job."""
     path = f"/v1/{_parent(settings.project, region)}/jobs/{name}"
     return Call(api=Api.BATCH, method="GET", path=path, query={"fields": FIELDS}, total_s=SHOW_S)
 
 
 def task_call(settings: CloudSettings, region: str, name: str) -> Call:
-    """Return the request that shows the job's only task."""
+    """Return the request that reads the job's only task."""
     path = f"/v1/{_parent(settings.project, region)}/jobs/{name}/taskGroups/group0/tasks/0"
     return Call(api=Api.BATCH, method="GET", path=path, total_s=EXPLAIN_S)
 
@@ -56,10 +56,10 @@ def cancel_call(settings: CloudSettings, region: str, name: str) -> Call:
 
 
 def job_body(settings: CloudSettings, request: JobRequest, name: str) -> Mapping[str, Any]:
-    """Return the job as Batch's API describes it.
+    """Return the job in the form that Batch's API expects.
 
-    It is one container on one machine. Batch never tries it again, since whether a failed attempt is repeated is the
-    coordinator's decision alone.
+    It is one container on one machine. Batch never retries it, since only the coordinator decides whether to repeat a
+    failed attempt.
     """
     labels = job_labels(request, settings.topic_prefix)
     body: dict[str, Any] = {

@@ -22,7 +22,7 @@ _YES_OR_NO: Final = {"": False, "false": False, "true": True}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudSettings:
-    """Where jobs run, as whom, and from which images."""
+    """Settings for where jobs run, under which account, and from which images."""
 
     project: str
     region: str
@@ -78,14 +78,14 @@ def from_environment(environment: Mapping[str, str]) -> CloudSettings:
         project=project,
         region=read("WORKFLOW_RUNNER_REGION", _REGION, "a region, such as europe-west1"),
         outputs_bucket=read("WORKFLOW_RUNNER_BUCKET", _BUCKET, "a bucket's name, without gs://"),
-        job_account=read("WORKFLOW_RUNNER_ACCOUNT", _ACCOUNT, "the address of a service account"),
+        job_account=read("WORKFLOW_RUNNER_ACCOUNT", _ACCOUNT, "the email address of a service account"),
         image_prefixes=read_image_prefixes(environment.get("WORKFLOW_RUNNER_IMAGES", ""), project),
         topic_prefix=prefix,
         notice_topic=f"projects/{project}/topics/{prefix}{notice_topic}" if notice_topic else "",
         spot=_YES_OR_NO[spot],
         network=environment.get("WORKFLOW_RUNNER_NETWORK", "").strip(),
         subnetwork=environment.get("WORKFLOW_RUNNER_SUBNETWORK", "").strip(),
-        batch_url=read("WORKFLOW_RUNNER_BATCH_URL", _URL, "the address of an API", BATCH_URL),
-        run_url=read("WORKFLOW_RUNNER_RUN_URL", _URL, "the address of an API", RUN_URL),
+        batch_url=read("WORKFLOW_RUNNER_BATCH_URL", _URL, "the base URL of an API", BATCH_URL),
+        run_url=read("WORKFLOW_RUNNER_RUN_URL", _URL, "the base URL of an API", RUN_URL),
         hosts=tuple(one.strip().lower() for one in environment.get("WORKFLOW_HOSTS", "").split(",") if one.strip()),
     )

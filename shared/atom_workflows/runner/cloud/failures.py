@@ -13,18 +13,18 @@ from atom_workflows.runner.cloud.rest import Reply
 from atom_workflows.runner.reports import JobReport, JobState
 
 BUSY_RETRY_S: Final = 60
-"""Quotas of Google's APIs count per minute."""
+"""The quotas of Google's APIs apply per minute."""
 
 GRANT_RETRY_S: Final = 30
-"""A new grant, account or API takes minutes to become known."""
+"""A new grant, account or API takes minutes to take effect."""
 
 _UNSURE: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT})
 
 
 def is_taken(reply: Reply) -> bool:
-    """Return True if a creation was refused because the job exists.
+    """Return True if a creation was refused because the job already exists.
 
-    HTTP 409 is also the answer to a request that lost a race inside the service; then there may be no job.
+    HTTP 409 is also the response to a request that lost a race inside the service; in that case, there may be no job.
     """
     error = reply.document.get("error")
     is_lost_race = isinstance(error, Mapping) and error.get("status") == "ABORTED"
@@ -32,14 +32,14 @@ def is_taken(reply: Reply) -> bool:
 
 
 def raise_for_submission(reply: Reply, api: str) -> None:
-    """Raise the error that a failed creation means.
+    """Raise the error that corresponds to a failed creation.
 
-    A refusal for lack of permission is worth another try: in a new deployment, grants take minutes to take effect, and
-    the message says what is missing.
+    A request that was refused for lack of permission is worth retrying: in a new deployment, grants take minutes to
+    take effect, and the message says what is missing.
     """
     if reply.is_ok:
         return
-    said = f"{api} answered HTTP {reply.status}: {reply.message or 'without a message'}"
+    said = f"{api} responded with HTTP {reply.status}: {reply.message or 'no message'}"
     if reply.is_unsure or reply.status in _UNSURE or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise GoogleUnavailable(said)
     if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -50,26 +50,26 @@ def raise_for_submission(reply: Reply, api: str) -> None:
 
 
 def raise_for_question(reply: Reply, api: str) -> None:
-    """Raise `GoogleUnavailable` for any error, since it says nothing about the job."""
+    """Raise `GoogleUnavailable` for any error, since errors say nothing about the job."""
     if not reply.is_ok:
-        raise GoogleUnavailable(f"{api} answered HTTP {reply.status}: {reply.message or 'without a message'}")
+        raise GoogleUnavailable(f"{api} responded with HTTP {reply.status}: {reply.message or 'no message'}")
 
 
 def require_document(reply: Reply, api: str) -> None:
-    """Raise `GoogleUnavailable` for an answer that describes no job.
+    """Raise `GoogleUnavailable` for a response that does not describe a job.
 
-    An answer that was too long, or that is no JSON, must not look like a job of unknown state.
+    A response that is too long, or is not JSON, must not be mistaken for a job in an unknown state.
     """
     raise_for_question(reply, api)
     if not reply.document:
-        raise GoogleUnavailable(f"{api} answered HTTP {reply.status} without a description of the job")
+        raise GoogleUnavailable(f"{api} responded with HTTP {reply.status} but without a description of the job")
 
 
 def report_unseen(place: Place, now: datetime) -> JobReport:
-    """Report a job that cannot be found as queued while new.
+    """Report a job as queued if it is too new to be found.
 
-    Raises `JobNotFound` for any other, since it is gone.
+    Raises `JobNotFound` if the job is not new, since it is gone.
     """
     if not place.is_new(now):
         raise JobNotFound(place.job_id)
-    return JobReport(job_id=place.job_id, state=JobState.QUEUED, message="it was created, and cannot be seen yet")
+    return JobReport(job_id=place.job_id, state=JobState.QUEUED, message="it was created but is not visible yet")

@@ -9,7 +9,7 @@ from typing import Final
 from atom_workflows.errors import RequestRefused, SettingsError
 
 MAX_IMAGE: Final = 500
-"""The maximum length of an image's name, which the registries limit to 255 characters besides tag and digest."""
+"""The maximum length of an image's name. Registries limit it to 255 characters, excluding the tag and digest."""
 
 # Docker's own grammar of references, in which `..` and empty parts do not occur.
 _HOST: Final = r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?"
@@ -23,7 +23,7 @@ _DOCKER_HUB: Final = "docker.io"
 
 
 def require_allowed(image: str, prefixes: Sequence[str]) -> None:
-    """Raise `RequestRefused` unless the image begins with an allowed prefix."""
+    """Raise `RequestRefused` unless the image's name begins with an allowed prefix."""
     if not image:
         raise RequestRefused("the task needs an imageUri: this Task Runner runs containers")
     found = _IMAGE.fullmatch(image) if len(image) <= MAX_IMAGE else None
@@ -37,21 +37,21 @@ def require_allowed(image: str, prefixes: Sequence[str]) -> None:
     allowed = " or ".join(prefixes)
     raise RequestRefused(
         f"the image {image:.200} is not allowed here: its name must begin with {allowed}. Push it there, or deploy "
-        "with --runner-images to allow its registry, too (the option has to name all that are allowed)"
+        "with --runner-images to allow its registry as well (the option must list everything that is allowed)"
     )
 
 
 def is_image_prefix(text: str) -> bool:
-    """Return True if the text can be the beginning of images.
+    """Return True if the text is a valid prefix of image names.
 
-    It needs a registry, and may have a path. A `*` at its beginning stands for letters, digits and `-`.
+    It must include a registry, and may include a path. A leading `*` stands for letters, digits and `-`.
     """
     host = text.partition("/")[0]
     return bool(_PREFIX.fullmatch(text) and _REGISTRY.fullmatch(host))
 
 
 def read_image_prefixes(text: str, project: str) -> tuple[str, ...]:
-    """Return the allowed beginnings of images.
+    """Return the prefixes with which the names of allowed images begin.
 
     By default, these are the project's own repositories in Artifact Registry.
     """
@@ -59,7 +59,7 @@ def read_image_prefixes(text: str, project: str) -> tuple[str, ...]:
     for prefix in prefixes:
         if not is_image_prefix(prefix):
             raise SettingsError(
-                "WORKFLOW_RUNNER_IMAGES", prefix, "the beginnings of images with their registry, separated by commas"
+                "WORKFLOW_RUNNER_IMAGES", prefix, "prefixes of image names, including the registry, separated by commas"
             )
     return prefixes or (f"*-docker.pkg.dev/{project.replace(':', '/')}/",)
 
@@ -67,7 +67,7 @@ def read_image_prefixes(text: str, project: str) -> tuple[str, ...]:
 def _with_registry(name: str) -> str:
     """Return the image's name with its registry.
 
-    Docker lets people leave out its own.
+    Docker allows its own registry to be left out.
     """
     host, slash, _ = name.partition("/")
     if slash and _REGISTRY.fullmatch(host):
@@ -76,7 +76,7 @@ def _with_registry(name: str) -> str:
 
 
 def _begins_with(name: str, prefix: str) -> bool:
-    """Return True if the prefix covers the name in whole parts."""
+    """Return True if the prefix matches whole parts of the name."""
     stem = prefix.rstrip("/")
     pattern = rf"[a-z0-9-]+{re.escape(stem[1:])}" if stem.startswith("*") else re.escape(stem)
     return re.match(rf"{pattern}(?:/|$)", name) is not None

@@ -17,12 +17,12 @@ from typing import Final
 from atom_workflows.errors import JobNotFound
 
 GRACE: Final = timedelta(minutes=5)
-"""How long a job that cannot be found counts as one that is not visible yet."""
+"""The age up to which a job that cannot be found is assumed to be not visible yet."""
 
 NAME_PREFIX: Final = "aw-"
 
 _HASH_DIGITS: Final = 40
-"""Cloud Run allows 63 characters for a job's name and the suffix of its execution together."""
+"""Cloud Run allows 63 characters for a job's name and its execution's suffix combined."""
 
 _ID: Final = re.compile(
     rf"(?P<engine>batch|run):(?P<region>[a-z]+-[a-z]+[0-9]{{1,2}}):(?P<name>{NAME_PREFIX}[0-9a-f]{{{_HASH_DIGITS}}}):"
@@ -31,7 +31,7 @@ _ID: Final = re.compile(
 
 
 class Engine(StrEnum):
-    """The service that runs a job. The value begins the job's id."""
+    """The service that runs a job. The value is the first part of the job's id."""
 
     BATCH = "batch"
     CLOUD_RUN = "run"
@@ -39,7 +39,7 @@ class Engine(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a job is."""
+    """The location and creation time of a job."""
 
     engine: Engine
     region: str
@@ -57,9 +57,9 @@ class Place:
 
 
 def read_place(job_id: str) -> Place:
-    """Return the place that an id names.
+    """Return the place that a job id refers to.
 
-    Raises `JobNotFound` for an id that is not one of this Task Runner's.
+    Raises `JobNotFound` for an id that this Task Runner did not issue.
     """
     found = _ID.fullmatch(job_id)
     if found is None:
@@ -73,9 +73,9 @@ def read_place(job_id: str) -> Place:
 
 
 def name_of(key: str, deployment: str) -> str:
-    """Return the name of the job for a key.
+    """Return the job name for an idempotency key.
 
-    Several deployments in one project have jobs of their own, whatever their keys.
+    Deployments in the same project never share a job, even if their keys are the same.
     """
     digest = hashlib.sha256(f"{deployment}\0{key}".encode()).hexdigest()
     return f"{NAME_PREFIX}{digest[:_HASH_DIGITS]}"

@@ -11,7 +11,7 @@ DEPLOYMENT: Final = "atom-deployment"
 """The label by which a deployment finds its own jobs."""
 
 MAX_LABELS: Final = 40
-"""Fewer than the 64 that a resource may have, since the services add some of their own."""
+"""Fewer than the 64 labels that a resource may have, since the services add their own."""
 
 _MAX_LENGTH: Final = 63
 _OTHER: Final = re.compile(r"[^a-z0-9_-]")
@@ -19,9 +19,9 @@ _RESERVED: Final = ("goog", "atom-")
 
 
 def job_labels(request: JobRequest, deployment: str) -> dict[str, str]:
-    """Return the task's own labels, and those that place the job.
+    """Return the task's own labels, and labels that identify the job.
 
-    A label that Google Cloud does not accept is changed so that it does; the environment has the exact values.
+    A label that Google Cloud would reject is adapted; the job's environment has the exact values.
     """
     # A label's name must begin with a letter.
     own = {_value(name).lstrip("0123456789_-"): _value(text) for name, text in request.labels.items()}
@@ -36,7 +36,7 @@ def job_labels(request: JobRequest, deployment: str) -> dict[str, str]:
 
 
 def deployment_label(deployment: str) -> str:
-    """Return the label's value for the prefix of a deployment's topics."""
+    """Return the value of the deployment label for a topic prefix."""
     return _value(deployment.removesuffix("-")) or "none"
 
 

@@ -8,7 +8,7 @@ _PAGE = "https://console.cloud.google.com/logs/query;query="
 
 
 def batch_log_link(project: str, uid: str, created: str) -> str:
-    """Return the address of a Batch job's log.
+    """Return the URL of a Batch job's log.
 
     Returns "" while the job has no uid.
     """
@@ -16,15 +16,15 @@ def batch_log_link(project: str, uid: str, created: str) -> str:
 
 
 def cloud_run_log_link(project: str, name: str, created: str) -> str:
-    """Return the address of a Cloud Run job's log."""
+    """Return the URL of a Cloud Run job's log."""
     query = f'resource.type="cloud_run_job"\nresource.labels.job_name="{name}"'
     return _link(project, query, created)
 
 
 def _link(project: str, query: str, created: str) -> str:
-    """Return the address of a query.
+    """Return the URL of a log query.
 
-    A time in a query replaces the hour that the page otherwise shows.
+    The time in the query overrides the hour that the page shows by default.
     """
     if created:
         query += f'\ntimestamp>="{created}"'

@@ -22,10 +22,10 @@ from atom_workflows.runner.cloud.times import read_time
 from atom_workflows.runner.outputs import MAX_FILE_BYTES, read_outputs
 
 MOUNT: Final = "/mnt/disks/atom-outputs"
-"""Where jobs see the bucket. Batch's own operating system lets volumes be mounted only below /mnt/disks."""
+"""The path at which jobs see the bucket. Batch's operating system allows mounts only below /mnt/disks."""
 
 READABLE_BY_ALL: Final = ("file-mode=666", "dir-mode=777")
-"""Options of gcsfuse: without them, a container whose user is not root could not write its outputs."""
+"""Options for gcsfuse. Without them, a container that does not run as root could not write its outputs."""
 
 PAGE: Final = 200
 
@@ -63,7 +63,7 @@ def read_call(settings: CloudSettings, name: str) -> Call:
 
 
 def list_call(settings: CloudSettings, start: str) -> Call:
-    """Return the request that lists objects from a name on."""
+    """Return the request that lists objects, starting from a name."""
     fields = "items(name,timeCreated),nextPageToken"
     query = {"maxResults": str(PAGE), "startOffset": start, "fields": fields}
     return Call(
@@ -79,7 +79,7 @@ def delete_call(settings: CloudSettings, object_name: str) -> Call:
 def fetch(rest: GoogleRest, settings: CloudSettings, name: str) -> Outputs:
     """Read the outputs of a job that has succeeded.
 
-    Raises `GoogleUnavailable` if the bucket cannot be read, as the job must not count as one without outputs then.
+    Raises `GoogleUnavailable` if the bucket cannot be read, since that does not mean that there are no outputs.
     """
     reply = rest.send(read_call(settings, name))
     # If it is the bucket that does not exist, the answer says so in text, not JSON.

@@ -15,15 +15,15 @@ SHOW_S: Final = 3.0
 EXPLAIN_S: Final = 2.5
 CANCEL_S: Final = 3.5
 REMOVE_S: Final = 2.0
-"""The time for each kind of request, in seconds, with all of its tries.
+"""The time limit for each kind of request, in seconds, including all retries.
 
-The coordinator waits 60 s for the answer to a submission, in which a job may also have to be shown, and 10 s for any
-other, in which a job may be cancelled, shown, and explained or its outputs read.
+The coordinator waits 60 s for the response to a submission, which may also require reading the job, and 10 s for any
+other response, which may require cancelling the job, reading it, and reading its task or its outputs.
 """
 
 
 class Api(StrEnum):
-    """An API of Google's."""
+    """A Google API."""
 
     BATCH = "batch"
     RUN = "run"
@@ -32,7 +32,7 @@ class Api(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A request. `path` is quoted, and `query` is not."""
+    """A request. `path` is already URL-encoded; `query` is not."""
 
     api: Api
     method: str
@@ -52,10 +52,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An answer.
+    """A response.
 
-    `document` is the JSON object in it, or empty if there is none. `message` is what an error says, in one line and
-    without tokens.
+    `document` is the JSON object in it, or empty if there is none. `message` is the message of an error, on one line
+    and without tokens.
     """
 
     status: int
@@ -80,12 +80,12 @@ class GoogleRest(Protocol):
     """Sends requests with the function's own identity. Safe to use from several threads."""
 
     def send(self, call: Call) -> Reply:
-        """Send a request and return its answer, whatever its status.
+        """Send a request and return the response, whatever its status.
 
-        HTTP 429 and 503 lead to further tries within the call's time if it is repeatable.
+        After HTTP 429 or 503, a repeatable call is retried within its time limit.
 
         Raises:
-            GoogleUnavailable: there was no answer, or no credential to ask with.
+            GoogleUnavailable: there was no response, or no credential to send.
 
         """
         ...

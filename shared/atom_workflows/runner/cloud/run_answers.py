@@ -18,7 +18,7 @@ STATES: Final[Mapping[str, JobState]] = {
     "EXECUTION_FAILED": JobState.FAILED,
     "EXECUTION_CANCELLED": JobState.CANCELLED,
 }
-"""The `completionStatus` of the latest execution to the contract's state; any other counts as in progress."""
+"""Maps the latest execution's `completionStatus` to the contract's state; any other value counts as in progress."""
 
 _OUT_OF_MEMORY: Final = re.compile(r"memory limit|out of memory", re.IGNORECASE)
 _TIMED_OUT: Final = re.compile(r"timeout was reached|maximum timeout|deadline", re.IGNORECASE)
@@ -28,7 +28,7 @@ _EXIT_CODE: Final = re.compile(r"exit(?:ed)?[^0-9]{1,40}([0-9]{1,3})\b", re.IGNO
 def state_of(job: Mapping[str, Any]) -> JobState:
     """Return the job's state.
 
-    A job whose execution was never created has failed if Cloud Run has given it up.
+    A job whose execution was never created has failed if Cloud Run has given up on it.
     """
     execution = execution_of(job)
     if execution:
@@ -41,7 +41,7 @@ def state_of(job: Mapping[str, Any]) -> JobState:
 def execution_of(job: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the reference to the job's execution.
 
-    Returns {} before there is one.
+    Returns {} if there is none yet.
     """
     found = job.get("latestCreatedExecution")
     return found if isinstance(found, Mapping) and found.get("name") else {}
@@ -53,26 +53,26 @@ def execution_name(job: Mapping[str, Any]) -> str:
 
 
 def created_of(job: Mapping[str, Any], otherwise: datetime) -> datetime:
-    """Return when the job was created.
+    """Return the time at which the job was created.
 
-    Returns the other time if the job does not say.
+    Returns `otherwise` if the job does not contain it.
     """
     return read_time(job.get("createTime")) or otherwise
 
 
 def created_by(operation: Mapping[str, Any]) -> datetime | None:
-    """Return when the job was created that an operation creates.
+    """Return the creation time of the job that an operation creates.
 
-    Returns None if the operation does not say.
+    Returns None if the operation does not contain it.
     """
     job = operation.get("metadata")
     return read_time(job.get("createTime")) if isinstance(job, Mapping) else None
 
 
 def ended_at(job: Mapping[str, Any]) -> datetime | None:
-    """Return when the job ended, or None.
+    """Return the time at which the job ended, or None.
 
-    A job whose execution was never created ended when it was given up.
+    A job whose execution was never created ended when Cloud Run gave up on it.
     """
     if execution := execution_of(job):
         is_over = STATES.get(str(execution.get("completionStatus")), JobState.RUNNING).is_terminal
@@ -95,19 +95,19 @@ def failure_of(job: Mapping[str, Any], tasks: Mapping[str, Any]) -> Failure:
     if not execution_of(job):
         return Failure(reason="NOT_STARTED", message=message or "the job could not be started")
     if _OUT_OF_MEMORY.search(message):
-        return Failure(reason="OOM", message=f"{message}; name a larger masterType")
+        return Failure(reason="OOM", message=f"{message}; choose a larger masterType")
     if _TIMED_OUT.search(message):
         return Failure(reason="TIMEOUT", message=message)
     if signal := _number(result.get("termSignal")):
-        return Failure(reason=f"SIGNAL_{signal}", message=message or f"the container was ended by signal {signal}")
+        return Failure(reason=f"SIGNAL_{signal}", message=message or f"the container was terminated by signal {signal}")
     named = _EXIT_CODE.search(message)
     if code := _number(result.get("exitCode")) or (int(named[1]) if named else 0):
         return Failure(reason=f"EXIT_{code}", message=message or f"exit code {code}")
-    return Failure(reason="", message=message or "the job failed, and Cloud Run does not say why")
+    return Failure(reason="", message=message or "the job failed, but Cloud Run gave no reason")
 
 
 def waiting_message(job: Mapping[str, Any]) -> str:
-    """Return what Cloud Run last said about a job that waits."""
+    """Return Cloud Run's latest message about a waiting job."""
     return _condition_message(job)
 
 

@@ -29,13 +29,13 @@ from atom_workflows.runner.request import JobRequest
 
 @dataclass(frozen=True, slots=True)
 class CloudRunEngine:
-    """The engine of tasks with `engine: cloud-run`. It does not notify, so its jobs are polled."""
+    """The engine for tasks with `engine: cloud-run`. It sends no notifications, so its jobs are polled."""
 
     rest: GoogleRest
     settings: CloudSettings
 
     def submit(self, request: JobRequest, now: datetime) -> JobReport:
-        """Create and start the job, or find the one with its key."""
+        """Create and start the job, or find the one with the same key."""
         require_allowed(request.image, self.settings.image_prefixes)
         name = name_of(request.key, self.settings.topic_prefix)
         place = Place(engine=Engine.CLOUD_RUN, region=self.settings.region, name=name, created=now)
@@ -51,7 +51,7 @@ class CloudRunEngine:
         return JobReport(job_id=place.job_id, state=JobState.QUEUED, logs_url=self._log_link(place))
 
     def status(self, place: Place, now: datetime) -> JobReport:
-        """Return the job's state, and how it ended.
+        """Return the job's state and outcome.
 
         Raises `JobNotFound` if there is no such job.
         """
@@ -68,7 +68,7 @@ class CloudRunEngine:
         reply = self._get(place)
         if reply.status == HTTPStatus.NOT_FOUND:
             report_unseen(place, now)
-            raise NotNow("Cloud Run does not show the job yet, so it cannot be cancelled", retry_after_s=5)
+            raise NotNow("the job is not visible in Cloud Run yet, so it cannot be cancelled", retry_after_s=5)
         report = self._report(reply.document, place)
         if report.state.is_terminal:
             return report
@@ -77,13 +77,15 @@ class CloudRunEngine:
             raise NotNow("the job's execution does not exist yet, so it cannot be cancelled", retry_after_s=5)
         cancelled = self.rest.send(run_requests.cancel_call(self.settings, place.region, place.name, execution))
         if cancelled.status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise NotNow(f"Cloud Run answered HTTP 429: {cancelled.message}", retry_after_s=BUSY_RETRY_S, is_busy=True)
+            raise NotNow(
+                f"Cloud Run responded with HTTP 429: {cancelled.message}", retry_after_s=BUSY_RETRY_S, is_busy=True
+            )
         if cancelled.is_ok:
             return JobReport(job_id=place.job_id, state=JobState.CANCELLING, logs_url=self._log_link(place))
         report = self.status(place, now)  # It may have ended in the meantime.
         if not report.state.is_terminal:
             raise GoogleUnavailable(
-                f"Cloud Run did not cancel the job: HTTP {cancelled.status}: {cancelled.message or 'without a message'}"
+                f"Cloud Run did not cancel the job: HTTP {cancelled.status}: {cancelled.message or 'no message'}"
             )
         return report
 
@@ -97,9 +99,9 @@ class CloudRunEngine:
         return self._report(reply.document, replace(place, created=run_answers.created_of(reply.document, now)))
 
     def _get(self, place: Place) -> Reply:
-        """Return the answer about the job.
+        """Return the response to a request for the job.
 
-        The answer may be that there is none.
+        The response may be that there is no such job.
         """
         reply = self.rest.send(run_requests.get_call(self.settings, place.region, place.name))
         if reply.status != HTTPStatus.NOT_FOUND:

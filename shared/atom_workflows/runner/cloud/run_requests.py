@@ -18,12 +18,15 @@ from atom_workflows.runner.cloud.rest import CANCEL_S, CREATE_S, EXPLAIN_S, REMO
 from atom_workflows.runner.request import JobRequest, job_environment
 
 MAX_DURATION: Final = timedelta(hours=168)
-"""The longest that Cloud Run lets a task run. It is also the default here, as Cloud Run's own is ten minutes."""
+"""The maximum time for which Cloud Run lets a task run.
+
+It is also the default here, since Cloud Run's own default is ten minutes.
+"""
 
 PAGE: Final = 100
 
 FIELDS: Final = ("conditions", "createTime", "labels", "latestCreatedExecution", "name", "terminalCondition")
-"""The fields of a job that are read. Its arguments would make an answer, or a page of jobs, too long."""
+"""The fields of a job that are requested. Its arguments would make a response, or a page of jobs, too long."""
 
 _EXECUTION_SUFFIX: Final = "1"
 _VOLUME: Final = "atom-outputs"
@@ -32,7 +35,7 @@ _VOLUME: Final = "atom-outputs"
 def create_call(settings: CloudSettings, request: JobRequest, name: str) -> Call:
     """Return the request that creates the job and starts its execution.
 
-    It can be repeated: Cloud Run answers HTTP 409 to a name that exists. Raises `RequestRefused`.
+    It can be repeated: Cloud Run responds with HTTP 409 if the name already exists. Raises `RequestRefused`.
     """
     return Call(
         api=Api.RUN,
@@ -45,13 +48,13 @@ def create_call(settings: CloudSettings, request: JobRequest, name: str) -> Call
 
 
 def get_call(settings: CloudSettings, region: str, name: str) -> Call:
-    """Return the request that shows the job and its execution's state."""
+    """Return the request that reads the job and its execution's state."""
     path = f"/v2/{_parent(settings.project, region)}/jobs/{name}"
     return Call(api=Api.RUN, method="GET", path=path, query={"fields": ",".join(FIELDS)}, total_s=SHOW_S)
 
 
 def tasks_call(settings: CloudSettings, region: str, name: str, execution: str) -> Call:
-    """Return the request that shows the only task of the execution."""
+    """Return the request that reads the execution's only task."""
     path = f"/v2/{_parent(settings.project, region)}/jobs/{name}/executions/{execution}/tasks"
     return Call(api=Api.RUN, method="GET", path=path, query={"pageSize": "1"}, total_s=EXPLAIN_S)
 
@@ -78,9 +81,9 @@ def delete_call(settings: CloudSettings, region: str, name: str) -> Call:
 
 
 def job_body(settings: CloudSettings, request: JobRequest, name: str) -> Mapping[str, Any]:
-    """Return the job as Cloud Run's API describes it.
+    """Return the job in the form that Cloud Run's API expects.
 
-    It is one task, which is never tried again.
+    It is a single task, which is never retried.
     """
     labels = job_labels(request, settings.topic_prefix)
     template = {"taskCount": 1, "parallelism": 1, "labels": labels, "template": _task(settings, request, name)}

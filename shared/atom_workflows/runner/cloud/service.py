@@ -18,14 +18,14 @@ ENGINES: Final[Mapping[str, Engine]] = {
     "batch": Engine.BATCH,
     "cloud-run": Engine.CLOUD_RUN,
 }
-"""The values of a task's `engine`. Any other is refused, as it is meant for another Task Runner."""
+"""The values of a task's `engine`. Any other is refused, since it is meant for another Task Runner."""
 
 NOT_SENT_RETRY_S: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContractAnswer:
-    """The status, JSON body and further headers of a response."""
+    """The status, JSON body and Retry-After time of a response."""
 
     status: int
     body: Mapping[str, Any]
@@ -33,7 +33,7 @@ class ContractAnswer:
 
     @property
     def job_id(self) -> str:
-        """The id of the job that it reports on, or ""."""
+        """The id of the job in the response, or ""."""
         return str(self.body.get("job", {}).get("jobId", ""))
 
 
@@ -52,7 +52,7 @@ class RunsJobs(Protocol):
         ...
 
     def stop(self, place: Place, now: datetime) -> JobReport:
-        """Have the job stopped, and return its state."""
+        """Ask for the job to be stopped, and return its state."""
         ...
 
     def look_up(self, key: str, now: datetime) -> JobReport | None:
@@ -71,7 +71,7 @@ class CloudRunner:
     now: Callable[[], datetime]
 
     def submit(self, headers: Mapping[str, str], body: bytes) -> ContractAnswer:
-        """Answer `POST /job`."""
+        """Handle `POST /job`."""
 
         def submitted() -> tuple[int, dict[str, Any]]:
             request = read_request(headers, body)
@@ -79,14 +79,14 @@ class CloudRunner:
             if engine is None:
                 known = " or ".join(filter(None, ENGINES))
                 raise RequestRefused(
-                    f"engine is {request.engine!r:.100}, but this Task Runner has {known}; Batch is the default"
+                    f"engine is {request.engine!r:.100}, but must be {known} on this Task Runner; Batch is the default"
                 )
             return self.engines[engine].submit(request, self.now()).to_response()
 
         return _answer(submitted)
 
     def status(self, job_id: str) -> ContractAnswer:
-        """Answer `GET /jobstatus`."""
+        """Handle `GET /jobstatus`."""
 
         def shown() -> tuple[int, dict[str, Any]]:
             place = read_place(job_id)
@@ -95,7 +95,7 @@ class CloudRunner:
         return _answer(shown)
 
     def stop(self, job_id: str) -> ContractAnswer:
-        """Answer `DELETE /job`."""
+        """Handle `DELETE /job`."""
 
         def stopped() -> tuple[int, dict[str, Any]]:
             place = read_place(job_id)

@@ -23,30 +23,30 @@ from atom_workflows.runner.cloud.rest import Call, GoogleRest
 
 EVERY: Final = timedelta(minutes=10)
 KEPT: Final = timedelta(days=3)
-"""How long an ended job can still be asked about: a checker may be down for that long."""
+"""How long the state of an ended job remains available, since a checker may be down for that long."""
 
 KEPT_OUTPUTS: Final = MAX_DURATION + KEPT
-"""A job may write its outputs when it starts, and they are read when it has ended."""
+"""A job may write its outputs as soon as it starts, but they are read only after it has ended."""
 
 KEPT_IN_A_CROWD: Final = timedelta(hours=1)
 EVERY_IN_A_CROWD: Final = timedelta(minutes=1)
 CROWD: Final = 700
-"""With so many jobs of Cloud Run in the region, ended ones are removed sooner: from 1,000 on, none can be created."""
+"""With this many Cloud Run jobs in the region, ended ones are removed sooner, since a region allows only 1,000."""
 
 MAX_TIME: Final = timedelta(seconds=5)
 MAX_REMOVALS: Final = 20
 MAX_OUTPUTS: Final = 10
-"""Outputs that one sweep removes, so that some removals are left for jobs."""
+"""The maximum number of outputs that one sweep removes, so that some of its removals are left for jobs."""
 
 MAX_PAGES: Final = 10
-"""All jobs that a region may have."""
+"""Enough pages for all jobs that a region may have."""
 
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
 class Sweeper:
-    """Sweeps at most once per `EVERY`, or more often if there are many jobs."""
+    """Removes old jobs and outputs at intervals of `EVERY`, or more often if there are many jobs."""
 
     rest: GoogleRest
     settings: CloudSettings
@@ -57,7 +57,7 @@ class Sweeper:
     def sweep_sometimes(self) -> None:
         """Sweep unless this instance has done so recently.
 
-        Never raises, since the request that pays for it has succeeded.
+        Never raises, since the request that triggers it has already succeeded.
         """
         with self._lock:
             if self.now() < self._next:
@@ -80,9 +80,9 @@ class Sweeper:
         return removed
 
     def _removals(self, ends_at: datetime) -> Iterator[Call]:
-        """Yield requests that remove something.
+        """Yield requests that remove old outputs and jobs.
 
-        Jobs are listed only once outputs have been removed.
+        Jobs are listed only after the outputs have been removed.
         """
         # Names are hashes, so each time of day begins at another part of the list.
         start = f"{NAME_PREFIX}{int(self.now().timestamp() / EVERY.total_seconds()) * 37 % 256:02x}"
@@ -93,7 +93,7 @@ class Sweeper:
             yield run_requests.delete_call(self.settings, self.settings.region, name)
 
     def _old_jobs(self, ends_at: datetime) -> list[str]:
-        """Return the names of own Cloud Run jobs that ended long ago."""
+        """Return the names of this deployment's old, ended Cloud Run jobs."""
         jobs = list(self._jobs(ends_at))
         is_crowded = len(jobs) >= CROWD
         if is_crowded:
@@ -106,9 +106,9 @@ class Sweeper:
         ]
 
     def _jobs(self, ends_at: datetime) -> Iterator[Mapping[str, Any]]:
-        """Yield the region's Cloud Run jobs, as far as there is time.
+        """Yield the region's Cloud Run jobs, as far as time allows.
 
-        They may belong to anyone.
+        They include jobs that do not belong to this deployment.
         """
         page_token = ""
         for _ in range(MAX_PAGES):
