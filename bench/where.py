@@ -134,6 +134,9 @@ class _TaskRunner:
     def stop(self, base_url: str, job_id: str) -> StopAnswer:
         return self.inner.stop(base_url, job_id)
 
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+        return self.inner.look_up(base_url, idempotency_key)
+
 
 def measure(services: Services, *, passes: int = PASSES) -> list[Where]:
     """Measure both workloads after a warm-up pass.

@@ -27,19 +27,20 @@ class TaskRunner(BaseHTTPRequestHandler):
         return self.answer(key)
 
     def do_GET(self):
-        self.answer(parse_qs(urlsplit(self.path).query)["job_id"][0])
+        [(name, [job_id])] = parse_qs(urlsplit(self.path).query).items()  # `name` is job_id, or key for a lookup.
+        if self.command == "DELETE" and job_id in jobs:
+            jobs[job_id].terminate()
+        self.answer(job_id, 200 if name == "key" else 404)
 
     def do_DELETE(self):
-        job_id = parse_qs(urlsplit(self.path).query)["job_id"][0]
-        if job_id in jobs:
-            jobs[job_id].terminate()
-        self.answer(job_id)
+        self.do_GET()
 
-    def answer(self, job_id):
+    def answer(self, job_id, if_unknown=404):
         code = jobs[job_id].poll() if job_id in jobs else None
         state = {None: "RUNNING", 0: "SUCCEEDED", -15: "CANCELLED"}.get(code, "FAILED")
         job = {"jobId": job_id, "state": state, "message": "" if code is None else f"exit code {code}"}
-        self.respond(*((200, {"job": job}) if job_id in jobs else (404, {"message": f"no job {job_id}"})))
+        unknown = {"key": job_id, "jobId": None, "message": f"no job {job_id}"}
+        self.respond(*((200, {"key": job_id, "job": job}) if job_id in jobs else (if_unknown, unknown)))
 
     def respond(self, status, document):
         content = json.dumps(document).encode()

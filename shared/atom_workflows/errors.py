@@ -82,6 +82,14 @@ class JobUnknown(TaskRunnerError, LookupError):
         self.job_id = job_id
 
 
+class LookupUnsupported(TaskRunnerError, NotImplementedError):
+    """The Task Runner cannot find a job by the key of its submission."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class TaskRunnerUnavailable(TaskRunnerError, ConnectionError):
     """The Task Runner gave no usable response, but may have done what was requested.
 

@@ -381,6 +381,19 @@ class TaskRunner(Protocol):
         """
         ...
 
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+        """Return the job that was submitted with a key (`GET {base_url}/jobstatus?key=`).
+
+        Returns None if the Task Runner itself says that no job with this key runs. A submission that has not reached
+        it yet may still start one. A job that has not ended has an id. May be repeated.
+
+        Raises:
+            LookupUnsupported: this Task Runner cannot look keys up.
+            TaskRunnerUnavailable: there was no usable response, which says nothing about the job.
+
+        """
+        ...
+
 
 class Source(Protocol):
     """The storage from which workflow files are read."""

@@ -57,6 +57,13 @@ class GoodTaskRunner:
             job["end"] = "CANCELLED"
         return self.report(job_id)
 
+    def look_up(self, key: str) -> Response:
+        """Answer the lookup of a key."""
+        if key not in self.by_key:
+            return 200, {"key": key, "jobId": None}
+        status, body = self.report(self.by_key[key])
+        return status, {"key": key, **body}
+
     def report(self, job_id: str) -> Response:
         """Answer with a job."""
         job = self.jobs[job_id]
@@ -241,6 +248,56 @@ class StopsLater(GoodTaskRunner):
         return super().stop(job_id)
 
 
+class CannotLookUp(GoodTaskRunner):
+    """Does not know the parameter, and so looks for a job without an id. The contract allows it."""
+
+    def look_up(self, key: str) -> Response:  # noqa: ARG002 (it is ignored)
+        """See `GoodTaskRunner.look_up`."""
+        return self.status("")
+
+
+class HasNoNewJob(CannotLookUp):
+    """Answers with an empty id, but without the key. That may be its answer to any call."""
+
+    def look_up(self, key: str) -> Response:  # noqa: ARG002 (see above)
+        """See `GoodTaskRunner.look_up`."""
+        return 200, {"jobId": None}
+
+
+class FindsNoKey(GoodTaskRunner):
+    """Says of every key that it has no job."""
+
+    def look_up(self, key: str) -> Response:
+        """See `GoodTaskRunner.look_up`."""
+        return 200, {"key": key, "jobId": None}
+
+
+class FindsTheLastJob(GoodTaskRunner):
+    """Answers the lookup of an unknown key with the last job that was started."""
+
+    def look_up(self, key: str) -> Response:
+        """See `GoodTaskRunner.look_up`."""
+        return (
+            super().look_up(key) if key in self.by_key else (200, {"key": key, **self.report(list(self.jobs)[-1])[1]})
+        )
+
+
+class MixesKeysUp(GoodTaskRunner):
+    """Answers the lookup of a key with the first job of all."""
+
+    def look_up(self, key: str) -> Response:
+        """See `GoodTaskRunner.look_up`."""
+        return 200, {"key": key, **self.report(next(iter(self.jobs)))[1]}
+
+
+class FailsOnLookup(GoodTaskRunner):
+    """Fails if a key is looked up."""
+
+    def look_up(self, key: str) -> Response:  # noqa: ARG002 (the flaw)
+        """See `GoodTaskRunner.look_up`."""
+        return 500, {"message": "'job_id'"}
+
+
 class ChangesItsMind(GoodTaskRunner):
     """Reports a job that has ended as running again."""
 
@@ -349,7 +406,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer `GET /jobstatus`."""
-        self._answer(lambda: self.task_runner.status(self._job_id()))
+        key = parse_qs(urlsplit(self.path).query).get("key")
+        self._answer(lambda: self.task_runner.look_up(key[0]) if key else self.task_runner.status(self._job_id()))
 
     def do_DELETE(self) -> None:
         """Answer `DELETE /job`."""

@@ -19,22 +19,28 @@ from atom_client.cli.commands import cli
 from atom_client.runner_check import rule_names
 from contract.flawed_task_runners import (
     AnswersWithoutAJob,
+    CannotLookUp,
     CannotStart,
     ChangesItsMind,
     ControlsTheTerminal,
     DeniesRunningJobs,
     EndsFirst,
+    FailsOnLookup,
     FailsOnStatus,
+    FindsNoKey,
+    FindsTheLastJob,
     ForgetsJobs,
     ForgetsKeys,
     GoodTaskRunner,
     HangsOnKeys,
+    HasNoNewJob,
     HasPages,
     IgnoresKeys,
     KnowsEveryJob,
     KnowsNoJob,
     MisspellsTheId,
     MixesJobsUp,
+    MixesKeysUp,
     NeverStops,
     OneJobForAll,
     RacesOnKeys,
@@ -85,6 +91,15 @@ def test_a_job_that_can_be_stopped_only_later_is_stopped() -> None:
     assert (code, rules[rule_names.STOP][0]) == (0, "ok"), rules
 
 
+@pytest.mark.parametrize("limited", [CannotLookUp, HasNoNewJob])
+def test_a_task_runner_that_cannot_look_up_breaks_no_rule(limited: type[GoodTaskRunner]) -> None:
+    """Looking keys up is optional, also for one that stops jobs, and the row says what follows."""
+    with serving(limited()) as url:
+        code, rules = check(url)
+    assert (code, rules[rule_names.LOOKUP][0]) == (0, "not supported"), rules
+    assert "another submission with its key" in rules[rule_names.LOOKUP][1]
+
+
 @pytest.mark.parametrize(
     ("flawed", "rule", "advice"),
     [
@@ -106,6 +121,10 @@ def test_a_job_that_can_be_stopped_only_later_is_stopped() -> None:
         (NeverStops, rule_names.STOP, "still RUNNING"),
         (DeniesRunningJobs, rule_names.STOP, "answered as unknown"),
         (StopsOnce, rule_names.STOP_AGAIN, "answer with HTTP 200"),
+        (FindsNoKey, rule_names.LOOKUP, "find each job"),
+        (FindsTheLastJob, rule_names.LOOKUP, '"jobId": null'),
+        (MixesKeysUp, rule_names.LOOKUP, "was answered with job job-1"),
+        (FailsOnLookup, rule_names.LOOKUP, "answer with HTTP 404"),
         (ReturnsAList, rule_names.OUTPUTS, "outputs"),
     ],
 )
@@ -189,6 +208,7 @@ def test_the_minimal_task_runner_of_the_page_passes() -> None:
     assert code == 0, rules
     assert rules[rule_names.FAILURE] == ("ok", "it ended as FAILED: exit code 3")
     assert "ended as CANCELLED" in rules[rule_names.STOP][1]
+    assert rules[rule_names.LOOKUP][0] == "ok"
     assert rules[rule_names.NO_START][0] == "ok"
     assert "HTTP 400: the job cannot be started: [Errno 2]" in rules[rule_names.NO_START][1]
 

@@ -121,6 +121,10 @@ class _ObservedTaskRunner:
         self.note(STOP, INVOKE, "task-runner")
         return self.inner.stop(base_url, job_id)
 
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+        self.note(STATUS, INVOKE, "task-runner")
+        return self.inner.look_up(base_url, idempotency_key)
+
 
 @dataclass(frozen=True, slots=True)
 class _ObservedSource:

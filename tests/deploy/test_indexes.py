@@ -250,7 +250,7 @@ SMALL: Final[Mapping[str, str]] = {
     "hands_over_to index items job_state kind last_kind last_reason limit losses missing_since next notifies "
     "number phase places reason remaining retries schema shard shards size skipped stained state stop_attempt "
     "stop_for stop_stage stopped task_runner_url tolerate tolerated total touches trigger unanswered "
-    "unanswered_since unheard_since unstarted unsuccessful unsure_attempt waits_at written",
+    "unanswered_since unheard_since unresolved_since unstarted unsuccessful unsure_attempt waits_at written",
 }
 """Stored fields of a few bytes, which may keep their automatic index."""
 

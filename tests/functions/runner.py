@@ -108,6 +108,10 @@ class Runner:
         """Ask for a job to be stopped."""
         return self._answered(self.client.delete("/job", query_string={"job_id": job_id}))
 
+    def look_up(self, key: str) -> Answered:
+        """Ask for the job with a key."""
+        return self._answered(self.client.get("/jobstatus", query_string={"key": key}))
+
     def notice(self, attributes: Mapping[str, str], published_at: str = "2020-01-01T00:00:00Z") -> int:
         """Push a notice, as Pub/Sub does."""
         message = {"attributes": dict(attributes), "data": base64.b64encode(b"{}").decode(), "messageId": "1"}

@@ -63,6 +63,34 @@ def test_the_same_key_is_the_same_job(runner: Runner) -> None:
     assert len(runner.google.batch.jobs) == 2
 
 
+@pytest.mark.parametrize("engine", ["batch", "cloud-run"])
+def test_a_key_finds_its_job_on_either_engine(runner: Runner, engine: str) -> None:
+    """The lookup of a key is answered as a status call about its job, and repeats the key."""
+    job_id = runner.submit(engine=engine).job["jobId"]
+    runner.submit("sales-1/load/2", engine=engine)
+    runner.google.time.pass_by(minutes=10)
+    found = runner.look_up(KEY)
+    assert (found.status, found.body) == (200, {"key": KEY, **runner.status(job_id).body})
+    assert (found.job["jobId"], found.job["state"]) == (job_id, "SUCCEEDED")
+
+
+@pytest.mark.parametrize("key", ["sales-1/load/7", "anything", "ä" * 600])
+def test_a_key_without_a_job_is_answered_with_none(runner: Runner, key: str) -> None:
+    """If neither engine has a job with the key, there is none, and nothing is started."""
+    runner.submit()
+    answer = runner.look_up(key)
+    assert (answer.status, answer.body) == (200, {"key": key, "jobId": None})
+    assert len(runner.google.batch.jobs) == 1
+
+
+@pytest.mark.parametrize("is_batch", [True, False])
+def test_a_lookup_that_one_engine_does_not_answer_finds_nothing_out(runner: Runner, *, is_batch: bool) -> None:
+    """An error of either engine hides whether there is a job, so it is not taken for none."""
+    engine = runner.google.batch if is_batch else runner.google.run
+    engine.refusals = [Refusal(403, "PERMISSION_DENIED", "no")]
+    assert runner.look_up(KEY).status == 502
+
+
 def test_a_repeated_submission_of_an_invisible_job_is_answered(runner: Runner) -> None:
     """A job that is taken but cannot be shown yet is in progress."""
     plan(runner, invisible_s=60)

@@ -53,6 +53,8 @@ _WITH_LANGUAGE: Final = 0.45
 _STOPS: Final = (*[Stops.AT_ONCE] * 4, *[Stops.SLOWLY] * 3, Stops.NEVER, Stops.CANNOT, Stops.CANNOT)
 _STOPS_AFTER_S: Final = (3, 20, 100, 400)
 _NOTIFYING: Final = 0.5
+_LOOKING_UP: Final = 0.7
+_LISTED_AFTER_S: Final = (0, 0, 20, 60)
 _JUST_BEFORE_S: Final = (1, 3, 6, 9)
 _CLOSE_CALLS_UP_TO_S: Final = 300
 _BAD: Final = (
@@ -181,6 +183,7 @@ def _draw_scenarios(seed: int) -> Iterator[Scenario]:
         scenario = _add_close_calls(_draw_scenario(dice(seed, *of), mostly), dice(seed, "close calls", name))
         scenario = replace(scenario, name=name, starts_at=starts_at, is_file=chance.random() < _FILES)
         scenario = _with_task_runner(scenario, dice(seed, "task runner", scenario.task_runner_url))
+        scenario = _with_lookups(scenario, dice(seed, "lookups", scenario.task_runner_url))
         yield _perhaps_with_language(scenario, dice(seed, "language", name), Loops(seed, "loops", name))
 
 
@@ -192,6 +195,10 @@ def _with_task_runner(scenario: Scenario, chance: Random) -> Scenario:
         stop_after_s=chance.choice(_STOPS_AFTER_S),
         notifies=chance.random() < _NOTIFYING,
     )
+
+
+def _with_lookups(scenario: Scenario, chance: Random) -> Scenario:
+    return replace(scenario, looks_up=chance.random() < _LOOKING_UP, listed_after_s=chance.choice(_LISTED_AFTER_S))
 
 
 def _perhaps_with_language(scenario: Scenario, chance: Random, loops: Loops) -> Scenario:

@@ -90,7 +90,8 @@ class Look:
 class Evidence:
     """Claims, submissions, looks at jobs, what the Task Runner said, and files that are gone.
 
-    `searches` are the keys of earlier attempts that the holder of a lease may submit again, to find out their jobs.
+    `searches` are the keys of earlier attempts that the holder of a lease may submit again, to find out their jobs, and
+    since when no one else submits these. `unheard_keys` are those whose lookup has failed.
     `rounds` are how often a run had been retried when an attempt was claimed, by its key. `visible_from` is when
     each job that ends will be seen to have ended, by whoever asks. `returned` are the outputs of jobs that ended well,
     by job. `known_jobs` are those whose ids were once recorded. `last_claims` are by whom an attempt was claimed last.
@@ -99,7 +100,8 @@ class Evidence:
     scheduler: Scheduler
     submissions: dict[str, list[Submission]] = field(default_factory=lambda: defaultdict(list))
     leases: dict[tuple[str, Invocation], datetime] = field(default_factory=dict)
-    searches: set[tuple[str, Invocation]] = field(default_factory=set)
+    searches: dict[tuple[str, Invocation], datetime] = field(default_factory=dict)
+    unheard_keys: set[str] = field(default_factory=set)
     last_claims: dict[str, Invocation] = field(default_factory=dict)
     rounds: dict[str, int] = field(default_factory=dict)
     said: dict[Try, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
@@ -127,7 +129,8 @@ class Evidence:
         """Give the running invocation the right to submit until its lease ends."""
         holder = self.scheduler.current.root
         self.leases[step.idempotency_key, holder] = until
-        self.searches |= {(f"{step.run_id}/{step.id}/{attempt}", holder) for attempt in step.unresolved}
+        since = step.unresolved_since or step.stop_since or until
+        self.searches |= {(f"{step.run_id}/{step.id}/{attempt}", holder): since for attempt in step.unresolved}
         self.rounds[step.idempotency_key] = step.retries
         self.last_claims[step.idempotency_key] = self.scheduler.current.root
 

@@ -61,6 +61,8 @@ class Fault(StrEnum):
     STOP_FAILED = "request to stop a job failed"
     STOP_ANSWER_LOST = "answer to a request to stop a job lost after it was accepted"
     STOP_SLOW = "request to stop a job took seconds"
+    LOOKUP_FAILED = "lookup of a key failed"
+    LOOKUP_SLOW = "lookup of a key took seconds"
     HINT_EARLY = "hint before its job had ended"
     HINT_FORGED = "hint about any attempt"
 
@@ -123,6 +125,8 @@ _CHANCES: Final[Mapping[Fault, tuple[float, ...]]] = {
     Fault.STOP_SLOW: (0, 0, 0.2),
     Fault.HINT_EARLY: (0, 0, 0.2, 0.8),
     Fault.HINT_FORGED: (0, 0, 0.001, 0.02),
+    Fault.LOOKUP_FAILED: (0, 0, 0.1, 0.5, 0.95),
+    Fault.LOOKUP_SLOW: (0, 0, 0.2),
 }
 """From which a seed draws how likely each kind is; most seeds have a few kinds only, some have nearly all."""
 

@@ -10,7 +10,7 @@ from atom_workflows.core.states import RunState
 from atom_workflows.documents import steps_path
 from atom_workflows.ports import Message, Write
 from simulation.oracle_runs import finally_s, longest_path_s
-from simulation.scenario import STOP_TIMEOUT_S, Scenario, Stops
+from simulation.scenario import LEASE_S, STOP_TIMEOUT_S, Scenario, Stops
 from simulation.watch import Watch
 
 _UNTIL_REPAIRED_S = 600.0
@@ -95,5 +95,5 @@ class Flow:
 
 def _more_slack_s(scenario: Scenario) -> float:
     """Return what the ways of its Task Runner may add to each attempt, in seconds."""
-    stopping_s = 0.0 if scenario.stops is Stops.CANNOT else 2 * STOP_TIMEOUT_S + scenario.stop_after_s
+    stopping_s = 0.0 if scenario.stops is Stops.CANNOT else 2 * STOP_TIMEOUT_S + LEASE_S + scenario.stop_after_s
     return stopping_s + (_NOTICE_S if scenario.notifies else 0.0)

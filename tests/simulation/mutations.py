@@ -25,6 +25,7 @@ from atom_workflows.coordinator import (
     seed,
     submission,
 )
+from atom_workflows.coordinator import stopping as stopping_of_coordinator
 from atom_workflows.coordinator.checker import audit, burst
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core import groups as groups_of_core
@@ -204,6 +205,12 @@ MUTATIONS: Final = (
     _at_port("a request to stop is taken for the end", planted_stopping.take_request_for_end, seed=6),
     _at_port("the job of an earlier attempt is forgotten", planted_stopping.forget_what_is_left, seed=16),
     _at_port("an attempt without a known job is forgotten", planted_stopping.forget_what_is_unresolved, seed=8),
+    _at_port("no key is ever looked up", planted_stopping.never_look_up),
+    _in_code(
+        "a job that may still be submitted is believed not to be",
+        (stopping_of_coordinator, "judge_lookup", planted_stopping.believe_none_at_once),
+        seed=2218,
+    ),
     _at_port("a job is waited for for ever", planted_stopping.wait_for_ages, seed=39),
     _at_port("no job is waited for", planted_stopping.wait_for_nothing, seed=6),
     _in_code("the end of a run waits for its jobs for ever", (stopping, "RUN_WAIT", planted_stopping.AGES), seed=39),

@@ -28,13 +28,15 @@ OF_ALL: Final[Mapping[str, OfAll]] = {
     "timeout": _of_scenarios(lambda one: replace(one, timeout_s=None)),
     "files": _of_scenarios(lambda one: replace(one, is_file=False)),
     "stops": _of_scenarios(lambda one: replace(one, stops=Stops.AT_ONCE, stop_after_s=0.0)),
+    "lookups": _of_scenarios(lambda one: replace(one, looks_up=True, listed_after_s=0.0)),
     "notices": _of_scenarios(lambda one: replace(one, notifies=False)),
     "limit": _of_scenarios(lambda one: replace(one, limit=0)),
     "clocks": lambda drawn: replace(drawn, weather=replace(drawn.weather, skew_s=0)),
     "limits": lambda drawn: replace(drawn, limits=Limits()),
 }
 """No outputs of the run, no cancels, no retries, no doctor, no timeout of the workflow, no limit on its runs, no files,
-jobs that stop at once and whose ends no one reports, right clocks, and sizes as deployed.
+jobs that stop at once, are found by their keys at once and whose ends no one reports, right clocks, and sizes as
+deployed.
 """
 
 OF_STEP: Final[Mapping[str, OfStep]] = {

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.changes import StepChange
 from atom_workflows.core.outcomes import Outcome, OutcomeKind
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
+from atom_workflows.core.stopping import KeyLookup, judge_lookup
 from atom_workflows.documents import step_path
-from atom_workflows.errors import JobUnknown
+from atom_workflows.errors import JobUnknown, LookupUnsupported
 from atom_workflows.messages.internal import JobEnded, completed_messages
 from atom_workflows.ports import JobAnswer, StopAnswer, TaskRunner, Write
 from atom_workflows.step_documents import step_record
@@ -50,6 +53,26 @@ class _TakesRequestForEnd(TaskRunnerBeside):
 def take_request_for_end(scene: Scene, runner: TaskRunner) -> _TakesRequestForEnd:
     """Take a job for ended as soon as it was asked to stop."""
     return _TakesRequestForEnd(scene, runner)
+
+
+@dataclass(slots=True)
+class _NeverLooksUp(TaskRunnerBeside):
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:  # noqa: ARG002 (that is the bug)
+        raise LookupUnsupported("no key is looked up")
+
+
+@task_runners
+def never_look_up(scene: Scene, runner: TaskRunner) -> _NeverLooksUp:
+    """Take every Task Runner for one that cannot look keys up."""
+    return _NeverLooksUp(scene, runner)
+
+
+def believe_none_at_once(
+    step: StepRecord, lookup: KeyLookup, job_id: str, *, lease: timedelta, **more: Any
+) -> StepChange | dict[str, Any] | None:
+    """Believe that there is no job while one may still be submitted."""
+    lease = timedelta(0) if lookup is KeyLookup.NONE else lease
+    return judge_lookup(step, lookup, job_id, lease=lease, **more)
 
 
 @writes

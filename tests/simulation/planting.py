@@ -146,6 +146,10 @@ class TaskRunnerBeside:
         """See `ports.TaskRunner.stop`."""
         return self.inner.stop(base_url, job_id)
 
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+        """See `ports.TaskRunner.look_up`."""
+        return self.inner.look_up(base_url, idempotency_key)
+
 
 @dataclass(slots=True, kw_only=True)
 class ChangedBus:

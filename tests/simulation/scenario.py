@@ -59,6 +59,10 @@ STOP_TIMEOUT_S: Final = 300.0
 """How long an attempt waits for a job to stop, and as long again if the next attempt has to ask for it."""
 
 
+LEASE_S: Final = 180.0
+"""How long a dispatcher may work on an attempt, and the next attempt believes no one who says that it has no job."""
+
+
 class Stops(StrEnum):
     """The ways in which a Task Runner may stop jobs."""
 
@@ -210,7 +214,7 @@ class Scenario:
     The definition is part of the message that starts it, or of a file. A file may be replaced by `newer`.
 
     `stops` is how its Task Runner stops jobs, slowly within `stop_after_s`, and `notifies` whether it reports their
-    ends.
+    ends. `looks_up` says whether it finds jobs by their keys, which it does once they are `listed_after_s` old.
 
     With `limit`, the file limits how many of its runs are at work, and all runs of the simulation are of this file:
     `when_full`, `max_queued` and `max_wait_s` say what becomes of the others.
@@ -233,6 +237,8 @@ class Scenario:
     stops: Stops = Stops.AT_ONCE
     stop_after_s: float = 0.0
     notifies: bool = False
+    looks_up: bool = True
+    listed_after_s: float = 0.0
     cancels: int = 0
     cancels_at_once: bool = False
     retries: int = 0

@@ -9,8 +9,14 @@ from datetime import timedelta
 from typing import Any, Final
 
 from atom_emulator.testing.world import TASK_RUNNER_URL
-from atom_workflows.core.workflow import OnLost
-from atom_workflows.errors import JobConflict, JobRefused, JobUnknown, RequestNotAccepted, TaskRunnerUnavailable
+from atom_workflows.errors import (
+    JobConflict,
+    JobRefused,
+    JobUnknown,
+    LookupUnsupported,
+    RequestNotAccepted,
+    TaskRunnerUnavailable,
+)
 from atom_workflows.ports import JobAnswer, StopAnswer
 from simulation.calls import Calls
 from simulation.evidence import GARBAGE, STOPPED, UNHEARD, UNKNOWN, Evidence, Reply, Submission, Try
@@ -46,6 +52,7 @@ class _Job:
     of: Try
     ending: Ending
     ends_at: float
+    began_at: float
     forgotten: tuple[float, float] | None = None
     silent: tuple[float, float] | None = None
     # The Task Runner said once that there is no such job, a request to stop it failed, or one was accepted.
@@ -106,6 +113,30 @@ class FaultyTaskRunner:
         assert base_url == self.scenario_of(of.run_id).task_runner_url
         return self.calls.make("stop", lambda: self._refuse_stop(job_id, of) if job is None else self._stop(job))
 
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+        """See `ports.TaskRunner.look_up`."""
+        scenario = self.scenario_of(Try.of(idempotency_key).run_id)
+        assert base_url == scenario.task_runner_url
+        return self.calls.make("look up", lambda: self._look_up(idempotency_key, scenario))
+
+    def _look_up(self, key: str, scenario: Scenario) -> JobAnswer | None:
+        if self.calls.strikes(Fault.LOOKUP_SLOW):
+            self.calls.scheduler.sleep(self.calls.faults.chance.uniform(1, _STATUS_LIMIT_S))
+        if self.calls.strikes(Fault.LOOKUP_FAILED):
+            self.evidence.unheard_keys.add(key)
+            raise TaskRunnerUnavailable(self.calls.faults.chance.choice(_UNANSWERED))
+        if not scenario.looks_up:
+            raise LookupUnsupported("HTTP 404")
+        job = self._by_key.get(key)
+        now = self.calls.scheduler.now
+        is_listed = job is not None and now >= job.began_at + scenario.listed_after_s
+        if job is None or not is_listed or job.ending is Ending.VANISHES or self._is_forgotten(job):
+            if job is not None and is_listed:
+                job.denied = True
+            self.calls.trace.note("no job", key)
+            return None
+        return self._look(job)
+
     def _submit(self, body: Mapping[str, Any], key: str) -> JobAnswer:
         of = Try.of(key)
         submission = Submission(key=key, at=self.calls.scheduler.now, by=self.calls.scheduler.current.root)
@@ -162,7 +193,13 @@ class FaultyTaskRunner:
         job = self._by_key.get(key) if scenario.honours_keys else None
         if job is None:
             ends_at = self.calls.scheduler.now + plan.duration_s
-            job = _Job(id=f"job-{len(self._jobs) + 1}", of=of, ending=ending, ends_at=ends_at)
+            job = _Job(
+                id=f"job-{len(self._jobs) + 1}",
+                of=of,
+                ending=ending,
+                ends_at=ends_at,
+                began_at=self.calls.scheduler.now,
+            )
             self._check_alone(of)
             self._jobs[job.id] = self._by_key[key] = job
             if ending in _ENDED:
@@ -235,21 +272,24 @@ class FaultyTaskRunner:
             self.on_end(f"{job.of.run_id}/{job.of.step}/{job.of.attempt}", ends_at)
 
     def _check_alone(self, of: Try) -> None:
-        """Look for jobs of earlier attempts that should have been stopped before this one begins."""
-        if self.scenario_of(of.run_id).stops is Stops.CANNOT:
+        """Look for jobs of other attempts that run when this one begins.
+
+        Those of earlier attempts should have been stopped; a later attempt should not have begun before this one could
+        begin no more.
+        """
+        scenario = self.scenario_of(of.run_id)
+        if scenario.stops is Stops.CANNOT:
             return
         for job in self._jobs.values():
-            is_earlier = (job.of.run_id, job.of.step) == (of.run_id, of.step) and job.of.attempt < of.attempt
+            is_of_step = (job.of.run_id, job.of.step) == (of.run_id, of.step)
+            if not is_of_step or job.of.attempt == of.attempt or not job.runs_at(self.calls.scheduler.now):
+                continue
             is_excused = job.denied or (job.stop_failed and job.stop_accepted_at is None)
-            is_known = job.id in self.evidence.known_jobs or self._is_found(job)
-            if is_earlier and is_known and not is_excused and job.runs_at(self.calls.scheduler.now):
+            # Its key finds it, and a key that is taken starts no other job.
+            is_found = scenario.honours_keys and job.can_be_found
+            is_known = is_found or (job.of.attempt < of.attempt and job.id in self.evidence.known_jobs)
+            if is_known and not is_excused:
                 self.on_beside(of, job.id)
-
-    def _is_found(self, job: _Job) -> bool:
-        """Return True if a submission with the job's key finds it out, and may be made."""
-        scenario = self.scenario_of(job.of.run_id)
-        may_repeat = scenario.script_of(job.of.step).on_lost is OnLost.RETRY
-        return scenario.honours_keys and may_repeat and job.can_be_found
 
     def _status_of(self, job: _Job) -> JobAnswer:
         if self.calls.strikes(Fault.STATUS_FAILED):

@@ -24,7 +24,7 @@ from simulation.evidence import Evidence, Reply, Submission, Try
 from simulation.findings import Findings, Rule
 from simulation.machine import true_time
 from simulation.oracle import End, Fate, values
-from simulation.scenario import Scenario, StepPlan
+from simulation.scenario import LEASE_S, Scenario, StepPlan
 from simulation.standing import Standing
 from simulation.step_rules import StepRules
 
@@ -374,9 +374,18 @@ class Watch(Standing):
             self.report(Rule.DEPENDENCIES, f"{submission.key} was submitted before {open_needs}")
 
     def _check_search(self, submission: Submission, plan: StepPlan) -> None:
-        """Check a submission that is to find out the job of an earlier attempt."""
-        if plan.on_lost is OnLost.FAIL:
-            self.report(Rule.ONCE, f"{submission.key} was submitted again, with onLost {plan.on_lost}")
+        """Check a submission that is to find out the job of an earlier attempt.
+
+        With `onLost: fail`, nothing else could find it out, and whoever submitted it before works no more.
+        """
+        if plan.on_lost is OnLost.RETRY:
+            return
+        key = submission.key
+        waited_s = (self.latest_now - self.evidence.searches[key, submission.by]).total_seconds()
+        can_look_up = self.scenario.looks_up and key not in self.evidence.unheard_keys
+        if can_look_up or waited_s < LEASE_S:
+            how = "its Task Runner looks keys up" if can_look_up else f"only {waited_s:.0f} s had passed"
+            self.report(Rule.ONCE, f"{key} was submitted again, with onLost {plan.on_lost}, though {how}")
 
     def _check_args(self, submission: Submission, plan: StepPlan, args: object) -> None:
         """Check the arguments of a job, which only the step, its run and what stands behind it decide."""

@@ -103,6 +103,10 @@ class MortalTaskRunner:
         """See `ports.TaskRunner.stop`."""
         return self.fate.live("stop", lambda: self.inner.stop(base_url, job_id))
 
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+        """See `ports.TaskRunner.look_up`."""
+        return self.fate.live("look up", lambda: self.inner.look_up(base_url, idempotency_key))
+
 
 def make_mortal(world: World, fate: Fate) -> None:
     """Let the world's handlers die as fated."""

@@ -23,7 +23,8 @@ NOTIFIES: Final = "notifies"
 STOP: Final = "stop"
 STOP_AGAIN: Final = "stop again"
 STOP_UNKNOWN: Final = "stop an unknown job"
+LOOKUP: Final = "look up a key"
 TOKEN: Final = "token"  # noqa: S105 (the name of a rule)
 TIMES: Final = "response times"
 
-STOPS: Final = (STOP, STOP_AGAIN, STOP_UNKNOWN)
+STOPS: Final = (STOP, STOP_AGAIN, STOP_UNKNOWN, LOOKUP)

@@ -128,6 +128,10 @@ class Session:
         """
         return self._patiently("stop", lambda: self.task_runner.stop(self.url, job_id))
 
+    def look_up(self, key: str) -> JobAnswer | None:
+        """Return the job with a key, or None. Raises the errors of `TaskRunner.look_up`."""
+        return self._patiently("lookup", lambda: self.task_runner.look_up(self.url, key))
+
     def unknown_job(self) -> str:
         """Return the id of a job that no Task Runner knows."""
         return f"{WORKFLOW}-{self._id}-unknown"

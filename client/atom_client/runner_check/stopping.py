@@ -1,21 +1,24 @@
-"""What a Task Runner may do when it is asked to stop a job, once, again, or one that it does not know."""
+"""What a Task Runner may do when it is asked to stop a job, even an unknown one or a second time, or to find one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from atom_client.runner_check.results import NO_ID, Row, failed, not_answered, ok, unchecked, unsupported
-from atom_client.runner_check.rule_names import STOP, STOP_AGAIN, STOP_UNKNOWN, STOPS
+from atom_client.runner_check.rule_names import LOOKUP, STOP, STOP_AGAIN, STOP_UNKNOWN, STOPS
 from atom_client.runner_check.session import Job, Session
 from atom_workflows.core.outcomes import has_ended, has_succeeded
-from atom_workflows.errors import JobUnknown, TaskRunnerError
+from atom_workflows.errors import JobUnknown, LookupUnsupported, TaskRunnerError
 from atom_workflows.ports import JobAnswer, StopAnswer
+
+_STOPPED: Final = "stops"
 
 
 def check_stop(session: Session, job: Job) -> Iterator[Row]:
     """Submit a job, stop it, and follow it to its end."""
     try:
-        answer = session.submit(job, session.key("stops"))
+        answer = session.submit(job, session.key(_STOPPED))
         job_id = answer.job_id
         if not job_id:
             yield from (unchecked(rule, NO_ID) for rule in STOPS)
@@ -36,6 +39,7 @@ def check_stop(session: Session, job: Job) -> Iterator[Row]:
         yield not_answered(STOP_UNKNOWN, error, "answer with HTTP 404 and a JSON object")
     else:
         yield ok(STOP_UNKNOWN, "it changes nothing")
+    yield _check_lookup(session, job_id)
 
 
 def _check_that_it_ends(session: Session, answer: JobAnswer, stopped: StopAnswer) -> Row:
@@ -66,3 +70,23 @@ def _check_stop_again(session: Session, job_id: str) -> Row:
     if answer is StopAnswer.CANNOT:
         return failed(STOP_AGAIN, "the first request was accepted, but the second was answered with HTTP 405 or 501")
     return ok(STOP_AGAIN, "a job that has ended may be stopped again")
+
+
+def _check_lookup(session: Session, job_id: str) -> Row:
+    """Look up the key of the job that was stopped, and one that was never submitted."""
+    try:
+        found = session.look_up(session.key(_STOPPED))
+        other = session.look_up(session.key("never-submitted"))
+    except LookupUnsupported:
+        why = "so a job whose answer was lost can be stopped only after another submission with its key"
+        return unsupported(LOOKUP, f'no response to GET /jobstatus?key=… repeats the "key", {why}')
+    except TaskRunnerError as error:
+        return not_answered(LOOKUP, error, "answer with HTTP 404 if keys cannot be looked up")
+    if found is None:
+        return failed(LOOKUP, f"job {job_id} was not found by its key: find each job that may still run")
+    if found.job_id != job_id:
+        return failed(LOOKUP, f"the key of job {job_id} was answered with job {found.job_id}")
+    if other is not None:
+        answer = '{"key": "…", "jobId": null}'
+        return failed(LOOKUP, f"a key that was never submitted was answered with job {other.job_id}: answer {answer}")
+    return ok(LOOKUP, f"job {job_id} was found by its key")

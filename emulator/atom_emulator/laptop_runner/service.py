@@ -1,4 +1,4 @@
-"""The HTTP interface: the contract's three calls, and the jobs' logs.
+"""The HTTP interface: the contract's calls, and the jobs' logs.
 
 The calls need the secret that the platform made for this Task Runner. A log is read in a browser, which has no secret:
 its address cannot be guessed.
@@ -17,7 +17,7 @@ from atom_emulator.http_protocol import Request, Response
 from atom_emulator.laptop_runner.jobs import Jobs
 from atom_emulator.laptop_runner.records import RecordUnusable
 from atom_workflows.errors import RequestRefused
-from atom_workflows.runner.reports import refusal, unknown_job
+from atom_workflows.runner.reports import refusal, to_lookup_response, unknown_job
 from atom_workflows.runner.request import read_request
 
 LOGS: Final = "/logs/"
@@ -82,12 +82,16 @@ class LaptopService:
         return _answer(*self._jobs.submit(job).to_response())
 
     def _status(self, _request: Request, query: str) -> Response:
-        job_id = _read_job_id(query)
+        if key := _read_value(query, "key"):
+            # A job's id is the key of its submission.
+            report = self._jobs.find(key)
+            return _answer(*to_lookup_response(key, report))
+        job_id = _read_value(query, "job_id")
         report = self._jobs.find(job_id)
         return _answer(*(unknown_job(job_id) if report is None else report.to_response()))
 
     def _stop(self, _request: Request, query: str) -> Response:
-        job_id = _read_job_id(query)
+        job_id = _read_value(query, "job_id")
         report = self._jobs.stop(job_id)
         return _answer(*(unknown_job(job_id) if report is None else report.to_response()))
 
@@ -98,9 +102,8 @@ class LaptopService:
         return Response(HTTPStatus.OK, files.read_log(), "text/plain; charset=utf-8", dict(_LOG_HEADERS))
 
 
-def _read_job_id(query: str) -> str:
-    (job_id,) = parse_qs(query).get("job_id", [""])[:1]
-    return job_id
+def _read_value(query: str, name: str) -> str:
+    return parse_qs(query).get(name, [""])[0]
 
 
 def _answer(status: int, document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:

@@ -39,13 +39,18 @@ _SHORTEST_POLLED_S: Final = 0.001
 
 _HAS_NO_CALL: Final = frozenset({405, 501})
 _OK: Final = 200
+_NOT_FOUND: Final = 404
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The answer to send after `delay_s`. With a `fault`, the answer is spoilt accordingly."""
+    """The answer to send after `delay_s`. With a `fault`, the answer is spoilt accordingly.
+
+    `key` is repeated if that was looked up; without a `state`, the answer is that there is no job with this key.
+    """
 
     status: int
+    key: str = ""
     job_id: str = ""
     state: str = ""
     message: str = ""
@@ -272,6 +277,17 @@ class Jobs:
             message = f"there is no job {job_id}"
             return Answer(status=404, job_id=job_id, message=message, delay_s=job.behaviour.delay_s)
         return job.answer_at(now)
+
+    def look_up(self, key: str, now: float) -> Answer:
+        """Answer a `GET /jobstatus` with a key."""
+        if not self.script.idempotent:
+            # A Task Runner without keys does not know the parameter.
+            return self.status("", now)
+        job_id = self._ids_by_key.get(key)
+        answer = Answer(status=_OK) if job_id is None else self.status(job_id, now)
+        if answer.status == _NOT_FOUND and answer.fault is None:
+            answer = replace(answer, status=_OK, message="")
+        return replace(answer, key=key)
 
     def stop(self, job_id: str, now: float) -> Answer:
         """Answer a `DELETE /job`."""

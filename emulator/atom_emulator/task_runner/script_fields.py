@@ -299,8 +299,8 @@ BEHAVIOUR_FIELDS: Final = _table(
         check=_parse_faults,
         value="a list of [faults](#faults)",
         example="status_errors: [500, {garbage: empty, times: forever}]",
-        meaning="How the first questions about a step's jobs are answered, likewise. The job then does not end with "
-        "its submission.",
+        meaning="How the first questions about a step's jobs (by id or key) are answered, likewise. The job then does "
+        "not end with its submission.",
     ),
     ScriptField(
         name="stop_errors",
@@ -357,6 +357,6 @@ SCRIPT_FIELDS: Final = _table(
         default="true",
         example="idempotent: false",
         meaning="A submission with a known `Idempotency-Key` is answered with the first one's job instead of starting "
-        "another.",
+        "another, and keys can be looked up.",
     ),
 )

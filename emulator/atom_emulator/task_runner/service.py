@@ -1,4 +1,4 @@
-"""The mock's HTTP interface: the contract's three calls, and extra endpoints for tests.
+"""The mock's HTTP interface: the contract's calls, and extra endpoints for tests.
 
 Endpoints for tests: `GET /_log` (JSON lines), `GET /_counters`, `POST /_reset`, `PUT /_script` (YAML or JSON).
 """
@@ -107,12 +107,16 @@ class TaskRunnerService:
         return encode_answer(answer)
 
     def _status(self, request: Request, query: str) -> Response:
-        answer = self._jobs.status(_job_id_in(query), self._now())
+        if key := _value_in(query, "key"):
+            answer = self._jobs.look_up(key, self._now())
+            self._record("lookup", request, answer, idempotency_key=key)
+            return encode_answer(answer)
+        answer = self._jobs.status(_value_in(query, "job_id"), self._now())
         self._record("status", request, answer)
         return encode_answer(answer)
 
     def _stop(self, request: Request, query: str) -> Response:
-        answer = self._jobs.stop(_job_id_in(query), self._now())
+        answer = self._jobs.stop(_value_in(query, "job_id"), self._now())
         self._on_change()
         self._record("stop", request, answer)
         return encode_answer(answer)
@@ -153,8 +157,8 @@ class TaskRunnerService:
         return _json_response(_OK, {})
 
 
-def _job_id_in(query: str) -> str:
-    return parse_qs(query).get("job_id", [""])[0]
+def _value_in(query: str, name: str) -> str:
+    return parse_qs(query).get(name, [""])[0]
 
 
 def encode_answer(answer: Answer) -> Response:
@@ -162,12 +166,15 @@ def encode_answer(answer: Answer) -> Response:
     fault = answer.fault
     is_success = 200 <= answer.status < 300 and (fault is None or fault.kind is FaultKind.STATUS)  # noqa: PLR2004 - HTTP
     if is_success and answer.status not in _WITHOUT_BODY:
+        looked_up = {"key": answer.key} if answer.key else {}
+        if looked_up and not answer.state:
+            return _json_response(answer.status, {**looked_up, "jobId": None}, delay_s=answer.delay_s)
         job: dict[str, Any] = {"state": answer.state, "jobId": answer.job_id, "message": answer.message}
         job |= {} if answer.outputs is None else {"outputs": answer.outputs}
         job |= {} if answer.reason is None else {"reason": answer.reason}
         job |= {} if answer.logs_url is None else {"logsUrl": answer.logs_url}
         job |= {"notifies": True} if answer.notifies else {}
-        return _json_response(answer.status, {"job": job}, delay_s=answer.delay_s)
+        return _json_response(answer.status, {**looked_up, "job": job}, delay_s=answer.delay_s)
     if fault is not None:
         return _encode_fault(fault, answer.delay_s)
     return _json_response(answer.status, {"message": answer.message}, delay_s=answer.delay_s)

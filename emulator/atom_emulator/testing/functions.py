@@ -245,5 +245,10 @@ class _SlowTaskRunner:
         finally:
             self.on_change()
 
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+        """See `ports.TaskRunner.look_up`."""
+        self._wait()
+        return self.inner.look_up(base_url, idempotency_key)
+
     def _wait(self) -> None:
         self.clock.sleep(self.latency.task_runner_s + self.latency.cpu_s)

@@ -17,7 +17,13 @@ from atom_emulator.task_runner.script import Script
 from atom_emulator.task_runner.script_file import parse_script
 from atom_emulator.task_runner.service import encode_answer
 from atom_workflows.adapters.task_runner.answers import Answer as ReceivedAnswer
-from atom_workflows.adapters.task_runner.answers import read_status, read_stop, read_submission, receive_answer
+from atom_workflows.adapters.task_runner.answers import (
+    read_lookup,
+    read_status,
+    read_stop,
+    read_submission,
+    receive_answer,
+)
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.checker.hints import handle_hint
 from atom_workflows.coordinator.dispatch import handle_steps
@@ -121,6 +127,7 @@ class ScriptedTaskRunner:
     timeouts: list[timedelta] = field(default_factory=list)
     polled: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
+    looked_up: list[str] = field(default_factory=list)
 
     def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         """See `ports.TaskRunner.submit`."""
@@ -151,6 +158,14 @@ class ScriptedTaskRunner:
         answer = self.jobs.stop(job_id, self.clock.now().timestamp())
         self.clock.sleep(answer.delay_s)
         return read_stop(_received(answer, job_id), job_id)
+
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+        """See `ports.TaskRunner.look_up`."""
+        _check_url(base_url)
+        self.looked_up.append(idempotency_key)
+        answer = self.jobs.look_up(idempotency_key, self.clock.now().timestamp())
+        self.clock.sleep(answer.delay_s)
+        return read_lookup(_received(answer), idempotency_key)
 
 
 def _check_url(base_url: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Final
 
 from atom_workflows import log
@@ -20,10 +21,12 @@ from atom_workflows.core.records import StepRecord, StopStage
 from atom_workflows.core.states import StepEvent, StepState
 from atom_workflows.core.stopping import (
     JobFate,
+    KeyLookup,
     StopReport,
     forget_run_stop,
     is_close_late,
     judge_leftover,
+    judge_lookup,
     judge_stop,
     judge_unresolved,
     record_orphan,
@@ -31,7 +34,16 @@ from atom_workflows.core.stopping import (
 )
 from atom_workflows.core.workflow import JsonValue, OnLost
 from atom_workflows.documents import step_path
-from atom_workflows.errors import Conflict, JobConflict, JobRefused, JobUnknown, StoreUnavailable, TaskRunnerUnavailable
+from atom_workflows.errors import (
+    Conflict,
+    JobConflict,
+    JobRefused,
+    JobUnknown,
+    LookupUnsupported,
+    RequestNotAccepted,
+    StoreUnavailable,
+    TaskRunnerUnavailable,
+)
 from atom_workflows.ports import JobAnswer, StopAnswer, Update
 
 _FATES: Final[Mapping[StopAnswer | None, JobFate]] = {
@@ -65,37 +77,54 @@ def _is_run_stopped(services: Services, run_id: str) -> bool:
     return stored is None or stored.run.stop is not None or stored.run.state.is_terminal
 
 
+def look_up_attempt(services: Services, step: StepRecord) -> StepChange | dict[str, Any] | None:
+    """Look up the job of an earlier attempt whose id is unknown, and decide whether the step may go on.
+
+    Returns the change to save instead, the fields to save together with the submission, or None if the earlier attempt
+    has to be submitted again.
+    """
+    settings = services.settings
+    lookup, job_id = _look_up(services, replace(step, attempt=step.unresolved[0]))
+    return judge_lookup(
+        step,
+        lookup,
+        job_id,
+        now=services.clock.now(),
+        lease=settings.lease,
+        stop_timeout=settings.stop_timeout,
+        check_interval=settings.check_interval,
+    )
+
+
 def resolve_attempt(services: Services, step: StepRecord, body: Mapping[str, JsonValue]) -> StepChange | dict[str, Any]:
-    """Find the job of an earlier attempt whose job id is unknown.
+    """Submit an earlier attempt again to find out its job, and decide whether the step may go on.
 
     Also decides whether the step may continue. `body` is the body of the step's own job. Returns the change to save
     instead, or the fields to save together with the submission.
     """
     settings = services.settings
-    if step.policies.on_lost is OnLost.FAIL:
-        # Its dispatcher may still be waiting for an answer, and records the job then (see `stop_orphans`).
-        job_id, longest = None, settings.lease
-    else:
-        job_id = _find_job(services, replace(step, attempt=step.unresolved[0]), body)
-        longest = settings.stop_timeout
+    # With `onLost: fail`, this begins only after the lease of whoever submitted the attempt (see core/stopping.py).
+    began_after = settings.lease if step.policies.on_lost is OnLost.FAIL else timedelta(0)
+    job_id, was_sent = _find_job(services, replace(step, attempt=step.unresolved[0]), body)
     return judge_unresolved(
         step,
         job_id=job_id,
+        was_sent=was_sent,
         now=services.clock.now(),
-        longest=longest,
+        longest=began_after + settings.stop_timeout,
         check_interval=settings.check_interval,
     )
 
 
-def _find_job(services: Services, earlier: StepRecord, body: Mapping[str, JsonValue]) -> str | None:
-    """Submit an earlier attempt again, and return its job's id.
+def _find_job(services: Services, earlier: StepRecord, body: Mapping[str, JsonValue]) -> tuple[str | None, bool]:
+    """Submit an earlier attempt again, and return the id of its job, and whether the submission was sent.
 
-    Returns "" if there is nothing to stop, or None if that is not known yet.
+    The id is "" if there is nothing to stop, or None if that is not known yet.
     """
     # If the Task Runner cannot stop jobs, the submission could only add another one. It need not know this name.
     answer = _ask(services, services.breaker, earlier, earlier.idempotency_key)
     if answer in {None, StopAnswer.CANNOT}:
-        return None if answer is None else ""
+        return (None if answer is None else ""), False
     url, began = earlier.task_runner_url, services.clock.now()
     try:
         found = services.task_runner.submit(
@@ -103,16 +132,16 @@ def _find_job(services: Services, earlier: StepRecord, body: Mapping[str, JsonVa
         )
     except JobConflict:
         # The submission that it conflicts with may be the one whose answer is unknown.
-        return None
+        return None, True
     except JobRefused:
-        return ""
+        return "", True
     except TaskRunnerUnavailable as error:
         services.breaker.record_failure(url, error.reason, began=began, now=services.clock.now())
         message = f"the job of attempt {earlier.attempt} of step {earlier.id} could not be determined: {error.reason}"
         log.warning("task_runner.unavailable", message, **earlier.names)
-        return None
+        return None, not isinstance(error, RequestNotAccepted)
     services.breaker.record_answer(url)
-    return "" if has_ended(found.state) else found.job_id or None
+    return ("" if has_ended(found.state) else found.job_id or None), True
 
 
 def stop_leftover(services: Services, step: StepRecord) -> StepChange | dict[str, Any]:
@@ -271,3 +300,24 @@ def _status(services: Services, breaker: CircuitBreaker, step: StepRecord, job_i
         return None
     breaker.record_answer(url)
     return answer
+
+
+def _look_up(services: Services, earlier: StepRecord) -> tuple[KeyLookup, str]:
+    """Look up the job of an earlier attempt, and return its id if it may still run."""
+    url = earlier.task_runner_url
+    if services.breaker.reason_to_wait(url, services.clock.now()):
+        return KeyLookup.UNANSWERED, ""
+    try:
+        found = services.task_runner.look_up(url, earlier.idempotency_key)
+    except LookupUnsupported as error:
+        log.debug("job.lookup", f"{earlier.idempotency_key} cannot be looked up: {error.reason}", **earlier.names)
+        return KeyLookup.CANNOT, ""
+    except TaskRunnerUnavailable as error:
+        # The circuit breaker is not told: a Task Runner that does not know this call may fail at no other.
+        message = f"the job of attempt {earlier.attempt} of step {earlier.id} could not be looked up: {error.reason}"
+        log.warning("task_runner.unavailable", message, **earlier.names)
+        return KeyLookup.UNANSWERED, ""
+    services.breaker.record_answer(url)
+    if found is None:
+        return KeyLookup.NONE, ""
+    return KeyLookup.FOUND, "" if has_ended(found.state) else found.job_id

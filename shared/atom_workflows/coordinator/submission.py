@@ -15,7 +15,7 @@ from typing import Any, Final
 from atom_workflows import log
 from atom_workflows.coordinator.conditions import body_of_job
 from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.stopping import resolve_attempt, stop_leftover
+from atom_workflows.coordinator.stopping import look_up_attempt, resolve_attempt, stop_leftover
 from atom_workflows.core.changes import StepChange
 from atom_workflows.core.outcomes import Outcome, OutcomeKind, outcome_of
 from atom_workflows.core.polling import first_wait
@@ -54,8 +54,8 @@ def submit(services: Services, step: StepRecord) -> StepChange | None:
 
 def _submit_after_earlier(services: Services, step: StepRecord) -> StepChange | None:
     """Submit the step's job once the jobs of earlier attempts have ended."""
-    # To find out the job of an earlier attempt is to submit it again, which may start a job. So the jobs that are known
-    # end first, and so does each job that was found, before the next attempt is looked for.
+    # To find out the job of an earlier attempt may be to submit it again, which may start a job. So the jobs that are
+    # known end first, and so does each job that was found, before the next attempt is looked for.
     settled = stop_leftover(services, step) if step.leftovers else _resolve(services, step)
     if settled is None or isinstance(settled, StepChange):
         return settled
@@ -64,7 +64,10 @@ def _submit_after_earlier(services: Services, step: StepRecord) -> StepChange | 
 
 
 def _resolve(services: Services, step: StepRecord) -> StepChange | dict[str, Any] | None:
-    """Find the job of the first attempt whose job id is unknown."""
+    """Find out the job of the first attempt whose job's id is unknown."""
+    settled = look_up_attempt(services, step)
+    if settled is not None:
+        return settled
     body = _render(services, step)
     if body is None or isinstance(body, StepChange):
         return body

@@ -98,7 +98,10 @@ def leave_over(step: StepRecord, now: datetime) -> dict[str, Any]:
     leftovers, unresolved = jobs_to_stop(step), attempts_to_resolve(step)
     if not leftovers and not unresolved:
         return {}
+    # A reset has recorded when they ended.
+    is_new = bool(unresolved) and (unresolved != step.unresolved or step.unresolved_since is None)
     return {
+        **({"unresolved_since": now} if is_new else {}),
         **({"leftovers": leftovers} if leftovers != step.leftovers else {}),
         **({"unresolved": unresolved} if unresolved != step.unresolved else {}),
         "stop_attempt": step.attempt + 1,

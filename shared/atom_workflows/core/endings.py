@@ -155,6 +155,8 @@ def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expir
         set_since["leftovers"] = leftovers
     if (unresolved := attempts_to_resolve(step)) != step.unresolved:
         set_since["unresolved"] = unresolved
+    if unresolved:
+        set_since["unresolved_since"] = step.finished_at
     reset_step = change(
         step,
         StepEvent.RESET,

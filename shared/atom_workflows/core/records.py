@@ -199,6 +199,8 @@ class StepRecord:
     leftovers: tuple[str, ...] = ()
     # The earlier attempts whose submissions may have started jobs whose ids are unknown.
     unresolved: tuple[int, ...] = ()
+    # The time since which no one has begun to submit one of them, as far as is known.
+    unresolved_since: datetime | None = None
     # The ids of the latest jobs that could not be stopped and may still run.
     unstopped: tuple[str, ...] = ()
 

@@ -10,11 +10,17 @@ A job is stopped in three situations:
   retried a cancelled run. The attempt waits until these have ended, one after the other, before it submits its own.
 
 The id of an earlier attempt's job may be unknown: its dispatcher died, or is still waiting for an answer while a user
-has cancelled and retried the run, or the answer was lost. Such an attempt is `unresolved`. A submission with its key
-finds out the id, since a Task Runner that honors keys answers with the job that it has already started; if it has
-started none, it starts one, which is stopped at once, and no late submission with that key can start another. Since it
-may start one, the jobs that are known are stopped first, and unresolved attempts are taken one after the other. With
-`onLost: fail` nothing is submitted again, so the new attempt only waits as long as the dispatcher may still report.
+has cancelled and retried the run, or the answer was lost. Such an attempt is `unresolved`, and its job is looked up by
+its key. Jobs that are known are stopped first, and unresolved attempts are taken one after the other.
+
+If there is no such job, a dispatcher may be about to submit it, but only until its lease is over, which began before
+the attempt ended (`unresolved_since`); after that, "none" is final. Until then, `onLost` decides. `retry` takes the key
+away from that dispatcher by submitting the earlier attempt: a Task Runner that honors keys starts a job, which is
+stopped at once, and no late submission can start another. `fail` waits.
+
+A Task Runner that cannot look keys up answers such a submission with the job that it has already started, or starts
+one, which is stopped at once. With `onLost: fail`, this comes only after the lease: another submission is allowed, as
+it was a user who retried the run, but if the dispatcher lives, its own report spares it.
 
 An answer that there is no such job is not believed at once: a Task Runner may be slow to list a new job (see
 polling.py).
@@ -38,6 +44,7 @@ from atom_workflows.core.polling import MISSING_GRACE, poll_interval
 from atom_workflows.core.records import StepRecord, Stop, StopFor, StopStage
 from atom_workflows.core.states import StepEvent, StepState
 from atom_workflows.core.transitions import apply_outcome, time_out_stopped
+from atom_workflows.core.workflow import OnLost
 
 RUN_WAIT: Final = timedelta(seconds=30)
 """How long the end of a run waits for its jobs to stop."""
@@ -59,6 +66,17 @@ class JobFate(StrEnum):
     # The Task Runner has accepted the request, but the job has not ended as far as is known.
     ACCEPTED = "accepted"
     # The Task Runner has not accepted the request, and the job has not ended as far as is known.
+    UNANSWERED = "unanswered"
+
+
+class KeyLookup(StrEnum):
+    """The possible results of looking up the job of an earlier attempt by its key."""
+
+    FOUND = "found"
+    # There is no such job, unless a submission that is still on its way starts one.
+    NONE = "none"
+    # The Task Runner cannot look keys up.
+    CANNOT = "cannot"
     UNANSWERED = "unanswered"
 
 
@@ -225,22 +243,67 @@ def _time_out(step: StepRecord, report: StopReport, stop_timeout: timedelta) -> 
 # -- the jobs of earlier attempts ------------------------------------------------------------------------------------
 
 
-def judge_unresolved(
-    step: StepRecord, *, job_id: str | None, now: datetime, longest: timedelta, check_interval: timedelta
-) -> StepChange | dict[str, Any]:
-    """Decide whether a claimed step may proceed despite an unresolved attempt.
+def judge_lookup(  # noqa: PLR0913 (each is one thing that the decision depends on)
+    step: StepRecord,
+    lookup: KeyLookup,
+    job_id: str,
+    *,
+    now: datetime,
+    lease: timedelta,
+    stop_timeout: timedelta,
+    check_interval: timedelta,
+) -> StepChange | dict[str, Any] | None:
+    """Decide whether a claimed step may go on, after the job of its first unresolved attempt was looked up.
 
-    `job_id` is the job of its first unresolved attempt if it may still be running, "" if there is no such job, or None
-    if that is not known yet. Returns the change that makes the step wait, for at most `longest` in total, or the fields
-    to save together with its submission.
+    `job_id` is the job that was found and may still run, or "". `lease` is how long a dispatcher of that attempt may
+    still work. Returns the same as `judge_unresolved`, or None if the attempt has to be submitted again.
     """
-    if job_id is not None or now - _waits_since(step, now) >= longest:
-        resolved: dict[str, Any] = {"unresolved": step.unresolved[1:], "claimed_at": now, **_without_deferrals(step)}
-        if job_id is not None:
-            resolved |= _begin_next_wait(now)
-        return resolved | ({"leftovers": _with_job(step, job_id)} if job_id else {})
+    waits_since = _waits_since(step, now)
+    # From then on, no one submits the attempt any more.
+    is_final = now - (step.unresolved_since or waits_since) >= lease
+    if lookup is KeyLookup.FOUND or (lookup is KeyLookup.NONE and is_final):
+        # Without a job to stop, the wait for the next attempt need not begin anew.
+        return _resolve(step, job_id or None, now)
+    is_heard = lookup is not KeyLookup.UNANSWERED or now - waits_since >= stop_timeout
+    if step.policies.on_lost is OnLost.RETRY or (is_final and is_heard):
+        return None
+    return _wait_for_unresolved(step, now, check_interval)
+
+
+def judge_unresolved(  # noqa: PLR0913 (each is one thing that the decision depends on)
+    step: StepRecord,
+    *,
+    job_id: str | None,
+    now: datetime,
+    longest: timedelta,
+    check_interval: timedelta,
+    was_sent: bool = False,
+) -> StepChange | dict[str, Any]:
+    """Decide whether a claimed step may go on, after its first unresolved attempt was to be submitted again.
+
+    `job_id` is the job that may still run, "" if there is none, or None if that is not known yet; then `was_sent` says
+    whether this submission may start one. Returns the change with which the step waits, for no longer than `longest`,
+    or the fields to save together with its submission.
+    """
+    if job_id is None and now - _waits_since(step, now) < longest:
+        sent = {"unresolved_since": now} if was_sent else {}
+        return _wait_for_unresolved(step, now, check_interval, **sent)
+    return _resolve(step, job_id, now)
+
+
+def _wait_for_unresolved(step: StepRecord, now: datetime, check_interval: timedelta, **fields: Any) -> StepChange:
     what = f"attempt {step.unresolved[0]} may have started a job whose id is not known yet; that job is stopped first"
-    return _wait(step, what, now, check_interval, stop_since=_waits_since(step, now))
+    return _wait(step, what, now, check_interval, stop_since=_waits_since(step, now), **fields)
+
+
+def _resolve(step: StepRecord, job_id: str | None, now: datetime) -> dict[str, Any]:
+    """Return the fields that make a job known, "" if there is none, or give it up (None)."""
+    resolved: dict[str, Any] = {"unresolved": step.unresolved[1:], "claimed_at": now, **_without_deferrals(step)}
+    if len(step.unresolved) == 1 and step.unresolved_since is not None:
+        resolved["unresolved_since"] = None
+    if job_id is not None:
+        resolved |= _begin_next_wait(now)
+    return resolved | ({"leftovers": _with_job(step, job_id)} if job_id else {})
 
 
 def _without_deferrals(step: StepRecord) -> dict[str, Any]:

@@ -170,10 +170,10 @@ def repeat_or_fail(step: StepRecord, *, reason: str, now: datetime, retry_after_
     fails.
     """
     what = f"its submission may have started a job: {reason}"
+    unsure = {"unsure_attempt": step.attempt}
     if step.policies.on_lost is OnLost.FAIL:
         message = clip(f"{what}; onLost is fail, so it is not submitted again")
-        return fail_step(step, OutcomeKind.LOST, now, message=message)
-    unsure = {"unsure_attempt": step.attempt}
+        return fail_step(step, OutcomeKind.LOST, now, message=message, **unsure)
     return _submit_later(step, UNKNOWN_BACKOFF, reason=what, now=now, retry_after_s=retry_after_s, **unsure)
 
 
@@ -264,8 +264,8 @@ def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
         learnt |= add_unstopped(step, outcome.job_id)
     elif step.being_stopped_for:
         learnt["stop_stage"] = StopStage.OVER.value
-    is_unheard = step.state is StepState.DISPATCHING and not step.answered and outcome.kind is OutcomeKind.TIMED_OUT
-    if is_unheard and not outcome.job_id:
+    is_unheard = step.rules.has_job and step.state is StepState.DISPATCHING and not step.answered
+    if is_unheard and outcome.kind in {OutcomeKind.TIMED_OUT, OutcomeKind.LOST} and not outcome.job_id:
         # The dispatcher of this attempt may have submitted it before it died.
         learnt["unsure_attempt"] = step.attempt
     job = {"job_id": outcome.job_id, "job_state": outcome.job_state}

@@ -1,4 +1,4 @@
-"""The runner function: the contract's three calls, and Batch's notices of jobs that have ended.
+"""The runner function: the contract's calls, and Batch's notices of jobs that have ended.
 
 A notice becomes a hint to the coordinator. A job's account may publish notices, so a notice is not believed: it only
 says which job to look at.
@@ -84,12 +84,19 @@ def answer_call(services: RunnerServices, headers: Mapping[str, str], request: R
             case "POST", "/job":
                 return _submit(services, headers, request)
             case "GET", "/jobstatus":
-                return _logged("job.status", services.runner.status(request.args.get("job_id", "")))
+                return _show(services, request.args)
             case "DELETE", "/job":
                 return _logged("job.stop", services.runner.stop(request.args.get("job_id", "")))
             case "POST", "/":
                 return _notice(services, lowered, request)
         return json_answer(HTTPStatus.NOT_FOUND, {"message": f"no such endpoint: {request.method} {request.path:.100}"})
+
+
+def _show(services: RunnerServices, args: Mapping[str, str]) -> Answer:
+    """Answer a status call, or the lookup of a key."""
+    if key := args.get("key"):
+        return _logged("job.lookup", services.runner.look_up(key))
+    return _logged("job.status", services.runner.status(args.get("job_id", "")))
 
 
 def _submit(services: RunnerServices, headers: Mapping[str, str], request: Request) -> Answer:
@@ -139,6 +146,8 @@ def _logged(action: str, answer: ContractAnswer) -> Answer:
     """Log a response, and return it in the function's format."""
     job: Mapping[str, Any] = answer.body.get("job", {})
     text = f"{job.get('jobId')} is {job.get('state')}" if job else str(answer.body.get("message", ""))
+    if answer.body.get("jobId", "") is None:
+        job, text = answer.body, f"there is no job with the key {answer.body['key']}"
     write = log.info if job and action != "job.status" else log.debug if job else log.warning
     write(action, f"HTTP {int(answer.status)}: {text}")
     body, status, headers = json_answer(HTTPStatus(answer.status), answer.body)

@@ -151,7 +151,8 @@ POLICIES: Final = (
         kind=Choice(words=tuple(OnLost)),
         description=(
             "What to do when it is not known whether a job is running: submit it again (although the third loss fails "
-            "the step), or fail the step at once."
+            "the step), or fail the step at once. If a user then retries the run, a job that may still run is found "
+            "and stopped first, if its Task Runner can do that."
         ),
         default=OnLost.RETRY.value,
         examples=("fail",),

@@ -75,6 +75,17 @@ def unknown_job(job_id: str) -> tuple[int, dict[str, Any]]:
     return HTTPStatus.NOT_FOUND, {"message": f"there is no job {job_id}"[:MAX_MESSAGE_LENGTH]}
 
 
+def to_lookup_response(key: str, report: JobReport | None) -> tuple[int, dict[str, Any]]:
+    """Return the response to the lookup of a key.
+
+    It repeats the key, so it cannot be mistaken for that of a Task Runner which ignores the parameter.
+    """
+    if report is None:
+        return HTTPStatus.OK, {"key": key, "jobId": None}
+    status, body = report.to_response()
+    return status, {"key": key, **body}
+
+
 def refusal(message: str) -> tuple[int, dict[str, Any]]:
     """Return the response to a submission that can never succeed."""
     return HTTPStatus.BAD_REQUEST, {"message": message[:MAX_MESSAGE_LENGTH]}

@@ -85,6 +85,10 @@ class WatchedTaskRunner:
         """See `ports.TaskRunner.stop`."""
         return self._watched(lambda: self.inner.stop(base_url, job_id))
 
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+        """See `ports.TaskRunner.look_up`."""
+        return self._watched(lambda: self.inner.look_up(base_url, idempotency_key))
+
     def _watched(self, call: Callable[[], Answer]) -> Answer:
         try:
             found = call()

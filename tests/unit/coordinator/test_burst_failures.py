@@ -111,6 +111,10 @@ class Stumbling:
         """See `ports.TaskRunner.stop`."""
         return self.world.task_runner.stop(base_url, job_id)
 
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+        """See `ports.TaskRunner.look_up`."""
+        return self.world.task_runner.look_up(base_url, idempotency_key)
+
 
 def test_a_defect_that_one_job_meets_keeps_no_other_from_being_looked_at(caplog: pytest.LogCaptureFixture) -> None:
     """It is logged with its trace, and the burst goes on."""

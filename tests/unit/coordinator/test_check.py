@@ -46,6 +46,10 @@ class Watched:
         """See `ports.TaskRunner.stop`."""
         return self._world.task_runner.stop(base_url, job_id)
 
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+        """See `ports.TaskRunner.look_up`."""
+        return self._world.task_runner.look_up(base_url, idempotency_key)
+
 
 def looks(world: World, takes: timedelta = timedelta(0)) -> list[float]:
     """Run one tick's burst and return the seconds at which it polled."""

@@ -128,6 +128,10 @@ def test_that_a_job_notifies_may_be_said_later() -> None:
             """See `ports.TaskRunner.stop`."""
             return self.inner.stop(base_url, job_id)
 
+        def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+            """See `ports.TaskRunner.look_up`."""
+            return self.inner.look_up(base_url, idempotency_key)
+
     world.services = replace(world.services, task_runner=Late(world.services.task_runner))
     world.clock.move(timedelta(seconds=5))
     for _ in range(3):
@@ -234,6 +238,10 @@ def test_a_hint_before_the_job_is_recorded_is_delivered_again() -> None:
         def stop(self, base_url: str, job_id: str) -> StopAnswer:
             """See `ports.TaskRunner.stop`."""
             return self.inner.stop(base_url, job_id)
+
+        def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+            """See `ports.TaskRunner.look_up`."""
+            return self.inner.look_up(base_url, idempotency_key)
 
     world.services = replace(plain, task_runner=Fast(plain.task_runner))
     world.settle_down("steps")

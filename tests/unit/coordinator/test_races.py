@@ -215,6 +215,10 @@ class SlowTaskRunner:
         """See `ports.TaskRunner.stop`."""
         return self.inner.stop(base_url, job_id)
 
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+        """See `ports.TaskRunner.look_up`."""
+        return self.inner.look_up(base_url, idempotency_key)
+
 
 def test_a_slow_submission_delays_no_other_step() -> None:
     """Steps released by a quick answer are published before a slow one comes."""

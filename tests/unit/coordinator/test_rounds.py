@@ -65,6 +65,10 @@ class Asked:
         """See `ports.TaskRunner.stop`."""
         return self.world.task_runner.stop(base_url, job_id)
 
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+        """See `ports.TaskRunner.look_up`."""
+        return self.world.task_runner.look_up(base_url, idempotency_key)
+
 
 def put_in_flight(world: World, jobs: int, *, age: timedelta, run_id: str = "crowd", **fields: Any) -> None:
     """Write the documents of jobs that began so long ago.

@@ -190,6 +190,10 @@ class Talkative:
         """See `ports.TaskRunner.stop`."""
         return self.inner.stop(base_url, job_id)
 
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+        """See `ports.TaskRunner.look_up`."""
+        return self.inner.look_up(base_url, idempotency_key)
+
 
 def test_what_polls_tell_stays_below_the_limit() -> None:
     """Three hundred new states with the longest messages are saved in parts."""

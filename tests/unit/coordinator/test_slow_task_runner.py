@@ -50,6 +50,10 @@ class Noted:
         """See `ports.TaskRunner.stop`."""
         return self.world.task_runner.stop(TASK_RUNNER_URL, job_id)
 
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:  # noqa: ARG002 (all jobs are in one place)
+        """See `ports.TaskRunner.look_up`."""
+        return self.world.task_runner.look_up(TASK_RUNNER_URL, idempotency_key)
+
 
 @dataclass(frozen=True, slots=True)
 class TimedWorkers:

@@ -44,6 +44,10 @@ class Spoilt:
         """See `ports.TaskRunner.stop`."""
         return self.answer()
 
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+        """See `ports.TaskRunner.look_up`."""
+        return self.inner.look_up(base_url, idempotency_key)
+
 
 def world_with(stop: str | int | Mapping[str, Any] = AT_ONCE, *, duration: float = 100_000, **more: Any) -> World:
     """Return a world whose Task Runner stops jobs in a given way."""
@@ -282,6 +286,10 @@ def cancel_during_submission(world: World, run_id: str) -> None:
             """See `ports.TaskRunner.stop`."""
             return self.inner.stop(base_url, job_id)
 
+        def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+            """See `ports.TaskRunner.look_up`."""
+            return self.inner.look_up(base_url, idempotency_key)
+
     world.services = replace(plain, task_runner=Slow(plain.task_runner))
     world.settle_down("steps")
     world.services = plain
@@ -342,6 +350,10 @@ class Witness:
         answer = self.inner.stop(base_url, job_id)
         self._happen()
         return answer
+
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+        """See `ports.TaskRunner.look_up`."""
+        return self.inner.look_up(base_url, idempotency_key)
 
     def _happen(self) -> None:
         during, self.during = self.during, lambda: None

@@ -42,7 +42,8 @@ class AnswerBody:
     """A response's body. `text` is its beginning, and `job` has the known fields of its `job`, if there is one.
 
     `outputs` holds the job's outputs, even if it has not ended. `is_object` is True if the body is a JSON object,
-    whatever its fields. `message` is the value of its `message` field if that is a string and there is no other field.
+    whatever its fields; if its only field is a text `message`, that is what it has to say. `key` is the one that it
+    repeats, and `has_null_id` is True if it says beside the key that there is no job.
     """
 
     text: str
@@ -50,6 +51,8 @@ class AnswerBody:
     outputs: JobOutputs = field(default=JobOutputs(), repr=False)
     is_object: bool = False
     message: str = ""
+    key: str = ""
+    has_null_id: bool = False
 
 
 def read_answer_body(pieces: Iterator[bytes], content_type: str, *, most_bytes: int = MAX_READ_BYTES) -> AnswerBody:
@@ -81,16 +84,20 @@ def _parse(content: bytearray, content_type: str, *, is_cut: bool) -> AnswerBody
         return _scan_body(text)
     except ValueError:
         return AnswerBody(start)
-    job = found.get("job") if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return AnswerBody(start)
+    job, key = found.get("job"), found.get("key")
+    key = key if isinstance(key, str) else ""
     if not isinstance(job, dict):
-        return AnswerBody(start, is_object=isinstance(found, dict), message=_only_message(found))
+        has_null_id = "job" not in found and found.get("jobId", "") is None
+        return AnswerBody(start, is_object=True, message=_only_message(found), key=key, has_null_id=has_null_id)
     # Whatever else the response contains is released here, while no other long response is in memory.
     known = {name: value for name, value in job.items() if name in _FIELDS}
-    return AnswerBody(start, known, read_outputs(job.get(_OUTPUTS)), is_object=True)
+    return AnswerBody(start, known, read_outputs(job.get(_OUTPUTS)), is_object=True, key=key)
 
 
-def _only_message(found: Any) -> str:
-    is_message = isinstance(found, dict) and found.keys() == {"message"} and isinstance(found["message"], str)
+def _only_message(found: dict[str, Any]) -> str:
+    is_message = found.keys() == {"message"} and isinstance(found["message"], str)
     return found["message"][:MAX_ANSWER_BYTES] if is_message else ""
 
 

@@ -24,7 +24,14 @@ from atom_workflows.adapters.task_runner.answer_body import (
 from atom_workflows.adapters.task_runner.masking import mask_tokens
 from atom_workflows.core.outcomes import MAX_MESSAGE_LENGTH, has_ended
 from atom_workflows.core.outputs import MAX_REASON_LENGTH, JobOutputs
-from atom_workflows.errors import JobConflict, JobRefused, JobUnknown, RequestNotAccepted, TaskRunnerUnavailable
+from atom_workflows.errors import (
+    JobConflict,
+    JobRefused,
+    JobUnknown,
+    LookupUnsupported,
+    RequestNotAccepted,
+    TaskRunnerUnavailable,
+)
 from atom_workflows.ports import MAX_JOB_ID, JobAnswer, StopAnswer
 
 MAX_QUOTED_TEXT: Final = 500
@@ -76,7 +83,8 @@ _BY_STATUS: Final[Mapping[int, Meaning]] = {
 }
 
 _UNKNOWN_JOB: Final = frozenset({404, 410})
-_CANNOT_STOP: Final = frozenset({405, 501})
+_NO_SUCH_CALL: Final = frozenset({405, 501})
+_DENIED: Final = frozenset({401, 403})
 _PATH: Final = "/jobstatus"
 _STOP_PATH: Final = re.compile(r"/job(?![\w/.-])")
 _LEAST_NAME: Final = 4
@@ -173,13 +181,32 @@ def read_stop(answer: Answer, job_id: str) -> StopAnswer:
     meaning = meaning_of(answer.status, has_retry_after=answer.retry_after_s is not None)
     if meaning is Meaning.ANSWERED:
         return StopAnswer.STOPPING
-    if answer.status in _CANNOT_STOP or (answer.status in _UNKNOWN_JOB and _quotes_delete(answer, job_id)):
+    if answer.status in _NO_SUCH_CALL or (answer.status in _UNKNOWN_JOB and _quotes_delete(answer, job_id)):
         return StopAnswer.CANNOT
     if answer.names_no_job and not _STOP_PATH.search(answer.body.text):
         return StopAnswer.GONE
     if meaning is Meaning.NOT_ACCEPTED:
         is_busy = answer.status == _BUSY
         raise RequestNotAccepted(_explain(answer), retry_after_s=answer.retry_after_s, is_busy=is_busy)
+    raise TaskRunnerUnavailable(_explain(answer), status=answer.status, retry_after_s=answer.retry_after_s)
+
+
+def read_lookup(answer: Answer, key: str) -> JobAnswer | None:
+    """Return the job in the response to a lookup, or None if there is none with this key.
+
+    Only a response that repeats the key counts: a Task Runner that does not know the parameter ignores it, and may
+    answer with anything. Raises `LookupUnsupported` or `TaskRunnerUnavailable`.
+    """
+    meaning = meaning_of(answer.status, has_retry_after=answer.retry_after_s is not None)
+    if meaning is Meaning.ANSWERED and answer.body.key == key:
+        job = answer.job
+        if job is not None and (job.job_id or has_ended(job.state)):
+            return job
+        if job is None and answer.body.has_null_id:
+            return None
+    has_no_such_call = meaning in {Meaning.REFUSED, Meaning.CONFLICT} or answer.status in _NO_SUCH_CALL
+    if meaning is Meaning.ANSWERED or (has_no_such_call and answer.status not in _DENIED):
+        raise LookupUnsupported(_explain(answer))
     raise TaskRunnerUnavailable(_explain(answer), status=answer.status, retry_after_s=answer.retry_after_s)
 
 

@@ -32,6 +32,7 @@ from atom_workflows.adapters.http import (
 )
 from atom_workflows.adapters.task_runner.answers import (
     Answer,
+    read_lookup,
     read_status,
     read_stop,
     read_submission,
@@ -43,7 +44,7 @@ from atom_workflows.ports import JobAnswer, StopAnswer
 CONNECT_TIMEOUT_S: Final = 3.05
 SUBMIT_TIMEOUT_S: Final = 60.0
 STATUS_TIMEOUT_S: Final = 10.0
-"""The timeout of calls that query the status of a submitted job or stop it."""
+"""For calls about a job that was submitted before: asking for its status, stopping it, and looking up its key."""
 
 MIN_TIMEOUT_S: Final = 0.001
 
@@ -110,15 +111,21 @@ class TaskRunnerClient:
 
     def status(self, base_url: str, job_id: str) -> JobAnswer:
         """See `ports.TaskRunner.status`."""
-        return read_status(self._call_about("GET", "/jobstatus", base_url, job_id), job_id)
+        target = f"/jobstatus?job_id={quote(job_id, safe='')}"
+        return read_status(self._call_about("GET", target, base_url, job_id), job_id)
 
     def stop(self, base_url: str, job_id: str) -> StopAnswer:
         """See `ports.TaskRunner.stop`."""
-        return read_stop(self._call_about("DELETE", "/job", base_url, job_id), job_id)
+        return read_stop(self._call_about("DELETE", f"/job?job_id={quote(job_id, safe='')}", base_url, job_id), job_id)
 
-    def _call_about(self, method: str, path: str, base_url: str, job_id: str) -> Answer:
-        """Query or stop a job that was submitted earlier."""
-        request = _Request(method, base_url, f"{path}?job_id={quote(job_id, safe='')}", headers={}, job_id=job_id)
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+        """See `ports.TaskRunner.look_up`."""
+        target = f"/jobstatus?key={quote(idempotency_key, safe='')}"
+        return read_lookup(self._call_about("GET", target, base_url), idempotency_key)
+
+    def _call_about(self, method: str, target: str, base_url: str, job_id: str = "") -> Answer:
+        """Make a call about a job that was submitted before."""
+        request = _Request(method, base_url, target, headers={}, job_id=job_id)
         try:
             return self._call(request, self._status_timeout_s)
         except JobRefused as error:

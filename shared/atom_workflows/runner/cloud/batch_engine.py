@@ -76,6 +76,15 @@ class BatchEngine:
             raise GoogleUnavailable(f"Batch did not cancel the job: HTTP {reply.status}: {reply.message}")
         return report
 
+    def look_up(self, key: str, now: datetime) -> JobReport | None:
+        """Return the job with this key, or None if there is none."""
+        name = name_of(key, self.settings.topic_prefix)
+        reply = self.rest.send(batch_requests.get_call(self.settings, self.settings.region, name))
+        if reply.status == HTTPStatus.NOT_FOUND:
+            return None
+        require_document(reply, "Batch")
+        return self._report(reply.document, self._place(reply.document, name, now))
+
     def ended_key(self, region: str, name: str) -> str:
         """Return the idempotency key of a job that has ended.
 

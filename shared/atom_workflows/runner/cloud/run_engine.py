@@ -89,6 +89,15 @@ class CloudRunEngine:
             )
         return report
 
+    def look_up(self, key: str, now: datetime) -> JobReport | None:
+        """Return the job with this key, or None if there is none."""
+        name = name_of(key, self.settings.topic_prefix)
+        place = Place(engine=Engine.CLOUD_RUN, region=self.settings.region, name=name, created=now)
+        reply = self._get(place)
+        if reply.status == HTTPStatus.NOT_FOUND:
+            return None
+        return self._report(reply.document, replace(place, created=run_answers.created_of(reply.document, now)))
+
     def _get(self, place: Place) -> Reply:
         """Return the response to a request for the job.
 

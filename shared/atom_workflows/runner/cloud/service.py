@@ -1,4 +1,4 @@
-"""Answer the contract's calls: submit, status and stop."""
+"""Answer the contract's calls: submit, status, stop and lookup."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from atom_workflows.errors import GoogleUnavailable, JobNotFound, NotNow, RequestRefused
 from atom_workflows.runner.cloud.job_ids import Engine, Place, read_place
-from atom_workflows.runner.reports import JobReport, refusal, unknown_job
+from atom_workflows.runner.reports import JobReport, refusal, to_lookup_response, unknown_job
 from atom_workflows.runner.request import JobRequest, read_request
 
 ENGINES: Final[Mapping[str, Engine]] = {
@@ -55,8 +55,12 @@ class RunsJobs(Protocol):
         """Ask for the job to be stopped, and return its state."""
         ...
 
+    def look_up(self, key: str, now: datetime) -> JobReport | None:
+        """Return the job with this key, or None if there is none."""
+        ...
 
-Answer: TypeAlias = Callable[[], JobReport]
+
+Response: TypeAlias = Callable[[], tuple[int, dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class CloudRunner:
     def submit(self, headers: Mapping[str, str], body: bytes) -> ContractAnswer:
         """Handle `POST /job`."""
 
-        def submitted() -> JobReport:
+        def submitted() -> tuple[int, dict[str, Any]]:
             request = read_request(headers, body)
             engine = ENGINES.get(request.engine.lower())
             if engine is None:
@@ -77,33 +81,42 @@ class CloudRunner:
                 raise RequestRefused(
                     f"engine is {request.engine!r:.100}, but must be {known} on this Task Runner; Batch is the default"
                 )
-            return self.engines[engine].submit(request, self.now())
+            return self.engines[engine].submit(request, self.now()).to_response()
 
         return _answer(submitted)
 
     def status(self, job_id: str) -> ContractAnswer:
         """Handle `GET /jobstatus`."""
 
-        def shown() -> JobReport:
+        def shown() -> tuple[int, dict[str, Any]]:
             place = read_place(job_id)
-            return self.engines[place.engine].status(place, self.now())
+            return self.engines[place.engine].status(place, self.now()).to_response()
 
         return _answer(shown)
 
     def stop(self, job_id: str) -> ContractAnswer:
         """Handle `DELETE /job`."""
 
-        def stopped() -> JobReport:
+        def stopped() -> tuple[int, dict[str, Any]]:
             place = read_place(job_id)
-            return self.engines[place.engine].stop(place, self.now())
+            return self.engines[place.engine].stop(place, self.now()).to_response()
 
         return _answer(stopped)
 
+    def look_up(self, key: str) -> ContractAnswer:
+        """Answer `GET /jobstatus` with a key, which does not say on which engine its job is."""
 
-def _answer(report: Answer) -> ContractAnswer:
-    """Return the contract's response for a report or an error."""
+        def found() -> tuple[int, dict[str, Any]]:
+            reports = (engine.look_up(key, self.now()) for engine in self.engines.values())
+            return to_lookup_response(key, next((one for one in reports if one is not None), None))
+
+        return _answer(found)
+
+
+def _answer(respond: Response) -> ContractAnswer:
+    """Return the contract's answer, or that for the error."""
     try:
-        status, body = report().to_response()
+        status, body = respond()
     except RequestRefused as error:
         status, body = refusal(str(error))
     except JobNotFound as error:

@@ -26,6 +26,16 @@ def test_a_program_gets_its_arguments_as_they_are(laptop: Laptop) -> None:
     assert json.loads((laptop.files() / "words.json").read_text()) == words
 
 
+def test_a_key_finds_its_job(laptop: Laptop) -> None:
+    """The lookup of a key is answered as a status call about its job, and one without a job with none."""
+    laptop.python("print('done')")
+    done = laptop.ended()
+    assert laptop.call("GET", "/jobstatus?key=run-1/step/1").json() == {"key": "run-1/step/1", "job": done}
+    for key in ("run-1/step/2", "no key at all"):
+        answer = laptop.call("GET", f"/jobstatus?key={key}")
+        assert (answer.status_code, answer.json()) == (200, {"key": key, "jobId": None})
+
+
 def test_a_job_has_a_folder_of_its_own_and_a_log(laptop: Laptop) -> None:
     """A job runs in its own folder, and what it prints is in the log there, which only the user can read."""
     laptop.python("import os, sys; print(os.getcwd(), flush=True); print('careful', file=sys.stderr)")

@@ -255,3 +255,31 @@ def test_a_job_has_outputs_and_a_reason_once_it_has_ended() -> None:
     assert (ended.state, ended.outputs, ended.reason) == ("SUCCEEDED", {"rows": 1}, None)
     cancelled = submitted(jobs(states=("CANCELLED",), outputs=({"rows": 1},), reasons=("PREEMPTED",)))
     assert (cancelled.outputs, cancelled.reason) == (None, "PREEMPTED")
+
+
+def test_a_key_finds_its_job() -> None:
+    """The lookup of a key is answered as a status call about its job, and one that is lost or unknown with none."""
+    runner = jobs(duration_s=3.0)
+    started = submitted(runner, "run/load/1")
+    found = runner.look_up("run/load/1", 1.0)
+    assert (found.key, found.job_id, found.state) == ("run/load/1", started.job_id, "RUNNING")
+    assert runner.look_up("run/load/2", 1.0) == Answer(status=200, key="run/load/2")
+    losing = jobs(lose_job=Loss.ALWAYS)
+    submitted(losing, "run/load/1")
+    lost = losing.look_up("run/load/1", 1.0)
+    assert (lost.status, lost.key, lost.state) == (200, "run/load/1", "")
+
+
+def test_one_that_ignores_keys_cannot_look_them_up() -> None:
+    """It answers as to a status call without an id, and does not repeat the key."""
+    runner = jobs(idempotent=False)
+    submitted(runner, "run/load/1")
+    answer = runner.look_up("run/load/1", 0.0)
+    assert (answer.status, answer.key) == (404, "")
+
+
+def test_a_lookup_may_fail_like_a_status_call() -> None:
+    """The faults of status calls strike lookups as well."""
+    runner = jobs(duration_s=3.0, status_errors=(Fault(status=503),))
+    submitted(runner, "run/load/1")
+    assert [runner.look_up("run/load/1", 1.0).status for _ in range(2)] == [503, 200]
