@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Final
 
 from atom_emulator.platform.options import PartName
@@ -86,7 +86,7 @@ class Judge:
         """Add the findings about one run to the verdict."""
         lines = self.log.get(ended.run_id, ())
         submissions = _by_key(lines)
-        found = [*_wrong_ends(ended), *_wrong_counters(ended), *_excess_attempts(ended)]
+        found = [*_wrong_ends(ended), *_wrong_counters(ended), *_wrong_places(ended), *_excess_attempts(ended)]
         order = ended.workload.order(ended.workload.ends(_lost_frail_steps(ended)))
         found += out_of_order(calls_of(ended.run_id, lines), order)
         found += [*_late_submissions(ended, submissions), *_unknown_keys(ended, submissions)]
@@ -187,7 +187,7 @@ def _wrong_ends(ended: Ended) -> Iterator[str]:
 def _wrong_counters(ended: Ended) -> Iterator[str]:
     """Yield counters that contradict the states, and due times left over."""
     for step, fields in ended.steps.items():
-        unsuccessful = sum(_counts_as_failure(ended.steps[need]) for need in fields["depends_on"])
+        unsuccessful = sum(_counts_as_failure(ended.steps[need]) for need in fields.get("depends_on", ()))
         counted = (fields.get("remaining", 0), fields.get("unsuccessful", 0))
         if counted != (0, unsuccessful):
             yield f"{step} has {counted} remaining and unsuccessful; its dependencies say (0, {unsuccessful})"
@@ -197,6 +197,40 @@ def _wrong_counters(ended: Ended) -> Iterator[str]:
 
 def _counts_as_failure(step: Mapping[str, Any]) -> bool:
     return step["state"] != DONE and not step.get("tolerated") and not step.get("by_choice")
+
+
+def _wrong_places(ended: Ended) -> Iterator[str]:
+    """Yield loops of which more items were at work than `maxParallel` allows, and places that were lost or made up."""
+    for step, items in ended.workload.loops.items():
+        held = [(one.get("claimed_at"), one.get("finished_at")) for item in items if (one := ended.steps.get(item))]
+        most, limit = most_at_once(held), ended.workload.more[step]["maxParallel"]
+        if most > limit:
+            yield f"{most} items of {step} were at work at the same time, at most {limit} are right"
+    for name, fields in ended.steps.items():
+        if fields.get("kind") == "places":
+            items = sum(one.get("shard") == name for one in ended.steps.values())
+            if fields["next"] != fields["places"] + items:
+                yield f"{name} handed out {fields['next']} places; it had {fields['places']}, and {items} items ended"
+
+
+def most_at_once(spans: Iterable[tuple[Any, Any]]) -> int:
+    """Return how many spans overlap at the most. Each ends before one begins at that time."""
+    edges = sorted(edge for since, until in spans if since and until for edge in ((since, 1), (until, -1)))
+    return max(accumulate((change for _, change in edges), initial=0))
+
+
+def crowded_groups(runs: Iterable[Ended], log: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield files of which more runs were at work than they allow: from the first job to the end of the run."""
+    spans: defaultdict[tuple[str, int], list[tuple[Any, Any]]] = defaultdict(list)
+    for one in runs:
+        times = [json.loads(line)["time"] for line in log.get(one.run_id, ())]
+        limit = one.workload.rules.get("concurrency", {}).get("limit")
+        if limit is not None and times:
+            since = datetime.fromisoformat(min(times))
+            spans[one.workload.shape, limit].append((since, one.run.get("finished_at")))
+    for (shape, limit), held in spans.items():
+        if (most := most_at_once(held)) > limit:
+            yield f"{most} runs ({shape}) were at work at the same time, at most {limit} are right"
 
 
 def _excess_attempts(ended: Ended) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from atom_emulator.platform.options import FUNCTIONS, Emulators, PartName
 from chaos.echo import Echo
 from chaos.flight import Flight
-from chaos.judge import Judge, Verdict, by_run
+from chaos.judge import Judge, Verdict, by_run, crowded_groups
 from chaos.killer import Killer
 from chaos.site import Site, site
 from chaos.tally import Fault, never_struck
@@ -177,8 +177,10 @@ def _judge_runs(there: Site, flight: Flight, calm_at: float) -> Verdict:
     there.tally.add_many(Fault.ANSWERED_BADLY, PartName.TASK_RUNNER, spoilt)
     judge = Judge(tally=there.tally, watch=there.watch, log=by_run(lines), calm_at=calm_at)
     verdict = Verdict()
-    for run_id in flight.runs:
-        judge.judge(flight.documents(run_id), verdict)
+    ended = [flight.documents(run_id) for run_id in flight.runs]
+    for one in ended:
+        judge.judge(one, verdict)
+    verdict.findings += crowded_groups(ended, judge.log)
     for line in _warnings(there.platform.log_dir):
         if line["action"] not in EXPECTED or "Traceback" in line["message"]:
             verdict.findings.append(f"a function logged {line['action']}: {line['message']:.500}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chaos.judge import Ended, Judge, Verdict
+from chaos.judge import Ended, Judge, Verdict, crowded_groups
 from chaos.submissions import SubmissionWatch
 from chaos.tally import Fault, Tally
 from chaos.workloads import Workload
@@ -165,3 +165,46 @@ def test_a_job_may_be_asked_for_again_with_reason() -> None:
     story.log += [submit("first", 3_600), submit("frail-2s", 3_601)]
     why = "the dispatcher was killed before it could record the job"
     assert story.findings() == [f"r/frail-2s/1 was submitted again, though onLost is fail and {why}"]
+
+
+LOOP = Workload(edges={"each-1s": []}, more={"each-1s": {"forEach": [1, 2], "maxParallel": 1}})
+
+
+@pytest.mark.parametrize(
+    ("second_begins", "handed_out", "found"),
+    [
+        (5, 3, []),
+        (4, 3, ["2 items of each-1s were at work at the same time, at most 1 are right"]),
+        (5, 2, ["~places.each-1s~1.0 handed out 2 places; it had 1, and 2 items ended"]),
+    ],
+)
+def test_places_of_a_loop_are_checked(second_begins: int, handed_out: int, found: list[str]) -> None:
+    """No more items are at work than there are places, and each item that ended gave its place back."""
+    shard = "~places.each-1s~1.0"
+    done = {"state": "SUCCEEDED", "attempt": 1}
+    times = [{"claimed_at": at(0), "finished_at": at(5)}, {"claimed_at": at(second_begins), "finished_at": at(9)}]
+    items = {f"each-1s[{index}]": {**done, **spans, "shard": shard} for index, spans in enumerate(times)}
+    places = {"state": "SUCCEEDED", "kind": "places", "places": 1, "next": handed_out}
+    steps = {**items, "each-1s": {**done, "depends_on": [*items]}, shard: places}
+    judge = Judge(tally=Tally(), watch=SubmissionWatch(), log={}, calm_at=0.0)
+    verdict = Verdict()
+    judge.judge(Ended(run_id="r", workload=LOOP, run={"state": "SUCCEEDED"}, steps=steps), verdict)
+    assert [finding.removeprefix("r (): ") for finding in verdict.findings] == found
+
+
+@pytest.mark.parametrize(("second_begins", "is_crowded"), [(5, False), (4, True)])
+def test_runs_of_a_group_are_checked(second_begins: int, is_crowded: bool) -> None:  # noqa: FBT001 - a parameter
+    """A run asks for its first job only after enough others of its group have ended."""
+    turns = Workload(shape="turns", edges={"a": []}, rules={"concurrency": {"limit": 1}})
+    runs = [
+        Ended(run_id=name, workload=turns, run={"finished_at": at(until)}, steps={})
+        for name, until in (("r", 5), ("q", 9))
+    ]
+    log = {"r": [json.dumps(submit("a", 0))], "q": [json.dumps(submit("a", second_begins))]}
+    said = "2 runs (turns) were at work at the same time, at most 1 are right"
+    assert list(crowded_groups(runs, log)) == ([said] if is_crowded else [])
+
+
+def at(second: float) -> datetime:
+    """Return a time after the test began."""
+    return BEGAN + timedelta(seconds=second)

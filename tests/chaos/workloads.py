@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from typing import Any, Final
 
+from atom_workflows.core.item_ids import item_id
+from support.call_log import between_jobs
 from support.workflows import definition
 
 SCRIPT: Final = """
@@ -55,43 +57,68 @@ _DURATIONS: Final = ("1s", "2s", "3s", "5s")
 class Workload:
     """One run's graph: each step and what it depends on. `last` are the steps under `finally`.
 
-    `more` are fields of steps that only their graph gives them.
+    `more` are fields of steps that only their graph gives them, and `rules` those of the whole file.
     """
 
     shape: str = ""
     edges: Mapping[str, list[str]] = field(default_factory=dict)
     last: Mapping[str, list[str]] = field(default_factory=dict)
     more: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    rules: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def loops(self) -> Mapping[str, list[str]]:
+        """The items of each step with `forEach`, in order."""
+        return {
+            step: [item_id(step, index, 1) for index in range(len(fields["forEach"]))]
+            for step, fields in self.more.items()
+            if "forEach" in fields
+        }
 
     @property
     def graph(self) -> Mapping[str, list[str]]:
-        """All steps, and what each depends on in its part."""
-        return {**self.edges, **self.last}
+        """All steps and items, and what each depends on in its part. A step with items depends on them alone."""
+        return {**self._with_items(self.edges), **self._with_items(self.last)}
+
+    def _with_items(self, edges: Mapping[str, list[str]]) -> dict[str, list[str]]:
+        whole: dict[str, list[str]] = {}
+        for step, needs in edges.items():
+            items = self.loops.get(step, [])
+            whole |= dict.fromkeys(items, needs) | {step: items or needs}
+        return whole
 
     @property
     def definition(self) -> str:
         """The workflow file."""
-        fields = {step: {**_FIELDS.get(_kind(step), _LOST_SOON), **self.more.get(step, {})} for step in self.graph}
-        whole = json.loads(definition(self.edges, **fields))
+        steps = [*self.edges, *self.last]
+        fields = {step: {**_FIELDS.get(_kind(step), _LOST_SOON), **self.more.get(step, {})} for step in steps}
+        whole = {**json.loads(definition(self.edges, **fields)), **self.rules}
         if self.last:
             whole["finally"] = json.loads(definition(self.last, **fields))["steps"]
         return json.dumps(whole)
 
     def ends(self, given_up: frozenset[str] = frozenset()) -> dict[str, str]:
-        """Return how each step must end.
+        """Return how each step and item must end.
 
         `given_up` are the frail steps that have failed.
         """
-        return {**_ends(self.edges, given_up), **_ends(self.last, given_up)}
+        return {
+            **_ends(self._with_items(self.edges), given_up),
+            **_ends(self._with_items(self.last), given_up),
+        }
 
     def failed(self, ends: Mapping[str, str]) -> set[str]:
         """Return the steps that fail the run if its steps end like that."""
         return {step for step, end in ends.items() if end == "FAILED" and _kind(step) != "spare"}
 
     def order(self, ends: Mapping[str, str]) -> dict[str, list[str]]:
-        """Return the steps whose success must have been seen before each step is submitted."""
+        """Return the steps whose success must have been seen before each step is submitted.
+
+        Only those that have jobs: the items of a step, not the step itself.
+        """
         done = [step for step in self.edges if ends[step] == "SUCCEEDED"]
-        before = {**self.edges, **{step: [*done, *needs] for step, needs in self.last.items()}}
+        last = self._with_items({step: [*done, *needs] for step, needs in self.last.items()})
+        before = between_jobs({**self._with_items(self.edges), **last}, self.loops)
         return {
             step: needs if ends[step] == "SKIPPED" else [need for need in needs if ends[need] == "SUCCEEDED"]
             for step, needs in before.items()
@@ -242,6 +269,23 @@ def _decisions(dice: random.Random) -> Workload:
     return Workload(edges=edges, last={"clean-up": [], "report-1s": ["clean-up"]}, more=more)
 
 
+def _loop(dice: random.Random) -> Workload:
+    """Return a graph with two loops whose items take turns, between a list and a step under `finally`."""
+    first, second = _lasting(dice, "each"), "flaky-each-1s"
+    more = {
+        first: {"forEach": list(range(dice.randint(6, 15))), "maxParallel": dice.randint(2, 4)},
+        second: {"forEach": list(range(dice.randint(2, 4))), "maxParallel": 1},
+    }
+    edges = {"list": [], first: ["list"], second: ["list"], "join": [first, second]}
+    return Workload(edges=edges, last={"clean-up": []}, more=more)
+
+
+def _queue(dice: random.Random) -> Workload:
+    """Return a graph whose runs form a group: two at a time are at work, and all others wait in line."""
+    limit = {"group": "all", "limit": 2, "whenFull": "queue", "maxQueued": 100, "maxWait": "1h"}
+    return Workload(edges=_line(["first", _lasting(dice, "second"), "third"]), rules={"concurrency": limit})
+
+
 SHAPES: Final[Mapping[str, Callable[[random.Random], dict[str, list[str]] | Workload]]] = {
     "chain": _chain,
     "chain of short jobs": _quick_chain,
@@ -254,4 +298,6 @@ SHAPES: Final[Mapping[str, Callable[[random.Random], dict[str, list[str]] | Work
     "answers that are errors": _shakiness,
     "answers that take long": _slowness,
     "conditions, outputs and finally": _decisions,
+    "loops with few places": _loop,
+    "runs that wait for each other": _queue,
 }

@@ -121,6 +121,7 @@ class Lines:
             if one.id != run.id
             and _since(one) + timedelta(seconds=2 * self.skew_s) < _since(run)
             and self._queued_at[one.id] + patience_s < now
+            and not self._is_wait_over(flow, one, now)
         ]
         if overtaken:
             flow.watch.report(Rule.LINE, f"it begins before {overtaken}, which have waited for longer")
@@ -138,8 +139,8 @@ class Lines:
         patience_s = _DECIDED_S + _PAUSES * self.pause_s
         was_full = now - self._full_at <= patience_s or self._count(*_AT_WORK) >= self._limit
         if "maxWait" in because:
-            waited_s = now - self._queued_at.get(run.id, now)
-            if not waited or waited_s < scenario.max_wait_s - 2 * self.skew_s - self.pause_s - 1:
+            if not waited or not self._is_wait_over(flow, run, now):
+                waited_s = now - self._queued_at.get(run.id, now)
                 flow.watch.report(Rule.LINE, f"it was skipped after {waited_s:.0f} s of {scenario.max_wait_s} s")
         elif scenario.when_full is WhenFull.LATEST:
             newer = self._known.get(because.removeprefix("replaced by "))
@@ -149,6 +150,11 @@ class Lines:
             flow.watch.report(Rule.LINE, f"it was skipped though a place was free: {because}")
         elif scenario.when_full is WhenFull.QUEUE and self._was_short(run, patience_s, now):
             flow.watch.report(Rule.LINE, f"it was skipped though fewer than {scenario.max_queued} waited: {because}")
+
+    def _is_wait_over(self, flow: Flow, run: RunRecord, now: float) -> bool:
+        """Return True if a run may have waited for as long as it may, so that it is skipped and others begin."""
+        waited_s = now - self._queued_at.get(run.id, now)
+        return waited_s >= flow.scenario.max_wait_s - 2 * self.skew_s - self.pause_s - 1
 
     def _was_short(self, run: RunRecord, patience_s: float, now: float) -> bool:
         others = [name for name, one in self._known.items() if name != run.id and one.queued_at is not None]

@@ -118,7 +118,8 @@ class Standing:
         if step.index is None or plan is None or plan.loop is None or plan.loop.max_parallel is None:
             return False
         ends = [end for item in self.items_of(step.each) or () if (end := self.end_of(item.id)) is not None]
-        is_left_out = step.state is StepState.SKIPPED and not step.by_choice and not step.attempt
+        # Its attempts are those of earlier rounds: a step is never skipped once it was tried in its round.
+        is_left_out = step.state is StepState.SKIPPED and not step.by_choice
         return is_left_out and count_items(ends)[2] > plan.loop.tolerate
 
     def lost_places(self, loop_id: str) -> str:

@@ -11,7 +11,7 @@ from atom_workflows.core.graph import END_ID, MAIN_END_ID
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA, NodeKind
 from atom_workflows.core.outcomes import NOT_STOPPED, OutcomeKind
 from atom_workflows.core.polling import HINT_GAP
-from atom_workflows.core.records import StepRecord, StopKind
+from atom_workflows.core.records import StepRecord, StopFor, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import OnLost
 from simulation.evidence import GARBAGE, UNHEARD, UNKNOWN, Reply, Try
@@ -53,7 +53,8 @@ class StepRules:
 
     `overtaken` are attempts that ended while a dispatcher may still be submitting them. `excused` are steps of which
     faults rightly decided an attempt that the script would have let end otherwise. `lasts` are the ways in which the
-    last attempt of a step in this round may have failed, and why, by step.
+    last attempt of a step in this round may have failed, and why, by step. `_timed_out` are attempts whose jobs were
+    being stopped since they had timed out: what is heard of them afterwards changes nothing, but that they succeeded.
     """
 
     def __init__(self, watch: Watch) -> None:
@@ -62,6 +63,7 @@ class StepRules:
         self.lasts: dict[str, set[tuple[str, str] | None]] = defaultdict(lambda: {None})
         self._watch = watch
         self._ended: set[Try] = set()
+        self._timed_out: set[Try] = set()
         self._hints: Counter[Try] = Counter()
         self._tallies: dict[str, set[Tally]] = defaultdict(lambda: {Tally()})
         self._changes = self._checks_by_change()
@@ -84,6 +86,7 @@ class StepRules:
         """Check one change of a step."""
         if before is not None:
             self._check_hint(before, step)
+            self._note_timeout(before, step)
             self._check_list_is_open(before, step)
         if before is None:
             begins = StepState.SUCCEEDED if step.kind is NodeKind.PLACES else StepState.PENDING
@@ -313,11 +316,20 @@ class StepRules:
             allowed.add(OutcomeKind.LOST)
         return allowed
 
+    def _note_timeout(self, before: StepRecord, step: StepRecord) -> None:
+        """Note an attempt whose job begins to be stopped since its time is over."""
+        begins = step.being_stopped_for == StopFor.TIMEOUT != before.being_stopped_for
+        if begins and self._may_have_timed_out(before):
+            self._timed_out.add(Try.of(step.idempotency_key))
+
     def _may_have_timed_out(self, step: StepRecord) -> bool:
         """Return True if the attempt may end by its timeout.
 
-        Its time is over. If it has a job, a poll since then found it in progress, or nothing was heard of it.
+        Its time is over. If it has a job, a poll since then found it in progress, or nothing was heard of it, before
+        the job was stopped for that.
         """
+        if Try.of(step.idempotency_key) in self._timed_out:
+            return True
         watch, deadline = self._watch, step.attempt_deadline
         if deadline is None or deadline > watch.latest_now:
             return False

@@ -129,7 +129,9 @@ class Watch(Standing):
             limit = None if plan is None or plan.loop is None else plan.loop.max_parallel
             if limit is not None and len(found := self.under_way(loop_id)) > limit:
                 self.report(Rule.PLACES, f"of {loop_id}, {found} are under way; there are {limit} places")
-            if self.run is not None and self.run.state is RunState.RUNNING and self.run.stop is None:
+            # A stop ends items, and with them their loop, without counting them in the places.
+            is_stopped = self.was_stopped and self.end_of(loop_id) is not None
+            if self.run is not None and self.run.state is RunState.RUNNING and not (self.run.stop or is_stopped):
                 for miscount in self.miscounted_places(loop_id):
                     self.report(Rule.PLACES, miscount)
 

@@ -14,7 +14,7 @@ from atom_workflows.adapters.pubsub.bus import PubsubBus
 from atom_workflows.adapters.pubsub.retries import Limits
 from atom_workflows.adapters.task_runner import client
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
-from atom_workflows.coordinator import circuit_breaker, repair, submission
+from atom_workflows.coordinator import circuit_breaker, groups, repair, submission
 from atom_workflows.core import polling, stopping, transitions
 from atom_workflows.core.workflow import Backoff
 
@@ -30,7 +30,7 @@ vars(circuit_breaker)["PAUSES"] = SHORT
 vars(polling)["POLL_BACKOFF"] = SHORT
 for module in (polling, stopping):
     vars(module)["MISSING_GRACE"] = timedelta(seconds=2)
-for module in (polling, repair):
+for module in (polling, repair, groups):
     vars(module)["NEXT_AUDIT"] = timedelta(seconds=5)
 vars(polling)["SHORTEST_AUDIT"] = timedelta(seconds=5)
 vars(polling)["LONGEST_AUDIT"] = timedelta(seconds=10)
