@@ -46,7 +46,7 @@ _POLICIES: Final = (
 
 
 def policies_fields(policies: Policies) -> dict[str, Any]:
-    """Return the stored fields of the limits of a step's jobs."""
+    """Return the stored fields of a step's limits."""
     backoff = policies.retry.backoff
     return {
         "timeout_s": policies.timeout.total_seconds(),
@@ -61,7 +61,7 @@ def policies_fields(policies: Policies) -> dict[str, Any]:
 
 
 def read_policies(stored: Fields) -> Policies:
-    """Read the limits of a step's jobs; without any, return the defaults."""
+    """Read a step's limits, or return the defaults if none are stored."""
     if not stored:
         return DEFAULT_POLICIES
     values = (stored[name] for name in _POLICIES)
@@ -121,7 +121,7 @@ def expression_fields(step: StepRecord) -> dict[str, Any]:
 
 
 def read_expressions(stored: Fields) -> dict[str, Any]:
-    """Return a step's expressions, conditions and outputs by the names of its fields."""
+    """Return a step's expressions, conditions and outputs, keyed by field name."""
     # A field may also be present but empty; see run_graph.py.
     found: dict[str, Any] = {}
     if stored.get("templates"):

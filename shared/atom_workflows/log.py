@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 _UNSEEN: Final = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]")
-"""Characters that JSON does not escape, but that terminals or line readers interpret or no stream can encode.
+"""Characters that JSON does not escape, but that terminals or line readers interpret, or that no stream can encode.
 
 These are control characters from 0x7F on, other line terminators, marks that reverse or hide text, and unpaired
 surrogates.

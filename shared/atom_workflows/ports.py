@@ -384,8 +384,8 @@ class TaskRunner(Protocol):
     def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
         """Return the job that was submitted with a key (`GET {base_url}/jobstatus?key=`).
 
-        Returns None if the Task Runner itself says that no job with this key runs. A submission that has not reached
-        it yet may still start one. A job that has not ended has an id. May be repeated.
+        Returns None if the Task Runner itself says that no job with this key is running. A submission that has not
+        reached it yet may still start one. A job that has not ended has an id. May be repeated.
 
         Raises:
             LookupUnsupported: this Task Runner cannot look keys up.
@@ -464,7 +464,7 @@ class Workers(Protocol):
 
 
 class Clock(Protocol):
-    """The clock, a port so that tests can control the time."""
+    """The clock. It is a port so that tests can control the time."""
 
     def now(self) -> datetime:
         """Return the current time as an aware UTC datetime."""

@@ -25,7 +25,7 @@ CONNECTIONS: Final = 16
 
 
 class HintPublisher:
-    """Publishes through a bus that is created on first use, since only notices need it."""
+    """Publishes hints through a bus that is created on first use, since most instances never publish."""
 
     def __init__(self, settings: CloudSettings) -> None:
         self._settings = settings

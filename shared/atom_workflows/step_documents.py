@@ -94,7 +94,7 @@ def new_step(
 
 
 def policies_of(step: Step) -> Policies:
-    """Return the limits of a step's jobs."""
+    """Return a step's limits."""
     return Policies(timeout=step.timeout, retry=step.retry, on_lost=step.on_lost)
 
 

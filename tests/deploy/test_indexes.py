@@ -60,7 +60,9 @@ class Seen:
         def make(**fields: Any) -> Query:
             query = Query(**fields)
             self.queries.append(query)
-            self.makers.add((module, sys._getframe(1).f_code.co_name))
+            # A query made in a comprehension is its function's.
+            maker = sys._getframe(1).f_code.co_qualname.partition(".<locals>")[0].rpartition(".")[2]
+            self.makers.add((module, maker))
             return query
 
         return make

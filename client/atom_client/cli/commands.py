@@ -279,9 +279,7 @@ cli.add_command(runner)
     "run.scheduledAt. Without an offset such as Z or +01:00, it is local time in the workflow's timezone; for an "
     "object in a bucket, the offset is required.",
 )
-@click.option(
-    "--no-queue", is_flag=True, help="Begin even if the limit set by the file's `concurrency` has been reached."
-)
+@click.option("--no-queue", is_flag=True, help="Begin the run even if the file's `concurrency` limit has been reached.")
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
 @click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
 @json_option

@@ -123,7 +123,7 @@ def how_long(found: Estimate) -> str:
     given = found.given
     if given.is_at_once:
         return "each job ends immediately"
-    reported = ", and its end is reported" if given.notifies else ""
+    reported = ", and the Task Runner reports its end" if given.notifies else ""
     edges = [step.id for step in found.workflow.all_steps if step.task is not None and step.task.engine == "edge"]
     at_once = f", except for {listing(edges)}: `engine: edge` jobs are assumed to end at once" if edges else ""
     return f"each job takes {format_duration(given.job)}{reported}{at_once}"

@@ -97,7 +97,7 @@ def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool
                 "`atom-workflows dead-letters show ID` prints a letter, and `drop ID` deletes it"
             )
         if hopeless := [letter.id for letter in chosen if letter.is_hopeless]:
-            warning = "can never be handled and will become dead letters again; use `dead-letters drop` instead"
+            warning = "can never be handled and will be dead-lettered again; use `dead-letters drop` instead"
             click.echo(f"{listing(hopeless)} {warning}", err=True)
         if not dry_run:
             _replay(found, chosen)

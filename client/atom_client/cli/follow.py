@@ -318,7 +318,7 @@ class Waiting:
     ) -> AbstractContextManager[None]:
         """Print the given sentence if the block is interrupted.
 
-        If the run ends with this command, its platform reports that instead.
+        Does nothing if the run ends with this command, since the end of its platform is then reported instead.
         """
         return report_if_interrupted(sentence, by) if self.outlives else nullcontext()
 

@@ -11,9 +11,9 @@ from atom_workflows.expressions.times import find_zone, to_utc
 
 
 def read_given_time(at: datetime, zone: str | None, *, now: datetime | None = None) -> datetime:
-    """Return the time in UTC, and warn of doubts about it.
+    """Return the time in UTC, and print warnings if it is questionable.
 
-    A time without an offset is in `zone`. If `now` is given, a time in the future is one of the doubts.
+    A time without an offset is in `zone`. If `now` is given, a time in the future also causes a warning.
     """
     try:
         instant = to_utc(at if at.tzinfo or zone is None else at.replace(tzinfo=find_zone(zone)))

@@ -19,7 +19,7 @@ from atom_client.text import one_line
 from atom_client.views.progress import RunView, StepView
 
 _LINES_AROUND: Final = 6
-"""Screen lines that do not show steps: the heading, the bar, the counts and the prompt."""
+"""The number of screen lines that do not show steps: the heading, the bar, the counts and the prompt."""
 
 _MOST_STEPS: Final = 40
 _LONGEST_BAR: Final = 60

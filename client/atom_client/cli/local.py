@@ -163,7 +163,7 @@ def keep_up(platform: LocalPlatform, *, announce: Callable[[], None] = lambda: N
     """Keep the platform up for the duration of the block.
 
     Calls `announce` right before starting. Ctrl-C during startup is reported and ends the command. If a part crashes,
-    the crash is raised instead of any error that it causes.
+    its error is raised instead of any error that results from the crash.
     """
     try:
         with ExitStack() as stack:

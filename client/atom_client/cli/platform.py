@@ -123,12 +123,12 @@ def _own_project() -> str:
 
 
 def desk(environment: Mapping[str, str]) -> Desk:
-    """Return the dead letters of the platform that the environment names."""
+    """Return the `Desk` for the platform that the environment names."""
     return desk_of(connect_services(environment), is_local=names_local_platform(environment))
 
 
 def desk_of(services: Services, *, is_local: bool) -> Desk:
-    """Return the dead letters of a platform."""
+    """Return the `Desk` for the dead letters of a platform."""
     from atom_client.views.dead_letters import Desk  # noqa: PLC0415 (only needed for dead letters)
     from atom_workflows.bootstrap import dead_letters  # noqa: PLC0415 (Google's clients take a second to import)
 

@@ -78,7 +78,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
 def _kept_items(
     nodes: Mapping[str, StepRecord], again: Collection[str]
 ) -> tuple[dict[str, dict[str, StepView]], dict[str, int]]:
-    """Return, by step, the items that are kept and the number of items."""
+    """Return each step's kept items, and its number of items, by step."""
     kept: dict[str, dict[str, StepView]] = {}
     for node in nodes.values():
         if node.kind is NodeKind.ITEM and node.id not in again and expander_id(node.each) not in again:

@@ -195,7 +195,7 @@ def _describe_end(request: RunRequest, ended: str = "The platform has stopped, a
 
 
 def _folders(platform: LocalPlatform, choice: PlatformChoice, request: RunRequest) -> Iterator[str]:
-    """Yield a line for each folder with files of the run."""
+    """Yield a line for each folder that contains the run's files."""
     yield f"Logs: {name_of(platform.log_dir)}{disk_full_note(platform.log_dir)}"
     if choice.runs_jobs:
         yield f"Jobs: {name_of(platform.jobs_dir / request.run_id)}"

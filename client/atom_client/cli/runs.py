@@ -38,7 +38,7 @@ from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState
 
 _MOST_PROGRESS: Final = 20
-"""The maximum number of open runs in a list whose items are counted; each count takes a request."""
+"""In a list of runs, the items of at most this many open runs are counted, since each count takes a request."""
 
 
 def list_runs(services: Services, *, limit: int, state: RunState | None, as_json: bool) -> None:
@@ -146,5 +146,6 @@ def cancel_named(services: Services, text: str, *, now: bool = False) -> None:
     if unstopped:
         show = with_place(f"runs show {run_id}")
         items = [shown_id(step.id) for step in unstopped if step.kind is NodeKind.ITEM]
-        lists = f"`{show}` lists them" + (f", and `--items STEP` those of items such as `{items[0]}`" if items else "")
+        of_items = f", and `--items STEP` lists the jobs of items such as `{items[0]}`" if items else ""
+        lists = f"`{show}` lists them{of_items}"
         click.echo(f"Jobs of {count_nodes(unstopped)} could not be stopped and may still be running; {lists}.")

@@ -47,7 +47,7 @@ def list_(limit: int, state: str | None, *, as_json: bool) -> None:
 @runs.command()
 @run_argument
 @click.option("--outputs", "with_outputs", is_flag=True, help="Also show the outputs of the run and of its steps.")
-@click.option("--items", metavar="STEP", help="Show the items of this step with forEach instead, failed ones first.")
+@click.option("--items", metavar="STEP", help="Show only the items of this step with forEach, failed ones first.")
 @click.option("--page", metavar="N", type=click.IntRange(min=1), help="With --items: the page to show [default: 1].")
 @click.option(
     "--limit",

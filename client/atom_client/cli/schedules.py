@@ -32,7 +32,7 @@ def print_schedules(services: Services, *, with_deleted: bool, as_json: bool) ->
 
 
 def print_next(services: Services, path: str, *, count: int, as_json: bool) -> None:
-    """Print the next instants of a file's schedules."""
+    """Print the next times at which a file's schedules start runs."""
     require_object(path)
     stored = load_schedules(services, file_id(path))
     if stored is None or stored.schedules.deleted_at is not None:

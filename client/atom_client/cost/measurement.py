@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LONGEST: Final = timedelta(seconds=MIN_KEEP_RUNS_S) / 2
 """The longest run that can be estimated.
 
-No deployment renews the documents of a run that is open for less than this, so idle time repeats exactly.
+No deployment renews the documents of a run that is open for less than this, so ticks during idle time repeat exactly.
 """
 
 AT_ONCE: Final = "edge"

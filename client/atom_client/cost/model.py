@@ -38,7 +38,7 @@ def with_assumed_items(plan: Plan) -> tuple[str, ...]:
 
 
 def count_instances(plan: Plan) -> int:
-    """Return the number of steps, counting the items of each loop."""
+    """Return the number of steps, counting each item of a loop."""
     return sum(1 if one.items is None else _count_items(one.items) for one in plan.steps)
 
 

@@ -31,8 +31,8 @@ class Assumptions:
     Times are in seconds, for a warm function in the same region.
 
     `job` is how long each job takes, or 0 if it has already ended when the response to its submission arrives. A job
-    changes its state `new_states` times before it ends, and if the Task Runner `notifies`, its end is reported instead
-    of polled for. Every invocation is billed as if it had an instance of `vcpu`
+    changes its state `new_states` times before it ends, and if the Task Runner `notifies`, its end is reported and
+    need not be detected by polling. Every invocation is billed as if it had an instance of `vcpu`
     and `gib` to itself; the checker, which mostly sleeps, has a smaller one. A document takes up `document_bytes`,
     including its index entries. A line of our log takes up `line_bytes`, including what Cloud Logging adds, and so does
     the line that Cloud Run writes for each request.
@@ -64,7 +64,7 @@ class Assumptions:
 def has_usual_times(settings: Settings) -> bool:
     """Return True if the checker's polling settings have their default values.
 
-    They do not in a terminal in which a local platform's variables have been exported.
+    The values differ in a terminal where a local platform's variables have been exported.
     """
     usual = Settings()
     return (settings.check_interval, settings.burst) == (usual.check_interval, usual.burst)

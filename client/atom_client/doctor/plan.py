@@ -30,7 +30,7 @@ _OF_FUNCTIONS: Final = ("WORKFLOW_BURST_SEC", "WORKFLOW_MAX_DELIVERIES")
 def region_findings(expected: Expected) -> Iterator[Finding]:
     """Check the region, and yield any problem with it.
 
-    The region may not exist, or the deployment may be in another region, where it would not be found.
+    The region may not exist, or the deployment may be in another region, in which case it would not be found.
     """
     try:
         from atom_deploy.gcloud import InstalledGcloud  # noqa: PLC0415 (not installed everywhere)

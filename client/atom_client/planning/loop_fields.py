@@ -18,7 +18,7 @@ def evaluate_list(
 ) -> Sequence[JsonValue]:
     """Return one of the lists of a loop.
 
-    Raises `NotKnown`, and `ExpressionError` if there is no list.
+    Raises `NotKnown` if it depends on unknown values, and `ExpressionError` if it cannot be computed or is not a list.
     """
     if not isinstance(source, Template):
         return source
@@ -31,9 +31,9 @@ def evaluate_list(
 
 
 def evaluate_limit(loop: ForEach, scope: Mapping[str, Any], zone: str) -> int | str | None:
-    """Return how many items may run at once, or the source of that.
+    """Return how many items may run at once.
 
-    Returns None if all may.
+    Returns the source of the limit if its value is not known, and None if there is no limit.
     """
     limit = loop.max_parallel
     if not isinstance(limit, Template):

@@ -32,7 +32,7 @@ STEPS_OF_CONDITIONS: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedItem:
-    """An item before its run.
+    """A planned item.
 
     If the items are not known, one item stands for all of them: its `index` is None, and it has no `value`. The other
     fields are the same as in a planned step.
@@ -53,7 +53,7 @@ class PlannedItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedItems:
-    """The items of a loop before its run.
+    """The planned items of a loop.
 
     `count` is None if a list is not known; `unknown` holds the sources of such lists. `skipped` holds the indexes of
     the items that their condition skips, and `undecided` is the number of items whose condition could not be decided.
@@ -74,7 +74,7 @@ class PlannedItems:
     def with_jobs(self, first: tuple[PlannedItem, ...]) -> PlannedItems:
         """Return the items with `first`, whose jobs have now been planned.
 
-        An item that stands for those of an unknown list is never certain to fail, as the list may be empty.
+        An item that stands for all items of an unknown list is never certain to fail, as the list may be empty.
         """
         if self.count is None:
             return replace(self, first=first)

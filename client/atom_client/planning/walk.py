@@ -37,7 +37,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStep:
-    """A step before its run.
+    """A planned step.
 
     `because` explains its fate. `job` is the body of the step's job; at the paths in `unknown`, it contains marked
     expressions in place of values that are not known. `job` is None for a barrier and for a step that does not run. A
@@ -54,7 +54,7 @@ class PlannedStep:
 
     @property
     def has_unknown(self) -> bool:
-        """True if a value of its job or of its first few items is not known, or a list of items."""
+        """True if a list of items, or a value in its job or its first few items, is not known."""
         items = self.items
         of_items = items is not None and (bool(items.unknown) or any(item.unknown for item in items.first))
         return bool(self.unknown) or of_items

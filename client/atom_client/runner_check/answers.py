@@ -34,7 +34,7 @@ def check_reason(seen: Seen) -> Row:
 
 
 def check_hints_and_logs(seen: Seen) -> Iterator[Row]:
-    """Check whether the jobs' answers have a log, and say that ends are reported."""
+    """Check whether responses contain log URLs and promise to report jobs' ends."""
     ends = [one.answer for one in (seen.success, seen.failure) if one is not None]
     if not ends:
         yield from (unchecked(rule, "no job has ended") for rule in (LOGS, NOTIFIES))

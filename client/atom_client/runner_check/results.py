@@ -69,7 +69,7 @@ def not_answered(rule: str, error: TaskRunnerError, advice: str = "") -> Row:
 
 
 def unsupported(rule: str, detail: str) -> Row:
-    """Return a row for an optional rule that the Task Runner does not use."""
+    """Return a row for an optional rule that the Task Runner does not support."""
     return Row(rule=rule, verdict=Verdict.UNSUPPORTED, detail=detail)
 
 

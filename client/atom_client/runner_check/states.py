@@ -93,7 +93,7 @@ def check_unknown_job(session: Session) -> Row:
 
 
 def check_failure(session: Session, failing: Job | None, seen: Seen) -> Row:
-    """Follow a job that fails to its end."""
+    """Follow a failing job until it ends."""
     if failing is None:
         return unchecked(FAILURE, "give --failing-args (or --failing-image) to say which job fails")
     try:

@@ -83,10 +83,10 @@ def _check_lookup(session: Session, job_id: str) -> Row:
     except TaskRunnerError as error:
         return not_answered(LOOKUP, error, "answer with HTTP 404 if keys cannot be looked up")
     if found is None:
-        return failed(LOOKUP, f"job {job_id} was not found by its key: find each job that may still run")
+        return failed(LOOKUP, f"job {job_id} was not found by its key: find each job that may still be running")
     if found.job_id != job_id:
-        return failed(LOOKUP, f"the key of job {job_id} was answered with job {found.job_id}")
+        return failed(LOOKUP, f"looking up the key of job {job_id} found job {found.job_id}")
     if other is not None:
         answer = '{"key": "…", "jobId": null}'
-        return failed(LOOKUP, f"a key that was never submitted was answered with job {other.job_id}: answer {answer}")
+        return failed(LOOKUP, f"looking up a key that was never submitted found job {other.job_id}: answer {answer}")
     return ok(LOOKUP, f"job {job_id} was found by its key")

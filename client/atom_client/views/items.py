@@ -116,7 +116,7 @@ def _read_failed(store: Store, run: RunRecord, expander: StepRecord) -> list[Ste
 
 
 def read_some(store: Store, loop: LoopView, state: StepState) -> list[StepRecord]:
-    """Return a few of a step's items in a state, by index."""
+    """Return a few of the items in this state, in index order."""
     if not loop.counts.states.get(state):
         return []
     query = _in_state(loop.expander, state, limit=MOST_FAILED_SHOWN, fields=OUTLINE_FIELDS)
@@ -136,7 +136,7 @@ class ItemsPage:
 def read_page(store: Store, loop: LoopView, *, number: int, size: int) -> ItemsPage:
     """Return a page of a step's items; page numbers start at 1.
 
-    Besides the page, the states of at most `_MOST_RANKED` items that failed, and of as many under way, are read.
+    Besides the page, reads the indexes of at most `_MOST_RANKED` failed items and of as many items under way.
     """
     step, expander = loop.step, loop.expander
     ranks = {**_rank(store, loop, UNDER_WAY, rank=1), **_rank(store, loop, _FAILED, rank=0)}

@@ -98,6 +98,6 @@ def rules_text(rules: Concurrency | Group) -> str:
 
 
 def ordinal(number: int) -> str:
-    """Return a number such as 3rd."""
+    """Return a number as an ordinal, such as `3rd`."""
     ending = "th" if number % 100 in _TEENS else _ENDINGS.get(number % 10, "th")
     return f"{number:,}{ending}"

@@ -132,7 +132,8 @@ class LoopView:
     def more_failed(self) -> int:
         """The number of items that failed besides those that are shown.
 
-        A stop also cancels items. Cancelled items count only if one that was cancelled on the Task Runner is shown.
+        A stop also cancels items. Cancelled items are counted only if the shown items include one that was
+        cancelled on the Task Runner.
         """
         states = {item.state for item in self.failed}
         total = sum(self.counts.states.get(state, 0) for state in states | {StepState.FAILED})

@@ -107,7 +107,7 @@ class RunView:
         return sorted(changed, key=lambda step: step.at)
 
     def failed_items(self, before: RunView) -> list[StepView]:
-        """Return the items that have failed since `before`, in order."""
+        """Return the items that have failed since `before`, oldest failure first."""
         failed = [
             item
             for each, items in self.items.items()

@@ -145,7 +145,7 @@ def clock_time(moment: datetime | None, now: datetime) -> str:
 def last_start(run: RunRecord) -> datetime:
     """Return the later of a run's first start and last retry.
 
-    If a run was cancelled while it was QUEUED, its first start comes after its retry.
+    If a run is cancelled while QUEUED and then retried, its first start comes after the retry.
     """
     return max(filter(None, (run.reopened_at, run.started_at or run.created_at)))
 

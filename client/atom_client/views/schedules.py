@@ -1,4 +1,4 @@
-"""Schedules as people and programs see them: their next instants, with notes on nights when clocks change."""
+"""Schedules as people and programs see them: their next times, with notes on nights when clocks change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from atom_workflows.expressions.times import find_zone
 
 
 def next_instants(cron: str, zone: str, after: datetime, count: int) -> Iterator[tuple[datetime, str]]:
-    """Yield a cron expression's next instants, each with a note or ""."""
+    """Yield a cron expression's next times, each with a note or ""."""
     calendar = Calendar(cron=cron, zone=zone)
     for instant in islice(calendar.upcoming(after), count):
         yield instant, calendar.explain(instant)
@@ -31,7 +31,7 @@ def zoned(instant: datetime, zone: str) -> str:
 
 
 def doubts_about_time(at: datetime, instant: datetime, zone: str | None, now: datetime) -> Iterator[str]:
-    """Yield warnings about a time `at` that a user gave.
+    """Yield warnings about the time `at` given by a user.
 
     `instant` is the instant that `at` was taken to mean.
     """
@@ -44,7 +44,7 @@ def doubts_about_time(at: datetime, instant: datetime, zone: str | None, now: da
 
 
 def instant_lines(schedules: Sequence[Schedule], zone: str, after: datetime, *, count: int = 5) -> Iterator[str]:
-    """Yield lines with the next instants of each schedule of a file."""
+    """Yield lines with the next times of each schedule in a file."""
     for schedule in schedules:
         yield f"{schedule.cron} ({zone})"
         for instant, note in next_instants(schedule.cron, zone, after, count):
@@ -54,7 +54,7 @@ def instant_lines(schedules: Sequence[Schedule], zone: str, after: datetime, *, 
 def instant_objects(
     schedules: Sequence[Schedule], zone: str, after: datetime, *, count: int = 5
 ) -> list[dict[str, Any]]:
-    """Return the next instants of a file's schedules for JSON output."""
+    """Return the next times of a file's schedules for JSON output."""
     return [
         {
             "cron": schedule.cron,

@@ -27,10 +27,10 @@ _STOPPED: Final = {StopKind.CANCEL: "cancelled", StopKind.TIMEOUT: "ended by its
 
 
 def explain_stop(seen: Seen) -> Iterator[Reason]:
-    """Yield who or what ended a run early."""
+    """Yield the reasons why a run ended early."""
     run = seen.run
     if run.stop is not None:
-        now = " at once, without the steps under `finally`" if run.stop.now else ""
+        now = ", without running the steps under `finally`" if run.stop.now else ""
         at = clock_time(run.stop.requested_at, seen.now)
         text = f"It was {_STOPPED[run.stop.kind]} at {at}{now}: {one_line(run.stop.reason).rstrip('.')}."
         facts = {"stop": run.stop.kind.value, "reason": run.stop.reason, "at": moment_text(run.stop.requested_at)}

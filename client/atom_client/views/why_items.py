@@ -94,5 +94,5 @@ def item_facts(item: StepRecord, loop: LoopView) -> Iterator[tuple[str, str]]:
 def why_item_waits(loop: LoopView | None) -> str:
     """Explain why an item that has been created is not released yet."""
     if loop is not None and (places := _places_of(loop)):
-        return f"it waits for a place, since {places}"
+        return f"it is waiting for a place, since {places}"
     return "its step has just been expanded, and it will be released next"

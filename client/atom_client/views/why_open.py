@@ -25,11 +25,11 @@ from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import RunState, StepState
 
 _MOST_MEASURED: Final = 50
-"""The maximum number of steps under way for which the steps waiting behind them are counted."""
+"""The maximum number of steps under way for which waiting steps are counted."""
 
 
 def explain_progress(seen: Seen) -> Iterator[Reason]:
-    """Yield where an open run is, and when it has to end."""
+    """Yield reasons that show an open run's progress and deadline."""
     run, now = seen.run, seen.now
     if run.state is RunState.SEEDING:
         yield _seeding(seen)
@@ -62,7 +62,7 @@ def explain_progress(seen: Seen) -> Iterator[Reason]:
             kind="deadline",
             text=f"Its timeout will end it at {at} ({lasted(run.deadline - now)} left)."
             if run.deadline > now
-            else f"Its timeout passed at {at}; the checker ends it at its next tick.",
+            else f"Its timeout passed at {at}; the checker will end it at its next tick.",
             facts={"deadline": moment_text(run.deadline)},
         )
 

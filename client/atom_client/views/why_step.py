@@ -116,7 +116,7 @@ def _open_text(seen: StepSeen) -> str:
     if seen.awaits_main and step.remaining:
         return "is PENDING: it is under `finally`, and is waiting for the main part to end"
     if step.is_released:
-        waits = "its condition is evaluated next" if step.awaits_condition else "no dispatcher has claimed it yet"
+        waits = "its condition will be evaluated next" if step.awaits_condition else "no dispatcher has claimed it yet"
         return f"is released, and {waits}"
     return f"is PENDING: {why_item_waits(seen.loop) if seen.is_item else _what_is_open(seen)}"
 

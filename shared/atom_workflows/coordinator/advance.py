@@ -133,8 +133,8 @@ class Advance:
     def _save_and_go_on(self, decisions: Sequence[Decision], following: list[StoredStep], *, may_keep: bool) -> None:
         """Save the decisions, and claim some of the released steps.
 
-        The claimed steps are added to `following`; all steps in that list count toward the number of steps that may
-        be kept. An outage is recorded in `_failure`.
+        The claimed steps are added to `following`; all steps in that list count toward the limit on the steps that
+        this invocation may keep. An outage is recorded in `_failure`.
         """
         try:
             # Steps that their conditions skip or fail are saved in the next pass, and may release other steps.
@@ -252,7 +252,7 @@ class Advance:
         return save_claims(self.outbox, claims)
 
     def _claim_of(self, stored: StoredStep, *, after: Counts | None = None, because: str = "") -> Decision:
-        """Decide to claim a step.
+        """Return the decision to claim a step.
 
         `after` is what the step's only dependency adds to the step's counters in the same commit. `because` holds the
         step's condition and the values that decided it.

@@ -14,8 +14,8 @@ BATCH_BYTES: Final = 900_000
 """A request may be up to 1 MB in size; this leaves room for the encoding."""
 
 MAX_STEP_BYTES: Final = 900_000
-"""The maximum size of a step's new document. A document may have at most 1 MiB, and grows when the step's result and
-the body that was sent are added. If it became too large to write, its run would never end.
+"""The maximum size of a step's new document. A document may be at most 1 MiB in size, and it grows when the step's
+result and the body that was sent are added. If it became too large to write, its run would never end.
 """
 
 _DOCUMENT_OVERHEAD: Final = 600

@@ -239,7 +239,7 @@ def _end_stopped(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> b
 def fail_run(outbox: Outbox, run_id: str, reason: str, budget: Budget, *, action: str) -> None:
     """Close a run that cannot continue, unless it has already ended.
 
-    `action` is the name of the reason in the log.
+    If the run has already ended, this is logged as the action `{action}.late`.
     """
     stop = Stop(kind=StopKind.FAIL, reason=reason, requested_at=outbox.services.clock.now())
     try:

@@ -50,7 +50,7 @@ def retry_run(services: Services, run_id: str) -> None:
     """Rerun the steps that did not succeed, and all steps after them.
 
     Other steps keep their results (see rerun.py). Raises `RunNotFound`, or `RunStateError` if the run is neither FAILED
-    nor CANCELLED or will soon be deleted.
+    nor CANCELLED, or will soon be deleted.
     """
     outbox = Outbox(services)
     reopen_run(outbox, run_id)

@@ -45,7 +45,7 @@ _DOCUMENT_BYTES: Final = 600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addition:
-    """Fields and a number of dependencies to add to a dependent in the commit that ends a step."""
+    """Fields to set on a dependent, and dependencies to add to it, in the commit that ends a step."""
 
     dependencies: int = 0
     fields: Fields = field(default_factory=dict)
@@ -106,7 +106,7 @@ class Decision:
 class Freed:
     """The places of one shard that a commit handed on.
 
-    `shard` is the shard after the commit, and `step` one of the items that gave up these places.
+    `shard` is the shard after the commit, and `step` is one of the items that gave up these places.
     """
 
     step: StepRecord

@@ -106,7 +106,7 @@ def read_for(services: Services, step: StepRecord, reads: Reads) -> tuple[dict[s
 
 
 _FIELDS_OF_PAST: Final = ("state", "message", "kind", "last_kind", *COUNTED, "values", "types")
-"""The fields that expressions read: those of a step's document, and `values` and `types` of its outputs' document."""
+"""The fields that expressions read: fields of a step's document, and `values` and `types` in its outputs' document."""
 
 
 def read_past(services: Services, run_id: str, reads: Reads, zone: str) -> dict[str, Past]:

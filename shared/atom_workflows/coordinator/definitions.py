@@ -70,7 +70,7 @@ def load_workflow(services: Services, run: RunRecord) -> tuple[Workflow, str]:
 
 
 def keep_definition(services: Services, run_id: str, until: datetime) -> bool:
-    """Keep the run's definition until a date, if it has one.
+    """Keep the run's definition, if there is one, until a date.
 
     Returns False if the definition cannot be renewed at the moment.
     """

@@ -36,7 +36,7 @@ MAX_FOLLOWED: Final = 200
 def handle_steps(services: Services, event: StepsEvent) -> None:
     """Handle an event from the topic `steps`.
 
-    Events may be delivered more than once, at the same time and in any order.
+    Events may be delivered more than once, concurrently, and in any order.
     """
     # Outcomes come from a checker that is running and will look again; when steps are released, it may not be running.
     outbox = Outbox(services, wakes_checker=isinstance(event, StepsReady))

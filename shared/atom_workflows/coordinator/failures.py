@@ -36,7 +36,7 @@ _PAGE_OF_FAILURES: Final = 500
 """The number of failed steps read at a time; each message can be up to 2,000 characters long."""
 
 FAILED_ITEMS: Final = [StepState.FAILED.value, StepState.CANCELLED.value, StepState.SKIPPED.value]
-"""The states of items that did not succeed; those that were skipped by choice are no failures."""
+"""The states of items that did not succeed; those that were skipped by choice are not failures."""
 
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -73,8 +73,8 @@ def _decide(services: Services, step: StepRecord) -> StepChange:
 def count_after_stop(services: Services, run_id: str, step_id: str) -> dict[str, int]:
     """Count a step's items that had ended before a stop.
 
-    The step's counters lack those whose barriers the stop ended: these did not pass on their own counters. They count
-    as failed those that were not started, whose number only the end of the last item makes known.
+    The step's own counters cannot be used: barriers that the stop ended did not pass on their counts. Items that were
+    not started also count as failed, and their number is known only once the last item has ended.
     """
     (expander,) = services.store.get([step_path(run_id, expander_id(step_id))], fields=("expansion",))
     if expander is None:

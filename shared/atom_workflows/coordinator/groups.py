@@ -61,7 +61,7 @@ class Occupancy(NamedTuple):
 
 
 def read_occupancy(services: Services, group: Group) -> Occupancy:
-    """Read the group's document, then count its runs at work."""
+    """Read the group's document, then count its active runs."""
     document = services.store.get([group_path(group.id)], fields=("admitted",))[0]
     return Occupancy(version=None if document is None else document.version, at_work=count_at_work(services, group))
 
@@ -136,7 +136,9 @@ def enter_again(services: Services, run: RunRecord) -> Entry:
         entry.admission is Admission.SKIP or run.group.when_full is not WhenFull.QUEUE
     ):
         reason = entry.because or why_full(run.group)
-        raise RunStateError(f"run {run.id} cannot be retried now: {reason}; try again when one of them has ended")
+        raise RunStateError(
+            f"run {run.id} cannot be retried now: {reason}; try again when a run of its group has ended"
+        )
     return entry
 
 
@@ -147,7 +149,10 @@ def _touch(services: Services, run: RunRecord, group: Group, count: int = 1) -> 
 
 
 def give_places(services: Services, run: RunRecord, group: Group, seen: Occupancy, count: int) -> Write:
-    """Return the write that lets runs begin, refused if someone else has given a place away."""
+    """Return the write that lets runs begin.
+
+    The store refuses it if someone else has given a place away in the meantime.
+    """
     touch = _touch(services, run, group, count)
     if seen.version is None:
         return Create(path=touch["path"], fields={**touch["fields"], "admitted": count})

@@ -13,7 +13,7 @@ _SHARE: Final = 0.5
 class HintLimit:
     """Spaces hints evenly. Safe to use from several threads.
 
-    Each process has its own limit, so a deployment's limit is the sum of those of its processes. A process that
+    Each process has its own limit, so a deployment's limit is the sum of its processes' limits. A process that
     handles one request at a time does nothing else while a hint waits for its turn. So waiting uses up an allowance,
     which grows with time: in a flood of hints, half of the time is left for other requests.
     """

@@ -63,7 +63,7 @@ def mark_late(outbox: Outbox, stored: StoredRun) -> StoredRun:
 
 
 def report_missing(services: Services, path: str, watch: Watch) -> None:
-    """Report the missing or skipped run of an instant as late."""
+    """Report an overdue run that does not exist or did not start."""
     stored, outbox = load_run(services, watch.run_id), Outbox(services)
     if stored is None:
         outbox.add([late_message(watch.run_id, path=path, state=None, at=watch.at, late_at=watch.late_at)])

@@ -129,7 +129,7 @@ def _admission(stored: StoredRun, begun: RunRecord, now: datetime) -> list[Write
 
 
 def report_begun(outbox: Outbox, run: RunRecord) -> None:
-    """Publish that a waiting run begins, and have its steps written."""
+    """Report that a waiting run has begun, and have its steps written."""
     outbox.report_run(run)
     outbox.add([seed_message(run.id)])
     log.info("run.admit", f"run {run.id} has a place in its group", run_id=run.id)

@@ -175,7 +175,7 @@ def seat(services: Services, steps: Sequence[StoredStep]) -> tuple[list[StoredSt
 
 
 def block_waiting(outbox: Outbox, stopped: Sequence[StoredStep]) -> list[Decision]:
-    """Decide to block the items that wait for places of stopped shards.
+    """Return decisions that block the waiting items of stopped shards.
 
     The result contains one page of items per step; the next page is left to another invocation.
     """
@@ -230,7 +230,11 @@ def _publish_placed(outbox: Outbox, loops: Mapping[_Loop, Sequence[StoredStep]],
 
 
 def _find_placed(outbox: Outbox, loop: _Loop, stored: Sequence[StoredStep]) -> Iterator[str]:
-    """Yield the items that may begin, or one to be blocked."""
+    """Yield the ids of the items to publish.
+
+    These are the items that may begin or, if too many have failed, one waiting item, which causes all waiting items to
+    be blocked.
+    """
     services = outbox.services
     for one in stored:
         if (finding := recount(services, one.step)) is None:

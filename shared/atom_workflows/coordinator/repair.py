@@ -142,7 +142,7 @@ _MOST_NAMED: Final = 3
 class Examination(NamedTuple):
     """The findings about a run. `run` and `steps` are as they were read before anything was fixed.
 
-    `open_work` is a clause describing work that the checker will continue by itself, or "". `published` is the number
+    `open_work` is a clause describing work that the checker will continue on its own, or "". `published` is the number
     of released steps that were published again. `overdue_since` is the earliest due time that a working checker would
     not have missed. The oddities in `odd` can be resolved only by the Task Runner.
     """

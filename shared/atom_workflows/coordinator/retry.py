@@ -92,7 +92,7 @@ def _reopen(outbox: Outbox, stored: StoredRun, entry: Entry) -> bool:
         outbox.services.store.commit(writes)
     except (AlreadyExists, Conflict):
         return False
-    what = "its retry waits for a place in its group" if waits else "it is being retried"
+    what = "its retry is waiting for a place in its group" if waits else "it is being retried"
     log.info("run.retry", f"run {run.id}: {what}; the steps that succeeded are kept", run_id=run.id)
     outbox.report_run(reopened)
     return True

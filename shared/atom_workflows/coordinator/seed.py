@@ -136,7 +136,7 @@ def _join_line(outbox: Outbox, run: RunRecord, definition: Definition, instead_o
     due = replace(end, fields={**end.fields, "due_at": first_look(run.group, now)})
     services.store.commit(_instead(instead_of, _opening(queued, definition, due)))
     outbox.report_run(queued)
-    log.info("run.queue", f"run {run.id} of {run.workflow} waits for a place in its group", run_id=run.id)
+    log.info("run.queue", f"run {run.id} of {run.workflow} is waiting for a place in its group", run_id=run.id)
     admit_waiting(outbox, run.group, by=run.id)
 
 

@@ -78,10 +78,10 @@ def _is_run_stopped(services: Services, run_id: str) -> bool:
 
 
 def look_up_attempt(services: Services, step: StepRecord) -> StepChange | dict[str, Any] | None:
-    """Look up the job of an earlier attempt whose id is unknown, and decide whether the step may go on.
+    """Look up the job of the first attempt whose job id is unknown.
 
-    Returns the change to save instead, the fields to save together with the submission, or None if the earlier attempt
-    has to be submitted again.
+    Also decides whether the step may continue. Returns the change to save instead, the fields to save together with
+    the submission, or None if the earlier attempt has to be submitted again.
     """
     settings = services.settings
     lookup, job_id = _look_up(services, replace(step, attempt=step.unresolved[0]))
@@ -97,7 +97,7 @@ def look_up_attempt(services: Services, step: StepRecord) -> StepChange | dict[s
 
 
 def resolve_attempt(services: Services, step: StepRecord, body: Mapping[str, JsonValue]) -> StepChange | dict[str, Any]:
-    """Submit an earlier attempt again to find out its job, and decide whether the step may go on.
+    """Submit an earlier attempt again to find out its job's id.
 
     Also decides whether the step may continue. `body` is the body of the step's own job. Returns the change to save
     instead, or the fields to save together with the submission.
@@ -117,9 +117,10 @@ def resolve_attempt(services: Services, step: StepRecord, body: Mapping[str, Jso
 
 
 def _find_job(services: Services, earlier: StepRecord, body: Mapping[str, JsonValue]) -> tuple[str | None, bool]:
-    """Submit an earlier attempt again, and return the id of its job, and whether the submission was sent.
+    """Submit an earlier attempt again, and return its job's id.
 
-    The id is "" if there is nothing to stop, or None if that is not known yet.
+    The second value is True if the submission was sent. The id is "" if there is nothing to stop, or None if that is
+    not known yet.
     """
     # If the Task Runner cannot stop jobs, the submission could only add another one. It need not know this name.
     answer = _ask(services, services.breaker, earlier, earlier.idempotency_key)
@@ -161,7 +162,7 @@ def stop_leftover(services: Services, step: StepRecord) -> StepChange | dict[str
 
 
 def stop_orphans(services: Services, refused: Sequence[Decision], current: Sequence[StoredStep]) -> None:
-    """Stop jobs that were submitted for attempts that have ended in the meantime.
+    """Stop jobs that were submitted for attempts that have since ended.
 
     `refused` are decisions that could not be saved, and `current` are the same steps as they are now. If the attempt
     may still be submitted again, its job is left alone: a Task Runner that honors keys reports the same job.
@@ -303,7 +304,7 @@ def _status(services: Services, breaker: CircuitBreaker, step: StepRecord, job_i
 
 
 def _look_up(services: Services, earlier: StepRecord) -> tuple[KeyLookup, str]:
-    """Look up the job of an earlier attempt, and return its id if it may still run."""
+    """Look up an earlier attempt's job, and return its id unless it has ended."""
     url = earlier.task_runner_url
     if services.breaker.reason_to_wait(url, services.clock.now()):
         return KeyLookup.UNANSWERED, ""

@@ -64,7 +64,7 @@ def _submit_after_earlier(services: Services, step: StepRecord) -> StepChange | 
 
 
 def _resolve(services: Services, step: StepRecord) -> StepChange | dict[str, Any] | None:
-    """Find out the job of the first attempt whose job's id is unknown."""
+    """Identify the job of the first attempt whose job id is unknown."""
     settled = look_up_attempt(services, step)
     if settled is not None:
         return settled

@@ -57,7 +57,7 @@ def apply_change(step: StepRecord, change: StepChange) -> StepRecord:
 
 
 def clear(step: StepRecord, *names: str) -> dict[str, Any]:
-    """Return the named fields that are set, with their empty values."""
+    """Return the empty value of each named field that is set."""
     return {name: _EMPTY[name] for name in names if getattr(step, name) != _EMPTY[name]}
 
 

@@ -44,7 +44,7 @@ class Calendar:
         return not (minutes.startswith("*") or hours.startswith("*"))
 
     def after(self, instant: datetime) -> datetime | None:
-        """Return the first instant after the given one, in UTC.
+        """Return the first matching instant after the given one, in UTC.
 
         Returns None if there is none in the next fifty years.
         """
@@ -65,13 +65,13 @@ class Calendar:
         return None
 
     def upcoming(self, instant: datetime) -> Iterator[datetime]:
-        """Yield the instants after the given one."""
+        """Yield the matching instants after the given one."""
         while (following := self.after(instant)) is not None:
             yield following
             instant = following
 
     def until(self, instant: datetime) -> datetime | None:
-        """Return the last instant at or before the given one, or None."""
+        """Return the last matching instant at or before the given one, or None."""
         instant, span = instant.astimezone(UTC), timedelta(hours=1)
         while (last := self.after(instant - span)) is None or last > instant:
             if span > _FARTHEST_BACK:
@@ -89,13 +89,13 @@ class Calendar:
         return last
 
     def before(self, instant: datetime) -> datetime | None:
-        """Return the last instant before the given one, or None."""
+        """Return the last matching instant before the given one, or None."""
         return self.until(instant - timedelta(microseconds=1))
 
     def explain(self, instant: datetime) -> str:
-        """Explain how a clock change affects an instant of a fixed time.
+        """Explain how a clock change affects a matching instant.
 
-        Returns "" if it is not affected.
+        Returns "" if it is not affected, or if the time of day is not fixed (see `is_fixed`).
         """
         zone = find_zone(self.zone)
         at = instant.astimezone(zone)

@@ -33,7 +33,7 @@ MAX_BODY_BYTES: Final = 64 * 1024
 
 
 STEPS_AT_THE_START: Final = 2_000
-"""The maximum number of evaluation steps for one task while its run is seeded, since a file may have 10,000 tasks.
+"""The maximum number of evaluation steps for one task while its run is being seeded, as a file may have 10,000 tasks.
 
 Dispatchers evaluate the remaining expressions. Each task has its own budget, so that its stored form is the same no
 matter which process stores it.

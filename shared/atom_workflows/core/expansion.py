@@ -116,7 +116,7 @@ class Expansion:
         }
 
     def nodes(self) -> Iterator[tuple[Node, int | None]]:
-        """Yield the nodes in order, each with the index of its item if it is one."""
+        """Yield the nodes in order, each with its item's index or None."""
         expander = expander_id(self.each)
         for shard_id in self.shards:
             kind = NodeKind.PLACES

@@ -24,8 +24,8 @@ MAX_GATHERED_BYTES: Final = 900_000
 def counts_of(fields: Mapping[str, Any]) -> dict[str, int]:
     """Return a step's item counts, computed from its counters.
 
-    `total` is the total number of items. Items that a stop has ended, or that were not started because too many others
-    had failed, are included only in `total`.
+    `total` is the total number of items. Items that were ended by a stop, or not started because too many others had
+    failed, are included only in `total`.
     """
     # One of the dependencies is the node that creates the items.
     ended, items = max(fields.get("total", 0) - 1, 0), fields.get("items", 0)
@@ -41,9 +41,10 @@ COUNTED: Final = ("total", "items", "unsuccessful", "unstarted", "skipped")
 
 
 def is_counted(fields: Mapping[str, Any]) -> bool:
-    """Return True if the counters of an ended step are the numbers of its items.
+    """Return True if an ended step's counters match its items.
 
-    They are if the items have ended the step. A stop may end it first, or before those that were not started are known.
+    They match if the items ended the step. A stop may end the step before its items have ended, or before it is known
+    how many of them were not started.
     """
     return fields.get("state") == StepState.SUCCEEDED or fields.get("last_kind") == FAILURE_KINDS[OutcomeKind.ITEMS]
 
@@ -73,7 +74,7 @@ def fail_with_items(step: StepRecord, first: str, *, unstarted: int = 0, now: da
 
 
 def explain_failures(failed: int, items: int, tolerate: int) -> str:
-    """Return how many of a step's items failed and how many may."""
+    """Describe how many items failed and how many were allowed to."""
     allowed = "" if not tolerate else f"; at most {tolerate} may fail"
     return f"{failed} of {items} item{'' if items == 1 else 's'} failed{allowed}"
 

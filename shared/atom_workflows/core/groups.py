@@ -75,7 +75,7 @@ def place_of(run: RunRecord) -> str | None:
 
 
 def place_at_work(group_id: str) -> str:
-    """Return the place shared by all of a group's runs at work."""
+    """Return the place shared by all of a group's runs in progress."""
     return f"{group_id}/work"
 
 

@@ -46,5 +46,5 @@ def judge_hint(step: StepRecord, attempt: int, *, now: datetime) -> Verdict:
 
 
 def take_hint(step: StepRecord, *, now: datetime) -> StepChange:
-    """Record that a hint is acted on, and schedule the follow-up check."""
+    """Record a hint as handled, and schedule the follow-up check."""
     return change(step, StepEvent.OBSERVE, hinted_at=now, due_at=now + HINT_GAP)

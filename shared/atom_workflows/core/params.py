@@ -141,7 +141,7 @@ def read_option(text: str, type: Type) -> JsonValue:  # noqa: A002  # the natura
 def find_breaches(value: Value, param: Param, zone: str = "UTC") -> Iterator[str]:
     """Yield a description of each constraint that the value breaks.
 
-    An example is "is 128, but at most 64 is allowed".
+    Example: `is 128, but at most 64 is allowed`.
     """
     if value is None:
         return

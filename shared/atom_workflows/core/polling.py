@@ -46,7 +46,7 @@ def poll_interval(age: timedelta, check_interval: timedelta) -> timedelta:
 
 
 NOTIFIED_POLL: Final = timedelta(minutes=5)
-"""The wait between two polls of a job whose end its Task Runner reports (see hints.py): the report may get lost."""
+"""The wait between two polls of a job if its Task Runner sends hints (see hints.py), which may get lost."""
 
 
 HINT_GAP: Final = timedelta(seconds=5)

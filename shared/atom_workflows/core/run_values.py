@@ -87,7 +87,7 @@ _LARGEST_EXACT: Final = 2**53
 
 
 def _group_of(run: RunRecord, workflow: Workflow, constants: Constants) -> Group | None:
-    """Return the run's group if its file limits its runs.
+    """Return the run's group if its file limits concurrent runs.
 
     Raises `InvalidParams` if the group cannot be computed.
     """

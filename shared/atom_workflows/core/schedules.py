@@ -25,7 +25,7 @@ from atom_workflows.core.workflow import CatchUp, Deadline, JsonValue, Schedule,
 from atom_workflows.expressions.times import find_zone
 
 ON_TIME: Final = timedelta(minutes=5)
-"""An instant that is started within this time does not count as missed: a tick of the checker was merely late."""
+"""How late a run may start without counting as missed, since a tick of the checker may merely be late."""
 
 TIME_TO_START: Final = timedelta(minutes=2)
 """How long a requested run may take to be created before it is reported as missing."""
@@ -38,7 +38,7 @@ _ID_LENGTH: Final = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One schedule of a file. Every instant up to `after` is settled."""
+    """One schedule of a file. Every scheduled time up to `after` is settled."""
 
     id: str
     cron: str
@@ -52,7 +52,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Firing:
-    """An instant to be started, with everything that its run needs from the schedule."""
+    """A run to be started, with everything that it needs from the schedule."""
 
     schedule_id: str
     cron: str
@@ -65,7 +65,7 @@ class Firing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """The deadline of an instant's run, which might never be created."""
+    """The deadline of a scheduled run, which might never be created."""
 
     run_id: str
     at: datetime
@@ -108,7 +108,7 @@ class FileSchedules:
         return Calendar(cron=entry.cron, zone=self.zone)
 
     def next_instants(self) -> Iterator[tuple[datetime, Entry]]:
-        """Yield each schedule's first unsettled instant, unless the file is paused."""
+        """Yield each schedule's first unsettled time, unless the file is paused."""
         if self.paused_at is None:
             for entry in self.entries:
                 if (following := self.calendar(entry).after(entry.after)) is not None:
@@ -142,12 +142,12 @@ def _texts(schedule: Schedule) -> dict[str, str]:
 
 
 def scheduled_run_key(schedule: str, at: datetime) -> tuple[str, ...]:
-    """Return the key that distinguishes an instant's run (see run_ids.py)."""
+    """Return the key that distinguishes a scheduled run (see run_ids.py)."""
     return "schedule", schedule, at.astimezone(UTC).isoformat()
 
 
 def scheduled_run_id(path: str, schedule: str, at: datetime) -> str:
-    """Return the id of an instant's run."""
+    """Return the id of a scheduled run."""
     return run_id_for(path, *scheduled_run_key(schedule, at))
 
 
@@ -161,8 +161,8 @@ def register(
 
     Returns None if this generation or a newer one is already known.
 
-    Due instants of the previous schedules are pinned first. An unchanged schedule keeps its cursor; a new one ignores
-    all instants before this upload.
+    Due runs of the previous schedules are pinned first. An unchanged schedule keeps its cursor; a new one ignores all
+    times before this upload.
     """
     if known is not None and generation <= known.generation:
         return None
@@ -210,7 +210,7 @@ def delete(known: FileSchedules | None, *, path: str, generation: int, now: date
 def pause(known: FileSchedules, now: datetime) -> FileSchedules:
     """Return the paused schedules.
 
-    Due instants are pinned first, and deadlines are no longer watched.
+    Due runs are pinned first, and deadlines are no longer watched.
     """
     if known.paused_at is not None:
         return known
@@ -220,7 +220,7 @@ def pause(known: FileSchedules, now: datetime) -> FileSchedules:
 def resume(known: FileSchedules, now: datetime) -> FileSchedules:
     """Return the resumed schedules.
 
-    Instants that were missed while they were paused are not started.
+    Runs that were missed while the schedules were paused are not started.
     """
     if known.paused_at is None:
         return known
@@ -232,16 +232,16 @@ def resume(known: FileSchedules, now: datetime) -> FileSchedules:
 
 
 def fire(known: FileSchedules, now: datetime) -> FileSchedules:
-    """Pin the instants that are to be started now, and move the cursors past all that are due.
+    """Pin the runs to be started now, and advance the cursors.
 
-    Returns the schedules unchanged if nothing is due, or if instants that were pinned earlier are not published yet.
-    Due instants then wait for those, so that the document does not grow while nothing can be published.
+    Returns the schedules unchanged if nothing is due, or if runs that were pinned earlier are not published yet. Due
+    runs then wait for those, so that the document does not grow while nothing can be published.
     """
     return known if known.firing else _pin(known, now)
 
 
 def _pin(known: FileSchedules, now: datetime) -> FileSchedules:
-    """Pin the instants that are due, in addition to those that are not published yet."""
+    """Pin the due runs, keeping those that are not published yet."""
     due = {entry.id: at for at, entry in known.next_instants() if at <= now}
     if not due:
         return known
@@ -276,19 +276,20 @@ def _pin(known: FileSchedules, now: datetime) -> FileSchedules:
 
 
 def clear_fired(known: FileSchedules) -> FileSchedules:
-    """Return the schedules once all pinned instants have been published."""
+    """Return the schedules without the pinned runs, which have been published."""
     return replace(known, firing=())
 
 
 def without_watches(known: FileSchedules, over: Sequence[Watch]) -> FileSchedules:
-    """Return the schedules once the given deadlines have been handled."""
+    """Return the schedules without these watches, which have been handled."""
     return replace(known, watches=tuple(one for one in known.watches if one not in over))
 
 
 def _owed(entry: Entry, calendar: Calendar, now: datetime) -> Sequence[datetime]:
-    """Return the instants of a schedule that should be started.
+    """Return the times for which a schedule should start runs.
 
-    These are the ones that are on time or, if there are none, the last missed one if it may still be started.
+    These are the times within the last `ON_TIME` or, if there are none, the last missed one if its run may still be
+    started.
     """
     on_time = list[datetime]()
     for at in calendar.upcoming(max(entry.after, now - ON_TIME)):
@@ -302,9 +303,10 @@ def _owed(entry: Entry, calendar: Calendar, now: datetime) -> Sequence[datetime]
 
 
 def _watches(known: FileSchedules, entry: Entry, begin_by: Mapping[datetime, datetime | None]) -> Iterator[Watch]:
-    """Yield the watches for the given instants.
+    """Yield the watches for the given scheduled times.
 
-    `begin_by` maps each instant to the time by which its run should exist, or to None if that run will not be started.
+    `begin_by` maps each scheduled time to the time by which its run should exist, or to None if that run will not be
+    started.
     """
     for at, exists_at in begin_by.items():
         if (late_at := late_at_of(known.deadline, at, known.zone)) is not None:

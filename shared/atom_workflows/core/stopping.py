@@ -253,10 +253,11 @@ def judge_lookup(  # noqa: PLR0913 (each is one thing that the decision depends 
     stop_timeout: timedelta,
     check_interval: timedelta,
 ) -> StepChange | dict[str, Any] | None:
-    """Decide whether a claimed step may go on, after the job of its first unresolved attempt was looked up.
+    """Decide how to proceed after looking up an unresolved attempt's job.
 
-    `job_id` is the job that was found and may still run, or "". `lease` is how long a dispatcher of that attempt may
-    still work. Returns the same as `judge_unresolved`, or None if the attempt has to be submitted again.
+    The attempt is the first unresolved one of a claimed step. `job_id` is the job that was found and may still be
+    running, or "". `lease` is how long a dispatcher may keep working on the attempt. Returns None if the attempt has to
+    be submitted again, and otherwise the same as `judge_unresolved`.
     """
     waits_since = _waits_since(step, now)
     # From then on, no one submits the attempt any more.
@@ -279,11 +280,12 @@ def judge_unresolved(  # noqa: PLR0913 (each is one thing that the decision depe
     check_interval: timedelta,
     was_sent: bool = False,
 ) -> StepChange | dict[str, Any]:
-    """Decide whether a claimed step may go on, after its first unresolved attempt was to be submitted again.
+    """Decide how to proceed after trying to resubmit an unresolved attempt.
 
-    `job_id` is the job that may still run, "" if there is none, or None if that is not known yet; then `was_sent` says
-    whether this submission may start one. Returns the change with which the step waits, for no longer than `longest`,
-    or the fields to save together with its submission.
+    The attempt is the first unresolved one of a claimed step. `job_id` is the job that may still be running, "" if
+    there is none, or None if that is not known yet; in that case, `was_sent` says whether the resubmission may start
+    one. Returns the change that makes the step wait, for no longer than `longest`, or the fields to save together with
+    the step's own submission.
     """
     if job_id is None and now - _waits_since(step, now) < longest:
         sent = {"unresolved_since": now} if was_sent else {}
@@ -297,7 +299,10 @@ def _wait_for_unresolved(step: StepRecord, now: datetime, check_interval: timede
 
 
 def _resolve(step: StepRecord, job_id: str | None, now: datetime) -> dict[str, Any]:
-    """Return the fields that make a job known, "" if there is none, or give it up (None)."""
+    """Return the fields that mark the first unresolved attempt as resolved.
+
+    `job_id` is the attempt's job, "" if there is none, or None if it could not be determined.
+    """
     resolved: dict[str, Any] = {"unresolved": step.unresolved[1:], "claimed_at": now, **_without_deferrals(step)}
     if len(step.unresolved) == 1 and step.unresolved_since is not None:
         resolved["unresolved_since"] = None

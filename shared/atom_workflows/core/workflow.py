@@ -39,7 +39,7 @@ class OnLost(StrEnum):
 
 
 class CatchUp(StrEnum):
-    """The policy for the instants of a schedule at which its workflow could not be started."""
+    """The policy for scheduled times at which the workflow could not be started."""
 
     NONE = "none"
     # Start the newest of them.
@@ -47,7 +47,7 @@ class CatchUp(StrEnum):
 
 
 class WhenFull(StrEnum):
-    """The policy for a new run while the maximum number of runs of its group are at work."""
+    """The policy for a new run while the maximum number of runs of its group are in progress."""
 
     # It waits, behind the runs that came before it.
     QUEUE = "queue"
@@ -219,7 +219,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concurrency:
-    """The number of a workflow's runs that may be at work at the same time.
+    """The number of a workflow's runs that may be in progress at the same time.
 
     Runs with the same value of `group` are counted together. At most `max_queued` runs wait, each for at most
     `max_wait`; core/groups.py decides which.

@@ -42,7 +42,7 @@ from atom_workflows.expressions.values import read_value
 __all__ = ["Checked", "Fault", "Scope", "Unavailable", "check", "check_template"]
 
 STEPS_OF_CONSTANTS: Final = 100
-"""Constant expressions are evaluated to find faults such as `int('x')`, provided that this costs next to nothing."""
+"""The maximum number of steps for evaluating a constant expression to find faults such as `int('x')`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,7 @@ def order_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:
 
 
 def membership_faults(left: Side, right: Side, at: int) -> Iterator[Fault]:
-    """Return the faults in `left in right`, except for a literal list."""
+    """Return the faults in `left in right`, where `right` is not a literal list."""
     if is_unknown(right.of):
         return
     if isinstance(right.of, ListOf):

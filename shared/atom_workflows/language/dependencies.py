@@ -56,7 +56,7 @@ _ENDED: Final = "all of `steps` have ended before `finally` begins; remove this 
 def read_ids(part: Part) -> dict[str, None]:
     """Return all ids in a part.
 
-    Invalid ones are included, and those of steps that could not be read.
+    Invalid ids are included, as are the ids of steps that could not be read.
     """
     items = part.node.items if isinstance(part.node, Items) else []
     maps = [item for item in items if isinstance(item, Fields)] + [step.node for step in part.steps]

@@ -65,7 +65,7 @@ class Embedded:
 def read_embedded(node: Scalar, report: Report) -> Embedded | str | Invalid:
     """Read a string that contains `${{`.
 
-    A string that contains only the escape `$${{`, and so no expression, is returned unescaped.
+    If the string contains no expression, only the escape `$${{`, it is returned unescaped.
     """
     if _exceeds_limits(node, report):
         return INVALID

@@ -40,7 +40,7 @@ from atom_workflows.language.step_fields import STEP, TASK
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _ID: Final = "urn:atom-workflows:schema:workflow:1"
-"""An identifier, not an address, so nothing is fetched. Its number increases when valid files become invalid."""
+"""An identifier, not an address, so nothing is fetched. Its number increases if a change makes valid files invalid."""
 
 _DEFINED: Final = {id(STEP): "step", id(TASK): "task", id(PARAM): "parameter"}
 """The records that get their own definition, under a name that editors show."""

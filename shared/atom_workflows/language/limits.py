@@ -70,14 +70,14 @@ MAX_LISTS: Final = 20
 
 MAX_PARAMS: Final = 100
 MAX_PARAM_BYTES: Final = 100_000
-"""The maximum size of a run's parameters as JSON, the same as in a start message."""
+"""The maximum size of a run's parameters as JSON. Start messages have the same limit."""
 
 MAX_OUTPUTS: Final = 100
 MAX_CHOICES: Final = 1_000
 """The maximum number of values in a parameter's `enum`."""
 
 MAX_LENGTH: Final = 100_000
-"""The highest value that a parameter may set for the maximum length of its text or list."""
+"""The highest `minLength`, `maxLength`, `minItems` or `maxItems` that a parameter may have."""
 
 MAX_SCHEDULES: Final = 20
 MAX_WITHIN: Final = timedelta(days=30)

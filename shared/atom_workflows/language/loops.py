@@ -176,7 +176,7 @@ def _refuse_count(step: Reading, counts: Mapping[str, int], total: int, report: 
     several = [name for name, count in counts.items() if count > 1]
     product = _TIMES.join(several)
     what = f"`forEach` has {product} = {total:,}" if len(several) > 1 else f"`forEach` has {total:,}"
-    report.add(place, f"{what} items, more than the {MAX_ITEMS:,} allowed", "split the items between several steps")
+    report.add(place, f"{what} items, more than the {MAX_ITEMS:,} allowed", "split the items among several steps")
 
 
 def _check_sizes(step: Reading, known: Mapping[str, Sequence[Any]], report: Report) -> None:

@@ -66,7 +66,7 @@ def _advise_on_cron(times: Node) -> str:
 _WHERE: Final = "use `engine` or `scaleTier` inside `task` to specify where a job runs, in the Task Runner's own terms"
 _AS_ARGS: Final = "pass it to the job in `args` inside `task`"
 _ELSEWHERE: Final = "write `schedules` for start times; other triggers are not defined in the workflow file"
-_ONE_RUN: Final = "write `concurrency: {limit: 1}` to limit how many runs of the workflow may be in progress"
+_ONE_RUN: Final = "write `concurrency: {limit: 1}` to limit how many runs of the workflow may be in progress at once"
 _IN_STEP: Final = "write it in each step that has `forEach`"
 _NO_MESSAGES: Final = "leave it out: the end of every run is published to the topic `events`"
 
@@ -98,7 +98,7 @@ WORKFLOW_ADVICE: Final[Mapping[str, Advice]] = {
     **_each("secrets", "pass the name of a secret to the job in `args`; the job reads the secret itself"),
     **_each("maxactiveruns maxparallel parallelism maxconcurrentruns", _ONE_RUN),
     **_each("notify notifications alerts", _NO_MESSAGES),
-    **_each("onfailure onsuccess", "write a step under `finally`, with `when: run.state == 'FAILED'`"),
+    **_each("onfailure onsuccess", "add a step under `finally`, with `when: run.state == 'FAILED'`"),
     **_each("version apiversion kind metadata spec", "leave it out"),
     **_each("labels tags", "set a run's labels when you start it, and a job's labels with `labels` inside `task`"),
 }

@@ -99,7 +99,7 @@ class Source:
         return _Trace(offsets, indexes)
 
     def _begin(self, scalar: Scalar) -> int:
-        """Return the index of the value's first character, after an anchor or a tag."""
+        """Return the index of the value's first character, after any anchor or tag."""
         index = self._start(scalar)
         return index if self.is_json else _PROPERTIES.match(self.text, index).end()  # type: ignore[union-attr]  # it can be empty
 

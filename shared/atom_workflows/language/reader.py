@@ -342,7 +342,7 @@ def _as_notation(node: Node) -> object:
 def read_named_values(kind: TypeMap | ExpressionMap, node: Node, path: str, report: Report) -> Any:
     """Read a map from names to types, or to values with expressions.
 
-    Returns each entry as a pair: the node of its name, and its value.
+    Returns each entry as a pair: the node that contains its name, and its value.
     """
     if not isinstance(node, Fields):
         example = "{rows: int}" if isinstance(kind, TypeMap) else '{rows: "${{ steps.list.outputs.rows }}"}'
@@ -369,7 +369,8 @@ def _check_count(kind: TypeMap | ExpressionMap | ParamMap | ItemLists, node: Fie
 def read_params(kind: ParamMap, node: Node, path: str, report: Report) -> Any:
     """Read the parameters.
 
-    Returns each entry as a pair: the node of its name, and either its fields or the node of its default.
+    Returns each entry as a pair: the node that contains its name, and either its fields or the node that contains its
+    default.
     """
     if not isinstance(node, Fields):
         remedy = "leave it out if there are none" if is_empty(node) else "write a map, such as `{day: {type: date}}`"

@@ -132,7 +132,7 @@ _FUNCTIONS: Final = {
     "upper": ("The text in upper case.", "upper('eu')"),
     "trim": ("The text without leading and trailing whitespace.", "trim(' eu ')"),
     "split": ("The parts of the text between separators.", "split('a,b', ',')"),
-    "join": ("The items of a list joined, with a separator between them.", "join(['a', 'b'], ',')"),
+    "join": ("The items of a list, joined with a separator between them.", "join(['a', 'b'], ',')"),
     "replace": ("The text with each occurrence of a substring replaced.", "replace('a-b', '-', '_')"),
     "startsWith": ("Whether the text begins with the given prefix.", "startsWith('gs://b', 'gs:')"),
     "endsWith": ("Whether the text ends with the given suffix.", "endsWith('a.csv', '.csv')"),

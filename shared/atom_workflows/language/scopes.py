@@ -28,7 +28,7 @@ RETRIED_KINDS: Final = (
 """The kinds of failures that `retry.when` may be evaluated for. For a lost job, `onLost` decides instead."""
 
 LAST_KINDS: Final = (*RETRIED_KINDS, "lost", "items", "stopped")
-"""The kinds of failure that an attempt, or a step in a run that has ended, may have."""
+"""The kinds of failure that may be reported for an attempt, or for a step in a run that has ended."""
 
 __all__ = ["CONDITION", "DEFAULT", "GROUP", "RETRY", "TASK", "Fault", "File", "Position", "Scope", "scope_of"]
 

@@ -151,8 +151,8 @@ POLICIES: Final = (
         kind=Choice(words=tuple(OnLost)),
         description=(
             "What to do when it is not known whether a job is running: submit it again (although the third loss fails "
-            "the step), or fail the step at once. If a user then retries the run, a job that may still run is found "
-            "and stopped first, if its Task Runner can do that."
+            "the step), or fail the step at once. If a user then retries the run, a job that may still be running "
+            "is found and stopped first, if its Task Runner can do that."
         ),
         default=OnLost.RETRY.value,
         examples=("fail",),
@@ -186,7 +186,7 @@ TASK: Final = Record(
             kind=_TASK_TEXT,
             description=(
                 "Where the Task Runner should run the job, in the Task Runner's own terms. With `--runner process`, "
-                "`process` runs `args` as a program."
+                "the engine `process` runs `args` as a program."
             ),
             examples=("edge",),
         ),

@@ -37,7 +37,7 @@ _FIRST_CONTENT: Final = re.compile(f"(?: *(?:\r\n|[{BREAKS}]))*( *)[^ {BREAKS}]"
 
 
 def trace_json(source: str, index: int, text: str) -> _Pieces:
-    """Trace a string in JSON, from after its opening quote."""
+    """Trace a JSON string, starting after its opening quote."""
     offset = 0
     while match := _IN_JSON.match(source, index):
         piece = match["run"] or text[offset : offset + 1]

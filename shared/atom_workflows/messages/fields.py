@@ -182,7 +182,7 @@ def read_objects(body: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     """Return a list of at least one and at most `MAX_ITEMS` objects."""
     value = body.get(name)
     if not isinstance(value, list) or not value or not all(isinstance(item, Mapping) for item in value):
-        raise MalformedEvent(f"an event's {name} must be a list of objects, not {show(value)}")
+        raise MalformedEvent(f"an event's {name} must be a non-empty list of objects, not {show(value)}")
     if len(value) > MAX_ITEMS:
         raise MalformedEvent(f"an event's {name} may have at most {MAX_ITEMS:,} entries, not {len(value):,}")
     return value

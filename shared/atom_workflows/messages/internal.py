@@ -134,8 +134,8 @@ def completed_messages(run_id: str, outcomes: Sequence[Outcome]) -> list[Message
 class TickOrigin(StrEnum):
     """The reason for waking the checker between two ticks of the scheduler.
 
-    Either a dispatcher has submitted a job, the checker has noticed a job too late, or a burst continues. Only a tick
-    that continues a burst counts as a tick from the scheduler.
+    Either a dispatcher has submitted a job, the checker has found that a job needs another check soon, or a burst
+    continues. Only a tick that continues a burst counts as a tick from the scheduler.
     """
 
     DISPATCHER = "dispatcher"

@@ -16,7 +16,7 @@ _TEXTS_OF_AN_END: Final = ("outputs", "outputs_problem", "reason", "logs_url")
 
 
 def outcome_body(outcome: Outcome) -> dict[str, Any]:
-    """Return an outcome as an event reports it."""
+    """Return an outcome as a JSON object for an event."""
     return {
         "step": outcome.step_id,
         "attempt": outcome.attempt,

@@ -212,7 +212,7 @@ def _read_scheduled(body: Mapping[str, Any], *, event_id: str) -> StartRequested
 
 
 def start_of_object(bucket: str, name: str, generation: str, *, event_id: str) -> StartRequested:
-    """Return the run that an uploaded object starts.
+    """Return the request to start a run for an uploaded object.
 
     The object's generation identifies the run, so a second notification starts nothing.
     """
@@ -225,7 +225,7 @@ def start_of_object(bucket: str, name: str, generation: str, *, event_id: str) -
 
 
 def deletion_of_object(bucket: str, name: str, generation: str) -> FileDeleted:
-    """Return the deletion of a workflow file, which ends its schedules."""
+    """Return the deleted workflow file, whose schedules end as a result."""
     path = require_storable("object", f"gs://{bucket}/{name}", longest=MAX_PATH_BYTES)
     return FileDeleted(path=path, generation=number_of_generation(generation))
 

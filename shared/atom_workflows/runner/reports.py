@@ -78,7 +78,7 @@ def unknown_job(job_id: str) -> tuple[int, dict[str, Any]]:
 def to_lookup_response(key: str, report: JobReport | None) -> tuple[int, dict[str, Any]]:
     """Return the response to the lookup of a key.
 
-    It repeats the key, so it cannot be mistaken for that of a Task Runner which ignores the parameter.
+    It repeats the key, so it cannot be mistaken for the response of a Task Runner that ignores the parameter.
     """
     if report is None:
         return HTTPStatus.OK, {"key": key, "jobId": None}

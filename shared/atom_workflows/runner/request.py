@@ -151,7 +151,7 @@ def _as_word(value: Any) -> str:
 def _require_usable(text: str, field: str) -> str:
     """Return the text if it can be passed to a program.
 
-    NUL and unpaired surrogates cannot.
+    Text that contains NUL or unpaired surrogates cannot.
     """
     if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
         raise RequestRefused(f"{field} contains a character that cannot be passed to a program")

@@ -300,7 +300,7 @@ def test_a_replay_that_cannot_help_is_reported(platform: Platform) -> None:
     list_letters(platform.desk, limit=20, as_json=True)
     [letter] = json.loads(platform.printed())
     replay_letters(platform.desk, [letter["id"]], every=False, dry_run=True)
-    assert "will become dead letters again" in platform.capsys.readouterr().err
+    assert "will be dead-lettered again" in platform.capsys.readouterr().err
 
 
 def test_what_came_from_nowhere_can_only_be_dropped(platform: Platform) -> None:

@@ -295,7 +295,7 @@ def test_a_cancel_counts_the_items_whose_jobs_go_on() -> None:
     world.settle_down()
     text = said(world, "runs", "cancel", run_id)
     assert "Jobs of 2 items could not be stopped and may still be running;" in text
-    assert "and `--items STEP` those of items such as `train[0]`" in text
+    assert "and `--items STEP` lists the jobs of items such as `train[0]`" in text
     assert "did not stop these jobs of `train[1]`" in said(world, "runs", "show", run_id, "--items", "train")
 
 

@@ -20,7 +20,7 @@ MAX_ANSWER_BYTES: Final = 64 * 1024
 """The maximum number of bytes read from the response to a failed request, which is usually far shorter."""
 
 MAX_READ_BYTES: Final = 1024 * 1024
-"""The maximum number of bytes read from a response about a job. They are used if they contain the job's state."""
+"""The maximum number of bytes read from a response about a job. They suffice if they contain the job's state."""
 
 _MOST_DIGITS: Final = 1_000
 _CHARSET: Final = re.compile(r"charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE)
@@ -42,8 +42,8 @@ class AnswerBody:
     """A response's body. `text` is its beginning, and `job` has the known fields of its `job`, if there is one.
 
     `outputs` holds the job's outputs, even if it has not ended. `is_object` is True if the body is a JSON object,
-    whatever its fields; if its only field is a text `message`, that is what it has to say. `key` is the one that it
-    repeats, and `has_null_id` is True if it says beside the key that there is no job.
+    whatever its fields. `message` is its `message`, if that is a string and its only field. `key` is the lookup key
+    that it repeats. `has_null_id` is True if it reports no job: its `jobId` is null, and it has no `job`.
     """
 
     text: str

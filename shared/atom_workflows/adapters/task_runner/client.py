@@ -44,7 +44,7 @@ from atom_workflows.ports import JobAnswer, StopAnswer
 CONNECT_TIMEOUT_S: Final = 3.05
 SUBMIT_TIMEOUT_S: Final = 60.0
 STATUS_TIMEOUT_S: Final = 10.0
-"""For calls about a job that was submitted before: asking for its status, stopping it, and looking up its key."""
+"""For calls about a job that was submitted earlier: asking for its status, stopping it, and looking up its key."""
 
 MIN_TIMEOUT_S: Final = 0.001
 
@@ -79,7 +79,7 @@ class Tokens(Protocol):
 
 
 class TaskRunnerClient:
-    """Makes the calls of the Task Runner's contract. Safe to use from several threads.
+    """Makes the calls defined by the Task Runner's contract. Safe to use from several threads.
 
     Each timeout covers the time from the request to the end of the response.
     """
@@ -124,7 +124,7 @@ class TaskRunnerClient:
         return read_lookup(self._call_about("GET", target, base_url), idempotency_key)
 
     def _call_about(self, method: str, target: str, base_url: str, job_id: str = "") -> Answer:
-        """Make a call about a job that was submitted before."""
+        """Make a call about a job that was submitted earlier."""
         request = _Request(method, base_url, target, headers={}, job_id=job_id)
         try:
             return self._call(request, self._status_timeout_s)

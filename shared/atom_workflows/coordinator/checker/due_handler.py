@@ -50,7 +50,7 @@ class DueHandler:
     """One instance's work on due steps, including the calls in progress.
 
     A failure in one run or step does not delay the others. A Task Runner that does not respond is not called for a
-    while, and for longer after each failure. `published` counts events for dispatchers and the start function.
+    while; the pause grows with each further failure. `published` counts events for dispatchers and the start function.
     """
 
     def __init__(self, services: Services, in_flight: InFlight) -> None:

@@ -64,7 +64,7 @@ def _judge(services: Services, key: str) -> tuple[StoredStep | None, Verdict]:
 
 
 def _take(services: Services, stored: StoredStep) -> StoredStep | None:
-    """Record that this instance acts on the hint.
+    """Record that this instance is handling the hint.
 
     Returns None if the step has changed since it was read; a repeated hint may have changed it.
     """

@@ -16,7 +16,7 @@ BUSY_RETRY_S: Final = 60
 """The quotas of Google's APIs apply per minute."""
 
 GRANT_RETRY_S: Final = 30
-"""A new grant, account or API takes minutes to take effect."""
+"""A new grant, a new account or a newly enabled API may not be usable for several minutes."""
 
 _UNSURE: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT})
 

@@ -17,7 +17,7 @@ from typing import Final
 from atom_workflows.errors import JobNotFound
 
 GRACE: Final = timedelta(minutes=5)
-"""The age up to which a job that cannot be found is assumed to be not visible yet."""
+"""The age up to which a job that cannot be found is assumed to be too new to be visible."""
 
 NAME_PREFIX: Final = "aw-"
 

@@ -79,7 +79,7 @@ def shape_of(machine: str) -> Shape | None:
 
 
 def cloud_run_shape(machine: str) -> Shape:
-    """Return the size of a Cloud Run job that replaces the machine.
+    """Return the size of a Cloud Run job for this machine type.
 
     If the machine has a lot of memory, the job gets as many processors as Cloud Run requires for it. Raises
     `RequestRefused` for a machine that is too large for Cloud Run, or whose shape is not known.

@@ -92,7 +92,7 @@ class GoogleRest(Protocol):
 
 
 def document_of(rest: GoogleRest, call: Call) -> Mapping[str, Any]:
-    """Return the document in the answer to a request, or {} if it cannot be had."""
+    """Send a request and return the response's document, or {} on failure."""
     try:
         reply = rest.send(call)
     except GoogleUnavailable:

@@ -26,7 +26,7 @@ It is also the default here, since Cloud Run's own default is ten minutes.
 PAGE: Final = 100
 
 FIELDS: Final = ("conditions", "createTime", "labels", "latestCreatedExecution", "name", "terminalCondition")
-"""The fields of a job that are requested. Its arguments would make a response, or a page of jobs, too long."""
+"""The fields to request for a job. Including its arguments would make a response, or a page of jobs, too long."""
 
 _EXECUTION_SUFFIX: Final = "1"
 _VOLUME: Final = "atom-outputs"

@@ -104,7 +104,10 @@ class CloudRunner:
         return _answer(stopped)
 
     def look_up(self, key: str) -> ContractAnswer:
-        """Answer `GET /jobstatus` with a key, which does not say on which engine its job is."""
+        """Handle `GET /jobstatus` with a key.
+
+        The key does not show which engine runs the job, so the engines are tried in turn.
+        """
 
         def found() -> tuple[int, dict[str, Any]]:
             reports = (engine.look_up(key, self.now()) for engine in self.engines.values())
@@ -114,7 +117,7 @@ class CloudRunner:
 
 
 def _answer(respond: Response) -> ContractAnswer:
-    """Return the contract's answer, or that for the error."""
+    """Return the response that the contract defines for the result or error."""
     try:
         status, body = respond()
     except RequestRefused as error:
