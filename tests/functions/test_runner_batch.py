@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from atom_workflows.core.polling import MISSING_GRACE
 from functions.posting import without_handlers
 from functions.runner import NOTICES, TOKEN, Runner, running_runner
 from support.google_jobs.containers import Plan, Refusal, stamp
@@ -81,6 +82,17 @@ def test_a_key_without_a_job_is_answered_with_none(runner: Runner, key: str) -> 
     answer = runner.look_up(key)
     assert (answer.status, answer.body) == (200, {"key": key, "jobId": None})
     assert len(runner.google.batch.jobs) == 1
+
+
+@pytest.mark.parametrize("engine", ["batch", "cloud-run"])
+def test_a_key_finds_a_new_job_once_it_can_be_seen(runner: Runner, engine: str) -> None:
+    """A key does not say how new its job is, so the job must be visible by the time that "none" is believed."""
+    invisible = Plan(invisible_s=50, runs_s=600)
+    runner.google.batch.decide = runner.google.run.decide = lambda _container: invisible
+    job_id = runner.submit(engine=engine).job["jobId"]
+    assert runner.look_up(KEY).body == {"key": KEY, "jobId": None}
+    runner.google.time.pass_by(seconds=MISSING_GRACE.total_seconds())
+    assert runner.look_up(KEY).job["jobId"] == job_id
 
 
 @pytest.mark.parametrize("is_batch", [True, False])

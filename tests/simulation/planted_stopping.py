@@ -9,6 +9,7 @@ from typing import Any
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import StepChange
 from atom_workflows.core.outcomes import Outcome, OutcomeKind
+from atom_workflows.core.polling import MISSING_GRACE
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 from atom_workflows.core.stopping import KeyLookup, judge_lookup
@@ -71,7 +72,7 @@ def believe_none_at_once(
     step: StepRecord, lookup: KeyLookup, job_id: str, *, lease: timedelta, **more: Any
 ) -> StepChange | dict[str, Any] | None:
     """Believe that there is no job while one may still be submitted."""
-    lease = timedelta(0) if lookup is KeyLookup.NONE else lease
+    lease = -MISSING_GRACE if lookup is KeyLookup.NONE else lease
     return judge_lookup(step, lookup, job_id, lease=lease, **more)
 
 

@@ -14,9 +14,10 @@ has cancelled and retried the run, or the answer was lost. Such an attempt is `u
 its key. Jobs that are known are stopped first, and unresolved attempts are taken one after the other.
 
 If there is no such job, a dispatcher may be about to submit it, but only until its lease is over, which began before
-the attempt ended (`unresolved_since`); after that, "none" is final. Until then, `onLost` decides. `retry` takes the key
-away from that dispatcher by submitting the earlier attempt: a Task Runner that honors keys starts a job, which is
-stopped at once, and no late submission can start another. `fail` waits.
+the attempt ended (`unresolved_since`). Once the last job that it could have started must be listed as well
+(`MISSING_GRACE`), "none" is final. Until then, `onLost` decides. `retry` takes the key away from that dispatcher by
+submitting the earlier attempt: a Task Runner that honors keys starts a job, which is stopped at once, and no late
+submission can start another. `fail` waits.
 
 A Task Runner that cannot look keys up answers such a submission with the job that it has already started, or starts
 one, which is stopped at once. With `onLost: fail`, this comes only after the lease: another submission is allowed, as
@@ -73,7 +74,7 @@ class KeyLookup(StrEnum):
     """The possible results of looking up the job of an earlier attempt by its key."""
 
     FOUND = "found"
-    # There is no such job, unless a submission that is still on its way starts one.
+    # There is no such job, unless it is too new to be listed or a submission that is still on its way starts one.
     NONE = "none"
     # The Task Runner cannot look keys up.
     CANNOT = "cannot"
@@ -260,8 +261,9 @@ def judge_lookup(  # noqa: PLR0913 (each is one thing that the decision depends 
     be submitted again, and otherwise the same as `judge_unresolved`.
     """
     waits_since = _waits_since(step, now)
-    # From then on, no one submits the attempt any more.
-    is_final = now - (step.unresolved_since or waits_since) >= lease
+    # After the lease, no one submits the attempt any more, but the last submission's job may not be listed yet.
+    settled_after = lease + MISSING_GRACE if lookup is KeyLookup.NONE else lease
+    is_final = now - (step.unresolved_since or waits_since) >= settled_after
     if lookup is KeyLookup.FOUND or (lookup is KeyLookup.NONE and is_final):
         # Without a job to stop, the wait for the next attempt need not begin anew.
         return _resolve(step, job_id or None, now)

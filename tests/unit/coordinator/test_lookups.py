@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import pytest
 
-from atom_emulator.testing.world import World
+from atom_emulator.testing.world import TASK_RUNNER_URL, World
 from atom_workflows.coordinator.commands import retry_run
+from atom_workflows.core.polling import MISSING_GRACE
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.errors import LookupUnsupported, TaskRunnerUnavailable
@@ -27,6 +28,7 @@ from unit.coordinator.test_stopping import (
 )
 
 LEASE: Final = timedelta(minutes=3)
+FINAL: Final = LEASE + MISSING_GRACE
 
 
 @dataclass(slots=True)
@@ -130,23 +132,36 @@ def test_with_on_lost_fail_the_job_of_a_dead_dispatcher_is_stopped_first(stop: M
 
 
 def test_nothing_is_started_if_there_was_no_job() -> None:
-    """Once the dispatcher can work no more, the answer that there is no job is believed at once."""
+    """Once the last job that may be submitted is listed, the answer that there is no job is believed at once."""
     world = world_with()
     run_id = lost(world, after=False)
-    world.clock.move(LEASE)
+    world.clock.move(FINAL)
     began = world.clock.now()
     assert retried(world, run_id) - began < timedelta(seconds=10)
     assert (world.submissions(), world.task_runner.stopped) == (["a/2"], [])
 
 
 def test_the_answer_that_there_is_no_job_is_not_believed_while_one_may_be_submitted() -> None:
-    """With `onLost: fail`, a retry waits until no dispatcher that began before the attempt ended can work any more."""
+    """With `onLost: fail`, a retry waits until no dispatcher can submit it any more, and a new job would be listed."""
     world = world_with()
     run_id = lost(world, after=False)
     ended = world.run(run_id).finished_at
     assert ended is not None
-    assert LEASE <= retried(world, run_id) - ended <= LEASE + timedelta(minutes=2)
+    assert FINAL <= retried(world, run_id) - ended <= FINAL + timedelta(minutes=2)
     assert world.submissions() == ["a/2"]
+
+
+def test_a_job_that_is_not_listed_yet_is_found_before_another_begins() -> None:
+    """A job may be submitted as late as its lease allows, and be found by its key only a minute later."""
+    world = world_with()
+    run_id = lost(world)
+    ended, plain = world.run(run_id).finished_at, world.task_runner
+    assert ended is not None
+    listed_at = ended + LEASE + MISSING_GRACE - timedelta(seconds=20)
+    let(world, lambda key: plain.look_up(TASK_RUNNER_URL, key) if world.clock.now() >= listed_at else None)
+    assert retried(world, run_id) >= listed_at
+    assert (world.submissions(), world.task_runner.stopped) == (["a/1", "a/2"], ["job-000001"])
+    assert beside(world) == 0
 
 
 @pytest.mark.parametrize("stop", [AT_ONCE, {"after": 100}])
@@ -205,7 +220,7 @@ def test_a_job_that_is_found_may_have_ended() -> None:
 
 def test_with_on_lost_retry_a_key_is_taken_only_from_a_dispatcher_that_may_live() -> None:
     """While one may still submit the job, the earlier attempt is submitted; minutes later, nothing is."""
-    for later, submitted in ((timedelta(0), ["a/1", "a/2"]), (LEASE, ["a/2"])):
+    for later, submitted in ((timedelta(0), ["a/1", "a/2"]), (FINAL, ["a/2"])):
         world = world_with()
         run_id = world.start(one_step(timeout="1h"))
         die_at_submission(world, after=False)

@@ -12,6 +12,7 @@ from atom_workflows.core.changes import StepChange, apply_change
 from atom_workflows.core.counts import Counts
 from atom_workflows.core.endings import reset
 from atom_workflows.core.outcomes import Outcome, OutcomeKind
+from atom_workflows.core.polling import MISSING_GRACE
 from atom_workflows.core.states import StepState
 from atom_workflows.core.stopping import KeyLookup, judge_lookup, judge_unresolved
 from atom_workflows.core.transitions import apply_outcome, claim, repeat_or_fail
@@ -20,6 +21,7 @@ from unit.core.test_stopping import LIMIT, SECOND, waiting_for
 from unit.core.test_transitions import NOW, step
 
 LEASE: Final = timedelta(minutes=3)
+FINAL: Final = LEASE + MISSING_GRACE
 
 
 @pytest.mark.parametrize(
@@ -27,10 +29,11 @@ LEASE: Final = timedelta(minutes=3)
     [
         (KeyLookup.FOUND, OnLost.FAIL, timedelta(0), timedelta(0), "resolved"),
         (KeyLookup.FOUND, OnLost.RETRY, timedelta(0), timedelta(0), "resolved"),
-        (KeyLookup.NONE, OnLost.FAIL, LEASE - SECOND, timedelta(0), "waits"),
-        (KeyLookup.NONE, OnLost.RETRY, LEASE - SECOND, timedelta(0), "submitted again"),
-        (KeyLookup.NONE, OnLost.FAIL, LEASE, timedelta(0), "resolved"),
-        (KeyLookup.NONE, OnLost.RETRY, LEASE, timedelta(0), "resolved"),
+        (KeyLookup.NONE, OnLost.FAIL, FINAL - SECOND, timedelta(0), "waits"),
+        (KeyLookup.NONE, OnLost.FAIL, FINAL - SECOND, LIMIT, "waits"),
+        (KeyLookup.NONE, OnLost.RETRY, FINAL - SECOND, timedelta(0), "submitted again"),
+        (KeyLookup.NONE, OnLost.FAIL, FINAL, timedelta(0), "resolved"),
+        (KeyLookup.NONE, OnLost.RETRY, FINAL, timedelta(0), "resolved"),
         (KeyLookup.CANNOT, OnLost.FAIL, LEASE - SECOND, timedelta(0), "waits"),
         (KeyLookup.CANNOT, OnLost.FAIL, LEASE, timedelta(0), "submitted again"),
         (KeyLookup.CANNOT, OnLost.RETRY, timedelta(0), timedelta(0), "submitted again"),
@@ -42,7 +45,7 @@ LEASE: Final = timedelta(minutes=3)
 def test_what_a_lookup_leads_to(
     lookup: KeyLookup, on_lost: OnLost, since_end: timedelta, waited: timedelta, verdict: str
 ) -> None:
-    """That there is no job is believed once no dispatcher submits it, and `onLost: fail` submits nothing before."""
+    """That there is no job is believed once the last that may be submitted is listed; `onLost: fail` waits for that."""
     one = waiting_for(leftovers=(), unresolved=(1,), stop_since=NOW - waited, unresolved_since=NOW - since_end)
     one = replace(one, policies=replace(one.policies, on_lost=on_lost))
     job_id = "found" if lookup is KeyLookup.FOUND else ""

@@ -77,7 +77,7 @@ class BatchEngine:
         return report
 
     def look_up(self, key: str, now: datetime) -> JobReport | None:
-        """Return the job with this key, or None if there is none."""
+        """Return the job with this key, or None if none can be seen (see `service.RunsJobs`)."""
         name = name_of(key, self.settings.topic_prefix)
         reply = self.rest.send(batch_requests.get_call(self.settings, self.settings.region, name))
         if reply.status == HTTPStatus.NOT_FOUND:

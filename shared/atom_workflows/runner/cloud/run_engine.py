@@ -90,7 +90,7 @@ class CloudRunEngine:
         return report
 
     def look_up(self, key: str, now: datetime) -> JobReport | None:
-        """Return the job with this key, or None if there is none."""
+        """Return the job with this key, or None if none can be seen (see `service.RunsJobs`)."""
         name = name_of(key, self.settings.topic_prefix)
         place = Place(engine=Engine.CLOUD_RUN, region=self.settings.region, name=name, created=now)
         reply = self._get(place)
