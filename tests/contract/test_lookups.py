@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from atom_workflows.adapters.task_runner.answer_body import MAX_READ_BYTES
 from atom_workflows.errors import LookupUnsupported, TaskRunnerUnavailable
 from contract.answers import CASES, JOB, Case, body, with_status
 from contract.canned import Canned, answer, canned
@@ -17,7 +18,10 @@ FOUND = "`2xx` with the key and a job's state"
 NONE = '`2xx` with the key and `"jobId": null`'
 OTHER_2XX = "`2xx` with anything else"
 NO_SUCH_CALL = "`405`, `501`, and any other `4xx`"
-NO_ANSWER = "`401`, `403`, `408`, `425`, `429`, `499`, `3xx`, any other status, no HTTP, or an answer that is cut"
+NO_ANSWER = (
+    "`401`, `403`, `408`, `425`, `429`, `499`, `3xx`, any other status, no HTTP, an answer that is cut, or one in "
+    "which the key and the job do not [come early enough](#how-an-answer-is-read)"
+)
 MEANINGS = {row[0]: row[1] for row in table("lookups")}
 
 RUNS = {"state": "RUNNING", "jobId": JOB}
@@ -30,6 +34,7 @@ def cases() -> Iterator[Case]:
     yield Case("an end without an id", FOUND, with_status(200, body({"key": KEY, "job": {"state": "FAILED"}})))
     yield Case("none", NONE, with_status(200, body({"key": KEY, "jobId": None})))
     yield Case("none, with a message", NONE, with_status(200, body({"message": "-", "jobId": None, "key": KEY})))
+    yield from long_and_deep()
     elsewhere = {
         "no key": {"jobId": None},
         "another key": {"key": f"{KEY}0", "jobId": None},
@@ -55,6 +60,27 @@ def cases() -> Iterator[Case]:
     for status in (301, 303, 307, 308, 401, 403, 408, 425, 429, 499, 500, 502, 503, 504):
         for name, found in {"none": {"key": KEY, "jobId": None}, "a job": {"key": KEY, "job": RUNS}}.items():
             yield Case(f"{status} and {name}", NO_ANSWER, with_status(status, body(found)))
+
+
+def long_and_deep() -> Iterator[Case]:
+    """Yield answers that are too long, or nested too deeply, to be read in full."""
+    long, deep = "x" * MAX_READ_BYTES, b"[" * 100_000 + b"]" * 100_000
+    yield Case("a job, then a long text", FOUND, with_status(200, body({"key": KEY, "job": RUNS, "x": long})))
+    yield Case(
+        "a job with a long message", FOUND, with_status(200, body({"key": KEY, "job": {**RUNS, "message": long}}))
+    )
+    for name, key in {"of this key": KEY, "of another": f"{KEY}0"}.items():
+        raw = b'{"x": %s, "job": {"state": "RUNNING", "jobId": "%s"}, "key": "%s"}' % (deep, JOB.encode(), key.encode())
+        yield Case(f"a job {name} after deep JSON", FOUND if key == KEY else NO_ANSWER, with_status(200, raw))
+    unread = {
+        "a key after a long message": {"job": {**RUNS, "message": long}, "key": KEY},
+        "a job after a long text": {"key": KEY, "x": long, "job": RUNS},
+        "none, and a long text": {"key": KEY, "jobId": None, "message": long},
+        "a long key": {"key": long},
+    }
+    yield from (Case(name, NO_ANSWER, with_status(200, body(found))) for name, found in unread.items())
+    none = b'{"key": "%s", "jobId": null, "x": %s}' % (KEY.encode(), deep)
+    yield Case("none, and deep JSON", NO_ANSWER, with_status(200, none))
 
 
 EVERY = list(cases())

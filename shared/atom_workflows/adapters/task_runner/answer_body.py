@@ -44,6 +44,8 @@ class AnswerBody:
     `outputs` holds the job's outputs, even if it has not ended. `is_object` is True if the body is a JSON object,
     whatever its fields. `message` is its `message`, if that is a string and its only field. `key` is the lookup key
     that it repeats. `has_null_id` is True if it reports no job: its `jobId` is null, and it has no `job`.
+
+    `is_scanned` is True if the body is too long or nested too deeply to be parsed, so that fields may be missing.
     """
 
     text: str
@@ -53,6 +55,7 @@ class AnswerBody:
     message: str = ""
     key: str = ""
     has_null_id: bool = False
+    is_scanned: bool = False
 
 
 def read_answer_body(pieces: Iterator[bytes], content_type: str, *, most_bytes: int = MAX_READ_BYTES) -> AnswerBody:
@@ -103,11 +106,11 @@ def _only_message(found: dict[str, Any]) -> str:
 
 def _scan_body(text: str) -> AnswerBody:
     start = text[:MAX_ANSWER_BYTES]
-    job, is_whole = scan_job(text)
+    job, is_whole, key = scan_job(text)
     if job is None:
-        return AnswerBody(start)
+        return AnswerBody(start, key=key, is_scanned=True)
     outputs = job.pop(_OUTPUTS, JobOutputs() if is_whole else _OUTPUTS_NOT_READ)
-    return AnswerBody(start, job, outputs)
+    return AnswerBody(start, job, outputs, key=key, is_scanned=True)
 
 
 def _choose_encoding(start: bytes, content_type: str) -> str:
@@ -151,14 +154,15 @@ class _End(Exception):
     """The text ends here, or is not JSON from here on."""
 
 
-def scan_job(text: str) -> tuple[dict[str, Any] | None, bool]:
-    """Find the fields of `job` in truncated text, and its outputs as `JobOutputs`.
+def scan_job(text: str) -> tuple[dict[str, Any] | None, bool, str]:
+    """Find the fields of `job` in truncated text, its outputs as `JobOutputs`, and the lookup key.
 
     The first result is None if the fields do not include the state; the second is True if the text contains the whole
-    job. Skipped values are not checked, and there is no recursion. A message that is not a string is returned as JSON.
+    job; the third is "" if the text does not contain the whole key. Skipped values are not checked, and there is no
+    recursion. A message that is not a string is returned as JSON.
     """
     job: dict[str, Any] = {}
-    is_whole = False
+    is_whole, lookup_key = False, ""
     scan = _Scan(text)
     try:
         for key in scan.iter_keys():
@@ -166,11 +170,14 @@ def scan_job(text: str) -> tuple[dict[str, Any] | None, bool]:
                 is_whole = False
                 _scan_fields(scan, job)
                 is_whole = True
+            elif key == "key":
+                value = _parse_scalar(scan.skip())
+                lookup_key = value if isinstance(value, str) else ""
             else:
                 scan.skip()
     except _End:
         pass
-    return job if "state" in job else None, is_whole
+    return job if "state" in job else None, is_whole, lookup_key
 
 
 def _scan_fields(scan: _Scan, job: dict[str, Any]) -> None:

@@ -204,6 +204,10 @@ def read_lookup(answer: Answer, key: str) -> JobAnswer | None:
             return job
         if job is None and answer.body.has_null_id:
             return None
+    if meaning is Meaning.ANSWERED and answer.body.is_scanned:
+        # The part of the response that was not read may repeat the key.
+        reason = f"the key and its job were not found in the Task Runner's response (HTTP {answer.status}), which is"
+        raise TaskRunnerUnavailable(f"{reason} too long or nested too deeply to be read in full", status=answer.status)
     has_no_such_call = meaning in {Meaning.REFUSED, Meaning.CONFLICT} or answer.status in _NO_SUCH_CALL
     if meaning is Meaning.ANSWERED or (has_no_such_call and answer.status not in _DENIED):
         raise LookupUnsupported(_explain(answer))
