@@ -264,6 +264,45 @@ class HasNoNewJob(CannotLookUp):
         return 200, {"jobId": None}
 
 
+class ForgetsKeysThatEnd(GoodTaskRunner):
+    """Finds jobs by their keys only while they run. The contract allows it."""
+
+    def look_up(self, key: str) -> Response:
+        """See `GoodTaskRunner.look_up`."""
+        runs = key in self.by_key and self.jobs[self.by_key[key]]["state"] == "RUNNING"
+        return super().look_up(key) if runs else (200, {"key": key, "jobId": None})
+
+
+class EndsSoon(ForgetsKeysThatEnd):
+    """Runs each job so briefly that it has ended before it can be looked up. The contract allows it."""
+
+    def start(self, body: Mapping[str, Any]) -> str:
+        """See `GoodTaskRunner.start`."""
+        job_id = super().start(body)
+        self.jobs[job_id]["end"] = self.jobs[job_id]["end"] or "SUCCEEDED"
+        return job_id
+
+    def look_up(self, key: str) -> Response:
+        """See `GoodTaskRunner.look_up`."""
+        self.status(self.by_key.get(key, ""))
+        return super().look_up(key)
+
+
+class ListsLater(GoodTaskRunner):
+    """Finds a job by its key only when asked again. The contract allows it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: set[str] = set()
+
+    def look_up(self, key: str) -> Response:
+        """See `GoodTaskRunner.look_up`."""
+        if key in self.asked:
+            return super().look_up(key)
+        self.asked.add(key)
+        return 200, {"key": key, "jobId": None}
+
+
 class FindsNoKey(GoodTaskRunner):
     """Says of every key that it has no job."""
 

@@ -25,12 +25,14 @@ from contract.flawed_task_runners import (
     ControlsTheTerminal,
     DeniesRunningJobs,
     EndsFirst,
+    EndsSoon,
     FailsOnLookup,
     FailsOnStatus,
     FindsNoKey,
     FindsTheLastJob,
     ForgetsJobs,
     ForgetsKeys,
+    ForgetsKeysThatEnd,
     GoodTaskRunner,
     HangsOnKeys,
     HasNoNewJob,
@@ -38,6 +40,7 @@ from contract.flawed_task_runners import (
     IgnoresKeys,
     KnowsEveryJob,
     KnowsNoJob,
+    ListsLater,
     MisspellsTheId,
     MixesJobsUp,
     MixesKeysUp,
@@ -89,6 +92,22 @@ def test_a_job_that_can_be_stopped_only_later_is_stopped() -> None:
     with serving(StopsLater()) as url:
         code, rules = check(url)
     assert (code, rules[rule_names.STOP][0]) == (0, "ok"), rules
+
+
+@pytest.mark.parametrize("patient", [ForgetsKeysThatEnd, ListsLater])
+def test_a_job_has_to_be_found_only_while_it_runs_and_is_not_new(patient: type[GoodTaskRunner]) -> None:
+    """A Task Runner may forget the key of a job that has ended, and take a while to find a new one."""
+    with serving(patient()) as url:
+        code, rules = check(url)
+    assert (code, rules[rule_names.LOOKUP][0], rules[rule_names.STOP][0]) == (0, "ok", "ok"), rules
+
+
+def test_a_job_that_ends_before_it_is_found_shows_nothing() -> None:
+    """If the key is forgotten at the end, a job that is too short for the check has not broken the rule."""
+    with serving(EndsSoon()) as url:
+        code, rules = check(url)
+    assert (code, rules[rule_names.LOOKUP][0]) == (0, "not checked"), rules
+    assert "give --stopping-args" in rules[rule_names.LOOKUP][1]
 
 
 @pytest.mark.parametrize("limited", [CannotLookUp, HasNoNewJob])

@@ -132,6 +132,17 @@ class Session:
         """Return the job with a key, or None. Raises the errors of `TaskRunner.look_up`."""
         return self._patiently("lookup", lambda: self.task_runner.look_up(self.url, key))
 
+    def find(self, key: str) -> JobAnswer | None:
+        """Look up a key until its job is found, which may take a while if the job is new.
+
+        Returns None if it is not found in time. Raises the errors of `TaskRunner.look_up`.
+        """
+        wait_s, ends_at = FIRST_WAIT_S, self.now() + min(self.grace_s, self.timeout_s)
+        while (found := self.look_up(key)) is None and self.now() < ends_at:
+            self.sleep(wait_s)
+            wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+        return found
+
     def unknown_job(self) -> str:
         """Return the id of a job that no Task Runner knows."""
         return f"{WORKFLOW}-{self._id}-unknown"

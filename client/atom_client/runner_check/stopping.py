@@ -16,13 +16,15 @@ _STOPPED: Final = "stops"
 
 
 def check_stop(session: Session, job: Job) -> Iterator[Row]:
-    """Submit a job, stop it, and follow it to its end."""
+    """Submit a job, look it up, stop it, and follow it to its end."""
     try:
         answer = session.submit(job, session.key(_STOPPED))
         job_id = answer.job_id
         if not job_id:
             yield from (unchecked(rule, NO_ID) for rule in STOPS)
             return
+        # Once the job has ended, its key may be forgotten.
+        lookup = _check_lookup(session, job_id)
         stopped = session.stop(job_id)
     except TaskRunnerError as error:
         yield not_answered(STOP, error, "answer with HTTP 405 if jobs cannot be stopped")
@@ -39,7 +41,7 @@ def check_stop(session: Session, job: Job) -> Iterator[Row]:
         yield not_answered(STOP_UNKNOWN, error, "answer with HTTP 404 and a JSON object")
     else:
         yield ok(STOP_UNKNOWN, "it changes nothing")
-    yield _check_lookup(session, job_id)
+    yield lookup
 
 
 def _check_that_it_ends(session: Session, answer: JobAnswer, stopped: StopAnswer) -> Row:
@@ -73,20 +75,34 @@ def _check_stop_again(session: Session, job_id: str) -> Row:
 
 
 def _check_lookup(session: Session, job_id: str) -> Row:
-    """Look up the key of the job that was stopped, and one that was never submitted."""
+    """Look up the key of the job that is to be stopped, and one that was never submitted."""
     try:
-        found = session.look_up(session.key(_STOPPED))
+        found = session.find(session.key(_STOPPED))
+        if found is None:
+            return _judge_unfound(session, job_id)
         other = session.look_up(session.key("never-submitted"))
     except LookupUnsupported:
         why = "so a job whose answer was lost can be stopped only after another submission with its key"
         return unsupported(LOOKUP, f'no response to GET /jobstatus?key=… repeats the "key", {why}')
     except TaskRunnerError as error:
         return not_answered(LOOKUP, error, "answer with HTTP 404 if keys cannot be looked up")
-    if found is None:
-        return failed(LOOKUP, f"job {job_id} was not found by its key: find each job that may still be running")
     if found.job_id != job_id:
         return failed(LOOKUP, f"looking up the key of job {job_id} found job {found.job_id}")
     if other is not None:
         answer = '{"key": "…", "jobId": null}'
         return failed(LOOKUP, f"looking up a key that was never submitted found job {other.job_id}: answer {answer}")
     return ok(LOOKUP, f"job {job_id} was found by its key")
+
+
+def _judge_unfound(session: Session, job_id: str) -> Row:
+    """Judge that a job was not found by its key, which is allowed once it has ended.
+
+    Raises `TaskRunnerUnavailable`.
+    """
+    try:
+        may_run = not has_ended(session.status(job_id).state)
+    except JobUnknown:
+        may_run = False
+    if may_run:
+        return failed(LOOKUP, f"job {job_id} was not found by its key: find each job that may still be running")
+    return unchecked(LOOKUP, f"job {job_id} ended before it could be looked up; give --stopping-args")
