@@ -1,6 +1,9 @@
 """A minimal Task Runner: it runs the `args` of each job as a process of this machine.
 
 It serves 127.0.0.1 only, because whoever can call it can run programs: `python minimal.py PORT`.
+
+It forgets its jobs when it is restarted, but they may go on. Stop them first, or it will start them again and deny that
+they run. A real Task Runner must find them again, or answer lookups with HTTP 503.
 """
 
 import json
