@@ -51,7 +51,7 @@ class Embedded:
     via: Located | None = None
 
     def place(self, report: Report, offset: int | None = None) -> Located:
-        """Return the place of a character in the value, by default the first.
+        """Return the position of a character in the value, by default the first.
 
         If the value is used through an alias, this is the place of the alias.
         """

@@ -40,7 +40,7 @@ class Source:
         self._traces: dict[tuple[int, int], _Trace | None] = {}
 
     def place(self, scalar: Scalar, offset: int) -> Place:
-        """Return the place of a character in the value's text.
+        """Return the position of a character in the value's text.
 
         The offset after the last character is also allowed.
         """

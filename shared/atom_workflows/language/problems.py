@@ -106,7 +106,7 @@ class Report:
         self._warnings.add((at.line, at.column, _printable(message)), _printable(suggestion))
 
     def place(self, scalar: Scalar, offset: int) -> Located:
-        """Return the place of a character in the value's text."""
+        """Return the position of a character in the value's text."""
         return self.source.place(scalar, offset) if self.source else scalar
 
     def take(self, other: Report) -> None:

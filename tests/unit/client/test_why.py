@@ -333,7 +333,7 @@ def test_a_failed_clean_up_is_told_from_the_main_part() -> None:
     run_id = world.start(flow({"a": []}, more={"finally": CLEAN}))
     world.run_to_end(run_id)
     text = why(world, run_id)
-    assert "Its main part ended as SUCCEEDED; the steps under `finally` made the run FAILED." in text
+    assert "Its main part ended as SUCCEEDED; the steps under `finally` changed the state to FAILED." in text
     assert "`clean` (under `finally`) FAILED after 1 attempt" in text
 
 
