@@ -40,7 +40,7 @@ def test_the_page_reports_good_storms() -> None:
     [
         (["--seconds", "0"], "--seconds must be between 1 and 86400"),
         (["--seconds", "nan"], "--seconds must be between 1 and 86400"),
-        (["--runs", "3"], "--runs must be between 11, one of each shape, and 500"),
+        (["--runs", "3"], "--runs must be between 13, one of each shape, and 500"),
         (["--runs", "many"], "invalid int value: 'many'"),
         (["--emulators", "both"], "invalid choice: 'both'"),
     ],
