@@ -138,7 +138,7 @@ def step_lines(step: Step, width: int, verdict: str, job: Mapping[str, Any] | No
 
 
 def own_fields(step: Step, job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a job's step-specific fields, in the order of the documentation."""
+    """Return a job's step-specific fields, in the order in which they are documented."""
     labels = {name: value for name, value in job.get("labels", {}).items() if name not in ("workflow", "type")}
     usual = {"job_name": step.id, "scaleTier": DEFAULT_SCALE_TIER, "labels": {}}
     fields = {**job, "labels": labels}

@@ -317,7 +317,7 @@ def _without_deferrals(step: StepRecord) -> dict[str, Any]:
 
 
 def _begin_next_wait(now: datetime) -> dict[str, Any]:
-    """Return the fields that restart the wait for the next earlier job."""
+    """Return the fields that begin the wait for another earlier job."""
     return {"stop_since": now, "stop_stage": StopStage.REQUESTED.value}
 
 

@@ -250,7 +250,7 @@ class _Opened:
 
 
 class _SyntaxProblem(Exception):
-    """Raised if the text is not JSON, with the position, the message and the advice."""
+    """Raised if the text is not JSON. It holds the position, the message and the advice."""
 
     def __init__(self, place: Place, message: str, suggestion: str, *, is_json: bool = False) -> None:
         super().__init__(message)

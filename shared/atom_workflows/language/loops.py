@@ -87,7 +87,7 @@ def item_type(lists: Mapping[str, Type]) -> Type:
 
 
 def _storable(of: Type, depth: int) -> Type:
-    """Replace the parts that the type notation cannot express with `any`."""
+    """Use `any` for the parts that the type notation cannot express."""
     match of:
         case ListOf(item) if depth > 1:
             return ListOf(_storable(item, depth - 1))

@@ -129,7 +129,7 @@ class Report:
             raise InvalidWorkflow(problems)
 
     def _listed(self, collected: _Collected, others: str, remedy: str) -> tuple[Problem, ...]:
-        """Return the first few problems, and one that counts the rest."""
+        """Return the first few problems, and one that says how many remain."""
         found = [
             Problem(file=self.file, line=line, column=column, message=message, suggestion=suggestion)
             for (line, column, message), suggestion in collected.in_file_order()
