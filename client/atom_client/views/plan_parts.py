@@ -51,7 +51,7 @@ def heading_lines(asked: Asked) -> Iterator[str]:
         yield "\nCONCURRENCY"
         value = _group(asked)
         of = f" of the group `{one_line(value)}`" if value else ""
-        yield f"  at most {counted(rules.limit, 'run')}{of} at work; {rules_text(rules)}"
+        yield f"  at most {counted(rules.limit, 'run')}{of} in progress at the same time; {rules_text(rules)}"
     yield from _deadline_lines(asked)
 
 

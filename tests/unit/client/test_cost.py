@@ -217,7 +217,7 @@ def test_cost_tells_the_three_figures_and_the_peers() -> None:
     for text in (
         "A run costs $",
         "With no run in flight",
-        "60 runs and a month of ticks",
+        "A month with 60 runs costs $",
         "Cloud Workflows",
         "60 RUNS A MONTH",
     ):
