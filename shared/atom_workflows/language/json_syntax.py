@@ -58,7 +58,7 @@ class JsonValue:
 class JsonReader:
     """Reads text as JSON.
 
-    `is_json` becomes False at an error, unless the error is one that some JSON writers make (a bare `NaN`).
+    `is_json` becomes False on an error, unless the error is one that some JSON writers make (a bare `NaN`).
     """
 
     def __init__(self, text: str, report: Report) -> None:

@@ -50,7 +50,7 @@ SHORTEST_GAP: Final = 0.2
 OVERLAP: Final = 0.5
 """How far a check reaches back beyond the start of the previous one, as a fraction of the checker's interval.
 
-The clocks of instances differ, and commits take time. Steps that are still missed are read by the next burst or in a
+The clocks of instances differ, and commits take time. Steps that are still missed are read in the next burst or
 round.
 """
 
