@@ -36,7 +36,7 @@ _SCHEDULES: Final = """## Schedules
 
 Schedules cost nothing while none is due: the checker finds them by the query that it makes anyway, so a month without a
 run costs the same with and without them. Registering the schedules of a file reads a document and writes two, and reads
-the object twice. Starting the run of an instant reads a document, writes one twice and publishes a message, beside what
+the object twice. Starting a scheduled run reads a document, writes one twice and publishes a message, beside what
 the burst of that tick and the run itself cost."""
 
 

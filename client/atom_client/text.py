@@ -85,7 +85,7 @@ def between(start: datetime | None, end: datetime | None) -> timedelta | None:
 def local_time(moment: datetime | None) -> str:
     """Format a time as local time with its zone; return an empty string for None.
 
-    For example `2026-03-29 03:00:00 +02:00`, or with UTC.
+    For example `2026-03-29 03:00:00 +02:00` or `2026-03-29 01:00:00 UTC`.
     """
     return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S} {zone_of(moment.astimezone())}"
 

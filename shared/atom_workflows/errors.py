@@ -52,7 +52,7 @@ class JobRefused(TaskRunnerError):
 
 
 class JobConflict(JobRefused):
-    """The Task Runner responded with HTTP 409: this call started nothing, but an earlier one with its key may have.
+    """HTTP 409 from the Task Runner: this call started nothing, but an earlier one with the same key may have.
 
     `retry_after_s` is the server's Retry-After in seconds, if it sent one.
     """

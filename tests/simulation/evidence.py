@@ -152,7 +152,10 @@ class Evidence:
         if step.state is not StepState.DISPATCHING:
             for one in self.submissions.get(step.idempotency_key, ()):
                 one.is_recorded = one.is_recorded or one.by is by
-        heard = [one for one in self.looks.get(step.job_id, ()) if one.by is by]
+        # An invocation may poll a job twice before it saves what it heard first.
+        is_missing = step.missing_since is not None
+        looks = self.looks.get(step.job_id, ())
+        heard = [one for one in looks if one.by is by and (one.word == UNKNOWN) is is_missing]
         if heard:
             heard[-1].is_recorded = True
 

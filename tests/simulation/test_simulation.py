@@ -20,7 +20,18 @@ from simulation.play import play
 SEVERAL = 839
 """A seed of several runs."""
 
-ONCE_BROKEN = (1_001_663, 1_003_591, 1_005_147, 1_006_490, 3_000_827, 3_001_382, 3_004_257, 3_004_688, 3_009_232)
+ONCE_BROKEN = (
+    1_001_663,
+    1_003_591,
+    1_005_147,
+    1_006_490,
+    3_000_827,
+    3_001_382,
+    3_004_257,
+    3_004_688,
+    3_009_232,
+    4_000_231,
+)
 """Seeds beyond the usual ones that once broke a rule."""
 
 

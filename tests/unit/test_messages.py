@@ -154,7 +154,7 @@ def test_a_hint_may_have_more_fields_than_are_known() -> None:
         ([], "must be a JSON object"),
         ({}, "type must be text"),
         ({"type": 7, "job_id": "7"}, "type must be text"),
-        ({"type": "tick"}, "the topic jobs carries no events of type"),
+        ({"type": "tick"}, "the jobs topic does not carry events of type"),
         ({"type": "job.ended"}, "must name the job"),
         ({"type": "job.ended", "job_id": "", "idempotency_key": None}, "must name the job"),
         ({"type": "job.ended", "job_id": True}, "job_id must be text"),

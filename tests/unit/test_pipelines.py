@@ -375,7 +375,7 @@ def test_two_bad_files_fail_the_load() -> None:
     """The script of the page has two, and one is allowed."""
     played = load_partitions(mock("load_partitions"))
     assert (played.state, played.step("mail").cause) == ("FAILED", "load")
-    assert played.step("load").message == "2 of 4 items failed, 1 is tolerated; first: load[1]: line 17: no amount"
+    assert played.step("load").message == "2 of 4 items failed; at most 1 may fail; first: load[1]: line 17: no amount"
 
 
 def test_empty_files_are_skipped_and_no_files_are_no_failure() -> None:

@@ -125,7 +125,7 @@ def how_long(found: Estimate) -> str:
         return "each job ends immediately"
     reported = ", and the Task Runner reports its end" if given.notifies else ""
     edges = [step.id for step in found.workflow.all_steps if step.task is not None and step.task.engine == "edge"]
-    at_once = f", except for {listing(edges)}: `engine: edge` jobs are assumed to end at once" if edges else ""
+    at_once = f", except for {listing(edges)}: `engine: edge` jobs are assumed to end immediately" if edges else ""
     return f"each job takes {format_duration(given.job)}{reported}{at_once}"
 
 
@@ -141,10 +141,10 @@ def sentences(found: Estimate) -> Iterator[str]:
     if found.skipped:
         yield f"Skipped, so not counted as jobs: {listing(found.skipped)}."
     if found.assumed:
-        yield f"Assumed to run, since this is not known in advance: {listing(found.assumed)}."
+        yield f"Assumed to run, as their conditions are not known in advance: {listing(found.assumed)}."
     if found.assumed_items:
         loops = listing(found.assumed_items)
-        yield f"Assumed to have {ASSUMED_ITEMS} items for each list that is not known in advance: {loops}."
+        yield f"Lists that are not known in advance are assumed to have {ASSUMED_ITEMS} items: {loops}."
     yield f"A run costs {dollars(run)}, which is {dollars(found.per_1000_steps(run))} for 1,000 steps."
     yield "This covers only the coordinator; the machines that run the jobs are not included."
     yield f"With no run in flight, the platform costs {dollars(idle)} a month."

@@ -42,7 +42,7 @@ def find_files(folder: str) -> Iterator[str]:
 def explain_skip(content: bytes) -> str:
     """Explain why a file is evidently not a workflow.
 
-    Returns an empty string if it may be one: if it has `steps`, perhaps misspelled, if it is empty, or if it is broken
+    Returns an empty string if it may be one, that is, if it has `steps` (perhaps misspelled), is empty, or is broken
     but mentions `steps`.
     """
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

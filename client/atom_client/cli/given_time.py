@@ -13,7 +13,7 @@ from atom_workflows.expressions.times import find_zone, to_utc
 def read_given_time(at: datetime, zone: str | None, *, now: datetime | None = None) -> datetime:
     """Return the time in UTC, and print warnings if it is questionable.
 
-    A time without an offset is in `zone`. If `now` is given, a time in the future also causes a warning.
+    A time without an offset is taken to be in `zone`. If `now` is given, a time in the future also causes a warning.
     """
     try:
         instant = to_utc(at if at.tzinfo or zone is None else at.replace(tzinfo=find_zone(zone)))

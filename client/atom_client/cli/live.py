@@ -56,8 +56,8 @@ def show_on(output: Output, view: RunView) -> Show:
 class Lines:
     """Prints a line for each change in a small run, but only progress and failures for a large run.
 
-    The progress of a large run is printed every few seconds, as is the progress of a step's items, even if there are
-    only a few.
+    The progress of a large run is printed every few seconds, and so is the progress of a step's items, however few
+    they are.
     """
 
     def __init__(self, output: Output, view: RunView, monotonic: Monotonic = time.monotonic) -> None:

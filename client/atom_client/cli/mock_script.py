@@ -35,7 +35,7 @@ def read_mock_script(path: Path) -> Script:
 def check_mock_script(path: Path, workflow: Workflow, workflow_path: str) -> None:
     """Reject a script with rules that match no job.
 
-    Such a rule often names a misspelled step. Raises `Misuse` with every problem.
+    The cause is often a misspelled step name in a rule. Raises `Misuse` with every problem.
     """
     from atom_emulator.task_runner.script_file import InvalidScript  # noqa: PLC0415 (not installed everywhere)
     from atom_emulator.task_runner.script_matches import require_matches  # noqa: PLC0415 (not installed everywhere)

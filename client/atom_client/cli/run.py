@@ -50,8 +50,8 @@ class RunOptions:
     """The options that the user gave.
 
     `params` have the form `name=value`, and `params_file` may be stdin. `timeout_s` limits only how long the command
-    waits. `superseded` is an INVALID run that the new run replaces. `more_json` holds the JSON object's fields other
-    than the run and its steps.
+    waits. `superseded` is an INVALID run that the new run replaces. `more_json` holds fields to add to the JSON object
+    that describes the run and its steps.
     """
 
     source: str

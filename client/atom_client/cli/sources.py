@@ -43,7 +43,7 @@ class RunRequest:
 
     @property
     def step_ids(self) -> tuple[str, ...]:
-        """The ids of the steps, in the order of the file; empty if the file was not read here."""
+        """The ids of the steps in file order; empty if the file was not read here."""
         return () if self.workflow is None else tuple(step.id for step in self.workflow.all_steps)
 
     @property

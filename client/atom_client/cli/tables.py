@@ -147,9 +147,9 @@ def items_sheet(items: Sequence[StepRecord]) -> Sheet:
 def remark(step: StepRecord, loop: LoopView | None = None) -> str:
     """Return a step's message on one line.
 
-    The reason why the step ended and whether its failure is tolerated come first, or else the state of a job that the
-    Task Runner has not started yet. The counts of its items replace the message, unless the step failed for another
-    reason.
+    Before the message come, as far as they apply, a note that the failure is tolerated, the state of a job that the
+    Task Runner has not started yet, the reason why the step ended, and the counts of its items. The counts replace
+    the message until the step has ended, or if it failed because too many of its items did.
     """
     job_state = one_line(step.job_state) if step.state is StepState.RUNNING else ""
     not_running = job_state if job_state != StepState.RUNNING.value else ""

@@ -32,8 +32,8 @@ class Assumptions:
 
     `job` is how long each job takes, or 0 if it has already ended when the response to its submission arrives. A job
     changes its state `new_states` times before it ends, and if the Task Runner `notifies`, its end is reported and
-    need not be detected by polling. Every invocation is billed as if it had an instance of `vcpu`
-    and `gib` to itself; the checker, which mostly sleeps, has a smaller one. A document takes up `document_bytes`,
+    need not be detected by polling. Every invocation is billed as if it were alone on an instance with `vcpu` vCPUs
+    and `gib` GiB of memory; the checker, which mostly sleeps, has a smaller one. A document takes up `document_bytes`,
     including its index entries. A line of our log takes up `line_bytes`, including what Cloud Logging adds, and so does
     the line that Cloud Run writes for each request.
     """

@@ -24,7 +24,7 @@ _ABOUT: Final = "settings"
 _WHAT: Final = "APIs, roles, indexes and the schedule"
 _NO_RUNNER: Final = "https://none.invalid"
 _OF_FUNCTIONS: Final = ("WORKFLOW_BURST_SEC", "WORKFLOW_MAX_DELIVERIES")
-"""Settings of the functions that other resources depend on."""
+"""The functions' settings that other resources depend on."""
 
 
 def region_findings(expected: Expected) -> Iterator[Finding]:

@@ -64,7 +64,7 @@ def line_findings(services: Services) -> Iterator[Finding]:
         if late and run.group is not None and run.group.id in free:
             found.append(run.id)
     if not found:
-        yield ok("line", f"QUEUED, behind others at work: {len(waiting)}" if waiting else "no run is QUEUED")
+        yield ok("line", f"QUEUED, behind others in progress: {len(waiting)}" if waiting else "no run is QUEUED")
         return
     doctors = " && ".join(with_place(f"runs doctor {run_id}") for run_id in found[:_MOST_NAMED])
     yield wrong("line", f"waiting although their group has a free place: {listing(found, most=_MOST_NAMED)}", doctors)

@@ -61,7 +61,7 @@ def _check_that_it_ends(session: Session, answer: JobAnswer, stopped: StopAnswer
     if followed.has_ended:
         return ok(STOP, f"job {job_id} ended as {state}")
     waited = f"{session.timeout_s:g} s"
-    return failed(STOP, f"the request was accepted, but after {waited} job {job_id} is still {state}")
+    return failed(STOP, f"the request was accepted, but after {waited}, job {job_id} is still {state}")
 
 
 def _check_stop_again(session: Session, job_id: str) -> Row:
@@ -89,8 +89,8 @@ def _check_lookup(session: Session, job_id: str) -> Row:
     if found.job_id != job_id:
         return failed(LOOKUP, f"looking up the key of job {job_id} found job {found.job_id}")
     if other is not None:
-        answer = '{"key": "…", "jobId": null}'
-        return failed(LOOKUP, f"looking up a key that was never submitted found job {other.job_id}: answer {answer}")
+        advice = 'answer with {"key": "…", "jobId": null}'
+        return failed(LOOKUP, f"looking up a key that was never submitted found job {other.job_id}: {advice}")
     return ok(LOOKUP, f"job {job_id} was found by its key")
 
 

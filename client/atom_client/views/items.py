@@ -35,7 +35,7 @@ MOST_LOOPS: Final = 20
 _FAILED_READ: Final = 50
 _COUNTED: Final = [state for state in StepState if state is not StepState.PENDING]
 _MOST_RANKED: Final = 500
-"""The maximum number of failed items, and of items under way, that are listed first. Any more stay in index order."""
+"""The maximum number of failed items, and of items under way, that are listed first. Others stay in index order."""
 
 _LAST_RANK: Final = 2
 _FAILED: Final = (StepState.FAILED, StepState.CANCELLED)

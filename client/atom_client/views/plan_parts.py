@@ -51,7 +51,7 @@ def heading_lines(asked: Asked) -> Iterator[str]:
         yield "\nCONCURRENCY"
         value = _group(asked)
         of = f" of the group `{one_line(value)}`" if value else ""
-        yield f"  at most {counted(rules.limit, 'run')}{of} at work; {rules_text(rules)}"
+        yield f"  at most {counted(rules.limit, 'run')}{of} in progress at the same time; {rules_text(rules)}"
     yield from _deadline_lines(asked)
 
 
@@ -138,7 +138,7 @@ def step_lines(step: Step, width: int, verdict: str, job: Mapping[str, Any] | No
 
 
 def own_fields(step: Step, job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a job's step-specific fields, in the order of the documentation."""
+    """Return a job's step-specific fields, in the order in which they are documented."""
     labels = {name: value for name, value in job.get("labels", {}).items() if name not in ("workflow", "type")}
     usual = {"job_name": step.id, "scaleTier": DEFAULT_SCALE_TIER, "labels": {}}
     fields = {**job, "labels": labels}

@@ -120,7 +120,7 @@ def _main_part(run: RunRecord) -> Iterator[str]:
         until = f", until {local_time(run.deadline)} at the latest" if run.deadline else ""
         yield f"Its main part ended as {run.main_state}; the steps under `finally` are running{until}."
     elif run.main_state not in {None, run.state}:
-        yield f"Its main part ended as {run.main_state}; the steps under `finally` made the run {run.state}."
+        yield f"Its main part ended as {run.main_state}; the steps under `finally` changed the state to {run.state}."
 
 
 def _failures(steps: Sequence[StepRecord], loops: Mapping[str, LoopView]) -> Iterator[str]:

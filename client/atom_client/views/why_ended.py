@@ -40,7 +40,7 @@ def explain_stop(seen: Seen) -> Iterator[Reason]:
         text = f"It was cancelled{said}; then the steps under `finally` ran."
         yield Reason(kind="stop", text=text, facts={"stop": "cancel"})
     elif run.main_state is not None and run.main_state is not run.state:
-        text = f"Its main part ended as {run.main_state}; the steps under `finally` made the run {run.state}."
+        text = f"Its main part ended as {run.main_state}; the steps under `finally` changed the state to {run.state}."
         yield Reason(kind="finally", text=text, facts={"main_state": run.main_state.value})
     if seen.is_incomplete:
         written = len(seen.steps)

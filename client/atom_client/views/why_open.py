@@ -25,7 +25,7 @@ from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import RunState, StepState
 
 _MOST_MEASURED: Final = 50
-"""The maximum number of steps under way for which waiting steps are counted."""
+"""The maximum number of open steps that are reported with the number of steps that wait for each."""
 
 
 def explain_progress(seen: Seen) -> Iterator[Reason]:

@@ -262,7 +262,7 @@ def _explain_no_connection(error: Exception, connection: HTTPConnection) -> str:
 
 
 class _BriefKeepAlive:
-    """A mixin for connection pools that never reuses a connection that has been idle for long."""
+    """A mixin for connection pools that never reuses a connection that has been idle too long."""
 
     pool: queue.LifoQueue[Any] | None
 
@@ -307,7 +307,7 @@ class _SecurePool(_BriefKeepAlive, HTTPSConnectionPool):
 
 
 def _close_if_stale(connection: Any) -> None:
-    """Close a connection that has been idle for long.
+    """Close a connection that has been idle too long.
 
     It is reopened when it is next used.
     """

@@ -153,9 +153,10 @@ class Advance:
             self._failure = self._failure or error
 
     def _save(self, decisions: Sequence[Decision], following: list[StoredStep], *, may_claim: bool) -> list[str]:
-        """Save the decisions, and claim sole dependents in the same commit.
+        """Save the decisions, and claim some released steps in the same commit.
 
-        Returns the released steps that need a job or a decision.
+        The claimed steps, each with only one dependency, are added to `following`. Returns the other released steps
+        that need a job or a decision.
         """
         claims = self._claims_of_sole_dependents(decisions) if may_claim else []
         saved = save(self.outbox, decisions, claims)

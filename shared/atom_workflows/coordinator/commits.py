@@ -331,7 +331,7 @@ def _commit(
 
 
 def _writes(decisions: Sequence[Decision]) -> list[Update | Upsert]:
-    """Return the decided steps' writes, in order, followed by their companions."""
+    """Return the writes of decisions, in order, followed by their companions."""
     own = [
         Update(path=step_path(one.step.run_id, one.step.id), fields=change_fields(one.change), guard=one.stored.version)
         for one in decisions

@@ -160,7 +160,7 @@ def load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, An
 
 
 def find_failed_items(services: Services, step: StepRecord, expansion: int) -> tuple[str, int]:
-    """Return the message of a step's first failed item, and the number not started."""
+    """Return the first failed item's message, and the number of unstarted items."""
     first: Document | None = None
     unstarted = 0
     after: tuple[str] | None = None

@@ -136,7 +136,7 @@ _SOURCE_REFUSALS: Final[Mapping[type[Exception], Refusal]] = {
 
 
 def _task_runner_refusal(settings: Settings, run: RunRecord, event: StartRequested) -> str:
-    """Return why the run's Task Runner is refused, or ""."""
+    """Return the reason for refusing the run's Task Runner, or ""."""
     if event.task_runner_url and (expected := expected_instead(event.task_runner_url)):
         return f"the start message's tr_url is {run.task_runner_url!r}; it must be {expected}"
     if settings.may_use_task_runner(run.task_runner_url):

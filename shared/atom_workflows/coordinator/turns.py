@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Final
 
 SMALL_BYTES: Final = 65_536
-"""Inputs up to this size need not wait: those that an instance handles at once add up to only a few megabytes."""
+"""Inputs up to this size need not wait: those that an instance handles at one time add up to only a few megabytes."""
 
 _reading: Final = threading.Lock()
 

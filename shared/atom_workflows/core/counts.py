@@ -89,7 +89,7 @@ def count_end(step: StepRecord, end: StepChange | None = None) -> Counts:
 
 
 def count_dependents(ends: Iterable[tuple[StepRecord, StepChange]], *, without: Collection[str]) -> dict[str, Counts]:
-    """Return what ending these steps adds to each dependent's counters."""
+    """Return what the end of these steps adds to each dependent's counters."""
     dependents: dict[str, Counts] = {}
     for step, end in ends:
         counts = count_end(step, end)

@@ -27,7 +27,7 @@ _SECOND: Final = timedelta(seconds=1)
 _DAY: Final = timedelta(days=1)
 _FARTHEST_BACK: Final = timedelta(days=366 * 60)
 _REACH: Final = 8
-"""The factor by which the search for an earlier instant is extended each time."""
+"""Each search for an earlier time reaches back this many times as far as the one before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Calendar:
         return not (minutes.startswith("*") or hours.startswith("*"))
 
     def after(self, instant: datetime) -> datetime | None:
-        """Return the first matching instant after the given one, in UTC.
+        """Return the first matching time after `instant`, in UTC.
 
         Returns None if there is none in the next fifty years.
         """
@@ -65,13 +65,13 @@ class Calendar:
         return None
 
     def upcoming(self, instant: datetime) -> Iterator[datetime]:
-        """Yield the matching instants after the given one."""
+        """Yield the matching times after `instant`."""
         while (following := self.after(instant)) is not None:
             yield following
             instant = following
 
     def until(self, instant: datetime) -> datetime | None:
-        """Return the last matching instant at or before the given one, or None."""
+        """Return the last matching time at or before `instant`, or None."""
         instant, span = instant.astimezone(UTC), timedelta(hours=1)
         while (last := self.after(instant - span)) is None or last > instant:
             if span > _FARTHEST_BACK:
@@ -89,11 +89,11 @@ class Calendar:
         return last
 
     def before(self, instant: datetime) -> datetime | None:
-        """Return the last matching instant before the given one, or None."""
+        """Return the last matching time before `instant`, or None."""
         return self.until(instant - timedelta(microseconds=1))
 
     def explain(self, instant: datetime) -> str:
-        """Explain how a clock change affects a matching instant.
+        """Explain how a clock change affects a matching time.
 
         Returns "" if it is not affected, or if the time of day is not fixed (see `is_fixed`).
         """

@@ -255,8 +255,8 @@ def _render_field(template: Template, scope: Scope, *, zone: str, budget: Budget
 def _put(body: dict[str, Any], template: Template, value: JsonValue) -> None:
     """Insert a value at its path.
 
-    A null entry of a map is left out, and a list within a list is spliced in. A field that every job has keeps its
-    default if the value is null.
+    A null entry of a map is left out, and a list within a list is spliced in. If the value is null, a field that every
+    job has keeps its default.
     """
     *path, last = template.path
     place: Any = body

@@ -39,7 +39,7 @@ class Expansion:
     """The nodes between the node that creates a step's items and the step itself.
 
     `decides` is True if the items have a condition. `phase` is the step's phase. At most `places` items run at the same
-    time (None means no limit), and at most `tolerate` of them may fail.
+    time (None means no limit), and at most `tolerate` items may fail.
     """
 
     each: str
@@ -184,7 +184,7 @@ def deal_again(steps: Mapping[str, StepRecord], again: Collection[str], *, retri
     """Distribute places among the items that run again.
 
     Returns the changed fields of these items and of the nodes that hand out the places, keyed by node id. The result
-    does not depend on how many of them have already been reset.
+    does not depend on how many of the items have already been reset.
     """
     fields: dict[str, dict[str, Any]] = {}
     shards = [(step, step.places) for step in steps.values() if step.places is not None]

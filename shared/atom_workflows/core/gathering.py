@@ -80,7 +80,7 @@ def explain_failures(failed: int, items: int, tolerate: int) -> str:
 
 
 def fail_without_result(step: StepRecord, why: str, *, now: datetime) -> StepChange:
-    """Fail a step whose items' results cannot be gathered, although they have ended.
+    """Fail a step if the results of its ended items cannot be gathered.
 
     `why` completes a sentence about the function that gathers the results.
     """

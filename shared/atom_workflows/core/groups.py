@@ -109,7 +109,7 @@ def admit(group: Group, *, at_work: int, waiting: int) -> Admission:
 
 
 class Decisions(NamedTuple):
-    """The waiting runs that begin, and those that are skipped, each with the reason."""
+    """The waiting runs that begin, and those that are skipped, with the reason for each skip."""
 
     begin: tuple[RunRecord, ...] = ()
     skip: tuple[tuple[RunRecord, str], ...] = ()

@@ -19,7 +19,7 @@ _ITEM: Final = re.compile(r"(?P<each>[^~\[\]]+)\[(?P<index>[0-9]+)\](?:~(?P<expa
 
 @dataclass(frozen=True, slots=True)
 class ItemName:
-    """The parts of an item's id: its step, its place in the list, and the number of the expansion that created it."""
+    """The parts of an item's id: its step, its index in the list, and the number of the expansion that created it."""
 
     each: str
     index: int

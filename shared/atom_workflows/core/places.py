@@ -47,8 +47,7 @@ class Shard:
     """A share of the places of a step, and of the items that wait for them.
 
     Each value is stored in a separate numeric field, because a commit returns the new value of every number that it
-    increments, even by 0. So the commit that hands on a place also returns the current values
-    of all the others.
+    increments, even by 0. So the commit that passes on a place also returns the current values of all the others.
     """
 
     # Which of how many shards this is, and the number of places of all of them.
@@ -94,8 +93,8 @@ class Shard:
     def has_handed(self, waiting_key: str, *, retries: int) -> bool:
         """Return True if the item with this key now has a place.
 
-        `retries` is the number of the run's retry for which the item was dealt out. Returns False if that is
-        not the shard's latest retry, or if its waiting items will not run.
+        `retries` is the number of the run's retry in which the item was assigned to the shard. Returns False if that
+        is not the shard's latest retry, or if its waiting items will not run.
         """
         number = int(waiting_key.rpartition("/")[2])
         return retries == self.retries and not self.is_stopped and number < self.next

@@ -20,7 +20,7 @@ _SAFETY: Final = timedelta(hours=1)
 def expiry_after_retry(expire_at: datetime | None, *, reopened_at: datetime, keep: timedelta) -> datetime | None:
     """Return the date until which a retried run is kept.
 
-    It is kept for as long as a run that started at `reopened_at` would be, or for up to a tenth less time.
+    It is kept for at least nine tenths as long as a run that started at `reopened_at` would be.
     """
     if expire_at is None or expire_at >= reopened_at + keep * (1 - _NOT_WORTH_WRITING):
         return expire_at

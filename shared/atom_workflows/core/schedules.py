@@ -65,7 +65,7 @@ class Firing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """The deadline of a scheduled run, which might never be created."""
+    """The deadline of a scheduled run; the run might never be created."""
 
     run_id: str
     at: datetime
@@ -234,8 +234,9 @@ def resume(known: FileSchedules, now: datetime) -> FileSchedules:
 def fire(known: FileSchedules, now: datetime) -> FileSchedules:
     """Pin the runs to be started now, and advance the cursors.
 
-    Returns the schedules unchanged if nothing is due, or if runs that were pinned earlier are not published yet. Due
-    runs then wait for those, so that the document does not grow while nothing can be published.
+    Returns the schedules unchanged if nothing is due, or if runs that were pinned earlier are not published yet. In
+    the latter case, due runs wait until those are published, so that the document does not grow while nothing can be
+    published.
     """
     return known if known.firing else _pin(known, now)
 

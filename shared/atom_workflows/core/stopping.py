@@ -319,7 +319,7 @@ def _without_deferrals(step: StepRecord) -> dict[str, Any]:
 
 
 def _begin_next_wait(now: datetime) -> dict[str, Any]:
-    """Return the fields that restart the wait for the next earlier job."""
+    """Return the fields that begin the wait for another earlier job."""
     return {"stop_since": now, "stop_stage": StopStage.REQUESTED.value}
 
 
@@ -364,8 +364,8 @@ def judge_leftover(
 ) -> StepChange | dict[str, Any]:
     """Decide whether a claimed step may proceed despite an earlier attempt's job.
 
-    `report` is the result of checking the first of these jobs. Returns the change that makes the step wait or fail, or
-    the fields to save together with its submission. Only then does the attempt's timeout start.
+    `report` is the result of checking the first job that is left. Returns the change that makes the step wait or fail,
+    or the fields to save together with its submission. Only then does the attempt's timeout start.
     """
     leftover, *others = step.leftovers
     since = _waits_since(step, now)

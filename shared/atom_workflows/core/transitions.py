@@ -56,7 +56,7 @@ MAX_LOSSES: Final = 3
 
 
 MAX_DEATHS: Final = 10
-"""The items of a step are not created, or their outputs not gathered, if this many dispatchers died while doing so.
+"""A step fails once this many dispatchers have died while creating its items, or while gathering their outputs.
 
 The work itself probably kills them, for example by needing too much memory. Without this limit, the run
 would never end.
@@ -64,7 +64,7 @@ would never end.
 
 
 DEFER_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=timedelta(minutes=10), jitter=0.2)
-"""The wait before a submission that started nothing is repeated.
+"""The wait before repeating a submission that started nothing.
 
 It grows while the outage lasts, so that thousands of steps are not all submitted again every minute.
 """
@@ -75,7 +75,7 @@ BUSY_BACKOFF: Final = Backoff(initial=timedelta(seconds=2), factor=2.0, maximum=
 
 
 UNKNOWN_BACKOFF: Final = Backoff(initial=timedelta(seconds=10), factor=2.0, maximum=timedelta(minutes=15), jitter=0.2)
-"""The wait before a submission that may have started a job is repeated. It is long: a repeat may start a second job."""
+"""The wait before repeating a submission that may have started a job. It is long: a repeat may start a second job."""
 
 
 def claim(

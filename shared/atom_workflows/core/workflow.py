@@ -137,8 +137,8 @@ class ForEach:
     """The items for which a step runs.
 
     `lists` holds JSON lists, or templates that compute lists. A single list, named "", holds the items themselves;
-    otherwise every combination of the named lists is an item, a map with these names. At most `max_parallel` items run
-    at the same time, and the step succeeds if at most `tolerate` of them fail.
+    otherwise, each item is a map with these names, and there is one item for every combination of the lists' elements.
+    At most `max_parallel` items run at the same time, and the step succeeds if at most `tolerate` items fail.
     """
 
     lists: Mapping[str, Sequence[JsonValue] | Template]
@@ -191,7 +191,7 @@ class Param:
     """A parameter of a workflow.
 
     `default` is a JSON value, or a template with an empty path; a parameter without one is `required`. `limits` are
-    constraints by their names in the file: enum, min, max, minLength, maxLength, minItems and maxItems.
+    constraints, keyed by their names in the file: enum, min, max, minLength, maxLength, minItems and maxItems.
     """
 
     name: str
@@ -204,7 +204,7 @@ class Param:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """The times at which a workflow is started, as a cron expression in the workflow's time zone, and the parameters.
+    """A schedule of a workflow: a cron expression in the workflow's time zone, and the parameters of its runs.
 
     `templates` are the parameters that expressions compute; the path of each is the parameter's name. If the workflow
     could not be started in time, `catch_up` applies until `within` has passed.

@@ -93,7 +93,7 @@ def answer_call(services: RunnerServices, headers: Mapping[str, str], request: R
 
 
 def _show(services: RunnerServices, args: Mapping[str, str]) -> Answer:
-    """Answer a status call, or the lookup of a key."""
+    """Answer a request for a job's status, or a lookup by key."""
     if key := args.get("key"):
         return _logged("job.lookup", services.runner.look_up(key))
     return _logged("job.status", services.runner.status(args.get("job_id", "")))

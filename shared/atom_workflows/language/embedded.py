@@ -28,7 +28,7 @@ TaskPath: TypeAlias = tuple[str | int, ...]
 OPENING: Final = "${{"
 _WRAPPER: Final = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 _LONGEST_REWRITTEN: Final = 200
-"""The maximum length of a condition to rewrite in advice; many unclosed `${{` in a longer one would take minutes."""
+"""The maximum length of a condition that advice rewrites; many unclosed `${{` in a longer one would take minutes."""
 
 WHERE_ALLOWED: Final = (
     "expressions are allowed in `task`, conditions, `forEach`, `maxParallel`, defaults of `params`, `params` of "
@@ -51,9 +51,9 @@ class Embedded:
     via: Located | None = None
 
     def place(self, report: Report, offset: int | None = None) -> Located:
-        """Return the place of a character in the value, by default the first.
+        """Return the position of a character in the value, by default the first.
 
-        If the value is used through an alias, this is the place of the alias.
+        If the value is used through an alias, this is the position of the alias.
         """
         return self.via or report.place(self.node, self.begin if offset is None else offset)
 
@@ -155,7 +155,7 @@ def expressions_of(task: Mapping[str, Any]) -> Iterator[tuple[TaskPath, Embedded
 
 
 def report_fault(value: Embedded, offset: int, message: str, suggestion: str, report: Report) -> None:
-    """Report what is wrong at an offset in the value."""
+    """Report a fault at an offset in the value."""
     report.add(value.place(report, offset), message + value.describe_origin(), suggestion)
 
 

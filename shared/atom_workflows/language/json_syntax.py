@@ -58,7 +58,7 @@ class JsonValue:
 class JsonReader:
     """Reads text as JSON.
 
-    `is_json` becomes False at an error, unless the error is one that some JSON writers make (a bare `NaN`).
+    `is_json` becomes False on an error, unless the error is one that some JSON writers make (a bare `NaN`).
     """
 
     def __init__(self, text: str, report: Report) -> None:
@@ -250,7 +250,7 @@ class _Opened:
 
 
 class _SyntaxProblem(Exception):
-    """Raised if the text is not JSON, with the position, the message and the advice."""
+    """Raised if the text is not JSON. It holds the position, the message and the advice."""
 
     def __init__(self, place: Place, message: str, suggestion: str, *, is_json: bool = False) -> None:
         super().__init__(message)

@@ -88,7 +88,7 @@ MAX_CONCURRENT_RUNS: Final = 1_000
 MAX_QUEUED_RUNS: Final = 1_000
 MAX_QUEUE_WAIT: Final = timedelta(days=30)
 MAX_GROUP: Final = 1_000
-"""The maximum number of characters in a group as written; the limit on its value is lower."""
+"""The maximum number of characters in a group as it is written in the file; the limit on its value is lower."""
 
 MAX_FINALLY_TIMEOUT: Final = timedelta(days=1)
 MAX_BACKOFF: Final = timedelta(days=1)

@@ -87,7 +87,7 @@ def item_type(lists: Mapping[str, Type]) -> Type:
 
 
 def _storable(of: Type, depth: int) -> Type:
-    """Replace the parts that the type notation cannot express with `any`."""
+    """Use `any` for the parts that the type notation cannot express."""
     match of:
         case ListOf(item) if depth > 1:
             return ListOf(_storable(item, depth - 1))
@@ -220,7 +220,7 @@ def _warn_of_repetition(step: Reading, name: str, items: Sequence[Any], report: 
 
 
 def _place_of(step: Reading, name: str, number: int) -> Located:
-    """Return the place of an item, or of the alias or expression that contains it."""
+    """Return the position of an item, or of the alias or expression that contains it."""
     node: Node = step.at("forEach")
     if isinstance(node, Fields) and not node.alias:
         node = next((entry.value for entry in node.entries.values() if entry.name == name), node)

@@ -63,7 +63,7 @@ _MEASURED: Final[Mapping[str, tuple[tuple[Type, ...], str]]] = {
     "minItems": ((), _LISTS),
     "maxItems": ((), _LISTS),
 }
-"""The types that each constraint applies to, and what messages call them."""
+"""The types that each constraint applies to, and their description in messages."""
 
 _BY_CLASS: Final[Mapping[type, Type]] = {bool: BOOL, int: INT, float: NUMBER, str: TEXT}
 _STEP: Final = re.compile(r"\[(\d+)\]|\.([^.\[]+)")

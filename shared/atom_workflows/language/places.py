@@ -24,7 +24,7 @@ _PROPERTIES: Final = re.compile(f"(?:[&!][^\\s]*(?:[ \t{BREAKS}]+#[^{BREAKS}]*|[
 
 
 class _Trace(NamedTuple):
-    """The segments of one value: the offset of each in the text, and its index in the file."""
+    """The segments of one value: for each, its offset in the value's text and its index in the file."""
 
     offsets: list[int]
     indexes: list[int]
@@ -40,7 +40,7 @@ class Source:
         self._traces: dict[tuple[int, int], _Trace | None] = {}
 
     def place(self, scalar: Scalar, offset: int) -> Place:
-        """Return the place of a character in the value's text.
+        """Return the position of a character in the value's text.
 
         The offset after the last character is also allowed.
         """

@@ -106,7 +106,7 @@ class Report:
         self._warnings.add((at.line, at.column, _printable(message)), _printable(suggestion))
 
     def place(self, scalar: Scalar, offset: int) -> Located:
-        """Return the place of a character in the value's text."""
+        """Return the position of a character in the value's text."""
         return self.source.place(scalar, offset) if self.source else scalar
 
     def take(self, other: Report) -> None:
@@ -129,7 +129,7 @@ class Report:
             raise InvalidWorkflow(problems)
 
     def _listed(self, collected: _Collected, others: str, remedy: str) -> tuple[Problem, ...]:
-        """Return the first few problems, and one that counts the rest."""
+        """Return the first few problems, and one that says how many remain."""
         found = [
             Problem(file=self.file, line=line, column=column, message=message, suggestion=suggestion)
             for (line, column, message), suggestion in collected.in_file_order()

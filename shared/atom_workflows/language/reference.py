@@ -144,7 +144,7 @@ _FUNCTIONS: Final = {
     "range": ("The whole numbers up to, but not including, a limit.", "range(1, 4)"),
     "any": ("Whether any of the conditions is true.", "any([x > 2 for x in [1, 3]])"),
     "all": ("Whether all of the conditions are true.", "all([x > 2 for x in [1, 3]])"),
-    "day": ("The local date of an instant, or a date, shifted by a number of days.", "day('2026-03-01', -1)"),
+    "day": ("A date, or the local date of an instant, shifted by a number of days.", "day('2026-03-01', -1)"),
     "add": ("An instant shifted forward or back by a duration.", "add('2026-03-01T06:00:00Z', '-2h')"),
     "format": (
         "A date, time or instant as text, formatted using strftime directives.",

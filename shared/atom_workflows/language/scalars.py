@@ -116,7 +116,10 @@ def read_cron_field(node: Node, path: str, report: Report) -> str | Invalid:
 
 
 def read_time_of_day(node: Node, path: str, report: Report) -> time | Invalid:
-    """Read a time of day, which some YAML readers take for a number if it is not in quotes."""
+    """Read a time of day.
+
+    Some YAML readers interpret it as a number if it is not in quotes.
+    """
     from atom_workflows.expressions.times import read_time  # noqa: PLC0415 (only some files have times)
 
     try:
@@ -141,7 +144,7 @@ _OFFSET: Final = re.compile(r"(UTC|GMT)?[+-]\d\d?(:?\d\d)?")
 _LIKE_ZONES: Final = "time zones have names such as `Europe/Paris`"
 
 _NOT_EVERYWHERE: Final = frozenset({"localtime", "posixrules", "Factory"})
-"""Names that exist only on some machines, or that refer to a different zone on each machine."""
+"""Names that exist only on some machines, or that refer to different zones on different machines."""
 
 
 def find_fault(kind: Text, text: str) -> tuple[str, str] | None:

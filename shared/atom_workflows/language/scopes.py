@@ -25,7 +25,7 @@ RETRIED_KINDS: Final = (
     *(kind for kind in FAILURE_KINDS.values() if kind not in {"lost", "items"}),
     "rejected",
 )
-"""The kinds of failures that `retry.when` may be evaluated for. For a lost job, `onLost` decides instead."""
+"""The kinds of failure that `retry.when` may be evaluated for. For a lost job, `onLost` decides instead."""
 
 LAST_KINDS: Final = (*RETRIED_KINDS, "lost", "items", "stopped")
 """The kinds of failure that may be reported for an attempt, or for a step in a run that has ended."""

@@ -65,7 +65,7 @@ class StepsReady(NamedTuple):
 
 
 class StepsCompleted(NamedTuple):
-    """Attempts of a run's steps that have ended."""
+    """Ended attempts of a run's steps."""
 
     run_id: str
     outcomes: tuple[Outcome, ...]

@@ -158,7 +158,7 @@ def test_an_engine_is_named_only_if_the_file_has_it() -> None:
     assert "edge" not in plain.partition("\n")[0]
     assert "the machines that run the jobs are not included" in plain
     first = call("-", "--duration", "1m", stdin=f"steps: [{image}, {edge}]").stdout.partition("\n")[0]
-    assert first.endswith("each job takes 1m, except for `b`: `engine: edge` jobs are assumed to end at once")
+    assert first.endswith("each job takes 1m, except for `b`: `engine: edge` jobs are assumed to end immediately")
 
 
 def test_steps_without_a_task_and_edge_tasks_wait_for_no_checker() -> None:
@@ -217,7 +217,7 @@ def test_cost_tells_the_three_figures_and_the_peers() -> None:
     for text in (
         "A run costs $",
         "With no run in flight",
-        "60 runs and a month of ticks",
+        "A month with 60 runs costs $",
         "Cloud Workflows",
         "60 RUNS A MONTH",
     ):
@@ -390,7 +390,7 @@ def test_steps_whose_conditions_are_false_are_not_counted() -> None:
     assert found["counts"]["submissions"] == 4
     printed = call("-", "--param", "mode=full", stdin=BRANCHES).stdout
     assert "Skipped, so not counted as jobs: `delta` and `alarm`." in printed
-    assert "Assumed to run, since this is not known in advance: `load` and `clean`." in printed
+    assert "Assumed to run, as their conditions are not known in advance: `load` and `clean`." in printed
 
 
 def test_parameters_may_be_left_out() -> None:

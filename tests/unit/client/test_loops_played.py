@@ -194,6 +194,6 @@ def test_the_cost_of_a_file_with_loops_names_the_items(file: Path) -> None:
     arguments = ["cost", str(file)]
     shown = CliRunner().invoke(cli, arguments, env=NO_CLOUD, catch_exceptions=False).stdout
     assert "training: 4 steps (16 with all items), " in shown
-    assert "Assumed to have 10 items for each list that is not known in advance: `clean`." in shown
+    assert "Lists that are not known in advance are assumed to have 10 items: `clean`." in shown
     found = json.loads(CliRunner().invoke(cli, [*arguments, "--json"], env=NO_CLOUD, catch_exceptions=False).stdout)
     assert (found["steps"], found["steps_and_items"], found["assumed_items"]) == (4, 16, ["clean"])

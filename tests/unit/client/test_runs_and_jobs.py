@@ -93,5 +93,5 @@ def test_show_says_which_earlier_job_a_step_waits_for() -> None:
     call(world, "retry", run_id)
     world.settle_down()
     shown = call(world, "show", run_id).stdout
-    assert "Step `s0` is not submitted yet: job job-000001 of an earlier attempt is being stopped first." in shown
+    assert "Step `s0` has not been submitted yet: job job-000001 of an earlier attempt is being stopped first." in shown
     assert "(tried" not in shown

@@ -91,7 +91,7 @@ def test_a_file_without_schedules_is_refused() -> None:
     for words in (("pause",), ("resume",), ("next",)):
         refused = call(World(), "schedules", *words, PATH)
         assert refused.exit_code == 2
-        assert "has no schedules here" in refused.output
+        assert "has no schedules in this deployment" in refused.output
         assert call(World(), "schedules", *words, "flow.yaml").exit_code == 2
 
 

@@ -217,7 +217,7 @@ def test_a_run_cancelled_at_once_says_that_finally_did_not_run() -> None:
     world.settle_down()
     cancel_run(world.services, run_id, now=True)
     text = why(world, run_id)
-    assert "It was cancelled at 00:00:00 UTC at once, without the steps under `finally`: cancelled by the user." in text
+    assert "It was cancelled at 00:00:00 UTC, without running the steps under `finally`: cancelled by the user." in text
     assert "  `clean`: not started" in text
 
 
@@ -228,7 +228,7 @@ def test_the_timeout_of_the_run_is_shown() -> None:
     world.settle_down()
     assert "Its timeout will end it at 02:00:00 UTC (2 h 00 min left)." in why(world, run_id)
     world.clock.move(timedelta(hours=3))
-    assert "Its timeout passed at 02:00:00 UTC; the checker ends it at its next tick." in why(world, run_id)
+    assert "Its timeout passed at 02:00:00 UTC; the checker will end it at its next tick." in why(world, run_id)
 
 
 def test_a_checker_that_does_not_come_is_noticed() -> None:
@@ -333,7 +333,7 @@ def test_a_failed_clean_up_is_told_from_the_main_part() -> None:
     run_id = world.start(flow({"a": []}, more={"finally": CLEAN}))
     world.run_to_end(run_id)
     text = why(world, run_id)
-    assert "Its main part ended as SUCCEEDED; the steps under `finally` made the run FAILED." in text
+    assert "Its main part ended as SUCCEEDED; the steps under `finally` changed the state to FAILED." in text
     assert "`clean` (under `finally`) FAILED after 1 attempt" in text
 
 

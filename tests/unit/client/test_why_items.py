@@ -47,7 +47,8 @@ def test_a_run_that_failed_names_the_loop_what_it_blocks_and_its_items() -> None
     world, run_id = ended(script(train=FAILS), loop(8))
     text = why(world, run_id)
     assert "`train` FAILED: 8 of 8 items failed; first: train[0]: no memory; it blocks `report`" in text
-    assert "Failed items, the first of each step (`runs show RUN --items STEP` shows all):\n  `train[0]` FAILED" in text
+    heading = "Failed items, the first few of each step (`runs show RUN --items STEP` shows all):"
+    assert f"{heading}\n  `train[0]` FAILED" in text
     assert "`train[4]`" in text
     assert "`train[5]`" not in text
     assert "~" not in text
@@ -91,7 +92,7 @@ def test_a_loop_under_way_says_which_items_it_waits_for() -> None:
     assert "Step `train` has been RUNNING for 1 min 30 s: 3 of 5 ended, 1 failed, 2 running." in text
     for fact in (
         "depends on   `list` SUCCEEDED: counts as a success",
-        "forEach      a list of 5 in the file",
+        "forEach      a list of size 5 in the file",
         "items        3 of 5 ended, 1 failed, 2 running",
         "tolerate     1; 1 has failed, so the step may still succeed",
         "failed       `train[1]` FAILED after 1 attempt (OOM): no memory",
@@ -107,7 +108,7 @@ def test_tolerated_items_of_a_run_that_succeeded_are_called_tolerated() -> None:
     """A step that has SUCCEEDED names its failed items as tolerated, and no longer says that it may succeed."""
     world, run_id = ended(script(**{"train[1]": FAILS}), loop(3, tolerate=1))
     text = why(world, run_id)
-    assert "Failed items, tolerated, the first of each step" in text
+    assert "Tolerated failed items, the first few of each step" in text
     assert "\nFailed items, the first" not in text
     assert [one["kind"] for one in why_json(world, run_id)["reasons"]] == ["tolerated_item"]
     explained = why(world, run_id, "train")
@@ -118,7 +119,7 @@ def test_a_loop_that_failed_says_how_many_were_tolerated() -> None:
     """More failed than the file lets pass."""
     world, run_id = ended(script(**{"train[0]": FAILS, "train[2]": FAILS}), loop(3, tolerate=1))
     text = why(world, run_id, "train")
-    assert "Step `train` FAILED: 2 of 3 items failed, 1 is tolerated; first: train[0]: no memory." in text
+    assert "Step `train` FAILED: 2 of 3 items failed; at most 1 may fail; first: train[0]: no memory." in text
     assert "tolerate     1; 2 have failed, so the step fails" in text
 
 
@@ -172,7 +173,7 @@ def test_the_list_of_a_loop_is_shown_as_it_was_written() -> None:
         }
     )
     world, run_id = ended(flow=flow)
-    assert "forEach      r: a list of 2 in the file, m: ${{ params.models }}" in why(world, run_id, "a")
+    assert "forEach      r: a list of size 2 in the file, m: ${{ params.models }}" in why(world, run_id, "a")
 
 
 # -- an item ----------------------------------------------------------------------------------------------------------
@@ -232,10 +233,10 @@ def test_an_item_says_that_it_waits_for_a_place() -> None:
     world = World(script(**{"train[1]": {**FAILS, "duration": 5}, "train": SLOW}))
     run_id = world.start(loop(8, maxParallel=3))
     world.settle_down()
-    assert "Item `train[5]` is PENDING: it waits for a place, since `maxParallel` is 3." in why(
+    assert "Item `train[5]` is PENDING: it is waiting for a place, since `maxParallel` is 3." in why(
         world, run_id, "train[5]"
     )
-    assert "places       `maxParallel` is 3; 5 items wait for one" in why(world, run_id, "train")
+    assert "places       `maxParallel` is 3; 5 items wait for a place" in why(world, run_id, "train")
     world.run_to_end(run_id)
     text = why(world, run_id, "train[5]")
     assert "Item `train[5]` was not started, since too many others failed: 1 of 8 items failed." in text

@@ -371,7 +371,7 @@ def test_the_expressions_of_a_task_share_one_budget() -> None:
     )
     run_id = world.start(flow)
     assert world.run_to_end(run_id).state is RunState.FAILED
-    assert "more than 100,000 steps" in world.steps(run_id)["b"].message
+    assert "more than 100,000 evaluation steps" in world.steps(run_id)["b"].message
     assert world.submissions() == ["a/1"]
 
 

@@ -313,7 +313,7 @@ def test_a_pause_survives_uploads_and_starts_what_was_due_before_it() -> None:
 def test_what_has_no_schedules_cannot_be_paused() -> None:
     """A file that was never uploaded, or was deleted, is reported by its name."""
     here = world()
-    with pytest.raises(ScheduleNotFound, match=r"flow\.yaml has no schedules here"):
+    with pytest.raises(ScheduleNotFound, match=r"flow\.yaml has no schedules in this deployment"):
         pause_schedules(here.services, PATH)
     here.upload(NIGHTLY)
     here.delete()

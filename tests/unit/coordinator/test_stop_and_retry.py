@@ -65,7 +65,7 @@ def test_a_refused_retry_of_a_success_names_the_way_to_repair_tolerated_failures
     world = World("rules: [{step: a, fail_times: 1}]")
     run_id = world.start(definition({"a": []}, a={"allowFailure": True}))
     assert world.run_to_end(run_id).state is RunState.SUCCEEDED
-    with pytest.raises(RunStateError, match="To repair failures that it tolerated, start its workflow again"):
+    with pytest.raises(RunStateError, match="To rerun steps whose failures were tolerated, start its workflow again"):
         retry_run(world.services, run_id)
 
 

@@ -187,7 +187,7 @@ def test_days_are_those_of_the_zone(text: str, value: Any) -> None:
         ),
         (
             "add(run.createdAt, '99999999w')",
-            "0: the time is out of range: years go from 1 to 9999",
+            "0: the time is out of range: the year must be from 1 to 9999",
         ),
         ("add(run.createdAt, '999999999w')", "0: `add`: a duration has at most 999,999,999 days"),
         ("format(params.at, '%Y')", "0: `format`: a time of day has no `%Y`"),

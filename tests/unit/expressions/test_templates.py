@@ -120,12 +120,12 @@ def test_a_text_is_checked(text: str, expected: Type, faults: list[str]) -> None
 def test_several_texts_can_share_a_budget() -> None:
     """Many small expressions together may cost no more than one."""
     template = parse_template("${{ len([x for x in range(9000)]) }} " * 20)
-    with pytest.raises(EvaluationError, match="more than 100,000 steps"):
+    with pytest.raises(EvaluationError, match="more than 100,000 evaluation steps"):
         render(template, {})
     budget = Budget()
     cheaper = parse_template("${{ len([x for x in range(9000)]) }}")
     assert render(cheaper, {}, budget=budget) == render(cheaper, {}, budget=budget)
-    with pytest.raises(EvaluationError, match="more than 100,000 steps"):
+    with pytest.raises(EvaluationError, match="more than 100,000 evaluation steps"):
         render(cheaper, {}, budget=budget)
 
 

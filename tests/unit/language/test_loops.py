@@ -134,7 +134,7 @@ def test_a_loop_has_a_limited_number_of_items(more: int) -> None:
     if not more:
         assert parse_workflow(text, filename="f")
         return
-    said = "`forEach` has 10,001 items, more than the 10,000 allowed; split the items between several steps"
+    said = "`forEach` has 10,001 items, more than the 10,000 allowed; split the items among several steps"
     assert _problems(text) == [f"{5 + count}:5: {said}"]
 
 
@@ -164,7 +164,7 @@ def test_the_lists_of_a_loop_count_as_reads_of_its_step() -> None:
 def test_the_combinations_of_lists_are_counted(for_each: str, said: str) -> None:
     """Too many combinations of the lists that are known are shown as a product."""
     said = said.replace(" x ", " \u00d7 ")
-    expected = f"`forEach` has {said} items, more than the 10,000 allowed; split the items between several steps"
+    expected = f"`forEach` has {said} items, more than the 10,000 allowed; split the items among several steps"
     assert _problems(_loop(for_each)) == [f"5:3: {expected}"]
 
 

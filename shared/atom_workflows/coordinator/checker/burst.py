@@ -50,7 +50,7 @@ SHORTEST_GAP: Final = 0.2
 OVERLAP: Final = 0.5
 """How far a check reaches back beyond the start of the previous one, as a fraction of the checker's interval.
 
-The clocks of instances differ, and commits take time. Steps that are still missed are read by the next burst or in a
+The clocks of instances differ, and commits take time. Steps that are still missed are read in the next burst or
 round.
 """
 
@@ -250,10 +250,10 @@ class _Burst:
         )
 
     def _next_look(self, began: datetime) -> datetime:
-        """Return when to check again after a check that began at `began`.
+        """Return the time of the next check.
 
-        That is usually the next due time. A minimum gap lets several steps share a check, and there is at least one
-        check per interval, since a job may have begun unnoticed.
+        The previous check began at `began`. The result is usually the next due time. A minimum gap lets several steps
+        share a check, and there is at least one check per interval, since a job may have begun unnoticed.
         """
         latest, earliest = began + self._interval, self._in_flight.next_look
         return latest if earliest is None else min(latest, max(earliest, began + self._interval * SHORTEST_GAP))

@@ -165,8 +165,8 @@ class InFlight:
         """Remember steps that became due after `since`, as they were read.
 
         A known step that has not changed keeps the time of its next check. If there is no room, jobs to poll are left
-        to a round; everything else that is due now is remembered anyway, since it is handled immediately. Steps with a
-        `pending` call take up room until the call returns, since the call keeps them in memory in any case.
+        for the next round; everything else that is due now is remembered anyway, since it is handled immediately. Steps
+        with a `pending` call take up room until the call returns, since the call keeps them in memory in any case.
         """
         kept = {*self._looks, *map(_name, pending)}
         # Other steps are forgotten once the queries no longer find them.

@@ -17,7 +17,7 @@ MAX_DURATION: Final = timedelta(days=14)
 """The maximum time for which Batch lets a job run."""
 
 FIELDS: Final = "createTime,name,status,taskGroups/taskSpec/environment,uid"
-"""The fields to request for a job. Including its arguments would make a response long."""
+"""The fields to request for a job. Including the job's arguments would make the response long."""
 
 TERMINAL_STATES: Final = ("SUCCEEDED", "FAILED", "CANCELLED")
 

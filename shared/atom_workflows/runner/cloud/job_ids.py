@@ -57,7 +57,7 @@ class Place:
 
 
 def read_place(job_id: str) -> Place:
-    """Return the place that a job id refers to.
+    """Return the location and creation time that a job id contains.
 
     Raises `JobNotFound` for an id that this Task Runner did not issue.
     """

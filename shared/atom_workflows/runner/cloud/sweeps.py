@@ -36,7 +36,7 @@ CROWD: Final = 700
 MAX_TIME: Final = timedelta(seconds=5)
 MAX_REMOVALS: Final = 20
 MAX_OUTPUTS: Final = 10
-"""The maximum number of outputs that one sweep removes, so that some of its removals are left for jobs."""
+"""The maximum number of outputs that one sweep removes: fewer than `MAX_REMOVALS`, so that jobs are removed too."""
 
 MAX_PAGES: Final = 10
 """Enough pages for all jobs that a region may have."""
