@@ -8,7 +8,7 @@ WORKFLOW ?= examples/orders/orders.yaml
 SEEDS ?= 1200
 FIRST ?= 0
 # With two processes, one computes while the other waits for the functions; more would disturb tests with time limits.
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 PREFIX ?= atom
 
 # Variables given by the user are plain text, both to make and to the shell: `value` reads them unexpanded, and recipes
