@@ -7,7 +7,7 @@ endif
 WORKFLOW ?= examples/orders/orders.yaml
 SEEDS ?= 1200
 FIRST ?= 0
-# With two processes, one computes while the other waits for the functions; more would disturb tests with time limits.
+# On two processors, one process more than there are: tests wait for the functions and for jobs about a third of the time.
 TEST_PROCESSES ?= 3
 PREFIX ?= atom
 
