@@ -33,7 +33,7 @@ def test_a_step_that_leaves_no_room_for_its_result_is_refused() -> None:
     run = world.run(world.start(flow))
     assert run.state is RunState.INVALID
     (error,) = run.errors
-    assert error["message"].startswith("the task of step b with its expressions")
+    assert error["message"].startswith("the task of step b, its expressions, and their values and types")
     assert f"at most {MAX_STEP_BYTES:,} can be stored" in error["message"]
 
 
