@@ -13,6 +13,7 @@ from typing import Final
 from click.testing import CliRunner
 
 from atom_client.cli.commands import cli
+from atom_client.cli.quiet import no_logs
 from atom_emulator.testing.world import World
 
 PAGE: Final = Path(__file__).parent / "how-to" / "draw-a-workflow.md"
@@ -30,7 +31,8 @@ class Drawings:
         script = self._file.with_name("score_on_cluster.mock.yaml").read_text(encoding="utf-8")
         self._world = World(script)
         self._run_id = self._world.start(self._file.read_text(encoding="utf-8"), path="score_on_cluster.yaml")
-        self._world.run_to_end(self._run_id)
+        with no_logs():
+            self._world.run_to_end(self._run_id)
 
     def file(self) -> str:
         """Return the block that shows a file as text."""

@@ -140,7 +140,7 @@ def _show_text(picture: Picture, path: str | None) -> None:
         from atom_client.cli.tables import COLOURS  # noqa: PLC0415 (likewise)
 
         console = output.console()
-        style = Style(width=console.width, is_ascii=not output.takes(SIGNS))
+        style = Style(width=console.width, is_ascii=not output.takes(SIGNS), wraps=True)
         for line in draw_text(picture, style):
             parts = ((part.text, COLOURS.get(part.state, "")) for part in line)
             console.print(Text.assemble(*parts), soft_wrap=True)

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from atom_client.graph.colours import DARK, LIGHT, PLAIN, PLAIN_DARK, Colours
 from atom_client.graph.picture import Picture, PicturedStep, Shape
 from atom_client.graph.places import Place, Placed, Segment, place_steps
-from atom_client.text import clip, one_line
+from atom_client.text import clip, cut_middle, one_line
 from atom_workflows.core.states import StepState
 
 _CHARACTER: Final = 7.3
@@ -150,16 +150,11 @@ def _frame(x: float, y: float, section: _Section) -> str:
 
 def _label(step: PicturedStep) -> Iterator[tuple[str, str]]:
     """Yield the lines of a box, each with its class."""
-    yield "name", _middle_cut(_text(step.id, 1_000), _LONGEST_NAME)
+    yield "name", cut_middle(_text(step.id, 1_000), _LONGEST_NAME)
     if step.state is not None:
         yield "state", step.state.value
     for note in step.notes:
         yield "note", _text(note, _LONGEST_NOTE)
-
-
-def _middle_cut(text: str, room: int) -> str:
-    """Cut out the middle, since names often differ in their last characters."""
-    return text if len(text) <= room else f"{text[: room // 2]}…{text[-(room // 2 - 1) :]}"
 
 
 def _text(text: str, length: int) -> str:

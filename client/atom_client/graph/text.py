@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from atom_client.graph.picture import Picture, PicturedStep, Shape, split_layers
 from atom_client.graph.rails import ASCII_GLYPHS, NODE, Glyphs, Row, arrange, units_of
-from atom_client.text import clip, counted, one_line
+from atom_client.text import cut_middle, one_line
 from atom_workflows.core.states import StepState
 
 MOST_DRAWN: Final = 40
@@ -20,6 +20,7 @@ MOST_LAYERS: Final = 40
 _WIDEST_RAILS: Final = 32
 _WIDEST_ID: Final = 40
 _LEAST_NOTE: Final = 12
+_LEAST_NAME: Final = 8
 
 _URGENT: Final = (
     StepState.FAILED,
@@ -59,10 +60,14 @@ class Part(NamedTuple):
 
 
 class Style(NamedTuple):
-    """The width in which to draw, and True if only ASCII can be printed."""
+    """The width in which to draw, and True if only ASCII can be printed.
+
+    If lines would wrap, as on a terminal, long names are cut; otherwise they are whole, so that programs can find them.
+    """
 
     width: int = 80
     is_ascii: bool = False
+    wraps: bool = False
 
     @property
     def glyphs(self) -> Glyphs:
@@ -73,11 +78,20 @@ class Style(NamedTuple):
         """Return the first character, or the second one if only ASCII can be printed."""
         return pair[self.is_ascii]
 
-    def cut(self, text: str, room: int) -> str:
-        """Cut text to the room that there is."""
-        if not self.is_ascii:
-            return clip(text, room)
-        return text if len(text) <= room else f"{text[: room - 3]}..."
+    @property
+    def mark(self) -> str:
+        """The sign in place of what was cut."""
+        return "..." if self.is_ascii else "…"
+
+    def name(self, step: PicturedStep, room: int) -> str:
+        """Return a step's id, which is cut if it would wrap."""
+        name = one_line(step.id)
+        return cut_middle(name, max(room, _LEAST_NAME), mark=self.mark) if self.wraps else name
+
+    def note(self, text: str, room: int) -> str:
+        """Return a note, cut to the room that there is."""
+        room = room if self.wraps else max(room, _LEAST_NOTE)
+        return text if len(text) <= room else f"{text[: max(room - len(self.mark), 0)]}{self.mark}"[: max(room, 0)]
 
 
 def draw_text(picture: Picture, style: Style) -> Iterator[list[Part]]:
@@ -106,24 +120,25 @@ def draw_text(picture: Picture, style: Style) -> Iterator[list[Part]]:
 
 def _draw_rows(rows: Sequence[Row], style: Style) -> Iterator[list[Part]]:
     steps = [step for row in rows for step in row.unit.steps]
-    rails = max((len(row.rails) for row in rows), default=0)
+    rails = max(len(row.rails) for row in rows)
     has_brackets = any(len(row.unit.steps) > 1 for row in rows)
-    widest = min(_WIDEST_ID, max((len(one_line(step.id)) for step in steps), default=0))
-    states = max((len(step.state or "") for step in steps), default=0)
+    states = max(len(step.state or "") for step in steps)
+    room = style.width - rails - (3 if has_brackets else 1) - (states + 2 if states else 0)
+    names = {step.id: style.name(step, room) for step in steps}
+    widest = min(_WIDEST_ID, max(map(len, names.values())))
     for row in rows:
         members = row.unit.steps
         for number, step in enumerate(members):
-            drawn = row.below if number else row.rails
-            before, found, after = drawn.ljust(rails).partition(NODE)
+            before, found, after = (row.below if number else row.rails).ljust(rails).partition(NODE)
             symbol = _symbol_of(members, style) if found else ""
             bracket = f"{_bracket(number, len(members), style.glyphs)} " if has_brackets else ""
-            name = one_line(step.id).ljust(widest)
-            line = [Part(before), _in_state(symbol, _most_urgent(members)), Part(f"{after} {bracket}{name}")]
+            name = Part(f"{after} {bracket}{names[step.id].ljust(widest)}")
+            line = [Part(before), _in_state(symbol, _most_urgent(members)), name]
             if step.state is not None:
                 line += [Part("  "), _in_state(step.state.ljust(states), step.state)]
-            room = max(style.width - sum(len(part.text) for part in line) - 2, _LEAST_NOTE)
-            notes = ", ".join(map(one_line, _notes_of(step)))
-            yield [*line, Part(f"  {style.cut(notes, room)}")] if notes else _stripped(line)
+            left = style.width - sum(len(part.text) for part in line) - 2
+            notes = style.note(", ".join(map(one_line, _notes_of(step))), left)
+            yield [*line, Part(f"  {notes}")] if notes else _stripped(line)
 
 
 def _notes_of(step: PicturedStep) -> tuple[str, ...]:
@@ -173,7 +188,7 @@ def _list_layers(steps: Sequence[PicturedStep], style: Style) -> Iterator[list[P
         if states:
             yield [Part(start), *states]
             start = " " * len(start)
-        yield [Part(start), *_name_some(members, style.width - len(start))]
+        yield [Part(start), *_name_some(members, style, style.width - len(start))]
 
 
 def _numbers(first: int, last: int) -> str:
@@ -188,12 +203,12 @@ def _count_states(steps: Sequence[PicturedStep]) -> list[Part]:
     return [part for pair in parts for part in pair][1:]
 
 
-def _name_some(steps: Sequence[PicturedStep], room: int) -> list[Part]:
+def _name_some(steps: Sequence[PicturedStep], style: Style, room: int) -> list[Part]:
     """Return as many names as there is room for, at least one, and the number of all others."""
     ordered = sorted(steps, key=lambda step: _URGENT.index(step.state) if step.state else 0)
-    names = [one_line(step.id) for step in ordered]
+    rest = len(f" {style.mark} and {len(ordered):,} more")
+    names = [style.name(step, room - rest) for step in ordered]
     shown, length = 1, len(names[0])
-    rest = len(f" … and {counted(len(names), 'more')}")
     while shown < len(names) and length + len(names[shown]) + 2 + rest <= room:
         length += len(names[shown]) + 2
         shown += 1
@@ -202,4 +217,4 @@ def _name_some(steps: Sequence[PicturedStep], room: int) -> list[Part]:
         for step, name in zip(ordered[:shown], names, strict=False)
         for part in (Part(", "), _in_state(name, step.state if step.state is not StepState.SUCCEEDED else None))
     ][1:]
-    return [*parts, Part(f" … and {len(names) - shown:,} more")] if len(names) > shown else parts
+    return [*parts, Part(f" {style.mark} and {len(names) - shown:,} more")] if len(names) > shown else parts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 
 from atom_client.graph.picture import Picture, PicturedStep, Shape
@@ -115,6 +116,27 @@ def test_notes_are_cut_to_the_width() -> None:
     [*_, line] = text_of(Picture(title="flow", main=(step,))).splitlines()
     assert len(line) == 80
     assert line.startswith("○ a  for each of 3 items, when xxx")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+@pytest.mark.parametrize("count", [3, 60])
+@pytest.mark.parametrize("is_ascii", [False, True])
+def test_no_line_wraps_on_a_terminal(width: int, count: int, *, is_ascii: bool) -> None:
+    """On a terminal, long ids are cut in the middle and notes at the end, and states stay readable."""
+    notes = (f"when {'x' * 90}",)
+    steps = tuple(
+        PicturedStep(f"{'n' * 90}-{number}", (), Shape.JOB, notes, state=StepState.DISPATCHING)
+        for number in range(count)
+    )
+    chain = tuple(step._replace(after=(before.id,)) for before, step in pairwise(steps))
+    for main in (steps, (steps[0], *chain)):
+        drawn = Picture(title="run r", state="RUNNING", main=main)
+        lines = text_of(drawn, Style(width=width, wraps=True, is_ascii=is_ascii)).splitlines()
+        body = [line for line in lines if "n-" in line or "nn" in line]
+        assert body
+        assert max(map(len, body)) <= width
+        assert any("DISPATCHING" in line for line in lines)
+        assert "-0" in "".join(body)
 
 
 def test_ascii_draws_the_same_lines() -> None:
