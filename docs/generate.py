@@ -1,4 +1,4 @@
-"""Write the generated parts of the documents: state diagrams, costs, the deployment's tables, commands and scripts.
+"""Write the generated parts of the documents: state diagrams, costs, tables, commands, scripts, pictures.
 
 `python docs/generate.py` brings the files up to date; a test fails when one is not.
 """
@@ -39,5 +39,5 @@ def generated(text: str) -> str:
 if __name__ == "__main__":
     ARCHITECTURE.write_text(generated(ARCHITECTURE.read_text()))
     sys.stdout.write(f"{ARCHITECTURE.name} is up to date\n")
-    for page in ("cost_page.py", "deploy_tables.py", "command_line.py", "mock_script.py"):
+    for page in ("cost_page.py", "deploy_tables.py", "command_line.py", "mock_script.py", "pictures.py"):
         runpy.run_path(str(Path(__file__).with_name(page)), run_name="__main__")

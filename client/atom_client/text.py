@@ -57,6 +57,17 @@ def clip(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
+def cut_middle(text: str, length: int, *, mark: str = "…") -> str:
+    """Cut out the middle of text that is longer than the given length.
+
+    Names often differ in their last characters.
+    """
+    if len(text) <= length:
+        return text
+    kept = max(length - len(mark), 2)
+    return f"{text[: kept - kept // 2]}{mark}{text[-(kept // 2) :]}"
+
+
 def lasted(duration: timedelta | None) -> str:
     """Format a duration compactly; return an empty string for None.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from atom_client.cli.dead_letter_commands import dead_letters
+from atom_client.cli.graph_commands import graph
 from atom_client.cli.options import (
     FiniteRange,
     duration_of,
@@ -259,6 +260,7 @@ def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
     local_up(_choice(**platform, bucket=None if no_bucket else bucket), as_json=as_json)
 
 
+cli.add_command(graph)
 cli.add_command(runs)
 cli.add_command(why)
 cli.add_command(schedules)

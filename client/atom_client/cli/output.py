@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from atom_client.cli.streams import encoding_of
+from atom_client.cli.streams import encodable, encoding_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +35,11 @@ class Output:
         """True if the output is a terminal that can show colors and move the cursor."""
         stream = sys.stderr if self.aside else sys.stdout
         return stream.isatty() and os.environ.get("TERM") not in _UNMOVABLE
+
+    def takes(self, signs: str) -> bool:
+        """Return True if the output's encoding has all of these characters."""
+        encoding = encoding_of(sys.stderr if self.aside else sys.stdout)
+        return encodable(signs, encoding) == signs
 
     def say(self, text: str = "") -> None:
         """Print a line."""

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from atom_client.text import clean, lasted, listing, one_line
+from atom_client.text import clean, cut_middle, lasted, listing, one_line
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,10 @@ def test_names_are_listed_as_in_a_sentence(names: list[str], text: str) -> None:
 def test_long_lists_are_cut() -> None:
     """A long list shows its first names and counts the others."""
     assert listing([str(i) for i in range(1_005)], most=2) == "`0`, `1` and 1,003 more"
+
+
+def test_a_name_is_cut_in_the_middle() -> None:
+    """A name that is too long keeps its beginning and its end, and has exactly the length."""
+    assert cut_middle("short", 5) == "short"
+    assert cut_middle("load-partition-17", 10) == "load-…n-17"
+    assert cut_middle("load-partition-17", 10, mark="...") == "load...-17"

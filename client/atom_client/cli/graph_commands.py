@@ -1,0 +1,50 @@
+"""The command `graph`."""
+
+from __future__ import annotations
+
+import click
+
+from atom_client.deployment import environment, place_options
+from atom_client.errors import Misuse
+
+
+@click.command()
+@click.argument("source", metavar="FILE|RUN")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "mermaid", "svg"]),
+    help="text for terminals, mermaid for Markdown pages, or svg for browsers [default: svg or mermaid if --output "
+    "ends in .svg or .mmd, otherwise text].",
+)
+@click.option(
+    "--output",
+    metavar="PATH",
+    help="Write the picture to this file instead of to stdout (-). An existing file is overwritten.",
+)
+@place_options
+def graph(source: str, form: str | None, output: str | None) -> None:
+    """Draw the steps of a workflow file, or those of a run with their states.
+
+    FILE is a workflow file, or - for stdin; drawing it needs no platform. RUN is a run's id or its first characters. A
+    name that could be either is taken as FILE if that file exists.
+
+    As text, up to 40 steps are drawn with lines that connect each step to its dependencies; larger graphs are listed
+    layer by layer. A step with `forEach` is drawn once, with the counts of its items. Conditions, triggers and
+    `allowFailure` are noted beside the steps.
+
+    Exit code: 0; 1 if there is no such run or it has no steps; 2 if the file or the options are invalid.
+    """
+    from atom_client.cli.graph import GraphOptions, draw_file, draw_run, names_run  # noqa: PLC0415 (only when needed)
+
+    options = GraphOptions(source=source, form=form, output=None if output == "-" else output)
+    if names_run(source):
+        from atom_client.cli.platform import connect_services  # noqa: PLC0415 (only for runs)
+
+        try:
+            services = connect_services(environment())
+        except Misuse as error:
+            raise Misuse(f"there is no file {source}; for a run, {error.message}") from error
+        draw_run(services, options)
+    else:
+        raise click.exceptions.Exit(draw_file(options))

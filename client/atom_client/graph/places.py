@@ -1,0 +1,152 @@
+"""Give each step of a graph a place: layers from left to right, and within a layer an order with few crossings.
+
+A simple form of the method of Sugiyama, Tagawa and Toda (1981). Lines that lead past a layer get a place in it, so that
+they bend around its steps. The order comes from a few sweeps in which each place moves to the mean of its neighbours.
+The heights are as close to those of the neighbours as the order and the height of each place allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from atom_client.graph.picture import PicturedStep, number_layers
+
+_SWEEPS: Final = 4
+_MOST_BENDS: Final = 20_000
+"""With more bends than this, lines are drawn straight through the layers that they pass."""
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Place:
+    """The place of a step, or of a line's bend, for which `step` is None.
+
+    `y` is the middle of the place, in units of one step's height including the gap below it.
+    """
+
+    step: PicturedStep | None
+    layer: int
+    y: float = 0.0
+    left: list[Place] = field(default_factory=list)
+    right: list[Place] = field(default_factory=list)
+
+    @property
+    def height(self) -> float:
+        """The room that it takes up."""
+        return 0.4 if self.step is None else 1.0
+
+
+class Segment(NamedTuple):
+    """A part of a line, from a place to one further right."""
+
+    start: Place
+    end: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """The places of a graph by layer, from top to bottom, its lines, and the height of all."""
+
+    layers: Sequence[Sequence[Place]]
+    segments: Sequence[Segment]
+    height: float
+
+
+def place_steps(steps: Sequence[PicturedStep]) -> Placed:
+    """Return the places of steps and lines."""
+    numbers = number_layers(steps)
+    places = {step.id: Place(step=step, layer=numbers[step.id]) for step in steps if step.id in numbers}
+    layers: list[list[Place]] = [[] for _ in range(max(numbers.values(), default=-1) + 1)]
+    for place in places.values():
+        layers[place.layer].append(place)
+    segments = _lead_lines(places, layers)
+    for start, end in segments:
+        start.right.append(end)
+        end.left.append(start)
+    _order(layers)
+    _spread(layers)
+    everything = [place for layer in layers for place in layer]
+    top = min((place.y - place.height / 2 for place in everything), default=0.0)
+    for place in everything:
+        place.y -= top
+    height = max((place.y + place.height / 2 for place in everything), default=0.0)
+    return Placed(layers=layers, segments=segments, height=height)
+
+
+def _lead_lines(places: Mapping[str, Place], layers: Sequence[list[Place]]) -> list[Segment]:
+    """Return the lines for all dependencies, and add their bends to the layers.
+
+    All lines that come from one step share their bends.
+    """
+    ends: dict[str, list[Place]] = {}
+    for place in places.values():
+        for one in place.step.after if place.step is not None else ():
+            ends.setdefault(one, []).append(place)
+    lines = [(places[one], targets) for one, targets in ends.items() if one in places]
+    bends = sum(max(place.layer for place in targets) - start.layer - 1 for start, targets in lines)
+    segments = []
+    for start, targets in lines:
+        last = start
+        reached = {start.layer: start}
+        for layer in range(start.layer + 1, max(place.layer for place in targets)) if bends <= _MOST_BENDS else ():
+            bend = reached[layer] = Place(step=None, layer=layer)
+            layers[layer].append(bend)
+            segments.append(Segment(last, bend))
+            last = bend
+        segments += [Segment(reached.get(place.layer - 1, start), place) for place in targets]
+    return segments
+
+
+def _order(layers: Sequence[list[Place]]) -> None:
+    """Sort each layer so that lines cross less."""
+    rank = {place: float(number) for layer in layers for number, place in enumerate(layer)}
+
+    def arrange(layer: list[Place], side: str) -> None:
+        keys = {}
+        for place in layer:
+            near: list[Place] = getattr(place, side)
+            keys[place] = sum(rank[one] for one in near) / len(near) if near else rank[place]
+        layer.sort(key=keys.__getitem__)
+        rank.update((place, float(number)) for number, place in enumerate(layer))
+
+    for _ in range(_SWEEPS):
+        for layer in layers[1:]:
+            arrange(layer, "left")
+        for layer in reversed(layers[:-1]):
+            arrange(layer, "right")
+
+
+def _spread(layers: Sequence[Sequence[Place]]) -> None:
+    """Move the places of each layer close to their neighbours in the layers beside it."""
+    for layer in layers:
+        _settle(layer, [0.0] * len(layer))
+    for order, side in ((layers, "left"), (layers[::-1], "right"), (layers, "left")):
+        for layer in order:
+            wishes = []
+            for place in layer:
+                near: list[Place] = getattr(place, side)
+                wishes.append(sum(one.y for one in near) / len(near) if near else place.y)
+            _settle(layer, wishes)
+
+
+def _settle(layer: Sequence[Place], wishes: Sequence[float]) -> None:
+    """Give the places of a layer the heights that are closest to the wishes.
+
+    The order stays, and no two overlap. This is isotonic regression by pooling adjacent violators.
+    """
+    offsets, below = [], 0.0
+    for place in layer:
+        offsets.append(below + place.height / 2)
+        below += place.height
+    # Pools of places that touch each other, as their size and the sum of their wishes.
+    pools: list[tuple[int, float]] = []
+    for offset, wish in zip(offsets, wishes, strict=True):
+        size, total = 1, wish - offset
+        while pools and pools[-1][1] / pools[-1][0] >= total / size:
+            other = pools.pop()
+            size, total = size + other[0], total + other[1]
+        pools.append((size, total))
+    starts = [total / size for size, total in pools for _ in range(size)]
+    for place, offset, start in zip(layer, offsets, starts, strict=True):
+        place.y = start + offset

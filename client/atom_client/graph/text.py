@@ -1,0 +1,220 @@
+"""Draw a picture as text: beside rails if it is small, otherwise as a list of its layers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from atom_client.graph.picture import Picture, PicturedStep, Shape, split_layers
+from atom_client.graph.rails import ASCII_GLYPHS, NODE, Glyphs, Row, arrange, units_of
+from atom_client.text import cut_middle, one_line
+from atom_workflows.core.states import StepState
+
+MOST_DRAWN: Final = 40
+"""The maximum number of steps that are drawn beside rails."""
+
+MOST_LAYERS: Final = 40
+"""The maximum number of entries in a list of layers; if there are more layers, several share an entry."""
+
+_WIDEST_RAILS: Final = 32
+_WIDEST_ID: Final = 40
+_LEAST_NOTE: Final = 12
+_LEAST_NAME: Final = 8
+
+_URGENT: Final = (
+    StepState.FAILED,
+    StepState.CANCELLED,
+    StepState.RETRYING,
+    StepState.RUNNING,
+    StepState.DISPATCHING,
+    StepState.SKIPPED,
+    StepState.PENDING,
+    StepState.SUCCEEDED,
+)
+"""The states, with those that a reader looks for first."""
+
+_SYMBOLS: Final[Mapping[StepState, str]] = {
+    StepState.FAILED: "✗x",
+    StepState.CANCELLED: "✗x",
+    StepState.RETRYING: "◐~",
+    StepState.RUNNING: "◐~",
+    StepState.DISPATCHING: "◐~",
+    StepState.SKIPPED: "◇-",
+    StepState.PENDING: "○o",
+    StepState.SUCCEEDED: "●*",
+}
+"""The symbol of each state, and the same in ASCII."""
+
+_NO_STATE: Final = "○o"
+
+SIGNS: Final = "".join(["│─├┤┼└┘┴┬…", _NO_STATE, *_SYMBOLS.values()])
+"""All characters of drawings, besides those of names and notes."""
+
+
+class Part(NamedTuple):
+    """A part of a line, coloured as the given state is."""
+
+    text: str
+    state: str = ""
+
+
+class Style(NamedTuple):
+    """The width in which to draw, and True if only ASCII can be printed.
+
+    If lines would wrap, as on a terminal, long names are cut; otherwise they are whole, so that programs can find them.
+    """
+
+    width: int = 80
+    is_ascii: bool = False
+    wraps: bool = False
+
+    @property
+    def glyphs(self) -> Glyphs:
+        """The characters of the rails."""
+        return ASCII_GLYPHS if self.is_ascii else Glyphs()
+
+    def pick(self, pair: str) -> str:
+        """Return the first character, or the second one if only ASCII can be printed."""
+        return pair[self.is_ascii]
+
+    @property
+    def mark(self) -> str:
+        """The sign in place of what was cut."""
+        return "..." if self.is_ascii else "…"
+
+    def name(self, step: PicturedStep, room: int) -> str:
+        """Return a step's id, which is cut if it would wrap."""
+        name = one_line(step.id)
+        return cut_middle(name, max(room, _LEAST_NAME), mark=self.mark) if self.wraps else name
+
+    def note(self, text: str, room: int) -> str:
+        """Return a note, cut to the room that there is."""
+        room = room if self.wraps else max(room, _LEAST_NOTE)
+        return text if len(text) <= room else f"{text[: max(room - len(self.mark), 0)]}{self.mark}"[: max(room, 0)]
+
+
+def draw_text(picture: Picture, style: Style) -> Iterator[list[Part]]:
+    """Yield the lines of a picture."""
+    yield [Part(one_line(picture.heading))]
+    sections = [part for part in (picture.main, picture.under_finally) if part]
+    drawings = None
+    if len(picture.steps) <= MOST_DRAWN:
+        drawings = [list(arrange(units_of(section), style.glyphs)) for section in sections]
+        if max((len(row.rails) for rows in drawings for row in rows), default=0) > _WIDEST_RAILS:
+            drawings = None
+    for number, section in enumerate(sections):
+        yield []
+        if section is picture.under_finally:
+            yield [Part("finally:")]
+        yield from _list_layers(section, style) if drawings is None else _draw_rows(drawings[number], style)
+    if drawings and any(len(row.unit.steps) > 1 for rows in drawings for row in rows):
+        yield []
+        yield [
+            Part(f"{style.glyphs.bracket} steps side by side: they wait for the same steps, and the same wait for them")
+        ]
+
+
+# -- beside rails ----------------------------------------------------------------------------------------------------
+
+
+def _draw_rows(rows: Sequence[Row], style: Style) -> Iterator[list[Part]]:
+    steps = [step for row in rows for step in row.unit.steps]
+    rails = max(len(row.rails) for row in rows)
+    has_brackets = any(len(row.unit.steps) > 1 for row in rows)
+    states = max(len(step.state or "") for step in steps)
+    room = style.width - rails - (3 if has_brackets else 1) - (states + 2 if states else 0)
+    names = {step.id: style.name(step, room) for step in steps}
+    widest = min(_WIDEST_ID, max(map(len, names.values())))
+    for row in rows:
+        members = row.unit.steps
+        for number, step in enumerate(members):
+            before, found, after = (row.below if number else row.rails).ljust(rails).partition(NODE)
+            symbol = _symbol_of(members, style) if found else ""
+            bracket = f"{_bracket(number, len(members), style.glyphs)} " if has_brackets else ""
+            name = Part(f"{after} {bracket}{names[step.id].ljust(widest)}")
+            line = [Part(before), _in_state(symbol, _most_urgent(members)), name]
+            if step.state is not None:
+                line += [Part("  "), _in_state(step.state.ljust(states), step.state)]
+            left = style.width - sum(len(part.text) for part in line) - 2
+            notes = style.note(", ".join(map(one_line, _notes_of(step))), left)
+            yield [*line, Part(f"  {notes}")] if notes else _stripped(line)
+
+
+def _notes_of(step: PicturedStep) -> tuple[str, ...]:
+    return ("no task", *step.notes) if step.shape is Shape.BARRIER else step.notes
+
+
+def _bracket(number: int, count: int, glyphs: Glyphs) -> str:
+    if count == 1:
+        return " "
+    return glyphs.bracket[0 if number == 0 else 2 if number == count - 1 else 1]
+
+
+def _most_urgent(steps: Sequence[PicturedStep]) -> StepState | None:
+    """Return the state that a reader looks for first; None in the picture of a file."""
+    return min((step.state for step in steps if step.state is not None), key=_URGENT.index, default=None)
+
+
+def _symbol_of(steps: Sequence[PicturedStep], style: Style) -> str:
+    state = _most_urgent(steps)
+    return style.pick(_NO_STATE if state is None else _SYMBOLS[state])
+
+
+def _in_state(text: str, state: StepState | None) -> Part:
+    return Part(text, "" if state is None else state.value)
+
+
+def _stripped(line: Sequence[Part]) -> list[Part]:
+    return [*line[:-1], line[-1]._replace(text=line[-1].text.rstrip())]
+
+
+# -- as a list -------------------------------------------------------------------------------------------------------
+
+
+def _list_layers(steps: Sequence[PicturedStep], style: Style) -> Iterator[list[Part]]:
+    """Yield each layer: its number, its size, its first steps, and in a run the counts of their states."""
+    layers = split_layers(steps)
+    together = -(-len(layers) // MOST_LAYERS) or 1
+    entries = [layers[at : at + together] for at in range(0, len(layers), together)]
+    names = [_numbers(at * together + 1, at * together + len(entry)) for at, entry in enumerate(entries)]
+    sizes = [f"{sum(map(len, entry)):,}" for entry in entries]
+    width = max(map(len, [*names, "LAYER"])), max(map(len, [*sizes, "STEPS"]))
+    yield [Part(f"{'LAYER'.ljust(width[0])}  {'STEPS'.rjust(width[1])}")]
+    for entry, name, size in zip(entries, names, sizes, strict=True):
+        members = [step for layer in entry for step in layer]
+        start = f"{name.ljust(width[0])}  {size.rjust(width[1])}  "
+        states = _count_states(members)
+        if states:
+            yield [Part(start), *states]
+            start = " " * len(start)
+        yield [Part(start), *_name_some(members, style, style.width - len(start))]
+
+
+def _numbers(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _count_states(steps: Sequence[PicturedStep]) -> list[Part]:
+    """Return how many steps are in each state, such as `3 FAILED, 105 SUCCEEDED`."""
+    counts = Counter(step.state for step in steps)
+    known = [(state, counts[state]) for state in _URGENT if counts[state]]
+    parts = [[Part(", "), Part(f"{count:,} {state}", state.value)] for state, count in known]
+    return [part for pair in parts for part in pair][1:]
+
+
+def _name_some(steps: Sequence[PicturedStep], style: Style, room: int) -> list[Part]:
+    """Return as many names as there is room for, at least one, and the number of all others."""
+    ordered = sorted(steps, key=lambda step: _URGENT.index(step.state) if step.state else 0)
+    rest = len(f" {style.mark} and {len(ordered):,} more")
+    names = [style.name(step, room - rest) for step in ordered]
+    shown, length = 1, len(names[0])
+    while shown < len(names) and length + len(names[shown]) + 2 + rest <= room:
+        length += len(names[shown]) + 2
+        shown += 1
+    parts = [
+        part
+        for step, name in zip(ordered[:shown], names, strict=False)
+        for part in (Part(", "), _in_state(name, step.state if step.state is not StepState.SUCCEEDED else None))
+    ][1:]
+    return [*parts, Part(f" {style.mark} and {len(names) - shown:,} more")] if len(names) > shown else parts
