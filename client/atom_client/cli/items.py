@@ -16,7 +16,8 @@ from atom_client.errors import Failure, Misuse
 from atom_client.text import clean, counted, name_of
 from atom_client.views.as_json import items_object, json_text
 from atom_client.views.items import ItemsPage, read_loop, read_page
-from atom_client.views.queries import read_outputs_of_steps, require_run
+from atom_client.views.queries import read_outputs_of_steps
+from atom_client.views.run_references import require_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.item_ids import shown_id
 

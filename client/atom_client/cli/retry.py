@@ -15,7 +15,8 @@ from atom_client.text import counted, listing
 from atom_client.views.as_json import json_text
 from atom_client.views.loops import count_nodes
 from atom_client.views.progress import RunView, StepView, view_of
-from atom_client.views.queries import in_order, read_outlines, read_run, require_run
+from atom_client.views.queries import in_order, read_outlines, read_run
+from atom_client.views.run_references import require_run
 from atom_workflows.coordinator.commands import retry_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.item_ids import expander_id, shown_id

@@ -18,7 +18,6 @@ from atom_client.views.lines import line_text, read_line
 from atom_client.views.loops import count_nodes
 from atom_client.views.queries import (
     MOST_RUNS_LOOKED_AT,
-    full_run_id,
     in_order,
     may_have_items,
     newest_runs,
@@ -26,9 +25,9 @@ from atom_client.views.queries import (
     read_outlines,
     read_outputs_of_steps,
     read_run,
-    require_run,
 )
 from atom_client.views.run_facts import run_facts
+from atom_client.views.run_references import full_run_id, require_run
 from atom_client.views.summary import verdict
 from atom_workflows.coordinator.commands import cancel_run
 from atom_workflows.coordinator.services import Services

@@ -20,8 +20,9 @@ _RUN_STATES = ("QUEUED", "SEEDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED
 def runs() -> None:
     """List, show, cancel, retry and repair runs.
 
-    The runs belong to a project, or to the local platform whose variables are exported. The first characters of a
-    run's id are enough if no other id begins with them.
+    The runs belong to a project, or to the local platform whose variables are exported. RUN is a run's id, its first
+    characters if no other id begins with them, or the name or the file of a workflow, which means its newest run.
+    --last means the newest run of all.
     """
 
 
