@@ -64,8 +64,8 @@ class Lines:
         self._output = output
         self._shown = view
         self._monotonic = monotonic
-        self._started = monotonic()
-        self._progress_at = self._started
+        self._started = monotonic() - view.already_s
+        self._progress_at = monotonic()
         self._progressed = view
         self._failures = 0
         self._last: dict[str, str] = {}
@@ -149,8 +149,8 @@ class Picture:
         from rich.live import Live  # noqa: PLC0415 (needed on terminals only)
 
         self._monotonic = monotonic
-        self._started = monotonic()
-        self._drawn_at = self._started - CLOCK_EVERY_S
+        self._started = monotonic() - view.already_s
+        self._drawn_at = monotonic() - CLOCK_EVERY_S
         self._drawn = view
         self._console = output.console()
         self._live: Live = Live(console=self._console, auto_refresh=False, transient=True, vertical_overflow="crop")

@@ -18,7 +18,7 @@ _RUN_STATES = ("QUEUED", "SEEDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED
 
 @click.group()
 def runs() -> None:
-    """List, show, cancel, retry and repair runs.
+    """List, show, watch, cancel, retry and repair runs.
 
     The runs belong to a project, or to the local platform whose variables are exported. RUN is a run's id, its first
     characters if no other id begins with them, or the name or the file of a workflow, which means its newest run.
@@ -76,6 +76,25 @@ def show(  # noqa: PLR0913 (one for each option)
         raise Misuse("--page and --limit require --items STEP; give that as well, or leave them out")
     else:
         show_run(_services(), run_id, **options)
+
+
+@runs.command()
+@run_argument
+@click.option("--timeout", metavar="TIME", help="Stop watching after this long, such as 90s or 10m.")
+@json_option
+@place_options
+def watch(timeout: str | None, **chosen: Any) -> None:
+    """Show a run's progress until it has ended, however it was started.
+
+    The view is the same as that of `run` and of `start --wait`. A run that has ended is shown with its result. Ctrl-C
+    ends the view, and the run continues.
+
+    Exit code: the same as for `run`; 1 as well if --timeout was reached first.
+    """
+    from atom_client.cli.watch import WatchOptions, watch_run  # noqa: PLC0415 (imported only when needed)
+
+    options = WatchOptions(timeout_s=timeout_of(timeout), **chosen)
+    raise click.exceptions.Exit(watch_run(_services(), options))
 
 
 @runs.command()

@@ -7,7 +7,7 @@ an attempt its end takes precedence over everything before it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,7 +15,9 @@ from typing import Any, Final, TypeAlias
 
 from atom_client.text import counted, one_line
 from atom_client.views.loops import ItemCounts, count_states
-from atom_workflows.core.item_ids import parse_item_id, shown_id
+from atom_client.views.reasons import last_start
+from atom_workflows.core.item_ids import expander_id, parse_item_id, shown_id
+from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 
@@ -73,6 +75,8 @@ class RunView:
     items: Mapping[str, Mapping[str, StepView]] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     item_count: int = 0
+    # The time that the run had taken when it was first seen.
+    already_s: float = 0.0
 
     def with_changes(self, changes: Iterable[Mapping[str, Any]]) -> RunView:
         """Return the view updated with these changes.
@@ -241,6 +245,43 @@ def view_of(step: StepRecord) -> StepView:
         reason=one_line(step.reason),
         tolerated=step.tolerated,
     )
+
+
+def known_items(
+    nodes: Mapping[str, StepRecord], *, but: Collection[str] = ()
+) -> tuple[dict[str, dict[str, StepView]], dict[str, int]]:
+    """Return the views of items by their step, and the number of items of each step.
+
+    The nodes in `but` are left out, as are items whose list is computed by one of them.
+    """
+    items: dict[str, dict[str, StepView]] = {}
+    for node in nodes.values():
+        if node.kind is NodeKind.ITEM and node.id not in but and expander_id(node.each) not in but:
+            items.setdefault(node.each, {})[shown_id(node.id)] = view_of(node)
+    expanders = [node for node in nodes.values() if node.kind is NodeKind.EXPAND and node.id not in but]
+    return items, {node.each: node.items for node in expanders if node.state is StepState.SUCCEEDED}
+
+
+def progress_of(
+    run: RunRecord, nodes: Mapping[str, StepRecord], steps: Sequence[StepRecord], *, now: datetime
+) -> RunView:
+    """Return the view of a run that has begun, as its documents have it.
+
+    `nodes` are all of the run's nodes by id, and `steps` the user's steps among them, in the order to show.
+    """
+    items, sizes = known_items(nodes)
+    began = last_start(run)
+    view = RunView(
+        run_id=run.id,
+        total=run.step_count,
+        order=tuple(step.id for step in steps),
+        # The view counts steps without a known state as PENDING.
+        steps={step.id: view_of(step) for step in steps if step.state is not StepState.PENDING},
+        items=items,
+        sizes=sizes,
+        already_s=max(0.0, (now - began).total_seconds()),
+    )
+    return view.with_run(run)
 
 
 def _step_view(change: Mapping[str, Any]) -> StepView | None:
