@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
@@ -179,7 +180,7 @@ class Picture:
 
         self._drawn, self._drawn_at = view, self._monotonic()
         elapsed_s = self._drawn_at - self._started
-        drawn = picture(view, elapsed_s=elapsed_s, screen=screen_of(self._console))
+        drawn = picture(view, elapsed_s=elapsed_s, screen=screen_of(self._console), now=datetime.now(UTC))
         self._live.update(drawn, refresh=True)
 
 

@@ -40,6 +40,8 @@ class StepView:
     # The Task Runner's reason for the job's end, and whether `allowFailure` tolerates the failure.
     reason: str = ""
     tolerated: bool = False
+    # The time at which the attempt began, as far as is known.
+    began_at: datetime | None = None
 
     @property
     def remark(self) -> str:
@@ -51,6 +53,15 @@ class StepView:
     def rank(self) -> Rank:
         """See `Rank`."""
         return self.attempt, self.state.is_terminal, self.at
+
+    def newer(self, other: StepView) -> StepView:
+        """Return the newer of two views of a step, with the earliest known time of its attempt.
+
+        This view wins if both have the same rank.
+        """
+        newest = other if other.rank > self.rank else self
+        began = [one.began_at for one in (self, other) if one.attempt == newest.attempt and one.began_at is not None]
+        return replace(newest, began_at=min(began, default=None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +107,7 @@ class RunView:
                 continue
             name = parse_item_id(step.id)
             known = steps if name is None else items.setdefault(name.each, {})
-            if step.id not in known or step.rank > known[step.id].rank:
-                known[step.id] = step
+            known[step.id] = known[step.id].newer(step) if step.id in known else step
             if isinstance(size := change.get("items"), int):
                 sizes[step.id] = size
         return replace(self, state=state, steps=steps, items=items, sizes=sizes)
@@ -244,6 +254,7 @@ def view_of(step: StepRecord) -> StepView:
         message=step.message,
         reason=one_line(step.reason),
         tolerated=step.tolerated,
+        began_at=step.claimed_at or step.started_at,
     )
 
 
@@ -286,11 +297,13 @@ def progress_of(
 
 def _step_view(change: Mapping[str, Any]) -> StepView | None:
     try:
+        at = datetime.fromisoformat(change["at"])
         return StepView(
             id=one_line(change["step"]),
             state=StepState(change["state"]),
             attempt=int(change["attempt"]),
-            at=datetime.fromisoformat(change["at"]),
+            at=at,
+            began_at=at,
             job_state=one_line(change.get("job_state") or ""),
             message=str(change.get("message") or ""),
             reason=one_line(change.get("reason") or ""),
