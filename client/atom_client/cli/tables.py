@@ -17,6 +17,7 @@ from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepState
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from atom_client.cli.output import Output
@@ -43,15 +44,14 @@ _GAP: Final = 2
 _LEAST_MESSAGE: Final = 20
 """The minimum width of a column of sentences; a narrower column would be unreadable."""
 
-_LEAST_ID: Final = 12
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
     """A heading and rows of cells, with each cell on one line.
 
     `state_column` is the index of the column that holds states. If `may_be_narrowed` is True, a narrow terminal shows
-    the sheet without its last columns, since their content is also shown elsewhere.
+    the sheet without its last columns, since their content is also shown elsewhere. Ids, in the first column, are never
+    cut.
     """
 
     heading: tuple[str, ...]
@@ -66,40 +66,52 @@ class Sheet:
         padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
         return "\n".join(line.rstrip() for line in padded)
 
-    def rich(self, screen: Screen) -> Table:
+    def rich(self, screen: Screen) -> RenderableType:
         """Return the sheet as a table that fits the terminal."""
-        from rich.table import Table  # noqa: PLC0415 (needed on terminals only)
-        from rich.text import Text  # noqa: PLC0415 (needed on terminals only)
-
-        shown = self._narrowed(screen) if self.may_be_narrowed else self
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for column, name in enumerate(shown.heading):
-            stays = column == self.state_column or (self.may_be_narrowed and column == 0)
-            table.add_column(name, no_wrap=stays, overflow="fold")
-        for row in shown.rows:
-            cells = [Text(screen.sign(cell)) for cell in row]
-            cells[self.state_column].style = COLOURS.get(row[self.state_column], "")
-            table.add_row(*cells)
-        return table
-
-    def _narrowed(self, screen: Screen) -> Sheet:
-        """Drop the rightmost columns that do not fit next to the full ids.
-
-        If the ids are too long for that, drop only the last column, and shorten the ids in the middle.
-        """
+        if not self.may_be_narrowed:
+            return _table_of(self, screen)
         widths = [max(map(len, column)) for column in zip(self.heading, *self.rows, strict=True)]
         wanted = [*widths[:-1], min(widths[-1], _LEAST_MESSAGE)]
         # The right edge of each column, including the gap after it.
-        ends = list(accumulate(width + _GAP for width in wanted))
+        ends = accumulate(width + _GAP for width in wanted)
         fitting = sum(end - _GAP <= screen.width for end in ends)
-        if fitting > self.state_column:
-            return self._first(fitting)
-        room = max(screen.width - (ends[-2] - ends[0]), _LEAST_ID)
-        narrow = self._first(len(widths) - 1)
-        return replace(narrow, rows=tuple((screen.ends(row[0], room), *row[1:]) for row in narrow.rows))
+        return _table_of(self._first(fitting), screen) if fitting > self.state_column else self._stack(screen)
+
+    def _stack(self, screen: Screen) -> RenderableType:
+        """Return two lines for each row: the whole id, and below it the cells that fit.
+
+        This is for terminals on which an id and a state do not fit side by side.
+        """
+        from rich.console import Group  # noqa: PLC0415 (needed on terminals only)
+        from rich.text import Text  # noqa: PLC0415 (needed on terminals only)
+
+        lines = []
+        for row in (self.heading, *self.rows):
+            style = "bold" if row is self.heading else ""
+            cells = [Text(screen.sign(cell), style=style or COLOURS.get(cell, "")) for cell in row[1:]]
+            below = Text(" " * _GAP).append_text(Text(" " * _GAP).join(cells))
+            below.truncate(screen.width)
+            below.rstrip()
+            lines += [Text(screen.sign(row[0]), style=style, no_wrap=True, overflow="ignore"), below]
+        return Group(*lines)
 
     def _first(self, count: int) -> Sheet:
         return replace(self, heading=self.heading[:count], rows=tuple(row[:count] for row in self.rows))
+
+
+def _table_of(sheet: Sheet, screen: Screen) -> Table:
+    from rich.table import Table  # noqa: PLC0415 (needed on terminals only)
+    from rich.text import Text  # noqa: PLC0415 (needed on terminals only)
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column, name in enumerate(sheet.heading):
+        stays = column == sheet.state_column or (sheet.may_be_narrowed and column == 0)
+        table.add_column(name, no_wrap=stays, overflow="fold")
+    for row in sheet.rows:
+        cells = [Text(screen.sign(cell)) for cell in row]
+        cells[sheet.state_column].style = COLOURS.get(row[sheet.state_column], "")
+        table.add_row(*cells)
+    return table
 
 
 _NO_LOOPS: Final[Mapping[str, LoopView]] = MappingProxyType({})
