@@ -302,7 +302,7 @@ class Waiting:
             click.echo(json_text({**run_with_steps(run, steps, loops=ended.loops), **self.more_json}))
         elif rows:
             self.output.say()
-            show_steps(self.output, rows, ended.loops)
+            show_steps(self.output, rows, ended.loops, now=self.services.clock.now())
         if not self.as_json and 0 < len(rows) < len(steps):
             more = counted(len(steps) - len(rows), "more step")
             self.output.say(f"\n({more} not shown; `--json` lists all {len(steps):,}.)")

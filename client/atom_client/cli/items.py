@@ -48,7 +48,7 @@ def show_items(  # noqa: PLR0913 (all but the first three are options)
     click.echo(f"Step `{step_id}` of run {run.id} is {loop.step.state}: {loop.describe() or 'it has no items yet'}.")
     if found.items:
         click.echo()
-        Output().show(items_sheet(found.items))
+        Output().show(items_sheet(found.items, now=services.clock.now()))
     for line in (*about_jobs(found.items), *_outputs(found, outputs or {})):
         click.echo(line)
     if page < found.pages:

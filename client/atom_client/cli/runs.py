@@ -1,26 +1,24 @@
-"""`runs list`, `runs show` and `runs cancel`."""
+"""`runs show` and `runs cancel`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from atom_client.cli.output import Output
-from atom_client.cli.tables import MOST_ROWS, runs_sheet, show_steps
+from atom_client.cli.tables import MOST_ROWS, show_steps
 from atom_client.deployment import with_place
 from atom_client.text import clean, counted, listing, one_line
-from atom_client.views.as_json import json_text, run_object, run_with_steps
-from atom_client.views.items import count_ended_items, read_loops
+from atom_client.views.as_json import json_text, run_with_steps
+from atom_client.views.items import read_loops
 from atom_client.views.lines import line_text, read_line
 from atom_client.views.loops import count_nodes
 from atom_client.views.queries import (
-    MOST_RUNS_LOOKED_AT,
     in_order,
     may_have_items,
-    newest_runs,
     read_nodes_of_steps,
     read_outlines,
     read_outputs_of_steps,
@@ -35,32 +33,6 @@ from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState
-
-_MOST_PROGRESS: Final = 20
-"""The maximum number of open runs in a list whose items are counted; each count takes a request."""
-
-
-def list_runs(services: Services, *, limit: int, state: RunState | None, as_json: bool) -> None:
-    """Print the newest runs."""
-    unreadable: list[str] = []
-    runs = newest_runs(services.store, limit=limit, state=state, unreadable=unreadable)
-    if unreadable:
-        those = listing(unreadable)
-        click.echo(
-            f"Not shown, since a newer version wrote them: {those}. Install the version of atom-workflows that the "
-            "deployment uses.",
-            err=True,
-        )
-    if as_json:
-        click.echo(json_text([run_object(run) for run in runs]))
-    elif runs:
-        open_runs = [run for run in runs if not run.state.is_terminal and run.item_count and not run.retries]
-        ended = {run.id: count_ended_items(services.store, run) for run in open_runs[:_MOST_PROGRESS]}
-        Output().show(runs_sheet(runs, ended))
-    elif state is None and not unreadable:
-        click.echo(f"There are no runs yet. `{with_place('start FILE')}` starts one.")
-    elif state is not None:
-        click.echo(f"None of the newest {MOST_RUNS_LOOKED_AT:,} runs is {state}.")
 
 
 def show_run(services: Services, text: str, *, as_json: bool, with_outputs: bool = False) -> None:
@@ -82,7 +54,7 @@ def show_run(services: Services, text: str, *, as_json: bool, with_outputs: bool
         click.echo(f"Warning: {one_line(warning)}")
     if steps:
         click.echo()
-        show_steps(Output(), steps, loops)
+        show_steps(Output(), steps, loops, now=services.clock.now())
     for line in about_jobs(steps):
         click.echo(line)
     if outputs is not None:

@@ -30,19 +30,51 @@ def runs() -> None:
 @click.option(
     "--limit",
     type=click.IntRange(min=1, max=1000),
+    metavar="N",
     default=20,
     show_default=True,
-    help="The maximum number of runs to list.",
+    help="The number of runs per page.",
 )
-@click.option("--state", type=click.Choice(_RUN_STATES, case_sensitive=False), help="List only runs in this state.")
+@click.option("--page", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, help="The page to show.")
+@click.option("--failed", is_flag=True, help="List runs that are FAILED or INVALID.")
+@click.option("--running", is_flag=True, help="List runs that have not ended: RUNNING, SEEDING or QUEUED.")
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice(_RUN_STATES, case_sensitive=False),
+    multiple=True,
+    metavar="STATE",
+    help=f"List runs in this state; may be repeated. One of {', '.join(_RUN_STATES)}.",
+)
+@click.option("--workflow", metavar="NAME", help="List runs of the workflow with this name, or of this file.")
+@click.option(
+    "--label", "labels", metavar="NAME=VALUE", multiple=True, help="List runs with this label; may be repeated."
+)
+@click.option(
+    "--since",
+    metavar="TIME",
+    help="List runs created since a time such as 2026-03-01 or 2026-03-01T02:30Z (local unless it has an offset), 2h, "
+    "7d, today or yesterday.",
+)
+@click.option(
+    "--sort",
+    type=click.Choice(["created", "started", "duration"]),
+    default="created",
+    show_default=True,
+    help="What comes first: the newest run, the one started last, or the longest.",
+)
 @json_option
 @place_options
-def list_(limit: int, state: str | None, *, as_json: bool) -> None:
-    """List the newest runs."""
-    from atom_client.cli.runs import list_runs  # noqa: PLC0415 (imported only when needed)
-    from atom_workflows.core.states import RunState  # noqa: PLC0415 (imported only when needed)
+def list_(**chosen: Any) -> None:
+    """List the newest runs, or those that meet every condition that is given.
 
-    list_runs(_services(), limit=limit, state=RunState(state.upper()) if state else None, as_json=as_json)
+    Several states mean any of them. The duration of a run that has not ended is the time that it has taken so far, and
+    its steps are shown as in 273 of 300. If there are more runs than fit the page, the last line says how many, and
+    which command shows the next ones.
+    """
+    from atom_client.cli.run_list import ListOptions, list_runs  # noqa: PLC0415 (imported only when needed)
+
+    list_runs(_services(), ListOptions(**chosen))
 
 
 @runs.command()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from itertools import accumulate
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from atom_client.text import between, clip, counted, lasted, local_time, one_line
 from atom_client.views.reasons import last_start
@@ -14,7 +15,7 @@ from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import Phase
 from atom_workflows.core.outcomes import OutcomeKind
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.states import StepState
+from atom_workflows.core.states import RunState, StepState
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -117,7 +118,7 @@ def _table_of(sheet: Sheet, screen: Screen) -> Table:
 _NO_LOOPS: Final[Mapping[str, LoopView]] = MappingProxyType({})
 
 
-def steps_sheet(steps: Sequence[StepRecord], loops: Mapping[str, LoopView] = _NO_LOOPS) -> Sheet:
+def steps_sheet(steps: Sequence[StepRecord], loops: Mapping[str, LoopView] = _NO_LOOPS, *, now: datetime) -> Sheet:
     """Return the steps of a run, including its `loops`, as a sheet."""
     return Sheet(
         heading=("STEP", "STATE", "ATTEMPTS", "DURATION", "MESSAGE"),
@@ -126,7 +127,7 @@ def steps_sheet(steps: Sequence[StepRecord], loops: Mapping[str, LoopView] = _NO
                 step.id,
                 step.state.value,
                 str(step.attempt or ""),
-                lasted(between(step.started_at, step.finished_at)),
+                lasted(taken_by(step, now)),
                 clip(remark(step, loops.get(step.id)), _LONGEST_CELL),
             )
             for step in steps
@@ -136,7 +137,7 @@ def steps_sheet(steps: Sequence[StepRecord], loops: Mapping[str, LoopView] = _NO
     )
 
 
-def items_sheet(items: Sequence[StepRecord]) -> Sheet:
+def items_sheet(items: Sequence[StepRecord], *, now: datetime) -> Sheet:
     """Return items of a step as a sheet."""
     return Sheet(
         heading=("ITEM", "STATE", "ATTEMPTS", "DURATION", "VALUE", "MESSAGE"),
@@ -145,7 +146,7 @@ def items_sheet(items: Sequence[StepRecord]) -> Sheet:
                 shown_id(item.id),
                 item.state.value,
                 str(item.attempt or ""),
-                lasted(between(item.started_at, item.finished_at)),
+                lasted(taken_by(item, now)),
                 clip(one_line(item.item), _LONGEST_VALUE),
                 clip(remark(item), _LONGEST_CELL),
             )
@@ -154,6 +155,11 @@ def items_sheet(items: Sequence[StepRecord]) -> Sheet:
         state_column=1,
         may_be_narrowed=True,
     )
+
+
+def taken_by(step: StepRecord, now: datetime) -> timedelta | None:
+    """Return how long a step took, or has taken so far."""
+    return between(step.started_at, step.finished_at if step.state.is_terminal else now)
 
 
 def remark(step: StepRecord, loop: LoopView | None = None) -> str:
@@ -176,7 +182,9 @@ def loop_failed(step: StepRecord) -> bool:
     return step.last_kind == OutcomeKind.ITEMS
 
 
-def show_steps(output: Output, steps: Sequence[StepRecord], loops: Mapping[str, LoopView] = _NO_LOOPS) -> None:
+def show_steps(
+    output: Output, steps: Sequence[StepRecord], loops: Mapping[str, LoopView] = _NO_LOOPS, *, now: datetime
+) -> None:
     """Print the table of a run's steps; `loops` are those with `forEach`.
 
     Steps under `finally` have a table of their own.
@@ -186,13 +194,22 @@ def show_steps(output: Output, steps: Sequence[StepRecord], loops: Mapping[str, 
         if part and phase is Phase.FINALLY:
             output.say("\nfinally:")
         if part:
-            output.show(steps_sheet(part, loops))
+            output.show(steps_sheet(part, loops, now=now))
 
 
-def runs_sheet(runs: Sequence[RunRecord], ended_items: Mapping[str, int] = MappingProxyType({})) -> Sheet:
+class Progress(NamedTuple):
+    """How many steps and items of an open run have ended; None if they were not counted."""
+
+    steps: int | None = None
+    items: int | None = None
+
+
+def runs_sheet(
+    runs: Sequence[RunRecord], *, now: datetime, progress: Mapping[str, Progress] = MappingProxyType({})
+) -> Sheet:
     """Return runs as a sheet.
 
-    `ended_items` maps the id of an open run to the number of its items that have ended.
+    `progress` is that of open runs, by their ids.
     """
     return Sheet(
         heading=("RUN", "STATE", "CREATED", "DURATION", "STEPS", "WORKFLOW"),
@@ -201,8 +218,8 @@ def runs_sheet(runs: Sequence[RunRecord], ended_items: Mapping[str, int] = Mappi
                 run.id,
                 run.state.value,
                 local_time(run.created_at),
-                _duration_of(run),
-                _size_of(run, ended_items.get(run.id)),
+                _duration_of(run, now),
+                _size_of(run, progress.get(run.id, Progress())),
                 clip(one_line(run.workflow), _LONGEST_CELL),
             )
             for run in runs
@@ -212,26 +229,30 @@ def runs_sheet(runs: Sequence[RunRecord], ended_items: Mapping[str, int] = Mappi
     )
 
 
-def _duration_of(run: RunRecord) -> str:
-    """Return how long a run took, and whether it is late.
+def _duration_of(run: RunRecord, now: datetime) -> str:
+    """Return how long a run took, or has taken so far, and whether it is late.
 
     Example: `3.0 s, late`.
     """
-    # A run may have been closed for days before its retry.
-    took = (
-        "" if run.reopened_at is None and run.started_at is None else lasted(between(last_start(run), run.finished_at))
-    )
+    # A run may have been closed for days before its retry. One that waits has not begun.
+    has_begun = run.started_at is not None if run.reopened_at is None else run.state is not RunState.QUEUED
+    end = run.finished_at if run.state.is_terminal else now
+    took = lasted(between(last_start(run), end)) if has_begun else ""
     return ", ".join(filter(None, (took, "late" if run.late else "")))
 
 
-def _size_of(run: RunRecord, ended_items: int | None) -> str:
+def _size_of(run: RunRecord, progress: Progress) -> str:
     """Return the numbers of a run's steps and items.
 
-    Example: `6, 273 of 300 items`.
+    Example: `4 of 6, 273 of 300 items`.
     """
-    ended = "" if ended_items is None else f"{ended_items:,} of "
-    items = f"{ended}{counted(run.item_count, 'item')}" if run.item_count else ""
-    return ", ".join(filter(None, (str(run.step_count or ""), items)))
+    steps = _count_of(progress.steps, f"{run.step_count:,}") if run.step_count else ""
+    items = _count_of(progress.items, counted(run.item_count, "item")) if run.item_count else ""
+    return ", ".join(filter(None, (steps, items)))
+
+
+def _count_of(ended: int | None, total: str) -> str:
+    return total if ended is None else f"{ended:,} of {total}"
 
 
 def worth_showing(steps: Sequence[StepRecord]) -> list[StepRecord]:

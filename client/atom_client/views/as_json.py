@@ -29,6 +29,7 @@ def run_object(run: RunRecord) -> dict[str, Any]:
     """Return a run as an object for JSON output."""
     return {
         "id": run.id,
+        "run_id": run.id,
         "workflow": run.workflow,
         "description": run.description,
         "state": run.state.value,

@@ -16,9 +16,8 @@ from atom_workflows.core.graph import is_internal
 from atom_workflows.core.kinds import LOOPS_SCHEMA, NodeKind, Phase
 from atom_workflows.core.places import NUMBERS
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.states import RunState, StepState
+from atom_workflows.core.states import StepState
 from atom_workflows.documents import BURST_LEASE_PATH, RUNS, outputs_collection, run_path, step_path, steps_path
-from atom_workflows.errors import NewerVersion
 from atom_workflows.language.limits import MAX_ID
 from atom_workflows.language.suggestions import Names, Suggestions
 from atom_workflows.ports import Condition, Document, Query, Store
@@ -26,12 +25,6 @@ from atom_workflows.run_documents import run_record
 from atom_workflows.step_documents import step_record
 
 PAGE: Final = 500
-MOST_RUNS_LOOKED_AT: Final = 2_000
-"""The maximum number of runs that a search by state reads.
-
-An index on state and time would cost two more writes for every run.
-"""
-
 _MOST_BY_ID: Final = 300
 _STEP_ID: Final = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,{MAX_ID - 1}}}")
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
@@ -161,32 +154,15 @@ def last_look(store: Store, *, now: datetime) -> datetime | None:
     return seen if isinstance(seen, datetime) else None
 
 
-def newest_runs(
-    store: Store, *, limit: int, state: RunState | None, unreadable: list[str] | None = None
-) -> list[RunRecord]:
-    """Return the newest runs, or the newest runs in one state.
+def newest_runs(store: Store, *, limit: int) -> list[RunRecord]:
+    """Return the newest runs.
 
-    Runs written by a newer version are left out, and their ids are added to `unreadable`; without it, `NewerVersion` is
-    raised.
+    Raises `NewerVersion` if a newer version wrote one of them.
     """
     if limit <= 0:
         return []
-    size = limit if state is None else PAGE
-    query = Query(collection=RUNS, order_by=[("created_at", "descending")], limit=size)
-    found: list[RunRecord] = []
-    for looked_at, document in enumerate(read_pages(store, query), start=1):
-        try:
-            run = run_record(document)
-        except NewerVersion:
-            if unreadable is None:
-                raise
-            unreadable.append(document.id)
-        else:
-            if state in {None, run.state}:
-                found.append(run)
-        if len(found) == limit or looked_at == MOST_RUNS_LOOKED_AT:
-            break
-    return found
+    query = Query(collection=RUNS, order_by=[("created_at", "descending")], limit=limit)
+    return [run_record(document) for document in store.query(query)]
 
 
 def is_step_id(text: str) -> bool:

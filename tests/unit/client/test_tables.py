@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from atom_client.cli.screen import Screen
-from atom_client.cli.tables import Sheet, runs_sheet
+from atom_client.cli.tables import Progress, Sheet, runs_sheet
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
 
@@ -80,8 +80,24 @@ def test_a_table_keeps_a_last_column_that_is_shown_nowhere_else() -> None:
     assert "FORMULA" in printed(bill, 30)[0]
 
 
-def test_an_open_run_is_late_without_a_duration() -> None:
-    """The list says that a run is late whether or not its duration is known."""
+def test_a_run_shows_its_duration_so_far_and_whether_it_is_late() -> None:
+    """An open run has a duration until now, unless it waits for its turn."""
+    now = T0 + timedelta(seconds=65)
     run = RunRecord(id="r1", workflow="flow", state=RunState.RUNNING, created_at=T0, started_at=T0, late=True)
     ended = replace(run, state=RunState.SUCCEEDED, finished_at=T0 + timedelta(seconds=3))
-    assert [row[3] for row in runs_sheet([run, ended]).rows] == ["late", "3.0 s, late"]
+    waits = replace(run, state=RunState.QUEUED, started_at=None, late=False)
+    again = replace(ended, state=RunState.RUNNING, reopened_at=T0 + timedelta(seconds=60), late=False)
+    waits_again = replace(again, state=RunState.QUEUED)
+    rows = runs_sheet([run, ended, waits, again, waits_again], now=now).rows
+    assert [row[3] for row in rows] == ["1 min 05 s, late", "3.0 s, late", "", "5.0 s", ""]
+
+
+def test_steps_of_an_open_run_are_counted() -> None:
+    """What has ended is shown beside what there is, for steps and for items."""
+    run = RunRecord(id="r1", workflow="flow", state=RunState.RUNNING, created_at=T0, step_count=300, item_count=20)
+    counts = (Progress(steps=273), Progress(steps=273, items=4), Progress())
+    assert [runs_sheet([run], now=T0, progress={"r1": one}).rows[0][4] for one in counts] == [
+        "273 of 300, 20 items",
+        "273 of 300, 4 of 20 items",
+        "300, 20 items",
+    ]
