@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from atom_client.cli.output import Output
-from atom_client.cli.runs import about_jobs
+from atom_client.cli.runs import job_logs, unstopped_jobs
 from atom_client.cli.tables import items_sheet
 from atom_client.deployment import with_place
 from atom_client.errors import Failure, Misuse
@@ -49,7 +49,7 @@ def show_items(  # noqa: PLR0913 (all but the first three are options)
     if found.items:
         click.echo()
         Output().show(items_sheet(found.items, now=services.clock.now()))
-    for line in (*about_jobs(found.items), *_outputs(found, outputs or {})):
+    for line in (*job_logs(found.items), *unstopped_jobs(found.items), *_outputs(found, outputs or {})):
         click.echo(line)
     if page < found.pages:
         size = "" if limit == PAGE_SIZE else f" --limit {limit}"

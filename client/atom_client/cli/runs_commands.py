@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _RUN_STATES = ("QUEUED", "SEEDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED", "INVALID")
 
+_STEP_STATES = ("PENDING", "DISPATCHING", "RUNNING", "RETRYING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED")
+
 
 @click.group()
 def runs() -> None:
@@ -81,33 +83,51 @@ def list_(**chosen: Any) -> None:
 @run_argument
 @click.option("--outputs", "with_outputs", is_flag=True, help="Also show the outputs of the run and of its steps.")
 @click.option("--items", metavar="STEP", help="Show the items of this step with forEach instead, failed ones first.")
-@click.option("--page", metavar="N", type=click.IntRange(min=1), help="With --items: the page to show [default: 1].")
+@click.option("--failed", is_flag=True, help="Show only steps that are FAILED.")
+@click.option("--running", is_flag=True, help="Show only steps at work: RUNNING, DISPATCHING or RETRYING.")
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice(_STEP_STATES, case_sensitive=False),
+    multiple=True,
+    metavar="STATE",
+    help=f"Show only steps in this state; may be repeated. One of {', '.join(_STEP_STATES)}.",
+)
+@click.option(
+    "--sort",
+    type=click.Choice(["started", "duration"]),
+    default="started",
+    show_default=True,
+    help="What comes first: the step that was started first, or the longest.",
+)
+@click.option(
+    "--page", metavar="N", type=click.IntRange(min=1), help="The page of steps or items to show [default: 1]."
+)
 @click.option(
     "--limit",
     metavar="N",
     type=click.IntRange(min=1, max=1000),
-    help="With --items: the number of items per page [default: 50].",
+    help="The number of steps per page [default: 200; with --json all], or with --items of items [default: 50].",
 )
 @json_option
 @place_options
-def show(  # noqa: PLR0913 (one for each option)
-    run_id: str, items: str | None, page: int | None, limit: int | None, *, with_outputs: bool, as_json: bool
-) -> None:
+def show(run_id: str, items: str | None, *, with_outputs: bool, as_json: bool, **chosen: Any) -> None:
     """Show a run and its steps; `why` explains their states.
 
     A step with `forEach` is shown as one line with the counts of its items, followed by the messages of the first ones
-    that failed. --items lists its items.
+    that failed. --items lists its items. The duration of a step that has not ended is the time it has taken so far.
     """
     from atom_client.cli.items import PAGE_SIZE, show_items  # noqa: PLC0415 (see above)
-    from atom_client.cli.runs import show_run  # noqa: PLC0415 (see above)
+    from atom_client.cli.runs import ShowOptions, show_run  # noqa: PLC0415 (see above)
 
-    options = {"as_json": as_json, "with_outputs": with_outputs}
-    if items is not None:
-        show_items(_services(), run_id, items, page=page or 1, limit=limit or PAGE_SIZE, **options)
-    elif page is not None or limit is not None:
-        raise Misuse("--page and --limit require --items STEP; give that as well, or leave them out")
-    else:
-        show_run(_services(), run_id, **options)
+    options = ShowOptions(run_id=run_id, with_outputs=with_outputs, as_json=as_json, **chosen)
+    if items is None:
+        show_run(_services(), options)
+        return
+    if options.states or options.failed or options.running or options.sort != "started":
+        raise Misuse("--items lists the items that failed first, and then those at work; leave the other options out")
+    page, limit = options.page or 1, options.limit or PAGE_SIZE
+    show_items(_services(), run_id, items, page=page, limit=limit, as_json=as_json, with_outputs=with_outputs)
 
 
 @runs.command()

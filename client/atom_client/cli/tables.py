@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import accumulate
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from atom_client.text import between, clip, counted, lasted, local_time, one_line
 from atom_client.views.reasons import last_start
+from atom_client.views.step_list import taken_by
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import Phase
 from atom_workflows.core.outcomes import OutcomeKind
@@ -155,11 +156,6 @@ def items_sheet(items: Sequence[StepRecord], *, now: datetime) -> Sheet:
         state_column=1,
         may_be_narrowed=True,
     )
-
-
-def taken_by(step: StepRecord, now: datetime) -> timedelta | None:
-    """Return how long a step took, or has taken so far."""
-    return between(step.started_at, step.finished_at if step.state.is_terminal else now)
 
 
 def remark(step: StepRecord, loop: LoopView | None = None) -> str:

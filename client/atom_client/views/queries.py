@@ -25,6 +25,9 @@ from atom_workflows.run_documents import run_record
 from atom_workflows.step_documents import step_record
 
 PAGE: Final = 500
+_PAGE_OF_OUTLINES: Final = 2_000
+"""Documents without their large fields are read in larger pages, since every page takes a query."""
+
 _MOST_BY_ID: Final = 300
 _STEP_ID: Final = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,{MAX_ID - 1}}}")
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
@@ -39,14 +42,21 @@ def read_run(store: Store, run_id: str) -> RunRecord | None:
 _OF_STEPS: Final = [NodeKind.JOB.value, NodeKind.BARRIER.value, NodeKind.EXPAND.value, NodeKind.GATHER.value]
 
 
-def read_nodes_of_steps(store: Store, run: RunRecord) -> dict[str, StepRecord]:
-    """Return the nodes of the user's steps by id, with their jobs.
+def read_nodes_of_steps(store: Store, run: RunRecord, *, with_jobs: bool = True) -> dict[str, StepRecord]:
+    """Return the nodes of the user's steps by id.
 
-    The items of a step with `forEach` are left out: there may be thousands, so they are not even read.
+    The items of a step with `forEach` are left out: there may be thousands, so they are not even read. Without their
+    jobs, the nodes are read much faster.
     """
+    fields = None if with_jobs else (*OUTLINE_FIELDS, "outputs")
     # The first versions did not store kinds, and knew no items.
     where: list[Condition] = [("kind", "in", _OF_STEPS)] if may_have_items(run) else []
-    documents = read_pages(store, Query(collection=steps_path(run.id), where=where, limit=PAGE))
+    documents = read_pages(
+        store,
+        Query(
+            collection=steps_path(run.id), where=where, limit=PAGE if with_jobs else _PAGE_OF_OUTLINES, fields=fields
+        ),
+    )
     return {document.id: step_record(document) for document in documents}
 
 
@@ -99,7 +109,7 @@ def read_outlines_without_items(store: Store, run: RunRecord) -> dict[str, StepR
 
 
 def _read_outlines(store: Store, run_id: str, where: Sequence[Condition]) -> dict[str, StepRecord]:
-    query = Query(collection=steps_path(run_id), where=where, limit=PAGE, fields=OUTLINE_FIELDS)
+    query = Query(collection=steps_path(run_id), where=where, limit=_PAGE_OF_OUTLINES, fields=OUTLINE_FIELDS)
     return {document.id: step_record(document) for document in read_pages(store, query)}
 
 
