@@ -65,7 +65,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     waits = reopened is not None and reopened.state is RunState.QUEUED
     if options.as_json:
         items = sum(node.kind is NodeKind.ITEM for node in nodes.values() if node.id in again)
-        click.echo(json_text({"run": run.id, "steps": count, "items": items, "queued": waits}))
+        click.echo(json_text({"run_id": run.id, "run": run.id, "steps": count, "items": items, "queued": waits}))
     elif waits:
         click.echo(f"{line} It is QUEUED for now: `{with_place(f'why {run.id}')}` explains why.")
     else:

@@ -146,7 +146,7 @@ def _about_page(
     elif page > 1:
         yield f"\nSteps {begin + 1:,} to {end:,} of {len(chosen):,}"
     elif states:
-        yield f"\n{len(chosen):,} of {counted(len(steps), 'step')}"
+        yield f"\n{len(chosen):,} of {counted(len(steps), 'step')} shown"
 
 
 def _show_outputs(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[str, Any]) -> None:

@@ -67,6 +67,7 @@ def print_why_run(services: Services, run_text: str, *, as_json: bool) -> None:
     reasons = list(explain_run(seen))
     if as_json:
         described = {
+            "run_id": run.id,
             "run": run.id,
             "state": run.state.value,
             "main_state": run.main_state.value if run.main_state else None,

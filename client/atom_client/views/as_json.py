@@ -133,6 +133,7 @@ def items_object(run: RunRecord, page: ItemsPage, outputs: Mapping[str, Any] | N
     ]
     loop = page.loop
     return {
+        "run_id": run.id,
         "run": run.id,
         "step": {**step_object(loop.step), "items": loop.as_fields()},
         "page": page.number,

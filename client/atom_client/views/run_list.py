@@ -84,8 +84,9 @@ class RunFilter:
     def conditions(self) -> list[Condition]:
         """Return the conditions that the store can check without an index of their own."""
         states: list[Condition] = [("state", "in", [state.value for state in self.states])] if self.states else []
-        is_name = self.workflow and not is_file(self.workflow)
-        return [*states, *([("workflow", "==", self.workflow)] if is_name else [])]
+        if not self.workflow or is_file(self.workflow):
+            return states
+        return [*states, ("workflow", "==", self.workflow)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

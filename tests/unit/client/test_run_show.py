@@ -66,7 +66,7 @@ def test_what_is_not_shown_is_said() -> None:
     """A filter says how many steps it leaves, and a page which steps it has and how to see the next ones."""
     world, run_id = half_way()
     said = {
-        "--failed": "1 of 4 steps",
+        "--failed": "1 of 4 steps shown",
         "--state SKIPPED": "No step is SKIPPED.",
         "--sort duration --limit 3": (
             f"Steps 1 to 3 of 4; next: `atom-workflows runs show {run_id} --sort duration --limit 3 --page 2`"
