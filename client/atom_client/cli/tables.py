@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import accumulate
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -52,8 +51,8 @@ class Sheet:
     """A heading and rows of cells, with each cell on one line.
 
     `state_column` is the index of the column that holds states. If `may_be_narrowed` is True, a narrow terminal shows
-    the sheet without its last columns, since their content is also shown elsewhere. Ids, in the first column, are never
-    cut.
+    the sheet without the columns that do not fit, since their content is also shown elsewhere. Ids, in the first
+    column, are never cut.
     """
 
     heading: tuple[str, ...]
@@ -74,10 +73,13 @@ class Sheet:
             return _table_of(self, screen)
         widths = [max(map(len, column)) for column in zip(self.heading, *self.rows, strict=True)]
         wanted = [*widths[:-1], min(widths[-1], _LEAST_MESSAGE)]
-        # The right edge of each column, including the gap after it.
-        ends = accumulate(width + _GAP for width in wanted)
-        fitting = sum(end - _GAP <= screen.width for end in ends)
-        return _table_of(self._first(fitting), screen) if fitting > self.state_column else self._stack(screen)
+        kept, taken = list[int](), 0
+        for column, width in enumerate(wanted):
+            # A column that does not fit gives way to narrower ones behind it.
+            if taken + width <= screen.width:
+                kept.append(column)
+                taken += width + _GAP
+        return _table_of(self._only(kept), screen) if kept[:2] == [0, self.state_column] else self._stack(screen)
 
     def _stack(self, screen: Screen) -> RenderableType:
         """Return two lines for each row: the whole id, and below it the cells that fit.
@@ -97,8 +99,11 @@ class Sheet:
             lines += [Text(screen.sign(row[0]), style=style, no_wrap=True, overflow="ignore"), below]
         return Group(*lines)
 
-    def _first(self, count: int) -> Sheet:
-        return replace(self, heading=self.heading[:count], rows=tuple(row[:count] for row in self.rows))
+    def _only(self, columns: Sequence[int]) -> Sheet:
+        def cells(row: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(row[column] for column in columns)
+
+        return replace(self, heading=cells(self.heading), rows=tuple(map(cells, self.rows)))
 
 
 def _table_of(sheet: Sheet, screen: Screen) -> Table:

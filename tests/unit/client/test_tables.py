@@ -48,11 +48,12 @@ def test_ids_are_whole_and_messages_take_what_is_left(width: int) -> None:
         (72, ["RUN", "STATE", "CREATED", "STEPS", "WORKFLOW"]),
         (71, ["RUN", "STATE", "CREATED", "STEPS"]),
         (49, ["RUN", "STATE", "CREATED"]),
-        (42, ["RUN", "STATE"]),
+        (42, ["RUN", "STATE", "STEPS"]),
+        (40, ["RUN", "STATE"]),
     ],
 )
-def test_a_narrow_terminal_goes_without_what_is_last(width: int, shown: list[str]) -> None:
-    """On a narrow terminal the last columns are left out, never parts of ids."""
+def test_a_narrow_terminal_goes_without_what_does_not_fit(width: int, shown: list[str]) -> None:
+    """On a narrow terminal columns that do not fit are left out, never parts of ids."""
     run = ("nightly-pipeline-3cca0fea", "RUNNING", "10:00", "12", "nightly-pipeline-of-the-shop")
     heading = ("RUN", "STATE", "CREATED", "STEPS", "WORKFLOW")
     lines = printed(Sheet(heading=heading, rows=(run,), state_column=1, may_be_narrowed=True), width)
