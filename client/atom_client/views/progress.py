@@ -285,7 +285,8 @@ def progress_of(
     view = RunView(
         run_id=run.id,
         total=run.step_count,
-        order=tuple(step.id for step in steps),
+        # While the run's steps are being written, the view shows those that it hears of.
+        order=tuple(step.id for step in steps) if len(steps) >= run.step_count else (),
         # The view counts steps without a known state as PENDING.
         steps={step.id: view_of(step) for step in steps if step.state is not StepState.PENDING},
         items=items,

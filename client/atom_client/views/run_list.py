@@ -77,8 +77,8 @@ class RunFilter:
         )
 
     def _is_of_workflow(self, run: Mapping[str, Any]) -> bool:
-        if is_file(self.workflow):
-            return started_from(str(run.get("source", {}).get("path", "")), self.workflow)
+        if is_file(self.workflow) and started_from(str(run.get("source", {}).get("path", "")), self.workflow):
+            return True
         return bool(run.get("workflow") == self.workflow)
 
     def conditions(self) -> list[Condition]:

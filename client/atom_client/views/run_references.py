@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Final, NoReturn
 
 from atom_client.deployment import with_place
 from atom_client.errors import Failure, Misuse
@@ -65,7 +65,8 @@ def full_run_id(store: Store, text: str) -> str:
     if text == LAST:
         return _newest_of_all(store)
     if is_file(text):
-        return _newest_of_file(store, text)
+        # A workflow's name may look like a file, too.
+        return _newest_of_file(store, text) or _newest_of_workflow(store, text) or _never_run(text)
     is_like_id = _RUN_ID.fullmatch(text) is not None
     if is_like_id and read_run(store, text) is not None:
         return text
@@ -84,7 +85,7 @@ def full_run_id(store: Store, text: str) -> str:
 
 
 def is_file(text: str) -> bool:
-    """Return True if the string names a workflow file, not a run or a workflow."""
+    """Return True if the string looks like a workflow file, not like a run or a workflow's name."""
     return "/" in text or text.endswith(_FILE_ENDINGS)
 
 
@@ -141,7 +142,7 @@ def _newest_of_workflow(store: Store, name: str) -> str | None:
     return _newest(store, lambda run: run.fields.get("workflow") == name, read_pages(store, every), name)
 
 
-def _newest_of_file(store: Store, file: str) -> str:
+def _newest_of_file(store: Store, file: str) -> str | None:
     """Return the newest run that was started from a file."""
 
     def matches(run: Document) -> bool:
@@ -150,11 +151,12 @@ def _newest_of_file(store: Store, file: str) -> str:
     # The ids of a file's runs begin alike.
     beginning = run_id_for(file)[:-DIGEST_LENGTH]
     after = Query(collection=RUNS, after=[run_path(beginning)], limit=PAGE, fields=_FIELDS)
-    newest = _newest(store, matches, _while_begun(read_pages(store, after), beginning), file)
-    if newest is None:
-        starts = f"`{with_place('start FILE')}` starts one"
-        raise Failure(f"there is no run of {name_of(file)} yet; {starts}, and `{with_place('runs list')}` shows others")
-    return newest
+    return _newest(store, matches, _while_begun(read_pages(store, after), beginning), file)
+
+
+def _never_run(file: str) -> NoReturn:
+    starts = f"`{with_place('start FILE')}` starts one"
+    raise Failure(f"there is no run of {name_of(file)} yet; {starts}, and `{with_place('runs list')}` shows others")
 
 
 def _while_begun(documents: Iterator[Document], beginning: str) -> Iterator[Document]:
@@ -193,7 +195,7 @@ def _not_found(store: Store, text: str) -> Exception:
     found = store.query(query)
     whole = {one.id: one.id for one in found}
     beginnings = {one.id[: len(text)]: one.id for one in reversed(found)}
-    workflows = {str(one.fields.get("workflow", "")): one.id for one in reversed(found)}
+    workflows = {name: one.id for one in reversed(found) if (name := str(one.fields.get("workflow") or ""))}
     names = {**beginnings, **workflows, **whole}
     meant = Suggestions().nearest(text, Names(names))
     if not meant:

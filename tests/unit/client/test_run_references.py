@@ -39,6 +39,7 @@ def with_runs(*runs: tuple[str, str, str]) -> World:
 
 ETL = ("etl-0000000000a1", "Nightly", "etl.yaml")
 ETL_LATER = ("etl-0000000000a0", "Nightly", "etl.yaml")
+TEAM = ("team-0000000000c1", "ads/spend", "team.yaml")
 OTHER = ("other-0000000000b1", "other", "gs://bucket/flows/other.yaml")
 
 
@@ -52,12 +53,13 @@ OTHER = ("other-0000000000b1", "other", "gs://bucket/flows/other.yaml")
         ("flows/etl.yaml", ETL_LATER),
         ("./etl.yaml", ETL_LATER),
         ("gs://bucket/flows/other.yaml", OTHER),
+        ("ads/spend", TEAM),
         (LAST, OTHER),
     ],
 )
 def test_a_run_has_many_names(text: str, meant: tuple[str, str, str]) -> None:
     """An id and its beginning name a run, and a workflow's name or file its newest run."""
-    assert full_run_id(with_runs(ETL, ETL_LATER, OTHER).store, text) == meant[0]
+    assert full_run_id(with_runs(ETL, ETL_LATER, TEAM, OTHER).store, text) == meant[0]
 
 
 def test_a_workflows_name_also_begins_the_ids_of_its_runs() -> None:

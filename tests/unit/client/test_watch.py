@@ -36,6 +36,17 @@ def test_a_run_under_way_is_seen_from_its_documents() -> None:
     assert view.already_s >= 40
 
 
+def test_steps_that_are_written_later_are_shown() -> None:
+    """If only some of the steps were written when the run was seen, those that begin later are shown, too."""
+    world = World("default: {duration: 600}")
+    run_id = world.start(definition({"a": [], "b": []}))
+    world.settle_down()
+    nodes = read_outlines(world.store, run_id)
+    [some] = [step for step in in_order(nodes.values()) if step.id == "a"]
+    view = progress_of(world.run(run_id), nodes, [some], now=world.clock.now())
+    assert {step.id for step in view.with_changes([change("b", "RUNNING")]).rows(10)} == {"a", "b"}
+
+
 def test_later_changes_replace_what_the_documents_had() -> None:
     """A change that came before the documents were read is stale, and one that came after them counts."""
     world = World("default: {duration: 600}")
