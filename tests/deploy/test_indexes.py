@@ -18,7 +18,6 @@ import pytest
 from atom_client.doctor.firestore import state_findings
 from atom_client.views.items import count_ended_items, read_loops, read_page, read_some
 from atom_client.views.queries import (
-    full_run_id,
     newest_runs,
     read_nodes_of_steps,
     read_outlines,
@@ -26,6 +25,8 @@ from atom_client.views.queries import (
     read_outputs_of_steps,
     similar_step,
 )
+from atom_client.views.run_list import RunFilter, count_ended_steps, read_runs_page
+from atom_client.views.run_references import LAST, full_run_id
 from atom_deploy.resources.firestore import declared
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.commands import cancel_run, retry_run
@@ -33,7 +34,7 @@ from atom_workflows.coordinator.repair import examine
 from atom_workflows.coordinator.schedules import list_schedules
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.states import StepState
+from atom_workflows.core.states import RunState, StepState
 from atom_workflows.documents import definition_path, outputs_path, step_path
 from atom_workflows.errors import RunNotFound
 from atom_workflows.ports import Query, Update
@@ -110,8 +111,10 @@ def live(world: World) -> str:
         world.tick()
     examine(world.services, stuck, fixing=True)
     read_nodes_of_steps(world.store, world.run(run_id))
-    newest_runs(world.store, limit=10, state=None)
-    full_run_id(world.store, run_id[:-1])
+    newest_runs(world.store, limit=10)
+    list_in_every_way(world)
+    for name in (LAST, run_id[:-1], "flow", "flow.yaml"):
+        full_run_id(world.store, name)
     world.clock.move(timedelta(days=20))
     retry_run(world.services, run_id)
     live_in_full(world)
@@ -120,6 +123,16 @@ def live(world: World) -> str:
     live_in_line(world)
     live_by_schedule(world)
     return run_id
+
+
+def list_in_every_way(world: World) -> None:
+    """List runs by every condition that the store checks, and count what has ended of one."""
+    since = world.clock.now() - timedelta(days=1)
+    of_state, of_flow = {"states": (RunState.FAILED, RunState.INVALID)}, {"workflow": "flow"}
+    for wanted in ({}, of_state, of_flow, {**of_state, **of_flow}, {"labels": {"a": "b"}}, {"since": since}):
+        read_runs_page(world.store, RunFilter(**wanted), number=1, size=1, now=world.clock.now())
+    read_runs_page(world.store, RunFilter(), number=2, size=1, now=world.clock.now())
+    count_ended_steps(world.store, newest_runs(world.store, limit=1)[0])
 
 
 def live_in_loops(world: World) -> None:
@@ -190,7 +203,7 @@ def live_in_full(world: World) -> str:
 def test_every_query_has_its_index(seen: Seen) -> None:
     """Every query of the code has an index, of the file or automatic."""
     live(World(burst=timedelta(seconds=30), env={"stage": "test"}))
-    assert makers() - seen.makers - {("atom_client.views.queries", "_pages")} == set()
+    assert makers() - seen.makers - {("atom_client.views.queries", "read_pages")} == set()
     assert [query for query in seen.queries if not has_index(query)] == []
 
 
@@ -217,11 +230,11 @@ def test_what_is_exempted_is_stored() -> None:
     """Exemptions and TTL policies are for fields that documents have."""
     world = World(env={"stage": "test"})
     run_id = live(world)
-    wide = next(run.id for run in newest_runs(world.store, limit=9, state=None) if run.step_count > 100)
+    wide = next(run.id for run in newest_runs(world.store, limit=9) if run.step_count > 100)
     stored: dict[str, set[str]] = {name: set() for name in ("runs", "steps", "definition", "outputs", "groups")}
     for document in world.store.query(Query(collection="runs")):
         stored["runs"] |= set(document.fields)
-    full = next(run.id for run in newest_runs(world.store, limit=9, state=None) if run.params)
+    full = next(run.id for run in newest_runs(world.store, limit=9) if run.params)
     for path in (*(step_path(run_id, step) for step in (*world.states(run_id), END_ID)), *of_language(full)):
         [found] = world.store.get([path])
         stored[path.split("/")[2]] |= set(found.fields if found else ())

@@ -50,7 +50,8 @@ def test_a_platform_that_stays_up(tmp_path: Path) -> None:
         listed = json.loads(ask("runs", "list", "--json").succeeded())
         assert [run["id"] for run in listed] == [second["run"]["id"], first["run"]["id"]]
         assert json.loads(ask("runs", "show", first["run"]["id"], "--json").succeeded()) == first
-        assert "could refer to any of" in ask("runs", "show", "fork-join").stderr
+        assert "could refer to any of" in ask("runs", "show", "fork-join-").stderr
+        assert json.loads(ask("runs", "show", "fork-join", "--json").succeeded()) == second
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 128 + signal.SIGTERM

@@ -1,4 +1,4 @@
-"""Follow a run to its end, as `run`, `start --wait` and `runs retry --wait` do.
+"""Follow a run to its end, as `run`, `start --wait`, `runs watch` and `runs retry --wait` do.
 
 The run's events keep the display up to date. They may be late or lost, so the run's document, read once a second,
 decides when the run is over, and the steps' documents fill the table at the end.
@@ -215,10 +215,11 @@ class Waiting:
     superseded: RunRecord | None = None
     more_json: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_end(self, begin: Callable[[], str]) -> Ended:
+    def to_end(self, begin: Callable[[], str], *, catch_up: Callable[[], RunView] | None = None) -> Ended:
         """Begin the run and show it until it ends.
 
-        Stops early if the time limit is reached. `begin` starts the run and returns a line that says so.
+        Stops early if the time limit is reached. `begin` starts the run and returns a line that says so. If the run has
+        begun before, `catch_up` reads what has happened so far; it is called when changes are received already.
         """
         from atom_workflows.adapters.pubsub.change_feed import ChangeFeed  # noqa: PLC0415 (slow to import)
 
@@ -233,13 +234,14 @@ class Waiting:
             uncertain = f"If the run was started, it continues; `{with_place('runs list')}` shows it."
             with self._report_if_interrupted(uncertain):
                 self.output.say(begin())
+            view = self.view if catch_up is None else catch_up()
             with (
                 self._report_if_interrupted(goes_on),
                 self._report_if_interrupted(not_followed, by=(AtomWorkflowsError,)),
-                show_on(self.output, self.view) as show,
+                show_on(self.output, view) as show,
             ):
                 run = follow(
-                    self.view,
+                    view,
                     feed=feed,
                     read_run=self._reader(),
                     show=show,
@@ -248,7 +250,13 @@ class Waiting:
                     superseded=self.superseded,
                     describe_wait=self._describe_wait,
                 )
-        # The file's steps come first, in the order of the file, followed by all others.
+        return self.read_result(run)
+
+    def read_result(self, run: RunRecord) -> Ended:
+        """Return a run with its steps.
+
+        The file's steps come first, in the order of the file, followed by all others.
+        """
         nodes = read_nodes_of_steps(self.services.store, run)
         steps = {step.id: step for step in in_order(nodes.values())}
         named = [steps.pop(name) for name in self.view.order if name in steps]
@@ -294,7 +302,7 @@ class Waiting:
             click.echo(json_text({**run_with_steps(run, steps, loops=ended.loops), **self.more_json}))
         elif rows:
             self.output.say()
-            show_steps(self.output, rows, ended.loops)
+            show_steps(self.output, rows, ended.loops, now=self.services.clock.now())
         if not self.as_json and 0 < len(rows) < len(steps):
             more = counted(len(steps) - len(rows), "more step")
             self.output.say(f"\n({more} not shown; `--json` lists all {len(steps):,}.)")

@@ -9,14 +9,15 @@ from typing import Any, Final
 import click
 
 from atom_client.cli.output import Output
-from atom_client.cli.runs import about_jobs
+from atom_client.cli.runs import job_logs, unstopped_jobs
 from atom_client.cli.tables import items_sheet
 from atom_client.deployment import with_place
 from atom_client.errors import Failure, Misuse
 from atom_client.text import clean, counted, name_of
 from atom_client.views.as_json import items_object, json_text
 from atom_client.views.items import ItemsPage, read_loop, read_page
-from atom_client.views.queries import read_outputs_of_steps, require_run
+from atom_client.views.queries import read_outputs_of_steps
+from atom_client.views.run_references import require_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.item_ids import shown_id
 
@@ -47,8 +48,8 @@ def show_items(  # noqa: PLR0913 (all but the first three are options)
     click.echo(f"Step `{step_id}` of run {run.id} is {loop.step.state}: {loop.describe() or 'it has no items yet'}.")
     if found.items:
         click.echo()
-        Output().show(items_sheet(found.items))
-    for line in (*about_jobs(found.items), *_outputs(found, outputs or {})):
+        Output().show(items_sheet(found.items, now=services.clock.now()))
+    for line in (*job_logs(found.items), *unstopped_jobs(found.items), *_outputs(found, outputs or {})):
         click.echo(line)
     if page < found.pages:
         size = "" if limit == PAGE_SIZE else f" --limit {limit}"

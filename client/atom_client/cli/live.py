@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
@@ -64,8 +65,8 @@ class Lines:
         self._output = output
         self._shown = view
         self._monotonic = monotonic
-        self._started = monotonic()
-        self._progress_at = self._started
+        self._started = monotonic() - view.already_s
+        self._progress_at = monotonic()
         self._progressed = view
         self._failures = 0
         self._last: dict[str, str] = {}
@@ -149,8 +150,8 @@ class Picture:
         from rich.live import Live  # noqa: PLC0415 (needed on terminals only)
 
         self._monotonic = monotonic
-        self._started = monotonic()
-        self._drawn_at = self._started - CLOCK_EVERY_S
+        self._started = monotonic() - view.already_s
+        self._drawn_at = monotonic() - CLOCK_EVERY_S
         self._drawn = view
         self._console = output.console()
         self._live: Live = Live(console=self._console, auto_refresh=False, transient=True, vertical_overflow="crop")
@@ -179,7 +180,7 @@ class Picture:
 
         self._drawn, self._drawn_at = view, self._monotonic()
         elapsed_s = self._drawn_at - self._started
-        drawn = picture(view, elapsed_s=elapsed_s, screen=screen_of(self._console))
+        drawn = picture(view, elapsed_s=elapsed_s, screen=screen_of(self._console), now=datetime.now(UTC))
         self._live.update(drawn, refresh=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,37 @@ import click
 from atom_client.errors import Misuse
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
-run_argument = click.argument("run_id", metavar="RUN")
+
+
+def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the argument RUN and the option --last, which name a run in the parameter `run_id`.
+
+    With --last, an argument that precedes `step_id` is the step.
+    """
+
+    @click.argument("run_id", metavar="RUN", required=False)
+    @click.option("--last", is_flag=True, help="The newest run; instead of RUN.")
+    @wraps(command)
+    def with_run(*, run_id: str | None, last: bool, **chosen: Any) -> Any:
+        if last and run_id is not None and chosen.get("step_id", run_id) is None:
+            chosen["step_id"], run_id = run_id, None
+        return command(run_id=_run_meant(run_id, is_last=last), **chosen)
+
+    return with_run
+
+
+def _run_meant(run_id: str | None, *, is_last: bool) -> str:
+    """Return the string for a run that `full_run_id` resolves."""
+    from atom_client.views.run_references import LAST  # noqa: PLC0415 (imported only when needed)
+
+    if is_last and run_id is not None:
+        raise Misuse("both RUN and --last name a run; give one of them")
+    if not is_last and run_id is None:
+        raise click.UsageError(
+            "RUN is missing: a run's id or its first characters, or the name or file of a workflow, which means its "
+            "newest run; or give --last for the newest run of all"
+        )
+    return LAST if run_id is None else run_id
 
 
 def timeout_of(text: str | None) -> float | None:

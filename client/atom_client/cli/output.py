@@ -49,7 +49,8 @@ class Output:
         """Print a table."""
         if self.is_terminal:
             console = self.console()
-            console.print(sheet.rich(screen_of(console)))
+            # An id that is wider than the terminal is left to the terminal to wrap, so it can be copied.
+            console.print(sheet.rich(screen_of(console)), soft_wrap=True)
         else:
             self.say(sheet.plain())
 

@@ -6,7 +6,7 @@ import click
 
 from atom_client.views.as_json import json_text
 from atom_client.views.examinations import examination_lines, examination_object, is_anything_wrong
-from atom_client.views.queries import full_run_id
+from atom_client.views.run_references import full_run_id
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.coordinator.services import Services
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import click
@@ -14,15 +13,14 @@ from atom_client.errors import Misuse
 from atom_client.text import counted, listing
 from atom_client.views.as_json import json_text
 from atom_client.views.loops import count_nodes
-from atom_client.views.progress import RunView, StepView, view_of
-from atom_client.views.queries import in_order, read_outlines, read_run, require_run
+from atom_client.views.progress import RunView, known_items, view_of
+from atom_client.views.queries import in_order, read_outlines, read_run
+from atom_client.views.run_references import require_run
 from atom_workflows.coordinator.commands import retry_run
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.item_ids import expander_id, shown_id
 from atom_workflows.core.kinds import NodeKind
-from atom_workflows.core.records import StepRecord
 from atom_workflows.core.rerun import steps_to_rerun
-from atom_workflows.core.states import RunState, StepState
+from atom_workflows.core.states import RunState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +57,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     line = f"Run {run.id} {does}, {AS_STARTED}{lists}"
     if options.wait:
         order = tuple(step.id for step in steps)
-        kept_items, sizes = _kept_items(nodes, again)
+        kept_items, sizes = known_items(nodes, but=again)
         view = RunView(run_id=run.id, total=count + len(kept), order=order, steps=kept, items=kept_items, sizes=sizes)
         return _retry_and_follow(services, view, line, options)
     retry_run(services, run.id)
@@ -67,24 +65,12 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     waits = reopened is not None and reopened.state is RunState.QUEUED
     if options.as_json:
         items = sum(node.kind is NodeKind.ITEM for node in nodes.values() if node.id in again)
-        click.echo(json_text({"run": run.id, "steps": count, "items": items, "queued": waits}))
+        click.echo(json_text({"run_id": run.id, "run": run.id, "steps": count, "items": items, "queued": waits}))
     elif waits:
         click.echo(f"{line} It is QUEUED for now: `{with_place(f'why {run.id}')}` explains why.")
     else:
         click.echo(f"{line} `{with_place(f'runs show {run.id}')}` shows it.")
     return 0
-
-
-def _kept_items(
-    nodes: Mapping[str, StepRecord], again: Collection[str]
-) -> tuple[dict[str, dict[str, StepView]], dict[str, int]]:
-    """Return each step's kept items, and its number of items, by step."""
-    kept: dict[str, dict[str, StepView]] = {}
-    for node in nodes.values():
-        if node.kind is NodeKind.ITEM and node.id not in again and expander_id(node.each) not in again:
-            kept.setdefault(node.each, {})[shown_id(node.id)] = view_of(node)
-    expanders = [node for node in nodes.values() if node.kind is NodeKind.EXPAND and node.id not in again]
-    return kept, {node.each: node.items for node in expanders if node.state is StepState.SUCCEEDED}
 
 
 def _retry_and_follow(services: Services, view: RunView, line: str, options: RetryOptions) -> int:

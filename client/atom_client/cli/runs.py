@@ -1,98 +1,152 @@
-"""`runs list`, `runs show` and `runs cancel`."""
+"""`runs show` and `runs cancel`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import click
 
 from atom_client.cli.output import Output
-from atom_client.cli.tables import MOST_ROWS, runs_sheet, show_steps
+from atom_client.cli.tables import MOST_ROWS, show_steps
 from atom_client.deployment import with_place
+from atom_client.errors import Misuse
 from atom_client.text import clean, counted, listing, one_line
-from atom_client.views.as_json import json_text, run_object, run_with_steps
-from atom_client.views.items import count_ended_items, read_loops
+from atom_client.views.as_json import json_text, run_with_steps
+from atom_client.views.items import read_loops
 from atom_client.views.lines import line_text, read_line
 from atom_client.views.loops import count_nodes
 from atom_client.views.queries import (
-    MOST_RUNS_LOOKED_AT,
-    full_run_id,
     in_order,
     may_have_items,
-    newest_runs,
     read_nodes_of_steps,
     read_outlines,
     read_outputs_of_steps,
     read_run,
-    require_run,
 )
 from atom_client.views.run_facts import run_facts
+from atom_client.views.run_references import full_run_id, require_run
+from atom_client.views.step_list import RUNNING_STATES, StepFilter, StepOrder, count_line
 from atom_client.views.summary import verdict
 from atom_workflows.coordinator.commands import cancel_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.states import RunState
+from atom_workflows.core.states import RunState, StepState
 
-_MOST_PROGRESS: Final = 20
-"""In a list of runs, the items of at most this many open runs are counted, since each count takes a request."""
+STEPS_PER_PAGE: Final = 200
 
 
-def list_runs(services: Services, *, limit: int, state: RunState | None, as_json: bool) -> None:
-    """Print the newest runs."""
-    unreadable: list[str] = []
-    runs = newest_runs(services.store, limit=limit, state=state, unreadable=unreadable)
-    if unreadable:
-        those = listing(unreadable)
-        click.echo(
-            f"Not shown, since a newer version wrote them: {those}. Install the version of atom-workflows that the "
-            "deployment uses.",
-            err=True,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowOptions:
+    """The options that the user gave; `run_id` may be any name of a run.
+
+    Without a page and a limit, JSON has all steps, and text the first page.
+    """
+
+    run_id: str
+    as_json: bool = False
+    with_outputs: bool = False
+    states: Sequence[str] = ()
+    failed: bool = False
+    running: bool = False
+    sort: str = StepOrder.STARTED.value
+    page: int | None = None
+    limit: int | None = None
+
+    def words(self) -> Iterator[str]:
+        """Yield the options that choose the steps, as they are typed."""
+        yield from (f"--state {state}" for state in self.states)
+        yield from ["--failed"] * self.failed
+        yield from ["--running"] * self.running
+        yield from ["--outputs"] * self.with_outputs
+        if self.sort != StepOrder.STARTED:
+            yield f"--sort {self.sort}"
+        if self.limit is not None:
+            yield f"--limit {self.limit}"
+
+    def wanted(self) -> StepFilter:
+        """Return the steps that the options choose."""
+        states = (
+            *(StepState(state.upper()) for state in self.states),
+            *((StepState.FAILED,) if self.failed else ()),
+            *(RUNNING_STATES if self.running else ()),
         )
-    if as_json:
-        click.echo(json_text([run_object(run) for run in runs]))
-    elif runs:
-        open_runs = [run for run in runs if not run.state.is_terminal and run.item_count and not run.retries]
-        ended = {run.id: count_ended_items(services.store, run) for run in open_runs[:_MOST_PROGRESS]}
-        Output().show(runs_sheet(runs, ended))
-    elif state is None and not unreadable:
-        click.echo(f"There are no runs yet. `{with_place('start FILE')}` starts one.")
-    elif state is not None:
-        click.echo(f"None of the newest {MOST_RUNS_LOOKED_AT:,} runs is {state}.")
+        return StepFilter(states=tuple(dict.fromkeys(states)), order=StepOrder(self.sort))
 
 
-def show_run(services: Services, text: str, *, as_json: bool, with_outputs: bool = False) -> None:
-    """Print everything about a run, but only a summary of its items."""
-    run = require_run(services.store, text)
-    nodes = read_nodes_of_steps(services.store, run)
+def show_run(services: Services, options: ShowOptions) -> None:
+    """Print everything about a run, but only a summary of its items, and a page of its steps if they are many."""
+    now = services.clock.now()
+    run = require_run(services.store, options.run_id)
+    nodes = read_nodes_of_steps(services.store, run, with_jobs=False)
     steps, loops = in_order(nodes.values()), read_loops(services.store, run, nodes)
+    chosen = options.wanted().choose(steps, now)
+    shown = _page_of(chosen, options)
     outputs = None
-    if with_outputs:
+    if options.with_outputs:
         # Item outputs are left out: those that an expression reads are also outputs of their step.
-        ids = [step.id for step in steps if step.outputs] if may_have_items(run) else None
+        ids = [step.id for step in shown if step.outputs] if may_have_items(run) or len(shown) < len(steps) else None
         outputs = read_outputs_of_steps(services.store, run.id, ids)
-    if as_json:
-        click.echo(json_text(run_with_steps(run, steps, outputs, loops)))
+    if options.as_json:
+        click.echo(json_text(run_with_steps(run, shown, outputs, loops)))
         return
-    for name, value in run_facts(run):
+    _show_facts(run, now)
+    if shown:
+        click.echo()
+        show_steps(Output(), shown, loops, now=now)
+    for line in (*_about_page(run, steps, chosen, options), *job_logs(shown), *unstopped_jobs(steps)):
+        click.echo(line)
+    if outputs is not None:
+        _show_outputs(run, shown, outputs)
+    click.echo()
+    for sentence in verdict(run, steps, now=now, loops=loops):
+        click.echo(sentence)
+    if steps and not run.state.is_terminal:
+        click.echo(f"{count_line(steps, run.step_count)}.")
+    if run.state is RunState.QUEUED and (queue := read_line(services, run)) is not None:
+        click.echo(line_text(run, queue, now))
+
+
+def _show_facts(run: RunRecord, now: datetime) -> None:
+    for name, value in run_facts(run, now=now):
         click.echo(f"{name:12} {value}")
     for warning in run.warnings:
         click.echo(f"Warning: {one_line(warning)}")
-    if steps:
-        click.echo()
-        show_steps(Output(), steps, loops)
-    for line in about_jobs(steps):
-        click.echo(line)
-    if outputs is not None:
-        _show_outputs(run, steps, outputs)
-    click.echo()
-    for sentence in verdict(run, steps, now=services.clock.now(), loops=loops):
-        click.echo(sentence)
-    if run.state is RunState.QUEUED and (queue := read_line(services, run)) is not None:
-        click.echo(line_text(run, queue, services.clock.now()))
+
+
+def _page_of(chosen: Sequence[StepRecord], options: ShowOptions) -> Sequence[StepRecord]:
+    if options.as_json and options.page is None and options.limit is None:
+        return chosen
+    page, limit = options.page or 1, options.limit or STEPS_PER_PAGE
+    pages = max(1, -(-len(chosen) // limit))
+    if page > pages:
+        there = "is 1 page" if pages == 1 else f"are {pages:,} pages"
+        raise Misuse(f"--page {page} does not exist: there {there} of {counted(limit, 'step')}")
+    return chosen[(page - 1) * limit : page * limit]
+
+
+def _about_page(
+    run: RunRecord, steps: Sequence[StepRecord], chosen: Sequence[StepRecord], options: ShowOptions
+) -> Iterator[str]:
+    """Yield lines about the steps that are not shown."""
+    states = options.wanted().states
+    if not chosen and states:
+        yield f"\nNo step is {' or '.join(states)}."
+        return
+    page, limit = options.page or 1, options.limit or STEPS_PER_PAGE
+    begin, end = (page - 1) * limit, min(page * limit, len(chosen))
+    if end < len(chosen):
+        words = " ".join(["runs show", run.id, *options.words(), f"--page {page + 1}"])
+        yield f"\nSteps {begin + 1:,} to {end:,} of {len(chosen):,}; next: `{with_place(words)}`"
+    elif page > 1:
+        yield f"\nSteps {begin + 1:,} to {end:,} of {len(chosen):,}"
+    elif states:
+        yield f"\n{len(chosen):,} of {counted(len(steps), 'step')} shown"
 
 
 def _show_outputs(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[str, Any]) -> None:
@@ -106,8 +160,8 @@ def _show_outputs(run: RunRecord, steps: Sequence[StepRecord], outputs: Mapping[
         click.echo("There are no outputs.")
 
 
-def about_jobs(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """Yield lines about job logs and jobs that may still be running."""
+def job_logs(steps: Sequence[StepRecord]) -> Iterator[str]:
+    """Yield lines about the logs of jobs."""
     logged = [step for step in steps if step.logs_url]
     if logged:
         yield ""
@@ -115,6 +169,10 @@ def about_jobs(steps: Sequence[StepRecord]) -> Iterator[str]:
         yield f"log of `{shown_id(step.id)}`: {clean(step.logs_url)}"
     if len(logged) > MOST_ROWS:
         yield f"and {counted(len(logged) - MOST_ROWS, 'more log')}; --json shows all of them"
+
+
+def unstopped_jobs(steps: Sequence[StepRecord]) -> Iterator[str]:
+    """Yield lines about jobs that may still be running."""
     for step in steps:
         if step.unstopped:
             named, jobs = shown_id(step.id), listing(step.unstopped)

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 _RUN_STATES = ("QUEUED", "SEEDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED", "INVALID")
 
+_STEP_STATES = ("PENDING", "DISPATCHING", "RUNNING", "RETRYING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED")
+
 
 @click.group()
 def runs() -> None:
-    """List, show, cancel, retry and repair runs.
+    """List, show, watch, cancel, retry and repair runs.
 
-    The runs belong to a project, or to the local platform whose variables are exported. The first characters of a
-    run's id are enough if no other id begins with them.
+    The runs belong to a project, or to the local platform whose variables are exported. RUN is a run's id, its first
+    characters if no other id begins with them, or the name or the file of a workflow, which means its newest run.
+    --last means the newest run of all.
     """
 
 
@@ -29,52 +32,121 @@ def runs() -> None:
 @click.option(
     "--limit",
     type=click.IntRange(min=1, max=1000),
+    metavar="N",
     default=20,
     show_default=True,
-    help="The maximum number of runs to list.",
+    help="The number of runs per page.",
 )
-@click.option("--state", type=click.Choice(_RUN_STATES, case_sensitive=False), help="List only runs in this state.")
+@click.option("--page", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, help="The page to show.")
+@click.option("--failed", is_flag=True, help="List runs that are FAILED or INVALID.")
+@click.option("--running", is_flag=True, help="List runs that have not ended: RUNNING, SEEDING or QUEUED.")
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice(_RUN_STATES, case_sensitive=False),
+    multiple=True,
+    metavar="STATE",
+    help=f"List runs in this state; may be repeated. One of {', '.join(_RUN_STATES)}.",
+)
+@click.option("--workflow", metavar="NAME", help="List runs of the workflow with this name, or of this file.")
+@click.option(
+    "--label", "labels", metavar="NAME=VALUE", multiple=True, help="List runs with this label; may be repeated."
+)
+@click.option(
+    "--since",
+    metavar="TIME",
+    help="List runs created since a time such as 2026-03-01 or 2026-03-01T02:30Z (local unless it has an offset), 2h, "
+    "7d, today or yesterday.",
+)
+@click.option(
+    "--sort",
+    type=click.Choice(["created", "started", "duration"]),
+    default="created",
+    show_default=True,
+    help="What comes first: the newest run, the one started last, or the longest.",
+)
 @json_option
 @place_options
-def list_(limit: int, state: str | None, *, as_json: bool) -> None:
-    """List the newest runs."""
-    from atom_client.cli.runs import list_runs  # noqa: PLC0415 (imported only when needed)
-    from atom_workflows.core.states import RunState  # noqa: PLC0415 (imported only when needed)
+def list_(**chosen: Any) -> None:
+    """List the newest runs, or those that meet every condition that is given.
 
-    list_runs(_services(), limit=limit, state=RunState(state.upper()) if state else None, as_json=as_json)
+    Several states mean any of them. The duration of a run that has not ended is the time that it has taken so far, and
+    its steps are shown as in 273 of 300. If there are more runs than fit the page, the last line says how many, and
+    which command shows the next ones.
+    """
+    from atom_client.cli.run_list import ListOptions, list_runs  # noqa: PLC0415 (imported only when needed)
+
+    list_runs(_services(), ListOptions(**chosen))
 
 
 @runs.command()
 @run_argument
 @click.option("--outputs", "with_outputs", is_flag=True, help="Also show the outputs of the run and of its steps.")
 @click.option("--items", metavar="STEP", help="Show only the items of this step with forEach, failed ones first.")
-@click.option("--page", metavar="N", type=click.IntRange(min=1), help="With --items: the page to show [default: 1].")
+@click.option("--failed", is_flag=True, help="Show only steps that are FAILED.")
+@click.option("--running", is_flag=True, help="Show only steps in progress: RUNNING, DISPATCHING or RETRYING.")
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice(_STEP_STATES, case_sensitive=False),
+    multiple=True,
+    metavar="STATE",
+    help=f"Show only steps in this state; may be repeated. One of {', '.join(_STEP_STATES)}.",
+)
+@click.option(
+    "--sort",
+    type=click.Choice(["started", "duration"]),
+    default="started",
+    show_default=True,
+    help="What comes first: the step that was started first, or the longest.",
+)
+@click.option(
+    "--page", metavar="N", type=click.IntRange(min=1), help="The page of steps or items to show [default: 1]."
+)
 @click.option(
     "--limit",
     metavar="N",
     type=click.IntRange(min=1, max=1000),
-    help="With --items: the number of items per page [default: 50].",
+    help="The number of steps per page [default: 200; with --json all], or with --items of items [default: 50].",
 )
 @json_option
 @place_options
-def show(  # noqa: PLR0913 (one for each option)
-    run_id: str, items: str | None, page: int | None, limit: int | None, *, with_outputs: bool, as_json: bool
-) -> None:
+def show(run_id: str, items: str | None, *, with_outputs: bool, as_json: bool, **chosen: Any) -> None:
     """Show a run and its steps; `why` explains their states.
 
     A step with `forEach` is shown as one line with the counts of its items, followed by the messages of the first ones
-    that failed. --items lists its items.
+    that failed. --items lists its items. The duration of a step that has not ended is the time it has taken so far.
     """
     from atom_client.cli.items import PAGE_SIZE, show_items  # noqa: PLC0415 (see above)
-    from atom_client.cli.runs import show_run  # noqa: PLC0415 (see above)
+    from atom_client.cli.runs import ShowOptions, show_run  # noqa: PLC0415 (see above)
 
-    options = {"as_json": as_json, "with_outputs": with_outputs}
-    if items is not None:
-        show_items(_services(), run_id, items, page=page or 1, limit=limit or PAGE_SIZE, **options)
-    elif page is not None or limit is not None:
-        raise Misuse("--page and --limit require --items STEP; give that as well, or leave them out")
-    else:
-        show_run(_services(), run_id, **options)
+    options = ShowOptions(run_id=run_id, with_outputs=with_outputs, as_json=as_json, **chosen)
+    if items is None:
+        show_run(_services(), options)
+        return
+    if options.states or options.failed or options.running or options.sort != "started":
+        raise Misuse("--items lists the items that failed first, and then those at work; leave the other options out")
+    page, limit = options.page or 1, options.limit or PAGE_SIZE
+    show_items(_services(), run_id, items, page=page, limit=limit, as_json=as_json, with_outputs=with_outputs)
+
+
+@runs.command()
+@run_argument
+@click.option("--timeout", metavar="TIME", help="Stop watching after this long, such as 90s or 10m.")
+@json_option
+@place_options
+def watch(timeout: str | None, **chosen: Any) -> None:
+    """Show a run's progress until it has ended, however it was started.
+
+    The view is the same as that of `run` and of `start --wait`. A run that has ended is shown with its result. Ctrl-C
+    ends the view, and the run continues.
+
+    Exit code: the same as for `run`; 1 as well if --timeout was reached first.
+    """
+    from atom_client.cli.watch import WatchOptions, watch_run  # noqa: PLC0415 (imported only when needed)
+
+    options = WatchOptions(timeout_s=timeout_of(timeout), **chosen)
+    raise click.exceptions.Exit(watch_run(_services(), options))
 
 
 @runs.command()

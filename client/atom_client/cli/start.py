@@ -43,7 +43,8 @@ def start_run(options: StartOptions) -> int:
         return _start_and_follow(request, options, earlier)
     connect_services(environment()).bus.publish([Message(topic="start", body=body)])
     if options.as_json:
-        requested = {"run": request.run_id, "key": request.run_key, "workflow_path": request.workflow_path}
+        ids = {"run_id": request.run_id, "run": request.run_id, "key": request.run_key}
+        requested = {**ids, "workflow_path": request.workflow_path}
         click.echo(json_text({**requested, "started_before": earlier.is_started}))
     else:
         click.echo(f"Requested run {request.run_id} of {name_of(options.source)}{request.size}.")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from atom_client.text import between, clip, counted, lasted, local_time, one_line
 from atom_client.views.reasons import last_start
+from atom_client.views.step_list import taken_by
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import Phase
 from atom_workflows.core.outcomes import OutcomeKind
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.states import StepState
+from atom_workflows.core.states import RunState, StepState
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from atom_client.cli.output import Output
@@ -43,15 +45,14 @@ _GAP: Final = 2
 _LEAST_MESSAGE: Final = 20
 """The minimum width of a column of sentences; a narrower column would be unreadable."""
 
-_LEAST_ID: Final = 12
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
     """A heading and rows of cells, with each cell on one line.
 
     `state_column` is the index of the column that holds states. If `may_be_narrowed` is True, a narrow terminal shows
-    the sheet without its last columns, since their content is also shown elsewhere.
+    the sheet without the columns that do not fit, since their content is also shown elsewhere. Ids, in the first
+    column, are never cut.
     """
 
     heading: tuple[str, ...]
@@ -66,46 +67,64 @@ class Sheet:
         padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
         return "\n".join(line.rstrip() for line in padded)
 
-    def rich(self, screen: Screen) -> Table:
+    def rich(self, screen: Screen) -> RenderableType:
         """Return the sheet as a table that fits the terminal."""
-        from rich.table import Table  # noqa: PLC0415 (needed on terminals only)
-        from rich.text import Text  # noqa: PLC0415 (needed on terminals only)
-
-        shown = self._narrowed(screen) if self.may_be_narrowed else self
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for column, name in enumerate(shown.heading):
-            stays = column == self.state_column or (self.may_be_narrowed and column == 0)
-            table.add_column(name, no_wrap=stays, overflow="fold")
-        for row in shown.rows:
-            cells = [Text(screen.sign(cell)) for cell in row]
-            cells[self.state_column].style = COLOURS.get(row[self.state_column], "")
-            table.add_row(*cells)
-        return table
-
-    def _narrowed(self, screen: Screen) -> Sheet:
-        """Drop the rightmost columns that do not fit next to the full ids.
-
-        If the ids are too long for that, drop only the last column, and shorten the ids in the middle.
-        """
+        if not self.may_be_narrowed:
+            return _table_of(self, screen)
         widths = [max(map(len, column)) for column in zip(self.heading, *self.rows, strict=True)]
         wanted = [*widths[:-1], min(widths[-1], _LEAST_MESSAGE)]
-        # The right edge of each column, including the gap after it.
-        ends = list(accumulate(width + _GAP for width in wanted))
-        fitting = sum(end - _GAP <= screen.width for end in ends)
-        if fitting > self.state_column:
-            return self._first(fitting)
-        room = max(screen.width - (ends[-2] - ends[0]), _LEAST_ID)
-        narrow = self._first(len(widths) - 1)
-        return replace(narrow, rows=tuple((screen.ends(row[0], room), *row[1:]) for row in narrow.rows))
+        kept, taken = list[int](), 0
+        for column, width in enumerate(wanted):
+            # A column that does not fit gives way to narrower ones behind it.
+            if taken + width <= screen.width:
+                kept.append(column)
+                taken += width + _GAP
+        return _table_of(self._only(kept), screen) if kept[:2] == [0, self.state_column] else self._stack(screen)
 
-    def _first(self, count: int) -> Sheet:
-        return replace(self, heading=self.heading[:count], rows=tuple(row[:count] for row in self.rows))
+    def _stack(self, screen: Screen) -> RenderableType:
+        """Return two lines for each row: the whole id, and below it the cells that fit.
+
+        This is for terminals on which an id and a state do not fit side by side.
+        """
+        from rich.console import Group  # noqa: PLC0415 (needed on terminals only)
+        from rich.text import Text  # noqa: PLC0415 (needed on terminals only)
+
+        lines = []
+        for row in (self.heading, *self.rows):
+            style = "bold" if row is self.heading else ""
+            cells = [Text(screen.sign(cell), style=style or COLOURS.get(cell, "")) for cell in row[1:]]
+            below = Text(" " * _GAP).append_text(Text(" " * _GAP).join(cells))
+            below.truncate(screen.width)
+            below.rstrip()
+            lines += [Text(screen.sign(row[0]), style=style, no_wrap=True, overflow="ignore"), below]
+        return Group(*lines)
+
+    def _only(self, columns: Sequence[int]) -> Sheet:
+        def cells(row: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(row[column] for column in columns)
+
+        return replace(self, heading=cells(self.heading), rows=tuple(map(cells, self.rows)))
+
+
+def _table_of(sheet: Sheet, screen: Screen) -> Table:
+    from rich.table import Table  # noqa: PLC0415 (needed on terminals only)
+    from rich.text import Text  # noqa: PLC0415 (needed on terminals only)
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column, name in enumerate(sheet.heading):
+        stays = column == sheet.state_column or (sheet.may_be_narrowed and column == 0)
+        table.add_column(name, no_wrap=stays, overflow="fold")
+    for row in sheet.rows:
+        cells = [Text(screen.sign(cell)) for cell in row]
+        cells[sheet.state_column].style = COLOURS.get(row[sheet.state_column], "")
+        table.add_row(*cells)
+    return table
 
 
 _NO_LOOPS: Final[Mapping[str, LoopView]] = MappingProxyType({})
 
 
-def steps_sheet(steps: Sequence[StepRecord], loops: Mapping[str, LoopView] = _NO_LOOPS) -> Sheet:
+def steps_sheet(steps: Sequence[StepRecord], loops: Mapping[str, LoopView] = _NO_LOOPS, *, now: datetime) -> Sheet:
     """Return the steps of a run, including its `loops`, as a sheet."""
     return Sheet(
         heading=("STEP", "STATE", "ATTEMPTS", "DURATION", "MESSAGE"),
@@ -114,7 +133,7 @@ def steps_sheet(steps: Sequence[StepRecord], loops: Mapping[str, LoopView] = _NO
                 step.id,
                 step.state.value,
                 str(step.attempt or ""),
-                lasted(between(step.started_at, step.finished_at)),
+                lasted(taken_by(step, now)),
                 clip(remark(step, loops.get(step.id)), _LONGEST_CELL),
             )
             for step in steps
@@ -124,7 +143,7 @@ def steps_sheet(steps: Sequence[StepRecord], loops: Mapping[str, LoopView] = _NO
     )
 
 
-def items_sheet(items: Sequence[StepRecord]) -> Sheet:
+def items_sheet(items: Sequence[StepRecord], *, now: datetime) -> Sheet:
     """Return items of a step as a sheet."""
     return Sheet(
         heading=("ITEM", "STATE", "ATTEMPTS", "DURATION", "VALUE", "MESSAGE"),
@@ -133,7 +152,7 @@ def items_sheet(items: Sequence[StepRecord]) -> Sheet:
                 shown_id(item.id),
                 item.state.value,
                 str(item.attempt or ""),
-                lasted(between(item.started_at, item.finished_at)),
+                lasted(taken_by(item, now)),
                 clip(one_line(item.item), _LONGEST_VALUE),
                 clip(remark(item), _LONGEST_CELL),
             )
@@ -164,7 +183,9 @@ def loop_failed(step: StepRecord) -> bool:
     return step.last_kind == OutcomeKind.ITEMS
 
 
-def show_steps(output: Output, steps: Sequence[StepRecord], loops: Mapping[str, LoopView] = _NO_LOOPS) -> None:
+def show_steps(
+    output: Output, steps: Sequence[StepRecord], loops: Mapping[str, LoopView] = _NO_LOOPS, *, now: datetime
+) -> None:
     """Print the table of a run's steps; `loops` are those with `forEach`.
 
     Steps under `finally` have a table of their own.
@@ -174,13 +195,22 @@ def show_steps(output: Output, steps: Sequence[StepRecord], loops: Mapping[str, 
         if part and phase is Phase.FINALLY:
             output.say("\nfinally:")
         if part:
-            output.show(steps_sheet(part, loops))
+            output.show(steps_sheet(part, loops, now=now))
 
 
-def runs_sheet(runs: Sequence[RunRecord], ended_items: Mapping[str, int] = MappingProxyType({})) -> Sheet:
+class Progress(NamedTuple):
+    """How many steps and items of an open run have ended; None if they were not counted."""
+
+    steps: int | None = None
+    items: int | None = None
+
+
+def runs_sheet(
+    runs: Sequence[RunRecord], *, now: datetime, progress: Mapping[str, Progress] = MappingProxyType({})
+) -> Sheet:
     """Return runs as a sheet.
 
-    `ended_items` maps the id of an open run to the number of its items that have ended.
+    `progress` is that of open runs, by their ids.
     """
     return Sheet(
         heading=("RUN", "STATE", "CREATED", "DURATION", "STEPS", "WORKFLOW"),
@@ -189,8 +219,8 @@ def runs_sheet(runs: Sequence[RunRecord], ended_items: Mapping[str, int] = Mappi
                 run.id,
                 run.state.value,
                 local_time(run.created_at),
-                _duration_of(run),
-                _size_of(run, ended_items.get(run.id)),
+                _duration_of(run, now),
+                _size_of(run, progress.get(run.id, Progress())),
                 clip(one_line(run.workflow), _LONGEST_CELL),
             )
             for run in runs
@@ -200,26 +230,30 @@ def runs_sheet(runs: Sequence[RunRecord], ended_items: Mapping[str, int] = Mappi
     )
 
 
-def _duration_of(run: RunRecord) -> str:
-    """Return how long a run took, and whether it is late.
+def _duration_of(run: RunRecord, now: datetime) -> str:
+    """Return how long a run took, or has taken so far, and whether it is late.
 
     Example: `3.0 s, late`.
     """
-    # A run may have been closed for days before its retry.
-    took = (
-        "" if run.reopened_at is None and run.started_at is None else lasted(between(last_start(run), run.finished_at))
-    )
+    # A run may have been closed for days before its retry. One that waits has not begun.
+    has_begun = run.started_at is not None if run.reopened_at is None else run.state is not RunState.QUEUED
+    end = run.finished_at if run.state.is_terminal else now
+    took = lasted(between(last_start(run), end)) if has_begun else ""
     return ", ".join(filter(None, (took, "late" if run.late else "")))
 
 
-def _size_of(run: RunRecord, ended_items: int | None) -> str:
+def _size_of(run: RunRecord, progress: Progress) -> str:
     """Return the numbers of a run's steps and items.
 
-    Example: `6, 273 of 300 items`.
+    Example: `4 of 6, 273 of 300 items`.
     """
-    ended = "" if ended_items is None else f"{ended_items:,} of "
-    items = f"{ended}{counted(run.item_count, 'item')}" if run.item_count else ""
-    return ", ".join(filter(None, (str(run.step_count or ""), items)))
+    steps = _count_of(progress.steps, f"{run.step_count:,}") if run.step_count else ""
+    items = _count_of(progress.items, counted(run.item_count, "item")) if run.item_count else ""
+    return ", ".join(filter(None, (steps, items)))
+
+
+def _count_of(ended: int | None, total: str) -> str:
+    return total if ended is None else f"{ended:,} of {total}"
 
 
 def worth_showing(steps: Sequence[StepRecord]) -> list[StepRecord]:

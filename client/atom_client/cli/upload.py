@@ -62,7 +62,7 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
     required = [param.name for param in workflow.params if param.required]
     if as_json:
         more = {"required_params": required} if required else {}
-        click.echo(json_text({"run": run_id, "object": path, "generation": generation, **more}))
+        click.echo(json_text({"run_id": run_id, "run": run_id, "object": path, "generation": generation, **more}))
     elif required:
         needed = " ".join(f"--param {name}=…" for name in required)
         click.echo(f"Uploaded {name_of(path)}, generation {generation}.")
@@ -79,7 +79,9 @@ def _print_registered(workflow: Workflow, path: str, generation: str, *, as_json
     now, schedules = datetime.now(UTC), workflow.schedules or ()
     if as_json:
         instants = instant_objects(schedules, workflow.timezone, now, count=1)
-        click.echo(json_text({"run": None, "object": path, "generation": generation, "schedules": instants}))
+        click.echo(
+            json_text({"run_id": None, "run": None, "object": path, "generation": generation, "schedules": instants})
+        )
         return
     shown = f"Uploaded {name_of(path)}, generation {generation}"
     if not schedules:

@@ -23,10 +23,10 @@ from atom_client.views.queries import (
     read_outlines,
     read_outlines_without_items,
     read_outputs_of_steps,
-    require_run,
     similar_step,
 )
 from atom_client.views.reasons import Reason
+from atom_client.views.run_references import require_run
 from atom_client.views.seen import Seen
 from atom_client.views.why_run import HEADINGS, explain_run, headline
 from atom_client.views.why_step import look_around, step_explanation, step_facts, step_headline
@@ -67,6 +67,7 @@ def print_why_run(services: Services, run_text: str, *, as_json: bool) -> None:
     reasons = list(explain_run(seen))
     if as_json:
         described = {
+            "run_id": run.id,
             "run": run.id,
             "state": run.state.value,
             "main_state": run.main_state.value if run.main_state else None,

@@ -70,7 +70,7 @@ def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
 
 def newest_run(services: Services) -> RunRecord | None:
     """Return the most recently created run, if there is one."""
-    return next(iter(newest_runs(services.store, limit=1, state=None)), None)
+    return next(iter(newest_runs(services.store, limit=1)), None)
 
 
 def letters_findings(desk: Desk) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ def run_object(run: RunRecord) -> dict[str, Any]:
     """Return a run as an object for JSON output."""
     return {
         "id": run.id,
+        "run_id": run.id,
         "workflow": run.workflow,
         "description": run.description,
         "state": run.state.value,
@@ -132,6 +133,7 @@ def items_object(run: RunRecord, page: ItemsPage, outputs: Mapping[str, Any] | N
     ]
     loop = page.loop
     return {
+        "run_id": run.id,
         "run": run.id,
         "step": {**step_object(loop.step), "items": loop.as_fields()},
         "page": page.number,

@@ -104,6 +104,7 @@ def examination_object(examination: Examination) -> dict[str, Any]:
     """Return an examination for JSON output."""
     fixed = {finding.step_id for finding in examination.fixed}
     return {
+        "run_id": examination.run.id,
         "run": examination.run.id,
         "state": examination.run.state.value,
         "under_way": [shown_id(step.id) for step in _of_user(examination) if is_under_way(step)],

@@ -7,7 +7,7 @@ an attempt its end takes precedence over everything before it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,7 +15,9 @@ from typing import Any, Final, TypeAlias
 
 from atom_client.text import counted, one_line
 from atom_client.views.loops import ItemCounts, count_states
-from atom_workflows.core.item_ids import parse_item_id, shown_id
+from atom_client.views.reasons import last_start
+from atom_workflows.core.item_ids import expander_id, parse_item_id, shown_id
+from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 
@@ -38,6 +40,8 @@ class StepView:
     # The Task Runner's reason for the job's end, and whether `allowFailure` tolerates the failure.
     reason: str = ""
     tolerated: bool = False
+    # The time at which the attempt began, as far as is known.
+    began_at: datetime | None = None
 
     @property
     def remark(self) -> str:
@@ -49,6 +53,15 @@ class StepView:
     def rank(self) -> Rank:
         """See `Rank`."""
         return self.attempt, self.state.is_terminal, self.at
+
+    def newer(self, other: StepView) -> StepView:
+        """Return the newer of two views of a step, with the earliest known time of its attempt.
+
+        This view wins if both have the same rank.
+        """
+        newest = other if other.rank > self.rank else self
+        began = [one.began_at for one in (self, other) if one.attempt == newest.attempt and one.began_at is not None]
+        return replace(newest, began_at=min(began, default=None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +86,8 @@ class RunView:
     items: Mapping[str, Mapping[str, StepView]] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     item_count: int = 0
+    # The time that the run had taken when it was first seen.
+    already_s: float = 0.0
 
     def with_changes(self, changes: Iterable[Mapping[str, Any]]) -> RunView:
         """Return the view updated with these changes.
@@ -92,8 +107,7 @@ class RunView:
                 continue
             name = parse_item_id(step.id)
             known = steps if name is None else items.setdefault(name.each, {})
-            if step.id not in known or step.rank > known[step.id].rank:
-                known[step.id] = step
+            known[step.id] = known[step.id].newer(step) if step.id in known else step
             if isinstance(size := change.get("items"), int):
                 sizes[step.id] = size
         return replace(self, state=state, steps=steps, items=items, sizes=sizes)
@@ -240,16 +254,57 @@ def view_of(step: StepRecord) -> StepView:
         message=step.message,
         reason=one_line(step.reason),
         tolerated=step.tolerated,
+        began_at=step.claimed_at or step.started_at,
     )
+
+
+def known_items(
+    nodes: Mapping[str, StepRecord], *, but: Collection[str] = ()
+) -> tuple[dict[str, dict[str, StepView]], dict[str, int]]:
+    """Return the views of items by their step, and the number of items of each step.
+
+    The nodes in `but` are left out, as are items whose list is computed by one of them.
+    """
+    items: dict[str, dict[str, StepView]] = {}
+    for node in nodes.values():
+        if node.kind is NodeKind.ITEM and node.id not in but and expander_id(node.each) not in but:
+            items.setdefault(node.each, {})[shown_id(node.id)] = view_of(node)
+    expanders = [node for node in nodes.values() if node.kind is NodeKind.EXPAND and node.id not in but]
+    return items, {node.each: node.items for node in expanders if node.state is StepState.SUCCEEDED}
+
+
+def progress_of(
+    run: RunRecord, nodes: Mapping[str, StepRecord], steps: Sequence[StepRecord], *, now: datetime
+) -> RunView:
+    """Return the view of a run that has begun, as its documents have it.
+
+    `nodes` are all of the run's nodes by id, and `steps` the user's steps among them, in the order to show.
+    """
+    items, sizes = known_items(nodes)
+    began = last_start(run)
+    view = RunView(
+        run_id=run.id,
+        total=run.step_count,
+        # While the run's steps are being written, the view shows those that it hears of.
+        order=tuple(step.id for step in steps) if len(steps) >= run.step_count else (),
+        # The view counts steps without a known state as PENDING.
+        steps={step.id: view_of(step) for step in steps if step.state is not StepState.PENDING},
+        items=items,
+        sizes=sizes,
+        already_s=max(0.0, (now - began).total_seconds()),
+    )
+    return view.with_run(run)
 
 
 def _step_view(change: Mapping[str, Any]) -> StepView | None:
     try:
+        at = datetime.fromisoformat(change["at"])
         return StepView(
             id=one_line(change["step"]),
             state=StepState(change["state"]),
             attempt=int(change["attempt"]),
-            at=datetime.fromisoformat(change["at"]),
+            at=at,
+            began_at=at,
             job_state=one_line(change.get("job_state") or ""),
             message=str(change.get("message") or ""),
             reason=one_line(change.get("reason") or ""),

@@ -10,18 +10,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from atom_client.deployment import with_place
-from atom_client.errors import Failure, Misuse
-from atom_client.text import listing, name_of
 from atom_client.views.loops import as_seen, is_shown
 from atom_workflows.core.expansion import current_nodes
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.kinds import LOOPS_SCHEMA, NodeKind, Phase
 from atom_workflows.core.places import NUMBERS
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.states import RunState, StepState
+from atom_workflows.core.states import StepState
 from atom_workflows.documents import BURST_LEASE_PATH, RUNS, outputs_collection, run_path, step_path, steps_path
-from atom_workflows.errors import NewerVersion, RunNotFound
 from atom_workflows.language.limits import MAX_ID
 from atom_workflows.language.suggestions import Names, Suggestions
 from atom_workflows.ports import Condition, Document, Query, Store
@@ -29,17 +25,11 @@ from atom_workflows.run_documents import run_record
 from atom_workflows.step_documents import step_record
 
 PAGE: Final = 500
-MOST_RUNS_LOOKED_AT: Final = 2_000
-"""The maximum number of runs that a search by state reads.
+_PAGE_OF_OUTLINES: Final = 2_000
+"""Documents without their large fields are read in larger pages, since every page takes a query."""
 
-An index on state and time would cost two more writes for every run.
-"""
-
-_MOST_CANDIDATES: Final = 10
 _MOST_BY_ID: Final = 300
-_MOST_COMPARED: Final = 200
 _STEP_ID: Final = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,{MAX_ID - 1}}}")
-_RUN_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
@@ -49,29 +39,24 @@ def read_run(store: Store, run_id: str) -> RunRecord | None:
     return None if document is None else run_record(document)
 
 
-def require_run(store: Store, text: str) -> RunRecord:
-    """Return the run whose id is, or begins with, the given string.
-
-    Raises the same errors as `full_run_id`.
-    """
-    run_id = full_run_id(store, text)
-    run = read_run(store, run_id)
-    if run is None:
-        raise RunNotFound(run_id)
-    return run
-
-
 _OF_STEPS: Final = [NodeKind.JOB.value, NodeKind.BARRIER.value, NodeKind.EXPAND.value, NodeKind.GATHER.value]
 
 
-def read_nodes_of_steps(store: Store, run: RunRecord) -> dict[str, StepRecord]:
-    """Return the nodes of the user's steps by id, with their jobs.
+def read_nodes_of_steps(store: Store, run: RunRecord, *, with_jobs: bool = True) -> dict[str, StepRecord]:
+    """Return the nodes of the user's steps by id.
 
-    The items of a step with `forEach` are left out: there may be thousands, so they are not even read.
+    The items of a step with `forEach` are left out: there may be thousands, so they are not even read. Without their
+    jobs, the nodes are read much faster.
     """
+    fields = None if with_jobs else (*OUTLINE_FIELDS, "outputs")
     # The first versions did not store kinds, and knew no items.
     where: list[Condition] = [("kind", "in", _OF_STEPS)] if may_have_items(run) else []
-    documents = _pages(store, Query(collection=steps_path(run.id), where=where, limit=PAGE))
+    documents = read_pages(
+        store,
+        Query(
+            collection=steps_path(run.id), where=where, limit=PAGE if with_jobs else _PAGE_OF_OUTLINES, fields=fields
+        ),
+    )
     return {document.id: step_record(document) for document in documents}
 
 
@@ -124,8 +109,8 @@ def read_outlines_without_items(store: Store, run: RunRecord) -> dict[str, StepR
 
 
 def _read_outlines(store: Store, run_id: str, where: Sequence[Condition]) -> dict[str, StepRecord]:
-    query = Query(collection=steps_path(run_id), where=where, limit=PAGE, fields=OUTLINE_FIELDS)
-    return {document.id: step_record(document) for document in _pages(store, query)}
+    query = Query(collection=steps_path(run_id), where=where, limit=_PAGE_OF_OUTLINES, fields=OUTLINE_FIELDS)
+    return {document.id: step_record(document) for document in read_pages(store, query)}
 
 
 class NodeReader:
@@ -160,7 +145,7 @@ def read_outputs_of_steps(store: Store, run_id: str, step_ids: Sequence[str] | N
     If ids are given, only the outputs of these steps are read.
     """
     if step_ids is None:
-        documents = list(_pages(store, Query(collection=outputs_collection(run_id), limit=PAGE)))
+        documents = list(read_pages(store, Query(collection=outputs_collection(run_id), limit=PAGE)))
     else:
         paths = [f"{outputs_collection(run_id)}/{one}" for one in step_ids]
         documents = [document for document in store.get(paths) if document is not None]
@@ -179,75 +164,15 @@ def last_look(store: Store, *, now: datetime) -> datetime | None:
     return seen if isinstance(seen, datetime) else None
 
 
-def newest_runs(
-    store: Store, *, limit: int, state: RunState | None, unreadable: list[str] | None = None
-) -> list[RunRecord]:
-    """Return the newest runs, or the newest runs in one state.
+def newest_runs(store: Store, *, limit: int) -> list[RunRecord]:
+    """Return the newest runs.
 
-    Runs written by a newer version are left out, and their ids are added to `unreadable`; without it, `NewerVersion` is
-    raised.
+    Raises `NewerVersion` if a newer version wrote one of them.
     """
     if limit <= 0:
         return []
-    size = limit if state is None else PAGE
-    query = Query(collection=RUNS, order_by=[("created_at", "descending")], limit=size)
-    found: list[RunRecord] = []
-    for looked_at, document in enumerate(_pages(store, query), start=1):
-        try:
-            run = run_record(document)
-        except NewerVersion:
-            if unreadable is None:
-                raise
-            unreadable.append(document.id)
-        else:
-            if state in {None, run.state}:
-                found.append(run)
-        if len(found) == limit or looked_at == MOST_RUNS_LOOKED_AT:
-            break
-    return found
-
-
-def full_run_id(store: Store, text: str) -> str:
-    """Return the full id of the run whose id starts with this string.
-
-    Raises `Misuse` if the string is empty. Raises `Failure` if several ids begin with it, or if none does but a similar
-    id exists, and `RunNotFound` if there is no similar id either.
-    """
-    if not text.strip():
-        raise Misuse(
-            f"the run's id is empty; `{with_place('runs list')}` lists the ids, and their first characters are enough"
-        )
-    if not _RUN_ID.fullmatch(text):
-        raise _not_found(store, text)
-    if read_run(store, text) is not None:
-        return text
-    # Runs are sorted by path, so the ids that begin with the text directly follow it.
-    behind = Query(collection=RUNS, after=[run_path(text)], limit=_MOST_CANDIDATES + 1)
-    candidates = [document.id for document in store.query(behind) if document.id.startswith(text)]
-    if not candidates:
-        raise _not_found(store, text)
-    if len(candidates) > 1:
-        more = " and others" if len(candidates) > _MOST_CANDIDATES else ""
-        names = listing(candidates[:_MOST_CANDIDATES], most=_MOST_CANDIDATES)
-        raise Failure(f"{text} could refer to any of {names}{more}; give more characters of the id")
-    return candidates[0]
-
-
-def _not_found(store: Store, text: str) -> Exception:
-    """Return the error for an unknown id, with a suggestion."""
-    query = Query(
-        collection=RUNS, order_by=[("created_at", "descending")], limit=_MOST_COMPARED, fields=("created_at",)
-    )
-    # The user may have typed only the beginning of an id. If several begin alike, the newest run is suggested.
-    ids = [document.id for document in store.query(query)]
-    whole = {one: one for one in ids}
-    beginnings = {one[: len(text)]: one for one in reversed(ids)}
-    names = {**beginnings, **whole}
-    meant = Suggestions().nearest(text, Names(names))
-    if not meant:
-        return RunNotFound(text)
-    shows = f"`{with_place('runs list')}` shows the runs"
-    return Failure(f"there is no run {name_of(text)}; did you mean {names[meant]}? {shows}")
+    query = Query(collection=RUNS, order_by=[("created_at", "descending")], limit=limit)
+    return [run_record(document) for document in store.query(query)]
 
 
 def is_step_id(text: str) -> bool:
@@ -259,11 +184,11 @@ def similar_step(store: Store, run: RunRecord, text: str) -> str | None:
     """Return the run's step whose id resembles the string."""
     where: list[Condition] = [("kind", "in", _OF_STEPS)] if may_have_items(run) else []
     query = Query(collection=steps_path(run.id), where=where, limit=PAGE, fields=("state",))
-    names = Names(document.id for document in _pages(store, query) if not is_internal(document.id))
+    names = Names(document.id for document in read_pages(store, query) if not is_internal(document.id))
     return Suggestions().nearest(text, names)
 
 
-def _pages(store: Store, query: Query) -> Iterator[Document]:
+def read_pages(store: Store, query: Query) -> Iterator[Document]:
     """Yield all documents of a query, page by page."""
     while True:
         page = store.query(query)

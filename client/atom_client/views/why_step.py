@@ -245,6 +245,7 @@ def step_explanation(seen: StepSeen) -> dict[str, Any]:
     loop = None if seen.loop is None or seen.is_item else seen.loop.as_fields()
     item = {"of": step.each, "index": step.index, "value": json.loads(step.item or "null")} if seen.is_item else None
     return {
+        "run_id": seen.run.id,
         "run": seen.run.id,
         "step": step_object(step),
         "items": loop,

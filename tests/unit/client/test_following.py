@@ -316,14 +316,45 @@ def test_a_message_takes_only_the_room_that_id_and_state_leave(width: int) -> No
 
 
 def test_an_outlier_among_ids_leaves_room_for_messages() -> None:
-    """A very long id is shortened where there is a message."""
-    changes = [*ROWS, change("x" * 90 + "-end", "RUNNING")]
-    view = RunView(run_id="r1", total=4, order=tuple(change["step"] for change in changes)).with_changes(changes)
+    """A very long id takes its room from its own message, and is shortened only if it does not fit beside its state."""
+    changes = [*ROWS, change("y" * 60, "RUNNING"), change("x" * 90 + "-end", "RUNNING")]
+    view = RunView(run_id="r1", total=5, order=tuple(change["step"] for change in changes)).with_changes(changes)
     lines = drawn(view, width=80)
-    assert "the warehouse refused" in lines[-3]
+    assert "the warehouse refused" in lines[-4]
+    assert lines[-2].split() == ["y" * 60, "RUNNING"]
     assert lines[-1].split()[0].startswith("xxx")
     assert lines[-1].split()[0].endswith("-end")
     assert "x" * 90 + "-end" in drawn(view, width=200)[-1]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_names_and_states_of_a_large_run_are_readable(width: int) -> None:
+    """With 300 steps and long messages, every line has a whole id and its state, at any width."""
+    changes = [change(f"load-orders-of-the-region-{i:03}-daily", STATES[i % 4], message=LONG * 3) for i in range(300)]
+    view = RunView(run_id="nightly-0123456789ab", total=300).with_changes(changes)
+    lines = drawn(view, width=width, height=24)
+    rows = [line.split() for line in lines[lines.index("") + 1 :]]
+    assert len(rows) > 10
+    assert {(row[0], row[1]) for row in rows} <= {(change["step"], change["state"]) for change in changes}
+    assert max(map(len, lines)) <= width
+    assert len(lines) < 24
+
+
+STATES = ("SUCCEEDED", "FAILED", "RUNNING", "DISPATCHING")
+
+
+def test_what_runs_shows_how_long_its_attempt_has_taken() -> None:
+    """The time counts from the first change of the attempt; steps that wait or have ended show none."""
+    changes = [change("a", "DISPATCHING"), change("a", "RUNNING", at=3), change("b", "SUCCEEDED", at=5)]
+    view = RunView(run_id="r1", total=3, order=("a", "b", "c")).with_changes(changes)
+    again = view.with_changes([change("a", "RUNNING", at=65, attempt=2)])
+    for seen, shown in ((view, ["1:05"]), (again, ["0:00", "attempt", "2"])):
+        console = Console(file=io.StringIO(), width=60, color_system=None)
+        with console.capture() as capture:
+            screen = Screen(width=60, height=24)
+            console.print(picture(seen, elapsed_s=65, screen=screen, now=START + timedelta(seconds=65)))
+        lines = capture.get().splitlines()
+        assert [line.split()[2:] for line in lines[-3:]] == [shown, [], []]
 
 
 def test_the_picture_uses_no_sign_that_the_terminal_lacks() -> None:

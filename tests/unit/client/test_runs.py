@@ -51,7 +51,7 @@ def test_list_shows_the_newest_first() -> None:
         ids.append(world.start(chain(1), run_key=key))
         world.clock.sleep(1)
     lines = call(world, "list", "--limit", "2").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["RUN", ids[2], ids[1]]
+    assert [line.split()[0] for line in lines[:-1]] == ["RUN", ids[2], ids[1]]
     assert "RUNNING" in lines[1]
 
 
@@ -203,7 +203,7 @@ def test_the_time_before_a_retry_is_told_apart() -> None:
 def test_retry_for_programs() -> None:
     """JSON has the run and how many steps run again."""
     world, run_id = ended("rules: [{step: s1, fail_times: 1}]")
-    counted = {"run": run_id, "steps": 2, "items": 0, "queued": False}
+    counted = {"run_id": run_id, "run": run_id, "steps": 2, "items": 0, "queued": False}
     assert json.loads(call(world, "retry", run_id, "--json").stdout) == counted
 
 
@@ -221,3 +221,18 @@ def test_markup_in_names_is_printed_as_it_is() -> None:
     run_id = world.start(definition({"a": []}))
     world.run_to_end(run_id)
     assert "[red]x[/red]" in call(world, "show", run_id).stdout
+
+
+@pytest.mark.parametrize(
+    "args", [("list",), ("show",), ("why",), ("why", "s1"), ("doctor", "--dry-run"), ("watch",), ("retry",)]
+)
+def test_programs_find_the_run_by_one_name(args: tuple[str, ...]) -> None:
+    """In the JSON of every command, `run_id` is the id of the run."""
+    world, run_id = ended(FAILING)
+    command, *more = args
+    answer = json.loads(call(world, command, *([] if command == "list" else [run_id]), *more, "--json").stdout)
+    if command == "list":
+        [answer] = answer
+    elif command in {"show", "watch"}:
+        answer = answer["run"]
+    assert answer["run_id"] == run_id

@@ -233,7 +233,8 @@ def test_outputs_of_items_are_shown_if_asked_for() -> None:
         (("--items", "train[1]"), "has no step `train[1]` with `forEach`"),
         (("--items", "../x"), "has no step `../x` with `forEach`"),
         (("--items", "train", "--page", "2"), "--page 2 does not exist: there is 1 page of 50 items"),
-        (("--page", "2"), "--page and --limit require --items STEP"),
+        (("--page", "2"), "--page 2 does not exist: there is 1 page of 200 steps"),
+        (("--items", "train", "--failed"), "--items lists the items that failed first"),
     ],
 )
 def test_what_cannot_be_shown_is_said(options: Sequence[str], message: str) -> None:

@@ -113,7 +113,7 @@ def test_a_late_run_is_shown_as_late() -> None:
     assert run["late"] is True
     assert run["scheduled_at"] == "2026-03-28T01:30:00.000Z"
     assert run["window_start"] == "2026-03-27T01:30:00.000Z"
-    assert "  late  " in call(here, "runs", "list").stdout
+    assert ", late  " in call(here, "runs", "list").stdout
     shown = call(here, "runs", "show", run["id"]).stdout
     assert "It is late: its deadline was" in shown
     assert "for the window from" in shown

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from atom_client.cli.screen import Screen
-from atom_client.cli.tables import Sheet, runs_sheet
+from atom_client.cli.tables import Progress, Sheet, runs_sheet
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
 
@@ -29,7 +29,7 @@ def printed(sheet: Sheet, width: int) -> list[str]:
     """Return the table as a terminal shows it."""
     console = Console(file=io.StringIO(), width=width, color_system=None)
     with console.capture() as capture:
-        console.print(sheet.rich(Screen(width=width, height=24)))
+        console.print(sheet.rich(Screen(width=width, height=24)), soft_wrap=True)
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
@@ -48,11 +48,12 @@ def test_ids_are_whole_and_messages_take_what_is_left(width: int) -> None:
         (72, ["RUN", "STATE", "CREATED", "STEPS", "WORKFLOW"]),
         (71, ["RUN", "STATE", "CREATED", "STEPS"]),
         (49, ["RUN", "STATE", "CREATED"]),
-        (42, ["RUN", "STATE"]),
+        (42, ["RUN", "STATE", "STEPS"]),
+        (40, ["RUN", "STATE"]),
     ],
 )
-def test_a_narrow_terminal_goes_without_what_is_last(width: int, shown: list[str]) -> None:
-    """On a narrow terminal the last columns are left out, never parts of ids."""
+def test_a_narrow_terminal_goes_without_what_does_not_fit(width: int, shown: list[str]) -> None:
+    """On a narrow terminal columns that do not fit are left out, never parts of ids."""
     run = ("nightly-pipeline-3cca0fea", "RUNNING", "10:00", "12", "nightly-pipeline-of-the-shop")
     heading = ("RUN", "STATE", "CREATED", "STEPS", "WORKFLOW")
     lines = printed(Sheet(heading=heading, rows=(run,), state_column=1, may_be_narrowed=True), width)
@@ -61,14 +62,17 @@ def test_a_narrow_terminal_goes_without_what_is_last(width: int, shown: list[str
     assert max(map(len, lines)) <= width
 
 
-@pytest.mark.parametrize("width", [30, 36])
-def test_an_id_without_room_shows_both_ends(width: int) -> None:
-    """On the narrowest terminals ids still differ."""
+@pytest.mark.parametrize("width", [20, 30, 36])
+def test_an_id_without_room_has_a_line_of_its_own(width: int) -> None:
+    """On the narrowest terminals ids are still whole, above their states."""
     lines = printed(SHEET, width)
-    assert lines[0].split() == ["STEP", "STATE"]
-    assert [line.split()[-1] for line in lines[1:]] == ["SUCCEEDED", "FAILED"]
-    assert (lines[2][:4], lines[2].split()[0][-4:]) == ("load", "2025")
-    assert max(map(len, lines)) <= width
+    assert lines[2:] == [
+        IDS[0],
+        "  SUCCEEDED",
+        IDS[1],
+        f"  {'FAILED  its table has another schema'[: width - 2]}".rstrip(),
+    ]
+    assert max(map(len, lines)) <= max(width, len(IDS[1]))
 
 
 def test_a_table_keeps_a_last_column_that_is_shown_nowhere_else() -> None:
@@ -77,8 +81,24 @@ def test_a_table_keeps_a_last_column_that_is_shown_nowhere_else() -> None:
     assert "FORMULA" in printed(bill, 30)[0]
 
 
-def test_an_open_run_is_late_without_a_duration() -> None:
-    """The list says that a run is late whether or not its duration is known."""
+def test_a_run_shows_its_duration_so_far_and_whether_it_is_late() -> None:
+    """An open run has a duration until now, unless it waits for its turn."""
+    now = T0 + timedelta(seconds=65)
     run = RunRecord(id="r1", workflow="flow", state=RunState.RUNNING, created_at=T0, started_at=T0, late=True)
     ended = replace(run, state=RunState.SUCCEEDED, finished_at=T0 + timedelta(seconds=3))
-    assert [row[3] for row in runs_sheet([run, ended]).rows] == ["late", "3.0 s, late"]
+    waits = replace(run, state=RunState.QUEUED, started_at=None, late=False)
+    again = replace(ended, state=RunState.RUNNING, reopened_at=T0 + timedelta(seconds=60), late=False)
+    waits_again = replace(again, state=RunState.QUEUED)
+    rows = runs_sheet([run, ended, waits, again, waits_again], now=now).rows
+    assert [row[3] for row in rows] == ["1 min 05 s, late", "3.0 s, late", "", "5.0 s", ""]
+
+
+def test_steps_of_an_open_run_are_counted() -> None:
+    """What has ended is shown beside what there is, for steps and for items."""
+    run = RunRecord(id="r1", workflow="flow", state=RunState.RUNNING, created_at=T0, step_count=300, item_count=20)
+    counts = (Progress(steps=273), Progress(steps=273, items=4), Progress())
+    assert [runs_sheet([run], now=T0, progress={"r1": one}).rows[0][4] for one in counts] == [
+        "273 of 300, 20 items",
+        "273 of 300, 4 of 20 items",
+        "300, 20 items",
+    ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -24,6 +25,7 @@ PULL_TIMEOUT_S: Final = 120.0
 
 MOST_MESSAGES: Final = 500
 _PAUSE_S: Final = 1.0
+_SUFFIX_LENGTH: Final = 8
 _ACK_DEADLINE_S: Final = 60
 _RETENTION_S: Final = 600
 _EXPIRES_S: Final = 86_400
@@ -43,7 +45,9 @@ class ChangeFeed:
         self.problem = ""
         self._run_id = run_id
         self._topic = f"{project}/topics/{settings.topic_prefix}events"
-        self._subscription = f"{project}/subscriptions/{settings.topic_prefix}watch-{run_id}"
+        # Each watcher has its own subscription: two that share one would each get only some of the changes.
+        name = f"{settings.topic_prefix}watch-{run_id}-{uuid.uuid4().hex[:_SUFFIX_LENGTH]}"
+        self._subscription = f"{project}/subscriptions/{name}"
         self._client = SubscriberClient()
         self._queue: queue.SimpleQueue[Changes] = queue.SimpleQueue()
         self._closing = threading.Event()

@@ -1,0 +1,39 @@
+"""Read the time of `--since`."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from atom_client.errors import Misuse
+from atom_client.text import local_time, name_of
+from atom_workflows.core.durations import parse_duration
+
+_DAYS_AGO: Final = {"today": 0, "yesterday": 1}
+
+
+def since_of(text: str, now: datetime) -> datetime:
+    """Return the time that the text means.
+
+    It is a time, which is local unless it has an offset, a duration before now, or the beginning of a day.
+    """
+    try:
+        moment = _moment_of(text.strip().lower(), now)
+    except (ValueError, OverflowError) as error:
+        raise Misuse(
+            f"--since is {name_of(text)!r}; write a time such as 2026-03-01 or 2026-03-01T02:30Z, a duration such as "
+            "2h or 7d, today or yesterday"
+        ) from error
+    if moment > now:
+        raise Misuse(f"--since is {local_time(moment)}, which is in the future; it is {local_time(now)}")
+    return moment
+
+
+def _moment_of(text: str, now: datetime) -> datetime:
+    if text in _DAYS_AGO:
+        day = now.astimezone().date() - timedelta(days=_DAYS_AGO[text])
+        return datetime(day.year, day.month, day.day).astimezone()
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone()
+    except ValueError:
+        return now - parse_duration(text)

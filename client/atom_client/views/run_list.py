@@ -1,0 +1,188 @@
+"""Lists of runs: filtered, sorted, and a page at a time, without reading more than a bounded number of documents.
+
+There is no index on time together with state or workflow, which would have to be updated with every run that is
+started. Runs are therefore found by the automatic indexes on state and workflow if few enough match, and otherwise
+among the newest runs of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import islice
+from typing import Any, Final
+
+from atom_client.errors import Misuse
+from atom_client.text import counted
+from atom_client.views.queries import PAGE, read_pages
+from atom_client.views.run_references import is_file, started_from
+from atom_workflows.core.kinds import NodeKind
+from atom_workflows.core.records import RunRecord
+from atom_workflows.core.states import TERMINAL_STEP_STATES, RunState
+from atom_workflows.documents import RUNS, require_known_schema, run_path, steps_path
+from atom_workflows.errors import NewerVersion
+from atom_workflows.ports import Condition, Document, Query, Store
+from atom_workflows.run_documents import run_record
+
+MOST_RUNS_LOOKED_AT: Final = 10_000
+"""The maximum number of runs that a search reads, without their parameters and errors."""
+
+OPEN_STATES: Final = (RunState.QUEUED, RunState.SEEDING, RunState.RUNNING)
+FAILED_STATES: Final = (RunState.FAILED, RunState.INVALID)
+
+_FIELDS: Final = (
+    *("schema", "state", "workflow", "source", "labels"),
+    *("created_at", "started_at", "reopened_at", "finished_at"),
+)
+_OF_STEPS: Final = [NodeKind.JOB.value, NodeKind.BARRIER.value, NodeKind.GATHER.value]
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
+
+
+class RunOrder(StrEnum):
+    """The orders of a list of runs: the newest, the one started last, or the longest first."""
+
+    CREATED = "created"
+    STARTED = "started"
+    DURATION = "duration"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """The runs to list: those that meet every condition that is given.
+
+    `workflow` is the name or the file of a workflow.
+    """
+
+    states: Sequence[RunState] = ()
+    workflow: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    since: datetime | None = None
+    order: RunOrder = RunOrder.CREATED
+
+    @property
+    def has_conditions(self) -> bool:
+        """True if not every run is listed."""
+        return bool(self.states or self.workflow or self.labels or self.since)
+
+    def matches(self, run: Mapping[str, Any]) -> bool:
+        """Return True if the run with these stored fields is to be listed."""
+        labels = run.get("labels") or {}
+        return (
+            (not self.states or run["state"] in self.states)
+            and (not self.workflow or self._is_of_workflow(run))
+            and all(labels.get(name) == value for name, value in self.labels.items())
+            and (self.since is None or run["created_at"] >= self.since)
+        )
+
+    def _is_of_workflow(self, run: Mapping[str, Any]) -> bool:
+        if is_file(self.workflow) and started_from(str(run.get("source", {}).get("path", "")), self.workflow):
+            return True
+        return bool(run.get("workflow") == self.workflow)
+
+    def conditions(self) -> list[Condition]:
+        """Return the conditions that the store can check without an index of their own."""
+        states: list[Condition] = [("state", "in", [state.value for state in self.states])] if self.states else []
+        if not self.workflow or is_file(self.workflow):
+            return states
+        return [*states, ("workflow", "==", self.workflow)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsPage:
+    """A page of a list of runs.
+
+    `total` is the number of runs on all pages. If `is_complete` is False, only the newest runs were searched.
+    `unreadable` has the ids of runs that a newer version wrote, which are left out.
+    """
+
+    runs: Sequence[RunRecord]
+    total: int
+    is_complete: bool = True
+    unreadable: Sequence[str] = ()
+
+
+def read_runs_page(store: Store, wanted: RunFilter, *, number: int, size: int, now: datetime) -> RunsPage:
+    """Return a page of runs; page numbers start at 1.
+
+    Raises `Misuse` if there is no such page.
+    """
+    unreadable: list[str] = []
+    begin = (number - 1) * size
+    if wanted.has_conditions or wanted.order is not RunOrder.CREATED:
+        candidates, is_complete = _candidates(store, wanted)
+        found = [one for one in _known(candidates, unreadable) if wanted.matches(one.fields)]
+        found.sort(key=lambda one: _rank(one.fields, wanted.order, now), reverse=True)
+        total = len(found)
+        _require_page(number, size, total)
+        paths = [run_path(one.id) for one in found[begin : begin + size]]
+        shown = [document for document in store.get(paths) if document is not None]
+    else:
+        total, is_complete = store.count(Query(collection=RUNS)), True
+        _require_page(number, size, total)
+        shown = _newest(store, begin, size)
+    runs = [run_record(one) for one in _known(shown, unreadable)]
+    return RunsPage(runs=runs, total=total, is_complete=is_complete, unreadable=list(dict.fromkeys(unreadable)))
+
+
+def _require_page(number: int, size: int, total: int) -> None:
+    pages = max(1, -(-total // size))
+    if number > pages:
+        there = "is 1 page" if pages == 1 else f"are {pages:,} pages"
+        raise Misuse(f"--page {number} does not exist: there {there} of {counted(size, 'run')}")
+
+
+def _newest(store: Store, begin: int, size: int) -> list[Document]:
+    """Return some of the newest runs, of which the first `begin` are skipped."""
+    order: Sequence[tuple[str, Any]] = [("created_at", "descending")]
+    skipped = Query(collection=RUNS, order_by=order, limit=min(begin, PAGE) or 1, fields=("created_at",))
+    last = next(islice(read_pages(store, skipped), begin - 1, None), None) if begin else None
+    after = None if last is None else [last.fields["created_at"], last.path]
+    return store.query(Query(collection=RUNS, order_by=order, after=after, limit=size))
+
+
+def _candidates(store: Store, wanted: RunFilter) -> tuple[list[Document], bool]:
+    """Return the runs to search, and whether no other run can match."""
+    where = wanted.conditions()
+    most = MOST_RUNS_LOOKED_AT
+    if where and wanted.since is None:
+        matching = Query(collection=RUNS, where=where, limit=most + 1)
+        if store.count(matching) <= most:
+            return list(read_pages(store, Query(collection=RUNS, where=where, limit=PAGE, fields=_FIELDS))), True
+    recent: list[Condition] = [("created_at", ">=", wanted.since)] if wanted.since else []
+    newest = Query(collection=RUNS, where=recent, order_by=[("created_at", "descending")], limit=PAGE, fields=_FIELDS)
+    found = list(islice(read_pages(store, newest), most + 1))
+    return found[:most], len(found) <= most
+
+
+def _known(documents: Sequence[Document], unreadable: list[str]) -> Iterator[Document]:
+    """Yield the runs that this version can read, and add the ids of the others to `unreadable`."""
+    for document in documents:
+        try:
+            require_known_schema(document)
+        except NewerVersion:
+            unreadable.append(document.id)
+        else:
+            yield document
+
+
+def _rank(run: Mapping[str, Any], order: RunOrder, now: datetime) -> tuple[Any, datetime]:
+    """Return the key by which runs are sorted, the largest first; equal ones are sorted by their age."""
+    created, started = run["created_at"], run.get("started_at")
+    if order is RunOrder.CREATED:
+        return created, created
+    if order is RunOrder.STARTED:
+        return started or _LONG_AGO, created
+    begun = max(filter(None, (run.get("reopened_at"), started)), default=None)
+    taken = timedelta(-1) if begun is None else (run.get("finished_at") or now) - begun
+    return taken, created
+
+
+def count_ended_steps(store: Store, run: RunRecord) -> int:
+    """Return how many of the user's steps have ended."""
+    ended: list[Condition] = [
+        ("kind", "in", _OF_STEPS),
+        ("state", "in", [state.value for state in TERMINAL_STEP_STATES]),
+    ]
+    return store.count(Query(collection=steps_path(run.id), where=ended))
