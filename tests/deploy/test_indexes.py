@@ -16,6 +16,7 @@ from typing import Any, Final
 import pytest
 
 from atom_client.doctor.firestore import state_findings
+from atom_client.graph.reading import read_nodes_to_draw
 from atom_client.views.items import count_ended_items, read_loops, read_page, read_some
 from atom_client.views.queries import (
     newest_runs,
@@ -144,6 +145,7 @@ def live_in_loops(world: World) -> None:
     for _ in range(2):
         run = world.run(run_id)
         nodes = read_nodes_of_steps(world.store, run)
+        read_nodes_to_draw(world.store, run)
         found = read_loops(world.store, run, nodes)["train"]
         read_page(world.store, found, number=1, size=2)
         read_some(world.store, found, StepState.FAILED)

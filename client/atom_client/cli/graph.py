@@ -89,7 +89,7 @@ def draw_run(services: Services, options: GraphOptions) -> None:
     """Draw a run with the states of its steps."""
     from atom_client.graph.reading import read_nodes_to_draw  # noqa: PLC0415 (needed for runs only)
     from atom_client.views.items import read_loops  # noqa: PLC0415 (likewise)
-    from atom_client.views.queries import require_run  # noqa: PLC0415 (likewise)
+    from atom_client.views.run_references import require_run  # noqa: PLC0415 (likewise)
 
     run = require_run(services.store, options.source)
     nodes = read_nodes_to_draw(services.store, run)

@@ -9,7 +9,8 @@ from atom_client.errors import Misuse
 
 
 @click.command()
-@click.argument("source", metavar="FILE|RUN")
+@click.argument("source", metavar="FILE|RUN", required=False)
+@click.option("--last", is_flag=True, help="Draw the newest run; instead of FILE or RUN.")
 @click.option(
     "--format",
     "form",
@@ -23,11 +24,12 @@ from atom_client.errors import Misuse
     help="Write the picture to this file instead of to stdout (-). An existing file is overwritten.",
 )
 @place_options
-def graph(source: str, form: str | None, output: str | None) -> None:
+def graph(source: str | None, form: str | None, output: str | None, *, last: bool) -> None:
     """Draw the steps of a workflow file, or those of a run with their states.
 
-    FILE is a workflow file, or - for stdin; drawing it needs no platform. RUN is a run's id or its first characters. A
-    name that could be either is taken as FILE if that file exists.
+    FILE is a workflow file, or - for stdin; drawing it needs no platform. RUN is a run's id, its first characters,
+    or the name of a workflow, which means its newest run. A name that could be either is taken as FILE if that file
+    exists.
 
     As text, up to 40 steps are drawn with lines that connect each step to its dependencies; larger graphs are listed
     layer by layer. A step with `forEach` is drawn once, with the counts of its items. Conditions, triggers and
@@ -36,15 +38,18 @@ def graph(source: str, form: str | None, output: str | None) -> None:
     Exit code: 0; 1 if there is no such run or it has no steps; 2 if the file or the options are invalid.
     """
     from atom_client.cli.graph import GraphOptions, draw_file, draw_run, names_run  # noqa: PLC0415 (only when needed)
+    from atom_client.views.run_references import LAST  # noqa: PLC0415 (likewise)
 
-    options = GraphOptions(source=source, form=form, output=None if output == "-" else output)
-    if names_run(source):
+    if last == (source is not None):
+        raise click.UsageError("give exactly one of FILE, RUN and --last")
+    options = GraphOptions(source=source or LAST, form=form, output=None if output == "-" else output)
+    if last or names_run(options.source):
         from atom_client.cli.platform import connect_services  # noqa: PLC0415 (only for runs)
 
         try:
             services = connect_services(environment())
         except Misuse as error:
-            raise Misuse(f"there is no file {source}; for a run, {error.message}") from error
+            raise Misuse(error.message if last else f"there is no file {source}; for a run, {error.message}") from error
         draw_run(services, options)
     else:
         raise click.exceptions.Exit(draw_file(options))

@@ -15,7 +15,7 @@ from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 
 RUNNING_STATES: Final = tuple(UNDER_WAY)
-"""The states of steps that are at work: they have been claimed and have not ended."""
+"""The states of steps in progress: they have been claimed and have not ended."""
 
 _NEVER: Final = timedelta(-1)
 

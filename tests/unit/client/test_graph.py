@@ -172,6 +172,17 @@ def test_steps_of_a_run_are_in_natural_order() -> None:
     assert [line.split()[-2] for line in lines[2:6]] == ["s1", "s2", "s9", "s10"]
 
 
+def test_a_run_may_be_named_by_its_workflow_or_as_the_last() -> None:
+    """The name of a workflow and `--last` mean the newest run; exactly one of them is named."""
+    world, run_id = ended(chain(1))
+    drawn = said(world, "graph", run_id)
+    assert said(world, "graph", "--last") == said(world, "graph", "flow") == drawn
+    for options in ((), ("--last", run_id)):
+        result = call(world, "graph", *options)
+        assert result.exit_code == 2
+        assert "give exactly one of FILE, RUN and --last" in result.stderr
+
+
 def test_an_unknown_run_is_reported_as_by_show() -> None:
     """A run that does not exist is reported in the words of `runs show`."""
     world, run_id = ended(chain(1))
