@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from atom_emulator.task_runner.script_fields import (
-    BEHAVIOUR_FIELDS,
+    BEHAVIOR_FIELDS,
     CONDITION_FIELDS,
     FAULT_FIELDS,
     SCRIPT_FIELDS,
@@ -23,7 +23,7 @@ PAGE: Final = Path(__file__).parent / "reference" / "mock-script.md"
 _TABLES: Final = {
     "script": SCRIPT_FIELDS,
     "conditions": CONDITION_FIELDS,
-    "behaviour": BEHAVIOUR_FIELDS,
+    "behavior": BEHAVIOR_FIELDS,
     "faults": FAULT_FIELDS,
 }
 

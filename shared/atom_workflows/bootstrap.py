@@ -18,7 +18,7 @@ from atom_workflows.adapters.task_runner.tokens import tokens_for
 from atom_workflows.coordinator.hint_limit import HintLimit
 from atom_workflows.coordinator.services import Services, WakeLimit
 from atom_workflows.ports import DeadLetterBox
-from atom_workflows.settings import Settings, from_environment, misspelt_credentials
+from atom_workflows.settings import Settings, from_environment, misspelled_credentials
 
 
 def connect(settings: Settings) -> Services:
@@ -50,6 +50,6 @@ def dead_letters(settings: Settings) -> DeadLetterBox:
 @lru_cache(maxsize=1)
 def services() -> Services:
     """Return this process's services."""
-    if problem := misspelt_credentials(os.environ):
-        log.warning("settings.misspelt", problem)
+    if problem := misspelled_credentials(os.environ):
+        log.warning("settings.misspelled", problem)
     return connect(from_environment(os.environ))

@@ -19,7 +19,7 @@ FIRST_VERSIONS_URL: Final = "TASK_RUNNER_URL"
 ENV_PREFIX: Final = "WORKFLOW_ENV_"
 """The prefix of variables that workflow files can read as `env.NAME`; the rest of the variable's name is NAME."""
 
-_MISSPELT: Final = "GOOGLE_APPLICATION_CREDENTIAL"
+_MISSPELLED: Final = "GOOGLE_APPLICATION_CREDENTIAL"
 
 MIN_LEASE_S: Final = 120
 """The shortest lease allowed. It must leave time to begin a submission, make it (see submission.py) and record it."""
@@ -174,12 +174,12 @@ def max_deliveries(environment: Mapping[str, str]) -> int:
     return value
 
 
-def misspelt_credentials(environment: Mapping[str, str]) -> str | None:
+def misspelled_credentials(environment: Mapping[str, str]) -> str | None:
     """Return a warning if the credentials variable is misspelled, or None.
 
     The first version's README left the S off its name. The misspelled variable is not read here either: no Google
     library has ever read it, so a key file that it names has never been used.
     """
-    if not environment.get(_MISSPELT) or environment.get(f"{_MISSPELT}S"):
+    if not environment.get(_MISSPELLED) or environment.get(f"{_MISSPELLED}S"):
         return None
-    return f"{_MISSPELT} is set, but nothing reads it; the correct name is {_MISSPELT}S, with an S at the end"
+    return f"{_MISSPELLED} is set, but nothing reads it; the correct name is {_MISSPELLED}S, with an S at the end"

@@ -30,10 +30,10 @@ class Mock:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def script(self, **behaviour: Any) -> None:
+    def script(self, **behavior: Any) -> None:
         """Forget everything and behave like this from now on."""
         requests.post(f"{self.url}/_reset", timeout=60).raise_for_status()
-        requests.put(f"{self.url}/_script", json={"default": behaviour}, timeout=60).raise_for_status()
+        requests.put(f"{self.url}/_script", json={"default": behavior}, timeout=60).raise_for_status()
 
     def calls(self) -> list[dict[str, Any]]:
         """Return its calls in order."""

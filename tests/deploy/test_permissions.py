@@ -1,7 +1,7 @@
 """The methods by which adapters ask Google Cloud, each with the permissions that it takes and the role that has them.
 
 What takes which permission is Google's to say, and is copied here from where it says so; no test without Google Cloud
-can show that it is honoured.
+can show that it is honored.
 """
 
 from __future__ import annotations

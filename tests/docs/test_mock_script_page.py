@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from atom_emulator.task_runner.script_fields import BEHAVIOUR_FIELDS, CONDITION_FIELDS, FAULT_FIELDS, SCRIPT_FIELDS
+from atom_emulator.task_runner.script_fields import BEHAVIOR_FIELDS, CONDITION_FIELDS, FAULT_FIELDS, SCRIPT_FIELDS
 from atom_emulator.task_runner.script_file import InvalidScript, parse_script
 from atom_emulator.task_runner.script_matches import require_matches
 from atom_workflows.language.parser import parse_workflow
@@ -17,7 +17,7 @@ from atom_workflows.language.parser import parse_workflow
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "docs" / "reference" / "mock-script.md").read_text(encoding="utf-8")
 EXAMPLES: Final = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
-OF_JOBS: Final = {name: field for name, field in {**BEHAVIOUR_FIELDS, **CONDITION_FIELDS}.items() if field.example}
+OF_JOBS: Final = {name: field for name, field in {**BEHAVIOR_FIELDS, **CONDITION_FIELDS}.items() if field.example}
 
 
 def blocks(text: str, kind: str = "") -> list[str]:
@@ -46,7 +46,7 @@ def test_the_scripts_on_the_pages_are_valid() -> None:
         assert parse_script(text).rules
     [full] = blocks(EXAMPLES, "yaml")
     assert parse_script(full).rules
-    expected = {*SCRIPT_FIELDS, *CONDITION_FIELDS, *BEHAVIOUR_FIELDS, *FAULT_FIELDS}
+    expected = {*SCRIPT_FIELDS, *CONDITION_FIELDS, *BEHAVIOR_FIELDS, *FAULT_FIELDS}
     assert {name for name in expected if not re.search(rf"\b{name}:", full)} == set()
 
 

@@ -74,12 +74,12 @@ BRANCHES: Final[Mapping[str, Branch]] = {
 def script_of_all() -> str:
     """Return one script for all branches: their jobs differ by the label that names the file."""
     rules = [
-        {"labels": {"workflow": name}, "step": step, **behaviour}
+        {"labels": {"workflow": name}, "step": step, **behavior}
         for name, branch in BRANCHES.items()
-        for step, behaviour in branch.jobs.items()
+        for step, behavior in branch.jobs.items()
     ]
     ordinary: dict[str, Mapping[str, Any]] = {"list": LISTED, "score": SCORED, "quality": GOOD}
-    rules += [{"step": step, **behaviour} for step, behaviour in ordinary.items()]
+    rules += [{"step": step, **behavior} for step, behavior in ordinary.items()]
     return json.dumps({"rules": rules})
 
 

@@ -81,7 +81,7 @@ def test_a_caller_is_answered_with_the_warning(world: World) -> None:
     assert (status, len(json.loads(text)["warnings"])) == (HTTPStatus.ACCEPTED, 1)
 
 
-def test_a_message_without_a_workflow_names_the_misspelt_field() -> None:
-    """A message that cannot start a run names its misspelt field."""
+def test_a_message_without_a_workflow_names_the_misspelled_field() -> None:
+    """A message that cannot start a run names its misspelled field."""
     with pytest.raises(MalformedEvent, match=r"needs workflow_path .* did you mean workflow_path"):
         read_start_event({"workflowpath": "gs://b/o"}, event_id="1")

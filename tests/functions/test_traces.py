@@ -79,14 +79,14 @@ def severity_of(functions: Deployed, action: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "action", "severity"),
+    ("behavior", "action", "severity"),
     [("default: {states: [FAILED]}", "run.fail", "ERROR"), ("default: {duration: 0}", "run.succeed", "INFO")],
 )
 def test_a_run_that_failed_is_an_error(
-    caplog: pytest.LogCaptureFixture, behaviour: str, action: str, severity: str
+    caplog: pytest.LogCaptureFixture, behavior: str, action: str, severity: str
 ) -> None:
     """A failed run is logged as an error, a successful one as information."""
-    world = World(behaviour)
+    world = World(behavior)
     caplog.set_level("INFO", logger="atom_workflows")
     world.run_to_end(world.start("name: flow\nsteps:\n  - {id: a, task: {imageUri: image}}\n"))
     ends = [one for one in caplog.records if getattr(one, "fields", {}).get("action") == action]

@@ -117,7 +117,7 @@ def _make_crowd(drawn: Drawn, chance: Random) -> Drawn:
         StepPlan(id="s0", max_attempts=3, duration_s=chance.choice([0, 60]), endings=(Ending.FAILS, Ending.SUCCEEDS)),
         StepPlan(id="s1", depends_on=("s0",), duration_s=chance.choice([0, 60, 200])),
     )
-    crowd = Scenario(steps=jobs, honours_keys=False)
+    crowd = Scenario(steps=jobs, honors_keys=False)
     single = Scenario(name=_NAMES[1], steps=steps, starts_at=_CALM_IN_A_CROWD_S)
     return replace(
         drawn,
@@ -211,7 +211,7 @@ def _draw_scenario(chance: Random, mostly: Sequence[int]) -> Scenario:
     return Scenario(
         steps=tuple(_draw_steps(chance, shape, count)),
         timeout_s=chance.choice([None, None, None, None, 40, 100, 600]),
-        honours_keys=chance.random() < 0.7,
+        honors_keys=chance.random() < 0.7,
         cancels=chance.choice([0, 0, 0, 1, 2]),
         retries=chance.choice([0, 1, 1, 2, 3]),
         doctors=chance.choice([0, 0, 0, 1, 3]),

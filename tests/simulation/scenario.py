@@ -233,7 +233,7 @@ class Scenario:
     is_file: bool = False
     description: str = ""
     timeout_s: int | None = None
-    honours_keys: bool = True
+    honors_keys: bool = True
     stops: Stops = Stops.AT_ONCE
     stop_after_s: float = 0.0
     notifies: bool = False

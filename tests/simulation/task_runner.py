@@ -190,7 +190,7 @@ class FaultyTaskRunner:
         if ending is Ending.IS_REFUSED:
             self.evidence.record_answer(of, "REFUSED")
             raise JobRefused(422, "the script refuses it")
-        job = self._by_key.get(key) if scenario.honours_keys else None
+        job = self._by_key.get(key) if scenario.honors_keys else None
         if job is None:
             ends_at = self.calls.scheduler.now + plan.duration_s
             job = _Job(
@@ -286,7 +286,7 @@ class FaultyTaskRunner:
                 continue
             is_excused = job.denied or (job.stop_failed and job.stop_accepted_at is None)
             # Its key finds it, and a key that is taken starts no other job.
-            is_found = scenario.honours_keys and job.can_be_found
+            is_found = scenario.honors_keys and job.can_be_found
             is_known = is_found or (job.of.attempt < of.attempt and job.id in self.evidence.known_jobs)
             if is_known and not is_excused:
                 self.on_beside(of, job.id)

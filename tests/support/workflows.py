@@ -21,7 +21,7 @@ def definition(edges: Mapping[str, Sequence[str]], **step_fields: Mapping[str, A
 
 def script(**steps: Mapping[str, Any]) -> str:
     """Return a mock Task Runner's script with a rule for each of these steps."""
-    return json.dumps({"rules": [{"step": step_id, **behaviour} for step_id, behaviour in steps.items()]})
+    return json.dumps({"rules": [{"step": step_id, **behavior} for step_id, behavior in steps.items()]})
 
 
 def chain(length: int) -> str:

@@ -26,7 +26,7 @@ def mock(name: str) -> Path:
 
 def rules(**steps: Mapping[str, Any]) -> dict[str, Any]:
     """Return a script with a rule for each step, in whose name `_` stands for `-`."""
-    return {"rules": [{"step": name.replace("_", "-"), **behaviour} for name, behaviour in steps.items()]}
+    return {"rules": [{"step": name.replace("_", "-"), **behavior} for name, behavior in steps.items()]}
 
 
 def args(played: Played, step: str) -> Any:
@@ -282,9 +282,9 @@ def larger_machine(script: Any) -> Played:
     return play(PIPELINES / "larger_machine.yaml", script)
 
 
-def training(**behaviour: Any) -> dict[str, Any]:
+def training(**behavior: Any) -> dict[str, Any]:
     """Return a script in which `train` behaves like this."""
-    return rules(prepare={"outputs": {"file": "gs://m/f"}}, train={"outputs": {"model": "gs://m/eu"}, **behaviour})
+    return rules(prepare={"outputs": {"file": "gs://m/f"}}, train={"outputs": {"model": "gs://m/eu"}, **behavior})
 
 
 def machines(played: Played) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from atom_workflows.errors import SettingsError
-from atom_workflows.settings import Settings, from_environment, misspelt_credentials
+from atom_workflows.settings import Settings, from_environment, misspelled_credentials
 
 KEY = "/keys/runner.json"
 
@@ -69,14 +69,14 @@ def test_an_invalid_interval_is_refused(text: str) -> None:
         from_environment({"WORKFLOW_CHECK_STATE_DURATION_SEC": text})
 
 
-def test_a_misspelt_credentials_variable_is_reported() -> None:
+def test_a_misspelled_credentials_variable_is_reported() -> None:
     """A name without its S, as in the first version's README, is reported."""
-    message = misspelt_credentials({"GOOGLE_APPLICATION_CREDENTIAL": KEY})
+    message = misspelled_credentials({"GOOGLE_APPLICATION_CREDENTIAL": KEY})
     assert message is not None
     assert "the correct name is GOOGLE_APPLICATION_CREDENTIALS" in message
     assert KEY not in message
-    assert misspelt_credentials({}) is None
-    assert misspelt_credentials({"GOOGLE_APPLICATION_CREDENTIAL": KEY, "GOOGLE_APPLICATION_CREDENTIALS": KEY}) is None
+    assert misspelled_credentials({}) is None
+    assert misspelled_credentials({"GOOGLE_APPLICATION_CREDENTIAL": KEY, "GOOGLE_APPLICATION_CREDENTIALS": KEY}) is None
 
 
 @pytest.mark.parametrize(

@@ -137,12 +137,12 @@ def _show_text(picture: Picture, path: str | None) -> None:
     elif output.is_terminal:
         from rich.text import Text  # noqa: PLC0415 (needed on terminals only)
 
-        from atom_client.cli.tables import COLOURS  # noqa: PLC0415 (likewise)
+        from atom_client.cli.tables import COLORS  # noqa: PLC0415 (likewise)
 
         console = output.console()
         style = Style(width=console.width, is_ascii=not output.takes(SIGNS), wraps=True)
         for line in draw_text(picture, style):
-            parts = ((part.text, COLOURS.get(part.state, "")) for part in line)
+            parts = ((part.text, COLORS.get(part.state, "")) for part in line)
             console.print(Text.assemble(*parts), soft_wrap=True)
     else:
         for line in draw_text(picture, Style(is_ascii=not output.takes(SIGNS))):

@@ -16,7 +16,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from atom_client.cli.screen import Screen
-from atom_client.cli.tables import COLOURS
+from atom_client.cli.tables import COLORS
 from atom_client.text import one_line
 from atom_client.views.progress import RunView, StepView
 from atom_workflows.core.states import StepState
@@ -44,12 +44,12 @@ def picture(view: RunView, *, elapsed_s: float, screen: Screen, now: datetime | 
     length = min(screen.width, _LONGEST_BAR)
     done = length * view.ended // max(1, view.total)
     bar = Text.assemble((screen.sign("━") * done, "green"), (screen.sign("─") * (length - done), "dim"))
-    counts = [Text(f"{count:,} {state}", style=COLOURS.get(state, "")) for state, count in view.counts.items()]
+    counts = [Text(f"{count:,} {state}", style=COLORS.get(state, "")) for state, count in view.counts.items()]
     progress = Text.assemble(f"{view.ended:,} of {view.total:,} ended: ", Text(", ").join(counts))
     clock = f"  {_clock(timedelta(seconds=elapsed_s))}"
     if view.main_state is not None and not view.state.is_terminal:
         clock = f" (main part {view.main_state}, `finally` running){clock}"
-    state = Text(view.state.value, style=COLOURS.get(view.state, ""))
+    state = Text(view.state.value, style=COLORS.get(view.state, ""))
     room = screen.width - len("Run ") - len(" ") - len(state) - len(clock)
     heading = Text.assemble("Run ", (screen.ends(view.run_id, max(room, 1)), "bold"), " ", state, clock)
     parts: list[RenderableType] = [_cut(heading, screen), bar, progress]
@@ -74,7 +74,7 @@ def _steps(rows: Sequence[StepView], screen: Screen, now: datetime | None) -> li
         # An id that is longer than the column takes what it needs from its own remark.
         taken = max(ids, length) if length <= widest else ids
         name = set_cell_size(screen.ends(step.id, taken), taken)
-        state = (step.state.value.ljust(states), COLOURS.get(step.state, ""))
+        state = (step.state.value.ljust(states), COLORS.get(step.state, ""))
         left = max(screen.width - taken - states - 2 * _GAP, 0)
         lines.append(_cut(Text.assemble(name, gap, state, gap, screen.head(remark, left)), screen))
     return lines

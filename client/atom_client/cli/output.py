@@ -1,4 +1,4 @@
-"""Text output: on stdout, or on stderr if stdout is reserved for JSON, with colours only on a terminal."""
+"""Text output: on stdout, or on stderr if stdout is reserved for JSON, with colors only on a terminal."""
 
 from __future__ import annotations
 

@@ -125,7 +125,9 @@ def show(run_id: str, items: str | None, *, with_outputs: bool, as_json: bool, *
         show_run(_services(), options)
         return
     if options.states or options.failed or options.running or options.sort != "started":
-        raise Misuse("--items lists the items that failed first, and then those in progress; leave the other options out")
+        raise Misuse(
+            "--items lists the items that failed first, and then those in progress; leave the other options out"
+        )
     page, limit = options.page or 1, options.limit or PAGE_SIZE
     show_items(_services(), run_id, items, page=page, limit=limit, as_json=as_json, with_outputs=with_outputs)
 

@@ -1,4 +1,4 @@
-"""Tables: rows of values, written as plain text for pipes and in colour for terminals."""
+"""Tables: rows of values, written as plain text for pipes and in color for terminals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from atom_client.cli.screen import Screen
     from atom_client.views.loops import LoopView
 
-COLOURS: Final = {
+COLORS: Final = {
     "SUCCEEDED": "green",
     "FAILED": "bold red",
     "INVALID": "bold red",
@@ -92,7 +92,7 @@ class Sheet:
         lines = []
         for row in (self.heading, *self.rows):
             style = "bold" if row is self.heading else ""
-            cells = [Text(screen.sign(cell), style=style or COLOURS.get(cell, "")) for cell in row[1:]]
+            cells = [Text(screen.sign(cell), style=style or COLORS.get(cell, "")) for cell in row[1:]]
             below = Text(" " * _GAP).append_text(Text(" " * _GAP).join(cells))
             below.truncate(screen.width)
             below.rstrip()
@@ -116,7 +116,7 @@ def _table_of(sheet: Sheet, screen: Screen) -> Table:
         table.add_column(name, no_wrap=stays, overflow="fold")
     for row in sheet.rows:
         cells = [Text(screen.sign(cell)) for cell in row]
-        cells[sheet.state_column].style = COLOURS.get(row[sheet.state_column], "")
+        cells[sheet.state_column].style = COLORS.get(row[sheet.state_column], "")
         table.add_row(*cells)
     return table
 

@@ -192,20 +192,20 @@ def _script(given: Assumptions, workflow: Workflow | None = None) -> Script:
 
     Each job goes through the assumed number of states, and returns a number for each output that its step declares.
     """
-    from atom_emulator.task_runner.script import Behaviour, Rule, Script  # noqa: PLC0415 (not installed everywhere)
+    from atom_emulator.task_runner.script import Behavior, Rule, Script  # noqa: PLC0415 (not installed everywhere)
 
     states = [("RUNNING", "QUEUED")[number % 2] for number in range(given.new_states + 1)]
-    usual = Behaviour(duration_s=given.job.total_seconds(), states=tuple(reversed(states)), notifies=given.notifies)
+    usual = Behavior(duration_s=given.job.total_seconds(), states=tuple(reversed(states)), notifies=given.notifies)
     rules: dict[tuple[str | None, bool], Rule] = {}
     for step in workflow.all_steps if workflow else ():
         label = step.task.labels.get(OUTPUTS_LABEL) if step.task else None
         key = label or step.id, takes_time(step)
         if step.outputs and key not in rules:
-            behaviour = replace(usual if key[1] else Behaviour(), outputs=(dict.fromkeys(step.outputs, 1),))
+            behavior = replace(usual if key[1] else Behavior(), outputs=(dict.fromkeys(step.outputs, 1),))
             if label:
-                which = Rule(labels={OUTPUTS_LABEL: label}, engine=None if key[1] else AT_ONCE, behaviour=behaviour)
+                which = Rule(labels={OUTPUTS_LABEL: label}, engine=None if key[1] else AT_ONCE, behavior=behavior)
             else:
-                which = Rule(step=step.id, behaviour=behaviour)
+                which = Rule(step=step.id, behavior=behavior)
             rules[key] = which
     # Rules for a specific engine come first, since the others match its jobs, too.
     chosen = sorted(rules.values(), key=lambda rule: rule.engine is None)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from atom_client.graph.colours import LIGHT
+from atom_client.graph.colors import LIGHT
 from atom_client.graph.picture import Picture, PicturedStep, Shape
 from atom_client.text import clip, one_line
 

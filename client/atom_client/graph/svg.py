@@ -9,7 +9,7 @@ from typing import Final
 
 from rich.cells import cell_len
 
-from atom_client.graph.colours import DARK, LIGHT, PLAIN, PLAIN_DARK, Colours
+from atom_client.graph.colors import DARK, LIGHT, PLAIN, PLAIN_DARK, Colors
 from atom_client.graph.picture import Picture, PicturedStep, Shape
 from atom_client.graph.places import Place, Placed, Segment, place_steps
 from atom_client.text import clip, cut_middle, one_line
@@ -66,7 +66,7 @@ def draw_svg(picture: Picture) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {size}>',
         f"<title>{_escaped(picture.heading)}</title>",
-        f"<style>\n{_STYLE}{_colours()}</style>",
+        f"<style>\n{_STYLE}{_colors()}</style>",
         '<rect class="page" width="100%" height="100%"/>',
         f'<text class="heading" x="{_MARGIN}" y="{_MARGIN + 4}">{escape(heading)}</text>',
         *drawn,
@@ -166,13 +166,13 @@ def _escaped(text: str) -> str:
     return "\n".join(escape(_NOT_XML.sub("", one_line(line))) for line in text.split("\n"))
 
 
-def _colours() -> str:
+def _colors() -> str:
     """Return the rules for light and, where the reader prefers that, dark."""
     dark = "".join(_rules(DARK, PLAIN_DARK, "#0d1117"))
     return f"{''.join(_rules(LIGHT, PLAIN, '#ffffff'))}@media(prefers-color-scheme:dark){{\n{dark}}}\n"
 
 
-def _rules(states: Mapping[StepState, Colours], plain: Colours, page: str) -> Iterator[str]:
+def _rules(states: Mapping[StepState, Colors], plain: Colors, page: str) -> Iterator[str]:
     yield f".page{{fill:{page}}}text{{fill:{plain.text}}}.line,.apart{{stroke:{plain.border}}}\n"
     yield f".box{{fill:{plain.fill};stroke:{plain.border}}}\n"
     for state, (fill, border, text) in states.items():

@@ -53,7 +53,7 @@ SIGNS: Final = "".join(["│─├┤┼└┘┴┬…", _NO_STATE, *_SYMBOLS.v
 
 
 class Part(NamedTuple):
-    """A part of a line, coloured as the given state is."""
+    """A part of a line, colored as the given state is."""
 
     text: str
     state: str = ""

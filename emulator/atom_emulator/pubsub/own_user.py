@@ -26,11 +26,11 @@ class OwnUser(grpc.aio.ServerInterceptor):
             return None
         is_stream = handler.request_streaming
         wrap = grpc.stream_stream_rpc_method_handler if is_stream else grpc.unary_unary_rpc_method_handler
-        behaviour = handler.stream_stream if is_stream else handler.unary_unary
+        behavior = handler.stream_stream if is_stream else handler.unary_unary
 
         async def call(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             if not is_same_user(context.peer(), connected_to=self.port):
                 await context.abort(grpc.StatusCode.PERMISSION_DENIED, REASON)
-            return await behaviour(message, context)
+            return await behavior(message, context)
 
         return wrap(call, handler.request_deserializer, handler.response_serializer)

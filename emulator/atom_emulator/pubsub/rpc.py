@@ -57,14 +57,14 @@ class Methods:
             call, request_deserializer=message_type(request).FromString, response_serializer=_serialize
         )
 
-    def stream(self, name: str, request: str, behaviour: Callable[[Any, Context], Awaitable[None]]) -> None:
+    def stream(self, name: str, request: str, behavior: Callable[[Any, Context], Awaitable[None]]) -> None:
         """Serve a method that streams in both directions."""
         label = f"{self._service.rpartition('.')[2]}/{name}"
 
         async def call(messages: Any, context: Context) -> None:
             self._calls[label] += 1
             try:
-                await behaviour(messages, context)
+                await behavior(messages, context)
             except RefusalError as error:
                 await refuse(context, error)
 

@@ -1,1 +1,1 @@
-"""A mock Task Runner with scripted behaviour."""
+"""A mock Task Runner with scripted behavior."""

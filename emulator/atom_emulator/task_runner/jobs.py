@@ -13,7 +13,7 @@ from atom_emulator.task_runner.contract import find_breaches
 from atom_emulator.task_runner.script import (
     FOREVER,
     TERMINAL_STATES,
-    Behaviour,
+    Behavior,
     Fault,
     Loss,
     Script,
@@ -95,7 +95,7 @@ class _Job:
     id: str
     step: StepKey
     idempotency_key: str | None
-    behaviour: Behaviour
+    behavior: Behavior
     started: float
     duration_s: float
     end: str
@@ -130,14 +130,14 @@ class _Job:
         return self.started + (self._place(now, states) + 1) * self.duration_s / states
 
     def answer_at(self, now: float) -> Answer:
-        state, behaviour = self.state_at(now), self.behaviour
+        state, behavior = self.state_at(now), self.behavior
         answer = Answer(
             status=_OK,
             job_id=self.id,
             state=state,
-            logs_url=behaviour.logs_url,
-            notifies=behaviour.notifies,
-            delay_s=behaviour.delay_s,
+            logs_url=behavior.logs_url,
+            notifies=behavior.notifies,
+            delay_s=behavior.delay_s,
         )
         if state not in TERMINAL_STATES:
             return answer
@@ -147,10 +147,10 @@ class _Job:
         """Return the job once it is asked to stop. One that is stopping or has ended stays as it is."""
         if self.is_stopping or now >= self.ends_at:
             return self
-        stop = self.behaviour.stop
+        stop = self.behavior.stop
         return replace(
             self,
-            behaviour=replace(self.behaviour, states=("CANCELLING",)),
+            behavior=replace(self.behavior, states=("CANCELLING",)),
             started=now,
             duration_s=math.inf if stop.ignored else stop.after_s,
             end="CANCELLED",
@@ -160,7 +160,7 @@ class _Job:
         )
 
     def _states(self) -> list[str]:
-        return [state for state in self.behaviour.states if state not in TERMINAL_STATES] or ["RUNNING"]
+        return [state for state in self.behavior.states if state not in TERMINAL_STATES] or ["RUNNING"]
 
     def _place(self, now: float, states: int) -> int:
         """Return the place of the current state among the states before the end."""
@@ -210,8 +210,8 @@ class Jobs:
         """
         for one in accepted:
             if isinstance(one, Acceptance):
-                behaviour = self._behaviour_for(one.job, one.idempotency_key)
-                self._keep(self._make(behaviour, one.job, one.idempotency_key, one.at, one.job_id))
+                behavior = self._behavior_for(one.job, one.idempotency_key)
+                self._keep(self._make(behavior, one.job, one.idempotency_key, one.at, one.job_id))
             elif one.job_id in self._jobs:
                 self._keep(self._jobs[one.job_id].stop_at(one.at))
 
@@ -256,11 +256,11 @@ class Jobs:
         wrong = find_breaches(job)
         if wrong:
             return Answer(status=400, message="; ".join(wrong))
-        behaviour = self._behaviour_for(job, idempotency_key)
-        fault = self._next_fault("submit", _step_key(job, idempotency_key), behaviour.submit_errors)
+        behavior = self._behavior_for(job, idempotency_key)
+        fault = self._next_fault("submit", _step_key(job, idempotency_key), behavior.submit_errors)
         if fault is not None and not fault.accepted:
-            return Answer(status=fault.status, delay_s=behaviour.delay_s, fault=fault)
-        answer = self._accept(job, behaviour, idempotency_key, now).answer_at(now)
+            return Answer(status=fault.status, delay_s=behavior.delay_s, fault=fault)
+        answer = self._accept(job, behavior, idempotency_key, now).answer_at(now)
         return answer if fault is None else replace(answer, status=fault.status, fault=fault)
 
     def status(self, job_id: str, now: float) -> Answer:
@@ -268,14 +268,14 @@ class Jobs:
         job = self._jobs.get(job_id)
         if job is None:
             return Answer(status=404, job_id=job_id, message=f"there is no job {job_id}")
-        fault = self._next_fault("status", job.step, job.behaviour.status_errors)
+        fault = self._next_fault("status", job.step, job.behavior.status_errors)
         if fault is not None and fault.accepted:
             return replace(job.answer_at(now), status=fault.status, fault=fault)
         if fault is not None:
-            return Answer(status=fault.status, job_id=job_id, delay_s=job.behaviour.delay_s, fault=fault)
+            return Answer(status=fault.status, job_id=job_id, delay_s=job.behavior.delay_s, fault=fault)
         if job.lost:
             message = f"there is no job {job_id}"
-            return Answer(status=404, job_id=job_id, message=message, delay_s=job.behaviour.delay_s)
+            return Answer(status=404, job_id=job_id, message=message, delay_s=job.behavior.delay_s)
         return job.answer_at(now)
 
     def look_up(self, key: str, now: float) -> Answer:
@@ -297,12 +297,12 @@ class Jobs:
             return Answer(status=refusal.status, job_id=job_id, fault=refusal)
         if job is None:
             return Answer(status=404, job_id=job_id, message=f"there is no job {job_id}")
-        fault = self._next_fault("stop", job.step, job.behaviour.stop_errors) or job.behaviour.stop.fault
+        fault = self._next_fault("stop", job.step, job.behavior.stop_errors) or job.behavior.stop.fault
         if fault is not None and not fault.accepted:
-            return Answer(status=fault.status, job_id=job_id, delay_s=job.behaviour.delay_s, fault=fault)
+            return Answer(status=fault.status, job_id=job_id, delay_s=job.behavior.delay_s, fault=fault)
         if job.lost:
             message = f"there is no job {job_id}"
-            return Answer(status=404, job_id=job_id, message=message, delay_s=job.behaviour.delay_s)
+            return Answer(status=404, job_id=job_id, message=message, delay_s=job.behavior.delay_s)
         stopped = job.stop_at(now)
         if stopped is not job:
             self._keep(stopped)
@@ -311,15 +311,15 @@ class Jobs:
         answer = stopped.answer_at(now)
         return answer if fault is None else replace(answer, status=fault.status, fault=fault)
 
-    def _behaviour_for(self, job: Mapping[str, Any], idempotency_key: str | None) -> Behaviour:
+    def _behavior_for(self, job: Mapping[str, Any], idempotency_key: str | None) -> Behavior:
         of_step = _STEP_KEY.fullmatch(idempotency_key or "")
-        return self.script.behaviour_for(job, of_step[1] if of_step else "")
+        return self.script.behavior_for(job, of_step[1] if of_step else "")
 
-    def _accept(self, job: Mapping[str, Any], behaviour: Behaviour, idempotency_key: str | None, now: float) -> _Job:
+    def _accept(self, job: Mapping[str, Any], behavior: Behavior, idempotency_key: str | None, now: float) -> _Job:
         if self.script.idempotent and idempotency_key in self._ids_by_key:
             return self._jobs[self._ids_by_key[idempotency_key]]
         self._made += 1
-        made = self._make(behaviour, job, idempotency_key, now, f"{self._id_prefix}-{self._made:06d}")
+        made = self._make(behavior, job, idempotency_key, now, f"{self._id_prefix}-{self._made:06d}")
         self._keep(made)
         if self._journal is not None:
             self._journal.add(Acceptance(job_id=made.id, job=job, idempotency_key=idempotency_key, at=now))
@@ -331,7 +331,7 @@ class Jobs:
         self._jobs[job.id] = job
         if job.idempotency_key:
             self._ids_by_key[job.idempotency_key] = job.id
-        if not job.behaviour.notifies or job.lost:
+        if not job.behavior.notifies or job.lost:
             return
         # The answer to its submission reports a job that has ended by then.
         if is_new and job.duration_s > 0:
@@ -340,28 +340,28 @@ class Jobs:
             heappush(self._ends, (job.ends_at, job.id))
 
     def _make(
-        self, behaviour: Behaviour, job: Mapping[str, Any], idempotency_key: str | None, now: float, job_id: str
+        self, behavior: Behavior, job: Mapping[str, Any], idempotency_key: str | None, now: float, job_id: str
     ) -> _Job:
         step = _step_key(job, idempotency_key)
         self._attempts[step] += 1
         attempt = self._attempts[step]
-        end = _choose_end(behaviour, attempt)
-        duration_s = self._default_duration_s if behaviour.duration_s is None else behaviour.duration_s
-        lost = behaviour.lose_job is Loss.ALWAYS or (behaviour.lose_job is Loss.ONCE and attempt == 1)
-        if lost or behaviour.status_errors:
+        end = _choose_end(behavior, attempt)
+        duration_s = self._default_duration_s if behavior.duration_s is None else behavior.duration_s
+        lost = behavior.lose_job is Loss.ALWAYS or (behavior.lose_job is Loss.ONCE and attempt == 1)
+        if lost or behavior.status_errors:
             # If the submission were answered with the end of the job, no one would ask for its status.
             duration_s = max(duration_s, _SHORTEST_POLLED_S)
         return _Job(
             id=job_id,
             step=step,
             idempotency_key=idempotency_key,
-            behaviour=behaviour,
+            behavior=behavior,
             started=now,
-            duration_s=0.0 if behaviour.synchronous else duration_s,
+            duration_s=0.0 if behavior.synchronous else duration_s,
             end=end,
-            message=_choose_message(behaviour, end, attempt),
-            outputs=_choose(behaviour.outputs, attempt) if end == "SUCCEEDED" else None,
-            reason=_choose(behaviour.reasons, attempt) if end != "SUCCEEDED" else None,
+            message=_choose_message(behavior, end, attempt),
+            outputs=_choose(behavior.outputs, attempt) if end == "SUCCEEDED" else None,
+            reason=_choose(behavior.reasons, attempt) if end != "SUCCEEDED" else None,
             lost=lost,
         )
 
@@ -389,10 +389,10 @@ def _step_key(job: Mapping[str, Any], idempotency_key: str | None) -> StepKey:
     return (labels["workflow"], labels.get("run", ""), job["job_name"])
 
 
-def _choose_end(behaviour: Behaviour, attempt: int) -> str:
-    if behaviour.always_fail or attempt <= behaviour.fail_times:
+def _choose_end(behavior: Behavior, attempt: int) -> str:
+    if behavior.always_fail or attempt <= behavior.fail_times:
         return "FAILED"
-    last = behaviour.states[-1]
+    last = behavior.states[-1]
     return last if last in TERMINAL_STATES else "SUCCEEDED"
 
 
@@ -401,7 +401,7 @@ def _choose(by_attempt: tuple[Chosen | None, ...], attempt: int) -> Chosen | Non
     return by_attempt[min(attempt, len(by_attempt)) - 1] if by_attempt else None
 
 
-def _choose_message(behaviour: Behaviour, end: str, attempt: int) -> str:
+def _choose_message(behavior: Behavior, end: str, attempt: int) -> str:
     if end == "SUCCEEDED":
-        return behaviour.message if behaviour.message and not behaviour.fail_times else ""
-    return behaviour.message or f"attempt {attempt} {end.lower()} as the script says"
+        return behavior.message if behavior.message and not behavior.fail_times else ""
+    return behavior.message or f"attempt {attempt} {end.lower()} as the script says"

@@ -67,8 +67,8 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Behaviour:
-    """The behaviour of jobs. Durations are in seconds, as in the script's file.
+class Behavior:
+    """The behavior of jobs. Durations are in seconds, as in the script's file.
 
     A `duration_s` of None means the server's default; with 0, the submission is answered with the job's final state.
     Fault lists are used up per step of a run, one fault per call. `outputs` and `reasons` are those of the attempts in
@@ -96,7 +96,7 @@ class Behaviour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A behaviour and the jobs to which it applies. A condition that is None or empty always holds.
+    """A behavior and the jobs to which it applies. A condition that is None or empty always holds.
 
     `step` is a glob on `job_name`, on the step's id or on the label `step`, `image` is a glob on `imageUri`, and
     `engine` is a glob on `engine`. As a `step`, `train[3]` is one item of a loop, and `train` is each of them. `where`
@@ -107,7 +107,7 @@ class Rule:
     image: str | None = None
     engine: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
-    behaviour: Behaviour = Behaviour()
+    behavior: Behavior = Behavior()
     where: str = field(default="", compare=False)
 
     def matches(self, job: Mapping[str, Any], step_id: str = "") -> bool:
@@ -136,9 +136,9 @@ class Script:
     """
 
     rules: tuple[Rule, ...] = ()
-    default: Behaviour = Behaviour()
+    default: Behavior = Behavior()
     idempotent: bool = True
 
-    def behaviour_for(self, job: Mapping[str, Any], step_id: str = "") -> Behaviour:
-        """Return the behaviour of the first rule that matches the job, else the default."""
-        return next((rule.behaviour for rule in self.rules if rule.matches(job, step_id)), self.default)
+    def behavior_for(self, job: Mapping[str, Any], step_id: str = "") -> Behavior:
+        """Return the behavior of the first rule that matches the job, else the default."""
+        return next((rule.behavior for rule in self.rules if rule.matches(job, step_id)), self.default)

@@ -195,7 +195,7 @@ CONDITION_FIELDS: Final = _table(
     ),
 )
 
-BEHAVIOUR_FIELDS: Final = _table(
+BEHAVIOR_FIELDS: Final = _table(
     ScriptField(
         name="duration",
         check=parse_seconds,

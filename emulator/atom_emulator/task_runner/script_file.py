@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from atom_emulator.task_runner.script import FOREVER, Behaviour, Fault, Rule, Script
+from atom_emulator.task_runner.script import FOREVER, Behavior, Fault, Rule, Script
 from atom_emulator.task_runner.script_fields import (
-    BEHAVIOUR_FIELDS,
+    BEHAVIOR_FIELDS,
     CONDITION_FIELDS,
     NO_PLACES,
     SCRIPT_FIELDS,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 _RENAMED: Final = {"duration": "duration_s", "delay": "delay_s", "reason": "reasons", "logsUrl": "logs_url"}
-"""Fields of a behaviour whose names in the file are different."""
+"""Fields of a behavior whose names in the file are different."""
 
 
 class InvalidScript(ValueError):
@@ -103,7 +103,7 @@ def build_script(document: Any) -> Script:
     rules = tuple(
         _build_rule(entry, f"rules[{place}]", problems) for place, entry in enumerate(fields.get("rules", []))
     )
-    default = _build_behaviour(_check_mapping(fields.get("default", {}), "default", BEHAVIOUR_FIELDS, problems))
+    default = _build_behavior(_check_mapping(fields.get("default", {}), "default", BEHAVIOR_FIELDS, problems))
     for rule in rules[:-1]:
         if rule.step is None and rule.image is None and rule.engine is None and not rule.labels:
             problems.append(f"{rule.where}: matches every job, so the rules after it never apply")
@@ -114,14 +114,14 @@ def build_script(document: Any) -> Script:
 
 
 def _build_rule(document: Any, path: str, problems: list[str]) -> Rule:
-    fields = _check_mapping(document, path, {**BEHAVIOUR_FIELDS, **CONDITION_FIELDS}, problems)
+    fields = _check_mapping(document, path, {**BEHAVIOR_FIELDS, **CONDITION_FIELDS}, problems)
     conditions = {name: fields.pop(name) for name in CONDITION_FIELDS if name in fields}
     places = document.places if isinstance(document, _Mapping) else NO_PLACES
     place = places.get("step") or next(iter(places.values()), "")
-    return Rule(**conditions, behaviour=_build_behaviour(fields), where=f"{place}{path}")
+    return Rule(**conditions, behavior=_build_behavior(fields), where=f"{place}{path}")
 
 
-def _build_behaviour(fields: dict[str, Any]) -> Behaviour:
+def _build_behavior(fields: dict[str, Any]) -> Behavior:
     garbage = fields.pop("garbage", None)
     if garbage is not None:
         forever = Fault(kind=garbage, times=FOREVER)
@@ -129,7 +129,7 @@ def _build_behaviour(fields: dict[str, Any]) -> Behaviour:
     for written, meant in _RENAMED.items():
         if written in fields:
             fields[meant] = fields.pop(written)
-    return Behaviour(**fields)
+    return Behavior(**fields)
 
 
 def _check_mapping(document: Any, path: str, fields: Fields, problems: list[str]) -> dict[str, Any]:

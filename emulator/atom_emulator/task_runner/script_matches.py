@@ -1,4 +1,4 @@
-"""Find the rules of a script that match no job of a workflow, which often name a step that is misspelt."""
+"""Find the rules of a script that match no job of a workflow, which often name a step that is misspelled."""
 
 from __future__ import annotations
 

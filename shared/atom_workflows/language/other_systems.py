@@ -105,7 +105,7 @@ WORKFLOW_ADVICE: Final[Mapping[str, Advice]] = {
 CONCURRENCY_FIELDS: Final[Mapping[str, str]] = {
     **_each("key name mutex semaphore", "group"),
     **_each("max maxactiveruns maxruns maxconcurrency maxconcurrentruns slots", "limit"),
-    **_each("behavior behaviour policy strategy onfull collisionstrategy onconflict", "whenFull"),
+    **_each("behavior behavior policy strategy onfull collisionstrategy onconflict", "whenFull"),
     **_each("queuesize maxpending maxlength queue", "maxQueued"),
     **_each("timeout queuetimeout waittimeout", "maxWait"),
 }

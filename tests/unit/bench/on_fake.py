@@ -10,23 +10,23 @@ from pathlib import Path
 
 from bench.peers.scripts.passes import Pass, serve, submit
 
-BEHAVIOUR = os.environ["FAKE"]
+BEHAVIOR = os.environ["FAKE"]
 
 
 def perform(asked: Pass) -> None:
-    """Run every job, unless the behaviour says otherwise."""
-    if BEHAVIOUR == "crash":
+    """Run every job, unless the behavior says otherwise."""
+    if BEHAVIOR == "crash":
         raise ValueError("the engine broke")
-    if BEHAVIOUR == "hang":
+    if BEHAVIOR == "hang":
         time.sleep(600)
-    steps = asked.in_order if BEHAVIOUR != "backwards" else reversed(asked.in_order)
-    for step in [step for step in steps for _ in range(1 + (BEHAVIOUR == "twice"))]:
+    steps = asked.in_order if BEHAVIOR != "backwards" else reversed(asked.in_order)
+    for step in [step for step in steps for _ in range(1 + (BEHAVIOR == "twice"))]:
         for run_id in asked.run_ids():
             submit(run_id, step)
 
 
 if __name__ == "__main__":
-    if BEHAVIOUR == "absent":
+    if BEHAVIOR == "absent":
         sys.exit("the engine is not there")
     if "LEFT_BEHIND" in os.environ:
         sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]

@@ -36,7 +36,7 @@ def theirs(task_runner: TaskRunner) -> Iterator[Callable[..., Theirs]]:
     """Engines that behave as said; each is ended with the test."""
     engines: list[Theirs] = []
 
-    def make(behaviour: str, **environment: str) -> Theirs:
+    def make(behavior: str, **environment: str) -> Theirs:
         peer = Peer(
             name="fake",
             title="Fake",
@@ -44,7 +44,7 @@ def theirs(task_runner: TaskRunner) -> Iterator[Callable[..., Theirs]]:
             versions_of=(),
             module="tests.unit.bench.on_fake",
             configured="",
-            environment={"FAKE": behaviour, **environment},
+            environment={"FAKE": behavior, **environment},
         )
         engines.append(Theirs(peer, Path(sys.executable), task_runner, JOB))
         return engines[-1]
@@ -62,20 +62,20 @@ def test_a_pass_is_timed_by_the_script(theirs: Callable[..., Theirs]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "reason"),
+    ("behavior", "reason"),
     [("twice", "s0 of run 0-0 was submitted 2 times"), ("backwards", "s1 of run 0-0 came before s0")],
 )
-def test_an_engine_is_held_to_the_workload(theirs: Callable[..., Theirs], behaviour: str, reason: str) -> None:
+def test_an_engine_is_held_to_the_workload(theirs: Callable[..., Theirs], behavior: str, reason: str) -> None:
     """A pass with a repeated or early submission is refused."""
     with pytest.raises(PeerFailed, match=reason):
-        theirs(behaviour).seconds(CHAIN, limit_s=30)
+        theirs(behavior).seconds(CHAIN, limit_s=30)
 
 
-@pytest.mark.parametrize(("behaviour", "reason"), [("crash", "the engine broke"), ("absent", "engine is not there")])
-def test_a_failure_has_its_reason(theirs: Callable[..., Theirs], behaviour: str, reason: str) -> None:
+@pytest.mark.parametrize(("behavior", "reason"), [("crash", "the engine broke"), ("absent", "engine is not there")])
+def test_a_failure_has_its_reason(theirs: Callable[..., Theirs], behavior: str, reason: str) -> None:
     """The engine's last line is the reason of its failure."""
     with pytest.raises(PeerFailed, match=reason):
-        theirs(behaviour).seconds(CHAIN, limit_s=30)
+        theirs(behavior).seconds(CHAIN, limit_s=30)
 
 
 def test_a_pass_has_a_limit(theirs: Callable[..., Theirs]) -> None:

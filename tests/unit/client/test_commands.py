@@ -179,7 +179,7 @@ def test_a_wrong_mock_script_is_refused_with_its_name_and_line(tmp_path: Path) -
     assert f"the Task Runner script is invalid:\n  {script}:2:3: default.outputs: expected" in result.stderr
 
 
-def test_a_mock_script_for_a_misspelt_step_is_refused(tmp_path: Path) -> None:
+def test_a_mock_script_for_a_misspelled_step_is_refused(tmp_path: Path) -> None:
     """A rule that matches no job of the file is a mistake with a place, reported before anything is started."""
     script = tmp_path / "jobs.mock.yaml"
     script.write_text("rules:\n  - step: extarct\n    always_fail: true\n  - step: report\n")

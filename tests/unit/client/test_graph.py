@@ -259,9 +259,9 @@ def test_the_workflow_is_not_overwritten(file: Path) -> None:
     assert file.read_text() == before
 
 
-@pytest.mark.parametrize(("no_color", "coloured"), [(None, True), ("1", False)])
-def test_colours_are_for_terminals(no_color: str | None, monkeypatch: pytest.MonkeyPatch, *, coloured: bool) -> None:
-    """States are coloured on a terminal, unless NO_COLOR is set, and the words are the same."""
+@pytest.mark.parametrize(("no_color", "colored"), [(None, True), ("1", False)])
+def test_colors_are_for_terminals(no_color: str | None, monkeypatch: pytest.MonkeyPatch, *, colored: bool) -> None:
+    """States are colored on a terminal, unless NO_COLOR is set, and the words are the same."""
     world, run_id = ended(chain(2))
     plain = said(world, "graph", run_id)
     monkeypatch.setattr("atom_client.cli.output.Output.is_terminal", True)
@@ -271,7 +271,7 @@ def test_colours_are_for_terminals(no_color: str | None, monkeypatch: pytest.Mon
     from click.testing import CliRunner  # noqa: PLC0415 (with the variables above)
 
     result = CliRunner().invoke(cli, ["graph", run_id], obj=lambda _: world.services, color=True, env=dict(os.environ))
-    assert ("\x1b[32m" in result.stdout) is coloured
+    assert ("\x1b[32m" in result.stdout) is colored
     assert plain.splitlines()[2].split()[1] in result.stdout
 
 

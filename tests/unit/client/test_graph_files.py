@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 from hypothesis import given
 
-from atom_client.graph.colours import DARK, LIGHT, Colours
+from atom_client.graph.colors import DARK, LIGHT, Colors
 from atom_client.graph.mermaid import draw_mermaid, exceeds_usual_limits
 from atom_client.graph.picture import Picture, PicturedStep, Shape
 from atom_client.graph.places import place_steps
@@ -35,10 +35,10 @@ def parsed(drawn: str) -> ET.Element:
 
 
 def contrast(first: str, second: str) -> float:
-    """Return the contrast of two colours."""
+    """Return the contrast of two colors."""
 
-    def luminance(colour: str) -> float:
-        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    def luminance(color: str) -> float:
+        parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
         red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
         return float(0.2126 * red + 0.7152 * green + 0.0722 * blue)
 
@@ -124,11 +124,11 @@ def test_svg_boxes_stay_on_the_page() -> None:
     assert all(0 <= float(text.attrib["y"]) <= height for text in root.iter(f"{SVG}text"))
 
 
-def test_colours_are_readable_in_light_and_dark() -> None:
+def test_colors_are_readable_in_light_and_dark() -> None:
     """Text has the contrast that guidelines ask for, on each state's box and in both themes."""
-    colours: list[Colours] = [*LIGHT.values(), *DARK.values()]
+    colors: list[Colors] = [*LIGHT.values(), *DARK.values()]
     assert set(LIGHT) == set(DARK) == set(StepState)
-    assert [one for one in colours if contrast(one.fill, one.text) < LEAST_CONTRAST] == []
+    assert [one for one in colors if contrast(one.fill, one.text) < LEAST_CONTRAST] == []
 
 
 # -- Mermaid ---------------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def test_steps_under_finally_are_set_apart() -> None:
 
 
 def test_states_are_words_and_symbols() -> None:
-    """Without colour, a step's state is a word and a symbol, and a bracket has the symbol of the worst state in it."""
+    """Without color, a step's state is a word and a symbol, and a bracket has the symbol of the worst state in it."""
     states = [StepState.SUCCEEDED, StepState.FAILED, StepState.RUNNING]
     steps = [PicturedStep(f"s{number}", (), state=state) for number, state in enumerate(states)]
     drawn = text_of(Picture(title="run r", state="RUNNING", main=tuple(steps))).splitlines()

@@ -163,7 +163,7 @@ def test_values_for_an_object_are_json_or_text() -> None:
     }
 
 
-def test_a_misspelt_name_is_compared_with_all_names(file: Path) -> None:
+def test_a_misspelled_name_is_compared_with_all_names(file: Path) -> None:
     """Also with those whose own values could not be read."""
     result = start(World(), file, "--param", "shards=many", "--param", "shardz=8", "--param", "day=2026-01-01")
     assert "there is no param `shardz`; did you mean `shards`?" in result.stderr

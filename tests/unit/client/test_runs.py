@@ -85,7 +85,7 @@ def test_show_names_the_failed_step_and_those_skipped_for_it() -> None:
 
 
 def test_show_names_ignored_fields_of_the_message() -> None:
-    """`show` prints a warning about a misspelt field of the start message."""
+    """`show` prints a warning about a misspelled field of the start message."""
     world = World()
     body = {"definition": chain(1), "workflow_path": "flow.yaml", "paramz": {"day": 1}}
     run_id = handle_start(world.services, read_start_event(body, event_id="1")).run_id

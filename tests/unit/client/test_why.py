@@ -413,7 +413,7 @@ def test_an_open_wide_run_fits_on_a_screen() -> None:
 
 
 @pytest.mark.parametrize("name", ["flwo", "floww", "Flow-"])
-def test_a_misspelt_run_is_suggested(name: str) -> None:
+def test_a_misspelled_run_is_suggested(name: str) -> None:
     """An id that looks like that of a run is answered with the run that may be meant."""
     world = World()
     run_id = world.start(chain(1))

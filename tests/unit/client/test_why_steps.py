@@ -165,7 +165,7 @@ def test_a_wide_join_is_summed_up_and_read_once() -> None:
 
 
 @pytest.mark.parametrize("name", ["extarct", "Extract", "ext ract"])
-def test_a_misspelt_step_is_suggested(name: str) -> None:
+def test_a_misspelled_step_is_suggested(name: str) -> None:
     """A step that does not exist is answered with the one that may be meant."""
     world = World()
     run_id = world.start(definition({"extract": [], "load": ["extract"]}))

@@ -51,8 +51,8 @@ class Spoilt:
 
 def world_with(stop: str | int | Mapping[str, Any] = AT_ONCE, *, duration: float = 100_000, **more: Any) -> World:
     """Return a world whose Task Runner stops jobs in a given way."""
-    behaviour = {"duration": duration, **({"stop": stop} if stop else {}), **more}
-    return World(json.dumps({"default": behaviour}), burst=timedelta(seconds=50))
+    behavior = {"duration": duration, **({"stop": stop} if stop else {}), **more}
+    return World(json.dumps({"default": behavior}), burst=timedelta(seconds=50))
 
 
 def hang(world: World) -> None:

@@ -183,7 +183,7 @@ ONCE = replace(PATIENT, on_lost=OnLost.FAIL)
 
 
 def test_a_submission_that_was_put_off_waits_at_least_as_long_as_it_was_asked_to() -> None:
-    """Retry-After is honoured, up to the longest wait of each kind."""
+    """Retry-After is honored, up to the longest wait of each kind."""
     one = step(StepState.DISPATCHING, policies=PATIENT)
     change = transitions.defer(one, reason="503", now=NOW, retry_after_s=60)
     assert change.fields["due_at"] == NOW + timedelta(seconds=60)

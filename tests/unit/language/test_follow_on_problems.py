@@ -96,7 +96,7 @@ def problems_of(text: str) -> list[str]:
 
 
 def misspellings() -> Iterator[tuple[str, str, str]]:
-    """Yield each dependency of each file: the file, its text with that one misspelt, and the name."""
+    """Yield each dependency of each file: the file, its text with that one misspelled, and the name."""
     for name, text in FILES.items():
         for found in DEPENDENCIES.finditer(text):
             for word in re.finditer(r"[\w-]+", found[0].removeprefix("dependsOn:")):
@@ -148,7 +148,7 @@ def test_the_files_are_valid(text: str) -> None:
 
 
 @pytest.mark.parametrize(("file", "text", "name"), list(misspellings()))
-def test_a_misspelt_dependency_is_the_only_problem(file: str, text: str, name: str) -> None:
+def test_a_misspelled_dependency_is_the_only_problem(file: str, text: str, name: str) -> None:
     """Expressions that read the step, or steps before it, are not reported with it."""
     assert text != FILES[file]
     [problem] = problems_of(text)
@@ -165,7 +165,7 @@ def test_a_mistake_in_the_order_of_steps_is_the_only_problem(text: str, message:
 
 
 def test_other_mistakes_are_still_reported() -> None:
-    """A step that is not behind a misspelt dependency is checked as always."""
+    """A step that is not behind a misspelled dependency is checked as always."""
     text = ETL.replace("dependsOn: [stop]", "dependsOn: [stpo]").replace(
         "dependsOn: [join]\n", "dependsOn: [extract]\n"
     )
@@ -202,7 +202,7 @@ def test_a_missing_list_is_suggested_as_a_list() -> None:
 
 
 def test_item_is_suggested_in_the_condition_of_a_loop() -> None:
-    """A misspelt `item` in the condition of a step with `forEach` is recognized."""
+    """A misspelled `item` in the condition of a step with `forEach` is recognized."""
     [problem] = found_in_loop("    forEach: [{size: 1}, {size: 2}]\n    when: items.size > 0\n")
     assert "did you mean `item`?" in problem
 

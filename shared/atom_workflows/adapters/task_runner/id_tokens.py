@@ -25,7 +25,7 @@ import google.oauth2.service_account
 from atom_workflows.adapters.http import BriefRequest, GaveUp
 from atom_workflows.errors import CredentialUnusable, RequestNotAccepted
 from atom_workflows.hosts import is_this_machine
-from atom_workflows.settings import misspelt_credentials
+from atom_workflows.settings import misspelled_credentials
 
 CREDENTIALS: Final = "GOOGLE_APPLICATION_CREDENTIALS"
 OVERRIDE: Final = "or set WORKFLOW_TR_AUTH_JWT (--tr-auth-jwt)"
@@ -130,7 +130,7 @@ class MetadataServer:
         if isinstance(error, GaveUp) and any(os.environ.get(name) for name in _SIGNS_OF_GOOGLE_CLOUD):
             return f"the metadata server cannot be reached ({error.reason}); {_TEMPORARY}"
         if isinstance(error, GaveUp):
-            unset = misspelt_credentials(os.environ) or f"{CREDENTIALS} is not set"
+            unset = misspelled_credentials(os.environ) or f"{CREDENTIALS} is not set"
             return (
                 f"there is no credential: {unset}, and no metadata server can be reached ({error.reason}), so "
                 f"this is not Google Cloud; {_SET_A_KEY}, {OVERRIDE}"

@@ -159,7 +159,7 @@ def test_what_the_service_refuses_is_refused(running: Running, fields: dict[str,
 
 @pytest.mark.parametrize("fields", [{"enable_exactly_once_delivery": True}, {"bigquery_config": {"table": "x"}}])
 def test_what_is_not_done_is_said(running: Running, fields: dict[str, Any]) -> None:
-    """A setting the embedded server cannot honour is UNIMPLEMENTED, not ignored."""
+    """A setting the embedded server cannot honor is UNIMPLEMENTED, not ignored."""
     with pytest.raises(exceptions.MethodNotImplemented, match="the embedded Pub/Sub does not support"):
         running.subscription(running.topic(), **fields)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from atom_emulator.task_runner.jobs import Answer, Jobs
-from atom_emulator.task_runner.script import FOREVER, Behaviour, Fault, FaultKind, Loss, Rule, Script
+from atom_emulator.task_runner.script import FOREVER, Behavior, Fault, FaultKind, Loss, Rule, Script
 
 
 def job(name: str = "load", **fields: Any) -> dict[str, Any]:
@@ -21,9 +21,9 @@ def job(name: str = "load", **fields: Any) -> dict[str, Any]:
     } | fields
 
 
-def jobs(*, idempotent: bool = True, **behaviour: Any) -> Jobs:
+def jobs(*, idempotent: bool = True, **behavior: Any) -> Jobs:
     """Build a Task Runner in which all jobs behave the same."""
-    return Jobs(Script(default=Behaviour(**behaviour), idempotent=idempotent))
+    return Jobs(Script(default=Behavior(**behavior), idempotent=idempotent))
 
 
 def submitted(runner: Jobs, key: str | None = None, now: float = 0.0, **fields: Any) -> Answer:
@@ -79,8 +79,8 @@ def test_a_terminal_last_state_is_the_end() -> None:
 def test_the_default_duration_is_for_rules_without_one() -> None:
     """A rule's own duration, even 0, counts more than the default."""
     rules = (
-        Rule(step="now", behaviour=Behaviour(duration_s=0.0)),
-        Rule(step="sync", behaviour=Behaviour(synchronous=True)),
+        Rule(step="now", behavior=Behavior(duration_s=0.0)),
+        Rule(step="sync", behavior=Behavior(synchronous=True)),
     )
     runner = Jobs(Script(rules=rules), default_duration_s=5.0)
     states = [submitted(runner, name=name).state for name in ("now", "sync", "other")]
@@ -195,7 +195,7 @@ def test_all_conditions_of_a_rule_must_hold(rule: Rule, matches: bool) -> None: 
 
 def test_a_rule_may_name_a_step_whose_job_has_another_name() -> None:
     """Two steps may give their jobs one name, so a rule can say which step it means: the key has its id."""
-    runner = Jobs(Script(rules=(Rule(step="load-orders", behaviour=Behaviour(always_fail=True)),)))
+    runner = Jobs(Script(rules=(Rule(step="load-orders", behavior=Behavior(always_fail=True)),)))
     assert [submitted(runner, f"run/{step}/1").state for step in ("load-orders", "load-events")] == [
         "FAILED",
         "SUCCEEDED",
@@ -204,7 +204,7 @@ def test_a_rule_may_name_a_step_whose_job_has_another_name() -> None:
 
 def test_a_rule_may_name_an_engine() -> None:
     """Jobs of an engine can be answered at once while others take their time."""
-    runner = Jobs(Script(rules=(Rule(engine="edge"),), default=Behaviour(duration_s=60.0)))
+    runner = Jobs(Script(rules=(Rule(engine="edge"),), default=Behavior(duration_s=60.0)))
     assert [submitted(runner, engine=engine).state for engine in ("edge", "batch")] == ["SUCCEEDED", "RUNNING"]
 
 

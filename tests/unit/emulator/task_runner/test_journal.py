@@ -8,10 +8,10 @@ import pytest
 
 from atom_emulator.task_runner.jobs import Jobs
 from atom_emulator.task_runner.journal import InvalidJournal, Journal
-from atom_emulator.task_runner.script import Behaviour, Script, Stop
+from atom_emulator.task_runner.script import Behavior, Script, Stop
 from unit.emulator.task_runner.test_jobs import submitted
 
-SCRIPT = Script(default=Behaviour(duration_s=10, fail_times=1))
+SCRIPT = Script(default=Behavior(duration_s=10, fail_times=1))
 
 
 def restarted(journal: Journal) -> Jobs:
@@ -36,7 +36,7 @@ def test_jobs_go_on_over_a_restart(tmp_path: Path) -> None:
 
 def test_attempts_keep_their_outputs_over_a_restart(tmp_path: Path) -> None:
     """The outputs and the reason of an attempt are those of the script, before and after a restart."""
-    script = Script(default=Behaviour(fail_times=1, outputs=(None, {"rows": 2}), reasons=("OOM",)))
+    script = Script(default=Behavior(fail_times=1, outputs=(None, {"rows": 2}), reasons=("OOM",)))
     journal = Journal(tmp_path / "jobs.jsonl")
     before = Jobs(script, journal=journal)
     answers = [submitted(before, f"run/load/{attempt}") for attempt in (1, 2)]
@@ -48,7 +48,7 @@ def test_attempts_keep_their_outputs_over_a_restart(tmp_path: Path) -> None:
 
 def test_a_stopped_job_stays_stopped_over_a_restart(tmp_path: Path) -> None:
     """A restarted Task Runner knows which jobs it was asked to stop, and when, and reports their ends again."""
-    script = Script(default=Behaviour(duration_s=100, notifies=True, stop=Stop(after_s=5)))
+    script = Script(default=Behavior(duration_s=100, notifies=True, stop=Stop(after_s=5)))
     journal = Journal(tmp_path / "jobs.jsonl")
     before = Jobs(script, journal=journal)
     stopped, other = (submitted(before, f"run/load/{attempt}", now=0.0).job_id for attempt in (1, 2))

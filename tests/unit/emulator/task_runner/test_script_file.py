@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from atom_emulator.task_runner.script import FOREVER, Behaviour, Fault, FaultKind, Loss, Rule, Script, Stop
+from atom_emulator.task_runner.script import FOREVER, Behavior, Fault, FaultKind, Loss, Rule, Script, Stop
 from atom_emulator.task_runner.script_file import InvalidScript, load_script, parse_script
 
 FULL = """
@@ -51,7 +51,7 @@ def test_every_field_is_read() -> None:
         Fault(kind=FaultKind.DROP),
         Fault(kind=FaultKind.HTML, accepted=True),
     )
-    behaviour = Behaviour(
+    behavior = Behavior(
         duration_s=5,
         states=("QUEUED", "RUNNING"),
         fail_times=2,
@@ -70,12 +70,10 @@ def test_every_field_is_read() -> None:
     empty = (Fault(kind=FaultKind.EMPTY, times=FOREVER),)
     assert parse_script(FULL) == Script(
         idempotent=False,
-        default=Behaviour(duration_s=2),
+        default=Behavior(duration_s=2),
         rules=(
-            Rule(
-                step="extract*", image="*/loader:*", engine="batch", labels={"workflow": "daily"}, behaviour=behaviour
-            ),
-            Rule(behaviour=Behaviour(submit_errors=empty, status_errors=empty)),
+            Rule(step="extract*", image="*/loader:*", engine="batch", labels={"workflow": "daily"}, behavior=behavior),
+            Rule(behavior=Behavior(submit_errors=empty, status_errors=empty)),
         ),
     )
 
@@ -84,7 +82,7 @@ def test_one_entry_is_that_of_every_attempt() -> None:
     """Outputs and a reason that are no lists hold for all attempts, and may break the contract's limits."""
     read = parse_script('{"default": {"outputs": {"log": "' + "x" * 40_000 + '", "n": 9223372036854775808}}}')
     assert read.default.outputs == ({"log": "x" * 40_000, "n": 2**63},)
-    assert parse_script("default: {outputs: {}, reason: OOM}").default == Behaviour(outputs=({},), reasons=("OOM",))
+    assert parse_script("default: {outputs: {}, reason: OOM}").default == Behavior(outputs=({},), reasons=("OOM",))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +98,7 @@ def test_one_entry_is_that_of_every_attempt() -> None:
 )
 def test_each_way_to_stop_is_read(written: str, stop: Stop) -> None:
     """A job stops in a while, never, or not at all."""
-    assert parse_script(f"default: {{stop: {written}}}").default == Behaviour(stop=stop)
+    assert parse_script(f"default: {{stop: {written}}}").default == Behavior(stop=stop)
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"rules": []}'])
@@ -114,7 +112,7 @@ def test_an_empty_script_is_the_default_one(text: str) -> None:
     [
         ("[1]", "script: expected a mapping, not [1]"),
         ("rulez: []", "script:1:1: script.rulez: unknown; did you mean rules?"),
-        ("colour: []", "script:1:1: script.colour: unknown; expected one of default, idempotent, rules"),
+        ("color: []", "script:1:1: script.color: unknown; expected one of default, idempotent, rules"),
         ("rules:\n- step: a\n  failTimes: 1", "script:3:3: rules[0].failTimes: unknown; did you mean fail_times?"),
         (
             "rules:\n- step: a\n  duration: x",

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from atom_emulator.task_runner.jobs import Answer
-from atom_emulator.task_runner.script import FOREVER, Behaviour, Fault, FaultKind, Loss, Rule, Script, Stop
+from atom_emulator.task_runner.script import FOREVER, Behavior, Fault, FaultKind, Loss, Rule, Script, Stop
 from atom_emulator.task_runner.service import encode_answer
 from atom_workflows.messages.internal import JobEnded
 from unit.emulator.task_runner.test_jobs import jobs, submitted
@@ -103,9 +103,9 @@ def test_every_answer_names_the_log_and_says_that_it_notifies() -> None:
 
 def test_each_end_is_reported_once_when_it_comes() -> None:
     """The hints are those of the jobs that notify, in the order of their ends, and no two for one job."""
-    notifies = Behaviour(duration_s=10, notifies=True)
+    notifies = Behavior(duration_s=10, notifies=True)
     runner = jobs(duration_s=3)
-    runner.script = replace(runner.script, rules=(Rule(step="n*", behaviour=notifies),))
+    runner.script = replace(runner.script, rules=(Rule(step="n*", behavior=notifies),))
     for name, now in (("n2", 2.0), ("quiet", 0.0), ("n1", 1.0)):
         submitted(runner, f"run/{name}/1", now=now, job_name=name)
     submitted(runner, "run/n1/1", now=5.0, job_name="n1")
@@ -178,7 +178,7 @@ def test_times_that_no_float_holds_end_in_time() -> None:
 
 def test_scripts_without_hints_are_as_before() -> None:
     """Nothing is kept for jobs that do not notify."""
-    assert Script().default == Behaviour(notifies=False, stop=Stop(), stop_errors=(), logs_url=None)
+    assert Script().default == Behavior(notifies=False, stop=Stop(), stop_errors=(), logs_url=None)
     runner = jobs(duration_s=5)
     submitted(runner, "run/load/1", now=0.0)
     assert runner.next_end is None

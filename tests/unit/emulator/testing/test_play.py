@@ -185,7 +185,7 @@ def test_a_run_that_takes_too_long_is_given_up(player: Player) -> None:
     ],
 )
 def test_a_wrong_script_is_refused_in_a_sentence(player: Player, script: dict[str, Any], problem: str) -> None:
-    """A rule that matches no job is a mistake, such as a misspelt step."""
+    """A rule that matches no job is a mistake, such as a misspelled step."""
     with pytest.raises(InvalidScript) as refused:
         player(chain(2), script)
     assert problem in str(refused.value)
@@ -274,7 +274,7 @@ def test_params_that_do_not_fit_make_the_run_invalid(player: Player) -> None:
 
 
 def test_a_rule_may_name_what_an_expression_gives(player: Player) -> None:
-    """A rule on an image that is not known from the file is not taken for a misspelt one."""
+    """A rule on an image that is not known from the file is not taken for a misspelled one."""
     script = {"rules": [{"image": "registry.example/delta", "outputs": {"rows": 1}}]}
     assert player(BRANCHES, script).outputs == {"rows": 1}
     with pytest.raises(InvalidScript, match="no job of branches matches lsit; did you mean list"):

@@ -1,4 +1,4 @@
-"""Where the first version's behaviour is kept, and where it misbehaved."""
+"""Where the first version's behavior is kept, and where it misbehaved."""
 
 from __future__ import annotations
 

@@ -10,11 +10,11 @@ from functions.posting import Deployed
 
 
 def test_a_function_says_so_in_its_log(functions: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process logs the misspelt variable once, at its first request."""
+    """A process logs the misspelled variable once, at its first request."""
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIAL", "/keys/runner.json")
     assert functions.post("checker-push-scheduler-tick") == 204
-    [line] = functions.logged("settings.misspelt")
+    [line] = functions.logged("settings.misspelled")
     assert line["severity"] == "WARNING"
     assert "the correct name is GOOGLE_APPLICATION_CREDENTIALS" in line["message"]
     assert functions.post("checker-push-scheduler-tick") == 204
@@ -22,7 +22,7 @@ def test_a_function_says_so_in_its_log(functions: Deployed, monkeypatch: pytest.
 
 
 def test_a_step_without_a_token_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message about a missing credential names the misspelt variable."""
+    """The message about a missing credential names the misspelled variable."""
     for name in ("GOOGLE_APPLICATION_CREDENTIALS", "K_SERVICE", "GCE_METADATA_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIAL", "/keys/runner.json")
