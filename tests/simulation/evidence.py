@@ -153,7 +153,7 @@ class Evidence:
             for one in self.submissions.get(step.idempotency_key, ()):
                 one.is_recorded = one.is_recorded or one.by is by
         # An invocation may poll a job twice before it saves what it heard first.
-        is_missing = step.missing_since is not None
+        is_missing = step.missing_since is not None and not step.unanswered
         looks = self.looks.get(step.job_id, ())
         heard = [one for one in looks if one.by is by and (one.word == UNKNOWN) is is_missing]
         if heard:
