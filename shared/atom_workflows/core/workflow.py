@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import time, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from atom_workflows.core.run_ids import workflow_label
 
@@ -66,8 +66,7 @@ class Trigger(StrEnum):
     ALWAYS = "always"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
+class Condition(NamedTuple):
     """An expression that is true or false, without the enclosing `${{ }}`, and its position in the file."""
 
     text: str
@@ -88,8 +87,7 @@ class Template:
     column: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backoff:
+class Backoff(NamedTuple):
     """The wait before the next try: `initial * factor ** (tries - 1)`, at most `maximum`.
 
     `jitter` is the fraction of the wait, from 0 to 1, that may be subtracted so that retries do not all happen at once.
@@ -109,7 +107,7 @@ class RetryPolicy:
     """
 
     max_attempts: int = 1
-    backoff: Backoff = Backoff()
+    backoff: Backoff = field(default_factory=Backoff)
     when: Condition | None = None
 
 
@@ -217,8 +215,7 @@ class Schedule:
     within: timedelta = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Concurrency:
+class Concurrency(NamedTuple):
     """The number of a workflow's runs that may be in progress at the same time.
 
     Runs with the same value of `group` are counted together. At most `max_queued` runs wait, each for at most
@@ -232,8 +229,7 @@ class Concurrency:
     max_wait: timedelta = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deadline:
+class Deadline(NamedTuple):
     """The time by which a run should have ended.
 
     It is `after` the run's scheduled time, or the first time after it at which the clock in its zone shows `at`.

@@ -147,7 +147,7 @@ def test_backoff_grows_to_its_limit() -> None:
 
 def test_jitter_only_shortens_and_is_the_same_each_time() -> None:
     """Jitter only shortens a delay, and is the same each time."""
-    jittered = replace(BACKOFF, jitter=0.5)
+    jittered = BACKOFF._replace(jitter=0.5)
     delays = {changes.backoff_delay(jittered, tries=1, seed=str(n)).total_seconds() for n in range(50)}
     assert all(5 <= delay <= 10 for delay in delays)
     assert len(delays) > 40
