@@ -15,7 +15,6 @@ from atom_workflows.errors import ExpressionSyntaxError
 from atom_workflows.language.limits import MAX_EXPRESSION_TEXT, MAX_EXPRESSIONS
 from atom_workflows.language.nodes import INVALID, Invalid, Node, Scalar, is_empty, resolve, wrong_type
 from atom_workflows.language.problems import Located, Report, code
-from atom_workflows.language.traps import explain_fault
 
 if TYPE_CHECKING:
     from atom_workflows.expressions.templates import Template
@@ -201,6 +200,8 @@ def _refuse(node: Scalar, at: int, error: ExpressionSyntaxError, report: Report)
     if node.line == report.broken_line:
         # The value continues after the error, so only its beginning is known.
         return INVALID
+    from atom_workflows.language.traps import explain_fault  # noqa: PLC0415 (only needed for faults)
+
     message, suggestion = explain_fault(report.source, node, at, error.message, error.suggestion)
     report.add(report.via or report.place(node, at), message, suggestion)
     return INVALID

@@ -7,7 +7,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.errors import TypeNotationError
-from atom_workflows.language.commands import list_words
 from atom_workflows.language.embedded import (
     OPENING,
     expressions_of,
@@ -399,6 +398,8 @@ def read_arguments(node: Node, path: str, report: Report) -> Any:
         value = read_embedded(node, report)
         if not isinstance(value, str):
             return value
+    from atom_workflows.language.commands import list_words  # noqa: PLC0415 (only needed for advice)
+
     example = list_words(node.text) or f"[{shorten(node.text)}]"
     remedy = "leave it out if there are none" if is_empty(node) else f"write a list, such as `{example}`"
     return wrong_type(node, code(path), "a list or a map", remedy, report)

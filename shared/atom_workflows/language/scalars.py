@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import time, timedelta
 from functools import cache
 from typing import Any, Final, TypeGuard
-from zoneinfo import available_timezones
 
 from atom_workflows.core.durations import format_duration, parse_duration, respell_duration
 from atom_workflows.errors import CronError
@@ -137,6 +136,8 @@ def _zones() -> Names:
 
 @cache
 def _zone_names() -> list[str]:
+    from zoneinfo import available_timezones  # noqa: PLC0415 (only needed for advice, and slow to load)
+
     return sorted(available_timezones() - _NOT_EVERYWHERE)
 
 

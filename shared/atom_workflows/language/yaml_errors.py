@@ -7,7 +7,6 @@ from typing import Any, Final
 import yaml
 
 from atom_workflows.language.problems import Place, Report, code
-from atom_workflows.language.traps import find_trap
 
 _LINE_BREAKS: Final = "\r\n\x85\u2028\u2029"
 """The characters that YAML treats as line breaks, so that our positions match the reader's. CR LF is a single break."""
@@ -78,6 +77,8 @@ def report_error(error: yaml.MarkedYAMLError, text: str, report: Report) -> None
     mark = error.problem_mark or error.context_mark
     begin = error.context_mark or mark
     report.broken_line = mark.line + 1 if mark else 0
+    from atom_workflows.language.traps import find_trap  # noqa: PLC0415 (only needed for faults)
+
     if trap := find_trap(text, mark.index, context) if mark else None:
         report.add(locate(text, trap.at), trap.message, trap.suggestion)
         return
