@@ -16,14 +16,16 @@ import pytest
 from e2e.console import console, started
 
 ROOT: Final = Path(__file__).parents[2]
-PAGE: Final = (ROOT / "docs" / "tutorial" / "first-run.md").read_text(encoding="utf-8")
+FOLDER: Final = ROOT / "docs" / "tutorial"
+PAGE: Final = (FOLDER / "first-run.md").read_text(encoding="utf-8")
+NIGHTLY: Final = (FOLDER / "every-night.md").read_text(encoding="utf-8")
 FENCE: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAMED: Final = re.compile(r"`(\w+\.yaml)`")
 SET_UP: Final = "## Set up"
 FOLLOWED: Final = "## Write a workflow"
 
 CHANGING: Final = {
-    r"\b(orders|counted)-[0-9a-f]{12}\b": r"\1-ID",
+    r"\b(orders|counted|sales)-[0-9a-f]{12}\b": r"\1-ID",
     r"\bjob-[0-9a-f]{6}-\d{6}\b": "JOB",
     r"\b\d+(\.\d+)? (ms|s)\b": "TIME",
     r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b": "DATE",
@@ -71,11 +73,20 @@ def test_what_it_sets_up_exists() -> None:
     assert "override VENV := .venv\n" in makefile
 
 
-def test_each_command_prints_what_the_page_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("followed", "needs_platform"),
+    [(PAGE.partition(FOLLOWED)[2], True), (NIGHTLY, False)],
+    ids=["first-run", "every-night"],
+)
+def test_each_command_prints_what_the_page_says(
+    tmp_path: Path,
+    followed: str,
+    needs_platform: bool,  # noqa: FBT001 (a row of the table)
+) -> None:
     """Each command prints what the page shows, except times and ids."""
     exported: dict[str, str] = {}
     with ExitStack() as second_terminal:
-        for block in blocks(PAGE.partition(FOLLOWED)[2]):
+        for block in blocks(followed):
             if block.language == "yaml":
                 (tmp_path / block.name).write_text(block.text, encoding="utf-8")
                 continue
@@ -87,7 +98,7 @@ def test_each_command_prints_what_the_page_says(tmp_path: Path) -> None:
                 continue
             answer = console(None, *words, cwd=tmp_path, **exported)
             assert compared(answer.stderr + answer.stdout) == compared(shown), command
-    assert exported
+    assert bool(exported) is needs_platform
 
 
 def exports(platform: subprocess.Popen[str]) -> dict[str, str]:
