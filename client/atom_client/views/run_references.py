@@ -33,6 +33,8 @@ _FILE_ENDINGS: Final = (".yaml", ".yml", ".json")
 _LONGEST_NAME: Final = 300
 """Firestore refuses to compare with much longer strings."""
 
+_MOST_JUMPS: Final = 30
+_BEGUN_DIGEST: Final = re.compile(rf"[a-z0-9][a-z0-9-]*-([0-9a-f]{{1,{DIGEST_LENGTH}}})")
 _RUN_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 
 Matches = Callable[[Document], bool]
@@ -70,10 +72,10 @@ def full_run_id(store: Store, text: str) -> str:
     is_like_id = _RUN_ID.fullmatch(text) is not None
     if is_like_id and read_run(store, text) is not None:
         return text
-    candidates = _that_begin_with(store, text) if is_like_id else []
     newest = _newest_of_workflow(store, text)
     if newest is not None:
-        return _unless_ambiguous(text, newest, candidates)
+        return _unless_ambiguous(store, text, newest)
+    candidates = _that_begin_with(store, text) if is_like_id else []
     if not candidates:
         raise _not_found(store, text)
     ids = [document.id for document in candidates]
@@ -115,13 +117,12 @@ def _that_begin_with(store: Store, text: str) -> list[Document]:
     return [document for document in store.query(query) if document.id.startswith(text)]
 
 
-def _unless_ambiguous(name: str, newest: str, candidates: list[Document]) -> str:
+def _unless_ambiguous(store: Store, name: str, newest: str) -> str:
     """Return the newest run of the named workflow.
 
     Raises `Failure` if the name is also the beginning of a run's id and includes a part that no other run's id has.
     """
-    # Without some of its digest, the beginning of an id would name no more than a file.
-    meant = [one.id for one in candidates if one.fields.get("workflow") != name and len(name) > _before_digest(one.id)]
+    meant = [one.id for one in _whose_digest_begins(store, name) if one.fields.get("workflow") != name]
     if meant:
         raise Failure(
             f"{name} is the name of a workflow, whose newest run is {newest}, and the beginning of {listing(meant)}; "
@@ -130,8 +131,30 @@ def _unless_ambiguous(name: str, newest: str, candidates: list[Document]) -> str
     return newest
 
 
-def _before_digest(run_id: str) -> int:
-    return len(run_id) - DIGEST_LENGTH
+def _whose_digest_begins(store: Store, text: str) -> Iterator[Document]:
+    """Yield the runs whose ids begin with the text and part of whose digests is in it.
+
+    If the runs of many files are among them, not all may be found: the number of pages is limited.
+    """
+    begun = _BEGUN_DIGEST.fullmatch(text)
+    if begun is None:
+        return
+    rest = re.compile(f"[0-9a-f]{{0,{DIGEST_LENGTH - len(begun[1])}}}")
+    after = text
+    for limit in (_MOST_CANDIDATES + 1, *[_NEWEST] * _MOST_JUMPS):
+        page = store.query(Query(collection=RUNS, after=[run_path(after)], limit=limit, fields=("workflow",)))
+        for document in page:
+            if not document.id.startswith(text):
+                return
+            if rest.fullmatch(document.id, len(text)):
+                yield document
+        if len(page) < limit:
+            return
+        last = page[-1].id
+        # If this id belongs to another file, no id that shares the first character that differs has to be read. There
+        # may be thousands of such runs. No id has a character that is sorted after a tilde.
+        end = next(rest.finditer(last, len(text))).end()
+        after = last if end == len(last) else f"{last[: end + 1]}~"
 
 
 def _newest_of_workflow(store: Store, name: str) -> str | None:

@@ -20,20 +20,20 @@ def with_runs(*runs: tuple[str, str, str]) -> World:
     """Return a world with these runs, each a second newer than the one before: id, workflow and path."""
     world = World()
     fields = {"schema": 1, "state": "SUCCEEDED", "step_count": 1}
-    world.store.commit(
-        [
-            Create(
-                path=run_path(run_id),
-                fields={
-                    **fields,
-                    "workflow": workflow,
-                    "source": {"path": path},
-                    "created_at": START + timedelta(seconds=number),
-                },
-            )
-            for number, (run_id, workflow, path) in enumerate(runs)
-        ]
-    )
+    creates = [
+        Create(
+            path=run_path(run_id),
+            fields={
+                **fields,
+                "workflow": workflow,
+                "source": {"path": path},
+                "created_at": START + timedelta(seconds=number),
+            },
+        )
+        for number, (run_id, workflow, path) in enumerate(runs)
+    ]
+    for begin in range(0, len(creates), 500):
+        world.store.commit(creates[begin : begin + 500])
     return world
 
 
@@ -78,6 +78,18 @@ def test_a_name_that_singles_out_another_run_is_ambiguous() -> None:
         "etl-3 is the name of a workflow, whose newest run is etl-3-00000000000a, and the beginning of "
         "`etl-3cca0fea0000`; give the whole id of the run"
     )
+
+
+@pytest.mark.parametrize("count", [11, 1_000])
+def test_an_ambiguous_name_is_noticed_among_many_runs(count: int) -> None:
+    """However many runs a workflow has, its name is refused if it singles out another run, and few are read."""
+    own = [(f"nightly-a-{number:012x}", "nightly-a", "nightly-a.yaml") for number in range(count)]
+    longer = [(f"nightly-a1-{number:012x}", "nightly-a1", "nightly-a1.yaml") for number in range(count)]
+    world = with_runs(("nightly-a1b2c3d4e5f6", "Nightly", "nightly.yaml"), *longer, *own)
+    world.store.reads = 0
+    with pytest.raises(Failure, match="and the beginning of `nightly-a1b2c3d4e5f6`; give the whole id"):
+        full_run_id(world.store, "nightly-a")
+    assert world.store.reads <= 850
 
 
 def test_no_run_yet_is_said_in_a_sentence() -> None:
