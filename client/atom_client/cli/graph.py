@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,11 +10,12 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from atom_client.cli.output import Output
-from atom_client.cli.sources import content_of, shown_name
+from atom_client.cli.sources import STDIN, content_of, shown_name
 from atom_client.errors import INVALID_USE, Failure, Misuse
 from atom_client.graph.picture import Picture, picture_file, picture_run
 from atom_client.text import counted, name_of
 from atom_client.views.checked_files import CheckedFile, text_lines
+from atom_workflows.errors import RunNotFound
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 
@@ -28,7 +28,6 @@ MERMAID: Final = "mermaid"
 SVG: Final = "svg"
 
 _BY_ENDING: Final = {".svg": SVG, ".mmd": MERMAID, ".mermaid": MERMAID}
-_LIKE_A_RUN: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +51,18 @@ class GraphOptions:
 def names_run(source: str) -> bool:
     """Return True if the user means a run.
 
-    That is, if it could be an id and there is no such file.
+    That is, if there is no such file, and the name does not look like that of a file.
     """
-    is_file = os.path.exists(source) and not os.path.isdir(source)  # noqa: PTH110, PTH112 (Path would raise for some names)
-    return _LIKE_A_RUN.fullmatch(source) is not None and not is_file
+    from atom_client.views.run_references import is_file  # noqa: PLC0415 (not needed to draw stdin)
+
+    if not source.strip() or source == STDIN or is_file(source):
+        return False
+    return is_folder(source) or not os.path.exists(source)  # noqa: PTH110 (Path would raise for some names)
+
+
+def is_folder(source: str) -> bool:
+    """Return True if there is such a folder."""
+    return os.path.isdir(source)  # noqa: PTH112 (Path would raise for some names)
 
 
 def draw_file(options: GraphOptions) -> int:
@@ -63,6 +70,8 @@ def draw_file(options: GraphOptions) -> int:
 
     The problems of an invalid file are printed instead.
     """
+    if is_folder(options.source):
+        raise Misuse(f"{name_of(options.source)} is a folder; name a workflow file in it")
     _require_other_file(options)
     content = content_of(options.source)
     try:
@@ -91,7 +100,13 @@ def draw_run(services: Services, options: GraphOptions) -> None:
     from atom_client.views.items import read_loops  # noqa: PLC0415 (likewise)
     from atom_client.views.run_references import require_run  # noqa: PLC0415 (likewise)
 
-    run = require_run(services.store, options.source)
+    try:
+        run = require_run(services.store, options.source)
+    except RunNotFound as error:
+        if not is_folder(options.source):
+            raise
+        named = name_of(options.source)
+        raise Misuse(f"{named} is a folder, and there is no run {named}; name a workflow file or a run") from error
     nodes = read_nodes_to_draw(services.store, run)
     picture = picture_run(run, nodes, read_loops(services.store, run, nodes))
     if not picture.steps:

@@ -6,6 +6,7 @@ import click
 
 from atom_client.deployment import environment, place_options
 from atom_client.errors import Misuse
+from atom_client.text import name_of
 
 
 @click.command()
@@ -29,7 +30,7 @@ def graph(source: str | None, form: str | None, output: str | None, *, last: boo
 
     FILE is a workflow file, or - for stdin; drawing it needs no platform. RUN is a run's id, its first characters,
     or the name of a workflow, which means its newest run. A name that could be either is taken as FILE if that file
-    exists.
+    exists, or if the name has a slash or ends in .yaml, .yml or .json.
 
     As text, up to 40 steps are drawn with lines that connect each step to its dependencies; larger graphs are listed
     layer by layer. A step with `forEach` is drawn once, with the counts of its items. Conditions, triggers and
@@ -37,7 +38,7 @@ def graph(source: str | None, form: str | None, output: str | None, *, last: boo
 
     Exit code: 0; 1 if there is no such run or it has no steps; 2 if the file or the options are invalid.
     """
-    from atom_client.cli.graph import GraphOptions, draw_file, draw_run, names_run  # noqa: PLC0415 (only when needed)
+    from atom_client.cli.graph import GraphOptions, draw_file, draw_run, is_folder, names_run  # noqa: PLC0415 (only when needed)
     from atom_client.views.run_references import LAST  # noqa: PLC0415 (likewise)
 
     if last == (source is not None):
@@ -49,7 +50,12 @@ def graph(source: str | None, form: str | None, output: str | None, *, last: boo
         try:
             services = connect_services(environment())
         except Misuse as error:
-            raise Misuse(error.message if last else f"there is no file {source}; for a run, {error.message}") from error
+            if last:
+                raise
+            lacks = (
+                f"{name_of(source)} is a folder" if is_folder(options.source) else f"there is no file {name_of(source)}"
+            )
+            raise Misuse(f"{lacks}; for a run, {error.message}") from error
         draw_run(services, options)
     else:
         raise click.exceptions.Exit(draw_file(options))

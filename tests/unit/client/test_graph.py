@@ -183,6 +183,24 @@ def test_a_run_may_be_named_by_its_workflow_or_as_the_last() -> None:
         assert "give exactly one of FILE, RUN and --last" in result.stderr
 
 
+@pytest.mark.parametrize("name", ["my_flow", "Nightly load", "Überblick"])
+def test_any_name_of_a_workflow_is_taken(name: str) -> None:
+    """The name of a workflow may have any characters, as for `runs show`."""
+    world, run_id = ended(chain(1).replace('"flow"', f'"{name}"'))
+    assert said(world, "graph", name) == said(world, "graph", run_id)
+
+
+def test_a_folder_is_called_a_folder(file: Path) -> None:
+    """A folder is neither drawn nor called a missing file."""
+    Path("flows").mkdir()
+    for name in ("flows", "flows/", "."):
+        result = graph(name)
+        assert (result.exit_code, result.stderr.startswith(f"Error: {name} is a folder; ")) == (2, True)
+    result = call(World(), "graph", "flows")
+    said_so = "Error: flows is a folder, and there is no run flows; name a workflow file or a run\n"
+    assert (result.exit_code, result.stderr) == (2, said_so)
+
+
 def test_an_unknown_run_is_reported_as_by_show() -> None:
     """A run that does not exist is reported in the words of `runs show`."""
     world, run_id = ended(chain(1))
