@@ -1,7 +1,8 @@
 """The progress of a run as seen from outside: a value that is updated with each change.
 
 Changes arrive at least once and in any order, so each step keeps the newest one. A later attempt is newer, and within
-an attempt its end takes precedence over everything before it.
+an attempt the state that comes later takes precedence: the time that a document stores may be later than that of the
+newest event, or earlier.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 
-Rank: TypeAlias = tuple[int, bool, datetime]
-"""What makes one change newer than another: its attempt, whether it ends that attempt, and its time."""
+Rank: TypeAlias = tuple[int, int, datetime]
+"""What makes one change newer than another: its attempt, how far that attempt is, and its time."""
+
+_ORDER: Final = (StepState.PENDING, StepState.DISPATCHING, StepState.RUNNING, StepState.RETRYING)
+"""The states of an attempt that has not ended. None is followed by an earlier one."""
 
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -52,7 +56,8 @@ class StepView:
     @property
     def rank(self) -> Rank:
         """See `Rank`."""
-        return self.attempt, self.state.is_terminal, self.at
+        reached = len(_ORDER) if self.state.is_terminal else _ORDER.index(self.state)
+        return self.attempt, reached, self.at
 
     def newer(self, other: StepView) -> StepView:
         """Return the newer of two views of a step, with the earliest known time of its attempt.

@@ -41,6 +41,16 @@ def test_a_terminal_state_wins_within_an_attempt() -> None:
     assert states(view(change("a", "FAILED", at=1), change("a", "RUNNING", at=2))) == {"a": "FAILED"}
 
 
+@pytest.mark.parametrize(
+    ("known", "repeated"),
+    [("RUNNING", "DISPATCHING"), ("RETRYING", "RUNNING"), ("RETRYING", "DISPATCHING"), ("DISPATCHING", "PENDING")],
+)
+def test_an_attempt_never_goes_back(known: str, repeated: str) -> None:
+    """A repeated event does not replace a later state of the same attempt, even if its time is later."""
+    seen = view(change("a", known, attempt=2, at=1), change("a", repeated, attempt=2, at=2))
+    assert states(seen) == {"a": known}
+
+
 def test_a_later_attempt_wins_over_an_earlier_end() -> None:
     """A step that is run again is shown as running."""
     assert states(view(change("a", "RUNNING", attempt=2, at=0), change("a", "FAILED", at=5))) == {"a": "RUNNING"}
