@@ -15,7 +15,7 @@ from atom_client.views.as_json import json_text
 from atom_client.views.loops import count_nodes
 from atom_client.views.progress import RunView, known_items, view_of
 from atom_client.views.queries import in_order, read_outlines, read_run
-from atom_client.views.run_references import require_run
+from atom_client.views.run_references import require_run_to_change
 from atom_workflows.coordinator.commands import retry_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.kinds import NodeKind
@@ -40,7 +40,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     """
     if options.timeout_s is not None and not options.wait:
         raise Misuse("--timeout requires --wait; give both, or leave out --timeout")
-    run = require_run(services.store, options.run_id)
+    run = require_run_to_change(services.store, options.run_id)
     nodes = read_outlines(services.store, run.id)
     steps = in_order(nodes.values())
     again = steps_to_rerun(nodes, retries=run.retries + 1)

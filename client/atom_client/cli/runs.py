@@ -28,7 +28,7 @@ from atom_client.views.queries import (
     read_run,
 )
 from atom_client.views.run_facts import run_facts
-from atom_client.views.run_references import full_run_id, require_run
+from atom_client.views.run_references import require_run, require_run_to_change
 from atom_client.views.step_list import RUNNING_STATES, StepFilter, StepOrder, count_line
 from atom_client.views.summary import verdict
 from atom_workflows.coordinator.commands import cancel_run
@@ -188,7 +188,7 @@ def cancel_named(services: Services, text: str, *, now: bool = False) -> None:
 
     With `now`, its steps under `finally` end with it or are not started.
     """
-    run_id = full_run_id(services.store, text)
+    run_id = require_run_to_change(services.store, text).id
     cancel_run(services, run_id, now=now)
     run = read_run(services.store, run_id)
     if run is not None and not run.state.is_terminal:

@@ -52,6 +52,22 @@ def require_run(store: Store, text: str) -> RunRecord:
     return run
 
 
+def require_run_to_change(store: Store, text: str) -> RunRecord:
+    """Return the run that a user wants to change.
+
+    Raises the same errors as `full_run_id`, and `Failure` if the run may be that of a file in another folder.
+    """
+    run = require_run(store, text)
+    names_folder = PurePosixPath(text).name != str(PurePosixPath(text)) and not text.startswith(_BUCKET)
+    if is_file(text) and names_folder and text not in {run.workflow, run.source.get("path")}:
+        file = name_of(PurePosixPath(text).name)
+        raise Failure(
+            f"the newest run of a file named {file} is {run.id}, but the folder of its file is not known, so it may "
+            f"not be a run of {name_of(text)}; to change this run, give its id, {run.id}"
+        )
+    return run
+
+
 def full_run_id(store: Store, text: str) -> str:
     """Return the id of the run that a user means.
 
@@ -98,7 +114,8 @@ def started_from(path: str, file: str) -> bool:
     """
     if path.startswith(_BUCKET) or file.startswith(_BUCKET):
         return path == file
-    return PurePosixPath(path).name == PurePosixPath(file).name
+    name = PurePosixPath(file).name
+    return name != "" and PurePosixPath(path).name == name
 
 
 def _newest_of_all(store: Store) -> str:

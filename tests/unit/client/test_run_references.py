@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from atom_client.errors import Failure
-from atom_client.views.run_references import LAST, full_run_id, started_from
+from atom_client.views.run_references import LAST, full_run_id, require_run_to_change, started_from
 from atom_emulator.testing.world import START, World
+from atom_workflows.core.states import RunState
 from atom_workflows.documents import run_path
 from atom_workflows.ports import Create
 from support.command_line import call_runs as call
@@ -121,6 +122,44 @@ def test_a_file_that_was_never_run_is_said_in_a_sentence(file: str) -> None:
 def test_a_files_folder_is_not_known(path: str, file: str, same: bool) -> None:  # noqa: FBT001 (a row of the table)
     """A local file is recognized by its name, and an object only by its whole path."""
     assert started_from(path, file) is same
+
+
+@pytest.mark.parametrize("command", ["cancel", "retry"])
+def test_a_file_of_another_folder_changes_nothing(command: str) -> None:
+    """A local path with a folder does not say which run to change, and the refusal names the newest one."""
+    world = World("default: {duration: 100}")
+    run_id = world.start(chain(1), path="flow.yaml")
+    for path in ("some/other/flow.yaml", "/srv/flow.yaml", "../flow.yaml"):
+        result = call(world, command, path)
+        refused = (
+            f"Error: the newest run of a file named flow.yaml is {run_id}, but the folder of its file is not known, so "
+            f"it may not be a run of {path}; to change this run, give its id, {run_id}\n"
+        )
+        assert (result.exit_code, result.stdout, result.stderr) == (1, "", refused)
+    assert world.run(run_id).state is RunState.RUNNING
+    assert call(world, "show", "some/other/flow.yaml").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("flow.yaml", "flow.yaml"),
+        ("flow.yaml", "./flow.yaml"),
+        ("gs://bucket/flows/flow.yaml", "gs://bucket/flows/flow.yaml"),
+        ("flows/flow.yaml", "flows/flow.yaml"),
+    ],
+)
+def test_a_file_whose_folder_is_known_or_left_out_can_be_cancelled(path: str, named: str) -> None:
+    """A bare name, an object and the very path of the run mean its newest run for changes, too."""
+    world = with_runs(("flow-0000000000a1", "team", path))
+    assert require_run_to_change(world.store, named).id == "flow-0000000000a1"
+
+
+@pytest.mark.parametrize("name", ["/", "./", "//"])
+def test_an_empty_name_of_a_file_means_no_run(name: str) -> None:
+    """A folder without a name does not mean a run without a source path."""
+    result = call(with_runs(("run-0000000000a1", "etl", "")), "cancel", name)
+    assert (result.exit_code, f"there is no run of {name} yet" in result.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("command", ["show", "cancel", "retry", "doctor", "why"])
