@@ -17,7 +17,7 @@ from typing import Any, Final
 from atom_client.errors import Misuse
 from atom_client.text import counted
 from atom_client.views.queries import PAGE, read_pages
-from atom_client.views.run_references import is_file, started_from
+from atom_client.views.run_references import LONGEST_NAME, is_file, started_from
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import TERMINAL_STEP_STATES, RunState
@@ -106,8 +106,10 @@ class RunsPage:
 def read_runs_page(store: Store, wanted: RunFilter, *, number: int, size: int, now: datetime) -> RunsPage:
     """Return a page of runs; page numbers start at 1.
 
-    Raises `Misuse` if there is no such page.
+    Raises `Misuse` if there is no such page, or if the name of the workflow is too long to be searched for.
     """
+    if len(wanted.workflow) > LONGEST_NAME and not is_file(wanted.workflow):
+        raise Misuse(f"--workflow has {len(wanted.workflow):,} characters; at most {LONGEST_NAME} are allowed")
     unreadable: list[str] = []
     begin = (number - 1) * size
     if wanted.has_conditions or wanted.order is not RunOrder.CREATED:

@@ -30,7 +30,7 @@ _MOST_CANDIDATES: Final = 10
 _FIELDS: Final = ("created_at", "workflow", "source")
 _BUCKET: Final = "gs://"
 _FILE_ENDINGS: Final = (".yaml", ".yml", ".json")
-_LONGEST_NAME: Final = 300
+LONGEST_NAME: Final = 300
 """Firestore refuses to compare with much longer strings."""
 
 _MOST_JUMPS: Final = 30
@@ -176,7 +176,7 @@ def _whose_digest_begins(store: Store, text: str) -> Iterator[Document]:
 
 def _newest_of_workflow(store: Store, name: str) -> str | None:
     where: list[Condition] = [("workflow", "==", name)]
-    if len(name) > _LONGEST_NAME or not store.query(Query(collection=RUNS, where=where, limit=1, fields=("workflow",))):
+    if len(name) > LONGEST_NAME or not store.query(Query(collection=RUNS, where=where, limit=1, fields=("workflow",))):
         return None
     every = Query(collection=RUNS, where=where, limit=PAGE, fields=_FIELDS)
     return _newest(store, lambda run: run.fields.get("workflow") == name, read_pages(store, every), name)

@@ -111,6 +111,7 @@ def test_a_page_says_what_is_left_and_how_to_see_it() -> None:
         ("--page 3 --limit 2", "--page 3 does not exist: there are 2 pages of 2 runs"),
         ("--page 2 --failed", "--page 2 does not exist: there is 1 page of 20 runs"),
         ("--label team", "--label is 'team'; it must be NAME=VALUE"),
+        (f"--workflow {'n' * 2_000}", "--workflow has 2,000 characters; at most 300 are allowed"),
         ("--since soon", "--since is 'soon'; write a time such as 2026-03-01"),
         ("--since 2030-01-01", "--since is 2030-01-01 00:00:00"),
     ],
