@@ -55,7 +55,7 @@ class ListOptions:
     as_json: bool = False
 
     def words(self) -> Iterator[str]:
-        """Yield the options that choose the runs, as they are typed."""
+        """Yield the options that choose the runs and their form, as they are typed."""
         yield from (f"--state {state}" for state in self.states)
         yield from ["--failed"] * self.failed
         yield from ["--running"] * self.running
@@ -67,6 +67,7 @@ class ListOptions:
             yield f"--sort {self.sort}"
         if self.limit != RUNS_PER_PAGE:
             yield f"--limit {self.limit}"
+        yield from ["--json"] * self.as_json
 
     def wanted(self, now: datetime) -> RunFilter:
         """Return the runs that the options choose."""

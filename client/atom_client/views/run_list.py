@@ -177,8 +177,10 @@ def _rank(run: Mapping[str, Any], order: RunOrder, now: datetime) -> tuple[Any, 
     if order is RunOrder.STARTED:
         return started or _LONG_AGO, created
     begun = max(filter(None, (run.get("reopened_at"), started)), default=None)
-    taken = timedelta(-1) if begun is None else (run.get("finished_at") or now) - begun
-    return taken, created
+    # A retried run that waits has not begun again.
+    if begun is None or run["state"] == RunState.QUEUED:
+        return timedelta(-1), created
+    return (run.get("finished_at") or now) - begun, created
 
 
 def count_ended_steps(store: Store, run: RunRecord) -> int:

@@ -102,7 +102,13 @@ def test_a_page_says_what_is_left_and_how_to_see_it() -> None:
     as_json = call_runs(world, "list", "--json", "--limit", "10", "--label", "a=b c", "--sort", "started")
     assert (json.loads(as_json.stdout), as_json.stderr) == ([], "")
     beside = call_runs(world, "list", "--json", "--limit", "25").stderr
-    assert beside == "25 of 26 runs; next: `atom-workflows runs list --limit 25 --page 2`\n"
+    assert beside == "25 of 26 runs; next: `atom-workflows runs list --limit 25 --json --page 2`\n"
+
+
+def test_a_retried_run_that_waits_is_not_the_longest() -> None:
+    """A run without a duration is sorted last by duration, even if it ran before it was retried."""
+    waiting = {"state": "QUEUED", "finished_at": None, "reopened_at": START + timedelta(hours=1), "retries": 1}
+    assert listed(with_runs(waiting, {"taken_s": 5}), "--sort", "duration") == ["r1", "r0"]
 
 
 @pytest.mark.parametrize(
