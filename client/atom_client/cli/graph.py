@@ -15,6 +15,7 @@ from atom_client.errors import INVALID_USE, Failure, Misuse
 from atom_client.graph.picture import Picture, picture_file, picture_run
 from atom_client.text import counted, name_of
 from atom_client.views.checked_files import CheckedFile, text_lines
+from atom_client.views.run_references import is_file, require_run
 from atom_workflows.errors import RunNotFound
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 TEXT: Final = "text"
 MERMAID: Final = "mermaid"
 SVG: Final = "svg"
+
+_NOT_DRAWN: Final = frozenset(
+    (".png", ".pdf", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ps", ".eps", ".dot")
+)
+"""Endings of files that would hold another format than any that is drawn."""
 
 _BY_ENDING: Final = {".svg": SVG, ".mmd": MERMAID, ".mermaid": MERMAID}
 
@@ -44,8 +50,12 @@ class GraphOptions:
     @property
     def chosen_form(self) -> str:
         """The format to draw in."""
-        ending = "" if self.output is None else os.path.splitext(self.output)[1].lower()  # noqa: PTH122 (a Path would refuse some names)
-        return self.form or _BY_ENDING.get(ending, TEXT)
+        return self.form or _BY_ENDING.get(self.ending, TEXT)
+
+    @property
+    def ending(self) -> str:
+        """The ending of the output's name, such as `.svg`."""
+        return "" if self.output is None else os.path.splitext(self.output)[1].lower()  # noqa: PTH122 (a Path would refuse some names)
 
 
 def names_run(source: str) -> bool:
@@ -53,8 +63,6 @@ def names_run(source: str) -> bool:
 
     That is, if there is no such file, and the name does not look like that of a file.
     """
-    from atom_client.views.run_references import is_file  # noqa: PLC0415 (not needed to draw stdin)
-
     if not source.strip() or source == STDIN or is_file(source):
         return False
     return is_folder(source) or not os.path.exists(source)  # noqa: PTH110 (Path would raise for some names)
@@ -63,6 +71,15 @@ def names_run(source: str) -> bool:
 def is_folder(source: str) -> bool:
     """Return True if there is such a folder."""
     return os.path.isdir(source)  # noqa: PTH112 (Path would raise for some names)
+
+
+def require_drawn_format(options: GraphOptions) -> None:
+    """Refuse an output whose ending promises a format that is not drawn."""
+    if options.ending in _NOT_DRAWN:
+        raise Misuse(
+            f"--output {name_of(options.output)} cannot be written: graph draws SVG (.svg), Mermaid source (.mmd) and "
+            f"text (.txt), but not {options.ending}"
+        )
 
 
 def draw_file(options: GraphOptions) -> int:
@@ -98,7 +115,6 @@ def draw_run(services: Services, options: GraphOptions) -> None:
     """Draw a run with the states of its steps."""
     from atom_client.graph.reading import read_nodes_to_draw  # noqa: PLC0415 (needed for runs only)
     from atom_client.views.items import read_loops  # noqa: PLC0415 (likewise)
-    from atom_client.views.run_references import require_run  # noqa: PLC0415 (likewise)
 
     try:
         run = require_run(services.store, options.source)

@@ -38,12 +38,20 @@ def graph(source: str | None, form: str | None, output: str | None, *, last: boo
 
     Exit code: 0; 1 if there is no such run or it has no steps; 2 if the file or the options are invalid.
     """
-    from atom_client.cli.graph import GraphOptions, draw_file, draw_run, is_folder, names_run  # noqa: PLC0415 (only when needed)
+    from atom_client.cli.graph import (  # noqa: PLC0415 (only when needed)
+        GraphOptions,
+        draw_file,
+        draw_run,
+        is_folder,
+        names_run,
+        require_drawn_format,
+    )
     from atom_client.views.run_references import LAST  # noqa: PLC0415 (likewise)
 
     if last == (source is not None):
         raise click.UsageError("give exactly one of FILE, RUN and --last")
     options = GraphOptions(source=source or LAST, form=form, output=None if output == "-" else output)
+    require_drawn_format(options)
     if last or names_run(options.source):
         from atom_client.cli.platform import connect_services  # noqa: PLC0415 (only for runs)
 

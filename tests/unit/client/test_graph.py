@@ -267,6 +267,17 @@ def test_an_output_that_cannot_be_written_is_reported(file: Path, path: str) -> 
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("options", [["flow.yaml"], ["--last"], ["flow.yaml", "--format", "svg"]])
+@pytest.mark.parametrize("name", ["run.png", "run.PDF", "run.jpg"])
+def test_a_format_that_is_not_drawn_is_refused(file: Path, options: list[str], name: str) -> None:
+    """An ending that promises another format is refused with the formats, and nothing is written."""
+    result = graph(*options, "--output", name)
+    formats = "graph draws SVG (.svg), Mermaid source (.mmd) and text (.txt), but not"
+    ending = Path(name).suffix.lower()
+    assert (result.exit_code, result.stderr) == (2, f"Error: --output {name} cannot be written: {formats} {ending}\n")
+    assert not Path(name).exists()
+
+
 def test_the_workflow_is_not_overwritten(file: Path) -> None:
     """A picture never replaces the file that it shows, by whatever name that is given."""
     Path("link.yaml").symlink_to(file)
