@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -15,7 +14,7 @@ from atom_client.deployment import with_place
 from atom_client.errors import Failure, Misuse
 from atom_client.text import clean, counted, name_of
 from atom_client.views.as_json import items_object, json_text
-from atom_client.views.items import ItemsPage, read_loop, read_page
+from atom_client.views.items import read_loop, read_page
 from atom_client.views.queries import read_outputs_of_steps
 from atom_client.views.run_references import require_run
 from atom_workflows.coordinator.services import Services
@@ -49,15 +48,13 @@ def show_items(  # noqa: PLR0913 (all but the first three are options)
     if found.items:
         click.echo()
         Output().show(items_sheet(found.items, now=services.clock.now()))
-    for line in (*job_logs(found.items), *unstopped_jobs(found.items), *_outputs(found, outputs or {})):
+    for line in (*job_logs(found.items), *unstopped_jobs(found.items)):
         click.echo(line)
+    for item in found.items:
+        if outputs and item.id in outputs:
+            values = clean(json.dumps(outputs[item.id], ensure_ascii=False))
+            click.echo(f"outputs of `{shown_id(item.id)}`: {values}")
     if page < found.pages:
         size = "" if limit == PAGE_SIZE else f" --limit {limit}"
         following = with_place(f"runs show {run.id} --items {step_id}{size} --page {page + 1}")
         click.echo(f"\nPage {page:,} of {found.pages:,}; `{following}` shows the next one.")
-
-
-def _outputs(page: ItemsPage, outputs: Mapping[str, Any]) -> Iterator[str]:
-    for item in page.items:
-        if item.id in outputs:
-            yield f"outputs of `{shown_id(item.id)}`: {clean(json.dumps(outputs[item.id], ensure_ascii=False))}"

@@ -83,7 +83,11 @@ class Lines:
         """Print lines for everything that has changed."""
         # An unchanged view is the same object.
         if view is not self._shown:
-            self._say_failed_items(view)
+            for item in view.failed_items(self._shown):
+                self._failures += 1
+                # The others are only counted.
+                if self._failures <= MOST_FAILURE_LINES:
+                    self._say_of(item.id, step_line(item))
             news = view.news(self._shown)
             if view.waits != self._shown.waits:
                 self._say(view.waits or "it now has a place in its group and is starting")
@@ -113,13 +117,6 @@ class Lines:
             line = step_line(step)
             # A new job state reported by the Task Runner, for example, does not change the line.
             self._say_of(step.id, line)
-
-    def _say_failed_items(self, view: RunView) -> None:
-        """Print the first items that failed, and count the others."""
-        for item in view.failed_items(self._shown):
-            self._failures += 1
-            if self._failures <= MOST_FAILURE_LINES:
-                self._say_of(item.id, step_line(item))
 
     def _say_progress(self, view: RunView) -> None:
         """Print the progress of a large run and of its loops."""

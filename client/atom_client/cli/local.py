@@ -228,21 +228,18 @@ def runner_note(choice: PlatformChoice) -> str:
         # Whatever FIRESTORE_EMULATOR_HOST names, the embedded Firestore is started. It answers only this user's
         # processes, so other users cannot change a run.
         is_guarded = sys.platform == "linux" and choice.emulators != "google"
+        try:
+            user = name_of(getpass.getuser())
+        except (KeyError, OSError):
+            user = str(os.getuid())
         return (
-            f"Tasks with `engine: process` run as programs on this machine, as user {_user()}, and can do whatever "
+            f"Tasks with `engine: process` run as programs on this machine, as user {user}, and can do whatever "
             f"that user can.{'' if is_guarded else _NOT_GUARDED}"
         )
     return "No jobs actually run: a mock Task Runner simulates them. `--runner process` runs programs on this machine."
 
 
 _NOT_GUARDED: Final = " Other users of this machine could also use the local platform to run programs."
-
-
-def _user() -> str:
-    try:
-        return name_of(getpass.getuser())
-    except (KeyError, OSError):
-        return str(os.getuid())
 
 
 def require_log_dir(log_dir: Path) -> None:

@@ -26,25 +26,20 @@ def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--last", is_flag=True, help="The newest run; instead of RUN.")
     @wraps(command)
     def with_run(*, run_id: str | None, last: bool, **chosen: Any) -> Any:
+        from atom_client.views.run_references import LAST  # noqa: PLC0415 (imported only when needed)
+
         if last and run_id is not None and chosen.get("step_id", run_id) is None:
             chosen["step_id"], run_id = run_id, None
-        return command(run_id=_run_meant(run_id, is_last=last), **chosen)
+        if last and run_id is not None:
+            raise Misuse("both RUN and --last name a run; give one of them")
+        if not last and run_id is None:
+            raise click.UsageError(
+                "RUN is missing: a run's id or its first characters, or the name or file of a workflow, which means "
+                "its newest run; or give --last for the newest run of all"
+            )
+        return command(run_id=LAST if run_id is None else run_id, **chosen)
 
     return with_run
-
-
-def _run_meant(run_id: str | None, *, is_last: bool) -> str:
-    """Return the string for a run that `full_run_id` resolves."""
-    from atom_client.views.run_references import LAST  # noqa: PLC0415 (imported only when needed)
-
-    if is_last and run_id is not None:
-        raise Misuse("both RUN and --last name a run; give one of them")
-    if not is_last and run_id is None:
-        raise click.UsageError(
-            "RUN is missing: a run's id or its first characters, or the name or file of a workflow, which means its "
-            "newest run; or give --last for the newest run of all"
-        )
-    return LAST if run_id is None else run_id
 
 
 def timeout_of(text: str | None) -> float | None:

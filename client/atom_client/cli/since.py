@@ -17,8 +17,16 @@ def since_of(text: str, now: datetime) -> datetime:
 
     It is a time, which is local unless it has an offset, a duration before now, or the beginning of a day.
     """
+    meant = text.strip().lower()
     try:
-        moment = _moment_of(text.strip().lower(), now)
+        if meant in _DAYS_AGO:
+            day = now.astimezone().date() - timedelta(days=_DAYS_AGO[meant])
+            moment = datetime(day.year, day.month, day.day).astimezone()
+        else:
+            try:
+                moment = datetime.fromisoformat(meant.upper()).astimezone()
+            except ValueError:
+                moment = now - parse_duration(meant)
     except (ValueError, OverflowError) as error:
         raise Misuse(
             f"--since is {name_of(text)!r}; write a time such as 2026-03-01 or 2026-03-01T02:30Z, a duration such as "
@@ -27,13 +35,3 @@ def since_of(text: str, now: datetime) -> datetime:
     if moment > now:
         raise Misuse(f"--since is {local_time(moment)}, which is in the future; it is {local_time(now)}")
     return moment
-
-
-def _moment_of(text: str, now: datetime) -> datetime:
-    if text in _DAYS_AGO:
-        day = now.astimezone().date() - timedelta(days=_DAYS_AGO[text])
-        return datetime(day.year, day.month, day.day).astimezone()
-    try:
-        return datetime.fromisoformat(text.upper()).astimezone()
-    except ValueError:
-        return now - parse_duration(text)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import click
 
-from atom_client.cli.earlier_start import EarlierStart, find_earlier_start
+from atom_client.cli.earlier_start import find_earlier_start
 from atom_client.cli.local import PlatformChoice
 from atom_client.cli.output import Output
 from atom_client.cli.params import print_param_problems
 from atom_client.cli.platform import connect_services, platform_of
 from atom_client.cli.run import Running, RunOptions, print_problems, run_to_end, warn_of_programs_on_platform
-from atom_client.cli.sources import RunRequest
 from atom_client.cli.start_request import StartOptions, check_message, read_request, warn_of_group
 from atom_client.cli.validate import print_warnings
 from atom_client.deployment import environment, with_place
@@ -40,7 +39,16 @@ def start_run(options: StartOptions) -> int:
     body = request.message_body(options.task_runner_url)
     earlier = find_earlier_start(request, check_message(body), options)
     if options.wait:
-        return _start_and_follow(request, options, earlier)
+        run_options = RunOptions(
+            source=options.source,
+            choice=PlatformChoice(task_runner_url=options.task_runner_url),
+            as_json=options.as_json,
+            timeout_s=options.timeout_s,
+            superseded=earlier.invalid,
+            more_json={"started_before": earlier.is_started},
+        )
+        running = Running(environment=platform_of(environment()))
+        return run_to_end(running, request, run_options, Output(aside=options.as_json))
     connect_services(environment()).bus.publish([Message(topic="start", body=body)])
     if options.as_json:
         ids = {"run_id": request.run_id, "run": request.run_id, "key": request.run_key}
@@ -50,16 +58,3 @@ def start_run(options: StartOptions) -> int:
         click.echo(f"Requested run {request.run_id} of {name_of(options.source)}{request.size}.")
         click.echo(f"To view it: `{with_place(f'runs show {request.run_id}')}`")
     return 0
-
-
-def _start_and_follow(request: RunRequest, options: StartOptions, earlier: EarlierStart) -> int:
-    run_options = RunOptions(
-        source=options.source,
-        choice=PlatformChoice(task_runner_url=options.task_runner_url),
-        as_json=options.as_json,
-        timeout_s=options.timeout_s,
-        superseded=earlier.invalid,
-        more_json={"started_before": earlier.is_started},
-    )
-    running = Running(environment=platform_of(environment()))
-    return run_to_end(running, request, run_options, Output(aside=options.as_json))

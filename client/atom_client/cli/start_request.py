@@ -67,7 +67,15 @@ def read_request(options: StartOptions) -> RunRequest:
         require_object(options.source)
     given = read_given(options.params, options.params_file, source=options.source)
     request = request_for(options.source, options.key, params=given, labels=pairs_of("--label", options.labels))
-    return replace(request, scheduled_at=_as_of(options.at, request), no_queue=options.no_queue)
+    scheduled_at = None
+    if options.at is not None:
+        zone = None if request.workflow is None else request.workflow.timezone
+        if options.at.tzinfo is None and zone is None:
+            raise Misuse(
+                "--at needs an offset such as Z or +01:00, as the timezone of a file in a bucket is not known here"
+            )
+        scheduled_at = read_given_time(options.at, zone, now=datetime.now(UTC))
+    return replace(request, scheduled_at=scheduled_at, no_queue=options.no_queue)
 
 
 def warn_of_group(request: RunRequest) -> Iterator[str]:
@@ -78,18 +86,6 @@ def warn_of_group(request: RunRequest) -> Iterator[str]:
             f"`concurrency` counts this run together with runs of any local file named {file}, in any folder, but not "
             "with runs of an uploaded file; to count it with runs of an uploaded file, start gs://BUCKET/OBJECT"
         )
-
-
-def _as_of(at: datetime | None, request: RunRequest) -> datetime | None:
-    """Return the run's scheduled time in UTC, if one was given."""
-    if at is None:
-        return None
-    zone = None if request.workflow is None else request.workflow.timezone
-    if at.tzinfo is None and zone is None:
-        raise Misuse(
-            "--at needs an offset such as Z or +01:00, as the timezone of a file in a bucket is not known here"
-        )
-    return read_given_time(at, zone, now=datetime.now(UTC))
 
 
 def check_message(body: Mapping[str, Any]) -> StartRequested:

@@ -79,7 +79,10 @@ class Sheet:
             if taken + width <= screen.width:
                 kept.append(column)
                 taken += width + _GAP
-        return _table_of(self._only(kept), screen) if kept[:2] == [0, self.state_column] else self._stack(screen)
+        if kept[:2] != [0, self.state_column]:
+            return self._stack(screen)
+        heading, *rows = (tuple(row[column] for column in kept) for row in (self.heading, *self.rows))
+        return _table_of(replace(self, heading=heading, rows=tuple(rows)), screen)
 
     def _stack(self, screen: Screen) -> RenderableType:
         """Return two lines for each row: the whole id, and below it the cells that fit.
@@ -98,12 +101,6 @@ class Sheet:
             below.rstrip()
             lines += [Text(screen.sign(row[0]), style=style, no_wrap=True, overflow="ignore"), below]
         return Group(*lines)
-
-    def _only(self, columns: Sequence[int]) -> Sheet:
-        def cells(row: tuple[str, ...]) -> tuple[str, ...]:
-            return tuple(row[column] for column in columns)
-
-        return replace(self, heading=cells(self.heading), rows=tuple(map(cells, self.rows)))
 
 
 def _table_of(sheet: Sheet, screen: Screen) -> Table:

@@ -65,10 +65,15 @@ class IdleTime:
         took = tuple(now - last for now, last in zip(counts, self._last, strict=True))
         self._last = counts
         self._seen = [*self._seen, took] if self._is_idle() else []
-        period = self._find_period()
-        if not period:
-            return
         functions = self._functions
+        rarest = max(LONGEST_AUDIT, LONGEST_POLL, functions.world.services.settings.check_interval)
+        ticks = ceil(_TIMES_SEEN * rarest / functions.tick_every)
+        seen, newest = self._seen, self._seen[-ticks:]
+        periods = range(1, min(ticks, len(seen) - ticks) + 1)
+        # The number of ticks after which everything repeats.
+        period = next((one for one in periods if all(map(_is_like, newest, seen[-ticks - one : -one]))), None)
+        if period is None:
+            return
         jobs, now, every = functions.world.task_runner.jobs, functions.timeline.now().timestamp(), functions.tick_every
         change = jobs.next_change(now)
         if change is None:
@@ -90,16 +95,6 @@ class IdleTime:
         youngest, interval = now - world.task_runner.submitted_at[-1], world.services.settings.check_interval
         is_polled_evenly = poll_interval(youngest, interval) == poll_interval(_OLD, interval)
         return is_polled_evenly and next_audit(world.run(self._run_id), now) - now == LONGEST_AUDIT
-
-    def _find_period(self) -> int:
-        """Return the number of ticks after which everything repeats, or 0."""
-        seen = self._seen
-        rarest = max(LONGEST_AUDIT, LONGEST_POLL, self._functions.world.services.settings.check_interval)
-        ticks = ceil(_TIMES_SEEN * rarest / self._functions.tick_every)
-        for period in range(1, min(ticks, len(seen) - ticks) + 1):
-            if all(map(_is_like, seen[-ticks:], seen[-ticks - period : -period])):
-                return period
-        return 0
 
 
 def _is_like(some: _Counts, others: _Counts) -> bool:

@@ -19,7 +19,7 @@ from atom_client.planning.loops import PlannedItems
 from atom_client.planning.walk import Known, Plan, PlannedStep, plan_run
 from atom_workflows.core.durations import format_duration
 from atom_workflows.core.reads import is_per_item, paths_in
-from atom_workflows.core.workflow import Condition, ForEach, Template, Trigger, Workflow
+from atom_workflows.core.workflow import Condition, Template, Trigger, Workflow
 
 ASSUMED_ITEMS: Final = 10
 
@@ -86,7 +86,14 @@ def _step(planned: PlannedStep) -> dict[str, Any]:
     if step.when is not None:
         fields["when"] = _condition(_FALSE if planned.fate is Fate.SKIPPED else _TRUE, [step.when])
     if step.for_each is not None:
-        fields |= _loop(planned, step.for_each)
+        items = planned.items or PlannedItems(count=0)
+        lists = [one for one in step.for_each.lists.values() if isinstance(one, Template)]
+        read = f"range({_count_items(items)}) if {_condition(_TRUE, lists)} else []"
+        fields["forEach"] = f"${{{{ {read} }}}}"
+        if step.when is not None and is_per_item(step.when):
+            fields["when"] = f"index >= {len(items.skipped)} and ({_condition(_TRUE, [step.when])})"
+        if items.at_once is not None:
+            fields["maxParallel"] = items.at_once if isinstance(items.at_once, int) else ASSUMED_ITEMS
     if step.allow_failure:
         fields["allowFailure"] = True
     if step.outputs:
@@ -99,18 +106,6 @@ def _step(planned: PlannedStep) -> dict[str, Any]:
             **({"engine": engine} if engine else {}),
             **({"args": args} if args else {}),
         }
-    return fields
-
-
-def _loop(planned: PlannedStep, loop: ForEach) -> dict[str, Any]:
-    items = planned.items or PlannedItems(count=0)
-    lists = [one for one in loop.lists.values() if isinstance(one, Template)]
-    read = f"range({_count_items(items)}) if {_condition(_TRUE, lists)} else []"
-    fields: dict[str, Any] = {"forEach": f"${{{{ {read} }}}}"}
-    if planned.step.when is not None and is_per_item(planned.step.when):
-        fields["when"] = f"index >= {len(items.skipped)} and ({_condition(_TRUE, [planned.step.when])})"
-    if items.at_once is not None:
-        fields["maxParallel"] = items.at_once if isinstance(items.at_once, int) else ASSUMED_ITEMS
     return fields
 
 

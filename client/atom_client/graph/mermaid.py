@@ -28,7 +28,27 @@ _UNSAFE: Final = re.compile(r"[^\w .,:()/=…-]")
 
 def draw_mermaid(picture: Picture) -> str:
     """Return the source of a flowchart."""
-    return "".join(f"{line}\n" for line in _lines(picture))
+    title = json.dumps(one_line(picture.heading))
+    # A page's block may end at these, inside quotes as well.
+    escaped = re.sub(r"[`<>&%{}]", lambda found: f"\\u{ord(found[0]):04x}", title)
+    lines = ["---", f"title: {escaped}", "---", "flowchart TD"]
+    ids = {step.id: f"s{number}" for number, step in enumerate(picture.steps)}
+    if picture.under_finally:
+        lines.append('  subgraph main[" "]')
+        lines += _graph(picture.main, ids)
+        lines.append("  end")
+        lines.append('  subgraph cleanup["finally"]')
+        lines += _graph(picture.under_finally, ids)
+        lines.append("  end")
+        lines.append("  main ==> cleanup")
+    else:
+        lines += _graph(picture.main, ids)
+    states = dict.fromkeys(step.state for step in picture.steps if step.state is not None)
+    for state in states:
+        fill, border, text = LIGHT[state]
+        lines.append(f"  classDef {state.value} fill:{fill},stroke:{border},color:{text}")
+        lines.append(f"  class {','.join(ids[step.id] for step in picture.steps if step.state is state)} {state.value}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def exceeds_usual_limits(picture: Picture, source: str) -> bool:
@@ -36,41 +56,15 @@ def exceeds_usual_limits(picture: Picture, source: str) -> bool:
     return len(source) > MOST_CHARACTERS or sum(len(step.after) for step in picture.steps) > MOST_EDGES
 
 
-def _lines(picture: Picture) -> Iterator[str]:
-    title = json.dumps(one_line(picture.heading))
-    # A page's block may end at these, inside quotes as well.
-    escaped = re.sub(r"[`<>&%{}]", lambda found: f"\\u{ord(found[0]):04x}", title)
-    yield from ("---", f"title: {escaped}", "---", "flowchart TD")
-    ids = {step.id: f"s{number}" for number, step in enumerate(picture.steps)}
-    if picture.under_finally:
-        yield '  subgraph main[" "]'
-        yield from _graph(picture.main, ids)
-        yield "  end"
-        yield '  subgraph cleanup["finally"]'
-        yield from _graph(picture.under_finally, ids)
-        yield "  end"
-        yield "  main ==> cleanup"
-    else:
-        yield from _graph(picture.main, ids)
-    states = dict.fromkeys(step.state for step in picture.steps if step.state is not None)
-    for state in states:
-        fill, border, text = LIGHT[state]
-        yield f"  classDef {state.value} fill:{fill},stroke:{border},color:{text}"
-        yield f"  class {','.join(ids[step.id] for step in picture.steps if step.state is state)} {state.value}"
-
-
 def _graph(steps: Sequence[PicturedStep], ids: dict[str, str]) -> Iterator[str]:
     for step in steps:
         opened, closed = _SHAPES[step.shape]
-        yield f'    {ids[step.id]}{opened}"{_label(step)}"{closed}'
+        lines = [one_line(step.id), *([step.state.value] if step.state is not None else [])]
+        lines += [clip(one_line(note), _LONGEST_NOTE) for note in step.notes]
+        label = "<br/>".join(_UNSAFE.sub(lambda found: f"#{ord(found[0])};", line) for line in lines)
+        yield f'    {ids[step.id]}{opened}"{label}"{closed}'
     for step in steps:
         before = " & ".join(ids[one] for one in step.after if one in ids)
         if before:
             # A dotted arrow means that the step may be skipped by choice.
             yield f"    {before} {'-.->' if step.is_conditional else '-->'} {ids[step.id]}"
-
-
-def _label(step: PicturedStep) -> str:
-    lines = [one_line(step.id), *([step.state.value] if step.state is not None else [])]
-    lines += [clip(one_line(note), _LONGEST_NOTE) for note in step.notes]
-    return "<br/>".join(_UNSAFE.sub(lambda found: f"#{ord(found[0])};", line) for line in lines)

@@ -20,7 +20,7 @@ from atom_workflows.core.graph import is_internal
 from atom_workflows.core.kinds import NodeKind, Phase
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepState
-from atom_workflows.core.workflow import Condition, ForEach, Step, Template, Trigger, Workflow
+from atom_workflows.core.workflow import Condition, Step, Template, Trigger, Workflow
 
 _DIGITS: Final = re.compile(r"([0-9]+)")
 
@@ -95,24 +95,22 @@ def picture_file(workflow: Workflow) -> Picture:
 
 
 def _picture_step(step: Step) -> PicturedStep:
-    shape = Shape.LOOP if step.for_each is not None else Shape.BARRIER if step.task is None else Shape.JOB
+    shape = Shape.BARRIER if step.task is None else Shape.JOB
+    notes = _notes(step.trigger, step.when, allow_failure=step.allow_failure)
+    if step.for_each is not None:
+        shape = Shape.LOOP
+        lists = step.for_each.lists.values()
+        lengths = [len(one) for one in lists if not isinstance(one, Template)]
+        # The number of items is not known if a list is computed.
+        items = counted(reduce(mul, lengths, 1), "item") if len(lengths) == len(lists) else "its items"
+        notes = (f"for each of {items}", *notes)
     return PicturedStep(
         id=step.id,
         after=step.depends_on,
         shape=shape,
-        notes=(
-            *(() if step.for_each is None else (f"for each of {_count_items(step.for_each)}",)),
-            *_notes(step.trigger, step.when, allow_failure=step.allow_failure),
-        ),
+        notes=notes,
         is_conditional=step.is_conditional,
     )
-
-
-def _count_items(for_each: ForEach) -> str:
-    """Return the number of items in words; it is not known if a list is computed."""
-    lists = for_each.lists.values()
-    lengths = [len(one) for one in lists if not isinstance(one, Template)]
-    return counted(reduce(mul, lengths, 1), "item") if len(lengths) == len(lists) else "its items"
 
 
 def _notes(trigger: Trigger, when: Condition | None, *, allow_failure: bool) -> tuple[str, ...]:

@@ -65,7 +65,16 @@ def place_steps(steps: Sequence[PicturedStep]) -> Placed:
         start.right.append(end)
         end.left.append(start)
     _order(layers)
-    _spread(layers)
+    for layer in layers:
+        _settle(layer, [0.0] * len(layer))
+    # Move the places of each layer close to their neighbours in the layers beside it.
+    for order, side in ((layers, "left"), (layers[::-1], "right"), (layers, "left")):
+        for layer in order:
+            wishes = []
+            for place in layer:
+                near: list[Place] = getattr(place, side)
+                wishes.append(sum(one.y for one in near) / len(near) if near else place.y)
+            _settle(layer, wishes)
     everything = [place for layer in layers for place in layer]
     top = min((place.y - place.height / 2 for place in everything), default=0.0)
     for place in everything:
@@ -115,19 +124,6 @@ def _order(layers: Sequence[list[Place]]) -> None:
             arrange(layer, "left")
         for layer in reversed(layers[:-1]):
             arrange(layer, "right")
-
-
-def _spread(layers: Sequence[Sequence[Place]]) -> None:
-    """Move the places of each layer close to their neighbours in the layers beside it."""
-    for layer in layers:
-        _settle(layer, [0.0] * len(layer))
-    for order, side in ((layers, "left"), (layers[::-1], "right"), (layers, "left")):
-        for layer in order:
-            wishes = []
-            for place in layer:
-                near: list[Place] = getattr(place, side)
-                wishes.append(sum(one.y for one in near) / len(near) if near else place.y)
-            _settle(layer, wishes)
 
 
 def _settle(layer: Sequence[Place], wishes: Sequence[float]) -> None:

@@ -109,7 +109,9 @@ def arrange(units: Sequence[Unit], glyphs: Glyphs) -> Iterator[Row]:
         ended = {column for column, one in joints.items() if not left[one]}
         for column in ended:
             columns[column] = None
-        own = min(ended) if ended else _free_column(columns, just_used)
+        # Right below a unit that nothing depends on, another one would look as if it did.
+        free = [column for column, one in enumerate(columns) if one is None and column != just_used]
+        own = min(ended or free, default=len(columns) + (len(columns) == just_used))
         columns += [None] * (own + 1 - len(columns))
         columns[own] = unit if unit.dependents else None
         just_used = own
@@ -120,15 +122,6 @@ def arrange(units: Sequence[Unit], glyphs: Glyphs) -> Iterator[Row]:
         )
         while columns and columns[-1] is None:
             columns.pop()
-
-
-def _free_column(columns: Sequence[Unit | None], just_used: int) -> int:
-    """Return the first column without a rail.
-
-    Right below a unit that nothing depends on, another one would look as if it did.
-    """
-    free = (column for column, one in enumerate(columns) if one is None and column != just_used)
-    return next(free, len(columns) + (len(columns) == just_used))
 
 
 def _draw(before: Sequence[Unit | None], joints: Collection[int], ended: set[int], own: int, glyphs: Glyphs) -> str:

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 
 from atom_client.graph.colors import DARK, LIGHT, PLAIN, PLAIN_DARK, Colors
 from atom_client.graph.picture import Picture, PicturedStep, Shape
-from atom_client.graph.places import Place, Placed, Segment, place_steps
+from atom_client.graph.places import Placed, Segment, place_steps
 from atom_client.text import clip, cut_middle, one_line
 from atom_workflows.core.states import StepState
 
@@ -56,17 +56,21 @@ def draw_svg(picture: Picture) -> str:
         if section is cleanup and main.steps:
             x += _LAYER_GAP
         if section is cleanup:
-            drawn.append(_frame(x, y, section))
+            gap = _ROW_GAP
+            frame = f'width="{section.width + 2 * gap:.0f}" height="{section.height + 2 * gap:.0f}" rx="6"'
+            label = f'<text x="{x - gap:.0f}" y="{y - gap - 5:.0f}">finally</text>'
+            drawn.append(f'<rect class="apart" x="{x - gap:.0f}" y="{y - gap:.0f}" {frame}/>{label}')
         drawn += section.draw(x, y)
         x += section.width
     heading = _text(picture.heading, 120)
-    width = max(x, _MARGIN + len(heading) * _CHARACTER * 1.1) + _MARGIN
+    width = max(x, _MARGIN + cell_len(heading) * _CHARACTER * 1.1) + _MARGIN
     bottom = top + height + _MARGIN
     size = f'width="{width:.0f}" height="{bottom:.0f}" viewBox="0 0 {width:.0f} {bottom:.0f}"'
+    light, dark = "".join(_rules(LIGHT, PLAIN, "#ffffff")), "".join(_rules(DARK, PLAIN_DARK, "#0d1117"))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {size}>',
         f"<title>{_escaped(picture.heading)}</title>",
-        f"<style>\n{_STYLE}{_colors()}</style>",
+        f"<style>\n{_STYLE}{light}@media(prefers-color-scheme:dark){{\n{dark}}}\n</style>",
         '<rect class="page" width="100%" height="100%"/>',
         f'<text class="heading" x="{_MARGIN}" y="{_MARGIN + 4}">{escape(heading)}</text>',
         *drawn,
@@ -80,19 +84,27 @@ class _Section:
 
     def __init__(self, steps: Sequence[PicturedStep]) -> None:
         self.steps = steps
-        self.labels = {step.id: list(_label(step)) for step in steps}
+        # The lines of each box, each with its class.
+        self.labels = {
+            step.id: [
+                ("name", cut_middle(_text(step.id, 1_000), _LONGEST_NAME)),
+                *([("state", step.state.value)] if step.state is not None else []),
+                *(("note", _text(note, _LONGEST_NOTE)) for note in step.notes),
+            ]
+            for step in steps
+        }
         lines = max((len(label) for label in self.labels.values()), default=1)
         self.box_height = lines * _LINE + _PADDING
         self.row = self.box_height + _ROW_GAP
         self.placed: Placed = place_steps(steps)
-        self.widths = [self._width_of(layer) for layer in self.placed.layers]
+        longest = {one: max(cell_len(line) for _, line in label) for one, label in self.labels.items()}
+        self.widths = [
+            max((longest[place.step.id] for place in layer if place.step), default=0) * _CHARACTER + 2 * _PADDING
+            for layer in self.placed.layers
+        ]
         self.lefts = [sum(self.widths[:number]) + number * _LAYER_GAP for number in range(len(self.widths))]
         self.width = sum(self.widths) + max(0, len(self.widths) - 1) * _LAYER_GAP
         self.height = self.placed.height * self.row
-
-    def _width_of(self, layer: Sequence[Place]) -> float:
-        labels = [line for place in layer if place.step for _, line in self.labels[place.step.id]]
-        return max(map(cell_len, labels), default=0) * _CHARACTER + 2 * _PADDING
 
     def draw(self, x: float, y: float) -> Iterator[str]:
         """Yield the lines and then the boxes, with the upper left corner here."""
@@ -138,25 +150,6 @@ class _Section:
         )
 
 
-def _frame(x: float, y: float, section: _Section) -> str:
-    """Return the frame of the steps under `finally`."""
-    gap = _ROW_GAP
-    return (
-        f'<rect class="apart" x="{x - gap:.0f}" y="{y - gap:.0f}" width="{section.width + 2 * gap:.0f}" '
-        f'height="{section.height + 2 * gap:.0f}" rx="6"/>'
-        f'<text x="{x - gap:.0f}" y="{y - gap - 5:.0f}">finally</text>'
-    )
-
-
-def _label(step: PicturedStep) -> Iterator[tuple[str, str]]:
-    """Yield the lines of a box, each with its class."""
-    yield "name", cut_middle(_text(step.id, 1_000), _LONGEST_NAME)
-    if step.state is not None:
-        yield "state", step.state.value
-    for note in step.notes:
-        yield "note", _text(note, _LONGEST_NOTE)
-
-
 def _text(text: str, length: int) -> str:
     return clip(_NOT_XML.sub("", one_line(text)), length)
 
@@ -164,12 +157,6 @@ def _text(text: str, length: int) -> str:
 def _escaped(text: str) -> str:
     """Return text for a tooltip, whose lines stay apart."""
     return "\n".join(escape(_NOT_XML.sub("", one_line(line))) for line in text.split("\n"))
-
-
-def _colors() -> str:
-    """Return the rules for light and, where the reader prefers that, dark."""
-    dark = "".join(_rules(DARK, PLAIN_DARK, "#0d1117"))
-    return f"{''.join(_rules(LIGHT, PLAIN, '#ffffff'))}@media(prefers-color-scheme:dark){{\n{dark}}}\n"
 
 
 def _rules(states: Mapping[StepState, Colors], plain: Colors, page: str) -> Iterator[str]:

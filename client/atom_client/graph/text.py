@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from rich.cells import cell_len, set_cell_size
+
 from atom_client.graph.picture import Picture, PicturedStep, Shape, split_layers
 from atom_client.graph.rails import ASCII_GLYPHS, NODE, Glyphs, Row, arrange, units_of
 from atom_client.text import cut_middle, one_line
@@ -91,7 +93,9 @@ class Style(NamedTuple):
     def note(self, text: str, room: int) -> str:
         """Return a note, cut to the room that there is."""
         room = room if self.wraps else max(room, _LEAST_NOTE)
-        return text if len(text) <= room else f"{text[: max(room - len(self.mark), 0)]}{self.mark}"[: max(room, 0)]
+        if cell_len(text) <= room:
+            return text
+        return f"{set_cell_size(text, max(room - len(self.mark), 0))}{self.mark[: max(room, 0)]}"
 
 
 def draw_text(picture: Picture, style: Style) -> Iterator[list[Part]]:
@@ -126,47 +130,28 @@ def _draw_rows(rows: Sequence[Row], style: Style) -> Iterator[list[Part]]:
     room = style.width - rails - (3 if has_brackets else 1) - (states + 2 if states else 0)
     names = {step.id: style.name(step, room) for step in steps}
     widest = min(_WIDEST_ID, max(map(len, names.values())))
+    bracket = style.glyphs.bracket
     for row in rows:
         members = row.unit.steps
+        brackets = f"{bracket[0]}{bracket[1] * (len(members) - 2)}{bracket[2]}" if len(members) > 1 else " "
+        # In the picture of a file, no step has a state.
+        urgent = min((step.state for step in members if step.state is not None), key=_URGENT.index, default=None)
+        symbol = style.pick(_NO_STATE if urgent is None else _SYMBOLS[urgent])
         for number, step in enumerate(members):
             before, found, after = (row.below if number else row.rails).ljust(rails).partition(NODE)
-            symbol = _symbol_of(members, style) if found else ""
-            bracket = f"{_bracket(number, len(members), style.glyphs)} " if has_brackets else ""
-            name = Part(f"{after} {bracket}{names[step.id].ljust(widest)}")
-            line = [Part(before), _in_state(symbol, _most_urgent(members)), name]
+            beside = f"{brackets[number]} " if has_brackets else ""
+            name = Part(f"{after} {beside}{names[step.id].ljust(widest)}")
+            line = [Part(before), _in_state(symbol if found else "", urgent), name]
             if step.state is not None:
                 line += [Part("  "), _in_state(step.state.ljust(states), step.state)]
-            left = style.width - sum(len(part.text) for part in line) - 2
-            notes = style.note(", ".join(map(one_line, _notes_of(step))), left)
-            yield [*line, Part(f"  {notes}")] if notes else _stripped(line)
-
-
-def _notes_of(step: PicturedStep) -> tuple[str, ...]:
-    return ("no task", *step.notes) if step.shape is Shape.BARRIER else step.notes
-
-
-def _bracket(number: int, count: int, glyphs: Glyphs) -> str:
-    if count == 1:
-        return " "
-    return glyphs.bracket[0 if number == 0 else 2 if number == count - 1 else 1]
-
-
-def _most_urgent(steps: Sequence[PicturedStep]) -> StepState | None:
-    """Return the state that a reader looks for first; None in the picture of a file."""
-    return min((step.state for step in steps if step.state is not None), key=_URGENT.index, default=None)
-
-
-def _symbol_of(steps: Sequence[PicturedStep], style: Style) -> str:
-    state = _most_urgent(steps)
-    return style.pick(_NO_STATE if state is None else _SYMBOLS[state])
+            left = style.width - sum(cell_len(part.text) for part in line) - 2
+            shown = ("no task", *step.notes) if step.shape is Shape.BARRIER else step.notes
+            notes = style.note(", ".join(map(one_line, shown)), left)
+            yield [*line, Part(f"  {notes}")] if notes else [*line[:-1], Part(line[-1].text.rstrip(), line[-1].state)]
 
 
 def _in_state(text: str, state: StepState | None) -> Part:
     return Part(text, "" if state is None else state.value)
-
-
-def _stripped(line: Sequence[Part]) -> list[Part]:
-    return [*line[:-1], line[-1]._replace(text=line[-1].text.rstrip())]
 
 
 # -- as a list -------------------------------------------------------------------------------------------------------
@@ -177,30 +162,22 @@ def _list_layers(steps: Sequence[PicturedStep], style: Style) -> Iterator[list[P
     layers = split_layers(steps)
     together = -(-len(layers) // MOST_LAYERS) or 1
     entries = [layers[at : at + together] for at in range(0, len(layers), together)]
-    names = [_numbers(at * together + 1, at * together + len(entry)) for at, entry in enumerate(entries)]
+    names = [
+        f"{at * together + 1}-{at * together + len(entry)}" if len(entry) > 1 else str(at * together + 1)
+        for at, entry in enumerate(entries)
+    ]
     sizes = [f"{sum(map(len, entry)):,}" for entry in entries]
     width = max(map(len, [*names, "LAYER"])), max(map(len, [*sizes, "STEPS"]))
     yield [Part(f"{'LAYER'.ljust(width[0])}  {'STEPS'.rjust(width[1])}")]
     for entry, name, size in zip(entries, names, sizes, strict=True):
         members = [step for layer in entry for step in layer]
         start = f"{name.ljust(width[0])}  {size.rjust(width[1])}  "
-        states = _count_states(members)
+        counts = Counter(step.state for step in members)
+        states = [Part(f"{counts[state]:,} {state}", state.value) for state in _URGENT if counts[state]]
         if states:
-            yield [Part(start), *states]
+            yield [Part(start), *[part for state in states for part in (Part(", "), state)][1:]]
             start = " " * len(start)
         yield [Part(start), *_name_some(members, style, style.width - len(start))]
-
-
-def _numbers(first: int, last: int) -> str:
-    return str(first) if first == last else f"{first}-{last}"
-
-
-def _count_states(steps: Sequence[PicturedStep]) -> list[Part]:
-    """Return how many steps are in each state, such as `3 FAILED, 105 SUCCEEDED`."""
-    counts = Counter(step.state for step in steps)
-    known = [(state, counts[state]) for state in _URGENT if counts[state]]
-    parts = [[Part(", "), Part(f"{count:,} {state}", state.value)] for state, count in known]
-    return [part for pair in parts for part in pair][1:]
 
 
 def _name_some(steps: Sequence[PicturedStep], style: Style, room: int) -> list[Part]:

@@ -5,7 +5,7 @@ As in a run, the tables in kinds.py decide, but here a step may end in more than
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 from typing import Any, Final
@@ -166,7 +166,15 @@ class _Walk:
         ends = {TRIGGERS[ended][step.trigger] for ended in possible_ends(fates)}
         unsure = [need for need in step.depends_on if self._fates[need] is Fate.DEPENDS]
         if None not in ends:
-            return self._do_not_run(step, fates)
+            broken = [need for need in step.depends_on if self._fates[need] in _FAILED]
+            if broken:
+                return Fate.BLOCKED, f"blocked by {listing(broken)}"
+            because = f"not every step that it depends on runs, and its trigger is {step.trigger}"
+            if step.trigger is Trigger.ANY_FAILED:
+                because = "no step that it depends on fails, and its trigger is any-failed"
+            elif all(fate is Fate.SKIPPED for fate in fates):
+                because = "every step that it depends on is skipped"
+            return Fate.SKIPPED, because
         # Each item of a loop may have a condition of its own.
         when = None if _has_condition_per_item(step) else step.when
         verdict = None if when is None else judge(when, scope, zone=self._zone)
@@ -184,16 +192,6 @@ class _Walk:
         if verdict is not None and verdict.error:
             return Fate.FAILS, verdict.error
         return Fate.RUNS, "" if verdict is None else verdict.because
-
-    def _do_not_run(self, step: Step, fates: Collection[Fate]) -> tuple[Fate, str]:
-        broken = [need for need in step.depends_on if self._fates[need] in _FAILED]
-        if broken:
-            return Fate.BLOCKED, f"blocked by {listing(broken)}"
-        if step.trigger is Trigger.ANY_FAILED:
-            return Fate.SKIPPED, "no step that it depends on fails, and its trigger is any-failed"
-        if all(fate is Fate.SKIPPED for fate in fates):
-            return Fate.SKIPPED, "every step that it depends on is skipped"
-        return Fate.SKIPPED, f"not every step that it depends on runs, and its trigger is {step.trigger}"
 
     def _with_items(self, planned: PlannedStep, loop: ForEach, scope: Mapping[str, Any]) -> PlannedStep:
         step = planned.step

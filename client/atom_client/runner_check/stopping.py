@@ -34,7 +34,13 @@ def check_stop(session: Session, job: Job) -> Iterator[Row]:
         yield from (unsupported(rule, "jobs cannot be stopped, so a retry may overlap the old job") for rule in STOPS)
         return
     yield _check_that_it_ends(session, answer, stopped)
-    yield _check_stop_again(session, job_id)
+    try:
+        again = session.stop(job_id)
+    except TaskRunnerError as error:
+        yield not_answered(STOP_AGAIN, error, "answer with HTTP 200, or with 404 if the job is no longer known")
+    else:
+        cannot = failed(STOP_AGAIN, "the first request was accepted, but the second was answered with HTTP 405 or 501")
+        yield cannot if again is StopAnswer.CANNOT else ok(STOP_AGAIN, "a job that has ended may be stopped again")
     try:
         session.stop(session.unknown_job())
     except TaskRunnerError as error:
@@ -62,16 +68,6 @@ def _check_that_it_ends(session: Session, answer: JobAnswer, stopped: StopAnswer
         return ok(STOP, f"job {job_id} ended as {state}")
     waited = f"{session.timeout_s:g} s"
     return failed(STOP, f"the request was accepted, but after {waited}, job {job_id} is still {state}")
-
-
-def _check_stop_again(session: Session, job_id: str) -> Row:
-    try:
-        answer = session.stop(job_id)
-    except TaskRunnerError as error:
-        return not_answered(STOP_AGAIN, error, "answer with HTTP 200, or with 404 if the job is no longer known")
-    if answer is StopAnswer.CANNOT:
-        return failed(STOP_AGAIN, "the first request was accepted, but the second was answered with HTTP 405 or 501")
-    return ok(STOP_AGAIN, "a job that has ended may be stopped again")
 
 
 def _check_lookup(session: Session, job_id: str) -> Row:

@@ -200,7 +200,13 @@ def body_text(letter: DeadLetter) -> str:
 def advice(letter: DeadLetter, desk: Desk) -> Iterator[str]:
     """Yield sentences that say what to do next."""
     if not letter.reason and letter.topic:
-        yield _where_the_log_is(letter, desk)
+        function = FUNCTIONS[letter.topic]
+        filters = f'jsonPayload.action="event.failed" AND timestamp<="{letter.dead_since.isoformat()}"'
+        logging = f"gcloud logging read {shlex.quote(filters)} --project={shlex.quote(desk.project)}"
+        why = f"The log shows why: {logging} --freshness=31d --limit=20"
+        if desk.is_local:
+            why = f"Look for `event.failed` in {function}.log, in the log folder that `local up` printed."
+        yield f"Pub/Sub gave up on it and recorded no reason. {why}"
     if letter.topic == "steps":
         run = f" `{with_place(f'runs show {letter.run_id}')}` shows its state." if letter.run_id else ""
         yield (
@@ -260,17 +266,3 @@ def _moment(text: str) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo else None
-
-
-def _where_the_log_is(letter: DeadLetter, desk: Desk) -> str:
-    function = FUNCTIONS[letter.topic]
-    if desk.is_local:
-        return (
-            f"Pub/Sub gave up on it and recorded no reason. Look for `event.failed` in {function}.log, in the "
-            "log folder that `local up` printed."
-        )
-    filters = f'jsonPayload.action="event.failed" AND timestamp<="{letter.dead_since.isoformat()}"'
-    return (
-        "Pub/Sub gave up on it and recorded no reason. The log shows why: "
-        f"gcloud logging read {shlex.quote(filters)} --project={shlex.quote(desk.project)} --freshness=31d --limit=20"
-    )

@@ -49,7 +49,11 @@ def read_loops(store: Store, run: RunRecord, nodes: Mapping[str, StepRecord]) ->
         if expander is not None:
             counts = ItemCounts(total=0, states={})
             if expander.state is StepState.SUCCEEDED:
-                counts = _count_items(store, node, expander, may_query=len(found) < MOST_LOOPS)
+                known = counts_of_ended(node)
+                # The store counts a thousand documents for the price of reading one.
+                asked = _COUNTED if known is None and len(found) < MOST_LOOPS and expander.items else ()
+                states: dict[StepState, int] = {state: store.count(_in_state(expander, state)) for state in asked}
+                counts = known or count_states(expander.items, states)
             loop = LoopView(step=as_seen(node, nodes), expander=expander, counts=counts)
             found[node.id] = loop
             if counts.failed and len(found) <= MOST_LOOPS:
@@ -67,14 +71,6 @@ def read_loop(store: Store, run: RunRecord, step_id: str) -> LoopView | None:
     paths = [step_path(run.id, one) for one in (step_id, expander_id(step_id))]
     nodes = [step_record(document) for document in store.get(paths) if document is not None]
     return read_loops(store, run, {node.id: node for node in nodes}).get(step_id)
-
-
-def _count_items(store: Store, step: StepRecord, expander: StepRecord, *, may_query: bool) -> ItemCounts:
-    known = counts_of_ended(step)
-    if known is not None or not may_query or not expander.items:
-        return known or count_states(expander.items, {})
-    # The store counts a thousand documents for the price of reading one.
-    return count_states(expander.items, {state: store.count(_in_state(expander, state)) for state in _COUNTED})
 
 
 def _in_state(expander: StepRecord, state: StepState, **options: Any) -> Query:

@@ -52,12 +52,6 @@ def heading_lines(asked: Asked) -> Iterator[str]:
         value = _group(asked)
         of = f" of the group `{one_line(value)}`" if value else ""
         yield f"  at most {counted(rules.limit, 'run')}{of} in progress at the same time; {rules_text(rules)}"
-    yield from _deadline_lines(asked)
-
-
-def _deadline_lines(asked: Asked) -> Iterator[str]:
-    """Yield lines about when a run counts as late."""
-    workflow = asked.workflow
     instants = {"a run that is started at this time": asked.start.at}
     if workflow.schedules:
         calendars = (Calendar(cron=one.cron, zone=workflow.timezone) for one in workflow.schedules)

@@ -52,15 +52,10 @@ def _numbers(loop: LoopView) -> Iterator[tuple[str, str]]:
     # Without a failure of its own, a step that did not succeed was stopped, and its items with it.
     was_stopped = loop.step.state in {StepState.FAILED, StepState.CANCELLED} and not loop.step.last_kind
     if (loop.step.tolerate or loop.counts.failed) and not was_stopped:
-        yield "tolerate", f"{loop.step.tolerate:,}; {_how_many_failed(loop)}"
-
-
-def _how_many_failed(loop: LoopView) -> str:
-    failed, allowed = loop.counts.failed, loop.step.tolerate
-    said = f"{failed:,} {'has' if failed == 1 else 'have'} failed"
-    if failed > allowed:
-        return f"{said}, so the step fails"
-    return f"{said}, so the step may still succeed" if not loop.step.state.is_terminal else said
+        failed = loop.counts.failed
+        so = "" if loop.step.state.is_terminal else ", so the step may still succeed"
+        so = ", so the step fails" if failed > loop.step.tolerate else so
+        yield "tolerate", f"{loop.step.tolerate:,}; {failed:,} {'has' if failed == 1 else 'have'} failed{so}"
 
 
 def _source_of(loop: LoopView) -> str:

@@ -88,22 +88,19 @@ def step_headline(seen: StepSeen) -> str:
     step, fate = seen.step, seen.fate
     took = lasted(between(step.started_at, step.finished_at))
     how = "was ended while it was under way" if step.started_at else "was not started"
+    reason = message_of(step).removeprefix(_NOT_STARTED)
+    is_too_many = seen.is_item and step.message.removeprefix(_NOT_STARTED) not in stop_reasons(seen.run)
+    why = "since too many others failed" if is_too_many else "as the run was stopped"
     where = {
         Fate.OPEN: lambda: _open_text(seen),
         Fate.SUCCEEDED: lambda: f"SUCCEEDED{f' after {took}' if took else ''}",
         Fate.SKIPPED: lambda: f"was skipped by choice: {why_skipped(step)}",
         Fate.BLOCKED: lambda: f"was blocked by {_chain_text(seen)}",
-        Fate.STOPPED: lambda: f"{how}, {_stopped_text(seen)}",
+        Fate.STOPPED: lambda: f"{how}, {why}: {reason}",
         Fate.TOLERATED: lambda: f"{failure_text(step)}; allowFailure tolerates it, so the run continues",
     }
     name = f"Item `{shown_id(step.id)}`" if seen.is_item else f"Step `{step.id}`"
     return f"{name} {where.get(fate, lambda: failure_text(step))()}."
-
-
-def _stopped_text(seen: StepSeen) -> str:
-    reason = message_of(seen.step).removeprefix(_NOT_STARTED)
-    too_many = seen.is_item and seen.step.message.removeprefix(_NOT_STARTED) not in stop_reasons(seen.run)
-    return f"{'since too many others failed' if too_many else 'as the run was stopped'}: {reason}"
 
 
 def _open_text(seen: StepSeen) -> str:
@@ -118,24 +115,19 @@ def _open_text(seen: StepSeen) -> str:
     if step.is_released:
         waits = "its condition will be evaluated next" if step.awaits_condition else "no dispatcher has claimed it yet"
         return f"is released, and {waits}"
-    return f"is PENDING: {why_item_waits(seen.loop) if seen.is_item else _what_is_open(seen)}"
-
-
-def _what_is_open(seen: StepSeen) -> str:
-    """Describe the open dependencies and what they are ultimately waiting for."""
+    if seen.is_item:
+        return f"is PENDING: {why_item_waits(seen.loop)}"
     open_ones = [node for node in seen.dependencies if not node.state.is_terminal]
     noun = "dependency has" if len(open_ones) == len(seen.dependencies) == 1 else "dependencies have"
-    waits = f"{len(open_ones):,} of {len(seen.dependencies):,} {noun} not ended"
-    if not seen.fronts:
-        return waits
-    shown = "; ".join(
+    ultimately = "; ".join(
         f"`{node.id}` has been {node.state} for {since(node.claimed_at, seen.now)}"
         if is_under_way(node)
         else f"`{node.id}` is released, but not yet claimed by a dispatcher"
         for node in seen.fronts[:_MOST_FRONTS]
     )
-    more = len(seen.fronts) - _MOST_FRONTS
-    return f"{waits}. Ultimately, it is waiting for: {shown}{f'; and {more:,} more' if more > 0 else ''}"
+    more = f"; and {len(seen.fronts) - _MOST_FRONTS:,} more" if len(seen.fronts) > _MOST_FRONTS else ""
+    waits = f". Ultimately, it is waiting for: {ultimately}{more}" if seen.fronts else ""
+    return f"is PENDING: {len(open_ones):,} of {len(seen.dependencies):,} {noun} not ended{waits}"
 
 
 def _chain_text(seen: StepSeen) -> str:

@@ -112,6 +112,12 @@ def test_svg_escapes_hostile_names() -> None:
     assert {sign for sign in drawn if sign != "\n" and not sign.isprintable()} == set()
 
 
+def test_svg_has_room_for_a_heading_of_wide_characters() -> None:
+    """A wide character takes twice the width of a letter, in the heading as well."""
+    narrow, wide = (parsed(draw_svg(Picture(title=sign * 50, main=(PicturedStep("a", ()),)))) for sign in "n語")
+    assert float(wide.attrib["width"]) - float(narrow.attrib["width"]) > 50 * 7
+
+
 def test_svg_boxes_stay_on_the_page() -> None:
     """Every box and line of text begins within the page, and a box is as wide as its text in wide characters."""
     wide = PicturedStep("a", (), notes=("when '日本語日本語' == params.x",))

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 from hypothesis import given
+from rich.cells import cell_len
 
 from atom_client.graph.picture import Picture, PicturedStep, Shape
 from atom_client.graph.rails import NODE, Glyphs, arrange, units_of
@@ -137,6 +138,15 @@ def test_no_line_wraps_on_a_terminal(width: int, count: int, *, is_ascii: bool) 
         assert max(map(len, body)) <= width
         assert any("DISPATCHING" in line for line in lines)
         assert "-0" in "".join(body)
+
+
+@pytest.mark.parametrize("width", [40, 41])
+def test_wide_characters_take_two_cells_of_a_line(width: int) -> None:
+    """A note of wide characters is cut to the cells that a terminal has, not to as many characters."""
+    step = PicturedStep("a", (), notes=("語" * 60,), state=StepState.FAILED)
+    [*_, line] = text_of(Picture(title="run r", main=(step,)), Style(width=width, wraps=True)).splitlines()
+    assert width - 1 <= cell_len(line) <= width
+    assert line.endswith("…")
 
 
 def test_ascii_draws_the_same_lines() -> None:
