@@ -114,6 +114,8 @@ def live(world: World) -> str:
     read_nodes_of_steps(world.store, world.run(run_id))
     newest_runs(world.store, limit=10)
     list_in_every_way(world)
+    world.start(json.dumps({**json.loads(chain(1)), "name": "flow-0a"}), run_key="named like a run")
+    full_run_id(world.store, "flow-0a")
     for name in (LAST, run_id[:-1], "flow", "flow.yaml"):
         full_run_id(world.store, name)
     world.clock.move(timedelta(days=20))
