@@ -40,5 +40,5 @@ def test_ctrl_c_ends_the_view_and_not_the_run(site: Site) -> None:
             assert line
         watcher.send_signal(signal.SIGINT)
         _, said = watcher.communicate(timeout=60)
-    assert (watcher.returncode, f"Run {run_id} continues: " in said) == (130, True)
+    assert (watcher.returncode, f"Run {run_id} continues: " in said) == (130, True), said
     assert json.loads(console(site, "runs", "show", run_id, "--json").succeeded())["run"]["state"] == "RUNNING"

@@ -234,22 +234,22 @@ class Waiting:
             uncertain = f"If the run was started, it continues; `{with_place('runs list')}` shows it."
             with self._report_if_interrupted(uncertain):
                 self.output.say(begin())
-            view = self.view if catch_up is None else catch_up()
             with (
                 self._report_if_interrupted(goes_on),
                 self._report_if_interrupted(not_followed, by=(AtomWorkflowsError,)),
-                show_on(self.output, view) as show,
             ):
-                run = follow(
-                    view,
-                    feed=feed,
-                    read_run=self._reader(),
-                    show=show,
-                    timeout_s=self.timeout_s,
-                    patience_s=0 if os.environ.get(FIRESTORE_HOST) else PATIENCE_S,
-                    superseded=self.superseded,
-                    describe_wait=self._describe_wait,
-                )
+                view = self.view if catch_up is None else catch_up()
+                with show_on(self.output, view) as show:
+                    run = follow(
+                        view,
+                        feed=feed,
+                        read_run=self._reader(),
+                        show=show,
+                        timeout_s=self.timeout_s,
+                        patience_s=0 if os.environ.get(FIRESTORE_HOST) else PATIENCE_S,
+                        superseded=self.superseded,
+                        describe_wait=self._describe_wait,
+                    )
         return self.read_result(run)
 
     def read_result(self, run: RunRecord) -> Ended:
