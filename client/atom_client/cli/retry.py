@@ -51,8 +51,8 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     never_begun = run.started_at is None and len(steps) < run.step_count
     count = run.step_count if never_begun else len(steps) - len(kept)
     to_run = count_nodes([node for node in nodes.values() if node.id in again])
-    anew = [node.each for node in nodes.values() if node.kind is NodeKind.EXPAND and node.id in again and node.items]
-    lists = f" The lists of {listing(anew)} are computed again, and all of their items run." if anew else ""
+    loops = [node.each for node in nodes.values() if node.kind is NodeKind.EXPAND and node.id in again and node.items]
+    lists = f" The lists of {listing(loops)} are computed again, and all of their items run." if loops else ""
     does = f"starts with {counted(count, 'step')}" if never_begun else f"continues: {to_run} will run again"
     line = f"Run {run.id} {does}, {AS_STARTED}{lists}"
     if options.wait:

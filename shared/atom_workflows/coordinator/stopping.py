@@ -314,7 +314,7 @@ def _look_up(services: Services, earlier: StepRecord) -> tuple[KeyLookup, str]:
         log.debug("job.lookup", f"{earlier.idempotency_key} cannot be looked up: {error.reason}", **earlier.names)
         return KeyLookup.CANNOT, ""
     except TaskRunnerUnavailable as error:
-        # The circuit breaker is not told: a Task Runner that does not know this call may fail at no other.
+        # This is not reported to the circuit breaker: a Task Runner without this call may handle all others.
         message = f"the job of attempt {earlier.attempt} of step {earlier.id} could not be looked up: {error.reason}"
         log.warning("task_runner.unavailable", message, **earlier.names)
         return KeyLookup.UNANSWERED, ""

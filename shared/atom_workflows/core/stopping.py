@@ -265,7 +265,7 @@ def judge_lookup(  # noqa: PLR0913 (each is one thing that the decision depends 
     settled_after = lease + MISSING_GRACE if lookup is KeyLookup.NONE else lease
     is_final = now - (step.unresolved_since or waits_since) >= settled_after
     if lookup is KeyLookup.FOUND or (lookup is KeyLookup.NONE and is_final):
-        # Without a job to stop, the wait for the next attempt need not begin anew.
+        # Without a job to stop, the wait for the next attempt need not start over.
         return _resolve(step, job_id or None, now)
     is_heard = lookup is not KeyLookup.UNANSWERED or now - waits_since >= stop_timeout
     if step.policies.on_lost is OnLost.RETRY or (is_final and is_heard):
@@ -387,8 +387,8 @@ def judge_leftover(
     else:
         unstopped = add_unstopped(step, leftover)
     known = {"missing_since": None} if step.missing_since else {}
-    anew = _begin_next_wait(now) if others or step.unresolved else {}
-    return {"leftovers": tuple(others), "claimed_at": now, **_without_deferrals(step), **known, **anew, **unstopped}
+    waits = _begin_next_wait(now) if others or step.unresolved else {}
+    return {"leftovers": tuple(others), "claimed_at": now, **_without_deferrals(step), **known, **waits, **unstopped}
 
 
 def _fail_beside_leftover(
