@@ -125,6 +125,22 @@ def validate(files: tuple[str, ...], form: str, env_file: str | None) -> None:
 
 
 @cli.command()
+@click.argument("file", default="workflow.yaml")
+def init(file: str) -> None:
+    """Write a first workflow that runs as it is, with comments.
+
+    FILE is the file to write [default: workflow.yaml]. The JSON Schema for editors is written beside it, as
+    workflow.schema.json. A file that exists is never overwritten. Nothing else is needed: the command prints how to
+    run the workflow on this machine.
+
+    Exit code: 0 if FILE was written, 2 if it exists or cannot be written.
+    """
+    from atom_client.cli.init import write_first_workflow  # noqa: PLC0415 (imported only when needed)
+
+    write_first_workflow(file)
+
+
+@cli.command()
 def schema() -> None:
     """Print the JSON Schema for workflow files, for use in editors."""
     from atom_client.views.as_json import json_text  # noqa: PLC0415 (imported only when needed)
@@ -214,7 +230,7 @@ def plan(file: str, at: str | None, **chosen: Any) -> None:
 )
 @json_option
 def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
-    """Estimate the cost of running a workflow, here and on other platforms.
+    """Estimate what a workflow costs, here and elsewhere.
 
     FILE is a workflow file, or - for stdin. The platform's code executes a run in memory, and its usage is priced at
     list prices; no service is called. WORKFLOW_BURST_SEC and the functions' other settings are used if they are set.

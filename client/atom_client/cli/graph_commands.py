@@ -26,7 +26,7 @@ from atom_client.text import name_of
 )
 @place_options
 def graph(source: str | None, form: str | None, output: str | None, *, last: bool) -> None:
-    """Draw the steps of a workflow file, or those of a run with their states.
+    """Draw the steps of a file, or of a run with their states.
 
     FILE is a workflow file, or - for stdin; drawing it needs no platform. RUN is a run's id, its first characters,
     or the name of a workflow, which means its newest run. A name that could be either is taken as FILE if that file
