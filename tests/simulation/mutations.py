@@ -91,6 +91,8 @@ MUTATIONS: Final = (
     _at_port("no guard on the claim", planted.unguarded_claim, seed=44),
     _at_port("no guard on the outcome", planted.unguarded_outcome, seed=8),
     _at_port("count down again on redelivery", planted.count_again, seed=28),
+    _at_port("an attempt is lost on redelivery", planted.lose_attempt),
+    _at_port("an attempt is kept twice on redelivery", planted.keep_attempt_again),
     _at_port("count in a second commit", planted.commit_twice),
     _at_port("count skipped dependencies as succeeded", planted.count_failed_only, seed=6),
     _at_port("count internal barriers themselves", planted.count_barriers_themselves, seed=8),

@@ -202,6 +202,7 @@ class FaultyTaskRunner:
             )
             self._check_alone(of)
             self._jobs[job.id] = self._by_key[key] = job
+            self.evidence.jobs[job.id] = of
             if ending in _ENDED:
                 self._set_end(job, ends_at)
         return self._look(job)

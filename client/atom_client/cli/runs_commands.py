@@ -82,6 +82,7 @@ def list_(**chosen: Any) -> None:
 @runs.command()
 @run_argument
 @click.option("--outputs", "with_outputs", is_flag=True, help="Also show the outputs of the run and of its steps.")
+@click.option("--step", metavar="STEP", help="Show everything about this step or item, with its attempts.")
 @click.option("--items", metavar="STEP", help="Show only the items of this step with forEach, failed ones first.")
 @click.option("--failed", is_flag=True, help="Show only steps that are FAILED.")
 @click.option("--running", is_flag=True, help="Show only steps in progress: RUNNING, DISPATCHING or RETRYING.")
@@ -111,16 +112,26 @@ def list_(**chosen: Any) -> None:
 )
 @json_option
 @place_options
-def show(run_id: str, items: str | None, *, with_outputs: bool, as_json: bool, **chosen: Any) -> None:
+def show(run_id: str, step: str | None, items: str | None, *, with_outputs: bool, as_json: bool, **chosen: Any) -> None:
     """Show a run and its steps; `why` explains their states.
 
     A step with `forEach` is shown as one line with the counts of its items, followed by the messages of the first ones
     that failed. --items lists its items. The duration of a step that has not ended is the time it has taken so far.
+
+    --step shows one step, or an item such as 'train[3]': how long it waited and for what, a table of its last 20
+    attempts with their jobs, what was sent to the Task Runner, and its outputs.
     """
     from atom_client.cli.items import PAGE_SIZE, show_items  # noqa: PLC0415 (see above)
     from atom_client.cli.runs import ShowOptions, show_run  # noqa: PLC0415 (see above)
 
     options = ShowOptions(run_id=run_id, with_outputs=with_outputs, as_json=as_json, **chosen)
+    if step is not None:
+        from atom_client.cli.step import show_step  # noqa: PLC0415 (see above)
+
+        if items is not None or options != ShowOptions(run_id=run_id, with_outputs=with_outputs, as_json=as_json):
+            raise Misuse("--step shows one step with its outputs; leave out the options that choose from several")
+        show_step(_services(), run_id, step, as_json=as_json)
+        return
     if items is None:
         show_run(_services(), options)
         return

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from atom_client.text import between, clip, counted, lasted, local_time, one_line
-from atom_client.views.reasons import last_start
+from atom_client.views.reasons import clock_time, last_start
 from atom_client.views.step_list import taken_by
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import Phase
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from atom_client.cli.output import Output
     from atom_client.cli.screen import Screen
+    from atom_client.views.attempts import TimedAttempt
     from atom_client.views.loops import LoopView
 
 COLORS: Final = {
@@ -157,6 +158,27 @@ def items_sheet(items: Sequence[StepRecord], *, now: datetime) -> Sheet:
         ),
         state_column=1,
         may_be_narrowed=True,
+    )
+
+
+def attempts_sheet(step: StepRecord, attempts: Sequence[TimedAttempt], *, now: datetime) -> Sheet:
+    """Return the attempts of a step as a sheet; one that has not ended shows the state of the step."""
+    from atom_client.views.attempts import durations_text  # noqa: PLC0415 (only this table needs it)
+
+    return Sheet(
+        heading=("ATTEMPT", "END", "BEGAN", "WAITED", "JOB", "MESSAGE"),
+        rows=tuple(
+            (
+                str(one.attempt.number),
+                one.attempt.kind or step.state.value,
+                clock_time(one.attempt.claimed_at, now),
+                durations_text(one._asdict(), {"back_off": "back-off", "submitting": "to be accepted"}),
+                ", ".join(filter(None, (lasted(one.job), durations_text(one._asdict(), {"queued": "of it queued"})))),
+                clip(": ".join(filter(None, map(one_line, (one.attempt.reason, one.attempt.message)))), _LONGEST_CELL),
+            )
+            for one in attempts
+        ),
+        state_column=1,
     )
 
 
