@@ -16,6 +16,10 @@ from atom_client.errors import Misuse
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
 
+reason_option = click.option(
+    "--reason", metavar="TEXT", default="", help="Why; recorded with your name, and shown by the commands that show it."
+)
+
 
 def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the argument RUN and the option --last, which name a run in the parameter `run_id`.

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum, auto
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.budget import Budget
@@ -32,11 +32,14 @@ from atom_workflows.core.outcomes import clip
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import OPEN_STEP_STATES, RunEvent, RunState, next_run_state
 from atom_workflows.core.workflow import JsonValue
-from atom_workflows.documents import run_path, step_path, steps_path
+from atom_workflows.documents import changes_fields, run_path, step_path, steps_path
 from atom_workflows.errors import AlreadyExists, Conflict, ExpressionError, RunNotFound, RunStateError
 from atom_workflows.ports import Query, Update
 from atom_workflows.run_documents import run_state_fields, stop_fields
 from atom_workflows.step_documents import change_fields
+
+if TYPE_CHECKING:
+    from atom_workflows.core.user_changes import UserChange
 
 _TRIES: Final = 5
 
@@ -140,11 +143,13 @@ class Closing(Enum):
     UNFINISHED = auto()
 
 
-def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None = None) -> Closing:
+def request_stop(
+    outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None = None, change: UserChange | None = None
+) -> Closing:
     """Record that a run should stop, then close it.
 
     If the instance dies in between, the checker's audit continues the work. A second request keeps the reason given by
-    the first and continues closing the run.
+    the first and continues closing the run. `change` is recorded with the stop, if a person asked for it.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended, or if a timeout comes too late because a retry gave
     the run more time.
@@ -164,7 +169,7 @@ def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None 
         if stop.kind is StopKind.TIMEOUT and not run.is_overdue(stop.requested_at):
             raise RunStateError(f"run {run_id} was given more time")
         is_known = run.stop is not None and (run.stop.now or not stop.now)
-        if is_known or _record_stop(outbox, stored, stop):
+        if is_known or _record_stop(outbox, stored, stop, change):
             return close_run(outbox, run_id, budget)
     raise RunStateError(f"run {run_id} could not be stopped: it keeps changing; try again")
 
@@ -248,12 +253,14 @@ def fail_run(outbox: Outbox, run_id: str, reason: str, budget: Budget, *, action
         log.debug(f"{action}.late", str(error), run_id=run_id)
 
 
-def _record_stop(outbox: Outbox, stored: StoredRun, stop: Stop) -> bool:
+def _record_stop(outbox: Outbox, stored: StoredRun, stop: Stop, change: UserChange | None = None) -> bool:
     run_id = stored.run.id
-    update = Update(path=run_path(run_id), fields={"stop": stop_fields(stop)}, guard=stored.version)
+    fields = {"stop": stop_fields(stop), **({} if change is None else changes_fields(stored.run.changes, change))}
+    update = Update(path=run_path(run_id), fields=fields, guard=stored.version)
     try:
         outbox.services.store.commit([update])
     except Conflict:
         return False
-    log.info(f"run.stop.{stop.kind}", f"run {run_id} is being stopped: {stop.reason}", run_id=run_id)
+    actor = "" if change is None else change.actor
+    log.info(f"run.stop.{stop.kind}", f"run {run_id} is being stopped: {stop.reason}", run_id=run_id, actor=actor)
     return True

@@ -28,6 +28,7 @@ from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import Condition, JsonValue, OnLost, RetryPolicy, Template, Trigger
 
 if TYPE_CHECKING:
+    from atom_workflows.core.user_changes import UserChange
     from atom_workflows.expressions.types import Type
 
 
@@ -385,6 +386,8 @@ class RunRecord:
     # The reason for which a run was SKIPPED.
     because: str = ""
     stop: Stop | None = None
+    # The latest changes that people made to the run, oldest first; see user_changes.py.
+    changes: tuple[UserChange, ...] = ()
     errors: tuple[Mapping[str, Any], ...] = ()
     # The total time limit for the steps under `finally`; None if there are no such steps.
     finally_timeout: timedelta | None = None

@@ -11,9 +11,9 @@ import pytest
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator import budget
 from atom_workflows.coordinator.checker.burst import handle_tick
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.states import RunState
 from atom_workflows.messages.internal import Tick
+from support.commands import cancel_run, retry_run
 from support.gauge import lose
 from support.mortal import Died, Fate, make_mortal
 from support.workflows import definition

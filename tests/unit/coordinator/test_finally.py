@@ -13,7 +13,6 @@ import pytest
 
 from atom_emulator.testing.world import START, World
 from atom_workflows.coordinator.checker.burst import handle_tick
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
 from atom_workflows.core.records import Stop, StopKind
 from atom_workflows.core.states import RunState
@@ -22,6 +21,7 @@ from atom_workflows.errors import BusUnavailable, RunStateError
 from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Message, Update
 from atom_workflows.run_documents import stop_fields
+from support.commands import cancel_run, retry_run
 from support.meanwhile import meanwhile
 from support.workflows import definition, script
 

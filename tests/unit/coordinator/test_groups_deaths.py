@@ -12,10 +12,10 @@ import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.checker.burst import handle_tick
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import RunStateError
 from atom_workflows.messages.internal import Tick
+from support.commands import cancel_run, retry_run
 from support.gauge import lose
 from support.groups import at_work, in_state, limited, runs_of, start
 from support.mortal import Died, Fate, make_mortal

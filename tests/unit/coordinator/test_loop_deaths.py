@@ -16,7 +16,6 @@ from atom_emulator.testing.world import World
 from atom_workflows.coordinator import batches, budget
 from atom_workflows.coordinator import expansion as coordinator_expansion
 from atom_workflows.coordinator.checker.burst import handle_tick
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core import expansion
 from atom_workflows.core.consistency import find_flaws
 from atom_workflows.core.items import compute_items
@@ -26,6 +25,7 @@ from atom_workflows.errors import StoreUnavailable
 from atom_workflows.expressions.types import INT
 from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Update
+from support.commands import cancel_run, retry_run
 from support.loops import RUN, args, each, start, step, workflow
 from support.meanwhile import meanwhile
 from support.mortal import Died, Fate, make_mortal
