@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Final
 
 from atom_workflows import log
-from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import Closing, request_stop
 from atom_workflows.coordinator.commands import CANCELLED_BY_USER
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.loading import load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retry import reopen_run
@@ -86,7 +86,7 @@ def _cancel(outbox: Outbox, command: RunCommand, change: UserChange) -> None:
         change = change._replace(what="cancel --now")
     reason = command.reason or CANCELLED_BY_USER
     stop = Stop(kind=StopKind.CANCEL, reason=reason, requested_at=change.at, now=command.now)
-    budget = Budget.of_invocation(outbox.services)
+    budget = Budget.of_invocation(outbox.services.clock, outbox.services.settings.inline_budget)
     closing = request_stop(outbox, command.run_id, stop, budget, change, retries=command.retries)
     if closing is Closing.WAITS:
         # The checker has the jobs stopped.
