@@ -64,7 +64,7 @@ def listed(site: Site, count: int) -> list[dict[str, Any]]:
     """Return the dead letters once there are so many."""
 
     def look() -> list[dict[str, Any]]:
-        found = json.loads(console(site, "dead-letters", "list", "--json").succeeded())
+        found = json.loads(console(site, "dead-letters", "list", "--json").succeeded())["dead_letters"]
         assert len(found) <= count
         return list(found) if len(found) == count else []
 
@@ -73,7 +73,7 @@ def listed(site: Site, count: int) -> list[dict[str, Any]]:
 
 def started(site: Site) -> str:
     """Return the id of the one run, empty while there is none."""
-    runs = json.loads(console(site, "runs", "list", "--json").succeeded())
+    runs = json.loads(console(site, "runs", "list", "--json").succeeded())["runs"]
     assert len(runs) <= 1
     return str(runs[0]["id"]) if runs else ""
 

@@ -16,7 +16,7 @@ from atom_client.cli.since import since_of
 from atom_client.cli.tables import Progress, runs_sheet
 from atom_client.deployment import with_place
 from atom_client.text import listing, local_time, name_of
-from atom_client.views.as_json import json_text, run_object
+from atom_client.views.as_json import json_document, run_object
 from atom_client.views.items import count_ended_items
 from atom_client.views.run_list import (
     FAILED_STATES,
@@ -97,7 +97,7 @@ def list_runs(services: Services, options: ListOptions) -> None:
             err=True,
         )
     if options.as_json:
-        click.echo(json_text([run_object(run) for run in page.runs]))
+        click.echo(json_document({"runs": [run_object(run) for run in page.runs]}))
     elif page.runs:
         Output().show(runs_sheet(page.runs, now=now, progress=_count_progress(services.store, page.runs)))
     elif not page.unreadable:

@@ -16,7 +16,7 @@ from atom_client.cli.tables import MOST_ROWS, show_steps
 from atom_client.deployment import with_place
 from atom_client.errors import Misuse
 from atom_client.text import clean, counted, listing, one_line
-from atom_client.views.as_json import json_text, run_with_steps
+from atom_client.views.as_json import json_document, run_with_steps
 from atom_client.views.items import read_loops
 from atom_client.views.lines import line_text, read_line
 from atom_client.views.loops import count_nodes
@@ -94,7 +94,7 @@ def show_run(services: Services, options: ShowOptions) -> None:
         ids = [step.id for step in shown if step.outputs] if may_have_items(run) or len(shown) < len(steps) else None
         outputs = read_outputs_of_steps(services.store, run.id, ids)
     if options.as_json:
-        click.echo(json_text(run_with_steps(run, shown, outputs, loops)))
+        click.echo(json_document(run_with_steps(run, shown, outputs, loops)))
         return
     _show_facts(run, now)
     if shown:
