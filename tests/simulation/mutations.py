@@ -208,6 +208,7 @@ MUTATIONS: Final = (
     _at_port("the job of an earlier attempt is forgotten", planted_stopping.forget_what_is_left, seed=16),
     _at_port("an attempt without a known job is forgotten", planted_stopping.forget_what_is_unresolved, seed=8),
     _at_port("no key is ever looked up", planted_stopping.never_look_up),
+    _at_port("the key of the next attempt is looked up", planted_stopping.look_up_the_next),
     _in_code(
         "a job that may still be submitted is believed not to be",
         (stopping_of_coordinator, "judge_lookup", planted_stopping.believe_none_at_once),
