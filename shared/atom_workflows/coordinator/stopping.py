@@ -205,7 +205,7 @@ def _is_being_stopped(services: Services, run_id: str) -> bool:
 def _stop_orphan(services: Services, step: StepRecord, job_id: str, stored: StoredStep | None) -> None:
     """Record an ended attempt's job, then request that it be stopped.
 
-    `step` is the step during that attempt, and `stored` is what it is now.
+    `step` is the step as it was during that attempt, and `stored` is the step as it is now.
     """
     left: StoredStep | None = None
     for _ in range(_TRIES):

@@ -86,7 +86,7 @@ def skip_idle(step: StepRecord, *, now: datetime) -> StepChange:
 
 def _why_not_triggered(step: StepRecord) -> str:
     if step.trigger is Trigger.ANY_FAILED:
-        return "no step that it depends on failed, and its trigger is any-failed"
+        return "none of the steps that it depends on failed, and its trigger is any-failed"
     if step.skipped >= step.total:
         return "every step that it depends on was skipped"
     were = "was" if step.skipped == 1 else "were"
