@@ -139,6 +139,16 @@ class History:
             )
         return found[0] if found else ""
 
+    def notes(self, prefix: str) -> dict[str, str]:
+        """Return the notes whose names begin with a prefix, by the rest of their names."""
+        with self._lock:
+            rows = self.call(lambda: self._connection.execute("SELECT name, value FROM notes").fetchall())
+        return {name.removeprefix(prefix): value for name, value in rows if name.startswith(prefix)}
+
+    def set_notes(self, notes: Mapping[str, str]) -> None:
+        """Add notes, or replace those of the same names."""
+        self.write(lambda connection: connection.executemany(_NOTE, notes.items()))
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
@@ -182,6 +192,10 @@ class KeptDatabase:
             "database = ? AND path > ? AND path < ? AND instr(substr(path, ?), '/') = 0",
             *(self._name, prefix, f"{path}0", len(prefix) + 1),
         )
+
+    def group(self, name: str) -> Iterator[Record]:
+        """Yield the documents in collections of this name, at any depth."""
+        return self._history.select("database = ? AND instr('/' || path, ?) > 0", self._name, f"/{name}/")
 
     def save(self, staged: Mapping[str, Record | None], time: int) -> None:
         """See `Kept.save`."""
