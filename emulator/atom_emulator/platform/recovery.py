@@ -114,7 +114,10 @@ def recover(file: Path, database: str, runner: OwnRunner) -> Recovered:
 
         history.write(write)
         _note_runner(history, runner)
-    return Recovered(open_runs=[*map(_id_of, still_open)], expired_runs=[_id_of(path) for path in expired])
+    return Recovered(
+        open_runs=[*map(_id_of, still_open)],
+        expired_runs=[_id_of(path) for path in expired if path.startswith(f"{RUNS}/")],
+    )
 
 
 def remove_files(expired_runs: Iterable[str], *, jobs: Path, logs: Path, keep: timedelta) -> None:
