@@ -193,6 +193,10 @@ class KeptDatabase:
             *(self._name, prefix, f"{path}0", len(prefix) + 1),
         )
 
+    def below(self, path: str) -> Iterator[Record]:
+        """Yield the documents below a document, at any depth."""
+        return self._history.select("database = ? AND path > ? AND path < ?", self._name, f"{path}/", f"{path}0")
+
     def group(self, name: str) -> Iterator[Record]:
         """Yield the documents in collections of this name, at any depth."""
         return self._history.select("database = ? AND instr('/' || path, ?) > 0", self._name, f"/{name}/")

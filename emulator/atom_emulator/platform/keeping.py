@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from atom_emulator.log_files import make_folder
+from atom_emulator.platform.abandoned import end_abandoned_run
 from atom_emulator.platform.errors import HistoryUnusable, PortTaken
 from atom_emulator.platform.network import HOST, reserve_port
 from atom_emulator.platform.options import FUNCTIONS, PartName, PlatformOptions
@@ -83,10 +84,17 @@ class Keeping:
         gather_mock_jobs(self.folder.mock_jobs, self.mock_journal, found.open_runs)
         return list(found.open_runs)
 
-    def forget_mock_jobs(self) -> None:
-        """Remove the jobs of a single run that was not killed: nothing goes on with it by itself."""
+    def end(self) -> None:
+        """End the single run of a platform whose parts have ended, if it has not ended itself."""
         if not self.alone:
+            own = not self._options.task_runner_url
+            end_abandoned_run(self.folder.history, self._database, self._options.only_run, jobs_ended=own)
             self.mock_journal.unlink(missing_ok=True)
+
+    @property
+    def _database(self) -> str:
+        # The functions use this database, whatever it is called in the shell.
+        return f"projects/{self._options.project}/databases/(default)"
 
     @contextmanager
     def announced(self, environment: Mapping[str, str]) -> Iterator[None]:

@@ -183,6 +183,8 @@ class LocalPlatform:
         sources = find_functions(self.options.functions_dir)
         make_folder(self.log_dir)
         self._kept = self._stack.enter_context(keeping(self.options))
+        if self._kept is not None:
+            self._stack.callback(self._kept.end)
         # These are exited in reverse order, so the folder is removed when nothing writes to it any more.
         scratch = self._stack.enter_context(scratch_folder())
         hints = scratch / "job-hints.json"
@@ -262,7 +264,6 @@ class LocalPlatform:
         if has_task_runner:
             self._task_runner_port = kept.task_runner_port(self._port(PartName.TASK_RUNNER), self._stack)
         keep = from_environment({**os.environ, **self.options.environment}).keep_runs
-        self._stack.callback(kept.forget_mock_jobs)
         self.resumed = kept.begin(self._runner, self._task_runner_port, jobs=self.jobs_dir, keep=keep)
 
     def _port(self, name: PartName) -> int:
