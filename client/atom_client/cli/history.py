@@ -9,7 +9,8 @@ import click
 
 from atom_client.deployment import PROJECT_FOLDER, names_no_place
 from atom_client.errors import Failure
-from atom_workflows.coordinator.services import Services, WakeLimit
+from atom_workflows.coordinator.limits import WakeLimit
+from atom_workflows.coordinator.services import Services
 from atom_workflows.settings import Settings
 
 

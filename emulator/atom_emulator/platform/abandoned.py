@@ -50,8 +50,9 @@ def end_abandoned_run(file: Path, database: str, run_id: str, *, jobs_ended: boo
 def _cancel(store: MemoryStore, run_id: str) -> None:
     # Only a run that is interrupted needs the coordinator in this process.
     from atom_workflows.coordinator.close import Closing, close_run, request_stop  # noqa: PLC0415 - see above
+    from atom_workflows.coordinator.limits import WakeLimit  # noqa: PLC0415 - see above
     from atom_workflows.coordinator.outbox import Outbox  # noqa: PLC0415 - see above
-    from atom_workflows.coordinator.services import Services, WakeLimit  # noqa: PLC0415 - see above
+    from atom_workflows.coordinator.services import Services  # noqa: PLC0415 - see above
     from atom_workflows.core.records import Stop, StopKind  # noqa: PLC0415 - see above
     from atom_workflows.core.stopping import RUN_WAIT  # noqa: PLC0415 - see above
     from atom_workflows.settings import Settings  # noqa: PLC0415 - see above
