@@ -53,6 +53,7 @@ def open_file(file: Path, kind: FileKind, *, read_only: bool = False) -> sqlite3
 
 
 def _prepare(connection: sqlite3.Connection, file: Path, kind: FileKind, *, read_only: bool) -> None:
+    connection.execute("PRAGMA trusted_schema = OFF")  # The file may be someone else's.
     if not read_only:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")

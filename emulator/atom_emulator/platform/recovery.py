@@ -122,7 +122,7 @@ def recover(file: Path, database: str, runner: OwnRunner) -> Recovered:
 
 def remove_files(expired_runs: Iterable[str], *, jobs: Path, logs: Path, keep: timedelta) -> None:
     """Remove the jobs of runs that have expired, and the logs of platforms that are older than any run that is kept."""
-    for run_id in expired_runs:
+    for run_id in set(expired_runs) - {"", ".", ".."}:  # No platform wrote such ids, but someone else may have.
         shutil.rmtree(jobs / run_id, ignore_errors=True)
     oldest = time.time() - keep.total_seconds()
     for folder in logs.iterdir() if logs.is_dir() else ():

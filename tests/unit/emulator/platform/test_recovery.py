@@ -143,7 +143,7 @@ def test_files_go_with_their_runs(tmp_path: Path) -> None:
     (logs / "note.txt").write_text("mine")
     for path in (logs / "old", logs / "old" / "job.log", logs / "new"):
         os.utime(path, (1, 1))
-    remove_files(["gone", "absent"], jobs=jobs, logs=logs, keep=timedelta(days=90))
+    remove_files(["gone", "absent", "..", "."], jobs=jobs, logs=logs, keep=timedelta(days=90))
     assert [one.name for one in jobs.iterdir()] == ["kept"]
     assert {one.name for one in logs.iterdir()} == {"new", "note.txt"}
     remove_files([], jobs=tmp_path / "none", logs=tmp_path / "none", keep=timedelta(0))
