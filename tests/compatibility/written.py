@@ -104,6 +104,7 @@ STEP: Final = StepRecord(
     answered=True,
     unsure_attempt=3,
     retries=1,
+    attempts='{"number":2,"kind":"failed","claimed_at":"2026-01-01T12:30:00.250+00:00","message":"disk full"}',
     job_id="j-2",
     job_state="QUEUED",
     message="waits",
@@ -111,6 +112,8 @@ STEP: Final = StepRecord(
     missing_since=NOW,
     unheard_since=NOW,
     claimed_at=NOW,
+    submitted_at=LATER,
+    running_at=LATER,
     started_at=NOW,
     finished_at=LATER,
     expire_at=LATER,
@@ -381,7 +384,7 @@ DOCUMENTS: Final[Mapping[str, tuple[str, Fields, Callable[[Document], object], o
 """Each document: where it stands, as it is written, and what is read of it."""
 
 EARLIER: Final[Mapping[str, tuple[str, StepRecord]]] = {
-    "step-without-kind": (step_path("flow-1", "load"), STEP),
+    "step-without-kind": (step_path("flow-1", "load"), replace(STEP, attempts="", submitted_at=None, running_at=None)),
     "step-plain-without-kind": (step_path("flow-1", "~end"), PLAIN_STEP),
 }
 """Documents as earlier versions wrote them: where each stands, and what is read of it."""

@@ -81,7 +81,10 @@ def show_letter(desk: Desk, letter_id: str, *, as_json: bool) -> None:
 
 
 def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool, actor: str) -> None:
-    """Republish letters to the topics they came from, naming who does it, and remove them."""
+    """Republish letters to the topics they came from, then remove them.
+
+    Each message names the `actor`, who had it replayed.
+    """
     if every == bool(ids):
         raise Misuse("name the dead letters to replay, or give --all; `atom-workflows dead-letters list` shows them")
     with hold_letters(desk, ids) as found:
@@ -90,7 +93,7 @@ def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool
             they = counted(left, "dead letter")
             click.echo(f"Skipped {they} that cannot be fixed by a replay; `dead-letters list` shows why.")
         if every and not found.is_all:
-            click.echo("There are more dead letters than one command can handle; run it again for the rest.")
+            click.echo("There are more dead letters than one command can handle; run the command again for the rest.")
         if homeless := [letter.id for letter in chosen if not letter.topic]:
             raise Failure(
                 f"the origin of {listing(homeless)} is unknown; nothing was replayed. "

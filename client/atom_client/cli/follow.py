@@ -219,7 +219,7 @@ class Waiting:
         """Begin the run and show it until it ends.
 
         Stops early if the time limit is reached. `begin` starts the run and returns a line that says so. If the run has
-        begun before, `catch_up` reads what has happened so far; it is called when changes are received already.
+        already begun, `catch_up` reads what has happened so far; it is called once changes are being received.
         """
         from atom_workflows.adapters.pubsub.change_feed import ChangeFeed  # noqa: PLC0415 (slow to import)
 

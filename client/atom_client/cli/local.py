@@ -40,7 +40,7 @@ GRACE_S: Final = 1.0
 """How long the platform's parts may take to shut down on their own. Their in-memory data is discarded anyway."""
 
 LOCAL_RUNNER: Final = "ATOM_LOCAL_RUNNER"
-"""The variable that names what runs a local platform's jobs: `mock`, `scripted`, `process`, `docker` or `other`."""
+"""The variable that says how a local platform's jobs are run: `mock`, `scripted`, `process`, `docker` or `other`."""
 
 NO_TOKEN: Final = "none"  # noqa: S105 (means: send no token)
 CHECK_INTERVAL: Final = "WORKFLOW_CHECK_STATE_DURATION_SEC"

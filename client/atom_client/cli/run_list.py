@@ -36,7 +36,7 @@ from atom_workflows.ports import Store
 
 RUNS_PER_PAGE: Final = 20
 _MOST_PROGRESS: Final = 20
-"""The maximum number of open runs in a list whose steps and items are counted; each count takes a request."""
+"""The maximum number of open runs per list for which steps and items are counted; each count takes a request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class ListOptions:
     as_json: bool = False
 
     def words(self) -> Iterator[str]:
-        """Yield the options that choose the runs and their form, as they are typed."""
+        """Yield the given options except --page, as they are typed."""
         yield from (f"--state {state}" for state in self.states)
         yield from ["--failed"] * self.failed
         yield from ["--running"] * self.running
@@ -70,7 +70,7 @@ class ListOptions:
         yield from ["--json"] * self.as_json
 
     def wanted(self, now: datetime) -> RunFilter:
-        """Return the runs that the options choose."""
+        """Return the filter that the options specify."""
         states = [
             *(RunState(state.upper()) for state in self.states),
             *(FAILED_STATES if self.failed else ()),

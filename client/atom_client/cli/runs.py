@@ -44,9 +44,9 @@ STEPS_PER_PAGE: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowOptions:
-    """The options that the user gave; `run_id` may be any name of a run.
+    """The options that the user gave; `run_id` may be anything that refers to a run.
 
-    Without a page and a limit, JSON has all steps, and text the first page.
+    If neither a page nor a limit is given, JSON output has all steps, and text output has the first page.
     """
 
     run_id: str
@@ -81,7 +81,10 @@ class ShowOptions:
 
 
 def show_run(services: Services, options: ShowOptions) -> None:
-    """Print everything about a run, but only a summary of its items, and a page of its steps if they are many."""
+    """Print everything about a run, with only a summary of its items.
+
+    If there are many steps, only one page of them is printed.
+    """
     now = services.clock.now()
     run = require_run(services.store, options.run_id)
     nodes = read_nodes_of_steps(services.store, run, with_jobs=False)

@@ -75,7 +75,7 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
 
 
 def _print_registered(workflow: Workflow, path: str, generation: str, *, as_json: bool) -> None:
-    """Explain that uploading a file with schedules starts no run."""
+    """Explain that uploading a file with schedules does not start a run."""
     now, schedules = datetime.now(UTC), workflow.schedules or ()
     if as_json:
         instants = instant_objects(schedules, workflow.timezone, now, count=1)

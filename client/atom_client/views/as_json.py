@@ -80,7 +80,7 @@ def run_object(run: RunRecord) -> dict[str, Any]:
 
 
 def change_objects(changes: Sequence[UserChange]) -> list[dict[str, Any]]:
-    """Return the changes that people made for JSON output, oldest first."""
+    """Return people's changes as objects for JSON output, oldest first."""
     return [{**change._asdict(), "at": moment_text(change.at), "why": change.why or None} for change in changes]
 
 

@@ -22,7 +22,7 @@ from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.places import block_waiting, publish_next, seat
 from atom_workflows.coordinator.repair import stop_if_broken
 from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.stopping import stop_orphans
+from atom_workflows.coordinator.stopping import stop_abandoned, stop_orphans
 from atom_workflows.core.kinds import Release
 from atom_workflows.core.records import StepRecord, StopFor
 from atom_workflows.core.transitions import apply_outcome, may_claim
@@ -85,6 +85,7 @@ def _dispatch(outbox: Outbox, event: StepsReady) -> Advance:
         ended=judged.ended,
         because=judged.because,
     )
+    stop_abandoned(outbox.services, steps)
     return advance
 
 
