@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
@@ -21,7 +22,7 @@ def documented_json(monkeypatch: pytest.MonkeyPatch) -> None:
         if isinstance(value, dict) and "version" in value:
             context = click.get_current_context(silent=True)
             command = "" if context is None else context.command_path.partition(" ")[2]
-            require_documented(command, as_json.json.loads(text))
+            require_documented(command, json.loads(text))
         return text
 
     monkeypatch.setattr(as_json, "json_text", compared)
