@@ -34,7 +34,7 @@ FAILED_STATES: Final = (RunState.FAILED, RunState.INVALID)
 
 _FIELDS: Final = (
     *("schema", "state", "workflow", "source", "labels"),
-    *("created_at", "started_at", "reopened_at", "finished_at"),
+    *("created_at", "started_at", "reopened_at", "admitted_at", "finished_at"),
 )
 _OF_STEPS: Final = [NodeKind.JOB.value, NodeKind.BARRIER.value, NodeKind.GATHER.value]
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
@@ -176,10 +176,11 @@ def _rank(run: Mapping[str, Any], order: RunOrder, now: datetime) -> tuple[Any, 
         return created, created
     if order is RunOrder.STARTED:
         return started or _LONG_AGO, created
-    begun = max(filter(None, (run.get("reopened_at"), started)), default=None)
+    reopened = run.get("reopened_at")
     # A retried run that waits has not begun again.
-    if begun is None or run["state"] == RunState.QUEUED:
+    if not (started or reopened) or run["state"] == RunState.QUEUED:
         return timedelta(-1), created
+    begun = max(filter(None, (reopened, run.get("admitted_at"), started)))
     return (run.get("finished_at") or now) - begun, created
 
 

@@ -111,6 +111,16 @@ def test_a_retried_run_that_waits_is_not_the_longest() -> None:
     assert listed(with_runs(waiting, {"taken_s": 5}), "--sort", "duration") == ["r1", "r0"]
 
 
+def test_the_wait_of_a_retried_run_is_not_its_duration() -> None:
+    """A retried run that had to wait for a place is sorted by the time since it got that."""
+    waited = {
+        "reopened_at": START + timedelta(hours=1),
+        "admitted_at": START + timedelta(hours=2),
+        "finished_at": START + timedelta(hours=2, seconds=3),
+    }
+    assert listed(with_runs(waited, {"taken_s": 5}), "--sort", "duration") == ["r1", "r0"]
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
