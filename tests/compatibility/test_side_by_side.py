@@ -8,13 +8,13 @@ from datetime import timedelta
 
 import pytest
 
-from atom_workflows.coordinator.commands import retry_run
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import run_path, steps_path
 from atom_workflows.expressions.types import INT
 from atom_workflows.ports import Query
 from compatibility.rollout import ADDED, Rollout, Version
 from support import loops
+from support.commands import retry_run
 from support.groups import at_work, limited, runs_of
 from support.workflows import layers
 

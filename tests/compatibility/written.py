@@ -16,6 +16,7 @@ from atom_workflows.core.outcomes import Outcome, OutcomeKind
 from atom_workflows.core.records import Loop, Policies, RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.schedules import Entry, FileSchedules, Firing, Watch
 from atom_workflows.core.states import RunState, StepState
+from atom_workflows.core.user_changes import UserChange
 from atom_workflows.core.workflow import (
     Backoff,
     CatchUp,
@@ -152,6 +153,10 @@ RUN: Final = RunRecord(
     deadline=LATER,
     expire_at=LATER,
     reopened_at=NOW,
+    changes=(
+        UserChange(at=NOW, actor="ana@example.com", what="retry"),
+        UserChange(at=NOW, actor="bob@laptop", what="cancel --now", why="asked"),
+    ),
 )
 FORWARDING_RUN: Final = replace(RUN, schema=2)
 LANGUAGE_STEP: Final = replace(
@@ -282,6 +287,7 @@ SCHEDULES: Final = FileSchedules(
     deadline=Deadline(at=time(6)),
     registered_at=datetime(2026, 3, 1, tzinfo=UTC),
     paused_at=datetime(2026, 3, 29, 1, 0, 9, tzinfo=UTC),
+    changes=(UserChange(at=datetime(2026, 3, 29, 1, 0, 9, tzinfo=UTC), actor="ana@example.com", what="pause"),),
     firing=(
         Firing(
             schedule_id="5b1f",

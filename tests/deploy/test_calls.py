@@ -32,7 +32,7 @@ from simulation.drawing import draw
 from simulation.play import play
 from support.workflows import chain, definition
 
-SEEDS: Final = 120
+SEEDS: Final = 60
 """What the simulation comes to need, it has needed by seed 47."""
 
 Handler: TypeAlias = Callable[[Services, Mapping[str, str], bytes], Answer]

@@ -80,8 +80,8 @@ def show_letter(desk: Desk, letter_id: str, *, as_json: bool) -> None:
         click.echo(sentence)
 
 
-def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool) -> None:
-    """Republish letters to the topics they came from, and remove them."""
+def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool, actor: str) -> None:
+    """Republish letters to the topics they came from, naming who does it, and remove them."""
     if every == bool(ids):
         raise Misuse("name the dead letters to replay, or give --all; `atom-workflows dead-letters list` shows them")
     with hold_letters(desk, ids) as found:
@@ -100,7 +100,7 @@ def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool
             warning = "can never be handled and will be dead-lettered again; use `dead-letters drop` instead"
             click.echo(f"{listing(hopeless)} {warning}", err=True)
         if not dry_run:
-            _replay(found, chosen)
+            _replay(found, chosen, actor)
     topics = Counter(letter.topic for letter in chosen)
     where = ", ".join(f"{count:,} to {topic}" for topic, count in sorted(topics.items()))
     verb = "Would replay" if dry_run else "Replayed"
@@ -120,7 +120,7 @@ def drop_letters(desk: Desk, ids: Sequence[str], *, hopeless: bool = False) -> N
         click.echo("There are more dead letters than one command can handle; run the command again for the rest.")
 
 
-def _replay(found: HeldLetters, letters: Sequence[DeadLetter]) -> None:
+def _replay(found: HeldLetters, letters: Sequence[DeadLetter], actor: str) -> None:
     """Publish letters, then remove them.
 
     This order ensures that no letter is lost if the command dies partway through, although some may be replayed twice.
@@ -128,7 +128,7 @@ def _replay(found: HeldLetters, letters: Sequence[DeadLetter]) -> None:
     for start in range(0, len(letters), _TOGETHER):
         part = letters[start : start + _TOGETHER]
         try:
-            found.desk.bus.publish([replay_message(letter) for letter in part])
+            found.desk.bus.publish([replay_message(letter, actor=actor) for letter in part])
             found.remove(part)
         except BusUnavailable as error:
             raise Failure(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import click
 
+from atom_client.cli.actor import current_actor
 from atom_client.cli.follow import AS_STARTED, Waiting, exit_code
 from atom_client.cli.output import Output
 from atom_client.deployment import with_place
@@ -30,6 +31,7 @@ class RetryOptions:
     run_id: str
     wait: bool = False
     timeout_s: float | None = None
+    reason: str = ""
     as_json: bool = False
 
 
@@ -60,7 +62,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
         kept_items, sizes = known_items(nodes, but=again)
         view = RunView(run_id=run.id, total=count + len(kept), order=order, steps=kept, items=kept_items, sizes=sizes)
         return _retry_and_follow(services, view, line, options)
-    retry_run(services, run.id)
+    retry_run(services, run.id, actor=current_actor(), reason=options.reason)
     reopened = read_run(services.store, run.id)
     waits = reopened is not None and reopened.state is RunState.QUEUED
     if options.as_json:
@@ -75,7 +77,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
 
 def _retry_and_follow(services: Services, view: RunView, line: str, options: RetryOptions) -> int:
     def begin() -> str:
-        retry_run(services, view.run_id)
+        retry_run(services, view.run_id, actor=current_actor(), reason=options.reason)
         return line
 
     waiting = Waiting(

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import click
 
+from atom_client.cli.actor import current_actor
 from atom_client.cli.output import Output
 from atom_client.cli.tables import MOST_ROWS, show_steps
 from atom_client.deployment import with_place
@@ -183,13 +184,13 @@ def _json_line(value: Any) -> str:
     return clean(json.dumps(value, ensure_ascii=False))
 
 
-def cancel_named(services: Services, text: str, *, now: bool = False) -> None:
+def cancel_named(services: Services, text: str, *, now: bool = False, reason: str = "") -> None:
     """End a run.
 
     With `now`, its steps under `finally` end with it or are not started.
     """
     run_id = require_run_to_change(services.store, text).id
-    cancel_run(services, run_id, now=now)
+    cancel_run(services, run_id, now=now, actor=current_actor(), reason=reason)
     run = read_run(services.store, run_id)
     if run is not None and not run.state.is_terminal:
         show = with_place(f"runs show {run_id}")

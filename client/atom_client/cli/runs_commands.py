@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from atom_client.cli.options import json_option, run_argument, timeout_of
+from atom_client.cli.options import json_option, reason_option, run_argument, timeout_of
 from atom_client.deployment import environment, place_options
 from atom_client.errors import RUN_FAILED, Misuse
 
@@ -68,7 +68,7 @@ def runs() -> None:
 @json_option
 @place_options
 def list_(**chosen: Any) -> None:
-    """List the newest runs, or those that meet every condition that is given.
+    """List the newest runs, or those that meet all conditions.
 
     Several states mean any of them. The duration of a run that has not ended is the time that it has taken so far, and
     its steps are shown as in 273 of 300. If there are more runs than fit the page, the last line says how many, and
@@ -165,17 +165,19 @@ def watch(timeout: str | None, **chosen: Any) -> None:
 @runs.command()
 @run_argument
 @click.option("--now", is_flag=True, help="End the steps under `finally` as well, or do not start them.")
+@reason_option
 @place_options
-def cancel(run_id: str, *, now: bool) -> None:
+def cancel(run_id: str, *, now: bool, reason: str) -> None:
     """End a run and submit no more jobs for it.
 
     Jobs that are running are stopped, if their Task Runner can stop jobs. The command waits up to half a minute for
     them to stop, and names the jobs that may still be running. The run has ended when the command returns, so there is
-    no --wait. However, if the workflow has steps under `finally`, they run first; --now ends the run without them.
+    no --wait. However, if the workflow has steps under `finally`, they run first; --now ends the run without them. The
+    run records who cancelled it.
     """
     from atom_client.cli.runs import cancel_named  # noqa: PLC0415 (imported only when needed)
 
-    cancel_named(_services(), run_id, now=now)
+    cancel_named(_services(), run_id, now=now, reason=reason)
 
 
 @runs.command()
@@ -200,13 +202,14 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 @run_argument
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
 @click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
+@reason_option
 @json_option
 @place_options
 def retry(timeout: str | None, **chosen: Any) -> None:
     """Rerun the steps that failed, were cancelled or were skipped.
 
     Steps that succeeded are not run again. The run keeps the steps, conditions and parameters that it started with: the
-    file is not read again, so if you have changed it, start a new run.
+    file is not read again, so if you have changed it, start a new run. The run records who retried it.
 
     Exit code: 0 if the run continues; with --wait, the same as for `run`.
     """

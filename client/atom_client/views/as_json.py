@@ -18,6 +18,7 @@ from atom_workflows.task_runner_urls import shown_url
 if TYPE_CHECKING:
     from atom_client.views.items import ItemsPage
     from atom_client.views.loops import LoopView
+    from atom_workflows.core.user_changes import UserChange
 
 
 def json_text(value: Any) -> str:
@@ -60,9 +61,15 @@ def run_object(run: RunRecord) -> dict[str, Any]:
         "outputs": dict(run.outputs),
         "errors": [dict(error) for error in run.errors],
         "warnings": list(run.warnings),
+        "changes": change_objects(run.changes),
         **_times(run.started_at, run.finished_at),
         "created_at": moment_text(run.created_at),
     }
+
+
+def change_objects(changes: Sequence[UserChange]) -> list[dict[str, Any]]:
+    """Return the changes that people made for JSON output, oldest first."""
+    return [{**change._asdict(), "at": moment_text(change.at), "why": change.why or None} for change in changes]
 
 
 def _group_object(group: Group) -> dict[str, Any]:

@@ -171,6 +171,7 @@ def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
         # A value that is not a time is shown as received.
         "published": letter.published_at if published is None else local_time(published),
         "dead since": local_time(letter.dead_since),
+        "replayed by": letter.replayed_by,
         "attributes": ", ".join(f"{name}={value}" for name, value in sorted(letter.attributes.items())),
     }
     for name, value in known.items():
@@ -239,6 +240,7 @@ def letter_object(letter: DeadLetter) -> dict[str, Any]:
         "event_id": letter.event_id,
         "published_at": letter.published_at or None if published is None else moment_text(published),
         "dead_since": moment_text(letter.dead_since),
+        "replayed_by": letter.replayed_by or None,
         "replay_may_succeed": bool(letter.topic) and not letter.is_hopeless,
     }
 

@@ -6,14 +6,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum, auto
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows import log
-from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import save_alone
 from atom_workflows.coordinator.conditions import outputs_of_run
 from atom_workflows.coordinator.failures import load_errors
 from atom_workflows.coordinator.lateness import report_late
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.line import admit_waiting, find_successor, report_begun
 from atom_workflows.coordinator.loading import (
     StoredRun,
@@ -32,11 +32,14 @@ from atom_workflows.core.outcomes import clip
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import OPEN_STEP_STATES, RunEvent, RunState, next_run_state
 from atom_workflows.core.workflow import JsonValue
-from atom_workflows.documents import run_path, step_path, steps_path
+from atom_workflows.documents import changes_fields, run_path, step_path, steps_path
 from atom_workflows.errors import AlreadyExists, Conflict, ExpressionError, RunNotFound, RunStateError
 from atom_workflows.ports import Query, Update
 from atom_workflows.run_documents import run_state_fields, stop_fields
 from atom_workflows.step_documents import change_fields
+
+if TYPE_CHECKING:
+    from atom_workflows.core.user_changes import UserChange
 
 _TRIES: Final = 5
 
@@ -66,7 +69,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
     """
     run, now = stored.run, outbox.services.clock.now()
     event, change = end_run(run, None if end is None else end.step, now=now)
-    errors = load_errors(outbox.services, run, end)
+    errors = () if event is RunEvent.SUCCEED else load_errors(outbox.services, run)
     outputs: dict[str, JsonValue] = {}
     if event is RunEvent.SUCCEED and run.output_templates:
         try:
@@ -104,7 +107,7 @@ def _commit_end(outbox: Outbox, run: RunRecord, writes: Sequence[Update]) -> boo
 
     Returns False if the run or its end node has changed since it was read.
     """
-    if (successor := find_successor(outbox.services, run)) is not None:
+    if run.group is not None and (successor := find_successor(outbox.services, run, run.group)) is not None:
         try:
             outbox.services.store.commit([*writes, *successor.writes])
         except (AlreadyExists, Conflict):
@@ -112,7 +115,7 @@ def _commit_end(outbox: Outbox, run: RunRecord, writes: Sequence[Update]) -> boo
             log.debug("group.changed", "the next run begins in a separate commit", run_id=run.id)
         else:
             report_begun(outbox, successor.run)
-            if run.group is not None and not successor.is_alone:
+            if not successor.is_alone:
                 admit_waiting(outbox, run.group, by=run.id)
             return True
     try:
@@ -140,11 +143,13 @@ class Closing(Enum):
     UNFINISHED = auto()
 
 
-def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None = None) -> Closing:
+def request_stop(
+    outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None = None, change: UserChange | None = None
+) -> Closing:
     """Record that a run should stop, then close it.
 
     If the instance dies in between, the checker's audit continues the work. A second request keeps the reason given by
-    the first and continues closing the run.
+    the first and continues closing the run. `change` is recorded with the stop, if a person asked for it.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended, or if a timeout comes too late because a retry gave
     the run more time.
@@ -164,7 +169,7 @@ def request_stop(outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None 
         if stop.kind is StopKind.TIMEOUT and not run.is_overdue(stop.requested_at):
             raise RunStateError(f"run {run_id} was given more time")
         is_known = run.stop is not None and (run.stop.now or not stop.now)
-        if is_known or _record_stop(outbox, stored, stop):
+        if is_known or _record_stop(outbox, stored, stop, change):
             return close_run(outbox, run_id, budget)
     raise RunStateError(f"run {run_id} could not be stopped: it keeps changing; try again")
 
@@ -181,7 +186,7 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Clos
 
     If there are steps under `finally`, only the main steps are ended, and the steps under `finally` then begin.
     """
-    budget = budget or Budget(services=outbox.services)
+    budget = budget or Budget(outbox.services.clock)
     # Steps that wait for their jobs stay open, so a pass over the steps leaves out those that it has seen.
     after: tuple[str] | None = None
     waiting: list[StepRecord] = []
@@ -248,12 +253,14 @@ def fail_run(outbox: Outbox, run_id: str, reason: str, budget: Budget, *, action
         log.debug(f"{action}.late", str(error), run_id=run_id)
 
 
-def _record_stop(outbox: Outbox, stored: StoredRun, stop: Stop) -> bool:
+def _record_stop(outbox: Outbox, stored: StoredRun, stop: Stop, change: UserChange | None = None) -> bool:
     run_id = stored.run.id
-    update = Update(path=run_path(run_id), fields={"stop": stop_fields(stop)}, guard=stored.version)
+    fields = {"stop": stop_fields(stop), **({} if change is None else changes_fields(stored.run.changes, change))}
+    update = Update(path=run_path(run_id), fields=fields, guard=stored.version)
     try:
         outbox.services.store.commit([update])
     except Conflict:
         return False
-    log.info(f"run.stop.{stop.kind}", f"run {run_id} is being stopped: {stop.reason}", run_id=run_id)
+    actor = "" if change is None else change.actor
+    log.info(f"run.stop.{stop.kind}", f"run {run_id} is being stopped: {stop.reason}", run_id=run_id, actor=actor)
     return True

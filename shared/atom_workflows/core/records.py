@@ -28,6 +28,7 @@ from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import Condition, JsonValue, OnLost, RetryPolicy, Template, Trigger
 
 if TYPE_CHECKING:
+    from atom_workflows.core.user_changes import UserChange
     from atom_workflows.expressions.types import Type
 
 
@@ -245,6 +246,11 @@ class StepRecord:
         return decide_release(self.kind, counters, self.trigger)
 
     @property
+    def awaits_place(self) -> bool:
+        """True for an item that cannot run before it is handed a place (see places.py)."""
+        return bool(self.waits_at) and self.state is StepState.PENDING
+
+    @property
     def awaits_condition(self) -> bool:
         """True if the step would run now, but its condition has not been evaluated yet."""
         return self.when is not None and self.release in {Release.CLAIM, Release.SUCCEED}
@@ -391,6 +397,8 @@ class RunRecord:
     # The reason for which a run was SKIPPED.
     because: str = ""
     stop: Stop | None = None
+    # The latest changes that people made to the run, oldest first; see user_changes.py.
+    changes: tuple[UserChange, ...] = ()
     errors: tuple[Mapping[str, Any], ...] = ()
     # The total time limit for the steps under `finally`; None if there are no such steps.
     finally_timeout: timedelta | None = None

@@ -20,8 +20,8 @@ SCHEMA_OF_ITEMS: Final = 2
 SCHEDULED_SCHEMA: Final = 2
 """The schema of requests for a run at a scheduled time. Earlier versions would use the current time instead.
 
-This schema and `SCHEMA_OF_ITEMS` are both 2, since no event is of both kinds. Which schemas a version can read depends
-on the event's type.
+This schema and `SCHEMA_OF_ITEMS` can both be 2, since no event is of both kinds. Which schemas a version can read
+depends on the event's type.
 """
 
 ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_~][A-Za-z0-9._~-]{0,199}")
@@ -108,7 +108,7 @@ def read_optional_text(body: Mapping[str, Any], name: str, *, longest: int = MAX
 
 
 def read_optional_flag(body: Mapping[str, Any], name: str) -> bool:
-    """Return the boolean, which is False if it is missing."""
+    """Return the boolean, or False if it is missing."""
     value = body.get(name)
     if value is not None and not isinstance(value, bool):
         raise MalformedEvent(f"an event's {name} must be true or false, not {show(value)}")

@@ -58,7 +58,7 @@ class ReadyStep(NamedTuple):
 
 
 class StepsReady(NamedTuple):
-    """Steps of a run that a dispatcher should claim."""
+    """Steps that a dispatcher should claim, all from one run."""
 
     run_id: str
     steps: tuple[ReadyStep, ...]
@@ -197,7 +197,7 @@ def changes_messages(run_id: str, changes: Sequence[Mapping[str, Any]]) -> list[
 
 
 def late_message(run_id: str, *, path: str, state: str | None, at: datetime, late_at: datetime) -> Message:
-    """Build the report that a run has not ended by its deadline.
+    """Build the message that reports a run's missed deadline.
 
     `state` is None if there is no such run. If the same missed deadline is reported again, the id is the same.
     """
@@ -235,10 +235,10 @@ def _message(topic: str, kind: str, *, schema: int = SCHEMA, **body: Any) -> Mes
 
 
 def _schema_for(*names: str) -> int:
-    """Return the schema of an event that contains these ids or paths of steps.
+    """Return the schema for an event that contains these step ids or paths.
 
-    An earlier version would give up on an event that names an item, but it lets an event with a newer schema be
-    redelivered to this version.
+    An event that names an item gets the newer schema: an earlier version then lets it be redelivered to this version,
+    instead of giving up on it.
     """
     return SCHEMA_OF_ITEMS if any("[" in name for name in names) else SCHEMA
 

@@ -68,7 +68,7 @@ class JobReport:
 
 
 def unknown_job(job_id: str) -> tuple[int, dict[str, Any]]:
-    """Return the response about a job that does not exist.
+    """Return the response for a job that does not exist.
 
     It has the form that the contract requires.
     """

@@ -12,10 +12,10 @@ import pytest
 from atom_client.cli.tables import attempts_sheet
 from atom_client.views.attempts import time_attempts
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.documents import step_path
 from atom_workflows.ports import Update
 from atom_workflows.step_documents import step_record
+from support.commands import cancel_run, retry_run
 from support.workflows import definition, script
 from unit.client.explained import call, flow, said
 

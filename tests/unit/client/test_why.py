@@ -9,11 +9,11 @@ import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.checker.burst import handle_tick
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.graph import is_internal
 from atom_workflows.documents import run_path, step_path
 from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Update
+from support.commands import cancel_run, retry_run
 from support.workflows import chain, definition, fan, script
 from unit.client.explained import CLEAN, call, flow, said, why, why_json
 

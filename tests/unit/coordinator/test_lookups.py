@@ -11,12 +11,12 @@ from typing import Any, Final
 import pytest
 
 from atom_emulator.testing.world import TASK_RUNNER_URL, World
-from atom_workflows.coordinator.commands import retry_run
 from atom_workflows.core.polling import MISSING_GRACE
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.errors import LookupUnsupported, TaskRunnerUnavailable
 from atom_workflows.ports import JobAnswer, StopAnswer, TaskRunner
+from support.commands import retry_run
 from support.mortal import Died, Fate, make_mortal
 from unit.coordinator.test_stopping import (
     AT_ONCE,

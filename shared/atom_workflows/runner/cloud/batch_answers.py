@@ -36,7 +36,7 @@ REASONS: Final[Mapping[int, tuple[str, str]]] = {
     50003: ("VM_LOST", "its VM was restarted"),
     50004: ("VM_LOST", "neither its VM nor its container responded"),
     50005: ("TIMEOUT", "it ran for longer than allowed"),
-    50006: ("VM_LOST", "its VM was recreated while it was running"),
+    50006: ("VM_LOST", "its VM was recreated while the job was running"),
     KILLED: ("OOM", "it was killed, most likely because the machine ran out of memory; choose a larger masterType"),
     NOT_STARTED: ("NOT_STARTED", "its container could not be started; check the image and the permission to pull it"),
 }

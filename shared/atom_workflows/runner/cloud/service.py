@@ -58,7 +58,7 @@ class RunsJobs(Protocol):
     def look_up(self, key: str, now: datetime) -> JobReport | None:
         """Return the job with this key, or None if none can be seen.
 
-        A key does not say when its job was created, so a job that is too new to be visible cannot be told from none.
+        A key does not say when its job was created, so a job that is too new to be visible seems not to exist.
         The coordinator believes None only once a new job has had a minute to become visible.
         """
         ...

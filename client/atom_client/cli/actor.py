@@ -1,0 +1,33 @@
+"""Who gives a command that changes something, as the change is recorded."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+
+import click
+
+from atom_client.cli.platform import FIRESTORE_HOST
+from atom_client.text import name_of
+from atom_workflows.core.user_changes import LONGEST_ACTOR
+
+
+def current_actor() -> str:
+    """Return the account whose credentials the command uses, if no call is needed to learn it, else USER@HOST.
+
+    The latter names the operating system's user and this machine. Neither proves anything: whoever may change a run's
+    documents can write any name into them. Call this once the platform has been connected to.
+    """
+    # A local platform needs no credentials, and tests bring their own platform.
+    if click.get_current_context().obj is None and not os.environ.get(FIRESTORE_HOST):
+        from atom_workflows.adapters.own_credentials import known_account  # noqa: PLC0415 (only for deployments)
+
+        if account := known_account():
+            return account
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # In a container, the user's number may have no name.
+        user = f"uid-{os.getuid()}" if hasattr(os, "getuid") else "unknown"
+    return name_of(f"{user}@{socket.gethostname()}")[:LONGEST_ACTOR]
