@@ -33,10 +33,12 @@ from atom_workflows.documents import outputs_path, run_path, step_path
 from atom_workflows.expressions.types import read_type
 from atom_workflows.messages.internal import (
     ReadyStep,
+    RunCommand,
     StepsCompleted,
     StepsReady,
     SweepPage,
     Tick,
+    command_message,
     completed_messages,
     page_message,
     read_steps_event,
@@ -307,6 +309,10 @@ SCHEDULES: Final = FileSchedules(
     ),
 )
 
+COMMAND: Final = RunCommand(
+    run_id="flow-1", command="cancel", retries=2, actor="ana@example.com", reason="no longer needed", now=True
+)
+
 MESSAGES: Final[Mapping[str, tuple[Message, Callable[[Any], object], object]]] = {
     "steps-step.ready": (
         ready_messages("flow-1", [ReadyStep(step_id="extract"), ReadyStep(step_id="load", attempt=2)])[0],
@@ -333,6 +339,7 @@ MESSAGES: Final[Mapping[str, tuple[Message, Callable[[Any], object], object]]] =
         read_steps_event,
         StepsCompleted(run_id="flow-1", outcomes=(replace(OUTCOME, step_id="load[7]~2"),)),
     ),
+    "steps-run.command": (command_message(COMMAND), read_steps_event, COMMAND),
     "tick-sweep.page-items": (page_message(PAGE_OF_ITEMS), read_tick_event, PAGE_OF_ITEMS),
     "tick-tick": (tick_message("dispatcher"), read_tick_event, Tick(is_scheduled=False)),
     "tick-sweep.page": (page_message(PAGE), read_tick_event, PAGE),

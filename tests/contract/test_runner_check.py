@@ -50,9 +50,11 @@ from contract.flawed_task_runners import (
     ReturnsAList,
     RunsAtOnce,
     SaysDone,
+    StartsWhatIsLookedUp,
     StopsLater,
     StopsOnce,
     SucceedsAlways,
+    TakesKeys,
     serving,
 )
 from support.deadline import eventually
@@ -94,9 +96,9 @@ def test_a_job_that_can_be_stopped_only_later_is_stopped() -> None:
     assert (code, rules[rule_names.STOP][0]) == (0, "ok"), rules
 
 
-@pytest.mark.parametrize("patient", [ForgetsKeysThatEnd, ListsLater])
+@pytest.mark.parametrize("patient", [ForgetsKeysThatEnd, ListsLater, TakesKeys])
 def test_a_job_has_to_be_found_only_while_it_runs_and_is_not_new(patient: type[GoodTaskRunner]) -> None:
-    """A Task Runner may forget the key of a job that has ended, and take a while to find a new one."""
+    """A Task Runner may forget the key of a job that has ended, find a new one later, or take a key without a job."""
     with serving(patient()) as url:
         code, rules = check(url)
     assert (code, rules[rule_names.LOOKUP][0], rules[rule_names.STOP][0]) == (0, "ok", "ok"), rules
@@ -141,6 +143,7 @@ def test_a_task_runner_that_cannot_look_up_breaks_no_rule(limited: type[GoodTask
         (DeniesRunningJobs, rule_names.STOP, "reported as unknown"),
         (StopsOnce, rule_names.STOP_AGAIN, "answer with HTTP 200"),
         (FindsNoKey, rule_names.LOOKUP, "find each job"),
+        (StartsWhatIsLookedUp, rule_names.LOOKUP, '"jobId": null'),
         (FindsTheLastJob, rule_names.LOOKUP, '"jobId": null'),
         (MixesKeysUp, rule_names.LOOKUP, "found job job-1"),
         (FailsOnLookup, rule_names.LOOKUP, "answer with HTTP 404"),

@@ -156,7 +156,7 @@ MUTATIONS: Final = (
     _at_port("half a consistency check", planted_checker.repair_one_counter, seed=50),
     _at_port("a broken run is never ended", planted.forget_what_is_broken, seed=23),
     _at_port("a retry passes over what is gone", planted.reset_for_what_is_there, seed=60),
-    _at_port("given up without a dead letter", planted_checker.no_letter, seed=7),
+    _at_port("given up without a dead letter", planted_checker.no_letter, seed=91),
     _at_port("a job times out unheard", planted.poll_in_time_only, seed=12),
     _at_port("a lost answer is taken for not accepted", planted.not_accepted, seed=8),
     _at_port("interrupted 404s lose a job", planted_checker.unanswered_in_between, seed=129),
@@ -208,6 +208,7 @@ MUTATIONS: Final = (
     _at_port("the job of an earlier attempt is forgotten", planted_stopping.forget_what_is_left, seed=16),
     _at_port("an attempt without a known job is forgotten", planted_stopping.forget_what_is_unresolved, seed=8),
     _at_port("no key is ever looked up", planted_stopping.never_look_up),
+    _at_port("the key of the next attempt is looked up", planted_stopping.look_up_the_next),
     _in_code(
         "a job that may still be submitted is believed not to be",
         (stopping_of_coordinator, "judge_lookup", planted_stopping.believe_none_at_once),

@@ -12,7 +12,7 @@ from atom_client.cli.output import Output
 from atom_client.deployment import with_place
 from atom_client.errors import Misuse
 from atom_client.text import counted, listing
-from atom_client.views.as_json import json_text
+from atom_client.views.as_json import json_document
 from atom_client.views.loops import count_nodes
 from atom_client.views.progress import RunView, known_items, view_of
 from atom_client.views.queries import in_order, read_outlines, read_run
@@ -67,7 +67,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     waits = reopened is not None and reopened.state is RunState.QUEUED
     if options.as_json:
         items = sum(node.kind is NodeKind.ITEM for node in nodes.values() if node.id in again)
-        click.echo(json_text({"run_id": run.id, "run": run.id, "steps": count, "items": items, "queued": waits}))
+        click.echo(json_document({"run_id": run.id, "run": run.id, "steps": count, "items": items, "queued": waits}))
     elif waits:
         click.echo(f"{line} It is QUEUED for now: `{with_place(f'why {run.id}')}` explains why.")
     else:

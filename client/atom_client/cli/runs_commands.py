@@ -70,9 +70,9 @@ def runs() -> None:
 def list_(**chosen: Any) -> None:
     """List the newest runs, or those that meet all conditions.
 
-    Several states mean any of them. The duration of a run that has not ended is the time that it has taken so far, and
-    its steps are shown as in 273 of 300. If there are more runs than fit the page, the last line says how many, and
-    which command shows the next ones.
+    If several states are given, a run may be in any of them. The duration of a run that has not ended is the time that
+    it has taken so far, and its steps are shown in the form 273 of 300. If there are more runs than fit on the page,
+    the last line gives the total number and the command that shows the next ones.
     """
     from atom_client.cli.run_list import ListOptions, list_runs  # noqa: PLC0415 (imported only when needed)
 
@@ -108,7 +108,7 @@ def list_(**chosen: Any) -> None:
     "--limit",
     metavar="N",
     type=click.IntRange(min=1, max=1000),
-    help="The number of steps per page [default: 200; with --json all], or with --items of items [default: 50].",
+    help="The number of steps per page [default: 200; with --json all], or of items with --items [default: 50].",
 )
 @json_option
 @place_options
@@ -136,9 +136,7 @@ def show(run_id: str, step: str | None, items: str | None, *, with_outputs: bool
         show_run(_services(), options)
         return
     if options.states or options.failed or options.running or options.sort != "started":
-        raise Misuse(
-            "--items lists the items that failed first, and then those in progress; leave the other options out"
-        )
+        raise Misuse("--items lists failed items first, and then those in progress; leave the other options out")
     page, limit = options.page or 1, options.limit or PAGE_SIZE
     show_items(_services(), run_id, items, page=page, limit=limit, as_json=as_json, with_outputs=with_outputs)
 
@@ -154,7 +152,7 @@ def watch(timeout: str | None, **chosen: Any) -> None:
     The view is the same as that of `run` and of `start --wait`. A run that has ended is shown with its result. Ctrl-C
     ends the view, and the run continues.
 
-    Exit code: the same as for `run`; 1 as well if --timeout was reached first.
+    Exit code: the same as for `run`; also 1 if --timeout was reached first.
     """
     from atom_client.cli.watch import WatchOptions, watch_run  # noqa: PLC0415 (imported only when needed)
 

@@ -194,9 +194,9 @@ def attempts_sheet(step: StepRecord, attempts: Sequence[TimedAttempt], *, now: d
 def remark(step: StepRecord, loop: LoopView | None = None) -> str:
     """Return a step's message on one line.
 
-    Before the message come, as far as they apply, a note that the failure is tolerated, the state of a job that the
-    Task Runner has not started yet, the reason why the step ended, and the counts of its items. The counts replace
-    the message until the step has ended, or if it failed because too many of its items did.
+    The message is preceded by those of the following that apply: a note that the failure is tolerated, the state of a
+    job that the Task Runner has not started yet, the reason why the step ended, and the counts of its items. The
+    counts replace the message until the step has ended, or if it failed because too many of its items did.
     """
     job_state = one_line(step.job_state) if step.state is StepState.RUNNING else ""
     not_running = job_state if job_state != StepState.RUNNING.value else ""
@@ -238,7 +238,7 @@ def runs_sheet(
 ) -> Sheet:
     """Return runs as a sheet.
 
-    `progress` is that of open runs, by their ids.
+    `progress` holds the progress of open runs, by run id.
     """
     return Sheet(
         heading=("RUN", "STATE", "CREATED", "DURATION", "STEPS", "WORKFLOW"),
@@ -271,7 +271,7 @@ def _duration_of(run: RunRecord, now: datetime) -> str:
 
 
 def _size_of(run: RunRecord, progress: Progress) -> str:
-    """Return the numbers of a run's steps and items.
+    """Return the counts of a run's steps and items.
 
     Example: `4 of 6, 273 of 300 items`.
     """

@@ -12,7 +12,7 @@ import click
 from atom_client.deployment import with_place
 from atom_client.errors import Failure
 from atom_client.text import clean, listing
-from atom_client.views.as_json import json_text, moment_text
+from atom_client.views.as_json import json_document, moment_text
 from atom_client.views.items import read_loop, read_loops, read_some
 from atom_client.views.lines import read_line
 from atom_client.views.loops import LoopView
@@ -76,7 +76,7 @@ def print_why_run(services: Services, run_text: str, *, as_json: bool) -> None:
             "deadline": moment_text(run.deadline),
             "reasons": [reason.as_fields() for reason in reasons],
         }
-        click.echo(json_text(described))
+        click.echo(json_document(described))
         return
     click.echo(headline(seen))
     for line in _lines(reasons):
@@ -150,7 +150,7 @@ def print_why_step(services: Services, run_text: str, step_id: str, *, as_json: 
     """Print why a step is in its current state."""
     seen = read_step(services, require_run(services.store, run_text), step_id)
     if as_json:
-        click.echo(json_text(step_explanation(seen)))
+        click.echo(json_document(step_explanation(seen)))
         return
     click.echo(clean(step_headline(seen)))
     print_facts(step_facts(seen))

@@ -41,7 +41,7 @@ _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class RunOrder(StrEnum):
-    """The orders of a list of runs: the newest, the one started last, or the longest first."""
+    """The ways to sort runs: most recently created, most recently started, or longest first."""
 
     CREATED = "created"
     STARTED = "started"
@@ -63,7 +63,7 @@ class RunFilter:
 
     @property
     def has_conditions(self) -> bool:
-        """True if not every run is listed."""
+        """True if any condition is given."""
         return bool(self.states or self.workflow or self.labels or self.since)
 
     def matches(self, run: Mapping[str, Any]) -> bool:
@@ -136,22 +136,22 @@ def _require_page(number: int, size: int, total: int) -> None:
 
 
 def _newest(store: Store, total: int, begin: int, size: int) -> list[Document]:
-    """Return some of the newest runs, of which the first `begin` are passed over.
+    """Return up to `size` of the newest runs, skipping the first `begin`.
 
-    Runs are passed over from the nearer end of the list. Raises `Misuse` if they are too many.
+    Runs are skipped from the nearer end of the list. Raises `Misuse` if they are too many.
     """
     end = min(begin + size, total)
     is_from_oldest = total - end < begin
-    passed = total - end if is_from_oldest else begin
-    if passed > MOST_RUNS_LOOKED_AT:
+    skips = total - end if is_from_oldest else begin
+    if skips > MOST_RUNS_LOOKED_AT:
         page = begin // size + 1
         raise Misuse(
             f"--page {page} is more than {MOST_RUNS_LOOKED_AT:,} runs from either end of the list, which is too far to "
             "read; --since TIME, --state or --workflow lists fewer runs"
         )
     order: Sequence[tuple[str, Any]] = [("created_at", "ascending" if is_from_oldest else "descending")]
-    skipped = Query(collection=RUNS, order_by=order, limit=min(passed, PAGE) or 1, fields=("created_at",))
-    last = next(islice(read_pages(store, skipped), passed - 1, None), None) if passed else None
+    skipped = Query(collection=RUNS, order_by=order, limit=min(skips, PAGE) or 1, fields=("created_at",))
+    last = next(islice(read_pages(store, skipped), skips - 1, None), None) if skips else None
     after = None if last is None else [last.fields["created_at"], last.path]
     shown = store.query(Query(collection=RUNS, order_by=order, after=after, limit=(end - begin) or 1))
     return shown[::-1] if is_from_oldest else shown
@@ -183,7 +183,10 @@ def _known(documents: Sequence[Document], unreadable: list[str]) -> Iterator[Doc
 
 
 def _rank(run: Mapping[str, Any], order: RunOrder, now: datetime) -> tuple[Any, datetime]:
-    """Return the key by which runs are sorted, the largest first; equal ones are sorted by their age."""
+    """Return a run's sort key; larger keys come first.
+
+    Runs that are otherwise equal are sorted newest first.
+    """
     created, started = run["created_at"], run.get("started_at")
     if order is RunOrder.CREATED:
         return created, created

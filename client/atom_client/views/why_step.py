@@ -211,7 +211,7 @@ def attempts_text(step: StepRecord) -> str:
     if step.losses:
         text += f"; {step.losses:,} of {MAX_LOSSES - 1} allowed job losses"
     if step.retries:
-        text += f"; the run was retried {counted(step.retries, 'time')}, {counted(step.attempt, 'attempt')} in all"
+        text += f"; the run was retried {counted(step.retries, 'time')}, for {counted(step.attempt, 'attempt')} in all"
     if step.policies.retry.when is not None:
         text += f"; retried when `{one_line(step.policies.retry.when.text)}`"
     return text

@@ -18,7 +18,7 @@ from atom_workflows.coordinator.retention import keep_all
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import change
 from atom_workflows.core.counts import Counts, count_end
-from atom_workflows.core.endings import reset
+from atom_workflows.core.endings import require_retries, reset
 from atom_workflows.core.expansion import current_nodes, deal_again, fields_of_reset
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.groups import Admission
@@ -30,7 +30,7 @@ from atom_workflows.core.rerun import needs_reset, require_retriable, steps_to_r
 from atom_workflows.core.retention import expiry_after_retry
 from atom_workflows.core.states import RunEvent, StepEvent, next_run_state
 from atom_workflows.documents import changes_fields, run_path, step_path
-from atom_workflows.errors import AlreadyExists, Conflict, RunNotFound, RunStateError
+from atom_workflows.errors import AlreadyExists, Conflict, RunContended, RunNotFound
 from atom_workflows.ports import Update
 from atom_workflows.run_documents import NO_MAIN_RESULT, run_state_fields
 
@@ -40,19 +40,20 @@ if TYPE_CHECKING:
 _TRIES: Final = 5
 
 
-def reopen_run(outbox: Outbox, run_id: str, change: UserChange) -> None:
+def reopen_run(outbox: Outbox, run_id: str, change: UserChange, *, retries: int | None = None) -> None:
     """Set a FAILED or CANCELLED run back to SEEDING.
 
     If it has to wait for a place in its group, it is QUEUED instead. `seed.resume` then continues the run. The change
-    that a person asked for is recorded.
+    that a person asked for is recorded. If `retries` is given, only a run that has been retried as often is reopened.
 
-    Raises `RunNotFound`, or `RunStateError` if the run is in any other state, will soon be deleted, or belongs to a
-    group that is full and in which it may not wait.
+    Raises `RunNotFound`, or `RunStateError` if the run is in any other state, will soon be deleted, belongs to a group
+    that is full and in which it may not wait, or (`RunContended`) keeps changing.
     """
     for tries in range(1, _TRIES + 1):
         stored = load_run(outbox.services, run_id)
         if stored is None:
             raise RunNotFound(run_id)
+        require_retries(stored.run, retries)
         require_retriable(stored.run, now=outbox.services.clock.now())
         entry = enter_again(outbox.services, stored.run)
         if _reopen(outbox, stored, entry, change):
@@ -61,7 +62,7 @@ def reopen_run(outbox: Outbox, run_id: str, change: UserChange) -> None:
             break
         # Someone else may have given the place away, rather than changed the run.
         outbox.services.clock.sleep(pause(run_id, tries))
-    raise RunStateError(f"run {run_id} is being changed by someone else; check its state and try again")
+    raise RunContended(f"run {run_id} is being changed by someone else; check its state and try again")
 
 
 def _reopen(outbox: Outbox, stored: StoredRun, entry: Entry, change: UserChange) -> bool:

@@ -19,6 +19,22 @@ from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepEvent, StepState
 from atom_workflows.core.transitions import fail_step
 from atom_workflows.core.workflow import Trigger
+from atom_workflows.errors import RunStateError
+
+
+def require_stoppable(run: RunRecord, *, kind: StopKind, now: bool) -> None:
+    """Raise `RunStateError` if a stop of this kind can no longer have an effect on the run."""
+    if run.state.is_terminal:
+        raise RunStateError(f"run {run.id} has ended: it is {run.state}")
+    if kind is StopKind.CANCEL and not now and run.main_state is not None:
+        message = f"the main steps of run {run.id} have ended, and its `finally` steps are running"
+        raise RunStateError(f"{message}; to end these as well, cancel it with --now")
+
+
+def require_retries(run: RunRecord, retries: int | None) -> None:
+    """Raise `RunStateError` if the run has been retried more or less often. None stands for any number."""
+    if retries is not None and run.retries != retries:
+        raise RunStateError(f"run {run.id} has been retried {run.retries} times by now, not {retries}")
 
 
 def end_without_job(step: StepRecord, *, now: datetime, verdict: Verdict | None = None) -> StepChange | None:
@@ -70,7 +86,7 @@ def skip_idle(step: StepRecord, *, now: datetime) -> StepChange:
 
 def _why_not_triggered(step: StepRecord) -> str:
     if step.trigger is Trigger.ANY_FAILED:
-        return "no step that it depends on failed, and its trigger is any-failed"
+        return "none of the steps that it depends on failed, and its trigger is any-failed"
     if step.skipped >= step.total:
         return "every step that it depends on was skipped"
     were = "was" if step.skipped == 1 else "were"

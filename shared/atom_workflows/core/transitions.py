@@ -253,7 +253,7 @@ def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
         why = ", and onLost is fail" if step.policies.on_lost is OnLost.FAIL else why
         learnt["message"] = clip(f"{outcome.message}{why}")
     if outcome.kind is OutcomeKind.CANCELLED:
-        learnt["message"] = learnt["message"] or "its job was cancelled in the Task Runner"
+        learnt["message"] = learnt["message"] or "its job was cancelled on the Task Runner"
     if step.unanswered:
         learnt["unanswered"] = 0
     if outcome.reason or step.reason:

@@ -14,13 +14,13 @@ MOST_CHANGES: Final = 20
 
 LONGEST_ACTOR: Final = 200
 LONGEST_WORDS: Final = 500
-"""The limits of a name, and of what was done and why, in characters."""
+"""The maximum lengths, in characters, of `actor`, and of `what` and `why`."""
 
 
 class UserChange(NamedTuple):
-    """A change that a person, or a program on behalf of one, asked for.
+    """A change that a person requested, directly or through a program.
 
-    `what` is the command as it is typed, without the run: `cancel`, `retry --from load`. `why` is the reason that the
+    `what` is the command as typed, without the run: `cancel`, `retry --from load`. `why` is the reason that the
     person gave, or "".
     """
 
@@ -38,8 +38,8 @@ def with_change(earlier: Sequence[UserChange], latest: UserChange) -> tuple[User
 def _shortened(change: UserChange) -> UserChange:
     """Put each string of a change on one line, within its limit.
 
-    They are other people's words. What no store can encode is replaced, but whoever prints them has to remove what a
-    terminal interprets.
+    The strings were written by users. Characters that no store can encode are replaced here, but whoever prints the
+    strings has to remove the characters that a terminal would interpret.
     """
     return UserChange(
         at=change.at,

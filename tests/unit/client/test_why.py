@@ -228,7 +228,7 @@ def test_the_timeout_of_the_run_is_shown() -> None:
     world.settle_down()
     assert "Its timeout will end it at 02:00:00 UTC (2 h 00 min left)." in why(world, run_id)
     world.clock.move(timedelta(hours=3))
-    assert "Its timeout passed at 02:00:00 UTC; the checker will end it at its next tick." in why(world, run_id)
+    assert "Its time ran out at 02:00:00 UTC; the checker will end the run at its next tick." in why(world, run_id)
 
 
 def test_a_checker_that_does_not_come_is_noticed() -> None:
