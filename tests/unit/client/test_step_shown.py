@@ -71,6 +71,13 @@ def test_each_attempt_has_its_end_and_its_times() -> None:
     assert f"`atom-workflows why {run_id} a` explains" in text
 
 
+def test_why_names_the_command_that_lists_attempts() -> None:
+    """A step that was tried more than once points to its attempts."""
+    world, run_id = ended(script(a=LATE), definition({"a": [], "b": ["a"]}, a=RETRIED))
+    assert f"3 of 3; `atom-workflows runs show {run_id} --step a` lists them" in said(world, "why", run_id, "a")
+    assert "--step" not in said(world, "why", run_id, "b")
+
+
 def test_attempts_for_programs_have_names_and_seconds() -> None:
     """The object of a step has a list of attempts beside their number, and its durations."""
     world, run_id = ended(script(a={**LATE, "logsUrl": "https://logs/1"}), definition({"a": []}, a=RETRIED))
