@@ -198,6 +198,24 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 
 @runs.command()
 @run_argument
+@click.option(
+    "--from",
+    "first",
+    metavar="STEP",
+    multiple=True,
+    help="Run this step and everything after it again, whatever their states; may be repeated.",
+)
+@click.option(
+    "--only",
+    metavar="STEP",
+    multiple=True,
+    help="Run this step again, and of what comes after it only what did not succeed; may be repeated.",
+)
+@click.option(
+    "--failed", is_flag=True, help="With --from or --only: also what `runs retry` would run again without them."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would run again, but change nothing.")
+@click.option("--yes", is_flag=True, help="With --from or --only: do not ask. Without a terminal, no one is asked.")
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
 @click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
 @reason_option
@@ -206,7 +224,9 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 def retry(timeout: str | None, **chosen: Any) -> None:
     """Rerun the steps that failed, were cancelled or were skipped.
 
-    Steps that succeeded are not run again. The run keeps the steps, conditions and parameters that it started with: the
+    Steps that succeeded are not run again. With --from and --only, the steps that you name run again instead, also in a
+    run that SUCCEEDED; STEP may be an item of a step with `forEach`, such as 'train[3]'. They are shown first. Steps
+    under `finally` run again in any case. The run keeps the steps, conditions and parameters that it started with: the
     file is not read again, so if you have changed it, start a new run. The run records who retried it.
 
     Exit code: 0 if the run continues; with --wait, the same as for `run`.
