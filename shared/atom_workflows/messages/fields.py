@@ -24,6 +24,9 @@ This schema and `SCHEMA_OF_ITEMS` are both 2, since no event is of both kinds. W
 on the event's type.
 """
 
+SCHEMA_OF_REPAIRS: Final = 3
+"""The schema of requests for a run that keeps steps of another one. Earlier versions would run all of its steps."""
+
 ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_~][A-Za-z0-9._~-]{0,199}")
 """The pattern for the ids of runs and steps, which become part of a document's path."""
 
