@@ -64,6 +64,15 @@ def test_a_run_on_a_platform_of_its_own(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["logs"]
 
 
+def test_the_first_workflow_really_runs(tmp_path: Path) -> None:
+    """What `init` writes runs as it is, as programs on this machine, and with a parameter."""
+    console(None, "init", cwd=tmp_path).succeeded()
+    answer = console(None, "run", "workflow.yaml", "--runner", "process", "--param", "who=Ada", cwd=tmp_path)
+    assert re.search(r"Run workflow-\w+ SUCCEEDED in .*: 4 steps\.", answer.succeeded())
+    (log,) = (tmp_path / ".atom-workflows" / "jobs").glob("*/greet/1/job.log")
+    assert log.read_text() == "hello, Ada\n"
+
+
 ODD_MACHINE = {
     # Nothing listens there, and whoever asks a proxy for a server of this machine gets no further.
     **dict.fromkeys(("http_proxy", "HTTPS_PROXY", "ALL_PROXY", "grpc_proxy"), "http://127.0.0.1:9"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from atom_client.cli.completion import FILE, SHELLS
 from atom_client.cli.dead_letter_commands import dead_letters
 from atom_client.cli.graph_commands import graph
 from atom_client.cli.options import (
@@ -48,9 +49,11 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("file", required=False)
+@click.argument("file", type=FILE, required=False)
 @params_options
-@click.option("--workflow-path", metavar="PATH", help="The workflow file, or gs://bucket/object; same as FILE.")
+@click.option(
+    "--workflow-path", type=FILE, metavar="PATH", help="The workflow file, or gs://bucket/object; same as FILE."
+)
 @click.option("--timeout", metavar="TIME", help="Stop waiting after this long, such as 90s or 10m.")
 @click.option("--keep", is_flag=True, help="Keep the platform running after the run ends, until Ctrl-C.")
 @json_option
@@ -93,7 +96,7 @@ def run(  # noqa: PLR0913  # one for each option
 
 
 @cli.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", type=FILE, nargs=-1, required=True, metavar="FILE...")
 @click.option(
     "--format",
     "form",
@@ -104,6 +107,7 @@ def run(  # noqa: PLR0913  # one for each option
 )
 @click.option(
     "--env-file",
+    type=FILE,
     metavar="FILE",
     help="A file that lists the env names set by the deployment, one NAME or NAME=VALUE per line. Any other "
     "name is then reported as a problem.",
@@ -125,6 +129,22 @@ def validate(files: tuple[str, ...], form: str, env_file: str | None) -> None:
 
 
 @cli.command()
+@click.argument("file", type=FILE, default="workflow.yaml")
+def init(file: str) -> None:
+    """Write a first workflow that runs as it is, with comments.
+
+    FILE is the file to write [default: workflow.yaml]. The JSON Schema for editors is written beside it, as
+    workflow.schema.json. A file that exists is never overwritten. Nothing else is needed: the command prints how to
+    run the workflow on this machine.
+
+    Exit code: 0 if FILE was written, 2 if it exists or cannot be written.
+    """
+    from atom_client.cli.init import write_first_workflow  # noqa: PLC0415 (imported only when needed)
+
+    write_first_workflow(file)
+
+
+@cli.command()
 def schema() -> None:
     """Print the JSON Schema for workflow files, for use in editors."""
     from atom_client.views.as_json import json_text  # noqa: PLC0415 (imported only when needed)
@@ -134,11 +154,12 @@ def schema() -> None:
 
 
 @cli.command()
-@click.argument("file")
+@click.argument("file", type=FILE)
 @params_options
 @click.option(
     "--outputs",
     "script",
+    type=FILE,
     metavar="FILE",
     help="Simulate a run in memory, with the outputs and failures given by this script for the mock Task Runner.",
 )
@@ -177,7 +198,7 @@ def plan(file: str, at: str | None, **chosen: Any) -> None:
 
 
 @cli.command()
-@click.argument("file", required=False)
+@click.argument("file", type=FILE, required=False)
 @params_options
 @click.option(
     "--steps",
@@ -214,7 +235,7 @@ def plan(file: str, at: str | None, **chosen: Any) -> None:
 )
 @json_option
 def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
-    """Estimate the cost of running a workflow, here and on other platforms.
+    """Estimate what a workflow costs, here and elsewhere.
 
     FILE is a workflow file, or - for stdin. The platform's code executes a run in memory, and its usage is priced at
     list prices; no service is called. WORKFLOW_BURST_SEC and the functions' other settings are used if they are set.
@@ -269,7 +290,7 @@ cli.add_command(runner)
 
 
 @cli.command()
-@click.argument("source", metavar="FILE")
+@click.argument("source", type=FILE, metavar="FILE")
 @click.option("--key", metavar="TEXT", help="A name for the run; the same key and file never start a second run.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for the run; may be repeated.")
 @params_options
@@ -305,7 +326,7 @@ def start(timeout: str | None, at: str | None, **chosen: Any) -> None:
 
 
 @cli.command()
-@click.argument("file")
+@click.argument("file", type=FILE)
 @click.argument("target", metavar="gs://BUCKET/OBJECT")
 @json_option
 @place_options
@@ -342,6 +363,22 @@ def doctor_of_platform(**chosen: Any) -> None:
 
     if not check_platform(environment(), DoctorOptions(**chosen)):
         raise click.exceptions.Exit(RUN_FAILED)
+
+
+@cli.command("completion")
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print the script that makes a shell complete commands.
+
+    The Tab key then completes commands, options, files and the ids of runs. Put this line into ~/.bashrc (bash 4.4 or
+    newer) or, with zsh for bash, into ~/.zshrc after compinit: eval "$(atom-workflows completion bash)". For fish, put
+    this line into ~/.config/fish/config.fish: atom-workflows completion fish | source.
+
+    The ids are those of the platform that the variables or the options name. Without one, no ids are offered.
+    """
+    from atom_client.cli.completion import completion_script  # noqa: PLC0415 (imported only when needed)
+
+    click.echo(completion_script(cli, shell), nl=False)
 
 
 def _choice(**chosen: Any) -> PlatformChoice:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from atom_client.cli.completion import FILE, RUN
 from atom_client.errors import Misuse
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
@@ -22,7 +23,7 @@ def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     With --last, an argument that precedes `step_id` is the step.
     """
 
-    @click.argument("run_id", metavar="RUN", required=False)
+    @click.argument("run_id", type=RUN, metavar="RUN", required=False)
     @click.option("--last", is_flag=True, help="The newest run; instead of RUN.")
     @wraps(command)
     def with_run(*, run_id: str | None, last: bool, **chosen: Any) -> Any:
@@ -158,6 +159,7 @@ def params_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--params-file",
+            type=FILE,
             metavar="FILE",
             help="A YAML or JSON map of parameters, or - for stdin; --param overrides it.",
         ),

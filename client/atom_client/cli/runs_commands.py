@@ -68,7 +68,7 @@ def runs() -> None:
 @json_option
 @place_options
 def list_(**chosen: Any) -> None:
-    """List the newest runs, or those that meet every condition that is given.
+    """List the newest runs, or those that meet all conditions.
 
     Several states mean any of them. The duration of a run that has not ended is the time that it has taken so far, and
     its steps are shown as in 273 of 300. If there are more runs than fit the page, the last line says how many, and

@@ -9,11 +9,11 @@ from enum import Enum, auto
 from typing import Any, Final
 
 from atom_workflows import log
-from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import save_alone
 from atom_workflows.coordinator.conditions import outputs_of_run
 from atom_workflows.coordinator.failures import load_errors
 from atom_workflows.coordinator.lateness import report_late
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.line import admit_waiting, find_successor, report_begun
 from atom_workflows.coordinator.loading import (
     StoredRun,
@@ -66,7 +66,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
     """
     run, now = stored.run, outbox.services.clock.now()
     event, change = end_run(run, None if end is None else end.step, now=now)
-    errors = load_errors(outbox.services, run, end)
+    errors = () if event is RunEvent.SUCCEED else load_errors(outbox.services, run)
     outputs: dict[str, JsonValue] = {}
     if event is RunEvent.SUCCEED and run.output_templates:
         try:
@@ -104,7 +104,7 @@ def _commit_end(outbox: Outbox, run: RunRecord, writes: Sequence[Update]) -> boo
 
     Returns False if the run or its end node has changed since it was read.
     """
-    if (successor := find_successor(outbox.services, run)) is not None:
+    if run.group is not None and (successor := find_successor(outbox.services, run, run.group)) is not None:
         try:
             outbox.services.store.commit([*writes, *successor.writes])
         except (AlreadyExists, Conflict):
@@ -112,7 +112,7 @@ def _commit_end(outbox: Outbox, run: RunRecord, writes: Sequence[Update]) -> boo
             log.debug("group.changed", "the next run begins in a separate commit", run_id=run.id)
         else:
             report_begun(outbox, successor.run)
-            if run.group is not None and not successor.is_alone:
+            if not successor.is_alone:
                 admit_waiting(outbox, run.group, by=run.id)
             return True
     try:
@@ -181,7 +181,7 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Clos
 
     If there are steps under `finally`, only the main steps are ended, and the steps under `finally` then begin.
     """
-    budget = budget or Budget(services=outbox.services)
+    budget = budget or Budget(outbox.services.clock)
     # Steps that wait for their jobs stay open, so a pass over the steps leaves out those that it has seen.
     after: tuple[str] | None = None
     waiting: list[StepRecord] = []

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from atom_workflows import log
-from atom_workflows.coordinator.budget import Budget
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services

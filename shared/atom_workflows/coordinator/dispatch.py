@@ -12,11 +12,10 @@ from datetime import datetime
 from typing import Final
 
 from atom_workflows import log
-from atom_workflows.coordinator.advance import Advance
-from atom_workflows.coordinator.budget import Budget
+from atom_workflows.coordinator.advance import Advance, judge
 from atom_workflows.coordinator.close import close_run, finish_run
 from atom_workflows.coordinator.commits import Decision
-from atom_workflows.coordinator.conditions import judge
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.loading import StoredStep, load_steps
 from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
@@ -60,12 +59,17 @@ def _dispatch(outbox: Outbox, event: StepsReady) -> Advance:
     _republish_below_ended(outbox, event.run_id, steps)
     releases = {one.step.release for one in steps}
     if Release.BEGIN_FINALLY in releases and not begin_finally(outbox, event.run_id):
-        stop_if_broken(outbox, event.run_id, Budget.of_invocation(outbox.services))
+        stop_if_broken(
+            outbox, event.run_id, Budget.of_invocation(outbox.services.clock, outbox.services.settings.inline_budget)
+        )
     if Release.CLOSE in releases:
         finish_run(outbox, event.run_id)
-    steps, stopped = seat(outbox.services, steps)
+    stopped: list[StoredStep] = []
+    if any(one.step.awaits_place for one in steps):
+        steps, stopped = seat(outbox.services, steps)
     judged = judge(outbox.services, steps)
-    judged.ended += block_waiting(outbox, stopped)
+    if stopped:
+        judged.ended += block_waiting(outbox, stopped)
     ended = {decision.step.id for decision in judged.ended}
     advance = Advance.of(outbox, event.run_id)
     advance.run(
@@ -122,7 +126,8 @@ def republish_below(outbox: Outbox, run_id: str, ended: Sequence[StepRecord]) ->
     """
     seen: set[str] = set()
     frontier = list(ended)
-    publish_next(outbox, ended)
+    if any(step.shard for step in ended):
+        publish_next(outbox, ended)
     while frontier and len(seen) < MAX_FOLLOWED:
         wanted = [d for step in frontier for d in step.dependents if d not in seen]
         below = list(dict.fromkeys(wanted))[: MAX_FOLLOWED - len(seen)]

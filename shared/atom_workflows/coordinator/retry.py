@@ -9,9 +9,9 @@ from graphlib import TopologicalSorter
 from typing import Any, Final
 
 from atom_workflows import log
-from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, save_while
 from atom_workflows.coordinator.groups import Entry, enter_again, first_look, pause
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.loading import StoredRun, StoredStep, iter_steps, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retention import keep_all

@@ -19,10 +19,10 @@ from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator import batches
-from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import Closing, close_run, fail_run
 from atom_workflows.coordinator.definitions import Definition, load_workflow, store_definition
 from atom_workflows.coordinator.groups import Entry, enter, first_look
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.line import admit_waiting, audit_waiting
 from atom_workflows.coordinator.loading import StoredRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
@@ -113,7 +113,7 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
         ]
         outbox.add_ready(run.id, [ReadyStep(step_id=step_id) for step_id in roots])
         return
-    budget = Budget.of_invocation(outbox.services)
+    budget = Budget.of_invocation(outbox.services.clock, outbox.services.settings.inline_budget)
     if definition.reuse is not None:
         resume(outbox, run.id, budget)
         return
@@ -187,7 +187,7 @@ def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
     handed off; without a budget, it continues to the end. The run is set to RUNNING under a guard on the version that
     was read before its steps were written or reset, so a run that was stopped or retried in the meantime is read again.
     """
-    budget = budget or Budget(services=outbox.services)
+    budget = budget or Budget(outbox.services.clock)
     while True:
         stored = load_run(outbox.services, run_id)
         if stored is None:
@@ -223,7 +223,7 @@ def publish_released(
     Returns the number of these steps. They are read a page at a time, starting after the path `after`. Once the budget
     is spent, the rest is handed off.
     """
-    budget = budget or Budget(services=outbox.services)
+    budget = budget or Budget(outbox.services.clock)
     published = 0
     while True:
         released = outbox.services.store.query(

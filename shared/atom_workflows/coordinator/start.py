@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from atom_workflows import log
 from atom_workflows.coordinator import seed
-from atom_workflows.coordinator.budget import Budget
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.loading import load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.preparation import Prepared, Refusal, new_run, prepare
@@ -192,7 +192,7 @@ def _answer_again(outbox: Outbox, run: RunRecord, event: StartRequested, digest:
     The request that started the run gets the same response again; any other request is refused.
     """
     # The instance that started the run may have died before it published anything.
-    seed.resume(outbox, run.id, Budget.of_invocation(outbox.services))
+    seed.resume(outbox, run.id, Budget.of_invocation(outbox.services.clock, outbox.services.settings.inline_budget))
     if event.is_scheduled:
         # The key names all that a schedule asks for, and the file may well have changed since.
         log.info("run.start.again", f"run {run.id} has already been started", run_id=run.id)

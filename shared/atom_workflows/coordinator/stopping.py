@@ -11,8 +11,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from atom_workflows import log
-from atom_workflows.coordinator.circuit_breaker import CircuitBreaker
 from atom_workflows.coordinator.commits import Decision
+from atom_workflows.coordinator.limits import CircuitBreaker
 from atom_workflows.coordinator.loading import StoredStep, load_run, load_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import StepChange, add_unstopped

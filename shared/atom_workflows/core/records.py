@@ -241,6 +241,11 @@ class StepRecord:
         return decide_release(self.kind, counters, self.trigger)
 
     @property
+    def awaits_place(self) -> bool:
+        """True for an item that cannot run before it is handed a place (see places.py)."""
+        return bool(self.waits_at) and self.state is StepState.PENDING
+
+    @property
     def awaits_condition(self) -> bool:
         """True if the step would run now, but its condition has not been evaluated yet."""
         return self.when is not None and self.release in {Release.CLAIM, Release.SUCCEED}

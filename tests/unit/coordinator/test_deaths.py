@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator import budget
+from atom_workflows.coordinator import limits
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.states import RunState
@@ -161,7 +161,7 @@ def test_a_death_in_work_that_is_handed_on_is_made_good(
 ) -> None:
     """A run ends as it should though an invocation of many dies."""
     for name in ("MAX_WRITTEN", "MAX_AUDIT_WRITTEN"):
-        monkeypatch.setattr(budget, name, 3)
+        monkeypatch.setattr(limits, name, 3)
     world = World("rules: [{step: s0, always_fail: true}]")
     run_id = work(world)
     plain = world.services

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator import batches, budget
+from atom_workflows.coordinator import batches, limits
 from atom_workflows.coordinator import expansion as coordinator_expansion
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.commands import cancel_run, retry_run
@@ -167,7 +167,7 @@ def test_items_are_created_by_several_invocations_if_one_has_not_the_time(
     written: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An invocation whose budget is spent hands the rest on by an event."""
-    monkeypatch.setattr(budget, "MAX_WRITTEN", written)
+    monkeypatch.setattr(limits, "MAX_WRITTEN", written)
     world = World(SCRIPT)
     start(world, FLOW)
     world.settle_down()
@@ -216,7 +216,7 @@ def test_an_outage_puts_the_rest_off(moment: int) -> None:
 
 def test_a_list_that_changes_while_it_is_expanded_fails_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """A newer version that evaluates the list differently does not mix two lists."""
-    monkeypatch.setattr(budget, "MAX_WRITTEN", 3)
+    monkeypatch.setattr(limits, "MAX_WRITTEN", 3)
     world = World(SCRIPT)
     start(world, FLOW)
     while not world.steps(RUN)["~each.train"].written:
