@@ -187,22 +187,47 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 
 @runs.command()
 @run_argument
+@click.option(
+    "--with", "source", metavar="FILE", help="Start a new run from this edited file, and keep the unchanged steps."
+)
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Start a new run with this value of a parameter, and keep the steps that do not read it; may be repeated.",
+)
+@click.option("--dry-run", is_flag=True, help="With --with or --param: only show which steps would be kept.")
+@click.option("--yes", is_flag=True, help="With --with or --param: start the new run without asking.")
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
 @click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
 @json_option
 @place_options
-def retry(timeout: str | None, **chosen: Any) -> None:
+def retry(
+    timeout: str | None, *, source: str | None, params: tuple[str, ...], dry_run: bool, yes: bool, **chosen: Any
+) -> None:
     """Rerun the steps that failed, were cancelled or were skipped.
 
-    Steps that succeeded are not run again. The run keeps the steps, conditions and parameters that it started with: the
-    file is not read again, so if you have changed it, start a new run.
+    Steps that succeeded are not run again. The run keeps the steps, conditions and parameters that it started with, and
+    the file is not read again.
 
-    Exit code: 0 if the run continues; with --wait, the same as for `run`.
+    With --with or --param, the run stays as it is. A new run is started instead, which may also be done if the run has
+    SUCCEEDED: it keeps the steps that succeeded and are unchanged, if all steps before them are. Which these are is
+    shown before it starts, with the reason for each other step.
+
+    Exit code: 0 if the run continues or a new one is requested; with --wait, the same as for `run`.
     """
+    chosen["timeout_s"] = timeout_of(timeout)
+    if source is not None or params:
+        from atom_client.cli.reuse import ReuseOptions, repair_by_new_run  # noqa: PLC0415 (imported only when needed)
+
+        reuse = ReuseOptions(source=source, params=params, dry_run=dry_run, yes=yes, **chosen)
+        raise click.exceptions.Exit(repair_by_new_run(_services(), reuse))
+    if dry_run or yes:
+        raise Misuse(f"{'--dry-run' if dry_run else '--yes'} requires --with or --param")
     from atom_client.cli.retry import RetryOptions, retry_unsuccessful  # noqa: PLC0415 (imported only when needed)
 
-    options = RetryOptions(timeout_s=timeout_of(timeout), **chosen)
-    raise click.exceptions.Exit(retry_unsuccessful(_services(), options))
+    raise click.exceptions.Exit(retry_unsuccessful(_services(), RetryOptions(**chosen)))
 
 
 @click.command()

@@ -23,7 +23,7 @@ from atom_workflows.coordinator.preparation import with_workflow
 from atom_workflows.coordinator.run_graph import RunGraph
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.counts import Counts
-from atom_workflows.core.kinds import NodeKind, forwards_counts
+from atom_workflows.core.kinds import LOOPS_SCHEMA, NodeKind, forwards_counts
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.reuse import (
     MOST_REPAIRS,
@@ -42,7 +42,7 @@ from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import definition_path, outputs_path, run_path, step_path, to_json
 from atom_workflows.errors import DefinitionUnusable, RunNotFound, RunStateError
 from atom_workflows.messages.start import StartRequested
-from atom_workflows.ports import Create, Update
+from atom_workflows.ports import Condition, Create, Update
 from atom_workflows.step_documents import step_record
 
 _IN_GRAPH: Final = tuple(
@@ -65,7 +65,10 @@ _COPIED: Final = (
 )
 """The fields that say how a kept step ended."""
 
-_COPIED_OF_LOOPS: Final = ("items", "total", "unsuccessful", "skipped", "unstarted")
+_COPIED_OF_LOOPS: Final[Mapping[NodeKind, tuple[str, ...]]] = {
+    NodeKind.GATHER: ("items", "total", "unsuccessful", "skipped", "unstarted"),
+    NodeKind.EXPAND: ("items",),
+}
 """The fields that count the items of a kept loop. The items themselves stay with the ended run."""
 
 
@@ -152,7 +155,9 @@ def plan_reuse(
     ready = with_workflow(replace(run, params=planned.params), workflow, digest=run.digest, env=env)
     ready = replace(ready, defaulted=planned.defaulted, given_digest=digest_of(event.params), late_at=None)
     graph = RunGraph(planned, workflow, event.workflow_path)
-    documents = iter_documents(services, earlier.id, where=[("kind", "in", list(_IN_GRAPH))])
+    # The first versions did not store kinds, and knew no items.
+    where: list[Condition] = [("kind", "in", list(_IN_GRAPH))] if earlier.schema >= LOOPS_SCHEMA else []
+    documents = iter_documents(services, earlier.id, where=where)
     judgment = judge(
         {document.id: facts_of(step_record(document)) for document in documents},
         {record.id: facts_of(record) for record in map(graph.record, graph.paths)},
@@ -273,7 +278,7 @@ class ReuseGraph(RunGraph):
     def _create_steps(self, paths: list[str]) -> Iterator[Create]:
         copied = [path for path in paths if self._nodes[path].id in self._kept and self._nodes[path].id in self._steps]
         there = [step_path(self._reuse.run_id, self._nodes[path].id) for path in copied]
-        fields = ("state", "kept_from", *_COPIED, *_COPIED_OF_LOOPS)
+        fields = ("state", "kept_from", *_COPIED, *_COPIED_OF_LOOPS[NodeKind.GATHER])
         found = dict(zip(copied, self._services.store.get(there, fields=fields) if there else [], strict=True))
         for path in paths:
             create = self.create(path)
@@ -284,7 +289,7 @@ class ReuseGraph(RunGraph):
             if document is None or document.fields.get("state") != create.fields["state"]:
                 raise self._changed()
             ended = document.fields
-            names = (*_COPIED, *(_COPIED_OF_LOOPS if self._nodes[path].kind is NodeKind.GATHER else ()))
+            names = (*_COPIED, *_COPIED_OF_LOOPS.get(self._nodes[path].kind, ()))
             own: dict[str, Any] = {name: ended[name] for name in names if ended.get(name)}
             if origin := ended.get("kept_from"):
                 own["kept_from"] = origin
