@@ -38,8 +38,9 @@ run: $(VENV)/.local
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest --numprocesses "$$TEST_PROCESSES" --dist loadscope --no-loadscope-reorder
 
+# With a longer chain of jobs than in `make test`, which waits for each of them.
 e2e: $(VENV)/.dev
-	@$(BIN)/python -m pytest tests/e2e
+	@CHAINED_JOBS=20 $(BIN)/python -m pytest tests/e2e
 
 # SEED=n plays one seed and prints its trace; a failure prints the whole command that replays it.
 simulate: $(VENV)/.dev

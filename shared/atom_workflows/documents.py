@@ -9,12 +9,15 @@ to stored fields and back.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA, LOOPS_SCHEMA
 from atom_workflows.errors import NewerVersion
 from atom_workflows.ports import Document, Fields
+
+if TYPE_CHECKING:
+    from atom_workflows.core.user_changes import UserChange
 
 SCHEMAS: Final = (1, 2, 3, 4)
 """The schemas that this version reads. Every document stores its schema, and the checker's query selects only
@@ -119,3 +122,34 @@ def estimate_bytes(value: Any) -> int:
     if isinstance(value, Mapping):
         return sum(len(name) + _PART_BYTES + estimate_bytes(part) for name, part in value.items())
     return sum(_PART_BYTES + estimate_bytes(part) for part in value) if isinstance(value, list | tuple) else _PART_BYTES
+
+
+def changes_fields(changes: Sequence[UserChange], latest: UserChange | None = None) -> dict[str, Any]:
+    """Return the stored field for the changes that people made, including the latest one.
+
+    Returns nothing if no one made any. Like a field's default, an empty reason is not stored.
+    """
+    if latest is not None:
+        # Imported here because no function needs it, except when one runs a person's command.
+        from atom_workflows.core.user_changes import with_change  # noqa: PLC0415 - see above
+
+        changes = with_change(changes, latest)
+    if not changes:
+        return {}
+    return {"changes": [{name: value for name, value in one._asdict().items() if value != ""} for one in changes]}
+
+
+def read_changes(stored: Fields) -> tuple[UserChange, ...]:
+    """Read the changes that people made to a run, or to a file's schedules."""
+    found = stored.get("changes")
+    if not found:
+        return ()
+    # Imported here because most documents have none.
+    from atom_workflows.core.user_changes import UserChange  # noqa: PLC0415 - see above
+
+    return tuple(
+        UserChange(
+            at=one["at"], actor=str(one.get("actor", "")), what=str(one.get("what", "")), why=str(one.get("why", ""))
+        )
+        for one in found
+    )

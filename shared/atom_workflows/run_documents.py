@@ -11,7 +11,7 @@ from atom_workflows.bounded_json import MAX_START_VALUES, read_json
 from atom_workflows.core.groups import place_of
 from atom_workflows.core.records import RunRecord, Stop, StopKind
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import require_known_schema, to_json
+from atom_workflows.documents import changes_fields, read_changes, require_known_schema, to_json
 from atom_workflows.errors import JsonTooDeep, JsonTooLarge
 from atom_workflows.language_documents import group_fields, read_group, read_templates, templates_text
 from atom_workflows.ports import Document, Fields
@@ -74,6 +74,7 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
         stored["timeout_s"] = run.timeout.total_seconds()
     if run.stop is not None:
         stored["stop"] = stop_fields(run.stop)
+    stored |= changes_fields(run.changes)
     if run.group is not None:
         stored |= {"group": group_fields(run.group), "place": place_of(run)}
     return {name: value for name, value in stored.items() if value is not None}
@@ -108,6 +109,7 @@ def run_record(document: Document) -> RunRecord:
             requested_at=stop["requested_at"],
             now=stop.get("now", False),
         ),
+        changes=read_changes(stored),
         timeout=None if timeout_s is None else timedelta(seconds=timeout_s),
         group=read_group(stored.get("group")),
         no_queue=bool(stored.get("no_queue")),

@@ -14,7 +14,7 @@ from atom_workflows.core.kinds import LOOPS_SCHEMA, NodeKind
 from atom_workflows.core.schedules import Entry, FileSchedules, Firing, Watch
 from atom_workflows.core.states import StepState
 from atom_workflows.core.workflow import CatchUp
-from atom_workflows.documents import SCHEMA, STEPS
+from atom_workflows.documents import SCHEMA, STEPS, changes_fields, read_changes
 from atom_workflows.errors import NewerVersion
 from atom_workflows.language_documents import deadline_fields, read_deadline
 from atom_workflows.ports import Document
@@ -86,6 +86,8 @@ def tick_fields(schedules: FileSchedules) -> dict[str, Any]:
         "deleted_at": schedules.deleted_at,
         # Stored as text, because Firestore cannot store every value that a parameter may have.
         "schedules": json.dumps(parts, separators=(",", ":"), ensure_ascii=False),
+        # Not among the parts, which an earlier version writes again without what it does not know.
+        **changes_fields(schedules.changes),
     }
 
 
@@ -108,6 +110,7 @@ def read_tick(document: Document) -> FileSchedules:
         paused_at=stored.get("paused_at"),
         deleted_at=stored.get("deleted_at"),
         deadline=read_deadline(parts["deadline"]),
+        changes=read_changes(stored),
         entries=tuple(
             Entry(
                 id=one["id"],

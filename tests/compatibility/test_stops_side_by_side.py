@@ -12,11 +12,11 @@ import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.checker.burst import handle_tick
-from atom_workflows.coordinator.commands import cancel_run
 from atom_workflows.coordinator.unstoppable import Unstoppable
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Bus, Create, Document, Message, Query, Store, Update, Upsert, Write, WriteResult
+from support.commands import cancel_run
 from support.workflows import definition
 
 ADDED: Final = frozenset(

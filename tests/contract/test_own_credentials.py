@@ -11,7 +11,13 @@ import google.auth.exceptions
 import pytest
 
 from atom_emulator.identity.keys import Key
-from atom_workflows.adapters.own_credentials import account, default_project, expect_users_login, require_login
+from atom_workflows.adapters.own_credentials import (
+    account,
+    default_project,
+    expect_users_login,
+    known_account,
+    require_login,
+)
 from contract.canned import answer, canned
 
 ACCOUNT = "me@acme-flow.iam.gserviceaccount.com"
@@ -40,7 +46,7 @@ def test_a_login_that_works(log_in: LogIn) -> None:
         log_in(endpoint.url)
         require_login()
         assert len(endpoint.asked) == 1
-    assert (default_project(), account()) == ("acme-flow", ACCOUNT)
+    assert (default_project(), account(), known_account()) == ("acme-flow", ACCOUNT, ACCOUNT)
 
 
 def test_a_login_that_is_refused(log_in: LogIn) -> None:
@@ -66,4 +72,12 @@ def test_a_persons_login_is_nothing_to_warn_of(tmp_path: Path, monkeypatch: pyte
     with pytest.warns(UserWarning, match="end user credentials"):
         default_project()
     expect_users_login()
-    assert (default_project(), account()) == ("acme-flow", "")
+    assert (default_project(), account(), known_account()) == ("acme-flow", "", "")
+
+
+def test_a_persons_login_may_name_its_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The account is read from the login's file, without a call."""
+    info = {"type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "r"}
+    (tmp_path / "me.json").write_text(json.dumps({**info, "account": "ana@example.com"}))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "me.json"))
+    assert (account(), known_account()) == ("", "ana@example.com")

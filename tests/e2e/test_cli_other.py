@@ -47,7 +47,7 @@ def test_a_platform_that_stays_up(tmp_path: Path) -> None:
 
         assert "There are no runs yet." in ask("runs", "list").succeeded()
         first, second = (json.loads(ask("run", "--json", str(EXAMPLES / "fork_join.yaml")).stdout) for _ in range(2))
-        listed = json.loads(ask("runs", "list", "--json").succeeded())
+        listed = json.loads(ask("runs", "list", "--json").succeeded())["runs"]
         assert [run["id"] for run in listed] == [second["run"]["id"], first["run"]["id"]]
         assert json.loads(ask("runs", "show", first["run"]["id"], "--json").succeeded()) == first
         assert "could refer to any of" in ask("runs", "show", "fork-join-").stderr

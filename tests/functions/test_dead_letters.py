@@ -90,7 +90,7 @@ def held(found: TakenMessage) -> HeldMessage:
 
 def replay_of(found: TakenMessage) -> Golden:
     """Return the push of the letter's message, published again."""
-    message = replay_message(read_dead_letter(held(found)))
+    message = replay_message(read_dead_letter(held(found)), actor="ana@example.com")
     assert message.topic == "start"
     return pushed(message.raw or b"", **message.attributes)
 
@@ -201,15 +201,16 @@ def test_a_replayed_start_starts_the_run_that_was_asked_for(functions: Deployed,
 
 
 def test_a_replayed_event_that_fails_again_is_the_same_letter(functions: Deployed, world: World) -> None:
-    """A letter that fails again keeps its first event's id and attributes."""
+    """A letter that fails again keeps its first event's id and attributes, and the name of who replayed it."""
     broken(functions, world, StoreUnavailable("away"))
     functions.post(delivered("start-push-path", MAX_DELIVERIES))
     first = letter(world)
     again = replay_of(first)
     functions.post(Golden(again.function, again.headers, again.body | {"deliveryAttempt": MAX_DELIVERIES}))
     second = letter(world)
-    own = {"deadLetterPublishTime"}
+    own = {"deadLetterPublishTime", "replayedBy"}
     assert second.attributes.keys() - own == first.attributes.keys() - own
+    assert second.attributes["replayedBy"] == "ana@example.com"
     assert second.attributes["deadLetterEvent"] == golden("start-push-path").body["message"]["messageId"]
 
 

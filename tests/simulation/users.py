@@ -8,7 +8,7 @@ from functools import partial
 from random import Random
 from typing import Final, TypeAlias
 
-from atom_workflows.coordinator.commands import cancel_run, retry_run
+from atom_workflows.coordinator import commands
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import RunRecord
@@ -30,6 +30,8 @@ _RETRIED: Final = 0.05
 _EXAMINED: Final = 0.004
 _DOCTOR_EVERY_S: Final = 60.0
 """Once nothing goes wrong any more, they look that often at a run that only the doctor can set going."""
+
+ACTOR: Final = "ana@example.com"
 
 _REFUSED: Final = (RunStateError, RunNotFound)
 
@@ -88,12 +90,12 @@ class Users:
             if flow.may_retry(flow.watch.now) and self._chance.random() < _RETRIED:
                 flow.retries -= 1
                 self._bus.echo(flow.run_id)
-                self._run_commands(flow, "retry", retry_run)
+                self._run_commands(flow, "retry", partial(commands.retry_run, actor=ACTOR))
         elif flow.cancels and run is not None and self._wants_cancel(run.state):
             flow.cancels -= 1
             flow.watch.cancel_was_asked = True
             at_once = flow.scenario.cancels_at_once
-            self._run_commands(flow, "cancel", partial(cancel_run, now=True) if at_once else cancel_run)
+            self._run_commands(flow, "cancel", partial(commands.cancel_run, actor=ACTOR, now=at_once))
         elif run is not None and self._wants_doctor(flow):
             self._run_commands(flow, "doctor", _repair)
 

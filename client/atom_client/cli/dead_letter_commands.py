@@ -62,9 +62,10 @@ def replay_dead_letters(ids: tuple[str, ...], *, every: bool, dry_run: bool) -> 
 
     Replaying a start message never starts a second run.
     """
+    from atom_client.cli.actor import current_actor  # noqa: PLC0415 (see above)
     from atom_client.cli.dead_letters import replay_letters  # noqa: PLC0415 (imported only when needed)
 
-    replay_letters(_desk(), ids, every=every, dry_run=dry_run)
+    replay_letters(_desk(), ids, every=every, dry_run=dry_run, actor=current_actor())
 
 
 @dead_letters.command("drop")

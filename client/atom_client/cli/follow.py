@@ -23,7 +23,7 @@ from atom_client.cli.tables import show_steps, worth_showing
 from atom_client.deployment import with_place
 from atom_client.errors import INVALID_USE, RUN_FAILED, Failure
 from atom_client.text import counted, lasted
-from atom_client.views.as_json import json_text, run_with_steps
+from atom_client.views.as_json import json_document, run_with_steps
 from atom_client.views.items import read_loops
 from atom_client.views.lines import line_text, read_line
 from atom_client.views.loops import LoopView
@@ -219,7 +219,7 @@ class Waiting:
         """Begin the run and show it until it ends.
 
         Stops early if the time limit is reached. `begin` starts the run and returns a line that says so. If the run has
-        begun before, `catch_up` reads what has happened so far; it is called when changes are received already.
+        already begun, `catch_up` reads what has happened so far; it is called once changes are being received.
         """
         from atom_workflows.adapters.pubsub.change_feed import ChangeFeed  # noqa: PLC0415 (slow to import)
 
@@ -299,7 +299,7 @@ class Waiting:
         run, steps = ended.run, ended.steps
         rows = worth_showing(steps)
         if self.as_json:
-            click.echo(json_text({**run_with_steps(run, steps, loops=ended.loops), **self.more_json}))
+            click.echo(json_document({**run_with_steps(run, steps, loops=ended.loops), **self.more_json}))
         elif rows:
             self.output.say()
             show_steps(self.output, rows, ended.loops, now=self.services.clock.now())

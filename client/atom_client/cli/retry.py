@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import click
 
+from atom_client.cli.actor import current_actor
 from atom_client.cli.follow import AS_STARTED, Waiting, exit_code
 from atom_client.cli.output import Output
 from atom_client.deployment import with_place
 from atom_client.errors import Misuse
 from atom_client.text import counted, listing
-from atom_client.views.as_json import json_text
+from atom_client.views.as_json import json_document
 from atom_client.views.loops import count_nodes
 from atom_client.views.progress import RunView, known_items, view_of
 from atom_client.views.queries import in_order, read_outlines, read_run
@@ -30,6 +31,7 @@ class RetryOptions:
     run_id: str
     wait: bool = False
     timeout_s: float | None = None
+    reason: str = ""
     as_json: bool = False
 
 
@@ -60,12 +62,12 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
         kept_items, sizes = known_items(nodes, but=again)
         view = RunView(run_id=run.id, total=count + len(kept), order=order, steps=kept, items=kept_items, sizes=sizes)
         return _retry_and_follow(services, view, line, options)
-    retry_run(services, run.id)
+    retry_run(services, run.id, actor=current_actor(), reason=options.reason)
     reopened = read_run(services.store, run.id)
     waits = reopened is not None and reopened.state is RunState.QUEUED
     if options.as_json:
         items = sum(node.kind is NodeKind.ITEM for node in nodes.values() if node.id in again)
-        click.echo(json_text({"run_id": run.id, "run": run.id, "steps": count, "items": items, "queued": waits}))
+        click.echo(json_document({"run_id": run.id, "run": run.id, "steps": count, "items": items, "queued": waits}))
     elif waits:
         click.echo(f"{line} It is QUEUED for now: `{with_place(f'why {run.id}')}` explains why.")
     else:
@@ -75,7 +77,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
 
 def _retry_and_follow(services: Services, view: RunView, line: str, options: RetryOptions) -> int:
     def begin() -> str:
-        retry_run(services, view.run_id)
+        retry_run(services, view.run_id, actor=current_actor(), reason=options.reason)
         return line
 
     waiting = Waiting(

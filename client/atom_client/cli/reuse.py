@@ -23,7 +23,7 @@ from atom_client.cli.validate import print_warnings
 from atom_client.deployment import with_place
 from atom_client.errors import RUN_FAILED, Misuse
 from atom_client.text import counted, name_of, one_line
-from atom_client.views.as_json import json_text
+from atom_client.views.as_json import json_document
 from atom_client.views.progress import RunView, view_of
 from atom_client.views.queries import in_order, read_outlines_without_items
 from atom_client.views.reuse import reuse_lines, reuse_object
@@ -134,7 +134,7 @@ def _plan(
 def show_plan(plan: ReusePlan, *, as_json: bool) -> None:
     """Print what would become of each step."""
     if as_json:
-        click.echo(json_text(reuse_object(plan)))
+        click.echo(json_document(reuse_object(plan)))
         return
     output = Output()
     choices = plan.judgment.choices
@@ -206,7 +206,7 @@ def _start(services: Services, plan: ReusePlan, body: dict[str, Any], options: R
     if not options.wait:
         said = begin()
         if options.as_json:
-            click.echo(json_text({"run_id": run_id, "run": run_id, **reuse_object(plan)}))
+            click.echo(json_document({"run_id": run_id, "run": run_id, **reuse_object(plan)}))
         else:
             click.echo(f"{said}\nTo view it: `{with_place(f'runs show {run_id}')}`")
         return 0

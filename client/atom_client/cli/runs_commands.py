@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from atom_client.cli.options import json_option, run_argument, timeout_of
+from atom_client.cli.options import json_option, reason_option, run_argument, timeout_of
 from atom_client.deployment import environment, place_options
 from atom_client.errors import RUN_FAILED, Misuse
 
@@ -70,9 +70,9 @@ def runs() -> None:
 def list_(**chosen: Any) -> None:
     """List the newest runs, or those that meet all conditions.
 
-    Several states mean any of them. The duration of a run that has not ended is the time that it has taken so far, and
-    its steps are shown as in 273 of 300. If there are more runs than fit the page, the last line says how many, and
-    which command shows the next ones.
+    If several states are given, a run may be in any of them. The duration of a run that has not ended is the time that
+    it has taken so far, and its steps are shown in the form 273 of 300. If there are more runs than fit on the page,
+    the last line gives the total number and the command that shows the next ones.
     """
     from atom_client.cli.run_list import ListOptions, list_runs  # noqa: PLC0415 (imported only when needed)
 
@@ -82,6 +82,7 @@ def list_(**chosen: Any) -> None:
 @runs.command()
 @run_argument
 @click.option("--outputs", "with_outputs", is_flag=True, help="Also show the outputs of the run and of its steps.")
+@click.option("--step", metavar="STEP", help="Show everything about this step or item, with its attempts.")
 @click.option("--items", metavar="STEP", help="Show only the items of this step with forEach, failed ones first.")
 @click.option("--failed", is_flag=True, help="Show only steps that are FAILED.")
 @click.option("--running", is_flag=True, help="Show only steps in progress: RUNNING, DISPATCHING or RETRYING.")
@@ -107,27 +108,35 @@ def list_(**chosen: Any) -> None:
     "--limit",
     metavar="N",
     type=click.IntRange(min=1, max=1000),
-    help="The number of steps per page [default: 200; with --json all], or with --items of items [default: 50].",
+    help="The number of steps per page [default: 200; with --json all], or of items with --items [default: 50].",
 )
 @json_option
 @place_options
-def show(run_id: str, items: str | None, *, with_outputs: bool, as_json: bool, **chosen: Any) -> None:
+def show(run_id: str, step: str | None, items: str | None, *, with_outputs: bool, as_json: bool, **chosen: Any) -> None:
     """Show a run and its steps; `why` explains their states.
 
     A step with `forEach` is shown as one line with the counts of its items, followed by the messages of the first ones
     that failed. --items lists its items. The duration of a step that has not ended is the time it has taken so far.
+
+    --step shows one step, or an item such as 'train[3]': how long it waited and for what, a table of its last 20
+    attempts with their jobs, what was sent to the Task Runner, and its outputs.
     """
     from atom_client.cli.items import PAGE_SIZE, show_items  # noqa: PLC0415 (see above)
     from atom_client.cli.runs import ShowOptions, show_run  # noqa: PLC0415 (see above)
 
     options = ShowOptions(run_id=run_id, with_outputs=with_outputs, as_json=as_json, **chosen)
+    if step is not None:
+        from atom_client.cli.step import show_step  # noqa: PLC0415 (see above)
+
+        if items is not None or options != ShowOptions(run_id=run_id, with_outputs=with_outputs, as_json=as_json):
+            raise Misuse("--step shows one step with its outputs; leave out the options that choose from several")
+        show_step(_services(), run_id, step, as_json=as_json)
+        return
     if items is None:
         show_run(_services(), options)
         return
     if options.states or options.failed or options.running or options.sort != "started":
-        raise Misuse(
-            "--items lists the items that failed first, and then those in progress; leave the other options out"
-        )
+        raise Misuse("--items lists failed items first, and then those in progress; leave the other options out")
     page, limit = options.page or 1, options.limit or PAGE_SIZE
     show_items(_services(), run_id, items, page=page, limit=limit, as_json=as_json, with_outputs=with_outputs)
 
@@ -143,7 +152,7 @@ def watch(timeout: str | None, **chosen: Any) -> None:
     The view is the same as that of `run` and of `start --wait`. A run that has ended is shown with its result. Ctrl-C
     ends the view, and the run continues.
 
-    Exit code: the same as for `run`; 1 as well if --timeout was reached first.
+    Exit code: the same as for `run`; also 1 if --timeout was reached first.
     """
     from atom_client.cli.watch import WatchOptions, watch_run  # noqa: PLC0415 (imported only when needed)
 
@@ -154,17 +163,19 @@ def watch(timeout: str | None, **chosen: Any) -> None:
 @runs.command()
 @run_argument
 @click.option("--now", is_flag=True, help="End the steps under `finally` as well, or do not start them.")
+@reason_option
 @place_options
-def cancel(run_id: str, *, now: bool) -> None:
+def cancel(run_id: str, *, now: bool, reason: str) -> None:
     """End a run and submit no more jobs for it.
 
     Jobs that are running are stopped, if their Task Runner can stop jobs. The command waits up to half a minute for
     them to stop, and names the jobs that may still be running. The run has ended when the command returns, so there is
-    no --wait. However, if the workflow has steps under `finally`, they run first; --now ends the run without them.
+    no --wait. However, if the workflow has steps under `finally`, they run first; --now ends the run without them. The
+    run records who cancelled it.
     """
     from atom_client.cli.runs import cancel_named  # noqa: PLC0415 (imported only when needed)
 
-    cancel_named(_services(), run_id, now=now)
+    cancel_named(_services(), run_id, now=now, reason=reason)
 
 
 @runs.command()
@@ -201,6 +212,7 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="With --with or --param: start the new run without asking.")
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
 @click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
+@reason_option
 @json_option
 @place_options
 def retry(
@@ -209,7 +221,7 @@ def retry(
     """Rerun the steps that failed, were cancelled or were skipped.
 
     Steps that succeeded are not run again. The run keeps the steps, conditions and parameters that it started with, and
-    the file is not read again.
+    the file is not read again. The run records who retried it.
 
     With --with or --param, the run stays as it is. A new run is started instead, which may also be done if the run has
     SUCCEEDED: it keeps the steps that succeeded and are unchanged, if all steps before them are. Which these are is
@@ -219,6 +231,10 @@ def retry(
     """
     chosen["timeout_s"] = timeout_of(timeout)
     if source is not None or params:
+        if chosen.pop("reason"):
+            raise Misuse(
+                "--reason is recorded with a run that changes, but this one stays as it is; leave --reason out"
+            )
         from atom_client.cli.reuse import ReuseOptions, repair_by_new_run  # noqa: PLC0415 (imported only when needed)
 
         reuse = ReuseOptions(source=source, params=params, dry_run=dry_run, yes=yes, **chosen)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from atom_client.cli.actor import current_actor
 from atom_client.cli.output import Output
 from atom_client.cli.sources import require_object
 from atom_client.cli.tables import Sheet
 from atom_client.errors import Misuse
 from atom_client.text import counted, name_of
-from atom_client.views.as_json import json_text, moment_text
-from atom_client.views.schedules import next_instants, schedule_objects, schedule_rows, zoned
+from atom_client.views.as_json import json_document, moment_text
+from atom_client.views.schedules import next_instants, pause_lines, schedule_objects, schedule_rows, zoned
 from atom_workflows.coordinator.schedules import list_schedules, load_schedules, pause_schedules, resume_schedules
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.schedules import file_id
@@ -23,10 +24,12 @@ def print_schedules(services: Services, *, with_deleted: bool, as_json: bool) ->
     """Print the schedules of all files."""
     found = [one for one in list_schedules(services) if with_deleted or one.deleted_at is None]
     if as_json:
-        click.echo(json_text([schedule_objects(one) for one in found]))
+        click.echo(json_document({"files": [schedule_objects(one) for one in found]}))
     elif found:
         rows = tuple(row for one in found for row in schedule_rows(one))
         Output().show(Sheet(heading=_HEADING, rows=rows, state_column=0))
+        for line in pause_lines(found):
+            click.echo(line)
     else:
         click.echo("There are no schedules. Upload a file that has `schedules` to register them.")
 
@@ -45,7 +48,7 @@ def print_next(services: Services, path: str, *, count: int, as_json: bool) -> N
     )[:count]
     if as_json:
         shown = [{"at": moment_text(at), "cron": cron, "note": note or None} for at, cron, note in instants]
-        click.echo(json_text({**schedule_objects(found), "next": shown}))
+        click.echo(json_document({**schedule_objects(found), "next": shown}))
         return
     for at, cron, note in instants:
         click.echo(f"{zoned(at, found.zone)}  {cron}" + (f"  ({note})" if note else ""))
@@ -55,12 +58,12 @@ def print_next(services: Services, path: str, *, count: int, as_json: bool) -> N
         click.echo("The schedules are paused, so none of these runs will start until they are resumed.")
 
 
-def pause_file(services: Services, path: str) -> None:
+def pause_file(services: Services, path: str, reason: str = "") -> None:
     """Pause the schedules of a file."""
     require_object(path)
     known = load_schedules(services, file_id(path))
     try:
-        paused = pause_schedules(services, path)
+        paused = pause_schedules(services, path, actor=current_actor(), reason=reason)
     except ScheduleNotFound as error:
         raise Misuse(str(error)) from error
     if known is not None and known.schedules.paused_at is not None:
@@ -69,11 +72,11 @@ def pause_file(services: Services, path: str) -> None:
     click.echo(f"Paused {counted(len(paused.entries), 'schedule')} of {name_of(path)}.")
 
 
-def resume_file(services: Services, path: str) -> None:
+def resume_file(services: Services, path: str, reason: str = "") -> None:
     """Resume the schedules of a file."""
     require_object(path)
     try:
-        resumed = resume_schedules(services, path)
+        resumed = resume_schedules(services, path, actor=current_actor(), reason=reason)
     except ScheduleNotFound as error:
         raise Misuse(str(error)) from error
     following = min((at for at, _ in resumed.next_instants()), default=None)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atom_client.cli.options import json_option
+from atom_client.cli.options import json_option, reason_option
 from atom_client.deployment import environment, place_options
 
 if TYPE_CHECKING:
@@ -51,28 +51,31 @@ def next_(path: str, *, count: int, as_json: bool) -> None:
 
 @schedules.command()
 @_path_argument
+@reason_option
 @place_options
-def pause(path: str) -> None:
+def pause(path: str, *, reason: str) -> None:
     """Pause all schedules of a file.
 
-    They stay paused even if the file is uploaded again. Runs that have already started continue.
+    They stay paused even if the file is uploaded again. Runs that have already started continue. `schedules list` shows
+    who paused them.
     """
     from atom_client.cli.schedules import pause_file  # noqa: PLC0415 (imported only when needed)
 
-    pause_file(_services(), path)
+    pause_file(_services(), path, reason)
 
 
 @schedules.command()
 @_path_argument
+@reason_option
 @place_options
-def resume(path: str) -> None:
+def resume(path: str, *, reason: str) -> None:
     """Resume the schedules of a file.
 
     Runs that were due while the schedules were paused are not started later.
     """
     from atom_client.cli.schedules import resume_file  # noqa: PLC0415 (imported only when needed)
 
-    resume_file(_services(), path)
+    resume_file(_services(), path, reason)
 
 
 def _services() -> Services:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from atom_client.text import between, clip, counted, lasted, local_time, one_line
-from atom_client.views.reasons import last_start
+from atom_client.views.reasons import clock_time, last_start
 from atom_client.views.step_list import taken_by
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import Phase
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from atom_client.cli.output import Output
     from atom_client.cli.screen import Screen
+    from atom_client.views.attempts import TimedAttempt
     from atom_client.views.loops import LoopView
 
 COLORS: Final = {
@@ -160,13 +161,34 @@ def items_sheet(items: Sequence[StepRecord], *, now: datetime) -> Sheet:
     )
 
 
+def attempts_sheet(step: StepRecord, attempts: Sequence[TimedAttempt], *, now: datetime) -> Sheet:
+    """Return the attempts of a step as a sheet; one that has not ended shows the state of the step."""
+    from atom_client.views.attempts import durations_text  # noqa: PLC0415 (only this table needs it)
+
+    return Sheet(
+        heading=("ATTEMPT", "END", "BEGAN", "WAITED", "JOB", "MESSAGE"),
+        rows=tuple(
+            (
+                str(one.attempt.number),
+                one.attempt.kind or step.state.value,
+                clock_time(one.attempt.claimed_at, now),
+                durations_text(one._asdict(), {"back_off": "back-off", "submitting": "to be accepted"}),
+                ", ".join(filter(None, (lasted(one.job), durations_text(one._asdict(), {"queued": "of it queued"})))),
+                clip(": ".join(filter(None, map(one_line, (one.attempt.reason, one.attempt.message)))), _LONGEST_CELL),
+            )
+            for one in attempts
+        ),
+        state_column=1,
+    )
+
+
 def remark(step: StepRecord, loop: LoopView | None = None) -> str:
     """Return a step's message on one line.
 
-    Before the message come, as far as they apply, the run from which the step was kept, a note that the failure is
-    tolerated, the state of a job that the
-    Task Runner has not started yet, the reason why the step ended, and the counts of its items. The counts replace
-    the message until the step has ended, or if it failed because too many of its items did.
+    The message is preceded by those of the following that apply: the run from which the step was kept, a note that the
+    failure is tolerated, the state of a job that the Task Runner has not started yet, the reason why the step ended,
+    and the counts of its items. The counts replace the message until the step has ended, or if it failed because too
+    many of its items did.
     """
     job_state = one_line(step.job_state) if step.state is StepState.RUNNING else ""
     not_running = job_state if job_state != StepState.RUNNING.value else ""
@@ -209,7 +231,7 @@ def runs_sheet(
 ) -> Sheet:
     """Return runs as a sheet.
 
-    `progress` is that of open runs, by their ids.
+    `progress` holds the progress of open runs, by run id.
     """
     return Sheet(
         heading=("RUN", "STATE", "CREATED", "DURATION", "STEPS", "WORKFLOW"),
@@ -242,7 +264,7 @@ def _duration_of(run: RunRecord, now: datetime) -> str:
 
 
 def _size_of(run: RunRecord, progress: Progress) -> str:
-    """Return the numbers of a run's steps and items.
+    """Return the counts of a run's steps and items.
 
     Example: `4 of 6, 273 of 300 items`.
     """

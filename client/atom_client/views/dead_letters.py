@@ -32,7 +32,7 @@ TRIES: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """The resources that the commands use: the bus, the box of dead letters, and the platform that they belong to."""
+    """The resources that the commands use: the bus, the dead-letter box, and the platform that they belong to."""
 
     bus: Bus
     box: DeadLetterBox
@@ -171,6 +171,7 @@ def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
         # A value that is not a time is shown as received.
         "published": letter.published_at if published is None else local_time(published),
         "dead since": local_time(letter.dead_since),
+        "replayed by": letter.replayed_by,
         "attributes": ", ".join(f"{name}={value}" for name, value in sorted(letter.attributes.items())),
     }
     for name, value in known.items():
@@ -223,7 +224,10 @@ def advice(letter: DeadLetter, desk: Desk) -> Iterator[str]:
     elif letter.topic == "tick":
         yield f"Later ticks have done its work; {drop} deletes it."
     else:
-        yield f"Once the cause is fixed, {replay} publishes it again; if it is no longer needed, {drop} deletes it."
+        yield (
+            f"Once the cause is fixed, {replay} publishes the event again; if the event is no longer needed, {drop} "
+            "deletes it."
+        )
 
 
 def letter_object(letter: DeadLetter) -> dict[str, Any]:
@@ -239,6 +243,7 @@ def letter_object(letter: DeadLetter) -> dict[str, Any]:
         "event_id": letter.event_id,
         "published_at": letter.published_at or None if published is None else moment_text(published),
         "dead_since": moment_text(letter.dead_since),
+        "replayed_by": letter.replayed_by or None,
         "replay_may_succeed": bool(letter.topic) and not letter.is_hopeless,
     }
 

@@ -10,10 +10,12 @@ from typing import Final
 from atom_client.text import between, clean, counted, lasted, local_time, one_line
 from atom_client.views.lines import group_text, rules_text
 from atom_client.views.reasons import last_start
+from atom_client.views.user_changes import change_line
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.task_runner_urls import shown_url
 
+MOST_CHANGES: Final = 5
 _NOT_QUEUED: Final = "; this run was started with --no-queue, so it did not wait"
 
 
@@ -66,3 +68,8 @@ def run_facts(run: RunRecord, *, now: datetime) -> Iterator[tuple[str, str]]:
     for name, value in facts.items():
         if value:
             yield name, one_line(clean(value))
+    earlier = len(run.changes) - MOST_CHANGES
+    if earlier > 0:
+        yield "changes", f"{counted(earlier, 'earlier change')}; --json shows them"
+    for change in run.changes[-MOST_CHANGES:]:
+        yield "changed", change_line(change)

@@ -41,7 +41,7 @@ _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class RunOrder(StrEnum):
-    """The orders of a list of runs: the newest, the one started last, or the longest first."""
+    """The ways to sort runs: most recently created, most recently started, or longest first."""
 
     CREATED = "created"
     STARTED = "started"
@@ -63,7 +63,7 @@ class RunFilter:
 
     @property
     def has_conditions(self) -> bool:
-        """True if not every run is listed."""
+        """True if any condition is given."""
         return bool(self.states or self.workflow or self.labels or self.since)
 
     def matches(self, run: Mapping[str, Any]) -> bool:
@@ -136,7 +136,7 @@ def _require_page(number: int, size: int, total: int) -> None:
 
 
 def _newest(store: Store, begin: int, size: int) -> list[Document]:
-    """Return some of the newest runs, of which the first `begin` are skipped."""
+    """Return up to `size` of the newest runs, skipping the first `begin`."""
     order: Sequence[tuple[str, Any]] = [("created_at", "descending")]
     skipped = Query(collection=RUNS, order_by=order, limit=min(begin, PAGE) or 1, fields=("created_at",))
     last = next(islice(read_pages(store, skipped), begin - 1, None), None) if begin else None
@@ -170,7 +170,10 @@ def _known(documents: Sequence[Document], unreadable: list[str]) -> Iterator[Doc
 
 
 def _rank(run: Mapping[str, Any], order: RunOrder, now: datetime) -> tuple[Any, datetime]:
-    """Return the key by which runs are sorted, the largest first; equal ones are sorted by their age."""
+    """Return a run's sort key; larger keys come first.
+
+    Runs that are otherwise equal are sorted newest first.
+    """
     created, started = run["created_at"], run.get("started_at")
     if order is RunOrder.CREATED:
         return created, created

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from atom_client.views.as_json import moment_text
+from atom_client.text import name_of
+from atom_client.views.as_json import change_objects, moment_text
+from atom_client.views.user_changes import change_line
 from atom_workflows.core.cron import Calendar
 from atom_workflows.core.schedules import FileSchedules
 from atom_workflows.core.workflow import Schedule
@@ -87,6 +89,7 @@ def schedule_objects(found: FileSchedules) -> dict[str, Any]:
         "registered_at": moment_text(found.registered_at),
         "paused_at": moment_text(found.paused_at),
         "deleted_at": moment_text(found.deleted_at),
+        "changes": change_objects(found.changes),
         "schedules": [
             {
                 "id": entry.id,
@@ -110,3 +113,10 @@ def schedule_rows(found: FileSchedules) -> Iterator[tuple[str, str, str, str, st
         at = following.get(entry.id, datetime.max.replace(tzinfo=UTC))
         shown = zoned(at, found.zone) if entry.id in following else ""
         yield state, entry.cron, found.zone, shown, found.path
+
+
+def pause_lines(found: Iterable[FileSchedules]) -> Iterator[str]:
+    """Yield a line about each file's paused schedules, naming who paused them."""
+    for one in found:
+        if one.paused_at is not None and one.deleted_at is None and one.changes:
+            yield f"{name_of(one.path)}: {change_line(one.changes[-1])}"

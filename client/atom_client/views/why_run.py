@@ -26,7 +26,9 @@ HEADINGS: Final[Mapping[str, str]] = {
     "item": "Failed items, the first few of each step (`runs show RUN --items STEP` shows all):",
     "stopped": "Ended when the run was stopped:",
     "tolerated": "Failed, but tolerated (allowFailure):",
-    "tolerated_item": "Tolerated failed items, the first few of each step (`runs show RUN --items STEP` shows all):",
+    "tolerated_item": (
+        "Failed items that were tolerated, the first few of each step (`runs show RUN --items STEP` shows all):"
+    ),
     "skipped": "Skipped by choice:",
 }
 """The kinds of reasons that may occur many times, with the headings under which they are listed."""

@@ -51,3 +51,11 @@ def account() -> str:
     credentials, _ = _default(scopes=_SCOPES)
     found = getattr(credentials, "service_account_email", "") or ""
     return "" if found == "default" else str(found)
+
+
+def known_account() -> str:
+    """Return the address of the account whose credentials are used, or "" if only a call would tell it.
+
+    Raises google-auth's errors. A login by gcloud names its account in the file that holds the login, but not always.
+    """
+    return account() or str(getattr(_default(scopes=_SCOPES)[0], "account", "") or "")

@@ -11,6 +11,7 @@ from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retry import reopen_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import Stop, StopKind
+from atom_workflows.core.user_changes import UserChange
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.messages.internal import TickOrigin, tick_message
 
@@ -18,21 +19,26 @@ LOOK_AGAIN_S: Final = 2.0
 """The pause between two checks of a run whose jobs are being stopped."""
 
 MOST_LOOKS: Final = 60
-"""The number of checks after which the run is left to the checker; it should have ended much earlier."""
+"""The number of checks after which the run, which should have ended much earlier, is left to the checker."""
 
 
-def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by the user", now: bool = False) -> None:
+CANCELLED_BY_USER: Final = "cancelled by the user"
+"""The reason recorded for a run and its steps if the person who cancelled the run gave none."""
+
+
+def cancel_run(services: Services, run_id: str, *, actor: str, reason: str = "", now: bool = False) -> None:
     """End the run as CANCELLED.
 
     After this, no more steps of the run are claimed. The checker requests that the running jobs be stopped, and this
     function waits until they have ended; after half a minute, the run ends even if some are still running. The results
-    of these jobs are discarded.
+    of these jobs are discarded. The run records who cancelled it, and why.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended.
     """
     outbox = Outbox(services)
-    stop = Stop(kind=StopKind.CANCEL, reason=reason, requested_at=services.clock.now(), now=now)
-    closing = request_stop(outbox, run_id, stop)
+    at, what = services.clock.now(), "cancel --now" if now else "cancel"
+    stop = Stop(kind=StopKind.CANCEL, reason=reason or CANCELLED_BY_USER, requested_at=at, now=now)
+    closing = request_stop(outbox, run_id, stop, change=UserChange(at=at, actor=actor, what=what, why=reason))
     if closing is Closing.WAITS:
         # Users may lack the permission for this topic; the scheduler's next tick comes within a minute.
         with suppress(BusUnavailable):
@@ -46,13 +52,14 @@ def cancel_run(services: Services, run_id: str, *, reason: str = "cancelled by t
     outbox.flush()
 
 
-def retry_run(services: Services, run_id: str) -> None:
+def retry_run(services: Services, run_id: str, *, actor: str, reason: str = "") -> None:
     """Rerun the steps that did not succeed, and all steps after them.
 
-    Other steps keep their results (see rerun.py). Raises `RunNotFound`, or `RunStateError` if the run is neither FAILED
-    nor CANCELLED, or will soon be deleted.
+    Other steps keep their results (see rerun.py). The run records who retried it, and why.
+
+    Raises `RunNotFound`, or `RunStateError` if the run is neither FAILED nor CANCELLED, or will soon be deleted.
     """
     outbox = Outbox(services)
-    reopen_run(outbox, run_id)
+    reopen_run(outbox, run_id, UserChange(at=services.clock.now(), actor=actor, what="retry", why=reason))
     seed.resume(outbox, run_id)
     outbox.flush()

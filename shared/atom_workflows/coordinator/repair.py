@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -23,7 +24,7 @@ from atom_workflows.core.oddities import Oddity, oddities
 from atom_workflows.core.polling import NEXT_AUDIT
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.documents import step_path, steps_path
+from atom_workflows.documents import changes_fields, run_path, step_path, steps_path
 from atom_workflows.errors import Conflict, RunNotFound
 from atom_workflows.messages.internal import seed_message
 from atom_workflows.ports import Query, Update
@@ -137,6 +138,7 @@ LATE: Final = timedelta(minutes=3)
 """A step that has been due for longer than this has been missed: the checker is not being woken, or is failing."""
 
 _MOST_NAMED: Final = 3
+_RECORD_TRIES: Final = 5
 
 
 class Examination(NamedTuple):
@@ -157,10 +159,11 @@ class Examination(NamedTuple):
     odd: Sequence[Oddity] = ()
 
 
-def examine(services: Services, run_id: str, *, fixing: bool) -> Examination:
+def examine(services: Services, run_id: str, *, fixing: bool, actor: str = "") -> Examination:
     """Examine a run and, if `fixing`, repair it.
 
-    The repair restarts stalled work that is holding up the run.
+    The repair restarts stalled work that is holding up the run. If it changed something, the run records who asked for
+    it.
 
     Raises `RunNotFound`.
     """
@@ -180,6 +183,8 @@ def examine(services: Services, run_id: str, *, fixing: bool) -> Examination:
         open_work = find_stall(services, stored, has_end=END_ID in steps)
     found = find_contradictions(services, steps, run_id) if run.state is RunState.RUNNING and run.stop is None else []
     fixed, published = _repair_fully(outbox, run, found, open_work) if fixing else ([], 0)
+    if actor and (fixed or (fixing and open_work)):
+        _record_repair(services, run_id, actor)
     outbox.flush()
     return Examination(
         run=run,
@@ -191,6 +196,21 @@ def examine(services: Services, run_id: str, *, fixing: bool) -> Examination:
         overdue_since=min((due_at for due_at in waiting if now - due_at > LATE), default=None),
         odd=oddities(steps.values(), now=services.clock.now()),
     )
+
+
+def _record_repair(services: Services, run_id: str, actor: str) -> None:
+    """Record who had a run repaired, unless the run keeps changing or is gone."""
+    # Imported here because no function has a person's command to record.
+    from atom_workflows.core.user_changes import UserChange  # noqa: PLC0415 - see above
+
+    change = UserChange(at=services.clock.now(), actor=actor, what="doctor")
+    for _ in range(_RECORD_TRIES):
+        if (stored := load_run(services, run_id)) is None:
+            return
+        fields = changes_fields(stored.run.changes, change)
+        with suppress(Conflict):
+            services.store.commit([Update(path=run_path(run_id), fields=fields, guard=stored.version)])
+            return
 
 
 def request_repair(outbox: Outbox, run_id: str) -> int:

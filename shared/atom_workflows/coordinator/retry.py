@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from graphlib import TopologicalSorter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.commits import Decision, save_while
@@ -18,7 +18,7 @@ from atom_workflows.coordinator.retention import keep_all
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import change
 from atom_workflows.core.counts import Counts, count_end
-from atom_workflows.core.endings import reset
+from atom_workflows.core.endings import require_retries, reset
 from atom_workflows.core.expansion import current_nodes, deal_again, fields_of_reset
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.groups import Admission
@@ -29,38 +29,43 @@ from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.rerun import needs_reset, require_retriable, steps_to_rerun
 from atom_workflows.core.retention import expiry_after_retry
 from atom_workflows.core.states import RunEvent, StepEvent, next_run_state
-from atom_workflows.documents import run_path, step_path
-from atom_workflows.errors import AlreadyExists, Conflict, RunNotFound, RunStateError
+from atom_workflows.documents import changes_fields, run_path, step_path
+from atom_workflows.errors import AlreadyExists, Conflict, RunContended, RunNotFound
 from atom_workflows.ports import Update
 from atom_workflows.run_documents import NO_MAIN_RESULT, run_state_fields
+
+if TYPE_CHECKING:
+    from atom_workflows.core.user_changes import UserChange
 
 _TRIES: Final = 5
 
 
-def reopen_run(outbox: Outbox, run_id: str) -> None:
+def reopen_run(outbox: Outbox, run_id: str, change: UserChange, *, retries: int | None = None) -> None:
     """Set a FAILED or CANCELLED run back to SEEDING.
 
-    If it has to wait for a place in its group, it is QUEUED instead. `seed.resume` then continues the run.
+    If it has to wait for a place in its group, it is QUEUED instead. `seed.resume` then continues the run. The change
+    that a person asked for is recorded. If `retries` is given, only a run that has been retried as often is reopened.
 
-    Raises `RunNotFound`, or `RunStateError` if the run is in any other state, will soon be deleted, or belongs to a
-    group that is full and in which it may not wait.
+    Raises `RunNotFound`, or `RunStateError` if the run is in any other state, will soon be deleted, belongs to a group
+    that is full and in which it may not wait, or (`RunContended`) keeps changing.
     """
     for tries in range(1, _TRIES + 1):
         stored = load_run(outbox.services, run_id)
         if stored is None:
             raise RunNotFound(run_id)
+        require_retries(stored.run, retries)
         require_retriable(stored.run, now=outbox.services.clock.now())
         entry = enter_again(outbox.services, stored.run)
-        if _reopen(outbox, stored, entry):
+        if _reopen(outbox, stored, entry, change):
             return
         if not entry.writes:
             break
         # Someone else may have given the place away, rather than changed the run.
         outbox.services.clock.sleep(pause(run_id, tries))
-    raise RunStateError(f"run {run_id} is being changed by someone else; check its state and try again")
+    raise RunContended(f"run {run_id} is being changed by someone else; check its state and try again")
 
 
-def _reopen(outbox: Outbox, stored: StoredRun, entry: Entry) -> bool:
+def _reopen(outbox: Outbox, stored: StoredRun, entry: Entry, change: UserChange) -> bool:
     """Commit the retry.
 
     Returns False if something has changed since it was read.
@@ -80,6 +85,7 @@ def _reopen(outbox: Outbox, stored: StoredRun, entry: Entry) -> bool:
         **(NO_MAIN_RESULT if run.main_state is not None else {}),
         "deadline": deadline,
         **({"queued_at": now, "admitted_at": None} if waits else {}),
+        **changes_fields(run.changes, change),
     }
     # If this instance dies, the due time of the end node makes the checker audit the run.
     due_at = first_look(run.group, now) if waits and run.group else first_audit(now, deadline)
@@ -93,7 +99,8 @@ def _reopen(outbox: Outbox, stored: StoredRun, entry: Entry) -> bool:
     except (AlreadyExists, Conflict):
         return False
     what = "its retry is waiting for a place in its group" if waits else "it is being retried"
-    log.info("run.retry", f"run {run.id}: {what}; the steps that succeeded are kept", run_id=run.id)
+    kept = "the steps that succeeded are kept"
+    log.info("run.retry", f"run {run.id}: {what}; {kept}", run_id=run.id, actor=change.actor, why=change.why)
     outbox.report_run(reopened)
     return True
 

@@ -53,6 +53,7 @@ _IN_GRAPH: Final = tuple(
 
 _COPIED: Final = (
     "attempt",
+    "attempts",
     "job_id",
     "job_state",
     "message",
@@ -60,6 +61,8 @@ _COPIED: Final = (
     "logs_url",
     "because",
     "claimed_at",
+    "submitted_at",
+    "running_at",
     "started_at",
     "finished_at",
 )

@@ -7,7 +7,8 @@ and then published. Whoever dies in between, or is overtaken, leaves a document 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from atom_workflows import log
@@ -133,21 +134,38 @@ def end_schedules(services: Services, deleted: FileDeleted) -> None:
         log.info("schedules.ended", f"{deleted.path} was deleted", generation=deleted.generation)
 
 
-def pause_schedules(services: Services, path: str) -> FileSchedules:
-    """Pause all schedules of a file. May be repeated. Raises `ScheduleNotFound`."""
-    return _change_existing(services, path, lambda known: core.pause(known, services.clock.now()))
+def pause_schedules(services: Services, path: str, *, actor: str, reason: str = "") -> FileSchedules:
+    """Pause all schedules of a file, and record who did it. May be repeated. Raises `ScheduleNotFound`."""
+    return _change_existing(services, path, "pause", core.pause, actor=actor, reason=reason)
 
 
-def resume_schedules(services: Services, path: str) -> FileSchedules:
-    """Resume the schedules of a file. May be repeated. Raises `ScheduleNotFound`."""
-    return _change_existing(services, path, lambda known: core.resume(known, services.clock.now()))
+def resume_schedules(services: Services, path: str, *, actor: str, reason: str = "") -> FileSchedules:
+    """Resume the schedules of a file, and record who did it. May be repeated. Raises `ScheduleNotFound`."""
+    return _change_existing(services, path, "resume", core.resume, actor=actor, reason=reason)
 
 
-def _change_existing(services: Services, path: str, change: Callable[[FileSchedules], FileSchedules]) -> FileSchedules:
+def _change_existing(  # noqa: PLR0913 (what is done to which file, and by whom)
+    services: Services,
+    path: str,
+    what: str,
+    change: Callable[[FileSchedules, datetime], FileSchedules],
+    *,
+    actor: str,
+    reason: str,
+) -> FileSchedules:
+    # Imported here because only a person's command needs it, and no function runs one.
+    from atom_workflows.core.user_changes import UserChange, with_change  # noqa: PLC0415 - see above
+
     def decide(known: FileSchedules | None) -> FileSchedules:
         if known is None or known.deleted_at is not None:
             raise ScheduleNotFound(path)
-        return change(known)
+        now = services.clock.now()
+        changed = change(known, now)
+        if changed is known:
+            return known
+        log.info(f"schedules.{what}", f"{what} the schedules of {path}", actor=actor, why=reason)
+        latest = UserChange(at=now, actor=actor, what=what, why=reason)
+        return replace(changed, changes=with_change(known.changes, latest))
 
     changed = _change(services, path, decide)
     if changed is None:  # pragma: no cover  (decide returns no None)

@@ -28,6 +28,7 @@ from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import Condition, JsonValue, OnLost, RetryPolicy, Template, Trigger
 
 if TYPE_CHECKING:
+    from atom_workflows.core.user_changes import UserChange
     from atom_workflows.expressions.types import Type
 
 
@@ -165,6 +166,8 @@ class StepRecord:
     unsure_attempt: int = 0
     # The number of the run's retry that last reset the step.
     retries: int = 0
+    # The latest attempts that have ended, as text (attempts.py); an attempt that succeeded is added by a reset only.
+    attempts: str = ""
 
     # -- the job as the Task Runner last reported it --
     job_id: str = ""
@@ -210,6 +213,10 @@ class StepRecord:
     # The time at which the step is to be checked next; None if no check is needed.
     due_at: datetime | None = None
     claimed_at: datetime | None = None
+    # The time at which the attempt's job was submitted, if that was after submissions that had started nothing, and at
+    # which the job was first seen to be RUNNING, if it was seen in another state before.
+    submitted_at: datetime | None = None
+    running_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     # The time at which the store may delete the document.
@@ -395,6 +402,8 @@ class RunRecord:
     # The reason for which a run was SKIPPED.
     because: str = ""
     stop: Stop | None = None
+    # The latest changes that people made to the run, oldest first; see user_changes.py.
+    changes: tuple[UserChange, ...] = ()
     errors: tuple[Mapping[str, Any], ...] = ()
     # The total time limit for the steps under `finally`; None if there are no such steps.
     finally_timeout: timedelta | None = None

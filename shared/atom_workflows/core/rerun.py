@@ -25,7 +25,10 @@ from atom_workflows.errors import RunStateError, TransitionError
 
 
 def require_retriable(run: RunRecord, *, now: datetime) -> None:
-    """Raise `RunStateError` if the run is in another state, or will soon be deleted."""
+    """Raise `RunStateError` if the run cannot be retried.
+
+    This is so if its state does not allow a retry, or if it will soon be deleted.
+    """
     try:
         next_run_state(run.state, RunEvent.RETRY)
     except TransitionError:
@@ -44,8 +47,8 @@ def require_retriable(run: RunRecord, *, now: datetime) -> None:
 def steps_to_rerun(steps: Mapping[str, StepRecord], *, retries: int) -> set[str]:
     """Return the ids of the steps that do not keep their result.
 
-    `steps` are all nodes of the run's graph. `retries` is the number of the retry. Steps that it has already reset are
-    included, whatever their state is now.
+    `steps` are all nodes of the run's graph. `retries` is the run's number of retries, including this one. Steps
+    that this retry has already reset are included, whatever their state is now.
     """
     chosen = {END_ID} & steps.keys()
     # The others keep their results, unless a step before them is run again.

@@ -17,12 +17,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from atom_workflows.core.cron import Calendar
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.workflow import CatchUp, Deadline, JsonValue, Schedule, Workflow
 from atom_workflows.expressions.times import find_zone
+
+if TYPE_CHECKING:
+    from atom_workflows.core.user_changes import UserChange
 
 ON_TIME: Final = timedelta(minutes=5)
 """How late a run may start without counting as missed, since a tick of the checker may merely be late."""
@@ -97,6 +100,8 @@ class FileSchedules:
     deleted_at: datetime | None = None
     firing: tuple[Firing, ...] = ()
     watches: tuple[Watch, ...] = ()
+    # The latest changes that people made, oldest first: when the schedules were paused or resumed, and by whom.
+    changes: tuple[UserChange, ...] = ()
 
     @property
     def id(self) -> str:
@@ -192,6 +197,7 @@ def register(
         paused_at=None if before is None else before.paused_at,
         firing=() if before is None else before.firing,
         watches=() if before is None else before.watches,
+        changes=() if before is None else before.changes,
     )
 
 

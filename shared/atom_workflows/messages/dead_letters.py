@@ -15,7 +15,10 @@ from atom_workflows.bounded_json import MAX_START_VALUES, read_json
 from atom_workflows.ports import DEAD_LETTERS, HeldMessage, Message
 
 REPLAY_OF: Final = "replayOf"
-"""The attribute of a replayed event that holds the original event's id, so that both start the same run."""
+"""The attribute in which a replayed event holds the original event's id, so that both start the same run."""
+
+REPLAYED_BY: Final = "replayedBy"
+"""The attribute of a replayed event that names the person who replayed it."""
 
 # The attributes that we publish with a dead letter. Their common prefix sets them apart from the event's attributes.
 _OURS: Final = "deadLetter"
@@ -74,6 +77,8 @@ class DeadLetter:
     dead_since: datetime
     data: bytes
     attributes: Mapping[str, str]
+    # The person who replayed the event before it was given up on again.
+    replayed_by: str = ""
 
     @property
     def is_hopeless(self) -> bool:
@@ -105,13 +110,9 @@ def dead_letter_message(event: GivenUp) -> Message:
         _DELIVERIES: str(event.deliveries or ""),
         _EVENT: event.event_id,
         _PUBLISHED: event.published_at,
+        REPLAYED_BY: event.attributes.get(REPLAYED_BY, ""),
     }
-    # Values are cut to the length that Pub/Sub allows, never in the middle of a character.
-    clipped = {
-        name: value.encode("utf-8", "replace")[:LONGEST_REASON].decode("utf-8", "ignore")
-        for name, value in ours.items()
-        if value
-    }
+    clipped = {name: _clip(value) for name, value in ours.items() if value}
     return Message(topic=DEAD_LETTERS, raw=event.data, attributes={**_own_attributes(event.attributes), **clipped})
 
 
@@ -133,22 +134,31 @@ def read_dead_letter(message: HeldMessage, *, topic_prefix: str = "") -> DeadLet
         dead_since=message.published_at,
         data=message.data,
         attributes=_own_attributes(found),
+        replayed_by=found.get(REPLAYED_BY, ""),
     )
 
 
-def replay_message(letter: DeadLetter) -> Message:
-    """Rebuild the event for the topic that it came from.
+def replay_message(letter: DeadLetter, *, actor: str) -> Message:
+    """Rebuild the event for the topic that it came from, and name the person who replays it.
 
     It remains the same event, no matter how often it is replayed: a start message starts only one run. Raises
     `ValueError` if the topic is not known.
     """
     if not letter.topic:
         raise ValueError("the origin of the message is unknown")
-    return Message(topic=letter.topic, raw=letter.data, attributes={**letter.attributes, REPLAY_OF: letter.event_id})
+    ours = {REPLAY_OF: letter.event_id, REPLAYED_BY: _clip(actor)}
+    return Message(topic=letter.topic, raw=letter.data, attributes={**letter.attributes, **ours})
+
+
+def _clip(value: str) -> str:
+    """Cut a value to the length that Pub/Sub allows, but never in the middle of a character."""
+    return value.encode("utf-8", "replace")[:LONGEST_REASON].decode("utf-8", "ignore")
 
 
 def _own_attributes(attributes: Mapping[str, str]) -> dict[str, str]:
     """Return the attributes with which the event was published."""
     return {
-        name: value for name, value in attributes.items() if name != REPLAY_OF and not name.startswith((_OURS, _NATIVE))
+        name: value
+        for name, value in attributes.items()
+        if name not in {REPLAY_OF, REPLAYED_BY} and not name.startswith((_OURS, _NATIVE))
     }

@@ -18,8 +18,9 @@ from atom_client.text import escaped
 from atom_client.views.dead_letters import Desk
 from atom_emulator.testing.world import World
 from atom_workflows.errors import BusUnavailable
-from atom_workflows.messages.dead_letters import REPLAY_OF, GivenUp, dead_letter_message
+from atom_workflows.messages.dead_letters import REPLAY_OF, REPLAYED_BY, GivenUp, dead_letter_message
 from atom_workflows.ports import DEAD_LETTERS, HeldMessage, Message
+from support.commands import ACTOR
 from support.letters import MemoryDeadLetters
 from support.no_cloud import NO_CLOUD
 
@@ -67,7 +68,7 @@ class Platform:
         """Return the letters as a program reads them."""
         self.printed()
         list_letters(self.desk, limit=limit, as_json=True)
-        return list(json.loads(self.printed()))
+        return list(json.loads(self.printed())["dead_letters"])
 
     def ids(self) -> list[str]:
         """Their ids, the newest first."""
@@ -218,11 +219,14 @@ def test_replay_publishes_the_event_and_takes_the_letter_away(platform: Platform
     """A replayed event goes to its topic unchanged, but for an attribute with its id."""
     platform.give_up("start")
     platform.forward("steps")
-    replay_letters(platform.desk, platform.ids(), every=False, dry_run=False)
+    replay_letters(platform.desk, platform.ids(), every=False, dry_run=False, actor=ACTOR)
     assert platform.printed() == "Replayed 2 dead letters: 1 to start, 1 to steps.\n"
     assert platform.ids() == []
     [start], [steps] = platform.world.bus.take_all("start"), platform.world.bus.take_all("steps")
-    assert (start.data, start.attributes) == (b'{"workflow_path": "gs://b/w.yaml"}', {"who": "me", REPLAY_OF: "e-1"})
+    assert (start.data, start.attributes) == (
+        b'{"workflow_path": "gs://b/w.yaml"}',
+        {"who": "me", REPLAY_OF: "e-1", REPLAYED_BY: ACTOR},
+    )
     assert (steps.data, steps.attributes["who"]) == (READY, "me")
     assert not [name for name in steps.attributes if name.startswith(NATIVE)]
 
@@ -239,19 +243,19 @@ def test_replay_all_leaves_out_what_no_replay_can_fix(platform: Platform) -> Non
     """A malformed event is replayed only if its id is given."""
     platform.give_up(error="MalformedEvent")
     platform.give_up()
-    replay_letters(platform.desk, [], every=True, dry_run=False)
+    replay_letters(platform.desk, [], every=True, dry_run=False, actor=ACTOR)
     assert platform.printed().splitlines() == [
         "Skipped 1 dead letter that cannot be fixed by a replay; `dead-letters list` shows why.",
         "Replayed 1 dead letter: 1 to start.",
     ]
-    replay_letters(platform.desk, platform.ids(), every=False, dry_run=False)
+    replay_letters(platform.desk, platform.ids(), every=False, dry_run=False, actor=ACTOR)
     assert platform.ids() == []
 
 
 def test_a_dry_run_changes_nothing(platform: Platform) -> None:
     """A dry run prints what it would replay and changes nothing."""
     platform.give_up()
-    replay_letters(platform.desk, [], every=True, dry_run=True)
+    replay_letters(platform.desk, [], every=True, dry_run=True, actor=ACTOR)
     assert platform.printed() == "Would replay 1 dead letter: 1 to start.\n"
     assert platform.world.bus.take_all("start") == []
     assert len(platform.ids()) == 1
@@ -274,7 +278,7 @@ def test_an_unknown_id_changes_nothing(platform: Platform) -> None:
     [known] = platform.ids()
     sentence = r"there is no dead letter .*dead-letters list"
     with pytest.raises(Failure, match=sentence):
-        replay_letters(platform.desk, [known, "no\x1bne"], every=False, dry_run=False)
+        replay_letters(platform.desk, [known, "no\x1bne"], every=False, dry_run=False, actor=ACTOR)
     with pytest.raises(Failure, match=sentence):
         drop_letters(platform.desk, [known, "no\x1bne"])
     with pytest.raises(Failure, match=sentence):
@@ -289,7 +293,7 @@ def test_what_no_replay_can_fix_is_dropped_together(platform: Platform) -> None:
     drop_letters(platform.desk, [], hopeless=True)
     assert platform.printed() == "Dropped 2 dead letters.\n"
     list_letters(platform.desk, limit=20, as_json=True)
-    assert [letter["error"] for letter in json.loads(platform.printed())] == ["StoreUnavailable"]
+    assert [letter["error"] for letter in json.loads(platform.printed())["dead_letters"]] == ["StoreUnavailable"]
     with pytest.raises(Misuse, match="--hopeless"):
         drop_letters(platform.desk, [])
 
@@ -298,8 +302,8 @@ def test_a_replay_that_cannot_help_is_reported(platform: Platform) -> None:
     """Replaying a malformed event by its id prints a warning."""
     platform.give_up(error="MalformedEvent")
     list_letters(platform.desk, limit=20, as_json=True)
-    [letter] = json.loads(platform.printed())
-    replay_letters(platform.desk, [letter["id"]], every=False, dry_run=True)
+    [letter] = json.loads(platform.printed())["dead_letters"]
+    replay_letters(platform.desk, [letter["id"]], every=False, dry_run=True, actor=ACTOR)
     assert "will be dead-lettered again" in platform.capsys.readouterr().err
 
 
@@ -309,7 +313,7 @@ def test_what_came_from_nowhere_can_only_be_dropped(platform: Platform) -> None:
     [letter] = platform.listed()
     assert (letter["topic"], letter["reason"]) == (None, "its origin is unknown")
     with pytest.raises(Failure, match="nothing was replayed"):
-        replay_letters(platform.desk, [letter["id"]], every=False, dry_run=False)
+        replay_letters(platform.desk, [letter["id"]], every=False, dry_run=False, actor=ACTOR)
     show_letter(platform.desk, letter["id"], as_json=False)
     assert f"`atom-workflows dead-letters drop {letter['id']}` deletes it" in platform.printed()
     drop_letters(platform.desk, [letter["id"]])
@@ -319,7 +323,7 @@ def test_what_came_from_nowhere_can_only_be_dropped(platform: Platform) -> None:
 def test_replay_needs_ids_or_all(platform: Platform, ids: list[str], every: bool) -> None:  # noqa: FBT001 (a parameter)
     """Replaying needs ids or `--all`."""
     with pytest.raises(Misuse, match="--all"):
-        replay_letters(platform.desk, ids, every=every, dry_run=False)
+        replay_letters(platform.desk, ids, every=every, dry_run=False, actor=ACTOR)
 
 
 class ClosedBus:
@@ -335,7 +339,7 @@ def test_a_replay_that_fails_says_how_far_it_got(platform: Platform) -> None:
     platform.give_up()
     desk = Desk(bus=ClosedBus(), box=platform.desk.box, project="demo")
     with pytest.raises(Failure, match=r"no answer in time\. 0 of 1 had been replayed by then; the others"):
-        replay_letters(desk, [], every=True, dry_run=False)
+        replay_letters(desk, [], every=True, dry_run=False, actor=ACTOR)
     assert len(platform.ids()) == 1
 
 
@@ -344,7 +348,7 @@ def test_the_prefix_of_the_deployments_names_is_left_out(platform: Platform) -> 
     platform.forward("flow-start")
     desk = Desk(bus=platform.desk.bus, box=platform.desk.box, project="demo", topic_prefix="flow-")
     list_letters(desk, limit=1, as_json=True)
-    assert [letter["topic"] for letter in json.loads(platform.printed())] == ["start"]
+    assert [letter["topic"] for letter in json.loads(platform.printed())["dead_letters"]] == ["start"]
 
 
 @pytest.mark.parametrize("args", [["list"], ["show", "1"], ["replay", "1"], ["drop", "1"]])

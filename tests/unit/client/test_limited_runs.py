@@ -27,10 +27,10 @@ from atom_client.text import between, lasted
 from atom_client.views.lines import ordinal
 from atom_client.views.progress import RunView
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator.commands import cancel_run
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import run_path, step_path
+from support.commands import cancel_run
 from support.groups import limited, start
 from support.no_cloud import NO_CLOUD
 from support.workflows import chain

@@ -49,7 +49,7 @@ def listed(world: World, *options: str) -> list[str]:
     """Return the ids that a list has, in its order."""
     result = call_runs(world, "list", "--json", *options)
     assert result.exit_code == 0, result.stderr
-    return [run["run_id"] for run in json.loads(result.stdout)]
+    return [run["run_id"] for run in json.loads(result.stdout)["runs"]]
 
 
 SIX: tuple[dict[str, Any], ...] = (
@@ -100,7 +100,7 @@ def test_a_page_says_what_is_left_and_how_to_see_it() -> None:
     assert second.stdout.splitlines()[-1] == "21 to 25 of 25 runs"
     assert "runs" not in call_runs(world, "list", "--running").stdout.splitlines()[-1]
     as_json = call_runs(world, "list", "--json", "--limit", "10", "--label", "a=b c", "--sort", "started")
-    assert (json.loads(as_json.stdout), as_json.stderr) == ([], "")
+    assert (json.loads(as_json.stdout), as_json.stderr) == ({"version": 1, "runs": []}, "")
     beside = call_runs(world, "list", "--json", "--limit", "25").stderr
     assert beside == "25 of 26 runs; next: `atom-workflows runs list --limit 25 --json --page 2`\n"
 

@@ -9,11 +9,11 @@ import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.checker.burst import handle_tick
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.graph import is_internal
 from atom_workflows.documents import run_path, step_path
 from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Update
+from support.commands import cancel_run, retry_run
 from support.workflows import chain, definition, fan, script
 from unit.client.explained import CLEAN, call, flow, why, why_json
 
@@ -228,7 +228,7 @@ def test_the_timeout_of_the_run_is_shown() -> None:
     world.settle_down()
     assert "Its timeout will end it at 02:00:00 UTC (2 h 00 min left)." in why(world, run_id)
     world.clock.move(timedelta(hours=3))
-    assert "Its timeout passed at 02:00:00 UTC; the checker will end it at its next tick." in why(world, run_id)
+    assert "Its time ran out at 02:00:00 UTC; the checker will end the run at its next tick." in why(world, run_id)
 
 
 def test_a_checker_that_does_not_come_is_noticed() -> None:

@@ -12,16 +12,15 @@ from atom_emulator.testing.world import World
 from atom_workflows.coordinator import limits
 from atom_workflows.coordinator.checker.audit import audit_run
 from atom_workflows.coordinator.checker.burst import handle_tick
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.commits import MAX_WRITES
 from atom_workflows.coordinator.limits import MAX_CALLS, MAX_WRITTEN
 from atom_workflows.coordinator.loading import PAGE, load_steps
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.retry import reopen_run
 from atom_workflows.core.records import Stop, StopKind
 from atom_workflows.messages.internal import Tick, seed_message
 from atom_workflows.ports import Document, Query, Update, Write, WriteResult
 from atom_workflows.run_documents import stop_fields
+from support.commands import cancel_run, reopen_run, retry_run
 from support.gauge import Gauge, gauge_events, gauged, lose
 from support.workflows import chain, definition, fan
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.core.consistency import Flaw
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import step_path
 from atom_workflows.ports import Update
+from support.commands import cancel_run, retry_run
 from support.meanwhile import meanwhile
 from support.workflows import chain, definition, fan
 

@@ -21,7 +21,6 @@ from atom_workflows.coordinator.checker import due_steps
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.checker.hints import handle_hint
 from atom_workflows.coordinator.checker.rounds import begin_round, load_round
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
@@ -32,6 +31,7 @@ from atom_workflows.messages.internal import JobEnded, Tick, read_steps_event, s
 from atom_workflows.ports import Query
 from atom_workflows.run_documents import run_record
 from support import groups, loops
+from support.commands import cancel_run, retry_run
 from support.gauge import lose
 from support.meanwhile import refuse
 from support.mortal import Died, Fate, make_mortal

@@ -11,13 +11,13 @@ import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator import preparation
-from atom_workflows.coordinator.commands import retry_run
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import step_path
 from atom_workflows.ports import Update
+from support.commands import retry_run
 from support.mortal import Died, Fate, make_mortal
 from support.workflows import definition
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.preparation import Refusal
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.coordinator.start import handle_start
@@ -19,6 +18,7 @@ from atom_workflows.documents import SCHEMA_OF_LOOP_RUNS, group_path, run_path, 
 from atom_workflows.errors import RunStateError
 from atom_workflows.messages.start import read_start_event
 from support import groups
+from support.commands import cancel_run, retry_run
 from support.groups import PATH, at_work, in_state, limited, runs_of
 from support.workflows import chain
 

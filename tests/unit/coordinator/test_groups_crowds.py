@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator.commands import cancel_run
 from atom_workflows.core.groups import place_of
 from atom_workflows.core.states import RunState
+from support.commands import cancel_run
 from support.groups import in_state, limited, runs_of, start
 from support.interleaved import Crowd, dice, interleave
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator.commands import cancel_run
 from atom_workflows.core.records import Stop, StopKind
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import run_path, step_path
 from atom_workflows.ports import Update
 from atom_workflows.run_documents import stop_fields
 from support import groups
+from support.commands import cancel_run
 from support.groups import in_state, limited
 
 FOREVER = "rules: [{step: s0, duration: 1000000}]"

@@ -18,6 +18,7 @@ from atom_workflows.documents import run_path
 from atom_workflows.messages.internal import Tick
 from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import Update
+from support.commands import ACTOR
 
 PATH = "gs://bucket/workflows/flow.yaml"
 BEGAN = datetime(2026, 3, 1, 0, 30, tzinfo=UTC)
@@ -165,7 +166,7 @@ def test_nothing_is_late_while_the_schedules_are_paused() -> None:
     here = world(job_minutes=1)
     here.upload(NIGHTLY)
     live(here, 20 * MINUTE)
-    pause_schedules(here.services, PATH)
+    pause_schedules(here.services, PATH, actor=ACTOR)
     live(here, 3 * HOUR)
     assert late(here) == []
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from atom_emulator.testing.world import MovedClock, World
-from atom_workflows.coordinator.commands import retry_run
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState, StepState
 from support import groups
+from support.commands import retry_run
 
 BEGAN = datetime(2026, 3, 1, 0, 30, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)

@@ -16,7 +16,6 @@ from atom_emulator.testing.world import World
 from atom_workflows.coordinator import batches, limits
 from atom_workflows.coordinator import expansion as coordinator_expansion
 from atom_workflows.coordinator.checker.burst import handle_tick
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core import expansion
 from atom_workflows.core.consistency import find_flaws
 from atom_workflows.core.items import compute_items
@@ -26,9 +25,10 @@ from atom_workflows.errors import StoreUnavailable
 from atom_workflows.expressions.types import INT
 from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Update
+from support.commands import cancel_run, retry_run
 from support.loops import RUN, args, each, start, step, workflow
 from support.meanwhile import meanwhile
-from support.mortal import Died, Fate, make_mortal
+from support.mortal import Died, Fate, deaths_at, make_mortal
 
 T = TypeVar("T")
 
@@ -110,13 +110,13 @@ def deliver_all(world: World) -> None:
                 world.bus.nack(message)
 
 
-def calls_of_a_run() -> int:
-    """Count the port calls that the run takes when nothing dies."""
+def calls_of_a_run() -> list[str]:
+    """Return the port calls that the run takes when nothing dies."""
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch)
         fate = Fate()
         play(World(SCRIPT), fate)
-    return len(fate.calls)
+    return fate.calls
 
 
 def is_whole(world: World) -> bool:
@@ -128,8 +128,7 @@ def is_whole(world: World) -> bool:
     return not list(find_flaws(world.steps(RUN), now=world.clock.now()))
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("fatal", range(1, calls_of_a_run() + 1))
+@pytest.mark.parametrize(("fatal", "after"), deaths_at(calls_of_a_run()))
 def test_a_death_at_any_call_leaves_a_run_that_ends_as_it_should(fatal: int, *, after: bool) -> None:
     """A run SUCCEEDS whichever call kills a handler, with the same items."""
     world = World(SCRIPT)

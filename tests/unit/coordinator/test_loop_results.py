@@ -11,7 +11,6 @@ import pytest
 from atom_emulator.task_runner.script_file import parse_script
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator import batches, gathering, loading, retention
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.core import gathering as core_gathering
 from atom_workflows.core.states import RunState, StepState
@@ -20,6 +19,7 @@ from atom_workflows.documents import run_path, step_path
 from atom_workflows.expressions.types import INT, TEXT
 from atom_workflows.messages.internal import ReadyStep, ready_messages, seed_message
 from atom_workflows.ports import Update
+from support.commands import cancel_run, retry_run
 from support.gauge import lose
 from support.loops import RUN, args, each, run, start, step, workflow
 from support.meanwhile import meanwhile

@@ -13,12 +13,12 @@ from atom_emulator.task_runner.script_file import parse_script
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator import commits
 from atom_workflows.coordinator import expansion as coordinator_expansion
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core import expansion
 from atom_workflows.core.consistency import find_flaws
 from atom_workflows.core.states import RunState
 from atom_workflows.core.workflow import Condition, Trigger
 from atom_workflows.expressions.types import ANY, INT
+from support.commands import cancel_run, retry_run
 from support.loops import RUN, args, each, run, start, step, workflow
 from support.mortal import Died, Fate, make_mortal
 from support.workflows import script

@@ -13,12 +13,12 @@ import pytest
 
 from atom_emulator.firestore.memory import MemoryStore
 from atom_emulator.testing.world import CountingStore, World
-from atom_workflows.coordinator.commands import retry_run
 from atom_workflows.coordinator.start import handle_start
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import Document
 from atom_workflows.settings import from_environment
+from support.commands import retry_run
 from support.workflows import definition, script
 
 

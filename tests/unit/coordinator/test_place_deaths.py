@@ -13,7 +13,6 @@ import pytest
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator import batches
 from atom_workflows.coordinator.checker.burst import handle_tick
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core import expansion, places
 from atom_workflows.core.consistency import find_flaws
 from atom_workflows.core.item_ids import parse_item_id
@@ -21,6 +20,7 @@ from atom_workflows.core.states import TERMINAL_STEP_STATES, RunState
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Document, Query, Store, Write, WriteResult
+from support.commands import cancel_run, retry_run
 from support.loops import RUN, each, start, step, workflow
 from support.mortal import Died, Fate, make_mortal
 

@@ -10,7 +10,6 @@ import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator import batches, limits
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.core import expansion, places
 from atom_workflows.core.consistency import find_flaws
@@ -19,6 +18,7 @@ from atom_workflows.core.workflow import Condition, RetryPolicy
 from atom_workflows.documents import step_path
 from atom_workflows.expressions.types import INT
 from atom_workflows.ports import Update
+from support.commands import cancel_run, retry_run
 from support.loops import RUN, each, run, start, step, template, workflow
 from support.workflows import script
 

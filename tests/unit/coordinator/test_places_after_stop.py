@@ -9,13 +9,13 @@ from datetime import timedelta
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.core.consistency import find_flaws
 from atom_workflows.core.states import RunState
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import step_path
 from atom_workflows.ports import Update
+from support.commands import cancel_run, retry_run
 from support.loops import RUN, each, start, step, workflow
 from support.meanwhile import meanwhile
 

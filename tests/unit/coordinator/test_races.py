@@ -12,12 +12,12 @@ import pytest
 
 from atom_emulator.testing.world import START, CallsInTurn, World
 from atom_workflows.coordinator import commits
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import StoreUnavailable
 from atom_workflows.messages.internal import ReadyStep, StepsReady, ready_messages
 from atom_workflows.ports import Create, JobAnswer, StopAnswer, Update
+from support.commands import cancel_run, retry_run
 from support.meanwhile import meanwhile
 from support.mortal import Died, Fate, make_mortal
 from support.workflows import chain, definition

@@ -12,7 +12,6 @@ import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator import batches, seed
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.core import graph
 from atom_workflows.core.consistency import find_flaws
@@ -24,6 +23,7 @@ from atom_workflows.errors import NotStorable
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.messages.internal import seed_message
 from atom_workflows.ports import Create, Query, Update
+from support.commands import cancel_run, retry_run
 from support.meanwhile import meanwhile
 from support.mortal import Died, Fate, make_mortal
 from support.workflows import chain, fan

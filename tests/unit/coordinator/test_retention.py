@@ -9,16 +9,15 @@ import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator import batches, limits, seed
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.retry import reopen_run
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import definition_path, run_path
 from atom_workflows.errors import RunStateError
 from atom_workflows.messages.internal import ReadyStep, StepsReady, seed_message
 from atom_workflows.ports import Update
+from support.commands import cancel_run, reopen_run, retry_run
 from support.gauge import gauge_events, lose
 from support.meanwhile import meanwhile, refuse
 from support.mortal import Died, Fate, make_mortal

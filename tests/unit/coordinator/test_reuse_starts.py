@@ -106,7 +106,7 @@ def test_a_run_has_one_open_repair_at_a_time() -> None:
     said = refusal(world, request(earlier.run_id, CHANGED, key="two"))
     assert said.startswith(f"run {first} already repairs run {earlier.run_id}, and is RUNNING")
     assert world.run(first).repairs == earlier.run_id
-    cancel_run(world.services, first)
+    cancel_run(world.services, first, actor="me")
     second = start_repair(world, request(earlier.run_id, CHANGED, key="two"))
     assert second.refusal is None
     assert world.run(earlier.run_id).repaired_by == (first, second.run_id)
@@ -198,7 +198,7 @@ def test_a_retry_of_a_repair_keeps_what_it_kept() -> None:
     assert world.run_to_end(run_id).state is RunState.FAILED
     world.task_runner.jobs.script = parse_script(WORKING)
     jobs = len(world.task_runner.submitted)
-    retry_run(world.services, run_id)
+    retry_run(world.services, run_id, actor="me")
     assert not list(find_flaws(world.steps(run_id), now=world.clock.now()))
     assert world.run_to_end(run_id).state is RunState.SUCCEEDED
     assert world.submissions()[jobs:] == ["publish/2"]
@@ -212,7 +212,7 @@ def test_a_retry_of_the_run_before_its_steps_were_copied_fails_the_new_run() -> 
     moment = meanwhile(
         world,
         lambda name, argument: name == "get" and any("/definition/" in path for path in argument),
-        lambda: retry_run(world.services, earlier.run_id),
+        lambda: retry_run(world.services, earlier.run_id, actor="me"),
     )
     run_id = start_repair(world, request(earlier.run_id, CHANGED)).run_id
     assert moment.happened

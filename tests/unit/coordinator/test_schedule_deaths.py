@@ -17,6 +17,7 @@ from atom_workflows.errors import SourceError, SourceForbidden, SourceTooLarge
 from atom_workflows.ports import Query, Update
 from atom_workflows.run_documents import run_record
 from atom_workflows.schedule_documents import tick_fields, tick_path
+from support.commands import ACTOR
 from support.mortal import Died, Fate, make_mortal
 
 PATH = "gs://bucket/workflows/flow.yaml"
@@ -64,7 +65,7 @@ def test_what_is_due_fires_before_a_change_though_earlier_instants_are_still_pin
     if change == "upload":
         here.upload(both.replace("3 2", "0 7"), generation=2)
     else:
-        pause_schedules(here.services, PATH)
+        pause_schedules(here.services, PATH, actor=ACTOR)
     live(here, 5 * MINUTE)
     assert instants(here) == ["01 02:00", "01 02:03"]
 

@@ -19,6 +19,7 @@ from atom_workflows.errors import ScheduleNotFound
 from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Query, Update
 from atom_workflows.run_documents import run_record
+from support.commands import ACTOR
 from support.mortal import Died, Fate, make_mortal
 
 PATH = "gs://bucket/workflows/flow.yaml"
@@ -288,10 +289,10 @@ def test_nothing_is_caught_up_after_a_pause() -> None:
     """What a paused schedule would have started is never started, and the next instant is."""
     here = world()
     here.upload(NIGHTLY)
-    pause_schedules(here.services, PATH)
+    pause_schedules(here.services, PATH, actor=ACTOR)
     live(here, 2 * DAY, step=10 * timedelta(minutes=1))
     assert runs(here) == []
-    resume_schedules(here.services, PATH)
+    resume_schedules(here.services, PATH, actor=ACTOR)
     live(here, HOUR)
     assert runs(here) == []
     live(here, DAY, step=10 * timedelta(minutes=1))
@@ -303,7 +304,7 @@ def test_a_pause_survives_uploads_and_starts_what_was_due_before_it() -> None:
     here = world()
     here.upload(NIGHTLY)
     here.clock.move(timedelta(hours=1, minutes=31))
-    pause_schedules(here.services, PATH)
+    pause_schedules(here.services, PATH, actor=ACTOR)
     here.upload(NIGHTLY.replace("0 2", "0 3"), generation=2)
     live(here, 3 * HOUR)
     assert instants(here) == ["01 02:00"]
@@ -314,11 +315,11 @@ def test_what_has_no_schedules_cannot_be_paused() -> None:
     """A file that was never uploaded, or was deleted, is reported by its name."""
     here = world()
     with pytest.raises(ScheduleNotFound, match=r"flow\.yaml has no schedules in this deployment"):
-        pause_schedules(here.services, PATH)
+        pause_schedules(here.services, PATH, actor=ACTOR)
     here.upload(NIGHTLY)
     here.delete()
     with pytest.raises(ScheduleNotFound):
-        resume_schedules(here.services, PATH)
+        resume_schedules(here.services, PATH, actor=ACTOR)
 
 
 def test_an_idle_tick_costs_what_it_did() -> None:

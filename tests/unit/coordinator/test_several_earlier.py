@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.states import StepState
+from support.commands import cancel_run, retry_run
 from unit.coordinator.test_stopping import AT_ONCE, Witness, cancel, drive, one_step, started, world_with
 
 

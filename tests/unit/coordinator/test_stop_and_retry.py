@@ -7,11 +7,10 @@ from datetime import timedelta
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.retry import reopen_run
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import RunNotFound, RunStateError
+from support.commands import cancel_run, reopen_run, retry_run
 from support.workflows import chain, definition, fan
 
 

@@ -11,12 +11,12 @@ from typing import Any, Final
 import pytest
 
 from atom_emulator.testing.world import START, World
-from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.errors import TaskRunnerUnavailable
 from atom_workflows.messages.internal import tick_message
 from atom_workflows.ports import JobAnswer, StopAnswer, TaskRunner
+from support.commands import cancel_run, retry_run
 from support.helpful_clock import HelpfulClock
 from support.workflows import definition
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from atom_emulator.testing.world import START, TASK_RUNNER_URL
-from atom_workflows.coordinator.commands import retry_run
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.errors import RequestNotAccepted
 from atom_workflows.ports import JobAnswer
+from support.commands import retry_run
 from unit.coordinator.test_stopping import (
     STOP_TIMEOUT,
     TIMEOUT,

@@ -12,7 +12,6 @@ import pytest
 from atom_emulator.testing.world import START, CallsInTurn, InTurn
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.close import Closing, request_stop
-from atom_workflows.coordinator.commands import cancel_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.core.records import Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
@@ -20,6 +19,7 @@ from atom_workflows.core.stopping import RUN_WAIT
 from atom_workflows.documents import step_path
 from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Answer, Item, Update
+from support.commands import cancel_run
 from support.meanwhile import meanwhile
 from support.workflows import definition
 from unit.coordinator.test_stopping import AT_ONCE, cancel, drive, hang, lie, lives, one_step, started, world_with

@@ -12,12 +12,12 @@ import pytest
 
 from atom_emulator.testing.world import CountingStore, World
 from atom_workflows.coordinator.batches import MAX_STEP_BYTES
-from atom_workflows.coordinator.commands import cancel_run
 from atom_workflows.coordinator.seed import MAX_RUN_BYTES
 from atom_workflows.core.outcomes import MAX_MESSAGE_LENGTH
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import NotStorable
 from atom_workflows.ports import Write, WriteResult
+from support.commands import cancel_run
 from support.workflows import definition, script
 
 

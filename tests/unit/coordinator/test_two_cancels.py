@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator.commands import cancel_run
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import run_path
 from atom_workflows.ports import Update
+from support.commands import cancel_run
 from support.meanwhile import meanwhile
 from support.workflows import definition
 

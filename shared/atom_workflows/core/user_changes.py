@@ -1,0 +1,54 @@
+"""What people did to a run, or to the schedules of a file: who, when, what, and why.
+
+The latest of these are kept in the document that was changed, and written by the commit that changes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+
+MOST_CHANGES: Final = 20
+"""How many changes a document keeps; older ones are dropped."""
+
+LONGEST_ACTOR: Final = 200
+LONGEST_WORDS: Final = 500
+"""The maximum lengths, in characters, of `actor`, and of `what` and `why`."""
+
+
+class UserChange(NamedTuple):
+    """A change that a person requested, directly or through a program.
+
+    `what` is the command as typed, without the run: `cancel`, `retry --from load`. `why` is the reason that the
+    person gave, or "".
+    """
+
+    at: datetime
+    actor: str
+    what: str
+    why: str = ""
+
+
+def with_change(earlier: Sequence[UserChange], latest: UserChange) -> tuple[UserChange, ...]:
+    """Return the changes to keep once another one has been made."""
+    return (*earlier, _shortened(latest))[-MOST_CHANGES:]
+
+
+def _shortened(change: UserChange) -> UserChange:
+    """Put each string of a change on one line, within its limit.
+
+    The strings were written by users. Characters that no store can encode are replaced here, but whoever prints the
+    strings has to remove the characters that a terminal would interpret.
+    """
+    return UserChange(
+        at=change.at,
+        actor=_shorten(change.actor, LONGEST_ACTOR),
+        what=_shorten(change.what, LONGEST_WORDS),
+        why=_shorten(change.why, LONGEST_WORDS),
+    )
+
+
+def _shorten(text: str, limit: int) -> str:
+    line = " ".join(text[: limit * 2].encode("utf-8", "replace").decode().split())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
