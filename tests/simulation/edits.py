@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,8 +55,8 @@ class Edited(Scenario):
         """The key that distinguishes it from that run."""
         return _KEY
 
-    @property
-    def run_id(self) -> str:  # type: ignore[override] - cached there
+    @cached_property
+    def run_id(self) -> str:
         """The id of the run that it becomes."""
         return run_id_for(self.path, "key", self.key)
 

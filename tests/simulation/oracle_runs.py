@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from atom_workflows.core.item_ids import expander_id, item_id
@@ -14,7 +15,9 @@ from simulation.scenario import Ending, Scenario, StepPlan
 _MOST_ITEMS: Final = 9
 
 
-def expected_ends(scenario: Scenario, excused: Mapping[str, End], kept: Mapping[str, End]) -> dict[str, End]:
+def expected_ends(
+    scenario: Scenario, excused: Mapping[str, End], kept: Mapping[str, End] = MappingProxyType({})
+) -> dict[str, End]:
     """Return the end of every step of an undisturbed run.
 
     `excused` are those that faults rightly made end otherwise, and `kept` those that ended in another run.

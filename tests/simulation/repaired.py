@@ -81,12 +81,10 @@ class RepairWatch(Watch):
             found, due = ((one.state, one.job_id, one.finished_at, one.by_choice) for one in (step, old))
             if found != due or step.kept_from != old.run_id:
                 self.report(Rule.RERUN, f"{name} is {found}, from {step.kept_from}; it should be {due}")
-            gathered = self.scenario.gathers.get(name)
-            outputs = self.before.outputs.get(name)
-            if gathered == set() or self.outputs.get(name) != outputs:
-                is_unread = gathered is not None and not gathered and name not in self.outputs
-                if not is_unread:
-                    self.report(Rule.OUTPUTS, f"{name} is kept with {self.outputs.get(name)}; it returned {outputs}")
+            is_unread = self.scenario.by_id[name].loop is not None and not self.scenario.gathers[name]
+            outputs = None if is_unread else self.before.outputs.get(name)
+            if self.outputs.get(name) != outputs:
+                self.report(Rule.OUTPUTS, f"{name} is kept with {self.outputs.get(name)}; it returned {outputs}")
 
     def _check_outputs(self, names: Iterable[str]) -> None:
         # The outputs of kept steps are checked when the run begins: until then they may be written in any order.

@@ -65,7 +65,8 @@ class EndedRun:
 
 def ended_run(text: str = BASE, *, script: str = WORKING, world: World | None = None, **options: Any) -> EndedRun:
     """Run a workflow to its end, after which the Task Runner works."""
-    world = world or World(script)
+    world = world or World()
+    world.task_runner.jobs.script = parse_script(script)
     run_id = world.start(text, path="nightly.yaml", run_key="first", **options)
     assert world.run_to_end(run_id).state.is_terminal
     world.task_runner.jobs.script = parse_script(WORKING)

@@ -117,7 +117,11 @@ def test_of_two_repairs_at_the_same_moment_one_is_refused() -> None:
     earlier = ended_run()
     world = earlier.world
     other = request(earlier.run_id, CHANGED, key="other")
-    moment = meanwhile(world, lambda name, _: name == "commit", lambda: start_repair(world, other))
+
+    def start_other() -> None:
+        assert start_repair(world, other).refusal is None
+
+    moment = meanwhile(world, lambda name, _: name == "commit", start_other)
     said = refusal(world, request(earlier.run_id, CHANGED))
     assert moment.happened
     assert "already repairs run" in said
@@ -365,8 +369,8 @@ def test_a_plain_run_keeps_what_is_behind_many_barriers(width: int) -> None:
 def test_a_deployment_that_has_changed_counts_if_a_step_reads_it() -> None:
     """A value of the environment is compared like a parameter, though the file is the same."""
     text = edited(BASE, {"mode: fast": "mode: '${{ env.MODE }}'"})
-    world = World(FAILING, env={"MODE": "a"})
-    earlier = ended_run(text, world=world)
+    world = World(env={"MODE": "a"})
+    earlier = ended_run(text, script=FAILING, world=world)
     world.services = replace(world.services, settings=replace(world.services.settings, env={"MODE": "b"}))
     started = start_repair(world, request(earlier.run_id, text))
     assert {name for name, step in world.steps(started.run_id).items() if step.kept_from} >= {"extract", "stats"}
