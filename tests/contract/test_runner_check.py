@@ -58,6 +58,7 @@ from contract.flawed_task_runners import (
     serving,
 )
 from support.deadline import eventually
+from support.json_shapes import require_documented
 
 MINIMAL = Path(__file__).parents[2] / "examples" / "task_runner" / "minimal.py"
 FAILS = '["sh", "-c", "exit 3"]'
@@ -67,7 +68,9 @@ def check(url: str, *options: str) -> tuple[int, dict[str, tuple[str, str]]]:
     """Run the command and return its exit code, and the verdict and the detail of each rule."""
     command = ["runner", "check", url, "--json", "--timeout", "2", "--args", '["true"]', "--failing-args", FAILS]
     done = CliRunner().invoke(cli, [*command, *options], catch_exceptions=False)
-    rules: list[dict[str, Any]] = json.loads(done.stdout)["rules"]
+    document = json.loads(done.stdout)
+    require_documented("runner check", document)
+    rules: list[dict[str, Any]] = document["rules"]
     return done.exit_code, {one["rule"]: (one["verdict"], one["detail"]) for one in rules}
 
 

@@ -255,8 +255,8 @@ def test_what_is_exempted_is_stored() -> None:
     ):
         [found] = world.store.get([path])
         stored[path.split("/")[2]] |= set(found.fields if found else ())
-    for definition in world.store.get([definition_path(wide), definition_path(kept)]):
-        stored["definition"] |= set(definition.fields if definition else ())
+    for found in world.store.get([definition_path(wide), definition_path(kept)]):
+        stored["definition"] |= set(found.fields if found else ())
     for document in world.store.query(Query(collection="groups")):
         stored["groups"] |= set(document.fields)
     [schedules] = list_schedules(world.services)

@@ -61,7 +61,7 @@ def test_a_run_on_a_platform_of_its_own(tmp_path: Path) -> None:
     assert all(f"\n{step} " in shown for step in ("extract", "by-country", "report"))
     assert ESCAPE not in answer.stdout + answer.stderr
     assert (tmp_path / "logs" / "dispatcher.log").exists()
-    assert [entry.name for entry in tmp_path.iterdir()] == ["logs"]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"logs", ".atom-workflows"}
 
 
 def test_the_first_workflow_really_runs(tmp_path: Path) -> None:

@@ -71,8 +71,9 @@ def run(  # noqa: PLR0913  # one for each option
 ) -> None:
     """Run a workflow on a local platform and show its progress.
 
-    FILE is a workflow file, or - for stdin. The platform is started for this run, unless FIRESTORE_EMULATOR_HOST and
-    PUBSUB_EMULATOR_HOST point to one that is already running.
+    FILE is a workflow file, or - for stdin. The platform is started for this run, unless one is already running: in
+    this folder, or where FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST point to. The run is kept in .atom-workflows,
+    where `runs list` and `runs show` find it when the platform has ended.
 
     Exit code: 0 if the run SUCCEEDED, 1 if it ended in another state, 2 if the file or the options are
     invalid, 130 if Ctrl-C interrupts it. With --keep, the Ctrl-C that stops the platform does not change the exit code.
@@ -271,7 +272,10 @@ def local() -> None:
 def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
     """Run the local platform until Ctrl-C.
 
-    Prints the variables to export in another terminal so that commands there use the platform.
+    Commands in the same folder find the platform. Elsewhere, export the variables that are printed, so that commands
+    use the platform. Runs and messages are kept in .atom-workflows in this folder; runs that are still open, because
+    the platform was stopped or killed, go on when it is started again. A run is deleted after 90 days, or after
+    WORKFLOW_KEEP_RUNS_SEC, and its logs with it.
 
     Exit code: 0 when stopped with Ctrl-C (the normal way to stop it), 1 if part of the platform fails, 2 if the
     options are invalid.
@@ -279,6 +283,20 @@ def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
     from atom_client.cli.local import local_up  # noqa: PLC0415 (imported only when needed)
 
     local_up(_choice(**platform, bucket=None if no_bucket else bucket), as_json=as_json)
+
+
+@local.command("env")
+@json_option
+def env_of_platform(*, as_json: bool) -> None:
+    """Print the variables of the platform that is up in this folder.
+
+    Export them for other programs, or in another folder: eval "$(atom-workflows local env)".
+
+    Exit code: 0, or 1 if no platform is up in this folder.
+    """
+    from atom_client.cli.local import print_variables  # noqa: PLC0415 (imported only when needed)
+
+    print_variables(as_json=as_json)
 
 
 cli.add_command(graph)

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 
 import click
 
+from atom_client.cli.history import require_platform
 from atom_client.cli.live import SMALL_RUN, Show, show_on
 from atom_client.cli.output import Output
 from atom_client.cli.platform import FIRESTORE_HOST, connect_to
@@ -223,6 +224,7 @@ class Waiting:
         """
         from atom_workflows.adapters.pubsub.change_feed import ChangeFeed  # noqa: PLC0415 (slow to import)
 
+        require_platform(self.services)
         run_id = self.view.run_id
         show_command = with_place(f"runs show {run_id}")
         cancel_command = with_place(f"runs cancel {run_id}")
@@ -266,8 +268,8 @@ class Waiting:
     def _reader(self) -> Callable[[], RunRecord | None]:
         """Return a function that reads the run.
 
-        A local platform keeps its state in memory, so the wait ends as soon as the platform stops. Google's client
-        would keep trying to connect for half a minute.
+        A local platform runs nothing once it has stopped, so the wait ends then. Google's client would keep trying to
+        connect for half a minute.
         """
         address = os.environ.get(FIRESTORE_HOST, "")
 
@@ -277,8 +279,9 @@ class Waiting:
         def read_if_up() -> RunRecord | None:
             if _refuses(address):
                 raise Failure(
-                    f"the local platform at {address} has stopped, and run {self.view.run_id} with it: its state was "
-                    "in memory, and `finally` steps will not run. `atom-workflows local up` starts a new platform."
+                    f"the local platform at {address} has stopped, and run {self.view.run_id} with it. "
+                    "`atom-workflows local up` in the same folder goes on with the run, unless the platform had been "
+                    "started with --in-memory."
                 )
             return read()
 

@@ -144,6 +144,12 @@ def platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="A value that workflow files read as env.NAME; may be repeated [env: WORKFLOW_ENV_NAME].",
         ),
         click.option(
+            "--in-memory",
+            is_flag=True,
+            help="Keep no history: the platform's runs are gone when it ends, and it sees none of those in "
+            ".atom-workflows in the working folder.",
+        ),
+        click.option(
             "--emulators",
             type=click.Choice(["embedded", "google"]),
             help="Which Firestore and Pub/Sub emulators to use: embedded (default) or Google's own. Google's emulators "

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -42,8 +42,6 @@ from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.messages.fields import SCHEMA_OF_REPAIRS
 from atom_workflows.ports import Message
 
-_ASK: Final = "Start it?"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReuseOptions:
@@ -75,8 +73,6 @@ def repair_by_new_run(services: Services, options: ReuseOptions) -> int:
     """Show what a new run would keep, start it if that is wanted, and return the exit code."""
     if options.timeout_s is not None and not options.wait:
         raise Misuse("--timeout requires --wait; give both, or leave out --timeout")
-    if options.as_json and not (options.yes or options.dry_run):
-        raise Misuse("--json asks no question; add --yes to start the run, or --dry-run to see what would be kept")
     earlier = require_run_to_change(services.store, options.run_id)
     file = find_file(services, earlier, options.source)
     try:
@@ -87,17 +83,16 @@ def repair_by_new_run(services: Services, options: ReuseOptions) -> int:
     except InvalidParams as error:
         return print_param_problems(error, file.name, as_json=options.as_json)
     print_warnings(workflow.warnings)
-    if options.dry_run or not options.as_json:
-        show_plan(plan, as_json=options.as_json)
+    output = Output(aside=options.as_json)
+    show_plan(plan, output)
     if options.dry_run:
+        if options.as_json:
+            click.echo(json_document({**reuse_object(plan), "dry_run": True}))
         return 0
-    try:
-        if not options.yes and not click.confirm(_ASK):
-            click.echo("Nothing was started.", err=True)
-            return RUN_FAILED
-    except click.Abort:
-        click.echo("\nNothing was started; --yes starts it without asking.", err=True)
-        raise
+    # A script that does not give --yes is not asked.
+    if not options.yes and output.has_reader and not click.confirm("Start it?", err=options.as_json):
+        click.echo("Nothing was started.", err=True)
+        return RUN_FAILED
     return _start(services, plan, {**body, "kept_digest": plan.judgment.digest}, options)
 
 
@@ -131,12 +126,8 @@ def _plan(
     return plan_reuse(services, run, event, workflow, env), body
 
 
-def show_plan(plan: ReusePlan, *, as_json: bool) -> None:
+def show_plan(plan: ReusePlan, output: Output) -> None:
     """Print what would become of each step."""
-    if as_json:
-        click.echo(json_document(reuse_object(plan)))
-        return
-    output = Output()
     choices = plan.judgment.choices
     if len(choices) > MOST_ROWS:
         choices = tuple(choice for choice in choices if choice.what is not What.KEEP)[:MOST_ROWS]
@@ -202,11 +193,10 @@ def _start(services: Services, plan: ReusePlan, body: dict[str, Any], options: R
         services.bus.publish([Message(topic="start", body=body)])
         return f"Requested run {run_id}, which keeps {len(plan.reuse.kept):,} steps of run {plan.earlier.id}."
 
-    more: dict[str, Any] = {"repairs": plan.earlier.id, "kept_digest": plan.judgment.digest}
     if not options.wait:
         said = begin()
         if options.as_json:
-            click.echo(json_document({"run_id": run_id, "run": run_id, **reuse_object(plan)}))
+            click.echo(json_document({"run_id": run_id, **reuse_object(plan)}))
         else:
             click.echo(f"{said}\nTo view it: `{with_place(f'runs show {run_id}')}`")
         return 0
@@ -219,7 +209,6 @@ def _start(services: Services, plan: ReusePlan, body: dict[str, Any], options: R
         output=Output(aside=options.as_json),
         as_json=options.as_json,
         timeout_s=options.timeout_s,
-        more_json=more,
     )
     ended = waiting.to_end(begin)
     waiting.print_result(ended)

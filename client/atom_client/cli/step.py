@@ -13,7 +13,7 @@ from atom_client.cli.tables import attempts_sheet
 from atom_client.cli.why import print_facts, read_step
 from atom_client.deployment import with_place
 from atom_client.text import clean, counted, lasted, local_time, one_line
-from atom_client.views.as_json import json_text
+from atom_client.views.as_json import json_document
 from atom_client.views.attempts import (
     PARTS,
     WAITS,
@@ -40,7 +40,7 @@ def show_step(services: Services, run_text: str, step_id: str, *, as_json: bool)
     if as_json:
         durations = seconds_of(time_step(seen, attempts))
         listed = [attempt_object(one) for one in attempts]
-        click.echo(json_text({**step_explanation(seen), "durations": durations, "attempts": listed}))
+        click.echo(json_document({**step_explanation(seen), "durations": durations, "attempts": listed}))
         return
     click.echo(clean(step_headline(seen)))
     print_facts(_facts(seen, attempts))

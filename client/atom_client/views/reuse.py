@@ -34,9 +34,9 @@ def reuse_object(plan: ReusePlan) -> dict[str, Any]:
     return {
         "repairs": plan.earlier.id,
         "kept_digest": plan.judgment.digest,
-        "keep": len(keep),
-        "run": len(run),
-        "remove": len(remove),
+        "kept": len(keep),
+        "again": len(run),
+        "removed": len(remove),
         "changed": [{"name": name, "before": before, "after": after} for name, before, after in _changes(plan)],
         "steps": [
             {"id": choice.step_id, "what": choice.what.value, "why": choice.why} for choice in plan.judgment.choices

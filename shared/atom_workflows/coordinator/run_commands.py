@@ -16,7 +16,7 @@ from atom_workflows.coordinator.commands import CANCELLED_BY_USER
 from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.loading import load_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.retry import reopen_run
+from atom_workflows.coordinator.reopening import reopen_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.endings import require_retries, require_stoppable
 from atom_workflows.core.records import RunRecord, Stop, StopKind

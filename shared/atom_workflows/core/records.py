@@ -28,6 +28,7 @@ from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import Condition, JsonValue, OnLost, RetryPolicy, Template, Trigger
 
 if TYPE_CHECKING:
+    from atom_workflows.core.selection import Selection
     from atom_workflows.core.user_changes import UserChange
     from atom_workflows.expressions.types import Type
 
@@ -393,6 +394,8 @@ class RunRecord:
     # The number of times that the run was retried; the latest retry was at `reopened_at`.
     retries: int = 0
     reopened_at: datetime | None = None
+    # What the latest retry runs again, if a person chose that; see selection.py.
+    selection: Selection | None = None
     # The group in which only so many runs may be at work, the time since which the run has waited for a place in it,
     # the time at which it got one, and True if a person had it start without waiting.
     group: Group | None = None

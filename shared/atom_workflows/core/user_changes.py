@@ -31,22 +31,18 @@ class UserChange(NamedTuple):
 
 
 def with_change(earlier: Sequence[UserChange], latest: UserChange) -> tuple[UserChange, ...]:
-    """Return the changes to keep once another one has been made."""
-    return (*earlier, _shortened(latest))[-MOST_CHANGES:]
+    """Return the changes to keep once another one has been made.
 
-
-def _shortened(change: UserChange) -> UserChange:
-    """Put each string of a change on one line, within its limit.
-
-    The strings were written by users. Characters that no store can encode are replaced here, but whoever prints the
-    strings has to remove the characters that a terminal would interpret.
+    Its strings were written by users. They are put on one line, within their limits, and characters that no store can
+    encode are replaced; but whoever prints them has to remove the characters that a terminal would interpret.
     """
-    return UserChange(
-        at=change.at,
-        actor=_shorten(change.actor, LONGEST_ACTOR),
-        what=_shorten(change.what, LONGEST_WORDS),
-        why=_shorten(change.why, LONGEST_WORDS),
+    kept = UserChange(
+        at=latest.at,
+        actor=_shorten(latest.actor, LONGEST_ACTOR),
+        what=_shorten(latest.what, LONGEST_WORDS),
+        why=_shorten(latest.why, LONGEST_WORDS),
     )
+    return (*earlier, kept)[-MOST_CHANGES:]
 
 
 def _shorten(text: str, limit: int) -> str:

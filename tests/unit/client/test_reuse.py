@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from atom_client.cli.output import Output
 from atom_emulator.testing.world import World
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
 from support.command_line import call_runs
 from support.groups import runs_of
+from support.json_shapes import require_documented
 from support.repairs import BASE, FAILING, WORKING, EndedRun, edited, ended_run
 from support.workflows import definition
 
@@ -50,6 +52,13 @@ def new_runs(earlier: EndedRun) -> list[RunRecord]:
     return [run for name, run in runs_of(earlier.world).items() if name != earlier.run_id]
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let someone at a terminal read the output."""
+    monkeypatch.setattr(Output, "has_reader", property(lambda _: True))
+
+
+@pytest.mark.usefixtures("asked")
 def test_the_choice_is_shown_before_the_run_is_started(earlier: EndedRun, file: str) -> None:
     """Each step has a line with its reason; the new run keeps just those steps."""
     result = call_runs(earlier.world, "retry", earlier.run_id, "--with", file, answer="y\n")
@@ -63,13 +72,20 @@ def test_the_choice_is_shown_before_the_run_is_started(earlier: EndedRun, file: 
     assert earlier.world.run_to_end(run.id).state is RunState.SUCCEEDED
 
 
+@pytest.mark.usefixtures("asked")
 @pytest.mark.parametrize("answer", ["n\n", "\n", ""])
 def test_no_answer_or_no_starts_nothing(earlier: EndedRun, file: str, answer: str) -> None:
     """Only a yes starts the run, and nothing is published before."""
     result = call_runs(earlier.world, "retry", earlier.run_id, "--with", file, answer=answer)
-    assert "Nothing was started" in result.output
     assert result.exit_code == 1
     assert new_runs(earlier) == []
+
+
+def test_a_script_is_not_asked(earlier: EndedRun, file: str) -> None:
+    """Without a terminal, what would happen is shown, and then happens."""
+    result = call_runs(earlier.world, "retry", earlier.run_id, "--with", file)
+    assert result.stdout.startswith(SHOWN.format(run=earlier.run_id))
+    assert len(new_runs(earlier)) == 1
 
 
 def test_a_dry_run_only_shows(earlier: EndedRun, file: str) -> None:
@@ -78,26 +94,27 @@ def test_a_dry_run_only_shows(earlier: EndedRun, file: str) -> None:
     assert (result.exit_code, result.stdout) == (0, SHOWN.format(run=earlier.run_id))
     result = call_runs(earlier.world, "retry", earlier.run_id, "--with", file, "--dry-run", "--json")
     shown = json.loads(result.stdout)
-    assert {name: shown[name] for name in ("repairs", "keep", "run", "remove", "changed")} == {
+    require_documented("runs retry", shown)
+    assert {name: shown[name] for name in ("dry_run", "repairs", "kept", "again", "removed", "changed")} == {
+        "dry_run": True,
         "repairs": earlier.run_id,
-        "keep": 3,
-        "run": 3,
-        "remove": 0,
+        "kept": 3,
+        "again": 3,
+        "removed": 0,
         "changed": [],
     }
     assert shown["steps"][2] == {"id": "stats", "what": "run", "why": "its image changed"}
     assert new_runs(earlier) == []
 
 
-def test_a_program_starts_it_without_a_question(earlier: EndedRun, file: str) -> None:
-    """With --json and --yes the answer is one object, with the id of the new run; without --yes it is refused."""
+def test_a_program_gets_one_object(earlier: EndedRun, file: str) -> None:
+    """With --json the answer has the id of the new run, and the table is on stderr."""
     result = call_runs(earlier.world, "retry", earlier.run_id, "--with", file, "--json", "--yes")
     (run,) = new_runs(earlier)
     shown = json.loads(result.stdout)
-    assert (shown["run_id"], shown["repairs"], shown["keep"]) == (run.id, earlier.run_id, 3)
-    result = call_runs(earlier.world, "retry", earlier.run_id, "--with", file, "--json")
-    assert result.exit_code == 2
-    assert "add --yes" in result.output
+    require_documented("runs retry", shown)
+    assert (shown["run_id"], shown["repairs"], shown["kept"]) == (run.id, earlier.run_id, 3)
+    assert SHOWN.format(run=earlier.run_id) in result.stderr
 
 
 def test_another_parameter_needs_no_file_if_the_file_is_as_it_was(
@@ -148,8 +165,8 @@ def test_a_file_from_a_bucket_is_read_in_its_generation() -> None:
         (("--with", "gs://bucket"), "is not a path of the form gs://BUCKET/OBJECT"),
         (("--with", "gs://bucket/gone.yaml"), "gs://bucket/gone.yaml does not exist"),
         (("--with", "nightly.yaml", "--timeout", "5s"), "--timeout requires --wait"),
-        (("--dry-run",), "--dry-run requires --with or --param"),
-        (("--yes",), "--yes requires --with or --param"),
+        (("--with", "nightly.yaml", "--from", "stats"), "--from is for a run that is continued"),
+        (("--param", "limit=5", "--failed"), "--failed is for a run that is continued"),
     ],
 )
 def test_wrong_input_is_answered_with_a_sentence(
@@ -172,7 +189,7 @@ def test_both_runs_name_each_other_and_kept_steps_are_marked(earlier: EndedRun, 
     call_runs(earlier.world, "retry", earlier.run_id, "--with", file, "--yes")
     (run,) = new_runs(earlier)
     assert earlier.world.run_to_end(run.id).state is RunState.SUCCEEDED
-    shown = call_runs(earlier.world, "show", run.id).output
+    shown = call_runs(earlier.world, "show", run.id).stdout
     assert f"repairs      {earlier.run_id}, of which it keeps steps" in shown
     assert f"kept from {earlier.run_id}: 2 items" in shown
     assert f"repaired by  {run.id}" in call_runs(earlier.world, "show", earlier.run_id).output

@@ -203,7 +203,15 @@ def test_the_time_before_a_retry_is_told_apart() -> None:
 def test_retry_for_programs() -> None:
     """JSON has the run and how many steps run again."""
     world, run_id = ended("rules: [{step: s1, fail_times: 1}]")
-    counted = {"version": 1, "run_id": run_id, "run": run_id, "steps": 2, "items": 0, "queued": False}
+    counted = {
+        "version": 1,
+        "run_id": run_id,
+        "run": run_id,
+        "steps": 2,
+        "items": 0,
+        "again": ["s1", "s2"],
+        "queued": False,
+    }
     assert json.loads(call(world, "retry", run_id, "--json").stdout) == counted
 
 
