@@ -41,7 +41,8 @@ class KeptAttempts:
 
     def check(self, before: StepRecord | None, step: StepRecord) -> None:
         """Check one change of a step."""
-        if self._watch.plan_of(step.id) is None or not step.rules.has_job:
+        if self._watch.plan_of(step.id) is None or not step.rules.has_job or step.kept_from:
+            # What is kept of another run is that run's.
             return
         begun = self._begun[step.id]
         if not step.attempt:
