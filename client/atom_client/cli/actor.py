@@ -8,6 +8,7 @@ import socket
 
 import click
 
+from atom_client.cli.history import has_history, refuse
 from atom_client.cli.platform import FIRESTORE_HOST
 from atom_client.text import name_of
 from atom_workflows.core.user_changes import LONGEST_ACTOR
@@ -17,10 +18,13 @@ def current_actor() -> str:
     """Return the account whose credentials the command uses, if no call is needed to learn it, else USER@HOST.
 
     The latter names the operating system's user and this machine. Neither proves anything: whoever may change a run's
-    documents can write any name into them. Call this once the platform has been connected to.
+    documents can write any name into them. Call this once the platform has been connected to. Raises `Failure` if there
+    is only a history, which no one can change.
     """
     # A local platform needs no credentials, and tests bring their own platform.
     if click.get_current_context().obj is None and not os.environ.get(FIRESTORE_HOST):
+        if has_history():
+            refuse()
         from atom_workflows.adapters.own_credentials import known_account  # noqa: PLC0415 (only for deployments)
 
         if account := known_account():
