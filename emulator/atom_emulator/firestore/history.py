@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -40,10 +41,9 @@ HISTORY: Final = FileKind(
 
 _LAST_COMMIT: Final = "last commit"
 
-_SAVE: Final = (
-    "INSERT INTO documents VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-    "created = excluded.created, updated = excluded.updated, fields = excluded.fields"
-)
+_MOST_ROWS: Final = 500
+"""Documents in one statement; SQLite limits its values."""
+
 _DELETE: Final = "DELETE FROM documents WHERE database = ? AND path = ?"
 _NOTE: Final = "INSERT INTO notes VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
 
@@ -131,6 +131,14 @@ class History:
 
             self.call(change)
 
+    def execute(self, statement: str, values: Sequence[Any]) -> None:
+        """Execute one statement, which is a transaction of its own.
+
+        Raises `Unavailable` if nothing was written.
+        """
+        with self._lock:
+            self.call(lambda: self._connection.execute(statement, values))
+
     def note(self, name: str) -> str:
         """Return a note, or an empty string."""
         with self._lock:
@@ -212,12 +220,31 @@ class KeptDatabase:
             if record is not None
         ]
         deleted = [(self._name, path) for path, record in kept.items() if record is None]
+        if not deleted and len(rows) <= _MOST_ROWS:
+            self._history.execute(*_save(rows))
+            return
 
         def write(connection: Any) -> None:
-            connection.executemany(_SAVE, rows)
+            for start in range(0, len(rows), _MOST_ROWS):
+                connection.execute(*_save(rows[start : start + _MOST_ROWS]))
             if deleted:
-                # Nothing else tells when this commit was.
                 connection.executemany(_DELETE, deleted)
+                # Nothing else tells when this commit was.
                 connection.execute(_NOTE, (self._last, str(time)))
 
         self._history.write(write)
+
+
+def _save(rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
+    """Return one statement that saves documents, and its values.
+
+    With each statement, Python's threads take turns, which costs more than what SQLite does.
+    """
+    return _save_statement(len(rows)), [value for row in rows for value in row]
+
+
+@lru_cache(maxsize=_MOST_ROWS)
+def _save_statement(count: int) -> str:
+    values = ", ".join(["(?, ?, ?, ?, ?)"] * count)
+    replaced = ", ".join(f"{name} = excluded.{name}" for name in ("created", "updated", "fields"))
+    return f"INSERT INTO documents VALUES {values} ON CONFLICT DO UPDATE SET {replaced}"  # noqa: S608 - no one else's words
