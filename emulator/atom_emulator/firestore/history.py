@@ -8,6 +8,7 @@ be lost if the machine itself loses power.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -18,7 +19,7 @@ from atom_emulator.firestore.errors import Unavailable
 from atom_emulator.firestore.stored_fields import decode_stored, encode_stored
 from atom_emulator.firestore.values import Fields
 from atom_emulator.firestore.writes import Record
-from atom_emulator.sqlite_file import FileKind, SqliteFileError, check, explained, open_file, transaction
+from atom_emulator.sqlite_file import FileKind, SqliteFileError, check, explain, explained, open_file, transaction
 
 HISTORY: Final = FileKind(
     what="history",
@@ -137,7 +138,10 @@ class History:
         Raises `Unavailable` if nothing was written.
         """
         with self._lock:
-            self.call(lambda: self._connection.execute(statement, values))
+            try:
+                self._connection.execute(statement, values)
+            except sqlite3.Error as error:
+                raise Unavailable(explain(error, self.file, HISTORY)) from error
 
     def note(self, name: str) -> str:
         """Return a note, or an empty string."""
