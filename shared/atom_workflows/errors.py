@@ -11,6 +11,17 @@ class AtomWorkflowsError(Exception):
     """The base class of all errors of this library."""
 
 
+class SelectionError(AtomWorkflowsError, ValueError):
+    """What a person chose cannot be run again.
+
+    `name` is the step that does not exist, or "".
+    """
+
+    def __init__(self, reason: str, name: str = "") -> None:
+        super().__init__(reason)
+        self.name = name
+
+
 # -- the ports -------------------------------------------------------------------------------------------------------
 
 
@@ -197,6 +208,10 @@ class RunNotFound(AtomWorkflowsError, LookupError):
 
 class RunStateError(AtomWorkflowsError, ValueError):
     """The run's state does not allow what was requested."""
+
+
+class RunContended(RunStateError):
+    """The run changed at each attempt to change it, so the request should be repeated."""
 
 
 class DefinitionUnusable(AtomWorkflowsError, ValueError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.bounded_json import MAX_START_VALUES, read_json
 from atom_workflows.core.groups import place_of
@@ -15,6 +15,9 @@ from atom_workflows.documents import changes_fields, read_changes, require_known
 from atom_workflows.errors import JsonTooDeep, JsonTooLarge
 from atom_workflows.language_documents import group_fields, read_group, read_templates, templates_text
 from atom_workflows.ports import Document, Fields
+
+if TYPE_CHECKING:
+    from atom_workflows.core.selection import Selection
 
 _RUN_PLAIN: Final = (
     "schema",
@@ -74,7 +77,7 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
         stored["timeout_s"] = run.timeout.total_seconds()
     if run.stop is not None:
         stored["stop"] = stop_fields(run.stop)
-    stored |= changes_fields(run.changes)
+    stored |= {**changes_fields(run.changes), **selection_fields(run.selection)}
     if run.group is not None:
         stored |= {"group": group_fields(run.group), "place": place_of(run)}
     return {name: value for name, value in stored.items() if value is not None}
@@ -110,6 +113,7 @@ def run_record(document: Document) -> RunRecord:
             now=stop.get("now", False),
         ),
         changes=read_changes(stored),
+        selection=_read_selection(stored.get("selection")),
         timeout=None if timeout_s is None else timedelta(seconds=timeout_s),
         group=read_group(stored.get("group")),
         no_queue=bool(stored.get("no_queue")),
@@ -143,6 +147,24 @@ def stop_fields(stop: Stop) -> dict[str, Any]:
     """Return the stored fields of a request to close a run."""
     now = {"now": True} if stop.now else {}
     return {"kind": stop.kind.value, "reason": stop.reason, "requested_at": stop.requested_at, **now}
+
+
+def selection_fields(selection: Selection | None) -> dict[str, Any]:
+    """Return the stored field of the steps that a person chose for a retry, if that is so."""
+    if selection is None:
+        return {}
+    lists = {name: list(value) for name, value in selection._asdict().items() if isinstance(value, tuple) and value}
+    return {"selection": {**lists, "failed": selection.failed}}
+
+
+def _read_selection(stored: Mapping[str, Any] | None) -> Selection | None:
+    if not stored:
+        return None
+    # Imported here because most runs have none.
+    from atom_workflows.core.selection import Selection  # noqa: PLC0415 - see above
+
+    lists = {name: tuple(stored.get(name) or ()) for name in ("first", "only", "settled")}
+    return Selection(**lists, failed=bool(stored.get("failed")))
 
 
 def _read_params(stored: Fields) -> Mapping[str, Any]:

@@ -50,12 +50,15 @@ from contract.flawed_task_runners import (
     ReturnsAList,
     RunsAtOnce,
     SaysDone,
+    StartsWhatIsLookedUp,
     StopsLater,
     StopsOnce,
     SucceedsAlways,
+    TakesKeys,
     serving,
 )
 from support.deadline import eventually
+from support.json_shapes import require_documented
 
 MINIMAL = Path(__file__).parents[2] / "examples" / "task_runner" / "minimal.py"
 FAILS = '["sh", "-c", "exit 3"]'
@@ -65,7 +68,9 @@ def check(url: str, *options: str) -> tuple[int, dict[str, tuple[str, str]]]:
     """Run the command and return its exit code, and the verdict and the detail of each rule."""
     command = ["runner", "check", url, "--json", "--timeout", "2", "--args", '["true"]', "--failing-args", FAILS]
     done = CliRunner().invoke(cli, [*command, *options], catch_exceptions=False)
-    rules: list[dict[str, Any]] = json.loads(done.stdout)["rules"]
+    document = json.loads(done.stdout)
+    require_documented("runner check", document)
+    rules: list[dict[str, Any]] = document["rules"]
     return done.exit_code, {one["rule"]: (one["verdict"], one["detail"]) for one in rules}
 
 
@@ -94,9 +99,9 @@ def test_a_job_that_can_be_stopped_only_later_is_stopped() -> None:
     assert (code, rules[rule_names.STOP][0]) == (0, "ok"), rules
 
 
-@pytest.mark.parametrize("patient", [ForgetsKeysThatEnd, ListsLater])
+@pytest.mark.parametrize("patient", [ForgetsKeysThatEnd, ListsLater, TakesKeys])
 def test_a_job_has_to_be_found_only_while_it_runs_and_is_not_new(patient: type[GoodTaskRunner]) -> None:
-    """A Task Runner may forget the key of a job that has ended, and take a while to find a new one."""
+    """A Task Runner may forget the key of a job that has ended, find a new one later, or take a key without a job."""
     with serving(patient()) as url:
         code, rules = check(url)
     assert (code, rules[rule_names.LOOKUP][0], rules[rule_names.STOP][0]) == (0, "ok", "ok"), rules
@@ -141,6 +146,7 @@ def test_a_task_runner_that_cannot_look_up_breaks_no_rule(limited: type[GoodTask
         (DeniesRunningJobs, rule_names.STOP, "reported as unknown"),
         (StopsOnce, rule_names.STOP_AGAIN, "answer with HTTP 200"),
         (FindsNoKey, rule_names.LOOKUP, "find each job"),
+        (StartsWhatIsLookedUp, rule_names.LOOKUP, '"jobId": null'),
         (FindsTheLastJob, rule_names.LOOKUP, '"jobId": null'),
         (MixesKeysUp, rule_names.LOOKUP, "found job job-1"),
         (FailsOnLookup, rule_names.LOOKUP, "answer with HTTP 404"),

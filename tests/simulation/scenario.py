@@ -214,7 +214,8 @@ class Scenario:
     The definition is part of the message that starts it, or of a file. A file may be replaced by `newer`.
 
     `stops` is how its Task Runner stops jobs, slowly within `stop_after_s`, and `notifies` whether it reports their
-    ends. `looks_up` says whether it finds jobs by their keys, which it does once they are `listed_after_s` old.
+    ends. `looks_up` says whether it finds jobs by their keys, which it does once they are `listed_after_s` old. If it
+    `takes_keys`, a key without a job becomes that of a job which was cancelled, and starts none later.
 
     With `limit`, the file limits how many of its runs are at work, and all runs of the simulation are of this file:
     `when_full`, `max_queued` and `max_wait_s` say what becomes of the others.
@@ -239,6 +240,7 @@ class Scenario:
     notifies: bool = False
     looks_up: bool = True
     listed_after_s: float = 0.0
+    takes_keys: bool = False
     cancels: int = 0
     cancels_at_once: bool = False
     retries: int = 0

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
-from atom_workflows.coordinator import commands, retry
+from atom_workflows.coordinator import commands, reopening
 from atom_workflows.core.user_changes import UserChange
 
 ACTOR: Final = "ana@example.com"
@@ -14,5 +14,5 @@ ACTOR: Final = "ana@example.com"
 cancel_run = partial(commands.cancel_run, actor=ACTOR)
 retry_run = partial(commands.retry_run, actor=ACTOR)
 reopen_run = partial(
-    retry.reopen_run, change=UserChange(at=datetime(2026, 1, 1, tzinfo=UTC), actor=ACTOR, what="retry")
+    reopening.reopen_run, change=UserChange(at=datetime(2026, 1, 1, tzinfo=UTC), actor=ACTOR, what="retry")
 )

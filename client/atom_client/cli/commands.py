@@ -132,13 +132,13 @@ def validate(files: tuple[str, ...], form: str, env_file: str | None) -> None:
 @cli.command()
 @click.argument("file", type=FILE, default="workflow.yaml")
 def init(file: str) -> None:
-    """Write a first workflow that runs as it is, with comments.
+    """Write a commented first workflow that runs as is.
 
     FILE is the file to write [default: workflow.yaml]. The JSON Schema for editors is written beside it, as
-    workflow.schema.json. A file that exists is never overwritten. Nothing else is needed: the command prints how to
+    workflow.schema.json. An existing file is never overwritten. Nothing else is needed: the command prints how to
     run the workflow on this machine.
 
-    Exit code: 0 if FILE was written, 2 if it exists or cannot be written.
+    Exit code: 0 if FILE was written, 2 if it already exists or cannot be written.
     """
     from atom_client.cli.init import write_first_workflow  # noqa: PLC0415 (imported only when needed)
 
@@ -238,10 +238,10 @@ def plan(file: str, at: str | None, **chosen: Any) -> None:
 def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
     """Estimate what a workflow costs, here and elsewhere.
 
-    FILE is a workflow file, or - for stdin. The platform's code executes a run in memory, and its usage is priced at
-    list prices; no service is called. WORKFLOW_BURST_SEC and the functions' other settings are used if they are set.
-    Steps whose conditions are false with the given parameters are left out; steps whose conditions cannot be decided
-    in advance are assumed to run. Each item of a loop counts as a step; a list that is not known in advance is
+    FILE is a workflow file, or - for stdin. The platform's code executes a run in memory, and what the run uses is
+    priced at list prices; no service is called. WORKFLOW_BURST_SEC and the functions' other settings are used if they
+    are set. Steps whose conditions are false with the given parameters are left out; steps whose conditions cannot be
+    decided in advance are assumed to run. Each item of a loop counts as a step; a list that is not known in advance is
     assumed to have 10 items.
 
     Exit code: 0, or 2 if the file or the options are invalid.
@@ -277,7 +277,7 @@ def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
     the platform was stopped or killed, go on when it is started again. A run is deleted after 90 days, or after
     WORKFLOW_KEEP_RUNS_SEC, and its logs with it.
 
-    Exit code: 0 when stopped with Ctrl-C, which is the normal way to stop it, 1 if part of the platform fails, 2 if the
+    Exit code: 0 when stopped with Ctrl-C (the normal way to stop it), 1 if part of the platform fails, 2 if the
     options are invalid.
     """
     from atom_client.cli.local import local_up  # noqa: PLC0415 (imported only when needed)
@@ -388,9 +388,10 @@ def doctor_of_platform(**chosen: Any) -> None:
 def completion(shell: str) -> None:
     """Print the script that makes a shell complete commands.
 
-    The Tab key then completes commands, options, files and the ids of runs. Put this line into ~/.bashrc (bash 4.4 or
-    newer) or, with zsh for bash, into ~/.zshrc after compinit: eval "$(atom-workflows completion bash)". For fish, put
-    this line into ~/.config/fish/config.fish: atom-workflows completion fish | source.
+    The Tab key then completes commands, options, files and the ids of runs. For bash 4.4 or newer, add this line to
+    ~/.bashrc: eval "$(atom-workflows completion bash)". For zsh, add the same line with zsh in place of bash to
+    ~/.zshrc, after the call to compinit. For fish, add this line to ~/.config/fish/config.fish:
+    atom-workflows completion fish | source.
 
     The ids are those of the platform that the variables or the options name. Without one, no ids are offered.
     """

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from atom_workflows.ports import Document
 
 VARIABLE: Final = "_ATOM_WORKFLOWS_COMPLETE"
-"""The variable by which a shell asks the program for completions. Its name follows from the program's."""
+"""The variable with which a shell asks the program for completions. Its name is derived from the program's name."""
 
 SHELLS: Final = ("bash", "zsh", "fish")
 
 WAIT_S: Final = 2.5
-"""How long a shell waits for the platform's runs. Loading Google's clients takes the first of these seconds."""
+"""How long a shell waits for the platform's runs. Loading Google's clients takes about one second of this."""
 
 MOST_RUNS: Final = 50
 
 
 class FileName(click.types.StringParamType):
-    """The name of a file, `-` or a path in a bucket, which completes to files."""
+    """The name of a file, `-` or a path in a bucket; the shell completes file names."""
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:  # noqa: ARG002 (click's signature)
         """See `click.ParamType.shell_complete`."""
@@ -39,10 +39,10 @@ class FileName(click.types.StringParamType):
 
 
 class RunName(click.types.StringParamType):
-    """A run, which completes to the ids of runs, newest first.
+    """A name of a run; the shell completes the ids of runs, newest first.
 
-    Runs may also be named by their file, so the argument completes to files if no id begins with what was typed. With
-    `files_first`, ids are only offered if there is no such file.
+    Runs may also be named by their file, so the shell completes file names if no id begins with what was typed. With
+    `files_first`, ids are offered only if no file name begins with it.
     """
 
     def __init__(self, *, files_first: bool = False) -> None:

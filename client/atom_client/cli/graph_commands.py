@@ -12,7 +12,7 @@ from atom_client.text import name_of
 
 @click.command()
 @click.argument("source", type=FILE_OR_RUN, metavar="FILE|RUN", required=False)
-@click.option("--last", is_flag=True, help="Draw the newest run; instead of FILE or RUN.")
+@click.option("--last", is_flag=True, help="Draw the newest run instead of FILE or RUN.")
 @click.option(
     "--format",
     "form",

@@ -19,7 +19,7 @@ ENDINGS: Final = (".yaml", ".yml")
 FIRST_WORKFLOW: Final = """\
 # yaml-language-server: $schema=workflow.schema.json
 #
-# The line above lets an editor complete fields and mark mistakes, by the schema in the file beside this one.
+# The line above lets an editor complete fields and mark mistakes, using the schema in the file next to this one.
 #
 # This workflow runs as it is. `atom-workflows run` only simulates its jobs; with `--runner process`, they really run,
 # as programs on this machine.
@@ -29,7 +29,7 @@ description: Make two things at the same time, then report.
 params:
   who: {type: text, default: world}
 
-# Policies of every step that does not have its own.
+# Policies for every step that does not have its own.
 defaults:
   timeout: 5m
   retry: {maxAttempts: 2}

@@ -13,7 +13,7 @@ from atom_client.cli.tables import items_sheet
 from atom_client.deployment import with_place
 from atom_client.errors import Failure, Misuse
 from atom_client.text import clean, counted, name_of
-from atom_client.views.as_json import items_object, json_text
+from atom_client.views.as_json import items_object, json_document
 from atom_client.views.items import read_loop, read_page
 from atom_client.views.queries import read_outputs_of_steps
 from atom_client.views.run_references import require_run
@@ -42,7 +42,7 @@ def show_items(  # noqa: PLR0913 (all but the first three are options)
     ids = [item.id for item in found.items if item.outputs]
     outputs = read_outputs_of_steps(services.store, run.id, ids) if with_outputs else None
     if as_json:
-        click.echo(json_text(items_object(run, found, outputs)))
+        click.echo(json_document(items_object(run, found, outputs)))
         return
     click.echo(f"Step `{step_id}` of run {run.id} is {loop.step.state}: {loop.describe() or 'it has no items yet'}.")
     if found.items:

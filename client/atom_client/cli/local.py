@@ -26,7 +26,7 @@ from atom_client.cli.platform import ask_no_proxy
 from atom_client.deployment import PROJECT_FOLDER
 from atom_client.errors import INTERRUPTED, Failure, Misuse
 from atom_client.text import clean, listing, name_of, one_line
-from atom_client.views.as_json import json_text
+from atom_client.views.as_json import json_document
 from atom_workflows.errors import SettingsError, TaskRunnerError
 from atom_workflows.hosts import is_this_machine
 from atom_workflows.settings import ENV_PREFIX, from_environment
@@ -41,7 +41,7 @@ GRACE_S: Final = 1.0
 """How long the platform's parts may take to shut down on their own. What they keep is in files already."""
 
 LOCAL_RUNNER: Final = "ATOM_LOCAL_RUNNER"
-"""The variable that names what runs a local platform's jobs: `mock`, `scripted`, `process`, `docker` or `other`."""
+"""The variable that says how a local platform's jobs are run: `mock`, `scripted`, `process`, `docker` or `other`."""
 
 NO_TOKEN: Final = "none"  # noqa: S105 (means: send no token)
 CHECK_INTERVAL: Final = "WORKFLOW_CHECK_STATE_DURATION_SEC"
@@ -373,7 +373,7 @@ def print_variables(*, as_json: bool) -> None:
             "no platform is up in this folder. `atom-workflows local up` starts one; a platform that was started with "
             "--in-memory or with `run` prints its variables itself."
         )
-    click.echo(json_text({"environment": found}) if as_json else exports(found))
+    click.echo(json_document({"environment": found}) if as_json else exports(found))
 
 
 def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
@@ -397,7 +397,7 @@ def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
                 "resumed": platform.resumed,
                 **({"jobs_dir": str(platform.jobs_dir)} if choice.runs_jobs else {}),
             }
-            click.echo(json_text(described))
+            click.echo(json_document(described))
         else:
             click.echo("\n".join(map(clean, _lines(platform, choice))))
         platform.wait()

@@ -17,7 +17,7 @@ from atom_client.errors import Misuse
 json_option = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
 
 reason_option = click.option(
-    "--reason", metavar="TEXT", default="", help="Why; recorded with your name, and shown by the commands that show it."
+    "--reason", metavar="TEXT", default="", help="The reason; recorded and shown along with your name."
 )
 
 
@@ -28,7 +28,7 @@ def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @click.argument("run_id", type=RUN, metavar="RUN", required=False)
-    @click.option("--last", is_flag=True, help="The newest run; instead of RUN.")
+    @click.option("--last", is_flag=True, help="Use the newest run instead of RUN.")
     @wraps(command)
     def with_run(*, run_id: str | None, last: bool, **chosen: Any) -> Any:
         from atom_client.views.run_references import LAST  # noqa: PLC0415 (imported only when needed)
@@ -86,9 +86,9 @@ def duration_of(text: str | None) -> timedelta | None:
 
 
 def moment_of(text: str | None) -> datetime | None:
-    """Return the time given with `--at`, or None if not given.
+    """Return the time given with `--at`, or None.
 
-    It has no time zone if none was given.
+    It has a time zone only if the user gave one.
     """
     if text is None:
         return None

@@ -36,6 +36,11 @@ class Output:
         stream = sys.stderr if self.aside else sys.stdout
         return stream.isatty() and os.environ.get("TERM") not in _UNMOVABLE
 
+    @property
+    def has_reader(self) -> bool:
+        """True if someone at a terminal reads the output and can answer a question about it."""
+        return self.is_terminal and sys.stdin.isatty()
+
     def takes(self, signs: str) -> bool:
         """Return True if the output's encoding has all of these characters."""
         encoding = encoding_of(sys.stderr if self.aside else sys.stdout)

@@ -32,7 +32,7 @@ from atom_client.cli.validate import print_warnings, problem_lines
 from atom_client.deployment import EMULATORS, adopt_platform, is_adopted
 from atom_client.errors import INVALID_USE, Misuse
 from atom_client.text import name_of
-from atom_client.views.as_json import json_text
+from atom_client.views.as_json import json_document
 from atom_client.views.progress import RunView
 from atom_client.views.task_warnings import warn_of_refusals
 from atom_workflows.core.records import RunRecord
@@ -159,7 +159,7 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
 def print_problems(error: InvalidWorkflow, *, as_json: bool) -> int:
     """Print every problem in an invalid file and return the exit code."""
     if as_json:
-        click.echo(json_text({"problems": [problem.as_fields() for problem in error.problems]}))
+        click.echo(json_document({"problems": [problem.as_fields() for problem in error.problems]}))
     click.echo(problem_lines(error), err=True)
     return INVALID_USE
 

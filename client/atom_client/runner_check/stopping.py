@@ -84,10 +84,15 @@ def _check_lookup(session: Session, job_id: str) -> Row:
         return not_answered(LOOKUP, error, "answer with HTTP 404 if keys cannot be looked up")
     if found.job_id != job_id:
         return failed(LOOKUP, f"looking up the key of job {job_id} found job {found.job_id}")
-    if other is not None:
+    if other is not None and (other.job_id == job_id or not _never_ran(other)):
         advice = 'answer with {"key": "…", "jobId": null}'
         return failed(LOOKUP, f"looking up a key that was never submitted found job {other.job_id}: {advice}")
     return ok(LOOKUP, f"job {job_id} was found by its key")
+
+
+def _never_ran(job: JobAnswer) -> bool:
+    """Return True if a job may be one that only keeps its key from being used."""
+    return has_ended(job.state) and not has_succeeded(job.state)
 
 
 def _judge_unfound(session: Session, job_id: str) -> Row:

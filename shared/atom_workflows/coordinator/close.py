@@ -25,7 +25,7 @@ from atom_workflows.coordinator.loading import (
 from atom_workflows.coordinator.main_part import begin_finally, is_broken
 from atom_workflows.coordinator.open_steps import still_open, stop_steps, wait_for_jobs
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.core.endings import end_run, ends_with_steps
+from atom_workflows.core.endings import end_run, ends_with_steps, require_retries, require_stoppable
 from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES
 from atom_workflows.core.kinds import Phase
 from atom_workflows.core.outcomes import clip
@@ -33,7 +33,7 @@ from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import OPEN_STEP_STATES, RunEvent, RunState, next_run_state
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import changes_fields, run_path, step_path, steps_path
-from atom_workflows.errors import AlreadyExists, Conflict, ExpressionError, RunNotFound, RunStateError
+from atom_workflows.errors import AlreadyExists, Conflict, ExpressionError, RunContended, RunNotFound, RunStateError
 from atom_workflows.ports import Query, Update
 from atom_workflows.run_documents import run_state_fields, stop_fields
 from atom_workflows.step_documents import change_fields
@@ -143,16 +143,23 @@ class Closing(Enum):
     UNFINISHED = auto()
 
 
-def request_stop(
-    outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None = None, change: UserChange | None = None
+def request_stop(  # noqa: PLR0913 (what is stopped and why, within which limits, and for whom)
+    outbox: Outbox,
+    run_id: str,
+    stop: Stop,
+    budget: Budget | None = None,
+    change: UserChange | None = None,
+    *,
+    retries: int | None = None,
 ) -> Closing:
     """Record that a run should stop, then close it.
 
     If the instance dies in between, the checker's audit continues the work. A second request keeps the reason given by
-    the first and continues closing the run. `change` is recorded with the stop, if a person asked for it.
+    the first and continues closing the run. `change` is recorded with the stop, if a person asked for it. If `retries`
+    is given, only a run that has been retried as often is stopped.
 
-    Raises `RunNotFound`, or `RunStateError` if the run has ended, or if a timeout comes too late because a retry gave
-    the run more time.
+    Raises `RunNotFound`, or `RunStateError` if the run has ended, if a timeout comes too late because a retry gave the
+    run more time, or (`RunContended`) if the run keeps changing.
     """
     # The reason is copied to each step that the stop ends, and to the errors of the run.
     stop = replace(stop, reason=clip(stop.reason))
@@ -161,17 +168,14 @@ def request_stop(
         if stored is None:
             raise RunNotFound(run_id)
         run = stored.run
-        if run.state.is_terminal:
-            raise RunStateError(f"run {run_id} has ended: it is {run.state}")
-        if stop.kind is StopKind.CANCEL and not stop.now and run.main_state is not None:
-            message = f"the main steps of run {run_id} have ended, and its `finally` steps are running"
-            raise RunStateError(f"{message}; to end these as well, cancel it with --now")
+        require_retries(run, retries)
+        require_stoppable(run, kind=stop.kind, now=stop.now)
         if stop.kind is StopKind.TIMEOUT and not run.is_overdue(stop.requested_at):
             raise RunStateError(f"run {run_id} was given more time")
         is_known = run.stop is not None and (run.stop.now or not stop.now)
         if is_known or _record_stop(outbox, stored, stop, change):
             return close_run(outbox, run_id, budget)
-    raise RunStateError(f"run {run_id} could not be stopped: it keeps changing; try again")
+    raise RunContended(f"run {run_id} could not be stopped: it keeps changing; try again")
 
 
 def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Closing:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from atom_workflows.coordinator import seed
 from atom_workflows.coordinator.close import Closing, close_run, request_stop
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.retry import reopen_run
+from atom_workflows.coordinator.reopening import reopen_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import Stop, StopKind
+from atom_workflows.core.selection import select
 from atom_workflows.core.user_changes import UserChange
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.messages.internal import TickOrigin, tick_message
@@ -19,11 +22,11 @@ LOOK_AGAIN_S: Final = 2.0
 """The pause between two checks of a run whose jobs are being stopped."""
 
 MOST_LOOKS: Final = 60
-"""The number of checks after which the run is left to the checker; it should have ended much earlier."""
+"""The number of checks after which the run, which should have ended much earlier, is left to the checker."""
 
 
 CANCELLED_BY_USER: Final = "cancelled by the user"
-"""The reason that steps and runs have if the person who cancelled the run gave none."""
+"""The reason recorded for a run and its steps if the person who cancelled the run gave none."""
 
 
 def cancel_run(services: Services, run_id: str, *, actor: str, reason: str = "", now: bool = False) -> None:
@@ -52,14 +55,28 @@ def cancel_run(services: Services, run_id: str, *, actor: str, reason: str = "",
     outbox.flush()
 
 
-def retry_run(services: Services, run_id: str, *, actor: str, reason: str = "") -> None:
+def retry_run(  # noqa: PLR0913 (each may be left out)
+    services: Services,
+    run_id: str,
+    *,
+    actor: str,
+    reason: str = "",
+    first: Sequence[str] = (),
+    only: Sequence[str] = (),
+    failed: bool = False,
+) -> None:
     """Rerun the steps that did not succeed, and all steps after them.
 
-    Other steps keep their results (see rerun.py). The run records who retried it, and why.
+    Other steps keep their results (see rerun.py). If steps or items are named in `first` and `only`, those run again
+    instead, as selection.py says; with `failed`, besides the others. The run records who retried it, and why.
 
-    Raises `RunNotFound`, or `RunStateError` if the run is neither FAILED nor CANCELLED, or will soon be deleted.
+    Raises `RunNotFound`, `SelectionError`, or `RunStateError` if the run has not ended, has never begun, has SUCCEEDED
+    and no step is named, or will soon be deleted.
     """
     outbox = Outbox(services)
-    reopen_run(outbox, run_id, UserChange(at=services.clock.now(), actor=actor, what="retry", why=reason))
+    options = [*(f"--from {name}" for name in first), *(f"--only {name}" for name in only), *["--failed"] * failed]
+    what = " ".join(["retry", *options]) if first or only else "retry"
+    chooses = partial(select, first=first, only=only, failed=failed) if first or only else None
+    reopen_run(outbox, run_id, UserChange(at=services.clock.now(), actor=actor, what=what, why=reason), chooses)
     seed.resume(outbox, run_id)
     outbox.flush()

@@ -98,7 +98,7 @@ class Decision:
     def text_bytes(self) -> int:
         """The approximate size of the decision's text, in addition to `_DOCUMENT_BYTES` for each document."""
         fields = self.change.fields
-        own = len(f"{fields.get('message', '')}{fields.get('sent', '')}".encode())
+        own = len(f"{fields.get('message', '')}{fields.get('sent', '')}{fields.get('attempts', '')}".encode())
         return own + sum([estimate_bytes(one.fields) for one in self.companions])
 
 

@@ -1,4 +1,4 @@
-"""Handle the dispatcher's two kinds of events: steps to dispatch, and attempts that have ended.
+"""Handle the dispatcher's events: steps to dispatch, attempts that have ended, and commands about runs.
 
 Events may be delivered more than once, at the same time and in any order, and an earlier invocation may have died after
 its commit but before it published anything. So if the work of an event is already done, the steps downstream are
@@ -22,11 +22,11 @@ from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.places import block_waiting, publish_next, seat
 from atom_workflows.coordinator.repair import stop_if_broken
 from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.stopping import stop_orphans
+from atom_workflows.coordinator.stopping import stop_abandoned, stop_orphans
 from atom_workflows.core.kinds import Release
 from atom_workflows.core.records import StepRecord, StopFor
 from atom_workflows.core.transitions import apply_outcome, may_claim
-from atom_workflows.messages.internal import ReadyStep, StepsCompleted, StepsEvent, StepsReady
+from atom_workflows.messages.internal import ReadyStep, RunCommand, StepsCompleted, StepsEvent, StepsReady
 
 MAX_FOLLOWED: Final = 200
 """The maximum number of steps that `republish_below` reads; the checker's audit finds steps further downstream."""
@@ -37,6 +37,12 @@ def handle_steps(services: Services, event: StepsEvent) -> None:
 
     Events may be delivered more than once, concurrently, and in any order.
     """
+    if isinstance(event, RunCommand):
+        # Imported here, as commands are rare, and every import delays an instance's first event.
+        from atom_workflows.coordinator.run_commands import handle_command  # noqa: PLC0415 - see above
+
+        handle_command(services, event)
+        return
     # Outcomes come from a checker that is running and will look again; when steps are released, it may not be running.
     outbox = Outbox(services, wakes_checker=isinstance(event, StepsReady))
     advance = _dispatch(outbox, event) if isinstance(event, StepsReady) else _apply_outcomes(outbox, event)
@@ -79,6 +85,7 @@ def _dispatch(outbox: Outbox, event: StepsReady) -> Advance:
         ended=judged.ended,
         because=judged.because,
     )
+    stop_abandoned(outbox.services, steps)
     return advance
 
 

@@ -29,7 +29,8 @@ MAX_CALLS: Final = 1_000
 MAX_WRITTEN: Final = 5_000
 """The maximum number of documents written.
 
-This limits reads as well: an invocation reads only the documents that it writes or, once, all documents of one run.
+This limits reads as well: an invocation reads only the documents that it writes, except that it may read all
+documents of one run once.
 """
 
 MAX_AUDIT_CALLS: Final = 5
@@ -52,7 +53,7 @@ class Budget:
 
     @classmethod
     def of_invocation(cls, clock: Clock, time: timedelta) -> Budget:
-        """Return the budget of an event handler that starts now and may take so much time."""
+        """Return the budget of an event handler starting now, limited to `time`."""
         return cls(clock, until=clock.now() + time, calls=MAX_CALLS, written=MAX_WRITTEN)
 
     @classmethod

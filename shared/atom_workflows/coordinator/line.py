@@ -92,7 +92,7 @@ def _read_line(services: Services, query: Query) -> list[StoredRun]:
 def _begin(outbox: Outbox, group: Group, seen: Occupancy, runs: Sequence[StoredRun]) -> bool:
     """Begin the runs in one commit.
 
-    Returns False if someone else has changed the group or one of them, or if one of them is broken.
+    Returns False if someone else has changed the group or one of the runs, or if one of the runs is broken.
     """
     services, now = outbox.services, outbox.services.clock.now()
     ends = services.store.get([step_path(one.run.id, END_ID) for one in runs], fields=("state",))
@@ -149,7 +149,8 @@ class Successor(NamedTuple):
 def find_successor(services: Services, run: RunRecord, group: Group) -> Successor | None:
     """Return the waiting run that takes over an ending run's place in its group.
 
-    This is the first in line, or None if no run can begin then. Its writes must be part of the commit that ends `run`.
+    This is the first in line, or None if no run can begin when `run` ends. The successor's writes must be part
+    of the commit that ends `run`.
     """
     if run.state not in AT_WORK:
         return None

@@ -44,7 +44,7 @@ _CALLS_OF_SHARD: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class _Loop:
-    """A step of a run whose items need places to run, and the expansion that created the items."""
+    """A step whose items need places to run, with its run and the expansion that created the items."""
 
     run_id: str
     each: str
@@ -153,7 +153,7 @@ def _move_places(services: Services, loop: _Loop, count: int) -> dict[str, int]:
 
 
 def seat(services: Services, steps: Sequence[StoredStep]) -> tuple[list[StoredStep], list[StoredStep]]:
-    """Allow waiting items that have been handed places to run.
+    """Let waiting items run if they have been handed places.
 
     Returns the steps, and the shards of the waiting items that will not run because too many others failed. Shards are
     read after the items, since a retry distributes the places before it resets the items.
@@ -352,7 +352,7 @@ def _waiting_ids(services: Services, run_id: str, keys: tuple[str, str], *, most
 def _query_waiting(
     services: Services, run_id: str, keys: tuple[str, str], *, most: int, fields: Sequence[str] | None = None
 ) -> list[Document]:
-    """Return the first items that wait under keys in this range.
+    """Return the first items whose waiting keys are in this range.
 
     The end of the range is exclusive.
     """

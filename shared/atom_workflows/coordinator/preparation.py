@@ -44,7 +44,7 @@ class Prepared:
     """A request after its file was read: a run with its definition, or else a refusal with its problems.
 
     `digest` is the digest of the file, or "" if the file could not be read. `is_registered` is True if the file is
-    started by its schedules, so that its upload starts no run.
+    started by its schedules, so uploading it starts no run.
     """
 
     run: RunRecord

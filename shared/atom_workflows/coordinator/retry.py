@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from graphlib import TopologicalSorter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
-from atom_workflows import log
 from atom_workflows.coordinator.commits import Decision, save_while
-from atom_workflows.coordinator.groups import Entry, enter_again, first_look, pause
 from atom_workflows.coordinator.limits import Budget
-from atom_workflows.coordinator.loading import StoredRun, StoredStep, iter_steps, load_run
+from atom_workflows.coordinator.loading import StoredStep, iter_steps, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retention import keep_all
 from atom_workflows.coordinator.services import Services
@@ -20,88 +18,14 @@ from atom_workflows.core.changes import change
 from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.endings import reset
 from atom_workflows.core.expansion import current_nodes, deal_again, fields_of_reset
-from atom_workflows.core.graph import END_ID
-from atom_workflows.core.groups import Admission
 from atom_workflows.core.item_ids import expander_id
-from atom_workflows.core.kinds import NodeKind
+from atom_workflows.core.kinds import NodeKind, Release
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.rerun import needs_reset, require_retriable, steps_to_rerun
+from atom_workflows.core.rerun import dependents_of, needs_reset, steps_to_rerun
 from atom_workflows.core.retention import expiry_after_retry
-from atom_workflows.core.states import RunEvent, StepEvent, next_run_state
-from atom_workflows.documents import changes_fields, run_path, step_path
-from atom_workflows.errors import AlreadyExists, Conflict, RunNotFound, RunStateError
-from atom_workflows.ports import Update
-from atom_workflows.run_documents import NO_MAIN_RESULT, run_state_fields
-
-if TYPE_CHECKING:
-    from atom_workflows.core.user_changes import UserChange
-
-_TRIES: Final = 5
-
-
-def reopen_run(outbox: Outbox, run_id: str, change: UserChange) -> None:
-    """Set a FAILED or CANCELLED run back to SEEDING.
-
-    If it has to wait for a place in its group, it is QUEUED instead. `seed.resume` then continues the run. The change
-    that a person asked for is recorded.
-
-    Raises `RunNotFound`, or `RunStateError` if the run is in any other state, will soon be deleted, or belongs to a
-    group that is full and in which it may not wait.
-    """
-    for tries in range(1, _TRIES + 1):
-        stored = load_run(outbox.services, run_id)
-        if stored is None:
-            raise RunNotFound(run_id)
-        require_retriable(stored.run, now=outbox.services.clock.now())
-        entry = enter_again(outbox.services, stored.run)
-        if _reopen(outbox, stored, entry, change):
-            return
-        if not entry.writes:
-            break
-        # Someone else may have given the place away, rather than changed the run.
-        outbox.services.clock.sleep(pause(run_id, tries))
-    raise RunStateError(f"run {run_id} is being changed by someone else; check its state and try again")
-
-
-def _reopen(outbox: Outbox, stored: StoredRun, entry: Entry, change: UserChange) -> bool:
-    """Commit the retry.
-
-    Returns False if something has changed since it was read.
-    """
-    run, now = stored.run, outbox.services.clock.now()
-    waits = entry.admission is Admission.WAIT
-    deadline = None if run.timeout is None or waits else now + run.timeout
-    state = next_run_state(run.state, RunEvent.WAIT if waits else RunEvent.RETRY)
-    reopened = replace(run, state=state, queued_at=now if waits else run.queued_at, deadline=deadline)
-    fields: dict[str, Any] = {
-        **run_state_fields(reopened),
-        "retries": run.retries + 1,
-        "reopened_at": now,
-        "stop": None,
-        "errors": [],
-        "finished_at": None,
-        **(NO_MAIN_RESULT if run.main_state is not None else {}),
-        "deadline": deadline,
-        **({"queued_at": now, "admitted_at": None} if waits else {}),
-        **changes_fields(run.changes, change),
-    }
-    # If this instance dies, the due time of the end node makes the checker audit the run.
-    due_at = first_look(run.group, now) if waits and run.group else first_audit(now, deadline)
-    writes = [
-        Update(path=run_path(run.id), fields=fields, guard=stored.version),
-        Update(path=step_path(run.id, END_ID), fields={"due_at": due_at}),
-        *entry.writes,
-    ]
-    try:
-        outbox.services.store.commit(writes)
-    except (AlreadyExists, Conflict):
-        return False
-    what = "its retry is waiting for a place in its group" if waits else "it is being retried"
-    kept = "the steps that succeeded are kept"
-    log.info("run.retry", f"run {run.id}: {what}; {kept}", run_id=run.id, actor=change.actor, why=change.why)
-    outbox.report_run(reopened)
-    return True
+from atom_workflows.core.states import StepEvent
+from atom_workflows.core.workflow import Trigger
 
 
 def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
@@ -118,7 +42,8 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
     """
     stored = {one.step.id: one for one in iter_steps(outbox.services, run.id)}
     by_id = current_nodes({step_id: one.step for step_id, one in stored.items()})
-    order = TopologicalSorter({step_id: step.dependents for step_id, step in by_id.items()}).static_order()
+    below = dependents_of(by_id)
+    order = TopologicalSorter(below).static_order()
     steps = [stored[step_id] for step_id in order if step_id in by_id]
     # Read the run after its end node: either a stop is already visible here, or the guard on the end node refuses one
     # of the two changes.
@@ -126,7 +51,13 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
     if now is None or now.run.state is not run.state or now.run.stop is not None or now.run.retries != run.retries:
         return False
     until = expiry_once_running(outbox.services, run)
-    again = steps_to_rerun(by_id, retries=run.retries)
+    again = steps_to_rerun(by_id, retries=run.retries, selection=run.selection)
+    edges: Mapping[str, str] = {}
+    if run.selection is not None:
+        # Imported here because most retries need no selection.
+        from atom_workflows.core.selection import open_before_kept  # noqa: PLC0415 - see above
+
+        edges = open_before_kept(by_id, below, again)
     to_reset = [one for one in steps if one.step.id in again and needs_reset(one.step, retries=run.retries)]
     dealt = deal_again(by_id, again, retries=run.retries)
     refills = [one for one in steps if one.step.id in dealt and one.step.places and one.step.retries < run.retries]
@@ -141,7 +72,10 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
         Decision(stored=one, change=change(one.step, StepEvent.REFILL, **dealt[one.step.id], expire_at=until))
         for one in refills
     ]
-    resets += [_reset(outbox, one, kept, renewed, dealt.get(one.step.id, {})) for one in to_reset]
+    resets += [
+        _reset(outbox, one, kept, renewed, dealt.get(one.step.id, {}) | _edges(one.step, by_id, below, again, edges))
+        for one in to_reset
+    ]
     ends = [one for one in steps if one.step.kind is NodeKind.END]
     return not ends or save_while(outbox, ends[0], resets, budget)
 
@@ -156,19 +90,50 @@ def expiry_once_running(services: Services, run: RunRecord) -> datetime | None:
     return expiry_after_retry(run.expire_at, reopened_at=run.reopened_at, keep=services.settings.keep_runs)
 
 
+def _edges(
+    step: StepRecord,
+    steps: Mapping[str, StepRecord],
+    below: Mapping[str, Sequence[str]],
+    again: Collection[str],
+    edges: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the fields of a node's edges that a reset changes.
+
+    A node that is left as it is must not be counted down again, so what is before it does not name it as a dependent
+    in this round. `edges` are the edges to add (see selection.py). In most retries, nothing changes.
+    """
+    if step.kind is NodeKind.EXPAND:
+        return {}
+    fields: dict[str, Any] = {}
+    if added := [name for name, end in edges.items() if end == step.id and name not in step.depends_on]:
+        fields["depends_on"] = (*step.depends_on, *added)
+    known = dict.fromkeys((*step.dependents, *below[step.id], *filter(None, [edges.get(step.id)])))
+    dependents = tuple(name for name in known if name not in steps or name in again)
+    if dependents != step.dependents:
+        found = [steps[name] for name in dependents if name in steps]
+        deciding = [
+            one for one in found if one.when or one.trigger is not Trigger.NO_FAILURE or one.kind is NodeKind.GATHER
+        ]
+        fields["dependents"] = dependents
+        fields["barriers"] = tuple(one.id for one in found if one.rules.released is not Release.CLAIM)
+        fields["conditional"] = tuple(one.id for one in deciding)
+    return fields
+
+
 def _reset(
-    outbox: Outbox, stored: StoredStep, kept: Mapping[str, StepRecord], run: RunRecord, place: Mapping[str, Any]
+    outbox: Outbox, stored: StoredStep, kept: Mapping[str, StepRecord], run: RunRecord, own: Mapping[str, Any]
 ) -> Decision:
+    """Reset a step, with fields of its own that change with that: its place, and its edges."""
     step = stored.step
-    of_loop = fields_of_reset(step, expands_anew=bool(step.each) and expander_id(step.each) not in kept)
+    of_loop = {**own, **fields_of_reset(step, expands_anew=bool(step.each) and expander_id(step.each) not in kept)}
     depends_on = of_loop.get("depends_on", step.depends_on)
     needs = [kept[need] for need in depends_on if need in kept]
     # A missing dependency has not succeeded: the step waits for it until the run is found to be broken.
     remaining = len(depends_on) - len(needs)
     counts = sum((count_end(need) for need in needs), Counts())
-    remaining += 1 if place.get("waits_at") else 0
+    remaining += 1 if own.get("waits_at") else 0
     again = reset(step, remaining=remaining, kept=counts, retries=run.retries, expire_at=run.expire_at)
-    again = replace(again, fields={**again.fields, **of_loop, **place})
+    again = replace(again, fields={**again.fields, **of_loop})
     if stored.step.kind is NodeKind.END:
         due_at = first_audit(outbox.services.clock.now(), run.deadline)
         again = replace(again, fields={**again.fields, "due_at": due_at})

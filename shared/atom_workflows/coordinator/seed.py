@@ -58,7 +58,7 @@ PAGE: Final = 500
 
 
 MAX_RUN_BYTES: Final = 700_000
-"""The maximum size of a new run's document, which grows when messages of failures are added.
+"""The maximum size of a new run's document, which grows when failure messages are added.
 
 If it became too large to write, the run would never end.
 """
@@ -121,7 +121,7 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
 
 
 def _instead(instead_of: Document | None, creates: Sequence[Create]) -> list[Create | Update]:
-    """Return the writes, with an update for the document to be replaced."""
+    """Return the writes, turning the one for `instead_of` into an update."""
     return [replacement(instead_of, one) if instead_of and one.path == instead_of.path else one for one in creates]
 
 
@@ -167,8 +167,9 @@ def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
     """Continue a run from wherever an earlier invocation stopped.
 
     Safe to repeat: for a healthy run, it only publishes released steps again. Once the budget is spent, the rest is
-    handed off; without a budget, it continues to the end. The run is set to RUNNING under a guard on the version that
-    was read before its steps were written or reset, so a run that was stopped or retried in the meantime is read again.
+    handed off; without a budget, the work continues to the end. The run is read before its steps are
+    written or reset, and is set to RUNNING only if its document has not changed since then. Otherwise, for example
+    after a stop or a retry, it is read again.
     """
     budget = budget or Budget(outbox.services.clock)
     while True:
@@ -233,8 +234,8 @@ def publish_released(
 def _write_missing(outbox: Outbox, stored: StoredRun, budget: Budget) -> bool:
     """Write the missing steps of a run.
 
-    Returns False if the run has to be read again, because it could not be seeded and was ended, or because documents
-    were rewritten.
+    Returns False if the run has to be read again, either because it could not be seeded and was therefore ended, or
+    because documents were rewritten.
     """
     run = stored.run
     try:

@@ -28,6 +28,7 @@ from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import Condition, JsonValue, OnLost, RetryPolicy, Template, Trigger
 
 if TYPE_CHECKING:
+    from atom_workflows.core.selection import Selection
     from atom_workflows.core.user_changes import UserChange
     from atom_workflows.expressions.types import Type
 
@@ -164,6 +165,8 @@ class StepRecord:
     unsure_attempt: int = 0
     # The number of the run's retry that last reset the step.
     retries: int = 0
+    # The latest attempts that have ended, as text (attempts.py); an attempt that succeeded is added by a reset only.
+    attempts: str = ""
 
     # -- the job as the Task Runner last reported it --
     job_id: str = ""
@@ -209,6 +212,10 @@ class StepRecord:
     # The time at which the step is to be checked next; None if no check is needed.
     due_at: datetime | None = None
     claimed_at: datetime | None = None
+    # The time at which the attempt's job was submitted, if that was after submissions that had started nothing, and at
+    # which the job was first seen to be RUNNING, if it was seen in another state before.
+    submitted_at: datetime | None = None
+    running_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     # The time at which the store may delete the document.
@@ -382,6 +389,8 @@ class RunRecord:
     # The number of times that the run was retried; the latest retry was at `reopened_at`.
     retries: int = 0
     reopened_at: datetime | None = None
+    # What the latest retry runs again, if a person chose that; see selection.py.
+    selection: Selection | None = None
     # The group in which only so many runs may be at work, the time since which the run has waited for a place in it,
     # the time at which it got one, and True if a person had it start without waiting.
     group: Group | None = None

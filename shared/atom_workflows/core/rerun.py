@@ -11,8 +11,9 @@ they are; see expansion.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from atom_workflows.core.expansion import is_item_node
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
@@ -23,53 +24,93 @@ from atom_workflows.core.retention import is_nearly_gone
 from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
 from atom_workflows.errors import RunStateError, TransitionError
 
+if TYPE_CHECKING:
+    from atom_workflows.core.selection import Selection
 
-def require_retriable(run: RunRecord, *, now: datetime) -> None:
-    """Raise `RunStateError` if the run is in another state, or will soon be deleted."""
+
+def require_retriable(run: RunRecord, *, now: datetime, is_selective: bool = False) -> None:
+    """Raise `RunStateError` if the run cannot be retried.
+
+    This is so if its state does not allow a retry, or if it will soon be deleted. A run that SUCCEEDED can be
+    retried if `is_selective`: if the steps to run again are named.
+    """
     try:
         next_run_state(run.state, RunEvent.RETRY)
     except TransitionError:
-        message = f"run {run.id} is {run.state}; only a FAILED or CANCELLED run can be retried"
+        message = f"run {run.id} is {run.state}; only a run that has ended can be retried"
         if run.state is RunState.SKIPPED:
             message += ". It has never started, so start its workflow again"
-        elif run.state is RunState.SUCCEEDED:
-            message += ". To rerun steps whose failures were tolerated, start its workflow again"
         raise RunStateError(message) from None
+    if run.state is RunState.SUCCEEDED and not is_selective:
+        raise RunStateError(f"run {run.id} is SUCCEEDED; name the steps to run again with --from or --only")
     if is_nearly_gone(run.expire_at, now=now):
         gone_at = f"{run.expire_at:%Y-%m-%d %H:%M} UTC"
         message = f"run {run.id} will be deleted at {gone_at}, too soon for a retry; start its workflow again"
         raise RunStateError(message)
 
 
-def steps_to_rerun(steps: Mapping[str, StepRecord], *, retries: int) -> set[str]:
+def steps_to_rerun(steps: Mapping[str, StepRecord], *, retries: int, selection: Selection | None = None) -> set[str]:
     """Return the ids of the steps that do not keep their result.
 
-    `steps` are all nodes of the run's graph. `retries` is the number of the retry. Steps that it has already reset are
-    included, whatever their state is now.
+    `steps` are all nodes of the run's graph. `retries` is the run's number of retries, including this one. Steps
+    that this retry has already reset are included, whatever their state is now. With a selection, a person has chosen
+    the steps; see selection.py.
     """
-    chosen = {END_ID} & steps.keys()
-    # The others keep their results, unless a step before them is run again.
-    failed = {
-        step.id
-        for step in steps.values()
-        if step.retries == retries
-        or step.problem
-        or not (step.state is StepState.SUCCEEDED or step.by_choice or step.tolerated)
-    }
-    pending = [step_id for step_id in failed if not (each := steps[step_id].each) or each in failed]
-    # Whichever steps run again, those under `finally` must run again after them.
-    pending += {MAIN_END_ID} & steps.keys()
-    while pending:
-        step_id = pending.pop()
-        if step_id in steps and step_id not in chosen:
-            chosen.add(step_id)
-            pending += steps[step_id].dependents
+    if selection is None:
+        chosen = everything_after(steps, find_unsuccessful(steps, retries=retries))
+    else:
+        # Imported here because most retries need no selection.
+        from atom_workflows.core.selection import choose  # noqa: PLC0415 - see above
+
+        chosen = choose(steps, selection, retries=retries)
     anew = {step_id for step_id in chosen if steps[step_id].kind is NodeKind.EXPAND}
     return {
         step_id
         for step_id in chosen
         if not is_item_node(steps[step_id]) or expander_id(steps[step_id].each) not in anew
     }
+
+
+def find_unsuccessful(steps: Mapping[str, StepRecord], *, retries: int = -1) -> set[str]:
+    """Return the steps that do not keep their result, whatever happens to those before them.
+
+    Steps that the retry with this number has already reset are included.
+    """
+    found = {
+        step.id
+        for step in steps.values()
+        if step.retries == retries
+        or step.problem
+        or not (step.state is StepState.SUCCEEDED or step.by_choice or step.tolerated)
+    }
+    return {step_id for step_id in found if not (each := steps[step_id].each) or each in found}
+
+
+def everything_after(steps: Mapping[str, StepRecord], first: Collection[str]) -> set[str]:
+    """Return the given steps with everything after them, and with what runs again in every retry."""
+    chosen = {END_ID} & steps.keys()
+    # Whichever steps run again, those under `finally` must run again after them.
+    pending = [*first, *({MAIN_END_ID} & steps.keys())]
+    below = dependents_of(steps)
+    while pending:
+        step_id = pending.pop()
+        if step_id in steps and step_id not in chosen:
+            chosen.add(step_id)
+            pending += below[step_id]
+    return chosen
+
+
+def dependents_of(steps: Mapping[str, StepRecord]) -> dict[str, list[str]]:
+    """Return the dependents of each node, found by what they depend on.
+
+    A node's own list has only those that ran again with it, if a person chose that (see selection.py).
+    """
+    below: dict[str, list[str]] = {step_id: [] for step_id in steps}
+    for step in steps.values():
+        for need in step.depends_on:
+            if need in below:
+                below[need].append(step.id)
+    return below
 
 
 def needs_reset(step: StepRecord, *, retries: int) -> bool:

@@ -146,9 +146,12 @@ RUN_TRANSITIONS: Final[Mapping[tuple[RunState, RunEvent], RunState]] = MappingPr
         (RunState.RUNNING, RunEvent.CANCEL): RunState.CANCELLED,
         (RunState.FAILED, RunEvent.RETRY): RunState.SEEDING,
         (RunState.CANCELLED, RunEvent.RETRY): RunState.SEEDING,
+        # A person names steps of it that are to run again.
+        (RunState.SUCCEEDED, RunEvent.RETRY): RunState.SEEDING,
         # A retry waits for a place like a new run.
         (RunState.FAILED, RunEvent.WAIT): RunState.QUEUED,
         (RunState.CANCELLED, RunEvent.WAIT): RunState.QUEUED,
+        (RunState.SUCCEEDED, RunEvent.WAIT): RunState.QUEUED,
     }
 )
 

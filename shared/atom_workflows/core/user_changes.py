@@ -14,13 +14,13 @@ MOST_CHANGES: Final = 20
 
 LONGEST_ACTOR: Final = 200
 LONGEST_WORDS: Final = 500
-"""The limits of a name, and of what was done and why, in characters."""
+"""The maximum lengths, in characters, of `actor`, and of `what` and `why`."""
 
 
 class UserChange(NamedTuple):
-    """A change that a person, or a program on behalf of one, asked for.
+    """A change that a person requested, directly or through a program.
 
-    `what` is the command as it is typed, without the run: `cancel`, `retry --from load`. `why` is the reason that the
+    `what` is the command as typed, without the run: `cancel`, `retry --from load`. `why` is the reason that the
     person gave, or "".
     """
 
@@ -31,22 +31,18 @@ class UserChange(NamedTuple):
 
 
 def with_change(earlier: Sequence[UserChange], latest: UserChange) -> tuple[UserChange, ...]:
-    """Return the changes to keep once another one has been made."""
-    return (*earlier, _shortened(latest))[-MOST_CHANGES:]
+    """Return the changes to keep once another one has been made.
 
-
-def _shortened(change: UserChange) -> UserChange:
-    """Put each string of a change on one line, within its limit.
-
-    They are other people's words. What no store can encode is replaced, but whoever prints them has to remove what a
-    terminal interprets.
+    Its strings were written by users. They are put on one line, within their limits, and characters that no store can
+    encode are replaced; but whoever prints them has to remove the characters that a terminal would interpret.
     """
-    return UserChange(
-        at=change.at,
-        actor=_shorten(change.actor, LONGEST_ACTOR),
-        what=_shorten(change.what, LONGEST_WORDS),
-        why=_shorten(change.why, LONGEST_WORDS),
+    kept = UserChange(
+        at=latest.at,
+        actor=_shorten(latest.actor, LONGEST_ACTOR),
+        what=_shorten(latest.what, LONGEST_WORDS),
+        why=_shorten(latest.why, LONGEST_WORDS),
     )
+    return (*earlier, kept)[-MOST_CHANGES:]
 
 
 def _shorten(text: str, limit: int) -> str:

@@ -24,6 +24,9 @@ This schema and `SCHEMA_OF_ITEMS` can both be 2, since no event is of both kinds
 depends on the event's type.
 """
 
+SCHEMA_OF_COMMANDS: Final = 3
+"""The schema of commands about runs. Earlier versions would give up on an event of an unknown type."""
+
 ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_~][A-Za-z0-9._~-]{0,199}")
 """The pattern for the ids of runs and steps, which become part of a document's path."""
 
@@ -139,6 +142,14 @@ def read_attempt(body: Mapping[str, Any]) -> int | None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_ATTEMPT:
         raise MalformedEvent(f"an event's attempt must be a whole number, not {show(value)}")
+    return value
+
+
+def read_count(body: Mapping[str, Any], name: str) -> int:
+    """Return a whole number that is not negative, and must be present."""
+    value = body.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_ATTEMPT:
+        raise MalformedEvent(f"an event's {name} must be a whole number from 0 to {MAX_ATTEMPT:,}, not {show(value)}")
     return value
 
 

@@ -46,6 +46,9 @@ class JobReport:
     # True if the end of the job will be reported on the topic `jobs`.
     notifies: bool = False
 
+    # True if the job runs nothing, and only keeps its key from being used.
+    is_placeholder: bool = False
+
     def to_response(self) -> tuple[int, dict[str, Any]]:
         """Return the HTTP status and the JSON of the response.
 

@@ -50,22 +50,25 @@ def test_a_run_that_does_not_exist_can_be_neither_cancelled_nor_retried() -> Non
 
 
 def test_only_a_run_that_ended_badly_can_be_retried() -> None:
-    """A run that goes on, and one that succeeded, refuse it."""
+    """A run that goes on refuses it, and one that succeeded unless steps are named."""
     world = World("default: {duration: 15}")
     run_id = world.start(chain(1))
-    for _ in range(2):
-        with pytest.raises(RunStateError, match="only a FAILED or CANCELLED run"):
+    for problem in ("only a run that has ended can be retried", "name the steps to run again with --from or --only"):
+        with pytest.raises(RunStateError, match=problem):
             retry_run(world.services, run_id)
         world.run_to_end(run_id)
 
 
-def test_a_refused_retry_of_a_success_names_the_way_to_repair_tolerated_failures() -> None:
-    """A run that SUCCEEDED with tolerated failures is repaired by a new run, as the refusal says."""
+def test_tolerated_failures_are_repaired_by_naming_the_step() -> None:
+    """A run that SUCCEEDED with tolerated failures is retried from the step that failed."""
     world = World("rules: [{step: a, fail_times: 1}]")
     run_id = world.start(definition({"a": []}, a={"allowFailure": True}))
     assert world.run_to_end(run_id).state is RunState.SUCCEEDED
-    with pytest.raises(RunStateError, match="To rerun steps whose failures were tolerated, start its workflow again"):
+    with pytest.raises(RunStateError, match="name the steps to run again"):
         retry_run(world.services, run_id)
+    retry_run(world.services, run_id, first=["a"])
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert world.states(run_id)["a"] == "SUCCEEDED"
 
 
 def test_retry_runs_again_what_failed_or_was_skipped_and_nothing_else() -> None:

@@ -51,12 +51,21 @@ def test_every_open_step_state_can_be_cancelled() -> None:
             assert next_step_state(state, StepEvent.CANCEL) is StepState.CANCELLED
 
 
-@pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.INVALID])
 @pytest.mark.parametrize("event", RunEvent)
-def test_a_run_that_succeeded_or_was_invalid_stays_so(state: RunState, event: RunEvent) -> None:
-    """There is no row that leaves SUCCEEDED or INVALID."""
+def test_a_run_that_was_invalid_stays_so(event: RunEvent) -> None:
+    """There is no row that leaves INVALID."""
     with pytest.raises(TransitionError):
-        next_run_state(state, event)
+        next_run_state(RunState.INVALID, event)
+
+
+@pytest.mark.parametrize("event", RunEvent)
+def test_only_a_retry_leaves_a_success(event: RunEvent) -> None:
+    """A run that SUCCEEDED begins or waits again if a person names steps of it, and changes in no other way."""
+    if event in {RunEvent.RETRY, RunEvent.WAIT}:
+        assert not next_run_state(RunState.SUCCEEDED, event).is_terminal
+        return
+    with pytest.raises(TransitionError):
+        next_run_state(RunState.SUCCEEDED, event)
 
 
 def test_open_run_states_are_the_ones_that_end() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from atom_workflows.runner.cloud.placeholders import is_placeholder
 from atom_workflows.runner.cloud.times import read_time
 from atom_workflows.runner.reports import JobState
 
@@ -62,6 +63,8 @@ class Failure:
 
 def state_of(job: Mapping[str, Any]) -> JobState:
     """Return the job's state."""
+    if is_placeholder(job):
+        return JobState.CANCELLED
     return STATES.get(str(_at(job, "status", "state")), JobState.RUNNING)
 
 

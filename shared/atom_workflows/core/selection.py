@@ -1,0 +1,200 @@
+"""Choose what a retry runs again by the steps that a person named.
+
+Without a selection, a retry runs what did not succeed (see rerun.py). A selection says otherwise. The commit that
+reopens the run stores it, so that a retry that dies is continued with the same choice:
+
+- *from* a step: the step and everything after it runs again, whatever their states.
+- *only* a step: the step runs again, and of what comes after it, what did not succeed, or did so in reaction to a
+  failure. Any other step is left as it is, with the outputs that it returned, even if those of the step before it will
+  differ.
+- *failed*: also what a retry without a selection would run again.
+
+What is not chosen keeps its state. If it failed, the run fails again.
+
+A step that is left as it is does not wait for the step before it, so neither would anything behind it, not even the
+run's end. Therefore the end (or the end of the main part) is made a dependent of each node that runs again before one
+that does not (`open_before_kept`). That edge remains, as a failure of such a node has to fail the run in later rounds,
+too. No step gets such an edge, since its trigger would count a dependency that it does not have. So a selection is
+refused in which a step runs again behind one that is left as it is behind one that runs again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final, NamedTuple
+
+from atom_workflows.core.expansion import is_item_node
+from atom_workflows.core.graph import END_ID, MAIN_END_ID, is_internal
+from atom_workflows.core.item_ids import expander_id, parse_item_id, shown_id
+from atom_workflows.core.kinds import NodeKind, Phase
+from atom_workflows.core.records import StepRecord
+from atom_workflows.core.rerun import dependents_of, everything_after, find_unsuccessful
+from atom_workflows.core.states import StepState
+from atom_workflows.errors import SelectionError
+
+MAX_NAMES: Final = 100
+"""The maximum number of steps that a person may name."""
+
+MAX_EDGES: Final = 150
+"""How many nodes may be made dependencies of an end, and have one more dependent, by all retries of a run together."""
+
+_MOST_NAMED: Final = 5
+
+_ALWAYS_AGAIN: Final = frozenset({NodeKind.INTERNAL, NodeKind.GATHER, NodeKind.MAIN_END, NodeKind.END})
+"""The kinds of nodes that have no result of their own, but stand for the nodes before them."""
+
+
+class Selection(NamedTuple):
+    """The nodes that a person chose, by id: those of steps, of expanders for steps with `forEach`, and of items.
+
+    `settled` are the steps with `forEach` that succeeded although items of theirs are chosen: `failed` does not mean
+    the failures that these tolerate.
+    """
+
+    first: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    failed: bool = False
+    settled: tuple[str, ...] = ()
+
+
+def select(
+    steps: Mapping[str, StepRecord], *, first: Collection[str] = (), only: Collection[str] = (), failed: bool = False
+) -> Selection | None:
+    """Return the selection that a person's names mean.
+
+    `steps` are all nodes of the run's graph. A name is a step's id, or an item's as users see it. Returns None if there
+    are no names, as `failed` is what a retry does anyway. Raises `SelectionError`.
+    """
+    if not first and not only:
+        return None
+    if len(first) + len(only) > MAX_NAMES:
+        raise SelectionError(f"{len(first) + len(only)} steps are named, but at most {MAX_NAMES} can be")
+    chosen = [tuple(dict.fromkeys(_find(steps, name) for name in names)) for names in (first, only)]
+    loops = dict.fromkeys(step.each for names in chosen for step in map(steps.__getitem__, names) if is_item_node(step))
+    settled = tuple(each for each in loops if each in steps and steps[each].state is StepState.SUCCEEDED)
+    found = Selection(first=chosen[0], only=chosen[1], failed=failed, settled=settled)
+    again = choose(steps, found, retries=-1)
+    below = dependents_of(steps)
+    edges = open_before_kept(steps, below, again)
+    _require_in_order(steps, below, again, edges)
+    known = sum(len(steps[end].depends_on) for end in (END_ID, MAIN_END_ID) if end in steps)
+    if edges and len(edges) + known > MAX_EDGES:
+        raise SelectionError(
+            "too many steps come after those that would run again, and would be left as they are; name the first step "
+            "that is to run with --from"
+        )
+    return found
+
+
+def _find(steps: Mapping[str, StepRecord], name: str) -> str:
+    """Return the node that a person's name means."""
+    item = parse_item_id(name)
+    if item is not None:
+        expander = steps.get(expander_id(item.each))
+        items = (step for step in steps.values() if step.each == item.each and step.kind is NodeKind.ITEM)
+        found = next((step for step in items if step.index == item.index and shown_id(step.id) == name), None)
+        if expander is None or found is None:
+            raise SelectionError(f"there is no item {name} that could run again", name)
+        return found.id
+    if is_internal(name) or name not in steps:
+        raise SelectionError(f"there is no step {name} that could run again", name)
+    return expander_id(name) if steps[name].kind is NodeKind.GATHER else name
+
+
+def choose(steps: Mapping[str, StepRecord], selection: Selection, *, retries: int) -> set[str]:
+    """Return the nodes that run again, including items that will be created anew.
+
+    The result does not depend on how many of them the retry with this number has already reset.
+    """
+    reset = {step.id for step in steps.values() if step.retries == retries}
+    # Whatever runs again after it, a step that was left open by an earlier round would begin on its own.
+    seeds = {step.id for step in steps.values() if not step.state.is_terminal} | {*selection.first}
+    if selection.failed:
+        seeds |= {one for one in find_unsuccessful(steps) if steps[one].each not in selection.settled}
+    again = everything_after(steps, (seeds - reset) | {*selection.first}) | reset
+    below, pending = dependents_of(steps), list(selection.only)
+    while pending:
+        step_id = pending.pop()
+        if step_id in steps:
+            again.add(step_id)
+            pending += [name for name in below[step_id] if name not in again and _follows(steps, steps[name])]
+    return again
+
+
+def _follows(steps: Mapping[str, StepRecord], step: StepRecord) -> bool:
+    """Return True if the node runs again because one that it depends on does."""
+    # The items of a loop belong to it, so the node that creates them is left alone if the loop succeeded.
+    of_loop = steps.get(step.each, step) if step.kind is NodeKind.EXPAND else step
+    return step.kind in _ALWAYS_AGAIN or of_loop.state is not StepState.SUCCEEDED or step.fails_run
+
+
+def open_before_kept(
+    steps: Mapping[str, StepRecord], below: Mapping[str, Collection[str]], again: Collection[str]
+) -> dict[str, str]:
+    """Return the nodes that run again before one that is kept, each with the end that has to wait for it."""
+    main_end = MAIN_END_ID if MAIN_END_ID in steps else END_ID
+    return {
+        step_id: main_end if steps[step_id].phase is Phase.MAIN else END_ID
+        for step_id in sorted(again)
+        if step_id in steps and any(_is_kept(steps, again, name) for name in below[step_id])
+    }
+
+
+def _is_kept(steps: Mapping[str, StepRecord], again: Collection[str], step_id: str) -> bool:
+    """Return True unless the node runs again, or belongs to items that are created anew."""
+    return step_id not in again and not (is_item_node(steps[step_id]) and expander_id(steps[step_id].each) in again)
+
+
+def _require_in_order(
+    steps: Mapping[str, StepRecord],
+    below: Mapping[str, Collection[str]],
+    again: Collection[str],
+    before_kept: Collection[str],
+) -> None:
+    """Refuse a selection in which a step that is kept lies between two that run again."""
+    between, behind = set[str](), set[str]()
+    pending = [name for one in before_kept for name in below[one] if _is_kept(steps, again, name)]
+    while pending:
+        step_id = pending.pop()
+        if step_id in between or step_id in {END_ID, MAIN_END_ID}:
+            continue
+        # A barrier of the compiler runs again if any node before it does, but only the steps behind it matter.
+        if step_id in again and steps[step_id].kind is not NodeKind.INTERNAL:
+            behind.add(step_id)
+            continue
+        between.add(step_id)
+        pending += below[step_id]
+    if behind:
+        raise SelectionError(_explain_order(steps, again, between, min(behind)))
+
+
+def _explain_order(
+    steps: Mapping[str, StepRecord], again: Collection[str], between: Collection[str], behind: str
+) -> str:
+    """Name the steps between a step that runs again and those before it that do so, too."""
+    kept, before = set[str](), set[str]()
+    pending = [behind]
+    while pending:
+        for need in steps[pending.pop()].depends_on:
+            if need in between and need not in kept:
+                kept.add(need)
+                pending.append(need)
+            elif need in again and need in steps:
+                before.add(need)
+    names = sorted({name for one in kept if (name := _shown(steps, one))})
+    first = min((name for one in before if (name := _shown(steps, one))), default="another step")
+    middle = ", ".join(names[:_MOST_NAMED]) + (
+        f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    )
+    return (
+        f"{_shown(steps, behind)} would run again, and so would {first}, which comes before it; but {middle} between "
+        f"them would be kept. Name what is between them as well, use --from {first}, or retry one after the other"
+    )
+
+
+def _shown(steps: Mapping[str, StepRecord], node: str) -> str:
+    """Return the step that a user knows the node by, or ""."""
+    step = steps[node]
+    if step.kind is NodeKind.EXPAND:
+        return step.each
+    return "" if is_internal(node) else shown_id(node)
