@@ -71,7 +71,6 @@ def test_commands_that_read_need_no_platform(words: tuple[str, ...]) -> None:
     "words",
     [
         ("runs", "cancel", "nightly"),
-        ("runs", "retry", "nightly"),
         ("runs", "doctor", "nightly"),
         ("runs", "watch", "nightly"),
         ("dead-letters", "list"),
