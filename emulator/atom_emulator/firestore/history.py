@@ -40,6 +40,8 @@ HISTORY: Final = FileKind(
     ),
 )
 
+_TABLES: Final = ("documents", "notes")
+_INODE: Final = "inode"
 _LAST_COMMIT: Final = "last commit"
 
 _MOST_ROWS: Final = 500
@@ -99,6 +101,24 @@ class History:
         self.afresh = afresh
         self._lock = threading.Lock()
         self._connection = open_file(file, HISTORY, read_only=read_only)
+        if not read_only:
+            try:
+                self._mark_if_new()
+            except sqlite3.Error as error:
+                self._connection.close()
+                raise SqliteFileError(explain(error, file, HISTORY)) from error
+
+    @property
+    def is_own(self) -> bool:
+        """True unless the file is a copy, or comes from someone else.
+
+        Whoever made it elsewhere could not know which file it would be here.
+        """
+        return self.note(_INODE) == str(self.file.stat().st_ino)
+
+    def _mark_if_new(self) -> None:
+        if not any(self._connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall() for table in _TABLES):  # noqa: S608 - our own tables
+            self._connection.execute(_NOTE, [_INODE, str(self.file.stat().st_ino)])
 
     def check(self) -> None:
         """Look through the whole file for damage. Raises `SqliteFileError`."""
