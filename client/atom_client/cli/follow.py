@@ -80,12 +80,14 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
     long as the store still holds it, the new run has not appeared. `describe_wait` describes a QUEUED run's position in
     line.
 
-    Raises `Failure` if the run does not appear because no function handled the start message. Raises `StoreUnavailable`
-    if the store is unreachable at the start, or later stays unreachable for longer than `patience_s`.
+    Raises `Failure` if the run is deleted, or does not appear because no function handled the start message. Raises
+    `StoreUnavailable` if the store is unreachable at the start, or later stays unreachable for longer than
+    `patience_s`.
     """
     reader = _PatientReader(read_run, patience_s, monotonic)
     started = monotonic()
     looked_at = described_at = started - DESCRIBE_EVERY_S
+    run: RunRecord | None = None
     while True:
         before = view
         if changes := feed.take(WAIT_FOR_EVENTS_S):
@@ -93,8 +95,10 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
         now = monotonic()
         if view.state.is_terminal or now - looked_at >= LOOK_EVERY_S or _may_begin_finally(view, before, reader.last):
             looked_at = now
-            found = reader.run()
+            found, was_there = reader.run(), run is not None
             run = None if found == superseded else found
+            if was_there and found is None:
+                raise Failure(f"run {view.run_id} was deleted while it was being followed: its document is gone")
             if run is not None and run.state.is_terminal:
                 view = _take_last_events(view, feed, monotonic)
             view = view if run is None else view.with_run(run)

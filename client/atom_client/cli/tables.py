@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from textwrap import wrap
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -52,8 +53,8 @@ class Sheet:
     """A heading and rows of cells, with each cell on one line.
 
     `state_column` is the index of the column that holds states. If `may_be_narrowed` is True, a narrow terminal shows
-    the sheet without the columns that do not fit, since their content is also shown elsewhere. Ids, in the first
-    column, are never cut.
+    the sheet without the columns that do not fit, since their content is also shown elsewhere, and says which. Ids, in
+    the first column, are never cut.
     """
 
     heading: tuple[str, ...]
@@ -83,7 +84,15 @@ class Sheet:
         if kept[:2] != [0, self.state_column]:
             return self._stack(screen)
         heading, *rows = (tuple(row[column] for column in kept) for row in (self.heading, *self.rows))
-        return _table_of(replace(self, heading=heading, rows=tuple(rows)), screen)
+        table = _table_of(replace(self, heading=heading, rows=tuple(rows)), screen)
+        hidden = [name for column, name in enumerate(self.heading) if column not in kept]
+        if not hidden:
+            return table
+        from rich.console import Group  # noqa: PLC0415 (needed on terminals only)
+        from rich.text import Text  # noqa: PLC0415 (needed on terminals only)
+
+        lines = wrap(f"Not shown on this narrow terminal: {', '.join(hidden)}.", max(screen.width, 1))
+        return Group(table, *(Text(line, style="dim") for line in lines))
 
     def _stack(self, screen: Screen) -> RenderableType:
         """Return two lines for each row: the whole id, and below it the cells that fit.

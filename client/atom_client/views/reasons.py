@@ -143,11 +143,11 @@ def clock_time(moment: datetime | None, now: datetime) -> str:
 
 
 def last_start(run: RunRecord) -> datetime:
-    """Return the later of a run's first start and last retry.
+    """Return the latest of a run's first start, its last retry, and the end of its wait for a place.
 
     If a run is cancelled while QUEUED and then retried, its first start comes after the retry.
     """
-    return max(filter(None, (run.reopened_at, run.started_at or run.created_at)))
+    return max(filter(None, (run.reopened_at, run.admitted_at, run.started_at or run.created_at)))
 
 
 def since(moment: datetime | None, now: datetime) -> str:

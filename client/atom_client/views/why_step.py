@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from shlex import quote
 from typing import Any, Final
 
+from atom_client.deployment import with_place
 from atom_client.text import between, clean, clip, counted, lasted, one_line
 from atom_client.views.as_json import moment_text, step_object
 from atom_client.views.queries import NodeReader
@@ -218,7 +220,8 @@ def attempts_text(step: StepRecord) -> str:
 def _attempts(seen: StepSeen) -> Iterator[tuple[str, str]]:
     step = seen.step
     if step.attempt:
-        yield "attempts", attempts_text(step)
+        lists = with_place(f"runs show {step.run_id} --step {quote(shown_id(step.id))}")
+        yield "attempts", f"{attempts_text(step)}{f'; `{lists}` lists them' if step.attempt > 1 else ''}"
     if step.last_kind and seen.fate in {Fate.OPEN, Fate.SUCCEEDED}:
         reason = f" ({one_line(step.last_reason)})" if step.last_reason else ""
         yield "last failure", f"{step.last_kind}{reason}"
