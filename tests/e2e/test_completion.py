@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -41,9 +42,11 @@ _atom_workflows_completion 2>&1 || true
 """
 
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
+MISSING = [name for name in SCRIPTS if shutil.which(name) is None]
+if MISSING and os.environ.get("CI") == "true":
+    pytest.fail(f"{', '.join(MISSING)} not installed; .ci/run installs the shells", pytrace=False)
 INSTALLED = [
-    pytest.param(name, marks=pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed"))
-    for name in SCRIPTS
+    pytest.param(name, marks=pytest.mark.skipif(name in MISSING, reason=f"{name} is not installed")) for name in SCRIPTS
 ]
 
 
