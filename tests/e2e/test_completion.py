@@ -12,6 +12,7 @@ import pytest
 from e2e.backends import EMBEDDED_ONLY
 from e2e.console import command, surroundings
 from e2e.site import Site
+from support.deadline import eventually
 from support.workflows import definition
 
 BASH = """\
@@ -72,7 +73,10 @@ def test_a_shell_offers_commands_and_the_ids_of_runs(shell: str, site: Site, tmp
     run_id = site.start(definition({"a": []}))
     site.ended(run_id)
     assert "runs" in offered(shell, site, folder=tmp_path)
-    assert run_id in offered(shell, site, "runs", "show", folder=tmp_path)
+    # A shell does not wait long for a busy machine, as a user would see, who then types Tab again.
+    eventually(
+        lambda: run_id in offered(shell, site, "runs", "show", folder=tmp_path), within_s=60, what="the id of the run"
+    )
 
 
 @pytest.mark.parametrize("shell", INSTALLED)
