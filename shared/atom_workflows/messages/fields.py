@@ -24,6 +24,9 @@ This schema and `SCHEMA_OF_ITEMS` can both be 2, since no event is of both kinds
 depends on the event's type.
 """
 
+SCHEMA_OF_REPAIRS: Final = 3
+"""The schema of requests for a run that keeps steps of another one. Earlier versions would run all of its steps."""
+
 SCHEMA_OF_COMMANDS: Final = 3
 """The schema of commands about runs. Earlier versions would give up on an event of an unknown type."""
 
