@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 TOKEN: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
 GRACE_S: Final = 1.0
-"""How long the platform's parts may take to shut down on their own. What they keep is in files already."""
+"""How long the platform's parts may take to shut down on their own. What they keep is already stored in files."""
 
 LOCAL_RUNNER: Final = "ATOM_LOCAL_RUNNER"
 """The variable that says how a local platform's jobs are run: `mock`, `scripted`, `process`, `docker` or `other`."""
@@ -418,7 +418,7 @@ def _lines(platform: LocalPlatform, choice: PlatformChoice) -> Iterator[str]:
     if platform.resumed:
         named = listing(platform.resumed[:_MOST_RESUMED])
         more = len(platform.resumed) - _MOST_RESUMED
-        yield f"# Going on with the runs that were open: {named}{f' and {more:,} more' if more > 0 else ''}."
+        yield f"# Resuming the runs that were open: {named}{f' and {more:,} more' if more > 0 else ''}."
     for name, address in platform.addresses.items():
         yield f"# {name:12} {address}"
     yield f"# {'logs':12} {name_of(platform.log_dir)}"

@@ -62,7 +62,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     if options.timeout_s is not None and not options.wait:
         raise Misuse("--timeout requires --wait; give both, or leave out --timeout")
     if options.failed and not options.is_selective:
-        raise Misuse("--failed adds to --from and --only; without them, `runs retry` runs what did not succeed anyway")
+        raise Misuse("--failed adds to --from and --only; without them, `runs retry` already runs what did not succeed")
     run = require_run_to_change(services.store, options.run_id)
     nodes = read_outlines(services.store, run.id)
     plan = _plan(services, run, nodes, options)
@@ -107,7 +107,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
 
 
 def _plan(services: Services, run: RunRecord, nodes: Mapping[str, StepRecord], options: RetryOptions) -> RerunPlan:
-    """Choose what runs again, as the retry will.
+    """Determine what the retry will run again.
 
     Raises `Failure` if a named step does not exist, and `RunStateError` if the run cannot be retried.
     """
@@ -124,7 +124,7 @@ def _plan(services: Services, run: RunRecord, nodes: Mapping[str, StepRecord], o
 
 
 def _show_plan(plan: RerunPlan, options: RetryOptions) -> None:
-    """Print what will run again; not on stdout if that is for JSON."""
+    """Print what will run again, on stderr if stdout is for JSON."""
     output, rows = Output(aside=options.as_json), tuple(plan.rows())
     if rows:
         output.show(Sheet(heading=HEADING, rows=rows[:MOST_ROWS], state_column=1))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 """The version of the shapes in docs/reference/json.md.
 
-New members may be added to a shape. Another meaning, name or type of a member needs another number.
+New members may be added to a shape. A change in the meaning, name or type of a member requires a new number.
 """
 
 

@@ -44,9 +44,9 @@ def read_run(services: Services, run_id: str) -> RunRecord:
 
 
 def accept_command(services: Services, command: RunCommand, *, retries: int | None = None) -> None:
-    """Publish a command, unless it can already be said that it would do nothing.
+    """Publish a command unless it would clearly do nothing.
 
-    The number of retries is that of the run now. If `retries` is given, it must be that number.
+    The command gets the run's current number of retries. If `retries` is given, it must be equal to that number.
 
     Raises `RunNotFound`, `SelectionError`, or `RunStateError` if the run's state does not allow the command.
     """
@@ -60,7 +60,7 @@ def accept_command(services: Services, command: RunCommand, *, retries: int | No
         if chooses is not None and run.started_at is not None:
             chooses(current_nodes({one.step.id: one.step for one in iter_steps(services, run.id)}))
     services.bus.publish([command_message(command._replace(retries=run.retries))])
-    message = f"run {run.id}: a request to {command.command} it was accepted"
+    message = f"run {run.id}: the {command.command} request was accepted"
     log.info("run.command", message, run_id=run.id, actor=command.actor)
 
 
@@ -113,7 +113,10 @@ def _retry(outbox: Outbox, command: RunCommand) -> None:
 
 
 def _selection(command: RunCommand) -> Select | None:
-    """Return the choice of a retry that names steps, and None for one that names none."""
+    """Return the function that chooses what a retry runs again.
+
+    Returns None if the command names no steps.
+    """
     if not command.first and not command.only:
         return None
     return partial(select, first=command.first, only=command.only, failed=command.failed)

@@ -181,7 +181,7 @@ def stop_abandoned(services: Services, steps: Sequence[StoredStep]) -> None:
     """Stop the jobs of stopped steps whose dispatchers died before they could record them.
 
     The event of such a dispatcher is delivered again. Nothing else happens to a step that has ended, so until a user
-    retries the run, its job would go on. This is an attempt only: a job that is not found yet is left to that retry.
+    retries the run, its job would go on. This is best effort: a job that is not found yet is left to that retry.
     """
     abandoned = [
         (one, attempt) for one in steps if one.step.state.is_terminal for attempt in attempts_to_resolve(one.step)

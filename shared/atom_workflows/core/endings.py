@@ -32,7 +32,10 @@ def require_stoppable(run: RunRecord, *, kind: StopKind, now: bool) -> None:
 
 
 def require_retries(run: RunRecord, retries: int | None) -> None:
-    """Raise `RunStateError` if the run has been retried more or less often. None stands for any number."""
+    """Raise `RunStateError` unless the run has been retried `retries` times.
+
+    None stands for any number.
+    """
     if retries is not None and run.retries != retries:
         raise RunStateError(f"run {run.id} has been retried {run.retries} times by now, not {retries}")
 

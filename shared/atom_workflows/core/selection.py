@@ -36,7 +36,7 @@ MAX_NAMES: Final = 100
 """The maximum number of steps that a person may name."""
 
 MAX_EDGES: Final = 150
-"""How many nodes may be made dependencies of an end, and have one more dependent, by all retries of a run together."""
+"""How many nodes all retries of a run together may make dependencies of an end, which adds a dependent to each."""
 
 _MOST_NAMED: Final = 5
 
@@ -45,10 +45,10 @@ _ALWAYS_AGAIN: Final = frozenset({NodeKind.INTERNAL, NodeKind.GATHER, NodeKind.M
 
 
 class Selection(NamedTuple):
-    """The nodes that a person chose, by id: those of steps, of expanders for steps with `forEach`, and of items.
+    """The ids of the nodes that a person chose: steps, the expanders of steps with `forEach`, and items.
 
-    `settled` are the steps with `forEach` that succeeded although items of theirs are chosen: `failed` does not mean
-    the failures that these tolerate.
+    `settled` are the steps with `forEach` that succeeded, but of which some items were chosen: `failed` does not apply
+    to the failures that these steps tolerated.
     """
 
     first: tuple[str, ...] = ()
@@ -60,10 +60,10 @@ class Selection(NamedTuple):
 def select(
     steps: Mapping[str, StepRecord], *, first: Collection[str] = (), only: Collection[str] = (), failed: bool = False
 ) -> Selection | None:
-    """Return the selection that a person's names mean.
+    """Return the selection that corresponds to the names a person gave.
 
     `steps` are all nodes of the run's graph. A name is a step's id, or an item's as users see it. Returns None if there
-    are no names, as `failed` is what a retry does anyway. Raises `SelectionError`.
+    are no names, since a retry without names does what `failed` says anyway. Raises `SelectionError`.
     """
     if not first and not only:
         return None
@@ -80,14 +80,14 @@ def select(
     known = sum(len(steps[end].depends_on) for end in (END_ID, MAIN_END_ID) if end in steps)
     if edges and len(edges) + known > MAX_EDGES:
         raise SelectionError(
-            "too many steps come after those that would run again, and would be left as they are; name the first step "
-            "that is to run with --from"
+            "too many of the steps that would run again come before steps that would be left as they are; "
+            "with --from, name the first step that is to run"
         )
     return found
 
 
 def _find(steps: Mapping[str, StepRecord], name: str) -> str:
-    """Return the node that a person's name means."""
+    """Return the id of the node that a person named."""
     item = parse_item_id(name)
     if item is not None:
         expander = steps.get(expander_id(item.each))
@@ -131,7 +131,10 @@ def _follows(steps: Mapping[str, StepRecord], step: StepRecord) -> bool:
 def open_before_kept(
     steps: Mapping[str, StepRecord], below: Mapping[str, Collection[str]], again: Collection[str]
 ) -> dict[str, str]:
-    """Return the nodes that run again before one that is kept, each with the end that has to wait for it."""
+    """Return the nodes that run again before a kept one.
+
+    Each is mapped to the end node that has to wait for it.
+    """
     main_end = MAIN_END_ID if MAIN_END_ID in steps else END_ID
     return {
         step_id: main_end if steps[step_id].phase is Phase.MAIN else END_ID
@@ -171,7 +174,7 @@ def _require_in_order(
 def _explain_order(
     steps: Mapping[str, StepRecord], again: Collection[str], between: Collection[str], behind: str
 ) -> str:
-    """Name the steps between a step that runs again and those before it that do so, too."""
+    """Explain which kept steps lie between steps that run again."""
     kept, before = set[str](), set[str]()
     pending = [behind]
     while pending:
@@ -193,7 +196,7 @@ def _explain_order(
 
 
 def _shown(steps: Mapping[str, StepRecord], node: str) -> str:
-    """Return the step that a user knows the node by, or ""."""
+    """Return the name by which a user knows the node, or ""."""
     step = steps[node]
     if step.kind is NodeKind.EXPAND:
         return step.each

@@ -76,7 +76,7 @@ def test_failures_that_stay_are_named() -> None:
     """The run will fail again, unless they are chosen, too."""
     world, run_id = ended(definition({"a": [], "x": [], "y": ["x"]}), script(x={"always_fail": True}))
     shown = retry(world, run_id, "--from", "a", "--dry-run").stdout
-    assert "`x` and `y` stay unsuccessful, so the run will fail again; --failed runs that again, too." in shown
+    assert "`x` and `y` stay unsuccessful, so the run will fail again; add --failed to run unsuccessful steps again, too." in shown
     shown = retry(world, run_id, "--from", "a", "--failed", "--dry-run").stdout
     assert "unsuccessful" not in shown
     assert "x     FAILED     it is FAILED" in shown

@@ -223,7 +223,7 @@ def test_a_retry_of_the_run_before_its_steps_were_copied_fails_the_new_run() -> 
     run_id = start_repair(world, request(earlier.run_id, CHANGED)).run_id
     assert moment.happened
     run = world.run_to_end(run_id)
-    said = f"run {earlier.run_id}, of which it keeps steps, was changed or deleted before they were copied"
+    said = f"run {earlier.run_id} was changed or deleted before the steps to keep were copied from it"
     assert (run.state, run.errors[0]["message"]) == (RunState.FAILED, said)
     assert world.run_to_end(earlier.run_id).state is RunState.SUCCEEDED
 
@@ -255,7 +255,7 @@ def test_a_repair_that_waited_for_too_long_says_that_the_run_is_gone() -> None:
     jobs = len(world.task_runner.submitted)
     run = world.run_to_end(repaired)
     assert (run.state, len(world.task_runner.submitted)) == (RunState.FAILED, jobs)
-    assert "was changed or deleted before they were copied" in run.errors[0]["message"]
+    assert "was changed or deleted before the steps to keep were copied from it" in run.errors[0]["message"]
 
 
 def _count_calls() -> int:
