@@ -15,7 +15,7 @@ PREFIX ?= atom
 # read them, quoted, from the environment. Otherwise PROJECT="x'; rm -r ~; '" or PROJECT='$(shell rm -r ~)' would be
 # executed. In a recipe, `$(if $(X),…)` may test whether X is given; its value is written only as "$$X".
 override GIVEN := PYTHON WORKFLOW RUNNER SEEDS FIRST TEST_PROCESSES PREFIX OPTIONS PROJECT REGION BUCKET TASK_RUNNER_URL \
-	SEED SCHEDULE ONLY WITHOUT STRIKES PLAIN SECONDS RUNS EMULATORS WRITE SLOW
+	SEED SCHEDULE ONLY WITHOUT STRIKES PLAIN SECONDS RUNS EMULATORS WRITE SLOW KILLS
 $(foreach one,$(GIVEN),$(eval override $(one) := $$(value $(one))))
 $(foreach one,$(GIVEN),$(if $($(one)),$(eval export $(one))))
 
@@ -29,7 +29,7 @@ override THERE := --region="$$REGION" $(NAMED)
 # Split a variable into words without expanding file patterns in them.
 override WORDS := set -f;
 
-.PHONY: run test e2e simulate simulate-mutations chaos lint types check docs bench bench-places bench-peers dist clean stage pins plan \
+.PHONY: run test e2e simulate simulate-mutations chaos kills lint types check docs bench bench-places bench-peers dist clean stage pins plan \
 	deploy destroy deployer doctor says-region
 
 run: $(VENV)/.local
@@ -38,8 +38,9 @@ run: $(VENV)/.local
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest --numprocesses "$$TEST_PROCESSES" --dist loadscope --no-loadscope-reorder
 
+# With a longer chain of jobs than in `make test`, which waits for each of them.
 e2e: $(VENV)/.dev
-	@$(BIN)/python -m pytest tests/e2e
+	@CHAINED_JOBS=20 $(BIN)/python -m pytest tests/e2e
 
 # SEED=n plays one seed and prints its trace; a failure prints the whole command that replays it.
 simulate: $(VENV)/.dev
@@ -56,6 +57,10 @@ chaos: $(VENV)/.dev
 	@$(WORDS) for one in $$EMULATORS; do set -- "$$@" --emulators="$$one"; done; \
 		PYTHONPATH=tests exec $(BIN)/python -m chaos $(if $(SECONDS),--seconds="$$SECONDS") $(if $(RUNS),--runs="$$RUNS") \
 		$(if $(SEED),--seed="$$SEED") $(if $(WRITE),--write) "$$@"
+
+# Kill the whole local platform 200 times, or KILLS=n, and start it again; SEED=n chooses the moments.
+kills: $(VENV)/.dev
+	@PYTHONPATH=tests exec $(BIN)/python -m chaos.kills $(if $(KILLS),--kills="$$KILLS") $(if $(SEED),--seed="$$SEED")
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -57,7 +57,7 @@ def _measured(options: argparse.Namespace, load: float) -> report.Measured:
     chosen = _chosen(options)
     measured = report.Measured(samples={}, load=load, start_s=0.0, peak_mb={})
     if chosen:
-        with _platform() as platform:
+        with _platform(keeps_history=options.history) as platform:
             measured = _measure(platform, chosen, options.repeat, load)
     if options.large or options.only == SWEEP:
         # Each sweep has its own platform, so that the memory of its processes is what the sweep takes.
@@ -111,22 +111,28 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--large", action="store_true", help="also measure 10,000 steps, 1,000 runs, 10,000 jobs and 10,000 items"
     )
+    parser.add_argument("--history", action="store_true", help="keep a history, as `local up` does by default")
     parser.add_argument("--write", action="store_true", help="write docs/explanation/benchmarks.md")
     options = parser.parse_args(arguments)
     if options.repeat < 1:
         parser.error("--repeat must be 1 or more")
-    if options.write and options.only:
-        parser.error("--write needs every workload")
+    if options.write and (options.only or options.history):
+        parser.error("--write needs every workload, in memory")
     return options
 
 
 @contextmanager
-def _platform(environment: Mapping[str, str] | None = None) -> Iterator[LocalPlatform]:
+def _platform(environment: Mapping[str, str] | None = None, *, keeps_history: bool = False) -> Iterator[LocalPlatform]:
     """Start a platform, and point this process's Google clients at it."""
     with (
         tempfile.TemporaryDirectory(prefix="atom-bench-") as folder,
         LocalPlatform(
-            PlatformOptions(log_dir=Path(folder), tick_every_s=TICK_EVERY_S, environment=environment or {})
+            PlatformOptions(
+                log_dir=Path(folder),
+                tick_every_s=TICK_EVERY_S,
+                environment=environment or {},
+                history=Path(folder) if keeps_history else None,
+            )
         ) as platform,
     ):
         os.environ.update(platform.environment)

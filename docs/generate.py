@@ -39,5 +39,12 @@ def generated(text: str) -> str:
 if __name__ == "__main__":
     ARCHITECTURE.write_text(generated(ARCHITECTURE.read_text()))
     sys.stdout.write(f"{ARCHITECTURE.name} is up to date\n")
-    for page in ("cost_page.py", "deploy_tables.py", "command_line.py", "mock_script.py", "pictures.py"):
+    for page in (
+        "cost_page.py",
+        "deploy_tables.py",
+        "command_line.py",
+        "mock_script.py",
+        "pictures.py",
+        "json_page.py",
+    ):
         runpy.run_path(str(Path(__file__).with_name(page)), run_name="__main__")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 from typing import Final
 
 import pytest
@@ -53,11 +54,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
 
 
 def pytest_configure() -> None:
-    """Let signals end the processes that tests start.
+    """Let signals end the processes that tests start, and let these keep the bytecode that they compile.
 
-    They would ignore SIGINT if this one was started by `nohup` or in the background. Nor does any test ask this
-    machine's proxy for its own servers.
+    They would ignore SIGINT if this one was started by `nohup` or in the background. Without bytecode, which some
+    machines keep Python from writing, each of hundreds of processes would compile all its modules anew. Nor does any
+    test ask this machine's proxy for its own servers.
     """
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ.update(bypass_proxies(os.environ))
     for signum, ends in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(signum) is signal.SIG_IGN:

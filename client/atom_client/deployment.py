@@ -1,4 +1,7 @@
-"""The deployment that a command works on, as specified by its options or, failing that, by the environment."""
+"""The deployment that a command works on, as specified by its options or, failing that, by the environment.
+
+If neither names one, it is the local platform that is up in this folder.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -16,6 +20,14 @@ DEPLOYED_PREFIX: Final = "atom-"
 PROJECTS: Final = ("WORKFLOW_PROJECT", "GOOGLE_CLOUD_PROJECT")
 """Variables that may name the project; the first one that is set is used."""
 
+EMULATORS: Final = ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST")
+"""Variables that name a local platform."""
+
+PROJECT_FOLDER: Final = Path(".atom-workflows")
+"""The folder in which a local platform keeps its history, and in which it is found while it is up."""
+
+_STATE: Final = PROJECT_FOLDER / "platform.json"
+_ADOPTED: Final = "atom_workflows.adopted"
 _CHOSEN: Final = "atom_workflows.place"
 _FOUND: Final = "atom_workflows.project"
 
@@ -63,8 +75,40 @@ def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment with the command's options applied."""
+    """Return the environment with the command's options applied.
+
+    If these name no place, a platform that is up in this folder adds its variables.
+    """
+    if names_no_place():
+        adopt_platform()
     return {**os.environ, **_chosen()}
+
+
+def names_no_place() -> bool:
+    """Return True if neither the options nor the environment name a platform or a project."""
+    return not _chosen() and not any(os.environ.get(name) for name in (*EMULATORS, *PROJECTS))
+
+
+def adopt_platform() -> None:
+    """Add the variables of the platform that is up in this folder, if there is one, to the environment.
+
+    Google's clients read these from the process's own environment.
+    """
+    context = click.get_current_context(silent=True)
+    # Tests that pass their own services as `obj` need no platform.
+    if context is None or context.obj is not None or not _STATE.exists():
+        return
+    from atom_emulator.platform.project_folder import ProjectFolder  # noqa: PLC0415 (not installed everywhere)
+
+    if found := ProjectFolder.of(Path.cwd()).running_platform():
+        os.environ.update(found)
+        context.meta[_ADOPTED] = True
+
+
+def is_adopted() -> bool:
+    """Return True if the platform was found in this folder, rather than named by the environment."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(_ADOPTED))
 
 
 def chosen_project() -> str | None:

@@ -15,8 +15,8 @@ from atom_workflows.adapters.storage.source import StorageSource
 from atom_workflows.adapters.system import SystemClock, ThreadWorkers
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
 from atom_workflows.adapters.task_runner.tokens import tokens_for
-from atom_workflows.coordinator.hint_limit import HintLimit
-from atom_workflows.coordinator.services import Services, WakeLimit
+from atom_workflows.coordinator.limits import HintLimit, WakeLimit
+from atom_workflows.coordinator.services import Services
 from atom_workflows.ports import DeadLetterBox
 from atom_workflows.settings import Settings, from_environment, misspelled_credentials
 

@@ -210,6 +210,10 @@ class RunStateError(AtomWorkflowsError, ValueError):
     """The run's state does not allow what was requested."""
 
 
+class RunContended(RunStateError):
+    """The run changed at each attempt to change it, so the request should be repeated."""
+
+
 class DefinitionUnusable(AtomWorkflowsError, ValueError):
     """The stored definition of a partly seeded run is missing, damaged, or not valid in this version."""
 

@@ -146,7 +146,7 @@ def read_expressions(stored: Fields) -> dict[str, Any]:
 
 
 def _loop_text(loop: Loop) -> str:
-    """Return how the items of a step are computed, as JSON text."""
+    """Return a loop as JSON text."""
     lists = {
         name: {"template": _template_fields(one)} if isinstance(one, Template) else {"items": one}
         for name, one in loop.lists.items()
@@ -217,7 +217,7 @@ def _condition_fields(condition: Condition) -> dict[str, Any]:
 
 
 def group_fields(group: Group) -> dict[str, Any]:
-    """Return the stored fields of the group in which a run has a place."""
+    """Return the stored fields of the group to which a run belongs."""
     return {
         "id": group.id,
         "value": group.value,
@@ -229,7 +229,7 @@ def group_fields(group: Group) -> dict[str, Any]:
 
 
 def read_group(stored: Fields | None) -> Group | None:
-    """Read the group in which a run has a place, if it has one."""
+    """Read the group to which a run belongs, if any."""
     if not stored:
         return None
     return Group(

@@ -424,7 +424,7 @@ class Calls(Protocol[Item, Answer]):
 
     @property
     def pending(self) -> Collection[Item]:
-        """The items whose calls have begun but have not yet been returned by `wave`."""
+        """The items of the calls that have begun but that `wave` has not returned yet."""
         ...
 
     def begin(self, items: Sequence[Item]) -> None:

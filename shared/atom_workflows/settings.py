@@ -19,6 +19,9 @@ FIRST_VERSIONS_URL: Final = "TASK_RUNNER_URL"
 ENV_PREFIX: Final = "WORKFLOW_ENV_"
 """The prefix of variables that workflow files can read as `env.NAME`; the rest of the variable's name is NAME."""
 
+_CLOUD_RUN: Final = "K_SERVICE"
+"""Set by Cloud Run in each of its instances."""
+
 _MISSPELLED: Final = "GOOGLE_APPLICATION_CREDENTIAL"
 
 MIN_LEASE_S: Final = 120
@@ -77,6 +80,8 @@ class Settings:
     max_deliveries: int = MAX_DELIVERIES
     poll_workers: int = 32
     hosts: tuple[str, ...] = ()
+    # True if Cloud Run has verified the token of whoever calls, before the request reaches a function.
+    verifies_callers: bool = False
     object_prefix: str = "workflows/"
     object_suffixes: tuple[str, ...] = (".yaml", ".yml", ".json")
     # The values that workflow files read as `env.NAME`.
@@ -150,6 +155,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         keep_runs=read_seconds("WORKFLOW_KEEP_RUNS_SEC", default.keep_runs, MIN_KEEP_RUNS_S, MAX_KEEP_RUNS_S),
         max_deliveries=max_deliveries(environment),
         hosts=tuple(host.lower() for host in split("WORKFLOW_HOSTS")),
+        verifies_callers=bool(environment.get(_CLOUD_RUN)),
         object_prefix=environment.get("WORKFLOW_OBJECT_PREFIX", default.object_prefix),
         object_suffixes=split("WORKFLOW_OBJECT_SUFFIXES") or default.object_suffixes,
         env={

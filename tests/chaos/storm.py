@@ -1,4 +1,4 @@
-"""One storm: fifty runs in flight, faults of every kind for a while, then calm and a verdict."""
+"""One storm: dozens of runs in flight, faults of every kind for a while, then calm and a verdict."""
 
 from __future__ import annotations
 

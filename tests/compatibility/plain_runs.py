@@ -34,8 +34,8 @@ PLAIN: Final = json.dumps(
 """A chain, a barrier, and a join so wide that the compiler adds barriers."""
 
 SCRIPT: Final = "default: {duration: 25}\nrules: [{step: s3, fail_times: 1}, {step: s32, always_fail: true}]"
-_TEXTS: Final = {"message", "errors"}
-"""What is written for people may be reworded."""
+_TEXTS: Final = {"message", "errors", "attempts"}
+"""What is written for people may be reworded. The last version without expressions kept no attempts."""
 
 
 def documents(world: World, run_id: str) -> dict[str, Mapping[str, Any]]:

@@ -8,9 +8,11 @@ from datetime import timedelta
 
 import pytest
 
+from atom_workflows.coordinator.run_commands import accept_command
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import run_path, steps_path
 from atom_workflows.expressions.types import INT
+from atom_workflows.messages.internal import RETRY
 from atom_workflows.ports import Query
 from compatibility.rollout import ADDED, Rollout, Version
 from support import loops
@@ -69,6 +71,28 @@ def test_a_rollout_that_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     world.newer_share = 0
     assert world.run_to_end(run_id).state == "SUCCEEDED"
     assert len(world.submissions()) == len(set(world.submissions())) == len(world.states(run_id))
+
+
+@pytest.mark.parametrize("seed", SEEDS[:8])
+def test_commands_that_an_older_dispatcher_does_not_know(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """An older dispatcher leaves a command to a newer one, and no version loses it or carries it out twice."""
+    older = Version(commands=2)
+    world = Rollout(seed, monkeypatch, older=older, script="rules: [{step: l1x1, always_fail: true}]")
+    run_id = world.start(layers(2, 2))
+    assert world.run_to_end(run_id).state == "FAILED"
+    world.newer_share = 0
+    for _ in range(2):
+        accept_command(world.services, run_id, RETRY, actor="ana@example.com", reason="", now=False, retries=None)
+    refused = world.seen.refused
+    [first, second] = world.bus.take_all("steps")
+    assert not world.deliver(first)
+    assert not world.deliver(second)
+    assert (world.seen.refused, world.run(run_id).retries) == (refused + 2, 0)
+    world.newer_share = 0.5
+    world.clock.move(timedelta(minutes=5))
+    assert world.run_to_end(run_id).state == "FAILED"
+    assert world.run(run_id).retries == 1
+    assert world.bus.take_all("dead-letters") == []
 
 
 JOINED = 40

@@ -33,10 +33,12 @@ from atom_workflows.documents import outputs_path, run_path, step_path
 from atom_workflows.expressions.types import read_type
 from atom_workflows.messages.internal import (
     ReadyStep,
+    RunCommand,
     StepsCompleted,
     StepsReady,
     SweepPage,
     Tick,
+    command_message,
     completed_messages,
     page_message,
     read_steps_event,
@@ -102,6 +104,7 @@ STEP: Final = StepRecord(
     answered=True,
     unsure_attempt=3,
     retries=1,
+    attempts='{"number":2,"kind":"failed","claimed_at":"2026-01-01T12:30:00.250+00:00","message":"disk full"}',
     job_id="j-2",
     job_state="QUEUED",
     message="waits",
@@ -109,6 +112,8 @@ STEP: Final = StepRecord(
     missing_since=NOW,
     unheard_since=NOW,
     claimed_at=NOW,
+    submitted_at=LATER,
+    running_at=LATER,
     started_at=NOW,
     finished_at=LATER,
     expire_at=LATER,
@@ -304,6 +309,10 @@ SCHEDULES: Final = FileSchedules(
     ),
 )
 
+COMMAND: Final = RunCommand(
+    run_id="flow-1", command="cancel", retries=2, actor="ana@example.com", reason="no longer needed", now=True
+)
+
 MESSAGES: Final[Mapping[str, tuple[Message, Callable[[Any], object], object]]] = {
     "steps-step.ready": (
         ready_messages("flow-1", [ReadyStep(step_id="extract"), ReadyStep(step_id="load", attempt=2)])[0],
@@ -330,6 +339,7 @@ MESSAGES: Final[Mapping[str, tuple[Message, Callable[[Any], object], object]]] =
         read_steps_event,
         StepsCompleted(run_id="flow-1", outcomes=(replace(OUTCOME, step_id="load[7]~2"),)),
     ),
+    "steps-run.command": (command_message(COMMAND), read_steps_event, COMMAND),
     "tick-sweep.page-items": (page_message(PAGE_OF_ITEMS), read_tick_event, PAGE_OF_ITEMS),
     "tick-tick": (tick_message("dispatcher"), read_tick_event, Tick(is_scheduled=False)),
     "tick-sweep.page": (page_message(PAGE), read_tick_event, PAGE),
@@ -374,7 +384,7 @@ DOCUMENTS: Final[Mapping[str, tuple[str, Fields, Callable[[Document], object], o
 """Each document: where it stands, as it is written, and what is read of it."""
 
 EARLIER: Final[Mapping[str, tuple[str, StepRecord]]] = {
-    "step-without-kind": (step_path("flow-1", "load"), STEP),
+    "step-without-kind": (step_path("flow-1", "load"), replace(STEP, attempts="", submitted_at=None, running_at=None)),
     "step-plain-without-kind": (step_path("flow-1", "~end"), PLAIN_STEP),
 }
 """Documents as earlier versions wrote them: where each stands, and what is read of it."""

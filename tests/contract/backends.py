@@ -5,11 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import pytest
 from google.cloud import pubsub_v1
 
+from atom_emulator.firestore.database import Database
+from atom_emulator.firestore.history import History
 from atom_emulator.firestore.memory import MemoryStore
 from atom_emulator.platform.options import PartName
 from atom_emulator.pubsub.memory import TOPICS, MemoryBus
@@ -40,6 +43,14 @@ def _in_process(_request: pytest.FixtureRequest) -> Store:
     return MemoryStore()
 
 
+def _kept(request: pytest.FixtureRequest) -> Store:
+    folder: Path = request.getfixturevalue("tmp_path")
+    history = History(folder / "history.db")
+    request.addfinalizer(history.close)
+    kept = history.database("projects/contract/databases/(default)")
+    return MemoryStore(database=Database(SystemClock().now, kept))
+
+
 def _embedded(request: pytest.FixtureRequest) -> Store:
     address, patch = request.getfixturevalue("firestore_address"), request.getfixturevalue("monkeypatch")
     return firestore_at(address, patch, request.getfixturevalue("project"), **_PATIENT)
@@ -53,6 +64,7 @@ def _google(request: pytest.FixtureRequest) -> Store:
 
 STORES: Final[Mapping[str, Callable[[pytest.FixtureRequest], Store]]] = {
     "in-process": _in_process,
+    "kept in a file": _kept,
     "embedded": _embedded,
     "google": _google,
 }

@@ -303,6 +303,26 @@ class ListsLater(GoodTaskRunner):
         return 200, {"key": key, "jobId": None}
 
 
+class TakesKeys(GoodTaskRunner):
+    """Takes each key that it looks up and does not know, so that it never starts a job. The contract allows it."""
+
+    def look_up(self, key: str) -> Response:
+        """See `GoodTaskRunner.look_up`."""
+        if key not in self.by_key:
+            self.by_key[key] = self.start({"job_name": ""})
+            self.jobs[self.by_key[key]] |= {"state": "CANCELLED", "end": "CANCELLED"}
+        return super().look_up(key)
+
+
+class StartsWhatIsLookedUp(GoodTaskRunner):
+    """Starts a job for each key that it looks up."""
+
+    def look_up(self, key: str) -> Response:
+        """See `GoodTaskRunner.look_up`."""
+        self.submit(key, {"job_name": ""})
+        return super().look_up(key)
+
+
 class FindsNoKey(GoodTaskRunner):
     """Says of every key that it has no job."""
 

@@ -50,12 +50,15 @@ from contract.flawed_task_runners import (
     ReturnsAList,
     RunsAtOnce,
     SaysDone,
+    StartsWhatIsLookedUp,
     StopsLater,
     StopsOnce,
     SucceedsAlways,
+    TakesKeys,
     serving,
 )
 from support.deadline import eventually
+from support.json_shapes import require_documented
 
 MINIMAL = Path(__file__).parents[2] / "examples" / "task_runner" / "minimal.py"
 FAILS = '["sh", "-c", "exit 3"]'
@@ -65,7 +68,9 @@ def check(url: str, *options: str) -> tuple[int, dict[str, tuple[str, str]]]:
     """Run the command and return its exit code, and the verdict and the detail of each rule."""
     command = ["runner", "check", url, "--json", "--timeout", "2", "--args", '["true"]', "--failing-args", FAILS]
     done = CliRunner().invoke(cli, [*command, *options], catch_exceptions=False)
-    rules: list[dict[str, Any]] = json.loads(done.stdout)["rules"]
+    document = json.loads(done.stdout)
+    require_documented("runner check", document)
+    rules: list[dict[str, Any]] = document["rules"]
     return done.exit_code, {one["rule"]: (one["verdict"], one["detail"]) for one in rules}
 
 
@@ -94,9 +99,9 @@ def test_a_job_that_can_be_stopped_only_later_is_stopped() -> None:
     assert (code, rules[rule_names.STOP][0]) == (0, "ok"), rules
 
 
-@pytest.mark.parametrize("patient", [ForgetsKeysThatEnd, ListsLater])
+@pytest.mark.parametrize("patient", [ForgetsKeysThatEnd, ListsLater, TakesKeys])
 def test_a_job_has_to_be_found_only_while_it_runs_and_is_not_new(patient: type[GoodTaskRunner]) -> None:
-    """A Task Runner may forget the key of a job that has ended, and take a while to find a new one."""
+    """A Task Runner may forget the key of a job that has ended, find a new one later, or take a key without a job."""
     with serving(patient()) as url:
         code, rules = check(url)
     assert (code, rules[rule_names.LOOKUP][0], rules[rule_names.STOP][0]) == (0, "ok", "ok"), rules
@@ -116,7 +121,7 @@ def test_a_task_runner_that_cannot_look_up_breaks_no_rule(limited: type[GoodTask
     with serving(limited()) as url:
         code, rules = check(url)
     assert (code, rules[rule_names.LOOKUP][0]) == (0, "not supported"), rules
-    assert "another submission with its key" in rules[rule_names.LOOKUP][1]
+    assert "a resubmission with its key" in rules[rule_names.LOOKUP][1]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +137,7 @@ def test_a_task_runner_that_cannot_look_up_breaks_no_rule(limited: type[GoodTask
         (HasPages, rule_names.UNKNOWN, "answer with HTTP 404"),
         (SucceedsAlways, rule_names.FAILURE, "would run"),
         (ChangesItsMind, rule_names.STAYS, "must not change"),
-        (MixesJobsUp, rule_names.STATUS, "was answered with job"),
+        (MixesJobsUp, rule_names.STATUS, "is about job"),
         (AnswersWithoutAJob, rule_names.SUBMISSION, '"jobId"'),
         (MisspellsTheId, rule_names.SUBMISSION, "no usable jobId"),
         (KnowsNoJob, rule_names.SUCCESS, "does not know job"),
@@ -141,6 +146,7 @@ def test_a_task_runner_that_cannot_look_up_breaks_no_rule(limited: type[GoodTask
         (DeniesRunningJobs, rule_names.STOP, "reported as unknown"),
         (StopsOnce, rule_names.STOP_AGAIN, "answer with HTTP 200"),
         (FindsNoKey, rule_names.LOOKUP, "find each job"),
+        (StartsWhatIsLookedUp, rule_names.LOOKUP, '"jobId": null'),
         (FindsTheLastJob, rule_names.LOOKUP, '"jobId": null'),
         (MixesKeysUp, rule_names.LOOKUP, "found job job-1"),
         (FailsOnLookup, rule_names.LOOKUP, "answer with HTTP 404"),
@@ -195,7 +201,7 @@ def test_whether_a_token_is_needed_is_reported() -> None:
     """A Task Runner that answers calls without a token is reported, but breaks no rule."""
     with serving(GoodTaskRunner(), "a-token") as url:
         code, rules = check(url, "--tr-auth-jwt", "a-token")
-        assert (code, rules[rule_names.TOKEN]) == (0, ("ok", "a call without one is refused with HTTP 401"))
+        assert (code, rules[rule_names.TOKEN]) == (0, ("ok", "a call without a token is refused with HTTP 401"))
         code, rules = check(url, "--tr-auth-jwt", "another-token")
         assert code == 1
         assert "was not accepted" in rules[rule_names.SUBMISSION][1]
@@ -237,7 +243,7 @@ def test_the_minimal_task_runner_of_the_page_passes() -> None:
     [
         ((500, "Traceback"), "failed", "refuse it with HTTP 400"),
         ((200, {"job": {"state": "SUCCEEDED", "jobId": "impossible"}}), "failed", "reported as SUCCEEDED"),
-        ((200, {"job": {"state": "RUNNING", "jobId": "impossible"}}), "failed", "has not ended within 2 s"),
+        ((200, {"job": {"state": "RUNNING", "jobId": "impossible"}}), "failed", "did not end within 2 s"),
         ((200, {"job": {"state": "FAILED", "jobId": "impossible"}}), "ok", "it ended as FAILED"),
         ((400, {"message": "no such program"}), "ok", "it was refused"),
     ],

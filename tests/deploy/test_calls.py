@@ -19,12 +19,15 @@ from atom_deploy.resources.functions import FUNCTIONS, READS_TOKEN
 from atom_deploy.resources.pubsub import PUSHED
 from atom_deploy.roles import GRANTS, INVOKE, READ_SECRET, STORE
 from atom_emulator.testing.world import World
+from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.seed import PAGE
 from atom_workflows.coordinator.services import Services
 from atom_workflows.handlers.checker import on_tick
 from atom_workflows.handlers.delivery import Answer
 from atom_workflows.handlers.dispatcher import on_steps
+from atom_workflows.handlers.runs import on_run_request
 from atom_workflows.handlers.start import on_start
+from atom_workflows.messages.internal import read_steps_event
 from atom_workflows.ports import Message
 from deploy.observed import STATUS, STOP, SUBMIT, Observation
 from functions.posting import EVENTS, Golden, golden
@@ -32,7 +35,7 @@ from simulation.drawing import draw
 from simulation.play import play
 from support.workflows import chain, definition
 
-SEEDS: Final = 120
+SEEDS: Final = 60
 """What the simulation comes to need, it has needed by seed 47."""
 
 Handler: TypeAlias = Callable[[Services, Mapping[str, str], bytes], Answer]
@@ -56,6 +59,7 @@ def observed() -> Observation:
         for request in (*requests(), POSTED):
             post(request, observation)
         hand_on(observation)
+        command(observation)
     return observation
 
 
@@ -90,6 +94,21 @@ def hand_on(observation: Observation) -> None:
     world = World(inline_budget=timedelta(0))
     body = {"definition": definition({f"s{number}": [] for number in range(PAGE + 1)})}
     on_start(observation.of("start", world.services), POSTED.headers, json.dumps(body).encode())
+
+
+def command(observation: Observation) -> None:
+    """Show a run to a caller, and cancel and retry it for one."""
+    world = World("default: {duration: 1000}")
+    run_id = world.start(chain(2))
+    world.settle_down()
+    for command in ("cancel", "retry"):
+        for method, path in (("GET", f"/runs/{run_id}"), ("POST", f"/runs/{run_id}/{command}")):
+            _, status, _ = on_run_request(observation.of("start", world.services), method, path, {}, b"")
+            assert status in {200, 202}
+        [taken] = world.bus.take_all("steps")
+        handle_steps(observation.of("steps", world.services), read_steps_event(taken.body))
+        world.bus.ack(taken)
+        world.run_to_end(run_id, within=timedelta(minutes=5))
 
 
 def granted() -> set[tuple[str, str, str]]:

@@ -31,7 +31,7 @@ def test_its_program_runs_as_it_shows(tmp_path: Path) -> None:
     """Whoever saves the program and its workflow and types the commands sees what the page shows, but for times."""
     (tmp_path / "count.py").write_text(block("python"), encoding="utf-8")
     (tmp_path / "people.yaml").write_text(block("yaml", beginning="name: people"), encoding="utf-8")
-    *before, run = block("console").removeprefix("$ ").split("\n$ ")
+    *before, run = block("console", beginning="$ printf").removeprefix("$ ").split("\n$ ")
     for line in before:
         subprocess.run(line, shell=True, cwd=tmp_path, check=True)  # noqa: S602 (of our own page)
     typed, _, shown = run.partition("\n")
@@ -40,3 +40,6 @@ def test_its_program_runs_as_it_shows(tmp_path: Path) -> None:
     answer = console(None, *words, cwd=tmp_path)
     assert lines_of(answer.succeeded()) == lines_of(shown)
     assert answer.stderr == ""
+    typed, _, shown = block("console", beginning="$ atom-workflows runs list").removeprefix("$ ").partition("\n")
+    listed = console(None, *shlex.split(typed)[1:], cwd=tmp_path)
+    assert lines_of(listed.stderr + listed.succeeded()) == lines_of(shown)

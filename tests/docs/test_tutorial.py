@@ -84,7 +84,7 @@ def test_each_command_prints_what_the_page_says(
     needs_platform: bool,  # noqa: FBT001 (a row of the table)
 ) -> None:
     """Each command prints what the page shows, except times and ids."""
-    exported: dict[str, str] = {}
+    is_up = False
     with ExitStack() as second_terminal:
         for block in blocks(followed):
             if block.language == "yaml":
@@ -94,15 +94,15 @@ def test_each_command_prints_what_the_page_says(
             dollar, program, *words = command.split()
             assert (block.language, dollar, program) == ("console", "$", "atom-workflows")
             if words[:2] == ["local", "up"]:
-                exported = exports(second_terminal.enter_context(started(None, *words, cwd=tmp_path)))
+                is_up = bool(exports(second_terminal.enter_context(started(None, *words, cwd=tmp_path))))
                 continue
-            answer = console(None, *words, cwd=tmp_path, **exported)
+            answer = console(None, *words, cwd=tmp_path)
             assert compared(answer.stderr + answer.stdout) == compared(shown), command
-    assert bool(exported) is needs_platform
+    assert is_up is needs_platform
 
 
 def exports(platform: subprocess.Popen[str]) -> dict[str, str]:
-    """Return the variables that the page asks to copy to the other terminal."""
+    """Return the variables that a platform prints once it is up."""
     assert platform.stdout is not None
     lines = takewhile(lambda line: "Ctrl-C stops the platform" not in line, iter(platform.stdout.readline, ""))
     pairs = [line.removeprefix("export ").strip().partition("=") for line in lines if line.startswith("export ")]

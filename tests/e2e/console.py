@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -60,6 +64,14 @@ def surroundings(site: Site | None = None, **changed: str) -> dict[str, str]:
     return {**kept, **exported, **changed}
 
 
+@lru_cache(maxsize=1)
+def elsewhere() -> Path:
+    """Return a folder for commands whose folder does not matter: none finds what this project's own runs left."""
+    folder = Path(tempfile.mkdtemp(prefix="console-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def console(
     site: Site | None, *arguments: str | Path, cwd: Path | None = None, stdin: str | None = None, **variables: str
 ) -> Answer:
@@ -67,7 +79,7 @@ def console(
     done = subprocess.run(
         command(*arguments),
         env=surroundings(site, **variables),
-        cwd=cwd,
+        cwd=cwd or elsewhere(),
         input=stdin,
         capture_output=True,
         text=True,
@@ -83,7 +95,7 @@ def started(site: Site | None, *arguments: str | Path, cwd: Path | None = None) 
     with subprocess.Popen(
         [sys.executable, "-c", INTERRUPTIBLE, *command(*arguments)],
         env=surroundings(site),
-        cwd=cwd,
+        cwd=cwd or elsewhere(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -28,7 +28,8 @@ def started(program: str, folder: Path, *options: str) -> Iterator[subprocess.Po
     scratch = folder / "scratch"
     scratch.mkdir()
     shell = {name: value for name, value in os.environ.items() if not name.endswith("_EMULATOR_HOST")}
-    with subprocess.Popen(command, env={**shell, "TMPDIR": str(scratch)}, stdout=PIPE, text=True) as process:
+    variables = {**shell, "TMPDIR": str(scratch)}
+    with subprocess.Popen(command, env=variables, cwd=folder, stdout=PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline()

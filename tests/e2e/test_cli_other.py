@@ -12,6 +12,7 @@ import psutil
 from e2e.console import Answer, command, console, started, surroundings
 from e2e.site import Site
 from support.deadline import eventually
+from support.json_shapes import require_documented
 from support.workflows import definition
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -47,7 +48,8 @@ def test_a_platform_that_stays_up(tmp_path: Path) -> None:
 
         assert "There are no runs yet." in ask("runs", "list").succeeded()
         first, second = (json.loads(ask("run", "--json", str(EXAMPLES / "fork_join.yaml")).stdout) for _ in range(2))
-        listed = json.loads(ask("runs", "list", "--json").succeeded())
+        require_documented("run", first)
+        listed = json.loads(ask("runs", "list", "--json").succeeded())["runs"]
         assert [run["id"] for run in listed] == [second["run"]["id"], first["run"]["id"]]
         assert json.loads(ask("runs", "show", first["run"]["id"], "--json").succeeded()) == first
         assert "could refer to any of" in ask("runs", "show", "fork-join-").stderr
@@ -68,6 +70,7 @@ def test_a_platform_that_is_well(site: Site) -> None:
     """`doctor` finds nothing wrong after a successful run."""
     site.ended(site.start(definition({"only": []})))
     answer = console(site, "doctor", "--json")
+    require_documented("doctor", json.loads(answer.stdout))
     found = json.loads(answer.stdout)["findings"]
     assert [one for one in found if one["verdict"] != "ok" and one["about"] != "dead letters"] == []
     assert {"Firestore", "index", "checker", "topics", "function start", "Task Runner", "token"} <= {

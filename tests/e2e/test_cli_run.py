@@ -61,7 +61,16 @@ def test_a_run_on_a_platform_of_its_own(tmp_path: Path) -> None:
     assert all(f"\n{step} " in shown for step in ("extract", "by-country", "report"))
     assert ESCAPE not in answer.stdout + answer.stderr
     assert (tmp_path / "logs" / "dispatcher.log").exists()
-    assert [entry.name for entry in tmp_path.iterdir()] == ["logs"]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"logs", ".atom-workflows"}
+
+
+def test_the_first_workflow_really_runs(tmp_path: Path) -> None:
+    """What `init` writes runs as it is, as programs on this machine, and with a parameter."""
+    console(None, "init", cwd=tmp_path).succeeded()
+    answer = console(None, "run", "workflow.yaml", "--runner", "process", "--param", "who=Ada", cwd=tmp_path)
+    assert re.search(r"Run workflow-\w+ SUCCEEDED in .*: 4 steps\.", answer.succeeded())
+    (log,) = (tmp_path / ".atom-workflows" / "jobs").glob("*/greet/1/job.log")
+    assert log.read_text() == "hello, Ada\n"
 
 
 ODD_MACHINE = {

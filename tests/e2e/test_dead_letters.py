@@ -23,6 +23,9 @@ PATH: Final = "gs://flows/workflows/daily.yaml"
 WITHIN_S: Final = 60
 """Five deliveries with the back-off between them, on a busy machine."""
 
+COMMAND_EVERY_S: Final = 1.5
+"""Each look is a process of its own, which would slow down what it waits for."""
+
 
 @dataclass(slots=True)
 class Bucket:
@@ -64,16 +67,16 @@ def listed(site: Site, count: int) -> list[dict[str, Any]]:
     """Return the dead letters once there are so many."""
 
     def look() -> list[dict[str, Any]]:
-        found = json.loads(console(site, "dead-letters", "list", "--json").succeeded())
+        found = json.loads(console(site, "dead-letters", "list", "--json").succeeded())["dead_letters"]
         assert len(found) <= count
         return list(found) if len(found) == count else []
 
-    return eventually(look, within_s=WITHIN_S, what=f"{count} dead letters")
+    return eventually(look, within_s=WITHIN_S, what=f"{count} dead letters", every_s=COMMAND_EVERY_S)
 
 
 def started(site: Site) -> str:
     """Return the id of the one run, empty while there is none."""
-    runs = json.loads(console(site, "runs", "list", "--json").succeeded())
+    runs = json.loads(console(site, "runs", "list", "--json").succeeded())["runs"]
     assert len(runs) <= 1
     return str(runs[0]["id"]) if runs else ""
 
@@ -97,7 +100,7 @@ def test_a_start_that_keeps_failing_is_listed_and_replayed(broken_site: tuple[Si
     bucket.is_repaired = True
     assert "Would replay 1" in console(site, "dead-letters", "replay", "--all", "--dry-run").succeeded()
     assert "Replayed 1" in console(site, "dead-letters", "replay", letter["id"]).succeeded()
-    run_id = eventually(lambda: started(site), within_s=60, what="the run")
+    run_id = eventually(lambda: started(site), within_s=60, what="the run", every_s=COMMAND_EVERY_S)
     assert site.ended(run_id)["state"] == "SUCCEEDED"
     assert "There are no dead letters" in console(site, "dead-letters", "list").succeeded()
 

@@ -46,7 +46,7 @@ def test_an_invalid_definition_is_answered(site: Site) -> None:
     for error in run["errors"]:
         assert f"{error['line']}:{error['column']}:" in shown
         assert " ".join(error["message"].split()) in shown
-    (newest,) = json.loads(console(site, "runs", "list", "--limit", "1", "--json").succeeded())
+    (newest,) = json.loads(console(site, "runs", "list", "--limit", "1", "--json").succeeded())["runs"]
     assert (newest["id"], newest["state"]) == (run_id, "INVALID")
 
 

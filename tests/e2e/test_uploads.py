@@ -18,6 +18,7 @@ from e2e.console import started
 from e2e.site import Site
 from support.call_log import submissions, violations
 from support.deadline import eventually
+from support.json_shapes import require_documented
 from support.services import Service, need
 from support.workflows import definition
 
@@ -83,6 +84,7 @@ def test_the_printed_command_is_pasted(backend: str, tmp_path: Path) -> None:
     need("gsutil")
     with started(None, "local", "up", "--json", "--log-dir", "logs", cwd=tmp_path) as process:
         shown = json.loads(whole_object(process))
+        require_documented("local up", shown)
         (tmp_path / "FILE.yaml").write_text(definition(PAIR))
         run_shell(shown["commands"]["gsutil"], tmp_path)
         log = tmp_path / shown["log_dir"] / "dispatcher.log"

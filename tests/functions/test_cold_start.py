@@ -11,8 +11,19 @@ import pytest
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
 OTHERS = {
-    "start": ("atom_workflows.coordinator.checker.burst", "atom_workflows.coordinator.dispatch"),
-    "dispatcher": ("atom_workflows.language", "yaml", "atom_workflows.coordinator.checker.burst"),
+    "start": (
+        "atom_workflows.coordinator.checker.burst",
+        "atom_workflows.coordinator.dispatch",
+        "atom_workflows.coordinator.run_commands",
+        "atom_workflows.coordinator.run_status",
+        "atom_workflows.handlers.runs",
+    ),
+    "dispatcher": (
+        "atom_workflows.language",
+        "yaml",
+        "atom_workflows.coordinator.checker.burst",
+        "atom_workflows.coordinator.run_commands",
+    ),
     "checker": ("atom_workflows.language", "yaml", "atom_workflows.coordinator.dispatch"),
 }
 """What only another function needs."""

@@ -9,10 +9,9 @@ from typing import Any, Final
 
 import pytest
 
-from atom_workflows.core.polling import MISSING_GRACE
 from functions.posting import without_handlers
 from functions.runner import NOTICES, TOKEN, Runner, running_runner
-from support.google_jobs.containers import Plan, Refusal, stamp
+from support.google_jobs.containers import Container, Plan, Refusal, stamp
 
 GONE: Final = "batch:europe-west1:aw-" + "0" * 40 + ":1700000000"
 KEY: Final = "sales-1/load/1"
@@ -75,23 +74,74 @@ def test_a_key_finds_its_job_on_either_engine(runner: Runner, engine: str) -> No
     assert (found.job["jobId"], found.job["state"]) == (job_id, "SUCCEEDED")
 
 
-@pytest.mark.parametrize("key", ["sales-1/load/7", "anything", "ä" * 600])
-def test_a_key_without_a_job_is_answered_with_none(runner: Runner, key: str) -> None:
-    """If neither engine has a job with the key, there is none, and nothing is started."""
-    runner.submit()
+@pytest.mark.parametrize("key", ["anything", "ä" * 600, "sales-1/load"])
+def test_a_key_that_no_submission_can_have_has_no_job(runner: Runner, key: str) -> None:
+    """It is answered with none, and Google is not asked."""
     answer = runner.look_up(key)
     assert (answer.status, answer.body) == (200, {"key": key, "jobId": None})
-    assert len(runner.google.batch.jobs) == 1
+    assert runner.google.sent == []
 
 
 @pytest.mark.parametrize("engine", ["batch", "cloud-run"])
-def test_a_key_finds_a_new_job_once_it_can_be_seen(runner: Runner, engine: str) -> None:
-    """A key does not say how new its job is, so the job must be visible by the time that "none" is believed."""
-    invisible = Plan(invisible_s=50, runs_s=600)
+def test_a_key_without_a_job_is_taken(runner: Runner, engine: str) -> None:
+    """If neither engine has a job with the key, it is answered with a job that was cancelled, and starts none later."""
+    started: list[Container] = []
+
+    def decide(container: Container) -> Plan:
+        started.append(container)
+        return Plan()
+
+    runner.google.batch.decide = runner.google.run.decide = decide
+    found = runner.look_up(KEY)
+    assert (found.status, found.body["key"], found.job["state"]) == (200, KEY, "CANCELLED")
+    assert runner.look_up(KEY).body == found.body
+    job_ids = {found.job["jobId"], runner.submit(engine=engine).job["jobId"]}
+    for job_id in job_ids:
+        assert runner.status(job_id).job["state"] == runner.stop(job_id).job["state"] == "CANCELLED"
+    runner.google.time.pass_by(minutes=10)
+    assert runner.submit(engine=engine).job["state"] == "CANCELLED"
+    assert started == []
+
+
+def test_a_placeholder_on_batch_gets_no_machine(runner: Runner) -> None:
+    """Batch starts each job, so a placeholder is cancelled at once; if that fails, it does nothing for a moment."""
+    runner.look_up(KEY)
+    [placeholder] = runner.google.batch.jobs.values()
+    assert placeholder.cancelled_at == placeholder.created
+    assert placeholder.document["taskGroups"][0]["taskSpec"]["runnables"] == [{"script": {"text": "exit 0"}}]
+    assert "notifications" not in placeholder.document
+
+
+def test_a_task_cannot_pass_for_a_placeholder(runner: Runner) -> None:
+    """Whatever its labels are, a job is reported as it is."""
+    plan(runner, runs_s=600)
+    job_id = runner.submit(labels={"atom-placeholder": "true"}).job["jobId"]
+    runner.google.time.pass_by(seconds=30)
+    assert runner.status(job_id).job["state"] == runner.look_up(KEY).job["state"] == "RUNNING"
+
+
+@pytest.mark.parametrize("engine", ["batch", "cloud-run"])
+def test_a_job_that_cannot_be_seen_yet_is_found_later(runner: Runner, engine: str) -> None:
+    """A name that is taken shows that there is a job; the caller has to come again until it is visible."""
+    invisible = Plan(invisible_s=290, runs_s=600)
     runner.google.batch.decide = runner.google.run.decide = lambda _container: invisible
     job_id = runner.submit(engine=engine).job["jobId"]
-    assert runner.look_up(KEY).body == {"key": KEY, "jobId": None}
-    runner.google.time.pass_by(seconds=MISSING_GRACE.total_seconds())
+    early = runner.look_up(KEY)
+    assert (early.status, early.headers["Retry-After"]) == (503, "5")
+    runner.google.time.pass_by(seconds=290)
+    assert (runner.look_up(KEY).job["jobId"], runner.look_up(KEY).job["state"]) == (job_id, "RUNNING")
+
+
+def test_a_key_that_is_taken_on_one_engine_is_not_believed(runner: Runner) -> None:
+    """A lookup that could not take the key on the other engine has no answer, and the next one finds a job there."""
+    invisible = Plan(invisible_s=60, runs_s=600)
+    runner.google.run.decide = lambda _container: invisible
+    runner.google.batch.placeholder = runner.google.run.placeholder = invisible
+    runner.google.run.refusals = [Refusal(404, "NOT_FOUND", "no such job"), Refusal(500, "INTERNAL", "")]
+    assert runner.look_up(KEY).status == 502
+    job_id = runner.submit(engine="cloud-run").job["jobId"]
+    assert runner.look_up(KEY).status == 503
+    runner.google.time.pass_by(minutes=1)
     assert runner.look_up(KEY).job["jobId"] == job_id
 
 

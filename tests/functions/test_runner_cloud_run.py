@@ -228,6 +228,17 @@ def test_old_jobs_are_removed(runner: Runner, number: int, age: timedelta, deplo
     assert len(runner.google.run.jobs) == left + 1
 
 
+def test_old_placeholders_are_removed(runner: Runner) -> None:
+    """A placeholder is kept for far longer than a submission may take, and then counts as a job that has ended."""
+    runner.look_up("sales-1/load/1")
+    runner.google.time.pass_by(days=2)
+    submit(runner, "sales-1/load/2")
+    assert len(runner.google.run.jobs) == 2
+    runner.google.time.pass_by(days=2)
+    submit(runner, "sales-1/load/3")
+    assert [job.environment["ATOM_ATTEMPT"] for job in runner.google.run.jobs.values()] == ["2", "3"]
+
+
 def test_old_outputs_are_removed(runner: Runner) -> None:
     """A sweep removes outputs files that no one can need any more, and no others.
 

@@ -30,6 +30,7 @@ class Sent:
     stream: io.BytesIO
     content_length: int | None = None
     method: str = "POST"
+    path: str = "/"
 
 
 @dataclass

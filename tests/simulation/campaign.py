@@ -21,6 +21,9 @@ _CHUNK: Final = 10
 ENOUGH: Final = 1_200
 """Seeds that meet every kind of fault and of repair."""
 
+EVERY_BUILD: Final = 400
+"""Seeds that meet them, too, the rarest kinds at least twice; every build plays them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:

@@ -57,6 +57,7 @@ _STOPS: Final = (*[Stops.AT_ONCE] * 4, *[Stops.SLOWLY] * 3, Stops.NEVER, Stops.C
 _STOPS_AFTER_S: Final = (3, 20, 100, 400)
 _NOTIFYING: Final = 0.5
 _LOOKING_UP: Final = 0.7
+_TAKING_KEYS: Final = 0.3
 _LISTED_AFTER_S: Final = (0, 0, 20, 60)
 _JUST_BEFORE_S: Final = (1, 3, 6, 9)
 _CLOSE_CALLS_UP_TO_S: Final = 300
@@ -202,7 +203,12 @@ def _with_task_runner(scenario: Scenario, chance: Random) -> Scenario:
 
 
 def _with_lookups(scenario: Scenario, chance: Random) -> Scenario:
-    return replace(scenario, looks_up=chance.random() < _LOOKING_UP, listed_after_s=chance.choice(_LISTED_AFTER_S))
+    return replace(
+        scenario,
+        looks_up=chance.random() < _LOOKING_UP,
+        listed_after_s=chance.choice(_LISTED_AFTER_S),
+        takes_keys=chance.random() < _TAKING_KEYS and scenario.honors_keys,
+    )
 
 
 def _perhaps_with_language(scenario: Scenario, chance: Random, loops: Loops) -> Scenario:

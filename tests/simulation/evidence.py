@@ -94,7 +94,8 @@ class Evidence:
     since when no one else submits these. `unheard_keys` are those whose lookup has failed.
     `rounds` are how often a run had been retried when an attempt was claimed, by its key. `visible_from` is when
     each job that ends will be seen to have ended, by whoever asks. `returned` are the outputs of jobs that ended well,
-    by job. `known_jobs` are those whose ids were once recorded. `last_claims` are by whom an attempt was claimed last.
+    by job. `known_jobs` are those whose ids were once recorded, and `jobs` all, with their attempts. `last_claims` are
+    by whom an attempt was claimed last.
     """
 
     scheduler: Scheduler
@@ -109,6 +110,7 @@ class Evidence:
     visible_from: dict[str, float] = field(default_factory=dict)
     returned: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     known_jobs: set[str] = field(default_factory=set)
+    jobs: dict[str, Try] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     calm_at: float | None = None
 

@@ -183,7 +183,7 @@ class Strike(NamedTuple):
 
 @dataclass(slots=True)
 class Faults:
-    """The faults of one simulation. `log` has those that struck.
+    """The faults of one simulation. `log` has those that struck, and `struck` how often each kind did.
 
     Chance decides, or a list does: only `strikes` happen then. `chance` is for how bad they are.
     Whether one happens is a matter of other dice, so that a list of all that struck repeats the same simulation.
@@ -194,22 +194,22 @@ class Faults:
     whether: Random
     listed: frozenset[Strike] | None = None
     log: list[Strike] = field(default_factory=list)
+    struck: Counter[Fault] = field(default_factory=Counter)
     occasions: Counter[Fault] = field(default_factory=Counter)
     is_calm: bool = False
-
-    @property
-    def struck(self) -> Counter[Fault]:
-        """How often each kind struck."""
-        return Counter(strike.kind for strike in self.log)
 
     def strikes(self, kind: Fault) -> bool:
         """Return True if a fault of this kind happens now."""
         odds = self.weather.odds.get(kind, 0.0)
         if self.is_calm or not odds:
             return False
-        self.occasions[kind] += 1
-        strike = Strike(kind, self.occasions[kind])
-        if (self.whether.random() >= odds) if self.listed is None else (strike not in self.listed):
+        occasion = self.occasions[kind] = self.occasions[kind] + 1
+        if self.listed is None:
+            # Most occasions pass, and there are thousands in a simulation.
+            if self.whether.random() >= odds:
+                return False
+        elif (kind, occasion) not in self.listed:
             return False
-        self.log.append(strike)
+        self.log.append(Strike(kind, occasion))
+        self.struck[kind] += 1
         return True

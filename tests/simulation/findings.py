@@ -16,6 +16,7 @@ class Rule(StrEnum):
     RUN_STATE = "a run goes through its states, and ends as its steps did"
     STEP_STATE = "a step goes through its states"
     OUTCOME = "an attempt ends by the Task Runner's word, a timeout or a loss, and is tried again as its policy says"
+    ATTEMPTS = "a step keeps the attempts that have ended, each once, with its job and how it ended"
     ONE_OUTCOME = "an attempt has one outcome"
     DEPENDENCIES = "nothing is submitted or skipped before its dependencies allow it"
     OUTPUTS = "a step has the outputs that the job of its last successful attempt returned, and else none"

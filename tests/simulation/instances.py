@@ -7,7 +7,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Final, TypeAlias, TypedDict
 
-from atom_workflows.coordinator.services import Services, WakeLimit
+from atom_workflows.coordinator.limits import WakeLimit
+from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.unstoppable import Unstoppable
 from atom_workflows.ports import Bus, Clock, Source, Store, TaskRunner, Workers
 from atom_workflows.settings import Settings

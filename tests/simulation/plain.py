@@ -29,7 +29,7 @@ OF_ALL: Final[Mapping[str, OfAll]] = {
     "timeout": _of_scenarios(lambda one: replace(one, timeout_s=None)),
     "files": _of_scenarios(lambda one: replace(one, is_file=False)),
     "stops": _of_scenarios(lambda one: replace(one, stops=Stops.AT_ONCE, stop_after_s=0.0)),
-    "lookups": _of_scenarios(lambda one: replace(one, looks_up=True, listed_after_s=0.0)),
+    "lookups": _of_scenarios(lambda one: replace(one, looks_up=True, listed_after_s=0.0, takes_keys=False)),
     "notices": _of_scenarios(lambda one: replace(one, notifies=False)),
     "limit": _of_scenarios(lambda one: replace(one, limit=0)),
     "clocks": lambda drawn: replace(drawn, weather=replace(drawn.weather, skew_s=0)),

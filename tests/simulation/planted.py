@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -148,6 +148,30 @@ def _is_waiting(scene: Scene, path: str) -> bool:
 
 count_again = stores(_CountAgain)
 """Count down the dependents of the event's steps that had ended before."""
+
+
+@dataclass(slots=True)
+class _RewriteAttempts(StoreBeside):
+    rewrite: Callable[[list[str]], list[str]]
+    has_read: bool = False
+
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
+        found = self.inner.get(paths, fields=fields)
+        if self.scene.function == "steps" and not self.has_read:
+            self.has_read = True
+            for document in found:
+                has_ended = document is not None and StepState(document.fields["state"]).is_terminal
+                if document is not None and has_ended and document.fields.get("attempts"):
+                    kept = "\n".join(self.rewrite(document.fields["attempts"].split("\n")))
+                    self.inner.commit([Update(path=document.path, fields={"attempts": kept})])
+        return found
+
+
+lose_attempt = stores(lambda scene, store: _RewriteAttempts(scene, store, lambda kept: kept[:-1]))
+"""Drop the last attempt that was kept of the event's steps that had ended before."""
+
+keep_attempt_again = stores(lambda scene, store: _RewriteAttempts(scene, store, lambda kept: [*kept, kept[-1]]))
+"""Keep the last attempt once more of the event's steps that had ended before."""
 
 
 @dataclass(slots=True)

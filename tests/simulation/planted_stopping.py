@@ -68,6 +68,19 @@ def never_look_up(scene: Scene, runner: TaskRunner) -> _NeverLooksUp:
     return _NeverLooksUp(scene, runner)
 
 
+@dataclass(slots=True)
+class _LooksUpTheNext(TaskRunnerBeside):
+    def look_up(self, base_url: str, idempotency_key: str) -> JobAnswer | None:
+        attempt, _, number = idempotency_key.rpartition("/")
+        return self.inner.look_up(base_url, f"{attempt}/{int(number) + 1}")
+
+
+@task_runners
+def look_up_the_next(scene: Scene, runner: TaskRunner) -> _LooksUpTheNext:
+    """Look up the attempt that is about to be submitted, so that its key may be taken from it."""
+    return _LooksUpTheNext(scene, runner)
+
+
 def believe_none_at_once(
     step: StepRecord, lookup: KeyLookup, job_id: str, *, lease: timedelta, **more: Any
 ) -> StepChange | dict[str, Any] | None:

@@ -85,7 +85,7 @@ def _check_stop(watch: Watch, before: RunRecord | None, run: RunRecord, *, reope
 
 def _check_invalid(watch: Watch, run: RunRecord) -> None:
     """Check a run that could not start."""
-    if watch.scenario.path not in watch.evidence.gone:
+    if not watch.is_refusable:
         watch.report(Rule.RUN_STATE, f"the run is INVALID: {run.errors}")
     if watch.steps or not run.errors:
         watch.report(
@@ -140,9 +140,10 @@ def _failed(watch: Watch, names: Collection[str]) -> list[str]:
     """Return the steps that fail the run."""
     ends = {name: watch.end_of(name) for name in names}
     # Of steps that were left as they are, those that were never started count, too.
-    kept = watch.kept
     return [
-        name for name, end in ends.items() if end is not None and (end.is_failure if name in kept else end.fails_run)
+        name
+        for name, end in ends.items()
+        if end is not None and (end.is_failure if name in watch.left else end.fails_run)
     ]
 
 
@@ -204,7 +205,7 @@ def check_end(watch: Watch) -> None:
         watch.report(Rule.ENDS, f"steps are missing: {set(watch.scenario.by_id) - set(steps)}")
         return
     # What a step that was left as it is depends on may have ended otherwise since.
-    counted = [one for one in watch.steps.values() if watch.is_current(one) and (one.each or one.id) not in watch.kept]
+    counted = [one for one in watch.steps.values() if watch.is_current(one) and (one.each or one.id) not in watch.left]
     for step in counted:
         # No counter decides that an item is left out.
         if not watch.is_unstarted(step) and (miscount := watch.miscount(step)):
@@ -225,12 +226,12 @@ def _check_ends(watch: Watch) -> None:
         fate = watch.fate_of(step.id)
         was_skipped = fate in {Fate.IS_BLOCKED, Fate.IS_SKIPPED}
         is_right = step.by_choice is (fate is Fate.IS_SKIPPED) and was_skipped is (step.state is StepState.SKIPPED)
-        if (not is_right or fate is None) and not watch.is_unstarted(step) and (step.each or step.id) not in watch.kept:
+        if (not is_right or fate is None) and not watch.is_unstarted(step) and (step.each or step.id) not in watch.left:
             watch.report(Rule.ENDS, f"{step.id} is {step.state}, and by its file it {fate}")
 
 
 def _check_script(watch: Watch) -> None:
-    expected = expected_ends(watch.scenario, watch.excused)
+    expected = expected_ends(watch.scenario, watch.excused, watch.kept)
     ends = {name: _without_job(watch.end_of(name)) for name in watch.users_steps()}
     wrong = {name: (end, expected[name]) for name, end in ends.items() if end != _without_job(expected[name])}
     if wrong:

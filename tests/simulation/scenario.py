@@ -87,6 +87,7 @@ class StepPlan:
     id: str
     depends_on: tuple[str, ...] = ()
     has_task: bool = True
+    image: str = "image"
     max_attempts: int = 1
     on_lost: OnLost = OnLost.RETRY
     timeout_s: int = 3600
@@ -179,7 +180,7 @@ class StepPlan:
         return (
             fields
             | {
-                "task": {"imageUri": "image", **args},
+                "task": {"imageUri": self.image, **args},
                 "retry": retry | ({} if self.retried is None else {"when": str(self.retried)}),
                 "onLost": self.on_lost.value,
                 "timeout": f"{self.timeout_s}s",
@@ -215,7 +216,8 @@ class Scenario:
     The definition is part of the message that starts it, or of a file. A file may be replaced by `newer`.
 
     `stops` is how its Task Runner stops jobs, slowly within `stop_after_s`, and `notifies` whether it reports their
-    ends. `looks_up` says whether it finds jobs by their keys, which it does once they are `listed_after_s` old.
+    ends. `looks_up` says whether it finds jobs by their keys, which it does once they are `listed_after_s` old. If it
+    `takes_keys`, a key without a job becomes that of a job which was cancelled, and starts none later.
 
     With `limit`, the file limits how many of its runs are at work, and all runs of the simulation are of this file:
     `when_full`, `max_queued` and `max_wait_s` say what becomes of the others.
@@ -240,6 +242,7 @@ class Scenario:
     notifies: bool = False
     looks_up: bool = True
     listed_after_s: float = 0.0
+    takes_keys: bool = False
     cancels: int = 0
     cancels_at_once: bool = False
     retries: int = 0

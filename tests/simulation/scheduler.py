@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from greenlet import getcurrent, greenlet
 
-from atom_workflows.coordinator.services import WakeLimit
+from atom_workflows.coordinator.limits import WakeLimit
 
 _FOREVER: Final = float("inf")
 

@@ -29,9 +29,11 @@ class Standing:
     `scenario` is the version of its file that the run was started from. `gone` are steps whose documents were deleted
     by the meddler; they are known as they stood then.
 
+    `kept` are steps that the run keeps of another one, and how they ended there.
+
     `outputs` are those of steps as they are stored. `reruns` are the steps that each retry has to run again, by its
     number. `was_stopped` says that the run was, in this round, and `stops` how, one after the other; a handler may not
-    know of the latest. `names` are the steps that a person named for this round, if one did, and `kept` are the steps
+    know of the latest. `names` are the steps that a person named for this round, if one did, and `left` are the steps
     that were left as they are although what they depend on may have run again. `is_nothing_started` says that no step
     had run or failed when the main part ended, as far as the store then knew.
     """
@@ -42,12 +44,13 @@ class Standing:
         self.steps: dict[str, StepRecord] = {}
         self.gone: set[str] = set()
         self.outputs: dict[str, Mapping[str, Any]] = {}
+        self.kept: Mapping[str, End] = {}
         self.reruns: dict[int, set[str]] = {}
         self.was_stopped = False
         self.stops: list[Stop] = []
         self.is_nothing_started = False
         self.names: Names | None = None
-        self.kept: set[str] = set()
+        self.left: set[str] = set()
 
     def see_outputs(self, document: Document) -> None:
         """Note the outputs of a step as they were written; those of an earlier round are void."""
@@ -64,12 +67,7 @@ class Standing:
             self.names = Names.read(run.changes[-1].what)
             again = runs_again(self.scenario, ends, dict(self._known_items()), self._named(ends))
             self.reruns[run.retries] = again
-            # A loop runs again if any item of it does.
-            of_steps = {
-                parse_item_id(name).each if parse_item_id(name) else name.removeprefix(EXPANDER_PREFIX)
-                for name in again
-            }
-            self.kept = (self.kept | {*self.scenario.by_id} if self.names else self.kept) - of_steps
+            self.left = (self.left | ({*self.scenario.by_id} if self.names else set())) - again
             self.was_stopped, self.stops = False, []
         if run.stop is not None and run.stop not in self.stops:
             self.stops.append(run.stop)

@@ -16,6 +16,7 @@ from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.workflow import OnLost
 from simulation.evidence import GARBAGE, UNHEARD, UNKNOWN, Reply, Try
 from simulation.findings import Rule
+from simulation.kept import KeptAttempts
 from simulation.oracle import SCRIPTED, Fate, Tally, after, failure, is_tolerated, values
 from simulation.scenario import STOP_TIMEOUT_S, Ending, StepPlan, Stops
 
@@ -62,6 +63,7 @@ class StepRules:
         self.excused: set[str] = set()
         self.lasts: dict[str, set[tuple[str, str] | None]] = defaultdict(lambda: {None})
         self._watch = watch
+        self._kept = KeptAttempts(watch)
         self._ended: set[Try] = set()
         self._timed_out: set[Try] = set()
         self._hints: Counter[Try] = Counter()
@@ -84,10 +86,13 @@ class StepRules:
 
     def check(self, before: StepRecord | None, step: StepRecord) -> None:
         """Check one change of a step."""
+        self._kept.check(before, step)
         if before is not None:
             self._check_hint(before, step)
             self._note_timeout(before, step)
             self._check_list_is_open(before, step)
+        if before is None and self._watch.is_kept(step):
+            return
         if before is None:
             begins = StepState.SUCCEEDED if step.kind is NodeKind.PLACES else StepState.PENDING
             self._require(step.state is begins and not step.attempt, step, None)

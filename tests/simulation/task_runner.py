@@ -62,6 +62,7 @@ class _Job:
     stop_accepted_at: float | None = None
     # Whether its id is unknown to the coordinator can be found out by its key, if that is possible at all.
     can_be_found: bool = True
+    is_placeholder: bool = False
 
     def runs_at(self, now: float) -> bool:
         """Return True if the job runs."""
@@ -130,11 +131,29 @@ class FaultyTaskRunner:
         job = self._by_key.get(key)
         now = self.calls.scheduler.now
         is_listed = job is not None and now >= job.began_at + scenario.listed_after_s
+        if scenario.takes_keys and not is_listed:
+            return self._take(key, job)
         if job is None or not is_listed or job.ending is Ending.VANISHES or self._is_forgotten(job):
             if job is not None and is_listed:
                 job.denied = True
             self.calls.trace.note("no job", key)
             return None
+        return self._look(job)
+
+    def _take(self, key: str, job: _Job | None) -> JobAnswer:
+        """Take a key for which no job is listed, unless it has one."""
+        if job is not None:
+            raise TaskRunnerUnavailable("HTTP 503")
+        now = self.calls.scheduler.now
+        job = _Job(
+            id=f"job-{len(self._jobs) + 1}",
+            of=Try.of(key),
+            ending=Ending.IS_CANCELLED,
+            ends_at=now,
+            began_at=now - self.scenario_of(Try.of(key).run_id).listed_after_s,
+            is_placeholder=True,
+        )
+        self._jobs[job.id] = self._by_key[key] = job
         return self._look(job)
 
     def _submit(self, body: Mapping[str, Any], key: str) -> JobAnswer:
@@ -169,7 +188,9 @@ class FaultyTaskRunner:
             submission.reply = Reply.LOST
             return JobAnswer(job_id="", state="\x1b[31m?")
         submission.reply = Reply.GIVEN
-        self.evidence.record_answer(of, answer.state)
+        # An attempt whose key was taken has ended, so this is no news of how it went.
+        if not self._jobs[answer.job_id].is_placeholder:
+            self.evidence.record_answer(of, answer.state)
         return answer
 
     def _not_accepted(self) -> RequestNotAccepted:
@@ -202,6 +223,7 @@ class FaultyTaskRunner:
             )
             self._check_alone(of)
             self._jobs[job.id] = self._by_key[key] = job
+            self.evidence.jobs[job.id] = of
             if ending in _ENDED:
                 self._set_end(job, ends_at)
         return self._look(job)

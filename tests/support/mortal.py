@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from itertools import pairwise
+from typing import Any, Final, TypeVar
+
+import pytest
+from _pytest.mark import ParameterSet
 
 from atom_emulator.testing.world import World
 from atom_workflows.ports import (
@@ -22,6 +26,9 @@ from atom_workflows.ports import (
 )
 
 T = TypeVar("T")
+
+READS: Final = frozenset({"get", "query", "count"})
+"""The calls that change nothing."""
 
 
 class Died(BaseException):
@@ -44,6 +51,20 @@ class Fate:
         if self.after:
             call()
         raise Died(name)
+
+
+def deaths_at(calls: Sequence[str]) -> list[ParameterSet]:
+    """Return the deaths at these calls that differ, as parameters `fatal` and `after` of a test.
+
+    A handler that dies after a read, or before a further one, leaves behind what it leaves if it dies before the first.
+    """
+    found = []
+    for number, (last, call) in enumerate(pairwise(["", *calls]), 1):
+        if call not in READS or last not in READS:
+            found.append(pytest.param(number, False, id=f"{number}-before"))
+        if call not in READS:
+            found.append(pytest.param(number, True, id=f"{number}-after"))
+    return found
 
 
 @dataclass(slots=True)

@@ -14,10 +14,11 @@ from atom_workflows.core.user_changes import LONGEST_ACTOR
 
 
 def current_actor() -> str:
-    """Return the account whose credentials the command uses, if no call is needed to learn it, else USER@HOST.
+    """Return the command's account if known without a call, else USER@HOST.
 
-    The latter names the operating system's user and this machine. Neither proves anything: whoever may change a run's
-    documents can write any name into them. Call this once the platform has been connected to.
+    The account is the one whose credentials the command uses. USER@HOST names the operating system's user and this
+    machine. Neither proves anything: anyone who can change a run's documents can write any name into them. Call this
+    only after connecting to the platform.
     """
     # A local platform needs no credentials, and tests bring their own platform.
     if click.get_current_context().obj is None and not os.environ.get(FIRESTORE_HOST):

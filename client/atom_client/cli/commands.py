@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from atom_client.cli.completion import FILE, SHELLS
 from atom_client.cli.dead_letter_commands import dead_letters
 from atom_client.cli.graph_commands import graph
 from atom_client.cli.options import (
@@ -48,9 +49,11 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("file", required=False)
+@click.argument("file", type=FILE, required=False)
 @params_options
-@click.option("--workflow-path", metavar="PATH", help="The workflow file, or gs://bucket/object; same as FILE.")
+@click.option(
+    "--workflow-path", type=FILE, metavar="PATH", help="The workflow file, or gs://bucket/object; same as FILE."
+)
 @click.option("--timeout", metavar="TIME", help="Stop waiting after this long, such as 90s or 10m.")
 @click.option("--keep", is_flag=True, help="Keep the platform running after the run ends, until Ctrl-C.")
 @json_option
@@ -68,8 +71,9 @@ def run(  # noqa: PLR0913  # one for each option
 ) -> None:
     """Run a workflow on a local platform and show its progress.
 
-    FILE is a workflow file, or - for stdin. The platform is started for this run, unless FIRESTORE_EMULATOR_HOST and
-    PUBSUB_EMULATOR_HOST point to one that is already running.
+    FILE is a workflow file, or - for stdin. The platform is started for this run, unless one is already running: in
+    this folder, or where FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST point to. The run is kept in .atom-workflows,
+    where `runs list` and `runs show` find it when the platform has ended.
 
     Exit code: 0 if the run SUCCEEDED, 1 if it ended in another state, 2 if the file or the options are
     invalid, 130 if Ctrl-C interrupts it. With --keep, the Ctrl-C that stops the platform does not change the exit code.
@@ -93,7 +97,7 @@ def run(  # noqa: PLR0913  # one for each option
 
 
 @cli.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", type=FILE, nargs=-1, required=True, metavar="FILE...")
 @click.option(
     "--format",
     "form",
@@ -104,6 +108,7 @@ def run(  # noqa: PLR0913  # one for each option
 )
 @click.option(
     "--env-file",
+    type=FILE,
     metavar="FILE",
     help="A file that lists the env names set by the deployment, one NAME or NAME=VALUE per line. Any other "
     "name is then reported as a problem.",
@@ -125,6 +130,22 @@ def validate(files: tuple[str, ...], form: str, env_file: str | None) -> None:
 
 
 @cli.command()
+@click.argument("file", type=FILE, default="workflow.yaml")
+def init(file: str) -> None:
+    """Write a commented first workflow that runs as is.
+
+    FILE is the file to write [default: workflow.yaml]. The JSON Schema for editors is written beside it, as
+    workflow.schema.json. An existing file is never overwritten. Nothing else is needed: the command prints how to
+    run the workflow on this machine.
+
+    Exit code: 0 if FILE was written, 2 if it already exists or cannot be written.
+    """
+    from atom_client.cli.init import write_first_workflow  # noqa: PLC0415 (imported only when needed)
+
+    write_first_workflow(file)
+
+
+@cli.command()
 def schema() -> None:
     """Print the JSON Schema for workflow files, for use in editors."""
     from atom_client.views.as_json import json_text  # noqa: PLC0415 (imported only when needed)
@@ -134,11 +155,12 @@ def schema() -> None:
 
 
 @cli.command()
-@click.argument("file")
+@click.argument("file", type=FILE)
 @params_options
 @click.option(
     "--outputs",
     "script",
+    type=FILE,
     metavar="FILE",
     help="Simulate a run in memory, with the outputs and failures given by this script for the mock Task Runner.",
 )
@@ -177,7 +199,7 @@ def plan(file: str, at: str | None, **chosen: Any) -> None:
 
 
 @cli.command()
-@click.argument("file", required=False)
+@click.argument("file", type=FILE, required=False)
 @params_options
 @click.option(
     "--steps",
@@ -214,12 +236,12 @@ def plan(file: str, at: str | None, **chosen: Any) -> None:
 )
 @json_option
 def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
-    """Estimate the cost of running a workflow, here and on other platforms.
+    """Estimate what a workflow costs, here and elsewhere.
 
-    FILE is a workflow file, or - for stdin. The platform's code executes a run in memory, and its usage is priced at
-    list prices; no service is called. WORKFLOW_BURST_SEC and the functions' other settings are used if they are set.
-    Steps whose conditions are false with the given parameters are left out; steps whose conditions cannot be decided
-    in advance are assumed to run. Each item of a loop counts as a step; a list that is not known in advance is
+    FILE is a workflow file, or - for stdin. The platform's code executes a run in memory, and what the run uses is
+    priced at list prices; no service is called. WORKFLOW_BURST_SEC and the functions' other settings are used if they
+    are set. Steps whose conditions are false with the given parameters are left out; steps whose conditions cannot be
+    decided in advance are assumed to run. Each item of a loop counts as a step; a list that is not known in advance is
     assumed to have 10 items.
 
     Exit code: 0, or 2 if the file or the options are invalid.
@@ -250,14 +272,31 @@ def local() -> None:
 def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
     """Run the local platform until Ctrl-C.
 
-    Prints the variables to export in another terminal so that commands there use the platform.
+    Commands in the same folder find the platform. Elsewhere, export the variables that are printed, so that commands
+    use the platform. Runs and messages are kept in .atom-workflows in this folder; runs that are still open, because
+    the platform was stopped or killed, go on when it is started again. A run is deleted after 90 days, or after
+    WORKFLOW_KEEP_RUNS_SEC, and its logs with it.
 
-    Exit code: 0 when stopped with Ctrl-C, which is the normal way to stop it, 1 if part of the platform fails, 2 if the
+    Exit code: 0 when stopped with Ctrl-C (the normal way to stop it), 1 if part of the platform fails, 2 if the
     options are invalid.
     """
     from atom_client.cli.local import local_up  # noqa: PLC0415 (imported only when needed)
 
     local_up(_choice(**platform, bucket=None if no_bucket else bucket), as_json=as_json)
+
+
+@local.command("env")
+@json_option
+def env_of_platform(*, as_json: bool) -> None:
+    """Print the variables of the platform that is up in this folder.
+
+    Export them for other programs, or in another folder: eval "$(atom-workflows local env)".
+
+    Exit code: 0, or 1 if no platform is up in this folder.
+    """
+    from atom_client.cli.local import print_variables  # noqa: PLC0415 (imported only when needed)
+
+    print_variables(as_json=as_json)
 
 
 cli.add_command(graph)
@@ -269,7 +308,7 @@ cli.add_command(runner)
 
 
 @cli.command()
-@click.argument("source", metavar="FILE")
+@click.argument("source", type=FILE, metavar="FILE")
 @click.option("--key", metavar="TEXT", help="A name for the run; the same key and file never start a second run.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for the run; may be repeated.")
 @params_options
@@ -305,7 +344,7 @@ def start(timeout: str | None, at: str | None, **chosen: Any) -> None:
 
 
 @cli.command()
-@click.argument("file")
+@click.argument("file", type=FILE)
 @click.argument("target", metavar="gs://BUCKET/OBJECT")
 @json_option
 @place_options
@@ -342,6 +381,23 @@ def doctor_of_platform(**chosen: Any) -> None:
 
     if not check_platform(environment(), DoctorOptions(**chosen)):
         raise click.exceptions.Exit(RUN_FAILED)
+
+
+@cli.command("completion")
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print the script that makes a shell complete commands.
+
+    The Tab key then completes commands, options, files and the ids of runs. For bash 4.4 or newer, add this line to
+    ~/.bashrc: eval "$(atom-workflows completion bash)". For zsh, add the same line with zsh in place of bash to
+    ~/.zshrc, after the call to compinit. For fish, add this line to ~/.config/fish/config.fish:
+    atom-workflows completion fish | source.
+
+    The ids are those of the platform that the variables or the options name. Without one, no ids are offered.
+    """
+    from atom_client.cli.completion import completion_script  # noqa: PLC0415 (imported only when needed)
+
+    click.echo(completion_script(cli, shell), nl=False)
 
 
 def _choice(**chosen: Any) -> PlatformChoice:

@@ -24,7 +24,7 @@ from atom_client.cost.usage import Assumptions, NotEstimated, has_usual_times
 from atom_client.errors import INVALID_USE, Misuse
 from atom_client.planning.prepare import Start
 from atom_client.text import counted, listing, one_line
-from atom_client.views.as_json import json_text
+from atom_client.views.as_json import json_document
 from atom_workflows.core.durations import format_duration
 from atom_workflows.errors import InvalidParams
 from atom_workflows.language.parser import parse_workflow
@@ -62,13 +62,13 @@ def print_cost(options: CostOptions) -> int:
         found = _estimate(options)
     except InvalidWorkflow as error:
         if options.as_json:
-            click.echo(json_text({"problems": [problem.as_fields() for problem in error.problems]}))
+            click.echo(json_document({"problems": [problem.as_fields() for problem in error.problems]}))
         click.echo(problem_lines(error), err=True)
         return INVALID_USE
     except InvalidParams as error:
         return print_param_problems(error, options.source or "", as_json=options.as_json)
     if options.as_json:
-        click.echo(json_text(as_object(found)))
+        click.echo(json_document(as_object(found)))
     else:
         output = Output()
         steps = counted(len(found.workflow.all_steps), "step")

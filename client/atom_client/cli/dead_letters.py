@@ -12,7 +12,7 @@ from atom_client.cli.output import Output
 from atom_client.cli.tables import Sheet
 from atom_client.errors import Failure, Misuse
 from atom_client.text import clip, counted, listing, local_time, one_line
-from atom_client.views.as_json import json_text
+from atom_client.views.as_json import json_document
 from atom_client.views.dead_letters import (
     Desk,
     HeldLetters,
@@ -39,7 +39,7 @@ def list_letters(desk: Desk, *, limit: int, as_json: bool) -> None:
         letters, is_all = found.letters, found.is_all
     shown = letters[:limit]
     if as_json:
-        click.echo(json_text([letter_object(letter) for letter in shown]))
+        click.echo(json_document({"dead_letters": [letter_object(letter) for letter in shown]}))
     elif not letters:
         click.echo("There are no dead letters: every event has been handled or is still being delivered.")
     else:
@@ -71,7 +71,7 @@ def show_letter(desk: Desk, letter_id: str, *, as_json: bool) -> None:
     with hold_letters(desk, [letter_id]) as found:
         [letter] = found.named([letter_id])
     if as_json:
-        click.echo(json_text(whole_object(letter)))
+        click.echo(json_document(whole_object(letter)))
         return
     for name, value in facts(letter):
         click.echo(f"{name:12} {value}")
@@ -81,7 +81,10 @@ def show_letter(desk: Desk, letter_id: str, *, as_json: bool) -> None:
 
 
 def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool, actor: str) -> None:
-    """Republish letters to the topics they came from, naming who does it, and remove them."""
+    """Republish letters to the topics they came from, then remove them.
+
+    Each message names the `actor`, who had it replayed.
+    """
     if every == bool(ids):
         raise Misuse("name the dead letters to replay, or give --all; `atom-workflows dead-letters list` shows them")
     with hold_letters(desk, ids) as found:
@@ -90,7 +93,7 @@ def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool
             they = counted(left, "dead letter")
             click.echo(f"Skipped {they} that cannot be fixed by a replay; `dead-letters list` shows why.")
         if every and not found.is_all:
-            click.echo("There are more dead letters than one command can handle; run it again for the rest.")
+            click.echo("There are more dead letters than one command can handle; run the command again for the rest.")
         if homeless := [letter.id for letter in chosen if not letter.topic]:
             raise Failure(
                 f"the origin of {listing(homeless)} is unknown; nothing was replayed. "

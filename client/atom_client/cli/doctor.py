@@ -16,7 +16,7 @@ from atom_client.doctor.http import function_findings, task_runner_findings
 from atom_client.doctor.plan import plan_findings, region_findings
 from atom_client.doctor.pubsub import UNKNOWN_REGION, Expected, message_findings
 from atom_client.errors import explain
-from atom_client.views.as_json import json_text
+from atom_client.views.as_json import json_document
 from atom_workflows.coordinator.services import Services
 from atom_workflows.errors import NewerVersion
 from atom_workflows.settings import Settings
@@ -51,7 +51,7 @@ def check_platform(environment: Mapping[str, str], options: DoctorOptions) -> bo
             click.echo(finding.line())
     wrongs = sum(one.verdict is Verdict.WRONG for one in findings)
     if options.as_json:
-        click.echo(json_text({"wrong": wrongs, "findings": [one.as_fields() for one in findings]}))
+        click.echo(json_document({"wrong": wrongs, "findings": [one.as_fields() for one in findings]}))
     else:
         click.echo(summary(findings))
     return not wrongs

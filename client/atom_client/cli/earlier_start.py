@@ -27,7 +27,10 @@ _DIFFERENCES: Final = {
     "scheduled_at": "as of a different time (--at)",
     "no_queue": "with a different --no-queue setting",
 }
-"""How a run that was already started with a key can differ from the request. Any other difference is in the file."""
+"""How a run that the key has already started can differ from the new request.
+
+A difference that is not listed is one between their workflow files.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 
 import click
 
+from atom_client.cli.history import require_platform
 from atom_client.cli.live import SMALL_RUN, Show, show_on
 from atom_client.cli.output import Output
 from atom_client.cli.platform import FIRESTORE_HOST, connect_to
@@ -23,7 +24,7 @@ from atom_client.cli.tables import show_steps, worth_showing
 from atom_client.deployment import with_place
 from atom_client.errors import INVALID_USE, RUN_FAILED, Failure
 from atom_client.text import counted, lasted
-from atom_client.views.as_json import json_text, run_with_steps
+from atom_client.views.as_json import json_document, run_with_steps
 from atom_client.views.items import read_loops
 from atom_client.views.lines import line_text, read_line
 from atom_client.views.loops import LoopView
@@ -79,12 +80,14 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
     long as the store still holds it, the new run has not appeared. `describe_wait` describes a QUEUED run's position in
     line.
 
-    Raises `Failure` if the run does not appear because no function handled the start message. Raises `StoreUnavailable`
-    if the store is unreachable at the start, or later stays unreachable for longer than `patience_s`.
+    Raises `Failure` if the run is deleted, or does not appear because no function handled the start message. Raises
+    `StoreUnavailable` if the store is unreachable at the start, or later stays unreachable for longer than
+    `patience_s`.
     """
     reader = _PatientReader(read_run, patience_s, monotonic)
     started = monotonic()
     looked_at = described_at = started - DESCRIBE_EVERY_S
+    run: RunRecord | None = None
     while True:
         before = view
         if changes := feed.take(WAIT_FOR_EVENTS_S):
@@ -92,8 +95,10 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
         now = monotonic()
         if view.state.is_terminal or now - looked_at >= LOOK_EVERY_S or _may_begin_finally(view, before, reader.last):
             looked_at = now
-            found = reader.run()
+            found, was_there = reader.run(), run is not None
             run = None if found == superseded else found
+            if was_there and found is None:
+                raise Failure(f"run {view.run_id} was deleted while it was being followed: its document is gone")
             if run is not None and run.state.is_terminal:
                 view = _take_last_events(view, feed, monotonic)
             view = view if run is None else view.with_run(run)
@@ -219,10 +224,11 @@ class Waiting:
         """Begin the run and show it until it ends.
 
         Stops early if the time limit is reached. `begin` starts the run and returns a line that says so. If the run has
-        begun before, `catch_up` reads what has happened so far; it is called when changes are received already.
+        already begun, `catch_up` reads what has happened so far; it is called once changes are being received.
         """
         from atom_workflows.adapters.pubsub.change_feed import ChangeFeed  # noqa: PLC0415 (slow to import)
 
+        require_platform(self.services)
         run_id = self.view.run_id
         show_command = with_place(f"runs show {run_id}")
         cancel_command = with_place(f"runs cancel {run_id}")
@@ -266,8 +272,8 @@ class Waiting:
     def _reader(self) -> Callable[[], RunRecord | None]:
         """Return a function that reads the run.
 
-        A local platform keeps its state in memory, so the wait ends as soon as the platform stops. Google's client
-        would keep trying to connect for half a minute.
+        A local platform runs nothing once it has stopped, so the wait ends then. Google's client would keep trying to
+        connect for half a minute.
         """
         address = os.environ.get(FIRESTORE_HOST, "")
 
@@ -277,8 +283,9 @@ class Waiting:
         def read_if_up() -> RunRecord | None:
             if _refuses(address):
                 raise Failure(
-                    f"the local platform at {address} has stopped, and run {self.view.run_id} with it: its state was "
-                    "in memory, and `finally` steps will not run. `atom-workflows local up` starts a new platform."
+                    f"the local platform at {address} has stopped, and run {self.view.run_id} with it. "
+                    "`atom-workflows local up` in the same folder goes on with the run, unless the platform had been "
+                    "started with --in-memory."
                 )
             return read()
 
@@ -299,7 +306,7 @@ class Waiting:
         run, steps = ended.run, ended.steps
         rows = worth_showing(steps)
         if self.as_json:
-            click.echo(json_text({**run_with_steps(run, steps, loops=ended.loops), **self.more_json}))
+            click.echo(json_document({**run_with_steps(run, steps, loops=ended.loops), **self.more_json}))
         elif rows:
             self.output.say()
             show_steps(self.output, rows, ended.loops, now=self.services.clock.now())

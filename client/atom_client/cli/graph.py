@@ -31,7 +31,7 @@ SVG: Final = "svg"
 _NOT_DRAWN: Final = frozenset(
     (".png", ".pdf", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ps", ".eps", ".dot")
 )
-"""Endings of files that would hold another format than any that is drawn."""
+"""File endings that stand for formats in which this command cannot draw."""
 
 _BY_ENDING: Final = {".svg": SVG, ".mmd": MERMAID, ".mermaid": MERMAID}
 
@@ -40,7 +40,7 @@ _BY_ENDING: Final = {".svg": SVG, ".mmd": MERMAID, ".mermaid": MERMAID}
 class GraphOptions:
     """The options that the user gave.
 
-    Without `form`, the ending of `output` decides; without `output`, the picture is printed.
+    Without `form`, the file extension of `output` determines the format; without `output`, the picture is printed.
     """
 
     source: str
@@ -54,7 +54,7 @@ class GraphOptions:
 
     @property
     def ending(self) -> str:
-        """The ending of the output's name, such as `.svg`."""
+        """The file extension of the output, such as `.svg`."""
         return "" if self.output is None else os.path.splitext(self.output)[1].lower()  # noqa: PTH122 (a Path would refuse some names)
 
 
@@ -74,7 +74,7 @@ def is_folder(source: str) -> bool:
 
 
 def require_drawn_format(options: GraphOptions) -> None:
-    """Refuse an output whose ending promises a format that is not drawn."""
+    """Refuse an output whose file extension implies an unsupported format."""
     if options.ending in _NOT_DRAWN:
         raise Misuse(
             f"--output {name_of(options.output)} cannot be written: graph draws SVG (.svg), Mermaid source (.mmd) and "
@@ -132,7 +132,7 @@ def draw_run(services: Services, options: GraphOptions) -> None:
         raise Failure("\n".join([*verdict(run, (), now=services.clock.now()), *none_yet]))
     if len(picture.steps) < run.step_count:
         missing = counted(run.step_count - len(picture.steps), "step")
-        click.echo(f"Warning: the picture lacks {missing} of the run: not created yet, or deleted", err=True)
+        click.echo(f"Warning: the picture lacks {missing} of the run, not created yet or already deleted", err=True)
     _show(picture, options)
 
 

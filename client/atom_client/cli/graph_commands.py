@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import click
 
+from atom_client.cli.completion import FILE, FILE_OR_RUN
 from atom_client.deployment import environment, place_options
 from atom_client.errors import Misuse
 from atom_client.text import name_of
 
 
 @click.command()
-@click.argument("source", metavar="FILE|RUN", required=False)
-@click.option("--last", is_flag=True, help="Draw the newest run; instead of FILE or RUN.")
+@click.argument("source", type=FILE_OR_RUN, metavar="FILE|RUN", required=False)
+@click.option("--last", is_flag=True, help="Draw the newest run instead of FILE or RUN.")
 @click.option(
     "--format",
     "form",
@@ -21,12 +22,13 @@ from atom_client.text import name_of
 )
 @click.option(
     "--output",
+    type=FILE,
     metavar="PATH",
     help="Write the picture to this file instead of to stdout (-). An existing file is overwritten.",
 )
 @place_options
 def graph(source: str | None, form: str | None, output: str | None, *, last: bool) -> None:
-    """Draw the steps of a workflow file, or those of a run with their states.
+    """Draw the steps of a file, or of a run with their states.
 
     FILE is a workflow file, or - for stdin; drawing it needs no platform. RUN is a run's id, its first characters,
     or the name of a workflow, which means its newest run. A name that could be either is taken as FILE if that file

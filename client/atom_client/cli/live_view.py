@@ -88,7 +88,7 @@ def _cut(line: Text, screen: Screen) -> Text:
 
 
 def _clock(elapsed: timedelta) -> str:
-    """Format a time in a width that rarely changes, such as `1:05` or `2:01:05`."""
+    """Format an elapsed time as `1:05` or `2:01:05`, whose width rarely changes."""
     minutes, seconds = divmod(max(0, int(elapsed.total_seconds())), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -23,9 +23,10 @@ import click
 from atom_client.cli.mock_script import read_mock_script
 from atom_client.cli.params import pairs_of
 from atom_client.cli.platform import ask_no_proxy
-from atom_client.errors import INTERRUPTED, Misuse
-from atom_client.text import clean, name_of, one_line
-from atom_client.views.as_json import json_text
+from atom_client.deployment import PROJECT_FOLDER
+from atom_client.errors import INTERRUPTED, Failure, Misuse
+from atom_client.text import clean, listing, name_of, one_line
+from atom_client.views.as_json import json_document
 from atom_workflows.errors import SettingsError, TaskRunnerError
 from atom_workflows.hosts import is_this_machine
 from atom_workflows.settings import ENV_PREFIX, from_environment
@@ -37,10 +38,10 @@ if TYPE_CHECKING:
 
 TOKEN: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
 GRACE_S: Final = 1.0
-"""How long the platform's parts may take to shut down on their own. Their in-memory data is discarded anyway."""
+"""How long the platform's parts may take to shut down on their own. What they keep is in files already."""
 
 LOCAL_RUNNER: Final = "ATOM_LOCAL_RUNNER"
-"""The variable that names what runs a local platform's jobs: `mock`, `scripted`, `process`, `docker` or `other`."""
+"""The variable that says how a local platform's jobs are run: `mock`, `scripted`, `process`, `docker` or `other`."""
 
 NO_TOKEN: Final = "none"  # noqa: S105 (means: send no token)
 CHECK_INTERVAL: Final = "WORKFLOW_CHECK_STATE_DURATION_SEC"
@@ -62,6 +63,7 @@ class PlatformChoice:
 
     Without `task_runner_url` and `runner`, the platform has a mock Task Runner; without `bucket`, it has no Cloud
     Storage of its own. `env` holds strings of the form `NAME=VALUE`, whose values workflow files read as `env.NAME`.
+    With `in_memory`, nothing of the platform's state is kept in this folder.
     """
 
     task_runner_url: str | None = None
@@ -74,6 +76,7 @@ class PlatformChoice:
     emulators: Emulators | None = None
     bucket: str | None = None
     env: tuple[str, ...] = ()
+    in_memory: bool = False
 
     @property
     def chosen(self) -> list[str]:
@@ -120,6 +123,9 @@ def local_platform(
         raise Misuse(f"{error}, or `unset {error.name}`") from error
     ask_no_proxy()
     default = PlatformOptions()
+    history = None
+    with suppress(FileNotFoundError):  # The working folder may no longer exist.
+        history = None if choice.in_memory else Path.cwd()
     duration_s = choice.mock_duration_s
     where = use_running_emulators(PlatformOptions(emulators=choice.emulators or default.emulators), environment)
     options = replace(
@@ -133,6 +139,7 @@ def local_platform(
         task_runner_duration_s=default.task_runner_duration_s if duration_s is None else duration_s,
         environment=function_environment(choice, environment, project=where.project),
         log_dir=choice.log_dir,
+        history=history,
         grace_s=GRACE_S,
         # This interrupts whatever the main thread is waiting for.
         on_crash=(lambda _: _thread.interrupt_main()) if watched else None,
@@ -344,9 +351,29 @@ def check_url(url: str) -> None:
 
 
 _HOW_TO_START = """\
+# In another terminal, paste the lines above, or change to this folder, where the platform is found without them; then
+#   atom-workflows run FILE
+#   atom-workflows runs list"""
+
+_HOW_TO_START_IN_MEMORY = """\
 # In another terminal, paste the lines above; then
 #   atom-workflows run FILE
 #   atom-workflows runs list"""
+
+_MOST_RESUMED: Final = 5
+
+
+def print_variables(*, as_json: bool) -> None:
+    """Print the variables of the platform that is up in this folder."""
+    from atom_emulator.platform.project_folder import ProjectFolder  # noqa: PLC0415 (not installed everywhere)
+
+    found = ProjectFolder.of(Path.cwd()).running_platform()
+    if found is None:
+        raise Failure(
+            "no platform is up in this folder. `atom-workflows local up` starts one; a platform that was started with "
+            "--in-memory or with `run` prints its variables itself."
+        )
+    click.echo(json_document({"environment": found}) if as_json else exports(found))
 
 
 def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
@@ -367,9 +394,10 @@ def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
                 "addresses": {str(name): address for name, address in platform.addresses.items()},
                 "commands": {recipe.name: recipe.command for recipe in recipes(platform)},
                 "log_dir": str(platform.log_dir),
+                "resumed": platform.resumed,
                 **({"jobs_dir": str(platform.jobs_dir)} if choice.runs_jobs else {}),
             }
-            click.echo(json_text(described))
+            click.echo(json_document(described))
         else:
             click.echo("\n".join(map(clean, _lines(platform, choice))))
         platform.wait()
@@ -378,7 +406,7 @@ def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
 def _lines(platform: LocalPlatform, choice: PlatformChoice) -> Iterator[str]:
     """Yield the lines to paste, with comments that are harmless when pasted."""
     yield exports(platform.environment)
-    yield _HOW_TO_START
+    yield _HOW_TO_START if platform.options.keeps_history else _HOW_TO_START_IN_MEMORY
     for recipe in recipes(platform):
         yield f"# {recipe.purpose}:\n#   {recipe.command}"
     if platform.storage_missing:
@@ -387,11 +415,17 @@ def _lines(platform: LocalPlatform, choice: PlatformChoice) -> Iterator[str]:
         yield f"# {used}"
     if note := runner_note(choice):
         yield f"# {note}"
+    if platform.resumed:
+        named = listing(platform.resumed[:_MOST_RESUMED])
+        more = len(platform.resumed) - _MOST_RESUMED
+        yield f"# Going on with the runs that were open: {named}{f' and {more:,} more' if more > 0 else ''}."
     for name, address in platform.addresses.items():
         yield f"# {name:12} {address}"
     yield f"# {'logs':12} {name_of(platform.log_dir)}"
     if choice.runs_jobs:
         yield f"# {'jobs':12} {name_of(platform.jobs_dir)}"
+    if platform.options.keeps_history:
+        yield f"# {'history':12} {name_of(Path.cwd() / PROJECT_FOLDER)}"
     yield "# Ctrl-C stops the platform."
 
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import click
 
+from atom_client.cli.completion import FILE, RUN
 from atom_client.errors import Misuse
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
 
 reason_option = click.option(
-    "--reason", metavar="TEXT", default="", help="Why; recorded with your name, and shown by the commands that show it."
+    "--reason", metavar="TEXT", default="", help="The reason; recorded and shown along with your name."
 )
 
 
@@ -26,8 +27,8 @@ def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     With --last, an argument that precedes `step_id` is the step.
     """
 
-    @click.argument("run_id", metavar="RUN", required=False)
-    @click.option("--last", is_flag=True, help="The newest run; instead of RUN.")
+    @click.argument("run_id", type=RUN, metavar="RUN", required=False)
+    @click.option("--last", is_flag=True, help="Use the newest run instead of RUN.")
     @wraps(command)
     def with_run(*, run_id: str | None, last: bool, **chosen: Any) -> Any:
         from atom_client.views.run_references import LAST  # noqa: PLC0415 (imported only when needed)
@@ -85,9 +86,9 @@ def duration_of(text: str | None) -> timedelta | None:
 
 
 def moment_of(text: str | None) -> datetime | None:
-    """Return the time given with `--at`, or None if not given.
+    """Return the time given with `--at`, or None.
 
-    It has no time zone if none was given.
+    It has a time zone only if the user gave one.
     """
     if text is None:
         return None
@@ -143,6 +144,12 @@ def platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="A value that workflow files read as env.NAME; may be repeated [env: WORKFLOW_ENV_NAME].",
         ),
         click.option(
+            "--in-memory",
+            is_flag=True,
+            help="Keep no history: the platform's runs are gone when it ends, and it sees none of those in "
+            ".atom-workflows in the working folder.",
+        ),
+        click.option(
             "--emulators",
             type=click.Choice(["embedded", "google"]),
             help="Which Firestore and Pub/Sub emulators to use: embedded (default) or Google's own. Google's emulators "
@@ -162,6 +169,7 @@ def params_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--params-file",
+            type=FILE,
             metavar="FILE",
             help="A YAML or JSON map of parameters, or - for stdin; --param overrides it.",
         ),

@@ -14,7 +14,7 @@ import click
 from atom_client.cli.sources import STDIN, content_of, shown_name
 from atom_client.errors import INVALID_USE, Misuse
 from atom_client.text import name_of, one_line
-from atom_client.views.as_json import json_text
+from atom_client.views.as_json import json_document
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.core.workflow import JsonValue, Workflow
@@ -171,7 +171,7 @@ def known_params(given: GivenParams, workflow: Workflow, run: RunRecord) -> Mapp
 def print_param_problems(error: InvalidParams, source: str, *, as_json: bool) -> int:
     """Print every problem with the parameters and return the exit code."""
     if as_json:
-        click.echo(json_text({"problems": [{"message": problem} for problem in error.problems]}))
+        click.echo(json_document({"problems": [{"message": problem} for problem in error.problems]}))
     file = name_of(shown_name(source))
     click.echo("\n".join(f"{file}: {one_line(problem)}" for problem in error.problems), err=True)
     if any(problem.endswith("is required") for problem in error.problems):

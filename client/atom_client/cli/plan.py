@@ -22,7 +22,7 @@ from atom_client.planning.partial import MARKS
 from atom_client.planning.prepare import Start
 from atom_client.planning.walk import Plan, plan_run
 from atom_client.text import name_of
-from atom_client.views.as_json import json_text
+from atom_client.views.as_json import json_document
 from atom_client.views.checked_files import CheckedFile, text_lines
 from atom_client.views.hypothetical_runs import played_lines, played_object
 from atom_client.views.plan_parts import Asked
@@ -96,7 +96,7 @@ def print_plan(options: PlanOptions, environment: Mapping[str, str]) -> int:
 
 def _print_problems(error: InvalidWorkflow, source: str, content: bytes, *, as_json: bool) -> int:
     if as_json:
-        click.echo(json_text({"problems": [problem.as_fields() for problem in error.problems]}))
+        click.echo(json_document({"problems": [problem.as_fields() for problem in error.problems]}))
     checked = CheckedFile(name=shown_name(source), content=content, problems=error.problems)
     click.echo("\n".join(text_lines(checked)), err=True)
     return INVALID_USE
@@ -109,7 +109,7 @@ def _print_planned(read: _Read, options: PlanOptions) -> int:
     plan = plan_run(read.asked.workflow, read.asked.start.known(read.asked.workflow), path=_path(options.source))
     cost = _cost(read, plan)
     if options.as_json:
-        click.echo(json_text({**planned_object(read.asked, plan), "run_usd": cost}))
+        click.echo(json_document({**planned_object(read.asked, plan), "run_usd": cost}))
     else:
         output = Output()
         for line in planned_lines(read.asked, plan):
@@ -170,7 +170,7 @@ def _print_played(read: _Read, options: PlanOptions, script: str) -> int:
     if played.state == "INVALID":
         return print_param_problems(InvalidParams(played.errors), options.source, as_json=options.as_json)
     if options.as_json:
-        click.echo(json_text(played_object(read.asked, played)))
+        click.echo(json_document(played_object(read.asked, played)))
     else:
         output = Output()
         for line in played_lines(read.asked, played):

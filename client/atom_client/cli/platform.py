@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import click
 
+from atom_client.cli.history import has_history, history_services, refuse, require_platform
 from atom_client.deployment import DEPLOYED_PREFIX, PROJECTS, chosen_project, remember_project
 from atom_client.errors import Failure, Misuse, explain
 from atom_workflows.coordinator.services import Services
@@ -43,9 +44,12 @@ def names_local_platform(environment: Mapping[str, str]) -> bool:
 def connect_services(environment: Mapping[str, str]) -> Services:
     """Return the services of the platform that the environment names.
 
-    Raises `Failure` if a local platform does not accept connections.
+    If it names none, and this folder has a history, the services only read that. Raises `Failure` if a local platform
+    does not accept connections.
     """
     given: Connect | None = click.get_current_context().obj
+    if given is None and has_history():
+        return history_services()
     return services_on(environment if given is not None else platform_of(environment))
 
 
@@ -73,6 +77,8 @@ def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
                 ) from error
         ask_no_proxy()
         return environment
+    if has_history():
+        refuse()
     from atom_workflows.adapters import own_credentials  # noqa: PLC0415 (only needed for deployments)
 
     own_credentials.expect_users_login()
@@ -124,7 +130,9 @@ def _own_project() -> str:
 
 def desk(environment: Mapping[str, str]) -> Desk:
     """Return the `Desk` for the platform that the environment names."""
-    return desk_of(connect_services(environment), is_local=names_local_platform(environment))
+    services = connect_services(environment)
+    require_platform(services)  # Dead letters are messages, which a history does not have.
+    return desk_of(services, is_local=names_local_platform(environment))
 
 
 def desk_of(services: Services, *, is_local: bool) -> Desk:

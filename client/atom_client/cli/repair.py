@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from atom_client.cli.actor import current_actor
-from atom_client.views.as_json import json_text
+from atom_client.views.as_json import json_document
 from atom_client.views.examinations import examination_lines, examination_object, is_anything_wrong
 from atom_client.views.run_references import full_run_id
 from atom_workflows.coordinator.repair import examine
@@ -20,7 +20,7 @@ def repair(services: Services, text: str, *, dry_run: bool, as_json: bool) -> bo
     run_id = full_run_id(services.store, text)
     examination = examine(services, run_id, fixing=not dry_run, actor=current_actor())
     if as_json:
-        click.echo(json_text(examination_object(examination)))
+        click.echo(json_document(examination_object(examination)))
     else:
         for line in examination_lines(examination, now=services.clock.now(), dry_run=dry_run):
             click.echo(line)

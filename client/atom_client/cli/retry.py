@@ -14,7 +14,7 @@ from atom_client.cli.tables import MOST_ROWS, Sheet
 from atom_client.deployment import with_place
 from atom_client.errors import RUN_FAILED, Failure, Misuse
 from atom_client.text import counted, listing
-from atom_client.views.as_json import json_text
+from atom_client.views.as_json import json_document
 from atom_client.views.loops import count_nodes
 from atom_client.views.progress import RunView, known_items, view_of
 from atom_client.views.queries import in_order, read_outlines, read_run, similar_step
@@ -82,7 +82,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
         _show_plan(plan, options)
     if options.dry_run:
         if options.as_json:
-            click.echo(json_text({**_counts(run, plan, count), "dry_run": True}))
+            click.echo(json_document({**_counts(run, plan, count), "dry_run": True}))
         return 0
     # A script that does not give --yes is not asked, as by no other command.
     is_asked = options.is_selective and not options.yes and Output(aside=options.as_json).has_reader
@@ -98,7 +98,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     reopened = read_run(services.store, run.id)
     waits = reopened is not None and reopened.state is RunState.QUEUED
     if options.as_json:
-        click.echo(json_text({**_counts(run, plan, count), "queued": waits}))
+        click.echo(json_document({**_counts(run, plan, count), "queued": waits}))
     elif waits:
         click.echo(f"{line} It is QUEUED for now: `{with_place(f'why {run.id}')}` explains why.")
     else:

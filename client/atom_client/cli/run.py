@@ -29,9 +29,10 @@ from atom_client.cli.params import print_param_problems, read_given
 from atom_client.cli.platform import FIRESTORE_HOST, PUBSUB_HOST, connect_services, names_local_platform
 from atom_client.cli.sources import RunRequest, request_for
 from atom_client.cli.validate import print_warnings, problem_lines
+from atom_client.deployment import EMULATORS, adopt_platform, is_adopted
 from atom_client.errors import INVALID_USE, Misuse
 from atom_client.text import name_of
-from atom_client.views.as_json import json_text
+from atom_client.views.as_json import json_document
 from atom_client.views.progress import RunView
 from atom_client.views.task_warnings import warn_of_refusals
 from atom_workflows.core.records import RunRecord
@@ -80,6 +81,8 @@ class Running:
 def run_workflow(options: RunOptions) -> int:
     """Run the workflow, print the result and return the exit code."""
     output = Output(aside=options.as_json)
+    if not (options.choice.in_memory or all(os.environ.get(name) for name in EMULATORS)):
+        adopt_platform()
     try:
         given = read_given(options.params, options.params_file, source=options.source)
         # A platform that is already up may set any names.
@@ -156,7 +159,7 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
 def print_problems(error: InvalidWorkflow, *, as_json: bool) -> int:
     """Print every problem in an invalid file and return the exit code."""
     if as_json:
-        click.echo(json_text({"problems": [problem.as_fields() for problem in error.problems]}))
+        click.echo(json_document({"problems": [problem.as_fields() for problem in error.problems]}))
     click.echo(problem_lines(error), err=True)
     return INVALID_USE
 
@@ -169,7 +172,8 @@ def _platform(options: RunOptions, request: RunRequest, output: Output) -> Itera
     """
     if _joins_platform(options.choice):
         _refuse_for_platform_that_is_up(options)
-        note = f"Using the running platform ({FIRESTORE_HOST} is {name_of(os.environ[FIRESTORE_HOST])})."
+        host = name_of(os.environ[FIRESTORE_HOST])
+        note = "Using the platform that is up in this folder." if is_adopted() else _USING.format(host)
         yield Running(environment=os.environ, note=note)
         return
     platform = local_platform(options.choice, os.environ, watched=True, only_run=request.run_id)
@@ -182,6 +186,9 @@ def _platform(options: RunOptions, request: RunRequest, output: Output) -> Itera
         ended = [_describe_end(request), *_folders(platform, options.choice, request)]
         with report_if_interrupted("\n".join(ended), by=(Exception, *INTERRUPTIONS)):
             yield Running(environment={**os.environ, **platform.environment}, own=platform)
+
+
+_USING: Final = f"Using the running platform ({FIRESTORE_HOST} is {{}})."
 
 
 def _describe_end(request: RunRequest, ended: str = "The platform has stopped, and the run with it.") -> str:
@@ -221,7 +228,7 @@ def warn_of_programs_on_platform(workflow: Workflow | None) -> None:
 
 def _joins_platform(choice: PlatformChoice) -> bool:
     """Return True if the run uses a platform that is already running."""
-    return choice.emulators != "google" and names_local_platform(os.environ)
+    return choice.emulators != "google" and not choice.in_memory and names_local_platform(os.environ)
 
 
 def _refuse_for_platform_that_is_up(options: RunOptions) -> None:
@@ -233,6 +240,11 @@ def _refuse_for_platform_that_is_up(options: RunOptions) -> None:
         *options.choice.chosen,
         *(["--keep"] if options.keep else []),
     ]
+    if chosen and is_adopted():
+        raise Misuse(
+            f"{', '.join(chosen)} can only be chosen for a platform that `run` starts itself, but one is already up in "
+            "this folder. Give these options to `atom-workflows local up`, or add --in-memory to run beside it."
+        )
     if chosen:
         raise Misuse(
             f"{', '.join(chosen)} can only be chosen for a platform that `run` starts itself, but {FIRESTORE_HOST} and "

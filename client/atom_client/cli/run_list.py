@@ -16,7 +16,7 @@ from atom_client.cli.since import since_of
 from atom_client.cli.tables import Progress, runs_sheet
 from atom_client.deployment import with_place
 from atom_client.text import listing, local_time, name_of
-from atom_client.views.as_json import json_text, run_object
+from atom_client.views.as_json import json_document, run_object
 from atom_client.views.items import count_ended_items
 from atom_client.views.run_list import (
     FAILED_STATES,
@@ -36,7 +36,7 @@ from atom_workflows.ports import Store
 
 RUNS_PER_PAGE: Final = 20
 _MOST_PROGRESS: Final = 20
-"""The maximum number of open runs in a list whose steps and items are counted; each count takes a request."""
+"""The maximum number of open runs per list for which steps and items are counted; each count takes a request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class ListOptions:
     as_json: bool = False
 
     def words(self) -> Iterator[str]:
-        """Yield the options that choose the runs and their form, as they are typed."""
+        """Yield the given options except --page, as they are typed."""
         yield from (f"--state {state}" for state in self.states)
         yield from ["--failed"] * self.failed
         yield from ["--running"] * self.running
@@ -70,7 +70,7 @@ class ListOptions:
         yield from ["--json"] * self.as_json
 
     def wanted(self, now: datetime) -> RunFilter:
-        """Return the runs that the options choose."""
+        """Return the filter that the options specify."""
         states = [
             *(RunState(state.upper()) for state in self.states),
             *(FAILED_STATES if self.failed else ()),
@@ -97,7 +97,7 @@ def list_runs(services: Services, options: ListOptions) -> None:
             err=True,
         )
     if options.as_json:
-        click.echo(json_text([run_object(run) for run in page.runs]))
+        click.echo(json_document({"runs": [run_object(run) for run in page.runs]}))
     elif page.runs:
         Output().show(runs_sheet(page.runs, now=now, progress=_count_progress(services.store, page.runs)))
     elif not page.unreadable:

@@ -18,7 +18,7 @@ from atom_client.runner_check.results import Row, Seen, Verdict, summarize, unch
 from atom_client.runner_check.rule_names import TOKEN
 from atom_client.runner_check.session import Job, Session
 from atom_client.text import one_line
-from atom_client.views.as_json import json_text
+from atom_client.views.as_json import json_document
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
 from atom_workflows.adapters.task_runner.tokens import FixedToken, tokens_for
 from atom_workflows.hosts import is_this_machine
@@ -56,7 +56,7 @@ def check_runner(options: CheckOptions, settings: Settings) -> int:
             click.echo(f"{row.verdict:14}{row.rule:{_RULE_WIDTH}}{one_line(row.detail)}")
     is_broken = any(row.verdict is Verdict.FAILED for row in rows)
     if options.as_json:
-        click.echo(json_text({"follows_contract": not is_broken, "rules": [row.as_fields() for row in rows]}))
+        click.echo(json_document({"follows_contract": not is_broken, "rules": [row.as_fields() for row in rows]}))
     else:
         click.echo(f"\n{summarize(rows)}")
     return RUN_FAILED if is_broken else 0

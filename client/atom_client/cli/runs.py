@@ -16,7 +16,7 @@ from atom_client.cli.tables import MOST_ROWS, show_steps
 from atom_client.deployment import with_place
 from atom_client.errors import Misuse
 from atom_client.text import clean, counted, listing, one_line
-from atom_client.views.as_json import json_text, run_with_steps
+from atom_client.views.as_json import json_document, run_with_steps
 from atom_client.views.items import read_loops
 from atom_client.views.lines import line_text, read_line
 from atom_client.views.loops import count_nodes
@@ -44,9 +44,9 @@ STEPS_PER_PAGE: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowOptions:
-    """The options that the user gave; `run_id` may be any name of a run.
+    """The options that the user gave; `run_id` may be anything that refers to a run.
 
-    Without a page and a limit, JSON has all steps, and text the first page.
+    If neither a page nor a limit is given, JSON output has all steps, and text output has the first page.
     """
 
     run_id: str
@@ -81,7 +81,10 @@ class ShowOptions:
 
 
 def show_run(services: Services, options: ShowOptions) -> None:
-    """Print everything about a run, but only a summary of its items, and a page of its steps if they are many."""
+    """Print everything about a run, with only a summary of its items.
+
+    If there are many steps, only one page of them is printed.
+    """
     now = services.clock.now()
     run = require_run(services.store, options.run_id)
     nodes = read_nodes_of_steps(services.store, run, with_jobs=False)
@@ -94,7 +97,7 @@ def show_run(services: Services, options: ShowOptions) -> None:
         ids = [step.id for step in shown if step.outputs] if may_have_items(run) or len(shown) < len(steps) else None
         outputs = read_outputs_of_steps(services.store, run.id, ids)
     if options.as_json:
-        click.echo(json_text(run_with_steps(run, shown, outputs, loops)))
+        click.echo(json_document(run_with_steps(run, shown, outputs, loops)))
         return
     _show_facts(run, now)
     if shown:

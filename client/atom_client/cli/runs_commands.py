@@ -68,11 +68,11 @@ def runs() -> None:
 @json_option
 @place_options
 def list_(**chosen: Any) -> None:
-    """List the newest runs, or those that meet every condition that is given.
+    """List the newest runs, or those that meet all conditions.
 
-    Several states mean any of them. The duration of a run that has not ended is the time that it has taken so far, and
-    its steps are shown as in 273 of 300. If there are more runs than fit the page, the last line says how many, and
-    which command shows the next ones.
+    If several states are given, a run may be in any of them. The duration of a run that has not ended is the time that
+    it has taken so far, and its steps are shown in the form 273 of 300. If there are more runs than fit on the page,
+    the last line gives the total number and the command that shows the next ones.
     """
     from atom_client.cli.run_list import ListOptions, list_runs  # noqa: PLC0415 (imported only when needed)
 
@@ -82,6 +82,7 @@ def list_(**chosen: Any) -> None:
 @runs.command()
 @run_argument
 @click.option("--outputs", "with_outputs", is_flag=True, help="Also show the outputs of the run and of its steps.")
+@click.option("--step", metavar="STEP", help="Show everything about this step or item, with its attempts.")
 @click.option("--items", metavar="STEP", help="Show only the items of this step with forEach, failed ones first.")
 @click.option("--failed", is_flag=True, help="Show only steps that are FAILED.")
 @click.option("--running", is_flag=True, help="Show only steps in progress: RUNNING, DISPATCHING or RETRYING.")
@@ -107,27 +108,35 @@ def list_(**chosen: Any) -> None:
     "--limit",
     metavar="N",
     type=click.IntRange(min=1, max=1000),
-    help="The number of steps per page [default: 200; with --json all], or with --items of items [default: 50].",
+    help="The number of steps per page [default: 200; with --json all], or of items with --items [default: 50].",
 )
 @json_option
 @place_options
-def show(run_id: str, items: str | None, *, with_outputs: bool, as_json: bool, **chosen: Any) -> None:
+def show(run_id: str, step: str | None, items: str | None, *, with_outputs: bool, as_json: bool, **chosen: Any) -> None:
     """Show a run and its steps; `why` explains their states.
 
     A step with `forEach` is shown as one line with the counts of its items, followed by the messages of the first ones
     that failed. --items lists its items. The duration of a step that has not ended is the time it has taken so far.
+
+    --step shows one step, or an item such as 'train[3]': how long it waited and for what, a table of its last 20
+    attempts with their jobs, what was sent to the Task Runner, and its outputs.
     """
     from atom_client.cli.items import PAGE_SIZE, show_items  # noqa: PLC0415 (see above)
     from atom_client.cli.runs import ShowOptions, show_run  # noqa: PLC0415 (see above)
 
     options = ShowOptions(run_id=run_id, with_outputs=with_outputs, as_json=as_json, **chosen)
+    if step is not None:
+        from atom_client.cli.step import show_step  # noqa: PLC0415 (see above)
+
+        if items is not None or options != ShowOptions(run_id=run_id, with_outputs=with_outputs, as_json=as_json):
+            raise Misuse("--step shows one step with its outputs; leave out the options that choose from several")
+        show_step(_services(), run_id, step, as_json=as_json)
+        return
     if items is None:
         show_run(_services(), options)
         return
     if options.states or options.failed or options.running or options.sort != "started":
-        raise Misuse(
-            "--items lists the items that failed first, and then those in progress; leave the other options out"
-        )
+        raise Misuse("--items lists failed items first, and then those in progress; leave the other options out")
     page, limit = options.page or 1, options.limit or PAGE_SIZE
     show_items(_services(), run_id, items, page=page, limit=limit, as_json=as_json, with_outputs=with_outputs)
 
@@ -143,7 +152,7 @@ def watch(timeout: str | None, **chosen: Any) -> None:
     The view is the same as that of `run` and of `start --wait`. A run that has ended is shown with its result. Ctrl-C
     ends the view, and the run continues.
 
-    Exit code: the same as for `run`; 1 as well if --timeout was reached first.
+    Exit code: the same as for `run`; also 1 if --timeout was reached first.
     """
     from atom_client.cli.watch import WatchOptions, watch_run  # noqa: PLC0415 (imported only when needed)
 
@@ -205,27 +214,52 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 @click.option(
     "--failed", is_flag=True, help="With --from or --only: also what `runs retry` would run again without them."
 )
+@click.option(
+    "--with", "source", metavar="FILE", help="Start a new run from this edited file, and keep the unchanged steps."
+)
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Start a new run with this value of a parameter, and keep the steps that do not read it; may be repeated.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would run again, but change nothing.")
-@click.option("--yes", is_flag=True, help="With --from or --only: do not ask. Without a terminal, no one is asked.")
+@click.option("--yes", is_flag=True, help="With any of these options: do not ask. Without a terminal, no one is asked.")
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
 @click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
 @reason_option
 @json_option
 @place_options
-def retry(timeout: str | None, **chosen: Any) -> None:
+def retry(timeout: str | None, *, source: str | None, params: tuple[str, ...], **chosen: Any) -> None:
     """Rerun the steps that failed, were cancelled or were skipped.
 
     Steps that succeeded are not run again. With --from and --only, the steps that you name run again instead, also in a
     run that SUCCEEDED; STEP may be an item of a step with `forEach`, such as 'train[3]'. They are shown first. Steps
     under `finally` run again in any case. The run keeps the steps, conditions and parameters that it started with: the
-    file is not read again, so if you have changed it, start a new run. The run records who retried it.
+    file is not read again. The run records who retried it.
 
-    Exit code: 0 if the run continues; with --wait, the same as for `run`.
+    With --with or --param, the run stays as it is. A new run is started instead, which may also be done if the run has
+    SUCCEEDED: it keeps the steps that succeeded and are unchanged, if all steps before them are. Which these are is
+    shown before it starts, with the reason for each other step.
+
+    Exit code: 0 if the run continues or a new one is requested; with --wait, the same as for `run`.
     """
+    chosen["timeout_s"] = timeout_of(timeout)
+    if source is not None or params:
+        in_place = [name for name in ("first", "only", "failed", "reason") if chosen.pop(name)]
+        if in_place:
+            option = f"--{in_place[0]}".replace("--first", "--from")
+            raise Misuse(
+                f"{option} is for a run that is continued, but --with and --param start a new one; leave it out"
+            )
+        from atom_client.cli.reuse import ReuseOptions, repair_by_new_run  # noqa: PLC0415 (imported only when needed)
+
+        reuse = ReuseOptions(source=source, params=params, **chosen)
+        raise click.exceptions.Exit(repair_by_new_run(_services(), reuse))
     from atom_client.cli.retry import RetryOptions, retry_unsuccessful  # noqa: PLC0415 (imported only when needed)
 
-    options = RetryOptions(timeout_s=timeout_of(timeout), **chosen)
-    raise click.exceptions.Exit(retry_unsuccessful(_services(), options))
+    raise click.exceptions.Exit(retry_unsuccessful(_services(), RetryOptions(**chosen)))
 
 
 @click.command()

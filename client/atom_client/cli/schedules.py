@@ -10,7 +10,7 @@ from atom_client.cli.sources import require_object
 from atom_client.cli.tables import Sheet
 from atom_client.errors import Misuse
 from atom_client.text import counted, name_of
-from atom_client.views.as_json import json_text, moment_text
+from atom_client.views.as_json import json_document, moment_text
 from atom_client.views.schedules import next_instants, pause_lines, schedule_objects, schedule_rows, zoned
 from atom_workflows.coordinator.schedules import list_schedules, load_schedules, pause_schedules, resume_schedules
 from atom_workflows.coordinator.services import Services
@@ -24,7 +24,7 @@ def print_schedules(services: Services, *, with_deleted: bool, as_json: bool) ->
     """Print the schedules of all files."""
     found = [one for one in list_schedules(services) if with_deleted or one.deleted_at is None]
     if as_json:
-        click.echo(json_text([schedule_objects(one) for one in found]))
+        click.echo(json_document({"files": [schedule_objects(one) for one in found]}))
     elif found:
         rows = tuple(row for one in found for row in schedule_rows(one))
         Output().show(Sheet(heading=_HEADING, rows=rows, state_column=0))
@@ -48,7 +48,7 @@ def print_next(services: Services, path: str, *, count: int, as_json: bool) -> N
     )[:count]
     if as_json:
         shown = [{"at": moment_text(at), "cron": cron, "note": note or None} for at, cron, note in instants]
-        click.echo(json_text({**schedule_objects(found), "next": shown}))
+        click.echo(json_document({**schedule_objects(found), "next": shown}))
         return
     for at, cron, note in instants:
         click.echo(f"{zoned(at, found.zone)}  {cron}" + (f"  ({note})" if note else ""))

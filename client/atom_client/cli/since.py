@@ -15,7 +15,8 @@ _DAYS_AGO: Final = {"today": 0, "yesterday": 1}
 def since_of(text: str, now: datetime) -> datetime:
     """Return the time that the text means.
 
-    It is a time, which is local unless it has an offset, a duration before now, or the beginning of a day.
+    The text is a time (local unless it has an offset), a duration before now, `today` or `yesterday`. A day stands for
+    its beginning.
     """
     meant = text.strip().lower()
     try:
@@ -33,5 +34,5 @@ def since_of(text: str, now: datetime) -> datetime:
             "2h or 7d, today or yesterday"
         ) from error
     if moment > now:
-        raise Misuse(f"--since is {local_time(moment)}, which is in the future; it is {local_time(now)}")
+        raise Misuse(f"--since is {local_time(moment)}, which is in the future; the current time is {local_time(now)}")
     return moment

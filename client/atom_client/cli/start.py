@@ -15,7 +15,7 @@ from atom_client.cli.validate import print_warnings
 from atom_client.deployment import environment, with_place
 from atom_client.errors import Misuse
 from atom_client.text import name_of
-from atom_client.views.as_json import json_text
+from atom_client.views.as_json import json_document
 from atom_workflows.errors import InvalidParams
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.ports import Message
@@ -53,7 +53,7 @@ def start_run(options: StartOptions) -> int:
     if options.as_json:
         ids = {"run_id": request.run_id, "run": request.run_id, "key": request.run_key}
         requested = {**ids, "workflow_path": request.workflow_path}
-        click.echo(json_text({**requested, "started_before": earlier.is_started}))
+        click.echo(json_document({**requested, "started_before": earlier.is_started}))
     else:
         click.echo(f"Requested run {request.run_id} of {name_of(options.source)}{request.size}.")
         click.echo(f"To view it: `{with_place(f'runs show {request.run_id}')}`")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from textwrap import wrap
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from atom_client.text import between, clip, counted, lasted, local_time, one_line
-from atom_client.views.reasons import last_start
+from atom_client.views.reasons import clock_time, last_start
 from atom_client.views.step_list import taken_by
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import Phase
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from atom_client.cli.output import Output
     from atom_client.cli.screen import Screen
+    from atom_client.views.attempts import TimedAttempt
     from atom_client.views.loops import LoopView
 
 COLORS: Final = {
@@ -51,8 +53,8 @@ class Sheet:
     """A heading and rows of cells, with each cell on one line.
 
     `state_column` is the index of the column that holds states. If `may_be_narrowed` is True, a narrow terminal shows
-    the sheet without the columns that do not fit, since their content is also shown elsewhere. Ids, in the first
-    column, are never cut.
+    the sheet without the columns that do not fit, since their content is also shown elsewhere, and says which. Ids, in
+    the first column, are never cut.
     """
 
     heading: tuple[str, ...]
@@ -82,7 +84,15 @@ class Sheet:
         if kept[:2] != [0, self.state_column]:
             return self._stack(screen)
         heading, *rows = (tuple(row[column] for column in kept) for row in (self.heading, *self.rows))
-        return _table_of(replace(self, heading=heading, rows=tuple(rows)), screen)
+        table = _table_of(replace(self, heading=heading, rows=tuple(rows)), screen)
+        hidden = [name for column, name in enumerate(self.heading) if column not in kept]
+        if not hidden:
+            return table
+        from rich.console import Group  # noqa: PLC0415 (needed on terminals only)
+        from rich.text import Text  # noqa: PLC0415 (needed on terminals only)
+
+        lines = wrap(f"Not shown on this narrow terminal: {', '.join(hidden)}.", max(screen.width, 1))
+        return Group(table, *(Text(line, style="dim") for line in lines))
 
     def _stack(self, screen: Screen) -> RenderableType:
         """Return two lines for each row: the whole id, and below it the cells that fit.
@@ -160,16 +170,39 @@ def items_sheet(items: Sequence[StepRecord], *, now: datetime) -> Sheet:
     )
 
 
+def attempts_sheet(step: StepRecord, attempts: Sequence[TimedAttempt], *, now: datetime) -> Sheet:
+    """Return the attempts of a step as a sheet; one that has not ended shows the state of the step."""
+    from atom_client.views.attempts import durations_text  # noqa: PLC0415 (only this table needs it)
+
+    return Sheet(
+        heading=("ATTEMPT", "END", "BEGAN", "WAITED", "JOB", "MESSAGE"),
+        rows=tuple(
+            (
+                str(one.attempt.number),
+                one.attempt.kind or step.state.value,
+                clock_time(one.attempt.claimed_at, now),
+                durations_text(one._asdict(), {"back_off": "back-off", "submitting": "to be accepted"}),
+                ", ".join(filter(None, (lasted(one.job), durations_text(one._asdict(), {"queued": "of it queued"})))),
+                clip(": ".join(filter(None, map(one_line, (one.attempt.reason, one.attempt.message)))), _LONGEST_CELL),
+            )
+            for one in attempts
+        ),
+        state_column=1,
+    )
+
+
 def remark(step: StepRecord, loop: LoopView | None = None) -> str:
     """Return a step's message on one line.
 
-    Before the message come, as far as they apply, a note that the failure is tolerated, the state of a job that the
-    Task Runner has not started yet, the reason why the step ended, and the counts of its items. The counts replace
-    the message until the step has ended, or if it failed because too many of its items did.
+    The message is preceded by those of the following that apply: the run from which the step was kept, a note that the
+    failure is tolerated, the state of a job that the Task Runner has not started yet, the reason why the step ended,
+    and the counts of its items. The counts replace the message until the step has ended, or if it failed because too
+    many of its items did.
     """
     job_state = one_line(step.job_state) if step.state is StepState.RUNNING else ""
     not_running = job_state if job_state != StepState.RUNNING.value else ""
-    marks = ("tolerated" if step.tolerated else "", not_running, one_line(step.reason))
+    kept = f"kept from {step.kept_from}" if step.kept_from else ""
+    marks = (kept, "tolerated" if step.tolerated else "", not_running, one_line(step.reason))
     items = "" if loop is None else loop.describe()
     message = "" if items and (not step.state.is_terminal or loop_failed(step)) else one_line(step.message)
     return ": ".join(filter(None, (*marks, items, message)))
@@ -207,7 +240,7 @@ def runs_sheet(
 ) -> Sheet:
     """Return runs as a sheet.
 
-    `progress` is that of open runs, by their ids.
+    `progress` holds the progress of open runs, by run id.
     """
     return Sheet(
         heading=("RUN", "STATE", "CREATED", "DURATION", "STEPS", "WORKFLOW"),
@@ -240,7 +273,7 @@ def _duration_of(run: RunRecord, now: datetime) -> str:
 
 
 def _size_of(run: RunRecord, progress: Progress) -> str:
-    """Return the numbers of a run's steps and items.
+    """Return the counts of a run's steps and items.
 
     Example: `4 of 6, 273 of 300 items`.
     """

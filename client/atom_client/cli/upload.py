@@ -16,7 +16,7 @@ from atom_client.cli.validate import print_warnings
 from atom_client.deployment import environment, with_place
 from atom_client.errors import Misuse
 from atom_client.text import counted, name_of, one_line
-from atom_client.views.as_json import json_text
+from atom_client.views.as_json import json_document
 from atom_client.views.schedules import instant_objects, next_instants, zoned
 from atom_workflows.core.run_ids import run_id_for
 from atom_workflows.core.workflow import Workflow
@@ -62,7 +62,7 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
     required = [param.name for param in workflow.params if param.required]
     if as_json:
         more = {"required_params": required} if required else {}
-        click.echo(json_text({"run_id": run_id, "run": run_id, "object": path, "generation": generation, **more}))
+        click.echo(json_document({"run_id": run_id, "run": run_id, "object": path, "generation": generation, **more}))
     elif required:
         needed = " ".join(f"--param {name}=…" for name in required)
         click.echo(f"Uploaded {name_of(path)}, generation {generation}.")
@@ -75,12 +75,14 @@ def upload_file(source: str, target: str, *, as_json: bool) -> int:
 
 
 def _print_registered(workflow: Workflow, path: str, generation: str, *, as_json: bool) -> None:
-    """Explain that uploading a file with schedules starts no run."""
+    """Explain that uploading a file with schedules does not start a run."""
     now, schedules = datetime.now(UTC), workflow.schedules or ()
     if as_json:
         instants = instant_objects(schedules, workflow.timezone, now, count=1)
         click.echo(
-            json_text({"run_id": None, "run": None, "object": path, "generation": generation, "schedules": instants})
+            json_document(
+                {"run_id": None, "run": None, "object": path, "generation": generation, "schedules": instants}
+            )
         )
         return
     shown = f"Uploaded {name_of(path)}, generation {generation}"

@@ -11,7 +11,7 @@ from atom_client.cli.folders import SUFFIXES, explain_skip, find_files
 from atom_client.cli.sources import STDIN, content_of, shown_name
 from atom_client.errors import Failure, Misuse
 from atom_client.text import counted, name_of, one_line
-from atom_client.views.as_json import json_text
+from atom_client.views.as_json import json_document
 from atom_client.views.checked_files import CheckedFile, as_object, github_lines, summary, text_lines
 from atom_client.views.task_warnings import warn_of_tasks
 from atom_workflows.language.parser import InvalidWorkflow, parse_workflow
@@ -36,7 +36,7 @@ def validate_files(sources: Sequence[str], *, form: str = "text", env_file: str 
                 for line in text_lines(checked) if form == "text" else github_lines(checked):
                     click.echo(line)
     if form == "json":
-        click.echo(json_text(as_object(files)))
+        click.echo(json_document(as_object(files)))
     elif form == "text" and len(files) > 1:
         click.echo(summary(files))
     return all(checked.is_valid for checked in files)

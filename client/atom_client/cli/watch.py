@@ -16,7 +16,7 @@ from atom_workflows.coordinator.services import Services
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchOptions:
-    """The options that the user gave; `run_id` may be any name of a run."""
+    """The options that the user gave; `run_id` may be anything that refers to a run."""
 
     run_id: str
     timeout_s: float | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -12,7 +12,7 @@ import click
 from atom_client.deployment import with_place
 from atom_client.errors import Failure
 from atom_client.text import clean, listing
-from atom_client.views.as_json import json_text, moment_text
+from atom_client.views.as_json import json_document, moment_text
 from atom_client.views.items import read_loop, read_loops, read_some
 from atom_client.views.lines import read_line
 from atom_client.views.loops import LoopView
@@ -27,7 +27,7 @@ from atom_client.views.queries import (
 )
 from atom_client.views.reasons import Reason
 from atom_client.views.run_references import require_run
-from atom_client.views.seen import Seen
+from atom_client.views.seen import Seen, StepSeen
 from atom_client.views.why_run import HEADINGS, explain_run, headline
 from atom_client.views.why_step import look_around, step_explanation, step_facts, step_headline
 from atom_workflows.coordinator.services import Services
@@ -76,7 +76,7 @@ def print_why_run(services: Services, run_text: str, *, as_json: bool) -> None:
             "deadline": moment_text(run.deadline),
             "reasons": [reason.as_fields() for reason in reasons],
         }
-        click.echo(json_text(described))
+        click.echo(json_document(described))
         return
     click.echo(headline(seen))
     for line in _lines(reasons):
@@ -123,15 +123,20 @@ def _find_step(
     if found:
         loop = read_loop(services.store, run, step_id) if found[0].kind is NodeKind.GATHER else None
         return (found[0] if loop is None else loop.step), loop
+    if run.started_at is None:
+        explains = f"`{with_place(f'why {run.id}')}` explains why"
+        raise Failure(f"run {run.id} is {run.state} and has not begun, so it has no steps to show; {explains}")
     meant = similar_step(services.store, run, name.each if name else step_id)
     lists = f"`{with_place(f'runs show {run.id}')}` lists its steps"
     hint = f"did you mean {listing([meant])}?" if meant else lists
     raise Failure(f"run {run.id} has no step {listing([step_id])}; {hint}")
 
 
-def print_why_step(services: Services, run_text: str, step_id: str, *, as_json: bool) -> None:
-    """Print why a step is in its current state."""
-    run = require_run(services.store, run_text)
+def read_step(services: Services, run: RunRecord, step_id: str) -> StepSeen:
+    """Read a step or an item, and what explains its state.
+
+    Raises `Failure` if there is no such step or item.
+    """
     reader = NodeReader(services.store, run)
     step, loop = _find_step(services, reader, run, step_id)
     seen = replace(look_around(reader, run, step, now=services.clock.now()), loop=loop)
@@ -141,11 +146,22 @@ def print_why_step(services: Services, run_text: str, step_id: str, *, as_json: 
     if step.outputs:
         outputs = read_outputs_of_steps(services.store, run.id, [step.id]).get(step.id, {})
         seen = replace(seen, outputs=outputs)
+    return seen
+
+
+def print_why_step(services: Services, run_text: str, step_id: str, *, as_json: bool) -> None:
+    """Print why a step is in its current state."""
+    seen = read_step(services, require_run(services.store, run_text), step_id)
     if as_json:
-        click.echo(json_text(step_explanation(seen)))
+        click.echo(json_document(step_explanation(seen)))
         return
     click.echo(clean(step_headline(seen)))
+    print_facts(step_facts(seen))
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print facts, each with its label; a label that repeats is printed once."""
     before = ""
-    for name, value in step_facts(seen):
+    for name, value in facts:
         click.echo(f"  {'' if name == before else name:{_LONGEST_NAME}} {clean(value)}")
         before = name

@@ -97,7 +97,7 @@ PEERS: Final[Sequence[Peer]] = (
 
 
 def quotes(tally: Tally, runs_per_month: int, prices: Mapping[Item, Price]) -> list[Quote]:
-    """Return the cost of a run and of a month by peer."""
+    """Return each peer's cost for a run and for a month."""
     found = []
     for peer in PEERS:
         run: float | None = None

@@ -87,7 +87,7 @@ class IdleTime:
             jobs.skip((times * period * every).total_seconds(), now)
 
     def _is_idle(self) -> bool:
-        """Return True if only polls and audits at their longest intervals remain."""
+        """Return True if only polls and audits remain, at their longest intervals."""
         functions = self._functions
         world, now = functions.world, functions.timeline.now()
         if not functions.timeline.is_quiet or not world.task_runner.submitted_at:

@@ -100,7 +100,7 @@ def measure_tick(given: Assumptions) -> Tally:
 
 
 class Meter:
-    """Counts what is published and how long functions take. Implements the emulator's `Observer`.
+    """Tallies what is published and how long functions take. Implements the emulator's `Observer`.
 
     A message on a `pushed` topic is delivered to a function.
     """
@@ -166,7 +166,7 @@ def _too_long() -> NotEstimated:
 
 
 def takes_time(step: Step) -> bool:
-    """Return True if the step has a job that takes time."""
+    """Return True if the step has a job that does not end immediately."""
     return step.task is not None and step.task.engine != AT_ONCE
 
 

@@ -136,7 +136,7 @@ def _flaws_of_delivery(about: str, name: str, found: SubscriptionSettings, expec
         yield wrong(about, f"it does not push to the {PUSHED[name]} function", expected.fix_all)
     elif not expected.is_local and not found.account:
         fix = expected.update(name, *_push_flags(found, expected.account("push")))
-        yield wrong(about, "it pushes without a token, which the function refuses", fix)
+        yield wrong(about, "it pushes without a token, so the function refuses its events", fix)
     elif not expected.is_local and found.audience and found.audience.rstrip("/") != found.endpoint.rstrip("/"):
         detail = f"its token is for {found.audience}, but it pushes to {found.endpoint}"
         yield wrong(about, detail, expected.update(name, *_push_flags(found, found.account)))

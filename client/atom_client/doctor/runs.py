@@ -46,8 +46,9 @@ def newer_findings(services: Services) -> Iterator[Finding]:
     runs = list(dict.fromkeys(one.path.split("/")[1] for one in found))
     since: datetime = found[0].fields["due_at"]
     detail = (
-        f"documents of schema {schemas} have been due since {local_time(since)}, in {listing(runs, most=_MOST_NAMED)}: "
-        f"a newer version started these runs, and this one reads schemas up to {SCHEMAS[-1]}"
+        f"documents with schema {schemas} have been due since {local_time(since)} (runs: "
+        f"{listing(runs, most=_MOST_NAMED)}); a newer version started these runs, but this version reads schemas only "
+        f"up to {SCHEMAS[-1]}"
     )
     yield wrong("newer runs", detail, "deploy the version that started them, or a newer one, and install it here")
 

@@ -16,10 +16,10 @@ from atom_client.graph.picture import Picture, PicturedStep, Shape
 from atom_client.text import clip, one_line
 
 MOST_EDGES: Final = 500
-"""The number of edges up to which Mermaid draws a diagram, unless the page has changed its `maxEdges`."""
+"""The maximum number of edges in a diagram that Mermaid draws, unless the page has changed its `maxEdges`."""
 
 MOST_CHARACTERS: Final = 50_000
-"""The length of source up to which Mermaid draws a diagram, unless the page has changed its `maxTextSize`."""
+"""The maximum length of the source that Mermaid draws, unless the page has changed its `maxTextSize`."""
 
 _LONGEST_NOTE: Final = 60
 _SHAPES: Final = {Shape.JOB: ("[", "]"), Shape.BARRIER: ("([", "])"), Shape.LOOP: ("[[", "]]")}

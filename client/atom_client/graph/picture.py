@@ -29,11 +29,11 @@ _TRIGGERS: Final[Mapping[Trigger, str]] = {
     Trigger.ANY_FAILED: "if any failed",
     Trigger.ALWAYS: "always",
 }
-"""The words for triggers. The default one is not mentioned."""
+"""The words for each trigger except the default, which is not mentioned."""
 
 
 class Shape(StrEnum):
-    """What a step is."""
+    """The kinds of steps that a picture distinguishes."""
 
     JOB = "job"
     # A step without a task, which only joins others.
@@ -59,7 +59,7 @@ class PicturedStep(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """The steps of a workflow or of a run, in order; those under `finally` are apart.
+    """The steps of a workflow or of a run, in order, with those under `finally` kept separately.
 
     `state` is the run's; it is empty for a file.
     """
@@ -147,7 +147,7 @@ def _natural_order(step: StepRecord) -> list[tuple[bool, int, str]]:
 
 
 def _resolver(nodes: Mapping[str, StepRecord]) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
-    """Return a function that replaces internal nodes by the steps before them."""
+    """Return a function that replaces internal nodes with the steps before them."""
     found: dict[str, tuple[str, ...]] = {}
 
     def steps_before(node_id: str) -> tuple[str, ...]:
@@ -191,8 +191,7 @@ def _picture_record(
 def number_layers(steps: Sequence[PicturedStep]) -> dict[str, int]:
     """Return the layer of each step, counted from 0.
 
-    A step is one layer behind the last step that it depends on. The steps come out in an order in which each follows
-    those that it depends on.
+    A step is one layer after the last of its dependencies. In the result, each step follows its dependencies.
     """
     known = {step.id for step in steps}
     waits = {step.id: sum(one in known for one in step.after) for step in steps}

@@ -20,7 +20,7 @@ _MOST_BENDS: Final = 20_000
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Place:
-    """The place of a step, or of a line's bend, for which `step` is None.
+    """The place of a step, or of a bend in a line. For a bend, `step` is None.
 
     `y` is the middle of the place, in units of one step's height including the gap below it.
     """
@@ -33,12 +33,12 @@ class Place:
 
     @property
     def height(self) -> float:
-        """The room that it takes up."""
+        """The vertical space that the place takes up."""
         return 0.4 if self.step is None else 1.0
 
 
 class Segment(NamedTuple):
-    """A part of a line, from a place to one further right."""
+    """A part of a line, from one place to another that is farther to the right."""
 
     start: Place
     end: Place
@@ -46,7 +46,7 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """The places of a graph by layer, from top to bottom, its lines, and the height of all."""
+    """The places of a graph by layer, each from top to bottom, with its lines and its total height."""
 
     layers: Sequence[Sequence[Place]]
     segments: Sequence[Segment]
@@ -108,7 +108,7 @@ def _lead_lines(places: Mapping[str, Place], layers: Sequence[list[Place]]) -> l
 
 
 def _order(layers: Sequence[list[Place]]) -> None:
-    """Sort each layer so that lines cross less."""
+    """Sort each layer so that fewer lines cross."""
     rank = {place: float(number) for layer in layers for number, place in enumerate(layer)}
 
     def arrange(layer: list[Place], side: str) -> None:
@@ -127,9 +127,9 @@ def _order(layers: Sequence[list[Place]]) -> None:
 
 
 def _settle(layer: Sequence[Place], wishes: Sequence[float]) -> None:
-    """Give the places of a layer the heights that are closest to the wishes.
+    """Move a layer's places as close to their desired heights as possible.
 
-    The order stays, and no two overlap. This is isotonic regression by pooling adjacent violators.
+    Their order does not change, and no two overlap. This is isotonic regression by pooling adjacent violators.
     """
     offsets, below = [], 0.0
     for place in layer:

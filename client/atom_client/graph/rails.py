@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from atom_client.graph.picture import PicturedStep, dependents_of, number_layers
 
 LEAST_TOGETHER: Final = 3
-"""Two steps side by side are still drawn as a fork; the lines of more would hide the rest of the picture."""
+"""Two steps side by side are still drawn as a fork; with more, the lines would hide the rest of the picture."""
 
 
 class Glyphs(NamedTuple):
@@ -46,7 +46,7 @@ class Unit:
 
 
 class Row(NamedTuple):
-    """A unit's row: the row itself, and what the rails look like beside further rows of the same unit."""
+    """A unit and the rails beside it: `rails` in its first row, `below` in each of its other rows."""
 
     unit: Unit
     rails: str
@@ -72,7 +72,7 @@ def units_of(steps: Sequence[PicturedStep]) -> list[Unit]:
 
 
 def _in_drawing_order(units: list[Unit], ids: list[str]) -> list[Unit]:
-    """Sort the units so that each follows what it depends on, and rails end soon."""
+    """Sort units after their dependencies, in an order that ends rails early."""
     place = {one: number for number, one in enumerate(ids)}
     waiting = [unit for unit in units if unit.steps[0].id in place]
     left = {unit: unit.dependents for unit in waiting}
@@ -80,7 +80,10 @@ def _in_drawing_order(units: list[Unit], ids: list[str]) -> list[Unit]:
     order: list[Unit] = []
 
     def worth(unit: Unit) -> tuple[int, int, int]:
-        """Prefer the unit that ends most rails, then the one whose dependencies were drawn last."""
+        """Prefer the unit that ends the most rails.
+
+        Of several, prefer the one whose dependencies were drawn last.
+        """
         ended = sum(left[one] == 1 for one in unit.after)
         newest = max((drawn[one] for one in unit.after), default=-1)
         return ended, newest, -place[unit.steps[0].id]

@@ -14,7 +14,7 @@ from atom_workflows.step_documents import step_record
 def read_nodes_to_draw(store: Store, run: RunRecord) -> dict[str, StepRecord]:
     """Return a run's nodes by id, without items and jobs.
 
-    Conditions that are decided for each item are stored in what outlines leave out, which is read for the first loops.
+    Outlines leave out the conditions that are decided for each item, so the first loops are also read in full.
     """
     nodes = read_outlines_without_items(store, run)
     if may_have_items(run):

@@ -107,7 +107,7 @@ class _Section:
         self.height = self.placed.height * self.row
 
     def draw(self, x: float, y: float) -> Iterator[str]:
-        """Yield the lines and then the boxes, with the upper left corner here."""
+        """Yield the lines, then the boxes, with the upper left corner at (x, y)."""
         for segment in self.placed.segments:
             step = segment.end.step
             dashed = " if" if step is not None and step.is_conditional else ""
@@ -155,7 +155,7 @@ def _text(text: str, length: int) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return text for a tooltip, whose lines stay apart."""
+    """Escape the text for a tooltip, keeping its line breaks."""
     return "\n".join(escape(_NOT_XML.sub("", one_line(line))) for line in text.split("\n"))
 
 

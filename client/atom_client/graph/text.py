@@ -34,7 +34,7 @@ _URGENT: Final = (
     StepState.PENDING,
     StepState.SUCCEEDED,
 )
-"""The states, with those that a reader looks for first."""
+"""The states, in the order in which a reader looks for them."""
 
 _SYMBOLS: Final[Mapping[StepState, str]] = {
     StepState.FAILED: "✗x",
@@ -51,20 +51,21 @@ _SYMBOLS: Final[Mapping[StepState, str]] = {
 _NO_STATE: Final = "○o"
 
 SIGNS: Final = "".join(["│─├┤┼└┘┴┬…", _NO_STATE, *_SYMBOLS.values()])
-"""All characters of drawings, besides those of names and notes."""
+"""All characters used in drawings, other than those in names and notes."""
 
 
 class Part(NamedTuple):
-    """A part of a line, colored as the given state is."""
+    """A part of a line, in the color of its state, if it has one."""
 
     text: str
     state: str = ""
 
 
 class Style(NamedTuple):
-    """The width in which to draw, and True if only ASCII can be printed.
+    """The width available for drawing, and whether only ASCII can be printed.
 
-    If lines would wrap, as on a terminal, long names are cut; otherwise they are whole, so that programs can find them.
+    If lines would wrap, as on a terminal, long names are cut; otherwise they are kept whole, so that programs can find
+    them.
     """
 
     width: int = 80
@@ -82,7 +83,7 @@ class Style(NamedTuple):
 
     @property
     def mark(self) -> str:
-        """The sign in place of what was cut."""
+        """The ellipsis that replaces text that was cut."""
         return "..." if self.is_ascii else "…"
 
     def name(self, step: PicturedStep, room: int) -> str:
@@ -91,7 +92,7 @@ class Style(NamedTuple):
         return cut_middle(name, max(room, _LEAST_NAME), mark=self.mark) if self.wraps else name
 
     def note(self, text: str, room: int) -> str:
-        """Return a note, cut to the room that there is."""
+        """Return a note, cut to the available space."""
         room = room if self.wraps else max(room, _LEAST_NOTE)
         if cell_len(text) <= room:
             return text
@@ -115,7 +116,10 @@ def draw_text(picture: Picture, style: Style) -> Iterator[list[Part]]:
     if drawings and any(len(row.unit.steps) > 1 for rows in drawings for row in rows):
         yield []
         yield [
-            Part(f"{style.glyphs.bracket} steps side by side: they wait for the same steps, and the same wait for them")
+            Part(
+                f"{style.glyphs.bracket} steps side by side: they wait for the same steps, "
+                "and the same steps wait for them"
+            )
         ]
 
 
@@ -158,7 +162,10 @@ def _in_state(text: str, state: StepState | None) -> Part:
 
 
 def _list_layers(steps: Sequence[PicturedStep], style: Style) -> Iterator[list[Part]]:
-    """Yield each layer: its number, its size, its first steps, and in a run the counts of their states."""
+    """Yield the rows of a table of layers.
+
+    Each layer has its number, its size, its first steps and, in a run, the number of its steps in each state.
+    """
     layers = split_layers(steps)
     together = -(-len(layers) // MOST_LAYERS) or 1
     entries = [layers[at : at + together] for at in range(0, len(layers), together)]
@@ -181,7 +188,7 @@ def _list_layers(steps: Sequence[PicturedStep], style: Style) -> Iterator[list[P
 
 
 def _name_some(steps: Sequence[PicturedStep], style: Style, room: int) -> list[Part]:
-    """Return as many names as there is room for, at least one, and the number of all others."""
+    """Return the names that fit, at least one, and how many remain."""
     ordered = sorted(steps, key=lambda step: _URGENT.index(step.state) if step.state else 0)
     rest = len(f" {style.mark} and {len(ordered):,} more")
     names = [style.name(step, room - rest) for step in ordered]

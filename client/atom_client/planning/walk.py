@@ -54,7 +54,7 @@ class PlannedStep:
 
     @property
     def has_unknown(self) -> bool:
-        """True if a list of items, or a value in its job or its first few items, is not known."""
+        """True if the step's list of items, or a value in its job or its first few items, is unknown."""
         items = self.items
         of_items = items is not None and (bool(items.unknown) or any(item.unknown for item in items.first))
         return bool(self.unknown) or of_items
@@ -169,7 +169,7 @@ class _Walk:
             broken = [need for need in step.depends_on if self._fates[need] in _FAILED]
             if broken:
                 return Fate.BLOCKED, f"blocked by {listing(broken)}"
-            because = f"not every step that it depends on runs, and its trigger is {step.trigger}"
+            because = f"some of its dependencies do not run, and its trigger is {step.trigger}"
             if step.trigger is Trigger.ANY_FAILED:
                 because = "no step that it depends on fails, and its trigger is any-failed"
             elif all(fate is Fate.SKIPPED for fate in fates):

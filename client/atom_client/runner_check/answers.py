@@ -48,4 +48,4 @@ def check_hints_and_logs(seen: Seen) -> Iterator[Row]:
     if any(end.notifies for end in ends):
         yield ok(NOTIFIES, "its responses say so; the messages themselves cannot be seen from here")
     else:
-        yield unsupported(NOTIFIES, "no response set it to the JSON value true, so jobs are polled until they end")
+        yield unsupported(NOTIFIES, "no response set `notifies` to the JSON `true`, so jobs are polled until they end")

@@ -35,8 +35,8 @@ def check_token(without_token: TaskRunner, session: Session) -> Row:
         without_token.status(session.url, session.unknown_job())
     except TaskRunnerUnavailable as error:
         if error.status in _DENIED:
-            return ok(TOKEN, f"a call without one is refused with HTTP {error.status}")
+            return ok(TOKEN, f"a call without a token is refused with HTTP {error.status}")
         return unchecked(TOKEN, f"{error}")
     except JobUnknown:
         pass
-    return unsupported(TOKEN, "a call without one is answered: anyone who can reach this Task Runner can run jobs")
+    return unsupported(TOKEN, "a call without a token is answered: anyone who can reach this Task Runner can run jobs")

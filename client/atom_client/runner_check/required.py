@@ -30,7 +30,7 @@ def check_required(
 ) -> Iterator[Row]:
     """Yield a row for each required rule, as soon as it has been checked.
 
-    `impossible` is a job that cannot start; only someone who knows what runs the jobs can name one.
+    `impossible` is a job that cannot start; only someone who knows the system that runs the jobs can specify one.
     """
     key = session.key("succeeds")
     first, problem = submit_first(session, succeeding, key)

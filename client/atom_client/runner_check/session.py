@@ -103,7 +103,7 @@ class Session:
     def submit_twice(self, job: Job, key: str) -> tuple[JobAnswer, JobAnswer]:
         """Submit a job twice at the same time.
 
-        Ctrl-C does not wait for the calls, as it would with the threads of a pool. Raises the errors of `submit`.
+        Unlike with the threads of a pool, Ctrl-C does not wait for the calls. Raises the errors of `submit`.
         """
         calls: list[Future[JobAnswer]] = [Future(), Future()]
 
@@ -129,7 +129,7 @@ class Session:
         return self._patiently("stop", lambda: self.task_runner.stop(self.url, job_id))
 
     def look_up(self, key: str) -> JobAnswer | None:
-        """Return the job with a key, or None. Raises the errors of `TaskRunner.look_up`."""
+        """Return the job with the given key, or None. Raises the errors of `TaskRunner.look_up`."""
         return self._patiently("lookup", lambda: self.task_runner.look_up(self.url, key))
 
     def find(self, key: str) -> JobAnswer | None:

@@ -29,9 +29,9 @@ def check_life(session: Session, job: Job, key: str, first: JobAnswer, seen: See
     if answered in {"", first.job_id}:
         yield ok(STATUS, f"the states were {' → '.join(followed.states)}")
     else:
-        yield failed(STATUS, f"a status call for job {first.job_id} was answered with job {answered}")
+        yield failed(STATUS, f"the response to a status call for job {first.job_id} is about job {answered}")
     if not followed.has_ended:
-        yield failed(SUCCESS, f"job {first.job_id} has not ended within {session.timeout_s:g} s; {_why_open(followed)}")
+        yield failed(SUCCESS, f"job {first.job_id} did not end within {session.timeout_s:g} s; {_why_open(followed)}")
         yield from (unchecked(rule, "the job has not ended") for rule in (STAYS, KEY_AFTER_END))
         return
     seen.success = followed
@@ -102,7 +102,7 @@ def check_failure(session: Session, failing: Job | None, seen: Seen) -> Row:
         return not_answered(FAILURE, error)
     state = followed.answer.state
     if not followed.has_ended:
-        return failed(FAILURE, f"it has not ended within {session.timeout_s:g} s; {_why_open(followed)}")
+        return failed(FAILURE, f"it did not end within {session.timeout_s:g} s; {_why_open(followed)}")
     seen.failure = followed
     if has_succeeded(state):
         return failed(FAILURE, f"it is reported as {state}; steps that depend on it would run")

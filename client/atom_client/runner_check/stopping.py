@@ -40,7 +40,7 @@ def check_stop(session: Session, job: Job) -> Iterator[Row]:
         yield not_answered(STOP_AGAIN, error, "answer with HTTP 200, or with 404 if the job is no longer known")
     else:
         cannot = failed(STOP_AGAIN, "the first request was accepted, but the second was answered with HTTP 405 or 501")
-        yield cannot if again is StopAnswer.CANNOT else ok(STOP_AGAIN, "a job that has ended may be stopped again")
+        yield cannot if again is StopAnswer.CANNOT else ok(STOP_AGAIN, "stopping a job that has ended is allowed")
     try:
         session.stop(session.unknown_job())
     except TaskRunnerError as error:
@@ -71,29 +71,34 @@ def _check_that_it_ends(session: Session, answer: JobAnswer, stopped: StopAnswer
 
 
 def _check_lookup(session: Session, job_id: str) -> Row:
-    """Look up the key of the job that is to be stopped, and one that was never submitted."""
+    """Look up the job's key, and a key that was never submitted."""
     try:
         found = session.find(session.key(_STOPPED))
         if found is None:
             return _judge_unfound(session, job_id)
         other = session.look_up(session.key("never-submitted"))
     except LookupUnsupported:
-        why = "so a job whose answer was lost can be stopped only after another submission with its key"
+        why = "so if a submission's response is lost, its job can be stopped only after a resubmission with its key"
         return unsupported(LOOKUP, f'no response to GET /jobstatus?key=… repeats the "key", {why}')
     except TaskRunnerError as error:
         return not_answered(LOOKUP, error, "answer with HTTP 404 if keys cannot be looked up")
     if found.job_id != job_id:
         return failed(LOOKUP, f"looking up the key of job {job_id} found job {found.job_id}")
-    if other is not None:
+    if other is not None and (other.job_id == job_id or not _never_ran(other)):
         advice = 'answer with {"key": "…", "jobId": null}'
         return failed(LOOKUP, f"looking up a key that was never submitted found job {other.job_id}: {advice}")
     return ok(LOOKUP, f"job {job_id} was found by its key")
 
 
-def _judge_unfound(session: Session, job_id: str) -> Row:
-    """Judge that a job was not found by its key, which is allowed once it has ended.
+def _never_ran(job: JobAnswer) -> bool:
+    """Return True if a job may be one that only keeps its key from being used."""
+    return has_ended(job.state) and not has_succeeded(job.state)
 
-    Raises `TaskRunnerUnavailable`.
+
+def _judge_unfound(session: Session, job_id: str) -> Row:
+    """Judge a lookup by key that did not find the job.
+
+    This is allowed once the job has ended. Raises `TaskRunnerUnavailable`.
     """
     try:
         may_run = not has_ended(session.status(job_id).state)

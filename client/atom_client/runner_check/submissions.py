@@ -35,7 +35,7 @@ def submit_first(session: Session, job: Job, key: str) -> tuple[JobAnswer | None
 
 
 def check_keys(session: Session, job: Job, key: str, first: JobAnswer) -> Iterator[Row]:
-    """Submit the same key again, and another key twice at once."""
+    """Submit the same key again, then another key twice simultaneously."""
     advice = "answer a known key with its job, and do not start another job"
     try:
         again = session.submit(job, key)
@@ -75,10 +75,10 @@ def check_no_start(session: Session, impossible: Job) -> Row:
     except JobRefused as error:
         return ok(NO_START, f"it was refused: {error}")
     except TaskRunnerError as error:
-        return failed(NO_START, f"{error}; {advice}: without an answer, its step waits until its timeout")
+        return failed(NO_START, f"{error}; {advice}: without an answer, the step waits until its timeout")
     state = followed.answer.state
     if not followed.has_ended:
-        return failed(NO_START, f"it has not ended within {session.timeout_s:g} s; {advice}")
+        return failed(NO_START, f"it did not end within {session.timeout_s:g} s; {advice}")
     if has_succeeded(state):
         return failed(NO_START, f"it is reported as {state}; {advice}")
     return ok(NO_START, f"it ended as {state}: {followed.answer.message or 'no message'}")

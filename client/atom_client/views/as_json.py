@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from atom_client.text import between
 from atom_workflows.core.groups import Group
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     from atom_client.views.items import ItemsPage
     from atom_client.views.loops import LoopView
     from atom_workflows.core.user_changes import UserChange
+
+
+VERSION: Final = 1
+"""The version of the shapes in docs/reference/json.md.
+
+New members may be added to a shape. Another meaning, name or type of a member needs another number.
+"""
+
+
+def json_document(members: Mapping[str, Any]) -> str:
+    """Return what a command prints with `--json`."""
+    return json_text({"version": VERSION, **members})
 
 
 def json_text(value: Any) -> str:
@@ -43,6 +55,8 @@ def run_object(run: RunRecord) -> dict[str, Any]:
         "task_runner_url": shown_url(run.task_runner_url),
         "step_count": run.step_count,
         "item_count": run.item_count,
+        "repairs": run.repairs or None,
+        "repaired_by": list(run.repaired_by),
         "retries": run.retries,
         "group": None if run.group is None else _group_object(run.group),
         "queued_at": moment_text(run.queued_at),
@@ -68,7 +82,7 @@ def run_object(run: RunRecord) -> dict[str, Any]:
 
 
 def change_objects(changes: Sequence[UserChange]) -> list[dict[str, Any]]:
-    """Return the changes that people made for JSON output, oldest first."""
+    """Return people's changes as objects for JSON output, oldest first."""
     return [{**change._asdict(), "at": moment_text(change.at), "why": change.why or None} for change in changes]
 
 
@@ -100,6 +114,7 @@ def step_object(step: StepRecord) -> dict[str, Any]:
         "skipped_by_choice": step.by_choice,
         "tolerated": step.tolerated,
         "because": step.because,
+        "kept_from": step.kept_from or None,
         "phase": step.phase.value,
         "trigger": step.trigger.value,
         "when": step.when.text if step.when else None,

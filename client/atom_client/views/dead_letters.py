@@ -32,7 +32,7 @@ TRIES: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """The resources that the commands use: the bus, the box of dead letters, and the platform that they belong to."""
+    """The resources that the commands use: the bus, the dead-letter box, and the platform that they belong to."""
 
     bus: Bus
     box: DeadLetterBox
@@ -224,7 +224,10 @@ def advice(letter: DeadLetter, desk: Desk) -> Iterator[str]:
     elif letter.topic == "tick":
         yield f"Later ticks have done its work; {drop} deletes it."
     else:
-        yield f"Once the cause is fixed, {replay} publishes it again; if it is no longer needed, {drop} deletes it."
+        yield (
+            f"Once the cause is fixed, {replay} publishes the event again; if the event is no longer needed, {drop} "
+            "deletes it."
+        )
 
 
 def letter_object(letter: DeadLetter) -> dict[str, Any]:

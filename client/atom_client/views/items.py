@@ -132,7 +132,7 @@ class ItemsPage:
 def read_page(store: Store, loop: LoopView, *, number: int, size: int) -> ItemsPage:
     """Return a page of a step's items; page numbers start at 1.
 
-    Besides the page, reads the indexes of at most `_MOST_RANKED` failed items and of as many items under way.
+    Besides the page, reads the indexes of at most `_MOST_RANKED` failed items and `_MOST_RANKED` items under way.
     """
     step, expander = loop.step, loop.expander
     ranks = {**_rank(store, loop, UNDER_WAY, rank=1), **_rank(store, loop, _FAILED, rank=0)}

@@ -210,7 +210,7 @@ def as_seen(step: StepRecord, nodes: Mapping[str, StepRecord]) -> StepRecord:
 
 
 def without_first(step: StepRecord) -> str:
-    """Return a step's message without its first failed item."""
+    """Return a step's message without the part about its first failed item."""
     return step.message.partition(_FIRST)[0] if step.kind is NodeKind.GATHER else step.message
 
 

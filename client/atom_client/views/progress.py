@@ -23,10 +23,10 @@ from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 
 Rank: TypeAlias = tuple[int, int, datetime]
-"""What makes one change newer than another: its attempt, how far that attempt is, and its time."""
+"""What makes one change newer than another: its attempt, how far that attempt has come, and the time of the change."""
 
 _ORDER: Final = (StepState.PENDING, StepState.DISPATCHING, StepState.RUNNING, StepState.RETRYING)
-"""The states of an attempt that has not ended. None is followed by an earlier one."""
+"""The states of an attempt that has not ended, in order: an attempt never returns to an earlier one."""
 
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -281,7 +281,7 @@ def known_items(
 def progress_of(
     run: RunRecord, nodes: Mapping[str, StepRecord], steps: Sequence[StepRecord], *, now: datetime
 ) -> RunView:
-    """Return the view of a run that has begun, as its documents have it.
+    """Return the view of a run that has begun, from its documents.
 
     `nodes` are all of the run's nodes by id, and `steps` the user's steps among them, in the order to show.
     """

@@ -79,6 +79,7 @@ def in_order(nodes: Iterable[StepRecord]) -> list[StepRecord]:
 _NOT_IN_OUTLINES: Final = frozenset(
     (
         *("run_id", "id", "request", "templates", "constants", "outputs", "sent", "barriers", "hands_over_to", "heirs"),
+        "attempts",
         # The lists of a step with `forEach`, and the items.
         *("loop", "item", "item_type"),
     )

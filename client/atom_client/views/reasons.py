@@ -61,7 +61,7 @@ def stop_reasons(run: RunRecord) -> frozenset[str]:
 
 
 def fate_of(step: StepRecord, stops: frozenset[str] = frozenset()) -> Fate:
-    """Return a step's fate. `stops` holds the messages of the run's stop."""
+    """Return a step's fate. `stops` is what `stop_reasons` returns for its run."""
     if not step.state.is_terminal:
         return Fate.OPEN
     if step.state is StepState.SUCCEEDED:
@@ -143,11 +143,11 @@ def clock_time(moment: datetime | None, now: datetime) -> str:
 
 
 def last_start(run: RunRecord) -> datetime:
-    """Return the later of a run's first start and last retry.
+    """Return the latest of a run's first start, its last retry, and the end of its wait for a place.
 
     If a run is cancelled while QUEUED and then retried, its first start comes after the retry.
     """
-    return max(filter(None, (run.reopened_at, run.started_at or run.created_at)))
+    return max(filter(None, (run.reopened_at, run.admitted_at, run.started_at or run.created_at)))
 
 
 def since(moment: datetime | None, now: datetime) -> str:
@@ -156,7 +156,7 @@ def since(moment: datetime | None, now: datetime) -> str:
 
 
 def group_skipped(steps: Iterable[StepRecord]) -> dict[str, list[str]]:
-    """Group the steps that were skipped by choice, by reason."""
+    """Return the ids of steps skipped by choice, grouped by reason."""
     groups: dict[str, list[str]] = {}
     for step in steps:
         groups.setdefault(why_skipped(step), []).append(step.id)

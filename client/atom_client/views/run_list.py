@@ -34,14 +34,14 @@ FAILED_STATES: Final = (RunState.FAILED, RunState.INVALID)
 
 _FIELDS: Final = (
     *("schema", "state", "workflow", "source", "labels"),
-    *("created_at", "started_at", "reopened_at", "finished_at"),
+    *("created_at", "started_at", "reopened_at", "admitted_at", "finished_at"),
 )
 _OF_STEPS: Final = [NodeKind.JOB.value, NodeKind.BARRIER.value, NodeKind.GATHER.value]
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class RunOrder(StrEnum):
-    """The orders of a list of runs: the newest, the one started last, or the longest first."""
+    """The ways to sort runs: most recently created, most recently started, or longest first."""
 
     CREATED = "created"
     STARTED = "started"
@@ -63,7 +63,7 @@ class RunFilter:
 
     @property
     def has_conditions(self) -> bool:
-        """True if not every run is listed."""
+        """True if any condition is given."""
         return bool(self.states or self.workflow or self.labels or self.since)
 
     def matches(self, run: Mapping[str, Any]) -> bool:
@@ -123,7 +123,7 @@ def read_runs_page(store: Store, wanted: RunFilter, *, number: int, size: int, n
     else:
         total, is_complete = store.count(Query(collection=RUNS)), True
         _require_page(number, size, total)
-        shown = _newest(store, begin, size)
+        shown = _newest(store, total, begin, size)
     runs = [run_record(one) for one in _known(shown, unreadable)]
     return RunsPage(runs=runs, total=total, is_complete=is_complete, unreadable=list(dict.fromkeys(unreadable)))
 
@@ -135,13 +135,26 @@ def _require_page(number: int, size: int, total: int) -> None:
         raise Misuse(f"--page {number} does not exist: there {there} of {counted(size, 'run')}")
 
 
-def _newest(store: Store, begin: int, size: int) -> list[Document]:
-    """Return some of the newest runs, of which the first `begin` are skipped."""
-    order: Sequence[tuple[str, Any]] = [("created_at", "descending")]
-    skipped = Query(collection=RUNS, order_by=order, limit=min(begin, PAGE) or 1, fields=("created_at",))
-    last = next(islice(read_pages(store, skipped), begin - 1, None), None) if begin else None
+def _newest(store: Store, total: int, begin: int, size: int) -> list[Document]:
+    """Return up to `size` of the newest runs, skipping the first `begin`.
+
+    Runs are skipped from the nearer end of the list. Raises `Misuse` if they are too many.
+    """
+    end = min(begin + size, total)
+    is_from_oldest = total - end < begin
+    skips = total - end if is_from_oldest else begin
+    if skips > MOST_RUNS_LOOKED_AT:
+        page = begin // size + 1
+        raise Misuse(
+            f"--page {page} is more than {MOST_RUNS_LOOKED_AT:,} runs from either end of the list, which is too far to "
+            "read; --since TIME, --state or --workflow lists fewer runs"
+        )
+    order: Sequence[tuple[str, Any]] = [("created_at", "ascending" if is_from_oldest else "descending")]
+    skipped = Query(collection=RUNS, order_by=order, limit=min(skips, PAGE) or 1, fields=("created_at",))
+    last = next(islice(read_pages(store, skipped), skips - 1, None), None) if skips else None
     after = None if last is None else [last.fields["created_at"], last.path]
-    return store.query(Query(collection=RUNS, order_by=order, after=after, limit=size))
+    shown = store.query(Query(collection=RUNS, order_by=order, after=after, limit=(end - begin) or 1))
+    return shown[::-1] if is_from_oldest else shown
 
 
 def _candidates(store: Store, wanted: RunFilter) -> tuple[list[Document], bool]:
@@ -170,16 +183,20 @@ def _known(documents: Sequence[Document], unreadable: list[str]) -> Iterator[Doc
 
 
 def _rank(run: Mapping[str, Any], order: RunOrder, now: datetime) -> tuple[Any, datetime]:
-    """Return the key by which runs are sorted, the largest first; equal ones are sorted by their age."""
+    """Return a run's sort key; larger keys come first.
+
+    Runs that are otherwise equal are sorted newest first.
+    """
     created, started = run["created_at"], run.get("started_at")
     if order is RunOrder.CREATED:
         return created, created
     if order is RunOrder.STARTED:
         return started or _LONG_AGO, created
-    begun = max(filter(None, (run.get("reopened_at"), started)), default=None)
+    reopened = run.get("reopened_at")
     # A retried run that waits has not begun again.
-    if begun is None or run["state"] == RunState.QUEUED:
+    if not (started or reopened) or run["state"] == RunState.QUEUED:
         return timedelta(-1), created
+    begun = max(filter(None, (reopened, run.get("admitted_at"), started)))
     return (run.get("finished_at") or now) - begun, created
 
 

@@ -23,7 +23,7 @@ LAST: Final = "--last"
 """Stands for the newest run. No id or file that `start` accepts looks like an option."""
 
 MOST_OF_WORKFLOW: Final = 10_000
-"""The maximum number of a workflow's runs that are compared to find its newest."""
+"""The maximum number of a workflow's runs that are compared to find the newest one."""
 
 _NEWEST: Final = 200
 _MOST_CANDIDATES: Final = 10
@@ -31,7 +31,7 @@ _FIELDS: Final = ("created_at", "workflow", "source")
 _BUCKET: Final = "gs://"
 _FILE_ENDINGS: Final = (".yaml", ".yml", ".json")
 LONGEST_NAME: Final = 300
-"""Firestore refuses to compare with much longer strings."""
+"""Firestore rejects comparisons with much longer strings."""
 
 _MOST_JUMPS: Final = 30
 _BEGUN_DIGEST: Final = re.compile(rf"[a-z0-9][a-z0-9-]*-([0-9a-f]{{1,{DIGEST_LENGTH}}})")
@@ -110,7 +110,7 @@ def is_file(text: str) -> bool:
 def started_from(path: str, file: str) -> bool:
     """Return True if a run whose source is `path` was started from the file that a user names.
 
-    The start message names a file of the user's machine without its folders, and an object with its bucket.
+    The start message names a file on the user's machine without its folders, and an object with its bucket.
     """
     if path.startswith(_BUCKET) or file.startswith(_BUCKET):
         return path == file
@@ -137,7 +137,8 @@ def _that_begin_with(store: Store, text: str) -> list[Document]:
 def _unless_ambiguous(store: Store, name: str, newest: str) -> str:
     """Return the newest run of the named workflow.
 
-    Raises `Failure` if the name is also the beginning of a run's id and includes a part that no other run's id has.
+    Raises `Failure` if the name is also the beginning of the id of another workflow's run, and
+    reaches into the digest of that id.
     """
     meant = [one.id for one in _whose_digest_begins(store, name) if one.fields.get("workflow") != name]
     if meant:
@@ -149,9 +150,10 @@ def _unless_ambiguous(store: Store, name: str, newest: str) -> str:
 
 
 def _whose_digest_begins(store: Store, text: str) -> Iterator[Document]:
-    """Yield the runs whose ids begin with the text and part of whose digests is in it.
+    """Yield the runs whose ids begin with the text.
 
-    If the runs of many files are among them, not all may be found: the number of pages is limited.
+    The text must include at least the first character of their digests. If many files have runs whose ids begin with
+    the text, some runs may not be found: the number of pages is limited.
     """
     begun = _BEGUN_DIGEST.fullmatch(text)
     if begun is None:
@@ -207,9 +209,10 @@ def _while_begun(documents: Iterator[Document], beginning: str) -> Iterator[Docu
 
 
 def _newest(store: Store, matches: Matches, every: Iterator[Document], meant: str) -> str | None:
-    """Return the newest matching run: one of the newest runs of all, or else the newest of `every`.
+    """Return the id of the newest matching run, or None.
 
-    There is no index by workflow and time: it would have to be updated with every run that is started.
+    The newest runs of all are searched first; if none of them matches, all runs in `every` are searched. There is no
+    index by workflow and time: it would have to be updated with every run that is started.
     """
     recent = Query(collection=RUNS, order_by=[("created_at", "descending")], limit=_NEWEST, fields=_FIELDS)
     for document in store.query(recent):

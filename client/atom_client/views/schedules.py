@@ -116,7 +116,7 @@ def schedule_rows(found: FileSchedules) -> Iterator[tuple[str, str, str, str, st
 
 
 def pause_lines(found: Iterable[FileSchedules]) -> Iterator[str]:
-    """Yield a line for each file whose schedules are paused, with the person who paused them."""
+    """Yield a line about each file's paused schedules, naming who paused them."""
     for one in found:
         if one.paused_at is not None and one.deleted_at is None and one.changes:
             yield f"{name_of(one.path)}: {change_line(one.changes[-1])}"

@@ -62,7 +62,8 @@ class StepSeen:
     `dependencies` are the user's steps on which it depends, directly or through the compiler's barriers; `awaits_main`
     is True if it also waits for the main part. `chain` leads from a dependency to the failure that blocks the step.
     `fronts` are the active steps that an open step is waiting for, directly or not. `outputs` are the step's own
-    outputs, as JSON values. For a step with `forEach`, and for each of its items, `loop` is that step. For the step
+    outputs, as JSON values. `is_released` is True if all direct dependencies have ended, and `released_at` is when the
+    last of them did. For a step with `forEach`, and for each of its items, `loop` is that step. For the step
     itself, `items` holds a few items that show what the step waits for, or why items were skipped.
     """
 
@@ -73,6 +74,8 @@ class StepSeen:
     items: Sequence[StepRecord] = ()
     dependencies: Sequence[StepRecord] = ()
     awaits_main: bool = False
+    is_released: bool = False
+    released_at: datetime | None = None
     chain: Sequence[StepRecord] = ()
     fronts: Sequence[StepRecord] = ()
     outputs: Mapping[str, Any] = field(default_factory=dict)

@@ -21,7 +21,7 @@ _NEVER: Final = timedelta(-1)
 
 
 class StepOrder(StrEnum):
-    """The orders of a list of steps: as they were started, or the longest first."""
+    """The ways to sort steps: in the order in which they were started, or longest first."""
 
     STARTED = "started"
     DURATION = "duration"

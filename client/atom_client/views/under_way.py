@@ -41,7 +41,7 @@ def progress_text(step: StepRecord, now: datetime) -> str:
     if step.state is StepState.DISPATCHING:
         return f"{lasting}{_dispatch_remark(step, now)}"
     job = f", job {one_line(step.job_id)} last seen {one_line(step.job_state)}" if step.job_id else ""
-    ends = f"; its timeout is at {clock_time(step.attempt_deadline, now)}" if step.attempt_deadline else ""
+    ends = f"; it times out at {clock_time(step.attempt_deadline, now)}" if step.attempt_deadline else ""
     odd = oddity_of(step, now=now)
     remark = f"; {one_line(odd.what)}" if odd else ""
     if job_being_stopped(step):

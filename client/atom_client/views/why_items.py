@@ -23,7 +23,7 @@ _LONGEST_LIST: Final = 100
 def loop_facts(loop: LoopView, some: Sequence[StepRecord], now: datetime) -> Iterator[tuple[str, str]]:
     """Yield the facts about a step's items, each with a label.
 
-    `some` are a few of the items that are under way or were skipped.
+    `some` holds a few of the items that are under way or were skipped.
     """
     yield from _numbers(loop)
     for item in loop.failed:

@@ -25,11 +25,11 @@ from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import RunState, StepState
 
 _MOST_MEASURED: Final = 50
-"""The maximum number of open steps that are reported with the number of steps that wait for each."""
+"""The maximum number of open steps to report along with a count of the steps waiting for each."""
 
 
 def explain_progress(seen: Seen) -> Iterator[Reason]:
-    """Yield reasons that show an open run's progress and deadline."""
+    """Yield what is known about an open run's progress and deadline."""
     run, now = seen.run, seen.now
     if run.state is RunState.SEEDING:
         yield _seeding(seen)
@@ -62,7 +62,7 @@ def explain_progress(seen: Seen) -> Iterator[Reason]:
             kind="deadline",
             text=f"Its timeout will end it at {at} ({lasted(run.deadline - now)} left)."
             if run.deadline > now
-            else f"Its timeout passed at {at}; the checker will end it at its next tick.",
+            else f"Its time ran out at {at}; the checker will end the run at its next tick.",
             facts={"deadline": moment_text(run.deadline)},
         )
 
@@ -119,7 +119,7 @@ def explain_waits(seen: Seen) -> Iterator[Reason]:
 
 
 def _count_behind(step: StepRecord, nodes: Mapping[str, StepRecord]) -> int:
-    """Count the steps that are waiting for a step, directly or not."""
+    """Count the steps that are waiting for a step, directly or indirectly."""
     seen: set[str] = set()
     pending = list(step.dependents)
     while pending:

@@ -26,7 +26,9 @@ HEADINGS: Final[Mapping[str, str]] = {
     "item": "Failed items, the first few of each step (`runs show RUN --items STEP` shows all):",
     "stopped": "Ended when the run was stopped:",
     "tolerated": "Failed, but tolerated (allowFailure):",
-    "tolerated_item": "Tolerated failed items, the first few of each step (`runs show RUN --items STEP` shows all):",
+    "tolerated_item": (
+        "Failed items that were tolerated, the first few of each step (`runs show RUN --items STEP` shows all):"
+    ),
     "skipped": "Skipped by choice:",
 }
 """The kinds of reasons that may occur many times, with the headings under which they are listed."""
@@ -57,7 +59,7 @@ def headline(seen: Seen) -> str:
     total = sum(seen.count_states().values())
     if not run.state.is_terminal:
         ended = f"{total - fates[Fate.OPEN]:,} of {counted(max(total, run.step_count), 'step')} ended"
-        begun = since(run.admitted_at or run.reopened_at or run.started_at or run.created_at, seen.now)
+        begun = since(last_start(run), seen.now)
         return f"Run {run.id} has been {run.state} for {begun}: {', '.join([ended, *words])}."
     took = lasted(between(last_start(run), run.finished_at))
     return f"Run {run.id} {run.state} after {took}: {', '.join([counted(total, 'step'), *words])}."

@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from shlex import quote
 from typing import Any, Final
 
+from atom_client.deployment import with_place
 from atom_client.text import between, clean, clip, counted, lasted, one_line
 from atom_client.views.as_json import moment_text, step_object
 from atom_client.views.queries import NodeReader
@@ -69,7 +71,17 @@ def look_around(reader: NodeReader, run: RunRecord, step: StepRecord, *, now: da
     found = find_before(reader, step, into=lambda node: is_internal(node.id) and node.id != MAIN_END_ID)
     nodes = [node for node, _ in found.values() if not is_internal(node.id)]
     nodes.sort(key=lambda node: (_ORDER.index(fate_of(node, stops)), node.id))
-    seen = StepSeen(run=run, step=step, now=now, dependencies=nodes, awaits_main=MAIN_END_ID in found)
+    needs = reader.read(step.depends_on)
+    has_open = len(needs) < len(step.depends_on) or not all(need.state.is_terminal for need in needs)
+    seen = StepSeen(
+        run=run,
+        step=step,
+        now=now,
+        dependencies=nodes,
+        awaits_main=MAIN_END_ID in found,
+        is_released=not has_open,
+        released_at=max((need.finished_at for need in needs if need.finished_at), default=None),
+    )
     if seen.fate is Fate.BLOCKED:
         return replace(seen, chain=find_chain(reader, step))
     if step.state is StepState.PENDING and step.remaining and not seen.awaits_main:
@@ -152,6 +164,11 @@ def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
     yield from item_facts(seen.step, seen.loop) if seen.is_item and seen.loop else ()
     yield from _what_decides(seen)
     yield from loop_facts(seen.loop, seen.items, seen.now) if seen.loop and not seen.is_item else _attempts(seen)
+    yield from inputs_and_outputs(seen)
+
+
+def inputs_and_outputs(seen: StepSeen) -> Iterator[tuple[str, str]]:
+    """Yield the body that was sent for a step's last attempt, and the step's outputs."""
     body = sent_body(seen.step)
     if body is not None:
         yield "sent", _json_text(body)
@@ -188,17 +205,23 @@ def _what_decides(seen: StepSeen) -> Iterator[tuple[str, str]]:
         yield "allowFailure", "true: a failure would be tolerated"
 
 
+def attempts_text(step: StepRecord) -> str:
+    """Describe how many attempts a step has had, and how many it may have."""
+    text = f"{max(step.attempt - step.first_attempt + 1, 0)} of {step.policies.retry.max_attempts}"
+    if step.losses:
+        text += f"; {step.losses:,} of {MAX_LOSSES - 1} allowed job losses"
+    if step.retries:
+        text += f"; the run was retried {counted(step.retries, 'time')}, for {counted(step.attempt, 'attempt')} in all"
+    if step.policies.retry.when is not None:
+        text += f"; retried when `{one_line(step.policies.retry.when.text)}`"
+    return text
+
+
 def _attempts(seen: StepSeen) -> Iterator[tuple[str, str]]:
     step = seen.step
     if step.attempt:
-        text = f"{max(step.attempt - step.first_attempt + 1, 0)} of {step.policies.retry.max_attempts}"
-        if step.losses:
-            text += f"; {step.losses:,} of {MAX_LOSSES - 1} allowed job losses"
-        if step.retries:
-            text += f"; the run was retried {counted(step.retries, 'time')}, {counted(step.attempt, 'attempt')} in all"
-        if step.policies.retry.when is not None:
-            text += f"; retried when `{one_line(step.policies.retry.when.text)}`"
-        yield "attempts", text
+        lists = with_place(f"runs show {step.run_id} --step {quote(shown_id(step.id))}")
+        yield "attempts", f"{attempts_text(step)}{f'; `{lists}` lists them' if step.attempt > 1 else ''}"
     if step.last_kind and seen.fate in {Fate.OPEN, Fate.SUCCEEDED}:
         reason = f" ({one_line(step.last_reason)})" if step.last_reason else ""
         yield "last failure", f"{step.last_kind}{reason}"

@@ -1,4 +1,4 @@
-"""One Firestore database in memory: atomic commits, transactions and queries, without any I/O."""
+"""One Firestore database in memory: atomic commits, transactions and queries; a commit may be kept elsewhere first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from atom_emulator.firestore.aggregation import Aggregation, aggregate
 from atom_emulator.firestore.errors import Aborted, InvalidArgument
@@ -19,6 +19,9 @@ from atom_emulator.firestore.storage import Storage
 from atom_emulator.firestore.transactions import Transaction
 from atom_emulator.firestore.values import document_size, identical, to_micros
 from atom_emulator.firestore.writes import Outcome, Put, Record, Remove, Write, apply, check
+
+if TYPE_CHECKING:
+    from atom_emulator.firestore.history import Kept
 
 MAX_DOCUMENT_BYTES: Final = 1 << 20
 
@@ -42,16 +45,27 @@ class Database:
 
     `now` returns the time; commit times increase strictly even if the clock stands still. Paths are relative:
     `runs/r1`. Callers must not modify the records that they receive or the values that they pass in.
+
+    With `kept`, the database begins with the documents that are kept there, and a commit succeeds only once it is kept
+    there, too. Its methods then also raise `Unavailable`.
     """
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
+    def __init__(self, now: Callable[[], datetime], kept: Kept | None = None) -> None:
         self._now = now
         self._lock = threading.Lock()
         self._last = 0
         self._storage = Storage()
+        self._kept = kept
+        if kept is not None:
+            self._last = max([kept.last_commit(), *(self._load(record) for record in kept.records())])
         self._open: dict[bytes, Transaction] = {}
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
+
+    def _load(self, record: Record) -> int:
+        """Add a document that was kept, and return the time of its last change."""
+        self._storage.install(record.path, record.segments, record)
+        return record.updated
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -109,7 +123,8 @@ class Database:
         """Apply all the writes in order, or none.
 
         Raises `NotFound`, `AlreadyExists` or `FailedPrecondition` if a precondition does not hold, `Aborted` if a
-        document that the transaction read has changed since, and `InvalidArgument` for data that can never be written.
+        document that the transaction read has changed since, `InvalidArgument` for data that can never be written, and
+        `Unavailable`, after which nothing has changed, if the commit could not be kept.
         """
         with self._lock:
             if transaction:
@@ -117,6 +132,8 @@ class Database:
             time = self._tick()
             staged: dict[str, Record | None] = {}
             outcomes = tuple(self._stage(write, staged, time) for write in writes)
+            if self._kept is not None and staged:
+                self._kept.save(staged, time)
             for path, record in staged.items():
                 old = self._storage.install(path, document_segments(path), record)
                 for other in self._open.values():

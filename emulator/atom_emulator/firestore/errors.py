@@ -29,3 +29,7 @@ class Aborted(FirestoreError):
 
 class Unimplemented(FirestoreError, NotImplementedError):
     """The real service supports this; the embedded one does not."""
+
+
+class Unavailable(FirestoreError):
+    """The documents' file cannot be read or written at the moment."""

@@ -15,7 +15,7 @@ from atom_emulator.firestore.paths import parse_field_path
 from atom_emulator.firestore.queries import Compare, Cursor, Op, Order
 from atom_emulator.firestore.values import Fields, Reference
 from atom_emulator.firestore.writes import Precondition, Put, Record, Remove, Transform, TransformKind
-from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, StoreError
+from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, StoreError, StoreUnavailable
 from atom_workflows.ports import Create, Document, Query, Update, Upsert, Write, WriteResult
 
 _COUNT: Final = Aggregation(kind=AggregationKind.COUNT)
@@ -27,11 +27,14 @@ _PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 class MemoryStore:
     """Implements `atom_workflows.ports.Store`. Stored data is never shared with the caller.
 
-    A request that Firestore answers with INVALID_ARGUMENT raises `StoreError` itself. Never raises `StoreUnavailable`.
+    A request that Firestore answers with INVALID_ARGUMENT raises `StoreError` itself. Raises `StoreUnavailable` only if
+    the `database` is kept in a file.
     """
 
-    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self.database = Database(now)
+    def __init__(
+        self, now: Callable[[], datetime] = lambda: datetime.now(UTC), database: Database | None = None
+    ) -> None:
+        self.database = database or Database(now)
 
     def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
         """Return the documents in the requested order.
@@ -89,6 +92,8 @@ def _translate_errors() -> Iterator[None]:
         raise AlreadyExists(str(error)) from error
     except (errors.NotFound, errors.FailedPrecondition, errors.Aborted) as error:
         raise Conflict(str(error)) from error
+    except errors.Unavailable as error:
+        raise StoreUnavailable(str(error)) from error
     except errors.FirestoreError as error:
         raise NotStorable(str(error)) from error
 

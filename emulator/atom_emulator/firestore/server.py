@@ -11,6 +11,7 @@ import grpc
 from atom_emulator.firestore import messages as pb
 from atom_emulator.firestore.counters import Counters
 from atom_emulator.firestore.errors import FirestoreError
+from atom_emulator.firestore.history import History
 from atom_emulator.firestore.service import Service
 from atom_emulator.firestore.statuses import status_of
 from atom_emulator.loopback_owner import is_same_user
@@ -34,12 +35,13 @@ class FirestoreServer:
 
     In addition to the service, it answers `/atom.emulator/Counters` with JSON bytes, and `/atom.emulator/Reset` sets
     the counters to zero. Both accept an empty request. With `same_user`, calls from other users' processes are refused.
+    With `history`, the documents are kept there.
     """
 
-    def __init__(self, port: int = 0, *, same_user: bool = False) -> None:
+    def __init__(self, port: int = 0, *, same_user: bool = False, history: History | None = None) -> None:
         self._same_user = same_user
         self.counters = Counters()
-        self.service = Service(self.counters)
+        self.service = Service(self.counters, history=history)
         self._server = grpc.server(ThreadPoolExecutor(_WORKERS, "firestore"), options=_OPTIONS)
         self._server.add_generic_rpc_handlers(
             (

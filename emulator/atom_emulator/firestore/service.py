@@ -14,6 +14,7 @@ from atom_emulator.firestore.counters import Counters
 from atom_emulator.firestore.database import Committed, Database
 from atom_emulator.firestore.errors import FirestoreError, InvalidArgument, NotFound, Unimplemented
 from atom_emulator.firestore.execution import project
+from atom_emulator.firestore.history import History
 from atom_emulator.firestore.paths import FieldPath
 from atom_emulator.firestore.queries import Query
 from atom_emulator.firestore.request_codec import (
@@ -32,15 +33,21 @@ _PAGE: Final = 300
 
 
 class Service:
-    """The databases of all projects; each is created when it is first named.
+    """The databases of all projects; each is created, or read from the history, when it is first named.
 
     Each method accepts the request message and returns the response, or a list of responses if the service streams
     them. It raises a `FirestoreError` for a refused request. Safe to use from several threads.
     """
 
-    def __init__(self, counters: Counters, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        counters: Counters,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        history: History | None = None,
+    ) -> None:
         self._counters = counters
         self._now = now
+        self._history = history
         self._lock = threading.Lock()
         self._databases: dict[str, Database] = {}
 
@@ -51,7 +58,10 @@ class Service:
             return known
         split_name(name + "/documents")
         with self._lock:
-            return self._databases.setdefault(name, Database(self._now))
+            if name not in self._databases:
+                kept = None if self._history is None else self._history.database(name)
+                self._databases[name] = Database(self._now, kept)
+            return self._databases[name]
 
     # -- writing ------------------------------------------------------------------------------------
 

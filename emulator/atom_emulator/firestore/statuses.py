@@ -14,6 +14,7 @@ _CODES: Final = {
     errors.FailedPrecondition: StatusCode.FAILED_PRECONDITION,
     errors.InvalidArgument: StatusCode.INVALID_ARGUMENT,
     errors.NotFound: StatusCode.NOT_FOUND,
+    errors.Unavailable: StatusCode.UNAVAILABLE,
     errors.Unimplemented: StatusCode.UNIMPLEMENTED,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class PlatformError(Exception):
@@ -82,3 +83,38 @@ class TopicsMissing(PlatformError, ConnectionError):
 
 class StorageMissing(PlatformError, FileNotFoundError):
     """No Cloud Storage server is available on this machine, so the platform runs without one."""
+
+
+class FolderInUse(PlatformError, BlockingIOError):
+    """Another platform keeps its history in the same folder."""
+
+    def __init__(self, folder: Path, pid: object, command: object) -> None:
+        who = (
+            f"`{command}` (process {pid})" if isinstance(command, str) and isinstance(pid, int) else "another platform"
+        )
+        super().__init__(
+            f"{who} is using {folder}, where the history of this project is kept. Wait until it has ended, or end it; "
+            "with --in-memory, a platform runs beside it and keeps no history."
+        )
+
+
+class HistoryUnusable(PlatformError, OSError):
+    """The history of a project cannot be read or written."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"{reason}. Nothing was changed. To begin a new history, move the file away; with --in-memory, a platform "
+            "runs without one."
+        )
+
+
+class RunnerMissing(PlatformError):
+    """Runs that are open were started with another Task Runner than the one chosen now."""
+
+    def __init__(self, runs: Sequence[str], runner: str) -> None:
+        which = f"run {runs[0]} is" if len(runs) == 1 else f"{len(runs)} runs, such as {runs[0]}, are"
+        super().__init__(
+            f"{which} open in the history of this project, and what is left is for --runner {runner}, which was not "
+            f"chosen. `atom-workflows local up --runner {runner}` goes on with it, and `atom-workflows runs cancel` "
+            "then ends it; with --in-memory, a platform runs beside the history."
+        )

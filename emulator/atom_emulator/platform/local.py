@@ -18,6 +18,7 @@ from atom_emulator.platform.errors import EmulatorUnreachable, StorageMissing
 from atom_emulator.platform.function_process import function_command, serving_environment
 from atom_emulator.platform.functions_source import find_functions
 from atom_emulator.platform.google import find_installed
+from atom_emulator.platform.keeping import Keeping, keeping
 from atom_emulator.platform.laptop import LaptopRunner
 from atom_emulator.platform.network import (
     HOST,
@@ -35,7 +36,7 @@ from atom_emulator.platform.servers import Server, build_embedded, mock_options
 from atom_emulator.platform.storage import OBJECT_PREFIX, Storage, find_program
 from atom_emulator.platform.supervisor import Supervisor
 from atom_emulator.platform.ticker import Ticker
-from atom_workflows.settings import max_deliveries
+from atom_workflows.settings import from_environment, max_deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -56,6 +57,8 @@ class LocalPlatform:
     Entering raises `PlatformError` if the platform cannot start. If a part crashes later, everything is stopped and
     `wait`, or leaving the block, raises `PartCrashed`.
 
+    `resumed` are the runs of an earlier platform that this one goes on with.
+
     `pubsub_url` is where gcloud can publish. `storage` is None without Cloud Storage, and `storage_missing` then says
     why it is missing.
     """
@@ -69,6 +72,9 @@ class LocalPlatform:
         self.pubsub_url = ""
         self.storage: Storage | None = None
         self.storage_missing = ""
+        self.resumed: list[str] = []
+        self._kept: Keeping | None = None
+        self._task_runner_port = 0
         self._supervisor = Supervisor(grace_s=self.options.grace_s, on_crash=self._handle_crash)
         self._stack = ExitStack()
         self._closing = threading.Lock()
@@ -176,6 +182,9 @@ class LocalPlatform:
     def _start(self) -> None:
         sources = find_functions(self.options.functions_dir)
         make_folder(self.log_dir)
+        self._kept = self._stack.enter_context(keeping(self.options))
+        if self._kept is not None:
+            self._stack.callback(self._kept.end)
         # These are exited in reverse order, so the folder is removed when nothing writes to it any more.
         scratch = self._stack.enter_context(scratch_folder())
         hints = scratch / "job-hints.json"
@@ -213,6 +222,10 @@ class LocalPlatform:
         ticker = Ticker(pubsub.tick, every_s=self.options.tick_every_s)
         self._stack.callback(ticker.stop)
         ticker.start()
+        if self._kept is not None:
+            self._stack.enter_context(self._kept.announced(self.shown_environment))
+        if self.resumed:
+            pubsub.tick()
 
     def _start_rest(self, pubsub: PubSub) -> str:
         if self.options.emulators == "google":
@@ -236,6 +249,8 @@ class LocalPlatform:
             if name in _EMULATORS and not accepts_connections(address):
                 raise EmulatorUnreachable(name, address)
         own = [name for name, address in given.items() if not address]
+        if self._kept is not None:
+            self._begin_history(self._kept, has_task_runner=PartName.TASK_RUNNER in own)
         googles = [name for name in own if self.options.emulators == "google" and name in _EMULATORS]
         installed = find_installed(googles) if googles else None
         return [
@@ -245,12 +260,20 @@ class LocalPlatform:
             for name in own
         ]
 
+    def _begin_history(self, kept: Keeping, *, has_task_runner: bool) -> None:
+        if has_task_runner:
+            self._task_runner_port = kept.task_runner_port(self._port(PartName.TASK_RUNNER), self._stack)
+        keep = from_environment({**os.environ, **self.options.environment}).keep_runs
+        self.resumed = kept.begin(self._runner, self._task_runner_port, jobs=self.jobs_dir, keep=keep)
+
     def _port(self, name: PartName) -> int:
         return self.options.ports.get(name, 0)
 
     def _choose_embedded(self, name: PartName, scratch: Path, hints: Path) -> Server:
         port = self._port(name)
-        if name in self.options.revived:
+        if name is PartName.TASK_RUNNER and self._task_runner_port:
+            port = self._task_runner_port
+        elif name in self.options.revived:
             port = reserve_port(name, port, self._stack)
         elif port:
             bind_port(name, port).close()
@@ -258,9 +281,12 @@ class LocalPlatform:
             # What steps run is in their documents, and before that in the start message: whoever can change these, or
             # read and replace the message, can run programs.
             more = ["--same-user"] if name in _EMULATORS and self._laptop is not None else []
+            more += [] if self._kept is None else self._kept.server_options(name)
             return build_embedded(name, port=port, scratch=scratch, more=more)
         if self._laptop is None:
-            more = ["--log", str(self.task_runner_log), *mock_options(self.options, hints)]
+            own = None if self._kept is None else self._kept.mock_journal
+            journal = self.options.task_runner_journal or own
+            more = ["--log", str(self.task_runner_log), *mock_options(self.options, hints, journal)]
             return build_embedded(name, port=port, scratch=scratch, more=more)
         more = self._laptop.options(self.options, scratch, self.jobs_dir, hints)
         return build_embedded(name, port=port, scratch=scratch, more=more, package="laptop_runner")
@@ -344,6 +370,7 @@ class LocalPlatform:
             log=log,
             listener=listener,
             revived=name in self.options.revived,
+            holds=() if self._kept is None else self._kept.holds(name),
         )
         return self._supervisor.start(spec)
 

@@ -44,6 +44,10 @@ class PlatformOptions:
     platform has no Cloud Storage. `environment` is passed to the functions and overrides all other variables. A
     `log_dir` of None means a new folder under `.atom-workflows/logs/` of the working directory.
 
+    With a `history`, the folder of a project, the embedded Firestore and Pub/Sub keep their state in `.atom-workflows/`
+    there, and the platform goes on with the runs that are open. One platform at a time can do so. With `only_run` it
+    begins without them, and only adds its run. With None, the state is in memory.
+
     With a `runner` other than the mock, jobs really run on this machine, and their files are in `jobs_dir`, by default
     `.atom-workflows/jobs/` of the working directory. At most `slots` run at a time; 0 means one per processor. With
     `only_run`, only that run's jobs do.
@@ -76,6 +80,12 @@ class PlatformOptions:
     on_crash: Callable[[PartCrashed], None] | None = None
     revived: frozenset[PartName] = frozenset()
     task_runner_journal: Path | None = None
+    history: Path | None = None
+
+    @property
+    def keeps_history(self) -> bool:
+        """True if the platform has a history, and servers of its own that can keep it."""
+        return self.history is not None and self.emulators == "embedded" and self.firestore_address is None
 
     def __post_init__(self) -> None:
         if kept := sorted(self.revived - REVIVABLE):

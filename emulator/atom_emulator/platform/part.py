@@ -33,7 +33,7 @@ class PartSpec:
     """The command to run as a part. With `listener` the command inherits that socket, and the caller's copy is closed.
 
     A part that is `revived` is started again when it is killed; the caller's copy of its socket then stays open, so
-    that clients that connect meanwhile wait for the next process.
+    that clients that connect meanwhile wait for the next process. It also inherits the descriptors in `holds`.
     """
 
     name: str
@@ -42,6 +42,7 @@ class PartSpec:
     log: Path
     listener: socket.socket | None = None
     revived: bool = False
+    holds: tuple[int, ...] = ()
 
 
 class Part:
@@ -118,7 +119,7 @@ def _spawn(spec: PartSpec) -> subprocess.Popen[bytes]:
             stderr=subprocess.STDOUT,
             # A log is UTF-8, whatever the encoding of the user's terminal.
             env={**spec.environment, "PYTHONIOENCODING": "utf-8:backslashreplace"},
-            pass_fds=handed,
+            pass_fds=(*handed, *spec.holds),
             start_new_session=True,
         )
     if spec.listener is not None and not spec.revived:

@@ -46,11 +46,11 @@ def build_embedded(
     return Server(name=name, command=command, address=address)
 
 
-def mock_options(options: PlatformOptions, hints: Path) -> list[str]:
+def mock_options(options: PlatformOptions, hints: Path, journal: Path | None) -> list[str]:
     """Return the arguments of the mock Task Runner, without its log."""
     words = ["--hints", str(hints), "--default-duration", str(options.task_runner_duration_s)]
     if options.task_runner_script is not None:
         words += ["--script", str(options.task_runner_script.resolve())]
-    if options.task_runner_journal is not None:
-        words += ["--journal", str(options.task_runner_journal.resolve())]
+    if journal is not None:
+        words += ["--journal", str(journal.resolve())]
     return words

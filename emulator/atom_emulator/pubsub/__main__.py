@@ -15,6 +15,7 @@ from atom_emulator.pubsub.push import DEFAULT_IN_FLIGHT
 from atom_emulator.pubsub.server import PubsubServer, ServerSettings
 from atom_emulator.pubsub.wire import SHORTEST_ACK_DEADLINE_S
 from atom_emulator.ready_file import write_ready_file
+from atom_emulator.sqlite_file import SqliteFileError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ _log = logging.getLogger("atom_emulator.pubsub")
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT.
 
-    The exit code is 1 if the port cannot be opened.
+    The exit code is 1 if the port or the file with the messages cannot be opened.
     """
     options = _parser().parse_args(argv)
     logging.basicConfig(
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("asyncio").setLevel(logging.INFO)
     try:
         asyncio.run(_serve(options))
-    except OSError as error:
+    except (OSError, SqliteFileError) as error:
         _log.error("%s", error)
         return 1
     return 0
@@ -51,6 +52,7 @@ async def _serve(options: argparse.Namespace) -> None:
         in_flight=options.push_in_flight,
         shortest_ack_deadline_s=options.shortest_ack_deadline,
         same_user=options.same_user and SUPPORTED,
+        messages=options.messages,
     )
     server = PubsubServer(settings)
     port = await server.start()
@@ -79,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
         help="for tests: accept shorter acknowledgement deadlines than the service's %(default)g s",
     )
     parser.add_argument("--same-user", action="store_true", help="refuse processes of other users (Linux only)")
+    parser.add_argument(
+        "--messages", type=Path, metavar="FILE", help="keep unacknowledged messages in this SQLite file"
+    )
     parser.add_argument("--verbose", action="store_true", help="log one line for each delivered message")
     return parser
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 from atom_emulator.pubsub.messages import Delivery, PubsubMessage, Tally
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from atom_emulator.pubsub.messages import SubscriptionSettings
 
 _STALE_ALARMS_KEPT: Final = 64
@@ -32,12 +34,20 @@ class Backlog:
     """A subscription's messages; each is ready, waiting, leased, or held back by its ordering key.
 
     Messages past their retention are dropped when their turn comes. With `ordered` settings only one message per key is
-    delivered at a time; the next one follows only after it was acknowledged, dropped or dead-lettered.
+    delivered at a time; the next one follows only after it was acknowledged, dropped or dead-lettered. `on_removed` is
+    called with each message that was.
     """
 
-    def __init__(self, settings: SubscriptionSettings, *, lease_prefix: str = "") -> None:
+    def __init__(
+        self,
+        settings: SubscriptionSettings,
+        *,
+        lease_prefix: str = "",
+        on_removed: Callable[[PubsubMessage], None] | None = None,
+    ) -> None:
         self.settings = settings
         self._lease_prefix = lease_prefix
+        self._on_removed = on_removed
         self.tally = Tally()
         self._ready: deque[Entry] = deque()
         self._leases: dict[str, Entry] = {}
@@ -81,7 +91,7 @@ class Backlog:
         while self._ready and len(deliveries) < limit:
             entry = self._ready.popleft()
             if entry.message.publish_time <= oldest:
-                self._release_key(entry)
+                self._remove(entry)
             else:
                 self._serial += 1
                 entry.attempts += 1
@@ -104,7 +114,7 @@ class Backlog:
             return False
         entry.due = None
         self.tally.acked += 1
-        self._release_key(entry)
+        self._remove(entry)
         return True
 
     def nack(self, ack_id: str, now: float) -> Entry | None:
@@ -156,7 +166,7 @@ class Backlog:
     def remove_dead(self, entry: Entry) -> None:
         """Remove an entry that was dead-lettered."""
         self.tally.dead_lettered += 1
-        self._release_key(entry)
+        self._remove(entry)
 
     def _fail(self, entry: Entry, now: float) -> Entry | None:
         del self._leases[entry.ack_id]
@@ -186,7 +196,9 @@ class Backlog:
             self._alarms = [alarm for alarm in self._alarms if alarm[2].due == alarm[0]]
             heapify(self._alarms)
 
-    def _release_key(self, entry: Entry) -> None:
+    def _remove(self, entry: Entry) -> None:
+        if self._on_removed is not None:
+            self._on_removed(entry.message)
         held = self._held.get(entry.message.ordering_key) if entry.message.ordering_key else None
         if held:
             self._ready.append(held.popleft())

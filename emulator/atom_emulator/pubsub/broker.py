@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from atom_emulator.pubsub.backlog import Backlog, Entry
@@ -17,6 +18,8 @@ from atom_emulator.pubsub.refusals import Code, RefusalError, already_exists, no
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from atom_emulator.pubsub.kept_messages import KeptMessages
 
 _log = logging.getLogger("atom_emulator.pubsub")
 
@@ -39,13 +42,18 @@ class Subscription:
 
 
 class Broker:
-    """Topics, subscriptions and the messages between them. Not thread-safe."""
+    """Topics, subscriptions and the messages between them. Not thread-safe.
 
-    def __init__(self) -> None:
+    With `kept`, the messages of a subscription that is kept are there, too, and are delivered again by the next broker
+    once it has a subscription of that name. How often a message was delivered is not kept.
+    """
+
+    def __init__(self, kept: KeptMessages | None = None) -> None:
         self.topics: dict[str, Topic] = {}
         self.subscriptions: dict[str, Subscription] = {}
         self._deliverable: dict[str, Subscription] = {}
-        self._last_id = 0
+        self._kept = kept
+        self._last_id = 0 if kept is None else kept.last_id()
         self._created = 0
 
     # -- topics and subscriptions --
@@ -83,8 +91,13 @@ class Broker:
         self.topic(topic).subscriptions[name] = None
         # The number prevents acknowledgements for a deleted subscription from matching a new one of the same name.
         self._created += 1
-        backlog = Backlog(settings, lease_prefix=f"{self._created}-")
+        # The settings may change later, and with them whether messages are kept.
+        on_removed = None if self._kept is None else partial(self._kept.remove, name)
+        backlog = Backlog(settings, lease_prefix=f"{self._created}-", on_removed=on_removed)
         self.subscriptions[name] = Subscription(name, topic, backlog)
+        for message in self._kept.load(name) if self._kept is not None and settings.kept else ():
+            backlog.add(message)
+        self._mark_deliverable(self.subscriptions[name])
         return self.subscriptions[name]
 
     def subscription(self, name: str) -> Subscription:
@@ -112,41 +125,49 @@ class Broker:
             del self.topics[subscription.topic].subscriptions[name]
         del self.subscriptions[name]
         self._deliverable.pop(name, None)
+        if self._kept is not None:
+            self._kept.remove_all(name)
 
     def clear(self) -> None:
         """Forget every topic, subscription and message.
 
         Ids continue from where they were.
         """
+        for name in [*self.subscriptions]:
+            self.delete_subscription(name)
         self.topics.clear()
-        self.subscriptions.clear()
-        self._deliverable.clear()
 
     # -- messages --
 
     def publish(
         self, topic: str, data: bytes, attributes: Mapping[str, str], now: float, *, ordering_key: str = ""
     ) -> str:
-        """Add a message to the topic's subscriptions and return its id.
+        """Add a message to the topic's subscriptions and return its id; see `publish_all`."""
+        return self.publish_all(topic, [(data, attributes, ordering_key)], now)[0]
 
-        Subscriptions whose filter does not match are skipped.
+    def publish_all(
+        self, topic: str, contents: Sequence[tuple[bytes, Mapping[str, str], str]], now: float
+    ) -> list[str]:
+        """Add messages to the topic's subscriptions and return their ids.
+
+        The contents are the data, the attributes and the ordering key of each message. Subscriptions whose filter does
+        not match are skipped. Raises `RefusalError`, and adds none, if the messages cannot be kept.
         """
         target = self.topic(topic)
-        self._last_id += 1
-        message = PubsubMessage(
-            id=str(self._last_id),
-            data=data,
-            attributes=attributes,
-            publish_time=now,
-            ordering_key=ordering_key,
-        )
-        target.published += 1
-        for name in target.subscriptions:
-            subscription = self.subscriptions[name]
-            if subscription.settings.wants(attributes):
-                subscription.backlog.add(message)
-                self._mark_deliverable(subscription)
-        return message.id
+        messages = [
+            PubsubMessage(id=str(number), data=data, attributes=attributes, publish_time=now, ordering_key=ordering_key)
+            for number, (data, attributes, ordering_key) in enumerate(contents, self._last_id + 1)
+        ]
+        receivers = [self.subscriptions[name] for name in target.subscriptions]
+        wanted = [(one, message) for message in messages for one in receivers if one.settings.wants(message.attributes)]
+        if self._kept is not None and (kept := [(one.name, message) for one, message in wanted if one.settings.kept]):
+            self._kept.add(kept)
+        self._last_id += len(messages)
+        target.published += len(messages)
+        for subscription, message in wanted:
+            subscription.backlog.add(message)
+            self._mark_deliverable(subscription)
+        return [message.id for message in messages]
 
     def lease(self, name: str, now: float, *, limit: int = 1) -> list[Delivery]:
         """Lease up to `limit` messages of a subscription.
@@ -230,7 +251,12 @@ class Broker:
             return
         message = entry.message
         attributes = {**message.attributes, **_origin(subscription, entry)}
-        self.publish(dead_letters.topic, message.data, attributes, now, ordering_key=message.ordering_key)
+        try:
+            self.publish(dead_letters.topic, message.data, attributes, now, ordering_key=message.ordering_key)
+        except RefusalError as error:
+            _log.warning("%s: message %s could not be dead-lettered: %s", subscription.name, message.id, error)
+            subscription.backlog.put_back(entry, now)
+            return
         subscription.backlog.remove_dead(entry)
         _log.warning(
             "%s: message %s failed %d times and went to %s",

@@ -6,13 +6,18 @@ import asyncio
 import logging
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from atom_emulator.pubsub.broker import Broker, Subscription
 from atom_emulator.pubsub.push import DEFAULT_IN_FLIGHT, Pusher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from atom_emulator.pubsub.kept_messages import KeptMessages
+
+WRITE_EVERY_S: Final = 0.5
+"""How often acknowledgements are written to the file with the messages, if none is published meanwhile."""
 
 _log = logging.getLogger("atom_emulator.pubsub")
 
@@ -23,8 +28,8 @@ class Driver:
     Not thread-safe: everything runs in the loop that made it. `deliver_ready` must follow every call to the broker.
     """
 
-    def __init__(self, *, in_flight: int = DEFAULT_IN_FLIGHT) -> None:
-        self.broker = Broker()
+    def __init__(self, *, in_flight: int = DEFAULT_IN_FLIGHT, kept: KeptMessages | None = None) -> None:
+        self.broker = Broker(kept)
         self._in_flight = in_flight
         self._loop = asyncio.get_running_loop()
         # The wall clock may be set back, but the loop's clock cannot, so messages are timed by the loop's clock.
@@ -32,6 +37,7 @@ class Driver:
         self._pushers: dict[str, Pusher] = {}
         self._waiters: dict[str, set[asyncio.Event]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._write_timer = None if kept is None else self._loop.call_later(WRITE_EVERY_S, self._write, kept)
 
     def now(self) -> float:
         """Return the seconds since the epoch, which never go back."""
@@ -94,8 +100,12 @@ class Driver:
         """Stop, and drop the pushes in flight."""
         for pusher in self._pushers.values():
             pusher.close()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in filter(None, (self._timer, self._write_timer)):
+            timer.cancel()
+
+    def _write(self, kept: KeptMessages) -> None:
+        kept.write()
+        self._write_timer = self._loop.call_later(WRITE_EVERY_S, self._write, kept)
 
     def _set_alarm(self) -> None:
         due = self.broker.next_due()

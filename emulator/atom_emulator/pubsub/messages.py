@@ -65,6 +65,8 @@ def match_all(_attributes: Mapping[str, str]) -> bool:
 class SubscriptionSettings:
     """A subscription's settings. Without `backoff` a failed message is ready again immediately.
 
+    The messages of a subscription that is `kept` outlive the server, if it has a file for them.
+
     `as_asked` is arbitrary data that the caller stores with the subscription; the broker never reads it.
     """
 
@@ -75,6 +77,7 @@ class SubscriptionSettings:
     ordered: bool = False
     push_endpoint: str = ""
     wants: Predicate = match_all
+    kept: bool = False
     as_asked: Any = None
 
 

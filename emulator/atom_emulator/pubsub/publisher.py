@@ -55,10 +55,8 @@ class Publisher:
         _check_messages(messages)
         now = self._driver.now()
         topic = self._broker.topic(request.topic).name
-        ids = [
-            self._broker.publish(topic, message.data, dict(message.attributes), now, ordering_key=message.ordering_key)
-            for message in messages
-        ]
+        contents = [(message.data, dict(message.attributes), message.ordering_key) for message in messages]
+        ids = self._broker.publish_all(topic, contents, now)
         self._driver.deliver_ready()
         return _PublishResponse(message_ids=ids)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import grpc.aio
 
 from atom_emulator.pubsub.driver import Driver
+from atom_emulator.pubsub.kept_messages import KeptMessages
 from atom_emulator.pubsub.own_user import OwnUser
 from atom_emulator.pubsub.publisher import Publisher
 from atom_emulator.pubsub.push import DEFAULT_IN_FLIGHT
@@ -35,21 +37,26 @@ class ServerSettings:
     """The options of the server. Port 0 lets the system choose.
 
     `shortest_ack_deadline_s` is 10 s, as in the real service, unless a test cannot wait that long. With `same_user`,
-    calls from other users' processes are refused.
+    calls from other users' processes are refused. Unacknowledged messages outlive the server in the file `messages`.
     """
 
     port: int = 0
     in_flight: int = DEFAULT_IN_FLIGHT
     shortest_ack_deadline_s: float = SHORTEST_ACK_DEADLINE_S
     same_user: bool = False
+    messages: Path | None = None
 
 
 class PubsubServer:
-    """The server. It must be created, started and stopped within one event loop."""
+    """The server. It must be created, started and stopped within one event loop.
+
+    Raises `SqliteFileError` if its file cannot be used.
+    """
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
-        self._driver = Driver(in_flight=settings.in_flight)
+        self._kept = None if settings.messages is None else KeptMessages(settings.messages)
+        self._driver = Driver(in_flight=settings.in_flight, kept=self._kept)
         calls: Counter[str] = Counter()
         publisher = Publisher(self._driver)
         subscriber = Subscriber(self._driver, shortest_ack_deadline_s=settings.shortest_ack_deadline_s)
@@ -87,3 +94,5 @@ class PubsubServer:
         """
         self._driver.close()
         await self._server.stop(STOP_GRACE_S)
+        if self._kept is not None:
+            self._kept.close()

@@ -96,6 +96,7 @@ def read_settings(
         ordered=subscription.enable_message_ordering,
         push_endpoint=_read_push_endpoint(subscription.push_config),
         wants=compile_filter(subscription.filter) if subscription.filter else match_all,
+        kept=_is_permanent(subscription),
         as_asked=subscription,
     )
 
@@ -130,6 +131,12 @@ def _refuse_unimplemented(subscription: Any) -> None:
         raise unimplemented("subscriptions with message_transforms")
     if subscription.push_config.HasField("no_wrapper"):
         raise unimplemented("unwrapped push")
+
+
+def _is_permanent(subscription: Any) -> bool:
+    """Return True unless a client made the subscription for itself, and for as long as it runs."""
+    never_expires = subscription.HasField("expiration_policy") and not subscription.expiration_policy.HasField("ttl")
+    return never_expires or bool(subscription.push_config.push_endpoint)
 
 
 def _read_push_endpoint(config: Any) -> str:

@@ -65,7 +65,7 @@ def play(  # noqa: PLR0913 (all but the first two by name)
         if not run.state.is_terminal:
             states = functions.world.states(run_id).items()
             still = list_names([f"{name} is {state}" for name, state in states if state not in _ENDED])
-            raise StillOpen(f"{parsed.name} has not ended within {within}: {still}")
+            raise StillOpen(f"{parsed.name} did not end within {within}: {still}")
         return read_run(functions, run_id, parsed)
 
 

@@ -27,7 +27,8 @@ from atom_workflows.adapters.task_runner.answers import (
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.checker.hints import handle_hint
 from atom_workflows.coordinator.dispatch import handle_steps
-from atom_workflows.coordinator.services import Services, WakeLimit
+from atom_workflows.coordinator.limits import WakeLimit
+from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.start import handle_start
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.documents import run_path, steps_path

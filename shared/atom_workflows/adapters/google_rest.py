@@ -99,7 +99,7 @@ class GoogleRestClient:
         raise AssertionError("the last try returns or raises")
 
     def _may_repeat(self, call: Call, tries: int, ends_at: float, *, pause_s: float) -> bool:
-        """Wait and return True if another try is allowed."""
+        """Return True, after a pause, if another try is allowed."""
         if not call.is_repeatable or tries >= MAX_TRIES or time.monotonic() + pause_s + _LEAST_S > ends_at:
             return False
         self.sleep(pause_s)

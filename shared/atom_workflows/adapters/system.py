@@ -60,7 +60,10 @@ class ThreadWorkers:
 
 
 class ThreadCalls(Generic[Item, Answer]):
-    """Implements `ports.Calls`. At most `most` items per lane are handed to threads; each takes up a kilobyte."""
+    """Implements `ports.Calls`.
+
+    At most `most` items per lane are handed to threads at a time, since each then uses a kilobyte of memory.
+    """
 
     def __init__(
         self, submit: Callable[[Item, str], Future[Answer]], *, lane: Callable[[Item], str], most: int

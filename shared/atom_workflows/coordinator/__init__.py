@@ -1,7 +1,7 @@
 """Load, decide, save, publish.
 
-In reading order: the `services` passed to everything, `budget` and `turns`; `loading` and `outbox`; `commits`, which
+In reading order: the `services` passed to everything, `limits` and `turns`; `loading` and `outbox`; `commits`, which
 saves changes to steps, `close`, `retention` and `retry`; `preparation`, `run_graph` and `seed`, which write a run;
-`repair`; the handlers `start`, `dispatch` (with `advance`, `submission` and its `circuit_breaker`) and `checker`; and a
+`repair`; the handlers `start`, `dispatch` (with `advance` and `submission`) and `checker`; and a
 user's `commands`.
 """

@@ -17,20 +17,22 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import finish_run
 from atom_workflows.coordinator.commits import Decision, Saved, in_parts, save, save_claims
-from atom_workflows.coordinator.conditions import judge
+from atom_workflows.coordinator.conditions import evaluate_conditions
 from atom_workflows.coordinator.expansion import expand
 from atom_workflows.coordinator.gathering import gather
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.loading import AT_ONCE, StoredStep, load_steps
 from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.places import hand_on_places, seat_handed
+from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.submission import submit
-from atom_workflows.core.changes import apply_change
+from atom_workflows.core.changes import StepChange, apply_change
 from atom_workflows.core.counts import Counts, count_end
-from atom_workflows.core.endings import end_without_job
+from atom_workflows.core.endings import end_without_job, skip_idle
+from atom_workflows.core.graph import MAIN_END_ID
 from atom_workflows.core.kinds import NodeKind, Release
 from atom_workflows.core.states import StepState
 from atom_workflows.core.transitions import claim
@@ -63,6 +65,47 @@ def waves(
     calls.wave()
 
 
+@dataclass(slots=True)
+class Judged:
+    """Released steps, sorted by what happens to them.
+
+    `ended` are decisions that end steps without a job. `to_claim` are steps that need a job, and `because` holds the
+    values that decided their conditions, by step id.
+    """
+
+    ended: list[Decision] = field(default_factory=list)
+    to_claim: list[StoredStep] = field(default_factory=list)
+    because: dict[str, str] = field(default_factory=dict)
+
+
+def judge(services: Services, steps: Sequence[StoredStep]) -> Judged:
+    """Decide what happens to each released step, evaluating conditions where needed.
+
+    Steps that are not (or no longer) released are left out.
+    """
+    judged = Judged()
+    # By their counters alone, steps under `finally` would run even if no step of their run was started.
+    idle = {one.step.id for one in steps if one.step.may_be_idle}
+    if idle and not any(one.step.by_choice for one in load_steps(services, steps[0].step.run_id, [MAIN_END_ID])):
+        idle = set()
+    asked = [one.step for one in steps if one.step.awaits_condition and one.step.id not in idle]
+    verdicts = evaluate_conditions(services, asked) if asked else {}
+    now = services.clock.now()
+    for stored in steps:
+        verdict = verdicts.get(stored.step.id)
+        if stored.step.id in idle:
+            change: StepChange | None = skip_idle(stored.step, now=now)
+        else:
+            change = end_without_job(stored.step, now=now, verdict=verdict)
+        if change is not None:
+            judged.ended.append(Decision(stored=stored, change=change))
+        elif stored.step.release is Release.CLAIM:
+            judged.to_claim.append(stored)
+            if verdict is not None:
+                judged.because[stored.step.id] = verdict.because
+    return judged
+
+
 _WITHOUT_JOB: Final = frozenset({Release.BLOCK, Release.SKIP, Release.SUCCEED})
 
 
@@ -89,7 +132,11 @@ class Advance:
     @classmethod
     def of(cls, outbox: Outbox, run_id: str) -> Advance:
         """Begin the work of an invocation with its full budget."""
-        return cls(outbox=outbox, run_id=run_id, budget=Budget.of_invocation(outbox.services))
+        return cls(
+            outbox=outbox,
+            run_id=run_id,
+            budget=Budget.of_invocation(outbox.services.clock, outbox.services.settings.inline_budget),
+        )
 
     def run(
         self,
@@ -145,7 +192,8 @@ class Advance:
                 self._hand_on(ready[room:])
                 self.outbox.flush_ready()
                 # A redelivery or an audit may have published the kept steps too, and another instance taken them.
-                judged = judge(self.outbox.services, seat_handed(self._load(ready[:room]), self._handed))
+                kept = self._load(ready[:room])
+                judged = judge(self.outbox.services, seat_handed(kept, self._handed) if self._handed else kept)
                 following += self._claim(judged.to_claim, judged.because)
                 decisions = judged.ended
                 self.budget.spend(calls=2 * bool(decisions), written=len(decisions))
@@ -181,9 +229,10 @@ class Advance:
         """
         ready: list[str] = []
         while saved.released or saved.freed:
-            handed = hand_on_places(self.outbox, saved.freed)
-            self._handed |= handed
-            ready += handed
+            if saved.freed:
+                handed = hand_on_places(self.outbox, saved.freed)
+                self._handed |= handed
+                ready += handed
             released = saved.released
             ready += [step_id for step_id, release in released.items() if release in {Release.CLAIM, Release.DECIDE}]
             # Each level may release the next one.

@@ -9,11 +9,11 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows import log
-from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import save_alone
 from atom_workflows.coordinator.conditions import outputs_of_run
 from atom_workflows.coordinator.failures import load_errors
 from atom_workflows.coordinator.lateness import report_late
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.line import admit_waiting, find_successor, report_begun
 from atom_workflows.coordinator.loading import (
     StoredRun,
@@ -25,7 +25,7 @@ from atom_workflows.coordinator.loading import (
 from atom_workflows.coordinator.main_part import begin_finally, is_broken
 from atom_workflows.coordinator.open_steps import still_open, stop_steps, wait_for_jobs
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.core.endings import end_run, ends_with_steps
+from atom_workflows.core.endings import end_run, ends_with_steps, require_retries, require_stoppable
 from atom_workflows.core.graph import END_ID, MAX_FINALLY_NODES
 from atom_workflows.core.kinds import Phase
 from atom_workflows.core.outcomes import clip
@@ -33,7 +33,7 @@ from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import OPEN_STEP_STATES, RunEvent, RunState, next_run_state
 from atom_workflows.core.workflow import JsonValue
 from atom_workflows.documents import changes_fields, run_path, step_path, steps_path
-from atom_workflows.errors import AlreadyExists, Conflict, ExpressionError, RunNotFound, RunStateError
+from atom_workflows.errors import AlreadyExists, Conflict, ExpressionError, RunContended, RunNotFound, RunStateError
 from atom_workflows.ports import Query, Update
 from atom_workflows.run_documents import run_state_fields, stop_fields
 from atom_workflows.step_documents import change_fields
@@ -69,7 +69,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
     """
     run, now = stored.run, outbox.services.clock.now()
     event, change = end_run(run, None if end is None else end.step, now=now)
-    errors = load_errors(outbox.services, run, end)
+    errors = () if event is RunEvent.SUCCEED else load_errors(outbox.services, run)
     outputs: dict[str, JsonValue] = {}
     if event is RunEvent.SUCCEED and run.output_templates:
         try:
@@ -110,7 +110,7 @@ def _commit_end(outbox: Outbox, run: RunRecord, writes: Sequence[Update]) -> boo
 
     Returns False if the run or its end node has changed since it was read.
     """
-    if (successor := find_successor(outbox.services, run)) is not None:
+    if run.group is not None and (successor := find_successor(outbox.services, run, run.group)) is not None:
         try:
             outbox.services.store.commit([*writes, *successor.writes])
         except (AlreadyExists, Conflict):
@@ -118,7 +118,7 @@ def _commit_end(outbox: Outbox, run: RunRecord, writes: Sequence[Update]) -> boo
             log.debug("group.changed", "the next run begins in a separate commit", run_id=run.id)
         else:
             report_begun(outbox, successor.run)
-            if run.group is not None and not successor.is_alone:
+            if not successor.is_alone:
                 admit_waiting(outbox, run.group, by=run.id)
             return True
     try:
@@ -146,16 +146,23 @@ class Closing(Enum):
     UNFINISHED = auto()
 
 
-def request_stop(
-    outbox: Outbox, run_id: str, stop: Stop, budget: Budget | None = None, change: UserChange | None = None
+def request_stop(  # noqa: PLR0913 (what is stopped and why, within which limits, and for whom)
+    outbox: Outbox,
+    run_id: str,
+    stop: Stop,
+    budget: Budget | None = None,
+    change: UserChange | None = None,
+    *,
+    retries: int | None = None,
 ) -> Closing:
     """Record that a run should stop, then close it.
 
     If the instance dies in between, the checker's audit continues the work. A second request keeps the reason given by
-    the first and continues closing the run. `change` is recorded with the stop, if a person asked for it.
+    the first and continues closing the run. `change` is recorded with the stop, if a person asked for it. If `retries`
+    is given, only a run that has been retried as often is stopped.
 
-    Raises `RunNotFound`, or `RunStateError` if the run has ended, or if a timeout comes too late because a retry gave
-    the run more time.
+    Raises `RunNotFound`, or `RunStateError` if the run has ended, if a timeout comes too late because a retry gave the
+    run more time, or (`RunContended`) if the run keeps changing.
     """
     # The reason is copied to each step that the stop ends, and to the errors of the run.
     stop = replace(stop, reason=clip(stop.reason))
@@ -164,17 +171,14 @@ def request_stop(
         if stored is None:
             raise RunNotFound(run_id)
         run = stored.run
-        if run.state.is_terminal:
-            raise RunStateError(f"run {run_id} has ended: it is {run.state}")
-        if stop.kind is StopKind.CANCEL and not stop.now and run.main_state is not None:
-            message = f"the main steps of run {run_id} have ended, and its `finally` steps are running"
-            raise RunStateError(f"{message}; to end these as well, cancel it with --now")
+        require_retries(run, retries)
+        require_stoppable(run, kind=stop.kind, now=stop.now)
         if stop.kind is StopKind.TIMEOUT and not run.is_overdue(stop.requested_at):
             raise RunStateError(f"run {run_id} was given more time")
         is_known = run.stop is not None and (run.stop.now or not stop.now)
         if is_known or _record_stop(outbox, stored, stop, change):
             return close_run(outbox, run_id, budget)
-    raise RunStateError(f"run {run_id} could not be stopped: it keeps changing; try again")
+    raise RunContended(f"run {run_id} could not be stopped: it keeps changing; try again")
 
 
 def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Closing:
@@ -189,7 +193,7 @@ def close_run(outbox: Outbox, run_id: str, budget: Budget | None = None) -> Clos
 
     If there are steps under `finally`, only the main steps are ended, and the steps under `finally` then begin.
     """
-    budget = budget or Budget(services=outbox.services)
+    budget = budget or Budget(outbox.services.clock)
     # Steps that wait for their jobs stay open, so a pass over the steps leaves out those that it has seen.
     after: tuple[str] | None = None
     waiting: list[StepRecord] = []

@@ -22,11 +22,11 @@ LOOK_AGAIN_S: Final = 2.0
 """The pause between two checks of a run whose jobs are being stopped."""
 
 MOST_LOOKS: Final = 60
-"""The number of checks after which the run is left to the checker; it should have ended much earlier."""
+"""The number of checks after which the run, which should have ended much earlier, is left to the checker."""
 
 
 CANCELLED_BY_USER: Final = "cancelled by the user"
-"""The reason that steps and runs have if the person who cancelled the run gave none."""
+"""The reason recorded for a run and its steps if the person who cancelled the run gave none."""
 
 
 def cancel_run(services: Services, run_id: str, *, actor: str, reason: str = "", now: bool = False) -> None:

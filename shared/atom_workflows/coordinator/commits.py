@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from atom_workflows import log
-from atom_workflows.coordinator.budget import Budget
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
@@ -98,7 +98,7 @@ class Decision:
     def text_bytes(self) -> int:
         """The approximate size of the decision's text, in addition to `_DOCUMENT_BYTES` for each document."""
         fields = self.change.fields
-        own = len(f"{fields.get('message', '')}{fields.get('sent', '')}".encode())
+        own = len(f"{fields.get('message', '')}{fields.get('sent', '')}{fields.get('attempts', '')}".encode())
         return own + sum([estimate_bytes(one.fields) for one in self.companions])
 
 

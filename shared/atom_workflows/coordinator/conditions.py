@@ -8,19 +8,14 @@ longer change.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from atom_workflows.coordinator.commits import Decision
 from atom_workflows.coordinator.gathering import count_after_stop
-from atom_workflows.coordinator.loading import AT_ONCE, StoredStep, load_run, load_steps
+from atom_workflows.coordinator.loading import AT_ONCE, load_run
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.changes import StepChange
-from atom_workflows.core.endings import end_without_job, skip_idle
 from atom_workflows.core.evaluation import Past, Verdict, evaluate_condition, render_body, render_outputs, scope_of
 from atom_workflows.core.gathering import COUNTED, counts_of, is_counted
-from atom_workflows.core.graph import MAIN_END_ID
-from atom_workflows.core.kinds import NodeKind, Release
+from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.reads import Reads, reads_of, require_readable, zone_of
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.workflow import JsonValue
@@ -28,48 +23,6 @@ from atom_workflows.documents import outputs_path, step_path
 from atom_workflows.errors import ExpressionError
 from atom_workflows.ports import Document
 from atom_workflows.step_documents import read_outputs
-
-
-@dataclass(slots=True)
-class Judged:
-    """Released steps, sorted by what happens to them.
-
-    `ended` are decisions that end steps without a job. `to_claim` are steps that need a job, and `because` holds the
-    values that decided their conditions, by step id.
-    """
-
-    ended: list[Decision] = field(default_factory=list)
-    to_claim: list[StoredStep] = field(default_factory=list)
-    because: dict[str, str] = field(default_factory=dict)
-
-
-def judge(services: Services, steps: Sequence[StoredStep]) -> Judged:
-    """Decide what happens to each released step, evaluating conditions where needed.
-
-    Steps that are not (or no longer) released are left out.
-    """
-    judged = Judged()
-    # By their counters alone, steps under `finally` would run even if no step of their run was started.
-    idle = {one.step.id for one in steps if one.step.may_be_idle}
-    if idle and not any(one.step.by_choice for one in load_steps(services, steps[0].step.run_id, [MAIN_END_ID])):
-        idle = set()
-    verdicts = evaluate_conditions(
-        services, [one.step for one in steps if one.step.awaits_condition and one.step.id not in idle]
-    )
-    now = services.clock.now()
-    for stored in steps:
-        verdict = verdicts.get(stored.step.id)
-        if stored.step.id in idle:
-            change: StepChange | None = skip_idle(stored.step, now=now)
-        else:
-            change = end_without_job(stored.step, now=now, verdict=verdict)
-        if change is not None:
-            judged.ended.append(Decision(stored=stored, change=change))
-        elif stored.step.release is Release.CLAIM:
-            judged.to_claim.append(stored)
-            if verdict is not None:
-                judged.because[stored.step.id] = verdict.because
-    return judged
 
 
 def evaluate_conditions(services: Services, steps: Sequence[StepRecord]) -> dict[str, Verdict]:

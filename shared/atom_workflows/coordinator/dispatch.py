@@ -1,4 +1,4 @@
-"""Handle the dispatcher's two kinds of events: steps to dispatch, and attempts that have ended.
+"""Handle the dispatcher's events: steps to dispatch, attempts that have ended, and commands about runs.
 
 Events may be delivered more than once, at the same time and in any order, and an earlier invocation may have died after
 its commit but before it published anything. So if the work of an event is already done, the steps downstream are
@@ -12,22 +12,21 @@ from datetime import datetime
 from typing import Final
 
 from atom_workflows import log
-from atom_workflows.coordinator.advance import Advance
-from atom_workflows.coordinator.budget import Budget
+from atom_workflows.coordinator.advance import Advance, judge
 from atom_workflows.coordinator.close import close_run, finish_run
 from atom_workflows.coordinator.commits import Decision
-from atom_workflows.coordinator.conditions import judge
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.loading import StoredStep, load_steps
 from atom_workflows.coordinator.main_part import begin_finally
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.places import block_waiting, publish_next, seat
 from atom_workflows.coordinator.repair import stop_if_broken
 from atom_workflows.coordinator.services import Services
-from atom_workflows.coordinator.stopping import stop_orphans
+from atom_workflows.coordinator.stopping import stop_abandoned, stop_orphans
 from atom_workflows.core.kinds import Release
 from atom_workflows.core.records import StepRecord, StopFor
 from atom_workflows.core.transitions import apply_outcome, may_claim
-from atom_workflows.messages.internal import ReadyStep, StepsCompleted, StepsEvent, StepsReady
+from atom_workflows.messages.internal import ReadyStep, RunCommand, StepsCompleted, StepsEvent, StepsReady
 
 MAX_FOLLOWED: Final = 200
 """The maximum number of steps that `republish_below` reads; the checker's audit finds steps further downstream."""
@@ -38,6 +37,12 @@ def handle_steps(services: Services, event: StepsEvent) -> None:
 
     Events may be delivered more than once, concurrently, and in any order.
     """
+    if isinstance(event, RunCommand):
+        # Imported here, as commands are rare, and every import delays an instance's first event.
+        from atom_workflows.coordinator.run_commands import handle_command  # noqa: PLC0415 - see above
+
+        handle_command(services, event)
+        return
     # Outcomes come from a checker that is running and will look again; when steps are released, it may not be running.
     outbox = Outbox(services, wakes_checker=isinstance(event, StepsReady))
     advance = _dispatch(outbox, event) if isinstance(event, StepsReady) else _apply_outcomes(outbox, event)
@@ -60,12 +65,17 @@ def _dispatch(outbox: Outbox, event: StepsReady) -> Advance:
     _republish_below_ended(outbox, event.run_id, steps)
     releases = {one.step.release for one in steps}
     if Release.BEGIN_FINALLY in releases and not begin_finally(outbox, event.run_id):
-        stop_if_broken(outbox, event.run_id, Budget.of_invocation(outbox.services))
+        stop_if_broken(
+            outbox, event.run_id, Budget.of_invocation(outbox.services.clock, outbox.services.settings.inline_budget)
+        )
     if Release.CLOSE in releases:
         finish_run(outbox, event.run_id)
-    steps, stopped = seat(outbox.services, steps)
+    stopped: list[StoredStep] = []
+    if any(one.step.awaits_place for one in steps):
+        steps, stopped = seat(outbox.services, steps)
     judged = judge(outbox.services, steps)
-    judged.ended += block_waiting(outbox, stopped)
+    if stopped:
+        judged.ended += block_waiting(outbox, stopped)
     ended = {decision.step.id for decision in judged.ended}
     advance = Advance.of(outbox, event.run_id)
     advance.run(
@@ -75,6 +85,7 @@ def _dispatch(outbox: Outbox, event: StepsReady) -> Advance:
         ended=judged.ended,
         because=judged.because,
     )
+    stop_abandoned(outbox.services, steps)
     return advance
 
 
@@ -122,7 +133,8 @@ def republish_below(outbox: Outbox, run_id: str, ended: Sequence[StepRecord]) ->
     """
     seen: set[str] = set()
     frontier = list(ended)
-    publish_next(outbox, ended)
+    if any(step.shard for step in ended):
+        publish_next(outbox, ended)
     while frontier and len(seen) < MAX_FOLLOWED:
         wanted = [d for step in frontier for d in step.dependents if d not in seen]
         below = list(dict.fromkeys(wanted))[: MAX_FOLLOWED - len(seen)]

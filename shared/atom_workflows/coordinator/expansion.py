@@ -18,10 +18,10 @@ from typing import Any, Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.batches import in_batches
-from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Addition, Decision
 from atom_workflows.coordinator.conditions import read_for
 from atom_workflows.coordinator.item_documents import create_items
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.loading import StoredStep, load_run, load_steps
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import change, end_step

@@ -9,7 +9,6 @@ from heapq import nsmallest
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.item_ids import expander_id, parse_item_id, shown_id
@@ -97,15 +96,13 @@ def _iter_failed(  # noqa: PLR0913 (all but the first three by name)
         after = (found[-1].path,)
 
 
-def load_errors(services: Services, run: RunRecord, end: StoredStep | None) -> tuple[dict[str, Any], ...]:
-    """Return the reason for a stop, then the messages of failed steps."""
+def load_errors(services: Services, run: RunRecord) -> tuple[dict[str, Any], ...]:
+    """Return the errors of a run that did not succeed: the reason for a stop, then the messages of failed steps."""
     # A cancellation is not an error, though its reason is among the main part's errors.
     was_cancelled = run.main_state is RunState.CANCELLED
     errors: list[dict[str, Any]] = [] if was_cancelled else [dict(error) for error in run.main_errors]
     if run.stop is not None and run.stop.kind is not StopKind.CANCEL:
         errors.append({"step": None, "message": run.stop.reason})
-    if run.stop is None and end is not None and not end.step.fails_run and run.main_state in {None, RunState.SUCCEEDED}:
-        return ()
     # A stop itself cancels steps, so CANCELLED is an error only in a part of the run that was not stopped.
     states = [StepState.FAILED.value]
     if not was_cancelled and (run.stop is None or run.main_state is not None):

@@ -47,7 +47,7 @@ _IN_LINE: Final = (
     *("schema", "workflow", "state", "created_at", "place", "group", "queued_at", "stop", "retries", "timeout_s"),
     *("reopened_at", "expire_at", "step_count", "source", "scheduled_at", "late_at", "late"),
 )
-"""The fields of a waiting run that decide its fate. Its parameters are omitted, since they may take up 100 KB."""
+"""The fields of a waiting run that decide its fate. Its parameters may be as large as 100 KB, so they are omitted."""
 
 
 # -- what is read ----------------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def _read_line(services: Services, query: Query) -> list[StoredRun]:
 def _begin(outbox: Outbox, group: Group, seen: Occupancy, runs: Sequence[StoredRun]) -> bool:
     """Begin the runs in one commit.
 
-    Returns False if someone else has changed the group or one of them, or if one of them is broken.
+    Returns False if someone else has changed the group or one of the runs, or if one of the runs is broken.
     """
     services, now = outbox.services, outbox.services.clock.now()
     ends = services.store.get([step_path(one.run.id, END_ID) for one in runs], fields=("state",))
@@ -146,23 +146,24 @@ class Successor(NamedTuple):
     is_alone: bool
 
 
-def find_successor(services: Services, run: RunRecord) -> Successor | None:
-    """Return the waiting run that takes over an ending run's place.
+def find_successor(services: Services, run: RunRecord, group: Group) -> Successor | None:
+    """Return the waiting run that takes over an ending run's place in its group.
 
-    This is the first in line, or None if no run can begin then. Its writes must be part of the commit that ends `run`.
+    This is the first in line, or None if no run can begin when `run` ends. The successor's writes must be part
+    of the commit that ends `run`.
     """
-    if run.group is None or run.state not in AT_WORK:
+    if run.state not in AT_WORK:
         return None
-    line = _read_line(services, line_query(run.group, 2))
+    line = _read_line(services, line_query(group, 2))
     if not line:
         return None
-    seen, now = read_occupancy(services, run.group), services.clock.now()
+    seen, now = read_occupancy(services, group), services.clock.now()
     begin = decide([one.run for one in line], at_work=seen.at_work - 1, now=now).begin
     if not begin or services.store.get([step_path(begin[0].id, END_ID)], fields=("state",))[0] is None:
         return None
     first = next(one for one in line if one.run.id == begin[0].id)
     begun = _begun(first.run, now)
-    writes = [give_places(services, begun, run.group, seen, 1), *_admission(first, begun, now)]
+    writes = [give_places(services, begun, group, seen, 1), *_admission(first, begun, now)]
     return Successor(run=begun, writes=writes, is_alone=len(begin) == 1 and first is line[0])
 
 

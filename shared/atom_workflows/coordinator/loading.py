@@ -21,7 +21,7 @@ AT_ONCE: Final = 200
 
 
 _TASK: Final = frozenset({"task", "templates", "constants", "sent", "loop", "item"})
-"""The fields that only a dispatcher needs. Each may take up 100 KB, and a run has up to 10,000 steps."""
+"""The fields that only a dispatcher needs. Each may be as large as 100 KB, and a run has up to 10,000 steps."""
 
 
 class StoredStep(NamedTuple):

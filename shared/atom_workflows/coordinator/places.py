@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from atom_workflows import log
-from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, Freed
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.loading import StoredStep, load_run, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
@@ -44,7 +44,7 @@ _CALLS_OF_SHARD: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class _Loop:
-    """A step of a run whose items need places to run, and the expansion that created the items."""
+    """A step whose items need places to run, with its run and the expansion that created the items."""
 
     run_id: str
     each: str
@@ -99,7 +99,7 @@ def hand_on_places(outbox: Outbox, freed: Sequence[Freed]) -> dict[str, int]:
 def seat_handed(steps: Iterable[StoredStep], handed: Mapping[str, int]) -> list[StoredStep]:
     """Allow the items returned by `hand_on_places` to run."""
     return [
-        _seat(one) if _is_waiting(one.step) and handed.get(one.step.id) == one.step.retries else one for one in steps
+        _seat(one) if one.step.awaits_place and handed.get(one.step.id) == one.step.retries else one for one in steps
     ]
 
 
@@ -153,19 +153,17 @@ def _move_places(services: Services, loop: _Loop, count: int) -> dict[str, int]:
 
 
 def seat(services: Services, steps: Sequence[StoredStep]) -> tuple[list[StoredStep], list[StoredStep]]:
-    """Allow waiting items that have been handed places to run.
+    """Let waiting items run if they have been handed places.
 
     Returns the steps, and the shards of the waiting items that will not run because too many others failed. Shards are
     read after the items, since a retry distributes the places before it resets the items.
     """
-    shard_ids = dict.fromkeys(one.step.shard for one in steps if _is_waiting(one.step))
-    if not shard_ids:
-        return list(steps), []
+    shard_ids = dict.fromkeys(one.step.shard for one in steps if one.step.awaits_place)
     found = load_steps(services, steps[0].step.run_id, shard_ids)
     shards = {one.step.id: one.step.places for one in found}
     seated = [
         _seat(one)
-        if _is_waiting(one.step)
+        if one.step.awaits_place
         and (shard := shards.get(one.step.shard)) is not None
         and shard.has_handed(one.step.waits_at, retries=one.step.retries)
         else one
@@ -182,7 +180,7 @@ def block_waiting(outbox: Outbox, stopped: Sequence[StoredStep]) -> list[Decisio
     services, decisions = outbox.services, list[Decision]()
     for loop, shard in {_Loop.of(one.step): one.step for one in stopped}.items():
         found = map(StoredStep.without_task, _query_waiting(services, loop.run_id, loop.keys, most=PAGE + 1))
-        waiting = [one for one in found if _is_waiting(one.step)]
+        waiting = [one for one in found if one.step.awaits_place]
         count = shard.places.shards if shard.places else 0
         failed = sum(one.step.places.failed for one in _load_shards(services, loop, count) if one.step.places)
         why = explain_failures(failed, shard.items, shard.tolerate)
@@ -292,8 +290,6 @@ def _count_items(services: Services, step: StepRecord, states: Iterable[StepStat
 def publish_next(outbox: Outbox, ended: Sequence[StepRecord]) -> None:
     """Publish the items that may have received places from ended items."""
     shards = dict.fromkeys(step.shard for step in ended if step.shard)
-    if not shards:
-        return
     run_id = ended[0].run_id
     for one in load_steps(outbox.services, run_id, shards):
         shard, loop = one.step.places, _Loop.of(one.step)
@@ -356,7 +352,7 @@ def _waiting_ids(services: Services, run_id: str, keys: tuple[str, str], *, most
 def _query_waiting(
     services: Services, run_id: str, keys: tuple[str, str], *, most: int, fields: Sequence[str] | None = None
 ) -> list[Document]:
-    """Return the first items that wait under keys in this range.
+    """Return the first items whose waiting keys are in this range.
 
     The end of the range is exclusive.
     """
@@ -368,10 +364,6 @@ def _query_waiting(
         fields=fields,
     )
     return services.store.query(query)
-
-
-def _is_waiting(step: StepRecord) -> bool:
-    return bool(step.waits_at) and step.state is StepState.PENDING
 
 
 def _seat(stored: StoredStep) -> StoredStep:

@@ -14,6 +14,7 @@ from atom_workflows import log
 from atom_workflows.coordinator.groups import Entry, enter_again, first_look, pause
 from atom_workflows.coordinator.loading import StoredRun, iter_steps, load_run
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.core.endings import require_retries
 from atom_workflows.core.expansion import current_nodes
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.groups import Admission
@@ -24,7 +25,7 @@ from atom_workflows.core.selection import Selection
 from atom_workflows.core.states import RunEvent, RunState, next_run_state
 from atom_workflows.core.user_changes import UserChange
 from atom_workflows.documents import changes_fields, run_path, step_path
-from atom_workflows.errors import AlreadyExists, Conflict, RunNotFound, RunStateError, SelectionError
+from atom_workflows.errors import AlreadyExists, Conflict, RunContended, RunNotFound, SelectionError
 from atom_workflows.ports import Update
 from atom_workflows.run_documents import NO_MAIN_RESULT, run_state_fields, selection_fields
 
@@ -34,18 +35,23 @@ Select: TypeAlias = Callable[[Mapping[str, StepRecord]], Selection | None]
 _TRIES: Final = 5
 
 
-def reopen_run(outbox: Outbox, run_id: str, change: UserChange, select: Select | None = None) -> None:
+def reopen_run(
+    outbox: Outbox, run_id: str, change: UserChange, select: Select | None = None, *, retries: int | None = None
+) -> None:
     """Set a run that has ended back to SEEDING, and record the change that a person asked for.
 
-    If it has to wait for a place in its group, it is QUEUED instead. `seed.resume` then continues the run.
+    If it has to wait for a place in its group, it is QUEUED instead. `seed.resume` then continues the run. If `retries`
+    is given, only a run that has been retried as often is reopened.
 
-    Raises `RunNotFound`, `SelectionError`, or `RunStateError` if the run is in another state, will soon be deleted, or
-    belongs to a group that is full and in which it may not wait. A run that SUCCEEDED needs a selection.
+    Raises `RunNotFound`, `SelectionError`, or `RunStateError` if the run is in another state, will soon be deleted,
+    belongs to a group that is full and in which it may not wait, or (`RunContended`) keeps changing.
+    A run that SUCCEEDED needs a selection.
     """
     for tries in range(1, _TRIES + 1):
         stored = load_run(outbox.services, run_id)
         if stored is None:
             raise RunNotFound(run_id)
+        require_retries(stored.run, retries)
         require_retriable(stored.run, now=outbox.services.clock.now(), is_selective=select is not None)
         selection: Selection | None = None
         if select is not None:
@@ -62,7 +68,7 @@ def reopen_run(outbox: Outbox, run_id: str, change: UserChange, select: Select |
             outbox.services.clock.sleep(pause(run_id, tries))
         elif select is None:
             break
-    raise RunStateError(f"run {run_id} is being changed by someone else; check its state and try again")
+    raise RunContended(f"run {run_id} is being changed by someone else; check its state and try again")
 
 
 def _reopen(outbox: Outbox, stored: StoredRun, entry: Entry, change: UserChange, selection: Selection | None) -> bool:

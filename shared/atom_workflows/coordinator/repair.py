@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 
 from atom_workflows import log
 from atom_workflows.coordinator import seed
-from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import close_run, fail_run
 from atom_workflows.coordinator.groups import find_stall
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.loading import StoredStep, iter_steps, load_run, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.places import publish_placed, recount
@@ -101,7 +101,7 @@ def _confirm_miscounts(
     step's counters, and a retry resets a step before its dependencies. So as long as the step's version stays the same,
     its counters should agree with whatever was read after the step.
     """
-    budget = budget or Budget(services=services)
+    budget = budget or Budget(services.clock)
     found: list[tuple[StoredStep, Finding]] = []
     for start in range(0, len(suspects), _TOGETHER):
         if start and budget.is_spent:
@@ -232,7 +232,7 @@ def continue_run(outbox: Outbox, run_id: str, *, after: str = "") -> None:
     Closes, seeds, resets, repairs or renews the run, whichever it needs. With `after`, only publishes the released
     steps that follow that path. Raises `RunNotFound`.
     """
-    budget = Budget.of_invocation(outbox.services)
+    budget = Budget.of_invocation(outbox.services.clock, outbox.services.settings.inline_budget)
     stored = load_run(outbox.services, run_id)
     if stored is None:
         raise RunNotFound(run_id)
@@ -282,6 +282,6 @@ def _repair_fully(
     elif run.state in {RunState.QUEUED, RunState.SEEDING} and open_work:
         seed.resume(outbox, run.id)
     elif run.state is RunState.RUNNING:
-        budget = Budget(services=outbox.services)
+        budget = Budget(outbox.services.clock)
         return fixed, seed.publish_released(outbox, run.id) + publish_placed(outbox, run, budget)
     return fixed, 0

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from atom_workflows import log
-from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.definitions import keep_definition
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.loading import AT_ONCE, StoredRun, StoredStep, iter_expanders, iter_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services

@@ -8,8 +8,8 @@ from datetime import datetime
 from graphlib import TopologicalSorter
 from typing import Any
 
-from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, save_while
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.loading import StoredStep, iter_steps, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.retention import keep_all

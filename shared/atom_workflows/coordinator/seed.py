@@ -19,16 +19,17 @@ from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator import batches
-from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import Closing, close_run, fail_run
 from atom_workflows.coordinator.definitions import Definition, load_workflow, store_definition
 from atom_workflows.coordinator.groups import Entry, enter, first_look
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.line import admit_waiting, audit_waiting
 from atom_workflows.coordinator.loading import StoredRun, load_run
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.places import publish_placed
 from atom_workflows.coordinator.retry import expiry_once_running, reset_unsuccessful
 from atom_workflows.coordinator.run_graph import RunGraph, compare, fit_into_commit, rewrite
+from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.groups import Admission
 from atom_workflows.core.item_ids import expander_id
@@ -58,7 +59,7 @@ PAGE: Final = 500
 
 
 MAX_RUN_BYTES: Final = 700_000
-"""The maximum size of a new run's document, which grows when messages of failures are added.
+"""The maximum size of a new run's document, which grows when failure messages are added.
 
 If it became too large to write, the run would never end.
 """
@@ -85,13 +86,13 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
     if entry.admission is Admission.WAIT:
         _join_line(outbox, run, definition, instead_of)
         return
-    graph = RunGraph(run, definition.workflow, definition.path)
-    creates = fit_into_commit(graph)
+    graph = _graph_of(outbox.services, run, definition)
+    creates = fit_into_commit(graph) if definition.reuse is None else []
     end = graph.create(step_path(run.id, END_ID))
     if creates:
         # Everything is in one commit: the run either exists and is RUNNING, or does not exist.
         running = replace(run, state=RunState.RUNNING, started_at=run.created_at)
-        opening = [Create(path=run_path(run.id), fields=run_fields(running)), *creates]
+        opening: list[Create | Update] = [Create(path=run_path(run.id), fields=run_fields(running)), *creates]
     else:
         opening = _opening(run, definition, end)
     try:
@@ -112,17 +113,32 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
         ]
         outbox.add_ready(run.id, [ReadyStep(step_id=step_id) for step_id in roots])
         return
+    budget = Budget.of_invocation(outbox.services.clock, outbox.services.settings.inline_budget)
+    if definition.reuse is not None:
+        resume(outbox, run.id, budget)
+        return
     _write_steps(outbox, graph.creates(path for path in graph.paths if path != end.path))
-    budget = Budget.of_invocation(outbox.services)
     if _set_running(outbox, StoredRun(run=run, version=version)):
         publish_released(outbox, run.id, budget=budget)
     else:
         resume(outbox, run.id, budget)
 
 
-def _instead(instead_of: Document | None, creates: Sequence[Create]) -> list[Create | Update]:
-    """Return the writes, with an update for the document to be replaced."""
-    return [replacement(instead_of, one) if instead_of and one.path == instead_of.path else one for one in creates]
+def _graph_of(services: Services, run: RunRecord, definition: Definition) -> RunGraph:
+    """Return the graph of a run that begins."""
+    if definition.reuse is None:
+        return RunGraph(run, definition.workflow, definition.path)
+    from atom_workflows.coordinator.reuse import ReuseGraph  # noqa: PLC0415 (only a few runs repair others)
+
+    return ReuseGraph(services, run, definition.workflow, definition.path, definition.reuse)
+
+
+def _instead(instead_of: Document | None, writes: Sequence[Create | Update]) -> list[Create | Update]:
+    """Return the writes, turning the one for `instead_of` into an update."""
+    return [
+        replacement(instead_of, one) if instead_of and one.path == instead_of.path and isinstance(one, Create) else one
+        for one in writes
+    ]
 
 
 def _join_line(outbox: Outbox, run: RunRecord, definition: Definition, instead_of: Document | None) -> None:
@@ -131,7 +147,7 @@ def _join_line(outbox: Outbox, run: RunRecord, definition: Definition, instead_o
     assert run.group is not None  # noqa: S101 (only runs of a group wait)
     now = services.clock.now()
     queued = replace(run, state=RunState.QUEUED, queued_at=now, deadline=None)
-    graph = RunGraph(queued, definition.workflow, definition.path)
+    graph = _graph_of(services, queued, definition)
     end = graph.create(step_path(run.id, END_ID))
     due = replace(end, fields={**end.fields, "due_at": first_look(run.group, now)})
     services.store.commit(_instead(instead_of, _opening(queued, definition, due)))
@@ -155,22 +171,24 @@ def replacement(document: Document, create: Create) -> Update:
     return Update(path=create.path, fields={**emptied, **create.fields}, guard=document.version)
 
 
-def _opening(run: RunRecord, definition: Definition, end: Create) -> list[Create]:
-    """Return the first commit of a large run.
+def _opening(run: RunRecord, definition: Definition, end: Create) -> list[Create | Update]:
+    """Return the first commit of a large run, or of one that keeps steps of another run.
 
     It holds everything that another invocation needs to continue the run if this one dies.
     """
-    return [Create(path=run_path(run.id), fields=run_fields(run)), store_definition(run, definition), end]
+    link = [] if definition.reuse is None or definition.reuse.link is None else [definition.reuse.link]
+    return [Create(path=run_path(run.id), fields=run_fields(run)), store_definition(run, definition), end, *link]
 
 
 def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
     """Continue a run from wherever an earlier invocation stopped.
 
     Safe to repeat: for a healthy run, it only publishes released steps again. Once the budget is spent, the rest is
-    handed off; without a budget, it continues to the end. The run is set to RUNNING under a guard on the version that
-    was read before its steps were written or reset, so a run that was stopped or retried in the meantime is read again.
+    handed off; without a budget, the work continues to the end. The run is read before its steps are
+    written or reset, and is set to RUNNING only if its document has not changed since then. Otherwise, for example
+    after a stop or a retry, it is read again.
     """
-    budget = budget or Budget(services=outbox.services)
+    budget = budget or Budget(outbox.services.clock)
     while True:
         stored = load_run(outbox.services, run_id)
         if stored is None:
@@ -206,7 +224,7 @@ def publish_released(
     Returns the number of these steps. They are read a page at a time, starting after the path `after`. Once the budget
     is spent, the rest is handed off.
     """
-    budget = budget or Budget(services=outbox.services)
+    budget = budget or Budget(outbox.services.clock)
     published = 0
     while True:
         released = outbox.services.store.query(
@@ -233,13 +251,18 @@ def publish_released(
 def _write_missing(outbox: Outbox, stored: StoredRun, budget: Budget) -> bool:
     """Write the missing steps of a run.
 
-    Returns False if the run has to be read again, because it could not be seeded and was ended, or because documents
-    were rewritten.
+    Returns False if the run has to be read again, either because it could not be seeded and was therefore ended, or
+    because documents were rewritten.
     """
     run = stored.run
     try:
         workflow, path = load_workflow(outbox.services, run)
-        graph = RunGraph(run, workflow, path)
+        if run.repairs:
+            from atom_workflows.coordinator.reuse import reuse_graph  # noqa: PLC0415 (only a few runs repair others)
+
+            graph: RunGraph = reuse_graph(outbox.services, run, workflow, path)
+        else:
+            graph = RunGraph(run, workflow, path)
         missing, misfits = compare(outbox.services, graph)
         if misfits:
             rewrite(outbox.services, stored, misfits)

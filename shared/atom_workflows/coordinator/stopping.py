@@ -11,11 +11,11 @@ from datetime import timedelta
 from typing import Any, Final
 
 from atom_workflows import log
-from atom_workflows.coordinator.circuit_breaker import CircuitBreaker
 from atom_workflows.coordinator.commits import Decision
+from atom_workflows.coordinator.limits import CircuitBreaker
 from atom_workflows.coordinator.loading import StoredStep, load_run, load_steps
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.changes import StepChange, add_unstopped
+from atom_workflows.core.changes import StepChange, add_unstopped, attempts_to_resolve
 from atom_workflows.core.outcomes import Outcome, has_ended, outcome_of
 from atom_workflows.core.records import StepRecord, StopStage
 from atom_workflows.core.states import StepEvent, StepState
@@ -54,6 +54,8 @@ _FATES: Final[Mapping[StopAnswer | None, JobFate]] = {
 }
 
 _TRIES: Final = 5
+_MOST_ABANDONED: Final = 10
+"""How many jobs are looked up in one invocation, each of which may take 10 s."""
 
 
 def pursue_stop(services: Services, breaker: CircuitBreaker, step: StepRecord) -> StepChange | Outcome | None:
@@ -175,10 +177,35 @@ def stop_orphans(services: Services, refused: Sequence[Decision], current: Seque
             _stop_orphan(services, step, job_id, now_stored.get(step.id))
 
 
+def stop_abandoned(services: Services, steps: Sequence[StoredStep]) -> None:
+    """Stop the jobs of stopped steps whose dispatchers died before they could record them.
+
+    The event of such a dispatcher is delivered again. Nothing else happens to a step that has ended, so until a user
+    retries the run, its job would go on. This is an attempt only: a job that is not found yet is left to that retry.
+    """
+    abandoned = [
+        (one, attempt) for one in steps if one.step.state.is_terminal for attempt in attempts_to_resolve(one.step)
+    ]
+    if not abandoned or not _is_being_stopped(services, abandoned[0][0].step.run_id):
+        return
+    for stored, attempt in abandoned[:_MOST_ABANDONED]:
+        earlier = replace(stored.step, attempt=attempt)
+        lookup, job_id = _look_up(services, earlier)
+        if lookup in {KeyLookup.UNANSWERED, KeyLookup.CANNOT}:
+            return
+        if job_id:
+            _stop_orphan(services, earlier, job_id, stored)
+
+
+def _is_being_stopped(services: Services, run_id: str) -> bool:
+    stored = load_run(services, run_id)
+    return stored is not None and stored.run.stop is not None
+
+
 def _stop_orphan(services: Services, step: StepRecord, job_id: str, stored: StoredStep | None) -> None:
     """Record an ended attempt's job, then request that it be stopped.
 
-    `step` is the step during that attempt, and `stored` is what it is now.
+    `step` is the step as it was during that attempt, and `stored` is the step as it is now.
     """
     left: StoredStep | None = None
     for _ in range(_TRIES):

@@ -63,6 +63,8 @@ def clear(step: StepRecord, *names: str) -> dict[str, Any]:
 
 _EMPTY: Final[Mapping[str, Any]] = {
     "unheard_since": None,
+    "submitted_at": None,
+    "running_at": None,
     "logs_url": "",
     "notifies": False,
     "hinted_at": None,

@@ -19,6 +19,22 @@ from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepEvent, StepState
 from atom_workflows.core.transitions import fail_step
 from atom_workflows.core.workflow import Trigger
+from atom_workflows.errors import RunStateError
+
+
+def require_stoppable(run: RunRecord, *, kind: StopKind, now: bool) -> None:
+    """Raise `RunStateError` if a stop of this kind can no longer have an effect on the run."""
+    if run.state.is_terminal:
+        raise RunStateError(f"run {run.id} has ended: it is {run.state}")
+    if kind is StopKind.CANCEL and not now and run.main_state is not None:
+        message = f"the main steps of run {run.id} have ended, and its `finally` steps are running"
+        raise RunStateError(f"{message}; to end these as well, cancel it with --now")
+
+
+def require_retries(run: RunRecord, retries: int | None) -> None:
+    """Raise `RunStateError` if the run has been retried more or less often. None stands for any number."""
+    if retries is not None and run.retries != retries:
+        raise RunStateError(f"run {run.id} has been retried {run.retries} times by now, not {retries}")
 
 
 def end_without_job(step: StepRecord, *, now: datetime, verdict: Verdict | None = None) -> StepChange | None:
@@ -70,7 +86,7 @@ def skip_idle(step: StepRecord, *, now: datetime) -> StepChange:
 
 def _why_not_triggered(step: StepRecord) -> str:
     if step.trigger is Trigger.ANY_FAILED:
-        return "no step that it depends on failed, and its trigger is any-failed"
+        return "none of the steps that it depends on failed, and its trigger is any-failed"
     if step.skipped >= step.total:
         return "every step that it depends on was skipped"
     were = "was" if step.skipped == 1 else "were"
@@ -89,6 +105,8 @@ def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
 
     A job that has not ended may keep running.
     """
+    from atom_workflows.core.attempts import STOPPED, keep_attempt  # noqa: PLC0415 (not needed while steps succeed)
+
     may_run = step.state is StepState.RUNNING and not step.is_stop_over
     unstopped = add_unstopped(step, *jobs_to_stop(step)) if may_run else {}
     # A dispatcher may be submitting the job right now, or may have done so before it died.
@@ -96,14 +114,17 @@ def stop_step(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange:
     unsure = {"unsure_attempt": step.attempt} if is_in_flight else {}
     # An earlier attempt may have failed, but that is not how the step ends.
     earlier = {"last_kind": "stopped", "last_reason": ""} if step.last_kind else {}
+    message = clip(stop.reason)
+    kept = keep_attempt(step, STOPPED, now=now, fields={"message": message})
+    ended = {"message": message, **earlier, **unstopped, **unsure, **kept}
     if stop.kind is StopKind.CANCEL:
-        return end_step(step, StepEvent.CANCEL, now, message=clip(stop.reason), **earlier, **unstopped, **unsure)
+        return end_step(step, StepEvent.CANCEL, now, **ended)
     # A step that waits for its items has started.
     if step.state is StepState.PENDING and not step.items:
         # One dependency may have failed already, but others were still running.
         no_cause = {"cause": None} if step.cause else {}
         return end_step(step, StepEvent.SKIP, now, message=clip(f"not started: {stop.reason}"), **no_cause)
-    return end_step(step, StepEvent.FAIL, now, message=clip(stop.reason), **earlier, **unstopped, **unsure)
+    return end_step(step, StepEvent.FAIL, now, **ended)
 
 
 def end_run(run: RunRecord, end: StepRecord | None, *, now: datetime) -> tuple[RunEvent, StepChange | None]:
@@ -145,7 +166,8 @@ def end_main(end: StepRecord, *, now: datetime, nothing_started: bool) -> StepCh
 def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expire_at: datetime | None) -> StepChange:
     """Make a step PENDING again.
 
-    `remaining` is the number of its dependencies that will also run again; the others are counted in `kept`.
+    `remaining` is the number of its dependencies that will also run again; the others are counted in `kept`. The latest
+    attempt is kept like those before it.
     """
     set_since = {name: empty for name, empty in _DECIDED.items() if getattr(step, name) != empty}
     if step.schema >= LANGUAGE_SCHEMA and step.attempt:
@@ -157,6 +179,10 @@ def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expir
         set_since["unresolved"] = unresolved
     if unresolved:
         set_since["unresolved_since"] = step.finished_at
+    if step.attempt:
+        from atom_workflows.core.attempts import keep_latest  # noqa: PLC0415 (needed by retries of runs only)
+
+        set_since |= keep_latest(step)
     reset_step = change(
         step,
         StepEvent.RESET,
@@ -184,10 +210,10 @@ def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expir
 
 
 _DECIDED: Final[Mapping[str, Any]] = {
-    **dict.fromkeys(("because", "reason", "sent", "last_kind", "last_reason", "logs_url"), ""),
+    **dict.fromkeys(("because", "kept_from", "reason", "sent", "last_kind", "last_reason", "logs_url"), ""),
     **dict.fromkeys(("by_choice", "tolerated", "notifies"), False),
     "unstarted": 0,
-    "hinted_at": None,
+    **dict.fromkeys(("hinted_at", "submitted_at", "running_at")),
     "unsure_attempt": 0,
 }
 """The fields that are reset in each round of a run, with their empty values."""

@@ -33,10 +33,10 @@ MAX_BODY_BYTES: Final = 64 * 1024
 
 
 STEPS_AT_THE_START: Final = 2_000
-"""The maximum number of evaluation steps for one task while its run is being seeded, as a file may have 10,000 tasks.
+"""The maximum number of evaluation steps for one task while its run is being seeded.
 
-Dispatchers evaluate the remaining expressions. Each task has its own budget, so that its stored form is the same no
-matter which process stores it.
+It is low because a file may have 10,000 tasks. Dispatchers evaluate the remaining expressions. Each task has its
+own budget, so that its stored form is the same no matter which process stores it.
 """
 
 
@@ -255,8 +255,8 @@ def _render_field(template: Template, scope: Scope, *, zone: str, budget: Budget
 def _put(body: dict[str, Any], template: Template, value: JsonValue) -> None:
     """Insert a value at its path.
 
-    A null entry of a map is left out, and a list within a list is spliced in. If the value is null, a field that every
-    job has keeps its default.
+    A null entry of a map is left out, and a list within a list is spliced in. A null value leaves the fields in
+    `FIELDS_OF_EVERY_JOB` at their defaults.
     """
     *path, last = template.path
     place: Any = body

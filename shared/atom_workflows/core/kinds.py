@@ -101,7 +101,7 @@ class WhenStopped(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindRules:
-    """One kind's row in the table.
+    """The rules for one kind of node: its row in `KINDS`.
 
     `released` is what happens to a node once all its dependencies have succeeded. `forwards_counts` marks a node that
     represents its dependencies: instead of its own state, it passes on how many of them succeeded and how many did not.

@@ -87,7 +87,7 @@ def _oddity_of_dispatch(step: StepRecord, now: datetime) -> Oddity | None:
 
 
 def job_being_stopped(step: StepRecord) -> str:
-    """Return the id of the stopping job that the step waits for.
+    """Return the id of the job whose stop the step awaits.
 
     Returns "" if there is none.
     """

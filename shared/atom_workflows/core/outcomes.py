@@ -147,6 +147,11 @@ def has_succeeded(job_state: str) -> bool:
     return JOB_OUTCOMES.get(_plain_state(job_state)) is OutcomeKind.SUCCEEDED
 
 
+def is_running(job_state: str) -> bool:
+    """Return True if a job in the given state has begun, and not ended."""
+    return _plain_state(job_state) == "RUNNING"
+
+
 def is_known_state(job_state: str) -> bool:
     """Return True if the contract defines the job state."""
     return _plain_state(job_state) in JOB_OUTCOMES.keys() | JOB_PROGRESS

@@ -12,7 +12,7 @@ from typing import Any, Final
 from zlib import crc32
 
 from atom_workflows.core.changes import StepChange, apply_change, backoff_delay, change, not_after_deadline
-from atom_workflows.core.outcomes import Outcome, OutcomeKind, clip
+from atom_workflows.core.outcomes import Outcome, OutcomeKind, clip, is_running
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepEvent
 from atom_workflows.core.workflow import Backoff
@@ -72,7 +72,7 @@ def record_progress(  # noqa: PLR0913 (the fields of a response, for which the c
     """Record the progress of a job that has not ended.
 
     Returns None if the response contains nothing new, so that nothing is written. A changed message alone is ignored,
-    and only the first address of the job's log is recorded.
+    and only the first address of the job's log is recorded, and the first time at which the job was RUNNING.
     """
     learnt: dict[str, Any] = {"notifies": True} if notifies and not step.notifies else {}
     if logs_url and not step.logs_url:
@@ -80,6 +80,8 @@ def record_progress(  # noqa: PLR0913 (the fields of a response, for which the c
     if job_state == step.job_state and step.missing_since is None and not step.unanswered:
         return change(step, StepEvent.OBSERVE, **learnt) if learnt else None
     fields: dict[str, Any] = {"job_state": job_state, "message": clip(message), "missing_since": None}
+    if is_running(job_state) and not is_running(step.job_state) and step.running_at is None:
+        fields["running_at"] = now
     if step.unanswered:
         # The back-off has moved `due_at` into the future; return to the normal pace.
         fields |= {"unanswered": 0, "due_at": now}

@@ -148,6 +148,8 @@ class StepRecord:
     tolerated: bool = False
     # The reason for the step's own decision: its condition, and the values that decided it.
     because: str = ""
+    # The run in which it ended, if this run repairs that one and keeps the step; see reuse.py.
+    kept_from: str = ""
 
     # -- attempts --
     state: StepState = StepState.PENDING
@@ -165,6 +167,8 @@ class StepRecord:
     unsure_attempt: int = 0
     # The number of the run's retry that last reset the step.
     retries: int = 0
+    # The latest attempts that have ended, as text (attempts.py); an attempt that succeeded is added by a reset only.
+    attempts: str = ""
 
     # -- the job as the Task Runner last reported it --
     job_id: str = ""
@@ -210,6 +214,10 @@ class StepRecord:
     # The time at which the step is to be checked next; None if no check is needed.
     due_at: datetime | None = None
     claimed_at: datetime | None = None
+    # The time at which the attempt's job was submitted, if that was after submissions that had started nothing, and at
+    # which the job was first seen to be RUNNING, if it was seen in another state before.
+    submitted_at: datetime | None = None
+    running_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     # The time at which the store may delete the document.
@@ -239,6 +247,11 @@ class StepRecord:
             return Release.WAIT
         counters = Counters(0, self.unsuccessful + unsuccessful, self.skipped + skipped, self.total + total)
         return decide_release(self.kind, counters, self.trigger)
+
+    @property
+    def awaits_place(self) -> bool:
+        """True for an item that cannot run before it is handed a place (see places.py)."""
+        return bool(self.waits_at) and self.state is StepState.PENDING
 
     @property
     def awaits_condition(self) -> bool:
@@ -375,6 +388,9 @@ class RunRecord:
     step_count: int = 0
     # The number of items of all steps with `forEach`.
     item_count: int = 0
+    # The ended run of which this one keeps steps, and the latest runs that keep steps of this one; see reuse.py.
+    repairs: str = ""
+    repaired_by: tuple[str, ...] = ()
     # The number of times that the run was retried; the latest retry was at `reopened_at`.
     retries: int = 0
     reopened_at: datetime | None = None

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 
 def require_retriable(run: RunRecord, *, now: datetime, is_selective: bool = False) -> None:
-    """Raise `RunStateError` if the run is in another state, or will soon be deleted.
+    """Raise `RunStateError` if the run cannot be retried.
 
-    A run that SUCCEEDED can be retried if `is_selective`: if the steps to run again are named.
+    This is so if its state does not allow a retry, or if it will soon be deleted. A run that SUCCEEDED can be
+    retried if `is_selective`: if the steps to run again are named.
     """
     try:
         next_run_state(run.state, RunEvent.RETRY)
@@ -51,8 +52,9 @@ def require_retriable(run: RunRecord, *, now: datetime, is_selective: bool = Fal
 def steps_to_rerun(steps: Mapping[str, StepRecord], *, retries: int, selection: Selection | None = None) -> set[str]:
     """Return the ids of the steps that do not keep their result.
 
-    `steps` are all nodes of the run's graph. `retries` is the number of the retry. Steps that it has already reset are
-    included, whatever their state is now. With a selection, a person has chosen the steps; see selection.py.
+    `steps` are all nodes of the run's graph. `retries` is the run's number of retries, including this one. Steps
+    that this retry has already reset are included, whatever their state is now. With a selection, a person has chosen
+    the steps; see selection.py.
     """
     if selection is None:
         chosen = everything_after(steps, find_unsuccessful(steps, retries=retries))

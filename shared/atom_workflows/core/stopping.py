@@ -365,7 +365,7 @@ def judge_leftover(
     """Decide whether a claimed step may proceed despite an earlier attempt's job.
 
     `report` is the result of checking the first job that is left. Returns the change that makes the step wait or fail,
-    or the fields to save together with its submission. Only then does the attempt's timeout start.
+    or the fields to save together with its submission. The attempt's timeout starts only when these fields are saved.
     """
     leftover, *others = step.leftovers
     since = _waits_since(step, now)

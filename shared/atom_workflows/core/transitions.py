@@ -93,7 +93,8 @@ def claim(
     """
     fields: dict[str, Any]
     if step.state is StepState.DISPATCHING and step.answered:
-        fields = {}
+        # An earlier submission that may have started the job tells nothing about when it was submitted.
+        fields = {} if step.is_unsure or not step.rules.has_job else {"submitted_at": now}
     elif step.state is StepState.DISPATCHING:
         # The dispatcher that held the previous lease died. It may have submitted the job before.
         fields = {"unsure_attempt": step.attempt} if step.rules.has_job else {"losses": step.losses + 1}
@@ -106,7 +107,7 @@ def claim(
             "job_id": "",
             "job_state": "",
             "missing_since": None,
-            **clear(step, "unheard_since", "logs_url", "notifies", "hinted_at"),
+            **clear(step, "unheard_since", "submitted_at", "running_at", "logs_url", "notifies", "hinted_at"),
             **leave_over(step, now),
             **({"because": because} if because else {}),
             # An item that was handed its place waits for nothing any more.
@@ -239,9 +240,8 @@ def _retry_or_fail(step: StepRecord, outcome: Outcome, now: datetime, learnt: Ma
         # A lost job says nothing about the task, so it does not count as an attempt.
         counted = {"losses": step.losses + 1, "first_attempt": step.first_attempt + 1}
     wait = backoff_delay(step.policies.retry.backoff, tries=max(tries, 1), seed=step.idempotency_key)
-    return change(
-        step, StepEvent.RETRY, due_at=now + wait, **learnt, **counted, **_last_failure(step, outcome.kind, learnt)
-    )
+    failed = _record_failure(step, outcome.kind, now, learnt)
+    return change(step, StepEvent.RETRY, due_at=now + wait, **learnt, **counted, **failed)
 
 
 def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
@@ -253,7 +253,7 @@ def _learn(step: StepRecord, outcome: Outcome) -> dict[str, Any]:
         why = ", and onLost is fail" if step.policies.on_lost is OnLost.FAIL else why
         learnt["message"] = clip(f"{outcome.message}{why}")
     if outcome.kind is OutcomeKind.CANCELLED:
-        learnt["message"] = learnt["message"] or "its job was cancelled in the Task Runner"
+        learnt["message"] = learnt["message"] or "its job was cancelled on the Task Runner"
     if step.unanswered:
         learnt["unanswered"] = 0
     if outcome.reason or step.reason:
@@ -327,11 +327,14 @@ def fail_step(step: StepRecord, kind: OutcomeKind, now: datetime, **fields: Any)
     event = StepEvent.CANCEL if kind is OutcomeKind.CANCELLED else StepEvent.FAIL
     if step.allow_failure and kind is not OutcomeKind.EXPRESSION:
         fields["tolerated"] = True
-    return end_step(step, event, now, **fields, **_last_failure(step, kind, fields))
+    return end_step(step, event, now, **fields, **_record_failure(step, kind, now, fields))
 
 
-def _last_failure(step: StepRecord, kind: OutcomeKind, learnt: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that record how this attempt failed."""
+def _record_failure(step: StepRecord, kind: OutcomeKind, now: datetime, learnt: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that record how this attempt failed, and that keep it."""
+    from atom_workflows.core.attempts import keep_attempt  # noqa: PLC0415 (not needed while steps succeed)
+
+    kept = keep_attempt(step, FAILURE_KINDS[kind], now=now, fields=learnt)
     if step.schema < LANGUAGE_SCHEMA:
-        return {}
-    return {"last_kind": FAILURE_KINDS[kind], "last_reason": learnt.get("reason", "")}
+        return kept
+    return {"last_kind": FAILURE_KINDS[kind], "last_reason": learnt.get("reason", ""), **kept}

@@ -14,13 +14,13 @@ MOST_CHANGES: Final = 20
 
 LONGEST_ACTOR: Final = 200
 LONGEST_WORDS: Final = 500
-"""The limits of a name, and of what was done and why, in characters."""
+"""The maximum lengths, in characters, of `actor`, and of `what` and `why`."""
 
 
 class UserChange(NamedTuple):
-    """A change that a person, or a program on behalf of one, asked for.
+    """A change that a person requested, directly or through a program.
 
-    `what` is the command as it is typed, without the run: `cancel`, `retry --from load`. `why` is the reason that the
+    `what` is the command as typed, without the run: `cancel`, `retry --from load`. `why` is the reason that the
     person gave, or "".
     """
 
@@ -33,8 +33,8 @@ class UserChange(NamedTuple):
 def with_change(earlier: Sequence[UserChange], latest: UserChange) -> tuple[UserChange, ...]:
     """Return the changes to keep once another one has been made.
 
-    Its strings are other people's words. They are put on one line, within their limits, and what no store can encode is
-    replaced; but whoever prints them has to remove what a terminal interprets.
+    Its strings were written by users. They are put on one line, within their limits, and characters that no store can
+    encode are replaced; but whoever prints them has to remove the characters that a terminal would interpret.
     """
     kept = UserChange(
         at=latest.at,

@@ -49,7 +49,7 @@ class Function(Frozen):
 
     @property
     def signature(self) -> str:
-        """How the function is called, such as `range(from, to?)`."""
+        """The function's signature, such as `range(from, to?)`."""
         required = len(self.parameters) - self.optional
         names = [each.name + ("?" if number >= required else "") for number, each in enumerate(self.parameters)]
         return f"{self.name}({', '.join(names)})"

@@ -152,7 +152,7 @@ def add_up(context: Context, numbers: list[int | float]) -> Value:
 
 
 def smallest(context: Context, items: list[Any]) -> Value:
-    """Return the smallest number, earliest time or string that sorts first."""
+    """Return the smallest number, earliest time or first string in sort order."""
     keys = sort_keys(items, context.budget, context.at)
     if not keys:
         raise context.error("an empty list has no `min`", "write `min(xs) if len(xs) > 0 else value`")
@@ -161,7 +161,7 @@ def smallest(context: Context, items: list[Any]) -> Value:
 
 
 def largest(context: Context, items: list[Any]) -> Value:
-    """Return the largest number, latest time or string that sorts last."""
+    """Return the largest number, latest time or last string in sort order."""
     keys = sort_keys(items, context.budget, context.at)
     if not keys:
         raise context.error("an empty list has no `max`", "write `max(xs) if len(xs) > 0 else value`")

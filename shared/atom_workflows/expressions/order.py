@@ -60,9 +60,9 @@ def less(left: Value, right: Value, budget: Budget, at: int) -> bool:
 
 
 def sort_keys(items: list[Any], budget: Budget, at: int, *, looks: int = 1) -> list[Any]:
-    """Return keys that Python can sort. Charge the budget `looks` times per item.
+    """Return keys that Python can sort.
 
-    The items must all be of the same, ordered kind.
+    The budget is charged `looks` times per item. The items must all be of the same kind, which must have an order.
     """
     for item in items:
         budget.charge(looks * (1 + (len(item) // CHARACTERS_A_STEP if isinstance(item, str) else 0)), at)

@@ -94,7 +94,7 @@ class Operand(Frozen):
 
 
 class Arithmetic(Expression):
-    """`first + a - b` or `first * a / b`, from left to right. `at` is the offset of the first operator."""
+    """`first + a - b` or `first * a / b`, evaluated from left to right. `at` is the offset of the first operator."""
 
     first: Expression
     rest: tuple[Operand, ...]
@@ -206,7 +206,10 @@ def reads(expression: Expression) -> frozenset[Path]:
 
 
 def places_of_reads(expression: Expression) -> Iterator[tuple[Path, int]]:
-    """Return the paths read and their offsets, in order of occurrence."""
+    """Return the paths that an expression reads, with their offsets.
+
+    They are in order of occurrence.
+    """
     return _reads(expression, frozenset())
 
 

@@ -77,7 +77,7 @@ def read_duration(text: str) -> timedelta:
             # Computed in whole microseconds, since a float would round some lengths.
             length += _UNITS[unit] // _MICROSECOND * int(fraction.ljust(6, "0")) // 1_000_000 * _MICROSECOND
     except OverflowError:
-        raise ValueError("a duration has at most 999,999,999 days") from None
+        raise ValueError("a duration may be at most 999,999,999 days") from None
     return -length if found["sign"] == "-" else length
 
 

@@ -82,7 +82,7 @@ def as_text(value: Value) -> str:
 def write_value(value: Value) -> Any:
     """Return the value as JSON, with times as strings.
 
-    A duration is written like `1h30m`, and an instant in UTC.
+    A duration looks like `1h30m`. An instant is in UTC.
     """
     if isinstance(value, list):
         return [write_value(item) for item in value]

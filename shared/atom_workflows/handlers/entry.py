@@ -46,6 +46,9 @@ MAX_FORGOTTEN: Final = 32 * 1024 * 1024
 Cloud Run accepts no larger requests, and Pub/Sub sends none larger than 14 MB.
 """
 
+RUNS_PATH: Final = "/runs"
+"""The path below which callers of the start function ask for runs and change them."""
+
 _HOW_TO_START: Final = (
     "to start a run, POST JSON with workflow_path or definition and the header Content-Type: application/json"
 )
@@ -116,6 +119,10 @@ class Request(RequestBody, Protocol):
     def method(self) -> str:
         """The method in upper case."""
 
+    @property
+    def path(self) -> str:
+        """The path, without the query."""
+
 
 def answer_request(
     topic: str, handle: Handle, services: Services, headers: Mapping[str, str], request: Request
@@ -126,6 +133,8 @@ def answer_request(
         if reason := explain_refusal(lowered, hosts, advice=f"WORKFLOW_HOSTS allows {', '.join(hosts)}"):
             log.warning("request.refused", f"refused because {reason}")
             return json_answer(HTTPStatus.FORBIDDEN, {"error": reason})
+        if topic == "start" and (request.path == RUNS_PATH or request.path.startswith(f"{RUNS_PATH}/")):
+            return _answer_about_run(services, lowered, request)
         if topic == "start" and request.method != "POST":
             # For example, someone has opened the function's URL in a browser.
             error = f"{request.method!r:.20} starts nothing; {_HOW_TO_START}"
@@ -136,6 +145,17 @@ def answer_request(
             return handle(services, headers, read_request_body(request, MAX_BODIES[topic]))
         except BodyTooLarge as too_large:
             return _answer_too_large(services, topic, lowered, too_large)
+
+
+def _answer_about_run(services: Services, headers: Mapping[str, str], request: Request) -> Answer:
+    # Imported here, as most instances only start runs, and every import delays the first start.
+    from atom_workflows.handlers.runs import MAX_BODY, on_run_request  # noqa: PLC0415 - see above
+
+    try:
+        raw = read_request_body(request, MAX_BODY)
+    except BodyTooLarge as too_large:
+        return json_answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"error": str(too_large)})
+    return on_run_request(services, request.method, request.path, headers, raw)
 
 
 def _answer_too_large(services: Services, topic: str, headers: Mapping[str, str], error: BodyTooLarge) -> Answer:

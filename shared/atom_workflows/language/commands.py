@@ -20,7 +20,7 @@ def list_words(command: str) -> str:
     """Return the command as a list of arguments.
 
     A command that needs a shell is passed to one. Returns "" for a command of one word, and for one that is too long or
-    has an open quote.
+    has an unclosed quote.
     """
     if len(command) > LONGEST or not command.isprintable():
         return ""

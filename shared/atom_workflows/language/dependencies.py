@@ -78,7 +78,7 @@ class _Steps:
         return Names(self.ids)
 
     def is_elsewhere(self, name: str) -> bool:
-        """Return True if a step in the other part has the id."""
+        """Return True if the other part has a step with this id."""
         return name in self._others
 
     def advise(self, unknown: str, report: Report) -> str:

@@ -27,7 +27,7 @@ TaskPath: TypeAlias = tuple[str | int, ...]
 OPENING: Final = "${{"
 _WRAPPER: Final = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 _LONGEST_REWRITTEN: Final = 200
-"""The maximum length of a condition that advice rewrites; many unclosed `${{` in a longer one would take minutes."""
+"""The maximum length of a condition rewritten in advice; many unclosed `${{` in a longer one would take minutes."""
 
 WHERE_ALLOWED: Final = (
     "expressions are allowed in `task`, conditions, `forEach`, `maxParallel`, defaults of `params`, `params` of "
@@ -57,7 +57,10 @@ class Embedded:
         return self.via or report.place(self.node, self.begin if offset is None else offset)
 
     def describe_origin(self) -> str:
-        """Return where the value is, for a problem reported at its alias."""
+        """Return a note that says where an aliased value is, or "".
+
+        A problem in such a value is reported at the alias.
+        """
         return f" (in the value from line {self.node.line})" if self.via else ""
 
 
@@ -138,7 +141,7 @@ def refuse_expression(node: Scalar, where: str, report: Report) -> Scalar | None
 
 
 def expressions_of(task: Mapping[str, Any]) -> Iterator[tuple[TaskPath, Embedded]]:
-    """Yield a task's values that have expressions, with their paths.
+    """Yield a task's values that contain expressions, with their paths.
 
     The paths consist of the names used in the file.
     """

@@ -48,7 +48,10 @@ def _shell_commands(args: Any) -> Iterator[Embedded]:
 
 
 def warn_of_unused(read: set[Path], params: Sequence[Declared], graphs: Sequence[StepGraph], report: Report) -> None:
-    """Warn about parameters and outputs that are not among the paths read."""
+    """Warn about parameters and outputs that are never read.
+
+    `read` contains the paths that the workflow's expressions read.
+    """
     beginnings = {path[:length] for path in read for length in range(1, 5) if len(path) >= length}
     if ("params",) not in read:
         for one in params:

@@ -100,7 +100,7 @@ PARAM: Final = Record(
 SCHEDULE: Final = Record(
     title="Schedule",
     main="cron",
-    when_empty="write its times, such as `{cron: 30 2 * * *}`",
+    when_empty="write the times at which it starts a run, such as `{cron: 30 2 * * *}`",
     foreign=other_systems.SCHEDULE_FIELDS,
     advice=other_systems.SCHEDULE_ADVICE,
     fields=(
@@ -109,7 +109,7 @@ SCHEDULE: Final = Record(
             kind=Cron(),
             description=(
                 "The times at which a run is started, in the workflow's `timezone`: minute, hour, day of the month, "
-                "month and weekday. Put it in quotes if it begins with an asterisk."
+                "month and weekday. Put the value in quotes if it begins with an asterisk."
             ),
             required=True,
             examples=("30 2 * * 1-5",),
@@ -261,8 +261,8 @@ WORKFLOW: Final = Record(
             name="deadline",
             kind=DEADLINE,
             description=(
-                "When a run should have ended. A run that has not is reported as late but continues; see "
-                "[deadlines](#deadline)."
+                "When a run should have ended. A run that has not ended by then is reported as late but continues; "
+                "see [deadlines](#deadline)."
             ),
             examples=({"after": "3h"},),
         ),
@@ -276,8 +276,8 @@ WORKFLOW: Final = Record(
             name="concurrency",
             kind=CONCURRENCY,
             description=(
-                "How many runs of the workflow may be in progress at the same time; without it, any number. See "
-                "[concurrency](#concurrency)."
+                "How many runs of the workflow may be in progress at the same time. By default, there is no limit. "
+                "See [concurrency](#concurrency)."
             ),
         ),
         Field(

@@ -147,7 +147,7 @@ class JsonReader:
         if not text.isascii() and _SURROGATE.search(text):
             escape = _SURROGATE_ESCAPE.search(self._text, start)
             self._index = escape.start() if escape else start
-            self._fail("this is only half of a surrogate pair", "write both halves, or remove it")
+            self._fail("this is only half of a surrogate pair", "write both halves, or remove this one")
         return JsonValue(text, '"', self._line, start - self._line_start)
 
     def _take_comma(self, opened: _Opened) -> None:
@@ -172,7 +172,7 @@ class JsonReader:
         if sign == "'":
             self._fail("in JSON, text must be in double quotes", "use `\"` instead of `'` around it")
         if not word:
-            self._fail(f"a value cannot begin with {code(sign)}", "write text in double quotes, a number, [ or {")
+            self._fail(f"a value cannot begin with {code(sign)}", "write double-quoted text, a number, [ or {")
         text = word[0]
         if text.lower() in _NO_NUMBERS:
             advice = f'write `null`, or put the text in double quotes: "{text}"'

@@ -109,7 +109,7 @@ class TypeNotation:
 
 
 class Anything:
-    """A value whose type another field declares. It is kept as a node until that type is known."""
+    """A value whose type is declared by another field. It is kept as a node until that type is known."""
 
     __slots__ = ()
 
@@ -129,7 +129,7 @@ class ExpressionMap(NamedTuple):
 
 
 class Arguments:
-    """A list or map that contains any JSON values. It is passed on as written."""
+    """A list or map of any JSON values. It is passed on as written."""
 
     __slots__ = ()
 
@@ -197,7 +197,7 @@ class RecordList(NamedTuple):
 
 
 class ParamMap(NamedTuple):
-    """A map from names to parameters. A single value in place of a parameter is shorthand for its default."""
+    """A map from names to parameters. A single value is shorthand for a parameter with that default."""
 
     key: Text
     record: Record

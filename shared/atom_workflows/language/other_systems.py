@@ -199,7 +199,7 @@ SCHEDULE_FIELDS: Final[Mapping[str, str]] = {
 }
 SCHEDULE_ADVICE: Final[Mapping[str, str]] = {
     **_each("timezone tz zone", "write `timezone` at the top of the file, where it applies to all schedules"),
-    **_each("every interval", "write `cron`, such as `0 */2 * * *` for every two hours"),
+    **_each("every interval", "write a `cron` expression, such as `0 */2 * * *` for every two hours"),
     **_each("enabled disabled suspend paused pause", "leave it out, and use `atom-workflows schedules pause`"),
     **_each("startdate enddate start end", "leave it out: uploading the file starts or ends its schedules"),
     **_each("concurrencypolicy overlap overlappolicy", "write `concurrency` at the top of the file"),

@@ -94,7 +94,7 @@ def _describe(kind: Kind) -> str:  # noqa: C901, PLR0911, PLR0912  # one case pe
         case TimeOfDay():
             return "time of day, in quotes"
         case ParamValues():
-            return "map from the names of parameters to values"
+            return "map from parameter names to values"
         case Anything():
             return "value of the parameter's type"
         case TypeNotation():
@@ -171,7 +171,7 @@ _ENDS: Final = {
     Ended.ALL_SUCCEEDED: "all succeeded, or there are none",
     Ended.SOME_SKIPPED: "some succeeded and the others were skipped",
     Ended.ALL_SKIPPED: "all were skipped",
-    Ended.ANY_FAILED: "any failed, was cancelled or was blocked",
+    Ended.ANY_FAILED: "at least one failed, was cancelled or was blocked",
 }
 _FATES: Final = {None: "runs", Release.SKIP: "skipped", Release.BLOCK: "blocked"}
 

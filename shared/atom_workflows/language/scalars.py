@@ -31,7 +31,7 @@ _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def read_text(kind: Text, node: Node, subject: str, report: Report) -> str | Embedded | Invalid:
-    """Read text, with its expressions where they are allowed.
+    """Read text, including its expressions if `kind` allows them.
 
     `subject` is the value's name in messages.
     """

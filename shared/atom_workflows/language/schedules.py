@@ -87,7 +87,7 @@ class _Reader:
         self._written = frozenset(declared.entries if isinstance(declared, Fields) else ())
 
     def read_params(self, schedule: Reading) -> tuple[dict[str, JsonValue], dict[str, Embedded]]:
-        """Return one schedule's literal parameters and its parameters computed by expressions."""
+        """Return a schedule's literal parameters, and those computed by expressions."""
         values: dict[str, JsonValue] = {}
         templates: dict[str, Embedded] = {}
         node = schedule.values.get("params")

@@ -212,7 +212,7 @@ def _look_up(name: str, position: Position, file: File) -> Type:
     if position.at_the_end and main is not None:
         return _type_of(file.main, None, main, ended=True)
     if own is not None:
-        return Unavailable(f"the step {code(name)} might not have ended before this one", "add it to `dependsOn`")
+        return Unavailable(f"the step {code(name)} might not have ended when this one starts", "add it to `dependsOn`")
     if name in file.last.position:
         return Unavailable(f"the step {code(name)} is under `finally`, so it cannot be read here")
     # This may be a step whose id has been reported as invalid.

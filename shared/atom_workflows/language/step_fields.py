@@ -150,9 +150,9 @@ POLICIES: Final = (
         name="onLost",
         kind=Choice(words=tuple(OnLost)),
         description=(
-            "What to do when it is not known whether a job is running: submit it again (although the third loss fails "
-            "the step), or fail the step at once. If a user then retries the run, a job that may still be running "
-            "is found and stopped first, if its Task Runner can do that."
+            "What to do when it is not known whether a job is running: submit it again (but fail the step when this "
+            "happens a third time), or fail the step at once. If a user then retries the run, a job that may still be "
+            "running is found and stopped first, if its Task Runner can do that."
         ),
         default=OnLost.RETRY.value,
         examples=("fail",),

@@ -15,7 +15,7 @@ from atom_workflows.bounded_json import MAX_START_VALUES, read_json
 from atom_workflows.ports import DEAD_LETTERS, HeldMessage, Message
 
 REPLAY_OF: Final = "replayOf"
-"""The attribute of a replayed event that holds the original event's id, so that both start the same run."""
+"""The attribute in which a replayed event holds the original event's id, so that both start the same run."""
 
 REPLAYED_BY: Final = "replayedBy"
 """The attribute of a replayed event that names the person who replayed it."""

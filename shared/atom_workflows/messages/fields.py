@@ -20,9 +20,15 @@ SCHEMA_OF_ITEMS: Final = 2
 SCHEDULED_SCHEMA: Final = 2
 """The schema of requests for a run at a scheduled time. Earlier versions would use the current time instead.
 
-This schema and `SCHEMA_OF_ITEMS` are both 2, since no event is of both kinds. Which schemas a version can read depends
-on the event's type.
+This schema and `SCHEMA_OF_ITEMS` can both be 2, since no event is of both kinds. Which schemas a version can read
+depends on the event's type.
 """
+
+SCHEMA_OF_REPAIRS: Final = 3
+"""The schema of requests for a run that keeps steps of another one. Earlier versions would run all of its steps."""
+
+SCHEMA_OF_COMMANDS: Final = 3
+"""The schema of commands about runs. Earlier versions would give up on an event of an unknown type."""
 
 ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_~][A-Za-z0-9._~-]{0,199}")
 """The pattern for the ids of runs and steps, which become part of a document's path."""
@@ -108,7 +114,7 @@ def read_optional_text(body: Mapping[str, Any], name: str, *, longest: int = MAX
 
 
 def read_optional_flag(body: Mapping[str, Any], name: str) -> bool:
-    """Return the boolean, which is False if it is missing."""
+    """Return the boolean, or False if it is missing."""
     value = body.get(name)
     if value is not None and not isinstance(value, bool):
         raise MalformedEvent(f"an event's {name} must be true or false, not {show(value)}")
@@ -139,6 +145,14 @@ def read_attempt(body: Mapping[str, Any]) -> int | None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_ATTEMPT:
         raise MalformedEvent(f"an event's attempt must be a whole number, not {show(value)}")
+    return value
+
+
+def read_count(body: Mapping[str, Any], name: str) -> int:
+    """Return a whole number that is not negative, and must be present."""
+    value = body.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_ATTEMPT:
+        raise MalformedEvent(f"an event's {name} must be a whole number from 0 to {MAX_ATTEMPT:,}, not {show(value)}")
     return value
 
 

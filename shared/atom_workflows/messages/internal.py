@@ -19,12 +19,16 @@ from atom_workflows.errors import MalformedEvent
 from atom_workflows.messages.fields import (
     MAX_TEXT,
     SCHEMA,
+    SCHEMA_OF_COMMANDS,
     SCHEMA_OF_ITEMS,
     read_attempt,
     read_attempt_key,
+    read_count,
     read_id,
     read_objects,
+    read_optional_flag,
     read_optional_key,
+    read_optional_text,
     read_step_id,
     read_step_path,
     read_time,
@@ -48,6 +52,7 @@ MAX_LIST_BYTES: Final = 200_000
 
 _LATE_ID: Final = 20
 _JOB_ENDED: Final = "job.ended"
+_RUN_COMMAND: Final = "run.command"
 
 
 class ReadyStep(NamedTuple):
@@ -58,7 +63,7 @@ class ReadyStep(NamedTuple):
 
 
 class StepsReady(NamedTuple):
-    """Steps of a run that a dispatcher should claim."""
+    """Steps that a dispatcher should claim, all from one run."""
 
     run_id: str
     steps: tuple[ReadyStep, ...]
@@ -95,7 +100,26 @@ class JobEnded(NamedTuple):
     job_id: str = ""
 
 
-StepsEvent: TypeAlias = StepsReady | StepsCompleted
+class RunCommand(NamedTuple):
+    """A command about a run, `CANCEL` or `RETRY`, that the start function has accepted from a caller.
+
+    `retries` is the number of times that the run had been retried by then. The command is about that try of the run
+    alone: however late or often it is delivered, it does nothing once the run has been retried.
+    """
+
+    run_id: str
+    command: str
+    retries: int
+    actor: str
+    reason: str = ""
+    # Also end the steps under `finally`, or do not start them. Only for `CANCEL`.
+    now: bool = False
+
+
+CANCEL: Final = "cancel"
+RETRY: Final = "retry"
+
+StepsEvent: TypeAlias = StepsReady | StepsCompleted | RunCommand
 TickEvent: TypeAlias = Tick | SweepPage
 
 
@@ -187,6 +211,14 @@ def seed_message(run_id: str, *, after: str = "") -> Message:
     return _message("start", "run.seed", schema=_schema_for(after), run_id=run_id, **rest)
 
 
+def command_message(command: RunCommand) -> Message:
+    """Build the message that has a dispatcher carry out a command.
+
+    An earlier version, which does not know commands, lets the event be redelivered to this version.
+    """
+    return _message("steps", _RUN_COMMAND, schema=SCHEMA_OF_COMMANDS, **command._asdict())
+
+
 def changes_messages(run_id: str, changes: Sequence[Mapping[str, Any]]) -> list[Message]:
     """Build the messages that report a run's changes to subscribers.
 
@@ -197,7 +229,7 @@ def changes_messages(run_id: str, changes: Sequence[Mapping[str, Any]]) -> list[
 
 
 def late_message(run_id: str, *, path: str, state: str | None, at: datetime, late_at: datetime) -> Message:
-    """Build the report that a run has not ended by its deadline.
+    """Build the message that reports a run's missed deadline.
 
     `state` is None if there is no such run. If the same missed deadline is reported again, the id is the same.
     """
@@ -235,10 +267,10 @@ def _message(topic: str, kind: str, *, schema: int = SCHEMA, **body: Any) -> Mes
 
 
 def _schema_for(*names: str) -> int:
-    """Return the schema of an event that contains these ids or paths of steps.
+    """Return the schema for an event that contains these step ids or paths.
 
-    An earlier version would give up on an event that names an item, but it lets an event with a newer schema be
-    redelivered to this version.
+    An event that names an item gets the newer schema: an earlier version then lets it be redelivered to this version,
+    instead of giving up on it.
     """
     return SCHEMA_OF_ITEMS if any("[" in name for name in names) else SCHEMA
 
@@ -249,6 +281,8 @@ def _schema_for(*names: str) -> int:
 def read_steps_event(body: Any) -> StepsEvent:
     """Read an event from the topic `steps`."""
     body = require_object(body)
+    if body.get("type") == _RUN_COMMAND:
+        return _read_command(body)
     kind = _kind(body)
     run_id = read_id(body, "run_id")
     if kind == "step.ready":
@@ -259,6 +293,21 @@ def read_steps_event(body: Any) -> StepsEvent:
             run_id=run_id, outcomes=tuple(read_outcome(body) for body in read_objects(body, "outcomes"))
         )
     raise MalformedEvent(f"the steps topic does not carry events of type {show(kind)}")
+
+
+def _read_command(body: Mapping[str, Any]) -> RunCommand:
+    require_known_schema(body, newest=SCHEMA_OF_COMMANDS)
+    command = require_text(body, "command")
+    if command not in {CANCEL, RETRY}:
+        raise MalformedEvent(f"a command must be {CANCEL} or {RETRY}, not {show(command)}")
+    return RunCommand(
+        run_id=read_id(body, "run_id"),
+        command=command,
+        retries=read_count(body, "retries"),
+        actor=require_storable("actor", require_text(body, "actor"), longest=MAX_TEXT),
+        reason=require_storable("reason", read_optional_text(body, "reason") or "", longest=MAX_TEXT),
+        now=read_optional_flag(body, "now"),
+    )
 
 
 def read_tick_event(body: Any) -> TickEvent:

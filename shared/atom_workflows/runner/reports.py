@@ -46,6 +46,9 @@ class JobReport:
     # True if the end of the job will be reported on the topic `jobs`.
     notifies: bool = False
 
+    # True if the job runs nothing, and only keeps its key from being used.
+    is_placeholder: bool = False
+
     def to_response(self) -> tuple[int, dict[str, Any]]:
         """Return the HTTP status and the JSON of the response.
 
@@ -68,7 +71,7 @@ class JobReport:
 
 
 def unknown_job(job_id: str) -> tuple[int, dict[str, Any]]:
-    """Return the response about a job that does not exist.
+    """Return the response for a job that does not exist.
 
     It has the form that the contract requires.
     """

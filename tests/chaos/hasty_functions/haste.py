@@ -14,7 +14,7 @@ from atom_workflows.adapters.pubsub.bus import PubsubBus
 from atom_workflows.adapters.pubsub.retries import Limits
 from atom_workflows.adapters.task_runner import client
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
-from atom_workflows.coordinator import circuit_breaker, groups, repair, submission
+from atom_workflows.coordinator import groups, limits, repair, submission
 from atom_workflows.core import polling, stopping, transitions
 from atom_workflows.core.workflow import Backoff
 
@@ -26,7 +26,7 @@ vars(submission)["SUBMIT_BUDGET"] = timedelta(seconds=4.5)
 vars(client)["CONNECT_TIMEOUT_S"] = 1.0
 for name in ("DEFER_BACKOFF", "BUSY_BACKOFF", "UNKNOWN_BACKOFF"):
     vars(transitions)[name] = SHORT
-vars(circuit_breaker)["PAUSES"] = SHORT
+vars(limits)["PAUSES"] = SHORT
 vars(polling)["POLL_BACKOFF"] = SHORT
 for module in (polling, stopping):
     vars(module)["MISSING_GRACE"] = timedelta(seconds=2)

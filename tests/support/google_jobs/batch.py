@@ -33,6 +33,13 @@ class BatchJob:
     cancelled_at: datetime | None = None
     preempted_at: datetime | None = None
 
+    @property
+    def environment(self) -> Json:
+        """The variables that its container gets, or {} if it has no container."""
+        [group] = self.document["taskGroups"]
+        environment: Json = group["taskSpec"].get("environment", {}).get("variables", {})
+        return environment
+
 
 @dataclass(slots=True)
 class FakeBatch:
@@ -41,6 +48,9 @@ class FakeBatch:
     time: Time
     bucket: Bucket
     decide: Decide = succeed
+
+    # What becomes of a job that runs no container.
+    placeholder: Plan = field(default_factory=Plan)
     notify: Callable[[str, Json], None] = lambda _topic, _attributes: None
     jobs: dict[str, BatchJob] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
@@ -72,13 +82,14 @@ class FakeBatch:
         if name in self.jobs:
             raise Refusal(409, "ALREADY_EXISTS", f"Resource '{collection}/{name}' already exists")
         container = _container(body)
+        plan = self.placeholder if container is None else self.decide(container)
         document = {
             **body,
             "name": f"{collection}/{name}",
             "uid": f"{name[:20]}-uid",
             "createTime": stamp(self.time.now()),
         }
-        job = BatchJob(document=document, plan=self.decide(container), created=self.time.now())
+        job = BatchJob(document=document, plan=plan, created=self.time.now())
         self.jobs[name] = job
         self._set(job, "QUEUED", self.time.now(), "Job is queued.")
         return job.document
@@ -173,9 +184,12 @@ class FakeBatch:
                 self.notify(one["pubsubTopic"], attributes)
 
 
-def _container(body: Json) -> Container:
+def _container(body: Json) -> Container | None:
+    """Return the container of a job, or None if it runs a script on its machine."""
     task = body["taskGroups"][0]["taskSpec"]
     [runnable] = task["runnables"]
+    if "script" in runnable:
+        return None
     container = runnable["container"]
     return Container(
         image=container["imageUri"],

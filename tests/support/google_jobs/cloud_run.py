@@ -30,6 +30,14 @@ class RunJob:
     status: str = ""
     ended: datetime | None = None
 
+    @property
+    def environment(self) -> Json:
+        """The variables that its container gets, or {} if none is ever started."""
+        if not self.document.get("startExecutionToken"):
+            return {}
+        [container] = self.document["template"]["template"]["containers"]
+        return {one["name"]: one["value"] for one in container["env"]}
+
 
 @dataclass(slots=True)
 class FakeRun:
@@ -38,6 +46,9 @@ class FakeRun:
     time: Time
     bucket: Bucket
     decide: Decide = succeed
+
+    # What becomes of a job that is created and not started.
+    placeholder: Plan = field(default_factory=Plan)
     jobs: dict[str, RunJob] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
 
@@ -75,10 +86,12 @@ class FakeRun:
         if len(self.jobs) >= MAX_JOBS:
             raise Refusal(429, "RESOURCE_EXHAUSTED", f"Quota exceeded: at most {MAX_JOBS} jobs")
         container = body["template"]["template"]["containers"][0]
-        _check_size(**container["resources"]["limits"])
-        environment = {one["name"]: one["value"] for one in container["env"]}
+        if "resources" in container:
+            _check_size(**container["resources"]["limits"])
+        environment = {one["name"]: one["value"] for one in container.get("env", ())}
         asked = Container(image=container["image"], args=container.get("args", []), environment=environment)
-        plan = self.decide(asked)
+        # Without the token, the job is ready, but nothing runs.
+        plan = self.decide(asked) if token else self.placeholder
         document = {**body, "name": f"{collection}/{name}", "createTime": stamp(self.time.now()), "reconciling": True}
         self.jobs[name] = RunJob(document=document, plan=plan, created=self.time.now())
         operation = {"name": f"{collection.rpartition('/')[0]}/operations/create", "done": False}
@@ -114,6 +127,9 @@ class FakeRun:
     def _advance(self, job: RunJob) -> None:
         plan, now = job.plan, self.time.now()
         if job.status in _TERMINAL:
+            return
+        if "startExecutionToken" not in job.document:
+            job.document["terminalCondition"] = {"type": "Ready", "state": "CONDITION_SUCCEEDED"}
             return
         started = job.created + timedelta(seconds=plan.waits_s)
         if plan.is_image_missing:

@@ -68,7 +68,7 @@ class Platform:
         """Return the letters as a program reads them."""
         self.printed()
         list_letters(self.desk, limit=limit, as_json=True)
-        return list(json.loads(self.printed()))
+        return list(json.loads(self.printed())["dead_letters"])
 
     def ids(self) -> list[str]:
         """Their ids, the newest first."""
@@ -293,7 +293,7 @@ def test_what_no_replay_can_fix_is_dropped_together(platform: Platform) -> None:
     drop_letters(platform.desk, [], hopeless=True)
     assert platform.printed() == "Dropped 2 dead letters.\n"
     list_letters(platform.desk, limit=20, as_json=True)
-    assert [letter["error"] for letter in json.loads(platform.printed())] == ["StoreUnavailable"]
+    assert [letter["error"] for letter in json.loads(platform.printed())["dead_letters"]] == ["StoreUnavailable"]
     with pytest.raises(Misuse, match="--hopeless"):
         drop_letters(platform.desk, [])
 
@@ -302,7 +302,7 @@ def test_a_replay_that_cannot_help_is_reported(platform: Platform) -> None:
     """Replaying a malformed event by its id prints a warning."""
     platform.give_up(error="MalformedEvent")
     list_letters(platform.desk, limit=20, as_json=True)
-    [letter] = json.loads(platform.printed())
+    [letter] = json.loads(platform.printed())["dead_letters"]
     replay_letters(platform.desk, [letter["id"]], every=False, dry_run=True, actor=ACTOR)
     assert "will be dead-lettered again" in platform.capsys.readouterr().err
 
@@ -348,7 +348,7 @@ def test_the_prefix_of_the_deployments_names_is_left_out(platform: Platform) -> 
     platform.forward("flow-start")
     desk = Desk(bus=platform.desk.bus, box=platform.desk.box, project="demo", topic_prefix="flow-")
     list_letters(desk, limit=1, as_json=True)
-    assert [letter["topic"] for letter in json.loads(platform.printed())] == ["start"]
+    assert [letter["topic"] for letter in json.loads(platform.printed())["dead_letters"]] == ["start"]
 
 
 @pytest.mark.parametrize("args", [["list"], ["show", "1"], ["replay", "1"], ["drop", "1"]])

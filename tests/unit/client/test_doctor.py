@@ -83,7 +83,7 @@ def test_runs_of_a_newer_version_that_no_one_looks_at_are_reported() -> None:
     world.clock.move(timedelta(minutes=20))
     found = state(world)
     assert found["newer runs"].verdict is Verdict.WRONG
-    assert f"documents of schema `{SCHEMAS[-1] + 1}` have been due since" in found["newer runs"].detail
+    assert f"documents with schema `{SCHEMAS[-1] + 1}` have been due since" in found["newer runs"].detail
     assert run_id in found["newer runs"].detail
     assert "written by a newer version" in found["Firestore"].detail
     assert found["checker"].verdict is Verdict.OK

@@ -101,6 +101,15 @@ def test_a_store_that_stays_away_is_reported(away: tuple[float, float]) -> None:
     assert scene.now < 400
 
 
+@pytest.mark.parametrize("documents", [[RUNNING, None], [RUNNING, RUNNING, None]])
+def test_a_run_that_is_deleted_is_not_one_that_never_appeared(documents: list[RunRecord | None]) -> None:
+    """A run that was there and is gone is reported at once as deleted."""
+    scene = Scene(documents=documents)
+    with pytest.raises(Failure, match="run r1 was deleted while it was being followed"):
+        scene.follow()
+    assert scene.now < 5
+
+
 def test_every_change_of_a_small_run_is_a_line() -> None:
     """Changes are printed as they come, until the run's end."""
     first = [change("a", "RUNNING", at=1)]

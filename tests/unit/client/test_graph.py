@@ -78,7 +78,7 @@ def test_a_file_marks_conditions_triggers_and_loops(tmp_path: Path) -> None:
         "finally:",
         "clean",
         "",
-        "steps side by side: they wait for the same steps, and the same wait for them",
+        "steps side by side: they wait for the same steps, and the same steps wait for them",
     ]
 
 

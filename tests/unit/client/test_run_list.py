@@ -49,7 +49,7 @@ def listed(world: World, *options: str) -> list[str]:
     """Return the ids that a list has, in its order."""
     result = call_runs(world, "list", "--json", *options)
     assert result.exit_code == 0, result.stderr
-    return [run["run_id"] for run in json.loads(result.stdout)]
+    return [run["run_id"] for run in json.loads(result.stdout)["runs"]]
 
 
 SIX: tuple[dict[str, Any], ...] = (
@@ -100,7 +100,7 @@ def test_a_page_says_what_is_left_and_how_to_see_it() -> None:
     assert second.stdout.splitlines()[-1] == "21 to 25 of 25 runs"
     assert "runs" not in call_runs(world, "list", "--running").stdout.splitlines()[-1]
     as_json = call_runs(world, "list", "--json", "--limit", "10", "--label", "a=b c", "--sort", "started")
-    assert (json.loads(as_json.stdout), as_json.stderr) == ([], "")
+    assert (json.loads(as_json.stdout), as_json.stderr) == ({"version": 1, "runs": []}, "")
     beside = call_runs(world, "list", "--json", "--limit", "25").stderr
     assert beside == "25 of 26 runs; next: `atom-workflows runs list --limit 25 --json --page 2`\n"
 
@@ -109,6 +109,16 @@ def test_a_retried_run_that_waits_is_not_the_longest() -> None:
     """A run without a duration is sorted last by duration, even if it ran before it was retried."""
     waiting = {"state": "QUEUED", "finished_at": None, "reopened_at": START + timedelta(hours=1), "retries": 1}
     assert listed(with_runs(waiting, {"taken_s": 5}), "--sort", "duration") == ["r1", "r0"]
+
+
+def test_the_wait_of_a_retried_run_is_not_its_duration() -> None:
+    """A retried run that had to wait for a place is sorted by the time since it got that."""
+    waited = {
+        "reopened_at": START + timedelta(hours=1),
+        "admitted_at": START + timedelta(hours=2),
+        "finished_at": START + timedelta(hours=2, seconds=3),
+    }
+    assert listed(with_runs(waited, {"taken_s": 5}), "--sort", "duration") == ["r1", "r0"]
 
 
 @pytest.mark.parametrize(
@@ -191,6 +201,38 @@ def test_ten_thousand_runs_are_listed_with_few_reads() -> None:
     said = call_runs(world, "list", "--sort", "duration").stdout.splitlines()[-2:]
     assert said[0] == "Only the newest 10,000 runs were searched."
     assert said[1].startswith("20 of 10,000 runs; next: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "first", "most"),
+    [
+        ("--page 2990 --limit 1", "r10", 20),
+        ("--page 3000 --limit 1", "r0", 5),
+        ("--page 1499 --limit 2", "r3", 20),
+        ("--page 150", "r19", 45),
+        ("--page 75", "r1519", 1_525),
+        ("--page 76", "r1499", 1_525),
+    ],
+)
+def test_a_page_is_found_from_the_nearer_end(options: str, first: str, most: int) -> None:
+    """The last pages of a list cost as little as the first ones."""
+    world = with_runs(*[{}] * 3_000)
+    ids = listed(world, *options.split())
+    # The number of runs is counted, at the price of a few documents.
+    assert (ids[0], world.store.reads <= most + 3) == (first, True)
+    numbers = [int(one.removeprefix("r")) for one in ids]
+    assert numbers == list(range(numbers[0], numbers[0] - len(ids), -1))
+
+
+def test_a_page_among_too_many_runs_is_refused_with_a_way_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more runs are passed over than a search reads, and the message says what to do instead."""
+    monkeypatch.setattr("atom_client.views.run_list.MOST_RUNS_LOOKED_AT", 100)
+    world = with_runs(*[{}] * 300)
+    result = call_runs(world, "list", "--page", "8")
+    assert (result.exit_code, world.store.reads <= 3) == (2, True)
+    assert "--page 8 is more than 100 runs from either end of the list" in result.stderr
+    assert "--since" in result.stderr
+    assert len(listed(world, "--page", "6")) == len(listed(world, "--page", "11")) == 20
 
 
 def test_steps_that_have_ended_are_counted_for_open_runs() -> None:

@@ -61,7 +61,7 @@ def test_list_leaves_out_what_a_newer_version_wrote() -> None:
     world.store.commit([Update(path=run_path(newer), fields={"schema": 99})])
     run_id = world.start(chain(1), run_key="other")
     listed = call(world, "list", "--json")
-    assert [run["id"] for run in json.loads(listed.stdout)] == [run_id]
+    assert [run["id"] for run in json.loads(listed.stdout)["runs"]] == [run_id]
     assert f"Not shown, since a newer version wrote them: `{newer}`." in listed.stderr
 
 
@@ -69,7 +69,7 @@ def test_list_finds_runs_by_state() -> None:
     """Only runs in the state are listed, and a sentence says if there are none."""
     world, run_id = ended(FAILING)
     world.start(chain(1), run_key="other")
-    listed = json.loads(call(world, "list", "--state", "failed", "--json").stdout)
+    listed = json.loads(call(world, "list", "--state", "failed", "--json").stdout)["runs"]
     assert [run["id"] for run in listed] == [run_id]
     assert "is CANCELLED" in call(world, "list", "--state", "CANCELLED").stdout
 
@@ -203,7 +203,15 @@ def test_the_time_before_a_retry_is_told_apart() -> None:
 def test_retry_for_programs() -> None:
     """JSON has the run and how many steps run again."""
     world, run_id = ended("rules: [{step: s1, fail_times: 1}]")
-    counted = {"run_id": run_id, "run": run_id, "steps": 2, "items": 0, "again": ["s1", "s2"], "queued": False}
+    counted = {
+        "version": 1,
+        "run_id": run_id,
+        "run": run_id,
+        "steps": 2,
+        "items": 0,
+        "again": ["s1", "s2"],
+        "queued": False,
+    }
     assert json.loads(call(world, "retry", run_id, "--json").stdout) == counted
 
 
@@ -232,7 +240,7 @@ def test_programs_find_the_run_by_one_name(args: tuple[str, ...]) -> None:
     command, *more = args
     answer = json.loads(call(world, command, *([] if command == "list" else [run_id]), *more, "--json").stdout)
     if command == "list":
-        [answer] = answer
+        [answer] = answer["runs"]
     elif command in {"show", "watch"}:
         answer = answer["run"]
     assert answer["run_id"] == run_id

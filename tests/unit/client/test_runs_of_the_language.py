@@ -130,7 +130,8 @@ def test_retry_counts_what_runs_again() -> None:
         )
     )
     world.run_to_end(run_id)
-    counted = {"run_id": run_id, "run": run_id, "steps": 2, "items": 0, "queued": False}
+    counted = {"steps": 2, "items": 0, "again": ["bad", "react"], "queued": False}
+    counted |= {"version": 1, "run_id": run_id, "run": run_id}
     assert json.loads(said(world, "runs", "retry", run_id, "--json")) == counted
     assert world.run_to_end(run_id).state == "SUCCEEDED"
     assert world.states(run_id)["react"] == "SKIPPED"

@@ -234,7 +234,7 @@ def test_outputs_of_items_are_shown_if_asked_for() -> None:
         (("--items", "../x"), "has no step `../x` with `forEach`"),
         (("--items", "train", "--page", "2"), "--page 2 does not exist: there is 1 page of 50 items"),
         (("--page", "2"), "--page 2 does not exist: there is 1 page of 200 steps"),
-        (("--items", "train", "--failed"), "--items lists the items that failed first"),
+        (("--items", "train", "--failed"), "--items lists failed items first"),
     ],
 )
 def test_what_cannot_be_shown_is_said(options: Sequence[str], message: str) -> None:

@@ -56,7 +56,7 @@ def test_list_shows_each_schedule_with_its_next_time() -> None:
     assert "30 2 * * *" in lines[1]
     assert "2026-03-28 02:30 +01:00" in lines[1]
     assert "2026-03-30 12:00 +02:00" in lines[2]
-    (found,) = json.loads(call(here, "schedules", "list", "--json").stdout)
+    (found,) = json.loads(call(here, "schedules", "list", "--json").stdout)["files"]
     assert (found["path"], found["state"], found["timezone"]) == (PATH, "ACTIVE", "Europe/Paris")
     assert [one["next_at"] for one in found["schedules"]] == ["2026-03-28T01:30:00.000Z", "2026-03-30T10:00:00.000Z"]
     assert found["schedules"][1]["params"] == {"mode": "delta"}
@@ -109,7 +109,7 @@ def test_a_late_run_is_shown_as_late() -> None:
     for _ in range(2 * 60 * 8):
         here.clock.move(timedelta(minutes=1))
         here.tick()
-    (run,) = json.loads(call(here, "runs", "list", "--json").stdout)
+    (run,) = json.loads(call(here, "runs", "list", "--json").stdout)["runs"]
     assert run["late"] is True
     assert run["scheduled_at"] == "2026-03-28T01:30:00.000Z"
     assert run["window_start"] == "2026-03-27T01:30:00.000Z"
@@ -129,7 +129,7 @@ def test_a_run_is_started_as_of_a_time(tmp_path: Path) -> None:
     file.write_text(FLOW)
     assert call(here, "start", str(file), "--at", "2026-03-01T02:30").exit_code == 0
     here.settle_down("start")
-    found = json.loads(call(here, "runs", "list", "--json").stdout)
+    found = json.loads(call(here, "runs", "list", "--json").stdout)["runs"]
     assert [run["scheduled_at"] for run in found] == ["2026-03-01T01:30:00.000Z"]
     refused = call(here, "start", PATH, "--at", "2026-03-01T02:30")
     assert refused.exit_code == 2

@@ -123,7 +123,7 @@ def test_without_a_terminal_no_one_is_asked() -> None:
 def test_json_has_the_steps_and_nothing_else_on_stdout() -> None:
     """What is shown to people goes to stderr."""
     world, run_id = ended()
-    counts = {"run_id": run_id, "run": run_id, "steps": 2, "items": 0, "again": ["d", "e"]}
+    counts = {"version": 1, "run_id": run_id, "run": run_id, "steps": 2, "items": 0, "again": ["d", "e"]}
     result = retry(world, run_id, "--from", "d", "--dry-run", "--json")
     assert json.loads(result.stdout) == {**counts, "dry_run": True}
     assert "RUNS AGAIN BECAUSE" in result.stderr

@@ -53,11 +53,14 @@ def test_ids_are_whole_and_messages_take_what_is_left(width: int) -> None:
     ],
 )
 def test_a_narrow_terminal_goes_without_what_does_not_fit(width: int, shown: list[str]) -> None:
-    """On a narrow terminal columns that do not fit are left out, never parts of ids."""
+    """On a narrow terminal columns that do not fit are left out, never parts of ids, and a line names them."""
     run = ("nightly-pipeline-3cca0fea", "RUNNING", "10:00", "12", "nightly-pipeline-of-the-shop")
     heading = ("RUN", "STATE", "CREATED", "STEPS", "WORKFLOW")
     lines = printed(Sheet(heading=heading, rows=(run,), state_column=1, may_be_narrowed=True), width)
     assert lines[0].split() == shown
+    hidden = ", ".join(name for name in heading if name not in shown)
+    assert " ".join(lines[-2:]).endswith(f"terminal: {hidden}.") is bool(hidden)
+    assert ("narrow" in " ".join(lines)) is bool(hidden)
     assert lines[1].split()[:2] == list(run[:2])
     assert max(map(len, lines)) <= width
 

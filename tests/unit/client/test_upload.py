@@ -47,7 +47,7 @@ def test_the_run_of_the_generation_is_printed(storage: Canned, file: Path, targe
     printed = json.loads(call(storage, file, target, "--json").stdout)
     path = "gs://flows/workflows/nightly.yaml"
     run_id = run_id_for(path, "object", "flows", "workflows/nightly.yaml", GENERATION)
-    assert printed == {"run_id": run_id, "run": run_id, "object": path, "generation": GENERATION}
+    assert printed == {"version": 1, "run_id": run_id, "run": run_id, "object": path, "generation": GENERATION}
     [asked] = storage.asked
     assert asked.body == file.read_bytes()
     assert parse_qs(urlsplit(asked.target).query)["name"] == ["workflows/nightly.yaml"]

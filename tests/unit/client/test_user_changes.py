@@ -94,7 +94,7 @@ def test_paused_schedules_are_listed_with_who_paused_them() -> None:
     shown = call(world, "schedules", "list").stdout
     assert f"\n{PATH}: paused by ana@laptop at " in shown
     assert shown.endswith(": the source is down\n")
-    [found] = json.loads(call(world, "schedules", "list", "--json").stdout)
+    [found] = json.loads(call(world, "schedules", "list", "--json").stdout)["files"]
     assert [(one["actor"], one["what"]) for one in found["changes"]] == [("ana@laptop", "pause")]
     call(world, "schedules", "resume", PATH, "--reason", "it is back")
     assert "paused by" not in call(world, "schedules", "list").stdout

@@ -15,7 +15,7 @@ from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Update
 from support.commands import cancel_run, retry_run
 from support.workflows import chain, definition, fan, script
-from unit.client.explained import CLEAN, call, flow, why, why_json
+from unit.client.explained import CLEAN, call, flow, said, why, why_json
 
 SCREEN = 24
 
@@ -228,7 +228,7 @@ def test_the_timeout_of_the_run_is_shown() -> None:
     world.settle_down()
     assert "Its timeout will end it at 02:00:00 UTC (2 h 00 min left)." in why(world, run_id)
     world.clock.move(timedelta(hours=3))
-    assert "Its timeout passed at 02:00:00 UTC; the checker will end it at its next tick." in why(world, run_id)
+    assert "Its time ran out at 02:00:00 UTC; the checker will end the run at its next tick." in why(world, run_id)
 
 
 def test_a_checker_that_does_not_come_is_noticed() -> None:
@@ -367,6 +367,31 @@ def test_a_retried_run_counts_from_its_retry() -> None:
     text = why(world, run_id)
     assert "has been RUNNING for 0 ms: 0 of 2 steps ended." in text
     assert "attempt 2" in text
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_retried_run_of_a_group_counts_as_in_other_views(*, waits: bool) -> None:
+    """`why` and `runs show` count from the retry, or from the time at which the retried run got a place again."""
+    world = World(script(a={"fail_times": 1, "duration": 60}))
+    workflow = flow({"a": []}, more={"concurrency": {"limit": 1}})
+    run_id = world.start(workflow, run_key="1")
+    world.run_to_end(run_id)
+    world.clock.move(timedelta(hours=1))
+    other = world.start(workflow, run_key="2") if waits else ""
+    world.settle_down()
+    retry_run(world.services, run_id)
+    world.clock.move(timedelta(minutes=10))
+    if other:
+        assert world.run(run_id).state == "QUEUED"
+        cancel_run(world.services, other)
+        world.settle_down()
+    assert world.run(run_id).state == "RUNNING"
+    world.clock.move(timedelta(seconds=7))
+    took = "7.0 s" if waits else "10 min 07 s"
+    assert f"has been RUNNING for {took}: " in why(world, run_id)
+    assert f"duration     {took} so far" in said(world, "runs", "show", run_id)
+    [row] = [line for line in said(world, "runs", "list").splitlines() if line.startswith(run_id)]
+    assert f"  {took}  " in row
 
 
 # -- size, ids, safety -----------------------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ def test_tolerated_items_of_a_run_that_succeeded_are_called_tolerated() -> None:
     """A step that has SUCCEEDED names its failed items as tolerated, and no longer says that it may succeed."""
     world, run_id = ended(script(**{"train[1]": FAILS}), loop(3, tolerate=1))
     text = why(world, run_id)
-    assert "Tolerated failed items, the first few of each step" in text
+    assert "Failed items that were tolerated, the first few of each step" in text
     assert "\nFailed items, the first" not in text
     assert [one["kind"] for one in why_json(world, run_id)["reasons"]] == ["tolerated_item"]
     explained = why(world, run_id, "train")

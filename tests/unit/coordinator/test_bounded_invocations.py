@@ -9,11 +9,11 @@ from datetime import timedelta
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator import budget
-from atom_workflows.coordinator.budget import MAX_CALLS, MAX_WRITTEN
+from atom_workflows.coordinator import limits
 from atom_workflows.coordinator.checker.audit import audit_run
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.commits import MAX_WRITES
+from atom_workflows.coordinator.limits import MAX_CALLS, MAX_WRITTEN
 from atom_workflows.coordinator.loading import PAGE, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.core.records import Stop, StopKind
@@ -173,7 +173,7 @@ def test_a_look_at_a_run_that_goes_well_takes_four_calls() -> None:
 
 def test_resetting_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """A retry resets its steps in parts, dependents first."""
-    monkeypatch.setattr(budget, "MAX_WRITTEN", 400)
+    monkeypatch.setattr(limits, "MAX_WRITTEN", 400)
     world = World("rules: [{step: root, fail_times: 1}]")
     run_id = world.start(fan(1_000))
     world.run_to_end(run_id)
@@ -188,7 +188,7 @@ def test_resetting_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_command_retries_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """`runs retry` returns when the run is RUNNING."""
-    monkeypatch.setattr(budget, "MAX_WRITTEN", 400)
+    monkeypatch.setattr(limits, "MAX_WRITTEN", 400)
     world = World("rules: [{step: root, fail_times: 1}]")
     run_id = world.start(fan(1_000))
     world.run_to_end(run_id)

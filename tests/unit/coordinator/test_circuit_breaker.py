@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from atom_emulator.testing.world import START
-from atom_workflows.coordinator.circuit_breaker import PATIENCE, PAUSES, CircuitBreaker
+from atom_workflows.coordinator.limits import PATIENCE, PAUSES, CircuitBreaker
 
 URL = "https://down.test"
 

@@ -10,8 +10,8 @@ import pytest
 
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator import commits
-from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.commits import Decision, in_parts, save, save_claims, save_while
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.loading import StoredStep, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.core.changes import StepChange
@@ -147,7 +147,12 @@ def test_no_decision_takes_no_commit() -> None:
     world, run_id, _ = world_of_barriers()
     [end] = load_steps(world.services, run_id, ["~end"])
     commits = world.store.commits
-    assert save_while(Outbox(world.services), end, [], Budget.of_invocation(world.services))
+    assert save_while(
+        Outbox(world.services),
+        end,
+        [],
+        Budget.of_invocation(world.services.clock, world.services.settings.inline_budget),
+    )
     assert world.store.commits == commits
 
 
@@ -155,7 +160,7 @@ def test_decisions_that_are_saved_while_a_step_is_unchanged_bring_theirs() -> No
     """They count towards the invocation's budget like any other document."""
     world, run_id, stored = world_of_barriers()
     [end] = load_steps(world.services, run_id, ["~end"])
-    budget = Budget.of_invocation(world.services)
+    budget = Budget.of_invocation(world.services.clock, world.services.settings.inline_budget)
     decisions = [ending(world, one, next_place(f"slots/{one.step.id}")) for one in stored]
     own = Decision(stored=end, change=observed(end), companions=[next_place("slots/own")])
     assert save_while(Outbox(world.services), end, [*decisions, own], budget)

@@ -9,13 +9,13 @@ from datetime import timedelta
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator import budget
+from atom_workflows.coordinator import limits
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.core.states import RunState
 from atom_workflows.messages.internal import Tick
 from support.commands import cancel_run, retry_run
 from support.gauge import lose
-from support.mortal import Died, Fate, make_mortal
+from support.mortal import Died, Fate, deaths_at, make_mortal
 from support.workflows import definition
 
 EDGES = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"], "e": ["d"], "f": ["e"]}
@@ -61,33 +61,6 @@ def tick(world: World) -> None:
         return
 
 
-def calls_of_a_run() -> int:
-    """Count the port calls that the run takes when nothing dies."""
-    fate = Fate()
-    play(World(SCRIPT), fate)
-    return len(fate.calls)
-
-
-CALLS = calls_of_a_run()
-
-
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("fatal", range(1, CALLS + 1))
-def test_a_death_at_any_call_leaves_a_run_that_ends_as_it_should(fatal: int, *, after: bool) -> None:
-    """A run SUCCEEDS whichever call kills a handler."""
-    fate = Fate(fatal=fatal, after=after)
-    world = World(SCRIPT)
-    run_id = play(world, fate)
-    assert world.run(run_id).state is RunState.SUCCEEDED, world.states(run_id)
-    submissions = world.submissions()
-    assert set(submissions) == {"a/1", "b/1", "c/1", "d/1", "e/1", "e/2", "f/1"}
-    died_at = fate.calls[fatal - 1]
-    repeats = len(submissions) - len(set(submissions))
-    # A claimed group of steps shares the fate of the one at whose submission or recording its dispatcher died.
-    assert repeats == 0 or died_at in {"submit", "get", "commit"}
-    assert repeats <= 2
-
-
 def counters(world: World, run_id: str) -> None:
     """Check that each step's counters agree with its dependencies' states."""
     steps = world.steps(run_id)
@@ -96,12 +69,31 @@ def counters(world: World, run_id: str) -> None:
         assert step.remaining == len(step.depends_on) - len(terminal), step
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("fatal", range(1, CALLS + 1, 3))
-def test_a_death_leaves_counters_that_the_states_imply(fatal: int, *, after: bool) -> None:
-    """After any death the final counters agree with the states."""
+def calls_of_a_run() -> list[str]:
+    """Return the port calls that the run takes when nothing dies."""
+    fate = Fate()
+    play(World(SCRIPT), fate)
+    return fate.calls
+
+
+CALLS = calls_of_a_run()
+
+
+@pytest.mark.parametrize(("fatal", "after"), deaths_at(CALLS))
+def test_a_death_at_any_call_leaves_a_run_that_ends_as_it_should(fatal: int, *, after: bool) -> None:
+    """Whichever call kills a handler, a run SUCCEEDS, with counters that its states imply."""
+    fate = Fate(fatal=fatal, after=after)
     world = World(SCRIPT)
-    counters(world, play(world, Fate(fatal=fatal, after=after)))
+    run_id = play(world, fate)
+    assert world.run(run_id).state is RunState.SUCCEEDED, world.states(run_id)
+    counters(world, run_id)
+    submissions = world.submissions()
+    assert set(submissions) == {"a/1", "b/1", "c/1", "d/1", "e/1", "e/2", "f/1"}
+    died_at = fate.calls[fatal - 1]
+    repeats = len(submissions) - len(set(submissions))
+    # A claimed group of steps shares the fate of the one at whose submission or recording its dispatcher died.
+    assert repeats == 0 or died_at in {"submit", "get", "commit"}
+    assert repeats <= 2
 
 
 @pytest.mark.parametrize("fatal", range(1, 9))
@@ -161,7 +153,7 @@ def test_a_death_in_work_that_is_handed_on_is_made_good(
 ) -> None:
     """A run ends as it should though an invocation of many dies."""
     for name in ("MAX_WRITTEN", "MAX_AUDIT_WRITTEN"):
-        monkeypatch.setattr(budget, name, 3)
+        monkeypatch.setattr(limits, name, 3)
     world = World("rules: [{step: s0, always_fail: true}]")
     run_id = work(world)
     plain = world.services
@@ -199,15 +191,14 @@ def play_stops(world: World, fate: Fate) -> str:
     return run_id
 
 
-def calls_of_stops() -> int:
-    """Count the port calls of steps that time out when nothing dies."""
+def calls_of_stops() -> list[str]:
+    """Return the port calls of steps that time out when nothing dies."""
     fate = Fate()
     play_stops(World(STOPS), fate)
-    return len(fate.calls)
+    return fate.calls
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("fatal", range(1, calls_of_stops() + 1))
+@pytest.mark.parametrize(("fatal", "after"), deaths_at(calls_of_stops()))
 def test_a_stop_that_dies_anywhere_ends_as_it_should(fatal: int, *, after: bool) -> None:
     """Whichever call kills a handler, attempts do not overlap and time out twice."""
     fate = Fate(fatal=fatal, after=after)

@@ -255,7 +255,7 @@ def test_a_step_that_was_stopped_in_a_later_attempt_is_told_as_stopped() -> None
 def test_the_oldest_of_thousands_of_failures_are_told() -> None:
     """The first step that failed is the first failure, whatever its name, and each failure is counted."""
     later = {f"f{number}": ["slow"] for number in range(2_100)}
-    failing = {name: {"always_fail": True} for name in (*later, "zz")}
+    failing = {name: {"always_fail": True} for name in ("f*", "zz")}
     world = World(script(slow={"duration": 20}, **failing))
     args = {
         "first": "${{ run.failures[0].step }}",

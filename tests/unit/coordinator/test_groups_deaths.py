@@ -18,7 +18,7 @@ from atom_workflows.messages.internal import Tick
 from support.commands import cancel_run, retry_run
 from support.gauge import lose
 from support.groups import at_work, in_state, limited, runs_of, start
-from support.mortal import Died, Fate, make_mortal
+from support.mortal import Died, Fate, deaths_at, make_mortal
 
 SLOW = "rules: [{step: s0, duration: 15}]"
 FOREVER = "rules: [{step: s0, duration: 100000}]"
@@ -66,19 +66,18 @@ def play_three(fate: Fate, definition: str, script: str = SLOW) -> tuple[World, 
     return world, play_on(world)
 
 
-def calls_of(play: Callable[[Fate], object]) -> int:
-    """Count the port calls if nothing dies."""
+def calls_of(play: Callable[[Fate], object]) -> list[str]:
+    """Return the port calls if nothing dies."""
     fate = Fate()
     play(fate)
-    return len(fate.calls)
+    return fate.calls
 
 
 QUEUE = limited(limit=1)
 LATEST = limited(limit=1, whenFull="latest")
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("fatal", range(1, calls_of(lambda fate: play_three(fate, QUEUE)) + 1))
+@pytest.mark.parametrize(("fatal", "after"), deaths_at(calls_of(lambda fate: play_three(fate, QUEUE))))
 def test_every_run_in_line_runs_whichever_call_kills_a_handler(fatal: int, *, after: bool) -> None:
     """Three runs queue; one handler dies at one call; all three run, one at a time, in their order."""
     world, most = play_three(Fate(fatal=fatal, after=after), QUEUE)
@@ -89,8 +88,7 @@ def test_every_run_in_line_runs_whichever_call_kills_a_handler(fatal: int, *, af
     assert begun == sorted(filter(None, begun))
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("fatal", range(1, calls_of(lambda fate: play_three(fate, LATEST)) + 1))
+@pytest.mark.parametrize(("fatal", "after"), deaths_at(calls_of(lambda fate: play_three(fate, LATEST))))
 def test_the_latest_run_runs_whichever_call_kills_a_handler(fatal: int, *, after: bool) -> None:
     """Under `latest`, the first and the last of three runs run, and the second is skipped, whoever dies."""
     world, most = play_three(Fate(fatal=fatal, after=after), LATEST)
@@ -118,8 +116,7 @@ def cancel_one_of_three(fate: Fate, which: int) -> World:
     return world
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("fatal", range(1, calls_of(lambda fate: cancel_one_of_three(fate, 0)) + 1))
+@pytest.mark.parametrize(("fatal", "after"), deaths_at(calls_of(lambda fate: cancel_one_of_three(fate, 0))))
 def test_a_cancel_that_dies_gives_the_place_to_the_next(fatal: int, *, after: bool) -> None:
     """If a cancellation dies and is not repeated, the place is given to the next run, or the run keeps it."""
     world = cancel_one_of_three(Fate(fatal=fatal, after=after), 0)
@@ -130,8 +127,7 @@ def test_a_cancel_that_dies_gives_the_place_to_the_next(fatal: int, *, after: bo
     )
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("fatal", range(1, calls_of(lambda fate: cancel_one_of_three(fate, 1)) + 1))
+@pytest.mark.parametrize(("fatal", "after"), deaths_at(calls_of(lambda fate: cancel_one_of_three(fate, 1))))
 def test_a_cancel_of_a_waiting_run_that_dies_is_carried_out_or_not(fatal: int, *, after: bool) -> None:
     """If the cancellation of a waiting run dies, the audit ends the run, or it waits on; it never begins early."""
     world = cancel_one_of_three(Fate(fatal=fatal, after=after), 1)
@@ -158,8 +154,7 @@ def retry_in_line(fate: Fate) -> tuple[World, str]:
     return world, failed
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("fatal", range(1, calls_of(retry_in_line) + 1))
+@pytest.mark.parametrize(("fatal", "after"), deaths_at(calls_of(retry_in_line)))
 def test_a_retry_that_dies_in_line_begins_in_the_end(fatal: int, *, after: bool) -> None:
     """A retry that waits is neither lost nor begun twice if the command dies."""
     world, failed = retry_in_line(Fate(fatal=fatal, after=after))

@@ -14,7 +14,7 @@ from atom_emulator.testing.world import START, World
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.coordinator.checker.hints import handle_hint
 from atom_workflows.coordinator.close import Closing, request_stop
-from atom_workflows.coordinator.hint_limit import HintLimit
+from atom_workflows.coordinator.limits import HintLimit
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.core.changes import apply_change
 from atom_workflows.core.hints import LONGEST_WAIT

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from atom_emulator.testing.world import TASK_RUNNER_URL, World
+from atom_emulator.testing.world import ACK_DEADLINE_S, TASK_RUNNER_URL, World
 from atom_workflows.core.polling import MISSING_GRACE
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import RunState, StepState
@@ -78,6 +78,16 @@ class AtSubmission(Fate):
         """See `Fate.live`."""
         self.fatal = len(self.calls) + 1 if name == "submit" else 0
         return super(AtSubmission, self).live(name, call)
+
+
+@dataclass(slots=True)
+class AtLookup(Fate):
+    """Kills after the first lookup."""
+
+    def live(self, name: str, call: Callable[[], Any]) -> Any:
+        """See `Fate.live`."""
+        self.fatal, self.after = (len(self.calls) + 1 if name == "look up" else 0), True
+        return super(AtLookup, self).live(name, call)
 
 
 def die_at_submission(world: World, *, after: bool) -> None:
@@ -258,3 +268,75 @@ def test_a_death_at_any_call_leaves_no_second_job_beside_the_first(
     step = world.steps(run_id)["a"]
     assert (step.state, step.leftovers, step.unresolved) == (StepState.RUNNING, (), ())
     assert beside(world) == 0
+
+
+def redeliver(world: World) -> None:
+    """Deliver what a dead handler had taken once more."""
+    world.clock.move(timedelta(seconds=ACK_DEADLINE_S))
+    world.settle_down("steps")
+
+
+def states(world: World) -> list[str | None]:
+    """Return how each job ended, None for one that runs."""
+    return [job.end if job.ends_at <= world.clock.now().timestamp() else None for job in all_jobs(world)]
+
+
+def all_jobs(world: World) -> list[Any]:
+    """Return all jobs, in the order in which they began."""
+    return list(world.task_runner.jobs._jobs.values())
+
+
+def test_the_job_of_a_dead_dispatcher_is_stopped_though_its_run_has_ended() -> None:
+    """The event comes again and finds the step cancelled: its job is looked up and stopped, once."""
+    world = world_with()
+    run_id = world.start(one_step(timeout="1h"))
+    die_at_submission(world, after=True)
+    cancel(world, run_id)
+    redeliver(world)
+    assert (states(world), world.steps(run_id)["a"].leftovers) == (["CANCELLED"], ("job-000001",))
+    looked_up = list(world.task_runner.looked_up)
+    redeliver(world)
+    assert (world.task_runner.looked_up, world.task_runner.stopped) == (looked_up, ["job-000001"])
+    retried(world, run_id)
+    assert beside(world) == 0
+
+
+def test_a_job_that_was_found_by_a_dispatcher_which_then_died_is_stopped() -> None:
+    """A dispatcher found the job of the attempt before and died; the run was cancelled meanwhile."""
+    world = world_with()
+    run_id = lost(world)
+    world.clock.move(FINAL)
+    retry_run(world.services, run_id)
+    plain = world.services
+    make_mortal(world, AtLookup())
+    with pytest.raises(Died):
+        world.settle_down("steps")
+    world.services = plain
+    cancel(world, run_id)
+    assert states(world) == [None]
+    redeliver(world)
+    assert (states(world), world.submissions()) == (["CANCELLED"], ["a/1"])
+
+
+@pytest.mark.parametrize("answer", [cannot_look_up, fail_to_look_up, lambda _key: None])
+def test_a_job_that_cannot_be_found_is_left_to_a_retry(answer: Callable[[str], JobAnswer | None]) -> None:
+    """Nothing is submitted for a run that has ended."""
+    world = world_with()
+    run_id = world.start(one_step(timeout="1h"))
+    die_at_submission(world, after=True)
+    cancel(world, run_id)
+    plain = world.services
+    let(world, answer)
+    redeliver(world)
+    assert (world.submissions(), states(world)) == (["a/1"], [None])
+    world.services = plain
+    retried(world, run_id)
+    assert beside(world) == 0
+
+
+def test_the_job_of_a_step_that_was_lost_is_left_alone() -> None:
+    """With `onLost: fail`, a user decides what becomes of it, as long as no one stops the run."""
+    world = world_with()
+    run_id = lost(world)
+    redeliver(world)
+    assert (states(world), world.run(run_id).stop) == ([None], None)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator import batches, budget
+from atom_workflows.coordinator import batches, limits
 from atom_workflows.coordinator import expansion as coordinator_expansion
 from atom_workflows.coordinator.checker.burst import handle_tick
 from atom_workflows.core import expansion
@@ -28,7 +28,7 @@ from atom_workflows.ports import Update
 from support.commands import cancel_run, retry_run
 from support.loops import RUN, args, each, start, step, workflow
 from support.meanwhile import meanwhile
-from support.mortal import Died, Fate, make_mortal
+from support.mortal import Died, Fate, deaths_at, make_mortal
 
 T = TypeVar("T")
 
@@ -110,13 +110,13 @@ def deliver_all(world: World) -> None:
                 world.bus.nack(message)
 
 
-def calls_of_a_run() -> int:
-    """Count the port calls that the run takes when nothing dies."""
+def calls_of_a_run() -> list[str]:
+    """Return the port calls that the run takes when nothing dies."""
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch)
         fate = Fate()
         play(World(SCRIPT), fate)
-    return len(fate.calls)
+    return fate.calls
 
 
 def is_whole(world: World) -> bool:
@@ -128,8 +128,7 @@ def is_whole(world: World) -> bool:
     return not list(find_flaws(world.steps(RUN), now=world.clock.now()))
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("fatal", range(1, calls_of_a_run() + 1))
+@pytest.mark.parametrize(("fatal", "after"), deaths_at(calls_of_a_run()))
 def test_a_death_at_any_call_leaves_a_run_that_ends_as_it_should(fatal: int, *, after: bool) -> None:
     """A run SUCCEEDS whichever call kills a handler, with the same items."""
     world = World(SCRIPT)
@@ -167,7 +166,7 @@ def test_items_are_created_by_several_invocations_if_one_has_not_the_time(
     written: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An invocation whose budget is spent hands the rest on by an event."""
-    monkeypatch.setattr(budget, "MAX_WRITTEN", written)
+    monkeypatch.setattr(limits, "MAX_WRITTEN", written)
     world = World(SCRIPT)
     start(world, FLOW)
     world.settle_down()
@@ -216,7 +215,7 @@ def test_an_outage_puts_the_rest_off(moment: int) -> None:
 
 def test_a_list_that_changes_while_it_is_expanded_fails_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """A newer version that evaluates the list differently does not mix two lists."""
-    monkeypatch.setattr(budget, "MAX_WRITTEN", 3)
+    monkeypatch.setattr(limits, "MAX_WRITTEN", 3)
     world = World(SCRIPT)
     start(world, FLOW)
     while not world.steps(RUN)["~each.train"].written:

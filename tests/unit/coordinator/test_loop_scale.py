@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.expansion import expand
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.loading import load_steps
 from atom_workflows.core.changes import apply_change
 from atom_workflows.core.states import RunState
@@ -67,7 +67,7 @@ def test_items_are_not_all_in_memory_at_the_same_time() -> None:
     services = replace(world.services, store=store)  # type: ignore[arg-type]
     assert stored.step.loop is not None
     tracemalloc.start()
-    decision = expand(services, stored, stored.step.loop, Budget(services=services))
+    decision = expand(services, stored, stored.step.loop, Budget(services.clock))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert decision is not None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator import batches, budget
+from atom_workflows.coordinator import batches, limits
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.core import expansion, places
 from atom_workflows.core.consistency import find_flaws
@@ -252,7 +252,7 @@ def test_places_of_items_that_belong_to_nothing_are_left_alone(monkeypatch: pyte
     monkeypatch.setattr(batches, "BATCH_DOCUMENTS", 5)
     world = World(script(slow={"duration": 100_000}))
     start(world, workflow(step("slow"), step("train", for_each=each(list(range(40)), max_parallel=12))))
-    monkeypatch.setattr(budget, "MAX_WRITTEN", 3)
+    monkeypatch.setattr(limits, "MAX_WRITTEN", 3)
     while world.steps(RUN)["~each.train"].written < 20:
         for message in world.bus.take_all("steps"):
             world.deliver(message)

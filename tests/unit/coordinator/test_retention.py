@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from atom_emulator.testing.world import World
-from atom_workflows.coordinator import batches, budget, seed
+from atom_workflows.coordinator import batches, limits, seed
 from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.core.run_ids import run_id_for
@@ -148,7 +148,7 @@ def test_a_retry_that_dies_leaves_nothing_that_its_run_outlives(
 
 def test_a_retry_renews_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A retry renews steps in parts, and the run last."""
-    monkeypatch.setattr(budget, "MAX_WRITTEN", 300)
+    monkeypatch.setattr(limits, "MAX_WRITTEN", 300)
     world, run_id = failed(definition({f"s{number}": [] for number in range(1_000)} | {"b": []}))
     world.clock.move(timedelta(days=28))
     reopen_run(Outbox(world.services), run_id)
@@ -193,7 +193,7 @@ def test_a_run_is_renewed_though_the_checker_slept_for_long() -> None:
 
 def test_a_renewal_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """A renewal is done in parts, and the run comes last."""
-    monkeypatch.setattr(budget, "MAX_WRITTEN", 300)
+    monkeypatch.setattr(limits, "MAX_WRITTEN", 300)
     world = World(SLOW, keep_runs=KEEP)
     run_id = world.start(
         fan(1_000).replace('"id": "root"', '"timeout": "7d", "retry": {"maxAttempts": 9}, "id": "root"')

@@ -189,7 +189,7 @@ def test_days_are_those_of_the_zone(text: str, value: Any) -> None:
             "add(run.createdAt, '99999999w')",
             "0: the time is out of range: the year must be from 1 to 9999",
         ),
-        ("add(run.createdAt, '999999999w')", "0: `add`: a duration has at most 999,999,999 days"),
+        ("add(run.createdAt, '999999999w')", "0: `add`: a duration may be at most 999,999,999 days"),
         ("format(params.at, '%Y')", "0: `format`: a time of day has no `%Y`"),
         ("format(params.day, '%H')", "0: `format`: a date has no `%H`"),
         ("format(params.day, '50%')", "0: `format`: write a `%` at the end of a pattern as `%%`"),

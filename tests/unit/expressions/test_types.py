@@ -210,7 +210,7 @@ def test_a_value_is_read_and_written(value: object, of: Type, read: Any, written
             "999999999w",
             DURATION,
             "",
-            "is `999999999w`, which is not a duration; a duration has at most 999,999,999 days",
+            "is `999999999w`, which is not a duration; a duration may be at most 999,999,999 days",
         ),
         (90, DURATION, "", "is a whole number, not a duration"),
         ("s3://a/b", GS_URI, "", "is `s3://a/b`, which is not a gs:// address; send gs://BUCKET/OBJECT"),

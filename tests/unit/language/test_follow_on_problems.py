@@ -174,7 +174,7 @@ def test_other_mistakes_are_still_reported() -> None:
         'args: ["${{ steps.join.state }}"]}\n    outputs: {url',
     )
     first, second = problems_of(text)
-    assert "the step `join` might not have ended before this one" in first
+    assert "the step `join` might not have ended when this one starts" in first
     assert "there is no step `stpo`; did you mean `stop`?" in second
 
 

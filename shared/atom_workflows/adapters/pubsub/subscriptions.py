@@ -38,7 +38,10 @@ class SubscriptionSettings:
 
 
 class PubsubSettings:
-    """Reads a project's topics and subscriptions, named prefix + name. Raises `BusUnavailable` on failure."""
+    """Reads a project's topics and subscriptions, adding the prefix to each name.
+
+    Raises `BusUnavailable` on failure.
+    """
 
     def __init__(self, *, project: str, topic_prefix: str) -> None:
         self._topics = f"projects/{project}/topics/{topic_prefix}"

@@ -20,7 +20,10 @@ MAX_ANSWER_BYTES: Final = 64 * 1024
 """The maximum number of bytes read from the response to a failed request, which is usually far shorter."""
 
 MAX_READ_BYTES: Final = 1024 * 1024
-"""The maximum number of bytes read from a response about a job. They suffice if they contain the job's state."""
+"""The maximum number of bytes read from a response about a job.
+
+A longer response is usable if this part contains the job's state.
+"""
 
 _MOST_DIGITS: Final = 1_000
 _CHARSET: Final = re.compile(r"charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE)

@@ -51,7 +51,7 @@ _NOT_TO_BE_STORED: Final = (
 _TAG: Final = re.compile(r"<[^<>]*>")
 
 _LOGS_URL: Final = re.compile(r"""https?://[^\s/?#@\\"'<>`]+(?:[/?#][^\s\\"'<>`]*)?""", re.IGNORECASE)
-"""An address without user info, which can disguise where it leads, and without characters that would end a link."""
+"""An address that has no user info, since that can disguise the destination, and no characters that end a link."""
 
 
 class Meaning(StrEnum):
@@ -239,10 +239,11 @@ def plain_text(text: str) -> str:
 
 
 def _names_no_job(body: AnswerBody, job_id: str) -> bool:
-    """Return True if a Task Runner itself reports an unknown job.
+    """Return True if the Task Runner itself reports that the job is unknown.
 
-    Its response is a JSON object without a job, or text that names the job. If a path is unknown, a proxy, gateway
-    or web framework responds with a page, with text that lacks the job's id, or with nothing; some quote the path.
+    Such a response is a JSON object without a job, or text that names the job. If the path is unknown, a proxy,
+    gateway or web framework responds with a page, with text that lacks the job's id, or with nothing. Some of these
+    responses quote the path.
     """
     if _PATH in body.text or _parse_state(body):
         return False

@@ -238,7 +238,7 @@ class _Request:
 
 @lru_cache(maxsize=64)
 def _normalize_url(base_url: str) -> str:
-    """Return the URL in the form in which it is sent.
+    """Return the URL as it will be sent.
 
     Checking a URL takes a tenth as long as a call, so the result is cached.
     """

@@ -206,7 +206,8 @@ class Impersonation:
         return _explain_token_endpoint(
             error,
             f"the credential that impersonates {self.identity}",
-            "log in again with gcloud auth application-default login --impersonate-service-account, or replace its key",
+            "log in again with gcloud auth application-default login --impersonate-service-account, or replace the "
+            "credential's key",
         )
 
 
@@ -217,9 +218,9 @@ class _Refused(Exception):
 
 
 def read_token(text: str) -> IdToken:
-    """Read a token's expiry and identity without verifying it.
+    """Read a token's expiry and identity without verifying the token.
 
-    Raises `ValueError` if it is not a JWT.
+    Raises `ValueError` if the text is not a JWT.
     """
     try:
         claims = _read_claims(text)
@@ -274,7 +275,7 @@ def _require_key(info: Mapping[str, Any], about: str) -> Mapping[str, Any]:
     else:
         broken = False
     if broken:
-        raise CredentialUnusable(f"{about}, whose private_key cannot be read; download it again, {OVERRIDE}")
+        raise CredentialUnusable(f"{about}, whose private_key cannot be read; download the key again, {OVERRIDE}")
     return info
 
 

@@ -14,7 +14,10 @@ from typing import Final
 from urllib.parse import unquote
 
 MASKED_START: Final = 16
-"""This many consecutive letters and digits of a token give it away: a response may quote a header cut at either end."""
+"""This many consecutive letters and digits of a token give it away.
+
+A response may quote a header with either end cut off.
+"""
 
 WITHHELD: Final = "(hidden, because it contains an encoded token)"
 
@@ -81,7 +84,7 @@ def _quotes_token(text: str, tokens: Sequence[str]) -> bool:
 
 @lru_cache(maxsize=16)
 def _parts(token: str) -> tuple[frozenset[str], int]:
-    """Return the substrings that reveal a token, and their length."""
+    """Return the substrings that reveal a token, and their common length."""
     letters = _letters(token)
     length = min(MASKED_START, len(letters))
     if length < _LEAST_TOKEN:

@@ -26,7 +26,10 @@ FAILURE_PAUSE: Final = timedelta(seconds=5)
 """How long callers get the last error without a new fetch, so that they do not all wait for a server that is down."""
 
 REFUSAL_PAUSE: Final = timedelta(seconds=60)
-"""How long to wait before replacing another refused token. If all are refused, a new token per call does not help."""
+"""How long to wait before replacing another refused token.
+
+If all tokens are refused, fetching a new one for each call does not help.
+"""
 
 FETCH_WAIT_S: Final = 12.0
 

@@ -56,8 +56,8 @@ class FixedToken:
         """See `Tokens.explain_denial`."""
         if self._token is None:
             return (
-                "no token was sent, because WORKFLOW_TR_AUTH_JWT is none; give one (on the command line with "
-                "--tr-auth-jwt), or unset it, so that ID tokens are sent"
+                "no token was sent, because WORKFLOW_TR_AUTH_JWT is none; set it to a token (on the command line "
+                "with --tr-auth-jwt), or unset it, so that ID tokens are sent"
             )
         if status == _UNAUTHORIZED:
             return (

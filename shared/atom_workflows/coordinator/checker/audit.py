@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Final
 
 from atom_workflows import log
-from atom_workflows.coordinator.budget import Budget
 from atom_workflows.coordinator.close import Closing, close_run, request_stop
 from atom_workflows.coordinator.lateness import mark_late
+from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.line import audit_waiting
 from atom_workflows.coordinator.loading import StoredStep, load_run
 from atom_workflows.coordinator.outbox import Outbox
@@ -61,7 +61,7 @@ def audit_run(outbox: Outbox, end: StoredStep) -> int:
 
     Returns the number of events that were added to the outbox.
     """
-    run_id, budget = end.step.run_id, Budget.of_audit(outbox.services)
+    run_id, budget = end.step.run_id, Budget.of_audit(outbox.services.clock)
     stored, now = load_run(outbox.services, run_id), outbox.services.clock.now()
     if stored is not None and not stored.run.state.is_terminal and stored.run.is_late(now):
         stored = mark_late(outbox, stored)

@@ -55,7 +55,10 @@ round.
 """
 
 FARTHEST_BACK: Final = timedelta(minutes=2)
-"""How far back a burst that cannot remember everything may reach if the previous burst died or ended long ago."""
+"""How far back a burst may look for due steps if there are too many for it to remember.
+
+This matters if the previous burst died or ended long ago.
+"""
 
 LONGEST_LEASE: Final = timedelta(seconds=MAX_BURST_S) + timedelta(minutes=1)
 """The most time that a valid lease can have left by our clock, since its holder's clock may be slightly ahead."""
@@ -105,8 +108,8 @@ def end_of_burst(began: datetime, duration: timedelta, *, is_scheduled: bool) ->
 class _Burst:
     """One burst. Its instance holds the lease.
 
-    `waits_until` is when the burst would end if it were not cut short at a full minute. If steps are due by then, this
-    burst or the next one waits for them.
+    `waits_until` is when the burst would end if it were not cut short at the start of the next minute. If steps
+    are due by then, this burst or the next one waits for them.
     """
 
     services: Services

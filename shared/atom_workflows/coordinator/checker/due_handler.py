@@ -15,8 +15,8 @@ from atom_workflows import log
 from atom_workflows.coordinator.checker.audit import audit_due_run
 from atom_workflows.coordinator.checker.due_schedules import fire_due_schedules
 from atom_workflows.coordinator.checker.due_steps import InFlight, read_again
-from atom_workflows.coordinator.circuit_breaker import CircuitBreaker
 from atom_workflows.coordinator.commits import Decision, save_alone
+from atom_workflows.coordinator.limits import CircuitBreaker
 from atom_workflows.coordinator.loading import StoredStep
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services

@@ -38,6 +38,7 @@ _NEVER_READ: Final = (
     {"run_id", "id", "request", "depends_on", "dependents", "barriers", "heirs", "message"}
     | {"cause", "skipped", "total", "stained", "templates", "constants", "outputs", "conditional", "trigger", "when"}
     | {"phase", "allow_failure", "by_choice", "tolerated", "because", "reason", "sent", "last_kind", "last_reason"}
+    | {"attempts", "submitted_at"}
     | {"loop", "each", "expansion", "index", "item", "item_type", "items", "written", "counted", "problem", "tolerate"}
 )  # fmt: skip
 
@@ -78,9 +79,9 @@ def place_of(due_at: datetime) -> Cursor:
 def read_due(services: Services, *, until: datetime, after: Cursor) -> tuple[list[StoredStep], Cursor | None]:
     """Read a page of due steps.
 
-    Returns the steps, and the position at which the next page begins or None if this was the last page. The page begins
-    after the position `after` and contains only steps that are due by `until`. The steps have only `DUE_FIELDS`; steps
-    that cannot be read are left out.
+    Returns the steps, and the position at which the next page begins. The position is None if this was the last page.
+    The page begins after the position `after` and contains only steps that are due by `until`. The steps have only
+    `DUE_FIELDS`; steps that cannot be read are left out.
     """
     documents = services.store.query(due_query(until, after=after, limit=PAGE))
     last = documents[-1] if len(documents) == PAGE else None

@@ -31,7 +31,9 @@ def handle_hint(services: Services, hint: JobEnded) -> None:
     """
     if not hint.idempotency_key:
         # Finding the step by its job's id would require an index that every step has to be written to.
-        log.info("hint.ignored", "a hint without an idempotency_key is ignored; its job is polled in a few minutes")
+        log.info(
+            "hint.ignored", "a hint without an idempotency_key is ignored; its job will be polled in a few minutes"
+        )
         return
     # In a flood, a hint is refused before it costs a read.
     if services.hint_limit.is_full(services.clock.now(), LONGEST_WAIT):

@@ -23,9 +23,10 @@ from atom_workflows.messages.internal import SweepPage, page_message
 from atom_workflows.ports import Document
 
 PAGE_TIME: Final = timedelta(seconds=10)
-"""The time allowed for polling a page. Jobs of a slow Task Runner that are not polled in time wait for another round.
+"""The time allowed for polling a page.
 
-If the event for a page does not reach an instance within the same time, the burst takes the page itself.
+If a Task Runner is slow, its jobs that are not polled in time wait for another round. If the event for a page does
+not reach an instance within the same time, the burst takes the page itself.
 """
 
 

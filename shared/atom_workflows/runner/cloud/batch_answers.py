@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from atom_workflows.runner.cloud.placeholders import is_placeholder
 from atom_workflows.runner.cloud.times import read_time
 from atom_workflows.runner.reports import JobState
 
@@ -36,7 +37,7 @@ REASONS: Final[Mapping[int, tuple[str, str]]] = {
     50003: ("VM_LOST", "its VM was restarted"),
     50004: ("VM_LOST", "neither its VM nor its container responded"),
     50005: ("TIMEOUT", "it ran for longer than allowed"),
-    50006: ("VM_LOST", "its VM was recreated while it was running"),
+    50006: ("VM_LOST", "its VM was recreated while the job was running"),
     KILLED: ("OOM", "it was killed, most likely because the machine ran out of memory; choose a larger masterType"),
     NOT_STARTED: ("NOT_STARTED", "its container could not be started; check the image and the permission to pull it"),
 }
@@ -62,6 +63,8 @@ class Failure:
 
 def state_of(job: Mapping[str, Any]) -> JobState:
     """Return the job's state."""
+    if is_placeholder(job):
+        return JobState.CANCELLED
     return STATES.get(str(_at(job, "status", "state")), JobState.RUNNING)
 
 

@@ -22,6 +22,7 @@ from atom_workflows.runner.cloud.images import require_allowed
 from atom_workflows.runner.cloud.job_ids import Engine, Place, name_of
 from atom_workflows.runner.cloud.log_links import batch_log_link
 from atom_workflows.runner.cloud.outputs_files import fetch
+from atom_workflows.runner.cloud.placeholders import is_placeholder, placeholder_request, report_placeholder
 from atom_workflows.runner.cloud.rest import GoogleRest, document_of
 from atom_workflows.runner.reports import JobReport, JobState
 from atom_workflows.runner.request import JobRequest
@@ -77,12 +78,29 @@ class BatchEngine:
         return report
 
     def look_up(self, key: str, now: datetime) -> JobReport | None:
-        """Return the job with this key, or None if none can be seen (see `service.RunsJobs`)."""
+        """Return the job with this key, or None if none can be seen."""
         name = name_of(key, self.settings.topic_prefix)
         reply = self.rest.send(batch_requests.get_call(self.settings, self.settings.region, name))
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
         require_document(reply, "Batch")
+        return self._report(reply.document, self._place(reply.document, name, now))
+
+    def take_key(self, key: str, now: datetime) -> JobReport:
+        """Create a placeholder, or find the job with this key.
+
+        Raises `NotNow` if there is one but it is not visible yet.
+        """
+        name = name_of(key, self.settings.topic_prefix)
+        reply = self.rest.send(batch_requests.placeholder_call(self.settings, placeholder_request(key), name))
+        if is_taken(reply):
+            found = self.look_up(key, now)
+            if found is None:
+                raise NotNow("Batch has a job with this key but does not show it yet", retry_after_s=5)
+            return found
+        require_document(reply, "Batch")
+        # The placeholder does its duty whether or not this succeeds, but without a machine it costs nothing.
+        document_of(self.rest, batch_requests.cancel_call(self.settings, self.settings.region, name))
         return self._report(reply.document, self._place(reply.document, name, now))
 
     def ended_key(self, region: str, name: str) -> str:
@@ -101,6 +119,8 @@ class BatchEngine:
         return Place(engine=Engine.BATCH, region=self.settings.region, name=name, created=created)
 
     def _report(self, job: Mapping[str, Any], place: Place) -> JobReport:
+        if is_placeholder(job):
+            return report_placeholder(place)
         state = batch_answers.state_of(job)
         message, reason, outputs = "", "", None
         if state is JobState.SUCCEEDED:

@@ -10,13 +10,14 @@ from atom_workflows.runner.cloud.cloud_settings import CloudSettings
 from atom_workflows.runner.cloud.labels import job_labels
 from atom_workflows.runner.cloud.machines import has_gpus, machine_type, shape_of
 from atom_workflows.runner.cloud.outputs_files import MOUNT, READABLE_BY_ALL, file_in_job
-from atom_workflows.runner.cloud.rest import CANCEL_S, CREATE_S, EXPLAIN_S, SHOW_S, Api, Call
+from atom_workflows.runner.cloud.placeholders import placeholder_labels
+from atom_workflows.runner.cloud.rest import CANCEL_S, CREATE_S, EXPLAIN_S, SHOW_S, TAKE_S, Api, Call
 from atom_workflows.runner.request import JobRequest, job_environment
 
 MAX_DURATION: Final = timedelta(days=14)
 """The maximum time for which Batch lets a job run."""
 
-FIELDS: Final = "createTime,name,status,taskGroups/taskSpec/environment,uid"
+FIELDS: Final = "createTime,labels,name,status,taskGroups/taskSpec/environment,uid"
 """The fields to request for a job. Including the job's arguments would make the response long."""
 
 TERMINAL_STATES: Final = ("SUCCEEDED", "FAILED", "CANCELLED")
@@ -27,13 +28,32 @@ def create_call(settings: CloudSettings, request: JobRequest, name: str) -> Call
 
     It can be repeated: Batch responds with HTTP 409 if the name already exists. Raises `RequestRefused`.
     """
+    return _creation(settings, name, job_body(settings, request, name), CREATE_S)
+
+
+def placeholder_call(settings: CloudSettings, request: JobRequest, name: str) -> Call:
+    """Return the request that creates a placeholder, unless a job has its name.
+
+    Batch has no job that never starts. This one would do nothing on its machine, and can be cancelled before that.
+    """
+    labels = placeholder_labels(request, settings.topic_prefix)
+    task = {"runnables": [{"script": {"text": "exit 0"}}], "maxRetryCount": 0, "maxRunDuration": "60s"}
+    body = {
+        "taskGroups": [{"taskCount": "1", "parallelism": "1", "taskSpec": task}],
+        "allocationPolicy": {**_allocation(settings, request), "labels": labels},
+        "labels": labels,
+    }
+    return _creation(settings, name, body, TAKE_S)
+
+
+def _creation(settings: CloudSettings, name: str, body: Mapping[str, Any], total_s: float) -> Call:
     return Call(
         api=Api.BATCH,
         method="POST",
         path=f"/v1/{_parent(settings.project, settings.region)}/jobs",
         query={"jobId": name, "fields": FIELDS},
-        body=job_body(settings, request, name),
-        total_s=CREATE_S,
+        body=body,
+        total_s=total_s,
     )
 
 

@@ -68,7 +68,7 @@ def require_document(reply: Reply, api: str) -> None:
 def report_unseen(place: Place, now: datetime) -> JobReport:
     """Report a job as queued if it is too new to be found.
 
-    Raises `JobNotFound` if the job is not new, since it is gone.
+    Raises `JobNotFound` if the job is older, since it must be gone.
     """
     if not place.is_new(now):
         raise JobNotFound(place.job_id)

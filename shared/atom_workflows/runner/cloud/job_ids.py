@@ -48,7 +48,7 @@ class Place:
 
     @property
     def job_id(self) -> str:
-        """The job's id in the contract."""
+        """The `jobId` that callers of the Task Runner see."""
         return f"{self.engine}:{self.region}:{self.name}:{int(self.created.timestamp())}"
 
     def is_new(self, now: datetime) -> bool:

@@ -89,7 +89,7 @@ def cloud_run_shape(machine: str) -> Shape:
     cpus = next((cpus for cpus in CLOUD_RUN_CPUS if cpus >= needed), 0)
     if shape is None or shape.cpus not in CLOUD_RUN_CPUS or not cpus:
         raise RequestRefused(
-            f"a job on Cloud Run cannot use the machine type {machine}: it can have at most 8 processors and 32 GiB, "
-            "like e2-standard-8 or e2-highmem-4; leave out engine to run it on Batch"
+            f"a job on Cloud Run cannot use the machine type {machine}: such a job can have at most "
+            "8 processors and 32 GiB, as with e2-standard-8 or e2-highmem-4; leave out engine to run it on Batch"
         )
     return replace(shape, cpus=cpus)

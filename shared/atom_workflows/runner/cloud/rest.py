@@ -14,11 +14,13 @@ CREATE_S: Final = 40.0
 SHOW_S: Final = 3.0
 EXPLAIN_S: Final = 2.5
 CANCEL_S: Final = 3.5
+TAKE_S: Final = 3.0
 REMOVE_S: Final = 2.0
 """The time limit for each kind of request, in seconds, including all retries.
 
 The coordinator waits 60 s for the response to a submission, which may also require reading the job, and 10 s for any
-other response, which may require cancelling the job, reading it, and reading its task or its outputs.
+other response, which may require cancelling the job, reading it, and reading its task or its outputs. Only a lookup may
+take longer if everything is slow; repeating it continues where it stopped.
 """
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from atom_workflows.runner.cloud.batch_answers import Failure
+from atom_workflows.runner.cloud.placeholders import is_placeholder
 from atom_workflows.runner.cloud.times import read_time
 from atom_workflows.runner.reports import JobState
 
@@ -30,6 +31,8 @@ def state_of(job: Mapping[str, Any]) -> JobState:
 
     A job whose execution was never created has failed if Cloud Run has given up on it.
     """
+    if is_placeholder(job):
+        return JobState.CANCELLED
     execution = execution_of(job)
     if execution:
         return STATES.get(str(execution.get("completionStatus")), JobState.RUNNING)
@@ -72,8 +75,10 @@ def created_by(operation: Mapping[str, Any]) -> datetime | None:
 def ended_at(job: Mapping[str, Any]) -> datetime | None:
     """Return the time at which the job ended, or None.
 
-    A job whose execution was never created ended when Cloud Run gave up on it.
+    A job whose execution was never created ended when Cloud Run gave up on it, and a placeholder when it was created.
     """
+    if is_placeholder(job):
+        return read_time(job.get("createTime"))
     if execution := execution_of(job):
         is_over = STATES.get(str(execution.get("completionStatus")), JobState.RUNNING).is_terminal
         return read_time(execution.get("completionTime")) if is_over else None

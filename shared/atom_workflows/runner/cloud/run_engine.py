@@ -14,6 +14,7 @@ from atom_workflows.runner.cloud.cloud_settings import CloudSettings
 from atom_workflows.runner.cloud.failures import (
     BUSY_RETRY_S,
     is_taken,
+    raise_for_question,
     raise_for_submission,
     report_unseen,
     require_document,
@@ -22,6 +23,7 @@ from atom_workflows.runner.cloud.images import require_allowed
 from atom_workflows.runner.cloud.job_ids import Engine, Place, name_of
 from atom_workflows.runner.cloud.log_links import cloud_run_log_link
 from atom_workflows.runner.cloud.outputs_files import fetch
+from atom_workflows.runner.cloud.placeholders import is_placeholder, placeholder_request, report_placeholder
 from atom_workflows.runner.cloud.rest import GoogleRest, Reply, document_of
 from atom_workflows.runner.reports import JobReport, JobState
 from atom_workflows.runner.request import JobRequest
@@ -90,13 +92,29 @@ class CloudRunEngine:
         return report
 
     def look_up(self, key: str, now: datetime) -> JobReport | None:
-        """Return the job with this key, or None if none can be seen (see `service.RunsJobs`)."""
+        """Return the job with this key, or None if none can be seen."""
         name = name_of(key, self.settings.topic_prefix)
         place = Place(engine=Engine.CLOUD_RUN, region=self.settings.region, name=name, created=now)
         reply = self._get(place)
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
         return self._report(reply.document, replace(place, created=run_answers.created_of(reply.document, now)))
+
+    def take_key(self, key: str, now: datetime) -> JobReport:
+        """Create a placeholder, or find the job with this key.
+
+        Raises `NotNow` if there is one but it is not visible yet.
+        """
+        name = name_of(key, self.settings.topic_prefix)
+        place = Place(engine=Engine.CLOUD_RUN, region=self.settings.region, name=name, created=now)
+        reply = self.rest.send(run_requests.placeholder_call(self.settings, placeholder_request(key), name))
+        if is_taken(reply):
+            found = self.look_up(key, now)
+            if found is None:
+                raise NotNow("Cloud Run has a job with this key but does not show it yet", retry_after_s=5)
+            return found
+        raise_for_question(reply, "Cloud Run")
+        return report_placeholder(place)
 
     def _get(self, place: Place) -> Reply:
         """Return the response to a request for the job.
@@ -116,6 +134,8 @@ class CloudRunEngine:
         return self._report(reply.document, replace(place, created=created))
 
     def _report(self, job: Mapping[str, Any], place: Place) -> JobReport:
+        if is_placeholder(job):
+            return report_placeholder(place)
         state = run_answers.state_of(job)
         message, reason, outputs = "", "", None
         if state is JobState.SUCCEEDED:

@@ -1,7 +1,8 @@
 """The requests by which Cloud Run creates and shows a job: https://cloud.google.com/run/docs/reference/rest/v2.
 
 A job there has a fixed image, so each attempt is a job of its own, with one execution. `startExecutionToken` starts it
-in the request that creates the job, so there is never a job that a repeated submission would have to start.
+in the request that creates the job, so there is never a job that a repeated submission would have to start. Without the
+token, a job only exists, which is what a placeholder is for.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from atom_workflows.runner.cloud.cloud_settings import CloudSettings
 from atom_workflows.runner.cloud.labels import job_labels
 from atom_workflows.runner.cloud.machines import cloud_run_shape, machine_type
 from atom_workflows.runner.cloud.outputs_files import MOUNT, READABLE_BY_ALL, file_in_job
-from atom_workflows.runner.cloud.rest import CANCEL_S, CREATE_S, EXPLAIN_S, REMOVE_S, SHOW_S, Api, Call
+from atom_workflows.runner.cloud.placeholders import placeholder_labels
+from atom_workflows.runner.cloud.rest import CANCEL_S, CREATE_S, EXPLAIN_S, REMOVE_S, SHOW_S, TAKE_S, Api, Call
 from atom_workflows.runner.request import JobRequest, job_environment
 
 MAX_DURATION: Final = timedelta(hours=168)
@@ -28,6 +30,9 @@ PAGE: Final = 100
 FIELDS: Final = ("conditions", "createTime", "labels", "latestCreatedExecution", "name", "terminalCondition")
 """The fields to request for a job. Including its arguments would make a response, or a page of jobs, too long."""
 
+PLACEHOLDER_IMAGE: Final = "us-docker.pkg.dev/cloudrun/container/job"
+"""Google's public sample. A job has to have an image, even if it is never started."""
+
 _EXECUTION_SUFFIX: Final = "1"
 _VOLUME: Final = "atom-outputs"
 
@@ -37,13 +42,24 @@ def create_call(settings: CloudSettings, request: JobRequest, name: str) -> Call
 
     It can be repeated: Cloud Run responds with HTTP 409 if the name already exists. Raises `RequestRefused`.
     """
+    return _creation(settings, name, job_body(settings, request, name), CREATE_S)
+
+
+def placeholder_call(settings: CloudSettings, request: JobRequest, name: str) -> Call:
+    """Return the request that creates a placeholder, unless a job has its name."""
+    task = {"containers": [{"image": PLACEHOLDER_IMAGE}], "serviceAccount": settings.job_account}
+    body = {"labels": placeholder_labels(request, settings.topic_prefix), "template": {"template": task}}
+    return _creation(settings, name, body, TAKE_S)
+
+
+def _creation(settings: CloudSettings, name: str, body: Mapping[str, Any], total_s: float) -> Call:
     return Call(
         api=Api.RUN,
         method="POST",
         path=f"/v2/{_parent(settings.project, settings.region)}/jobs",
         query={"jobId": name},
-        body=job_body(settings, request, name),
-        total_s=CREATE_S,
+        body=body,
+        total_s=total_s,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from atom_workflows.errors import GoogleUnavailable, JobNotFound, NotNow, RequestRefused
 from atom_workflows.runner.cloud.job_ids import Engine, Place, read_place
 from atom_workflows.runner.reports import JobReport, refusal, to_lookup_response, unknown_job
-from atom_workflows.runner.request import JobRequest, read_request
+from atom_workflows.runner.request import JobRequest, read_request, split_key
 
 ENGINES: Final[Mapping[str, Engine]] = {
     "": Engine.BATCH,
@@ -58,8 +58,15 @@ class RunsJobs(Protocol):
     def look_up(self, key: str, now: datetime) -> JobReport | None:
         """Return the job with this key, or None if none can be seen.
 
-        A key does not say when its job was created, so a job that is too new to be visible cannot be told from none.
-        The coordinator believes None only once a new job has had a minute to become visible.
+        A key does not say when its job was created, so a job that is too new to be visible seems not to exist.
+        """
+        ...
+
+    def take_key(self, key: str, now: datetime) -> JobReport:
+        """Create a placeholder, or find the job with this key.
+
+        Raises `NotNow` if there is one but it is too new to be visible. Afterwards, no submission with this key starts
+        a job on this engine.
         """
         ...
 
@@ -110,14 +117,28 @@ class CloudRunner:
     def look_up(self, key: str) -> ContractAnswer:
         """Handle `GET /jobstatus` with a key.
 
-        The key does not show which engine runs the job, so the engines are tried in turn.
+        The key does not show which engine runs the job, so all are asked. If none shows a job, the key is taken on each
+        of them, so that none can appear later: a key is looked up only after its attempt has ended.
         """
 
         def found() -> tuple[int, dict[str, Any]]:
-            reports = (engine.look_up(key, self.now()) for engine in self.engines.values())
-            return to_lookup_response(key, next((one for one in reports if one is not None), None))
+            try:
+                split_key(key)
+            except RequestRefused:
+                return to_lookup_response(key, None)  # No submission can have such a key.
+            engines, now = self.engines.values(), self.now()
+            shown = [engine.look_up(key, now) for engine in engines]
+            if job := _job_among(shown):
+                return to_lookup_response(key, job)
+            taken = [known or engine.take_key(key, now) for engine, known in zip(engines, shown, strict=True)]
+            return to_lookup_response(key, _job_among(taken) or taken[0])
 
         return _answer(found)
+
+
+def _job_among(reports: Iterable[JobReport | None]) -> JobReport | None:
+    """Return the first report about a job that is not a placeholder."""
+    return next((one for one in reports if one is not None and not one.is_placeholder), None)
 
 
 def _answer(respond: Response) -> ContractAnswer:

@@ -176,22 +176,24 @@ def test_a_bucket_that_cannot_be_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "found", "said"),
-    [
-        ("find_spec", None, "not installed"),
-        ("find_spec", SimpleNamespace(origin="/nowhere/__init__.py"), "no program for"),
-    ],
+    ("found", "said"),
+    [(None, "not installed"), (SimpleNamespace(origin="/nowhere/__init__.py"), "no program for")],
     ids=["package", "program"],
 )
-def test_without_the_server_the_platform_says_what_is_missing(
-    name: str, found: object, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_the_server_it_is_said_what_is_missing(
+    found: object, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the storage server the platform starts without a bucket."""
-    monkeypatch.setattr(f"atom_emulator.platform.storage.{name}", lambda _: found)
+    """A storage server that cannot be started is missing for a reason."""
+    monkeypatch.setattr("atom_emulator.platform.storage.find_spec", lambda _: found)
     with pytest.raises(StorageMissing, match=said):
         find_program()
+
+
+def test_without_the_server_the_platform_has_no_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the storage server the platform starts without a bucket, and says why."""
+    monkeypatch.setattr("atom_emulator.platform.storage.find_spec", lambda _: None)
     with LocalPlatform(options(tmp_path)) as platform:
-        assert said in platform.storage_missing
+        assert "not installed" in platform.storage_missing
         assert platform.storage is None
         assert "STORAGE_EMULATOR_HOST" not in platform.environment
         assert PartName.STORAGE not in platform.addresses

@@ -166,7 +166,7 @@ def test_a_play_leaves_no_thread(player: Player) -> None:
 
 def test_a_run_that_takes_too_long_is_given_up(player: Player) -> None:
     """The error says which steps are open, and how."""
-    with pytest.raises(StillOpen, match=r"^flow has not ended within 1:00:00: s0 is RUNNING, s1 is PENDING$"):
+    with pytest.raises(StillOpen, match=r"^flow did not end within 1:00:00: s0 is RUNNING, s1 is PENDING$"):
         player(chain(2), {"default": {"duration": 7200}}, within=timedelta(hours=1))
 
 

@@ -1,0 +1,67 @@
+"""The history of the project in this folder, for commands that are used while no platform is up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from atom_client.deployment import PROJECT_FOLDER, names_no_place
+from atom_client.errors import Failure
+from atom_workflows.coordinator.limits import WakeLimit
+from atom_workflows.coordinator.services import Services
+from atom_workflows.settings import Settings
+
+
+class NoPlatform:
+    """Stands for a service of a platform that is not up: any use of it fails with a sentence."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Refuse the use."""
+        refuse()
+
+
+def refuse() -> NoReturn:
+    """Say that a platform is needed, and how to start one."""
+    raise Failure(
+        f"no platform is up in this folder, so its history, {PROJECT_FOLDER}, can be read but not changed. "
+        "`atom-workflows local up` in another terminal starts one, which goes on with the open runs; then repeat the "
+        "command. For a deployment on Google Cloud, give --project."
+    )
+
+
+def require_platform(services: Services) -> None:
+    """Refuse to work with the services of a history."""
+    if isinstance(services.bus, NoPlatform):
+        refuse()
+
+
+def has_history() -> bool:
+    """Return True if this folder has a history, and neither options nor environment name another place."""
+    return names_no_place() and (PROJECT_FOLDER / "history.db").exists()
+
+
+def history_services() -> Services:
+    """Return services that read the history of this folder, and refuse everything else."""
+    from atom_emulator.firestore.history_store import HistoryStore  # noqa: PLC0415 (not installed everywhere)
+    from atom_emulator.platform.options import PlatformOptions  # noqa: PLC0415 (see above)
+    from atom_emulator.platform.project_folder import ProjectFolder  # noqa: PLC0415 (see above)
+    from atom_workflows.adapters.system import SystemClock  # noqa: PLC0415 (only needed here)
+
+    file = ProjectFolder.of(Path.cwd()).history
+    database = f"projects/{PlatformOptions().project}/databases/(default)"
+    absent: Any = NoPlatform()
+    settings = Settings()
+    services = Services(
+        store=HistoryStore(file, database=database, refuse=refuse),
+        bus=absent,
+        task_runner=absent,
+        source=absent,
+        clock=SystemClock(),
+        workers=absent,
+        settings=settings,
+        wake_limit=WakeLimit(settings.check_interval),
+    )
+    click.echo(f"No platform is up; this is the history in {PROJECT_FOLDER}.", err=True)
+    return services

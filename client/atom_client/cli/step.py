@@ -1,0 +1,88 @@
+"""`runs show --step`: everything about one step, with a table of its attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from shlex import quote
+
+import click
+
+from atom_client.cli.output import Output
+from atom_client.cli.runs import unstopped_jobs
+from atom_client.cli.tables import attempts_sheet
+from atom_client.cli.why import print_facts, read_step
+from atom_client.deployment import with_place
+from atom_client.text import clean, counted, lasted, local_time, one_line
+from atom_client.views.as_json import json_document
+from atom_client.views.attempts import (
+    PARTS,
+    WAITS,
+    TimedAttempt,
+    attempt_object,
+    durations_text,
+    seconds_of,
+    time_attempts,
+    time_step,
+)
+from atom_client.views.run_references import require_run
+from atom_client.views.seen import StepSeen
+from atom_client.views.step_list import taken_by
+from atom_client.views.why_step import attempts_text, inputs_and_outputs, step_explanation, step_headline
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core.attempts import MOST_KEPT
+from atom_workflows.core.item_ids import shown_id
+
+
+def show_step(services: Services, run_text: str, step_id: str, *, as_json: bool) -> None:
+    """Print everything about a step or an item: its state, times, attempts, what was sent, and its outputs."""
+    seen = read_step(services, require_run(services.store, run_text), step_id)
+    attempts = time_attempts(seen.step, seen.now)
+    if as_json:
+        durations = seconds_of(time_step(seen, attempts))
+        listed = [attempt_object(one) for one in attempts]
+        click.echo(json_document({**step_explanation(seen), "durations": durations, "attempts": listed}))
+        return
+    click.echo(clean(step_headline(seen)))
+    print_facts(_facts(seen, attempts))
+    if attempts:
+        click.echo()
+        Output().show(attempts_sheet(seen.step, attempts, now=seen.now))
+    for line in (*_about_attempts(seen, attempts), *unstopped_jobs([seen.step])):
+        click.echo(line)
+    why = with_place(f"why {seen.run.id} {quote(shown_id(seen.step.id))}")
+    click.echo(f"\n`{why}` explains what decided its state.")
+
+
+def _facts(seen: StepSeen, attempts: Sequence[TimedAttempt]) -> Iterator[tuple[str, str]]:
+    step = seen.step
+    yield "run", seen.run.id
+    yield "state", step.state.value
+    if seen.loop is not None and not seen.is_item:
+        yield "items", seen.loop.describe() or "it has no items yet"
+    if step.attempt:
+        yield "attempts", attempts_text(step)
+    for name, moment in (("started", step.started_at), ("finished", step.finished_at)):
+        if moment is not None:
+            yield name, local_time(moment)
+    durations = time_step(seen, attempts)
+    if waited := durations_text(durations, WAITS):
+        yield "waited", waited
+    if (took := taken_by(step, seen.now)) is not None:
+        parts = durations_text(durations, PARTS)
+        so_far = "" if step.state.is_terminal else " so far"
+        yield "duration", f"{lasted(took)}{so_far}{f': {parts}' if parts else ''}"
+    yield from inputs_and_outputs(seen)
+
+
+def _about_attempts(seen: StepSeen, attempts: Sequence[TimedAttempt]) -> Iterator[str]:
+    """Yield the jobs of the attempts, and where their logs are."""
+    missing = seen.step.attempt - len(attempts) if attempts else 0
+    if missing:
+        are = "is" if missing == 1 else "are"
+        yield f"{counted(missing, 'earlier attempt')} {are} not listed: a step keeps its last {MOST_KEPT}."
+    if any(one.attempt.job_id for one in attempts):
+        yield ""
+    for one in attempts:
+        job, log = one_line(one.attempt.job_id), clean(one.attempt.logs_url)
+        if job:
+            yield f"job of attempt {one.attempt.number}: {job}{f', log: {log}' if log else ''}"

@@ -1,0 +1,223 @@
+"""The documents in an SQLite file, so that they outlive the process.
+
+A running server has all documents in memory (storage.py), and writes each commit to the file before it is answered. A
+commit is one transaction in SQLite's write-ahead log: the death of any process at any moment leaves all of it or
+nothing. With `synchronous=NORMAL` the disk is flushed only when the log is moved into the file, so the last commits may
+be lost if the machine itself loses power.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from atom_emulator.firestore.errors import Unavailable
+from atom_emulator.firestore.stored_fields import decode_stored, encode_stored
+from atom_emulator.firestore.values import Fields
+from atom_emulator.firestore.writes import Record
+from atom_emulator.sqlite_file import FileKind, SqliteFileError, check, explained, open_file, transaction
+
+HISTORY: Final = FileKind(
+    what="history",
+    application_id=0x41574648,
+    version=1,
+    schema=(
+        """
+        CREATE TABLE documents (
+            database TEXT,
+            path TEXT,
+            created INTEGER NOT NULL,
+            updated INTEGER NOT NULL,
+            fields TEXT NOT NULL,
+            PRIMARY KEY (database, path)
+        ) WITHOUT ROWID
+        """,
+        "CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    ),
+)
+
+_LAST_COMMIT: Final = "last commit"
+
+_SAVE: Final = (
+    "INSERT INTO documents VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+    "created = excluded.created, updated = excluded.updated, fields = excluded.fields"
+)
+_DELETE: Final = "DELETE FROM documents WHERE database = ? AND path = ?"
+_NOTE: Final = "INSERT INTO notes VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+
+
+class Kept(Protocol):
+    """Where a `Database` keeps its documents."""
+
+    def records(self) -> Iterator[Record]:
+        """Yield every document that is kept."""
+
+    def last_commit(self) -> int:
+        """Return a time, in microseconds since 1970, that no earlier commit was later than."""
+
+    def save(self, staged: Mapping[str, Record | None], time: int) -> None:
+        """Replace documents, and delete those that are None: all or none.
+
+        Raises `Unavailable`.
+        """
+
+
+class StoredRecord(Record):
+    """A document whose fields are decoded when they are asked for, as most documents of a long history never are."""
+
+    __slots__ = ("_text",)
+    _text: str
+
+    def __init__(self, path: str, text: str, created: int, updated: int) -> None:
+        for name, value in (
+            ("path", path),
+            ("segments", tuple(path.split("/"))),
+            ("created", created),
+            ("updated", updated),
+            ("_text", text),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def fields(self) -> Fields:
+        """The fields. They are not remembered: decoded, they take several times the memory."""
+        return decode_stored(self.path, self._text)
+
+
+class History:
+    """An open file with the documents of any number of databases. Raises `SqliteFileError` if it cannot be used.
+
+    With `afresh`, a database begins without its documents, and only those of runs are kept: what a platform that
+    is started for a single run may see and leave behind. Safe to use from several threads.
+    """
+
+    def __init__(self, file: Path, *, afresh: bool = False, read_only: bool = False) -> None:
+        self.file = file
+        self.afresh = afresh
+        self._lock = threading.Lock()
+        self._connection = open_file(file, HISTORY, read_only=read_only)
+
+    def check(self) -> None:
+        """Look through the whole file for damage. Raises `SqliteFileError`."""
+        check(self._connection, self.file, HISTORY)
+
+    def database(self, name: str) -> KeptDatabase:
+        """Return the documents of the database `projects/P/databases/D`."""
+        return KeptDatabase(self, name)
+
+    def select(self, condition: str, *values: Any) -> Iterator[Record]:
+        """Yield the documents that a condition of SQL chooses.
+
+        Raises `Unavailable`.
+        """
+        query = f"SELECT path, fields, created, updated FROM documents WHERE {condition}"  # noqa: S608 - no one else's words
+        with self._lock:
+            rows = self.call(lambda: self._connection.execute(query, values).fetchall())
+        for path, text, created, updated in rows:
+            yield StoredRecord(path, text, created, updated)
+
+    def write(self, changes: Callable[[Any], None]) -> None:
+        """Call a function with the connection, in a transaction.
+
+        Raises `Unavailable` if nothing was written.
+        """
+        with self._lock:
+
+            def change() -> None:
+                with transaction(self._connection):
+                    changes(self._connection)
+
+            self.call(change)
+
+    def note(self, name: str) -> str:
+        """Return a note, or an empty string."""
+        with self._lock:
+            found = self.call(
+                lambda: self._connection.execute("SELECT value FROM notes WHERE name = ?", [name]).fetchone()
+            )
+        return found[0] if found else ""
+
+    def notes(self, prefix: str) -> dict[str, str]:
+        """Return the notes whose names begin with a prefix, by the rest of their names."""
+        with self._lock:
+            rows = self.call(lambda: self._connection.execute("SELECT name, value FROM notes").fetchall())
+        return {name.removeprefix(prefix): value for name, value in rows if name.startswith(prefix)}
+
+    def set_notes(self, notes: Mapping[str, str]) -> None:
+        """Add notes, or replace those of the same names."""
+        self.write(lambda connection: connection.executemany(_NOTE, notes.items()))
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def call(self, action: Callable[[], Any]) -> Any:
+        """Call a function, and report its errors as `Unavailable`."""
+        try:
+            with explained(self.file, HISTORY):
+                return action()
+        except SqliteFileError as error:
+            raise Unavailable(str(error)) from error
+
+
+class KeptDatabase:
+    """The documents of one database in a history; see `Kept`."""
+
+    def __init__(self, history: History, name: str) -> None:
+        self._history = history
+        self._name = name
+        self._last = f"{_LAST_COMMIT} {name}"
+
+    def records(self) -> Iterator[Record]:
+        """See `Kept.records`."""
+        return iter(()) if self._history.afresh else self._history.select("database = ?", self._name)
+
+    def last_commit(self) -> int:
+        """See `Kept.last_commit`."""
+        return int(self._history.note(self._last) or 0)
+
+    def get(self, paths: Sequence[str]) -> Iterator[Record]:
+        """Yield the documents at these paths that exist."""
+        for path in paths:
+            yield from self._history.select("database = ? AND path = ?", self._name, path)
+
+    def collection(self, path: str) -> Iterator[Record]:
+        """Yield the documents directly in a collection."""
+        prefix = f"{path}/"
+        return self._history.select(
+            # A slash is followed by a zero in ASCII.
+            "database = ? AND path > ? AND path < ? AND instr(substr(path, ?), '/') = 0",
+            *(self._name, prefix, f"{path}0", len(prefix) + 1),
+        )
+
+    def below(self, path: str) -> Iterator[Record]:
+        """Yield the documents below a document, at any depth."""
+        return self._history.select("database = ? AND path > ? AND path < ?", self._name, f"{path}/", f"{path}0")
+
+    def group(self, name: str) -> Iterator[Record]:
+        """Yield the documents in collections of this name, at any depth."""
+        return self._history.select("database = ? AND instr('/' || path, ?) > 0", self._name, f"/{name}/")
+
+    def save(self, staged: Mapping[str, Record | None], time: int) -> None:
+        """See `Kept.save`."""
+        kept = {path: record for path, record in staged.items() if not self._history.afresh or path[:5] == "runs/"}
+        if not kept:
+            return
+        rows = [
+            (self._name, path, record.created, record.updated, encode_stored(record.fields))
+            for path, record in kept.items()
+            if record is not None
+        ]
+        deleted = [(self._name, path) for path, record in kept.items() if record is None]
+
+        def write(connection: Any) -> None:
+            connection.executemany(_SAVE, rows)
+            if deleted:
+                # Nothing else tells when this commit was.
+                connection.executemany(_DELETE, deleted)
+                connection.execute(_NOTE, (self._last, str(time)))
+
+        self._history.write(write)

@@ -1,0 +1,153 @@
+"""The folder `.atom-workflows` of a project: whose it is at the moment, and how its platform is found.
+
+A platform that keeps its history in the folder holds a lock on a file in it, and so do the parts that may change the
+history. The kernel releases the lock when the last of them has ended, however that was: so whoever gets it knows that
+nothing of an earlier platform is still running.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from atom_emulator.log_files import OWN_FOLDER, make_folder
+from atom_emulator.platform.errors import FolderInUse, PlatformError
+
+ENDS_WITHIN_S: Final = 5.0
+"""How long the parts of a platform may live after its own process was killed."""
+
+_LOOK_EVERY_S: Final = 0.05
+_LOWEST_DESCRIPTOR: Final = 10
+_MOST_BYTES: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectFolder:
+    """The folder, which need not exist yet."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, project: Path) -> ProjectFolder:
+        """Return the folder of a project."""
+        return cls(project / OWN_FOLDER)
+
+    @property
+    def history(self) -> Path:
+        """The file with the documents."""
+        return self.path / "history.db"
+
+    @property
+    def messages(self) -> Path:
+        """The file with the messages that are not acknowledged."""
+        return self.path / "messages.db"
+
+    @property
+    def mock_jobs(self) -> Path:
+        """The folder with the jobs of mock Task Runners."""
+        return self.path / "mock-jobs"
+
+    @property
+    def _lock(self) -> Path:
+        return self.path / "platform.lock"
+
+    @property
+    def _state(self) -> Path:
+        return self.path / "platform.json"
+
+    @contextmanager
+    def held(self, *, alone: bool, by: str) -> Iterator[int]:
+        """Hold the folder, alone or with others that do not need it for themselves.
+
+        Yields the descriptor of the lock, for the parts to inherit. `by` is the command that others are told about.
+        Raises `FolderInUse`.
+        """
+        try:
+            make_folder(self.path)
+            opened = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # A function's socket becomes descriptor 3 of its process (child.py), in place of what would be there.
+            lock = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _LOWEST_DESCRIPTOR)
+            os.close(opened)
+        except OSError as error:
+            raise PlatformError(f"{self.path} cannot be used: {error.strerror or error}") from error
+        try:
+            self._acquire(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            os.truncate(lock, 0)
+            os.pwrite(lock, json.dumps({"pid": os.getpid(), "command": by}).encode(), 0)
+            if alone:
+                # It is what a platform left that was killed.
+                self._state.unlink(missing_ok=True)
+            yield lock
+        finally:
+            os.close(lock)
+
+    def _acquire(self, lock: int, kind: int) -> None:
+        deadline = time.monotonic() + ENDS_WITHIN_S
+        while True:
+            try:
+                fcntl.flock(lock, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    holder = _read_json(self._lock)
+                    raise FolderInUse(self.path, holder.get("pid"), holder.get("command")) from None
+                time.sleep(_LOOK_EVERY_S)
+            except OSError as error:
+                raise PlatformError(f"{self._lock} cannot be locked: {error.strerror or error}") from error
+            else:
+                return
+
+    @contextmanager
+    def announced(self, environment: Mapping[str, str]) -> Iterator[None]:
+        """Let commands in this project find the platform by these variables while the block lasts."""
+        partial = self._state.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump({"pid": os.getpid(), "environment": dict(environment)}, file)
+        partial.replace(self._state)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                self._state.unlink(missing_ok=True)
+
+    def running_platform(self) -> dict[str, str] | None:
+        """Return the variables of the platform that is up in this folder, or None.
+
+        What a platform left that was killed is ignored.
+        """
+        found = _read_json(self._state).get("environment")
+        if not isinstance(found, dict) or not self._is_held_alone():
+            return None
+        return {name: value for name, value in found.items() if isinstance(value, str)}
+
+    def _is_held_alone(self) -> bool:
+        try:
+            lock = os.open(self._lock, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(lock)
+        return False
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        with file.open(encoding="utf-8") as opened:
+            found = json.loads(opened.read(_MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

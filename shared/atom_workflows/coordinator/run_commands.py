@@ -1,0 +1,107 @@
+"""Cancel or retry a run for a caller of the start function.
+
+The start function only checks the command and publishes it, and changes no document; a dispatcher carries it out. The
+command may be delivered twice, late, or after other commands. It names the number of retries that the run had when it
+was accepted, and each retry increments that number in the commit that reopens the run. So a command has an effect once
+at most, and none on a run that has been retried in the meantime.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from atom_workflows import log
+from atom_workflows.coordinator.close import Closing, request_stop
+from atom_workflows.coordinator.commands import CANCELLED_BY_USER
+from atom_workflows.coordinator.limits import Budget
+from atom_workflows.coordinator.loading import load_run
+from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.reopening import reopen_run
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core.endings import require_retries, require_stoppable
+from atom_workflows.core.records import RunRecord, Stop, StopKind
+from atom_workflows.core.rerun import require_retriable
+from atom_workflows.core.states import RunState
+from atom_workflows.core.user_changes import UserChange
+from atom_workflows.errors import RunContended, RunNotFound, RunStateError
+from atom_workflows.messages.internal import CANCEL, RunCommand, TickOrigin, command_message, seed_message, tick_message
+
+_REOPENED: Final = frozenset({RunState.SEEDING, RunState.QUEUED})
+
+
+def read_run(services: Services, run_id: str) -> RunRecord:
+    """Return a run.
+
+    Raises `RunNotFound`.
+    """
+    stored = load_run(services, run_id)
+    if stored is None:
+        raise RunNotFound(run_id)
+    return stored.run
+
+
+def accept_command(  # noqa: PLR0913 (all but the first three by name)
+    services: Services, run_id: str, command: str, *, actor: str, reason: str, now: bool, retries: int | None
+) -> None:
+    """Publish a command, unless it can already be said that it would do nothing.
+
+    If `retries` is given, the run must have been retried as often.
+
+    Raises `RunNotFound`, or `RunStateError` if the run's state does not allow the command.
+    """
+    run = read_run(services, run_id)
+    require_retries(run, retries)
+    if command == CANCEL:
+        require_stoppable(run, kind=StopKind.CANCEL, now=now)
+    else:
+        require_retriable(run, now=services.clock.now())
+    accepted = RunCommand(run_id=run_id, command=command, retries=run.retries, actor=actor, reason=reason, now=now)
+    services.bus.publish([command_message(accepted)])
+    log.info("run.command", f"run {run_id}: a request to {command} it was accepted", run_id=run_id, actor=actor)
+
+
+def handle_command(services: Services, command: RunCommand) -> None:
+    """Carry out a command that the start function has accepted.
+
+    Raises `RunNotFound`, or `RunContended` if the run keeps changing, so that the event is redelivered. A command that
+    comes too late is logged.
+    """
+    outbox = Outbox(services)
+    change = UserChange(at=services.clock.now(), actor=command.actor, what=command.command, why=command.reason)
+    try:
+        if command.command == CANCEL:
+            _cancel(outbox, command, change)
+        else:
+            _retry(outbox, command, change)
+    except RunContended:
+        raise
+    except RunStateError as error:
+        # The caller was told that the command was accepted, and finds out from the run that something else happened.
+        log.warning("run.command.refused", str(error), run_id=command.run_id, actor=command.actor)
+    outbox.flush()
+
+
+def _cancel(outbox: Outbox, command: RunCommand, change: UserChange) -> None:
+    if command.now:
+        change = change._replace(what="cancel --now")
+    reason = command.reason or CANCELLED_BY_USER
+    stop = Stop(kind=StopKind.CANCEL, reason=reason, requested_at=change.at, now=command.now)
+    budget = Budget.of_invocation(outbox.services.clock, outbox.services.settings.inline_budget)
+    closing = request_stop(outbox, command.run_id, stop, budget, change, retries=command.retries)
+    if closing is Closing.WAITS:
+        # The checker has the jobs stopped.
+        outbox.add([tick_message(TickOrigin.DISPATCHER)])
+    elif closing is Closing.UNFINISHED:
+        outbox.add([seed_message(command.run_id)])
+
+
+def _retry(outbox: Outbox, command: RunCommand, change: UserChange) -> None:
+    try:
+        reopen_run(outbox, command.run_id, change, retries=command.retries)
+    except RunStateError:
+        # An earlier delivery of the command may have died after it reopened the run, so publish once more.
+        run = read_run(outbox.services, command.run_id)
+        if run.retries != command.retries + 1 or run.state not in _REOPENED:
+            raise
+    # The start function resets and publishes the steps: a dispatcher's memory is not meant for whole graphs.
+    outbox.add([seed_message(command.run_id)])

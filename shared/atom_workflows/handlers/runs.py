@@ -1,0 +1,166 @@
+"""Requests to the start function about runs: show one, cancel it, or retry it.
+
+Whoever may start runs may call these; Cloud Run has checked that before a request gets here. A run is changed by a
+dispatcher: a request that changes one is answered once the command is published, with 202.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from atom_workflows import log
+from atom_workflows.coordinator.run_commands import accept_command, read_run
+from atom_workflows.coordinator.run_status import VERSION, run_status
+from atom_workflows.coordinator.services import Services
+from atom_workflows.errors import (
+    AtomWorkflowsError,
+    BusUnavailable,
+    MalformedEvent,
+    NewerVersion,
+    RunNotFound,
+    RunStateError,
+    StoreUnavailable,
+)
+from atom_workflows.handlers.delivery import Answer, json_answer
+from atom_workflows.handlers.entry import RUNS_PATH
+from atom_workflows.messages.fields import (
+    ID,
+    read_count,
+    read_json_body,
+    read_optional_flag,
+    read_optional_text,
+    require_object,
+    require_storable,
+    show,
+)
+from atom_workflows.messages.internal import CANCEL, RETRY
+
+MAX_BODY: Final = 16 * 1024
+"""A body has a reason of at most `MAX_REASON` characters, and two short fields."""
+
+MAX_REASON: Final = 500
+MAX_ACTOR: Final = 200
+UNNAMED: Final = "a caller by HTTP"
+"""The actor where no one has verified who calls, which is on a local platform."""
+
+_PARTS_OF_TOKEN: Final = 3
+_MAX_TOKEN: Final = 16 * 1024
+_PRINTABLE: Final = re.compile(r"[ -~]+")
+_FIELDS: Final[Mapping[str, frozenset[str]]] = {
+    CANCEL: frozenset({"reason", "now", "retries"}),
+    RETRY: frozenset({"reason", "retries"}),
+}
+_ROUTES: Final = "GET /runs/RUN, POST /runs/RUN/cancel and POST /runs/RUN/retry"
+
+_STATUS: Final[Mapping[type[AtomWorkflowsError], HTTPStatus]] = {
+    RunNotFound: HTTPStatus.NOT_FOUND,
+    RunStateError: HTTPStatus.CONFLICT,
+    MalformedEvent: HTTPStatus.BAD_REQUEST,
+    NewerVersion: HTTPStatus.SERVICE_UNAVAILABLE,
+    StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    BusUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+class Refused(Exception):
+    """A request that is answered with this status, for this reason."""
+
+    def __init__(self, status: HTTPStatus, reason: str, **headers: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def on_run_request(services: Services, method: str, path: str, headers: Mapping[str, str], raw: bytes) -> Answer:
+    """Handle a request whose path begins with `/runs`.
+
+    The names in `headers` are in lower case. The status is 200 or 202 or, with the reason, 400, 401, 404, 405, 409, 415
+    or 503.
+    """
+    try:
+        run_id, command = read_route(method, path)
+        actor = require_caller(services, headers)
+        if not command:
+            return json_answer(HTTPStatus.OK, run_status(read_run(services, run_id)))
+        accept_command(services, run_id, command, actor=actor, **read_options(command, headers, raw))
+    except Refused as refused:
+        text, status, answered = _refuse(refused.status, refused)
+        return text, status, {**answered, **refused.headers}
+    except tuple(_STATUS) as error:
+        return _refuse(next(status for kind, status in _STATUS.items() if isinstance(error, kind)), error)
+    location = f"{RUNS_PATH}/{run_id}"
+    body = {"version": VERSION, "run_id": run_id, "command": command, "status_path": location}
+    text, status, answered = json_answer(HTTPStatus.ACCEPTED, body)
+    return text, status, {**answered, "Location": location}
+
+
+def read_route(method: str, path: str) -> tuple[str, str]:
+    """Return the run and the command that a request names; the command is "" if the run is only to be shown."""
+    run_id, _, command = path.removeprefix(RUNS_PATH).removeprefix("/").partition("/")
+    if not ID.fullmatch(run_id) or (command and command not in _FIELDS):
+        raise Refused(HTTPStatus.NOT_FOUND, f"there is nothing at {path!r:.80}; the requests are {_ROUTES}")
+    allowed = "POST" if command else "GET"
+    if method != allowed:
+        reason = f"the method is {method!r:.20}, not {allowed}; the requests are {_ROUTES}"
+        raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, reason, Allow=allowed)
+    return run_id, command
+
+
+def require_caller(services: Services, headers: Mapping[str, str]) -> str:
+    """Return who calls, for the record of what was done to a run."""
+    if not services.settings.verifies_callers:
+        return UNNAMED
+    if caller := verified_caller(headers):
+        return caller
+    reason = "the request has no identity token: send the header Authorization: Bearer TOKEN"
+    raise Refused(HTTPStatus.UNAUTHORIZED, reason, WWW_Authenticate="Bearer")
+
+
+def verified_caller(headers: Mapping[str, str]) -> str:
+    """Return the e-mail address of the caller, or "" if the request has no token that names one.
+
+    Cloud Run has verified the token, and removed its signature. It looks at `X-Serverless-Authorization` alone if a
+    request has both headers, so the other one could then say anything.
+    """
+    header = headers.get("x-serverless-authorization") or headers.get("authorization", "")
+    scheme, _, token = header.partition(" ")
+    parts = token.strip().split(".")
+    if scheme.lower() != "bearer" or len(parts) != _PARTS_OF_TOKEN or len(token) > _MAX_TOKEN:
+        return ""
+    try:
+        claims = read_json_body(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (MalformedEvent, ValueError):
+        return ""
+    if not isinstance(claims, Mapping):
+        return ""
+    email, subject = claims.get("email"), claims.get("sub")
+    named = email if claims.get("email_verified") is True else subject and f"account {subject}"
+    if not isinstance(named, str) or len(named) > MAX_ACTOR or not _PRINTABLE.fullmatch(named):
+        return ""
+    return named
+
+
+def read_options(command: str, headers: Mapping[str, str], raw: bytes) -> dict[str, Any]:
+    """Return the options of a command that its body gives. The body may be empty."""
+    if raw and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        # Forms on web pages cannot declare this.
+        raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a body needs the header Content-Type: application/json")
+    body = require_object(read_json_body(raw)) if raw else {}
+    if unknown := sorted(body.keys() - _FIELDS[command]):
+        # Without the field, the command might do something other than what the caller wants.
+        known = ", ".join(sorted(_FIELDS[command]))
+        raise MalformedEvent(f"a {command} has no field {show(unknown[0])}; its fields are {known}")
+    return {
+        "reason": require_storable("reason", read_optional_text(body, "reason", longest=MAX_REASON) or ""),
+        "now": read_optional_flag(body, "now"),
+        "retries": None if body.get("retries") is None else read_count(body, "retries"),
+    }
+
+
+def _refuse(status: HTTPStatus, reason: Exception) -> Answer:
+    log.info("request.refused", str(reason), status=int(status))
+    return json_answer(status, {"error": str(reason)})

@@ -1,0 +1,205 @@
+"""What is left of runs when their platform has ended or was killed, and how commands find a platform."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from atom_emulator.platform.project_folder import ProjectFolder
+from atom_emulator.ready_file import read_port
+from e2e.console import Answer, console, started
+from support.call_log import calls_of, submissions
+from support.deadline import eventually
+from support.workflows import definition
+
+UP: Final = ("local", "up", "--no-bucket", "--json")
+CHAIN: Final = {"first": [], "second": ["first"], "third": ["second"]}
+GOES_ON_WITHIN_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A folder with a workflow file `flow.json`, in which no variable names a platform."""
+
+    folder: Path
+
+    def ask(self, *arguments: str) -> Answer:
+        """Run a command there."""
+        return console(None, *arguments, cwd=self.folder)
+
+    def run(self) -> dict[str, Any]:
+        """Return the newest run and its steps' states."""
+        shown = json.loads(self.ask("runs", "show", "--last", "--json").succeeded())
+        return {**shown["run"], "steps": {step["id"]: step["state"] for step in shown["steps"]}}
+
+    @contextmanager
+    def up(self, *options: str) -> Iterator[subprocess.Popen[str]]:
+        """Yield a platform that is up."""
+        with started(None, *UP, *options, cwd=self.folder) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "{\n"
+            yield process
+
+    def kill(self, process: subprocess.Popen[str]) -> None:
+        """Kill a platform's own process, with which its parts end."""
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Return a project with a chain of three steps."""
+    (tmp_path / "flow.json").write_text(definition(CHAIN))
+    return Project(tmp_path)
+
+
+@contextmanager
+def outside(folder: Path, script: str) -> Iterator[tuple[str, Path]]:
+    """Run a Task Runner that outlives platforms, and yield its URL and its log."""
+    (folder / "script.yaml").write_text(script)
+    log, ready = folder / "calls.jsonl", folder / "task-runner.json"
+    options = ("--script", folder / "script.yaml", "--log", log, "--ready-file", ready)
+    with ExitStack() as stack:
+        command = [sys.executable, "-m", "atom_emulator.task_runner", *map(str, options)]
+        process = stack.enter_context(subprocess.Popen(command))
+        stack.callback(process.kill)
+        port = eventually(lambda: read_port(ready), within_s=60, what="the Task Runner is up")
+        yield f"http://127.0.0.1:{port}", log
+
+
+def test_a_run_is_there_when_its_platform_has_ended(project: Project) -> None:
+    """After `run`, its run is listed and shown without a platform, and what would change it says what is missing."""
+    done = json.loads(project.ask("run", "flow.json", "--json").succeeded())
+    listed = project.ask("runs", "list")
+    assert done["run"]["id"] in listed.succeeded()
+    assert listed.stderr == "No platform is up; this is the history in .atom-workflows.\n"
+    shown = json.loads(project.ask("runs", "show", "--last", "--json").succeeded())
+    assert {key: shown[key] for key in ("run", "steps")} == {key: done[key] for key in ("run", "steps")}
+    assert "SUCCEEDED" in project.ask("runs", "watch", "flow.json").succeeded()
+    assert (project.folder / ".atom-workflows" / ".gitignore").read_text() == "*\n"
+    for words in (["start", "flow.json"], ["dead-letters", "list"], ["start", "flow.json", "--wait"], ["doctor"]):
+        refused = project.ask(*words)
+        assert (refused.code, "`atom-workflows local up`" in refused.stderr) == (1, True), words
+    assert project.ask("local", "env").code == 1
+
+
+def test_in_memory_keeps_nothing(project: Project) -> None:
+    """With --in-memory there is no history."""
+    project.ask("run", "flow.json", "--in-memory").succeeded()
+    assert not (project.folder / ".atom-workflows" / "history.db").exists()
+
+
+def test_a_platform_is_found_in_its_folder(project: Project) -> None:
+    """Commands in the folder use the platform that is up there; a second one is refused, and told of the first."""
+    with project.up() as process:
+        requested = project.ask("start", "flow.json", "--wait", "--json")
+        assert json.loads(requested.succeeded())["run"]["state"] == "SUCCEEDED"
+        assert "this folder" in project.ask("run", "flow.json").succeeded()
+        assert len(json.loads(project.ask("runs", "list", "--json").succeeded())) == 2
+        beside = project.ask("run", "flow.json", "--runner", "process")
+        assert (beside.code, "--in-memory" in beside.stderr) == (2, True)
+        exported = project.ask("local", "env").succeeded()
+        environment = json.loads(project.ask("local", "env", "--json").succeeded())["environment"]
+        assert f"export FIRESTORE_EMULATOR_HOST={environment['FIRESTORE_EMULATOR_HOST']}\n" in exported
+        second = project.ask(*UP)
+        assert second.code == 1
+        assert f"`atom-workflows local up` (process {process.pid}) is using {project.folder}" in second.stderr
+        project.ask("run", "flow.json", "--in-memory").succeeded()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert project.ask("local", "env").code == 1
+    assert len(json.loads(project.ask("runs", "list", "--json").succeeded())) == 2
+    with project.up():
+        assert len(json.loads(project.ask("runs", "list", "--json").succeeded())) == 2
+
+
+@pytest.mark.parametrize("moment", ["while a job runs", "while a job is submitted"])
+def test_a_killed_platform_goes_on(project: Project, moment: str) -> None:
+    """A run that was open at a kill goes on within ten seconds of the next start, and no job is given twice."""
+    delay = ", delay: 20" if moment == "while a job is submitted" else ""
+    with outside(project.folder, f"rules: [{{step: second, duration: 2{delay}}}]") as (url, log):
+        with project.up("--tr-url", url) as process:
+            run_id = json.loads(project.ask("start", "flow.json", "--json").succeeded())["run_id"]
+
+            def is_asked() -> bool:
+                return any(call.step == "second" for call in calls_of(run_id, log.read_text().splitlines()))
+
+            eventually(is_asked, within_s=60, what="the submission")
+            project.kill(process)
+        assert project.run()["state"] == "RUNNING"
+        before = len(log.read_text().splitlines())
+        with project.up("--tr-url", url):
+            began = time.monotonic()
+            eventually(lambda: len(log.read_text().splitlines()) > before, within_s=60, what="a call")
+            assert time.monotonic() - began < GOES_ON_WITHIN_S
+            eventually(lambda: project.run()["state"] == "SUCCEEDED", within_s=60, what="the end")
+        calls = calls_of(run_id, log.read_text().splitlines())
+        assert {call.key for call in calls if call.is_submission} == {f"{run_id}/{step}/1" for step in CHAIN}
+        assert submissions(calls)["third"] == 1
+
+
+def test_a_run_on_the_mock_goes_on(project: Project) -> None:
+    """The mock of the next platform knows the jobs of the killed one, at whatever address it is."""
+    with project.up("--mock-duration", "2") as process:
+        project.ask("start", "flow.json").succeeded()
+        eventually(lambda: project.run()["steps"]["first"] == "RUNNING", within_s=60, what="the job")
+        project.kill(process)
+    with project.up("--mock-duration", "2"):
+        eventually(lambda: project.run()["state"] == "SUCCEEDED", within_s=60, what="the end")
+    assert project.run()["step_count"] == len(CHAIN)
+
+
+def test_a_killed_run_goes_on_with_local_up(project: Project) -> None:
+    """What `run` has begun when it is killed, `local up` goes on with, if it is given the same kind of Task Runner."""
+    with started(None, "run", "flow.json", "--mock-duration", "2", cwd=project.folder) as process:
+        assert process.stdout is not None
+        assert any("first RUNNING" in line for line in process.stdout)
+        project.kill(process)
+    refused = project.ask(*UP, "--runner", "process")
+    assert (refused.code, "--runner mock" in refused.stderr) == (1, True)
+    with project.up("--mock-duration", "2"):
+        eventually(lambda: project.run()["state"] == "SUCCEEDED", within_s=60, what="the end")
+
+
+def test_an_interrupted_run_is_cancelled(project: Project) -> None:
+    """Ctrl-C in `run` ends the run for good: the history says so, and no later platform goes on with it."""
+    with started(None, "run", "flow.json", "--mock-duration", "60", cwd=project.folder) as process:
+        assert process.stdout is not None
+        assert any("first RUNNING" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    run = project.run()
+    assert (run["state"], set(run["steps"].values())) == ("CANCELLED", {"CANCELLED"})
+    assert "may still be running" not in project.ask("runs", "show", "--last").succeeded()
+
+
+def test_a_failed_run_is_retried_by_a_later_platform(project: Project) -> None:
+    """A run that `run` left FAILED can be retried once `local up` is there, on the Task Runner that is there then."""
+    (project.folder / "fail.yaml").write_text("rules: [{step: second, always_fail: true}]")
+    assert project.ask("run", "flow.json", "--mock-script", "fail.yaml").code == 1
+    with project.up():
+        assert "SUCCEEDED" in project.ask("runs", "retry", "--last", "--wait").succeeded()
+
+
+def test_a_history_that_cannot_be_used_is_named(project: Project) -> None:
+    """A damaged file ends every command that needs it with a sentence, and stays as it is."""
+    project.ask("run", "flow.json").succeeded()
+    file = ProjectFolder.of(project.folder).history
+    file.write_bytes(b"hello " * 1000)
+    for words, way_out in ((["run", "flow.json"], True), (list(UP), True), (["runs", "list"], False)):
+        refused = project.ask(*words)
+        assert refused.code == 1, words
+        assert f"the history in {file} cannot be used: it is damaged" in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert ("--in-memory" in refused.stderr) is way_out
+    assert file.read_bytes() == b"hello " * 1000

@@ -1,0 +1,128 @@
+"""A project's folder: one platform at a time holds it, and commands find that platform."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from atom_emulator.platform import project_folder
+from atom_emulator.platform.errors import FolderInUse, PlatformError
+from atom_emulator.platform.project_folder import ProjectFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOLD = """
+import sys, threading
+from pathlib import Path
+from atom_emulator.platform.project_folder import ProjectFolder
+folder = ProjectFolder(Path(sys.argv[1]))
+with folder.held(alone=sys.argv[2] == "alone", by="atom-workflows local up"):
+    with folder.announced({"FIRESTORE_EMULATOR_HOST": "127.0.0.1:1"}):
+        print(flush=True)
+        threading.Event().wait()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectFolder:
+    """Return a folder that does not exist yet, for which no one waits long."""
+    monkeypatch.setattr(project_folder, "ENDS_WITHIN_S", 0.2)
+    return ProjectFolder.of(tmp_path)
+
+
+@contextmanager
+def another(folder: ProjectFolder, how: str = "alone") -> Iterator[subprocess.Popen[str]]:
+    """Let another process hold the folder."""
+    command = [sys.executable, "-c", HOLD, str(folder.path), how]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_second_platform_is_refused_and_told_of_the_first(folder: ProjectFolder) -> None:
+    """Whoever comes second gets the command and the process that has the folder, and what to do."""
+    with another(folder) as first, pytest.raises(FolderInUse) as refused, folder.held(alone=True, by="second"):
+        pytest.fail("there are two")
+    said = str(refused.value)
+    assert f"`atom-workflows local up` (process {first.pid}) is using {folder.path}" in said
+    assert "--in-memory" in said
+
+
+@pytest.mark.parametrize("how", ["alone", "beside"])
+def test_single_runs_share_the_folder_with_each_other_only(folder: ProjectFolder, how: str) -> None:
+    """Platforms of single runs may hold the folder together, but not beside one that needs it for itself."""
+    with another(folder, how):
+        if how == "alone":
+            with pytest.raises(FolderInUse), folder.held(alone=False, by="second"):
+                pytest.fail("there are two")
+        else:
+            with folder.held(alone=False, by="second"):
+                assert folder.running_platform() is None
+
+
+def test_the_parts_of_a_killed_platform_are_waited_for(folder: ProjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder is free once the last process that inherited the lock has ended, and not before."""
+    monkeypatch.setattr(project_folder, "ENDS_WITHIN_S", 60.0)
+    with folder.held(alone=True, by="first") as lock:
+        part = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"], pass_fds=[lock])
+    with folder.held(alone=True, by="second"):
+        assert part.poll() is not None
+
+
+def test_a_platform_is_found_while_it_is_up(folder: ProjectFolder) -> None:
+    """The variables are there for their owner alone, and what a killed platform left is ignored and then removed."""
+    assert folder.running_platform() is None
+    with another(folder) as process:
+        assert folder.running_platform() == {"FIRESTORE_EMULATOR_HOST": "127.0.0.1:1"}
+        state = folder.path / "platform.json"
+        assert state.stat().st_mode & 0o777 == 0o600
+        assert json.loads(state.read_text())["pid"] == process.pid
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert state.exists()
+        assert folder.running_platform() is None
+    with folder.held(alone=True, by="next"):
+        assert not state.exists()
+
+
+def test_nothing_is_left_of_a_platform_that_ends(folder: ProjectFolder) -> None:
+    """A platform that ends takes its variables away, and lets the next one in."""
+    for _ in range(2):
+        with folder.held(alone=True, by="one"), folder.announced({"A": "b"}):
+            assert folder.running_platform() == {"A": "b"}
+        assert folder.running_platform() is None
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"environment": 7}', "[" * 99_000])
+def test_a_state_that_no_platform_wrote_is_ignored(folder: ProjectFolder, content: str) -> None:
+    """A file in the place of the state names no platform."""
+    with folder.held(alone=True, by="one"):
+        (folder.path / "platform.json").write_text(content)
+        assert folder.running_platform() is None
+
+
+def test_git_ignores_the_folder(folder: ProjectFolder) -> None:
+    """The folder tells git to ignore all of it."""
+    with folder.held(alone=True, by="one"):
+        assert (folder.path / ".gitignore").read_text() == "*\n"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """A file in the place of the folder is reported."""
+    (tmp_path / "file").write_text("")
+    folder = ProjectFolder(tmp_path / "file")
+    with pytest.raises(PlatformError, match="file"), folder.held(alone=True, by="one"):
+        pytest.fail("there is no folder")
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,176 @@
+"""A history is prepared for the next platform: leases, jobs of earlier Task Runners, and what has expired."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atom_emulator.firestore.database import Database
+from atom_emulator.firestore.history import History
+from atom_emulator.firestore.queries import Query
+from atom_emulator.firestore.writes import Put
+from atom_emulator.platform.errors import HistoryUnusable, RunnerMissing
+from atom_emulator.platform.recovery import (
+    OwnRunner,
+    gather_mock_jobs,
+    join_history,
+    last_port,
+    recover,
+    remove_files,
+)
+
+DATABASE = "projects/atom-local/databases/(default)"
+OLD, NEW, OUTSIDE = "http://127.0.0.1:4001", "http://127.0.0.1:4002", "http://127.0.0.1:9"
+MOCK = OwnRunner(kind="mock", url=NEW)
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
+BEFORE = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return the path of a history that does not exist yet."""
+    return tmp_path / "history.db"
+
+
+def write(file: Path, documents: dict[str, dict[str, Any]]) -> None:
+    """Write documents."""
+    with closing(History(file)) as history:
+        database = Database(lambda: datetime.now(UTC), history.database(DATABASE))
+        database.commit([Put(path=path, fields=fields) for path, fields in documents.items()])
+
+
+def read(file: Path) -> dict[str, dict[str, Any]]:
+    """Return every document."""
+    with closing(History(file)) as history:
+        found, _ = Database(lambda: datetime.now(UTC), history.database(DATABASE)).query(
+            Query(collection=None, group=True)
+        )
+        return {record.path: record.fields for record in found}
+
+
+def test_leases_end_and_open_runs_are_audited(file: Path) -> None:
+    """Whatever a process that no longer exists had to itself is due, and so is each open run's audit."""
+    write(
+        file,
+        {
+            "runs/a": {"state": "RUNNING", "expire_at": LATER},
+            "runs/a/steps/claimed": {"state": "DISPATCHING", "due_at": LATER, "n": 1},
+            "runs/a/steps/running": {"state": "RUNNING", "due_at": LATER},
+            "runs/a/steps/~end": {"state": "PENDING", "due_at": LATER},
+            "runs/b": {"state": "SUCCEEDED", "expire_at": LATER},
+            "runs/b/steps/~end": {"state": "SUCCEEDED", "due_at": None},
+            "control/checker": {"holder": "x", "until": LATER},
+        },
+    )
+    began = datetime.now(UTC)
+    assert recover(file, DATABASE, MOCK).open_runs == ["a"]
+    found = read(file)
+    assert began <= found["runs/a/steps/claimed"]["due_at"] <= datetime.now(UTC)
+    assert found["runs/a/steps/claimed"]["n"] == 1
+    assert found["runs/a/steps/~end"]["due_at"] < LATER
+    assert found["control/checker"]["until"] < LATER
+    assert found["runs/a/steps/running"]["due_at"] == LATER
+    assert found["runs/b/steps/~end"]["due_at"] is None
+
+
+def test_jobs_move_to_the_new_task_runner(file: Path) -> None:
+    """What an earlier Task Runner of this kind had is the new one's, and other addresses stay as they are."""
+    own = f'{{"url": "{OLD}"}}'
+    write(
+        file,
+        {
+            "runs/a": {"state": "RUNNING", "task_runner_url": OLD},
+            "runs/a/steps/s": {"task_runner_url": OLD, "logs_url": f"{OLD}/logs/1", "task": own, "other": f"{OLD}1"},
+            "runs/b": {"state": "RUNNING", "task_runner_url": OUTSIDE},
+        },
+    )
+    join_history(file, OwnRunner(kind="mock", url=OLD))
+    assert sorted(recover(file, DATABASE, MOCK).open_runs) == ["a", "b"]
+    found = read(file)
+    assert found["runs/a"]["task_runner_url"] == NEW
+    assert found["runs/a/steps/s"] == {
+        "task_runner_url": NEW,
+        "logs_url": f"{NEW}/logs/1",
+        "task": own,
+        "other": f"{OLD}1",
+    }
+    assert found["runs/b"]["task_runner_url"] == OUTSIDE
+    assert last_port(file) == 4002
+
+
+def test_an_open_run_needs_the_task_runner_that_it_had(file: Path) -> None:
+    """A mock does not pretend to run what is left of a run that programs have begun; the sentence names what would."""
+    write(file, {"runs/a": {"state": "RUNNING", "task_runner_url": OLD}, "runs/a/steps/s": {"task_runner_url": OLD}})
+    join_history(file, OwnRunner(kind="process", url=OLD))
+    before = read(file)
+    for other in (MOCK, OwnRunner(kind="other")):
+        with pytest.raises(RunnerMissing, match=r"run a is open .* --runner process"):
+            recover(file, DATABASE, other)
+    assert read(file) == before
+    write(file, {"runs/a": {"state": "CANCELLED", "task_runner_url": OLD}})
+    assert recover(file, DATABASE, MOCK).open_runs == []
+
+
+def test_what_has_expired_is_deleted_whole(file: Path) -> None:
+    """A run past its date is deleted with everything below it, and nothing else is."""
+    write(
+        file,
+        {
+            "runs/a": {"state": "SUCCEEDED", "expire_at": BEFORE},
+            "runs/a/steps/s": {"expire_at": LATER},
+            "runs/a-b": {"state": "SUCCEEDED", "expire_at": LATER},
+            "runs/a-b/steps/s": {"expire_at": BEFORE},
+            "groups/g": {"expire_at": BEFORE},
+            "schedules/x": {"due_at": None},
+        },
+    )
+    assert recover(file, DATABASE, MOCK).expired_runs == ["a"]
+    assert sorted(read(file)) == ["runs/a-b", "runs/a-b/steps/s", "schedules/x"]
+
+
+def test_files_go_with_their_runs(tmp_path: Path) -> None:
+    """The jobs of an expired run are removed, and logs that are older than any run can be."""
+    jobs, logs = tmp_path / "jobs", tmp_path / "logs"
+    for folder in (jobs / "gone" / "s", jobs / "kept" / "s", logs / "old", logs / "new"):
+        folder.mkdir(parents=True)
+        (folder / "job.log").write_text("x")
+    (logs / "note.txt").write_text("mine")
+    for path in (logs / "old", logs / "old" / "job.log", logs / "new"):
+        os.utime(path, (1, 1))
+    remove_files(["gone", "absent", "..", "."], jobs=jobs, logs=logs, keep=timedelta(days=90))
+    assert [one.name for one in jobs.iterdir()] == ["kept"]
+    assert {one.name for one in logs.iterdir()} == {"new", "note.txt"}
+    remove_files([], jobs=tmp_path / "none", logs=tmp_path / "none", keep=timedelta(0))
+
+
+def test_a_mock_knows_the_jobs_of_open_runs(tmp_path: Path) -> None:
+    """The journals of earlier mocks become one, without the jobs of runs that have ended and without half lines."""
+
+    def line(job_id: str, key: str) -> str:
+        return json.dumps({"id": job_id, "at": 1.0, "job": {}, "idempotency_key": key}) + "\n"
+
+    stop = json.dumps({"id": "j1", "at": 2.0}) + "\n"
+    own = tmp_path / "jobs" / "platform.jsonl"
+    gather_mock_jobs(own.parent, own, ["open"])
+    own.write_text(line("j1", "open/s/1") + line("j2", "ended/s/1") + stop + '{"id": "j9"')
+    (own.parent / "other.jsonl").write_text(line("k1", "open/t/1") + '{"id": "j2", "at": 3.0}\n7\n')
+    for _ in range(2):
+        gather_mock_jobs(own.parent, own, ["open"])
+        kept = own.read_text().splitlines(keepends=True)
+        assert sorted(kept) == sorted([line("j1", "open/s/1"), stop, line("k1", "open/t/1")])
+        assert [one.name for one in own.parent.iterdir()] == ["platform.jsonl"]
+
+
+@pytest.mark.parametrize("content", [b"hello " * 1000, b"SQLite format 3\x00" + b"\xff" * 5000])
+def test_a_history_that_cannot_be_read_is_left_alone(file: Path, content: bytes) -> None:
+    """A damaged file is named, with what to do, and is not changed."""
+    file.write_bytes(content)
+    with pytest.raises(HistoryUnusable, match=r"history\.db cannot be used: it is damaged.*--in-memory"):
+        recover(file, DATABASE, MOCK)
+    assert file.read_bytes() == content
