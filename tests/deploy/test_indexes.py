@@ -27,7 +27,7 @@ from atom_client.views.queries import (
     similar_step,
 )
 from atom_client.views.run_list import RunFilter, count_ended_steps, read_runs_page
-from atom_client.views.run_references import LAST, full_run_id
+from atom_client.views.run_references import LAST, full_run_id, runs_to_offer
 from atom_deploy.resources.firestore import declared
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.repair import examine
@@ -119,6 +119,8 @@ def live(world: World) -> str:
     full_run_id(world.store, "flow-0a")
     for name in (LAST, run_id[:-1], "flow", "flow.yaml"):
         full_run_id(world.store, name)
+    for text in ("", run_id[:2]):
+        runs_to_offer(world.store, text, most=10)
     world.clock.move(timedelta(days=20))
     retry_run(world.services, run_id)
     live_again(world)

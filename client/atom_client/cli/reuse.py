@@ -191,7 +191,7 @@ def _start(services: Services, plan: ReusePlan, body: dict[str, Any], options: R
 
     def begin() -> str:
         services.bus.publish([Message(topic="start", body=body)])
-        return f"Requested run {run_id}, which keeps {len(plan.reuse.kept):,} steps of run {plan.earlier.id}."
+        return f"Requested run {run_id}, which keeps {counted(len(plan.reuse.kept), 'step')} of run {plan.earlier.id}."
 
     if not options.wait:
         said = begin()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from atom_client.cli.completion import FILE
 from atom_client.cli.options import json_option, reason_option, run_argument, timeout_of
 from atom_client.deployment import environment, place_options
 from atom_client.errors import RUN_FAILED, Misuse
@@ -215,7 +216,11 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
     "--failed", is_flag=True, help="With --from or --only: also what `runs retry` would run again without them."
 )
 @click.option(
-    "--with", "source", metavar="FILE", help="Start a new run from this edited file, and keep the unchanged steps."
+    "--with",
+    "source",
+    type=FILE,
+    metavar="FILE",
+    help="Start a new run from this edited file, and keep the unchanged steps.",
 )
 @click.option(
     "--param",

@@ -139,7 +139,8 @@ def _parts_of(node: StepRecord) -> dict[Part, str]:
     parts: dict[Part, Any] = {Part.KIND: node.kind, Part.TRIGGER: node.trigger}
     for name, part in _TASK_FIELDS.items():
         of_field = [[one.path, one.text] for one in templates if one.path[0] == name]
-        parts[part] = [(node.request or {}).get(name), of_field]
+        value = (node.request or {}).get(name)
+        parts[part] = None if value is None and not of_field else [value, of_field]
     parts[Part.CONDITION] = [one.text for one in conditions]
     if node.loop is not None:
         shown = {name: one.text if isinstance(one, Template) else [one] for name, one in lists.items()}
@@ -152,7 +153,8 @@ def _parts_of(node: StepRecord) -> dict[Part, str]:
     # Without expressions, there may still be a time zone, in which outputs and items are read.
     reads_any = node.constants and (read or node.outputs or node.loop is not None)
     parts[Part.VALUES] = select_constants(node.constants, read) if reads_any else {}
-    return {part: _digest(value) for part, value in parts.items()}
+    # Most of them are empty, and there are ten for each of 10,000 steps.
+    return {part: _digest(value) for part, value in parts.items() if value}
 
 
 def _notation(outputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,8 +165,18 @@ def _notation(outputs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: write_type(of) for name, of in outputs.items()}
 
 
+# `json.dumps` would create an encoder for each call.
+_encode: Final = json.JSONEncoder(sort_keys=True).encode
+
+
 def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:_DIGEST_LENGTH]
+    """Return a short string that is equal for equal values: the value itself as JSON if that is short."""
+    text = _encode(value)
+    return text if len(text) <= _DIGEST_LENGTH else _hash(text)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
 
 
 def changed_values(earlier: RunRecord, planned: RunRecord) -> frozenset[tuple[str, str]]:
@@ -224,7 +236,7 @@ class Judgment:
     @property
     def digest(self) -> str:
         """A digest of what is kept, by which a start can be tied to what its user has seen."""
-        return _digest(sorted(self.of(What.KEEP)))
+        return _hash(_encode(sorted(self.of(What.KEEP))))
 
 
 def judge(

@@ -47,6 +47,9 @@ MAX_ATTEMPT: Final = 1_000_000
 MAX_ITEMS: Final = 50
 """The maximum number of items in an event. Each item requires a read of up to a quarter of a megabyte."""
 
+MAX_NAMED: Final = 100
+"""The maximum number of steps that a command may name."""
+
 _LONGEST_SHOWN: Final = 80
 
 _ATTEMPT: Final = re.compile(r"[1-9][0-9]{0,6}")
@@ -129,6 +132,16 @@ def read_id(body: Mapping[str, Any], name: str) -> str:
 def read_step_id(body: Mapping[str, Any], name: str) -> str:
     """Return the id of a step or an item."""
     return _read_matching(body, name, STEP_ID)
+
+
+def read_step_ids(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return a list of at most `MAX_NAMED` ids of steps and items, or an empty one if it is missing."""
+    value = body.get(name)
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > MAX_NAMED:
+        raise MalformedEvent(f"an event's {name} must be a list of at most {MAX_NAMED} steps, not {show(value)}")
+    return tuple(_read_matching({name: one}, name, STEP_ID) for one in value)
 
 
 def _read_matching(body: Mapping[str, Any], name: str, pattern: re.Pattern[str]) -> str:
