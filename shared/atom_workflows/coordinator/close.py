@@ -76,6 +76,9 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
             outputs = outputs_of_run(outbox.services, run)
         except ExpressionError as error:
             event, errors = RunEvent.FAIL, ({"step": None, "message": f"the run's outputs: {error}"},)
+    if event is RunEvent.FAIL and not errors:
+        # A person chose what a retry ran again, and nothing of that failed.
+        errors = ({"step": None, "message": "steps that the retry left as they were had not succeeded"},)
     closed = replace(run, state=next_run_state(run.state, event), finished_at=now, errors=errors, outputs=outputs)
     fields: dict[str, Any] = {
         **run_state_fields(closed),

@@ -9,11 +9,11 @@ reopens the run stores it, so that a retry that dies is continued with the same 
   differ.
 - *failed*: also what a retry without a selection would run again.
 
-What is not chosen keeps its state. If it failed, the run fails again.
+What is not chosen keeps its state. If it did not succeed, the run fails again.
 
 A step that is left as it is does not wait for the step before it, so neither would anything behind it, not even the
-run's end. Therefore the end (or the end of the main part) is made a dependent of each node that runs again before one
-that does not (`open_before_kept`). That edge remains, as a failure of such a node has to fail the run in later rounds,
+run's end. Therefore the end (or the end of the main part) is made a dependent of each node that runs again before such
+steps only (`open_before_kept`). That edge remains, as a failure of such a node has to fail the run in later rounds,
 too. No step gets such an edge, since its trigger would count a dependency that it does not have. So a selection is
 refused in which a step runs again behind one that is left as it is behind one that runs again.
 """
@@ -76,7 +76,7 @@ def select(
     again = choose(steps, found, retries=-1)
     below = dependents_of(steps)
     edges = open_before_kept(steps, below, again)
-    _require_in_order(steps, below, again, edges)
+    _require_in_order(steps, below, again)
     known = sum(len(steps[end].depends_on) for end in (END_ID, MAIN_END_ID) if end in steps)
     if edges and len(edges) + known > MAX_EDGES:
         raise SelectionError(
@@ -107,17 +107,26 @@ def choose(steps: Mapping[str, StepRecord], selection: Selection, *, retries: in
     The result does not depend on how many of them the retry with this number has already reset.
     """
     reset = {step.id for step in steps.values() if step.retries == retries}
-    # Whatever runs again after it, a step that was left open by an earlier round would begin on its own.
-    seeds = {step.id for step in steps.values() if not step.state.is_terminal} | {*selection.first}
+    seeds = {*selection.first}
     if selection.failed:
         seeds |= {one for one in find_unsuccessful(steps) if steps[one].each not in selection.settled}
     again = everything_after(steps, (seeds - reset) | {*selection.first}) | reset
-    below, pending = dependents_of(steps), list(selection.only)
+    # A node that an earlier round left open would begin on its own.
+    left = (one.id for one in steps.values() if not one.state.is_terminal and one.id not in reset)
+    below, pending = dependents_of(steps), [*selection.only, *left]
     while pending:
         step_id = pending.pop()
         if step_id in steps:
             again.add(step_id)
             pending += [name for name in below[step_id] if name not in again and _follows(steps, steps[name])]
+    # A barrier that a stop of the run ended has not counted what is before it.
+    pending = [*again]
+    while pending:
+        step = steps.get(pending.pop())
+        needs = [steps[name] for name in (() if step is None else step.depends_on) if name in steps]
+        uncounted = [one.id for one in needs if one.kind is NodeKind.INTERNAL and one.state is not StepState.SUCCEEDED]
+        pending += [name for name in uncounted if name not in again]
+        again.update(uncounted)
     return again
 
 
@@ -131,7 +140,7 @@ def _follows(steps: Mapping[str, StepRecord], step: StepRecord) -> bool:
 def open_before_kept(
     steps: Mapping[str, StepRecord], below: Mapping[str, Collection[str]], again: Collection[str]
 ) -> dict[str, str]:
-    """Return the nodes that run again before a kept one.
+    """Return the nodes that run again before kept ones only.
 
     Each is mapped to the end node that has to wait for it.
     """
@@ -139,7 +148,7 @@ def open_before_kept(
     return {
         step_id: main_end if steps[step_id].phase is Phase.MAIN else END_ID
         for step_id in sorted(again)
-        if step_id in steps and any(_is_kept(steps, again, name) for name in below[step_id])
+        if step_id in steps and below[step_id] and all(_is_kept(steps, again, name) for name in below[step_id])
     }
 
 
@@ -152,11 +161,10 @@ def _require_in_order(
     steps: Mapping[str, StepRecord],
     below: Mapping[str, Collection[str]],
     again: Collection[str],
-    before_kept: Collection[str],
 ) -> None:
     """Refuse a selection in which a step that is kept lies between two that run again."""
     between, behind = set[str](), set[str]()
-    pending = [name for one in before_kept for name in below[one] if _is_kept(steps, again, name)]
+    pending = [name for one in again if one in steps for name in below[one] if _is_kept(steps, again, name)]
     while pending:
         step_id = pending.pop()
         if step_id in between or step_id in {END_ID, MAIN_END_ID}:
