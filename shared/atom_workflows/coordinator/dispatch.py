@@ -85,7 +85,7 @@ def _dispatch(outbox: Outbox, event: StepsReady) -> Advance:
         ended=judged.ended,
         because=judged.because,
     )
-    stop_abandoned(outbox.services, steps)
+    stop_abandoned(outbox, steps)
     return advance
 
 
