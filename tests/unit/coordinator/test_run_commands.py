@@ -137,7 +137,7 @@ def test_a_cancel_now_ends_the_steps_under_finally_too() -> None:
     text = definition({"a": []}).removesuffix("}") + ', "finally": [{"id": "last", "task": {"imageUri": "image"}}]}'
     run_id = world.start(text)
     world.settle_down()
-    with pytest.raises(RunStateError, match="cancel it with --now"):
+    with pytest.raises(RunStateError, match='cancel it with --now, or by HTTP with "now": true'):
         ask(world, run_id, CANCEL)
     handle_command(world.services, ask(world, run_id, CANCEL, now=True))
     run = world.run_to_end(run_id, within=timedelta(minutes=5))
@@ -249,8 +249,8 @@ def ended_well() -> tuple[World, str]:
     ("begin", "command", "retries", "sentence"),
     [
         (failed, CANCEL, None, "has ended: it is FAILED"),
-        (ended_well, RETRY, None, "only a FAILED or CANCELLED run can be retried"),
-        (failed, RETRY, 1, "has been retried 0 times by now, not 1"),
+        (ended_well, RETRY, None, "with --from or --only of `atom-workflows runs retry`"),
+        (failed, RETRY, 1, "its number of retries is 0, not 1; check its state"),
     ],
 )
 def test_what_can_be_refused_at_once_is(
