@@ -156,7 +156,7 @@ def request_stop(  # noqa: PLR0913 (what is stopped and why, within which limits
 
     If the instance dies in between, the checker's audit continues the work. A second request keeps the reason given by
     the first and continues closing the run. `change` is recorded with the stop, if a person asked for it. If `retries`
-    is given, only a run that has been retried as often is stopped.
+    is given, only a run that has been retried exactly that often is stopped.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended, if a timeout comes too late because a retry gave the
     run more time, or (`RunContended`) if the run keeps changing.

@@ -2,8 +2,8 @@
 
 The start function only checks the command and publishes it, and changes no document; a dispatcher carries it out. The
 command may be delivered twice, late, or after other commands. It names the number of retries that the run had when it
-was accepted, and each retry increments that number in the commit that reopens the run. So a command has an effect once
-at most, and none on a run that has been retried in the meantime.
+was accepted, and each retry increments that number in the commit that reopens the run. So a command takes effect at
+most once, and not at all on a run that has been retried in the meantime.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def read_run(services: Services, run_id: str) -> RunRecord:
 def accept_command(  # noqa: PLR0913 (all but the first three by name)
     services: Services, run_id: str, command: str, *, actor: str, reason: str, now: bool, retries: int | None
 ) -> None:
-    """Publish a command, unless it can already be said that it would do nothing.
+    """Publish a command, unless the run's state already rules it out.
 
-    If `retries` is given, the run must have been retried as often.
+    If `retries` is given, the run must have been retried exactly that often.
 
     Raises `RunNotFound`, or `RunStateError` if the run's state does not allow the command.
     """

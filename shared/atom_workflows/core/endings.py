@@ -32,7 +32,7 @@ def require_stoppable(run: RunRecord, *, kind: StopKind, now: bool) -> None:
 
 
 def require_retries(run: RunRecord, retries: int | None) -> None:
-    """Raise `RunStateError` if the run has been retried more or less often. None stands for any number."""
+    """Raise `RunStateError` unless the run has been retried this often. None stands for any number."""
     if retries is not None and run.retries != retries:
         message = f"run {run.id} is not as it was: its number of retries is {run.retries}, not {retries}"
         raise RunStateError(f"{message}; check its state before you try again")

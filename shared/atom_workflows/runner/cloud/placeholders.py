@@ -21,7 +21,7 @@ LABEL: Final = "atom-placeholder"
 
 
 def placeholder_request(key: str) -> JobRequest:
-    """Return a submission that asks for nothing but the key.
+    """Return a submission that only names the key.
 
     Raises `RequestRefused` for a key that no submission can have.
     """
@@ -42,5 +42,5 @@ def is_placeholder(job: Mapping[str, Any]) -> bool:
 
 def report_placeholder(place: Place) -> JobReport:
     """Report a placeholder as a job that was cancelled."""
-    message = "no job was started: its key was looked up before it was submitted, and cannot be used any more"
+    message = "no job was started: its key was looked up before it was submitted, and can no longer be used"
     return JobReport(job_id=place.job_id, state=JobState.CANCELLED, message=message, is_placeholder=True)
