@@ -149,11 +149,8 @@ def forget_run_stop(step: StepRecord, *, now: datetime) -> StepChange:
 
 
 def was_stopped(step: StepRecord, run: RunRecord) -> bool:
-    """Return True if the step's part of the run is being stopped, or was.
-
-    Once the steps under `finally` have begun, all that is left of a stop of the main part is its reason.
-    """
-    return run.stop is not None or (step.phase is not Phase.FINALLY and bool(run.main_errors))
+    """Return True if the step's part of the run is being stopped, or was."""
+    return run.stop is not None or (step.phase is not Phase.FINALLY and run.stop_reason is not None)
 
 
 def is_close_late(step: StepRecord, *, now: datetime) -> bool:
