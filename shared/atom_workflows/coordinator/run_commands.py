@@ -87,7 +87,14 @@ def _cancel(outbox: Outbox, command: RunCommand, change: UserChange) -> None:
     reason = command.reason or CANCELLED_BY_USER
     stop = Stop(kind=StopKind.CANCEL, reason=reason, requested_at=change.at, now=command.now)
     budget = Budget.of_invocation(outbox.services.clock, outbox.services.settings.inline_budget)
-    closing = request_stop(outbox, command.run_id, stop, budget, change, retries=command.retries)
+    try:
+        closing = request_stop(outbox, command.run_id, stop, budget, change, retries=command.retries)
+    except RunStateError:
+        # An earlier delivery may have died after it ended the main part, so publish what it released once more.
+        run = read_run(outbox.services, command.run_id)
+        if run.retries == command.retries and run.main_state is not None and not run.state.is_terminal:
+            outbox.add([seed_message(command.run_id)])
+        raise
     if closing is Closing.WAITS:
         # The checker has the jobs stopped.
         outbox.add([tick_message(TickOrigin.DISPATCHER)])

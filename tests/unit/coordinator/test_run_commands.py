@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,16 @@ BEN = "ben@example.com"
 ALWAYS_FAILS = "rules: [{step: s1, always_fail: true}]"
 FAILS_ONCE = "rules: [{step: s1, fail_times: 1}]"
 RUNS_LONG = "default: {duration: 1000}"
+
+
+@dataclass(slots=True)
+class AtPublish(Fate):
+    """Kills before anything is published."""
+
+    def live(self, name: str, call: Callable[[], Any]) -> Any:
+        """See `Fate.live`."""
+        self.fatal = len(self.calls) + 1 if name == "publish" else 0
+        return super(AtPublish, self).live(name, call)
 
 
 def failed(script: str = FAILS_ONCE) -> tuple[World, str]:
@@ -209,6 +221,27 @@ def test_a_retry_whose_dispatcher_died_is_published_again() -> None:
     handle_command(world.services, command)
     world.settle_down()
     assert world.run(run_id).state is RunState.SUCCEEDED
+
+
+def test_a_cancel_whose_dispatcher_died_publishes_the_steps_under_finally_again() -> None:
+    """If the first delivery died after it ended the main part, the second one needs no checker to go on."""
+    text = definition({"a": []}).removesuffix("}") + ', "finally": [{"id": "last", "task": {"imageUri": "image"}}]}'
+    world = World("rules: [{step: a, duration: 1000}]")
+    run_id = world.start(text)
+    world.settle_down("start")
+    for ready in world.bus.take_all("steps"):
+        world.bus.ack(ready)
+    command, services = ask(world, run_id, CANCEL), world.services
+    make_mortal(world, AtPublish())
+    with pytest.raises(Died):
+        handle_command(world.services, command)
+    world.services = services
+    assert world.states(run_id) == {"a": "CANCELLED", "last": "PENDING"}
+    handle_command(world.services, command)
+    world.settle_down()
+    # Nothing had started, so there is nothing to clean up.
+    assert world.states(run_id) == {"a": "CANCELLED", "last": "SKIPPED"}
+    assert world.run(run_id).state is RunState.CANCELLED
 
 
 def test_a_run_that_keeps_changing_is_tried_again() -> None:
