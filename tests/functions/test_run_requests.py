@@ -144,7 +144,7 @@ def test_the_reason_for_a_cancel_is_shown_while_steps_under_finally_run_and_afte
     run_id = world.start(json.dumps({**plain, "finally": [{"id": "last", "task": {"imageUri": "image"}}]}))
     world.settle_down()
     assert call(world, "POST", f"/runs/{run_id}/cancel", {"reason": "too expensive"}).status == 202
-    seen = []
+    seen: list[dict[str, Any]] = []
     while not seen or seen[-1]["state"] == "RUNNING":
         world.tick()
         world.clock.move(timedelta(seconds=30))
