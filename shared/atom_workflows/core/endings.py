@@ -34,8 +34,8 @@ def require_stoppable(run: RunRecord, *, kind: StopKind, now: bool) -> None:
 def require_retries(run: RunRecord, retries: int | None) -> None:
     """Raise `RunStateError` unless the run has been retried this often. None stands for any number."""
     if retries is not None and run.retries != retries:
-        message = f"run {run.id} is not as it was: its number of retries is {run.retries}, not {retries}"
-        raise RunStateError(f"{message}; check its state before you try again")
+        message = f"the request says that `retries` is {retries}, but for run {run.id} it is {run.retries}"
+        raise RunStateError(f"{message}; check the run's state before you try again")
 
 
 def end_without_job(step: StepRecord, *, now: datetime, verdict: Verdict | None = None) -> StepChange | None:

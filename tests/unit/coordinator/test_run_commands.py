@@ -283,7 +283,7 @@ def ended_well() -> tuple[World, str]:
     [
         (failed, CANCEL, None, "has ended: it is FAILED"),
         (ended_well, RETRY, None, "with --from or --only of `atom-workflows runs retry`"),
-        (failed, RETRY, 1, "its number of retries is 0, not 1; check its state"),
+        (failed, RETRY, 1, "`retries` is 1, but for run .* it is 0; check the run's state"),
     ],
 )
 def test_what_can_be_refused_at_once_is(
