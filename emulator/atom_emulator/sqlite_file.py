@@ -13,6 +13,9 @@ from typing import Final
 BUSY_S: Final = 5.0
 """How long to wait for another process that is writing to the file."""
 
+_LOG_PAGES: Final = 4_000
+"""Pages of 4 KiB in the write-ahead log when it is moved into the file, which flushes the disk."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileKind:
@@ -57,6 +60,7 @@ def _prepare(connection: sqlite3.Connection, file: Path, kind: FileKind, *, read
     if not read_only:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         with transaction(connection):  # Another process may be creating the tables, too.
             if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
                 for statement in kind.schema:
@@ -88,15 +92,20 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+def explain(error: sqlite3.Error, file: Path, kind: FileKind) -> str:
+    """Return a sentence about an error of SQLite."""
+    name = getattr(error, "sqlite_errorname", "")
+    reason = next((text for sign, text in _REASONS.items() if name.startswith(sign)), str(error))
+    return f"the {kind.what} in {file} cannot be used: {reason}"
+
+
 @contextmanager
 def explained(file: Path, kind: FileKind) -> Iterator[None]:
     """Raise `SqliteFileError` for errors of SQLite and of the file system."""
     try:
         yield
     except sqlite3.Error as error:
-        name = getattr(error, "sqlite_errorname", "")
-        reason = next((text for sign, text in _REASONS.items() if name.startswith(sign)), str(error))
-        raise SqliteFileError(f"the {kind.what} in {file} cannot be used: {reason}") from error
+        raise SqliteFileError(explain(error, file, kind)) from error
     except OSError as error:
         raise SqliteFileError(f"the {kind.what} in {file} cannot be used: {error.strerror or error}") from error
 

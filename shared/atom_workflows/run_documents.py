@@ -47,8 +47,11 @@ _RUN_PLAIN: Final = (
 _RUN_TEXTS: Final = ("env", "constants", "outputs")
 """The fields that are stored as JSON text if they are not empty."""
 
-_RUN_IF_SET: Final = ("item_count", "late", "no_queue", "because")
+_RUN_IF_SET: Final = ("item_count", "late", "no_queue", "because", "repairs")
 """The fields that are stored only if they are neither False nor zero nor empty."""
+
+_RUN_LISTS: Final = ("warnings", "defaulted", "repaired_by")
+"""The lists that are stored only if they are not empty."""
 
 NO_MAIN_RESULT: Final[Fields] = {"main_state": None, "main_errors": [], "failures": "[]", "failure_count": 0}
 """The values of these fields until the main part ends, or ends again after a retry."""
@@ -61,12 +64,9 @@ def run_fields(run: RunRecord) -> dict[str, Any]:
     if run.params:
         # Stored as text, like a task, because Firestore cannot store every value that a parameter may have.
         stored["params"] = to_json(run.params)
-    if run.warnings:
-        stored["warnings"] = list(run.warnings)
     stored.update({name: to_json(getattr(run, name)) for name in _RUN_TEXTS if getattr(run, name)})
     stored |= {name: value for name in _RUN_IF_SET if (value := getattr(run, name))}
-    if run.defaulted:
-        stored["defaulted"] = list(run.defaulted)
+    stored |= {name: list(value) for name in _RUN_LISTS if (value := getattr(run, name))}
     if run.finally_timeout is not None:
         stored["finally_timeout_s"] = run.finally_timeout.total_seconds()
     if run.main_state is not None:
@@ -118,6 +118,8 @@ def run_record(document: Document) -> RunRecord:
         group=read_group(stored.get("group")),
         no_queue=bool(stored.get("no_queue")),
         because=stored.get("because") or "",
+        repairs=stored.get("repairs") or "",
+        repaired_by=tuple(stored.get("repaired_by") or ()),
         late=bool(stored.get("late")),
         **{name: stored[name] for name in _RUN_PLAIN if name in stored},
     )

@@ -46,6 +46,9 @@ DATABASE: Final = f"projects/{PROJECT}/databases/(default)"
 ALL_ENDED_WITHIN_S: Final = 180.0
 """After the last start."""
 
+MOST_OPEN: Final = 20
+"""Runs that are open at a time: a life is shorter than most of them."""
+
 UP_WITHIN_S: Final = 60.0
 _LONGEST_LIFE_S: Final = 3.0
 _IN_THE_START: Final = 0.25
@@ -82,7 +85,7 @@ class Result:
         kills = ", ".join(f"{count} {how}" for how, count in sorted(self.kills.items()))
         yield f"the whole platform was killed {self.kills.total()} times (SIGKILL), seed {self.plan.seed}: {kills}"
         yield f"  {self.took_s:6.0f} s in all"
-        yield f"  {self.ended.total():6} runs, of which {self.unanswered} were asked for without an answer"
+        yield f"  {self.ended.total():6} runs, and {self.unanswered} requests for runs without an answer"
         yield f"  {sum(self.open_at_kills):6} times a run was open when the platform was killed"
         yield f"  {verdict.submitted:6} attempts submitted, {verdict.again.total()} of them again, with the same key"
         yield f"  {verdict.twice:6} attempts that were given two jobs"
@@ -178,7 +181,8 @@ class Story:
         if early:
             time.sleep(dice.uniform(0.1, 2.0))
         else:
-            self._ask(platform.up(), [next(workloads) for _ in range(self.plan.runs_each)], dice)
+            variables, room = platform.up(), MOST_OPEN - len(self._open())
+            self._ask(variables, [next(workloads) for _ in range(min(room, self.plan.runs_each))], dice)
             time.sleep(dice.uniform(0.0, _LONGEST_LIFE_S))
         self.result.open_at_kills.append(len(self._open()))
         self.tally.add(Fault.FUNCTION_KILLED, PartName.DISPATCHER)

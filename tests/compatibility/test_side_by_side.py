@@ -12,7 +12,7 @@ from atom_workflows.coordinator.run_commands import accept_command
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import run_path, steps_path
 from atom_workflows.expressions.types import INT
-from atom_workflows.messages.internal import RETRY
+from atom_workflows.messages.internal import RETRY, RunCommand
 from atom_workflows.ports import Query
 from compatibility.rollout import ADDED, Rollout, Version
 from support import loops
@@ -82,7 +82,7 @@ def test_commands_that_an_older_dispatcher_does_not_know(monkeypatch: pytest.Mon
     assert world.run_to_end(run_id).state == "FAILED"
     world.newer_share = 0
     for _ in range(2):
-        accept_command(world.services, run_id, RETRY, actor="ana@example.com", reason="", now=False, retries=None)
+        accept_command(world.services, RunCommand(run_id, RETRY, retries=0, actor="ana@example.com"))
     refused = world.seen.refused
     [first, second] = world.bus.take_all("steps")
     assert not world.deliver(first)

@@ -310,7 +310,14 @@ SCHEDULES: Final = FileSchedules(
 )
 
 COMMAND: Final = RunCommand(
-    run_id="flow-1", command="cancel", retries=2, actor="ana@example.com", reason="no longer needed", now=True
+    run_id="flow-1",
+    command="retry",
+    retries=2,
+    actor="ana@example.com",
+    reason="the input is fixed",
+    first=("extract",),
+    only=("load[3]",),
+    failed=True,
 )
 
 MESSAGES: Final[Mapping[str, tuple[Message, Callable[[Any], object], object]]] = {

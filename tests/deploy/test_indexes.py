@@ -27,7 +27,7 @@ from atom_client.views.queries import (
     similar_step,
 )
 from atom_client.views.run_list import RunFilter, count_ended_steps, read_runs_page
-from atom_client.views.run_references import LAST, full_run_id
+from atom_client.views.run_references import LAST, full_run_id, runs_to_offer
 from atom_deploy.resources.firestore import declared
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.repair import examine
@@ -41,6 +41,7 @@ from atom_workflows.ports import Query, Update
 from atom_workflows.schedule_documents import tick_fields
 from support import groups, loops
 from support.commands import cancel_run, retry_run
+from support.repairs import BASE, ended_run, repair
 from support.workflows import chain, definition, fan, script
 
 ROOT: Final = Path(__file__).parents[2]
@@ -118,8 +119,11 @@ def live(world: World) -> str:
     full_run_id(world.store, "flow-0a")
     for name in (LAST, run_id[:-1], "flow", "flow.yaml"):
         full_run_id(world.store, name)
+    for text in ("", run_id[:2]):
+        runs_to_offer(world.store, text, most=10)
     world.clock.move(timedelta(days=20))
     retry_run(world.services, run_id)
+    live_again(world)
     live_in_full(world)
     live_in_loops(world)
     live_in_turns(world)
@@ -159,6 +163,12 @@ def live_in_loops(world: World) -> None:
     last, minute = loops.step("last", args={"n": "steps.train.counts.failed"}), timedelta(minutes=1)
     flow = loops.workflow(train, finally_steps=(last,), finally_timeout=minute, timeout=minute)
     loops.run(world, flow, run_id="stopped")
+
+
+def live_again(world: World) -> None:
+    """Play a run with a loop, and another one that keeps all of it but its last step."""
+    earlier = ended_run(world=world)
+    repair(earlier, BASE.replace("publish:1", "publish:2"))
 
 
 def live_in_turns(world: World) -> None:
@@ -234,16 +244,21 @@ def test_what_is_exempted_is_stored() -> None:
     """Exemptions and TTL policies are for fields that documents have."""
     world = World(env={"stage": "test"})
     run_id = live(world)
-    wide = next(run.id for run in newest_runs(world.store, limit=9) if run.step_count > 100)
+    wide = next(run.id for run in newest_runs(world.store, limit=20) if run.step_count > 100)
     stored: dict[str, set[str]] = {name: set() for name in ("runs", "steps", "definition", "outputs", "groups")}
     for document in world.store.query(Query(collection="runs")):
         stored["runs"] |= set(document.fields)
-    full = next(run.id for run in newest_runs(world.store, limit=9) if run.params)
-    for path in (*(step_path(run_id, step) for step in (*world.states(run_id), END_ID)), *of_language(full)):
+    kept = next(run.id for run in newest_runs(world.store, limit=20) if run.repairs)
+    full = next(run.id for run in newest_runs(world.store, limit=20) if run.params and run.workflow == "flow")
+    for path in (
+        *(step_path(run_id, step) for step in (*world.states(run_id), END_ID)),
+        *of_language(full),
+        step_path(kept, "extract"),
+    ):
         [found] = world.store.get([path])
         stored[path.split("/")[2]] |= set(found.fields if found else ())
-    [definition] = world.store.get([definition_path(wide)])
-    stored["definition"] |= set(definition.fields if definition else ())
+    for found in world.store.get([definition_path(wide), definition_path(kept)]):
+        stored["definition"] |= set(found.fields if found else ())
     for document in world.store.query(Query(collection="groups")):
         stored["groups"] |= set(document.fields)
     [schedules] = list_schedules(world.services)

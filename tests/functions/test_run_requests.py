@@ -192,7 +192,11 @@ def test_other_requests_are_refused_with_a_sentence(method: str, path: str, stat
         (b"{", "is not JSON"),
         (b"\xff", "is not JSON"),
         ([], "must be a JSON object, not []"),
-        ({"only": ["s1"]}, 'a retry has no field "only"; its fields are reason, retries'),
+        ({"to": ["s1"]}, 'a retry has no field "to"; its fields are failed, from, only, reason, retries'),
+        ({"from": "s1"}, "must be a list of at most 100 steps"),
+        ({"only": ["s1"] * 101}, "must be a list of at most 100 steps"),
+        ({"only": [["s1"]]}, "only must be text"),
+        ({"only": ["../s1"]}, 'only cannot be "../s1"'),
         ({"now": True}, 'a retry has no field "now"'),
         ({"reason": 1}, "reason must be text"),
         ({"reason": "x" * (MAX_REASON + 1)}, f"at most {MAX_REASON} characters"),
@@ -207,6 +211,17 @@ def test_a_body_that_says_something_else_is_refused(body: Any, sentence: str) ->
     answered = call(world, "POST", f"/runs/{run_id}/retry", body)
     assert (answered.status, world.bus.take_all("steps")) == (400, [])
     assert sentence in answered.body["error"]
+
+
+def test_a_retry_may_name_steps() -> None:
+    """What cannot be chosen is refused at once, and what is chosen runs again."""
+    world, run_id = failed()
+    refused = call(world, "POST", f"/runs/{run_id}/retry", {"from": ["none"]})
+    assert (refused.status, refused.body) == (409, {"error": "there is no step none that could run again"})
+    assert call(world, "POST", f"/runs/{run_id}/retry", {"from": ["s0"]}).status == 202
+    world.settle_down()
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert world.submissions().count("s0/2") == 1
 
 
 def test_a_retry_may_name_the_try_that_it_is_about() -> None:

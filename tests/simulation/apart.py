@@ -15,6 +15,11 @@ from simulation.repairs import Repair, Repairs
 from simulation.scheduler import Invocation
 
 
+def _is_link(write: Write) -> bool:
+    """Return True if the write only lets an ended run name the one that repairs it."""
+    return isinstance(write, Update) and set(write.fields) == {"repaired_by"} and not write.increments
+
+
 class Apart:
     """Looks at commits across runs. `works_for` is the run of whose event or command an invocation is about."""
 
@@ -31,6 +36,7 @@ class Apart:
         """Check a commit that took effect, and return its runs."""
         run_ids = {write.path.split("/")[1] for write in writes if write.path.startswith(f"{RUNS}/")}
         of = self.works_for.get(self._evidence.scheduler.current.root)
+        run_ids -= {write.path.split("/")[1] for write in writes if _is_link(write)}
         if (len(run_ids) > 1 or (of is not None and run_ids - {of})) and not self._is_of_a_line(writes, run_ids, of):
             self._findings.report(Rule.APART, f"one commit, for {of or 'all runs'}, changes {sorted(run_ids)}")
         for write in writes:

@@ -25,6 +25,8 @@ class Flow:
 
     scenario: Scenario
     watch: Watch
+    # The run that it repairs; it is asked for once that one is over.
+    repairs: Flow | None = None
     is_started: bool = False
     must_end_by: float = float("inf")
     cancels: int = field(init=False)
@@ -39,6 +41,11 @@ class Flow:
     def run_id(self) -> str:
         """The id of the run that it is, or will be."""
         return self.scenario.run_id
+
+    @property
+    def awaits_end(self) -> bool:
+        """True if the run that it repairs has yet to end."""
+        return self.repairs is not None and not self.is_started
 
     @property
     def wants_retry(self) -> bool:

@@ -41,7 +41,8 @@ class KeptAttempts:
 
     def check(self, before: StepRecord | None, step: StepRecord) -> None:
         """Check one change of a step."""
-        if self._watch.plan_of(step.id) is None or not step.rules.has_job:
+        if self._watch.plan_of(step.id) is None or not step.rules.has_job or step.kept_from:
+            # What is kept of another run is that run's.
             return
         begun = self._begun[step.id]
         if not step.attempt:
@@ -52,7 +53,10 @@ class KeptAttempts:
         if before is not None and (before.state, before.attempts) == (step.state, step.attempts):
             return
         kept = [json.loads(line) for line in step.attempts.split("\n") if line]
-        numbers, due = [one["number"] for one in kept], begun[:-1] if step.state in _NOT_KEPT else begun
+        # A step that a person marked as SUCCEEDED has kept how its latest attempt ended.
+        is_marked = before is not None and step.state is StepState.SUCCEEDED and before.state not in _NOT_KEPT
+        due = begun[:-1] if step.state in _NOT_KEPT and not is_marked else begun
+        numbers = [one["number"] for one in kept]
         if numbers != due[-_MOST:]:
             self._watch.report(Rule.ATTEMPTS, f"{step.id} is {step.state} and keeps the attempts {numbers}, not {due}")
         elif kept and (before is None or before.attempts != step.attempts):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from atom_workflows.core.item_ids import expander_id, item_id
@@ -14,12 +15,14 @@ from simulation.scenario import Ending, Scenario, StepPlan
 _MOST_ITEMS: Final = 9
 
 
-def expected_ends(scenario: Scenario, excused: Mapping[str, End]) -> dict[str, End]:
+def expected_ends(
+    scenario: Scenario, excused: Mapping[str, End], kept: Mapping[str, End] = MappingProxyType({})
+) -> dict[str, End]:
     """Return the end of every step of an undisturbed run.
 
-    `excused` are those that faults rightly made end otherwise.
+    `excused` are those that faults rightly made end otherwise, and `kept` those that ended in another run.
     """
-    facts = Facts(mode=scenario.mode)
+    facts = Facts(mode=scenario.mode, ends=kept)
     facts = _with_ends(scenario, scenario.steps, facts, excused)
     failures = sum(end.failures for end in facts.ends.values())
     main = replace(
@@ -33,7 +36,7 @@ def expected_ends(scenario: Scenario, excused: Mapping[str, End]) -> dict[str, E
 
 def _with_ends(scenario: Scenario, plans: Iterable[StepPlan], facts: Facts, excused: Mapping[str, End]) -> Facts:
     for plan in plans:
-        end = _end(scenario, plan, facts, excused)
+        end = facts.ends.get(plan.id) or _end(scenario, plan, facts, excused)
         facts = replace(facts, ends={**facts.ends, plan.id: end})
     return facts
 

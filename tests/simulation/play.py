@@ -31,6 +31,7 @@ from simulation.bus import Delivery, FaultyBus
 from simulation.calls import Calls
 from simulation.dice import dice
 from simulation.drawn import TICK_S, Drawn
+from simulation.edits import Edited
 from simulation.evidence import Evidence, Submission, Try
 from simulation.expiry import Expiry
 from simulation.faults import Fault, Faults
@@ -41,6 +42,7 @@ from simulation.instances import Instances, Observed, Ports, unobserved
 from simulation.lines import Lines
 from simulation.machine import InterleavedWorkers, SkewedClock, true_time
 from simulation.meddling import Meddler
+from simulation.repaired import RepairWatch
 from simulation.repairs import Repairs
 from simulation.scenario import OTHER_URL, STOP_TIMEOUT_S, Scenario
 from simulation.scheduler import Died, Invocation, Scheduler
@@ -93,6 +95,8 @@ class Play:
         self._memory = MemoryStore(lambda: true_time(self.scheduler))
         self._releasing: set[tuple[Invocation, str]] = set()
         self.flows = [Flow(scenario=one, watch=self._watch(one)) for one in drawn.scenarios]
+        for flow in self.flows[1:]:
+            flow.repairs = self.flows[0] if isinstance(flow.watch, RepairWatch) else None
         self._attention = Attention(self.flows, self.scheduler, pace=drawn.pace, more_s=drawn.crowd_s)
         self._expiry = Expiry(flows=self.flows, memory=self._memory, calls=self.calls, keep_s=drawn.keep_s)
         self._by_run_id = {flow.run_id: flow for flow in self.flows}
@@ -137,7 +141,8 @@ class Play:
         self._next_tick = TICK_S / 2
 
     def _watch(self, scenario: Scenario) -> Watch:
-        return Watch(
+        kind = RepairWatch if isinstance(scenario, Edited) else Watch
+        return kind(
             scenario=scenario,
             memory=self._memory,
             evidence=self.evidence,
@@ -223,6 +228,7 @@ class Play:
 
     def _turn(self) -> None:
         self._weather()
+        self._start_repairs()
         self._users.act()
         self._meddler.act()
         ready = self.scheduler.ready()
@@ -237,6 +243,17 @@ class Play:
             self.scheduler.go_on(self._chance.choice(overdue))
         else:
             self._advance_time(dawdle=bool(ready or arrived))
+
+    def _start_repairs(self) -> None:
+        """Ask for a run that repairs another one, once nothing happens to that one any more."""
+        for flow in self.flows:
+            first = flow.repairs
+            if first is not None and not flow.is_started and first.is_over and self._is_quiet(first):
+                assert isinstance(flow.watch, RepairWatch)
+                flow.watch.begin(first.watch)
+                self._users.start(flow)
+                if self.faults.is_calm:
+                    self._set_end(flow)
 
     def _advance_time(self, *, dawdle: bool) -> None:
         now = self.scheduler.now
@@ -263,6 +280,8 @@ class Play:
         self.scheduler.pause_s = min(self.scheduler.pause_s, _CALM_PAUSE_S)
         self.trace.note("calm")
         for flow in self.flows:
+            if flow.awaits_end:
+                continue
             self._set_end(flow)
             if flow.watch.run is None:
                 self._users.start(flow)

@@ -81,7 +81,7 @@ def _check_stop(watch: Watch, before: RunRecord | None, run: RunRecord, *, reope
 
 def _check_invalid(watch: Watch, run: RunRecord) -> None:
     """Check a run that could not start."""
-    if watch.scenario.path not in watch.evidence.gone:
+    if not watch.is_refusable:
         watch.report(Rule.RUN_STATE, f"the run is INVALID: {run.errors}")
     if watch.steps or not run.errors:
         watch.report(
@@ -220,7 +220,7 @@ def _check_ends(watch: Watch) -> None:
 
 
 def _check_script(watch: Watch) -> None:
-    expected = expected_ends(watch.scenario, watch.excused)
+    expected = expected_ends(watch.scenario, watch.excused, watch.kept)
     ends = {name: _without_job(watch.end_of(name)) for name in watch.users_steps()}
     wrong = {name: (end, expected[name]) for name, end in ends.items() if end != _without_job(expected[name])}
     if wrong:

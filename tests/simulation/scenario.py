@@ -87,6 +87,7 @@ class StepPlan:
     id: str
     depends_on: tuple[str, ...] = ()
     has_task: bool = True
+    image: str = "image"
     max_attempts: int = 1
     on_lost: OnLost = OnLost.RETRY
     timeout_s: int = 3600
@@ -179,7 +180,7 @@ class StepPlan:
         return (
             fields
             | {
-                "task": {"imageUri": "image", **args},
+                "task": {"imageUri": self.image, **args},
                 "retry": retry | ({} if self.retried is None else {"when": str(self.retried)}),
                 "onLost": self.on_lost.value,
                 "timeout": f"{self.timeout_s}s",

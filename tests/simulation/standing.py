@@ -28,6 +28,8 @@ class Standing:
     `scenario` is the version of its file that the run was started from. `gone` are steps whose documents were deleted
     by the meddler; they are known as they stood then.
 
+    `kept` are steps that the run keeps of another one, and how they ended there.
+
     `outputs` are those of steps as they are stored. `reruns` are the steps that each retry has to run again, by its
     number. `was_stopped` says that the run was, in this round, and `stops` how, one after the other; a handler may not
     know of the latest. `is_nothing_started` says that no step had run or failed when the main part ended, as far as the
@@ -40,6 +42,7 @@ class Standing:
         self.steps: dict[str, StepRecord] = {}
         self.gone: set[str] = set()
         self.outputs: dict[str, Mapping[str, Any]] = {}
+        self.kept: Mapping[str, End] = {}
         self.reruns: dict[int, set[str]] = {}
         self.was_stopped = False
         self.stops: list[Stop] = []

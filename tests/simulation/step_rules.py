@@ -91,6 +91,8 @@ class StepRules:
             self._check_hint(before, step)
             self._note_timeout(before, step)
             self._check_list_is_open(before, step)
+        if before is None and self._watch.is_kept(step):
+            return
         if before is None:
             begins = StepState.SUCCEEDED if step.kind is NodeKind.PLACES else StepState.PENDING
             self._require(step.state is begins and not step.attempt, step, None)

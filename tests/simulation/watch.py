@@ -77,6 +77,15 @@ class Watch(Standing):
         return true_time(self.evidence.scheduler)
 
     @property
+    def is_refusable(self) -> bool:
+        """True if the run is rightly INVALID."""
+        return self.scenario.path in self.evidence.gone
+
+    def is_kept(self, _step: StepRecord) -> bool:
+        """Return True if a node rightly begins as it ended in another run."""
+        return False
+
+    @property
     def latest_now(self) -> datetime:
         """The time on the clock that is furthest ahead."""
         return self.now + self.skew

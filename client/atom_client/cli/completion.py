@@ -9,15 +9,12 @@ from __future__ import annotations
 import os
 import threading
 from glob import escape, iglob
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from atom_client.text import name_of
-
-if TYPE_CHECKING:
-    from atom_workflows.ports import Document
 
 VARIABLE: Final = "_ATOM_WORKFLOWS_COMPLETE"
 """The variable with which a shell asks the program for completions. Its name is derived from the program's name."""
@@ -76,8 +73,12 @@ def offer_runs(ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]
     def look() -> None:
         # Whatever goes wrong, such as a missing login, the shell must not show it in the middle of a command.
         try:
+            from atom_client.cli.platform import connect_services  # noqa: PLC0415 (needed for runs only)
+            from atom_client.deployment import environment  # noqa: PLC0415 (likewise)
+            from atom_client.views.run_references import runs_to_offer  # noqa: PLC0415 (likewise)
+
             with ctx.scope(cleanup=False):
-                for run in read_runs(incomplete):
+                for run in runs_to_offer(connect_services(environment()).store, incomplete, most=MOST_RUNS):
                     state, workflow = (run.fields.get(name, "") for name in ("state", "workflow"))
                     found.append(CompletionItem(run.id, help=name_of(f"{state} {workflow}")))
         except (Exception, SystemExit):  # noqa: BLE001 (see above)
@@ -88,20 +89,3 @@ def offer_runs(ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]
     reader.start()
     reader.join(WAIT_S)
     return list(found)
-
-
-def read_runs(incomplete: str) -> list[Document]:
-    """Return the newest runs, or the runs whose ids begin with the text."""
-    from atom_client.cli.platform import connect_services  # noqa: PLC0415 (needed for runs only)
-    from atom_client.deployment import environment  # noqa: PLC0415 (likewise)
-    from atom_workflows.documents import RUNS, run_path  # noqa: PLC0415 (likewise)
-    from atom_workflows.ports import Query  # noqa: PLC0415 (likewise)
-
-    fields = ("state", "workflow", "created_at")
-    if not incomplete:
-        query = Query(collection=RUNS, order_by=[("created_at", "descending")], limit=MOST_RUNS, fields=fields)
-        return list(connect_services(environment()).store.query(query))
-    # Runs are sorted by path, so the ids that begin with the text follow it. A whole id is not among them.
-    query = Query(collection=RUNS, after=[run_path(incomplete)], limit=MOST_RUNS, fields=fields)
-    begun = [one for one in connect_services(environment()).store.query(query) if one.id.startswith(incomplete)]
-    return sorted(begun, key=lambda run: run.fields["created_at"], reverse=True)

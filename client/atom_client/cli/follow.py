@@ -182,7 +182,7 @@ def _not_started(run_id: str, waited_s: float, *, is_superseded: bool) -> str:
     )
 
 
-AS_STARTED: Final = "using the file as it was when the run was started. If the file has changed, start a new run."
+AS_STARTED: Final = "using the file as it was when the run was started. If the file has changed, add --with FILE."
 """Tells users who have just corrected the file that a retry does not read it again."""
 
 INTERRUPTIONS: Final = (KeyboardInterrupt, SystemExit)

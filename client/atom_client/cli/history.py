@@ -63,5 +63,6 @@ def history_services() -> Services:
         settings=settings,
         wake_limit=WakeLimit(settings.check_interval),
     )
-    click.echo(f"No platform is up; this is the history in {PROJECT_FOLDER}.", err=True)
+    if not click.get_current_context().resilient_parsing:  # The shell is completing a command.
+        click.echo(f"No platform is up; this is the history in {PROJECT_FOLDER}.", err=True)
     return services

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Final
 
 import click
@@ -14,7 +15,7 @@ from atom_client.deployment import with_place
 from atom_client.errors import Failure, Misuse
 from atom_client.text import clean, counted, name_of
 from atom_client.views.as_json import items_object, json_document
-from atom_client.views.items import read_loop, read_page
+from atom_client.views.items import ItemsPage, read_loop, read_page
 from atom_client.views.queries import read_outputs_of_steps
 from atom_client.views.run_references import require_run
 from atom_workflows.coordinator.services import Services
@@ -54,7 +55,17 @@ def show_items(  # noqa: PLR0913 (all but the first three are options)
         if outputs and item.id in outputs:
             values = clean(json.dumps(outputs[item.id], ensure_ascii=False))
             click.echo(f"outputs of `{shown_id(item.id)}`: {values}")
-    if page < found.pages:
+    for line in _describe_others(found, step_id, limit):
+        click.echo(line)
+
+
+def _describe_others(found: ItemsPage, step_id: str, limit: int) -> Iterator[str]:
+    """Say where to find the items that are not on the page."""
+    origin = found.loop.step.kept_from
+    if origin and not found.items:
+        of_origin = with_place(f"runs show {origin} --items {step_id}")
+        yield f"They ran in run {origin}, from which the step was kept: `{of_origin}` shows them."
+    elif found.number < found.pages:
         size = "" if limit == PAGE_SIZE else f" --limit {limit}"
-        following = with_place(f"runs show {run.id} --items {step_id}{size} --page {page + 1}")
-        click.echo(f"\nPage {page:,} of {found.pages:,}; `{following}` shows the next one.")
+        command = f"runs show {found.loop.step.run_id} --items {step_id}{size} --page {found.number + 1}"
+        yield f"\nPage {found.number:,} of {found.pages:,}; `{with_place(command)}` shows the next one."

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from atom_client.cli.completion import FILE
 from atom_client.cli.options import json_option, reason_option, run_argument, timeout_of
 from atom_client.deployment import environment, place_options
 from atom_client.errors import RUN_FAILED, Misuse
@@ -214,27 +215,56 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 @click.option(
     "--failed", is_flag=True, help="With --from or --only: also what `runs retry` would run again without them."
 )
+@click.option(
+    "--with",
+    "source",
+    type=FILE,
+    metavar="FILE",
+    help="Start a new run from this edited file, and keep the unchanged steps.",
+)
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Start a new run with this value of a parameter, and keep the steps that do not read it; may be repeated.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would run again, but change nothing.")
-@click.option("--yes", is_flag=True, help="With --from or --only: do not ask. Without a terminal, no one is asked.")
+@click.option("--yes", is_flag=True, help="With any of these options: do not ask. Without a terminal, no one is asked.")
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
 @click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
 @reason_option
 @json_option
 @place_options
-def retry(timeout: str | None, **chosen: Any) -> None:
+def retry(timeout: str | None, *, source: str | None, params: tuple[str, ...], **chosen: Any) -> None:
     """Rerun the steps that failed, were cancelled or were skipped.
 
     Steps that succeeded are not run again. With --from and --only, the steps that you name run again instead, also in a
     run that SUCCEEDED; STEP may be an item of a step with `forEach`, such as 'train[3]'. They are shown first. Steps
     under `finally` run again in any case. The run keeps the steps, conditions and parameters that it started with: the
-    file is not read again, so if you have changed it, start a new run. The run records who retried it.
+    file is not read again. The run records who retried it.
 
-    Exit code: 0 if the run continues; with --wait, the same as for `run`.
+    With --with or --param, the run stays as it is. A new run is started instead, which may also be done if the run has
+    SUCCEEDED: it keeps the steps that succeeded and are unchanged, if all steps before them are. Which these are is
+    shown before it starts, with the reason for each other step.
+
+    Exit code: 0 if the run continues or a new one is requested; with --wait, the same as for `run`.
     """
+    chosen["timeout_s"] = timeout_of(timeout)
+    if source is not None or params:
+        in_place = [name for name in ("first", "only", "failed", "reason") if chosen.pop(name)]
+        if in_place:
+            option = f"--{in_place[0]}".replace("--first", "--from")
+            raise Misuse(
+                f"{option} is for a run that is continued, but --with and --param start a new one; leave it out"
+            )
+        from atom_client.cli.reuse import ReuseOptions, repair_by_new_run  # noqa: PLC0415 (imported only when needed)
+
+        reuse = ReuseOptions(source=source, params=params, **chosen)
+        raise click.exceptions.Exit(repair_by_new_run(_services(), reuse))
     from atom_client.cli.retry import RetryOptions, retry_unsuccessful  # noqa: PLC0415 (imported only when needed)
 
-    options = RetryOptions(timeout_s=timeout_of(timeout), **chosen)
-    raise click.exceptions.Exit(retry_unsuccessful(_services(), options))
+    raise click.exceptions.Exit(retry_unsuccessful(_services(), RetryOptions(**chosen)))
 
 
 @click.command()

@@ -194,13 +194,15 @@ def attempts_sheet(step: StepRecord, attempts: Sequence[TimedAttempt], *, now: d
 def remark(step: StepRecord, loop: LoopView | None = None) -> str:
     """Return a step's message on one line.
 
-    The message is preceded by those of the following that apply: a note that the failure is tolerated, the state of a
-    job that the Task Runner has not started yet, the reason why the step ended, and the counts of its items. The
-    counts replace the message until the step has ended, or if it failed because too many of its items did.
+    The message is preceded by those of the following that apply: the run from which the step was kept, a note that the
+    failure is tolerated, the state of a job that the Task Runner has not started yet, the reason why the step ended,
+    and the counts of its items. The counts replace the message until the step has ended, or if it failed because too
+    many of its items did.
     """
     job_state = one_line(step.job_state) if step.state is StepState.RUNNING else ""
     not_running = job_state if job_state != StepState.RUNNING.value else ""
-    marks = ("tolerated" if step.tolerated else "", not_running, one_line(step.reason))
+    kept = f"kept from {step.kept_from}" if step.kept_from else ""
+    marks = (kept, "tolerated" if step.tolerated else "", not_running, one_line(step.reason))
     items = "" if loop is None else loop.describe()
     message = "" if items and (not step.state.is_terminal or loop_failed(step)) else one_line(step.message)
     return ": ".join(filter(None, (*marks, items, message)))

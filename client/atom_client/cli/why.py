@@ -123,6 +123,9 @@ def _find_step(
     if found:
         loop = read_loop(services.store, run, step_id) if found[0].kind is NodeKind.GATHER else None
         return (found[0] if loop is None else loop.step), loop
+    if run.started_at is None:
+        explains = f"`{with_place(f'why {run.id}')}` explains why"
+        raise Failure(f"run {run.id} is {run.state} and has not begun, so it has no steps to show; {explains}")
     meant = similar_step(services.store, run, name.each if name else step_id)
     lists = f"`{with_place(f'runs show {run.id}')}` lists its steps"
     hint = f"did you mean {listing([meant])}?" if meant else lists

@@ -118,6 +118,22 @@ def started_from(path: str, file: str) -> bool:
     return name != "" and PurePosixPath(path).name == name
 
 
+def runs_to_offer(store: Store, text: str, *, most: int) -> list[Document]:
+    """Return runs whose ids begin with the text, newest first, with their state and workflow.
+
+    Without a text, these are the newest of all; with one, any of those whose ids begin with it. A whole id is not among
+    them.
+    """
+    fields = ("state", "workflow", "created_at")
+    if not text:
+        newest = Query(collection=RUNS, order_by=[("created_at", "descending")], limit=most, fields=fields)
+        return list(store.query(newest))
+    # Runs are sorted by path, so the ids that begin with the text directly follow it.
+    query = Query(collection=RUNS, after=[run_path(text)], limit=most, fields=fields)
+    begun = [document for document in store.query(query) if document.id.startswith(text)]
+    return sorted(begun, key=lambda document: document.fields["created_at"], reverse=True)
+
+
 def _newest_of_all(store: Store) -> str:
     newest = store.query(
         Query(collection=RUNS, order_by=[("created_at", "descending")], limit=1, fields=("created_at",))

@@ -8,8 +8,10 @@ be lost if the machine itself loses power.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -17,7 +19,7 @@ from atom_emulator.firestore.errors import Unavailable
 from atom_emulator.firestore.stored_fields import decode_stored, encode_stored
 from atom_emulator.firestore.values import Fields
 from atom_emulator.firestore.writes import Record
-from atom_emulator.sqlite_file import FileKind, SqliteFileError, check, explained, open_file, transaction
+from atom_emulator.sqlite_file import FileKind, SqliteFileError, check, explain, explained, open_file, transaction
 
 HISTORY: Final = FileKind(
     what="history",
@@ -38,12 +40,13 @@ HISTORY: Final = FileKind(
     ),
 )
 
+_TABLES: Final = ("documents", "notes")
+_INODE: Final = "inode"
 _LAST_COMMIT: Final = "last commit"
 
-_SAVE: Final = (
-    "INSERT INTO documents VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-    "created = excluded.created, updated = excluded.updated, fields = excluded.fields"
-)
+_MOST_ROWS: Final = 500
+"""Documents in one statement; SQLite limits its values."""
+
 _DELETE: Final = "DELETE FROM documents WHERE database = ? AND path = ?"
 _NOTE: Final = "INSERT INTO notes VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
 
@@ -98,6 +101,24 @@ class History:
         self.afresh = afresh
         self._lock = threading.Lock()
         self._connection = open_file(file, HISTORY, read_only=read_only)
+        if not read_only:
+            try:
+                self._mark_if_new()
+            except sqlite3.Error as error:
+                self._connection.close()
+                raise SqliteFileError(explain(error, file, HISTORY)) from error
+
+    @property
+    def is_own(self) -> bool:
+        """True unless the file is a copy, or comes from someone else.
+
+        Whoever made it elsewhere could not know which file it would be here.
+        """
+        return self.note(_INODE) == str(self.file.stat().st_ino)
+
+    def _mark_if_new(self) -> None:
+        if not any(self._connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall() for table in _TABLES):  # noqa: S608 - our own tables
+            self._connection.execute(_NOTE, [_INODE, str(self.file.stat().st_ino)])
 
     def check(self) -> None:
         """Look through the whole file for damage. Raises `SqliteFileError`."""
@@ -130,6 +151,17 @@ class History:
                     changes(self._connection)
 
             self.call(change)
+
+    def execute(self, statement: str, values: Sequence[Any]) -> None:
+        """Execute one statement, which is a transaction of its own.
+
+        Raises `Unavailable` if nothing was written.
+        """
+        with self._lock:
+            try:
+                self._connection.execute(statement, values)
+            except sqlite3.Error as error:
+                raise Unavailable(explain(error, self.file, HISTORY)) from error
 
     def note(self, name: str) -> str:
         """Return a note, or an empty string."""
@@ -212,12 +244,31 @@ class KeptDatabase:
             if record is not None
         ]
         deleted = [(self._name, path) for path, record in kept.items() if record is None]
+        if not deleted and len(rows) <= _MOST_ROWS:
+            self._history.execute(*_save(rows))
+            return
 
         def write(connection: Any) -> None:
-            connection.executemany(_SAVE, rows)
+            for start in range(0, len(rows), _MOST_ROWS):
+                connection.execute(*_save(rows[start : start + _MOST_ROWS]))
             if deleted:
-                # Nothing else tells when this commit was.
                 connection.executemany(_DELETE, deleted)
+                # Nothing else tells when this commit was.
                 connection.execute(_NOTE, (self._last, str(time)))
 
         self._history.write(write)
+
+
+def _save(rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
+    """Return one statement that saves documents, and its values.
+
+    With each statement, Python's threads take turns, which costs more than what SQLite does.
+    """
+    return _save_statement(len(rows)), [value for row in rows for value in row]
+
+
+@lru_cache(maxsize=_MOST_ROWS)
+def _save_statement(count: int) -> str:
+    values = ", ".join(["(?, ?, ?, ?, ?)"] * count)
+    replaced = ", ".join(f"{name} = excluded.{name}" for name in ("created", "updated", "fields"))
+    return f"INSERT INTO documents VALUES {values} ON CONFLICT DO UPDATE SET {replaced}"  # noqa: S608 - no one else's words

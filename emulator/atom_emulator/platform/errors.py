@@ -108,6 +108,17 @@ class HistoryUnusable(PlatformError, OSError):
         )
 
 
+class ForeignFile(PlatformError):
+    """A file in which state is kept was not made in this folder."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(
+            f"{file} was not made here: it was copied, or comes from someone else. A platform would go on with what it "
+            "contains, which may run programs, or run jobs twice. Remove it to begin anew; with --in-memory, a "
+            "platform runs without it."
+        )
+
+
 class RunnerMissing(PlatformError):
     """Runs that are open were started with another Task Runner than the one chosen now."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 from atom_emulator.log_files import make_folder
 from atom_emulator.platform.abandoned import end_abandoned_run
-from atom_emulator.platform.errors import HistoryUnusable, PortTaken
+from atom_emulator.platform.errors import PortTaken
 from atom_emulator.platform.network import HOST, reserve_port
 from atom_emulator.platform.options import FUNCTIONS, PartName, PlatformOptions
 from atom_emulator.platform.project_folder import ProjectFolder
@@ -18,11 +18,10 @@ from atom_emulator.platform.recovery import (
     gather_mock_jobs,
     join_history,
     last_port,
+    prepare_messages,
     recover,
     remove_files,
 )
-from atom_emulator.pubsub.kept_messages import MESSAGES
-from atom_emulator.sqlite_file import SqliteFileError, check, open_file
 
 _HOLDING: frozenset[PartName] = frozenset({PartName.FIRESTORE, PartName.PUBSUB, *FUNCTIONS})
 """The parts without which nothing can change the history, or ask for a job."""
@@ -74,12 +73,8 @@ class Keeping:
             make_folder(self.folder.mock_jobs)
             return []
         # The functions use this database, whatever it is called in the shell; see `PlatformOptions.project`.
-        try:
-            with closing(open_file(self.folder.messages, MESSAGES)) as messages:
-                check(messages, self.folder.messages, MESSAGES)
-        except SqliteFileError as error:
-            raise HistoryUnusable(str(error)) from error
         found = recover(self.folder.history, f"projects/{self._options.project}/databases/(default)", own)
+        prepare_messages(self.folder.messages, self.folder.history)
         remove_files(found.expired_runs, jobs=jobs, logs=self.folder.path / "logs", keep=keep)
         gather_mock_jobs(self.folder.mock_jobs, self.mock_journal, found.open_runs)
         return list(found.open_runs)

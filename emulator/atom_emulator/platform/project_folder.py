@@ -121,10 +121,13 @@ class ProjectFolder:
     def running_platform(self) -> dict[str, str] | None:
         """Return the variables of the platform that is up in this folder, or None.
 
-        What a platform left that was killed is ignored.
+        What a platform left that was killed is ignored, even while its parts are still ending.
         """
-        found = _read_json(self._state).get("environment")
-        if not isinstance(found, dict) or not self._is_held_alone():
+        state = _read_json(self._state)
+        found, pid = state.get("environment"), state.get("pid")
+        if not isinstance(found, dict) or not isinstance(pid, int):
+            return None
+        if not _is_running(pid) or not self._is_held_alone():
             return None
         return {name: value for name, value in found.items() if isinstance(value, str)}
 
@@ -142,6 +145,16 @@ class ProjectFolder:
         finally:
             os.close(lock)
         return False
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return pid > 0
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,14 +23,17 @@ from atom_emulator.firestore.stored_fields import encode_stored
 from atom_emulator.firestore.values import Fields, to_micros
 from atom_emulator.firestore.writes import Record
 from atom_emulator.log_files import make_folder
-from atom_emulator.platform.errors import HistoryUnusable, RunnerMissing
-from atom_emulator.sqlite_file import SqliteFileError
+from atom_emulator.platform.errors import ForeignFile, HistoryUnusable, RunnerMissing
+from atom_emulator.pubsub.kept_messages import MESSAGES
+from atom_emulator.sqlite_file import SqliteFileError, check, open_file
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.documents import BURST_LEASE_PATH, RUNS
 
 _RUNNER: Final = "task runner "
 """The name of a note about a platform's own Task Runner: this, and its URL. The value is its kind."""
+
+_MESSAGES: Final = "inode of messages"
 
 _OPEN: Final = frozenset(state for state in RunState if not state.is_terminal)
 
@@ -84,12 +87,14 @@ def recover(file: Path, database: str, runner: OwnRunner) -> Recovered:
     Ends the leases of processes that no longer exist, makes every open run due for an audit, gives the jobs of earlier
     Task Runners of this kind to the new one, and deletes what has expired.
 
-    Raises `HistoryUnusable`, and `RunnerMissing` if an open run needs a Task Runner of another kind. Nothing is changed
-    then.
+    Raises `HistoryUnusable`, `ForeignFile`, and `RunnerMissing` if an open run needs a Task Runner of another kind.
+    Nothing is changed then.
     """
     now = datetime.now(UTC)
     with _opened(file) as history:
         history.check()
+        if not history.is_own:
+            raise ForeignFile(file)
         tops = {record.path: record.fields for record in history.select(_DIRECTLY_IN_A_COLLECTION, database)}
         expired = [path for path, fields in tops.items() if _is_expired(fields, now)]
         still_open = {
@@ -118,6 +123,20 @@ def recover(file: Path, database: str, runner: OwnRunner) -> Recovered:
         open_runs=[*map(_id_of, still_open)],
         expired_runs=[_id_of(path) for path in expired if path.startswith(f"{RUNS}/")],
     )
+
+
+def prepare_messages(file: Path, history: Path) -> None:
+    """Create the file with the messages if there is none, or check that it is whole and belongs to this history.
+
+    Raises `HistoryUnusable` or `ForeignFile`.
+    """
+    with _opened(history) as opened:
+        known = opened.note(_MESSAGES)
+        if file.exists() and str(file.stat().st_ino) != known:
+            raise ForeignFile(file)
+        with closing(open_file(file, MESSAGES)) as messages:
+            check(messages, file, MESSAGES)
+        opened.set_notes({_MESSAGES: str(file.stat().st_ino)})
 
 
 def remove_files(expired_runs: Iterable[str], *, jobs: Path, logs: Path, keep: timedelta) -> None:

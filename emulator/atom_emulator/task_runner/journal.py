@@ -28,18 +28,24 @@ class InvalidJournal(ValueError):
 
 
 class Journal:
-    """Jobs in a file. If the file is emptied, the next server knows none of them."""
+    """Jobs in a file. If the file is emptied, the next server knows none of them.
+
+    The file is kept open until the process ends.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._descriptor: int | None = None
 
     def add(self, accepted: Acceptance | StopRequest) -> None:
         """Record a job, or that it is to stop, before the call is answered."""
         line: dict[str, Any] = {"id": accepted.job_id, "at": accepted.at}
         if isinstance(accepted, Acceptance):
             line |= {"job": accepted.job, "idempotency_key": accepted.idempotency_key}
-        with self._path.open("ab", buffering=0) as file:
-            file.write(json.dumps(line).encode() + b"\n")
+        if self._descriptor is None:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            self._descriptor = os.open(self._path, flags, 0o600)
+        os.write(self._descriptor, json.dumps(line).encode() + b"\n")
 
     def clear(self) -> None:
         """Forget every job."""

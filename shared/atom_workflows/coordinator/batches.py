@@ -20,8 +20,22 @@ result and the body that was sent are added. If it became too large to write, it
 
 _DOCUMENT_OVERHEAD: Final = 600
 _LISTS_OF_NAMES: Final = frozenset({"depends_on", "dependents", "barriers", "conditional", "heirs"})
-_LONG_TEXTS: Final = frozenset({"task", "templates", "constants", "outputs", "loop", "item", "item_type"})
-"""The fields of a step, other than its conditions, that may be long."""
+_LONG_TEXTS: Final = frozenset(
+    {
+        "task",
+        "templates",
+        "constants",
+        "outputs",
+        "loop",
+        "item",
+        "item_type",
+        "values",
+        "message",
+        "because",
+        "attempts",
+    }
+)
+"""The fields of a step or of its outputs, other than its conditions, that may be long."""
 
 _Batched = TypeVar("_Batched", Create, Update)
 

@@ -55,6 +55,12 @@ def cancel_run(services: Services, run_id: str, *, actor: str, reason: str = "",
     outbox.flush()
 
 
+def describe_retry(first: Sequence[str], only: Sequence[str], *, failed: bool) -> str:
+    """Return a retry as it is typed, without the run."""
+    options = [*(f"--from {name}" for name in first), *(f"--only {name}" for name in only), *["--failed"] * failed]
+    return " ".join(["retry", *options]) if first or only else "retry"
+
+
 def retry_run(  # noqa: PLR0913 (each may be left out)
     services: Services,
     run_id: str,
@@ -74,8 +80,7 @@ def retry_run(  # noqa: PLR0913 (each may be left out)
     and no step is named, or will soon be deleted.
     """
     outbox = Outbox(services)
-    options = [*(f"--from {name}" for name in first), *(f"--only {name}" for name in only), *["--failed"] * failed]
-    what = " ".join(["retry", *options]) if first or only else "retry"
+    what = describe_retry(first, only, failed=failed)
     chooses = partial(select, first=first, only=only, failed=failed) if first or only else None
     reopen_run(outbox, run_id, UserChange(at=services.clock.now(), actor=actor, what=what, why=reason), chooses)
     seed.resume(outbox, run_id)

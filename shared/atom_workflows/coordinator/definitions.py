@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from atom_workflows.coordinator.services import Services
 from atom_workflows.coordinator.turns import turn_to_read
@@ -14,6 +14,9 @@ from atom_workflows.documents import definition_path, definitions_path
 from atom_workflows.errors import Conflict, DefinitionUnusable, NotStorable
 from atom_workflows.ports import Create, Query, Update
 
+if TYPE_CHECKING:
+    from atom_workflows.coordinator.reuse import Reuse
+
 MAX_DEFINITION_BYTES: Final = 900_000
 """The maximum compressed size of a large run's definition, which is kept in a document of at most 1 MiB."""
 
@@ -22,11 +25,15 @@ _MOST_NAMED: Final = 3
 
 
 class Definition(NamedTuple):
-    """A workflow, the text that it was parsed from, and the path of its file."""
+    """A workflow, the text that it was parsed from, and the path of its file.
+
+    `reuse` is None unless the run keeps steps of another one.
+    """
 
     workflow: Workflow
     text: bytes
     path: str
+    reuse: Reuse | None = None
 
 
 def store_definition(run: RunRecord, definition: Definition) -> Create:
@@ -35,12 +42,14 @@ def store_definition(run: RunRecord, definition: Definition) -> Create:
     Raises `NotStorable` if it is too large.
     """
     compressed = zlib.compress(definition.text)
-    if len(compressed) > MAX_DEFINITION_BYTES:
+    reuse = {} if definition.reuse is None else {"reuse": definition.reuse.stored()}
+    size = len(compressed) + sum(map(len, reuse.values()))
+    if size > MAX_DEFINITION_BYTES:
         raise NotStorable(
-            f"{definition.path} takes up {len(compressed)} bytes even when compressed, but at most "
+            f"{definition.path} takes up {size} bytes even when compressed, but at most "
             f"{MAX_DEFINITION_BYTES} can be stored; move large args to files that the jobs read"
         )
-    fields = {"text": compressed, "path": definition.path, "expire_at": run.expire_at}
+    fields = {"text": compressed, "path": definition.path, "expire_at": run.expire_at, **reuse}
     return Create(path=definition_path(run.id), fields=fields)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.coordinator.definitions import Definition
 from atom_workflows.coordinator.services import Services
@@ -19,13 +19,23 @@ from atom_workflows.core.run_values import bind_run, render_params
 from atom_workflows.core.states import RunState
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import SCHEMA_OF_LANGUAGE_RUNS, SCHEMA_OF_LOOP_RUNS, SCHEMA_OF_NEW_RUNS
-from atom_workflows.errors import InvalidParams, SourceForbidden, SourceNotFound, SourceTooLarge
+from atom_workflows.errors import (
+    InvalidParams,
+    RunNotFound,
+    RunStateError,
+    SourceForbidden,
+    SourceNotFound,
+    SourceTooLarge,
+)
 from atom_workflows.language.limits import MAX_PROBLEMS
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.messages.start import StartRequested
 from atom_workflows.settings import Settings
 from atom_workflows.task_runner_urls import expected_instead, shown_url
+
+if TYPE_CHECKING:
+    from atom_workflows.coordinator.reuse import Reuse
 
 _NO_LIMIT: Final = "no_queue was given, but the file does not limit its runs, so none of them waits"
 
@@ -78,6 +88,7 @@ def new_run(services: Services, event: StartRequested) -> RunRecord:
         params=event.params,
         labels=event.labels,
         no_queue=event.no_queue,
+        repairs=event.repairs,
         warnings=event.warnings,
         scheduled_at=event.scheduled_at,
         window_start=event.window_start,
@@ -111,7 +122,7 @@ def prepare(services: Services, run: RunRecord, event: StartRequested) -> Prepar
                 return replace(prepared, is_registered=True)
         if event.templates:
             run = replace(run, params={**run.params, **render_params(run, workflow.timezone, event.templates)})
-        ready = with_workflow(run, workflow, digest=prepared.digest, env=services.settings.env)
+        ready, reuse = _bind(services, replace(run, digest=prepared.digest), event, workflow)
     except InvalidWorkflow as error:
         # The traceback would keep the whole file in memory.
         error.__traceback__ = None
@@ -122,17 +133,33 @@ def prepare(services: Services, run: RunRecord, event: StartRequested) -> Prepar
             problems.append(f"... and {more:,} more problems")
         problems += _how_to_give_params(event, workflow)
         return prepared.refuse(Refusal.INVALID, [{"message": problem} for problem in problems])
-    except (SourceNotFound, SourceForbidden, SourceTooLarge) as error:
-        return prepared.refuse(_SOURCE_REFUSALS[type(error)], [{"message": str(error)}])
-    definition = Definition(workflow=workflow, text=text, path=event.workflow_path)
+    except (SourceNotFound, SourceForbidden, SourceTooLarge, RunNotFound, RunStateError) as error:
+        return prepared.refuse(_REFUSALS[type(error)], [{"message": str(error)}])
+    definition = Definition(workflow=workflow, text=text, path=event.workflow_path, reuse=reuse)
     return replace(prepared, run=ready, definition=definition)
 
 
-_SOURCE_REFUSALS: Final[Mapping[type[Exception], Refusal]] = {
+_REFUSALS: Final[Mapping[type[Exception], Refusal]] = {
     SourceNotFound: Refusal.NOT_FOUND,
     SourceForbidden: Refusal.FORBIDDEN,
     SourceTooLarge: Refusal.INVALID,
+    # The run that is to be repaired.
+    RunNotFound: Refusal.NOT_FOUND,
+    RunStateError: Refusal.INVALID,
 }
+
+
+def _bind(
+    services: Services, run: RunRecord, event: StartRequested, workflow: Workflow
+) -> tuple[RunRecord, Reuse | None]:
+    """Return the run with the fields that its workflow determines, and what it keeps of another run."""
+    env = services.settings.env
+    if not event.repairs:
+        return with_workflow(run, workflow, digest=run.digest, env=env), None
+    from atom_workflows.coordinator.reuse import plan_reuse  # noqa: PLC0415 (only a few runs repair others)
+
+    plan = plan_reuse(services, run, event, workflow, env)
+    return plan.run, plan.reuse
 
 
 def _task_runner_refusal(settings: Settings, run: RunRecord, event: StartRequested) -> str:

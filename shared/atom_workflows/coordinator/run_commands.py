@@ -8,22 +8,25 @@ most once, and not at all on a run that has been retried in the meantime.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.close import Closing, request_stop
-from atom_workflows.coordinator.commands import CANCELLED_BY_USER
+from atom_workflows.coordinator.commands import CANCELLED_BY_USER, describe_retry
 from atom_workflows.coordinator.limits import Budget
-from atom_workflows.coordinator.loading import load_run
+from atom_workflows.coordinator.loading import iter_steps, load_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.reopening import reopen_run
+from atom_workflows.coordinator.reopening import Select, reopen_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.endings import require_retries, require_stoppable
+from atom_workflows.core.expansion import current_nodes
 from atom_workflows.core.records import RunRecord, Stop, StopKind
 from atom_workflows.core.rerun import require_retriable
+from atom_workflows.core.selection import select
 from atom_workflows.core.states import RunState
 from atom_workflows.core.user_changes import UserChange
-from atom_workflows.errors import RunContended, RunNotFound, RunStateError
+from atom_workflows.errors import RunContended, RunNotFound, RunStateError, SelectionError
 from atom_workflows.messages.internal import CANCEL, RunCommand, TickOrigin, command_message, seed_message, tick_message
 
 _REOPENED: Final = frozenset({RunState.SEEDING, RunState.QUEUED})
@@ -40,24 +43,25 @@ def read_run(services: Services, run_id: str) -> RunRecord:
     return stored.run
 
 
-def accept_command(  # noqa: PLR0913 (all but the first three by name)
-    services: Services, run_id: str, command: str, *, actor: str, reason: str, now: bool, retries: int | None
-) -> None:
+def accept_command(services: Services, command: RunCommand, *, retries: int | None = None) -> None:
     """Publish a command, unless the run's state already rules it out.
 
-    If `retries` is given, the run must have been retried exactly that often.
+    The command gets the run's current number of retries. If `retries` is given, it must be that number.
 
-    Raises `RunNotFound`, or `RunStateError` if the run's state does not allow the command.
+    Raises `RunNotFound`, `SelectionError`, or `RunStateError` if the run's state does not allow the command.
     """
-    run = read_run(services, run_id)
+    run = read_run(services, command.run_id)
     require_retries(run, retries)
-    if command == CANCEL:
-        require_stoppable(run, kind=StopKind.CANCEL, now=now)
+    if command.command == CANCEL:
+        require_stoppable(run, kind=StopKind.CANCEL, now=command.now)
     else:
-        require_retriable(run, now=services.clock.now())
-    accepted = RunCommand(run_id=run_id, command=command, retries=run.retries, actor=actor, reason=reason, now=now)
-    services.bus.publish([command_message(accepted)])
-    log.info("run.command", f"run {run_id}: a request to {command} it was accepted", run_id=run_id, actor=actor)
+        chooses = _selection(command)
+        require_retriable(run, now=services.clock.now(), is_selective=chooses is not None)
+        if chooses is not None and run.started_at is not None:
+            chooses(current_nodes({one.step.id: one.step for one in iter_steps(services, run.id)}))
+    services.bus.publish([command_message(command._replace(retries=run.retries))])
+    message = f"run {run.id}: a request to {command.command} it was accepted"
+    log.info("run.command", message, run_id=run.id, actor=command.actor)
 
 
 def handle_command(services: Services, command: RunCommand) -> None:
@@ -67,23 +71,22 @@ def handle_command(services: Services, command: RunCommand) -> None:
     comes too late is logged.
     """
     outbox = Outbox(services)
-    change = UserChange(at=services.clock.now(), actor=command.actor, what=command.command, why=command.reason)
     try:
         if command.command == CANCEL:
-            _cancel(outbox, command, change)
+            _cancel(outbox, command)
         else:
-            _retry(outbox, command, change)
+            _retry(outbox, command)
     except RunContended:
         raise
-    except RunStateError as error:
+    except (RunStateError, SelectionError) as error:
         # The caller was told that the command was accepted, and finds out from the run that something else happened.
         log.warning("run.command.refused", str(error), run_id=command.run_id, actor=command.actor)
     outbox.flush()
 
 
-def _cancel(outbox: Outbox, command: RunCommand, change: UserChange) -> None:
-    if command.now:
-        change = change._replace(what="cancel --now")
+def _cancel(outbox: Outbox, command: RunCommand) -> None:
+    what = "cancel --now" if command.now else "cancel"
+    change = UserChange(at=outbox.services.clock.now(), actor=command.actor, what=what, why=command.reason)
     reason = command.reason or CANCELLED_BY_USER
     stop = Stop(kind=StopKind.CANCEL, reason=reason, requested_at=change.at, now=command.now)
     budget = Budget.of_invocation(outbox.services.clock, outbox.services.settings.inline_budget)
@@ -102,9 +105,11 @@ def _cancel(outbox: Outbox, command: RunCommand, change: UserChange) -> None:
         outbox.add([seed_message(command.run_id)])
 
 
-def _retry(outbox: Outbox, command: RunCommand, change: UserChange) -> None:
+def _retry(outbox: Outbox, command: RunCommand) -> None:
+    what = describe_retry(command.first, command.only, failed=command.failed)
+    change = UserChange(at=outbox.services.clock.now(), actor=command.actor, what=what, why=command.reason)
     try:
-        reopen_run(outbox, command.run_id, change, retries=command.retries)
+        reopen_run(outbox, command.run_id, change, _selection(command), retries=command.retries)
     except RunStateError:
         # An earlier delivery of the command may have died after it reopened the run, so publish once more.
         run = read_run(outbox.services, command.run_id)
@@ -112,3 +117,10 @@ def _retry(outbox: Outbox, command: RunCommand, change: UserChange) -> None:
             raise
     # The start function resets and publishes the steps: a dispatcher's memory is not meant for whole graphs.
     outbox.add([seed_message(command.run_id)])
+
+
+def _selection(command: RunCommand) -> Select | None:
+    """Return the choice of a retry that names steps, and None for one that names none."""
+    if not command.first and not command.only:
+        return None
+    return partial(select, first=command.first, only=command.only, failed=command.failed)

@@ -13,10 +13,10 @@ from atom_workflows.core.evaluation import STEPS_AT_THE_START, new_budget, settl
 from atom_workflows.core.gathering import gathered_types
 from atom_workflows.core.graph import Node, compile_graph
 from atom_workflows.core.item_ids import expander_id
-from atom_workflows.core.kinds import KINDS, NodeKind, WhenDue
+from atom_workflows.core.kinds import NodeKind, WhenDue
 from atom_workflows.core.polling import first_audit
 from atom_workflows.core.reads import is_per_item
-from atom_workflows.core.records import Loop, RunRecord
+from atom_workflows.core.records import Loop, RunRecord, StepRecord
 from atom_workflows.core.run_values import constants_of
 from atom_workflows.core.states import StepState
 from atom_workflows.core.workflow import Condition, Step, Template, Workflow, job_request, job_templates
@@ -46,16 +46,20 @@ class RunGraph:
         """The paths of all nodes' documents. The end node's path is last."""
         return list(self._nodes)
 
+    def record(self, path: str) -> StepRecord:
+        """Build one node as it is before the run begins."""
+        node = self._nodes[path]
+        step = self._steps.get(node.id)
+        return new_step(node, step, run=self.run, **self._own_fields(node, step))
+
     def create(self, path: str) -> Create:
         """Build the document of one node.
 
         The end node's document has a due time, which is how the checker finds an open run.
         """
-        node = self._nodes[path]
-        step = self._steps.get(node.id)
-        record = new_step(node, step, run=self.run, **self._own_fields(node, step))
+        record = self.record(path)
         fields = step_fields(record)
-        if KINDS[node.kind].due is WhenDue.AUDIT_RUN:
+        if record.rules.due is WhenDue.AUDIT_RUN:
             fields["due_at"] = first_audit(self.run.created_at, self.run.deadline, self.run.late_at)
         return Create(path=path, fields=fields)
 
@@ -171,7 +175,8 @@ def compare(services: Services, graph: RunGraph) -> tuple[list[str], list[Update
     for document in iter_documents(services, graph.run.id):
         is_known = document.path in missing
         missing.pop(document.path, None)
-        if document.fields.get("attempt") or size > MAX_BYTES:
+        is_claimed = document.fields.get("attempt") and not document.fields.get("kept_from")
+        if is_claimed or size > MAX_BYTES:
             continue  # A claimed step was released, so its graph was complete. The rest are left to the next call.
         if is_known:
             fields = _fields_to_fit(graph.create(document.path), document)

@@ -29,6 +29,7 @@ from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.places import publish_placed
 from atom_workflows.coordinator.retry import expiry_once_running, reset_unsuccessful
 from atom_workflows.coordinator.run_graph import RunGraph, compare, fit_into_commit, rewrite
+from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.groups import Admission
 from atom_workflows.core.item_ids import expander_id
@@ -85,13 +86,13 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
     if entry.admission is Admission.WAIT:
         _join_line(outbox, run, definition, instead_of)
         return
-    graph = RunGraph(run, definition.workflow, definition.path)
-    creates = fit_into_commit(graph)
+    graph = _graph_of(outbox.services, run, definition)
+    creates = fit_into_commit(graph) if definition.reuse is None else []
     end = graph.create(step_path(run.id, END_ID))
     if creates:
         # Everything is in one commit: the run either exists and is RUNNING, or does not exist.
         running = replace(run, state=RunState.RUNNING, started_at=run.created_at)
-        opening = [Create(path=run_path(run.id), fields=run_fields(running)), *creates]
+        opening: list[Create | Update] = [Create(path=run_path(run.id), fields=run_fields(running)), *creates]
     else:
         opening = _opening(run, definition, end)
     try:
@@ -112,17 +113,32 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
         ]
         outbox.add_ready(run.id, [ReadyStep(step_id=step_id) for step_id in roots])
         return
-    _write_steps(outbox, graph.creates(path for path in graph.paths if path != end.path))
     budget = Budget.of_invocation(outbox.services.clock, outbox.services.settings.inline_budget)
+    if definition.reuse is not None:
+        resume(outbox, run.id, budget)
+        return
+    _write_steps(outbox, graph.creates(path for path in graph.paths if path != end.path))
     if _set_running(outbox, StoredRun(run=run, version=version)):
         publish_released(outbox, run.id, budget=budget)
     else:
         resume(outbox, run.id, budget)
 
 
-def _instead(instead_of: Document | None, creates: Sequence[Create]) -> list[Create | Update]:
+def _graph_of(services: Services, run: RunRecord, definition: Definition) -> RunGraph:
+    """Return the graph of a run that begins."""
+    if definition.reuse is None:
+        return RunGraph(run, definition.workflow, definition.path)
+    from atom_workflows.coordinator.reuse import ReuseGraph  # noqa: PLC0415 (only a few runs repair others)
+
+    return ReuseGraph(services, run, definition.workflow, definition.path, definition.reuse)
+
+
+def _instead(instead_of: Document | None, writes: Sequence[Create | Update]) -> list[Create | Update]:
     """Return the writes, turning the one for `instead_of` into an update."""
-    return [replacement(instead_of, one) if instead_of and one.path == instead_of.path else one for one in creates]
+    return [
+        replacement(instead_of, one) if instead_of and one.path == instead_of.path and isinstance(one, Create) else one
+        for one in writes
+    ]
 
 
 def _join_line(outbox: Outbox, run: RunRecord, definition: Definition, instead_of: Document | None) -> None:
@@ -131,7 +147,7 @@ def _join_line(outbox: Outbox, run: RunRecord, definition: Definition, instead_o
     assert run.group is not None  # noqa: S101 (only runs of a group wait)
     now = services.clock.now()
     queued = replace(run, state=RunState.QUEUED, queued_at=now, deadline=None)
-    graph = RunGraph(queued, definition.workflow, definition.path)
+    graph = _graph_of(services, queued, definition)
     end = graph.create(step_path(run.id, END_ID))
     due = replace(end, fields={**end.fields, "due_at": first_look(run.group, now)})
     services.store.commit(_instead(instead_of, _opening(queued, definition, due)))
@@ -155,12 +171,13 @@ def replacement(document: Document, create: Create) -> Update:
     return Update(path=create.path, fields={**emptied, **create.fields}, guard=document.version)
 
 
-def _opening(run: RunRecord, definition: Definition, end: Create) -> list[Create]:
-    """Return the first commit of a large run.
+def _opening(run: RunRecord, definition: Definition, end: Create) -> list[Create | Update]:
+    """Return the first commit of a large run, or of one that keeps steps of another run.
 
     It holds everything that another invocation needs to continue the run if this one dies.
     """
-    return [Create(path=run_path(run.id), fields=run_fields(run)), store_definition(run, definition), end]
+    link = [] if definition.reuse is None or definition.reuse.link is None else [definition.reuse.link]
+    return [Create(path=run_path(run.id), fields=run_fields(run)), store_definition(run, definition), end, *link]
 
 
 def resume(outbox: Outbox, run_id: str, budget: Budget | None = None) -> None:
@@ -240,7 +257,12 @@ def _write_missing(outbox: Outbox, stored: StoredRun, budget: Budget) -> bool:
     run = stored.run
     try:
         workflow, path = load_workflow(outbox.services, run)
-        graph = RunGraph(run, workflow, path)
+        if run.repairs:
+            from atom_workflows.coordinator.reuse import reuse_graph  # noqa: PLC0415 (only a few runs repair others)
+
+            graph: RunGraph = reuse_graph(outbox.services, run, workflow, path)
+        else:
+            graph = RunGraph(run, workflow, path)
         missing, misfits = compare(outbox.services, graph)
         if misfits:
             rewrite(outbox.services, stored, misfits)

@@ -53,6 +53,11 @@ def difference(run: RunRecord, event: StartRequested) -> str:  # noqa: PLR0911 (
         return "tr_url"
     if event.no_queue is not run.no_queue:
         return "no_queue"
+    if event.repairs != run.repairs:
+        return "repairs"
+    if event.repairs:
+        # Its other parameters, labels and times are those of the run that it repairs.
+        return "params" if digest_of(event.params) != run.given_digest else ""
     given = {name: value for name, value in run.params.items() if name not in run.defaulted}
     # The run stores its parameters in the notation of their types, so the same request may spell them differently.
     if _text(event.params) != _text(given) and digest_of(event.params) != run.given_digest:
@@ -175,6 +180,9 @@ def _start(outbox: Outbox, run: RunRecord, event: StartRequested) -> Started:
             prepared = replace(prepared, run=run).refuse(Refusal.INVALID, [{"message": str(error)}])
         if known is not None and run_record(known).state is not RunState.INVALID:
             return _answer_again(outbox, run_record(known), event, prepared.digest)
+        if event.repairs:
+            # The run that it repairs may have changed.
+            prepared = prepare(outbox.services, run, event)
     raise Conflict(f"run {run.id} cannot be written: parts of an earlier run with the same key are still being deleted")
 
 

@@ -211,7 +211,7 @@ def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expir
 
 
 _DECIDED: Final[Mapping[str, Any]] = {
-    **dict.fromkeys(("because", "reason", "sent", "last_kind", "last_reason", "logs_url"), ""),
+    **dict.fromkeys(("because", "kept_from", "reason", "sent", "last_kind", "last_reason", "logs_url"), ""),
     **dict.fromkeys(("by_choice", "tolerated", "notifies"), False),
     "unstarted": 0,
     **dict.fromkeys(("hinted_at", "submitted_at", "running_at")),

@@ -148,6 +148,8 @@ class StepRecord:
     tolerated: bool = False
     # The reason for the step's own decision: its condition, and the values that decided it.
     because: str = ""
+    # The run in which it ended, if this run repairs that one and keeps the step; see reuse.py.
+    kept_from: str = ""
 
     # -- attempts --
     state: StepState = StepState.PENDING
@@ -386,6 +388,9 @@ class RunRecord:
     step_count: int = 0
     # The number of items of all steps with `forEach`.
     item_count: int = 0
+    # The ended run of which this one keeps steps, and the latest runs that keep steps of this one; see reuse.py.
+    repairs: str = ""
+    repaired_by: tuple[str, ...] = ()
     # The number of times that the run was retried; the latest retry was at `reopened_at`.
     retries: int = 0
     reopened_at: datetime | None = None

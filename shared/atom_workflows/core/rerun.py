@@ -42,7 +42,7 @@ def require_retriable(run: RunRecord, *, now: datetime, is_selective: bool = Fal
             message += ". It has never started, so start its workflow again"
         raise RunStateError(message) from None
     if run.state is RunState.SUCCEEDED and not is_selective:
-        how = "name the steps to run again with --from or --only of `atom-workflows runs retry`"
+        how = 'name the steps to run again with --from or --only, or by HTTP with "from" or "only"'
         raise RunStateError(f"run {run.id} is SUCCEEDED; {how}")
     if is_nearly_gone(run.expire_at, now=now):
         gone_at = f"{run.expire_at:%Y-%m-%d %H:%M} UTC"

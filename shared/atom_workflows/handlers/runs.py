@@ -23,6 +23,7 @@ from atom_workflows.errors import (
     NewerVersion,
     RunNotFound,
     RunStateError,
+    SelectionError,
     StoreUnavailable,
 )
 from atom_workflows.handlers.delivery import Answer, json_answer
@@ -33,14 +34,15 @@ from atom_workflows.messages.fields import (
     read_json_body,
     read_optional_flag,
     read_optional_text,
+    read_step_ids,
     require_object,
     require_storable,
     show,
 )
-from atom_workflows.messages.internal import CANCEL, RETRY
+from atom_workflows.messages.internal import CANCEL, RETRY, RunCommand
 
 MAX_BODY: Final = 16 * 1024
-"""A body has a reason of at most `MAX_REASON` characters, and two short fields."""
+"""A body has a reason of at most `MAX_REASON` characters, a hundred ids of steps, and short fields."""
 
 MAX_REASON: Final = 500
 MAX_ACTOR: Final = 200
@@ -52,13 +54,14 @@ _MAX_TOKEN: Final = 16 * 1024
 _PRINTABLE: Final = re.compile(r"[ -~]+")
 _FIELDS: Final[Mapping[str, frozenset[str]]] = {
     CANCEL: frozenset({"reason", "now", "retries"}),
-    RETRY: frozenset({"reason", "retries"}),
+    RETRY: frozenset({"reason", "from", "only", "failed", "retries"}),
 }
 _ROUTES: Final = "GET /runs/RUN, POST /runs/RUN/cancel and POST /runs/RUN/retry"
 
 _STATUS: Final[Mapping[type[AtomWorkflowsError], HTTPStatus]] = {
     RunNotFound: HTTPStatus.NOT_FOUND,
     RunStateError: HTTPStatus.CONFLICT,
+    SelectionError: HTTPStatus.CONFLICT,
     MalformedEvent: HTTPStatus.BAD_REQUEST,
     NewerVersion: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -86,7 +89,9 @@ def on_run_request(services: Services, method: str, path: str, headers: Mapping[
         actor = require_caller(services, headers)
         if not command:
             return json_answer(HTTPStatus.OK, run_status(read_run(services, run_id)))
-        accept_command(services, run_id, command, actor=actor, **read_options(command, headers, raw))
+        options = read_options(command, headers, raw)
+        seen = options.pop("retries")
+        accept_command(services, RunCommand(run_id, command, retries=0, actor=actor, **options), retries=seen)
     except Refused as refused:
         text, status, answered = _refuse(refused.status, refused)
         return text, status, {**answered, **refused.headers}
@@ -157,6 +162,9 @@ def read_options(command: str, headers: Mapping[str, str], raw: bytes) -> dict[s
     return {
         "reason": require_storable("reason", read_optional_text(body, "reason", longest=MAX_REASON) or ""),
         "now": read_optional_flag(body, "now"),
+        "first": read_step_ids(body, "from"),
+        "only": read_step_ids(body, "only"),
+        "failed": read_optional_flag(body, "failed"),
         "retries": None if body.get("retries") is None else read_count(body, "retries"),
     }
 

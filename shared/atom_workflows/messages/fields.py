@@ -24,6 +24,9 @@ This schema and `SCHEMA_OF_ITEMS` can both be 2, since no event is of both kinds
 depends on the event's type.
 """
 
+SCHEMA_OF_REPAIRS: Final = 3
+"""The schema of requests for a run that keeps steps of another one. Earlier versions would run all of its steps."""
+
 SCHEMA_OF_COMMANDS: Final = 3
 """The schema of commands about runs. Earlier versions would give up on an event of an unknown type."""
 
@@ -43,6 +46,9 @@ MAX_OBJECT_BYTES: Final = 100_000
 MAX_ATTEMPT: Final = 1_000_000
 MAX_ITEMS: Final = 50
 """The maximum number of items in an event. Each item requires a read of up to a quarter of a megabyte."""
+
+MAX_NAMED: Final = 100
+"""The maximum number of steps that a command may name."""
 
 _LONGEST_SHOWN: Final = 80
 
@@ -126,6 +132,16 @@ def read_id(body: Mapping[str, Any], name: str) -> str:
 def read_step_id(body: Mapping[str, Any], name: str) -> str:
     """Return the id of a step or an item."""
     return _read_matching(body, name, STEP_ID)
+
+
+def read_step_ids(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return a list of at most `MAX_NAMED` ids of steps and items, or an empty one if it is missing."""
+    value = body.get(name)
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > MAX_NAMED:
+        raise MalformedEvent(f"an event's {name} must be a list of at most {MAX_NAMED} steps, not {show(value)}")
+    return tuple(_read_matching({name: one}, name, STEP_ID) for one in value)
 
 
 def _read_matching(body: Mapping[str, Any], name: str, pattern: re.Pattern[str]) -> str:

@@ -30,6 +30,7 @@ from atom_workflows.messages.fields import (
     read_optional_key,
     read_optional_text,
     read_step_id,
+    read_step_ids,
     read_step_path,
     read_time,
     require_known_schema,
@@ -114,6 +115,10 @@ class RunCommand(NamedTuple):
     reason: str = ""
     # Also end the steps under `finally`, or do not start them. Only for `CANCEL`.
     now: bool = False
+    # The steps and items to run again, as selection.py says. Only for `RETRY`.
+    first: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    failed: bool = False
 
 
 CANCEL: Final = "cancel"
@@ -307,6 +312,9 @@ def _read_command(body: Mapping[str, Any]) -> RunCommand:
         actor=require_storable("actor", require_text(body, "actor"), longest=MAX_TEXT),
         reason=require_storable("reason", read_optional_text(body, "reason") or "", longest=MAX_TEXT),
         now=read_optional_flag(body, "now"),
+        first=read_step_ids(body, "first"),
+        only=read_step_ids(body, "only"),
+        failed=read_optional_flag(body, "failed"),
     )
 
 

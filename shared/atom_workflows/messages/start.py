@@ -14,6 +14,7 @@ from atom_workflows.messages.fields import (
     SCHEDULED_SCHEMA,
     SCHEMA,
     SCHEMA_OF_ITEMS,
+    SCHEMA_OF_REPAIRS,
     read_id,
     read_labels,
     read_optional_flag,
@@ -54,7 +55,18 @@ _SPELLINGS: Final = {
 }
 """The accepted names of each field: our own, and the name of the flag in the first version."""
 
-_FIELDS: Final = ("workflow_path", "definition", "run_key", "tr_url", "params", "labels", "scheduled_at", "no_queue")
+_FIELDS: Final = (
+    "workflow_path",
+    "definition",
+    "run_key",
+    "tr_url",
+    "params",
+    "labels",
+    "scheduled_at",
+    "no_queue",
+    "repairs",
+    "kept_digest",
+)
 _KNOWN: Final = {*_FIELDS, *(name for names in _SPELLINGS.values() for name in names), "generation", "schema", "type"}
 _TOKENS: Final = {"tr_auth_jwt", "tr-auth-jwt"}
 """The first version's flag for a token. Messages must not carry tokens."""
@@ -65,6 +77,7 @@ _BOTH: Final = (
 )
 
 _GENERATION: Final = re.compile(r"[0-9]{1,18}")
+_LONGEST_DIGEST: Final = 64
 _MOST_NAMED: Final = 10
 _LONGEST_COMPARED: Final = 40
 _LIKENESS: Final = 0.7
@@ -96,6 +109,11 @@ class StartRequested:
 
     # The expressions that compute further parameters of a scheduled run, by name.
     templates: Mapping[str, str] = field(default_factory=dict)
+
+    # The ended run of which unchanged steps are kept; `params` and `labels` are then changes to those of that run. With
+    # a digest, the run starts only if exactly the steps are kept that its user has seen.
+    repairs: str = ""
+    kept_digest: str = ""
 
     @property
     def is_scheduled(self) -> bool:
@@ -148,6 +166,9 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
         needed = "a start message needs workflow_path (gs://bucket/object) or definition"
         raise MalformedEvent("; ".join([needed, *_warnings(body)]))
     run_key = read_optional_key(body, "run_key")
+    kept_digest = read_optional_text(body, "kept_digest", longest=_LONGEST_DIGEST) or ""
+    if kept_digest and body.get("repairs") is None:
+        raise MalformedEvent("a start message's kept_digest is about the run that `repairs` names; send both")
     return StartRequested(
         key=("key", run_key) if run_key else (kind, require_storable("id", event_id)),
         workflow_path=require_storable("workflow_path", path or INLINE_NAME, longest=MAX_PATH_BYTES),
@@ -164,12 +185,18 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
         },
         warnings=_warnings(body),
         scheduled_at=None if body.get("scheduled_at") is None else read_time(body, "scheduled_at"),
+        repairs="" if body.get("repairs") is None else read_id(body, "repairs"),
+        kept_digest=kept_digest,
     )
 
 
 def _newest_schema(body: Mapping[str, Any]) -> int:
     """Return the newest readable schema for an event of this type."""
-    if body.get("type") == _RUN_SCHEDULED or "scheduled_at" in body:
+    if body.get("type") == _RUN_SCHEDULED:
+        return SCHEDULED_SCHEMA
+    if "repairs" in body:
+        return SCHEMA_OF_REPAIRS
+    if "scheduled_at" in body:
         return SCHEDULED_SCHEMA
     return SCHEMA_OF_ITEMS if body.get("type") == _RUN_SEED else SCHEMA
 
@@ -250,7 +277,9 @@ def _warnings(body: Mapping[str, Any]) -> tuple[str, ...]:
     # Values are not quoted, since they may be secrets.
     unknown = sorted(name for name in body if name not in _KNOWN)
     path = _read_named(body, "workflow_path") or ""
-    both = (_BOTH,) if body.get("definition") is not None and path.startswith("gs://") else ()
+    # A repair is named like the run that it repairs, whichever file that came from.
+    has_both = body.get("definition") is not None and path.startswith("gs://") and body.get("repairs") is None
+    both = (_BOTH,) if has_both else ()
     named = tuple(_warn_of(name) for name in unknown[:_MOST_NAMED])
     if (others := len(unknown) - _MOST_NAMED) > 0:
         named += (f"{others:,} more unknown fields in the start message were ignored",)

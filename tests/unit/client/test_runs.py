@@ -181,7 +181,7 @@ def test_retry_runs_again_what_did_not_succeed() -> None:
     result = call(world, "retry", run_id)
     assert (
         "2 steps will run again, using the file as it was when the run was started. "
-        "If the file has changed, start a new run."
+        "If the file has changed, add --with FILE."
     ) in result.stdout
     assert world.run_to_end(run_id).state == "SUCCEEDED"
     again = call(world, "retry", run_id)

@@ -266,6 +266,22 @@ def test_a_step_that_does_not_exist(name: str) -> None:
     assert "\x1b" not in result.output
 
 
+@pytest.mark.parametrize("command", [("runs", "show", "--step"), ("why",)])
+def test_a_step_of_a_run_that_has_not_begun(command: tuple[str, ...]) -> None:
+    """Its steps are not written yet, or never will be, which is not said to be a wrong name."""
+    world = World("default: {duration: 600}")
+    one_at_a_time = flow({"a": []}, more={"concurrency": {"limit": 1}})
+    world.start(one_at_a_time, run_key="1")
+    waiting = world.start(one_at_a_time, run_key="2")
+    invalid = world.start("steps: [{id: a, dependsOn: [b]}]")
+    for run_id, state in ((waiting, "QUEUED"), (invalid, "INVALID")):
+        words = [*command[:2], run_id, *command[2:], "a"]
+        result = call(world, *words)
+        assert result.exit_code == 1
+        assert f"run {run_id} is {state} and has not begun, so it has no steps" in result.output
+        assert f"`atom-workflows why {run_id}` explains why" in result.output
+
+
 def test_a_table_says_all_in_plain_text() -> None:
     """Columns are aligned, and each duration says what it measures."""
     world, run_id = ended(script(a=LATE), definition({"a": []}, a=RETRIED))

@@ -14,7 +14,7 @@ from atom_workflows.coordinator.run_commands import accept_command, handle_comma
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import run_path
 from atom_workflows.errors import RunContended, RunNotFound, RunStateError
-from atom_workflows.messages.internal import CANCEL, RETRY, RunCommand
+from atom_workflows.messages.internal import CANCEL, RETRY, RunCommand, read_steps_event
 from atom_workflows.ports import Update
 from support.commands import cancel_run, retry_run
 from support.meanwhile import meanwhile
@@ -45,14 +45,16 @@ def failed(script: str = FAILS_ONCE) -> tuple[World, str]:
     return world, run_id
 
 
-def ask(world: World, run_id: str, command: str, *, now: bool = False, retries: int | None = None) -> RunCommand:
+def ask(world: World, run_id: str, command: str, *, retries: int | None = None, **options: Any) -> RunCommand:
     """Have a command accepted, and take its message off the bus."""
-    accept_command(world.services, run_id, command, actor=BEN, reason="we need it", now=now, retries=retries)
+    asked = RunCommand(run_id, command, retries=0, actor=BEN, reason="we need it", **options)
+    accept_command(world.services, asked, retries=retries)
     [taken] = world.bus.take_all("steps")
     world.bus.ack(taken)
-    body = dict(taken.body)
-    assert (body.pop("type"), body.pop("schema")) == ("run.command", 3)
-    return RunCommand(**body)
+    assert (taken.body["type"], taken.body["schema"]) == ("run.command", 3)
+    read = read_steps_event(taken.body)
+    assert isinstance(read, RunCommand)
+    return read
 
 
 def test_a_retry_runs_again_what_did_not_succeed() -> None:
@@ -65,6 +67,28 @@ def test_a_retry_runs_again_what_did_not_succeed() -> None:
     assert [(one.actor, one.what, one.why) for one in run.changes] == [(BEN, "retry", "we need it")]
 
 
+def test_a_retry_may_name_steps() -> None:
+    """A retry runs again what it names, of a run that SUCCEEDED as well, and once however often it is delivered."""
+    world = World()
+    run_id = world.start(chain(4))
+    world.run_to_end(run_id)
+    command = ask(world, run_id, RETRY, first=("s2",), only=("s3",), failed=True)
+    for _ in range(2):
+        handle_command(world.services, command)
+    run = world.run_to_end(run_id)
+    handle_command(world.services, command)
+    assert (run.state, run.retries) == (RunState.SUCCEEDED, 1)
+    assert [one.what for one in run.changes] == ["retry --from s2 --only s3 --failed"]
+    assert sorted(world.submissions()) == ["s0/1", "s1/1", "s2/1", "s2/2", "s3/1", "s3/2"]
+
+
+def test_a_step_that_is_gone_by_then_is_refused() -> None:
+    """A selection that can no longer be made is logged, and changes nothing."""
+    world, run_id = failed()
+    handle_command(world.services, ask(world, run_id, RETRY)._replace(first=("none",)))
+    assert (world.run(run_id).state, world.run(run_id).retries) == (RunState.FAILED, 0)
+
+
 def test_accepting_a_command_changes_nothing() -> None:
     """The start function writes no document; a command that is lost leaves the run as it was, and may be repeated."""
     world, run_id = failed()
@@ -74,7 +98,7 @@ def test_accepting_a_command_changes_nothing() -> None:
     assert ask(world, run_id, RETRY) == lost
 
 
-def test_a_retry_that_is_delivered_again_retries_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_retry_that_is_delivered_again_retries_once() -> None:
     """The second delivery does nothing, even if the run has failed again by then."""
     world, run_id = failed(ALWAYS_FAILS)
     command = ask(world, run_id, RETRY)
@@ -282,7 +306,7 @@ def ended_well() -> tuple[World, str]:
     ("begin", "command", "retries", "sentence"),
     [
         (failed, CANCEL, None, "has ended: it is FAILED"),
-        (ended_well, RETRY, None, "with --from or --only of `atom-workflows runs retry`"),
+        (ended_well, RETRY, None, 'with --from or --only, or by HTTP with "from" or "only"'),
         (failed, RETRY, 1, "`retries` is 1, but for run .* it is 0; check the run's state"),
     ],
 )

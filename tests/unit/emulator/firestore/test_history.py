@@ -137,6 +137,14 @@ def test_a_fresh_start_keeps_only_runs(file: Path) -> None:
     assert contents(file) == {"runs/old": {}, "runs/new": {}, "control/checker": {"until": 1}}
 
 
+def test_a_commit_of_any_size_is_kept(file: Path) -> None:
+    """A commit may write and delete thousands of documents."""
+    with opened(file) as database:
+        database.commit([Put(path=f"runs/{n}", fields={"n": n}) for n in range(12_000)])
+        database.commit([Remove(path=f"runs/{n}") for n in range(1, 12_000)])
+    assert contents(file) == {"runs/0": {"n": 0}}
+
+
 @contextmanager
 def full_disk(file: Path) -> Iterator[None]:
     """Let no file grow beyond the size that this one has."""

@@ -97,6 +97,17 @@ def test_a_platform_is_found_while_it_is_up(folder: ProjectFolder) -> None:
         assert not state.exists()
 
 
+def test_a_killed_platform_is_not_found_while_its_parts_end(folder: ProjectFolder) -> None:
+    """A platform is its first process: once that was killed, the others only hold the folder until they have ended."""
+    with another(folder) as process:
+        state = (folder.path / "platform.json").read_text()
+        process.kill()
+        process.wait()
+    with folder.held(alone=True, by="a part"):
+        (folder.path / "platform.json").write_text(state)
+        assert folder.running_platform() is None
+
+
 def test_nothing_is_left_of_a_platform_that_ends(folder: ProjectFolder) -> None:
     """A platform that ends takes its variables away, and lets the next one in."""
     for _ in range(2):

@@ -15,12 +15,13 @@ from atom_emulator.firestore.database import Database
 from atom_emulator.firestore.history import History
 from atom_emulator.firestore.queries import Query
 from atom_emulator.firestore.writes import Put
-from atom_emulator.platform.errors import HistoryUnusable, RunnerMissing
+from atom_emulator.platform.errors import ForeignFile, HistoryUnusable, RunnerMissing
 from atom_emulator.platform.recovery import (
     OwnRunner,
     gather_mock_jobs,
     join_history,
     last_port,
+    prepare_messages,
     recover,
     remove_files,
 )
@@ -165,6 +166,38 @@ def test_a_mock_knows_the_jobs_of_open_runs(tmp_path: Path) -> None:
         kept = own.read_text().splitlines(keepends=True)
         assert sorted(kept) == sorted([line("j1", "open/s/1"), stop, line("k1", "open/t/1")])
         assert [one.name for one in own.parent.iterdir()] == ["platform.jsonl"]
+
+
+def test_a_history_from_elsewhere_is_not_gone_on_with(file: Path) -> None:
+    """A copy of a history, or one that came with the folder, starts nothing; whoever only reads it still can."""
+    write(file, {"runs/a": {"state": "RUNNING"}})
+    recover(file, DATABASE, MOCK)
+    copy = file.with_name("copy.db")
+    copy.write_bytes(file.read_bytes())
+    with pytest.raises(ForeignFile, match=r"copy\.db was not made here"):
+        recover(copy, DATABASE, MOCK)
+    join_history(copy, MOCK)
+    with pytest.raises(ForeignFile):
+        recover(copy, DATABASE, MOCK)
+    assert read(copy) == read(file)
+    file.rename(file.with_name("moved.db"))
+    assert recover(file.with_name("moved.db"), DATABASE, MOCK).open_runs == ["a"]
+
+
+def test_messages_from_elsewhere_are_not_delivered(file: Path) -> None:
+    """Only the file that belongs to the history is used, since a message may start a run."""
+    messages = file.with_name("messages.db")
+    for _ in range(2):
+        prepare_messages(messages, file)
+    content = messages.read_bytes()
+    messages.rename(file.with_name("away.db"))
+    messages.write_bytes(content)
+    with pytest.raises(ForeignFile, match=r"messages\.db was not made here"):
+        prepare_messages(messages, file)
+    messages.unlink()
+    messages.touch()
+    with pytest.raises(ForeignFile):
+        prepare_messages(messages, file.with_name("new.db"))
 
 
 @pytest.mark.parametrize("content", [b"hello " * 1000, b"SQLite format 3\x00" + b"\xff" * 5000])

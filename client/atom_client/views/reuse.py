@@ -1,0 +1,55 @@
+"""What a new run would keep of an ended one, as people and programs see it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from atom_client.text import clip, counted, one_line
+from atom_workflows.core.reuse import What
+from atom_workflows.core.run_values import run_values
+
+if TYPE_CHECKING:
+    from atom_workflows.coordinator.reuse import ReusePlan
+
+_LONGEST_VALUE: Final = 60
+
+
+def reuse_lines(plan: ReusePlan) -> Iterator[str]:
+    """Yield sentences that sum up the choices."""
+    keep, run, remove = (plan.judgment.of(what) for what in What)
+    for name, before, after in _changes(plan):
+        yield f"{name}: {_show(before)} is now {_show(after)}"
+    left = f"; {len(remove):,} of its steps {'is' if len(remove) == 1 else 'are'} no longer there" if remove else ""
+    yield (
+        f"Run {plan.earlier.id} stays as it is. A new run keeps {counted(len(keep), 'step')} of it and runs "
+        f"{counted(len(run), 'step')}{left}."
+    )
+
+
+def reuse_object(plan: ReusePlan) -> dict[str, Any]:
+    """Return the plan as an object for JSON output."""
+    keep, run, remove = (plan.judgment.of(what) for what in What)
+    return {
+        "repairs": plan.earlier.id,
+        "kept_digest": plan.judgment.digest,
+        "kept": len(keep),
+        "again": len(run),
+        "removed": len(remove),
+        "changed": [{"name": name, "before": before, "after": after} for name, before, after in _changes(plan)],
+        "steps": [
+            {"id": choice.step_id, "what": choice.what.value, "why": choice.why} for choice in plan.judgment.choices
+        ],
+    }
+
+
+def _changes(plan: ReusePlan) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the changed values, each with its value in both runs, or None where it has none."""
+    before, after = ({"params": run.params, "env": run.env, "run": run_values(run)} for run in (plan.earlier, plan.run))
+    for root, name in sorted(plan.judgment.changed):
+        yield f"{root}.{name}", before[root].get(name), after[root].get(name)
+
+
+def _show(value: Any) -> str:
+    return clip(one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)), _LONGEST_VALUE)
