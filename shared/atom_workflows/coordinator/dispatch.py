@@ -86,7 +86,7 @@ def _dispatch(outbox: Outbox, event: StepsReady) -> Advance:
         because=judged.because,
     )
     if any(one.step.state.is_terminal for one in steps):
-        stop_abandoned(outbox.services, steps)
+        stop_abandoned(outbox, steps)
     return advance
 
 

@@ -2,8 +2,8 @@
 
 The start function only checks the command and publishes it, and changes no document; a dispatcher carries it out. The
 command may be delivered twice, late, or after other commands. It names the number of retries that the run had when it
-was accepted, and each retry increments that number in the commit that reopens the run. So a command has an effect once
-at most, and none on a run that has been retried in the meantime.
+was accepted, and each retry increments that number in the commit that reopens the run. So a command takes effect at
+most once, and not at all on a run that has been retried in the meantime.
 """
 
 from __future__ import annotations
@@ -90,7 +90,14 @@ def _cancel(outbox: Outbox, command: RunCommand) -> None:
     reason = command.reason or CANCELLED_BY_USER
     stop = Stop(kind=StopKind.CANCEL, reason=reason, requested_at=change.at, now=command.now)
     budget = Budget.of_invocation(outbox.services.clock, outbox.services.settings.inline_budget)
-    closing = request_stop(outbox, command.run_id, stop, budget, change, retries=command.retries)
+    try:
+        closing = request_stop(outbox, command.run_id, stop, budget, change, retries=command.retries)
+    except RunStateError:
+        # An earlier delivery may have died after it ended the main part, so publish what it released once more.
+        run = read_run(outbox.services, command.run_id)
+        if run.retries == command.retries and run.main_state is not None and not run.state.is_terminal:
+            outbox.add([seed_message(command.run_id)])
+        raise
     if closing is Closing.WAITS:
         # The checker has the jobs stopped.
         outbox.add([tick_message(TickOrigin.DISPATCHER)])

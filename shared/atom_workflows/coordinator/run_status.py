@@ -25,7 +25,7 @@ def run_status(run: RunRecord) -> dict[str, Any]:
         "step_count": run.step_count,
         "retries": run.retries,
         "because": run.because,
-        "stop_reason": run.stop.reason if run.stop else None,
+        "stop_reason": run.stop_reason,
         "failure_count": run.failure_count,
         "failures": [dict(failure) for failure in run.failures],
         "errors": [dict(error) for error in run.errors],

@@ -42,7 +42,8 @@ def require_retriable(run: RunRecord, *, now: datetime, is_selective: bool = Fal
             message += ". It has never started, so start its workflow again"
         raise RunStateError(message) from None
     if run.state is RunState.SUCCEEDED and not is_selective:
-        raise RunStateError(f"run {run.id} is SUCCEEDED; name the steps to run again with --from or --only")
+        how = 'name the steps to run again with --from or --only, or by HTTP with "from" or "only"'
+        raise RunStateError(f"run {run.id} is SUCCEEDED; {how}")
     if is_nearly_gone(run.expire_at, now=now):
         gone_at = f"{run.expire_at:%Y-%m-%d %H:%M} UTC"
         message = f"run {run.id} will be deleted at {gone_at}, too soon for a retry; start its workflow again"

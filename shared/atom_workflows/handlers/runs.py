@@ -47,7 +47,7 @@ MAX_BODY: Final = 16 * 1024
 MAX_REASON: Final = 500
 MAX_ACTOR: Final = 200
 UNNAMED: Final = "a caller by HTTP"
-"""The actor if no one has verified the caller, which is the case on a local platform."""
+"""The actor on a local platform, where no one verifies who calls."""
 
 _PARTS_OF_TOKEN: Final = 3
 _MAX_TOKEN: Final = 16 * 1024
@@ -121,7 +121,7 @@ def require_caller(services: Services, headers: Mapping[str, str]) -> str:
         return UNNAMED
     if caller := verified_caller(headers):
         return caller
-    reason = "the request has no identity token: send the header Authorization: Bearer TOKEN"
+    reason = "no identity token says who sends the request: add the header Authorization: Bearer TOKEN"
     raise Refused(HTTPStatus.UNAUTHORIZED, reason, WWW_Authenticate="Bearer")
 
 

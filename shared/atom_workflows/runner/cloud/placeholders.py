@@ -21,7 +21,7 @@ LABEL: Final = "atom-placeholder"
 
 
 def placeholder_request(key: str) -> JobRequest:
-    """Return a submission that asks for nothing but the key.
+    """Return a submission that only names the key.
 
     Raises `RequestRefused` for a key that no submission can have.
     """
