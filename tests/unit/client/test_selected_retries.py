@@ -63,8 +63,8 @@ def test_results_that_may_be_outdated_are_named() -> None:
     world, run_id = ended()
     shown = retry(world, run_id, "--only", "a", "--dry-run").stdout
     assert (
-        "`b` and `c` will be kept although the preceding steps will run again. They will keep their old results even if "
-        "the inputs change; --from runs everything after a step again."
+        "`b` and `c` will be kept although the preceding steps will run again. They will keep their old results "
+        "even if the inputs change; --from runs everything after a step again."
     ) in shown
     assert (
         "`d` will be kept although the preceding step will run again. It"
