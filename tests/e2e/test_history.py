@@ -126,8 +126,8 @@ def test_a_platform_is_found_in_its_folder(project: Project) -> None:
 @pytest.mark.parametrize("moment", ["while a job runs", "while a job is submitted"])
 def test_a_killed_platform_goes_on(project: Project, moment: str) -> None:
     """A run that was open at a kill goes on within ten seconds of the next start, and no job is given twice."""
-    delay = ", delay: 20" if moment == "while a job is submitted" else ""
-    with outside(project.folder, f"rules: [{{step: second, duration: 2{delay}}}]") as (url, log):
+    takes = {"while a job runs": "duration: 12", "while a job is submitted": "delay: 20"}[moment]
+    with outside(project.folder, f"rules: [{{step: second, {takes}}}]") as (url, log):
         with project.up("--tr-url", url) as process:
             run_id = json.loads(project.ask("start", "flow.json", "--json").succeeded())["run_id"]
 
