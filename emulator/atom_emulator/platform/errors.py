@@ -102,10 +102,7 @@ class HistoryUnusable(PlatformError, OSError):
     """The history of a project cannot be read or written."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(
-            f"{reason}. Nothing was changed. To begin a new history, move the file away; with --in-memory, a platform "
-            "runs without one."
-        )
+        super().__init__(f"{reason}. Nothing was changed; with --in-memory, a platform runs without a history.")
 
 
 class RunnerMissing(PlatformError):
