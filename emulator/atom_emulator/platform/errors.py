@@ -98,6 +98,18 @@ class FolderInUse(PlatformError, BlockingIOError):
         )
 
 
+class FolderUnusable(PlatformError, OSError):
+    """The folder of a project, or a file in it, cannot be written to."""
+
+    def __init__(self, folder: Path, error: OSError) -> None:
+        where = error.filename or folder
+        super().__init__(
+            f"{where} cannot be used: {(error.strerror or str(error)).lower()}. The history of this project is kept in "
+            f"{folder}: allow yourself to write there and free some space, or work in another folder; with "
+            "--in-memory, a platform runs without a history."
+        )
+
+
 class HistoryUnusable(PlatformError, OSError):
     """The history of a project cannot be read or written."""
 
