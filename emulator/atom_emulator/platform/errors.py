@@ -88,12 +88,14 @@ class StorageMissing(PlatformError, FileNotFoundError):
 class FolderInUse(PlatformError, BlockingIOError):
     """Another platform keeps its history in the same folder."""
 
-    def __init__(self, folder: Path, pid: object, command: object) -> None:
+    def __init__(self, folder: Path, pid: object, command: object, *, alone: bool) -> None:
         who = (
             f"`{command}` (process {pid})" if isinstance(command, str) and isinstance(pid, int) else "another platform"
         )
+        # A run joins a platform that is up, so this one is starting or stopping.
+        way_out = "Wait until it has ended, or end it" if alone else "Repeat the command when that is up or has ended"
         super().__init__(
-            f"{who} is using {folder}, where the history of this project is kept. Wait until it has ended, or end it; "
+            f"{who} is using {folder}, where the history of this project is kept. {way_out}; "
             "with --in-memory, a platform runs beside it and keeps no history."
         )
 

@@ -105,7 +105,8 @@ class ProjectFolder:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     holder = next(iter(self._holders()), {})
-                    raise FolderInUse(self.path, holder.get("pid"), holder.get("command")) from None
+                    alone = kind == fcntl.LOCK_EX
+                    raise FolderInUse(self.path, holder.get("pid"), holder.get("command"), alone=alone) from None
                 time.sleep(_LOOK_EVERY_S)
             except OSError as error:
                 raise FolderUnusable(self.path, error) from error

@@ -66,7 +66,8 @@ def test_single_runs_share_the_folder_with_each_other_only(folder: ProjectFolder
     """Platforms of single runs may hold the folder together, but not beside one that needs it for itself."""
     with another(folder, how):
         if how == "alone":
-            with pytest.raises(FolderInUse), folder.held(alone=False, by="second"):
+            said = "Repeat the command when that is up or has ended"
+            with pytest.raises(FolderInUse, match=said), folder.held(alone=False, by="second"):
                 pytest.fail("there are two")
         else:
             with folder.held(alone=False, by="second"):
