@@ -196,10 +196,12 @@ def test_a_history_that_cannot_be_used_is_named(project: Project) -> None:
     project.ask("run", "flow.json").succeeded()
     file = ProjectFolder.of(project.folder).history
     file.write_bytes(b"hello " * 1000)
-    for words, way_out in ((["run", "flow.json"], True), (list(UP), True), (["runs", "list"], False)):
+    for words, may_run in ((["run", "flow.json"], True), (list(UP), True), (["runs", "list"], False)):
         refused = project.ask(*words)
         assert refused.code == 1, words
         assert f"the history in {file} cannot be used: it is damaged" in refused.stderr
+        assert "to begin a new one, move it away" in refused.stderr
         assert "Traceback" not in refused.stderr
-        assert ("--in-memory" in refused.stderr) is way_out
+        assert "stays open" not in refused.stderr
+        assert ("--in-memory" in refused.stderr) is may_run
     assert file.read_bytes() == b"hello " * 1000

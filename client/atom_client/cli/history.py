@@ -38,8 +38,22 @@ def require_platform(services: Services) -> None:
 
 
 def has_history() -> bool:
-    """Return True if this folder has a history, and neither options nor environment name another place."""
-    return names_no_place() and (PROJECT_FOLDER / "history.db").exists()
+    """Return True if this folder has a history, and neither options nor environment name another place.
+
+    Raises `Failure` if that cannot be found out.
+    """
+    if not names_no_place():
+        return False
+    try:
+        (PROJECT_FOLDER / "history.db").stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise Failure(
+            f"the history of this folder, {PROJECT_FOLDER}, cannot be read: {(error.strerror or str(error)).lower()}. "
+            "Allow yourself to read it, or work in another folder; for a deployment on Google Cloud, give --project."
+        ) from error
+    return True
 
 
 def history_services() -> Services:

@@ -263,14 +263,18 @@ def require_log_dir(log_dir: Path) -> None:
             trial.write(bytes(_TRIAL_BYTES))
     except OSError as error:
         reason = "it is not a folder" if isinstance(error, FileExistsError) else (error.strerror or str(error)).lower()
-        raise Misuse(
-            f"logs cannot be written to {name_of(log_dir)}: {reason}; choose another folder with --log-dir"
-        ) from error
+        # The history would be in the same folder.
+        is_own = PROJECT_FOLDER.name in log_dir.parts
+        way_out = "work in another folder, or give --in-memory and --log-dir" if is_own else _CHOOSE_ANOTHER
+        raise Misuse(f"logs cannot be written to {name_of(log_dir)}: {reason}; {way_out}") from error
     if links:
         raise Misuse(
             f"logs cannot be written to {name_of(log_dir)}: {name_of(links[0])} is a link; "
-            "remove it, or choose another folder with --log-dir"
+            f"remove it, or {_CHOOSE_ANOTHER}"
         )
+
+
+_CHOOSE_ANOTHER: Final = "choose another folder with --log-dir"
 
 
 def disk_full_note(log_dir: Path) -> str:

@@ -88,13 +88,27 @@ class StorageMissing(PlatformError, FileNotFoundError):
 class FolderInUse(PlatformError, BlockingIOError):
     """Another platform keeps its history in the same folder."""
 
-    def __init__(self, folder: Path, pid: object, command: object) -> None:
+    def __init__(self, folder: Path, pid: object, command: object, *, alone: bool) -> None:
         who = (
             f"`{command}` (process {pid})" if isinstance(command, str) and isinstance(pid, int) else "another platform"
         )
+        # A run joins a platform that is up, so this one is starting or stopping.
+        way_out = "Wait until it has ended, or end it" if alone else "Repeat the command when that is up or has ended"
         super().__init__(
-            f"{who} is using {folder}, where the history of this project is kept. Wait until it has ended, or end it; "
+            f"{who} is using {folder}, where the history of this project is kept. {way_out}; "
             "with --in-memory, a platform runs beside it and keeps no history."
+        )
+
+
+class FolderUnusable(PlatformError, OSError):
+    """The folder of a project, or a file in it, cannot be written to."""
+
+    def __init__(self, folder: Path, error: OSError) -> None:
+        where = error.filename or folder
+        super().__init__(
+            f"{where} cannot be used: {(error.strerror or str(error)).lower()}. The history of this project is kept in "
+            f"{folder}: allow yourself to write there and free some space, or work in another folder; with "
+            "--in-memory, a platform runs without a history."
         )
 
 
@@ -102,10 +116,7 @@ class HistoryUnusable(PlatformError, OSError):
     """The history of a project cannot be read or written."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(
-            f"{reason}. Nothing was changed. To begin a new history, move the file away; with --in-memory, a platform "
-            "runs without one."
-        )
+        super().__init__(f"{reason}. Nothing was changed; with --in-memory, a platform runs without a history.")
 
 
 class ForeignFile(PlatformError):

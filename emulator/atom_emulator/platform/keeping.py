@@ -35,6 +35,7 @@ class Keeping:
         self.alone = not options.only_run
         self._options = options
         self._lock = lock
+        self._may_have_run = False
 
     def holds(self, name: PartName) -> tuple[int, ...]:
         """Return the descriptors that a part holds as long as it lives."""
@@ -70,6 +71,7 @@ class Keeping:
         own = OwnRunner(kind="mock" if runner == "scripted" else runner, url=f"http://{HOST}:{port}" if port else "")
         if not self.alone:
             join_history(self.folder.history, own)
+            self._may_have_run = True
             make_folder(self.folder.mock_jobs)
             return []
         # The functions use this database, whatever it is called in the shell; see `PlatformOptions.project`.
@@ -81,7 +83,7 @@ class Keeping:
 
     def end(self) -> None:
         """End the single run of a platform whose parts have ended, if it has not ended itself."""
-        if not self.alone:
+        if self._may_have_run:
             own = not self._options.task_runner_url
             end_abandoned_run(self.folder.history, self._database, self._options.only_run, jobs_ended=own)
             self.mock_journal.unlink(missing_ok=True)
