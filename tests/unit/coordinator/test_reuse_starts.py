@@ -90,7 +90,7 @@ def test_only_ended_runs_with_steps_can_be_repaired() -> None:
     """A run that is open, has never begun, does not exist, or is nearly deleted is refused with a sentence."""
     world = World(WORKING)
     is_open = world.start(BASE, run_key="open", path="nightly.yaml")
-    assert f"run {is_open} is RUNNING; wait for its end" in refusal(world, request(is_open, CHANGED, key="a"))
+    assert f"run {is_open} is RUNNING; wait for it to end" in refusal(world, request(is_open, CHANGED, key="a"))
     invalid = world.start("steps: []", run_key="invalid", path="nightly.yaml")
     assert "is INVALID and has no steps to keep" in refusal(world, request(invalid, CHANGED, key="b"))
     started = start_repair(world, request("nightly-unknown", CHANGED, key="c"))
@@ -136,7 +136,7 @@ def test_something_else_than_was_shown_is_not_started() -> None:
     shown = plan(world, request(earlier.run_id, CHANGED)).judgment.digest
     other = edited(CHANGED, {"clean:1": "clean:2"})
     said = refusal(world, request(earlier.run_id, other, kept_digest=shown))
-    assert "other steps" in said
+    assert "would be kept are not those" in said
     assert start_repair(world, request(earlier.run_id, CHANGED, kept_digest=shown)).refusal is None
 
 
@@ -400,7 +400,7 @@ def test_a_repair_that_was_cancelled_in_line_still_keeps_its_steps() -> None:
         ({"schema": 3}, HTTPStatus.ACCEPTED, ""),
         ({"repairs": "nightly-unknown"}, HTTPStatus.NOT_FOUND, "there is no run nightly-unknown"),
         ({"definition": BASE}, HTTPStatus.BAD_REQUEST, "no step of run"),
-        ({"kept_digest": "0" * 16}, HTTPStatus.BAD_REQUEST, "other steps of run"),
+        ({"kept_digest": "0" * 16}, HTTPStatus.BAD_REQUEST, "the steps of run"),
         ({"repairs": "../control/checker"}, HTTPStatus.BAD_REQUEST, "an event's repairs cannot be"),
         ({"repairs": ["a"]}, HTTPStatus.BAD_REQUEST, "an event's repairs must be text"),
         ({"repairs": ""}, HTTPStatus.BAD_REQUEST, "an event's repairs must be text"),
