@@ -87,9 +87,19 @@ def test_a_run_is_there_when_its_platform_has_ended(project: Project) -> None:
     assert {key: shown[key] for key in ("run", "steps")} == {key: done[key] for key in ("run", "steps")}
     assert "SUCCEEDED" in project.ask("runs", "watch", "flow.json").succeeded()
     assert (project.folder / ".atom-workflows" / ".gitignore").read_text() == "*\n"
-    for words in (["start", "flow.json"], ["dead-letters", "list"], ["start", "flow.json", "--wait"], ["doctor"]):
+    refused_without = (
+        ["start", "flow.json"],
+        ["start", "flow.json", "--wait"],
+        ["dead-letters", "list"],
+        ["doctor"],
+        ["runs", "cancel", "--last"],
+        ["runs", "retry", "--last", "--from", "first", "--yes"],
+        ["runs", "doctor", "--last"],
+    )
+    for words in refused_without:
         refused = project.ask(*words)
-        assert (refused.code, "`atom-workflows local up`" in refused.stderr) == (1, True), words
+        assert (refused.code, "`atom-workflows local up` in another terminal" in refused.stderr) == (1, True), words
+    assert "SUCCEEDED" in project.ask("runs", "doctor", "--last", "--dry-run").succeeded()
     assert project.ask("local", "env").code == 1
 
 

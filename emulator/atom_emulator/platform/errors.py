@@ -133,10 +133,10 @@ class ForeignFile(PlatformError):
 class RunnerMissing(PlatformError):
     """Runs that are open were started with another Task Runner than the one chosen now."""
 
-    def __init__(self, runs: Sequence[str], runner: str) -> None:
+    def __init__(self, runs: Sequence[str], option: str) -> None:
         which = f"run {runs[0]} is" if len(runs) == 1 else f"{len(runs)} runs, such as {runs[0]}, are"
         super().__init__(
-            f"{which} open in the history of this project, and what is left is for --runner {runner}, which was not "
-            f"chosen. `atom-workflows local up --runner {runner}` goes on with it, and `atom-workflows runs cancel` "
+            f"{which} open in the history of this project, and what is left is for {option}, which was not "
+            f"chosen. `atom-workflows local up {option}` goes on with it, and `atom-workflows runs cancel` "
             "then ends it; with --in-memory, a platform runs beside the history."
         )
