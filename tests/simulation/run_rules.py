@@ -212,7 +212,8 @@ def check_end(watch: Watch) -> None:
             watch.report(Rule.COUNTERS, f"at its end, {miscount}")
     _check_ends(watch)
     for plan in watch.scenario.all_steps:
-        if plan.loop is not None and (lost := watch.lost_places(plan.id)):
+        # A loop that was left as it is may have been stopped in an earlier round, which gives no places back.
+        if plan.loop is not None and plan.id not in watch.left and (lost := watch.lost_places(plan.id)):
             watch.report(Rule.PLACES, lost)
     if not run.retries and not any(map(watch.is_unstarted, watch.steps.values())):
         _check_script(watch)
