@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from atom_workflows.core.consistency import find_flaws
 from atom_workflows.core.gathering import count_items
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.documents import outputs_path, run_path, steps_path
+from atom_workflows.handlers.start import on_start
 from support.meanwhile import meanwhile
 from support.mortal import Died, Fate, make_mortal
 from support.repairs import BASE, FAILING, WORKING, EndedRun, edited, ended_run, plan, repair, request, start_repair
@@ -375,3 +377,42 @@ def test_a_deployment_that_has_changed_counts_if_a_step_reads_it() -> None:
     started = start_repair(world, request(earlier.run_id, text))
     assert {name for name, step in world.steps(started.run_id).items() if step.kept_from} >= {"extract", "stats"}
     assert not world.steps(started.run_id)["clean"].kept_from
+
+
+def test_a_repair_that_was_cancelled_in_line_still_keeps_its_steps() -> None:
+    """Its steps are written when it is retried, with the choice of its start."""
+    earlier = ended_run(LIMITED)
+    world = earlier.world
+    other = world.start(LIMITED, path="nightly.yaml", run_key="other", params={"day": "sun"})
+    run_id = start_repair(world, request(earlier.run_id, edited(LIMITED, {"stats:1": "stats:2"}))).run_id
+    cancel_run(world.services, run_id, actor="me")
+    assert world.run(run_id).state is RunState.CANCELLED
+    assert world.run_to_end(other).state is RunState.SUCCEEDED
+    retry_run(world.services, run_id, actor="me")
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert {key.split("/")[1] for key, _ in world.task_runner.submitted if key.startswith(run_id)} == AGAIN
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "said"),
+    [
+        ({}, HTTPStatus.ACCEPTED, ""),
+        ({"schema": 3}, HTTPStatus.ACCEPTED, ""),
+        ({"repairs": "nightly-unknown"}, HTTPStatus.NOT_FOUND, "there is no run nightly-unknown"),
+        ({"definition": BASE}, HTTPStatus.BAD_REQUEST, "no step of run"),
+        ({"kept_digest": "0" * 16}, HTTPStatus.BAD_REQUEST, "other steps of run"),
+        ({"repairs": "../control/checker"}, HTTPStatus.BAD_REQUEST, "an event's repairs cannot be"),
+        ({"repairs": ["a"]}, HTTPStatus.BAD_REQUEST, "an event's repairs must be text"),
+        ({"repairs": ""}, HTTPStatus.BAD_REQUEST, "an event's repairs must be text"),
+        ({"repairs": None, "kept_digest": "0"}, HTTPStatus.BAD_REQUEST, "kept_digest is about the run that `repairs`"),
+        ({"kept_digest": "0" * 65}, HTTPStatus.BAD_REQUEST, "at most 64 characters"),
+        ({"params": {"limit": "many"}}, HTTPStatus.BAD_REQUEST, "`params.limit`"),
+        ({"schema": 4}, HTTPStatus.SERVICE_UNAVAILABLE, "its schema is 4"),
+    ],
+)
+def test_a_call_can_ask_for_a_repair(fields: dict[str, Any], status: HTTPStatus, said: str) -> None:
+    """The start function answers as for any start, and says what is wrong."""
+    earlier = ended_run()
+    body = json.dumps({**request(earlier.run_id, CHANGED), **fields}).encode()
+    text, found, _ = on_start(earlier.world.services, {"Content-Type": "application/json"}, body)
+    assert (found, said in text) == (status, True)
