@@ -1,8 +1,9 @@
 """Judge which steps of an ended run a new run can keep, whose file or parameters were edited.
 
 A step is kept if it succeeded, what it runs and the values that it reads are unchanged, and every step before it is
-kept. A step that was skipped by choice is kept in the same way, since it would be skipped again. The steps under
-`finally` always run again, because they follow the whole run.
+kept. A step that was skipped by choice is kept in the same way, since it would be skipped again. If edited dependencies
+let a step's trigger decide otherwise, it is decided again. The steps under `finally` always run again, because they
+follow the whole run.
 
 Two nodes are compared by what the store holds of the earlier one and what it would hold of the other: the new file is
 compiled for the earlier run, with its id and its times, so that these are no differences. Only digests are kept of
@@ -31,13 +32,13 @@ from typing import Any, Final, NamedTuple
 
 from atom_workflows.core.graph import Node
 from atom_workflows.core.item_ids import expander_id
-from atom_workflows.core.kinds import NodeKind, Phase
+from atom_workflows.core.kinds import Counters, NodeKind, Phase, Release, decide_release
 from atom_workflows.core.reads import paths_in, select_constants
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.retention import is_nearly_gone
 from atom_workflows.core.run_values import run_values
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.core.workflow import Condition, Step, Template, Workflow
+from atom_workflows.core.workflow import Condition, Step, Template, Trigger, Workflow
 from atom_workflows.errors import RunStateError
 
 MOST_REPAIRS: Final = 20
@@ -112,6 +113,8 @@ class Facts(NamedTuple):
     parts: Mapping[Part, str]
     # The outputs that a step gathers from its items, and their types.
     gathers: Mapping[str, Any]
+    # True if its trigger skipped it, given how its dependencies had ended.
+    by_trigger: bool
 
 
 def facts_of(node: StepRecord) -> Facts:
@@ -124,7 +127,13 @@ def facts_of(node: StepRecord) -> Facts:
         depends_on=node.depends_on,
         parts=_parts_of(node) if node.kind in _COMPARED else {},
         gathers=_notation(node.outputs) if node.kind is NodeKind.GATHER else {},
+        by_trigger=node.by_choice
+        and _skips(node.kind, node.trigger, Counters(0, node.unsuccessful, node.skipped, node.total)),
     )
+
+
+def _skips(kind: NodeKind, trigger: Trigger, counters: Counters) -> bool:
+    return decide_release(kind, counters, trigger) is Release.SKIP
 
 
 _COMPARED: Final = frozenset({NodeKind.JOB, NodeKind.BARRIER, NodeKind.EXPAND, NodeKind.GATHER})
@@ -262,6 +271,7 @@ def judge(
             or _why_different(step, earlier, planned, changed)
             or edges.describe_new_dependency(step)
             or next((f"{need} runs again" for need in step.depends_on if reasons[need]), "")
+            or _why_decided_again(step, earlier)
         )
     kept = {step_id for step_id, why in reasons.items() if not why}
     skipped = frozenset(step_id for step_id in kept if earlier[step_id].state is StepState.SKIPPED)
@@ -319,6 +329,19 @@ def _why_different(
     if before is not None and any(before.gathers.get(name) != of for name, of in after.gathers.items()):
         return "outputs of its items are read that were not read before"
     return ""
+
+
+def _why_decided_again(step: Step, earlier: Mapping[str, Facts]) -> str:
+    """Return why the step's trigger decides otherwise than before, or "".
+
+    The steps that it depends on are all kept: they succeeded, or were skipped by choice.
+    """
+    before = earlier.get(expander_id(step.id), earlier[step.id])
+    skipped = sum(earlier[need].state is StepState.SKIPPED for need in step.depends_on)
+    skips = _skips(before.kind, step.trigger, Counters(0, 0, skipped, len(step.depends_on)))
+    if skips and before.state is StepState.SUCCEEDED:
+        return "its dependencies changed, and skip it now"
+    return "its dependencies changed, and no longer skip it" if before.by_trigger and not skips else ""
 
 
 def _changed_reads(step: Step, changed: frozenset[tuple[str, str]]) -> Iterator[str]:
