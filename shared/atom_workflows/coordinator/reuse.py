@@ -151,12 +151,15 @@ def plan_reuse(
     others = [load_run(services, run_id) for run_id in earlier.repaired_by if run_id != run.id]
     require_reusable(earlier, [one.run for one in others if one is not None], now=services.clock.now())
     run = _inherit(services, run, earlier, event, workflow)
-    # As the new file would have made the earlier run, so that neither ids nor times are differences. Defaults are
-    # computed as of then, too.
-    as_then = replace(run, id=earlier.id, created_at=earlier.created_at)
-    planned = with_workflow(as_then, workflow, digest=run.digest, env=env)
-    ready = with_workflow(replace(run, params=planned.params), workflow, digest=run.digest, env=env)
-    ready = replace(ready, defaulted=planned.defaulted, given_digest=digest_of(event.params), late_at=None)
+    # Defaults are computed as of the first of the runs that repair each other.
+    first = _first_of(services, earlier)
+    as_first = replace(run, id=first.id, created_at=first.created_at)
+    bound = with_workflow(as_first, workflow, digest=run.digest, env=env)
+    ready = with_workflow(replace(run, params=bound.params), workflow, digest=run.digest, env=env)
+    # As the new file would have made the earlier run, so that neither ids nor times are differences.
+    as_then = replace(run, id=earlier.id, created_at=earlier.created_at, params=bound.params)
+    planned = bound if first is earlier else with_workflow(as_then, workflow, digest=run.digest, env=env)
+    ready = replace(ready, defaulted=bound.defaulted, given_digest=digest_of(event.params), late_at=None)
     graph = RunGraph(planned, workflow, event.workflow_path)
     # The first versions did not store kinds, and knew no items.
     where: list[Condition] = [("kind", "in", list(_IN_GRAPH))] if earlier.schema >= LOOPS_SCHEMA else []
@@ -189,6 +192,18 @@ def plan_reuse(
         ),
     )
     return ReusePlan(run=ready, earlier=earlier, judgment=judgment, reuse=reuse)
+
+
+def _first_of(services: Services, earlier: RunRecord) -> RunRecord:
+    """Return the run that was not a repair itself, or the oldest that still exists."""
+    first = earlier
+    for _ in range(MOST_REPAIRS):
+        stored = load_run(services, first.repairs) if first.repairs else None
+        # A deleted run's id may have been used again since.
+        if stored is None or stored.run.created_at > first.created_at:
+            break
+        first = stored.run
+    return first
 
 
 def _inherit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -182,6 +183,42 @@ def test_a_default_is_computed_as_of_the_run_that_is_repaired() -> None:
     repaired = repair(earlier, text)
     assert (repaired.jobs, repaired.run.params["day"]) == ({"publish"}, "2026-01-01")
     assert repaired.run.scheduled_at == earlier.world.run(earlier.run_id).created_at
+
+
+def test_a_repair_of_a_repair_computes_defaults_as_of_the_first_run() -> None:
+    """However often a run is repaired, and on whichever day, its defaults keep their values."""
+    text = edited(BASE, {"default: mon": "default: '${{ day(run.createdAt) }}'", "type: text": "type: date"})
+    earlier = ended_run(text, script=FAILING)
+    world = earlier.world
+    for number in (2, 3):
+        world.clock.move(timedelta(days=2))
+        text = edited(text, {f"stats:{number - 1}": f"stats:{number}"})
+        repaired = repair(earlier, text, key=str(number))
+        assert (repaired.jobs, repaired.run.params["day"]) == (AGAIN, "2026-01-01")
+        assert repaired.run.defaulted == ("day", "limit")
+        earlier = EndedRun(world=world, run_id=repaired.run.id)
+
+
+def test_a_repair_that_cannot_be_stored_is_refused() -> None:
+    """A file that is too large for the run's definition makes it INVALID, with the reason, at the first request."""
+    earlier = ended_run(script=FAILING)
+    noise = hashlib.shake_256().hexdigest(1_000_000)
+    said = refusal(earlier.world, request(earlier.run_id, f"{BASE}# {noise}\n"))
+    assert said.startswith("nightly.yaml takes up")
+    assert earlier.world.run(earlier.run_id).repaired_by == ()
+
+
+def test_the_largest_outputs_can_be_kept() -> None:
+    """What the earlier run could store of its items fits into the new run, too."""
+    text = """
+steps:
+  - {id: each, forEach: '${{ [x for x in range(100)] }}', task: {imageUri: each}, outputs: {name: text}}
+  - {id: last, dependsOn: [each], task: {imageUri: 'last:1', args: {n: '${{ len(steps.each.outputs.name) }}'}}}
+"""
+    earlier = ended_run(text, script=json.dumps({"default": {"outputs": {"name": "x" * 8_995}}}))
+    assert earlier.world.run(earlier.run_id).state is RunState.SUCCEEDED
+    repaired = repair(earlier, edited(text, {"last:1": "last:2"}))
+    assert (repaired.jobs, repaired.run.state) == ({"last"}, RunState.SUCCEEDED)
 
 
 def test_a_repair_of_a_repair_names_the_run_in_which_a_step_ended() -> None:
