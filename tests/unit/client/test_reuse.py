@@ -107,6 +107,20 @@ def test_a_dry_run_only_shows(earlier: EndedRun, file: str) -> None:
     assert new_runs(earlier) == []
 
 
+def test_the_summary_of_a_repair_is_about_its_own_attempts(tmp_path: Path) -> None:
+    """It says how many steps were kept, and not that one of these needed several attempts in the earlier run."""
+    flaky = {"rules": [{"step": "publish", "fail_times": 9}, {"step": "clean", "fail_times": 1}]}
+    text = edited(BASE, {"- id: clean": "- id: clean\n    retry: {maxAttempts: 2}"})
+    earlier = ended_run(text, script=json.dumps({**json.loads(WORKING), **flaky}))
+    assert earlier.world.steps(earlier.run_id)["clean"].attempt == 2
+    (tmp_path / "edited.yaml").write_text(edited(text, {"stats:1": "stats:2"}))
+    call_runs(earlier.world, "retry", earlier.run_id, "--with", str(tmp_path / "edited.yaml"))
+    (run,) = new_runs(earlier)
+    assert earlier.world.run_to_end(run.id).state is RunState.SUCCEEDED
+    shown = call_runs(earlier.world, "show", run.id).stdout
+    assert ": 6 steps and 2 items; 3 steps were kept." in shown
+
+
 def test_a_program_gets_one_object(earlier: EndedRun, file: str) -> None:
     """With --json the answer has the id of the new run, and the table is on stderr."""
     result = call_runs(earlier.world, "retry", earlier.run_id, "--with", file, "--json", "--yes")
