@@ -74,6 +74,9 @@ _COPIED_OF_LOOPS: Final[Mapping[NodeKind, tuple[str, ...]]] = {
 }
 """The fields that count the items of a kept loop. The items themselves stay with the ended run."""
 
+_GATHERED_AT_ONCE: Final = 10
+"""How many loops' outputs are in memory together: each may take up 900 KB, fourteen times what a job may return."""
+
 
 class Reuse(NamedTuple):
     """What a run keeps of an ended one, as it was then: its last retry, and the time at which it ended.
@@ -273,9 +276,8 @@ class ReuseGraph(RunGraph):
         self._require_unchanged()
         # After an interruption, a step may have been written without its outputs.
         yield from self._create_outputs()
-        wanted = list(paths)
-        for start in range(0, len(wanted), AT_ONCE):
-            yield from self._create_steps(wanted[start : start + AT_ONCE])
+        for part in _parts(list(paths), AT_ONCE):
+            yield from self._create_steps(part)
         # A retry of the ended run is counted before it resets any step.
         self._require_unchanged()
 
@@ -316,8 +318,9 @@ class ReuseGraph(RunGraph):
     def _create_outputs(self) -> Iterator[Create]:
         """Build the documents of the outputs of all kept steps."""
         names = [name for name in sorted(self._reuse.kept - self._reuse.skipped) if self._declares_outputs(name)]
-        for start in range(0, len(names), AT_ONCE):
-            part = names[start : start + AT_ONCE]
+        loops = [name for name in names if name in self._gathered]
+        others = [name for name in names if name not in self._gathered]
+        for part in (*_parts(loops, _GATHERED_AT_ONCE), *_parts(others, AT_ONCE)):
             found = self._services.store.get([outputs_path(self._reuse.run_id, name) for name in part])
             for name, document in zip(part, found, strict=True):
                 if document is None:
@@ -338,6 +341,10 @@ class ReuseGraph(RunGraph):
     def _changed(self) -> DefinitionUnusable:
         of = f"run {self._reuse.run_id}, of which it keeps steps"
         return DefinitionUnusable(f"{of}, was changed or deleted before they were copied")
+
+
+def _parts(names: list[str], size: int) -> list[list[str]]:
+    return [names[start : start + size] for start in range(0, len(names), size)]
 
 
 def reuse_graph(services: Services, run: RunRecord, workflow: Workflow, path: str) -> ReuseGraph:

@@ -221,6 +221,25 @@ steps:
     assert (repaired.jobs, repaired.run.state) == ({"last"}, RunState.SUCCEEDED)
 
 
+def test_the_outputs_of_many_loops_are_copied_a_few_at_a_time() -> None:
+    """Each may be nearly as large as a document can be, and a function has little memory."""
+    loop = "  - {{id: each{0}, forEach: [1], task: {{imageUri: each}}, outputs: {{score: int}}}}\n"
+    reads = " + ".join(f"steps.each{number}.outputs.score[0]" for number in range(12))
+    text = "steps:\n" + "".join(map(loop.format, range(12))) + f"outputs: {{sum: '${{{{ {reads} }}}}'}}\n"
+    earlier = ended_run(text)
+    read: list[int] = []
+
+    def note(name: str, argument: Any) -> bool:
+        if name == "get":
+            read.append(sum("/outputs/" in path and earlier.run_id in path for path in argument))
+        return False
+
+    meanwhile(earlier.world, note, lambda: None)
+    run_id = start_repair(earlier.world, request(earlier.run_id, text.replace(" + ", " - ", 1))).run_id
+    assert (sum(read), max(read)) == (12, 10)
+    assert earlier.world.run_to_end(run_id).outputs == {"sum": 70}
+
+
 def test_a_repair_of_a_repair_names_the_run_in_which_a_step_ended() -> None:
     """What was kept once can be kept again, with its outputs."""
     earlier = ended_run()
