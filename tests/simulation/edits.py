@@ -280,8 +280,8 @@ def _add_dependency(scenario: Scenario, chance: Random) -> Scenario:
 
 def _drop_dependency(scenario: Scenario, chance: Random) -> Scenario:
     def change(step: StepPlan) -> StepPlan:
-        # Expressions may read only what is before their step.
-        if not step.depends_on or step.reads or step.trigger is not Trigger.NO_FAILURE:
+        # Expressions may read only what is before their step, and a trigger needs something that it decides about.
+        if step.reads or len(step.depends_on) <= (step.trigger is not Trigger.NO_FAILURE):
             return step
         return replace(step, depends_on=step.depends_on[1:])
 

@@ -75,7 +75,7 @@ _COPIED_OF_LOOPS: Final[Mapping[NodeKind, tuple[str, ...]]] = {
 """The fields that count the items of a kept loop. The items themselves stay with the ended run."""
 
 _GATHERED_AT_ONCE: Final = 10
-"""How many loops' outputs are in memory together: each may take up 900 KB, fourteen times what a job may return."""
+"""How many loops' outputs are in memory together: each may take up 900 KB, and what a job returns 32 KB."""
 
 
 class Reuse(NamedTuple):

@@ -14,7 +14,7 @@ from atom_workflows.core.states import RunState
 from support.command_line import call_runs
 from support.groups import runs_of
 from support.json_shapes import require_documented
-from support.repairs import BASE, FAILING, WORKING, EndedRun, edited, ended_run
+from support.repairs import BASE, FAILING, WORKING, EndedRun, edited, ended_run, start_repair
 from support.workflows import definition
 
 CHANGED = edited(BASE, {"stats:1": "stats:2"})
@@ -119,6 +119,14 @@ def test_the_summary_of_a_repair_is_about_its_own_attempts(tmp_path: Path) -> No
     assert earlier.world.run_to_end(run.id).state is RunState.SUCCEEDED
     shown = call_runs(earlier.world, "show", run.id).stdout
     assert ": 6 steps and 2 items; 3 steps were kept." in shown
+
+
+def test_a_run_that_never_had_a_file_is_refused() -> None:
+    """The reason is the run's state, not its missing file."""
+    world = World()
+    run_id = start_repair(world, {"workflow_path": "gs://bucket/gone.yaml", "run_key": "k"}).run_id
+    result = call_runs(world, "retry", run_id, "--param", "limit=5")
+    assert f"run {run_id} is INVALID and has no steps to keep" in result.stderr
 
 
 def test_a_program_gets_one_object(earlier: EndedRun, file: str) -> None:
