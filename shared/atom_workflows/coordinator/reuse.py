@@ -41,6 +41,7 @@ from atom_workflows.core.states import StepState
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import definition_path, outputs_path, run_path, step_path, to_json
 from atom_workflows.errors import DefinitionUnusable, RunNotFound, RunStateError
+from atom_workflows.messages.fields import MAX_LABELS
 from atom_workflows.messages.start import StartRequested
 from atom_workflows.ports import Condition, Create, Update
 from atom_workflows.step_documents import step_record
@@ -214,7 +215,8 @@ def _inherit(
 ) -> RunRecord:
     """Return the new run with whatever its request does not change of the earlier one.
 
-    It stands for the same scheduled time, or else for the time at which the earlier run was created.
+    It stands for the same scheduled time, or else for the time at which the earlier run was created. Raises
+    `RunStateError` if it would have too many labels.
     """
     declared = {param.name for param in workflow.params}
     given = {
@@ -222,12 +224,17 @@ def _inherit(
         for name, value in earlier.params.items()
         if name not in earlier.defaulted and (not declared or name in declared)
     }
+    labels = {**earlier.labels, **event.labels}
+    if len(labels) > MAX_LABELS:
+        raise RunStateError(
+            f"the run would have {len(labels)} labels, with those of run {earlier.id}; it may have {MAX_LABELS}"
+        )
     runner = earlier.task_runner_url
     keeps_runner = not event.task_runner_url and services.settings.may_use_task_runner(runner)
     return replace(
         run,
         params={**given, **event.params},
-        labels={**earlier.labels, **event.labels},
+        labels=labels,
         trigger={**event.trigger, "kind": earlier.trigger.get("kind", "")},
         scheduled_at=event.scheduled_at or earlier.scheduled_at or earlier.created_at,
         task_runner_url=runner if keeps_runner else run.task_runner_url,

@@ -101,8 +101,9 @@ def retry_some(earlier: EndedRun, plans: Mapping[str, Plan], chance: Random, rul
     """Retry a step in place, which may fail this time, and may leave what is behind it as it was."""
     world = earlier.world
     world.task_runner.jobs.script = parse_script(json.dumps({"rules": rules}))
+    named: dict[str, Any] = {chance.choice(["first", "only"]): [chance.choice(list(plans))]}
     with suppress(SelectionError, RunStateError):
-        retry_run(world.services, earlier.run_id, **{chance.choice(["first", "only"]): [chance.choice(list(plans))]})
+        retry_run(world.services, earlier.run_id, **named)
         world.run_to_end(earlier.run_id)
     world.task_runner.jobs.script = parse_script(WORKING)
 

@@ -175,6 +175,18 @@ def test_a_repair_stands_for_the_same_day() -> None:
     assert world.steps(run.id)["extract"].kept_from == run_id
 
 
+def test_a_repair_has_no_more_labels_than_any_run() -> None:
+    """Those of the earlier run count, so they cannot pile up from repair to repair."""
+    world = World(FAILING)
+    old, new = ({f"{name}{number}": "1" for number in range(count)} for name, count in (("old", 40), ("new", 25)))
+    run_id = start_repair(world, {"workflow_path": "a.yaml", "run_key": "k", "definition": BASE, "labels": old}).run_id
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    said = refusal(world, request(run_id, BASE, labels=new))
+    assert said == f"the run would have 65 labels, with those of run {run_id}; it may have 64"
+    del new["new0"]
+    assert start_repair(world, request(run_id, BASE, labels=new)).refusal is None
+
+
 def test_a_default_is_computed_as_of_the_run_that_is_repaired() -> None:
     """A run that was started by hand counts as scheduled for its creation, also by its repair on another day."""
     text = edited(BASE, {"default: mon": "default: '${{ day(run.createdAt) }}'", "type: text": "type: date"})
