@@ -362,38 +362,36 @@ def _listed(words: Sequence[str]) -> str:
 
 @dataclass(slots=True)
 class _EarlierEdges:
-    """The earlier graph; the steps behind a step are computed when first asked for."""
+    """The earlier graph; what is before its nodes is computed when first asked for.
+
+    It is a bit for each node, since 10,000 sets of up to 10,000 names would not fit into a function's memory.
+    """
 
     nodes: Mapping[str, Facts]
-    _dependents: dict[str, list[str]] = field(default_factory=dict)
-    _behind: dict[str, set[str]] = field(default_factory=dict)
+    _bits: dict[str, int] = field(default_factory=dict)
+    _before: dict[str, int] = field(default_factory=dict)
 
     def describe_new_dependency(self, step: Step) -> str:
         """Return a reason if the step depends on one that was not before it, or ""."""
+        first = expander_id(step.id) if expander_id(step.id) in self.nodes else step.id
         for need in step.depends_on:
-            if need not in self._direct_needs(step.id) and step.id not in self._steps_behind(need):
+            if need not in self.nodes[first].depends_on and not self._is_before(need, first):
                 return f"it depends on {need} now"
         return ""
 
-    def _direct_needs(self, step_id: str) -> tuple[str, ...]:
-        return self.nodes.get(expander_id(step_id), self.nodes[step_id]).depends_on
+    def _is_before(self, need: str, step_id: str) -> bool:
+        if not self._before:
+            self._find_before()
+        return bool(self._before[step_id] & self._bits.get(need, 0))
 
-    def _steps_behind(self, step_id: str) -> set[str]:
-        if step_id in self._behind:
-            return self._behind[step_id]
-        if not self._dependents:
-            for name, node in self.nodes.items():
-                for need in node.depends_on:
-                    self._dependents.setdefault(need, []).append(name)
-        found: set[str] = set()
-        pending = [step_id]
-        while pending:
-            for name in self._dependents.get(pending.pop(), ()):
-                if name not in found:
-                    found.add(name)
-                    pending.append(name)
-        self._behind[step_id] = found
-        return found
+    def _find_before(self) -> None:
+        # The items of loops are not among the nodes.
+        needs = {name: [one for one in node.depends_on if one in self.nodes] for name, node in self.nodes.items()}
+        for number, name in enumerate(TopologicalSorter(needs).static_order()):
+            self._bits[name] = 1 << number
+            self._before[name] = 0
+            for need in needs[name]:
+                self._before[name] |= self._before[need] | self._bits[need]
 
 
 def nothing_differs(judgment: Judgment, workflow: Workflow, earlier: RunRecord, planned: RunRecord) -> bool:
