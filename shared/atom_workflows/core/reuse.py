@@ -232,11 +232,13 @@ class Judgment:
     """The choice for each step in the order of the new file, followed by the steps that it no longer has.
 
     `skipped` are those of the kept steps that were skipped by choice. `changed` are the values that differ.
+    `finally_differs` is True if a step under `finally`, which runs in any case, would do something else.
     """
 
     choices: tuple[Choice, ...]
     skipped: frozenset[str] = frozenset()
     changed: frozenset[tuple[str, str]] = frozenset()
+    finally_differs: bool = False
 
     def of(self, what: What) -> list[str]:
         """Return the steps to which this happens."""
@@ -286,7 +288,8 @@ def judge(
         for node_id, one in earlier.items()
         if node_id not in steps and one.kind in _OF_USERS
     ]
-    return Judgment(choices=tuple(choices), skipped=skipped, changed=changed)
+    finally_differs = any(_why_different(step, earlier, planned, changed) for step in workflow.finally_steps)
+    return Judgment(choices=tuple(choices), skipped=skipped, changed=changed, finally_differs=finally_differs)
 
 
 _OF_USERS: Final = frozenset({NodeKind.JOB, NodeKind.BARRIER, NodeKind.GATHER})
@@ -401,7 +404,7 @@ def nothing_differs(judgment: Judgment, workflow: Workflow, earlier: RunRecord, 
     be repaired by a file in which no step has changed.
     """
     in_finally = {step.id for step in workflow.finally_steps}
-    again = [step_id for step_id in judgment.of(What.RUN) if step_id not in in_finally]
+    again = judgment.finally_differs or any(step_id not in in_finally for step_id in judgment.of(What.RUN))
     outputs = [{one.path: one.text for one in run.output_templates} for run in (earlier, planned)]
     is_same = outputs[0] == outputs[1] and _digest(earlier.constants) == _digest(planned.constants)
     return not again and not judgment.of(What.REMOVE) and is_same and earlier.state is RunState.SUCCEEDED

@@ -385,6 +385,18 @@ def test_steps_under_finally_run_again_and_main_steps_are_kept() -> None:
     assert repaired.run.state is RunState.SUCCEEDED
 
 
+def test_only_a_step_under_finally_can_be_corrected() -> None:
+    """If it is what was edited, it runs again after a run that SUCCEEDED, too, and nothing else does."""
+    text = f"{BASE}finally:\n  - {{id: clean-up, task: {{imageUri: 'clean-up:1'}}}}\n"
+    earlier = ended_run(text)
+    assert "no step of run" in refusal(earlier.world, request(earlier.run_id, text, key="same"))
+    for number, edit in enumerate(({"clean-up:1": "clean-up:2"}, {"id: clean-up": "id: sweep"})):
+        repaired = repair(earlier, edited(text, edit), key=str(number))
+        assert len(repaired.jobs) == 1
+        assert repaired.jobs < {"clean-up", "sweep"}
+        assert repaired.run.state is RunState.SUCCEEDED
+
+
 def test_a_step_that_was_skipped_by_choice_stays_skipped_until_its_condition_changes() -> None:
     """What decided it is as it was, so the steps behind it are kept as well."""
     text = edited(BASE, {"- {id: stats,": "- {id: stats, when: '${{ params.limit > 5 }}',"})
