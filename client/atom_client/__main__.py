@@ -29,6 +29,8 @@ def main() -> None:
         from atom_client.cli.commands import cli  # noqa: PLC0415 (needs click, an optional dependency)
     except ModuleNotFoundError as error:
         sys.exit(f"Error: {error}; install the command line with `pip install 'atom-workflows[local]'`")
+    except KeyboardInterrupt:  # The imports take a moment.
+        sys.exit(_INTERRUPTED)
     # SIGTERM and SIGHUP stop a platform as Ctrl-C does. An ignored signal stays ignored, which `nohup` relies on.
     for signum in _END_SIGNALS:
         if signal.getsignal(signum) is not signal.SIG_IGN:

@@ -96,13 +96,20 @@ def adopt_platform() -> None:
     """
     context = click.get_current_context(silent=True)
     # Tests that pass their own services as `obj` need no platform.
-    if context is None or context.obj is not None or not _STATE.exists():
+    if context is None or context.obj is not None or not _is_there(_STATE):
         return
     from atom_emulator.platform.project_folder import ProjectFolder  # noqa: PLC0415 (not installed everywhere)
 
     if found := ProjectFolder.of(Path.cwd()).running_platform():
         os.environ.update(found)
         context.meta[_ADOPTED] = True
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError:  # The folder may be another user's. What needs its history says that it cannot be read.
+        return False
 
 
 def is_adopted() -> bool:

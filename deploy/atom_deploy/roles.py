@@ -93,9 +93,9 @@ GRANTS: Final = (
     _stores("dispatcher", "commits claims, jobs and outcomes; reads steps"),
     *_publishes(
         "dispatcher",
-        start="has a run that waited for a place in its group seeded",
+        start="has a run seeded that waited for a place in its group, or reset for a retry",
         steps="publishes released steps as ready",
-        tick="triggers the checker for a submitted job",
+        tick="triggers the checker for a job that was submitted or is to be stopped",
         events=_CHANGES,
         dead_letters=_LETTERS,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,16 +29,18 @@ class FileKind:
 
 
 class SqliteFileError(Exception):
-    """A file that cannot be used; the message is a sentence that says why."""
+    """A file that cannot be used; the message is a sentence that says why, and what to do."""
 
 
 def open_file(file: Path, kind: FileKind, *, read_only: bool = False) -> sqlite3.Connection:
     """Open a file of this kind, which is created if it does not exist, readable only by its owner.
 
-    A commit survives the death of any process. The connection may be used from several threads, one at a time. Raises
-    `SqliteFileError`.
+    A commit survives the death of any process. The connection may be used from several threads, one at a time. A file
+    without tables, as is left if its creation was cut short, is only read as if it had them. Raises `SqliteFileError`.
     """
     with explained(file, kind):
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
         if not read_only:
             os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(
@@ -48,34 +51,50 @@ def open_file(file: Path, kind: FileKind, *, read_only: bool = False) -> sqlite3
             check_same_thread=False,
         )
         try:
-            _prepare(connection, file, kind, read_only=read_only)
+            connection.execute("PRAGMA trusted_schema = OFF")  # The file may be someone else's.
+            if not read_only:
+                _prepare(connection, kind)
+            elif _is_empty(connection):
+                connection.close()
+                connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+                _create_tables(connection, kind)
+            _require_kind(connection, file, kind)
         except BaseException:
             connection.close()
             raise
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, file: Path, kind: FileKind, *, read_only: bool) -> None:
-    connection.execute("PRAGMA trusted_schema = OFF")  # The file may be someone else's.
-    if not read_only:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-        with transaction(connection):  # Another process may be creating the tables, too.
-            if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-                for statement in kind.schema:
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {kind.application_id}")
-                connection.execute(f"PRAGMA user_version = {kind.version}")
+def _prepare(connection: sqlite3.Connection, kind: FileKind) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+    with transaction(connection):  # Another process may be creating the tables, too.
+        if _is_empty(connection):
+            _create_tables(connection, kind)
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    return not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+
+
+def _create_tables(connection: sqlite3.Connection, kind: FileKind) -> None:
+    for statement in kind.schema:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {kind.application_id}")
+    connection.execute(f"PRAGMA user_version = {kind.version}")
+
+
+def _require_kind(connection: sqlite3.Connection, file: Path, kind: FileKind) -> None:
     application_id, version = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
     )
     if application_id != kind.application_id:
-        raise SqliteFileError(f"{file} is not a {kind.what} of atom-workflows, but another SQLite file")
+        raise SqliteFileError(f"{file} is not a {kind.what} of atom-workflows, but another SQLite file; {_MOVE_IT}")
     if version != kind.version:
         raise SqliteFileError(
             f"the {kind.what} in {file} has format {version}, but this version of atom-workflows reads only format "
-            f"{kind.version}"
+            f"{kind.version}; use the version that wrote it, or {_MOVE_IT}"
         )
 
 
@@ -107,19 +126,33 @@ def explained(file: Path, kind: FileKind) -> Iterator[None]:
     except sqlite3.Error as error:
         raise SqliteFileError(explain(error, file, kind)) from error
     except OSError as error:
-        raise SqliteFileError(f"the {kind.what} in {file} cannot be used: {error.strerror or error}") from error
+        reason = (error.strerror or str(error)).lower()
+        remedy = _REMEDIES.get(error.errno or 0, "work in another folder")
+        raise SqliteFileError(f"the {kind.what} in {file} cannot be used: {reason}; {remedy}") from error
 
+
+_MOVE_IT: Final = "to begin a new one, move it away, with the files -wal and -shm beside it"
+_FREE_SPACE: Final = "free some space"
+_ALLOW_IT: Final = "give yourself the right to read and write it and its folder, or work in another folder"
 
 _REASONS: Final[Mapping[str, str]] = {
-    "SQLITE_FULL": "its disk is full",
-    "SQLITE_NOTADB": "it is damaged, or not an SQLite file",
-    "SQLITE_CORRUPT": "it is damaged",
-    "SQLITE_BUSY": "another process has locked it",
-    "SQLITE_READONLY": "it cannot be written to",
-    "SQLITE_CANTOPEN": "it cannot be opened",
-    "SQLITE_IOERR": "its disk reports an error, or is full",
+    "SQLITE_FULL": f"its disk is full; {_FREE_SPACE}",
+    "SQLITE_NOTADB": f"it is damaged, or not an SQLite file; {_MOVE_IT}",
+    "SQLITE_CORRUPT": f"it is damaged; {_MOVE_IT}",
+    "SQLITE_BUSY": "another process has locked it; wait until that has ended",
+    "SQLITE_READONLY": f"it cannot be written to; {_ALLOW_IT}",
+    "SQLITE_CANTOPEN": f"it cannot be opened; {_ALLOW_IT}",
+    "SQLITE_IOERR": f"its disk reports an error, or is full; {_FREE_SPACE}, or work in another folder",
 }
-"""What SQLite's errors mean, by the beginning of their names."""
+"""What SQLite's errors mean, and what to do, by the beginning of their names."""
+
+_REMEDIES: Final[Mapping[int, str]] = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EACCES: _ALLOW_IT,
+    errno.EPERM: _ALLOW_IT,
+    errno.EISDIR: _MOVE_IT,
+}
 
 
 def check(connection: sqlite3.Connection, file: Path, kind: FileKind) -> None:
@@ -127,4 +160,4 @@ def check(connection: sqlite3.Connection, file: Path, kind: FileKind) -> None:
     with explained(file, kind), closing(connection.execute("PRAGMA quick_check(1)")) as found:
         result = found.fetchone()[0]
     if result != "ok":
-        raise SqliteFileError(f"the {kind.what} in {file} cannot be used: it is damaged ({result})")
+        raise SqliteFileError(f"the {kind.what} in {file} cannot be used: it is damaged ({result}); {_MOVE_IT}")

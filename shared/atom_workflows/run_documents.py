@@ -152,7 +152,10 @@ def stop_fields(stop: Stop) -> dict[str, Any]:
 
 
 def selection_fields(selection: Selection | None) -> dict[str, Any]:
-    """Return the stored field of the steps that a person chose for a retry, if that is so."""
+    """Return the field that stores which steps a person chose to retry.
+
+    Returns {} if no one chose any.
+    """
     if selection is None:
         return {}
     lists = {name: list(value) for name, value in selection._asdict().items() if isinstance(value, tuple) and value}

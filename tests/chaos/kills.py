@@ -85,7 +85,7 @@ class Result:
         kills = ", ".join(f"{count} {how}" for how, count in sorted(self.kills.items()))
         yield f"the whole platform was killed {self.kills.total()} times (SIGKILL), seed {self.plan.seed}: {kills}"
         yield f"  {self.took_s:6.0f} s in all"
-        yield f"  {self.ended.total():6} runs, of which {self.unanswered} were asked for without an answer"
+        yield f"  {self.ended.total():6} runs, and {self.unanswered} requests for runs without an answer"
         yield f"  {sum(self.open_at_kills):6} times a run was open when the platform was killed"
         yield f"  {verdict.submitted:6} attempts submitted, {verdict.again.total()} of them again, with the same key"
         yield f"  {verdict.twice:6} attempts that were given two jobs"

@@ -69,7 +69,7 @@ def test_a_retry_is_followed(site: Site, tmp_path: Path) -> None:
     last = console(site, "runs", "retry", run_id, "--wait", "--json")
     assert json.loads(last.succeeded())["run"]["state"] == "SUCCEEDED"
     refused = console(site, "runs", "retry", run_id, "--wait")
-    assert (refused.code, "only a FAILED or CANCELLED run can be retried" in refused.stderr) == (1, True)
+    assert (refused.code, "is SUCCEEDED; name the steps to run again" in refused.stderr) == (1, True)
 
 
 @EMBEDDED_ONLY

@@ -87,9 +87,19 @@ def test_a_run_is_there_when_its_platform_has_ended(project: Project) -> None:
     assert {key: shown[key] for key in ("run", "steps")} == {key: done[key] for key in ("run", "steps")}
     assert "SUCCEEDED" in project.ask("runs", "watch", "flow.json").succeeded()
     assert (project.folder / ".atom-workflows" / ".gitignore").read_text() == "*\n"
-    for words in (["start", "flow.json"], ["dead-letters", "list"], ["start", "flow.json", "--wait"], ["doctor"]):
+    refused_without = (
+        ["start", "flow.json"],
+        ["start", "flow.json", "--wait"],
+        ["dead-letters", "list"],
+        ["doctor"],
+        ["runs", "cancel", "--last"],
+        ["runs", "retry", "--last", "--from", "first", "--yes"],
+        ["runs", "doctor", "--last"],
+    )
+    for words in refused_without:
         refused = project.ask(*words)
-        assert (refused.code, "`atom-workflows local up`" in refused.stderr) == (1, True), words
+        assert (refused.code, "`atom-workflows local up` in another terminal" in refused.stderr) == (1, True), words
+    assert "SUCCEEDED" in project.ask("runs", "doctor", "--last", "--dry-run").succeeded()
     assert project.ask("local", "env").code == 1
 
 
@@ -126,8 +136,8 @@ def test_a_platform_is_found_in_its_folder(project: Project) -> None:
 @pytest.mark.parametrize("moment", ["while a job runs", "while a job is submitted"])
 def test_a_killed_platform_goes_on(project: Project, moment: str) -> None:
     """A run that was open at a kill goes on within ten seconds of the next start, and no job is given twice."""
-    delay = ", delay: 20" if moment == "while a job is submitted" else ""
-    with outside(project.folder, f"rules: [{{step: second, duration: 2{delay}}}]") as (url, log):
+    takes = {"while a job runs": "duration: 12", "while a job is submitted": "delay: 20"}[moment]
+    with outside(project.folder, f"rules: [{{step: second, {takes}}}]") as (url, log):
         with project.up("--tr-url", url) as process:
             run_id = json.loads(project.ask("start", "flow.json", "--json").succeeded())["run_id"]
 
@@ -196,10 +206,12 @@ def test_a_history_that_cannot_be_used_is_named(project: Project) -> None:
     project.ask("run", "flow.json").succeeded()
     file = ProjectFolder.of(project.folder).history
     file.write_bytes(b"hello " * 1000)
-    for words, way_out in ((["run", "flow.json"], True), (list(UP), True), (["runs", "list"], False)):
+    for words, may_run in ((["run", "flow.json"], True), (list(UP), True), (["runs", "list"], False)):
         refused = project.ask(*words)
         assert refused.code == 1, words
         assert f"the history in {file} cannot be used: it is damaged" in refused.stderr
+        assert "to begin a new one, move it away" in refused.stderr
         assert "Traceback" not in refused.stderr
-        assert ("--in-memory" in refused.stderr) is way_out
+        assert "stays open" not in refused.stderr
+        assert ("--in-memory" in refused.stderr) is may_run
     assert file.read_bytes() == b"hello " * 1000

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -134,6 +135,23 @@ def test_a_run_is_cancelled(body: dict[str, Any] | None) -> None:
     run = world.run_to_end(run_id)
     assert run.state is RunState.CANCELLED
     assert call(world, "POST", f"/runs/{run_id}/cancel").body["error"] == f"run {run_id} has ended: it is CANCELLED"
+
+
+def test_the_reason_for_a_cancel_is_shown_while_steps_under_finally_run_and_after() -> None:
+    """A stop of the main part is over once those steps begin, but a caller still sees why the run was ended."""
+    world = World("rules: [{step: s0, duration: 1000}, {step: last, duration: 100}]")
+    plain = json.loads(chain(1))
+    run_id = world.start(json.dumps({**plain, "finally": [{"id": "last", "task": {"imageUri": "image"}}]}))
+    world.settle_down()
+    assert call(world, "POST", f"/runs/{run_id}/cancel", {"reason": "too expensive"}).status == 202
+    seen: list[dict[str, Any]] = []
+    while not seen or seen[-1]["state"] == "RUNNING":
+        world.tick()
+        world.clock.move(timedelta(seconds=30))
+        seen.append(call(world, "GET", f"/runs/{run_id}").body)
+    assert (seen[-1]["state"], {one["stop_reason"] for one in seen}) == ("CANCELLED", {"too expensive"})
+    assert world.states(run_id)["last"] == "SUCCEEDED"
+    assert run_object(world.run(run_id))["stop_reason"] == "too expensive"
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,34 @@ def test_a_key_that_is_taken_on_one_engine_is_not_believed(runner: Runner) -> No
     assert runner.look_up(KEY).job["jobId"] == job_id
 
 
+@pytest.mark.parametrize(("began_on", "other"), [("batch", "cloud-run"), ("cloud-run", "batch")])
+def test_a_key_looked_up_starts_no_job_on_another_engine(runner: Runner, began_on: str, other: str) -> None:
+    """An expression may name another engine for a later attempt, whose submission must not run beside the first job."""
+    started: list[str] = []
+
+    def decide(container: Container) -> Plan:
+        started.append(container.environment["ATOM_ATTEMPT"])
+        return Plan(invisible_s=60, runs_s=600)
+
+    runner.google.batch.decide = runner.google.run.decide = decide
+    job_id = runner.submit(engine=began_on).job["jobId"]
+    assert runner.look_up(KEY).status == 503
+    assert runner.submit(engine=other).status == 503
+    runner.google.time.pass_by(minutes=1)
+    assert runner.submit(engine=other).job["jobId"] == job_id
+    assert started == ["1"]
+
+
+@pytest.mark.parametrize("began_on", ["batch", "cloud-run"])
+def test_a_job_is_found_although_the_other_engine_does_not_answer(runner: Runner, began_on: str) -> None:
+    """There is only one job with a key, so one that is shown is the answer."""
+    plan(runner, runs_s=600)
+    job_id = runner.submit(engine=began_on).job["jobId"]
+    other = runner.google.run if began_on == "batch" else runner.google.batch
+    other.refusals = [Refusal(500, "INTERNAL", "")]
+    assert runner.look_up(KEY).job["jobId"] == job_id
+
+
 @pytest.mark.parametrize("is_batch", [True, False])
 def test_a_lookup_that_one_engine_does_not_answer_finds_nothing_out(runner: Runner, *, is_batch: bool) -> None:
     """An error of either engine hides whether there is a job, so it is not taken for none."""

@@ -50,6 +50,9 @@ _LONGEST_WAITS_S: Final = (86_400, 86_400, 600, 120)
 _WITH_LANGUAGE: Final = 0.45
 """The share of workflows that use what plain ones do not: conditions, outputs, steps under `finally`, …"""
 
+_SELECTIONS: Final = (*[0] * 5, 1, 2, 3)
+"""How many retries of named steps a run gets once all is over."""
+
 _STOPS: Final = (*[Stops.AT_ONCE] * 4, *[Stops.SLOWLY] * 3, Stops.NEVER, Stops.CANNOT, Stops.CANNOT)
 _STOPS_AFTER_S: Final = (3, 20, 100, 400)
 _NOTIFYING: Final = 0.5
@@ -185,6 +188,7 @@ def _draw_scenarios(seed: int) -> Iterator[Scenario]:
         scenario = replace(scenario, name=name, starts_at=starts_at, is_file=chance.random() < _FILES)
         scenario = _with_task_runner(scenario, dice(seed, "task runner", scenario.task_runner_url))
         scenario = _with_lookups(scenario, dice(seed, "lookups", scenario.task_runner_url))
+        scenario = replace(scenario, selections=dice(seed, "selections", name).choice(_SELECTIONS))
         yield _perhaps_with_language(scenario, dice(seed, "language", name), Loops(seed, "loops", name))
 
 

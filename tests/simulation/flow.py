@@ -31,11 +31,14 @@ class Flow:
     must_end_by: float = float("inf")
     cancels: int = field(init=False)
     retries: int = field(init=False)
+    selections: int = field(init=False)
     doctors: int = field(init=False)
     next_doctor: float = 0.0
 
     def __post_init__(self) -> None:
         self.cancels, self.retries, self.doctors = self.scenario.cancels, self.scenario.retries, self.scenario.doctors
+        # In a group, the others would have to wait; what was deleted or has expired cannot run again.
+        self.selections = 0 if self.scenario.limit else self.scenario.selections
 
     @property
     def run_id(self) -> str:
@@ -52,6 +55,13 @@ class Flow:
         """True if its users will retry it."""
         run = self.watch.run
         return bool(self.retries) and run is not None and run.state in _RETRIED
+
+    @property
+    def may_select(self) -> bool:
+        """True if its users may name steps of it that are to run again."""
+        run, watch = self.watch.run, self.watch
+        is_whole = run is not None and run.started_at is not None and not (watch.gone or watch.forgotten)
+        return bool(self.selections) and run is not None and is_whole and run.state in {*_RETRIED, RunState.SUCCEEDED}
 
     def may_retry(self, now: datetime) -> bool:
         """Return True once the users have decided to retry the run."""

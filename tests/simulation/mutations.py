@@ -29,7 +29,7 @@ from atom_workflows.coordinator import stopping as stopping_of_coordinator
 from atom_workflows.coordinator.checker import audit, burst
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core import groups as groups_of_core
-from atom_workflows.core import hints, items, polling, stopping, transitions
+from atom_workflows.core import hints, items, polling, selection, stopping, transitions
 from simulation import (
     handling,
     planted,
@@ -38,6 +38,7 @@ from simulation import (
     planted_lines,
     planted_loops,
     planted_places,
+    planted_selections,
     planted_stopping,
 )
 from simulation.instances import Instances
@@ -278,6 +279,15 @@ MUTATIONS: Final = (
     _in_code("a retry evaluates the list again", (retry, "steps_to_rerun", planted_loops.rerun_lists), seed=7),
     _at_port("items of a list that is over are counted", planted_loops.keep_old_items, seed=55),
     _at_port("items anew under old ids", planted_loops.keep_the_number),
+    _at_port("a retry that is continued forgets the choice", planted_selections.forget_the_choice, seed=23),
+    _in_code(
+        "a run does not wait for a step that runs alone",
+        (selection, "open_before_kept", planted_selections.wait_for_none),
+        seed=84,
+    ),
+    _in_code(
+        "a step that runs alone takes all behind it", (selection, "choose", planted_selections.run_all_behind), seed=11
+    ),
     _in_code("jobs that notify are never polled", (polling, "NOTIFIED_POLL", planted_stopping.AGES), seed=65),
 )
 

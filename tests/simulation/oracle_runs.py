@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from atom_workflows.core.item_ids import expander_id, item_id
+from atom_workflows.core.item_ids import item_id
 from atom_workflows.core.states import StepState
 from simulation.oracle import MAX_LOSSES, End, Facts, Fate, NoAnswerError, fate, items_of, scripted_end
 from simulation.scenario import Ending, Scenario, StepPlan
@@ -84,34 +84,6 @@ def end_of_items(scenario: Scenario, plan: StepPlan, ends: Sequence[End]) -> End
     gathered = {name: [(end.outputs or {}).get(name) for end in ends] for name in scenario.gathers[plan.id]}
     has_outputs = bool(plan.numbers and gathered)
     return End(state=StepState.SUCCEEDED, outputs=gathered if has_outputs else None, counts=counts)
-
-
-def runs_again(
-    scenario: Scenario,
-    ends: Mapping[str, End | None],
-    items: Mapping[str, Mapping[str, End | None]],
-) -> set[str]:
-    """Return the steps and items that a retry of the run runs again, and what creates items again.
-
-    `ends` has a step that has not ended, or does not exist yet, as None. `items` has the items of each loop whose list
-    is known, or was not asked for, by id.
-    """
-    again = set[str]()
-    for plan in scenario.all_steps:
-        end = ends.get(plan.id)
-        is_behind = plan.id in scenario.finally_ids or bool(again & set(plan.depends_on))
-        if not is_behind and end is not None and not end.is_failure:
-            continue
-        again.add(plan.id)
-        if plan.loop is not None:
-            again |= _items_again(plan, None if is_behind else items.get(plan.id))
-    return again
-
-
-def _items_again(plan: StepPlan, items: Mapping[str, End | None] | None) -> set[str]:
-    if items is None:
-        return {expander_id(plan.id)}
-    return {name for name, end in items.items() if end is None or end.is_failure}
 
 
 def longest_path_s(scenario: Scenario, slack_s: float) -> float:

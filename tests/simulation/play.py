@@ -55,6 +55,7 @@ from simulation.watch import Watch
 
 _PAUSES_S: Final = (120.0, 300.0, 700.0)
 _CALM_PAUSE_S: Final = 1.0
+_NAMED_WITHIN_S: Final = (60, 300, 900)
 _LEFT_OVER_S: Final = 1800.0
 """Time to repair, once the faults stop: events on their way (600 s), a lease (180 s), the audit (300 s), a burst."""
 _SLACK_S: Final = 240.0
@@ -139,6 +140,8 @@ class Play:
             on_command=lambda flow: self._set_end(flow) if self.faults.is_calm else None,
         )
         self._next_tick = TICK_S / 2
+        self._calm_at = weather.calm_at
+        self._are_steps_named = False
 
     def _watch(self, scenario: Scenario) -> Watch:
         kind = RepairWatch if isinstance(scenario, Edited) else Watch
@@ -193,7 +196,9 @@ class Play:
             stack.enter_context(self.repairs.listening())
             stack.callback(self.scheduler.close)
             for _ in range(_MAX_TURNS):
-                if self.findings or self.scheduler.now > until or self._is_over():
+                if self.findings or self.scheduler.now > until:
+                    break
+                if self._is_over() and not self._go_on_with_names():
                     break
                 self._turn()
             else:
@@ -214,6 +219,21 @@ class Play:
                 flow.watch.report(Rule.STUCK, f"the run is {state}, with {flow.watch.open_steps()}")
         return quiet and self.faults.is_calm and all(flow.is_over for flow in self.flows)
 
+    def _go_on_with_names(self) -> bool:
+        """Let things go wrong again while users name steps that are to run again; return False if they name none.
+
+        What was played until then does not depend on it. A run that repairs another one is left alone with that.
+        """
+        if not any(flow.may_select for flow in self.flows) or any(flow.repairs is not None for flow in self.flows):
+            return False
+        self._are_steps_named, self.faults.is_calm, self.evidence.calm_at = True, False, None
+        self.scheduler.pause_s = self.drawn.weather.pause_s
+        self._calm_at = self.scheduler.now + self._chance.choice(_NAMED_WITHIN_S)
+        self.trace.note("names")
+        for flow in self.flows:
+            flow.must_end_by = float("inf")
+        return True
+
     def _is_quiet(self, flow: Flow) -> bool:
         """Return True if no handler and no event is at that run.
 
@@ -229,8 +249,11 @@ class Play:
     def _turn(self) -> None:
         self._weather()
         self._start_repairs()
-        self._users.act()
-        self._meddler.act()
+        if self._are_steps_named:
+            self._users.name_steps()
+        else:
+            self._users.act()
+            self._meddler.act()
         ready = self.scheduler.ready()
         arrived = self.bus.has_arrived(self.scheduler.now)
         overdue = [one for one in ready if one.must_go_on_by <= self.scheduler.now]
@@ -265,7 +288,7 @@ class Play:
 
     def _weather(self) -> None:
         now = self.scheduler.now
-        if not self.faults.is_calm and now > self.drawn.weather.calm_at:
+        if not self.faults.is_calm and now > self._calm_at:
             self._calm_down()
         if now >= self._next_tick:
             self._next_tick += TICK_S * self.drawn.pace
@@ -310,7 +333,7 @@ class Play:
         if self.calls.strikes(Fault.TICKS_PAUSED):
             # Not for longer than anything goes wrong.
             resumed = self.scheduler.now + self._chance.choice(_PAUSES_S)
-            self._next_tick = min(resumed, max(self._next_tick, self.drawn.weather.calm_at))
+            self._next_tick = min(resumed, max(self._next_tick, self._calm_at))
             return
         self.bus.send(tick_message("schedule"))
         if self.calls.strikes(Fault.TICK_DOUBLED):

@@ -30,6 +30,8 @@ _NEXT: Final = {
     RunState.RUNNING: {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED},
     RunState.FAILED: {RunState.QUEUED, RunState.SEEDING},
     RunState.CANCELLED: {RunState.QUEUED, RunState.SEEDING},
+    # Someone named steps of it.
+    RunState.SUCCEEDED: {RunState.QUEUED, RunState.SEEDING},
     # The next start under its key takes its place.
     RunState.INVALID: {RunState.QUEUED, RunState.SEEDING, RunState.RUNNING, RunState.SKIPPED},
 }
@@ -45,8 +47,10 @@ def check(watch: Watch, before: RunRecord | None, run: RunRecord) -> None:
             _check_invalid(watch, run)
         elif run.state.is_terminal and not _did_not_begin(state, run):
             _check_closed(watch, state, run)
-    is_retried = before is not None and before.state in {RunState.FAILED, RunState.CANCELLED}
+    is_retried = before is not None and before.state in {RunState.FAILED, RunState.CANCELLED, RunState.SUCCEEDED}
     reopened = is_retried and run.state in {RunState.QUEUED, RunState.SEEDING}
+    if before is not None and before.state is RunState.SUCCEEDED and reopened and not watch.names:
+        watch.report(Rule.RERUN, "a run that succeeded was retried, and no step of it was named")
     if before is not None and run.retries != before.retries + reopened:
         watch.report(Rule.RUN_STATE, f"the run was retried {before.retries} times, then {run.retries} times")
     _check_stop(watch, before, run, reopened=reopened)
@@ -135,7 +139,12 @@ def _verdict(watch: Watch, run: RunRecord) -> RunState:
 def _failed(watch: Watch, names: Collection[str]) -> list[str]:
     """Return the steps that fail the run."""
     ends = {name: watch.end_of(name) for name in names}
-    return [name for name, end in ends.items() if end is not None and end.fails_run]
+    # Of steps that were left as they are, those that were never started count, too.
+    return [
+        name
+        for name, end in ends.items()
+        if end is not None and (end.is_failure if name in watch.left else end.fails_run)
+    ]
 
 
 def _check_main(watch: Watch, before: RunRecord | None, run: RunRecord) -> None:
@@ -195,7 +204,9 @@ def check_end(watch: Watch) -> None:
     if set(steps) != set(watch.scenario.by_id):
         watch.report(Rule.ENDS, f"steps are missing: {set(watch.scenario.by_id) - set(steps)}")
         return
-    for step in filter(watch.is_current, watch.steps.values()):
+    # What a step that was left as it is depends on may have ended otherwise since.
+    counted = [one for one in watch.steps.values() if watch.is_current(one) and (one.each or one.id) not in watch.left]
+    for step in counted:
         # No counter decides that an item is left out.
         if not watch.is_unstarted(step) and (miscount := watch.miscount(step)):
             watch.report(Rule.COUNTERS, f"at its end, {miscount}")
@@ -215,7 +226,7 @@ def _check_ends(watch: Watch) -> None:
         fate = watch.fate_of(step.id)
         was_skipped = fate in {Fate.IS_BLOCKED, Fate.IS_SKIPPED}
         is_right = step.by_choice is (fate is Fate.IS_SKIPPED) and was_skipped is (step.state is StepState.SKIPPED)
-        if (not is_right or fate is None) and not watch.is_unstarted(step):
+        if (not is_right or fate is None) and not watch.is_unstarted(step) and (step.each or step.id) not in watch.left:
             watch.report(Rule.ENDS, f"{step.id} is {step.state}, and by its file it {fate}")
 
 

@@ -210,7 +210,8 @@ class Scenario:
     """A workflow, its script, and how a run of it is started.
 
     `name` distinguishes the runs of a simulation. `cancels`, `retries` and `doctors` are how often users ask for these
-    at the most, while anything goes wrong. They think it over for `retry_after_s` before they retry a run.
+    at the most, while anything goes wrong. They think it over for `retry_after_s` before they retry a run. Once all is
+    over, they name steps to run again, in `selections` more retries.
 
     The definition is part of the message that starts it, or of a file. A file may be replaced by `newer`.
 
@@ -246,6 +247,7 @@ class Scenario:
     cancels_at_once: bool = False
     retries: int = 0
     retry_after_s: float = 0.0
+    selections: int = 0
     doctors: int = 0
     limit: int = 0
     when_full: WhenFull = WhenFull.QUEUE

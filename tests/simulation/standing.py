@@ -15,7 +15,8 @@ from atom_workflows.core.states import StepState
 from atom_workflows.ports import Document
 from simulation.language import steps_read
 from simulation.oracle import End, Facts, Fate, NoAnswerError, fate, items_of, values
-from simulation.oracle_runs import count_items, end_of_items, runs_again
+from simulation.oracle_retries import Named, Names, runs_again
+from simulation.oracle_runs import count_items, end_of_items
 from simulation.scenario import Scenario, StepPlan
 
 _COUNTERS: Final = ("remaining", "unsuccessful", "skipped", "total", "stained")
@@ -32,8 +33,9 @@ class Standing:
 
     `outputs` are those of steps as they are stored. `reruns` are the steps that each retry has to run again, by its
     number. `was_stopped` says that the run was, in this round, and `stops` how, one after the other; a handler may not
-    know of the latest. `is_nothing_started` says that no step had run or failed when the main part ended, as far as the
-    store then knew.
+    know of the latest. `names` are the steps that a person named for this round, if one did, and `left` are the steps
+    that were left as they are although what they depend on may have run again. `is_nothing_started` says that no step
+    had run or failed when the main part ended, as far as the store then knew.
     """
 
     def __init__(self, scenario: Scenario) -> None:
@@ -47,6 +49,8 @@ class Standing:
         self.was_stopped = False
         self.stops: list[Stop] = []
         self.is_nothing_started = False
+        self.names: Names | None = None
+        self.left: set[str] = set()
 
     def see_outputs(self, document: Document) -> None:
         """Note the outputs of a step as they were written; those of an earlier round are void."""
@@ -60,7 +64,10 @@ class Standing:
         """Note how the round of a run stands: stopped, at the end of its main part, or begun again."""
         if before is not None and run.retries > before.retries:
             ends = {name: self.end_of(name) for name in self.users_steps()}
-            self.reruns[run.retries] = runs_again(self.scenario, ends, dict(self._known_items()))
+            self.names = Names.read(run.changes[-1].what)
+            again = runs_again(self.scenario, ends, dict(self._known_items()), self._named(ends))
+            self.reruns[run.retries] = again
+            self.left = (self.left | ({*self.scenario.by_id} if self.names else set())) - again
             self.was_stopped, self.stops = False, []
         if run.stop is not None and run.stop not in self.stops:
             self.stops.append(run.stop)
@@ -70,6 +77,15 @@ class Standing:
             has_ended = {StepState.SUCCEEDED, StepState.FAILED}
             ran = (step.id in self.scenario.by_id and step.state in has_ended for step in there)
             self.is_nothing_started = not any(ran) and not any(step.attempt for step in there)
+
+    def _named(self, ends: Mapping[str, End | None]) -> Named | None:
+        """Return what a person named for this round, and what that means for steps behind it."""
+        if self.names is None:
+            return None
+        # The node that creates a loop's items has what the loop depends on.
+        deciding = {name: self.steps.get(expander_id(name), self.steps[name]) for name in ends}
+        reacted = {name for name, step in deciding.items() if step.unsuccessful or step.stained}
+        return Named(names=self.names, reacted=frozenset(reacted))
 
     def users_steps(self) -> dict[str, StepRecord]:
         """Return the steps of the file, without what was added for them."""

@@ -14,7 +14,8 @@ from simulation.language import Ended, Gathered, ItemIsMore, Jobs, MoreFailed, N
 from simulation.limits import Limits
 from simulation.loops import Loop
 from simulation.oracle import End, Facts, items_of
-from simulation.oracle_runs import expected_ends, runs_again
+from simulation.oracle_retries import runs_again
+from simulation.oracle_runs import expected_ends
 from simulation.play import play
 from simulation.scenario import Ending, Scenario, StepPlan
 

@@ -17,6 +17,7 @@ from simulation import (
     planted_lines,
     planted_loops,
     planted_places,
+    planted_selections,
     planted_stopping,
     planting,
     report,
@@ -61,6 +62,7 @@ def test_no_planted_bug_names_a_private_attribute() -> None:
         planted_lines,
         planted_loops,
         planted_places,
+        planted_selections,
         planted_stopping,
     )
     sources = [inspect.getsource(module) for module in (mutations, *of_bugs, planting)]

@@ -10,7 +10,8 @@ from atom_workflows.language.parser import parse_workflow
 from simulation.drawing import draw
 from simulation.language import Divides, HasEnded, IsMore, MainIs, Quotient, RetryRule
 from simulation.oracle import End
-from simulation.oracle_runs import expected_ends, runs_again
+from simulation.oracle_retries import runs_again
+from simulation.oracle_runs import expected_ends
 from simulation.scenario import Ending, Scenario, StepPlan
 
 FAILS = (Ending.FAILS,)

@@ -6,14 +6,15 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from atom_workflows.coordinator import commands
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
-from atom_workflows.errors import RunNotFound, RunStateError
+from atom_workflows.errors import RunNotFound, RunStateError, SelectionError
 from atom_workflows.ports import Message
 from simulation.bus import FaultyBus
 from simulation.calls import Calls
@@ -33,7 +34,11 @@ _DOCTOR_EVERY_S: Final = 60.0
 
 ACTOR: Final = "ana@example.com"
 
-_REFUSED: Final = (RunStateError, RunNotFound)
+_REFUSED: Final = (RunStateError, RunNotFound, SelectionError)
+
+_FROM: Final = (0, 0, 0, 1, 2)
+_ONLY: Final = (0, 1, 1, 2, 3)
+_FAILED_TOO: Final = 0.3
 
 OnFailure: TypeAlias = Callable[[BaseException], None]
 
@@ -69,6 +74,26 @@ class Users:
         """Let the users of each run do something now and then."""
         for flow in self._flows:
             self._act(flow)
+
+    def name_steps(self) -> None:
+        """Let the users of each run retry it from steps that they name, now and then, or act as before."""
+        for flow in self._flows:
+            if flow.may_select and self._chance.random() < _RETRIED:
+                flow.selections -= 1
+                self._bus.echo(flow.run_id)
+                self._run_commands(flow, "retry", partial(commands.retry_run, actor=ACTOR, **self._draw_names(flow)))
+            else:
+                self._act(flow)
+
+    def _draw_names(self, flow: Flow) -> dict[str, Any]:
+        """Return steps and items to name: one or a few, in any of the ways that there are."""
+        steps = list(flow.scenario.by_id)
+        items = [shown_id(one.id) for step in steps for one in flow.watch.items_of(step) or ()]
+        names = [*steps, *steps, *items]
+        first, only = (self._chance.choices(names, k=self._chance.choice(most)) for most in (_FROM, _ONLY))
+        if not first and not only:
+            only = [self._chance.choice(names)]
+        return {"first": first, "only": only, "failed": self._chance.random() < _FAILED_TOO}
 
     def start(self, flow: Flow) -> None:
         """Ask for the run, perhaps twice at once."""

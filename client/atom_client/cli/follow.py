@@ -284,8 +284,8 @@ class Waiting:
             if _refuses(address):
                 raise Failure(
                     f"the local platform at {address} has stopped, and run {self.view.run_id} with it. "
-                    "`atom-workflows local up` in the same folder goes on with the run, unless the platform had been "
-                    "started with --in-memory."
+                    "`atom-workflows local up` in the same folder resumes the run, unless the platform was started "
+                    "with --in-memory."
                 )
             return read()
 

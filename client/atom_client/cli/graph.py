@@ -31,7 +31,7 @@ SVG: Final = "svg"
 _NOT_DRAWN: Final = frozenset(
     (".png", ".pdf", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ps", ".eps", ".dot")
 )
-"""File endings that stand for formats in which this command cannot draw."""
+"""The file extensions of formats that this command cannot draw."""
 
 _BY_ENDING: Final = {".svg": SVG, ".mmd": MERMAID, ".mermaid": MERMAID}
 
@@ -132,7 +132,8 @@ def draw_run(services: Services, options: GraphOptions) -> None:
         raise Failure("\n".join([*verdict(run, (), now=services.clock.now()), *none_yet]))
     if len(picture.steps) < run.step_count:
         missing = counted(run.step_count - len(picture.steps), "step")
-        click.echo(f"Warning: the picture lacks {missing} of the run, not created yet or already deleted", err=True)
+        because = "either not created yet or already deleted"
+        click.echo(f"Warning: the picture lacks {missing} of the run, {because}", err=True)
     _show(picture, options)
 
 

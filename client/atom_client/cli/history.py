@@ -15,10 +15,10 @@ from atom_workflows.settings import Settings
 
 
 class NoPlatform:
-    """Stands for a service of a platform that is not up: any use of it fails with a sentence."""
+    """Stands for a service of a platform that is not up: any use of it raises `Failure`."""
 
     def __getattr__(self, name: str) -> Any:
-        """Refuse the use."""
+        """Raise `Failure`, whatever the attribute is."""
         refuse()
 
 
@@ -26,20 +26,34 @@ def refuse() -> NoReturn:
     """Say that a platform is needed, and how to start one."""
     raise Failure(
         f"no platform is up in this folder, so its history, {PROJECT_FOLDER}, can be read but not changed. "
-        "`atom-workflows local up` in another terminal starts one, which goes on with the open runs; then repeat the "
+        "`atom-workflows local up` in another terminal starts one, which resumes the open runs; then repeat the "
         "command. For a deployment on Google Cloud, give --project."
     )
 
 
 def require_platform(services: Services) -> None:
-    """Refuse to work with the services of a history."""
+    """Refuse services that can only read a history."""
     if isinstance(services.bus, NoPlatform):
         refuse()
 
 
 def has_history() -> bool:
-    """Return True if this folder has a history, and neither options nor environment name another place."""
-    return names_no_place() and (PROJECT_FOLDER / "history.db").exists()
+    """Return True if this folder has a history, and neither options nor environment name another place.
+
+    Raises `Failure` if that cannot be found out.
+    """
+    if not names_no_place():
+        return False
+    try:
+        (PROJECT_FOLDER / "history.db").stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise Failure(
+            f"the history of this folder, {PROJECT_FOLDER}, cannot be read: {(error.strerror or str(error)).lower()}. "
+            "Allow yourself to read it, or work in another folder; for a deployment on Google Cloud, give --project."
+        ) from error
+    return True
 
 
 def history_services() -> Services:

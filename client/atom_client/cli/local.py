@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 TOKEN: Final = "WORKFLOW_TR_AUTH_JWT"  # noqa: S105 (the variable's name)
 GRACE_S: Final = 1.0
-"""How long the platform's parts may take to shut down on their own. What they keep is in files already."""
+"""How long the platform's parts may take to shut down on their own. What they keep is already stored in files."""
 
 LOCAL_RUNNER: Final = "ATOM_LOCAL_RUNNER"
 """The variable that says how a local platform's jobs are run: `mock`, `scripted`, `process`, `docker` or `other`."""
@@ -263,14 +263,18 @@ def require_log_dir(log_dir: Path) -> None:
             trial.write(bytes(_TRIAL_BYTES))
     except OSError as error:
         reason = "it is not a folder" if isinstance(error, FileExistsError) else (error.strerror or str(error)).lower()
-        raise Misuse(
-            f"logs cannot be written to {name_of(log_dir)}: {reason}; choose another folder with --log-dir"
-        ) from error
+        # The history would be in the same folder.
+        is_own = PROJECT_FOLDER.name in log_dir.parts
+        way_out = "work in another folder, or give --in-memory and --log-dir" if is_own else _CHOOSE_ANOTHER
+        raise Misuse(f"logs cannot be written to {name_of(log_dir)}: {reason}; {way_out}") from error
     if links:
         raise Misuse(
             f"logs cannot be written to {name_of(log_dir)}: {name_of(links[0])} is a link; "
-            "remove it, or choose another folder with --log-dir"
+            f"remove it, or {_CHOOSE_ANOTHER}"
         )
+
+
+_CHOOSE_ANOTHER: Final = "choose another folder with --log-dir"
 
 
 def disk_full_note(log_dir: Path) -> str:
@@ -418,7 +422,7 @@ def _lines(platform: LocalPlatform, choice: PlatformChoice) -> Iterator[str]:
     if platform.resumed:
         named = listing(platform.resumed[:_MOST_RESUMED])
         more = len(platform.resumed) - _MOST_RESUMED
-        yield f"# Going on with the runs that were open: {named}{f' and {more:,} more' if more > 0 else ''}."
+        yield f"# Resuming the runs that were open: {named}{f' and {more:,} more' if more > 0 else ''}."
     for name, address in platform.addresses.items():
         yield f"# {name:12} {address}"
     yield f"# {'logs':12} {name_of(platform.log_dir)}"

@@ -146,7 +146,7 @@ def platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--in-memory",
             is_flag=True,
-            help="Keep no history: the platform's runs are gone when it ends, and it sees none of those in "
+            help="Keep no history: the platform's runs are gone when it ends, and it does not see the runs in "
             ".atom-workflows in the working folder.",
         ),
         click.option(

@@ -44,8 +44,8 @@ def names_local_platform(environment: Mapping[str, str]) -> bool:
 def connect_services(environment: Mapping[str, str]) -> Services:
     """Return the services of the platform that the environment names.
 
-    If it names none, and this folder has a history, the services only read that. Raises `Failure` if a local platform
-    does not accept connections.
+    If it names none, but this folder has a history, the services only read the history. Raises `Failure` if a local
+    platform does not accept connections.
     """
     given: Connect | None = click.get_current_context().obj
     if given is None and has_history():

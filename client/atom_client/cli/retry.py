@@ -9,6 +9,7 @@ import click
 
 from atom_client.cli.actor import current_actor
 from atom_client.cli.follow import AS_STARTED, Waiting, exit_code
+from atom_client.cli.history import require_platform
 from atom_client.cli.output import Output
 from atom_client.cli.tables import MOST_ROWS, Sheet
 from atom_client.deployment import with_place
@@ -62,7 +63,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     if options.timeout_s is not None and not options.wait:
         raise Misuse("--timeout requires --wait; give both, or leave out --timeout")
     if options.failed and not options.is_selective:
-        raise Misuse("--failed adds to --from and --only; without them, `runs retry` runs what did not succeed anyway")
+        raise Misuse("--failed adds to --from and --only; without them, `runs retry` already runs what did not succeed")
     run = require_run_to_change(services.store, options.run_id)
     nodes = read_outlines(services.store, run.id)
     plan = _plan(services, run, nodes, options)
@@ -84,6 +85,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
         if options.as_json:
             click.echo(json_document({**_counts(run, plan, count), "dry_run": True}))
         return 0
+    require_platform(services)
     # A script that does not give --yes is not asked, as by no other command.
     is_asked = options.is_selective and not options.yes and Output(aside=options.as_json).has_reader
     if is_asked and not click.confirm("Run these steps again?", err=options.as_json):
@@ -107,7 +109,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
 
 
 def _plan(services: Services, run: RunRecord, nodes: Mapping[str, StepRecord], options: RetryOptions) -> RerunPlan:
-    """Choose what runs again, as the retry will.
+    """Determine what the retry will run again.
 
     Raises `Failure` if a named step does not exist, and `RunStateError` if the run cannot be retried.
     """
@@ -124,7 +126,7 @@ def _plan(services: Services, run: RunRecord, nodes: Mapping[str, StepRecord], o
 
 
 def _show_plan(plan: RerunPlan, options: RetryOptions) -> None:
-    """Print what will run again; not on stdout if that is for JSON."""
+    """Print what will run again, on stderr if stdout is for JSON."""
     output, rows = Output(aside=options.as_json), tuple(plan.rows())
     if rows:
         output.show(Sheet(heading=HEADING, rows=rows[:MOST_ROWS], state_column=1))

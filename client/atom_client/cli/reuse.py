@@ -70,7 +70,10 @@ class FoundFile:
 
 
 def repair_by_new_run(services: Services, options: ReuseOptions) -> int:
-    """Show what a new run would keep, start it if that is wanted, and return the exit code."""
+    """Show what a new run would keep, and perhaps start it.
+
+    It is not started in a dry run, or if the user declines. Returns the exit code.
+    """
     if options.timeout_s is not None and not options.wait:
         raise Misuse("--timeout requires --wait; give both, or leave out --timeout")
     earlier = require_run_to_change(services.store, options.run_id)
@@ -144,10 +147,10 @@ def show_plan(plan: ReusePlan, output: Output) -> None:
 
 
 def find_file(services: Services, run: RunRecord, source: str | None) -> FoundFile:
-    """Return the file that the user names, or else the one with which the run was started.
+    """Return the file that the user names, or else the run's own.
 
-    Only some runs store theirs. Otherwise it is looked for in its bucket, or in the working folder, and must be as it
-    was. Raises `Misuse` if it is not there.
+    The latter is the file with which the run was started. Only some runs store it. Otherwise it is looked for in its
+    bucket, or in the working folder, and must be unchanged. Raises `Misuse` if it is not there.
     """
     if source is not None:
         if source.startswith(BUCKET_PREFIX):
@@ -170,7 +173,7 @@ def find_file(services: Services, run: RunRecord, source: str | None) -> FoundFi
         else:
             return FoundFile(content=content, name=path, fields={"generation": generation})
     else:
-        said = f"run {run.id} does not store its file, and there is no {name_of(path)} here that is still as it was"
+        said = f"run {run.id} does not store its file, and there is no unchanged {name_of(path)} here"
         with_path = Path(path).name
         try:
             content = Path(with_path).read_bytes()

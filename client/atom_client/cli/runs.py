@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from atom_client.cli.actor import current_actor
+from atom_client.cli.history import require_platform
 from atom_client.cli.output import Output
 from atom_client.cli.tables import MOST_ROWS, show_steps
 from atom_client.deployment import with_place
@@ -192,6 +193,7 @@ def cancel_named(services: Services, text: str, *, now: bool = False, reason: st
 
     With `now`, its steps under `finally` end with it or are not started.
     """
+    require_platform(services)
     run_id = require_run_to_change(services.store, text).id
     cancel_run(services, run_id, now=now, actor=current_actor(), reason=reason)
     run = read_run(services.store, run_id)

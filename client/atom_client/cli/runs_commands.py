@@ -109,7 +109,7 @@ def list_(**chosen: Any) -> None:
     "--limit",
     metavar="N",
     type=click.IntRange(min=1, max=1000),
-    help="The number of steps per page [default: 200; with --json all], or of items with --items [default: 50].",
+    help="The number of steps per page [default: 200, or all with --json], or of items with --items [default: 50].",
 )
 @json_option
 @place_options
@@ -130,7 +130,7 @@ def show(run_id: str, step: str | None, items: str | None, *, with_outputs: bool
         from atom_client.cli.step import show_step  # noqa: PLC0415 (see above)
 
         if items is not None or options != ShowOptions(run_id=run_id, with_outputs=with_outputs, as_json=as_json):
-            raise Misuse("--step shows one step with its outputs; leave out the options that choose from several")
+            raise Misuse("--step shows one step with its outputs; leave out the options for lists of steps or items")
         show_step(_services(), run_id, step, as_json=as_json)
         return
     if items is None:
@@ -210,10 +210,10 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
     "--only",
     metavar="STEP",
     multiple=True,
-    help="Run this step again, and of what comes after it only what did not succeed; may be repeated.",
+    help="Run this step again, and those after it only if they did not succeed; may be repeated.",
 )
 @click.option(
-    "--failed", is_flag=True, help="With --from or --only: also what `runs retry` would run again without them."
+    "--failed", is_flag=True, help="With --from or --only: also rerun what `runs retry` would rerun without them."
 )
 @click.option(
     "--with",
@@ -230,7 +230,7 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
     help="Start a new run with this value of a parameter, and keep the steps that do not read it; may be repeated.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would run again, but change nothing.")
-@click.option("--yes", is_flag=True, help="With any of these options: do not ask. Without a terminal, no one is asked.")
+@click.option("--yes", is_flag=True, help="With any option above: do not ask. Without a terminal, it never asks.")
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
 @click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
 @reason_option
@@ -239,14 +239,14 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 def retry(timeout: str | None, *, source: str | None, params: tuple[str, ...], **chosen: Any) -> None:
     """Rerun the steps that failed, were cancelled or were skipped.
 
-    Steps that succeeded are not run again. With --from and --only, the steps that you name run again instead, also in a
-    run that SUCCEEDED; STEP may be an item of a step with `forEach`, such as 'train[3]'. They are shown first. Steps
-    under `finally` run again in any case. The run keeps the steps, conditions and parameters that it started with: the
-    file is not read again. The run records who retried it.
+    Steps that succeeded are not run again. With --from and --only, the steps that you name run again instead, even in a
+    run that SUCCEEDED; STEP may be an item of a step with `forEach`, such as 'train[3]'. What will run again is shown
+    first. Steps under `finally` run again in any case. The run keeps the steps, conditions and parameters that it
+    started with: the file is not read again. The run records who retried it.
 
-    With --with or --param, the run stays as it is. A new run is started instead, which may also be done if the run has
-    SUCCEEDED: it keeps the steps that succeeded and are unchanged, if all steps before them are. Which these are is
-    shown before it starts, with the reason for each other step.
+    With --with or --param, the run stays as it is, and a new run is started instead, even if the run has SUCCEEDED. The
+    new run keeps each step that succeeded and is unchanged, provided that the same is true of all steps before it.
+    Before it starts, the steps that it keeps are shown, and for every other step the reason why it is not kept.
 
     Exit code: 0 if the run continues or a new one is requested; with --wait, the same as for `run`.
     """

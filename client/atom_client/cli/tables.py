@@ -171,7 +171,10 @@ def items_sheet(items: Sequence[StepRecord], *, now: datetime) -> Sheet:
 
 
 def attempts_sheet(step: StepRecord, attempts: Sequence[TimedAttempt], *, now: datetime) -> Sheet:
-    """Return the attempts of a step as a sheet; one that has not ended shows the state of the step."""
+    """Return the attempts of a step as a sheet.
+
+    For an attempt that has not ended, the state of the step is shown.
+    """
     from atom_client.views.attempts import durations_text  # noqa: PLC0415 (only this table needs it)
 
     return Sheet(

@@ -72,7 +72,7 @@ class PlannedItems:
     first: tuple[PlannedItem, ...] = ()
 
     def with_jobs(self, first: tuple[PlannedItem, ...]) -> PlannedItems:
-        """Return a copy with `first`, now that those items' jobs are planned.
+        """Return a copy with these `first` items, whose jobs are now planned.
 
         An item that stands for all items of an unknown list is never certain to fail, as the list may be empty.
         """

@@ -91,14 +91,14 @@ def _check_lookup(session: Session, job_id: str) -> Row:
 
 
 def _never_ran(job: JobAnswer) -> bool:
-    """Return True if a job may be one that only keeps its key from being used."""
+    """Return True if a job may exist only to block its key."""
     return has_ended(job.state) and not has_succeeded(job.state)
 
 
 def _judge_unfound(session: Session, job_id: str) -> Row:
     """Judge a lookup by key that did not find the job.
 
-    This is allowed once the job has ended. Raises `TaskRunnerUnavailable`.
+    Not finding the job is allowed once it has ended. Raises `TaskRunnerUnavailable`.
     """
     try:
         may_run = not has_ended(session.status(job_id).state)

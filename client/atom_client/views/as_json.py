@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 """The version of the shapes in docs/reference/json.md.
 
-New members may be added to a shape. Another meaning, name or type of a member needs another number.
+New members may be added to a shape. A change in the meaning, name or type of a member requires a new number.
 """
 
 
@@ -63,7 +63,7 @@ def run_object(run: RunRecord) -> dict[str, Any]:
         "admitted_at": moment_text(run.admitted_at),
         "no_queue": run.no_queue,
         "because": run.because,
-        "stop_reason": run.stop.reason if run.stop else None,
+        "stop_reason": run.stop_reason,
         "main_state": run.main_state.value if run.main_state else None,
         "failure_count": run.failure_count,
         "failures": [dict(failure) for failure in run.failures],

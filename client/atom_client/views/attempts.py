@@ -35,9 +35,10 @@ _SHORTEST: Final = timedelta(milliseconds=1)
 class TimedAttempt(NamedTuple):
     """An attempt and its durations, each None if it is not known or did not occur.
 
-    `back_off` is the time between the end of the attempt before and this one, including the time until the earlier job
-    had stopped. `submitting` is the time until a submission was accepted, if the first one started nothing. `job` is
-    the time from the submission to the end, and `queued` its part before the job was first seen to be RUNNING.
+    `back_off` is the time from the end of the previous attempt to the start of this one, including the time until the
+    earlier job had stopped. `submitting` is the time until a submission was accepted, if the first one started
+    nothing. `job` is the time from the submission to the end, and `queued` its part before the job was first seen to
+    be RUNNING.
     """
 
     attempt: Attempt
@@ -48,7 +49,10 @@ class TimedAttempt(NamedTuple):
 
 
 def time_attempts(step: StepRecord, now: datetime) -> list[TimedAttempt]:
-    """Return the known attempts of a step, in order; the durations of one under way end `now`."""
+    """Return the known attempts of a step, in order, with their durations.
+
+    If an attempt has not ended, its durations are measured up to `now`.
+    """
     timed, before = list[TimedAttempt](), None
     for one in list_attempts(step):
         follows = before is not None and (before.number + 1, before.retries) == (one.number, one.retries)
@@ -68,10 +72,11 @@ def time_attempts(step: StepRecord, now: datetime) -> list[TimedAttempt]:
 
 
 def time_step(seen: StepSeen, attempts: Sequence[TimedAttempt]) -> dict[str, timedelta]:
-    """Return how long a step waited and for what, and how long the parts of its attempts took together.
+    """Return the durations of a step's waits and of its attempts' parts.
 
-    The names are those of `WAITS` and `PARTS`. Durations that are not known or did not occur are left out. If the run
-    was retried, only the time since the retry that last reset the step counts.
+    The names are those of `WAITS` and `PARTS`. The duration of a part is the sum over the attempts. Durations that
+    are not known or did not occur are left out. If the run was retried, only the time since the retry that last reset
+    the step counts.
     """
     run, step = seen.run, seen.step
     # A retry of the run keeps some steps as they were.

@@ -54,12 +54,15 @@ class RerunPlan:
             names = list(dict.fromkeys(stale))
             they, their, steps = ("It", "its", "step") if len(names) == 1 else ("They", "their", "steps")
             yield (
-                f"{listing(names)} will be kept although the {steps} before will run again. {they} will have {their} "
-                "results from before, whatever the new ones are; --from runs everything after a step again."
+                f"{listing(names)} will be kept although the preceding {steps} will run again. {they} will keep "
+                f"{their} old results even if the inputs change; --from runs everything after a step again."
             )
         if failed:
             stay = "stays" if len(failed) == 1 else "stay"
-            yield f"{listing(failed)} {stay} unsuccessful, so the run will fail again; --failed runs that again, too."
+            yield (
+                f"{listing(failed)} {stay} unsuccessful, so the run will fail again; add --failed to run unsuccessful "
+                "steps again, too."
+            )
 
     def _why(self, step: StepRecord) -> str:
         selection, expander = self.selection or Selection(), self.nodes.get(expander_id(step.id))

@@ -61,7 +61,7 @@ def run_facts(run: RunRecord, *, now: datetime) -> Iterator[tuple[str, str]]:
         # Steps under `finally` get a time limit of their own, which means nothing once they have ended.
         "deadline": "" if run.state.is_terminal else local_time(run.deadline),
         "late after": f"{local_time(run.late_at)}{', and the run was late' if run.late else ''}" if run.late_at else "",
-        "repairs": f"{run.repairs}, of which it keeps steps" if run.repairs else "",
+        "repairs": f"{run.repairs}, keeping some of its steps" if run.repairs else "",
         "repaired by": ", ".join(run.repaired_by[::-1]),
         "retried": f"{counted(run.retries, 'time')}, last at {local_time(run.reopened_at)}" if run.retries else "",
     }

@@ -110,7 +110,8 @@ def is_file(text: str) -> bool:
 def started_from(path: str, file: str) -> bool:
     """Return True if a run whose source is `path` was started from the file that a user names.
 
-    The start message names a file on the user's machine without its folders, and an object with its bucket.
+    A start message gives the name of a file on the user's machine without its folders, but that of an object with its
+    bucket.
     """
     if path.startswith(_BUCKET) or file.startswith(_BUCKET):
         return path == file
@@ -121,8 +122,8 @@ def started_from(path: str, file: str) -> bool:
 def runs_to_offer(store: Store, text: str, *, most: int) -> list[Document]:
     """Return runs whose ids begin with the text, newest first, with their state and workflow.
 
-    Without a text, these are the newest of all; with one, any of those whose ids begin with it. A whole id is not among
-    them.
+    Without a text, these are the newest of all; with one, any of those whose ids begin with it. A run whose id is
+    exactly the text is left out.
     """
     fields = ("state", "workflow", "created_at")
     if not text:
@@ -153,8 +154,8 @@ def _that_begin_with(store: Store, text: str) -> list[Document]:
 def _unless_ambiguous(store: Store, name: str, newest: str) -> str:
     """Return the newest run of the named workflow.
 
-    Raises `Failure` if the name is also the beginning of the id of another workflow's run, and
-    reaches into the digest of that id.
+    Raises `Failure` if the id of another workflow's run also begins with the name, and the name includes at least the
+    first character of that id's digest.
     """
     meant = [one.id for one in _whose_digest_begins(store, name) if one.fields.get("workflow") != name]
     if meant:
@@ -227,7 +228,7 @@ def _while_begun(documents: Iterator[Document], beginning: str) -> Iterator[Docu
 def _newest(store: Store, matches: Matches, every: Iterator[Document], meant: str) -> str | None:
     """Return the id of the newest matching run, or None.
 
-    The newest runs of all are searched first; if none of them matches, all runs in `every` are searched. There is no
+    The newest runs of any workflow are searched first; if none of them matches, all runs in `every` are. There is no
     index by workflow and time: it would have to be updated with every run that is started.
     """
     recent = Query(collection=RUNS, order_by=[("created_at", "descending")], limit=_NEWEST, fields=_FIELDS)

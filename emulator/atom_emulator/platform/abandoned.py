@@ -44,7 +44,7 @@ def end_abandoned_run(file: Path, database: str, run_id: str, *, jobs_ended: boo
                     if jobs_ended:
                         _forget_unstopped_jobs(store, run_id)
     except (SqliteFileError, Unavailable, AtomWorkflowsError, LookupError, ValueError) as error:
-        _log.warning("run %s stays open in the history: %s", run_id, error)
+        _log.warning("run %s stays open in the history, where `local up` goes on with it: %s", run_id, error)
 
 
 def _cancel(store: MemoryStore, run_id: str) -> None:

@@ -88,13 +88,27 @@ class StorageMissing(PlatformError, FileNotFoundError):
 class FolderInUse(PlatformError, BlockingIOError):
     """Another platform keeps its history in the same folder."""
 
-    def __init__(self, folder: Path, pid: object, command: object) -> None:
+    def __init__(self, folder: Path, pid: object, command: object, *, alone: bool) -> None:
         who = (
             f"`{command}` (process {pid})" if isinstance(command, str) and isinstance(pid, int) else "another platform"
         )
+        # A run joins a platform that is up, so this one is starting or stopping.
+        way_out = "Wait until it has ended, or end it" if alone else "Repeat the command when that is up or has ended"
         super().__init__(
-            f"{who} is using {folder}, where the history of this project is kept. Wait until it has ended, or end it; "
+            f"{who} is using {folder}, where the history of this project is kept. {way_out}; "
             "with --in-memory, a platform runs beside it and keeps no history."
+        )
+
+
+class FolderUnusable(PlatformError, OSError):
+    """The folder of a project, or a file in it, cannot be written to."""
+
+    def __init__(self, folder: Path, error: OSError) -> None:
+        where = error.filename or folder
+        super().__init__(
+            f"{where} cannot be used: {(error.strerror or str(error)).lower()}. The history of this project is kept in "
+            f"{folder}: allow yourself to write there and free some space, or work in another folder; with "
+            "--in-memory, a platform runs without a history."
         )
 
 
@@ -102,10 +116,7 @@ class HistoryUnusable(PlatformError, OSError):
     """The history of a project cannot be read or written."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(
-            f"{reason}. Nothing was changed. To begin a new history, move the file away; with --in-memory, a platform "
-            "runs without one."
-        )
+        super().__init__(f"{reason}. Nothing was changed; with --in-memory, a platform runs without a history.")
 
 
 class ForeignFile(PlatformError):
@@ -122,10 +133,10 @@ class ForeignFile(PlatformError):
 class RunnerMissing(PlatformError):
     """Runs that are open were started with another Task Runner than the one chosen now."""
 
-    def __init__(self, runs: Sequence[str], runner: str) -> None:
+    def __init__(self, runs: Sequence[str], option: str) -> None:
         which = f"run {runs[0]} is" if len(runs) == 1 else f"{len(runs)} runs, such as {runs[0]}, are"
         super().__init__(
-            f"{which} open in the history of this project, and what is left is for --runner {runner}, which was not "
-            f"chosen. `atom-workflows local up --runner {runner}` goes on with it, and `atom-workflows runs cancel` "
+            f"{which} open in the history of this project, and what is left is for {option}, which was not "
+            f"chosen. `atom-workflows local up {option}` goes on with it, and `atom-workflows runs cancel` "
             "then ends it; with --in-memory, a platform runs beside the history."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -22,6 +23,7 @@ from atom_emulator.platform.recovery import (
     recover,
     remove_files,
 )
+from atom_workflows.settings import from_environment
 
 _HOLDING: frozenset[PartName] = frozenset({PartName.FIRESTORE, PartName.PUBSUB, *FUNCTIONS})
 """The parts without which nothing can change the history, or ask for a job."""
@@ -35,6 +37,7 @@ class Keeping:
         self.alone = not options.only_run
         self._options = options
         self._lock = lock
+        self._may_have_run = False
 
     def holds(self, name: PartName) -> tuple[int, ...]:
         """Return the descriptors that a part holds as long as it lives."""
@@ -70,10 +73,12 @@ class Keeping:
         own = OwnRunner(kind="mock" if runner == "scripted" else runner, url=f"http://{HOST}:{port}" if port else "")
         if not self.alone:
             join_history(self.folder.history, own)
+            self._may_have_run = True
             make_folder(self.folder.mock_jobs)
             return []
-        # The functions use this database, whatever it is called in the shell; see `PlatformOptions.project`.
-        found = recover(self.folder.history, f"projects/{self._options.project}/databases/(default)", own)
+        chosen = {"WORKFLOW_TASK_RUNNER_URL": own.url or self._options.task_runner_url or ""}
+        settings = from_environment({**os.environ, **self._options.environment, **chosen})
+        found = recover(self.folder.history, self._database, own, may_use=settings.may_use_task_runner)
         prepare_messages(self.folder.messages, self.folder.history)
         remove_files(found.expired_runs, jobs=jobs, logs=self.folder.path / "logs", keep=keep)
         gather_mock_jobs(self.folder.mock_jobs, self.mock_journal, found.open_runs)
@@ -81,14 +86,14 @@ class Keeping:
 
     def end(self) -> None:
         """End the single run of a platform whose parts have ended, if it has not ended itself."""
-        if not self.alone:
+        if self._may_have_run:
             own = not self._options.task_runner_url
             end_abandoned_run(self.folder.history, self._database, self._options.only_run, jobs_ended=own)
             self.mock_journal.unlink(missing_ok=True)
 
     @property
     def _database(self) -> str:
-        # The functions use this database, whatever it is called in the shell.
+        # The functions use this database, whatever it is called in the shell; see `PlatformOptions.project`.
         return f"projects/{self._options.project}/databases/(default)"
 
     @contextmanager

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from atom_emulator.log_files import OWN_FOLDER, make_folder
-from atom_emulator.platform.errors import FolderInUse, PlatformError
+from atom_emulator.platform.errors import FolderInUse, FolderUnusable
 
 ENDS_WITHIN_S: Final = 5.0
 """How long the parts of a platform may live after its own process was killed."""
@@ -69,24 +69,33 @@ class ProjectFolder:
         Yields the descriptor of the lock, for the parts to inherit. `by` is the command that others are told about.
         Raises `FolderInUse`.
         """
-        try:
+        with self._usable():
             make_folder(self.path)
             opened = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             # A function's socket becomes descriptor 3 of its process (child.py), in place of what would be there.
             lock = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _LOWEST_DESCRIPTOR)
             os.close(opened)
-        except OSError as error:
-            raise PlatformError(f"{self.path} cannot be used: {error.strerror or error}") from error
         try:
             self._acquire(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-            os.truncate(lock, 0)
-            os.pwrite(lock, json.dumps({"pid": os.getpid(), "command": by}).encode(), 0)
+            # Others may hold the folder, too, and some that did have ended.
+            holders = [*([] if alone else self._holders()), {"pid": os.getpid(), "command": by}]
+            with suppress(OSError):  # On a full disk, others are told less.
+                os.truncate(lock, 0)
+                os.pwrite(lock, json.dumps(holders).encode(), 0)
             if alone:
                 # It is what a platform left that was killed.
-                self._state.unlink(missing_ok=True)
+                with self._usable():
+                    self._state.unlink(missing_ok=True)
             yield lock
         finally:
             os.close(lock)
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise FolderUnusable(self.path, error) from error
 
     def _acquire(self, lock: int, kind: int) -> None:
         deadline = time.monotonic() + ENDS_WITHIN_S
@@ -95,38 +104,53 @@ class ProjectFolder:
                 fcntl.flock(lock, kind | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    holder = _read_json(self._lock)
-                    raise FolderInUse(self.path, holder.get("pid"), holder.get("command")) from None
+                    holder = next(iter(self._holders()), {})
+                    alone = kind == fcntl.LOCK_EX
+                    raise FolderInUse(self.path, holder.get("pid"), holder.get("command"), alone=alone) from None
                 time.sleep(_LOOK_EVERY_S)
             except OSError as error:
-                raise PlatformError(f"{self._lock} cannot be locked: {error.strerror or error}") from error
+                raise FolderUnusable(self.path, error) from error
             else:
                 return
+
+    def _holders(self) -> list[dict[str, Any]]:
+        """Return the other processes that have acquired the lock and are running."""
+        found = _read_json(self._lock)
+        holders = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        return [one for one in holders if one.get("pid") != os.getpid() and _is_running(one.get("pid"))]
 
     @contextmanager
     def announced(self, environment: Mapping[str, str]) -> Iterator[None]:
         """Let commands in this project find the platform by these variables while the block lasts."""
         partial = self._state.with_suffix(".partial")
-        partial.unlink(missing_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"pid": os.getpid(), "environment": dict(environment)}, file)
-        partial.replace(self._state)
+        with self._usable():
+            partial.unlink(missing_ok=True)
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump({"pid": os.getpid(), "environment": dict(environment)}, file)
+            partial.replace(self._state)
         try:
             yield
         finally:
-            with suppress(OSError):
-                self._state.unlink(missing_ok=True)
+            # If the folder was removed or renamed, there may be another platform's in its place.
+            if self._announcement().get("pid") == os.getpid():
+                with suppress(OSError):
+                    self._state.unlink(missing_ok=True)
 
     def running_platform(self) -> dict[str, str] | None:
         """Return the variables of the platform that is up in this folder, or None.
 
-        What a platform left that was killed is ignored.
+        What a platform left that was killed is ignored, even while its parts are still ending.
         """
-        found = _read_json(self._state).get("environment")
-        if not isinstance(found, dict) or not self._is_held_alone():
+        state = self._announcement()
+        found = state.get("environment")
+        if not isinstance(found, dict) or not _is_running(state.get("pid")) or not self._is_held_alone():
             return None
         return {name: value for name, value in found.items() if isinstance(value, str)}
+
+    def _announcement(self) -> dict[str, Any]:
+        found = _read_json(self._state)
+        return found if isinstance(found, dict) else {}
 
     def _is_held_alone(self) -> bool:
         try:
@@ -144,10 +168,21 @@ class ProjectFolder:
         return False
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def _read_json(file: Path) -> Any:
     try:
         with file.open(encoding="utf-8") as opened:
-            found = json.loads(opened.read(_MOST_BYTES))
+            return json.loads(opened.read(_MOST_BYTES))
     except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return []
+
+
+def _is_running(pid: object) -> bool:
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True  # It is another user's.
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True

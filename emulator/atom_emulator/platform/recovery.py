@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -40,7 +41,7 @@ _OPEN: Final = frozenset(state for state in RunState if not state.is_terminal)
 _DIRECTLY_IN_A_COLLECTION: Final = "database = ? AND instr(substr(path, instr(path, '/') + 1), '/') = 0"
 _LEASED: Final = (
     "database = ? AND path GLOB 'runs/*/steps/*' "
-    f"""AND (instr(fields, '"state":"{StepState.DISPATCHING}"') > 0 OR path GLOB '*/steps/{END_ID}')"""
+    f"""AND (instr(fields, '"state":"{StepState.DISPATCHING}"') > 0 OR path GLOB '*/steps/{END_ID}' OR updated > ?)"""
 )
 _NAMES_A_RUNNER: Final = (
     "SELECT path, fields FROM documents WHERE database = ? AND instr(fields, '\"http://127.0.0.1:') > 0"
@@ -81,14 +82,17 @@ def join_history(file: Path, runner: OwnRunner) -> None:
         _note_runner(history, runner)
 
 
-def recover(file: Path, database: str, runner: OwnRunner) -> Recovered:
+def recover(
+    file: Path, database: str, runner: OwnRunner, *, may_use: Callable[[str], bool] = lambda _: True
+) -> Recovered:
     """Let a platform go on with the open runs of a history.
 
     Ends the leases of processes that no longer exist, makes every open run due for an audit, gives the jobs of earlier
-    Task Runners of this kind to the new one, and deletes what has expired.
+    Task Runners of this kind to the new one, and deletes what has expired. `may_use` says if the platform may use a
+    Task Runner that is not its own.
 
-    Raises `HistoryUnusable`, `ForeignFile`, and `RunnerMissing` if an open run needs a Task Runner of another kind.
-    Nothing is changed then.
+    Raises `HistoryUnusable`, `ForeignFile`, and `RunnerMissing` if an open run needs a Task Runner of another kind, or
+    one that the platform may not use. Nothing is changed then.
     """
     now = datetime.now(UTC)
     with _opened(file) as history:
@@ -103,9 +107,10 @@ def recover(file: Path, database: str, runner: OwnRunner) -> Recovered:
             if path.startswith(f"{RUNS}/") and fields.get("state") in _OPEN and path not in expired
         }
         kinds = history.notes(_RUNNER)
-        _require_runner(still_open, kinds, runner)
+        _require_runner(still_open, kinds, runner, may_use)
         leased = [
-            *history.select(_LEASED, database),
+            # If the clock was set back, what was written in the future would wait until then.
+            *history.select(_LEASED, database, to_micros(now)),
             *history.select("database = ? AND path = ?", database, BURST_LEASE_PATH),
         ]
 
@@ -198,11 +203,18 @@ def _is_expired(fields: Fields, now: datetime) -> bool:
     return isinstance(expire_at, datetime) and expire_at < now
 
 
-def _require_runner(still_open: Mapping[str, Fields], kinds: Mapping[str, str], runner: OwnRunner) -> None:
-    needed = {path: kinds.get(fields.get("task_runner_url", "")) for path, fields in still_open.items()}
-    others = {path: kind for path, kind in needed.items() if kind not in {None, runner.kind}}
-    for kind in others.values():
-        raise RunnerMissing([_id_of(path) for path, other in others.items() if other == kind], str(kind))
+def _require_runner(
+    still_open: Mapping[str, Fields], kinds: Mapping[str, str], runner: OwnRunner, may_use: Callable[[str], bool]
+) -> None:
+    def option_for(url: str) -> str:
+        kind = kinds.get(url)
+        if kind is not None:
+            return "" if kind == runner.kind else f"--runner {kind}"
+        return "" if not url or may_use(url) else f"--tr-url {shlex.quote(url)}"
+
+    needed = {path: option_for(fields.get("task_runner_url", "")) for path, fields in still_open.items()}
+    for option in filter(None, needed.values()):
+        raise RunnerMissing([_id_of(path) for path, other in needed.items() if other == option], option)
 
 
 def _ended_leases(leased: Iterable[Record], database: str, now: datetime) -> Iterator[tuple[str, int, str, str]]:

@@ -54,8 +54,9 @@ def account() -> str:
 
 
 def known_account() -> str:
-    """Return the address of the account whose credentials are used, or "" if only a call would tell it.
+    """Return the address of the account whose credentials are used.
 
-    Raises google-auth's errors. A login by gcloud names its account in the file that holds the login, but not always.
+    Returns "" if finding it out would take a call. Raises google-auth's errors. The file that holds a gcloud login
+    often names the account, but not always.
     """
     return account() or str(getattr(_default(scopes=_SCOPES)[0], "account", "") or "")

@@ -76,6 +76,9 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
             outputs = outputs_of_run(outbox.services, run)
         except ExpressionError as error:
             event, errors = RunEvent.FAIL, ({"step": None, "message": f"the run's outputs: {error}"},)
+    if event is RunEvent.FAIL and not errors:
+        # A person chose what a retry ran again, and nothing of that failed.
+        errors = ({"step": None, "message": "steps that the retry left as they were had not succeeded"},)
     closed = replace(run, state=next_run_state(run.state, event), finished_at=now, errors=errors, outputs=outputs)
     fields: dict[str, Any] = {
         **run_state_fields(closed),
@@ -156,7 +159,7 @@ def request_stop(  # noqa: PLR0913 (what is stopped and why, within which limits
 
     If the instance dies in between, the checker's audit continues the work. A second request keeps the reason given by
     the first and continues closing the run. `change` is recorded with the stop, if a person asked for it. If `retries`
-    is given, only a run that has been retried as often is stopped.
+    is given, only a run that has been retried exactly that many times is stopped.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended, if a timeout comes too late because a retry gave the
     run more time, or (`RunContended`) if the run keeps changing.

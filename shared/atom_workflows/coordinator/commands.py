@@ -56,7 +56,7 @@ def cancel_run(services: Services, run_id: str, *, actor: str, reason: str = "",
 
 
 def describe_retry(first: Sequence[str], only: Sequence[str], *, failed: bool) -> str:
-    """Return a retry as it is typed, without the run."""
+    """Return the retry command as typed, without the run's id."""
     options = [*(f"--from {name}" for name in first), *(f"--only {name}" for name in only), *["--failed"] * failed]
     return " ".join(["retry", *options]) if first or only else "retry"
 
@@ -74,7 +74,7 @@ def retry_run(  # noqa: PLR0913 (each may be left out)
     """Rerun the steps that did not succeed, and all steps after them.
 
     Other steps keep their results (see rerun.py). If steps or items are named in `first` and `only`, those run again
-    instead, as selection.py says; with `failed`, besides the others. The run records who retried it, and why.
+    instead, as selection.py says, or in addition if `failed` is True. The run records who retried it, and why.
 
     Raises `RunNotFound`, `SelectionError`, or `RunStateError` if the run has not ended, has never begun, has SUCCEEDED
     and no step is named, or will soon be deleted.

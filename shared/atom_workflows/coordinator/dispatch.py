@@ -85,7 +85,8 @@ def _dispatch(outbox: Outbox, event: StepsReady) -> Advance:
         ended=judged.ended,
         because=judged.because,
     )
-    stop_abandoned(outbox.services, steps)
+    if any(one.step.state.is_terminal for one in steps):
+        stop_abandoned(outbox, steps)
     return advance
 
 

@@ -41,7 +41,7 @@ def reopen_run(
     """Set a run that has ended back to SEEDING, and record the change that a person asked for.
 
     If it has to wait for a place in its group, it is QUEUED instead. `seed.resume` then continues the run. If `retries`
-    is given, only a run that has been retried as often is reopened.
+    is given, only a run that has been retried exactly that many times is reopened.
 
     Raises `RunNotFound`, `SelectionError`, or `RunStateError` if the run is in another state, will soon be deleted,
     belongs to a group that is full and in which it may not wait, or (`RunContended`) keeps changing.

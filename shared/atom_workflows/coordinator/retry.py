@@ -99,7 +99,7 @@ def _edges(
 ) -> dict[str, Any]:
     """Return the fields of a node's edges that a reset changes.
 
-    A node that is left as it is must not be counted down again, so what is before it does not name it as a dependent
+    A node that is left as it is must not be counted down again, so the nodes before it do not list it as a dependent
     in this round. `edges` are the edges to add (see selection.py). In most retries, nothing changes.
     """
     if step.kind is NodeKind.EXPAND:
@@ -123,7 +123,10 @@ def _edges(
 def _reset(
     outbox: Outbox, stored: StoredStep, kept: Mapping[str, StepRecord], run: RunRecord, own: Mapping[str, Any]
 ) -> Decision:
-    """Reset a step, with fields of its own that change with that: its place, and its edges."""
+    """Reset a step, and set the fields in `own`.
+
+    These are the fields of its place and its edges that change with the reset.
+    """
     step = stored.step
     of_loop = {**own, **fields_of_reset(step, expands_anew=bool(step.each) and expander_id(step.each) not in kept)}
     depends_on = of_loop.get("depends_on", step.depends_on)

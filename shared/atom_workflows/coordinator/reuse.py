@@ -80,7 +80,7 @@ _GATHERED_AT_ONCE: Final = 10
 
 
 class Reuse(NamedTuple):
-    """What a run keeps of an ended one, as it was then: its last retry, and the time at which it ended.
+    """What a run keeps of an ended one, and that run's number of retries and end time at that moment.
 
     `skipped` are those of the kept steps that were skipped by choice. `link` is the write by which the ended run
     remembers the new one.
@@ -121,7 +121,7 @@ def _read_reuse(services: Services, run: RunRecord) -> Reuse:
             skipped=frozenset(stored["skipped"]),
         )
     except (zlib.error, LookupError, TypeError, ValueError) as error:
-        message = f"what it keeps of run {run.repairs} cannot be read: {type(error).__name__}: {error}"
+        message = f"the record of what it keeps of run {run.repairs} cannot be read: {type(error).__name__}: {error}"
         raise DefinitionUnusable(message) from None
 
 
@@ -141,12 +141,12 @@ class ReusePlan:
 def plan_reuse(
     services: Services, run: RunRecord, event: StartRequested, workflow: Workflow, env: Mapping[str, str]
 ) -> ReusePlan:
-    """Decide what a new run keeps of the ended one that its request names. Nothing is written.
+    """Decide what a new run keeps of the run that it repairs.
 
-    `run` is as known before its file was read, with the file's digest.
+    Nothing is written. `run` is what was known about the new run before its file was read, with the file's digest.
 
-    Raises `InvalidParams`, `RunNotFound`, or `RunStateError` if the run cannot be repaired, nothing would be different,
-    or something else would be kept than the user has seen.
+    Raises `InvalidParams`, `RunNotFound`, or `RunStateError` if the earlier run cannot be repaired, if nothing would
+    be different, or if what would be kept is not what the user was shown.
     """
     stored = load_run(services, event.repairs)
     if stored is None:
@@ -180,8 +180,9 @@ def plan_reuse(
         )
     if event.kept_digest and event.kept_digest != judgment.digest:
         raise RunStateError(
-            f"other steps of run {earlier.id} would be kept than were shown when this run was requested, because the "
-            "run, or the deployment's environment, has changed since then; request it again"
+            f"the steps of run {earlier.id} that would be kept are not those that were shown when this run was "
+            "requested, because the earlier run, or the deployment's environment, has changed since then; request it "
+            "again"
         )
     reuse = Reuse(
         run_id=earlier.id,
@@ -213,10 +214,10 @@ def _first_of(services: Services, earlier: RunRecord) -> RunRecord:
 def _inherit(
     services: Services, run: RunRecord, earlier: RunRecord, event: StartRequested, workflow: Workflow
 ) -> RunRecord:
-    """Return the new run with whatever its request does not change of the earlier one.
+    """Return the new run with what it inherits from the earlier run.
 
-    It stands for the same scheduled time, or else for the time at which the earlier run was created. Raises
-    `RunStateError` if it would have too many labels.
+    It inherits whatever its request does not change. It stands for the same scheduled time, or else for the time at
+    which the earlier run was created. Raises `RunStateError` if it would have too many labels.
     """
     declared = {param.name for param in workflow.params}
     given = {
@@ -248,7 +249,7 @@ def _inherit(
 class ReuseGraph(RunGraph):
     """The graph of a run that keeps steps of an ended one.
 
-    Raises `DefinitionUnusable` if the ended run has changed since it was decided what is kept.
+    Raises `DefinitionUnusable` if the ended run has changed since it was decided what to keep.
     """
 
     def __init__(self, services: Services, run: RunRecord, workflow: Workflow, path: str, reuse: Reuse) -> None:
@@ -260,7 +261,10 @@ class ReuseGraph(RunGraph):
         self._counts: dict[str, Counts] = {}
 
     def record(self, path: str) -> StepRecord:
-        """Build one node: as it ended if it is kept, otherwise with the kept ones before it counted."""
+        """Build one node, with the kept nodes before it already counted.
+
+        A kept node is built as it ended.
+        """
         record = super().record(path)
         counts = sum((self._count(need) for need in record.depends_on if need in self._kept), Counts())
         counted: dict[str, Any] = {
@@ -289,7 +293,7 @@ class ReuseGraph(RunGraph):
         self._require_unchanged()
 
     def _count(self, node_id: str) -> Counts:
-        """Return what a kept node adds to the counters of those behind it."""
+        """Return what a kept node adds to its dependents' counters."""
         if node_id not in self._counts:
             node = self._by_id[node_id]
             if forwards_counts(node.kind, self.run.schema):
@@ -346,8 +350,8 @@ class ReuseGraph(RunGraph):
             raise self._changed()
 
     def _changed(self) -> DefinitionUnusable:
-        of = f"run {self._reuse.run_id}, of which it keeps steps"
-        return DefinitionUnusable(f"{of}, was changed or deleted before they were copied")
+        earlier = f"run {self._reuse.run_id}"
+        return DefinitionUnusable(f"{earlier} was changed or deleted before the steps to keep were copied from it")
 
 
 def _parts(names: list[str], size: int) -> list[list[str]]:

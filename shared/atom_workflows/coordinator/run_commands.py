@@ -2,8 +2,8 @@
 
 The start function only checks the command and publishes it, and changes no document; a dispatcher carries it out. The
 command may be delivered twice, late, or after other commands. It names the number of retries that the run had when it
-was accepted, and each retry increments that number in the commit that reopens the run. So a command has an effect once
-at most, and none on a run that has been retried in the meantime.
+was accepted, and each retry increments that number in the commit that reopens the run. So a command takes effect at
+most once, and not at all on a run that has been retried in the meantime.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def read_run(services: Services, run_id: str) -> RunRecord:
 
 
 def accept_command(services: Services, command: RunCommand, *, retries: int | None = None) -> None:
-    """Publish a command, unless it can already be said that it would do nothing.
+    """Publish a command unless it would clearly do nothing.
 
-    The number of retries is that of the run now. If `retries` is given, it must be that number.
+    The command gets the run's current number of retries. If `retries` is given, it must be equal to that number.
 
     Raises `RunNotFound`, `SelectionError`, or `RunStateError` if the run's state does not allow the command.
     """
@@ -60,7 +60,7 @@ def accept_command(services: Services, command: RunCommand, *, retries: int | No
         if chooses is not None and run.started_at is not None:
             chooses(current_nodes({one.step.id: one.step for one in iter_steps(services, run.id)}))
     services.bus.publish([command_message(command._replace(retries=run.retries))])
-    message = f"run {run.id}: a request to {command.command} it was accepted"
+    message = f"run {run.id}: the {command.command} request was accepted"
     log.info("run.command", message, run_id=run.id, actor=command.actor)
 
 
@@ -90,7 +90,14 @@ def _cancel(outbox: Outbox, command: RunCommand) -> None:
     reason = command.reason or CANCELLED_BY_USER
     stop = Stop(kind=StopKind.CANCEL, reason=reason, requested_at=change.at, now=command.now)
     budget = Budget.of_invocation(outbox.services.clock, outbox.services.settings.inline_budget)
-    closing = request_stop(outbox, command.run_id, stop, budget, change, retries=command.retries)
+    try:
+        closing = request_stop(outbox, command.run_id, stop, budget, change, retries=command.retries)
+    except RunStateError:
+        # An earlier delivery may have died after it ended the main part, so publish what it released once more.
+        run = read_run(outbox.services, command.run_id)
+        if run.retries == command.retries and run.main_state is not None and not run.state.is_terminal:
+            outbox.add([seed_message(command.run_id)])
+        raise
     if closing is Closing.WAITS:
         # The checker has the jobs stopped.
         outbox.add([tick_message(TickOrigin.DISPATCHER)])
@@ -113,7 +120,10 @@ def _retry(outbox: Outbox, command: RunCommand) -> None:
 
 
 def _selection(command: RunCommand) -> Select | None:
-    """Return the choice of a retry that names steps, and None for one that names none."""
+    """Return the function that chooses what a retry runs again.
+
+    Returns None if the command names no steps.
+    """
     if not command.first and not command.only:
         return None
     return partial(select, first=command.first, only=command.only, failed=command.failed)

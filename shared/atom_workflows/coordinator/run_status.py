@@ -8,13 +8,13 @@ from typing import Any, Final
 from atom_workflows.core.records import RunRecord
 
 VERSION: Final = 1
-"""The version of the shape. New members may be added to it; a change of a member's meaning needs another number."""
+"""The version of the shape. New members may be added to it; a change in a member's meaning requires a new number."""
 
 
 def run_status(run: RunRecord) -> dict[str, Any]:
     """Return a run as an object for JSON.
 
-    Its members are also those of a run in the command line's JSON.
+    Each of its members is also a member of a run in the command line's JSON.
     """
     return {
         "version": VERSION,
@@ -25,7 +25,7 @@ def run_status(run: RunRecord) -> dict[str, Any]:
         "step_count": run.step_count,
         "retries": run.retries,
         "because": run.because,
-        "stop_reason": run.stop.reason if run.stop else None,
+        "stop_reason": run.stop_reason,
         "failure_count": run.failure_count,
         "failures": [dict(failure) for failure in run.failures],
         "errors": [dict(error) for error in run.errors],

@@ -125,7 +125,7 @@ def seed_run(outbox: Outbox, run: RunRecord, definition: Definition, *, instead_
 
 
 def _graph_of(services: Services, run: RunRecord, definition: Definition) -> RunGraph:
-    """Return the graph of a run that begins."""
+    """Return the graph with which a run begins."""
     if definition.reuse is None:
         return RunGraph(run, definition.workflow, definition.path)
     from atom_workflows.coordinator.reuse import ReuseGraph  # noqa: PLC0415 (only a few runs repair others)

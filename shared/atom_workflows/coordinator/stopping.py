@@ -14,6 +14,7 @@ from atom_workflows import log
 from atom_workflows.coordinator.commits import Decision
 from atom_workflows.coordinator.limits import CircuitBreaker
 from atom_workflows.coordinator.loading import StoredStep, load_run, load_steps
+from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.changes import StepChange, add_unstopped, attempts_to_resolve
 from atom_workflows.core.outcomes import Outcome, has_ended, outcome_of
@@ -31,6 +32,7 @@ from atom_workflows.core.stopping import (
     judge_unresolved,
     record_orphan,
     was_accepted,
+    was_stopped,
 )
 from atom_workflows.core.workflow import JsonValue, OnLost
 from atom_workflows.documents import step_path
@@ -177,29 +179,26 @@ def stop_orphans(services: Services, refused: Sequence[Decision], current: Seque
             _stop_orphan(services, step, job_id, now_stored.get(step.id))
 
 
-def stop_abandoned(services: Services, steps: Sequence[StoredStep]) -> None:
+def stop_abandoned(outbox: Outbox, steps: Sequence[StoredStep]) -> None:
     """Stop the jobs of stopped steps whose dispatchers died before they could record them.
 
     The event of such a dispatcher is delivered again. Nothing else happens to a step that has ended, so until a user
-    retries the run, its job would go on. This is an attempt only: a job that is not found yet is left to that retry.
+    retries the run, its job would go on. This is best effort: a job that is not found yet is left to that retry.
+    Lookups may take long, so the outbox is emptied first.
     """
-    abandoned = [
-        (one, attempt) for one in steps if one.step.state.is_terminal for attempt in attempts_to_resolve(one.step)
-    ]
-    if not abandoned or not _is_being_stopped(services, abandoned[0][0].step.run_id):
-        return
-    for stored, attempt in abandoned[:_MOST_ABANDONED]:
-        earlier = replace(stored.step, attempt=attempt)
-        lookup, job_id = _look_up(services, earlier)
+    ended = [one for one in steps if one.step.state.is_terminal and attempts_to_resolve(one.step)]
+    stored = load_run(outbox.services, ended[0].step.run_id) if ended else None
+    stopped = [] if stored is None else [one for one in ended if was_stopped(one.step, stored.run)]
+    abandoned = [(one, attempt) for one in stopped for attempt in attempts_to_resolve(one.step)]
+    if abandoned:
+        outbox.flush()
+    for one, attempt in abandoned[:_MOST_ABANDONED]:
+        earlier = replace(one.step, attempt=attempt)
+        lookup, job_id = _look_up(outbox.services, earlier)
         if lookup in {KeyLookup.UNANSWERED, KeyLookup.CANNOT}:
             return
         if job_id:
-            _stop_orphan(services, earlier, job_id, stored)
-
-
-def _is_being_stopped(services: Services, run_id: str) -> bool:
-    stored = load_run(services, run_id)
-    return stored is not None and stored.run.stop is not None
+            _stop_orphan(outbox.services, earlier, job_id, one)
 
 
 def _stop_orphan(services: Services, step: StepRecord, job_id: str, stored: StoredStep | None) -> None:

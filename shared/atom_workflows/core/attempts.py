@@ -28,7 +28,7 @@ LONGEST_MESSAGE: Final = 200
 LONGEST_TEXT: Final = 8_000
 """The maximum length of all kept attempts of a step, since a run may have 10,000 steps that are read together.
 
-Attempts with long addresses of logs may be fewer than `MOST_KEPT`.
+A step whose attempts have long log addresses may keep fewer than `MOST_KEPT`.
 """
 
 SUCCEEDED: Final = "succeeded"
@@ -44,8 +44,8 @@ _TIMES: Final = ("claimed_at", "submitted_at", "running_at", "ended_at")
 class Attempt(NamedTuple):
     """An attempt of a step. `kind` is how it ended, or "" if it has not.
 
-    It began at `claimed_at`. `submitted_at` is set if its job was submitted later, since earlier submissions had
-    started nothing, and `running_at` if its job was first seen in another state than RUNNING. `retries` is the number
+    It began at `claimed_at`. `submitted_at` is set if its job was submitted later, because earlier submissions had
+    started nothing, and `running_at` if its job was first seen in a state other than RUNNING. `retries` is the number
     of times that its run had been retried.
     """
 
@@ -65,9 +65,10 @@ class Attempt(NamedTuple):
 def keep_attempt(
     step: StepRecord, kind: str, *, now: datetime, fields: Mapping[str, Any] = MappingProxyType({})
 ) -> dict[str, str]:
-    """Return the field that adds the attempt that is ending to those that the step keeps.
+    """Return the field that keeps the attempt that is now ending.
 
-    `fields` are the others that change with it. Returns {} if no attempt is under way, or if the node has no job.
+    `fields` are the step's other fields that change with it. Returns {} if no attempt is under way, or if the node has
+    no job.
     """
     if step.state not in _AT_WORK or not step.rules.has_job:
         return {}
@@ -89,7 +90,7 @@ def keep_latest(step: StepRecord) -> dict[str, str]:
 def list_attempts(step: StepRecord) -> list[Attempt]:
     """Return the known attempts of a step, in order; the last one may be under way.
 
-    Attempts that were ended by versions that keep none are missing.
+    Attempts that were ended by a version that does not keep attempts are missing.
     """
     kept = [_read(line) for line in _lines_of(step)]
     latest = _latest_of(step)

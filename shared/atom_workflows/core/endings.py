@@ -28,13 +28,17 @@ def require_stoppable(run: RunRecord, *, kind: StopKind, now: bool) -> None:
         raise RunStateError(f"run {run.id} has ended: it is {run.state}")
     if kind is StopKind.CANCEL and not now and run.main_state is not None:
         message = f"the main steps of run {run.id} have ended, and its `finally` steps are running"
-        raise RunStateError(f"{message}; to end these as well, cancel it with --now")
+        raise RunStateError(f'{message}; to end these as well, cancel it with --now, or by HTTP with "now": true')
 
 
 def require_retries(run: RunRecord, retries: int | None) -> None:
-    """Raise `RunStateError` if the run has been retried more or less often. None stands for any number."""
+    """Raise `RunStateError` unless the run has been retried `retries` times.
+
+    None stands for any number.
+    """
     if retries is not None and run.retries != retries:
-        raise RunStateError(f"run {run.id} has been retried {run.retries} times by now, not {retries}")
+        message = f"the request says that `retries` is {retries}, but for run {run.id} it is {run.retries}"
+        raise RunStateError(f"{message}; check the run's state before you try again")
 
 
 def end_without_job(step: StepRecord, *, now: datetime, verdict: Verdict | None = None) -> StepChange | None:

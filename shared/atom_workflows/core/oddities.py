@@ -87,7 +87,7 @@ def _oddity_of_dispatch(step: StepRecord, now: datetime) -> Oddity | None:
 
 
 def job_being_stopped(step: StepRecord) -> str:
-    """Return the id of the job whose stop the step awaits.
+    """Return the id of the step's job that is being stopped.
 
     Returns "" if there is none.
     """

@@ -433,6 +433,14 @@ class RunRecord:
     expire_at: datetime | None = None
 
     @property
+    def stop_reason(self) -> str | None:
+        """The reason for the latest stop of the run or of its main part, or None."""
+        if self.stop is not None:
+            return self.stop.reason
+        # Once the steps under `finally` have begun, this is all that is left of a stop of the main part.
+        return str(self.main_errors[0]["message"]) if self.main_errors else None
+
+    @property
     def runs_finally(self) -> bool:
         """True if steps under `finally` will run once the main part has ended or been stopped."""
         if self.finally_timeout is None or self.main_state is not None or self.state is not RunState.RUNNING:

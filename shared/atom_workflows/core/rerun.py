@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 def require_retriable(run: RunRecord, *, now: datetime, is_selective: bool = False) -> None:
     """Raise `RunStateError` if the run cannot be retried.
 
-    This is so if its state does not allow a retry, or if it will soon be deleted. A run that SUCCEEDED can be
-    retried if `is_selective`: if the steps to run again are named.
+    That is the case if its state does not allow a retry, or if it will soon be deleted. A run that SUCCEEDED can be
+    retried only if `is_selective` is True, which means that the steps to run again are named.
     """
     try:
         next_run_state(run.state, RunEvent.RETRY)
@@ -42,7 +42,8 @@ def require_retriable(run: RunRecord, *, now: datetime, is_selective: bool = Fal
             message += ". It has never started, so start its workflow again"
         raise RunStateError(message) from None
     if run.state is RunState.SUCCEEDED and not is_selective:
-        raise RunStateError(f"run {run.id} is SUCCEEDED; name the steps to run again with --from or --only")
+        how = 'name the steps to run again with --from or --only, or by HTTP with "from" or "only"'
+        raise RunStateError(f"run {run.id} is SUCCEEDED; {how}")
     if is_nearly_gone(run.expire_at, now=now):
         gone_at = f"{run.expire_at:%Y-%m-%d %H:%M} UTC"
         message = f"run {run.id} will be deleted at {gone_at}, too soon for a retry; start its workflow again"
@@ -101,9 +102,10 @@ def everything_after(steps: Mapping[str, StepRecord], first: Collection[str]) ->
 
 
 def dependents_of(steps: Mapping[str, StepRecord]) -> dict[str, list[str]]:
-    """Return the dependents of each node, found by what they depend on.
+    """Return the dependents of each node, derived from the nodes' dependencies.
 
-    A node's own list has only those that ran again with it, if a person chose that (see selection.py).
+    A node's own list may lack some: if a person chose what to retry, it has only the dependents that ran again with
+    the node (see selection.py).
     """
     below: dict[str, list[str]] = {step_id: [] for step_id in steps}
     for step in steps.values():

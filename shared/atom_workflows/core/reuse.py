@@ -47,7 +47,7 @@ MOST_REPAIRS: Final = 20
 _DIGEST_LENGTH: Final = 16
 _MOST_NAMED: Final = 3
 _ANY: Final = ""
-"""In place of a name: an expression may read any value under its root."""
+"""Used in place of a name if an expression may read any value under its root."""
 
 
 # -- whether a run can be repaired -----------------------------------------------------------------------------------
@@ -59,7 +59,7 @@ def require_reusable(run: RunRecord, others: Sequence[RunRecord], *, now: dateti
     `others` are the earlier repairs of the run.
     """
     if not run.state.is_terminal:
-        raise RunStateError(f"run {run.id} is {run.state}; wait for its end, or cancel it first")
+        raise RunStateError(f"run {run.id} is {run.state}; wait for it to end, or cancel it first")
     if run.state in {RunState.INVALID, RunState.SKIPPED} or run.started_at is None:
         raise RunStateError(f"run {run.id} is {run.state} and has no steps to keep; start its workflow again")
     if is_nearly_gone(run.expire_at, now=now):
@@ -68,7 +68,7 @@ def require_reusable(run: RunRecord, others: Sequence[RunRecord], *, now: dateti
     for other in others:
         if not other.state.is_terminal:
             raise RunStateError(
-                f"run {other.id} already repairs run {run.id}, and is {other.state}; wait for its end, or cancel it"
+                f"run {other.id} already repairs run {run.id}, and is {other.state}; wait for it to end, or cancel it"
             )
 
 
@@ -76,7 +76,7 @@ def require_reusable(run: RunRecord, others: Sequence[RunRecord], *, now: dateti
 
 
 class Part(StrEnum):
-    """The parts of a step that are compared, with the words for them. The order is that of reasons."""
+    """The parts of a step that are compared, and the words for them. Reasons list the parts in this order."""
 
     KIND = "kind of step"
     TASK = "task"
@@ -103,7 +103,7 @@ _TASK_FIELDS: Final[Mapping[str, Part]] = {
 
 
 class Facts(NamedTuple):
-    """What is compared of a node, without its task."""
+    """The facts about a node that are compared; its task itself is not included."""
 
     kind: NodeKind
     state: StepState
@@ -118,7 +118,10 @@ class Facts(NamedTuple):
 
 
 def facts_of(node: StepRecord) -> Facts:
-    """Return what is compared of a node, which must have been read with its task."""
+    """Return the facts about a node that are compared.
+
+    The node must have been read with its task.
+    """
     return Facts(
         kind=node.kind,
         state=node.state,
@@ -241,12 +244,15 @@ class Judgment:
     finally_differs: bool = False
 
     def of(self, what: What) -> list[str]:
-        """Return the steps to which this happens."""
+        """Return the ids of the steps to which `what` happens."""
         return [choice.step_id for choice in self.choices if choice.what is what]
 
     @property
     def digest(self) -> str:
-        """A digest of what is kept, by which a start can be tied to what its user has seen."""
+        """A digest of what is kept.
+
+        A start message that holds it is refused if what would be kept is no longer what the user has seen.
+        """
         return _hash(_encode(sorted(self.of(What.KEEP))))
 
 
@@ -309,7 +315,7 @@ def _why_not_reusable(step_id: str, earlier: Mapping[str, Facts]) -> str:
 def _why_different(
     step: Step, earlier: Mapping[str, Facts], planned: Mapping[str, Facts], changed: frozenset[tuple[str, str]]
 ) -> str:
-    """Return why a step that was not edited, or was, would do something else, or ""."""
+    """Return why a step, edited or not, would do something else, or ""."""
     names = [step.id, *([expander_id(step.id)] if step.for_each is not None else [])]
     pairs = [(earlier.get(name), planned[name]) for name in names]
     before, after = pairs[0]
@@ -330,7 +336,7 @@ def _why_different(
     if differing:
         return "the types or the time zone of the values that it reads changed"
     if before is not None and any(before.gathers.get(name) != of for name, of in after.gathers.items()):
-        return "outputs of its items are read that were not read before"
+        return "outputs of its items that were not read before are now read"
     return ""
 
 
@@ -375,7 +381,10 @@ class _EarlierEdges:
     _before: dict[str, int] = field(default_factory=dict)
 
     def describe_new_dependency(self, step: Step) -> str:
-        """Return a reason if the step depends on one that was not before it, or ""."""
+        """Return a clause about a dependency that is new, or "".
+
+        A dependency is new if it did not come before the step in the earlier graph.
+        """
         first = expander_id(step.id) if expander_id(step.id) in self.nodes else step.id
         for need in step.depends_on:
             if need not in self.nodes[first].depends_on and not self._is_before(need, first):

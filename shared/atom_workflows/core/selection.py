@@ -9,11 +9,11 @@ reopens the run stores it, so that a retry that dies is continued with the same 
   differ.
 - *failed*: also what a retry without a selection would run again.
 
-What is not chosen keeps its state. If it failed, the run fails again.
+What is not chosen keeps its state. If it did not succeed, the run fails again.
 
 A step that is left as it is does not wait for the step before it, so neither would anything behind it, not even the
-run's end. Therefore the end (or the end of the main part) is made a dependent of each node that runs again before one
-that does not (`open_before_kept`). That edge remains, as a failure of such a node has to fail the run in later rounds,
+run's end. Therefore the end (or the end of the main part) is made a dependent of each node that runs again before such
+steps only (`open_before_kept`). That edge remains, as a failure of such a node has to fail the run in later rounds,
 too. No step gets such an edge, since its trigger would count a dependency that it does not have. So a selection is
 refused in which a step runs again behind one that is left as it is behind one that runs again.
 """
@@ -36,7 +36,7 @@ MAX_NAMES: Final = 100
 """The maximum number of steps that a person may name."""
 
 MAX_EDGES: Final = 150
-"""How many nodes may be made dependencies of an end, and have one more dependent, by all retries of a run together."""
+"""How many nodes all retries of a run together may make dependencies of an end, which adds a dependent to each."""
 
 _MOST_NAMED: Final = 5
 
@@ -45,10 +45,10 @@ _ALWAYS_AGAIN: Final = frozenset({NodeKind.INTERNAL, NodeKind.GATHER, NodeKind.M
 
 
 class Selection(NamedTuple):
-    """The nodes that a person chose, by id: those of steps, of expanders for steps with `forEach`, and of items.
+    """The ids of the nodes that a person chose: steps, the expanders of steps with `forEach`, and items.
 
-    `settled` are the steps with `forEach` that succeeded although items of theirs are chosen: `failed` does not mean
-    the failures that these tolerate.
+    `settled` are the steps with `forEach` that succeeded, but of which some items were chosen: `failed` does not apply
+    to the failures that these steps tolerated.
     """
 
     first: tuple[str, ...] = ()
@@ -60,10 +60,10 @@ class Selection(NamedTuple):
 def select(
     steps: Mapping[str, StepRecord], *, first: Collection[str] = (), only: Collection[str] = (), failed: bool = False
 ) -> Selection | None:
-    """Return the selection that a person's names mean.
+    """Return the selection that corresponds to the names a person gave.
 
     `steps` are all nodes of the run's graph. A name is a step's id, or an item's as users see it. Returns None if there
-    are no names, as `failed` is what a retry does anyway. Raises `SelectionError`.
+    are no names, since a retry without names does what `failed` says anyway. Raises `SelectionError`.
     """
     if not first and not only:
         return None
@@ -76,18 +76,18 @@ def select(
     again = choose(steps, found, retries=-1)
     below = dependents_of(steps)
     edges = open_before_kept(steps, below, again)
-    _require_in_order(steps, below, again, edges)
+    _require_in_order(steps, below, again)
     known = sum(len(steps[end].depends_on) for end in (END_ID, MAIN_END_ID) if end in steps)
     if edges and len(edges) + known > MAX_EDGES:
         raise SelectionError(
-            "too many steps come after those that would run again, and would be left as they are; name the first step "
-            "that is to run with --from"
+            "too many of the steps that would run again come before steps that would be left as they are; "
+            "with --from, name the first step that is to run"
         )
     return found
 
 
 def _find(steps: Mapping[str, StepRecord], name: str) -> str:
-    """Return the node that a person's name means."""
+    """Return the id of the node that a person named."""
     item = parse_item_id(name)
     if item is not None:
         expander = steps.get(expander_id(item.each))
@@ -107,17 +107,26 @@ def choose(steps: Mapping[str, StepRecord], selection: Selection, *, retries: in
     The result does not depend on how many of them the retry with this number has already reset.
     """
     reset = {step.id for step in steps.values() if step.retries == retries}
-    # Whatever runs again after it, a step that was left open by an earlier round would begin on its own.
-    seeds = {step.id for step in steps.values() if not step.state.is_terminal} | {*selection.first}
+    seeds = {*selection.first}
     if selection.failed:
         seeds |= {one for one in find_unsuccessful(steps) if steps[one].each not in selection.settled}
     again = everything_after(steps, (seeds - reset) | {*selection.first}) | reset
-    below, pending = dependents_of(steps), list(selection.only)
+    # A node that an earlier round left open would begin on its own.
+    left = (one.id for one in steps.values() if not one.state.is_terminal and one.id not in reset)
+    below, pending = dependents_of(steps), [*selection.only, *left]
     while pending:
         step_id = pending.pop()
         if step_id in steps:
             again.add(step_id)
             pending += [name for name in below[step_id] if name not in again and _follows(steps, steps[name])]
+    # A barrier that a stop of the run ended has not counted what is before it.
+    pending = [*again]
+    while pending:
+        step = steps.get(pending.pop())
+        needs = [steps[name] for name in (() if step is None else step.depends_on) if name in steps]
+        uncounted = [one.id for one in needs if one.kind is NodeKind.INTERNAL and one.state is not StepState.SUCCEEDED]
+        pending += [name for name in uncounted if name not in again]
+        again.update(uncounted)
     return again
 
 
@@ -131,12 +140,15 @@ def _follows(steps: Mapping[str, StepRecord], step: StepRecord) -> bool:
 def open_before_kept(
     steps: Mapping[str, StepRecord], below: Mapping[str, Collection[str]], again: Collection[str]
 ) -> dict[str, str]:
-    """Return the nodes that run again before one that is kept, each with the end that has to wait for it."""
+    """Return the nodes that run again before kept ones only.
+
+    Each is mapped to the end node that has to wait for it.
+    """
     main_end = MAIN_END_ID if MAIN_END_ID in steps else END_ID
     return {
         step_id: main_end if steps[step_id].phase is Phase.MAIN else END_ID
         for step_id in sorted(again)
-        if step_id in steps and any(_is_kept(steps, again, name) for name in below[step_id])
+        if step_id in steps and below[step_id] and all(_is_kept(steps, again, name) for name in below[step_id])
     }
 
 
@@ -149,11 +161,10 @@ def _require_in_order(
     steps: Mapping[str, StepRecord],
     below: Mapping[str, Collection[str]],
     again: Collection[str],
-    before_kept: Collection[str],
 ) -> None:
     """Refuse a selection in which a step that is kept lies between two that run again."""
     between, behind = set[str](), set[str]()
-    pending = [name for one in before_kept for name in below[one] if _is_kept(steps, again, name)]
+    pending = [name for one in again if one in steps for name in below[one] if _is_kept(steps, again, name)]
     while pending:
         step_id = pending.pop()
         if step_id in between or step_id in {END_ID, MAIN_END_ID}:
@@ -171,7 +182,7 @@ def _require_in_order(
 def _explain_order(
     steps: Mapping[str, StepRecord], again: Collection[str], between: Collection[str], behind: str
 ) -> str:
-    """Name the steps between a step that runs again and those before it that do so, too."""
+    """Explain which kept steps lie between steps that run again."""
     kept, before = set[str](), set[str]()
     pending = [behind]
     while pending:
@@ -193,7 +204,7 @@ def _explain_order(
 
 
 def _shown(steps: Mapping[str, StepRecord], node: str) -> str:
-    """Return the step that a user knows the node by, or ""."""
+    """Return the name by which a user knows the node, or ""."""
     step = steps[node]
     if step.kind is NodeKind.EXPAND:
         return step.each

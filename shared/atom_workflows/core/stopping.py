@@ -40,9 +40,10 @@ from typing import Any, Final
 
 from atom_workflows.core.changes import MAX_LEFTOVERS, StepChange, add_unstopped, change
 from atom_workflows.core.durations import format_duration
+from atom_workflows.core.kinds import Phase
 from atom_workflows.core.outcomes import NOT_STOPPED, Outcome, OutcomeKind, clip
 from atom_workflows.core.polling import MISSING_GRACE, poll_interval
-from atom_workflows.core.records import StepRecord, Stop, StopFor, StopStage
+from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopFor, StopStage
 from atom_workflows.core.states import StepEvent, StepState
 from atom_workflows.core.transitions import apply_outcome, time_out_stopped
 from atom_workflows.core.workflow import OnLost
@@ -145,6 +146,11 @@ def without_stop(outcome: Outcome) -> Outcome:
 def forget_run_stop(step: StepRecord, *, now: datetime) -> StepChange:
     """Resume polling a job whose run is not being closed after all."""
     return change(step, StepEvent.OBSERVE, stop_for="", due_at=now)
+
+
+def was_stopped(step: StepRecord, run: RunRecord) -> bool:
+    """Return True if the step's part of the run is being stopped, or was."""
+    return run.stop is not None or (step.phase is not Phase.FINALLY and run.stop_reason is not None)
 
 
 def is_close_late(step: StepRecord, *, now: datetime) -> bool:
@@ -364,8 +370,9 @@ def judge_leftover(
 ) -> StepChange | dict[str, Any]:
     """Decide whether a claimed step may proceed despite an earlier attempt's job.
 
-    `report` is the result of checking the first job that is left. Returns the change that makes the step wait or fail,
-    or the fields to save together with its submission. The attempt's timeout starts only when these fields are saved.
+    `report` is the result of checking the first job that is left over from earlier attempts. Returns the change that
+    makes the step wait or fail, or the fields to save together with its submission. The attempt's timeout starts only
+    when these fields are saved.
     """
     leftover, *others = step.leftovers
     since = _waits_since(step, now)

@@ -331,7 +331,7 @@ def fail_step(step: StepRecord, kind: OutcomeKind, now: datetime, **fields: Any)
 
 
 def _record_failure(step: StepRecord, kind: OutcomeKind, now: datetime, learnt: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that record how this attempt failed, and that keep it."""
+    """Return the fields that keep this attempt and record how it failed."""
     from atom_workflows.core.attempts import keep_attempt  # noqa: PLC0415 (not needed while steps succeed)
 
     kept = keep_attempt(step, FAILURE_KINDS[kind], now=now, fields=learnt)

@@ -33,8 +33,9 @@ class UserChange(NamedTuple):
 def with_change(earlier: Sequence[UserChange], latest: UserChange) -> tuple[UserChange, ...]:
     """Return the changes to keep once another one has been made.
 
-    Its strings were written by users. They are put on one line, within their limits, and characters that no store can
-    encode are replaced; but whoever prints them has to remove the characters that a terminal would interpret.
+    The strings of `latest` were written by users. They are put on one line, within their limits, and characters that
+    no store can encode are replaced; but whoever prints them has to remove the characters that a terminal would
+    interpret.
     """
     kept = UserChange(
         at=latest.at,

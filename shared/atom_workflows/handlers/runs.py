@@ -42,12 +42,12 @@ from atom_workflows.messages.fields import (
 from atom_workflows.messages.internal import CANCEL, RETRY, RunCommand
 
 MAX_BODY: Final = 16 * 1024
-"""A body has a reason of at most `MAX_REASON` characters, a hundred ids of steps, and short fields."""
+"""Room for a reason of at most `MAX_REASON` characters, a hundred step ids, and some short fields."""
 
 MAX_REASON: Final = 500
 MAX_ACTOR: Final = 200
 UNNAMED: Final = "a caller by HTTP"
-"""The actor where no one has verified who calls, which is on a local platform."""
+"""The actor on a local platform, where no one verifies who calls."""
 
 _PARTS_OF_TOKEN: Final = 3
 _MAX_TOKEN: Final = 16 * 1024
@@ -116,20 +116,20 @@ def read_route(method: str, path: str) -> tuple[str, str]:
 
 
 def require_caller(services: Services, headers: Mapping[str, str]) -> str:
-    """Return who calls, for the record of what was done to a run."""
+    """Return the caller's name for the record of a run's changes."""
     if not services.settings.verifies_callers:
         return UNNAMED
     if caller := verified_caller(headers):
         return caller
-    reason = "the request has no identity token: send the header Authorization: Bearer TOKEN"
+    reason = "no identity token says who sends the request: add the header Authorization: Bearer TOKEN"
     raise Refused(HTTPStatus.UNAUTHORIZED, reason, WWW_Authenticate="Bearer")
 
 
 def verified_caller(headers: Mapping[str, str]) -> str:
     """Return the e-mail address of the caller, or "" if the request has no token that names one.
 
-    Cloud Run has verified the token, and removed its signature. It looks at `X-Serverless-Authorization` alone if a
-    request has both headers, so the other one could then say anything.
+    Cloud Run has already verified the token and removed its signature. If a request has both headers, Cloud Run looks
+    only at `X-Serverless-Authorization`, so `Authorization` could say anything.
     """
     header = headers.get("x-serverless-authorization") or headers.get("authorization", "")
     scheme, _, token = header.partition(" ")
@@ -150,7 +150,7 @@ def verified_caller(headers: Mapping[str, str]) -> str:
 
 
 def read_options(command: str, headers: Mapping[str, str], raw: bytes) -> dict[str, Any]:
-    """Return the options of a command that its body gives. The body may be empty."""
+    """Read a command's options from its request body, which may be empty."""
     if raw and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         # Forms on web pages cannot declare this.
         raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a body needs the header Content-Type: application/json")

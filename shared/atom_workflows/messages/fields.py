@@ -162,7 +162,7 @@ def read_attempt(body: Mapping[str, Any]) -> int | None:
 
 
 def read_count(body: Mapping[str, Any], name: str) -> int:
-    """Return a whole number that is not negative, and must be present."""
+    """Return a required whole number that is not negative."""
     value = body.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_ATTEMPT:
         raise MalformedEvent(f"an event's {name} must be a whole number from 0 to {MAX_ATTEMPT:,}, not {show(value)}")

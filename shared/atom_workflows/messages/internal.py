@@ -104,8 +104,8 @@ class JobEnded(NamedTuple):
 class RunCommand(NamedTuple):
     """A command about a run, `CANCEL` or `RETRY`, that the start function has accepted from a caller.
 
-    `retries` is the number of times that the run had been retried by then. The command is about that try of the run
-    alone: however late or often it is delivered, it does nothing once the run has been retried.
+    `retries` is the number of times that the run had been retried by then. The command applies only to that try of
+    the run: however late or often it is delivered, it does nothing once the run has been retried.
     """
 
     run_id: str

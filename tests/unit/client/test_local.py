@@ -8,8 +8,10 @@ from typing import NoReturn, cast
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from atom_client.cli import local
+from atom_client.cli.commands import cli
 from atom_client.cli.local import (
     PlatformChoice,
     disk_full_note,
@@ -18,9 +20,12 @@ from atom_client.cli.local import (
     keep_up,
     local_platform,
     local_up,
+    require_log_dir,
     runner_note,
     token_for,
 )
+from atom_client.deployment import EMULATORS, PROJECTS
+from atom_client.errors import Misuse
 from atom_emulator.platform.errors import PartCrashed
 from atom_emulator.platform.local import LocalPlatform
 
@@ -129,3 +134,19 @@ def test_a_crash_is_no_interruption(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(PartCrashed), keep_up(cast("LocalPlatform", Interrupted(crash))):
         pytest.fail("it never started")
     assert capsys.readouterr().err == ""
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that may not be entered, as another user's, is named with what to do by whatever needs it."""
+    # Even the administrator cannot follow this link.
+    (tmp_path / ".atom-workflows").symlink_to("x" * 300)
+    monkeypatch.chdir(tmp_path)
+    for name in (*EMULATORS, *PROJECTS):
+        monkeypatch.delenv(name, raising=False)
+    for words in (["runs", "list"], ["why", "flow"]):
+        done = CliRunner().invoke(cli, words)
+        assert (done.exit_code, type(done.exception)) == (1, SystemExit)
+        assert "the history of this folder, .atom-workflows, cannot be read: file name too long." in done.output
+        assert "work in another folder" in done.output
+    with pytest.raises(Misuse, match=r"cannot be written to .*; work in another folder, or give --in-memory and --log"):
+        require_log_dir(tmp_path / ".atom-workflows" / "logs" / "1")

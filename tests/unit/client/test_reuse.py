@@ -168,7 +168,7 @@ def test_another_parameter_needs_no_file_if_the_file_is_as_it_was(
     Path("nightly.yaml").write_text(CHANGED)
     result = call_runs(earlier.world, "retry", earlier.run_id, "--param", "limit=5", "--yes")
     assert result.exit_code == 2
-    assert "there is no nightly.yaml here that is still as it was; give the file with --with FILE" in result.output
+    assert "there is no unchanged nightly.yaml here; give the file with --with FILE" in result.output
     Path("nightly.yaml").write_text(BASE)
     result = call_runs(earlier.world, "retry", earlier.run_id, "--param", "limit=5", "--yes")
     assert "params.limit: 3 is now 5\n" in result.output
@@ -232,7 +232,7 @@ def test_both_runs_name_each_other_and_kept_steps_are_marked(earlier: EndedRun, 
     (run,) = new_runs(earlier)
     assert earlier.world.run_to_end(run.id).state is RunState.SUCCEEDED
     shown = call_runs(earlier.world, "show", run.id).stdout
-    assert f"repairs      {earlier.run_id}, of which it keeps steps" in shown
+    assert f"repairs      {earlier.run_id}, keeping some of its steps" in shown
     assert f"kept from {earlier.run_id}: 2 items" in shown
     assert f"repaired by  {run.id}" in call_runs(earlier.world, "show", earlier.run_id).output
     both = json.loads(call_runs(earlier.world, "show", run.id, "--json").output)

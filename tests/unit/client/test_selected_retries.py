@@ -63,11 +63,11 @@ def test_results_that_may_be_outdated_are_named() -> None:
     world, run_id = ended()
     shown = retry(world, run_id, "--only", "a", "--dry-run").stdout
     assert (
-        "`b` and `c` will be kept although the steps before will run again. They will have their results from before, "
-        "whatever the new ones are; --from runs everything after a step again."
+        "`b` and `c` will be kept although the preceding steps will run again. They will keep their old results "
+        "even if the inputs change; --from runs everything after a step again."
     ) in shown
     assert (
-        "`d` will be kept although the step before will run again. It"
+        "`d` will be kept although the preceding step will run again. It"
         in retry(world, run_id, "--only", "b", "--dry-run").stdout
     )
 
@@ -76,7 +76,10 @@ def test_failures_that_stay_are_named() -> None:
     """The run will fail again, unless they are chosen, too."""
     world, run_id = ended(definition({"a": [], "x": [], "y": ["x"]}), script(x={"always_fail": True}))
     shown = retry(world, run_id, "--from", "a", "--dry-run").stdout
-    assert "`x` and `y` stay unsuccessful, so the run will fail again; --failed runs that again, too." in shown
+    assert (
+        "`x` and `y` stay unsuccessful, so the run will fail again; add --failed to run unsuccessful steps again, too."
+        in shown
+    )
     shown = retry(world, run_id, "--from", "a", "--failed", "--dry-run").stdout
     assert "unsuccessful" not in shown
     assert "x     FAILED     it is FAILED" in shown

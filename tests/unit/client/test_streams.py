@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from typing import NoReturn
 
 import click
 import pytest
 from rich.console import Console
 
+from atom_client.__main__ import main
 from atom_client.cli.output import screen_of
 from atom_client.cli.streams import encodable, prepare_streams
 from unit.client.test_commands import FORK_JOIN
@@ -51,3 +53,16 @@ def test_a_stream_that_is_closed_or_full_is_no_defect(streams: str, code: int) -
     done = subprocess.run(["sh", "-c", line, sys.executable, FORK_JOIN], capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert done.stderr == ("Error: No space left on device\n" if code else "")
+
+
+def test_ctrl_c_during_the_imports_is_no_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C before the commands are imported ends the program as it does later, without a traceback."""
+
+    class Interrupted:
+        def __getattr__(self, _: str) -> NoReturn:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "atom_client.cli.commands", Interrupted())
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130

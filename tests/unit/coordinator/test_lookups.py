@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,12 +12,14 @@ from typing import Any, Final
 import pytest
 
 from atom_emulator.testing.world import ACK_DEADLINE_S, TASK_RUNNER_URL, World
+from atom_workflows.coordinator.dispatch import handle_steps
 from atom_workflows.core.polling import MISSING_GRACE
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.errors import LookupUnsupported, TaskRunnerUnavailable
+from atom_workflows.messages.internal import ReadyStep, StepsReady, ready_messages
 from atom_workflows.ports import JobAnswer, StopAnswer, TaskRunner
-from support.commands import retry_run
+from support.commands import cancel_run, retry_run
 from support.mortal import Died, Fate, make_mortal
 from unit.coordinator.test_stopping import (
     AT_ONCE,
@@ -316,6 +319,51 @@ def test_a_job_that_was_found_by_a_dispatcher_which_then_died_is_stopped() -> No
     assert states(world) == [None]
     redeliver(world)
     assert (states(world), world.submissions()) == (["CANCELLED"], ["a/1"])
+
+
+def with_finally(**policies: Any) -> str:
+    """Return a workflow whose only step of the main part is `a`, and whose step under `finally` is `f`."""
+    under_finally = {"id": "f", "task": {"imageUri": "image"}, **policies}
+    return json.dumps({**json.loads(one_step(timeout="1h")), "finally": [under_finally]})
+
+
+def test_the_job_of_a_main_step_is_stopped_while_the_steps_under_finally_run() -> None:
+    """A stop of the main part is over once those have begun, but its steps are stopped all the same."""
+    world = world_with()
+    run_id = world.start(with_finally())
+    die_at_submission(world, after=True)
+    cancel_run(world.services, run_id)
+    redeliver(world)
+    assert world.run(run_id).state is RunState.RUNNING
+    assert (states(world), world.submissions()) == (["CANCELLED", None], ["a/1", "f/1"])
+
+
+def test_the_job_of_a_step_under_finally_that_was_lost_is_left_alone() -> None:
+    """The steps under `finally` are not stopped with the main part."""
+    world = world_with()
+    run_id = world.start(with_finally(timeout="1h", onLost="fail"))
+    die_at_submission(world, after=True)
+    cancel_run(world.services, run_id)
+    for message in world.bus.take_all("steps"):
+        world.bus.ack(message)
+    world.bus.publish(ready_messages(run_id, [ReadyStep(step_id="f")]))
+    die_at_submission(world, after=True)
+    drive(world, run_id)
+    assert world.states(run_id) == {"a": "CANCELLED", "f": "FAILED"}
+    handle_steps(world.services, StepsReady(run_id=run_id, steps=(ReadyStep(step_id="a"), ReadyStep(step_id="f"))))
+    assert (world.submissions(), states(world)) == (["a/1", "f/1"], ["CANCELLED", None])
+
+
+def test_what_an_event_releases_is_published_before_jobs_are_looked_up() -> None:
+    """Ten lookups may take more than a minute and a half, which the steps under `finally` must not wait for."""
+    world = world_with()
+    run_id = world.start(with_finally())
+    die_at_submission(world, after=True)
+    cancel_run(world.services, run_id)
+    fate = Fate()
+    make_mortal(world, fate)
+    handle_steps(world.services, StepsReady(run_id=run_id, steps=(ReadyStep(step_id="a"),)))
+    assert fate.calls.index("publish") < fate.calls.index("look up")
 
 
 @pytest.mark.parametrize("answer", [cannot_look_up, fail_to_look_up, lambda _key: None])

@@ -129,7 +129,7 @@ EDITS = {
     ),
     "a step that reads an output of items": Edit(
         {
-            "train": "outputs of its items are read that were not read before",
+            "train": "outputs of its items that were not read before are now read",
             "report": "its args changed",
             **FAILED,
         },

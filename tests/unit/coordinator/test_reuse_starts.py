@@ -91,7 +91,7 @@ def test_only_ended_runs_with_steps_can_be_repaired() -> None:
     """A run that is open, has never begun, does not exist, or is nearly deleted is refused with a sentence."""
     world = World(WORKING)
     is_open = world.start(BASE, run_key="open", path="nightly.yaml")
-    assert f"run {is_open} is RUNNING; wait for its end" in refusal(world, request(is_open, CHANGED, key="a"))
+    assert f"run {is_open} is RUNNING; wait for it to end" in refusal(world, request(is_open, CHANGED, key="a"))
     invalid = world.start("steps: []", run_key="invalid", path="nightly.yaml")
     assert "is INVALID and has no steps to keep" in refusal(world, request(invalid, CHANGED, key="b"))
     started = start_repair(world, request("nightly-unknown", CHANGED, key="c"))
@@ -137,7 +137,7 @@ def test_something_else_than_was_shown_is_not_started() -> None:
     shown = plan(world, request(earlier.run_id, CHANGED)).judgment.digest
     other = edited(CHANGED, {"clean:1": "clean:2"})
     said = refusal(world, request(earlier.run_id, other, kept_digest=shown))
-    assert "other steps" in said
+    assert "would be kept are not those" in said
     assert start_repair(world, request(earlier.run_id, CHANGED, kept_digest=shown)).refusal is None
 
 
@@ -291,7 +291,7 @@ def test_a_retry_of_the_run_before_its_steps_were_copied_fails_the_new_run() -> 
     run_id = start_repair(world, request(earlier.run_id, CHANGED)).run_id
     assert moment.happened
     run = world.run_to_end(run_id)
-    said = f"run {earlier.run_id}, of which it keeps steps, was changed or deleted before they were copied"
+    said = f"run {earlier.run_id} was changed or deleted before the steps to keep were copied from it"
     assert (run.state, run.errors[0]["message"]) == (RunState.FAILED, said)
     assert world.run_to_end(earlier.run_id).state is RunState.SUCCEEDED
 
@@ -323,7 +323,7 @@ def test_a_repair_that_waited_for_too_long_says_that_the_run_is_gone() -> None:
     jobs = len(world.task_runner.submitted)
     run = world.run_to_end(repaired)
     assert (run.state, len(world.task_runner.submitted)) == (RunState.FAILED, jobs)
-    assert "was changed or deleted before they were copied" in run.errors[0]["message"]
+    assert "was changed or deleted before the steps to keep were copied from it" in run.errors[0]["message"]
 
 
 def _count_calls() -> int:
@@ -480,7 +480,7 @@ def test_a_repair_that_was_cancelled_in_line_still_keeps_its_steps() -> None:
         ({"schema": 3}, HTTPStatus.ACCEPTED, ""),
         ({"repairs": "nightly-unknown"}, HTTPStatus.NOT_FOUND, "there is no run nightly-unknown"),
         ({"definition": BASE}, HTTPStatus.BAD_REQUEST, "no step of run"),
-        ({"kept_digest": "0" * 16}, HTTPStatus.BAD_REQUEST, "other steps of run"),
+        ({"kept_digest": "0" * 16}, HTTPStatus.BAD_REQUEST, "the steps of run"),
         ({"repairs": "../control/checker"}, HTTPStatus.BAD_REQUEST, "an event's repairs cannot be"),
         ({"repairs": ["a"]}, HTTPStatus.BAD_REQUEST, "an event's repairs must be text"),
         ({"repairs": ""}, HTTPStatus.BAD_REQUEST, "an event's repairs must be text"),

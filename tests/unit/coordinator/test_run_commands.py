@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +25,16 @@ BEN = "ben@example.com"
 ALWAYS_FAILS = "rules: [{step: s1, always_fail: true}]"
 FAILS_ONCE = "rules: [{step: s1, fail_times: 1}]"
 RUNS_LONG = "default: {duration: 1000}"
+
+
+@dataclass(slots=True)
+class AtPublish(Fate):
+    """Kills before anything is published."""
+
+    def live(self, name: str, call: Callable[[], Any]) -> Any:
+        """See `Fate.live`."""
+        self.fatal = len(self.calls) + 1 if name == "publish" else 0
+        return super(AtPublish, self).live(name, call)
 
 
 def failed(script: str = FAILS_ONCE) -> tuple[World, str]:
@@ -162,7 +173,7 @@ def test_a_cancel_now_ends_the_steps_under_finally_too() -> None:
     text = definition({"a": []}).removesuffix("}") + ', "finally": [{"id": "last", "task": {"imageUri": "image"}}]}'
     run_id = world.start(text)
     world.settle_down()
-    with pytest.raises(RunStateError, match="cancel it with --now"):
+    with pytest.raises(RunStateError, match='cancel it with --now, or by HTTP with "now": true'):
         ask(world, run_id, CANCEL)
     handle_command(world.services, ask(world, run_id, CANCEL, now=True))
     run = world.run_to_end(run_id, within=timedelta(minutes=5))
@@ -236,6 +247,27 @@ def test_a_retry_whose_dispatcher_died_is_published_again() -> None:
     assert world.run(run_id).state is RunState.SUCCEEDED
 
 
+def test_a_cancel_whose_dispatcher_died_publishes_the_steps_under_finally_again() -> None:
+    """If the first delivery died after it ended the main part, the second one needs no checker to go on."""
+    text = definition({"a": []}).removesuffix("}") + ', "finally": [{"id": "last", "task": {"imageUri": "image"}}]}'
+    world = World("rules: [{step: a, duration: 1000}]")
+    run_id = world.start(text)
+    world.settle_down("start")
+    for ready in world.bus.take_all("steps"):
+        world.bus.ack(ready)
+    command, services = ask(world, run_id, CANCEL), world.services
+    make_mortal(world, AtPublish())
+    with pytest.raises(Died):
+        handle_command(world.services, command)
+    world.services = services
+    assert world.states(run_id) == {"a": "CANCELLED", "last": "PENDING"}
+    handle_command(world.services, command)
+    world.settle_down()
+    # Nothing had started, so there is nothing to clean up.
+    assert world.states(run_id) == {"a": "CANCELLED", "last": "SKIPPED"}
+    assert world.run(run_id).state is RunState.CANCELLED
+
+
 def test_a_run_that_keeps_changing_is_tried_again() -> None:
     """If the run changes at each attempt, the event is redelivered, and neither given up nor taken for late."""
     world, run_id = failed()
@@ -274,8 +306,8 @@ def ended_well() -> tuple[World, str]:
     ("begin", "command", "retries", "sentence"),
     [
         (failed, CANCEL, None, "has ended: it is FAILED"),
-        (ended_well, RETRY, None, "is SUCCEEDED; name the steps to run again"),
-        (failed, RETRY, 1, "has been retried 0 times by now, not 1"),
+        (ended_well, RETRY, None, 'with --from or --only, or by HTTP with "from" or "only"'),
+        (failed, RETRY, 1, "`retries` is 1, but for run .* it is 0; check the run's state"),
     ],
 )
 def test_what_can_be_refused_at_once_is(

@@ -17,9 +17,10 @@ from atom_workflows.core import graph
 from atom_workflows.core.consistency import find_flaws
 from atom_workflows.core.states import RunState
 from atom_workflows.core.workflow import Trigger
-from atom_workflows.documents import run_path
+from atom_workflows.documents import run_path, step_path
 from atom_workflows.errors import RunStateError, SelectionError
 from atom_workflows.expressions.types import INT
+from atom_workflows.ports import Update
 from support.commands import cancel_run, retry_run
 from support.loops import RUN, args, each, run, step, workflow
 from support.mortal import Died, Fate, make_mortal
@@ -346,6 +347,35 @@ def test_a_stop_in_the_middle_keeps_what_was_left_as_it_is() -> None:
     world.task_runner.jobs.script = parse_script("default: {}")
     assert again(world, run_id) == ["b/3", "d/2", "e/2"]
     assert world.run(run_id).state is RunState.SUCCEEDED
+
+
+def test_what_a_stop_left_counts_as_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A barrier that a stop has ended counts again what is before it, so that no step that it cut off is lost."""
+    monkeypatch.setattr(graph, "FAN_IN_LIMIT", 2)
+    world = World("default: {duration: 100}")
+    flow = json.loads(definition({f"s{number}": [] for number in range(6)})) | {"timeout": "30s"}
+    run_id = world.start(json.dumps(flow))
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    now_fails(world)
+    assert again(world, run_id, only=["s0"]) == ["s0/2"]
+    assert world.run(run_id).state is RunState.FAILED
+    assert len(world.run(run_id).errors) == 5
+
+
+def test_a_run_that_fails_for_what_was_left_says_so() -> None:
+    """Steps that a stop kept from starting have no message of their own."""
+    world = World(script(a={"duration": 100}))
+    flow = json.loads(definition({"a": [], "b": ["a"], "x": []})) | {"timeout": "30s"}
+    run_id = world.start(json.dumps(flow))
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    now_fails(world)
+    assert again(world, run_id, only=["a"]) == ["a/2", "b/1"]
+    world.store.commit([Update(path=step_path(run_id, "x"), fields={"state": "SKIPPED", "by_choice": False})])
+    assert again(world, run_id, only=["b"]) == ["b/2"]
+    assert world.run(run_id).state is RunState.FAILED
+    assert [error["message"] for error in world.run(run_id).errors] == [
+        "steps that the retry left as they were had not succeeded"
+    ]
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

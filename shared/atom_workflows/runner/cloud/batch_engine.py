@@ -99,7 +99,7 @@ class BatchEngine:
                 raise NotNow("Batch has a job with this key but does not show it yet", retry_after_s=5)
             return found
         require_document(reply, "Batch")
-        # The placeholder does its duty whether or not this succeeds, but without a machine it costs nothing.
+        # The key is taken whether or not this succeeds, but a placeholder that gets no machine costs nothing.
         document_of(self.rest, batch_requests.cancel_call(self.settings, self.settings.region, name))
         return self._report(reply.document, self._place(reply.document, name, now))
 

@@ -32,9 +32,10 @@ def create_call(settings: CloudSettings, request: JobRequest, name: str) -> Call
 
 
 def placeholder_call(settings: CloudSettings, request: JobRequest, name: str) -> Call:
-    """Return the request that creates a placeholder, unless a job has its name.
+    """Return the request that creates a placeholder if its name is unused.
 
-    Batch has no job that never starts. This one would do nothing on its machine, and can be cancelled before that.
+    In Batch, every job starts sooner or later. This one would do nothing on its machine, and can be cancelled before
+    it starts.
     """
     labels = placeholder_labels(request, settings.topic_prefix)
     task = {"runnables": [{"script": {"text": "exit 0"}}], "maxRetryCount": 0, "maxRunDuration": "60s"}

@@ -21,7 +21,7 @@ LABEL: Final = "atom-placeholder"
 
 
 def placeholder_request(key: str) -> JobRequest:
-    """Return a submission that asks for nothing but the key.
+    """Return a submission that only names the key.
 
     Raises `RequestRefused` for a key that no submission can have.
     """
@@ -30,7 +30,10 @@ def placeholder_request(key: str) -> JobRequest:
 
 
 def placeholder_labels(request: JobRequest, deployment: str) -> dict[str, str]:
-    """Return the labels of a placeholder: those of the job in whose place it is, and its own."""
+    """Return the labels of a placeholder.
+
+    They are those that the job itself would have had, and one that marks it as a placeholder.
+    """
     return {**job_labels(request, deployment), LABEL: "true"}
 
 
@@ -42,5 +45,5 @@ def is_placeholder(job: Mapping[str, Any]) -> bool:
 
 def report_placeholder(place: Place) -> JobReport:
     """Report a placeholder as a job that was cancelled."""
-    message = "no job was started: its key was looked up before it was submitted, and cannot be used any more"
+    message = "no job was started: its key was looked up before it was submitted, and can no longer be used"
     return JobReport(job_id=place.job_id, state=JobState.CANCELLED, message=message, is_placeholder=True)

@@ -75,7 +75,8 @@ def created_by(operation: Mapping[str, Any]) -> datetime | None:
 def ended_at(job: Mapping[str, Any]) -> datetime | None:
     """Return the time at which the job ended, or None.
 
-    A job whose execution was never created ended when Cloud Run gave up on it, and a placeholder when it was created.
+    A job whose execution was never created ended when Cloud Run gave up on it; a placeholder ended when it
+    was created.
     """
     if is_placeholder(job):
         return read_time(job.get("createTime"))

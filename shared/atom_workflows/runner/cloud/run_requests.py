@@ -46,7 +46,7 @@ def create_call(settings: CloudSettings, request: JobRequest, name: str) -> Call
 
 
 def placeholder_call(settings: CloudSettings, request: JobRequest, name: str) -> Call:
-    """Return the request that creates a placeholder, unless a job has its name."""
+    """Return the request that creates a placeholder if its name is unused."""
     task = {"containers": [{"image": PLACEHOLDER_IMAGE}], "serviceAccount": settings.job_account}
     body = {"labels": placeholder_labels(request, settings.topic_prefix), "template": {"template": task}}
     return _creation(settings, name, body, TAKE_S)

@@ -8,7 +8,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeAlias
 
-from atom_workflows.errors import GoogleUnavailable, JobNotFound, NotNow, RequestRefused
+from atom_workflows.errors import AtomWorkflowsError, GoogleUnavailable, JobNotFound, NotNow, RequestRefused
 from atom_workflows.runner.cloud.job_ids import Engine, Place, read_place
 from atom_workflows.runner.reports import JobReport, refusal, to_lookup_response, unknown_job
 from atom_workflows.runner.request import JobRequest, read_request, split_key
@@ -92,7 +92,9 @@ class CloudRunner:
                 raise RequestRefused(
                     f"engine is {request.engine!r:.100}, but must be {known} on this Task Runner; Batch is the default"
                 )
-            return self.engines[engine].submit(request, self.now()).to_response()
+            report = self.engines[engine].submit(request, self.now())
+            # An expression may have named another engine when the key's job was submitted.
+            return (self._find(request.key) if report.is_placeholder else report).to_response()
 
         return _answer(submitted)
 
@@ -126,19 +128,42 @@ class CloudRunner:
                 split_key(key)
             except RequestRefused:
                 return to_lookup_response(key, None)  # No submission can have such a key.
-            engines, now = self.engines.values(), self.now()
-            shown = [engine.look_up(key, now) for engine in engines]
-            if job := _job_among(shown):
-                return to_lookup_response(key, job)
-            taken = [known or engine.take_key(key, now) for engine, known in zip(engines, shown, strict=True)]
-            return to_lookup_response(key, _job_among(taken) or taken[0])
+            return to_lookup_response(key, self._find(key))
 
         return _answer(found)
 
+    def _find(self, key: str) -> JobReport:
+        """Return the job with this key, or a placeholder once the key is taken on all engines.
 
-def _job_among(reports: Iterable[JobReport | None]) -> JobReport | None:
+        Raises `NotNow` or `GoogleUnavailable` if an engine may have a job and none shows one. The key is then taken on
+        the other engines, so that a repeated submission cannot start another job there.
+        """
+        engines, now = self.engines.values(), self.now()
+        shown = [_ask(engine.look_up, key, now) for engine in engines]
+        if job := _job_among(shown):
+            return job
+        taken = [known or _ask(engine.take_key, key, now) for engine, known in zip(engines, shown, strict=True)]
+        if job := _job_among(taken):
+            return job
+        for one in taken:
+            if isinstance(one, AtomWorkflowsError):
+                raise one
+        return next(one for one in taken if isinstance(one, JobReport))
+
+
+def _ask(
+    call: Callable[[str, datetime], JobReport | None], key: str, now: datetime
+) -> JobReport | NotNow | GoogleUnavailable | None:
+    """Return an engine's answer, or the error that it raised, since another engine may know the job."""
+    try:
+        return call(key, now)
+    except (NotNow, GoogleUnavailable) as error:
+        return error
+
+
+def _job_among(answers: Iterable[object]) -> JobReport | None:
     """Return the first report about a job that is not a placeholder."""
-    return next((one for one in reports if one is not None and not one.is_placeholder), None)
+    return next((one for one in answers if isinstance(one, JobReport) and not one.is_placeholder), None)
 
 
 def _answer(respond: Response) -> ContractAnswer:

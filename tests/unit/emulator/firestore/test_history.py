@@ -234,6 +234,36 @@ def test_a_foreign_file_is_refused(file: Path, change: str, said: str) -> None:
         History(file)
 
 
+def test_what_a_refused_file_says_tells_what_to_do(file: Path) -> None:
+    """Each reason why a file cannot be used comes with a way out, whoever opens it."""
+    file.mkdir()
+    for read_only in (False, True):
+        with pytest.raises(SqliteFileError, match=r"it is a folder; to begin a new one, move it away"):
+            History(file, read_only=read_only)
+    file.rmdir()
+    file.write_bytes(b"hello " * 5000)
+    with pytest.raises(SqliteFileError, match=r"it is damaged.*; to begin a new one, move it away"):
+        History(file, read_only=True)
+    with pytest.raises(SqliteFileError, match=r"no such file or directory; work in another folder"):
+        History(file.parent / "none" / "history.db")
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_file_whose_creation_was_cut_short_has_no_documents(file: Path, *, begun: bool) -> None:
+    """A process that dies while it creates the file leaves one that is read as an empty one, and then used."""
+    file.touch()
+    if begun:
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+    left = file.read_bytes()
+    with opened(file, read_only=True) as database:
+        assert database.query(Query(collection="runs"))[0] == []
+    assert file.read_bytes() == left
+    with opened(file) as database:
+        database.commit([Put(path="runs/a")])
+    assert set(contents(file)) == {"runs/a"}
+
+
 def test_no_one_else_can_read_the_file(file: Path) -> None:
     """The file and its log are the owner's alone, since they contain what jobs were given."""
     with opened(file) as database:

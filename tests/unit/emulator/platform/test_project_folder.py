@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from atom_emulator.platform import project_folder
-from atom_emulator.platform.errors import FolderInUse, PlatformError
+from atom_emulator.platform.errors import FolderInUse, FolderUnusable, PlatformError
 from atom_emulator.platform.project_folder import ProjectFolder
 
 if TYPE_CHECKING:
@@ -65,11 +66,49 @@ def test_single_runs_share_the_folder_with_each_other_only(folder: ProjectFolder
     """Platforms of single runs may hold the folder together, but not beside one that needs it for itself."""
     with another(folder, how):
         if how == "alone":
-            with pytest.raises(FolderInUse), folder.held(alone=False, by="second"):
+            said = "Repeat the command when that is up or has ended"
+            with pytest.raises(FolderInUse, match=said), folder.held(alone=False, by="second"):
                 pytest.fail("there are two")
         else:
             with folder.held(alone=False, by="second"):
                 assert folder.running_platform() is None
+
+
+def test_only_a_process_that_is_running_is_named(folder: ProjectFolder) -> None:
+    """Of those that share the folder, one that is still there is named, and none that has ended."""
+    with another(folder, "beside") as first:
+        with another(folder, "beside") as second:
+            pass
+        second.wait()
+        with pytest.raises(FolderInUse, match=f"process {first.pid}"), folder.held(alone=True, by="third"):
+            pytest.fail("there are two")
+    with folder.held(alone=True, by="next") as lock:
+        part = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[lock])
+    with part, pytest.raises(FolderInUse, match="another platform is using"), folder.held(alone=True, by="last"):
+        pytest.fail("a part is left")
+
+
+def test_the_platform_of_another_folder_stays_announced(folder: ProjectFolder) -> None:
+    """A platform whose folder was removed does not take away what its successor has announced."""
+    with folder.held(alone=True, by="one"), folder.announced({"A": "first"}):
+        shutil.rmtree(folder.path)
+        with another(folder) as successor:
+            pass_on = folder.path / "platform.json"
+            assert json.loads(pass_on.read_text())["pid"] == successor.pid
+            left = pass_on.read_text()
+    assert pass_on.read_text() == left
+
+
+@pytest.mark.parametrize("name", ["platform.lock", "platform.json", "platform.partial"])
+def test_a_folder_in_the_place_of_a_file_is_named(folder: ProjectFolder, name: str) -> None:
+    """Whatever cannot be written is named with what to do, and leaves the folder free."""
+    (folder.path / name).mkdir(parents=True)
+    said = rf"{name} cannot be used: is a directory\..*--in-memory"
+    with pytest.raises(FolderUnusable, match=said), folder.held(alone=True, by="one"), folder.announced({}):
+        pytest.fail("it is in the way")
+    (folder.path / name).rmdir()
+    with folder.held(alone=True, by="one"), folder.announced({}):
+        assert folder.running_platform() == {}
 
 
 def test_the_parts_of_a_killed_platform_are_waited_for(folder: ProjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +134,17 @@ def test_a_platform_is_found_while_it_is_up(folder: ProjectFolder) -> None:
         assert folder.running_platform() is None
     with folder.held(alone=True, by="next"):
         assert not state.exists()
+
+
+def test_a_killed_platform_is_not_found_while_its_parts_end(folder: ProjectFolder) -> None:
+    """A platform is its first process: once that was killed, the others only hold the folder until they have ended."""
+    with another(folder) as process:
+        state = (folder.path / "platform.json").read_text()
+        process.kill()
+        process.wait()
+    with folder.held(alone=True, by="a part"):
+        (folder.path / "platform.json").write_text(state)
+        assert folder.running_platform() is None
 
 
 def test_nothing_is_left_of_a_platform_that_ends(folder: ProjectFolder) -> None:

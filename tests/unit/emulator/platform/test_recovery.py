@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from atom_emulator.firestore.database import Database
 from atom_emulator.firestore.history import History
 from atom_emulator.firestore.queries import Query
+from atom_emulator.firestore.values import to_micros
 from atom_emulator.firestore.writes import Put
 from atom_emulator.platform.errors import ForeignFile, HistoryUnusable, RunnerMissing
 from atom_emulator.platform.recovery import (
@@ -80,6 +82,18 @@ def test_leases_end_and_open_runs_are_audited(file: Path) -> None:
     assert found["runs/b/steps/~end"]["due_at"] is None
 
 
+def test_a_clock_that_was_set_back_delays_nothing(file: Path) -> None:
+    """What a step waits for is due at once if it was written in the future, and not if it was written before."""
+    waiting = {"state": "RUNNING", "due_at": LATER}
+    write(file, {"runs/a": {"state": "RUNNING"}, "runs/a/steps/s": waiting})
+    recover(file, DATABASE, MOCK)
+    assert read(file)["runs/a/steps/s"] == waiting
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE documents SET updated = ?", [to_micros(LATER)])
+    recover(file, DATABASE, MOCK)
+    assert read(file)["runs/a/steps/s"]["due_at"] < datetime.now(UTC)
+
+
 def test_jobs_move_to_the_new_task_runner(file: Path) -> None:
     """What an earlier Task Runner of this kind had is the new one's, and other addresses stay as they are."""
     own = f'{{"url": "{OLD}"}}'
@@ -116,6 +130,14 @@ def test_an_open_run_needs_the_task_runner_that_it_had(file: Path) -> None:
     assert read(file) == before
     write(file, {"runs/a": {"state": "CANCELLED", "task_runner_url": OLD}})
     assert recover(file, DATABASE, MOCK).open_runs == []
+
+
+def test_an_open_run_needs_its_own_task_runner_to_be_allowed(file: Path) -> None:
+    """A run on a Task Runner elsewhere does not fail on a platform that may not use it; the sentence names it."""
+    write(file, {"runs/a": {"state": "RUNNING", "task_runner_url": OUTSIDE}, "runs/b": {"state": "QUEUED"}})
+    with pytest.raises(RunnerMissing, match=rf"run a is open .* `atom-workflows local up --tr-url {OUTSIDE}`"):
+        recover(file, DATABASE, MOCK, may_use=lambda url: url == NEW)
+    assert recover(file, DATABASE, MOCK, may_use=lambda url: url == OUTSIDE).open_runs == ["a", "b"]
 
 
 def test_what_has_expired_is_deleted_whole(file: Path) -> None:
