@@ -21,7 +21,7 @@ from simulation.drawn import Drawn
 from simulation.faults import MEDDLING
 from simulation.language import MODES, ModeIs, Written
 from simulation.loops import Loop
-from simulation.oracle import End
+from simulation.oracle import End, Fate, triggered
 from simulation.scenario import Ending, Scenario, StepPlan
 
 if TYPE_CHECKING:
@@ -92,7 +92,14 @@ def kept_steps(edited: Scenario, before: Standing) -> dict[str, End]:
         gathered = edited.gathers.get(plan.id, frozenset()) - earlier.gathers.get(plan.id, frozenset())
         lacks = bool(plan.numbers and gathered)
         needs = set(plan.depends_on)
-        if has_result and is_same and not lacks and needs <= kept.keys() and needs <= _before(earlier, plan.id):
+        if not (has_result and is_same and not lacks and needs <= kept.keys() and needs <= _before(earlier, plan.id)):
+            continue
+        ends = [before.end_of(need) for need in old.depends_on]
+        then, now = (
+            triggered(plan.trigger, [one for one in of if one]) for of in (ends, [kept[need] for need in needs])
+        )
+        # A condition that was false is false again.
+        if now is then or (end.by_choice and then is Fate.RUNS):
             kept[plan.id] = end
     return kept
 
@@ -273,8 +280,8 @@ def _add_dependency(scenario: Scenario, chance: Random) -> Scenario:
 
 def _drop_dependency(scenario: Scenario, chance: Random) -> Scenario:
     def change(step: StepPlan) -> StepPlan:
-        # Expressions may read only what is before their step.
-        if not step.depends_on or step.reads or step.trigger is not Trigger.NO_FAILURE:
+        # Expressions may read only what is before their step, and a trigger needs something that it decides about.
+        if step.reads or len(step.depends_on) <= (step.trigger is not Trigger.NO_FAILURE):
             return step
         return replace(step, depends_on=step.depends_on[1:])
 

@@ -118,7 +118,7 @@ def fate(scenario: Scenario, plan: StepPlan, facts: Facts) -> Fate:
     """Return what becomes of a step whose dependencies have all ended."""
     if plan.id in scenario.finally_ids and facts.is_nothing_started:
         return Fate.IS_SKIPPED
-    fated = _triggered(plan.trigger, [facts.ends[need] for need in plan.depends_on])
+    fated = triggered(plan.trigger, [facts.ends[need] for need in plan.depends_on])
     if fated is not Fate.RUNS or plan.own_condition is None:
         return fated
     try:
@@ -127,7 +127,8 @@ def fate(scenario: Scenario, plan: StepPlan, facts: Facts) -> Fate:
         return Fate.FAILS
 
 
-def _triggered(trigger: Trigger, needs: Sequence[End]) -> Fate:
+def triggered(trigger: Trigger, needs: Sequence[End]) -> Fate:
+    """Return what a trigger makes of a step whose dependencies ended like this."""
     if trigger is Trigger.ALWAYS:
         return Fate.RUNS
     if any(end.is_failure for end in needs):

@@ -33,7 +33,7 @@ from atom_workflows.coordinator.reuse import ReusePlan, plan_reuse
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.reads import paths_in
 from atom_workflows.core.records import RunRecord
-from atom_workflows.core.reuse import What
+from atom_workflows.core.reuse import What, require_reusable
 from atom_workflows.core.workflow import Template, Workflow
 from atom_workflows.documents import definition_path
 from atom_workflows.errors import InvalidParams, SourceNotFound
@@ -77,6 +77,8 @@ def repair_by_new_run(services: Services, options: ReuseOptions) -> int:
     if options.timeout_s is not None and not options.wait:
         raise Misuse("--timeout requires --wait; give both, or leave out --timeout")
     earlier = require_run_to_change(services.store, options.run_id)
+    # Only a run that was started is known to have had a file.
+    require_reusable(earlier, (), now=services.clock.now())
     file = find_file(services, earlier, options.source)
     try:
         workflow = parse_workflow(file.content, filename=file.name)

@@ -50,7 +50,8 @@ class Seen:
     def count_states(self) -> dict[str, int]:
         """Return how many steps are in each state."""
         counts = Counter(step.state.value for step in self.steps)
-        if not self.is_incomplete and self.nodes:
+        # Of a run that SUCCEEDED, all nodes may have been left out.
+        if not self.is_incomplete and (self.nodes or self.run.state is RunState.SUCCEEDED):
             counts[StepState.SUCCEEDED] += max(0, self.run.step_count - counts.total())
         return {state.value: counts[state] for state in StepState if counts[state]}
 

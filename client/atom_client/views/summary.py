@@ -68,14 +68,16 @@ def _verdict(run: RunRecord, steps: Sequence[StepRecord], now: datetime, loops: 
         retry = "its retry" if run.retries == 1 else "its last retry"
         took = f"{took} after {retry}, {lasted(between(run.started_at, run.finished_at))} after its first start"
     if run.state is RunState.SUCCEEDED:
-        again = [step.id for step in steps if step.attempt > 1]
+        kept = sum(bool(step.kept_from) for step in steps)
+        and_kept = f"; {counted(kept, 'step')} {'was' if kept == 1 else 'were'} kept" if kept else ""
+        again = [step.id for step in steps if step.attempt > 1 and not step.kept_from]
         needed = f", of which {listing(again)} needed more than one attempt" if again else ""
         how_long = took if is_again else f"in {took}"
         items = sum(loop.counts.total or 0 for loop in loops.values())
         and_items = f" and {counted(items, 'item')}" if items else ""
         outputs = ", ".join(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in run.outputs.items())
         return [
-            f"Run {run.id} SUCCEEDED {how_long}: {counted(len(steps), 'step')}{and_items}{needed}.",
+            f"Run {run.id} SUCCEEDED {how_long}: {counted(len(steps), 'step')}{and_items}{needed}{and_kept}.",
             *_tolerated(steps, loops),
             *_skipped_by_choice(steps),
             *([f"Outputs: {one_line(outputs)}."] if outputs else []),

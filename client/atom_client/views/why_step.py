@@ -162,6 +162,9 @@ def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
     The same label may occur several times in a row.
     """
     yield from item_facts(seen.step, seen.loop) if seen.is_item and seen.loop else ()
+    if origin := seen.step.kept_from:
+        explains = with_place(f"why {origin} {quote(seen.step.id)}")
+        yield "kept from", f"run {origin}, in which it ended; `{explains}` explains it there"
     yield from _what_decides(seen)
     yield from loop_facts(seen.loop, seen.items, seen.now) if seen.loop and not seen.is_item else _attempts(seen)
     yield from inputs_and_outputs(seen)
@@ -239,8 +242,11 @@ def _attempts(seen: StepSeen) -> Iterator[tuple[str, str]]:
 def sent_body(step: StepRecord) -> Any:
     """Return the body that was sent for the last attempt.
 
-    Returns None if nothing was sent.
+    Returns None if nothing was sent, or if another run sent it: the request of a kept step has the ids and times of
+    this run.
     """
+    if step.kept_from:
+        return None
     if step.sent:
         return json.loads(step.sent)
     return dict(step.request) if step.request is not None and step.attempt and not step.templates else None

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, TypeVar
 
 from atom_workflows.core.item_ids import EXPANDER_PREFIX
+from atom_workflows.documents import OUTPUTS
 from atom_workflows.errors import NotStorable
 from atom_workflows.ports import Create, Update
 
@@ -15,7 +16,8 @@ BATCH_BYTES: Final = 900_000
 
 MAX_STEP_BYTES: Final = 900_000
 """The maximum size of a step's new document. A document may be at most 1 MiB in size, and it grows when the step's
-result and the body that was sent are added. If it became too large to write, its run would never end.
+result and the body that was sent are added. If it became too large to write, its run would never end. What is copied
+from an ended run has stopped growing.
 """
 
 _DOCUMENT_OVERHEAD: Final = 600
@@ -73,9 +75,14 @@ def size_of(write: Create | Update) -> int:
     for condition in (fields.get("when"), (fields.get("policies") or {}).get("retry_when")):
         if condition:
             size += len(condition["text"].encode())
-    if size > MAX_STEP_BYTES:
+    if size > MAX_STEP_BYTES and not _is_copied(write):
         # Users do not see the node that creates the items of their step.
         step_id = write.path.rpartition("/")[2].removeprefix(EXPANDER_PREFIX)
         what = f"the task of step {step_id}, its expressions, and their values and types"
         raise NotStorable(f"{what} take up {size:,} bytes, but at most {MAX_STEP_BYTES:,} can be stored")
     return size
+
+
+def _is_copied(write: Create | Update) -> bool:
+    """Return True for a kept step of an ended run, or for its outputs."""
+    return bool(write.fields.get("kept_from")) or f"/{OUTPUTS}/" in write.path

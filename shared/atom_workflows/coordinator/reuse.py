@@ -41,6 +41,7 @@ from atom_workflows.core.states import StepState
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import definition_path, outputs_path, run_path, step_path, to_json
 from atom_workflows.errors import DefinitionUnusable, RunNotFound, RunStateError
+from atom_workflows.messages.fields import MAX_LABELS
 from atom_workflows.messages.start import StartRequested
 from atom_workflows.ports import Condition, Create, Update
 from atom_workflows.step_documents import step_record
@@ -73,6 +74,9 @@ _COPIED_OF_LOOPS: Final[Mapping[NodeKind, tuple[str, ...]]] = {
     NodeKind.EXPAND: ("items",),
 }
 """The fields that count the items of a kept loop. The items themselves stay with the ended run."""
+
+_GATHERED_AT_ONCE: Final = 10
+"""How many loops' outputs are in memory together: each may take up 900 KB, and what a job returns 32 KB."""
 
 
 class Reuse(NamedTuple):
@@ -151,12 +155,15 @@ def plan_reuse(
     others = [load_run(services, run_id) for run_id in earlier.repaired_by if run_id != run.id]
     require_reusable(earlier, [one.run for one in others if one is not None], now=services.clock.now())
     run = _inherit(services, run, earlier, event, workflow)
-    # As the new file would have made the earlier run, so that neither ids nor times are differences. Defaults are
-    # computed as of then, too.
-    as_then = replace(run, id=earlier.id, created_at=earlier.created_at)
-    planned = with_workflow(as_then, workflow, digest=run.digest, env=env)
-    ready = with_workflow(replace(run, params=planned.params), workflow, digest=run.digest, env=env)
-    ready = replace(ready, defaulted=planned.defaulted, given_digest=digest_of(event.params), late_at=None)
+    # Defaults are computed as of the first of the runs that repair each other.
+    first = _first_of(services, earlier)
+    as_first = replace(run, id=first.id, created_at=first.created_at)
+    bound = with_workflow(as_first, workflow, digest=run.digest, env=env)
+    ready = with_workflow(replace(run, params=bound.params), workflow, digest=run.digest, env=env)
+    # As the new file would have made the earlier run, so that neither ids nor times are differences.
+    as_then = replace(run, id=earlier.id, created_at=earlier.created_at, params=bound.params)
+    planned = bound if first is earlier else with_workflow(as_then, workflow, digest=run.digest, env=env)
+    ready = replace(ready, defaulted=bound.defaulted, given_digest=digest_of(event.params), late_at=None)
     graph = RunGraph(planned, workflow, event.workflow_path)
     # The first versions did not store kinds, and knew no items.
     where: list[Condition] = [("kind", "in", list(_IN_GRAPH))] if earlier.schema >= LOOPS_SCHEMA else []
@@ -192,13 +199,25 @@ def plan_reuse(
     return ReusePlan(run=ready, earlier=earlier, judgment=judgment, reuse=reuse)
 
 
+def _first_of(services: Services, earlier: RunRecord) -> RunRecord:
+    """Return the run that was not a repair itself, or the oldest that still exists."""
+    first = earlier
+    for _ in range(MOST_REPAIRS):
+        stored = load_run(services, first.repairs) if first.repairs else None
+        # A deleted run's id may have been used again since.
+        if stored is None or stored.run.created_at > first.created_at:
+            break
+        first = stored.run
+    return first
+
+
 def _inherit(
     services: Services, run: RunRecord, earlier: RunRecord, event: StartRequested, workflow: Workflow
 ) -> RunRecord:
     """Return the new run with what it inherits from the earlier run.
 
     It inherits whatever its request does not change. It stands for the same scheduled time, or else for the time at
-    which the earlier run was created.
+    which the earlier run was created. Raises `RunStateError` if it would have too many labels.
     """
     declared = {param.name for param in workflow.params}
     given = {
@@ -206,12 +225,17 @@ def _inherit(
         for name, value in earlier.params.items()
         if name not in earlier.defaulted and (not declared or name in declared)
     }
+    labels = {**earlier.labels, **event.labels}
+    if len(labels) > MAX_LABELS:
+        raise RunStateError(
+            f"the run would have {len(labels)} labels, with those of run {earlier.id}; it may have {MAX_LABELS}"
+        )
     runner = earlier.task_runner_url
     keeps_runner = not event.task_runner_url and services.settings.may_use_task_runner(runner)
     return replace(
         run,
         params={**given, **event.params},
-        labels={**earlier.labels, **event.labels},
+        labels=labels,
         trigger={**event.trigger, "kind": earlier.trigger.get("kind", "")},
         scheduled_at=event.scheduled_at or earlier.scheduled_at or earlier.created_at,
         task_runner_url=runner if keeps_runner else run.task_runner_url,
@@ -263,9 +287,8 @@ class ReuseGraph(RunGraph):
         self._require_unchanged()
         # After an interruption, a step may have been written without its outputs.
         yield from self._create_outputs()
-        wanted = list(paths)
-        for start in range(0, len(wanted), AT_ONCE):
-            yield from self._create_steps(wanted[start : start + AT_ONCE])
+        for part in _parts(list(paths), AT_ONCE):
+            yield from self._create_steps(part)
         # A retry of the ended run is counted before it resets any step.
         self._require_unchanged()
 
@@ -306,8 +329,9 @@ class ReuseGraph(RunGraph):
     def _create_outputs(self) -> Iterator[Create]:
         """Build the documents of the outputs of all kept steps."""
         names = [name for name in sorted(self._reuse.kept - self._reuse.skipped) if self._declares_outputs(name)]
-        for start in range(0, len(names), AT_ONCE):
-            part = names[start : start + AT_ONCE]
+        loops = [name for name in names if name in self._gathered]
+        others = [name for name in names if name not in self._gathered]
+        for part in (*_parts(loops, _GATHERED_AT_ONCE), *_parts(others, AT_ONCE)):
             found = self._services.store.get([outputs_path(self._reuse.run_id, name) for name in part])
             for name, document in zip(part, found, strict=True):
                 if document is None:
@@ -328,6 +352,10 @@ class ReuseGraph(RunGraph):
     def _changed(self) -> DefinitionUnusable:
         earlier = f"run {self._reuse.run_id}"
         return DefinitionUnusable(f"{earlier} was changed or deleted before the steps to keep were copied from it")
+
+
+def _parts(names: list[str], size: int) -> list[list[str]]:
+    return [names[start : start + size] for start in range(0, len(names), size)]
 
 
 def reuse_graph(services: Services, run: RunRecord, workflow: Workflow, path: str) -> ReuseGraph:

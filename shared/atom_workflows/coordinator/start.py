@@ -178,6 +178,7 @@ def _start(outbox: Outbox, run: RunRecord, event: StartRequested) -> Started:
         except NotStorable as error:
             # Its document may be what is too large, so the run is stored as it was before its workflow was read.
             prepared = replace(prepared, run=run).refuse(Refusal.INVALID, [{"message": str(error)}])
+            continue
         if known is not None and run_record(known).state is not RunState.INVALID:
             return _answer_again(outbox, run_record(known), event, prepared.digest)
         if event.repairs:

@@ -1,8 +1,9 @@
 """Judge which steps of an ended run a new run can keep, whose file or parameters were edited.
 
 A step is kept if it succeeded, what it runs and the values that it reads are unchanged, and every step before it is
-kept. A step that was skipped by choice is kept in the same way, since it would be skipped again. The steps under
-`finally` always run again, because they follow the whole run.
+kept. A step that was skipped by choice is kept in the same way, since it would be skipped again. If edited dependencies
+let a step's trigger decide otherwise, it is decided again. The steps under `finally` always run again, because they
+follow the whole run.
 
 Two nodes are compared by what the store holds of the earlier one and what it would hold of the other: the new file is
 compiled for the earlier run, with its id and its times, so that these are no differences. Only digests are kept of
@@ -31,13 +32,13 @@ from typing import Any, Final, NamedTuple
 
 from atom_workflows.core.graph import Node
 from atom_workflows.core.item_ids import expander_id
-from atom_workflows.core.kinds import NodeKind, Phase
+from atom_workflows.core.kinds import Counters, NodeKind, Phase, Release, decide_release
 from atom_workflows.core.reads import paths_in, select_constants
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.retention import is_nearly_gone
 from atom_workflows.core.run_values import run_values
 from atom_workflows.core.states import RunState, StepState
-from atom_workflows.core.workflow import Condition, Step, Template, Workflow
+from atom_workflows.core.workflow import Condition, Step, Template, Trigger, Workflow
 from atom_workflows.errors import RunStateError
 
 MOST_REPAIRS: Final = 20
@@ -112,6 +113,8 @@ class Facts(NamedTuple):
     parts: Mapping[Part, str]
     # The outputs that a step gathers from its items, and their types.
     gathers: Mapping[str, Any]
+    # True if its trigger skipped it, given how its dependencies had ended.
+    by_trigger: bool
 
 
 def facts_of(node: StepRecord) -> Facts:
@@ -127,7 +130,13 @@ def facts_of(node: StepRecord) -> Facts:
         depends_on=node.depends_on,
         parts=_parts_of(node) if node.kind in _COMPARED else {},
         gathers=_notation(node.outputs) if node.kind is NodeKind.GATHER else {},
+        by_trigger=node.by_choice
+        and _skips(node.kind, node.trigger, Counters(0, node.unsuccessful, node.skipped, node.total)),
     )
+
+
+def _skips(kind: NodeKind, trigger: Trigger, counters: Counters) -> bool:
+    return decide_release(kind, counters, trigger) is Release.SKIP
 
 
 _COMPARED: Final = frozenset({NodeKind.JOB, NodeKind.BARRIER, NodeKind.EXPAND, NodeKind.GATHER})
@@ -226,11 +235,13 @@ class Judgment:
     """The choice for each step in the order of the new file, followed by the steps that it no longer has.
 
     `skipped` are those of the kept steps that were skipped by choice. `changed` are the values that differ.
+    `finally_differs` is True if a step under `finally`, which runs in any case, would do something else.
     """
 
     choices: tuple[Choice, ...]
     skipped: frozenset[str] = frozenset()
     changed: frozenset[tuple[str, str]] = frozenset()
+    finally_differs: bool = False
 
     def of(self, what: What) -> list[str]:
         """Return the ids of the steps to which `what` happens."""
@@ -268,6 +279,7 @@ def judge(
             or _why_different(step, earlier, planned, changed)
             or edges.describe_new_dependency(step)
             or next((f"{need} runs again" for need in step.depends_on if reasons[need]), "")
+            or _why_decided_again(step, earlier)
         )
     kept = {step_id for step_id, why in reasons.items() if not why}
     skipped = frozenset(step_id for step_id in kept if earlier[step_id].state is StepState.SKIPPED)
@@ -282,7 +294,8 @@ def judge(
         for node_id, one in earlier.items()
         if node_id not in steps and one.kind in _OF_USERS
     ]
-    return Judgment(choices=tuple(choices), skipped=skipped, changed=changed)
+    finally_differs = any(_why_different(step, earlier, planned, changed) for step in workflow.finally_steps)
+    return Judgment(choices=tuple(choices), skipped=skipped, changed=changed, finally_differs=finally_differs)
 
 
 _OF_USERS: Final = frozenset({NodeKind.JOB, NodeKind.BARRIER, NodeKind.GATHER})
@@ -327,6 +340,19 @@ def _why_different(
     return ""
 
 
+def _why_decided_again(step: Step, earlier: Mapping[str, Facts]) -> str:
+    """Return why the step's trigger decides otherwise than before, or "".
+
+    The steps that it depends on are all kept: they succeeded, or were skipped by choice.
+    """
+    before = earlier.get(expander_id(step.id), earlier[step.id])
+    skipped = sum(earlier[need].state is StepState.SKIPPED for need in step.depends_on)
+    skips = _skips(before.kind, step.trigger, Counters(0, 0, skipped, len(step.depends_on)))
+    if skips and before.state is StepState.SUCCEEDED:
+        return "its dependencies changed, and skip it now"
+    return "its dependencies changed, and no longer skip it" if before.by_trigger and not skips else ""
+
+
 def _changed_reads(step: Step, changed: frozenset[tuple[str, str]]) -> Iterator[str]:
     """Yield the changed values that decide what the step does."""
     read: list[Condition | Template] = [] if step.when is None else [step.when]
@@ -345,41 +371,39 @@ def _listed(words: Sequence[str]) -> str:
 
 @dataclass(slots=True)
 class _EarlierEdges:
-    """The earlier graph; the steps behind a step are computed when first asked for."""
+    """The earlier graph; what is before its nodes is computed when first asked for.
+
+    It is a bit for each node, since 10,000 sets of up to 10,000 names would not fit into a function's memory.
+    """
 
     nodes: Mapping[str, Facts]
-    _dependents: dict[str, list[str]] = field(default_factory=dict)
-    _behind: dict[str, set[str]] = field(default_factory=dict)
+    _bits: dict[str, int] = field(default_factory=dict)
+    _before: dict[str, int] = field(default_factory=dict)
 
     def describe_new_dependency(self, step: Step) -> str:
         """Return a clause about a dependency that is new, or "".
 
         A dependency is new if it did not come before the step in the earlier graph.
         """
+        first = expander_id(step.id) if expander_id(step.id) in self.nodes else step.id
         for need in step.depends_on:
-            if need not in self._direct_needs(step.id) and step.id not in self._steps_behind(need):
+            if need not in self.nodes[first].depends_on and not self._is_before(need, first):
                 return f"it depends on {need} now"
         return ""
 
-    def _direct_needs(self, step_id: str) -> tuple[str, ...]:
-        return self.nodes.get(expander_id(step_id), self.nodes[step_id]).depends_on
+    def _is_before(self, need: str, step_id: str) -> bool:
+        if not self._before:
+            self._find_before()
+        return bool(self._before[step_id] & self._bits.get(need, 0))
 
-    def _steps_behind(self, step_id: str) -> set[str]:
-        if step_id in self._behind:
-            return self._behind[step_id]
-        if not self._dependents:
-            for name, node in self.nodes.items():
-                for need in node.depends_on:
-                    self._dependents.setdefault(need, []).append(name)
-        found: set[str] = set()
-        pending = [step_id]
-        while pending:
-            for name in self._dependents.get(pending.pop(), ()):
-                if name not in found:
-                    found.add(name)
-                    pending.append(name)
-        self._behind[step_id] = found
-        return found
+    def _find_before(self) -> None:
+        # The items of loops are not among the nodes.
+        needs = {name: [one for one in node.depends_on if one in self.nodes] for name, node in self.nodes.items()}
+        for number, name in enumerate(TopologicalSorter(needs).static_order()):
+            self._bits[name] = 1 << number
+            self._before[name] = 0
+            for need in needs[name]:
+                self._before[name] |= self._before[need] | self._bits[need]
 
 
 def nothing_differs(judgment: Judgment, workflow: Workflow, earlier: RunRecord, planned: RunRecord) -> bool:
@@ -389,7 +413,7 @@ def nothing_differs(judgment: Judgment, workflow: Workflow, earlier: RunRecord, 
     be repaired by a file in which no step has changed.
     """
     in_finally = {step.id for step in workflow.finally_steps}
-    again = [step_id for step_id in judgment.of(What.RUN) if step_id not in in_finally]
+    again = judgment.finally_differs or any(step_id not in in_finally for step_id in judgment.of(What.RUN))
     outputs = [{one.path: one.text for one in run.output_templates} for run in (earlier, planned)]
     is_same = outputs[0] == outputs[1] and _digest(earlier.constants) == _digest(planned.constants)
     return not again and not judgment.of(What.REMOVE) and is_same and earlier.state is RunState.SUCCEEDED

@@ -14,7 +14,7 @@ from atom_workflows.core.states import RunState
 from support.command_line import call_runs
 from support.groups import runs_of
 from support.json_shapes import require_documented
-from support.repairs import BASE, FAILING, WORKING, EndedRun, edited, ended_run
+from support.repairs import BASE, FAILING, WORKING, EndedRun, edited, ended_run, repair, start_repair
 from support.workflows import definition
 
 CHANGED = edited(BASE, {"stats:1": "stats:2"})
@@ -105,6 +105,48 @@ def test_a_dry_run_only_shows(earlier: EndedRun, file: str) -> None:
     }
     assert shown["steps"][2] == {"id": "stats", "what": "run", "why": "its image changed"}
     assert new_runs(earlier) == []
+
+
+def test_why_explains_a_kept_step_by_its_own_run() -> None:
+    """It names the run in which the step ended, and shows no body that no one has sent."""
+    text = edited(BASE, {"mode: fast": "mode: '${{ run.id }}'"})
+    earlier = ended_run(text)
+    repaired = repair(earlier, edited(text, {"stats:1": "stats:2"}))
+    said = call_runs(earlier.world, "why", repaired.run.id, "clean").stdout
+    assert f"run {earlier.run_id}, in which it ended; `atom-workflows why {earlier.run_id} clean` explains" in said
+    assert "sent" not in said
+    assert earlier.run_id in call_runs(earlier.world, "why", earlier.run_id, "clean").stdout
+
+
+def test_why_counts_the_steps_of_a_run_that_only_has_what_succeeded() -> None:
+    """Steps that SUCCEEDED are not read, but they are there."""
+    text = definition({"a": []})
+    earlier = ended_run(text)
+    repaired = repair(earlier, definition({"a": [], "b": ["a"]}))
+    for run_id, steps in ((earlier.run_id, "1 step"), (repaired.run.id, "2 steps")):
+        assert f": {steps}." in call_runs(earlier.world, "why", run_id).stdout
+
+
+def test_the_summary_of_a_repair_is_about_its_own_attempts(tmp_path: Path) -> None:
+    """It says how many steps were kept, and not that one of these needed several attempts in the earlier run."""
+    flaky = {"rules": [{"step": "publish", "fail_times": 9}, {"step": "clean", "fail_times": 1}]}
+    text = edited(BASE, {"- id: clean": "- id: clean\n    retry: {maxAttempts: 2}"})
+    earlier = ended_run(text, script=json.dumps({**json.loads(WORKING), **flaky}))
+    assert earlier.world.steps(earlier.run_id)["clean"].attempt == 2
+    (tmp_path / "edited.yaml").write_text(edited(text, {"stats:1": "stats:2"}))
+    call_runs(earlier.world, "retry", earlier.run_id, "--with", str(tmp_path / "edited.yaml"))
+    (run,) = new_runs(earlier)
+    assert earlier.world.run_to_end(run.id).state is RunState.SUCCEEDED
+    shown = call_runs(earlier.world, "show", run.id).stdout
+    assert ": 6 steps and 2 items; 3 steps were kept." in shown
+
+
+def test_a_run_that_never_had_a_file_is_refused() -> None:
+    """The reason is the run's state, not its missing file."""
+    world = World()
+    run_id = start_repair(world, {"workflow_path": "gs://bucket/gone.yaml", "run_key": "k"}).run_id
+    result = call_runs(world, "retry", run_id, "--param", "limit=5")
+    assert f"run {run_id} is INVALID and has no steps to keep" in result.stderr
 
 
 def test_a_program_gets_one_object(earlier: EndedRun, file: str) -> None:

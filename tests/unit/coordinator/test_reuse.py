@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -150,6 +151,54 @@ def test_an_edit_runs_again_what_it_may_have_changed(edit: Edit) -> None:
     assert repaired.run.state is RunState.SUCCEEDED
     kept = [name for name, one in chosen.items() if one.what == "keep"]
     assert_kept(repaired, kept)
+
+
+DECIDED = """
+params: {limit: {type: int, default: 3}}
+steps:
+  - {id: first, task: {imageUri: first}}
+  - {id: odd, dependsOn: [first], when: '${{ params.limit > 5 }}', task: {imageUri: odd}}
+  - {id: middle, dependsOn: [], task: {imageUri: middle}}
+  - {id: last, dependsOn: [middle], trigger: always, task: {imageUri: last}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ("[odd]", "[odd, first]", "its dependencies changed, and no longer skip it"),
+        ("[odd, first], forEach: [1]", "[first], forEach: [1]", ""),
+        ("[odd], forEach: [1, 2]", "[odd, first], forEach: [1, 2]", "its dependencies changed, and no longer skip it"),
+        (
+            "[odd, first], trigger: all-succeeded",
+            "[first], trigger: all-succeeded",
+            "its dependencies changed, and no longer skip it",
+        ),
+        ("[odd, first]", "[odd]", "its dependencies changed, and skip it now"),
+        (
+            "[bad, first], trigger: any-failed",
+            "[first], trigger: any-failed",
+            "its dependencies changed, and skip it now",
+        ),
+        ("[bad, first], trigger: always", "[first], trigger: always", ""),
+        ("[odd], when: '${{ params.limit > 6 }}'", "[first], when: '${{ params.limit > 6 }}'", "no longer skip it"),
+        ("[first], when: '${{ params.limit > 6 }}'", "[], when: '${{ params.limit > 6 }}'", ""),
+    ],
+)
+def test_a_step_is_decided_again_if_its_dependencies_skip_it_or_no_longer_do(before: str, after: str, why: str) -> None:
+    """A step is kept only if its trigger, given the dependencies that the file names now, decides as it did."""
+    text = edited(DECIDED, {"[]": before})
+    if "bad" in before:
+        text = edited(text, {"steps:\n": "steps:\n  - {id: bad, task: {imageUri: bad}}\n"})
+    changed = edited(text, {before: after, "imageUri: last": "imageUri: other"})
+    earlier = ended_run(text, script=json.dumps({"rules": [{"step": "bad", "fail_times": 9}]}))
+    repaired = repair(earlier, changed)
+    (chosen,) = (one for one in repaired.judgment.choices if one.step_id == "middle")
+    assert (chosen.what == "run", why in chosen.why) == (bool(why), True)
+    fresh = ended_run(changed)
+    if why:
+        steps = fresh.world.steps(fresh.run_id)
+        assert {name: repaired.steps[name].state for name in steps} == {name: one.state for name, one in steps.items()}
 
 
 def assert_kept(repaired: Repaired, kept: list[str]) -> None:

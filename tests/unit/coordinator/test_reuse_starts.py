@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -174,6 +175,18 @@ def test_a_repair_stands_for_the_same_day() -> None:
     assert world.steps(run.id)["extract"].kept_from == run_id
 
 
+def test_a_repair_has_no_more_labels_than_any_run() -> None:
+    """Those of the earlier run count, so they cannot pile up from repair to repair."""
+    world = World(FAILING)
+    old, new = ({f"{name}{number}": "1" for number in range(count)} for name, count in (("old", 40), ("new", 25)))
+    run_id = start_repair(world, {"workflow_path": "a.yaml", "run_key": "k", "definition": BASE, "labels": old}).run_id
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    said = refusal(world, request(run_id, BASE, labels=new))
+    assert said == f"the run would have 65 labels, with those of run {run_id}; it may have 64"
+    del new["new0"]
+    assert start_repair(world, request(run_id, BASE, labels=new)).refusal is None
+
+
 def test_a_default_is_computed_as_of_the_run_that_is_repaired() -> None:
     """A run that was started by hand counts as scheduled for its creation, also by its repair on another day."""
     text = edited(BASE, {"default: mon": "default: '${{ day(run.createdAt) }}'", "type: text": "type: date"})
@@ -182,6 +195,61 @@ def test_a_default_is_computed_as_of_the_run_that_is_repaired() -> None:
     repaired = repair(earlier, text)
     assert (repaired.jobs, repaired.run.params["day"]) == ({"publish"}, "2026-01-01")
     assert repaired.run.scheduled_at == earlier.world.run(earlier.run_id).created_at
+
+
+def test_a_repair_of_a_repair_computes_defaults_as_of_the_first_run() -> None:
+    """However often a run is repaired, and on whichever day, its defaults keep their values."""
+    text = edited(BASE, {"default: mon": "default: '${{ day(run.createdAt) }}'", "type: text": "type: date"})
+    earlier = ended_run(text, script=FAILING)
+    world = earlier.world
+    for number in (2, 3):
+        world.clock.move(timedelta(days=2))
+        text = edited(text, {f"stats:{number - 1}": f"stats:{number}"})
+        repaired = repair(earlier, text, key=str(number))
+        assert (repaired.jobs, repaired.run.params["day"]) == (AGAIN, "2026-01-01")
+        assert repaired.run.defaulted == ("day", "limit")
+        earlier = EndedRun(world=world, run_id=repaired.run.id)
+
+
+def test_a_repair_that_cannot_be_stored_is_refused() -> None:
+    """A file that is too large for the run's definition makes it INVALID, with the reason, at the first request."""
+    earlier = ended_run(script=FAILING)
+    noise = hashlib.shake_256().hexdigest(1_000_000)
+    said = refusal(earlier.world, request(earlier.run_id, f"{BASE}# {noise}\n"))
+    assert said.startswith("nightly.yaml takes up")
+    assert earlier.world.run(earlier.run_id).repaired_by == ()
+
+
+def test_the_largest_outputs_can_be_kept() -> None:
+    """What the earlier run could store of its items fits into the new run, too."""
+    text = """
+steps:
+  - {id: each, forEach: '${{ [x for x in range(100)] }}', task: {imageUri: each}, outputs: {name: text}}
+  - {id: last, dependsOn: [each], task: {imageUri: 'last:1', args: {n: '${{ len(steps.each.outputs.name) }}'}}}
+"""
+    earlier = ended_run(text, script=json.dumps({"default": {"outputs": {"name": "x" * 8_995}}}))
+    assert earlier.world.run(earlier.run_id).state is RunState.SUCCEEDED
+    repaired = repair(earlier, edited(text, {"last:1": "last:2"}))
+    assert (repaired.jobs, repaired.run.state) == ({"last"}, RunState.SUCCEEDED)
+
+
+def test_the_outputs_of_many_loops_are_copied_a_few_at_a_time() -> None:
+    """Each may be nearly as large as a document can be, and a function has little memory."""
+    loop = "  - {{id: each{0}, forEach: [1], task: {{imageUri: each}}, outputs: {{score: int}}}}\n"
+    reads = " + ".join(f"steps.each{number}.outputs.score[0]" for number in range(12))
+    text = "steps:\n" + "".join(map(loop.format, range(12))) + f"outputs: {{sum: '${{{{ {reads} }}}}'}}\n"
+    earlier = ended_run(text)
+    read: list[int] = []
+
+    def note(name: str, argument: Any) -> bool:
+        if name == "get":
+            read.append(sum("/outputs/" in path and earlier.run_id in path for path in argument))
+        return False
+
+    meanwhile(earlier.world, note, lambda: None)
+    run_id = start_repair(earlier.world, request(earlier.run_id, text.replace(" + ", " - ", 1))).run_id
+    assert (sum(read), max(read)) == (12, 10)
+    assert earlier.world.run_to_end(run_id).outputs == {"sum": 70}
 
 
 def test_a_repair_of_a_repair_names_the_run_in_which_a_step_ended() -> None:
@@ -315,6 +383,18 @@ def test_steps_under_finally_run_again_and_main_steps_are_kept() -> None:
     repaired = repair(ended_run(text, script=FAILING), text)
     assert repaired.jobs == {"publish", "clean-up"}
     assert repaired.run.state is RunState.SUCCEEDED
+
+
+def test_only_a_step_under_finally_can_be_corrected() -> None:
+    """If it is what was edited, it runs again after a run that SUCCEEDED, too, and nothing else does."""
+    text = f"{BASE}finally:\n  - {{id: clean-up, task: {{imageUri: 'clean-up:1'}}}}\n"
+    earlier = ended_run(text)
+    assert "no step of run" in refusal(earlier.world, request(earlier.run_id, text, key="same"))
+    for number, edit in enumerate(({"clean-up:1": "clean-up:2"}, {"id: clean-up": "id: sweep"})):
+        repaired = repair(earlier, edited(text, edit), key=str(number))
+        assert len(repaired.jobs) == 1
+        assert repaired.jobs < {"clean-up", "sweep"}
+        assert repaired.run.state is RunState.SUCCEEDED
 
 
 def test_a_step_that_was_skipped_by_choice_stays_skipped_until_its_condition_changes() -> None:
