@@ -35,7 +35,7 @@ def kinds(world: World, run_id: str) -> list[str]:
 
 
 def test_a_running_step_is_named_with_its_time_and_what_waits_behind_it() -> None:
-    """The step, how long it has run, its job and how many steps it holds up stand on one line."""
+    """The step, how long it has run, its job and the steps that it holds up stand on one line."""
     world = World("default: {duration: 600}")
     run_id = world.start(chain(4))
     world.settle_down()
@@ -45,19 +45,19 @@ def test_a_running_step_is_named_with_its_time_and_what_waits_behind_it() -> Non
     assert f"Run {run_id} has been RUNNING for 1 min 30 s: 0 of 4 steps ended." in text
     line = line_with(text, "`s0`")
     assert "has been RUNNING for 1 min 30 s, job job-000001 last seen RUNNING" in line
-    assert line.endswith("3 steps are waiting for it")
+    assert line.endswith("; 3 steps are waiting for it: `s1`, `s2` and `s3`")
     assert "The checker last queried running jobs at 00:01:30 UTC" in text
 
 
 def test_the_step_that_holds_up_most_comes_first() -> None:
-    """Among running steps, the one with the most steps behind it is listed first, through barriers too."""
+    """Among running steps, the one with the most steps behind it is listed first, with the nearest three of them."""
     world = World("default: {duration: 600}")
     names = [f"leaf{number}" for number in range(40)]
     run_id = world.start(definition({"a": [], "b": [], **{name: ["b"] for name in names}, "join": names}))
     world.settle_down()
     lines = [line for line in why(world, run_id).splitlines() if "has been RUNNING for" in line][1:]
     assert lines[0].startswith("  `b`")
-    assert "; 41 steps are waiting for it" in lines[0]
+    assert lines[0].endswith("; 41 steps are waiting for it: `leaf0`, `leaf1`, `leaf2` and 38 more")
     assert "behind it" not in lines[1]
 
 
