@@ -68,7 +68,8 @@ def _verdict(run: RunRecord, steps: Sequence[StepRecord], now: datetime, loops: 
         retry = "its retry" if run.retries == 1 else "its last retry"
         took = f"{took} after {retry}, {lasted(between(run.started_at, run.finished_at))} after its first start"
     if run.state is RunState.SUCCEEDED:
-        again = [step.id for step in steps if step.attempt > 1]
+        # Attempts before a retry were not needed by it. Each lost job has moved the first attempt that counts.
+        again = [step.id for step in steps if step.attempt + step.losses > step.first_attempt]
         needed = f", of which {listing(again)} needed more than one attempt" if again else ""
         how_long = took if is_again else f"in {took}"
         items = sum(loop.counts.total or 0 for loop in loops.values())
