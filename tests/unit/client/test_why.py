@@ -217,7 +217,7 @@ def test_a_run_cancelled_at_once_says_that_finally_did_not_run() -> None:
     world.settle_down()
     cancel_run(world.services, run_id, now=True)
     text = why(world, run_id)
-    assert "It was cancelled at 00:00:00 UTC, without running the steps under `finally`: cancelled by the user." in text
+    assert "It was cancelled by ana@example.com at 00:00:00 UTC, without running the steps under `finally`." in text
     assert "  `clean`: not started" in text
 
 
@@ -299,7 +299,7 @@ def test_a_cancelled_run_says_which_steps_that_ended(*, is_plain: bool) -> None:
     world.settle_down()
     cancel_run(world.services, run_id)
     text = why(world, run_id)
-    assert "It was cancelled at 00:00:00 UTC: cancelled by the user." in text
+    assert "It was cancelled by ana@example.com at 00:00:00 UTC." in text
     assert "  `a`: under way\n  `b`: not started" in text
     assert "\nFailed:" not in text
 
@@ -312,7 +312,7 @@ def test_a_step_that_was_to_be_retried_is_ended_by_the_stop() -> None:
     cancel_run(world.services, run_id)
     world.run_to_end(run_id)
     text = why(world, run_id)
-    assert "It was cancelled: cancelled by the user; then the steps under `finally` ran." in text
+    assert "It was cancelled by ana@example.com; then the steps under `finally` ran." in text
     assert "  `a`: under way" in text
 
 
