@@ -112,6 +112,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def pages_text(count: int, size: int, noun: str) -> str:
+    """Return a clause about pages of this size, such as `are 3 pages of 20 runs`."""
+    return "is only one page" if count == 1 else f"are {count:,} pages of {counted(size, noun)}"
+
+
 def listing(names: Sequence[str], *, most: int = 5) -> str:
     """List at most `most` names, as in "`a`, `b` and 7 more"."""
     shown = [f"`{name_of(name)}`" for name in names[:most]]

@@ -95,4 +95,8 @@ def test_every_attribute_of_a_dead_letter_is_on_the_page() -> None:
 def test_every_field_of_a_start_message_is_on_the_page() -> None:
     """Each field of a start message is listed, and no other."""
     [fields_known] = re.findall(r"^_FIELDS: Final = \(([^)]*)\)", DEPLOYED, flags=re.MULTILINE)
-    assert listed(section(page("events.md"), "## Start a run")) == {*re.findall(r"\w+", fields_known), "generation"}
+    assert listed(section(page("events.md"), "## Start a run")) == {
+        *re.findall(r"\w+", fields_known),
+        "generation",
+        "schema",
+    }

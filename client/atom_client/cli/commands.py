@@ -393,7 +393,8 @@ def completion(shell: str) -> None:
     ~/.zshrc, after the call to compinit. For fish, add this line to ~/.config/fish/config.fish:
     atom-workflows completion fish | source.
 
-    The ids are those of the platform that the variables or the options name. Without one, no ids are offered.
+    The ids are those of the platform that the variables or the options name, or of the platform or the history of this
+    folder. Without one, no ids are offered.
     """
     from atom_client.cli.completion import completion_script  # noqa: PLC0415 (imported only when needed)
 

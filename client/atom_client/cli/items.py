@@ -13,7 +13,7 @@ from atom_client.cli.runs import job_logs, unstopped_jobs
 from atom_client.cli.tables import items_sheet
 from atom_client.deployment import with_place
 from atom_client.errors import Failure, Misuse
-from atom_client.text import clean, counted, name_of
+from atom_client.text import clean, name_of, pages_text
 from atom_client.views.as_json import items_object, json_document
 from atom_client.views.items import ItemsPage, read_loop, read_page
 from atom_client.views.queries import read_outputs_of_steps
@@ -38,8 +38,7 @@ def show_items(  # noqa: PLR0913 (all but the first three are options)
         raise Failure(f"run {run.id} has no step `{name_of(step_id)}` with `forEach`; `{lists}` lists its steps")
     found = read_page(services.store, loop, number=page, size=limit)
     if page > found.pages:
-        pages = "is 1 page" if found.pages == 1 else f"are {found.pages:,} pages"
-        raise Misuse(f"--page {page} does not exist: there {pages} of {counted(limit, 'item')}")
+        raise Misuse(f"--page {page} does not exist: there {pages_text(found.pages, limit, 'item')}")
     ids = [item.id for item in found.items if item.outputs]
     outputs = read_outputs_of_steps(services.store, run.id, ids) if with_outputs else None
     if as_json:

@@ -493,7 +493,7 @@ def recipes(platform: LocalPlatform) -> list[Recipe]:
     return [
         Recipe(
             name="upload",
-            purpose="Upload a file, which starts a run or registers its schedules (needs the variables above)",
+            purpose="Upload a file, which starts a run or registers its schedules",
             command=f"atom-workflows upload {_FILE} {target}",
         ),
         Recipe(name="gsutil", purpose="Start a run by uploading a file", command=gsutil),

@@ -16,13 +16,14 @@ from atom_client.deployment import with_place
 from atom_client.errors import RUN_FAILED, Failure, Misuse
 from atom_client.text import counted, listing
 from atom_client.views.as_json import json_document
-from atom_client.views.loops import count_nodes
+from atom_client.views.loops import count_nodes, origin_text
 from atom_client.views.progress import RunView, known_items, view_of
 from atom_client.views.queries import in_order, read_outlines, read_run, similar_step
 from atom_client.views.rerun_plan import HEADING, RerunPlan
 from atom_client.views.run_references import require_run_to_change
 from atom_workflows.coordinator.commands import retry_run
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.item_ids import parse_item_id
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.rerun import require_retriable, steps_to_rerun
@@ -120,6 +121,8 @@ def _plan(services: Services, run: RunRecord, nodes: Mapping[str, StepRecord], o
         meant = similar_step(services.store, run, error.name) if error.name else None
         lists = f"`{with_place(f'runs show {run.id}')}` lists its steps" if error.name else ""
         hint = f"did you mean {listing([meant])}?" if meant and meant != error.name else lists
+        if (item := parse_item_id(error.name)) and item.each in nodes:
+            hint = origin_text(nodes[item.each]) or hint
         raise Failure(f"{error} in run {run.id}; {hint}" if error.name else str(error)) from error
     again = steps_to_rerun(nodes, retries=run.retries + 1, selection=selection)
     return RerunPlan(nodes=nodes, again=frozenset(again), selection=selection)

@@ -90,6 +90,9 @@ def repair_by_new_run(services: Services, options: ReuseOptions) -> int:
     print_warnings(workflow.warnings)
     output = Output(aside=options.as_json)
     show_plan(plan, output)
+    if not plan.reuse.kept:
+        anew = "the new run does everything anew, as a run started with `atom-workflows start` would"
+        print_warnings([f"no step of run {earlier.id} is kept: {anew}"])
     if options.dry_run:
         if options.as_json:
             click.echo(json_document({**reuse_object(plan), "dry_run": True}))

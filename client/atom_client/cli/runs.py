@@ -16,7 +16,7 @@ from atom_client.cli.output import Output
 from atom_client.cli.tables import MOST_ROWS, show_steps
 from atom_client.deployment import with_place
 from atom_client.errors import Misuse
-from atom_client.text import clean, counted, listing, one_line
+from atom_client.text import clean, counted, listing, one_line, pages_text
 from atom_client.views.as_json import json_document, run_with_steps
 from atom_client.views.items import read_loops
 from atom_client.views.lines import line_text, read_line
@@ -130,8 +130,7 @@ def _page_of(chosen: Sequence[StepRecord], options: ShowOptions) -> Sequence[Ste
     page, limit = options.page or 1, options.limit or STEPS_PER_PAGE
     pages = max(1, -(-len(chosen) // limit))
     if page > pages:
-        there = "is 1 page" if pages == 1 else f"are {pages:,} pages"
-        raise Misuse(f"--page {page} does not exist: there {there} of {counted(limit, 'step')}")
+        raise Misuse(f"--page {page} does not exist: there {pages_text(pages, limit, 'step')}")
     return chosen[(page - 1) * limit : page * limit]
 
 

@@ -23,9 +23,11 @@ _STEP_STATES = ("PENDING", "DISPATCHING", "RUNNING", "RETRYING", "SUCCEEDED", "F
 def runs() -> None:
     """List, show, watch, cancel, retry and repair runs.
 
-    The runs belong to a project, or to the local platform whose variables are exported. RUN is a run's id, its first
-    characters if no other id begins with them, or the name or the file of a workflow, which means its newest run.
-    --last means the newest run of all.
+    The runs are those of the local platform that is up in this folder, or whose variables are exported, or those of a
+    project. While no platform is up, commands that only read show the history that this folder keeps.
+
+    RUN is a run's id, its first characters if no other id begins with them, or the name or the file of a workflow,
+    which means its newest run. --last means the newest run of all.
     """
 
 

@@ -15,7 +15,7 @@ from atom_client.text import clean, listing
 from atom_client.views.as_json import json_document, moment_text
 from atom_client.views.items import read_loop, read_loops, read_some
 from atom_client.views.lines import read_line
-from atom_client.views.loops import LoopView
+from atom_client.views.loops import LoopView, origin_text
 from atom_client.views.queries import (
     NodeReader,
     is_step_id,
@@ -117,7 +117,7 @@ def _find_step(
         if items and shown_id(items[0].id) == step_id:
             return items[0], loop
         has = f"has {loop.counts.describe()} (numbered from 0)" if loop.is_expanded else "has no items"
-        explains = f"`{with_place(f'why {run.id} {name.each}')}` explains the step"
+        explains = origin_text(loop.step) or f"`{with_place(f'why {run.id} {name.each}')}` explains the step"
         raise Failure(f"step `{name.each}` {has}: there is no {listing([step_id])}; {explains}")
     found = reader.read([step_id]) if is_step_id(step_id) else []
     if found:

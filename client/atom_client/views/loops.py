@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from atom_client.text import counted
+from atom_client.deployment import with_place
+from atom_client.text import counted, listing
 from atom_workflows.core.gathering import count_items, is_counted
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.item_ids import expander_id, shown_id
@@ -212,6 +213,14 @@ def as_seen(step: StepRecord, nodes: Mapping[str, StepRecord]) -> StepRecord:
 def without_first(step: StepRecord) -> str:
     """Return a step's message without the part about its first failed item."""
     return step.message.partition(_FIRST)[0] if step.kind is NodeKind.GATHER else step.message
+
+
+def origin_text(step: StepRecord) -> str:
+    """Say which run has the items of a kept step, or return ""."""
+    if not step.kept_from:
+        return ""
+    shows = with_place(f"runs show {step.kept_from} --items {step.id}")
+    return f"{listing([step.id])} was kept from run {step.kept_from}: `{shows}` shows its items"
 
 
 def count_nodes(nodes: Sequence[StepRecord]) -> str:

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, Final
 
 from atom_client.errors import Misuse
-from atom_client.text import counted
+from atom_client.text import pages_text
 from atom_client.views.queries import PAGE, read_pages
 from atom_client.views.run_references import LONGEST_NAME, is_file, started_from
 from atom_workflows.core.kinds import NodeKind
@@ -131,8 +131,7 @@ def read_runs_page(store: Store, wanted: RunFilter, *, number: int, size: int, n
 def _require_page(number: int, size: int, total: int) -> None:
     pages = max(1, -(-total // size))
     if number > pages:
-        there = "is 1 page" if pages == 1 else f"are {pages:,} pages"
-        raise Misuse(f"--page {number} does not exist: there {there} of {counted(size, 'run')}")
+        raise Misuse(f"--page {number} does not exist: there {pages_text(pages, size, 'run')}")
 
 
 def _newest(store: Store, total: int, begin: int, size: int) -> list[Document]:

@@ -70,7 +70,9 @@ def _verdict(run: RunRecord, steps: Sequence[StepRecord], now: datetime, loops: 
     if run.state is RunState.SUCCEEDED:
         kept = sum(bool(step.kept_from) for step in steps)
         and_kept = f"; {counted(kept, 'step')} {'was' if kept == 1 else 'were'} kept" if kept else ""
-        again = [step.id for step in steps if step.attempt > 1 and not step.kept_from]
+        # Attempts before a retry were not needed by it. Each lost job has moved the first attempt that counts.
+        own = [step for step in steps if not step.kept_from]
+        again = [step.id for step in own if step.attempt + step.losses > step.first_attempt]
         needed = f", of which {listing(again)} needed more than one attempt" if again else ""
         how_long = took if is_again else f"in {took}"
         items = sum(loop.counts.total or 0 for loop in loops.values())

@@ -18,9 +18,10 @@ from atom_client.views.reasons import (
     stop_reasons,
 )
 from atom_client.views.seen import Seen
+from atom_workflows.coordinator.commands import CANCELLED_BY_USER
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import Phase
-from atom_workflows.core.records import StepRecord, StopKind
+from atom_workflows.core.records import RunRecord, StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
 
 _STOPPED: Final = {StopKind.CANCEL: "cancelled", StopKind.TIMEOUT: "ended by its timeout", StopKind.FAIL: "given up"}
@@ -32,12 +33,14 @@ def explain_stop(seen: Seen) -> Iterator[Reason]:
     if run.stop is not None:
         now = ", without running the steps under `finally`" if run.stop.now else ""
         at = clock_time(run.stop.requested_at, seen.now)
-        text = f"It was {_STOPPED[run.stop.kind]} at {at}{now}: {one_line(run.stop.reason).rstrip('.')}."
+        by = _canceller(run) if run.stop.kind is StopKind.CANCEL else ""
+        text = f"It was {_STOPPED[run.stop.kind]}{by} at {at}{now}{_reason_text(run.stop.reason, by)}."
         facts = {"stop": run.stop.kind.value, "reason": run.stop.reason, "at": moment_text(run.stop.requested_at)}
         yield Reason(kind="stop", text=text, facts=facts)
     if run.main_state is RunState.CANCELLED and (run.stop is None or run.stop.kind is not StopKind.CANCEL):
-        said = "".join(f": {one_line(error['message']).rstrip('.')}" for error in run.main_errors[:1])
-        text = f"It was cancelled{said}; then the steps under `finally` ran."
+        by = _canceller(run)
+        said = "".join(_reason_text(error["message"], by) for error in run.main_errors[:1])
+        text = f"It was cancelled{by}{said}; then the steps under `finally` ran."
         yield Reason(kind="stop", text=text, facts={"stop": "cancel"})
     elif run.main_state is not None and run.main_state is not run.state:
         text = f"Its main part ended as {run.main_state}; the steps under `finally` changed the state to {run.state}."
@@ -46,6 +49,17 @@ def explain_stop(seen: Seen) -> Iterator[Reason]:
         written = len(seen.steps)
         text = f"Only {written:,} of its {counted(run.step_count, 'step')} had been written."
         yield Reason(kind="half_seeded", text=text, facts={"written": written})
+
+
+def _canceller(run: RunRecord) -> str:
+    """Name the account that cancelled the run last, if it is known."""
+    actors = [change.actor for change in run.changes if change.what.partition(" ")[0] == "cancel"]
+    return f" by {one_line(actors[-1])}" if actors else ""
+
+
+def _reason_text(reason: str, by: str) -> str:
+    # If no reason was given, the one that is recorded only says that someone did it.
+    return "" if by and reason == CANCELLED_BY_USER else f": {one_line(reason).rstrip('.')}"
 
 
 def explain_ends(seen: Seen) -> Iterator[Reason]:

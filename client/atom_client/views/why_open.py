@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -26,6 +27,9 @@ from atom_workflows.core.states import RunState, StepState
 
 _MOST_MEASURED: Final = 50
 """The maximum number of open steps to report along with a count of the steps waiting for each."""
+
+_MOST_BEHIND: Final = 3
+"""The maximum number of waiting steps to name."""
 
 
 def explain_progress(seen: Seen) -> Iterator[Reason]:
@@ -92,9 +96,9 @@ def explain_waits(seen: Seen) -> Iterator[Reason]:
     under_way.sort(key=lambda step: (oddity_of(step, now=seen.now) is None, step.claimed_at or seen.now, step.id))
     measured, others = under_way[:_MOST_MEASURED], under_way[_MOST_MEASURED:]
     of_file = (step for step in measured if step.kind is not NodeKind.ITEM)
-    behind = dict.fromkeys((step.id for step in measured), 0)
-    behind |= {step.id: _count_behind(step, seen.nodes) for step in of_file}
-    measured.sort(key=lambda step: (oddity_of(step, now=seen.now) is None, -behind[step.id]))
+    behind: dict[str, list[str]] = {step.id: [] for step in measured}
+    behind |= {step.id: _find_behind(step, seen.nodes) for step in of_file}
+    measured.sort(key=lambda step: (oddity_of(step, now=seen.now) is None, -len(behind[step.id])))
     not_accepted: dict[str, list[StepRecord]] = {}
     for step in (*measured, *others):
         if step.state is StepState.DISPATCHING and step.deferrals and not step.awaits_earlier:
@@ -118,21 +122,24 @@ def explain_waits(seen: Seen) -> Iterator[Reason]:
     yield from _is_anything_stuck(seen, nothing=not (under_way or released))
 
 
-def _count_behind(step: StepRecord, nodes: Mapping[str, StepRecord]) -> int:
-    """Count the steps that are waiting for a step, directly or indirectly."""
-    seen: set[str] = set()
-    pending = list(step.dependents)
+def _find_behind(step: StepRecord, nodes: Mapping[str, StepRecord]) -> list[str]:
+    """Return the steps that wait for a step, directly or indirectly, nearest first."""
+    found: dict[str, None] = {}
+    pending = deque(step.dependents)
     while pending:
-        name = pending.pop()
+        name = pending.popleft()
         node = nodes.get(name)
-        if name not in seen and node is not None and node.state is StepState.PENDING:
-            seen.add(name)
+        if name not in found and node is not None and node.state is StepState.PENDING:
+            found[name] = None
             pending += node.dependents
-    return sum(not is_internal(name) for name in seen)
+    return [name for name in found if not is_internal(name)]
 
 
-def _waits_for(step: StepRecord, now: datetime, behind: int | None, loop: LoopView | None) -> Reason:
-    holds = f"; {counted(behind, 'step')} {'is' if behind == 1 else 'are'} waiting for it" if behind else ""
+def _waits_for(step: StepRecord, now: datetime, behind: Sequence[str] | None, loop: LoopView | None) -> Reason:
+    holds = ""
+    if behind:
+        are = "is" if len(behind) == 1 else "are"
+        holds = f"; {counted(len(behind), 'step')} {are} waiting for it: {named(behind, _MOST_BEHIND)}"
     progress = progress_text(step, now) if loop is None else loop_progress_text(loop, now)
     text = f"`{shown_id(step.id)}` {progress}{holds}"
     facts: dict[str, Any] = {
@@ -143,7 +150,7 @@ def _waits_for(step: StepRecord, now: datetime, behind: int | None, loop: LoopVi
         "job_state": step.job_state,
         "since": moment_text(step.claimed_at),
         "next_at": moment_text(step.due_at) if step.state is StepState.RETRYING or step.unanswered else None,
-        "holds_up": behind,
+        "holds_up": None if behind is None else len(behind),
     }
     if odd := oddity_of(step, now=now):
         facts["odd"] = odd.kind.value

@@ -46,10 +46,10 @@ class _Mapping(dict[Any, Any]):
 class _Loader(yaml.SafeLoader):
     """Reads a file as `SafeLoader` does, and records the place of each field."""
 
-    def __init__(self, text: str, filename: str) -> None:
+    def __init__(self, text: str, name: str) -> None:
         super().__init__(text)
         # Every mark has this name.
-        self.name = "".join(sign if sign.isprintable() else "?" for sign in filename)
+        self.name = name
 
 
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> _Mapping:
@@ -76,10 +76,11 @@ def load_script(path: Path) -> Script:
 def parse_script(text: str, *, filename: str = "script") -> Script:
     """Read a script from its text.
 
-    Problems begin with the file's name, line and column. Raises `InvalidScript`.
+    Problems begin with the file's name, and with the line and column if these are known. Raises `InvalidScript`.
     """
+    name = "".join(sign if sign.isprintable() else "?" for sign in filename)
     try:
-        loader = _Loader(text, filename)
+        loader = _Loader(text, name)
         try:
             document = loader.get_single_data()
         finally:
@@ -87,10 +88,15 @@ def parse_script(text: str, *, filename: str = "script") -> Script:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = ", ".join(filter(None, (error.context, error.problem)))
-        raise InvalidScript([f"{_place(mark) if mark else ''}{reason}"]) from error
+        raise InvalidScript([f"{_place(mark) if mark else f'{name}: '}{reason}"]) from error
     except yaml.YAMLError as error:
-        raise InvalidScript([" ".join(str(error).split())]) from error
-    return build_script(document)
+        raise InvalidScript([f"{name}: {' '.join(str(error).split())}"]) from error
+    try:
+        return build_script(document)
+    except InvalidScript as error:
+        # A value that is no mapping has no place.
+        problems = [one if one.startswith(f"{name}:") else f"{name}: {one}" for one in error.problems]
+        raise InvalidScript(problems) from None
 
 
 def build_script(document: Any) -> Script:

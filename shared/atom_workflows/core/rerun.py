@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from atom_workflows.core.expansion import is_item_node
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
@@ -27,6 +27,12 @@ from atom_workflows.errors import RunStateError, TransitionError
 if TYPE_CHECKING:
     from atom_workflows.core.selection import Selection
 
+_NEVER_STARTED: Final = {
+    RunState.INVALID: "fix the file and start it again",
+    RunState.SKIPPED: "start its workflow again",
+}
+"""The states of runs that have ended without being started, and what to do instead of a retry."""
+
 
 def require_retriable(run: RunRecord, *, now: datetime, is_selective: bool = False) -> None:
     """Raise `RunStateError` if the run cannot be retried.
@@ -34,13 +40,12 @@ def require_retriable(run: RunRecord, *, now: datetime, is_selective: bool = Fal
     That is the case if its state does not allow a retry, or if it will soon be deleted. A run that SUCCEEDED can be
     retried only if `is_selective` is True, which means that the steps to run again are named.
     """
+    if then := _NEVER_STARTED.get(run.state):
+        raise RunStateError(f"run {run.id} is {run.state}, so none of its steps can run; {then}")
     try:
         next_run_state(run.state, RunEvent.RETRY)
     except TransitionError:
-        message = f"run {run.id} is {run.state}; only a run that has ended can be retried"
-        if run.state is RunState.SKIPPED:
-            message += ". It has never started, so start its workflow again"
-        raise RunStateError(message) from None
+        raise RunStateError(f"run {run.id} is {run.state}; only a run that has ended can be retried") from None
     if run.state is RunState.SUCCEEDED and not is_selective:
         how = 'name the steps to run again with --from or --only, or by HTTP with "from" or "only"'
         raise RunStateError(f"run {run.id} is SUCCEEDED; {how}")

@@ -244,6 +244,36 @@ def test_both_runs_name_each_other_and_kept_steps_are_marked(earlier: EndedRun, 
     assert f"atom-workflows runs show {earlier.run_id} --items train" in items
 
 
+@pytest.mark.parametrize("command", [("retry", "--from"), ("why",)])
+def test_an_item_of_a_kept_step_is_shown_with_the_earlier_run(
+    earlier: EndedRun, file: str, command: tuple[str, ...]
+) -> None:
+    """Whoever names such an item is sent to the run that has it."""
+    call_runs(earlier.world, "retry", earlier.run_id, "--with", file, "--yes")
+    (run,) = new_runs(earlier)
+    earlier.world.run_to_end(run.id)
+    result = call_runs(earlier.world, command[0], run.id, *command[1:], "train[1]")
+    assert result.exit_code == 1
+    assert result.stderr.rstrip().endswith(
+        f"`train` was kept from run {earlier.run_id}: `atom-workflows runs show {earlier.run_id} --items train` shows "
+        "its items"
+    )
+
+
+def test_a_run_that_keeps_nothing_is_warned_of(earlier: EndedRun, tmp_path: Path) -> None:
+    """Users who expected to save work learn that none is saved, and how to begin anew."""
+    path = tmp_path / "other.yaml"
+    path.write_text(edited(BASE, {"extract:1": "extract:2"}))
+    result = call_runs(earlier.world, "retry", earlier.run_id, "--with", str(path), "--dry-run")
+    warning = (
+        f"Warning: no step of run {earlier.run_id} is kept: the new run does everything anew, as a run started with "
+        "`atom-workflows start` would\n"
+    )
+    assert result.stderr.endswith(warning)
+    path.write_text(CHANGED)
+    assert warning not in call_runs(earlier.world, "retry", earlier.run_id, "--with", str(path), "--dry-run").stderr
+
+
 def test_a_large_run_shows_what_is_not_kept(tmp_path: Path) -> None:
     """Of hundreds of steps, those that run again are shown, and the others are counted."""
     edges = {f"s{number}": [f"s{number - 1}"] if number else [] for number in range(100)}

@@ -125,7 +125,7 @@ def test_the_wait_of_a_retried_run_is_not_its_duration() -> None:
     ("options", "problem"),
     [
         ("--page 3 --limit 2", "--page 3 does not exist: there are 2 pages of 2 runs"),
-        ("--page 2 --failed", "--page 2 does not exist: there is 1 page of 20 runs"),
+        ("--page 2 --failed", "--page 2 does not exist: there is only one page"),
         ("--label team", "--label is 'team'; it must be NAME=VALUE"),
         (f"--workflow {'n' * 2_000}", "--workflow has 2,000 characters; at most 300 are allowed"),
         ("--since soon", "--since is 'soon'; write a time such as 2026-03-01"),

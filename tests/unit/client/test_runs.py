@@ -188,6 +188,14 @@ def test_retry_runs_again_what_did_not_succeed() -> None:
     assert (again.exit_code, again.stderr.startswith("Error: ")) == (1, True)
 
 
+def test_an_invalid_run_cannot_be_retried() -> None:
+    """The message says what to do instead."""
+    world, run_id = ended(workflow="steps: [{id: a, dependsOn: [b]}]")
+    result = call(world, "retry", run_id)
+    said = f"Error: run {run_id} is INVALID, so none of its steps can run; fix the file and start it again"
+    assert (result.exit_code, " ".join(result.stderr.split())) == (1, said)
+
+
 def test_the_time_before_a_retry_is_told_apart() -> None:
     """A run that waited for an hour until it was retried did not take an hour."""
     world, run_id = ended("default: {duration: 20}\nrules: [{step: s1, fail_times: 1}]")

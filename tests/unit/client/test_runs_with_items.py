@@ -232,8 +232,8 @@ def test_outputs_of_items_are_shown_if_asked_for() -> None:
         (("--items", "list"), "has no step `list` with `forEach`"),
         (("--items", "train[1]"), "has no step `train[1]` with `forEach`"),
         (("--items", "../x"), "has no step `../x` with `forEach`"),
-        (("--items", "train", "--page", "2"), "--page 2 does not exist: there is 1 page of 50 items"),
-        (("--page", "2"), "--page 2 does not exist: there is 1 page of 200 steps"),
+        (("--items", "train", "--page", "2"), "--page 2 does not exist: there is only one page"),
+        (("--page", "2"), "--page 2 does not exist: there is only one page"),
         (("--items", "train", "--failed"), "--items lists failed items first"),
     ],
 )

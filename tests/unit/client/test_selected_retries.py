@@ -9,6 +9,7 @@ import pytest
 from click.testing import Result
 
 from atom_client.cli.output import Output
+from atom_emulator.task_runner.script_file import parse_script
 from atom_emulator.testing.world import World
 from support.command_line import call_runs
 from support.loops import RUN, each, run, step, workflow
@@ -161,6 +162,16 @@ def test_a_name_that_is_nearly_right_is_suggested() -> None:
     """A typo is answered with the step that was meant."""
     world, run_id = ended(definition({"extract": [], "load": ["extract"]}))
     assert "did you mean `extract`?" in retry(world, run_id, "--from", "extrct").stderr
+
+
+def test_a_step_that_was_run_again_by_choice_needed_one_attempt() -> None:
+    """Only attempts since the latest retry count as needed."""
+    world, run_id = ended(definition({"a": [], "b": ["a"]}, b={"retry": {"maxAttempts": 2}}))
+    world.task_runner.jobs.script = parse_script(script(b={"fail_times": 2}))
+    retry(world, run_id, "--from", "a")
+    assert world.run_to_end(run_id).state == "SUCCEEDED"
+    shown = call_runs(world, "show", run_id).stdout
+    assert ": 2 steps, of which `b` needed more than one attempt." in shown
 
 
 def test_many_steps_are_cut_off() -> None:

@@ -35,7 +35,7 @@ def kinds(world: World, run_id: str) -> list[str]:
 
 
 def test_a_running_step_is_named_with_its_time_and_what_waits_behind_it() -> None:
-    """The step, how long it has run, its job and how many steps it holds up stand on one line."""
+    """The step, how long it has run, its job and the steps that it holds up stand on one line."""
     world = World("default: {duration: 600}")
     run_id = world.start(chain(4))
     world.settle_down()
@@ -45,19 +45,19 @@ def test_a_running_step_is_named_with_its_time_and_what_waits_behind_it() -> Non
     assert f"Run {run_id} has been RUNNING for 1 min 30 s: 0 of 4 steps ended." in text
     line = line_with(text, "`s0`")
     assert "has been RUNNING for 1 min 30 s, job job-000001 last seen RUNNING" in line
-    assert line.endswith("3 steps are waiting for it")
+    assert line.endswith("; 3 steps are waiting for it: `s1`, `s2` and `s3`")
     assert "The checker last queried running jobs at 00:01:30 UTC" in text
 
 
 def test_the_step_that_holds_up_most_comes_first() -> None:
-    """Among running steps, the one with the most steps behind it is listed first, through barriers too."""
+    """Among running steps, the one with the most steps behind it is listed first, with the nearest three of them."""
     world = World("default: {duration: 600}")
     names = [f"leaf{number}" for number in range(40)]
     run_id = world.start(definition({"a": [], "b": [], **{name: ["b"] for name in names}, "join": names}))
     world.settle_down()
     lines = [line for line in why(world, run_id).splitlines() if "has been RUNNING for" in line][1:]
     assert lines[0].startswith("  `b`")
-    assert "; 41 steps are waiting for it" in lines[0]
+    assert lines[0].endswith("; 41 steps are waiting for it: `leaf0`, `leaf1`, `leaf2` and 38 more")
     assert "behind it" not in lines[1]
 
 
@@ -217,7 +217,7 @@ def test_a_run_cancelled_at_once_says_that_finally_did_not_run() -> None:
     world.settle_down()
     cancel_run(world.services, run_id, now=True)
     text = why(world, run_id)
-    assert "It was cancelled at 00:00:00 UTC, without running the steps under `finally`: cancelled by the user." in text
+    assert "It was cancelled by ana@example.com at 00:00:00 UTC, without running the steps under `finally`." in text
     assert "  `clean`: not started" in text
 
 
@@ -299,7 +299,7 @@ def test_a_cancelled_run_says_which_steps_that_ended(*, is_plain: bool) -> None:
     world.settle_down()
     cancel_run(world.services, run_id)
     text = why(world, run_id)
-    assert "It was cancelled at 00:00:00 UTC: cancelled by the user." in text
+    assert "It was cancelled by ana@example.com at 00:00:00 UTC." in text
     assert "  `a`: under way\n  `b`: not started" in text
     assert "\nFailed:" not in text
 
@@ -312,7 +312,7 @@ def test_a_step_that_was_to_be_retried_is_ended_by_the_stop() -> None:
     cancel_run(world.services, run_id)
     world.run_to_end(run_id)
     text = why(world, run_id)
-    assert "It was cancelled: cancelled by the user; then the steps under `finally` ran." in text
+    assert "It was cancelled by ana@example.com; then the steps under `finally` ran." in text
     assert "  `a`: under way" in text
 
 

@@ -36,7 +36,7 @@ def test_a_run_waits_for_a_loop_with_the_numbers_of_its_items() -> None:
     text = why(world, run_id)
     assert "1 of 3 steps ended" in text
     line = line_with(text, "`train` has been")
-    assert "RUNNING for 1 min 30 s: 3 of 5 ended, 1 failed, 2 running; 1 step is waiting for it" in line
+    assert "RUNNING for 1 min 30 s: 3 of 5 ended, 1 failed, 2 running; 1 step is waiting for it: `report`" in line
     assert "`train[1]` FAILED after 1 attempt (OOM): no memory" in text
     [reason] = [one for one in why_json(world, run_id)["reasons"] if one["kind"] == "waits"]
     assert (reason["step"], reason["holds_up"], reason["items"]["states"]["RUNNING"]) == ("train", 1, 2)

@@ -168,7 +168,9 @@ def test_an_empty_script_is_the_default_one(text: str) -> None:
             "script:1:10: rules[0]: matches every job, so the rules after it never apply",
         ),
         ("rules: [", "script:1:9: while parsing a flow node"),
-        ("rules: [\x07]", "special characters are not allowed"),
+        ("rules: [\x07]", "script: unacceptable character #x0007: special characters are not allowed"),
+        ("[7]", "script: expected a mapping, not [7]"),
+        ("rules: [7]", "script: rules[0]: expected a mapping, not 7"),
     ],
 )
 def test_a_problem_is_named_with_its_place(text: str, problem: str) -> None:
