@@ -24,6 +24,7 @@ from support.workflows import definition
 
 UP: Final = ("local", "up", "--no-bucket", "--json")
 CHAIN: Final = {"first": [], "second": ["first"], "third": ["second"]}
+SLEEPER: Final = {"steps": [{"id": "sleep", "task": {"engine": "process", "args": ["sleep", "600"]}}]}
 GOES_ON_WITHIN_S: Final = 10.0
 
 
@@ -167,6 +168,23 @@ def test_a_run_on_the_mock_goes_on(project: Project) -> None:
     with project.up("--mock-duration", "2"):
         eventually(lambda: project.run()["state"] == "SUCCEEDED", within_s=60, what="the end")
     assert project.run()["step_count"] == len(CHAIN)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_job_that_died_with_its_platform_fails_soon(project: Project, how: signal.Signals) -> None:
+    """A job that was killed with its platform, however that ended, has failed within ten seconds of the next start."""
+    (project.folder / "flow.json").write_text(json.dumps(SLEEPER))
+    with project.up("--runner", "process") as process:
+        project.ask("start", "flow.json").succeeded()
+        eventually(lambda: project.run()["steps"] == {"sleep": "RUNNING"}, within_s=60, what="a job")
+        process.send_signal(how)
+        process.communicate(timeout=60)
+    assert project.run()["state"] == "RUNNING"
+    with project.up("--runner", "process"):
+        began = time.monotonic()
+        eventually(lambda: project.run()["state"] == "FAILED", within_s=60, what="the end")
+        assert time.monotonic() - began < GOES_ON_WITHIN_S
+        assert "RUNNER_DIED" in project.ask("runs", "show", "--last").succeeded()
 
 
 def test_a_killed_run_goes_on_with_local_up(project: Project) -> None:

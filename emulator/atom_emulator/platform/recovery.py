@@ -1,7 +1,8 @@
 """Prepare a project's history for a platform, while nothing of an earlier platform is still running.
 
 An earlier platform may have been killed. What it was doing is in the documents, and its successor would go on with it,
-but only once the leases of processes that no longer exist have run out, which takes minutes. So they end here.
+but only once the leases of processes that no longer exist have run out, which takes minutes. So they end here. Jobs may
+have ended, or died with their Task Runner, while no one could be notified, so each is to be polled at once.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ _MESSAGES: Final = "inode of messages"
 _OPEN: Final = frozenset(state for state in RunState if not state.is_terminal)
 
 _DIRECTLY_IN_A_COLLECTION: Final = "database = ? AND instr(substr(path, instr(path, '/') + 1), '/') = 0"
-_LEASED: Final = (
+_WAITING: Final = (
     "database = ? AND path GLOB 'runs/*/steps/*' "
-    f"""AND (instr(fields, '"state":"{StepState.DISPATCHING}"') > 0 OR path GLOB '*/steps/{END_ID}' OR updated > ?)"""
+    f"""AND (instr(fields, '"state":"{StepState.DISPATCHING}"') > 0 OR """
+    f"""instr(fields, '"state":"{StepState.RUNNING}"') > 0 OR path GLOB '*/steps/{END_ID}' OR updated > ?)"""
 )
 _NAMES_A_RUNNER: Final = (
     "SELECT path, fields FROM documents WHERE database = ? AND instr(fields, '\"http://127.0.0.1:') > 0"
@@ -87,9 +89,9 @@ def recover(
 ) -> Recovered:
     """Let a platform go on with the open runs of a history.
 
-    Ends the leases of processes that no longer exist, makes every open run due for an audit, gives the jobs of earlier
-    Task Runners of this kind to the new one, and deletes what has expired. `may_use` says if the platform may use a
-    Task Runner that is not its own.
+    Ends the leases of processes that no longer exist, makes every job due for a poll and every open run for an audit,
+    gives the jobs of earlier Task Runners of this kind to the new one, and deletes what has expired. `may_use` says if
+    the platform may use a Task Runner that is not its own.
 
     Raises `HistoryUnusable`, `ForeignFile`, and `RunnerMissing` if an open run needs a Task Runner of another kind, or
     one that the platform may not use. Nothing is changed then.
@@ -108,14 +110,14 @@ def recover(
         }
         kinds = history.notes(_RUNNER)
         _require_runner(still_open, kinds, runner, may_use)
-        leased = [
+        waiting = [
             # If the clock was set back, what was written in the future would wait until then.
-            *history.select(_LEASED, database, to_micros(now)),
+            *history.select(_WAITING, database, to_micros(now)),
             *history.select("database = ? AND path = ?", database, BURST_LEASE_PATH),
         ]
 
         def write(connection: Any) -> None:
-            connection.executemany(_CHANGE, _ended_leases(leased, database, now))
+            connection.executemany(_CHANGE, _ended_waits(waiting, database, now))
             if runner.url:
                 _move_jobs(
                     connection, database, {url for url, kind in kinds.items() if kind == runner.kind}, runner.url
@@ -217,9 +219,9 @@ def _require_runner(
         raise RunnerMissing([_id_of(path) for path, other in needed.items() if other == option], option)
 
 
-def _ended_leases(leased: Iterable[Record], database: str, now: datetime) -> Iterator[tuple[str, int, str, str]]:
-    """Yield the documents whose lease ends now: an end of a run has none, but is due for an audit in the same field."""
-    for record in leased:
+def _ended_waits(waiting: Iterable[Record], database: str, now: datetime) -> Iterator[tuple[str, int, str, str]]:
+    """Yield the documents that are due now instead of later: a lease, a poll and an audit wait in the same field."""
+    for record in waiting:
         name = "until" if record.path == BURST_LEASE_PATH else "due_at"
         fields = record.fields
         until = fields.get(name)
