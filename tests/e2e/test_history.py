@@ -43,6 +43,11 @@ class Project:
         shown = json.loads(self.ask("runs", "show", "--last", "--json").succeeded())
         return {**shown["run"], "steps": {step["id"]: step["state"] for step in shown["steps"]}}
 
+    def runs(self) -> list[dict[str, Any]]:
+        """Return every run."""
+        found: list[dict[str, Any]] = json.loads(self.ask("runs", "list", "--json").succeeded())["runs"]
+        return found
+
     @contextmanager
     def up(self, *options: str) -> Iterator[subprocess.Popen[str]]:
         """Yield a platform that is up."""
@@ -116,7 +121,7 @@ def test_a_platform_is_found_in_its_folder(project: Project) -> None:
         requested = project.ask("start", "flow.json", "--wait", "--json")
         assert json.loads(requested.succeeded())["run"]["state"] == "SUCCEEDED"
         assert "this folder" in project.ask("run", "flow.json").succeeded()
-        assert len(json.loads(project.ask("runs", "list", "--json").succeeded())) == 2
+        assert len(project.runs()) == 2
         beside = project.ask("run", "flow.json", "--runner", "process")
         assert (beside.code, "--in-memory" in beside.stderr) == (2, True)
         exported = project.ask("local", "env").succeeded()
@@ -129,9 +134,9 @@ def test_a_platform_is_found_in_its_folder(project: Project) -> None:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     assert project.ask("local", "env").code == 1
-    assert len(json.loads(project.ask("runs", "list", "--json").succeeded())) == 2
+    assert len(project.runs()) == 2
     with project.up():
-        assert len(json.loads(project.ask("runs", "list", "--json").succeeded())) == 2
+        assert len(project.runs()) == 2
 
 
 @pytest.mark.parametrize("moment", ["while a job runs", "while a job is submitted"])
@@ -197,6 +202,28 @@ def test_a_killed_run_goes_on_with_local_up(project: Project) -> None:
     assert (refused.code, "--runner mock" in refused.stderr) == (1, True)
     with project.up("--mock-duration", "2"):
         eventually(lambda: project.run()["state"] == "SUCCEEDED", within_s=60, what="the end")
+
+
+def test_open_runs_that_need_different_runners_are_no_dead_end(project: Project) -> None:
+    """If no platform can go on with all open runs, --cancel-others goes on with some and cancels the other ones."""
+    (project.folder / "sleep.json").write_text(json.dumps(SLEEPER))
+    with project.up("--runner", "process") as process:
+        project.ask("start", "sleep.json").succeeded()
+        eventually(lambda: project.run()["state"] == "RUNNING", within_s=60, what="a job")
+        project.kill(process)
+    ended = project.run()["id"]
+    with started(None, "run", "flow.json", "--mock-duration", "600", cwd=project.folder) as process:
+        assert process.stdout is not None
+        assert any("first RUNNING" in line for line in process.stdout)
+        project.kill(process)
+    for words in (UP, (*UP, "--runner", "process")):
+        refused = project.ask(*words)
+        assert (refused.code, "--cancel-others" in refused.stderr) == (1, True)
+    with project.up("--mock-duration", "600", "--cancel-others"):
+        assert {run["workflow"]: run["state"] for run in project.runs()} == {"flow": "RUNNING", "sleep": "CANCELLED"}
+        told = project.ask("runs", "show", ended).succeeded()
+        assert "it needs --runner process" in told
+        assert "may still be running" not in told
 
 
 def test_an_interrupted_run_is_cancelled(project: Project) -> None:
