@@ -24,6 +24,7 @@ from support.workflows import definition
 
 UP: Final = ("local", "up", "--no-bucket", "--json")
 CHAIN: Final = {"first": [], "second": ["first"], "third": ["second"]}
+SLEEPER: Final = {"steps": [{"id": "sleep", "task": {"engine": "process", "args": ["sleep", "600"]}}]}
 GOES_ON_WITHIN_S: Final = 10.0
 
 
@@ -41,6 +42,11 @@ class Project:
         """Return the newest run and its steps' states."""
         shown = json.loads(self.ask("runs", "show", "--last", "--json").succeeded())
         return {**shown["run"], "steps": {step["id"]: step["state"] for step in shown["steps"]}}
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return every run."""
+        found: list[dict[str, Any]] = json.loads(self.ask("runs", "list", "--json").succeeded())["runs"]
+        return found
 
     @contextmanager
     def up(self, *options: str) -> Iterator[subprocess.Popen[str]]:
@@ -115,7 +121,7 @@ def test_a_platform_is_found_in_its_folder(project: Project) -> None:
         requested = project.ask("start", "flow.json", "--wait", "--json")
         assert json.loads(requested.succeeded())["run"]["state"] == "SUCCEEDED"
         assert "this folder" in project.ask("run", "flow.json").succeeded()
-        assert len(json.loads(project.ask("runs", "list", "--json").succeeded())) == 2
+        assert len(project.runs()) == 2
         beside = project.ask("run", "flow.json", "--runner", "process")
         assert (beside.code, "--in-memory" in beside.stderr) == (2, True)
         exported = project.ask("local", "env").succeeded()
@@ -128,9 +134,9 @@ def test_a_platform_is_found_in_its_folder(project: Project) -> None:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     assert project.ask("local", "env").code == 1
-    assert len(json.loads(project.ask("runs", "list", "--json").succeeded())) == 2
+    assert len(project.runs()) == 2
     with project.up():
-        assert len(json.loads(project.ask("runs", "list", "--json").succeeded())) == 2
+        assert len(project.runs()) == 2
 
 
 @pytest.mark.parametrize("moment", ["while a job runs", "while a job is submitted"])
@@ -169,6 +175,23 @@ def test_a_run_on_the_mock_goes_on(project: Project) -> None:
     assert project.run()["step_count"] == len(CHAIN)
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_job_that_died_with_its_platform_fails_soon(project: Project, how: signal.Signals) -> None:
+    """A job that was killed with its platform, however that ended, has failed within ten seconds of the next start."""
+    (project.folder / "flow.json").write_text(json.dumps(SLEEPER))
+    with project.up("--runner", "process") as process:
+        project.ask("start", "flow.json").succeeded()
+        eventually(lambda: project.run()["steps"] == {"sleep": "RUNNING"}, within_s=60, what="a job")
+        process.send_signal(how)
+        process.communicate(timeout=60)
+    assert project.run()["state"] == "RUNNING"
+    with project.up("--runner", "process"):
+        began = time.monotonic()
+        eventually(lambda: project.run()["state"] == "FAILED", within_s=60, what="the end")
+        assert time.monotonic() - began < GOES_ON_WITHIN_S
+        assert "RUNNER_DIED" in project.ask("runs", "show", "--last").succeeded()
+
+
 def test_a_killed_run_goes_on_with_local_up(project: Project) -> None:
     """What `run` has begun when it is killed, `local up` goes on with, if it is given the same kind of Task Runner."""
     with started(None, "run", "flow.json", "--mock-duration", "2", cwd=project.folder) as process:
@@ -179,6 +202,28 @@ def test_a_killed_run_goes_on_with_local_up(project: Project) -> None:
     assert (refused.code, "--runner mock" in refused.stderr) == (1, True)
     with project.up("--mock-duration", "2"):
         eventually(lambda: project.run()["state"] == "SUCCEEDED", within_s=60, what="the end")
+
+
+def test_open_runs_that_need_different_runners_are_no_dead_end(project: Project) -> None:
+    """If no platform can go on with all open runs, --cancel-others goes on with some and cancels the other ones."""
+    (project.folder / "sleep.json").write_text(json.dumps(SLEEPER))
+    with project.up("--runner", "process") as process:
+        project.ask("start", "sleep.json").succeeded()
+        eventually(lambda: project.run()["state"] == "RUNNING", within_s=60, what="a job")
+        project.kill(process)
+    ended = project.run()["id"]
+    with started(None, "run", "flow.json", "--mock-duration", "600", cwd=project.folder) as process:
+        assert process.stdout is not None
+        assert any("first RUNNING" in line for line in process.stdout)
+        project.kill(process)
+    for words in (UP, (*UP, "--runner", "process")):
+        refused = project.ask(*words)
+        assert (refused.code, "--cancel-others" in refused.stderr) == (1, True)
+    with project.up("--mock-duration", "600", "--cancel-others"):
+        assert {run["workflow"]: run["state"] for run in project.runs()} == {"flow": "RUNNING", "sleep": "CANCELLED"}
+        told = project.ask("runs", "show", ended).succeeded()
+        assert "it needs --runner process" in told
+        assert "may still be running" not in told
 
 
 def test_an_interrupted_run_is_cancelled(project: Project) -> None:

@@ -267,6 +267,11 @@ def local() -> None:
     help="The bucket to which files are uploaded to start runs.",
 )
 @click.option("--no-bucket", is_flag=True, help="Do not start Cloud Storage; gs:// paths then refer to Google Cloud.")
+@click.option(
+    "--cancel-others",
+    is_flag=True,
+    help="Cancel the open runs that need another Task Runner than this platform has, instead of refusing to start.",
+)
 @json_option
 @platform_options
 def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:

@@ -63,7 +63,8 @@ class PlatformChoice:
 
     Without `task_runner_url` and `runner`, the platform has a mock Task Runner; without `bucket`, it has no Cloud
     Storage of its own. `env` holds strings of the form `NAME=VALUE`, whose values workflow files read as `env.NAME`.
-    With `in_memory`, nothing of the platform's state is kept in this folder.
+    With `in_memory`, nothing of the platform's state is kept in this folder. With `cancel_others`, open runs that need
+    another Task Runner are cancelled.
     """
 
     task_runner_url: str | None = None
@@ -77,6 +78,7 @@ class PlatformChoice:
     bucket: str | None = None
     env: tuple[str, ...] = ()
     in_memory: bool = False
+    cancel_others: bool = False
 
     @property
     def chosen(self) -> list[str]:
@@ -140,6 +142,7 @@ def local_platform(
         environment=function_environment(choice, environment, project=where.project),
         log_dir=choice.log_dir,
         history=history,
+        cancel_others=choice.cancel_others,
         grace_s=GRACE_S,
         # This interrupts whatever the main thread is waiting for.
         on_crash=(lambda _: _thread.interrupt_main()) if watched else None,
@@ -364,7 +367,7 @@ _HOW_TO_START_IN_MEMORY = """\
 #   atom-workflows run FILE
 #   atom-workflows runs list"""
 
-_MOST_RESUMED: Final = 5
+_MOST_NAMED: Final = 5
 
 
 def print_variables(*, as_json: bool) -> None:
@@ -392,6 +395,8 @@ def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
         others = "Anyone who can publish messages to the platform or upload files to its bucket can run programs here."
         click.echo(f"{runner_note(choice)} {others}", err=True)
     with suppress(KeyboardInterrupt), keep_up(platform):
+        if platform.cancelled:
+            click.echo(f"Cancelled what needs another Task Runner: {_name_some(platform.cancelled)}.", err=True)
         if as_json:
             described = {
                 "environment": platform.shown_environment,
@@ -407,6 +412,11 @@ def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
         platform.wait()
 
 
+def _name_some(runs: Sequence[str]) -> str:
+    more = len(runs) - _MOST_NAMED
+    return f"{listing(runs[:_MOST_NAMED])}{f' and {more:,} more' if more > 0 else ''}"
+
+
 def _lines(platform: LocalPlatform, choice: PlatformChoice) -> Iterator[str]:
     """Yield the lines to paste, with comments that are harmless when pasted."""
     yield exports(platform.environment)
@@ -420,9 +430,7 @@ def _lines(platform: LocalPlatform, choice: PlatformChoice) -> Iterator[str]:
     if note := runner_note(choice):
         yield f"# {note}"
     if platform.resumed:
-        named = listing(platform.resumed[:_MOST_RESUMED])
-        more = len(platform.resumed) - _MOST_RESUMED
-        yield f"# Resuming the runs that were open: {named}{f' and {more:,} more' if more > 0 else ''}."
+        yield f"# Resuming the runs that were open: {_name_some(platform.resumed)}."
     for name, address in platform.addresses.items():
         yield f"# {name:12} {address}"
     yield f"# {'logs':12} {name_of(platform.log_dir)}"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
+from urllib.parse import quote, unquote
 
 from atom_emulator.laptop_runner.ends import End, Result, StopReason, conclude, conclude_queued, explain_wait
 from atom_emulator.laptop_runner.files import JobFiles
-from atom_emulator.laptop_runner.records import Record, Records
+from atom_emulator.laptop_runner.records import Record, Records, RecordUnusable
 from atom_workflows.errors import RequestRefused
 from atom_workflows.runner.reports import JobReport, JobState
 from atom_workflows.runner.request import JobRequest
@@ -80,7 +82,7 @@ class _Job:
 class Jobs:
     """Runs at most `slots` jobs at the same time, in the order of their submission.
 
-    `logs_url` returns the address of a log by its id. `on_end` is called with a job's key when it has ended; None means
+    `logs_url` completes the address of a log. `on_end` is called with a job's key when it has ended; None means
     that no one is told.
     """
 
@@ -95,7 +97,6 @@ class Jobs:
     _used: int = 0
     # Jobs that ended while the disk was full.
     _unsaved: dict[str, Record] = field(default_factory=dict)
-    _logs: dict[str, JobFiles] = field(default_factory=dict)
     _is_closed: bool = False
 
     def take_over(self) -> None:
@@ -141,12 +142,18 @@ class Jobs:
             self._stop(job, StopReason.CALLER)
         return self.find(job_id)
 
-    def log(self, log_id: str) -> JobFiles | None:
-        """Return the files of the job whose log has this id.
-
-        Returns None unless the log's address was given out by this process.
-        """
-        return self._logs.get(log_id)
+    def log(self, address: str) -> JobFiles | None:
+        """Return the files of the job whose log has this address, which an earlier Task Runner may have given out."""
+        key, _, log_id = unquote(address).rpartition("/")
+        try:
+            job = self._open.get(key)
+            record = job.record if job else self._unsaved.get(key) or self.records.read(key)
+        except (RequestRefused, RecordUnusable, OSError):
+            return None
+        # The key can be guessed.
+        if record is None or not hmac.compare_digest(record.log_id.encode("utf-8", "replace"), log_id.encode()):
+            return None
+        return self.records.files(key)
 
     def close(self) -> None:
         """Start no more jobs, and record no more ends.
@@ -211,7 +218,6 @@ class Jobs:
             self.on_end(key)
 
     def _report(self, record: Record, job: _Job | None) -> JobReport:
-        self._logs[record.log_id] = self.records.files(record.key)
         result: Result = record.result
         is_queued = job is not None and job.running is None
         return JobReport(
@@ -220,7 +226,7 @@ class Jobs:
             message=explain_wait(self.slots) if is_queued else result.message,
             reason=result.reason,
             outputs=result.outputs,
-            logs_url=self.logs_url(record.log_id),
+            logs_url=self.logs_url(f"{quote(record.key)}/{record.log_id}"),
             # The start of a job is not reported, so whoever waits for it has to poll.
             notifies=self.on_end is not None and not is_queued,
         )

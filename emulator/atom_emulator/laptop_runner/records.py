@@ -93,6 +93,13 @@ class Records:
             return record
         return self.end(record, DIED)
 
+    def read(self, key: str) -> Record | None:
+        """Return the record of the job with this key as it is stored, or None.
+
+        Raises `RecordUnusable`, `RequestRefused` and `OSError`.
+        """
+        return _read(self.files(key), key)
+
     def end(self, record: Record, result: Result) -> Record:
         """Record the end of a job."""
         ended = replace(record, result=result)

@@ -125,7 +125,7 @@ def _build_jobs(options: LaptopOptions, keepers: Keepers, *, logs_url: str) -> J
         records=records,
         timers=asyncio.get_running_loop(),
         slots=options.slots or count_cores(),
-        logs_url=lambda log_id: f"{logs_url}{log_id}",
+        logs_url=lambda rest: f"{logs_url}{rest}",
         on_end=HintThread(options.hints).send if options.hints else None,
     )
 

@@ -95,8 +95,8 @@ class LaptopService:
         report = self._jobs.stop(job_id)
         return _answer(*(unknown_job(job_id) if report is None else report.to_response()))
 
-    def _log(self, log_id: str) -> Response:
-        files = self._jobs.log(log_id)
+    def _log(self, address: str) -> Response:
+        files = self._jobs.log(address)
         if files is None:
             return Response(HTTPStatus.NOT_FOUND, b"There is no such log.\n", "text/plain; charset=utf-8")
         return Response(HTTPStatus.OK, files.read_log(), "text/plain; charset=utf-8", dict(_LOG_HEADERS))

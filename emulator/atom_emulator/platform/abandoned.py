@@ -1,14 +1,15 @@
-"""End the run of a platform that was started for it alone, and is stopped before the run has ended.
+"""End runs in a history while no platform is up: those that no platform is to go on with.
 
-A platform that is killed leaves its run open, and `local up` goes on with it. One that is stopped in order ends it:
-whoever presses Ctrl-C does not expect the run's jobs to begin days later.
+A platform that is killed leaves its run open, and `local up` goes on with it. One that was started for a single run,
+and is stopped in order, ends it: whoever presses Ctrl-C does not expect the run's jobs to begin days later. `local up
+--cancel-others` ends the runs that need another Task Runner.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -34,20 +35,33 @@ def end_abandoned_run(file: Path, database: str, run_id: str, *, jobs_ended: boo
 
     `jobs_ended` says that the run's jobs have ended, as they do with a Task Runner of the platform's own.
     """
+    with _logged(run_id), closing(History(file)) as history:
+        kept = history.database(database)
+        for run in kept.get([run_path(run_id)]):
+            if not RunState(run.fields["state"]).is_terminal:
+                store = MemoryStore(database=Database(_now, _OneRun(kept, run_path(run_id))))
+                _cancel(store, run_id, REASON, jobs_ended=jobs_ended)
+
+
+def cancel_open_runs(file: Path, database: str, run_ids: Sequence[str], reason: str, *, jobs_ended: bool) -> None:
+    """Cancel open runs in a history, as `end_abandoned_run` does. Their places in groups go to other runs."""
+    with closing(History(file)) as history:
+        store = MemoryStore(database=Database(_now, history.database(database)))
+        for run_id in run_ids:
+            with _logged(run_id):
+                _cancel(store, run_id, reason, jobs_ended=jobs_ended)
+
+
+@contextmanager
+def _logged(run_id: str) -> Iterator[None]:
+    """Log an error because of which a run stays open."""
     try:
-        with closing(History(file)) as history:
-            kept = history.database(database)
-            for run in kept.get([run_path(run_id)]):
-                if not RunState(run.fields["state"]).is_terminal:
-                    store = MemoryStore(database=Database(_now, _OneRun(kept, run_path(run_id))))
-                    _cancel(store, run_id)
-                    if jobs_ended:
-                        _forget_unstopped_jobs(store, run_id)
+        yield
     except (SqliteFileError, Unavailable, AtomWorkflowsError, LookupError, ValueError) as error:
         _log.warning("run %s stays open in the history, where `local up` goes on with it: %s", run_id, error)
 
 
-def _cancel(store: MemoryStore, run_id: str) -> None:
+def _cancel(store: MemoryStore, run_id: str, reason: str, *, jobs_ended: bool) -> None:
     # Only a run that is interrupted needs the coordinator in this process.
     from atom_workflows.coordinator.close import Closing, close_run, request_stop  # noqa: PLC0415 - see above
     from atom_workflows.coordinator.limits import WakeLimit  # noqa: PLC0415 - see above
@@ -72,11 +86,13 @@ def _cancel(store: MemoryStore, run_id: str) -> None:
     outbox = Outbox(services)
     # Nothing is left that could stop a job, so the time for which the coordinator waits for jobs is over already.
     clock.behind = 2 * RUN_WAIT
-    stop = Stop(kind=StopKind.CANCEL, reason=REASON, requested_at=_now(), now=True)
+    stop = Stop(kind=StopKind.CANCEL, reason=reason, requested_at=_now(), now=True)
     closing = request_stop(outbox, run_id, stop)
     clock.behind = timedelta(0)
     if closing is Closing.WAITS:
         close_run(outbox, run_id)
+    if jobs_ended:
+        _forget_unstopped_jobs(store, run_id)
 
 
 def _forget_unstopped_jobs(store: MemoryStore, run_id: str) -> None:

@@ -138,5 +138,8 @@ class RunnerMissing(PlatformError):
         super().__init__(
             f"{which} open in the history of this project, and what is left is for {option}, which was not "
             f"chosen. `atom-workflows local up {option}` goes on with it, and `atom-workflows runs cancel` "
-            "then ends it; with --in-memory, a platform runs beside the history."
+            "then ends it; with --cancel-others, `local up` cancels it at once, without its steps under `finally`; "
+            "with --in-memory, a platform runs beside the history."
         )
+        self.runs = runs
+        self.option = option

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 from atom_emulator.log_files import make_folder
-from atom_emulator.platform.abandoned import end_abandoned_run
-from atom_emulator.platform.errors import PortTaken
+from atom_emulator.platform.abandoned import cancel_open_runs, end_abandoned_run
+from atom_emulator.platform.errors import PortTaken, RunnerMissing
 from atom_emulator.platform.network import HOST, reserve_port
 from atom_emulator.platform.options import FUNCTIONS, PartName, PlatformOptions
 from atom_emulator.platform.project_folder import ProjectFolder
 from atom_emulator.platform.recovery import (
     OwnRunner,
+    Recovered,
     gather_mock_jobs,
     join_history,
     last_port,
@@ -38,6 +39,7 @@ class Keeping:
         self._options = options
         self._lock = lock
         self._may_have_run = False
+        self.cancelled: set[str] = set()
 
     def holds(self, name: PartName) -> tuple[int, ...]:
         """Return the descriptors that a part holds as long as it lives."""
@@ -78,11 +80,25 @@ class Keeping:
             return []
         chosen = {"WORKFLOW_TASK_RUNNER_URL": own.url or self._options.task_runner_url or ""}
         settings = from_environment({**os.environ, **self._options.environment, **chosen})
-        found = recover(self.folder.history, self._database, own, may_use=settings.may_use_task_runner)
+        found = self._recover(own, settings.may_use_task_runner)
         prepare_messages(self.folder.messages, self.folder.history)
         remove_files(found.expired_runs, jobs=jobs, logs=self.folder.path / "logs", keep=keep)
         gather_mock_jobs(self.folder.mock_jobs, self.mock_journal, found.open_runs)
         return list(found.open_runs)
+
+    def _recover(self, own: OwnRunner, may_use: Callable[[str], bool]) -> Recovered:
+        """Recover the history, and cancel the runs that need other Task Runners if that was chosen."""
+        while True:
+            try:
+                return recover(self.folder.history, self._database, own, may_use=may_use)
+            except RunnerMissing as missing:
+                # A run that could not be cancelled is found again.
+                if not self._options.cancel_others or not self.cancelled.isdisjoint(missing.runs):
+                    raise
+                is_kind = missing.option.startswith("--runner ")
+                reason = f"it needs {missing.option}, and `local up` was given --cancel-others"
+                cancel_open_runs(self.folder.history, self._database, missing.runs, reason, jobs_ended=is_kind)
+                self.cancelled.update(missing.runs)
 
     def end(self) -> None:
         """End the single run of a platform whose parts have ended, if it has not ended itself."""

@@ -57,7 +57,8 @@ class LocalPlatform:
     Entering raises `PlatformError` if the platform cannot start. If a part crashes later, everything is stopped and
     `wait`, or leaving the block, raises `PartCrashed`.
 
-    `resumed` are the runs of an earlier platform that this one goes on with.
+    `resumed` are the runs of an earlier platform that this one goes on with, and `cancelled` those that it ended since
+    they need another Task Runner.
 
     `pubsub_url` is where gcloud can publish. `storage` is None without Cloud Storage, and `storage_missing` then says
     why it is missing.
@@ -73,6 +74,7 @@ class LocalPlatform:
         self.storage: Storage | None = None
         self.storage_missing = ""
         self.resumed: list[str] = []
+        self.cancelled: list[str] = []
         self._kept: Keeping | None = None
         self._task_runner_port = 0
         self._supervisor = Supervisor(grace_s=self.options.grace_s, on_crash=self._handle_crash)
@@ -265,6 +267,7 @@ class LocalPlatform:
             self._task_runner_port = kept.task_runner_port(self._port(PartName.TASK_RUNNER), self._stack)
         keep = from_environment({**os.environ, **self.options.environment}).keep_runs
         self.resumed = kept.begin(self._runner, self._task_runner_port, jobs=self.jobs_dir, keep=keep)
+        self.cancelled = sorted(kept.cancelled)
 
     def _port(self, name: PartName) -> int:
         return self.options.ports.get(name, 0)

@@ -46,7 +46,8 @@ class PlatformOptions:
 
     With a `history`, the folder of a project, the embedded Firestore and Pub/Sub keep their state in `.atom-workflows/`
     there, and the platform goes on with the runs that are open. One platform at a time can do so. With `only_run` it
-    begins without them, and only adds its run. With None, the state is in memory.
+    begins without them, and only adds its run. With None, the state is in memory. With `cancel_others`, it cancels the
+    open runs that need another Task Runner, because of which it would not start otherwise.
 
     With a `runner` other than the mock, jobs really run on this machine, and their files are in `jobs_dir`, by default
     `.atom-workflows/jobs/` of the working directory. At most `slots` run at a time; 0 means one per processor. With
@@ -81,6 +82,7 @@ class PlatformOptions:
     revived: frozenset[PartName] = frozenset()
     task_runner_journal: Path | None = None
     history: Path | None = None
+    cancel_others: bool = False
 
     @property
     def keeps_history(self) -> bool:

@@ -265,6 +265,32 @@ def test_a_log_is_served_to_whoever_has_its_address(laptop: Laptop) -> None:
     assert requests.get(f"{job['logsUrl'][:-1]}x", timeout=WITHIN_S).status_code == 404
 
 
+def test_an_address_of_a_log_outlives_its_server(tmp_path: Path) -> None:
+    """A server that was restarted serves the logs of the one before at their addresses, and only there."""
+    first = Laptop(tmp_path)
+    first.python(
+        "print('so far', flush=True); import pathlib, time; pathlib.Path('up').write_text('up'); time.sleep(600)"
+    )
+    first.started("up")
+    path = first.status()["logsUrl"].removeprefix(first.url)
+    first.kill()
+    second = Laptop(tmp_path)
+    try:
+        assert requests.get(f"{second.url}{path}", timeout=WITHIN_S).text == "so far\n"
+        key, _, log_id = path.rpartition("/")
+        others = (
+            f"{key}/",
+            f"{key}/{log_id[:-1]}",
+            f"/logs/{log_id}",
+            f"/logs/run-1/other/1/{log_id}",
+            f"{key}/%ff%ed",
+        )
+        for other in (*others, f"/logs/../../../{log_id}"):
+            assert requests.get(f"{second.url}{other}", timeout=WITHIN_S).status_code == 404, other
+    finally:
+        second.kill()
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

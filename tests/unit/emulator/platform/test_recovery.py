@@ -57,14 +57,15 @@ def read(file: Path) -> dict[str, dict[str, Any]]:
         return {record.path: record.fields for record in found}
 
 
-def test_leases_end_and_open_runs_are_audited(file: Path) -> None:
-    """Whatever a process that no longer exists had to itself is due, and so is each open run's audit."""
+def test_leases_end_and_jobs_and_open_runs_are_due(file: Path) -> None:
+    """Whatever a process that no longer exists had to itself is due, and so are each job's poll and run's audit."""
     write(
         file,
         {
             "runs/a": {"state": "RUNNING", "expire_at": LATER},
             "runs/a/steps/claimed": {"state": "DISPATCHING", "due_at": LATER, "n": 1},
-            "runs/a/steps/running": {"state": "RUNNING", "due_at": LATER},
+            "runs/a/steps/running": {"state": "RUNNING", "due_at": LATER, "notifies": True},
+            "runs/a/steps/retrying": {"state": "RETRYING", "due_at": LATER},
             "runs/a/steps/~end": {"state": "PENDING", "due_at": LATER},
             "runs/b": {"state": "SUCCEEDED", "expire_at": LATER},
             "runs/b/steps/~end": {"state": "SUCCEEDED", "due_at": None},
@@ -78,13 +79,14 @@ def test_leases_end_and_open_runs_are_audited(file: Path) -> None:
     assert found["runs/a/steps/claimed"]["n"] == 1
     assert found["runs/a/steps/~end"]["due_at"] < LATER
     assert found["control/checker"]["until"] < LATER
-    assert found["runs/a/steps/running"]["due_at"] == LATER
+    assert began <= found["runs/a/steps/running"]["due_at"] <= datetime.now(UTC)
+    assert found["runs/a/steps/retrying"]["due_at"] == LATER
     assert found["runs/b/steps/~end"]["due_at"] is None
 
 
 def test_a_clock_that_was_set_back_delays_nothing(file: Path) -> None:
     """What a step waits for is due at once if it was written in the future, and not if it was written before."""
-    waiting = {"state": "RUNNING", "due_at": LATER}
+    waiting = {"state": "RETRYING", "due_at": LATER}
     write(file, {"runs/a": {"state": "RUNNING"}, "runs/a/steps/s": waiting})
     recover(file, DATABASE, MOCK)
     assert read(file)["runs/a/steps/s"] == waiting
