@@ -189,6 +189,17 @@ def _is_barrier(step: StepRecord) -> bool:
     return step.kind in {NodeKind.INTERNAL, NodeKind.PLACES}
 
 
+def _check_counters(watch: Watch, retries: int) -> None:
+    # What a step that was left as it is depends on may have ended otherwise since, and so may what its barriers count.
+    counted = [one for one in watch.steps.values() if watch.is_current(one) and (one.each or one.id) not in watch.left]
+    if watch.left:
+        counted = [one for one in counted if not _is_barrier(one) or one.retries == retries]
+    for step in counted:
+        # No counter decides that an item is left out.
+        if not watch.is_unstarted(step) and (miscount := watch.miscount(step)):
+            watch.report(Rule.COUNTERS, f"at its end, {miscount}")
+
+
 def check_end(watch: Watch) -> None:
     """Check the run once everything is over."""
     run = watch.run
@@ -204,14 +215,7 @@ def check_end(watch: Watch) -> None:
     if set(steps) != set(watch.scenario.by_id):
         watch.report(Rule.ENDS, f"steps are missing: {set(watch.scenario.by_id) - set(steps)}")
         return
-    # What a step that was left as it is depends on may have ended otherwise since, and so may what its barriers count.
-    counted = [one for one in watch.steps.values() if watch.is_current(one) and (one.each or one.id) not in watch.left]
-    if watch.left:
-        counted = [one for one in counted if not _is_barrier(one) or one.retries == run.retries]
-    for step in counted:
-        # No counter decides that an item is left out.
-        if not watch.is_unstarted(step) and (miscount := watch.miscount(step)):
-            watch.report(Rule.COUNTERS, f"at its end, {miscount}")
+    _check_counters(watch, run.retries)
     _check_ends(watch)
     for plan in watch.scenario.all_steps:
         # A loop that was left as it is may have been stopped in an earlier round, which gives no places back.
