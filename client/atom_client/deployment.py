@@ -24,7 +24,7 @@ EMULATORS: Final = ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST")
 """Variables that name a local platform."""
 
 PROJECT_FOLDER: Final = Path(".atom-workflows")
-"""The folder in which a local platform keeps its history, and in which it is found while it is up."""
+"""The folder that holds a local platform's history, and that lets commands find the platform while it is up."""
 
 _STATE: Final = PROJECT_FOLDER / "platform.json"
 _ADOPTED: Final = "atom_workflows.adopted"
@@ -77,7 +77,8 @@ def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def environment() -> dict[str, str]:
     """Return the environment with the command's options applied.
 
-    If these name no place, a platform that is up in this folder adds its variables.
+    If neither they nor the environment name a platform or a project, the variables of a platform that is up in this
+    folder are added.
     """
     if names_no_place():
         adopt_platform()
@@ -85,7 +86,7 @@ def environment() -> dict[str, str]:
 
 
 def names_no_place() -> bool:
-    """Return True if neither the options nor the environment name a platform or a project."""
+    """Return True if no option or variable names a platform or project."""
     return not _chosen() and not any(os.environ.get(name) for name in (*EMULATORS, *PROJECTS))
 
 

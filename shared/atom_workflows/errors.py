@@ -12,7 +12,7 @@ class AtomWorkflowsError(Exception):
 
 
 class SelectionError(AtomWorkflowsError, ValueError):
-    """What a person chose cannot be run again.
+    """The steps or items that a person chose cannot be run again.
 
     `name` is the step that does not exist, or "".
     """
@@ -211,7 +211,7 @@ class RunStateError(AtomWorkflowsError, ValueError):
 
 
 class RunContended(RunStateError):
-    """The run changed at each attempt to change it, so the request should be repeated."""
+    """The run kept changing while it was being updated, so the request should be repeated."""
 
 
 class DefinitionUnusable(AtomWorkflowsError, ValueError):

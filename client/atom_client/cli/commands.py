@@ -71,9 +71,9 @@ def run(  # noqa: PLR0913  # one for each option
 ) -> None:
     """Run a workflow on a local platform and show its progress.
 
-    FILE is a workflow file, or - for stdin. The platform is started for this run, unless one is already running: in
-    this folder, or where FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST point to. The run is kept in .atom-workflows,
-    where `runs list` and `runs show` find it when the platform has ended.
+    FILE is a workflow file, or - for stdin. The platform is started for this run, unless one is already running,
+    in this folder or at the addresses in FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST. The run is kept in
+    .atom-workflows, where `runs list` and `runs show` find it when the platform has ended.
 
     Exit code: 0 if the run SUCCEEDED, 1 if it ended in another state, 2 if the file or the options are
     invalid, 130 if Ctrl-C interrupts it. With --keep, the Ctrl-C that stops the platform does not change the exit code.
@@ -270,7 +270,7 @@ def local() -> None:
 @click.option(
     "--cancel-others",
     is_flag=True,
-    help="Cancel the open runs that need another Task Runner than this platform has, instead of refusing to start.",
+    help="Cancel the open runs that need a different Task Runner, instead of refusing to start.",
 )
 @json_option
 @platform_options

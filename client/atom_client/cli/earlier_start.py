@@ -27,9 +27,9 @@ _DIFFERENCES: Final = {
     "scheduled_at": "as of a different time (--at)",
     "no_queue": "with a different --no-queue setting",
 }
-"""How a run that the key has already started can differ from the new request.
+"""The ways in which a run already started with the key can differ from the new request.
 
-A difference that is not listed is one between their workflow files.
+Any difference not listed here is one between their workflow files.
 """
 
 

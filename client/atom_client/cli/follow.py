@@ -76,9 +76,8 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
 ) -> RunRecord:
     """Show the run until it has ended or time is up.
 
-    Returns the run as last read. `superseded` is an INVALID run from an earlier start, which the new run replaces: as
-    long as the store still holds it, the new run has not appeared. `describe_wait` describes a QUEUED run's position in
-    line.
+    Returns the run as last read. `superseded` is an INVALID run from an earlier start: as long as the store holds it,
+    the new run has not yet replaced it. `describe_wait` describes a QUEUED run's position in line.
 
     Raises `Failure` if the run is deleted, or does not appear because no function handled the start message. Raises
     `StoreUnavailable` if the store is unreachable at the start, or later stays unreachable for longer than

@@ -38,9 +38,9 @@ def require_platform(services: Services) -> None:
 
 
 def has_history() -> bool:
-    """Return True if this folder has a history, and neither options nor environment name another place.
+    """Return True if this folder has a history to be used.
 
-    Raises `Failure` if that cannot be found out.
+    Returns False if the options or the environment name another place. Raises `Failure` if the folder cannot be read.
     """
     if not names_no_place():
         return False
@@ -51,7 +51,8 @@ def has_history() -> bool:
     except OSError as error:
         raise Failure(
             f"the history of this folder, {PROJECT_FOLDER}, cannot be read: {(error.strerror or str(error)).lower()}. "
-            "Allow yourself to read it, or work in another folder; for a deployment on Google Cloud, give --project."
+            "Give yourself permission to read it, or work in another folder; for a deployment on Google Cloud, give "
+            "--project."
         ) from error
     return True
 

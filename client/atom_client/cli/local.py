@@ -396,7 +396,7 @@ def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
         click.echo(f"{runner_note(choice)} {others}", err=True)
     with suppress(KeyboardInterrupt), keep_up(platform):
         if platform.cancelled:
-            click.echo(f"Cancelled what needs another Task Runner: {_name_some(platform.cancelled)}.", err=True)
+            click.echo(f"Cancelled runs that need another Task Runner: {_name_some(platform.cancelled)}.", err=True)
         if as_json:
             described = {
                 "environment": platform.shown_environment,

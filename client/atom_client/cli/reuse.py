@@ -91,7 +91,7 @@ def repair_by_new_run(services: Services, options: ReuseOptions) -> int:
     output = Output(aside=options.as_json)
     show_plan(plan, output)
     if not plan.reuse.kept:
-        anew = "the new run does everything anew, as a run started with `atom-workflows start` would"
+        anew = "the new run starts from scratch, like a run started with `atom-workflows start`"
         print_warnings([f"no step of run {earlier.id} is kept: {anew}"])
     if options.dry_run:
         if options.as_json:
@@ -176,7 +176,7 @@ def find_file(services: Services, run: RunRecord, source: str | None) -> FoundFi
         else:
             return FoundFile(content=content, name=path, fields={"generation": generation})
     else:
-        said = f"run {run.id} does not store its file, and there is no unchanged {name_of(path)} here"
+        said = f"run {run.id} does not store its file, and this folder has no unchanged {name_of(path)}"
         with_path = Path(path).name
         try:
             content = Path(with_path).read_bytes()

@@ -232,7 +232,7 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
     help="Start a new run with this value of a parameter, and keep the steps that do not read it; may be repeated.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would run again, but change nothing.")
-@click.option("--yes", is_flag=True, help="With any option above: do not ask. Without a terminal, it never asks.")
+@click.option("--yes", is_flag=True, help="With any option above: do not ask. Without a terminal, retry never asks.")
 @click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
 @click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
 @reason_option

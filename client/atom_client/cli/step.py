@@ -75,7 +75,7 @@ def _facts(seen: StepSeen, attempts: Sequence[TimedAttempt]) -> Iterator[tuple[s
 
 
 def _about_attempts(seen: StepSeen, attempts: Sequence[TimedAttempt]) -> Iterator[str]:
-    """Yield the jobs of the attempts, and where their logs are."""
+    """Yield the job of each attempt, and the address of its log."""
     missing = seen.step.attempt - len(attempts) if attempts else 0
     if missing:
         are = "is" if missing == 1 else "are"

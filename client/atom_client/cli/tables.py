@@ -52,9 +52,9 @@ _LEAST_MESSAGE: Final = 20
 class Sheet:
     """A heading and rows of cells, with each cell on one line.
 
-    `state_column` is the index of the column that holds states. If `may_be_narrowed` is True, a narrow terminal shows
-    the sheet without the columns that do not fit, since their content is also shown elsewhere, and says which. Ids, in
-    the first column, are never cut.
+    `state_column` is the index of the column that holds states. If `may_be_narrowed` is True, columns that do
+    not fit on a narrow terminal are left out, since their content is also shown elsewhere, and a note names them. Ids,
+    in the first column, are never cut.
     """
 
     heading: tuple[str, ...]
@@ -199,7 +199,7 @@ def remark(step: StepRecord, loop: LoopView | None = None) -> str:
 
     The message is preceded by those of the following that apply: the run from which the step was kept, a note that the
     failure is tolerated, the state of a job that the Task Runner has not started yet, the reason why the step ended,
-    and the counts of its items. The counts replace the message until the step has ended, or if it failed because too
+    and the counts of its items. The counts replace the message if the step has not ended, or if it failed because too
     many of its items did.
     """
     job_state = one_line(step.job_state) if step.state is StepState.RUNNING else ""

@@ -46,7 +46,10 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """The places of a graph by layer, each from top to bottom, with its lines and its total height."""
+    """The places and lines of a graph, and its total height.
+
+    The places are listed by layer, and within a layer from top to bottom.
+    """
 
     layers: Sequence[Sequence[Place]]
     segments: Sequence[Segment]

@@ -72,7 +72,7 @@ def units_of(steps: Sequence[PicturedStep]) -> list[Unit]:
 
 
 def _in_drawing_order(units: list[Unit], ids: list[str]) -> list[Unit]:
-    """Sort units after their dependencies, in an order that ends rails early."""
+    """Order units so that dependencies come first and rails end early."""
     place = {one: number for number, one in enumerate(ids)}
     waiting = [unit for unit in units if unit.steps[0].id in place]
     left = {unit: unit.dependents for unit in waiting}

@@ -188,7 +188,7 @@ def _list_layers(steps: Sequence[PicturedStep], style: Style) -> Iterator[list[P
 
 
 def _name_some(steps: Sequence[PicturedStep], style: Style, room: int) -> list[Part]:
-    """Return the names that fit, at least one, and how many remain."""
+    """Return the names that fit (at least one), and how many remain."""
     ordered = sorted(steps, key=lambda step: _URGENT.index(step.state) if step.state else 0)
     rest = len(f" {style.mark} and {len(ordered):,} more")
     names = [style.name(step, room - rest) for step in ordered]

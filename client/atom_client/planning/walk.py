@@ -54,7 +54,7 @@ class PlannedStep:
 
     @property
     def has_unknown(self) -> bool:
-        """True if the step's list of items, or a value in its job or its first few items, is unknown."""
+        """True if the step's list of items, a value in its job, or a value in its first few items is unknown."""
         items = self.items
         of_items = items is not None and (bool(items.unknown) or any(item.unknown for item in items.first))
         return bool(self.unknown) or of_items

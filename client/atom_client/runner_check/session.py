@@ -103,7 +103,7 @@ class Session:
     def submit_twice(self, job: Job, key: str) -> tuple[JobAnswer, JobAnswer]:
         """Submit a job twice at the same time.
 
-        Unlike with the threads of a pool, Ctrl-C does not wait for the calls. Raises the errors of `submit`.
+        Ctrl-C does not wait for the calls; it would if they ran in a thread pool. Raises the errors of `submit`.
         """
         calls: list[Future[JobAnswer]] = [Future(), Future()]
 

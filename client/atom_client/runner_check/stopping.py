@@ -96,9 +96,9 @@ def _never_ran(job: JobAnswer) -> bool:
 
 
 def _judge_unfound(session: Session, job_id: str) -> Row:
-    """Judge a lookup by key that did not find the job.
+    """Judge a lookup that did not find a job by its key.
 
-    Not finding the job is allowed once it has ended. Raises `TaskRunnerUnavailable`.
+    That is allowed once the job has ended. Raises `TaskRunnerUnavailable`.
     """
     try:
         may_run = not has_ended(session.status(job_id).state)

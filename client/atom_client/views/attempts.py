@@ -36,9 +36,9 @@ class TimedAttempt(NamedTuple):
     """An attempt and its durations, each None if it is not known or did not occur.
 
     `back_off` is the time from the end of the previous attempt to the start of this one, including the time until the
-    earlier job had stopped. `submitting` is the time until a submission was accepted, if the first one started
-    nothing. `job` is the time from the submission to the end, and `queued` its part before the job was first seen to
-    be RUNNING.
+    earlier job had stopped. If the first submission started nothing, `submitting` is the time until a later one
+    was accepted. `job` is the time from the submission to the end, and `queued` its part before the job was first seen
+    to be RUNNING.
     """
 
     attempt: Attempt

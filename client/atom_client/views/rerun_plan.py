@@ -22,7 +22,7 @@ HEADING: Final = ("STEP", "STATE", "RUNS AGAIN BECAUSE")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RerunPlan:
-    """The nodes of a run by id, the ids of those that run again, and the selection that says so, if there is one."""
+    """The nodes of a run by id, the ids of those that run again, and the selection that chose them, if any."""
 
     nodes: Mapping[str, StepRecord]
     again: frozenset[str]

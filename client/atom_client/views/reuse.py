@@ -45,7 +45,10 @@ def reuse_object(plan: ReusePlan) -> dict[str, Any]:
 
 
 def _changes(plan: ReusePlan) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the changed values, each with its value in both runs, or None where it has none."""
+    """Yield each changed name with its values in the two runs.
+
+    The value is None for a run that does not have that name.
+    """
     before, after = ({"params": run.params, "env": run.env, "run": run_values(run)} for run in (plan.earlier, plan.run))
     for root, name in sorted(plan.judgment.changed):
         yield f"{root}.{name}", before[root].get(name), after[root].get(name)

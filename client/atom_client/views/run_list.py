@@ -137,7 +137,7 @@ def _require_page(number: int, size: int, total: int) -> None:
 def _newest(store: Store, total: int, begin: int, size: int) -> list[Document]:
     """Return up to `size` of the newest runs, skipping the first `begin`.
 
-    Runs are skipped from the nearer end of the list. Raises `Misuse` if there are too many to skip.
+    Reads the list from whichever end is nearer. Raises `Misuse` if there are too many runs to skip.
     """
     end = min(begin + size, total)
     is_from_oldest = total - end < begin

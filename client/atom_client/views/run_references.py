@@ -110,8 +110,7 @@ def is_file(text: str) -> bool:
 def started_from(path: str, file: str) -> bool:
     """Return True if a run whose source is `path` was started from the file that a user names.
 
-    A start message gives the name of a file on the user's machine without its folders, but that of an object with its
-    bucket.
+    A start message names a file on the user's machine without its folders, but names an object with its bucket.
     """
     if path.startswith(_BUCKET) or file.startswith(_BUCKET):
         return path == file
@@ -120,10 +119,10 @@ def started_from(path: str, file: str) -> bool:
 
 
 def runs_to_offer(store: Store, text: str, *, most: int) -> list[Document]:
-    """Return runs whose ids begin with the text, newest first, with their state and workflow.
+    """Return runs whose ids begin with the text, newest first.
 
-    Without a text, these are the newest of all; with one, any of those whose ids begin with it. A run whose id is
-    exactly the text is left out.
+    Their state and workflow are included. If more than `most` runs match, the newest are returned if the text is
+    empty; otherwise, the newest may be missing. A run whose id is exactly the text is left out.
     """
     fields = ("state", "workflow", "created_at")
     if not text:
@@ -228,8 +227,8 @@ def _while_begun(documents: Iterator[Document], beginning: str) -> Iterator[Docu
 def _newest(store: Store, matches: Matches, every: Iterator[Document], meant: str) -> str | None:
     """Return the id of the newest matching run, or None.
 
-    The newest runs of any workflow are searched first; if none of them matches, all runs in `every` are. There is no
-    index by workflow and time: it would have to be updated with every run that is started.
+    The newest runs of any workflow are searched first; if none of them matches, all runs in `every` are searched.
+    There is no index by workflow and time: it would have to be updated with every run that is started.
     """
     recent = Query(collection=RUNS, order_by=[("created_at", "descending")], limit=_NEWEST, fields=_FIELDS)
     for document in store.query(recent):

@@ -52,7 +52,7 @@ def explain_stop(seen: Seen) -> Iterator[Reason]:
 
 
 def _canceller(run: RunRecord) -> str:
-    """Name the account that cancelled the run last, if it is known."""
+    """Name the account that last cancelled the run, if known."""
     actors = [change.actor for change in run.changes if change.what.partition(" ")[0] == "cancel"]
     return f" by {one_line(actors[-1])}" if actors else ""
 

@@ -164,7 +164,7 @@ def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
     yield from item_facts(seen.step, seen.loop) if seen.is_item and seen.loop else ()
     if origin := seen.step.kept_from:
         explains = with_place(f"why {origin} {quote(seen.step.id)}")
-        yield "kept from", f"run {origin}, in which it ended; `{explains}` explains it there"
+        yield "kept from", f"run {origin}, in which it ended; `{explains}` explains what happened there"
     yield from _what_decides(seen)
     yield from loop_facts(seen.loop, seen.items, seen.now) if seen.loop and not seen.is_item else _attempts(seen)
     yield from inputs_and_outputs(seen)
@@ -242,8 +242,8 @@ def _attempts(seen: StepSeen) -> Iterator[tuple[str, str]]:
 def sent_body(step: StepRecord) -> Any:
     """Return the body that was sent for the last attempt.
 
-    Returns None if nothing was sent, or if another run sent it: the request of a kept step has the ids and times of
-    this run.
+    Returns None if nothing was sent, or if another run sent it: the stored request of a kept step has this run's ids
+    and times, which are not the ones that were sent.
     """
     if step.kept_from:
         return None

@@ -84,5 +84,5 @@ def size_of(write: Create | Update) -> int:
 
 
 def _is_copied(write: Create | Update) -> bool:
-    """Return True for a kept step of an ended run, or for its outputs."""
+    """Return True if the write copies a kept step or its outputs."""
     return bool(write.fields.get("kept_from")) or f"/{OUTPUTS}/" in write.path

@@ -30,7 +30,7 @@ from atom_workflows.ports import Update
 from atom_workflows.run_documents import NO_MAIN_RESULT, run_state_fields, selection_fields
 
 Select: TypeAlias = Callable[[Mapping[str, StepRecord]], Selection | None]
-"""Chooses what runs again among all nodes of a run."""
+"""Chooses which of all the nodes of a run are to run again."""
 
 _TRIES: Final = 5
 

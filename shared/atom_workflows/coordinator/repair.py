@@ -199,7 +199,10 @@ def examine(services: Services, run_id: str, *, fixing: bool, actor: str = "") -
 
 
 def _record_repair(services: Services, run_id: str, actor: str) -> None:
-    """Record who had a run repaired, unless the run keeps changing or is gone."""
+    """Record who requested the repair of a run.
+
+    Records nothing if the run keeps changing or is gone.
+    """
     # Imported here because no function has a person's command to record.
     from atom_workflows.core.user_changes import UserChange  # noqa: PLC0415 - see above
 

@@ -50,7 +50,7 @@ _IN_GRAPH: Final = tuple(
     kind.value
     for kind in (NodeKind.JOB, NodeKind.BARRIER, NodeKind.INTERNAL, NodeKind.EXPAND, NodeKind.GATHER, NodeKind.MAIN_END)
 )
-"""The kinds of nodes that are compared, which leaves out the items of loops: there may be 20,000."""
+"""The kinds of nodes that are compared. They do not include the items of loops, of which there may be 20,000."""
 
 _COPIED: Final = (
     "attempt",
@@ -76,14 +76,14 @@ _COPIED_OF_LOOPS: Final[Mapping[NodeKind, tuple[str, ...]]] = {
 """The fields that count the items of a kept loop. The items themselves stay with the ended run."""
 
 _GATHERED_AT_ONCE: Final = 10
-"""How many loops' outputs are in memory together: each may take up 900 KB, and what a job returns 32 KB."""
+"""The number of loops whose outputs are in memory at once: up to 900 KB for a loop, and up to 32 KB for a job."""
 
 
 class Reuse(NamedTuple):
-    """What a run keeps of an ended one, and that run's number of retries and end time at that moment.
+    """What a run keeps of another run, which has ended.
 
-    `skipped` are those of the kept steps that were skipped by choice. `link` is the write by which the ended run
-    remembers the new one.
+    `retries` and `finished_at` are those of the ended run when this was decided. `skipped` are the
+    kept steps that were skipped by choice. `link` is the write by which the ended run remembers the new one.
     """
 
     run_id: str
@@ -180,9 +180,8 @@ def plan_reuse(
         )
     if event.kept_digest and event.kept_digest != judgment.digest:
         raise RunStateError(
-            f"the steps of run {earlier.id} that would be kept are not those that were shown when this run was "
-            "requested, because the earlier run, or the deployment's environment, has changed since then; request it "
-            "again"
+            f"the steps of run {earlier.id} that would be kept are no longer the ones that were shown, because that "
+            "run, or the deployment's environment, has changed since then; request the new run again"
         )
     reuse = Reuse(
         run_id=earlier.id,
@@ -200,7 +199,10 @@ def plan_reuse(
 
 
 def _first_of(services: Services, earlier: RunRecord) -> RunRecord:
-    """Return the run that was not a repair itself, or the oldest that still exists."""
+    """Follow a chain of repairs back to the run that began it.
+
+    If a run of the chain was deleted, returns the oldest one after it.
+    """
     first = earlier
     for _ in range(MOST_REPAIRS):
         stored = load_run(services, first.repairs) if first.repairs else None
@@ -228,7 +230,7 @@ def _inherit(
     labels = {**earlier.labels, **event.labels}
     if len(labels) > MAX_LABELS:
         raise RunStateError(
-            f"the run would have {len(labels)} labels, with those of run {earlier.id}; it may have {MAX_LABELS}"
+            f"the run would have {len(labels)} labels, including those of run {earlier.id}; it may have {MAX_LABELS}"
         )
     runner = earlier.task_runner_url
     keeps_runner = not event.task_runner_url and services.settings.may_use_task_runner(runner)
@@ -359,8 +361,8 @@ def _parts(names: list[str], size: int) -> list[list[str]]:
 
 
 def reuse_graph(services: Services, run: RunRecord, workflow: Workflow, path: str) -> ReuseGraph:
-    """Return the graph of a run that keeps steps, as it was decided when it was started.
+    """Return the graph of a run that keeps steps.
 
-    Raises `DefinitionUnusable`.
+    What it keeps was decided when the run was started. Raises `DefinitionUnusable`.
     """
     return ReuseGraph(services, run, workflow, path, _read_reuse(services, run))

@@ -23,10 +23,10 @@ MOST_KEPT: Final = 20
 """The maximum number of attempts that a step keeps."""
 
 LONGEST_MESSAGE: Final = 200
-"""The maximum length of a kept message. The message of the latest attempt is also a field of its step, uncut."""
+"""The maximum length of the message in a kept attempt. The step's own `message` field is not shortened to it."""
 
 LONGEST_TEXT: Final = 8_000
-"""The maximum length of all kept attempts of a step, since a run may have 10,000 steps that are read together.
+"""The maximum total length of a step's kept attempts, since a run may have 10,000 steps that are read together.
 
 A step whose attempts have long log addresses may keep fewer than `MOST_KEPT`.
 """
@@ -80,7 +80,7 @@ def keep_attempt(
 def keep_latest(step: StepRecord) -> dict[str, str]:
     """Return the field that keeps a step's latest attempt when the step is reset.
 
-    Returns {} if that attempt is kept already, or if none was begun since the last reset.
+    Returns {} if that attempt is already kept, or if no attempt has begun since the last reset.
     """
     attempts = list_attempts(step)
     is_kept = not attempts or len(attempts) == len(_lines_of(step))
@@ -101,7 +101,7 @@ def list_attempts(step: StepRecord) -> list[Attempt]:
 def _latest_of(step: StepRecord) -> Attempt | None:
     """Return the latest attempt as the step's own fields describe it.
 
-    Returns None if none was begun since the last reset, or if the node has no job.
+    Returns None if none has begun since the last reset, or if the node has no job.
     """
     if not step.attempt or step.claimed_at is None or not step.rules.has_job:
         return None

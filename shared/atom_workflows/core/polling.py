@@ -71,8 +71,8 @@ def record_progress(  # noqa: PLR0913 (the fields of a response, for which the c
 ) -> StepChange | None:
     """Record the progress of a job that has not ended.
 
-    Returns None if the response contains nothing new, so that nothing is written. A changed message alone is ignored,
-    and only the first address of the job's log is recorded, and the first time at which the job was RUNNING.
+    Returns None if the response contains nothing new, so that nothing is written. A changed message alone is ignored.
+    Of the addresses of the job's log, and of the times at which the job was RUNNING, only the first is recorded.
     """
     learnt: dict[str, Any] = {"notifies": True} if notifies and not step.notifies else {}
     if logs_url and not step.logs_url:

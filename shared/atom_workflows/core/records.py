@@ -434,7 +434,7 @@ class RunRecord:
 
     @property
     def stop_reason(self) -> str | None:
-        """The reason for the latest stop of the run or of its main part, or None."""
+        """The reason why the run or its main part was last stopped, or None."""
         if self.stop is not None:
             return self.stop.reason
         # Once the steps under `finally` have begun, this is all that is left of a stop of the main part.

@@ -93,7 +93,10 @@ def find_unsuccessful(steps: Mapping[str, StepRecord], *, retries: int = -1) -> 
 
 
 def everything_after(steps: Mapping[str, StepRecord], first: Collection[str]) -> set[str]:
-    """Return the given steps with everything after them, and with what runs again in every retry."""
+    """Return the given steps and everything after them.
+
+    The result includes the nodes that run again in every retry.
+    """
     chosen = {END_ID} & steps.keys()
     # Whichever steps run again, those under `finally` must run again after them.
     pending = [*first, *({MAIN_END_ID} & steps.keys())]

@@ -264,8 +264,8 @@ def judge(
 ) -> Judgment:
     """Decide for each step whether it is kept, and give the first reason why it is not.
 
-    `earlier` are the nodes of the ended run, and `planned` those of the new file compiled for it. `changed` are the
-    values that differ between the runs.
+    `earlier` are the nodes of the ended run, and `planned` those that the new file would have given it. `changed` are
+    the values that differ between the runs.
     """
     edges = _EarlierEdges(earlier)
     steps = {step.id: step for step in workflow.all_steps}
@@ -315,7 +315,10 @@ def _why_not_reusable(step_id: str, earlier: Mapping[str, Facts]) -> str:
 def _why_different(
     step: Step, earlier: Mapping[str, Facts], planned: Mapping[str, Facts], changed: frozenset[tuple[str, str]]
 ) -> str:
-    """Return why a step, edited or not, would do something else, or ""."""
+    """Return why a step would do something different than before, or "".
+
+    The step itself need not have been edited.
+    """
     names = [step.id, *([expander_id(step.id)] if step.for_each is not None else [])]
     pairs = [(earlier.get(name), planned[name]) for name in names]
     before, after = pairs[0]
@@ -334,14 +337,14 @@ def _why_different(
     if edited := [part.value for part in Part if part in differing and part is not Part.VALUES]:
         return f"its {_listed(edited)} changed"
     if differing:
-        return "the types or the time zone of the values that it reads changed"
+        return "the values that it reads now have different types or another time zone"
     if before is not None and any(before.gathers.get(name) != of for name, of in after.gathers.items()):
-        return "outputs of its items that were not read before are now read"
+        return "some outputs of its items are read now but were not before"
     return ""
 
 
 def _why_decided_again(step: Step, earlier: Mapping[str, Facts]) -> str:
-    """Return why the step's trigger decides otherwise than before, or "".
+    """Return why the step's trigger now decides differently, or "".
 
     The steps that it depends on are all kept: they succeeded, or were skipped by choice.
     """
@@ -349,8 +352,8 @@ def _why_decided_again(step: Step, earlier: Mapping[str, Facts]) -> str:
     skipped = sum(earlier[need].state is StepState.SKIPPED for need in step.depends_on)
     skips = _skips(before.kind, step.trigger, Counters(0, 0, skipped, len(step.depends_on)))
     if skips and before.state is StepState.SUCCEEDED:
-        return "its dependencies changed, and skip it now"
-    return "its dependencies changed, and no longer skip it" if before.by_trigger and not skips else ""
+        return "its dependencies changed, so it is now skipped"
+    return "its dependencies changed, so it is no longer skipped" if before.by_trigger and not skips else ""
 
 
 def _changed_reads(step: Step, changed: frozenset[tuple[str, str]]) -> Iterator[str]:
@@ -371,9 +374,9 @@ def _listed(words: Sequence[str]) -> str:
 
 @dataclass(slots=True)
 class _EarlierEdges:
-    """The earlier graph; what is before its nodes is computed when first asked for.
+    """The earlier graph; the nodes before each node are computed when first needed.
 
-    It is a bit for each node, since 10,000 sets of up to 10,000 names would not fit into a function's memory.
+    Each is one bit of a number, since 10,000 sets of up to 10,000 names would not fit into a function's memory.
     """
 
     nodes: Mapping[str, Facts]

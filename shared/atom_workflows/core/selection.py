@@ -36,7 +36,10 @@ MAX_NAMES: Final = 100
 """The maximum number of steps that a person may name."""
 
 MAX_EDGES: Final = 150
-"""How many nodes all retries of a run together may make dependencies of an end, which adds a dependent to each."""
+"""The maximum number of nodes that all retries of a run together may make dependencies of an end.
+
+Each of these nodes gets one more dependent.
+"""
 
 _MOST_NAMED: Final = 5
 
@@ -80,7 +83,7 @@ def select(
     known = sum(len(steps[end].depends_on) for end in (END_ID, MAIN_END_ID) if end in steps)
     if edges and len(edges) + known > MAX_EDGES:
         raise SelectionError(
-            "too many of the steps that would run again come before steps that would be left as they are; "
+            "too many of the steps that would run again come before only steps that would not; "
             "with --from, name the first step that is to run"
         )
     return found
@@ -104,7 +107,7 @@ def _find(steps: Mapping[str, StepRecord], name: str) -> str:
 def choose(steps: Mapping[str, StepRecord], selection: Selection, *, retries: int) -> set[str]:
     """Return the nodes that run again, including items that will be created anew.
 
-    The result does not depend on how many of them the retry with this number has already reset.
+    The result does not depend on how many of them retry number `retries` has already reset.
     """
     reset = {step.id for step in steps.values() if step.retries == retries}
     seeds = {*selection.first}
@@ -140,7 +143,7 @@ def _follows(steps: Mapping[str, StepRecord], step: StepRecord) -> bool:
 def open_before_kept(
     steps: Mapping[str, StepRecord], below: Mapping[str, Collection[str]], again: Collection[str]
 ) -> dict[str, str]:
-    """Return the nodes that run again before kept ones only.
+    """Return the nodes that run again but have only kept dependents.
 
     Each is mapped to the end node that has to wait for it.
     """

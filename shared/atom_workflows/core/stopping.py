@@ -149,7 +149,7 @@ def forget_run_stop(step: StepRecord, *, now: datetime) -> StepChange:
 
 
 def was_stopped(step: StepRecord, run: RunRecord) -> bool:
-    """Return True if the step's part of the run is being stopped, or was."""
+    """Return True if stopping the step's part of the run has begun."""
     return run.stop is not None or (step.phase is not Phase.FINALLY and run.stop_reason is not None)
 
 

@@ -47,7 +47,7 @@ Cloud Run accepts no larger requests, and Pub/Sub sends none larger than 14 MB.
 """
 
 RUNS_PATH: Final = "/runs"
-"""The path below which callers of the start function ask for runs and change them."""
+"""The path below which callers of the start function read and change runs."""
 
 _HOW_TO_START: Final = (
     "to start a run, POST JSON with workflow_path or definition and the header Content-Type: application/json"

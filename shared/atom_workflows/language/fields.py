@@ -261,8 +261,8 @@ WORKFLOW: Final = Record(
             name="deadline",
             kind=DEADLINE,
             description=(
-                "When a run should have ended. A run that has not ended by then is reported as late but continues; "
-                "see [deadlines](#deadline)."
+                "The time by which a run should end. A run that has not ended by then is reported as late but "
+                "continues; see [deadlines](#deadline)."
             ),
             examples=({"after": "3h"},),
         ),

@@ -104,8 +104,8 @@ class JobEnded(NamedTuple):
 class RunCommand(NamedTuple):
     """A command about a run, `CANCEL` or `RETRY`, that the start function has accepted from a caller.
 
-    `retries` is the number of times that the run had been retried by then. The command applies only to that try of
-    the run: however late or often it is delivered, it does nothing once the run has been retried.
+    `retries` is the number of times that the run had been retried when the command was accepted. The command applies
+    only to that try of the run: however late or often it is delivered, it does nothing once the run has been retried.
     """
 
     run_id: str
@@ -217,7 +217,7 @@ def seed_message(run_id: str, *, after: str = "") -> Message:
 
 
 def command_message(command: RunCommand) -> Message:
-    """Build the message that has a dispatcher carry out a command.
+    """Build the message that tells a dispatcher to carry out a command.
 
     An earlier version, which does not know commands, lets the event be redelivered to this version.
     """

@@ -168,7 +168,7 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
     run_key = read_optional_key(body, "run_key")
     kept_digest = read_optional_text(body, "kept_digest", longest=_LONGEST_DIGEST) or ""
     if kept_digest and body.get("repairs") is None:
-        raise MalformedEvent("a start message's kept_digest is about the run that `repairs` names; send both")
+        raise MalformedEvent("a start message's kept_digest applies to the run that `repairs` names; send both")
     return StartRequested(
         key=("key", run_key) if run_key else (kind, require_storable("id", event_id)),
         workflow_path=require_storable("workflow_path", path or INLINE_NAME, longest=MAX_PATH_BYTES),

@@ -168,7 +168,7 @@ def test_another_parameter_needs_no_file_if_the_file_is_as_it_was(
     Path("nightly.yaml").write_text(CHANGED)
     result = call_runs(earlier.world, "retry", earlier.run_id, "--param", "limit=5", "--yes")
     assert result.exit_code == 2
-    assert "there is no unchanged nightly.yaml here; give the file with --with FILE" in result.output
+    assert "this folder has no unchanged nightly.yaml; give the file with --with FILE" in result.output
     Path("nightly.yaml").write_text(BASE)
     result = call_runs(earlier.world, "retry", earlier.run_id, "--param", "limit=5", "--yes")
     assert "params.limit: 3 is now 5\n" in result.output

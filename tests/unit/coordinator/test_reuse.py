@@ -129,7 +129,7 @@ EDITS = {
     ),
     "a step that reads an output of items": Edit(
         {
-            "train": "outputs of its items that were not read before are now read",
+            "train": "some outputs of its items are read now but were not before",
             "report": "its args changed",
             **FAILED,
         },
@@ -166,22 +166,26 @@ steps:
 @pytest.mark.parametrize(
     ("before", "after", "why"),
     [
-        ("[odd]", "[odd, first]", "its dependencies changed, and no longer skip it"),
+        ("[odd]", "[odd, first]", "its dependencies changed, so it is no longer skipped"),
         ("[odd, first], forEach: [1]", "[first], forEach: [1]", ""),
-        ("[odd], forEach: [1, 2]", "[odd, first], forEach: [1, 2]", "its dependencies changed, and no longer skip it"),
+        (
+            "[odd], forEach: [1, 2]",
+            "[odd, first], forEach: [1, 2]",
+            "its dependencies changed, so it is no longer skipped",
+        ),
         (
             "[odd, first], trigger: all-succeeded",
             "[first], trigger: all-succeeded",
-            "its dependencies changed, and no longer skip it",
+            "its dependencies changed, so it is no longer skipped",
         ),
-        ("[odd, first]", "[odd]", "its dependencies changed, and skip it now"),
+        ("[odd, first]", "[odd]", "its dependencies changed, so it is now skipped"),
         (
             "[bad, first], trigger: any-failed",
             "[first], trigger: any-failed",
-            "its dependencies changed, and skip it now",
+            "its dependencies changed, so it is now skipped",
         ),
         ("[bad, first], trigger: always", "[first], trigger: always", ""),
-        ("[odd], when: '${{ params.limit > 6 }}'", "[first], when: '${{ params.limit > 6 }}'", "no longer skip it"),
+        ("[odd], when: '${{ params.limit > 6 }}'", "[first], when: '${{ params.limit > 6 }}'", "no longer skipped"),
         ("[first], when: '${{ params.limit > 6 }}'", "[], when: '${{ params.limit > 6 }}'", ""),
     ],
 )

@@ -182,7 +182,7 @@ def test_a_repair_has_no_more_labels_than_any_run() -> None:
     run_id = start_repair(world, {"workflow_path": "a.yaml", "run_key": "k", "definition": BASE, "labels": old}).run_id
     assert world.run_to_end(run_id).state is RunState.FAILED
     said = refusal(world, request(run_id, BASE, labels=new))
-    assert said == f"the run would have 65 labels, with those of run {run_id}; it may have 64"
+    assert said == f"the run would have 65 labels, including those of run {run_id}; it may have 64"
     del new["new0"]
     assert start_repair(world, request(run_id, BASE, labels=new)).refusal is None
 
@@ -484,7 +484,11 @@ def test_a_repair_that_was_cancelled_in_line_still_keeps_its_steps() -> None:
         ({"repairs": "../control/checker"}, HTTPStatus.BAD_REQUEST, "an event's repairs cannot be"),
         ({"repairs": ["a"]}, HTTPStatus.BAD_REQUEST, "an event's repairs must be text"),
         ({"repairs": ""}, HTTPStatus.BAD_REQUEST, "an event's repairs must be text"),
-        ({"repairs": None, "kept_digest": "0"}, HTTPStatus.BAD_REQUEST, "kept_digest is about the run that `repairs`"),
+        (
+            {"repairs": None, "kept_digest": "0"},
+            HTTPStatus.BAD_REQUEST,
+            "kept_digest applies to the run that `repairs`",
+        ),
         ({"kept_digest": "0" * 65}, HTTPStatus.BAD_REQUEST, "at most 64 characters"),
         ({"params": {"limit": "many"}}, HTTPStatus.BAD_REQUEST, "`params.limit`"),
         ({"schema": 4}, HTTPStatus.SERVICE_UNAVAILABLE, "its schema is 4"),

@@ -51,7 +51,7 @@ _NOT_TO_BE_STORED: Final = (
 _TAG: Final = re.compile(r"<[^<>]*>")
 
 _LOGS_URL: Final = re.compile(r"""https?://[^\s/?#@\\"'<>`]+(?:[/?#][^\s\\"'<>`]*)?""", re.IGNORECASE)
-"""An address that has no user info, since that can disguise the destination, and no characters that end a link."""
+"""An address without user info, which can disguise the destination, and without characters that end a link."""
 
 
 class Meaning(StrEnum):

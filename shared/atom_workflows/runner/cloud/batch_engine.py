@@ -89,7 +89,7 @@ class BatchEngine:
     def take_key(self, key: str, now: datetime) -> JobReport:
         """Create a placeholder, or find the job with this key.
 
-        Raises `NotNow` if there is one but it is not visible yet.
+        Raises `NotNow` if a job has the key but is not visible yet.
         """
         name = name_of(key, self.settings.topic_prefix)
         reply = self.rest.send(batch_requests.placeholder_call(self.settings, placeholder_request(key), name))

@@ -45,5 +45,5 @@ def is_placeholder(job: Mapping[str, Any]) -> bool:
 
 def report_placeholder(place: Place) -> JobReport:
     """Report a placeholder as a job that was cancelled."""
-    message = "no job was started: its key was looked up before it was submitted, and can no longer be used"
+    message = "no job was started: the key was looked up before the job was submitted, so it can no longer be used"
     return JobReport(job_id=place.job_id, state=JobState.CANCELLED, message=message, is_placeholder=True)

@@ -103,7 +103,7 @@ class CloudRunEngine:
     def take_key(self, key: str, now: datetime) -> JobReport:
         """Create a placeholder, or find the job with this key.
 
-        Raises `NotNow` if there is one but it is not visible yet.
+        Raises `NotNow` if a job has the key but is not visible yet.
         """
         name = name_of(key, self.settings.topic_prefix)
         place = Place(engine=Engine.CLOUD_RUN, region=self.settings.region, name=name, created=now)

@@ -65,8 +65,8 @@ class RunsJobs(Protocol):
     def take_key(self, key: str, now: datetime) -> JobReport:
         """Create a placeholder, or find the job with this key.
 
-        Raises `NotNow` if there is one but it is too new to be visible. Afterwards, no submission with this key starts
-        a job on this engine.
+        Raises `NotNow` if a job has the key but is too new to be visible. Afterwards, no submission with this key
+        starts a job on this engine.
         """
         ...
 
@@ -135,7 +135,7 @@ class CloudRunner:
     def _find(self, key: str) -> JobReport:
         """Return the job with this key, or a placeholder once the key is taken on all engines.
 
-        Raises `NotNow` or `GoogleUnavailable` if an engine may have a job and none shows one. The key is then taken on
+        Raises `NotNow` or `GoogleUnavailable` if no engine shows a job, but one may have it. The key is then taken on
         the other engines, so that a repeated submission cannot start another job there.
         """
         engines, now = self.engines.values(), self.now()
