@@ -120,7 +120,7 @@ def test_a_platform_is_found_in_its_folder(project: Project) -> None:
     with project.up() as process:
         requested = project.ask("start", "flow.json", "--wait", "--json")
         assert json.loads(requested.succeeded())["run"]["state"] == "SUCCEEDED"
-        assert "this folder" in project.ask("run", "flow.json").succeeded()
+        assert "this folder" in project.ask("run", "flow.json", "--runner", "mock").succeeded()
         assert len(project.runs()) == 2
         beside = project.ask("run", "flow.json", "--runner", "process")
         assert (beside.code, "--in-memory" in beside.stderr) == (2, True)
