@@ -210,12 +210,14 @@ def test_a_killed_run_goes_on_with_local_up(project: Project) -> None:
 
 def test_open_runs_that_need_different_runners_are_no_dead_end(project: Project) -> None:
     """If no platform can go on with all open runs, --cancel-others goes on with some and cancels the other ones."""
-    (project.folder / "sleep.json").write_text(json.dumps(SLEEPER))
+    (project.folder / "sleep.json").write_text(json.dumps({**SLEEPER, "concurrency": {"limit": 1}}))
     with project.up("--runner", "process") as process:
         project.ask("start", "sleep.json").succeeded()
-        eventually(lambda: project.run()["state"] == "RUNNING", within_s=60, what="a job")
+        eventually(lambda: project.run()["steps"] == {"sleep": "RUNNING"}, within_s=60, what="a job")
+        ended = project.run()["id"]
+        project.ask("start", "sleep.json").succeeded()
+        eventually(lambda: project.run()["state"] == "QUEUED", within_s=60, what="a run that waits")
         project.kill(process)
-    ended = project.run()["id"]
     with started(None, "run", "flow.json", "--mock-duration", FOREVER, cwd=project.folder) as process:
         assert process.stdout is not None
         assert any("first RUNNING" in line for line in process.stdout)
@@ -224,7 +226,8 @@ def test_open_runs_that_need_different_runners_are_no_dead_end(project: Project)
         refused = project.ask(*words)
         assert (refused.code, "--cancel-others" in refused.stderr) == (1, True)
     with project.up("--mock-duration", FOREVER, "--cancel-others"):
-        assert {run["workflow"]: run["state"] for run in project.runs()} == {"flow": "RUNNING", "sleep": "CANCELLED"}
+        states = sorted((run["workflow"], run["state"]) for run in project.runs())
+        assert states == [("flow", "RUNNING"), ("sleep", "CANCELLED"), ("sleep", "CANCELLED")]
         told = project.ask("runs", "show", ended).succeeded()
         assert "it needs --runner process" in told
         assert "may still be running" not in told
