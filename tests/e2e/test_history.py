@@ -25,6 +25,9 @@ from support.workflows import definition
 UP: Final = ("local", "up", "--no-bucket", "--json")
 CHAIN: Final = {"first": [], "second": ["first"], "third": ["second"]}
 SLEEPER: Final = {"steps": [{"id": "sleep", "task": {"engine": "process", "args": ["sleep", "600"]}}]}
+FOREVER: Final = "600"
+"""Seconds that no test lasts."""
+
 GOES_ON_WITHIN_S: Final = 10.0
 
 
@@ -120,7 +123,7 @@ def test_a_platform_is_found_in_its_folder(project: Project) -> None:
     with project.up() as process:
         requested = project.ask("start", "flow.json", "--wait", "--json")
         assert json.loads(requested.succeeded())["run"]["state"] == "SUCCEEDED"
-        assert "this folder" in project.ask("run", "flow.json").succeeded()
+        assert "this folder" in project.ask("run", "flow.json", "--runner", "mock").succeeded()
         assert len(project.runs()) == 2
         beside = project.ask("run", "flow.json", "--runner", "process")
         assert (beside.code, "--in-memory" in beside.stderr) == (2, True)
@@ -166,11 +169,12 @@ def test_a_killed_platform_goes_on(project: Project, moment: str) -> None:
 
 def test_a_run_on_the_mock_goes_on(project: Project) -> None:
     """The mock of the next platform knows the jobs of the killed one, at whatever address it is."""
-    with project.up("--mock-duration", "5") as process:
+    with project.up("--mock-duration", FOREVER) as process:
         project.ask("start", "flow.json").succeeded()
         eventually(lambda: "RUNNING" in project.run()["steps"].values(), within_s=60, what="a job")
         project.kill(process)
-    with project.up("--mock-duration", "2"):
+    # A mock decides anew how long the jobs take that it knows.
+    with project.up("--mock-duration", "0"):
         eventually(lambda: project.run()["state"] == "SUCCEEDED", within_s=60, what="the end")
     assert project.run()["step_count"] == len(CHAIN)
 
@@ -194,33 +198,36 @@ def test_a_job_that_died_with_its_platform_fails_soon(project: Project, how: sig
 
 def test_a_killed_run_goes_on_with_local_up(project: Project) -> None:
     """What `run` has begun when it is killed, `local up` goes on with, if it is given the same kind of Task Runner."""
-    with started(None, "run", "flow.json", "--mock-duration", "2", cwd=project.folder) as process:
+    with started(None, "run", "flow.json", "--mock-duration", FOREVER, cwd=project.folder) as process:
         assert process.stdout is not None
         assert any("first RUNNING" in line for line in process.stdout)
         project.kill(process)
     refused = project.ask(*UP, "--runner", "process")
     assert (refused.code, "--runner mock" in refused.stderr) == (1, True)
-    with project.up("--mock-duration", "2"):
+    with project.up("--mock-duration", "0"):
         eventually(lambda: project.run()["state"] == "SUCCEEDED", within_s=60, what="the end")
 
 
 def test_open_runs_that_need_different_runners_are_no_dead_end(project: Project) -> None:
     """If no platform can go on with all open runs, --cancel-others goes on with some and cancels the other ones."""
-    (project.folder / "sleep.json").write_text(json.dumps(SLEEPER))
+    (project.folder / "sleep.json").write_text(json.dumps({**SLEEPER, "concurrency": {"limit": 1}}))
     with project.up("--runner", "process") as process:
         project.ask("start", "sleep.json").succeeded()
-        eventually(lambda: project.run()["state"] == "RUNNING", within_s=60, what="a job")
+        eventually(lambda: project.run()["steps"] == {"sleep": "RUNNING"}, within_s=60, what="a job")
+        ended = project.run()["id"]
+        project.ask("start", "sleep.json").succeeded()
+        eventually(lambda: project.run()["state"] == "QUEUED", within_s=60, what="a run that waits")
         project.kill(process)
-    ended = project.run()["id"]
-    with started(None, "run", "flow.json", "--mock-duration", "600", cwd=project.folder) as process:
+    with started(None, "run", "flow.json", "--mock-duration", FOREVER, cwd=project.folder) as process:
         assert process.stdout is not None
         assert any("first RUNNING" in line for line in process.stdout)
         project.kill(process)
     for words in (UP, (*UP, "--runner", "process")):
         refused = project.ask(*words)
         assert (refused.code, "--cancel-others" in refused.stderr) == (1, True)
-    with project.up("--mock-duration", "600", "--cancel-others"):
-        assert {run["workflow"]: run["state"] for run in project.runs()} == {"flow": "RUNNING", "sleep": "CANCELLED"}
+    with project.up("--mock-duration", FOREVER, "--cancel-others"):
+        states = sorted((run["workflow"], run["state"]) for run in project.runs())
+        assert states == [("flow", "RUNNING"), ("sleep", "CANCELLED"), ("sleep", "CANCELLED")]
         told = project.ask("runs", "show", ended).succeeded()
         assert "it needs --runner process" in told
         assert "may still be running" not in told
@@ -228,7 +235,7 @@ def test_open_runs_that_need_different_runners_are_no_dead_end(project: Project)
 
 def test_an_interrupted_run_is_cancelled(project: Project) -> None:
     """Ctrl-C in `run` ends the run for good: the history says so, and no later platform goes on with it."""
-    with started(None, "run", "flow.json", "--mock-duration", "60", cwd=project.folder) as process:
+    with started(None, "run", "flow.json", "--mock-duration", FOREVER, cwd=project.folder) as process:
         assert process.stdout is not None
         assert any("first RUNNING" in line for line in process.stdout)
         process.send_signal(signal.SIGINT)

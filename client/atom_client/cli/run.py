@@ -235,9 +235,11 @@ def _refuse_for_platform_that_is_up(options: RunOptions) -> None:
     url = options.choice.task_runner_url
     # The environment shows whether the platform allows that Task Runner.
     is_foreign = url is not None and not from_environment(os.environ).may_use_task_runner(url)
+    runner = os.environ.get(LOCAL_RUNNER)
+    has_runner = options.choice.runner == ("mock" if runner == "scripted" else runner)
     chosen = [
         *(["--tr-url"] if is_foreign else []),
-        *options.choice.chosen,
+        *(name for name in options.choice.chosen if name != "--runner" or not has_runner),
         *(["--keep"] if options.keep else []),
     ]
     if chosen and is_adopted():

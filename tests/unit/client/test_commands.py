@@ -296,6 +296,29 @@ def test_the_task_runner_of_a_platform_that_is_up_may_be_named(url: str) -> None
     assert "continues" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("chosen", "has", "agrees"),
+    [
+        ("process", "process", True),
+        ("docker", "docker", True),
+        ("mock", "mock", True),
+        ("mock", "scripted", True),
+        ("process", "mock", False),
+        ("mock", "process", False),
+        ("process", "other", False),
+        ("process", "", False),
+    ],
+)
+def test_the_runner_of_a_platform_that_is_up_may_be_named(chosen: str, has: str, *, agrees: bool) -> None:
+    """`--runner` may name what runs the jobs of the platform anyway; anything else is refused."""
+    result = call("run", FORK_JOIN, "--runner", chosen, ATOM_LOCAL_RUNNER=has, **UP)
+    assert result.exit_code == (1 if agrees else 2)
+    assert ("--runner can only be chosen" in result.stderr) is not agrees
+    slots = call("run", FORK_JOIN, "--runner", chosen, "--slots", "3", ATOM_LOCAL_RUNNER=has, **UP)
+    assert slots.exit_code == 2
+    assert f"{'' if agrees else '--runner, '}--slots can only be chosen" in slots.stderr
+
+
 @pytest.mark.parametrize(("runner", "is_mock"), [("mock", True), ("scripted", False), ("process", False), ("", False)])
 def test_a_run_on_a_platform_with_a_mock_warns_of_programs(tmp_path: Path, runner: str, *, is_mock: bool) -> None:
     """`local up` exports what runs jobs, so `run` can warn of programs that would not run."""
