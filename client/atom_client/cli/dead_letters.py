@@ -97,7 +97,7 @@ def replay_letters(desk: Desk, ids: Sequence[str], *, every: bool, dry_run: bool
         if homeless := [letter.id for letter in chosen if not letter.topic]:
             raise Failure(
                 f"the origin of {listing(homeless)} is unknown; nothing was replayed. "
-                "`atom-workflows dead-letters show ID` prints a letter, and `drop ID` deletes it"
+                "`atom-workflows dead-letters show ID` prints a dead letter, and `drop ID` deletes it"
             )
         if hopeless := [letter.id for letter in chosen if letter.is_hopeless]:
             warning = "can never be handled and will be dead-lettered again; use `dead-letters drop` instead"

@@ -55,7 +55,7 @@ def region_findings(expected: Expected) -> Iterator[Finding]:
 def plan_findings(expected: Expected, *, bucket: str, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     """Compare the project with the plan of its deployment.
 
-    Yields one finding for everything that is as planned, and one for each difference.
+    Yields one finding that covers everything that is as planned, and one for each difference.
     """
     try:
         from atom_deploy.gcloud import InstalledGcloud  # noqa: PLC0415 (not installed everywhere)

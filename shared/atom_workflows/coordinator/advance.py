@@ -124,7 +124,7 @@ class Advance:
     refused: list[Decision] = field(default_factory=list)
     # Steps that were read ahead of time. If a step has changed since then, its guard fails and nothing is written.
     _ahead: dict[str, StoredStep] = field(default_factory=dict)
-    # The items that were handed places, and in which round (see places.py).
+    # The items that were given places, and in which round (see places.py).
     _handed: dict[str, int] = field(default_factory=dict)
     _reach: int = 0
     _failure: Exception | None = None
@@ -225,7 +225,7 @@ class Advance:
     def _release(self, saved: Saved) -> list[str]:
         """End released barriers and blocked or skipped steps, level by level.
 
-        Returns the other released steps, which need a job or a decision. Items that were handed places are among them.
+        Returns the other released steps, which need a job or a decision. Items that were given places are among them.
         """
         ready: list[str] = []
         while saved.released or saved.freed:

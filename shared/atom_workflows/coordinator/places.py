@@ -77,7 +77,7 @@ class _Loop:
 def hand_on_places(outbox: Outbox, freed: Sequence[Freed]) -> dict[str, int]:
     """Return the items that take over the places that a commit freed.
 
-    Each is paired with the round (`Shard.retries`) in which it was handed its place. If too many items failed, one
+    Each is paired with the round (`Shard.retries`) in which it was given its place. If too many items failed, one
     waiting item is published instead, which causes all of them to be blocked. If a shard has no more items, its places
     are moved to another shard.
     """
@@ -153,7 +153,7 @@ def _move_places(services: Services, loop: _Loop, count: int) -> dict[str, int]:
 
 
 def seat(services: Services, steps: Sequence[StoredStep]) -> tuple[list[StoredStep], list[StoredStep]]:
-    """Let waiting items run if they have been handed places.
+    """Let waiting items run if they have been given places.
 
     Returns the steps, and the shards of the waiting items that will not run because too many others failed. Shards are
     read after the items, since a retry distributes the places before it resets the items.
@@ -191,7 +191,7 @@ def block_waiting(outbox: Outbox, stopped: Sequence[StoredStep]) -> list[Decisio
 
 
 def audit_places(outbox: Outbox, run: RunRecord, budget: Budget) -> int:
-    """Publish items that were handed places but have not begun.
+    """Publish items that were given places but have not been started.
 
     Another invocation does this if it would take too many calls. Returns the number of events.
     """
@@ -203,7 +203,7 @@ def audit_places(outbox: Outbox, run: RunRecord, budget: Budget) -> int:
 
 
 def publish_placed(outbox: Outbox, run: RunRecord, budget: Budget) -> int:
-    """Publish items that were handed places but have not begun.
+    """Publish items that were given places but have not been started.
 
     Returns their number. Also finishes what a killed instance may have left undone, and repairs what someone else's
     write may have broken: recounts the places, stops a step if too many of its items failed, and moves free places to

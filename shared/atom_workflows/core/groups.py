@@ -161,7 +161,7 @@ def wait_ends(run: RunRecord) -> datetime:
 
 def why_full(group: Group) -> str:
     """Return the reason for not letting a run wait."""
-    runs = "1 run of its group was" if group.limit == 1 else f"{group.limit:,} runs of its group were"
+    runs = "1 run in its group was" if group.limit == 1 else f"{group.limit:,} runs in its group were"
     at_work = f"{runs} in progress, the most that `limit` allows"
     if group.when_full is WhenFull.QUEUE:
         were = "1 was" if group.max_queued == 1 else f"{group.max_queued:,} were"

@@ -87,7 +87,7 @@ class Shard:
         return self.next >= self.places + self.size
 
     def handed_on(self, count: int) -> range:
-        """Return the numbers of the items that received the latest `count` places."""
+        """Return the numbers of the last `count` items that were given places."""
         return range(min(self.next - count, self.size), min(self.next, self.size))
 
     def has_handed(self, waiting_key: str, *, retries: int) -> bool:

@@ -250,7 +250,7 @@ class StepRecord:
 
     @property
     def awaits_place(self) -> bool:
-        """True for an item that cannot run before it is handed a place (see places.py)."""
+        """True for an item that cannot run before it is given a place (see places.py)."""
         return bool(self.waits_at) and self.state is StepState.PENDING
 
     @property

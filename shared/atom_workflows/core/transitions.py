@@ -110,7 +110,7 @@ def claim(
             **clear(step, "unheard_since", "submitted_at", "running_at", "logs_url", "notifies", "hinted_at"),
             **leave_over(step, now),
             **({"because": because} if because else {}),
-            # An item that was handed its place waits for nothing any more.
+            # An item that was given its place waits for nothing any more.
             **({"remaining": 0, "waits_at": ""} if step.shard else {}),
         }
     return change(step, StepEvent.CLAIM, due_at=now + lease, answered=False, **fields, **counters)

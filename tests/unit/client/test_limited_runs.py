@@ -84,7 +84,7 @@ def test_why_says_why_a_run_was_skipped() -> None:
 def test_why_of_a_run_that_was_skipped_at_once_speaks_of_no_steps() -> None:
     """A run that was SKIPPED without having waited shows its reason, and nothing else."""
     world, ids = in_line(2, whenFull="skip")
-    reason = "1 run of its group was in progress, the most that `limit` allows"
+    reason = "1 run in its group was in progress, the most that `limit` allows"
     assert why(world, ids[1]).strip() == f"Run {ids[1]} is SKIPPED and was not started: {reason}."
 
 
@@ -198,7 +198,7 @@ def test_a_refused_retry_names_the_reason() -> None:
     start(world, limited(whenFull="skip"), "other")
     result = call(world, "runs", "retry", ids[0])
     assert result.exit_code == 1
-    assert "cannot be retried now: 1 run of its group was in progress" in result.stderr
+    assert "cannot be retried now: 1 run in its group was in progress" in result.stderr
 
 
 def test_the_doctor_of_runs_knows_that_a_run_waits() -> None:

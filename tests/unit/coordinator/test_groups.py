@@ -99,7 +99,7 @@ def test_a_run_beyond_max_queued_is_skipped_with_the_reason() -> None:
     skipped = world.run(ids[-1])
     assert skipped.state is RunState.SKIPPED
     assert skipped.because == (
-        "1 run of its group was in progress, the most that `limit` allows, "
+        "1 run in its group was in progress, the most that `limit` allows, "
         "and 2 were waiting, the most that `maxQueued` allows"
     )
     assert world.steps(ids[-1]) == {}
@@ -146,7 +146,7 @@ def test_a_full_group_skips_new_runs() -> None:
     """Under `skip`, a run that finds no place is skipped, and a later one finds the place again."""
     world = World(SLOW)
     first, second = (start(world, limited(whenFull="skip", limit=1), number) for number in range(2))
-    assert world.run(second).because == "1 run of its group was in progress, the most that `limit` allows"
+    assert world.run(second).because == "1 run in its group was in progress, the most that `limit` allows"
     pass_time(world, timedelta(seconds=120))
     assert world.run(first).state is RunState.SUCCEEDED
     third = start(world, limited(whenFull="skip"), 3)
@@ -296,7 +296,7 @@ def test_a_retry_waits_in_the_queue() -> None:
 def test_a_retry_is_refused_while_its_group_is_full(policy: str) -> None:
     """Under `latest` and `skip`, a retry says why it cannot begin, and changes nothing."""
     world, failed, _ = failed_then_full(policy)
-    with pytest.raises(RunStateError, match="cannot be retried now: 1 run of its group was in progress"):
+    with pytest.raises(RunStateError, match="cannot be retried now: 1 run in its group was in progress"):
         retry_run(world.services, failed)
     assert world.run(failed).state is RunState.FAILED
     assert world.run(failed).retries == 0

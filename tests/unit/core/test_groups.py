@@ -95,7 +95,7 @@ def test_a_run_that_must_not_wait_is_skipped() -> None:
     line = [waiting(name, when_full=WhenFull.SKIP) for name in "ab"]
     assert fates(decide(line, at_work=0, now=NOW)) == (
         ["a"],
-        {"b": "1 run of its group was in progress, the most that `limit` allows"},
+        {"b": "1 run in its group was in progress, the most that `limit` allows"},
     )
 
 
