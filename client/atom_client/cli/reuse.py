@@ -135,7 +135,7 @@ def _plan(
 
 
 def show_plan(plan: ReusePlan, output: Output) -> None:
-    """Print what would become of each step."""
+    """Print what would happen to each step."""
     choices = plan.judgment.choices
     if len(choices) > MOST_ROWS:
         choices = tuple(choice for choice in choices if choice.what is not What.KEEP)[:MOST_ROWS]

@@ -16,7 +16,7 @@ PUSHED: Final[Mapping[str, str]] = {"start": "start", "steps": "dispatcher", "ti
 """Maps each topic to its function. A subscription has the same name as its topic."""
 
 HINTS: Final = frozenset({"jobs"})
-"""Topics whose messages may be lost, so that their subscriptions need no dead-letter topic."""
+"""Topics that can afford to lose messages, so their subscriptions need no dead-letter topic."""
 
 TOPICS: Final = (*PUSHED, "events", DEAD_LETTERS)
 

@@ -133,7 +133,9 @@ class Session:
         return self._patiently("lookup", lambda: self.task_runner.look_up(self.url, key))
 
     def find(self, key: str) -> JobAnswer | None:
-        """Look up a key until its job is found, which may take a while if the job is new.
+        """Look up a key repeatedly until its job is found.
+
+        This may take a while if the job is new.
 
         Returns None if it is not found in time. Raises the errors of `TaskRunner.look_up`.
         """

@@ -252,7 +252,7 @@ def start_of_object(bucket: str, name: str, generation: str, *, event_id: str) -
 
 
 def deletion_of_object(bucket: str, name: str, generation: str) -> FileDeleted:
-    """Return the deleted workflow file, whose schedules end as a result."""
+    """Return the workflow file that was deleted; the deletion ends its schedules."""
     path = require_storable("object", f"gs://{bucket}/{name}", longest=MAX_PATH_BYTES)
     return FileDeleted(path=path, generation=number_of_generation(generation))
 
