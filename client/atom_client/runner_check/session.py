@@ -136,7 +136,6 @@ class Session:
         """Look up a key repeatedly until its job is found.
 
         This may take a while if the job is new.
-
         Returns None if it is not found in time. Raises the errors of `TaskRunner.look_up`.
         """
         wait_s, ends_at = FIRST_WAIT_S, self.now() + min(self.grace_s, self.timeout_s)
