@@ -68,7 +68,7 @@ def _end_of_loop(scenario: Scenario, plan: StepPlan, facts: Facts, excused: Mapp
 def count_items(ends: Sequence[End]) -> tuple[int, int, int, int]:
     """Return how many items there are, and how many succeeded, failed and were skipped.
 
-    Those that were not started, since too many had failed, are none of these.
+    Those that were not started, since too many had failed or a stop came first, are none of these.
     """
     failed = sum(end.state in {StepState.FAILED, StepState.CANCELLED} for end in ends)
     succeeded = sum(end.state is StepState.SUCCEEDED for end in ends)
@@ -78,8 +78,9 @@ def count_items(ends: Sequence[End]) -> tuple[int, int, int, int]:
 def end_of_items(scenario: Scenario, plan: StepPlan, ends: Sequence[End]) -> End:
     """Return the end of a loop whose items have ended like this."""
     assert plan.loop is not None
-    counts = count_items(ends)
-    if counts[2] > plan.loop.tolerate:
+    counts = total, succeeded, _, skipped = count_items(ends)
+    # A retry of named items leaves the others as they are, so some may not have been started although none failed.
+    if total - succeeded - skipped > plan.loop.tolerate:
         return End(state=StepState.FAILED, is_tolerated=plan.allows_failure, counts=counts)
     gathered = {name: [(end.outputs or {}).get(name) for end in ends] for name in scenario.gathers[plan.id]}
     has_outputs = bool(plan.numbers and gathered)

@@ -238,11 +238,12 @@ class Waiting:
                 self.output.say(f"Steps cannot be shown live, only after the run has ended: {feed.problem}")
             uncertain = f"If the run was started, it continues; `{with_place('runs list')}` shows it."
             with self._report_if_interrupted(uncertain):
-                self.output.say(begin())
+                begun = begin()
             with (
                 self._report_if_interrupted(goes_on),
                 self._report_if_interrupted(not_followed, by=(AtomWorkflowsError,)),
             ):
+                self.output.say(begun)
                 view = self.view if catch_up is None else catch_up()
                 with show_on(self.output, view) as show:
                     run = follow(
