@@ -63,13 +63,15 @@ def _find_candidates(storage: Storage, query: Query, plan: Plan | None, changed:
 def project(record: Record, select: Iterable[FieldPath]) -> Record:
     """Return a document with the selected fields only."""
     fields: Fields = {}
+    # A document of a history decodes its fields each time that they are asked for.
+    own = record.fields
     for path in select:
         if len(path) == 1 and path != NAME:
             # Most fields are not nested, and most queries select many of them.
-            if path[0] in record.fields:
-                fields[path[0]] = record.fields[path[0]]
+            if path[0] in own:
+                fields[path[0]] = own[path[0]]
             continue
-        value = MISSING if path == NAME else look_up(record.fields, path)
+        value = MISSING if path == NAME else look_up(own, path)
         if value is not MISSING:
             put(fields, path, value)
     return Record(record.path, record.segments, fields, record.created, record.updated)

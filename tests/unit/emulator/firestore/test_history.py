@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atom_emulator.firestore import history as firestore_history
 from atom_emulator.firestore import messages as pb
 from atom_emulator.firestore.database import Database
 from atom_emulator.firestore.errors import Unavailable
@@ -302,3 +303,19 @@ def test_an_acknowledged_commit_survives_a_kill(file: Path, commits: int) -> Non
     found = contents(file)
     assert found["runs/a"] == found["runs/b"]
     assert found["runs/a"]["n"] in {acknowledged, acknowledged + 1}
+
+
+def test_a_query_decodes_each_document_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many fields a query selects, a document of the history is decoded once for it."""
+    with opened(file) as database:
+        database.commit([Put(path="a/b", fields={"x": 1, "y": 2, "z": {"w": 3}})])
+    decoded: list[str] = []
+
+    def counted(path: str, text: str) -> dict[str, Any]:
+        decoded.append(path)
+        return decode_stored(path, text)
+
+    monkeypatch.setattr(firestore_history, "decode_stored", counted)
+    with opened(file) as database:
+        found, _ = database.query(Query(collection="a", select=(("x",), ("y",), ("z", "w"), ("none",))))
+    assert ([record.fields for record in found], decoded) == ([{"x": 1, "y": 2, "z": {"w": 3}}], ["a/b"])
