@@ -266,8 +266,8 @@ def test_a_run_that_keeps_nothing_is_warned_of(earlier: EndedRun, tmp_path: Path
     path.write_text(edited(BASE, {"extract:1": "extract:2"}))
     result = call_runs(earlier.world, "retry", earlier.run_id, "--with", str(path), "--dry-run")
     warning = (
-        f"Warning: no step of run {earlier.run_id} is kept: the new run does everything anew, as a run started with "
-        "`atom-workflows start` would\n"
+        f"Warning: no step of run {earlier.run_id} is kept: the new run starts from scratch, like a run started with "
+        "`atom-workflows start`\n"
     )
     assert result.stderr.endswith(warning)
     path.write_text(CHANGED)

@@ -74,7 +74,7 @@ def test_of_a_thousand_starts_the_limit_is_not_skipped() -> None:
     world, crowd, states = start_at_once(6, limit=3, whenFull="skip")
     assert states == {RunState.RUNNING: 3, RunState.SKIPPED: STARTS - 3}
     assert max(crowd.most.values()) == 3
-    assert all(run.because.startswith("3 runs of its group") for run in in_state(world, RunState.SKIPPED))
+    assert all(run.because.startswith("3 runs in its group") for run in in_state(world, RunState.SKIPPED))
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -137,7 +137,7 @@ def test_something_else_than_was_shown_is_not_started() -> None:
     shown = plan(world, request(earlier.run_id, CHANGED)).judgment.digest
     other = edited(CHANGED, {"clean:1": "clean:2"})
     said = refusal(world, request(earlier.run_id, other, kept_digest=shown))
-    assert "would be kept are not those" in said
+    assert "would be kept are no longer the ones that were shown" in said
     assert start_repair(world, request(earlier.run_id, CHANGED, kept_digest=shown)).refusal is None
 
 
