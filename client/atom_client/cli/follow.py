@@ -258,6 +258,13 @@ class Waiting:
                     )
         return self.read_result(run)
 
+    def to_exit_code(self, begin: Callable[[], str]) -> int:
+        """Begin the run, show it to its end with its result and advice, and return the exit code."""
+        ended = self.to_end(begin)
+        self.print_result(ended)
+        self.print_next_steps(ended.run)
+        return exit_code(ended.run)
+
     def read_result(self, run: RunRecord) -> Ended:
         """Return a run with its steps.
 

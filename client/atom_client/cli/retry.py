@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import click
 
 from atom_client.cli.actor import current_actor
-from atom_client.cli.follow import AS_STARTED, Waiting, exit_code
+from atom_client.cli.follow import AS_STARTED, Waiting
 from atom_client.cli.history import require_platform
 from atom_client.cli.output import Output
 from atom_client.cli.tables import MOST_ROWS, Sheet
@@ -170,7 +170,4 @@ def _retry_and_follow(services: Services, view: RunView, line: str, options: Ret
         as_json=options.as_json,
         timeout_s=options.timeout_s,
     )
-    ended = waiting.to_end(begin)
-    waiting.print_result(ended)
-    waiting.print_next_steps(ended.run)
-    return exit_code(ended.run)
+    return waiting.to_exit_code(begin)

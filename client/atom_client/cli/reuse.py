@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from atom_client.cli.follow import Waiting, exit_code
+from atom_client.cli.follow import Waiting
 from atom_client.cli.output import Output
 from atom_client.cli.params import GivenParams, pairs_of, print_param_problems, read_params
 from atom_client.cli.run import print_problems
@@ -91,8 +91,8 @@ def repair_by_new_run(services: Services, options: ReuseOptions) -> int:
     output = Output(aside=options.as_json)
     show_plan(plan, output)
     if not plan.reuse.kept:
-        anew = "the new run starts from scratch, like a run started with `atom-workflows start`"
-        print_warnings([f"no step of run {earlier.id} is kept: {anew}"])
+        what = "the new run starts from scratch, like a run started with `atom-workflows start`"
+        print_warnings([f"no step of run {earlier.id} is kept: {what}"])
     if options.dry_run:
         if options.as_json:
             click.echo(json_document({**reuse_object(plan), "dry_run": True}))
@@ -218,7 +218,4 @@ def _start(services: Services, plan: ReusePlan, body: dict[str, Any], options: R
         as_json=options.as_json,
         timeout_s=options.timeout_s,
     )
-    ended = waiting.to_end(begin)
-    waiting.print_result(ended)
-    waiting.print_next_steps(ended.run)
-    return exit_code(ended.run)
+    return waiting.to_exit_code(begin)

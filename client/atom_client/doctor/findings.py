@@ -40,7 +40,7 @@ class Finding:
 
     def as_fields(self) -> dict[str, Any]:
         """Return the finding as fields for JSON output."""
-        return {"verdict": self.verdict.value, "about": self.about, "told": self.detail, "mend": self.fix}
+        return {"verdict": self.verdict.value, "about": self.about, "detail": self.detail, "fix": self.fix}
 
 
 def ok(about: str, detail: str) -> Finding:
