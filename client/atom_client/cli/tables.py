@@ -9,14 +9,14 @@ from textwrap import wrap
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from atom_client.text import between, clip, counted, lasted, local_time, one_line
-from atom_client.views.reasons import clock_time, last_start
-from atom_client.views.run_list import Progress
+from atom_client.text import clip, counted, lasted, local_time, one_line
+from atom_client.views.reasons import clock_time
+from atom_client.views.run_list import Progress, time_taken
 from atom_client.views.step_list import remark, taken_by
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import Phase
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.states import RunState, StepState
+from atom_workflows.core.states import StepState
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -239,11 +239,7 @@ def _duration_of(run: RunRecord, now: datetime) -> str:
 
     Example: `3.0 s, late`.
     """
-    # A run may have been closed for days before its retry. One that waits has not begun.
-    has_begun = run.started_at is not None if run.reopened_at is None else run.state is not RunState.QUEUED
-    end = run.finished_at if run.state.is_terminal else now
-    took = lasted(between(last_start(run), end)) if has_begun else ""
-    return ", ".join(filter(None, (took, "late" if run.late else "")))
+    return ", ".join(filter(None, (lasted(time_taken(run, now)), "late" if run.late else "")))
 
 
 def _size_of(run: RunRecord, progress: Progress) -> str:

@@ -24,6 +24,7 @@ from atom_client.views.run_list import (
     count_progress,
     describe_none,
     read_runs_page,
+    time_taken,
 )
 from atom_client.views.run_references import require_run
 from atom_client.views.since import since_of
@@ -35,7 +36,7 @@ from atom_client.views.workflow_history import MOST_RUNS, read_workflow_history
 from atom_workflows.core.states import RunState
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from atom_client.views.loops import LoopView
     from atom_workflows.core.records import StepRecord
@@ -64,7 +65,11 @@ def list_runs() -> Response:
     return answer(
         {
             "runs": [
-                {**run_object(run), "progress": progress[run.id]._asdict() if run.id in progress else None}
+                {
+                    **run_object(run),
+                    "taken_s": _seconds(time_taken(run, now)),
+                    "progress": progress[run.id]._asdict() if run.id in progress else None,
+                }
                 for run in page.runs
             ],
             "total": page.total,
@@ -77,6 +82,10 @@ def list_runs() -> Response:
             "as_of": moment_text(now),
         }
     )
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else round(duration.total_seconds(), 3)
 
 
 def _wanted_runs(now: datetime) -> RunFilter:
@@ -118,7 +127,7 @@ def show_run(run_id: str) -> Response:
     line = [] if seen.line is None else [line_text(run, seen.line, seen.now)]
     return answer(
         {
-            "run": run_object(run),
+            "run": {**run_object(run), "taken_s": _seconds(time_taken(run, seen.now))},
             "steps": step_rows(steps, seen.loops),
             "facts": [list(fact) for fact in run_facts(run, now=seen.now)],
             "verdict": [*verdict(run, steps, now=seen.now, loops=seen.loops), *line],
@@ -137,7 +146,7 @@ def step_rows(steps: Sequence[StepRecord], loops: Mapping[str, LoopView]) -> lis
     """
     rows = []
     for step in steps:
-        row = {name: value for name, value in step_object(step).items() if value not in (None, "", False, [])}
+        row = {name: value for name, value in step_object(step).items() if _says_something(value)}
         row.pop("message", None)
         loop = loops.get(step.id)
         if said := clip(remark(step, loop), _LONGEST_REMARK):
@@ -146,6 +155,11 @@ def step_rows(steps: Sequence[StepRecord], loops: Mapping[str, LoopView]) -> lis
             row["items"] = {**loop.as_fields(), "text": loop.describe()}
         rows.append(row)
     return rows
+
+
+def _says_something(value: Any) -> bool:
+    # A duration of zero does.
+    return value is not None and value is not False and value not in ("", [])
 
 
 @runs.get("/runs/<run_id>/steps/<step_id>")

@@ -15,9 +15,10 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from atom_client.errors import Misuse
-from atom_client.text import local_time, name_of, pages_text
+from atom_client.text import between, local_time, name_of, pages_text
 from atom_client.views.items import count_ended_items
 from atom_client.views.queries import PAGE, read_pages
+from atom_client.views.reasons import last_start
 from atom_client.views.run_references import LONGEST_NAME, is_beginning_of_id, is_file, started_from
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord
@@ -236,6 +237,13 @@ def count_ended_steps(store: Store, run: RunRecord) -> int:
         ("state", "in", [state.value for state in TERMINAL_STEP_STATES]),
     ]
     return store.count(Query(collection=steps_path(run.id), where=ended))
+
+
+def time_taken(run: RunRecord, now: datetime) -> timedelta | None:
+    """Return how long a run took, or has taken so far, since its last start."""
+    # A run may have been closed for days before its retry. One that waits has not begun.
+    has_begun = run.started_at is not None if run.reopened_at is None else run.state is not RunState.QUEUED
+    return between(last_start(run), run.finished_at if run.state.is_terminal else now) if has_begun else None
 
 
 class Progress(NamedTuple):
