@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from flask import Blueprint, Flask, Response, abort, current_app, jsonify, reque
 from werkzeug.exceptions import HTTPException
 
 from atom_client.console.guard import RESPONSE_HEADERS, explain_foreign, has_token
+from atom_client.console.known_pictures import KnownPictures
 from atom_client.errors import INVALID_USE, Failure, explain
 from atom_client.views.as_json import VERSION
 from atom_client.views.dead_letters import Desk
@@ -36,6 +37,7 @@ class Console:
     actor: str = ""
     read_only: bool = False
     desk: Callable[[], Desk] | None = None
+    pictures: KnownPictures = field(default_factory=KnownPictures)
 
 
 def create_app(console: Console, blueprints: list[Blueprint]) -> Flask:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Final, Self
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from atom_client.console.app import Console, create_app
+from atom_client.console.graphs import graphs
 from atom_client.console.runs import runs
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 HOST: Final = "127.0.0.1"
-BLUEPRINTS: Final = [runs]
+BLUEPRINTS: Final = [runs, graphs]
 
 
 class _Quiet(WSGIRequestHandler):
