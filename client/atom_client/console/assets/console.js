@@ -66,7 +66,7 @@ function draw() {
     place("header"),
   );
   const content = state.error
-    ? html`<p class="problem" role="alert">${state.error}</p>`
+    ? html`<h1>Not shown</h1><p class="problem" role="alert">${clean(state.error)}</p>`
     : state.opened
       ? state.opened.render()
       : html`<p class="quiet">Loading …</p>`;

@@ -45,10 +45,10 @@ export function sortable({ name, key, order, direction = "descending", sort }) {
 
 // Arrow keys, Home and End move between the links that begin a table's rows, while one of them has the focus.
 export function moveInRows(event) {
-  const links = [...event.currentTarget.querySelectorAll("tbody > tr > th a")];
+  const links = [...event.currentTarget.querySelectorAll("tbody > tr > th > a")];
   const at = links.indexOf(document.activeElement);
   const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: links.length - 1 }[event.key];
-  if (at < 0 || next === undefined || event.altKey || event.ctrlKey || event.metaKey || !links[next]) return;
+  if (event.defaultPrevented || at < 0 || next === undefined || event.altKey || event.ctrlKey || event.metaKey || !links[next]) return;
   event.preventDefault();
   links[next].focus();
 }

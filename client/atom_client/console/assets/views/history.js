@@ -2,7 +2,7 @@
 
 import { go, to, withQuery } from "../address.js";
 import { get } from "../api.js";
-import { counted, duration, foreign, moment, SIGNS, state } from "../format.js";
+import { clean, counted, duration, foreign, moment, SIGNS, state } from "../format.js";
 import { afterTyping, asOf, pager } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
@@ -63,7 +63,7 @@ function grid({ data, query }) {
   const pages = Math.max(1, Math.ceil(rows.length / PAGE));
   const page = Math.min(pages, Math.max(1, Number.parseInt(query.get("page") ?? "1", 10) || 1));
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Runs by steps"><table class="history" aria-label="Runs by steps">
-    <thead><tr><th scope="col">Step</th>${runs.map((run) => html`<th scope="col"><a href=${to("runs", run.id)} title=${run.id} aria-label="Run ${run.id}">${moment(run.created_at)}</a></th>`)}</tr></thead>
+    <thead><tr><th scope="col">Step</th>${runs.map((run) => html`<th scope="col"><a href=${to("runs", run.id)} title=${clean(run.id)}>${moment(run.created_at)}<span class="unseen"> ${foreign(run.id)}</span></a></th>`)}</tr></thead>
     <tbody>
       <tr class="totals"><th scope="row">The run</th>${runs.map((run) => html`<td>${state(run.state)}<br>${duration(run.duration_s)}</td>`)}</tr>
       ${rows.slice((page - 1) * PAGE, page * PAGE).map((id) => html`<tr><th scope="row">${foreign(id)}</th>${runs.map((run) => cell(run, id))}</tr>`)}
@@ -76,6 +76,6 @@ function cell(run, id) {
   const found = run.cells?.[id];
   if (!found) return html`<td class="quiet">${run.cells ? "" : "…"}</td>`;
   const [name, seconds, attempt] = found;
-  const words = `${id} in ${run.id}: ${name}${attempt > 1 ? `, attempt ${attempt}` : ""}${seconds === null ? "" : `, ${duration(seconds)}`}`;
+  const words = `${clean(id)} in ${clean(run.id)}: ${name}${attempt > 1 ? `, attempt ${attempt}` : ""}${seconds === null ? "" : `, ${duration(seconds)}`}`;
   return html`<td><a class="state" data-state=${name} href=${to("runs", run.id, "steps", id)} aria-label=${words} title=${words}><span aria-hidden="true">${SIGNS[name] ?? "?"} ${seconds === null ? "" : duration(seconds)}</span></a></td>`;
 }

@@ -37,13 +37,15 @@ export class Items {
   }
 
   row(item) {
-    const value = clean(JSON.stringify(item.item));
+    const value = JSON.stringify(item.item);
+    // Clipped first: a sign that is cut in two is not shown.
+    const shown = clean(value.length > LONGEST_VALUE ? `${value.slice(0, LONGEST_VALUE)}…` : value);
     return html`<tr>
       <th scope="row"><a href=${to("runs", this.runId, "steps", item.id)}>${foreign(item.id)}</a></th>
       <td data-name="State">${state(item.state)}</td>
       <td data-name="Attempts" class="number">${item.attempts || ""}</td>
       <td data-name="Duration" class="number">${duration(item.duration_s ?? secondsBetween(item.started_at, this.page.as_of))}</td>
-      <td data-name="Value"><bdi>${value.length > LONGEST_VALUE ? `${value.slice(0, LONGEST_VALUE)}…` : value}</bdi></td>
+      <td data-name="Value"><bdi>${shown}</bdi></td>
       <td data-name="Message">${item.remark ? foreign(item.remark) : nothing}</td>
     </tr>`;
   }
