@@ -50,7 +50,7 @@ function draw(view) {
         @input=${afterTyping((value) => go(withQuery({ q: value, page: null }), { replace: true }), 100)}></label>
       <label class="check"><input type="checkbox" name="failed" .checked=${live(query.has("failed"))}
         @change=${(event) => go(withQuery({ failed: event.target.checked ? "1" : null, page: null }))}>
-        only steps that did not succeed in each run</label>
+        only steps that did not succeed in every run</label>
       <a href="#/runs?${new URLSearchParams({ workflow: name })}">All runs of this workflow</a>
     </form></search>
     <p class="quiet" role="status">${counted(data.runs.length, "run")}. ${counted(data.documents, "document")} read.</p>
@@ -76,8 +76,15 @@ function grid({ data, query }) {
         (id) => html`<tr><th scope="row">${foreign(id)}</th>${runs.map((run) => cell(run, id))}</tr>`,
       )}
     </tbody></table></div>
+    ${rows.length ? legend(runs) : nothing}
     ${data.steps.length && !rows.length ? html`<p role="status">No step is like this.</p>` : nothing}
     ${pager({ page, size: PAGE, total: rows.length, noun: "step", label: "Pages of steps", open: goToPage })}`;
+}
+
+// What the signs in the cells mean: those that occur.
+function legend(runs) {
+  const found = new Set(runs.flatMap(({ cells }) => Object.values(cells ?? {}).map(([name]) => name)));
+  return html`<p class="legend">${[...found].sort().map((name) => html`${state(name)} `)}</p>`;
 }
 
 function heading(run) {
