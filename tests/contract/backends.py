@@ -13,7 +13,7 @@ from google.cloud import firestore, pubsub_v1
 
 from atom_emulator.firestore.database import Database
 from atom_emulator.firestore.history import History
-from atom_emulator.firestore.memory import MemoryStore
+from atom_emulator.firestore.memory import MemoryListener, MemoryStore
 from atom_emulator.platform.options import PartName
 from atom_emulator.pubsub.memory import TOPICS, MemoryBus
 from atom_workflows.adapters.firestore.listener import FirestoreListener
@@ -21,6 +21,7 @@ from atom_workflows.adapters.firestore.store import FirestoreStore
 from atom_workflows.adapters.pubsub.bus import LIMITS, PubsubBus
 from atom_workflows.adapters.pubsub.retries import Limits
 from atom_workflows.adapters.system import SystemClock
+from atom_workflows.listening import Listener
 from atom_workflows.ports import Bus, Store
 from contract.subscriptions import Subscriptions
 
@@ -75,11 +76,12 @@ STORES: Final[Mapping[str, Callable[[pytest.FixtureRequest], Store]]] = {
 
 
 class Watched(NamedTuple):
-    """A listener, and a store and Google's client of the documents that it listens to."""
+    """A listener, a store of the documents that it listens to, and Google's client where there is a server."""
 
     backend: str
-    listener: FirestoreListener
-    store: FirestoreStore
+    listener: Listener
+    store: Store
+    delete: Callable[[str], object]
     client: Any
     address: str
     project: str
@@ -89,10 +91,17 @@ def _listener_at(backend: str, address: str, request: pytest.FixtureRequest) -> 
     patch, project = request.getfixturevalue("monkeypatch"), request.getfixturevalue("project")
     store = firestore_at(address, patch, project, **_PATIENT)
     client: Any = firestore.Client(project=project)
-    return Watched(backend, FirestoreListener(project=project, database="(default)"), store, client, address, project)
+    listener = FirestoreListener(project=project, database="(default)")
+    return Watched(backend, listener, store, lambda path: client.document(path).delete(), client, address, project)
+
+
+def _listener_in_process(_request: pytest.FixtureRequest) -> Watched:
+    store = MemoryStore()
+    return Watched("in-process", MemoryListener(store), store, store.delete, None, "", "")
 
 
 LISTENERS: Final[Mapping[str, Callable[[pytest.FixtureRequest], Watched]]] = {
+    "in-process": _listener_in_process,
     "embedded": lambda request: _listener_at("embedded", request.getfixturevalue("firestore_address"), request),
     "google": lambda request: _listener_at(
         "google", request.getfixturevalue("google_addresses")[PartName.FIRESTORE], request

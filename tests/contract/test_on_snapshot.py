@@ -14,6 +14,7 @@ from contract.backends import Watched
 from contract.relay import Relay
 
 WAIT_S: Final = 60.0
+pytestmark = pytest.mark.parametrize("watched", ["embedded", "google"], indirect=True)
 
 
 class Shown(NamedTuple):
