@@ -128,6 +128,7 @@ class ListenStream:
                 yield from self._add(request.add_target)
             case "remove_target":
                 self._database.stop_listening(self._listener, request.remove_target)
+                self._once.discard(request.remove_target)
                 yield _target_change(_REMOVE, request.remove_target)
             case _:
                 raise InvalidArgument("a request to listen must add or remove a target")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import queue
-import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
 import pytest
 
 from atom_emulator.firestore import messages as pb
+from atom_emulator.firestore.history import History
 from atom_emulator.firestore.server import FirestoreServer
 from atom_emulator.firestore.writes import Put
+from atom_workflows.adapters.firestore.listener import FirestoreListener
+from atom_workflows.ports import Query
+from support.deadline import eventually
 
 NAME: Final = "projects/p/databases/d"
 LISTEN: Final = "/google.firestore.v1.Firestore/Listen"
@@ -56,16 +61,6 @@ class Stream:
         return [next(self.call) for _ in range(count)]
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until another thread has made it true."""
-    waiting = threading.Event()
-    for _ in range(WAIT_S * 100):
-        if condition():
-            return
-        waiting.wait(0.01)
-    raise AssertionError("it did not become true")
-
-
 def write(server: FirestoreServer, path: str, **fields: Any) -> None:
     """Write a document."""
     server.service.database(NAME).commit([Put(path=path, fields=fields)])
@@ -107,7 +102,7 @@ def test_whoever_cancels_is_forgotten(server: FirestoreServer, listen: Callable[
     stream.read(3)
     assert server.listeners == 1
     stream.call.cancel()
-    wait_for(lambda: server.listeners == 0)
+    eventually(lambda: server.listeners == 0, within_s=WAIT_S, what="the listener is forgotten")
 
 
 def test_a_stream_without_further_requests_ends(server: FirestoreServer, listen: Callable[[], Stream]) -> None:
@@ -117,7 +112,7 @@ def test_a_stream_without_further_requests_ends(server: FirestoreServer, listen:
     stream.requests.put(None)
     assert list(stream.call) == []
     assert stream.call.code() is grpc.StatusCode.OK
-    wait_for(lambda: server.listeners == 0)
+    eventually(lambda: server.listeners == 0, within_s=WAIT_S, what="the listener is forgotten")
 
 
 def test_a_server_that_stops_tells_its_listeners(server: FirestoreServer, listen: Callable[[], Stream]) -> None:
@@ -143,6 +138,43 @@ def test_whoever_does_not_read_is_not_sent_more(server: FirestoreServer, listen:
         if response.WhichOneof("response_type") == "document_change":
             numbers.append(response.document_change.document.fields["n"].integer_value)
     assert len(numbers) < 100
+
+
+def test_a_server_can_stop_while_someone_does_not_read(server: FirestoreServer, listen: Callable[[], Stream]) -> None:
+    """A listener that is stuck does not keep the server from ending."""
+    stream = listen()
+    stream.read(3)
+    for number in range(40):
+        write(server, f"c/{number}", text="x" * 500_000)
+    server.stop()
+    eventually(lambda: server.listeners == 0, within_s=WAIT_S, what="the listener has gone")
+
+
+def test_a_listener_outlives_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restart on the same history, a listener connects again and is told only what differs."""
+    file = tmp_path / "history.db"
+    with closing(History(file)) as history:
+        first = FirestoreServer(history=history)
+        for name in "abc":
+            write(first, f"c/{name}", n=1)
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{first.port}")
+        listening = FirestoreListener(project="p", database="d").listen(Query(collection="c"))
+        batch = listening.take(WAIT_S)
+        assert batch is not None
+        assert len(batch.added) == 3
+        first.stop()
+    lost = listening.take(WAIT_S)
+    assert lost is not None
+    assert not lost.is_current
+    with closing(History(file)) as history:
+        # As another platform might have done in between.
+        history.database(NAME).save({"c/b": None}, 0)
+        second = FirestoreServer(first.port, history=history)
+        back = listening.take(WAIT_S)
+        assert back is not None
+        assert (back.is_current, back.added, back.changed, back.removed) == (True, [], [], ["c/b"])
+        listening.close()
+        second.stop()
 
 
 def test_other_users_cannot_listen(monkeypatch: pytest.MonkeyPatch) -> None:
