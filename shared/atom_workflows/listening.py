@@ -92,5 +92,10 @@ class Listener(Protocol):
         ...
 
     def listen_to(self, paths: Sequence[str], *, since: Bookmark | None = None) -> Listening:
-        """Listen to documents by path, whether they exist or not."""
+        """Listen to documents by path, whether they exist or not.
+
+        Raises:
+            ValueError: there is no path.
+
+        """
         ...

@@ -41,7 +41,7 @@ class Relay(grpc.GenericRpcHandler):
         """End every stream as a broken connection does, and refuse new ones until `mend`."""
         with self._lock:
             self._is_up = False
-            for call in self._calls:
+            for call in tuple(self._calls):
                 call.cancel()
 
     def mend(self) -> None:

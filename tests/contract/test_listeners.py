@@ -169,6 +169,12 @@ def test_documents_are_listened_to_by_path(watched: Watched) -> None:
     listening.close()
 
 
+def test_no_documents_cannot_be_listened_to(watched: Watched) -> None:
+    """Whoever names no document has made a mistake."""
+    with pytest.raises(ValueError, match="no document to listen to"):
+        watched.listener.listen_to([])
+
+
 def test_several_listeners_do_not_disturb_each_other(watched: Watched, listen: Callable[..., Listening]) -> None:
     """Each listener is told what concerns it, and another one's end does not matter."""
     create(watched, "a", state="open")

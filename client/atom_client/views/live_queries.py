@@ -68,5 +68,5 @@ def listen_to_schedule_names(listener: Listener, *, since: Bookmark | None = Non
 
 
 def listen_to_schedules(listener: Listener, file_ids: Iterable[str], *, since: Bookmark | None = None) -> Listening:
-    """Listen to the schedules of files, which are named by the ids of their documents."""
+    """Listen to the schedules of one or more files, which are named by the ids of their documents."""
     return listener.listen_to([tick_path(one) for one in file_ids], since=since)

@@ -28,7 +28,7 @@ IDLE_S: Final = 30.0
 """After this long without a change, a stream reports that there was none, and a newer point from which to resume."""
 
 MOST_TARGETS: Final = 100
-"""Targets of one stream, as many as the service allows for a connection."""
+"""Targets of one stream; each is matched with every commit."""
 
 _MOST_REQUESTS: Final = 1_000
 _NO_CHANGE, _ADD, _REMOVE, _CURRENT, _RESET = range(5)
@@ -147,7 +147,6 @@ class ListenStream:
             self._database.listen(self._listener, number, self._decode(target), _resume_point(target))
         except FirestoreError as error:
             # The stream goes on with its other targets.
-            self._counters.count_refusal("Listen")
             refusal = _target_change(_REMOVE, number)
             refusal.target_change.cause.code = status_of(error).value[0]
             refusal.target_change.cause.message = str(error)

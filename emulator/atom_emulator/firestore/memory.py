@@ -100,6 +100,8 @@ class MemoryListener:
 
     def listen_to(self, paths: Sequence[str], *, since: Bookmark | None = None) -> MemoryListening:
         """See `listening.Listener.listen_to`."""
+        if not paths:
+            raise ValueError("there is no document to listen to")
         return MemoryListening(self._database, lambda: DocumentsTarget(paths), since)
 
 

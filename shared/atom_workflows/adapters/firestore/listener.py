@@ -63,6 +63,8 @@ class FirestoreListener:
 
     def listen_to(self, paths: Sequence[str], *, since: Bookmark | None = None) -> FirestoreListening:
         """See `listening.Listener.listen_to`."""
+        if not paths:
+            raise ValueError("there is no document to listen to")
         request = _ListenRequest(database=self._database)
         names = self._messages.batch_get(dict.fromkeys(paths), None).documents
         request.add_target.documents.documents.extend(names)
