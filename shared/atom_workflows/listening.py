@@ -56,7 +56,7 @@ class Listening(Protocol):
         Waits up to `within_s` seconds for something to change, and returns None if nothing does. The first batch has
         all documents, unless it goes on from a bookmark, and comes even if there are none. Documents that change faster
         than they are taken are returned in their newest version only, so a slow caller costs no memory. A lost
-        connection is reported once, as a batch without changes, and made again; so is its return.
+        connection is reported once, by the `problem` of a batch, and made again, which is reported as well.
 
         Raises:
             StoreError: the query may not or cannot be listened to; an index or a permission may be missing. Every

@@ -8,6 +8,7 @@ import pytest
 from google.api_core import exceptions as google_errors
 from google.cloud.firestore_v1 import types
 
+from atom_workflows.adapters.firestore.listener import FirestoreListening
 from atom_workflows.adapters.firestore.messages import FirestoreMessages
 from atom_workflows.adapters.firestore.snapshots import CountsDiffer, Snapshots
 from atom_workflows.adapters.grpc_calls import message_class
@@ -16,6 +17,7 @@ from atom_workflows.listening import Batch
 DATABASE: Final = "projects/p/databases/(default)"
 TARGET: Final = 1
 Message: Final = message_class(types.ListenResponse)
+ListenRequest: Final = message_class(types.ListenRequest)
 NO_CHANGE, ADD, REMOVE, CURRENT, RESET = range(5)
 
 
@@ -159,3 +161,20 @@ def test_a_target_that_is_taken_away_is_an_error(snapshots: Snapshots) -> None:
     message.target_change.cause.message = "no"
     with pytest.raises(google_errors.PermissionDenied, match="no"):
         tell(snapshots, message)
+
+
+class Stream(list[Any]):
+    """A stream that has come to an end."""
+
+    def cancel(self) -> None:
+        """Accept that it is not wanted any more."""
+
+
+def test_a_failure_of_the_reading_thread_reaches_the_caller() -> None:
+    """If the stream brings what no one expects, `take` raises that instead of waiting forever."""
+    listening = FirestoreListening(
+        lambda *_, **__: Stream(["no message"]), ListenRequest(), Snapshots(FirestoreMessages(DATABASE).document)
+    )
+    with pytest.raises(AttributeError):
+        listening.take(60)
+    listening.close()

@@ -89,7 +89,7 @@ class FirestoreListening:
         self._awaits_moment = True  # the next one is news even if no document has changed
         self._has_news = False
         self._problem = ""
-        self._refusal: StoreError | None = None
+        self._failure: Exception | None = None
         self._pause_s = _FIRST_PAUSE_S
         self._thread = threading.Thread(target=self._read_until_closed, name="listener", daemon=True)
         self._thread.start()
@@ -102,11 +102,11 @@ class FirestoreListening:
     def take(self, within_s: float) -> Batch | None:
         """See `listening.Listening.take`."""
         with self._changed:
-            self._changed.wait_for(lambda: self._has_news or self._refusal or self._closing.is_set(), within_s)
+            self._changed.wait_for(lambda: self._has_news or self._failure or self._closing.is_set(), within_s)
             if self._closing.is_set():
                 return None
-            if self._refusal is not None:
-                raise self._refusal
+            if self._failure is not None:
+                raise self._failure
             if not self._has_news:
                 return None
             self._has_news = False
@@ -134,12 +134,17 @@ class FirestoreListening:
             except CountsDiffer:
                 self._snapshots.begin_anew()
             except _REFUSALS as error:
-                self._end(error)
+                refusal = StoreError(f"Firestore refused to listen: {error}")
+                refusal.__cause__ = error
+                self._end(refusal)
                 return
             except google_errors.GoogleAPICallError as error:
                 # A stream that has been open for as long as it may be is simply opened again.
                 if not (self._is_live and isinstance(error, google_errors.DeadlineExceeded)):
                     self._report_loss(f"Firestore does not answer: {error}")
+            except Exception as error:  # noqa: BLE001 (a bug; whoever waits for a batch would wait forever)
+                self._end(error)
+                return
             self._closing.wait(random.uniform(self._pause_s / 2, self._pause_s))  # noqa: S311 (only spreads retries)
             self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2)
 
@@ -179,8 +184,7 @@ class FirestoreListening:
             self._problem, self._awaits_moment = problem, True
             self._changed.notify_all()
 
-    def _end(self, error: google_errors.GoogleAPICallError) -> None:
+    def _end(self, failure: Exception) -> None:
         with self._changed:
-            self._refusal = StoreError(f"Firestore refused to listen: {error}")
-            self._refusal.__cause__ = error
+            self._failure = failure
             self._changed.notify_all()
