@@ -49,6 +49,7 @@ async function show() {
     if (!isFirst) scrollTo(0, 0);
   } catch (error) {
     if (!isCurrent()) return;
+    state.opened?.close?.();
     Object.assign(state, { opened: null, error: error.message });
     draw();
   }
@@ -66,7 +67,7 @@ function draw() {
     place("header"),
   );
   const content = state.error
-    ? html`<p class="problem" role="alert">${state.error}</p>`
+    ? html`<h1>Not shown</h1><p class="problem" role="alert">${clean(state.error)}</p>`
     : state.opened
       ? state.opened.render()
       : html`<p class="quiet">Loading …</p>`;
