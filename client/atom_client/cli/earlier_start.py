@@ -8,10 +8,10 @@ from typing import Final
 import click
 
 from atom_client.cli.platform import connect_services
-from atom_client.cli.sources import RunRequest
 from atom_client.cli.start_request import StartOptions
 from atom_client.deployment import environment
 from atom_client.errors import Misuse
+from atom_client.planning.requests import RunRequest
 from atom_client.text import name_of
 from atom_client.views.queries import read_run
 from atom_workflows.coordinator.start import difference

@@ -6,9 +6,9 @@ import click
 
 from atom_client.cli.actor import current_actor
 from atom_client.cli.output import Output
-from atom_client.cli.sources import require_object
 from atom_client.cli.tables import Sheet
 from atom_client.errors import Misuse
+from atom_client.planning.requests import require_object
 from atom_client.text import counted, name_of
 from atom_client.views.as_json import json_document, moment_text
 from atom_client.views.schedules import next_instants, pause_lines, schedule_objects, schedule_rows, zoned

@@ -10,10 +10,11 @@ from atom_client.cli.output import Output
 from atom_client.cli.params import print_param_problems
 from atom_client.cli.platform import connect_services, platform_of
 from atom_client.cli.run import Running, RunOptions, print_problems, run_to_end, warn_of_programs_on_platform
-from atom_client.cli.start_request import StartOptions, check_message, read_request, warn_of_group
+from atom_client.cli.start_request import StartOptions, read_request, warn_of_group
 from atom_client.cli.validate import print_warnings
 from atom_client.deployment import environment, with_place
 from atom_client.errors import Misuse
+from atom_client.planning.requests import check_message
 from atom_client.text import name_of
 from atom_client.views.as_json import json_document
 from atom_workflows.errors import InvalidParams
