@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -16,7 +16,6 @@ from atom_client.deployment import environment
 from atom_client.errors import Misuse
 from atom_client.planning.params import pairs_of
 from atom_client.planning.requests import BUCKET_PREFIX, RunRequest, require_object
-from atom_client.text import name_of
 from atom_workflows.settings import from_environment
 from atom_workflows.task_runner_urls import shown_url
 
@@ -70,13 +69,3 @@ def read_request(options: StartOptions) -> RunRequest:
             )
         scheduled_at = read_given_time(options.at, zone, now=datetime.now(UTC))
     return replace(request, scheduled_at=scheduled_at, no_queue=options.no_queue)
-
-
-def warn_of_group(request: RunRequest) -> Iterator[str]:
-    """Warn that `concurrency` counts local and uploaded files separately."""
-    if request.workflow is not None and request.workflow.concurrency is not None:
-        file = name_of(request.workflow_path)
-        yield (
-            f"`concurrency` counts this run together with runs of any local file named {file}, in any folder, but not "
-            "with runs of an uploaded file; to count it with runs of an uploaded file, start gs://BUCKET/OBJECT"
-        )

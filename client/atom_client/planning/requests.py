@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -25,10 +25,12 @@ BUCKET_PREFIX: Final = "gs://"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """A request for a run. For a file in a bucket, `workflow` is None, and `definition` and `warnings` are empty."""
+    """A request for a run. A file that was not read here has no `workflow`."""
 
     workflow_path: str
     run_key: str
+    # The generation of the object; without it, the newest one is started.
+    generation: str = ""
     definition: str | None = None
     workflow: Workflow | None = None
     warnings: tuple[str, ...] = ()
@@ -57,6 +59,7 @@ class RunRequest:
         """Return the start message."""
         optional: dict[str, Any] = {
             "definition": self.definition,
+            "generation": self.generation,
             "tr_url": task_runner_url,
             "labels": dict(self.labels),
             "params": dict(self.params),
@@ -120,6 +123,16 @@ def request_for_file(
         return request
     run = provisional_run(workflow, labels=labels, run_id=request.run_id)
     return replace(request, params=checked_params(params, workflow, run))
+
+
+def warn_of_group(request: RunRequest) -> Iterator[str]:
+    """Warn that `concurrency` counts local and uploaded files separately."""
+    if request.workflow is not None and request.workflow.concurrency is not None:
+        file = name_of(request.workflow_path)
+        yield (
+            f"`concurrency` counts this run together with runs of any local file named {file}, in any folder, but not "
+            "with runs of an uploaded file; to count it with runs of an uploaded file, start gs://BUCKET/OBJECT"
+        )
 
 
 def check_message(body: Mapping[str, Any]) -> StartRequested:

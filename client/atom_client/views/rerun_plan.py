@@ -64,15 +64,26 @@ class RerunPlan:
         return self.run.step_count if self.has_never_begun else len(self.steps)
 
     @property
+    def summary(self) -> str:
+        """What the retry does to the run, and with how many steps."""
+        return f"{self._does}.{self._lists}"
+
+    @property
     def sentence(self) -> str:
-        """What the retry does to the run, with how many steps."""
+        """The summary, with the file that is used."""
+        return f"{self._does}, {AS_STARTED}{self._lists}"
+
+    @property
+    def _does(self) -> str:
+        begins = f"starts with {counted(self.count, 'step')}"
         to_run = count_nodes([node for node in self.nodes.values() if node.id in self.again])
+        return f"Run {self.run.id} {begins if self.has_never_begun else f'continues: {to_run} will run again'}"
+
+    @property
+    def _lists(self) -> str:
         expanders = [node for node in self.nodes.values() if node.kind is NodeKind.EXPAND and node.id in self.again]
         loops = [node.each for node in expanders if node.items]
-        lists = f" The lists of {listing(loops)} are computed again, and all of their items run." if loops else ""
-        begins = f"starts with {counted(self.count, 'step')}"
-        does = begins if self.has_never_begun else f"continues: {to_run} will run again"
-        return f"Run {self.run.id} {does}, {AS_STARTED}{lists}"
+        return f" The lists of {listing(loops)} are computed again, and all of their items run." if loops else ""
 
     @property
     def digest(self) -> str:
