@@ -1,13 +1,35 @@
 // The page: one view at a time, chosen by the address's fragment.
 
+import { learnAbout } from "./about.js";
 import { adoptToken, get } from "./api.js";
+import { closeDialog } from "./dialog.js";
 import { ZONE } from "./format.js";
 import { html, render } from "./vendor/lit-html/lit-html.js";
+import { actions } from "./views/act.js";
+import { deadLetter } from "./views/dead_letter.js";
+import { deadLetters } from "./views/dead_letters.js";
+import { file } from "./views/file.js";
 import { runs } from "./views/runs.js";
+import { schedules } from "./views/schedules.js";
+import { start } from "./views/start.js";
 
 // Each view has a pattern of its address, and opens as an object with `title`, `render()` and, if needed, `close()`.
-const VIEWS = [{ pattern: /^\/runs$/, open: runs }];
-const TABS = [["/runs", "Runs"]];
+const VIEWS = [
+  { pattern: /^\/runs$/, open: runs },
+  { pattern: /^\/runs\/([^/]+)\/act$/, open: actions },
+  { pattern: /^\/start$/, open: start },
+  { pattern: /^\/file$/, open: file },
+  { pattern: /^\/schedules$/, open: schedules },
+  { pattern: /^\/dead-letters$/, open: deadLetters },
+  { pattern: /^\/dead-letters\/([^/]+)$/, open: deadLetter },
+];
+const TABS = [
+  ["/runs", "Runs"],
+  ["/start", "Start"],
+  ["/file", "File"],
+  ["/schedules", "Schedules"],
+  ["/dead-letters", "Dead letters"],
+];
 
 const state = { about: null, view: null, opened: null, error: null, number: 0 };
 const place = (id) => document.getElementById(id);
@@ -20,6 +42,7 @@ function address() {
 async function show() {
   const number = ++state.number;
   state.opened?.close?.();
+  closeDialog();
   Object.assign(state, { opened: null, error: null });
   const { path, query } = address();
   draw();
@@ -67,6 +90,7 @@ async function begin() {
   }
   try {
     state.about = await get("/console");
+    learnAbout(state.about);
   } catch (error) {
     state.error = error.message;
     return draw();
