@@ -48,6 +48,8 @@ class Console:
 def create_app(console: Console, blueprints: list[Blueprint]) -> Flask:
     """Return the application; `blueprints` answer what the page asks for under `/api`."""
     app = Flask(__name__, static_folder=None)
+    # A path with two slashes is another path, and not redirected.
+    app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
     app.extensions[_EXTENSION] = console
     app.before_request(_refuse_foreign)

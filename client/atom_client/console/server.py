@@ -33,7 +33,8 @@ class ConsoleServer:
     """Serves the console in a thread until it is closed; port 0 means any free one."""
 
     def __init__(self, console: Console, *, port: int = 0) -> None:
-        self._server = make_server(HOST, port, create_app(console, BLUEPRINTS), threaded=True, request_handler=_Quiet)
+        self.app = create_app(console, BLUEPRINTS)
+        self._server = make_server(HOST, port, self.app, threaded=True, request_handler=_Quiet)
         self._server.daemon_threads = True  # type: ignore[attr-defined]  # of socketserver.ThreadingMixIn
         self._thread = threading.Thread(target=self._server.serve_forever, name="console", daemon=True)
         # A fragment is never sent to a server, and so appears in no log.
