@@ -17,7 +17,7 @@ from atom_client.deployment import with_place
 from atom_client.errors import Misuse
 from atom_client.planning.repairs import FoundFile, find_own_file, plan_repair, text_of
 from atom_client.views.cancellation import cancelled_lines, plan_cancellation
-from atom_client.views.param_forms import param_objects, param_problems
+from atom_client.views.param_forms import param_objects, param_problems, typed_values
 from atom_client.views.queries import read_run
 from atom_client.views.rerun_plan import HEADING, Chosen, plan_rerun
 from atom_client.views.reuse import requested_line, reuse_lines, reuse_object, reuse_warnings
@@ -85,7 +85,13 @@ def show_form(run_id: str) -> Response:
     """Answer with the file with which a run was started, and its parameters as fields."""
     services, run = this_console().services, _read(run_id)
     require_reusable(run, (), now=services.clock.now())
-    found: dict[str, Any] = {"run_id": run.id, "file": None, "problem": None, "params": []}
+    found: dict[str, Any] = {
+        "run_id": run.id,
+        "file": None,
+        "problem": None,
+        "params": [],
+        "values": typed_values(run.params),
+    }
     try:
         file = find_own_file(services, run, advice="choose or paste the file")
         workflow = parse_workflow(file.content, filename=file.name)

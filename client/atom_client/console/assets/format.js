@@ -1,5 +1,6 @@
 // Words for states, times and durations: one form of each in every view.
 
+import { clean } from "./clean.js";
 import { html } from "./vendor/lit-html/lit-html.js";
 
 // A state is told by its sign and its word; the color only helps.
@@ -40,7 +41,7 @@ export function counted(number, noun) {
   return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-// Text from jobs and files, on one line and isolated, so that it cannot turn the text around it.
+// Text from jobs and files: isolated, so that it cannot turn the text around it, and with what is unseen in it escaped.
 export function foreign(text) {
-  return html`<bdi>${text ?? ""}</bdi>`;
+  return html`<bdi>${clean(text)}</bdi>`;
 }

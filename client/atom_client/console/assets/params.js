@@ -66,12 +66,16 @@ function defaultWords(param) {
 }
 
 const LIMITS = {
-  min: "at least", max: "at most", minLength: "characters from", maxLength: "characters up to", minItems: "items from", maxItems: "items up to",
+  min: ["at least", ""], max: ["at most", ""],
+  minLength: ["at least", " long"], maxLength: ["at most", " long"],
+  minItems: ["at least", " in it"], maxItems: ["at most", " in it"],
 };
 
 function rules(param) {
-  const words = Object.entries(param.limits).filter(([name]) => name in LIMITS).map(([name, limit]) => `, ${LIMITS[name]} ${limit}`);
-  return `${words.join("")}${param.may_be_null ? ", or null" : ""}`;
+  return Object.entries(param.limits)
+    .filter(([name]) => name in LIMITS)
+    .map(([name, limit]) => `, ${LIMITS[name][0]} ${limit}${LIMITS[name][1]}`)
+    .join("");
 }
 
 function clip(text) {

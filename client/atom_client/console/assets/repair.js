@@ -36,7 +36,7 @@ function fields(state, form, options, change, dialog) {
   const edited = (soon) => change({ edits: options.edits + 1 }, { soon });
   state.source ??= new Source((soon) => {
     edited(soon);
-    readParams(state, edited);
+    readParams(state, form, edited);
   }, form.file ?? {});
   const set = (name, text) => {
     if (text === undefined) delete state.values[name];
@@ -56,13 +56,12 @@ function editedFile(state, form) {
 }
 
 // Another file may declare other parameters.
-async function readParams(state, edited) {
+async function readParams(state, form, edited) {
   const file = state.source.file;
   if (!file) return;
   const found = await post("/files/check", { file }).catch(() => null);
   if (!found?.valid || file.text !== state.source.file?.text) return;
-  const before = new Map(state.params.map((one) => [one.name, one.value]));
-  state.params = found.params.map((one) => ({ ...one, value: before.get(one.name) ?? null }));
+  state.params = found.params.map((one) => ({ ...one, value: form.values[one.name] ?? null }));
   edited(false);
 }
 

@@ -63,7 +63,7 @@ class LettersPage {
   }
 
   renderTable(letters) {
-    return html`<div class="scroll" tabindex="0" role="region" aria-label="Dead letters"><table>
+    return html`<div class="scroll" tabindex="0" role="region" aria-label="Dead letters"><table class="letters">
       <thead><tr><th scope="col">Choose</th><th scope="col">Letter</th><th scope="col">Topic</th><th scope="col">Dead since</th>
         <th scope="col">Deliveries</th><th scope="col">Run</th><th scope="col">Reason</th></tr></thead>
       <tbody>${letters.map((one) => html`<tr>

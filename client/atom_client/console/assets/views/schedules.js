@@ -52,7 +52,7 @@ class SchedulesPage {
     return html`<section class="schedule">
       <h2>${foreign(file.path)}
         <span class="state" data-state=${file.state}><span aria-hidden="true">${SIGNS[file.state]}</span> ${file.state}</span></h2>
-      <p>${file.schedules.map((one) => html`<code>${foreign(one.cron)}</code> `)} in ${foreign(file.timezone)}</p>
+      <p>${file.schedules.map((one, number) => html`${number ? ", " : ""}<code>${foreign(one.cron)}</code>`)} in ${foreign(file.timezone)}</p>
       ${file.state === "DELETED" ? html`<p class="quiet">The file was deleted ${moment(file.deleted_at)}.</p>`
         : toolbar(`Actions on the schedules of ${file.path}`, [
             isPaused
