@@ -50,8 +50,7 @@ def open_console(browser: Browser) -> Iterator[OpenConsole]:
             stack.callback(context.close)
             page = context.new_page()
             page.on("pageerror", lambda error: errors.append(str(error)))
-            # A refused request is no error of the page: it shows the sentence of the answer.
-            page.on("console", lambda said: errors.append(said.text) if _is_error(said) else None)
+            page.on("console", lambda said: errors.append(said.text) if is_own_error(said) else None)
             page.goto(server.address)
             page.wait_for_selector("main h1, main [role=alert]")
             if path != "/runs":
@@ -62,8 +61,9 @@ def open_console(browser: Browser) -> Iterator[OpenConsole]:
     assert errors == []
 
 
-def _is_error(said: ConsoleMessage) -> bool:
-    return said.type == "error" and not said.text.startswith("Failed to load resource")
+def is_own_error(said: ConsoleMessage) -> bool:
+    """Return True if a message reports an error of the page itself, not a request that was refused with a sentence."""
+    return said.type == "error" and not said.text.startswith("Failed to load resource: the server responded")
 
 
 @pytest.fixture

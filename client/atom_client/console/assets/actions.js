@@ -3,6 +3,7 @@
 import { about, READ_ONLY } from "./about.js";
 import { path } from "./api.js";
 import { openAction, reasonField } from "./dialog.js";
+import { clean } from "./format.js";
 import { openRepair } from "./repair.js";
 import { html } from "./vendor/lit-html/lit-html.js";
 
@@ -38,7 +39,7 @@ export function stepActions(run, step, redraw = () => {}) {
 export function toolbar(label, buttons) {
   const shown = buttons.map(([words, act, why]) => [words, act, about.read_only ? READ_ONLY : why]);
   const reasons = [...new Set(shown.map(([, , why]) => why).filter(Boolean))];
-  return html`<div class="toolbar" role="group" aria-label=${label}>
+  return html`<div class="toolbar" role="group" aria-label=${clean(label)}>
     ${shown.map(([words, act, why]) => html`<button type="button" ?disabled=${Boolean(why)} @click=${act}>${words}</button>`)}
     ${reasons.map((why) => html`<span class="quiet">${why}</span>`)}
   </div>`;

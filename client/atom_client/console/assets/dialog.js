@@ -4,7 +4,7 @@
 // the server refuses the confirmation if what it would do has changed in the meantime.
 
 import { post } from "./api.js";
-import { counted, foreign } from "./format.js";
+import { counted, foreign, sentence } from "./format.js";
 import { notify } from "./notices.js";
 import { html, render } from "./vendor/lit-html/lit-html.js";
 
@@ -111,7 +111,7 @@ class ActionDialog {
       <section class="preview" aria-label="What it will do" aria-live="polite" aria-busy=${!plan && !error}>
         ${plan ? [drawPlan(plan), action.show(plan)] : error ? "" : html`<p class="quiet">Asking what it will do …</p>`}
       </section>
-      ${error ? html`<p class="problem" role="alert">${foreign(error)}</p>` : ""}
+      ${error ? html`<p class="problem" role="alert">${sentence(error)}</p>` : ""}
       <div class="buttons">
         <button type="button" @click=${() => this.close()}>${sending ? "Close (it goes on)" : "Change nothing"}</button>
         <button type="button" class=${action.isFinal ? "final" : "main"} ?disabled=${!this.canConfirm}
@@ -123,7 +123,7 @@ class ActionDialog {
 
 // The sentences of a preview, and the table of what is affected.
 function drawPlan(plan) {
-  return html`${(plan.lines ?? []).map((line) => html`<p>${foreign(line)}</p>`)}
+  return html`${(plan.lines ?? []).map((line) => html`<p>${sentence(line)}</p>`)}
     ${plan.table?.rows.length ? drawTable(plan.table) : ""}`;
 }
 

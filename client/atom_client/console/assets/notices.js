@@ -1,6 +1,6 @@
 // What has been done, said in the corner of the page until it is dismissed.
 
-import { foreign } from "./format.js";
+import { foreign, sentence } from "./format.js";
 import { html, render } from "./vendor/lit-html/lit-html.js";
 
 let shown = [];
@@ -26,7 +26,7 @@ function draw() {
   render(
     shown.map(
       (one) => html`<div class="notice">
-        ${one.lines.map((line) => html`<p>${foreign(line)}</p>`)}
+        ${one.lines.map((line) => html`<p>${sentence(line)}</p>`)}
         ${one.link ? html`<p><a href=${one.link[0]}>${foreign(one.link[1])}</a></p>` : ""}
         <button type="button" @click=${() => dismiss(one)}>Dismiss</button>
       </div>`,

@@ -1,6 +1,6 @@
 // A form made from the `params` of a workflow: a field for each, with its type, choices, default and problems.
 
-import { foreign } from "./format.js";
+import { clean, foreign, sentence } from "./format.js";
 import { html } from "./vendor/lit-html/lit-html.js";
 import { live } from "./vendor/lit-html/directives/live.js";
 
@@ -14,7 +14,7 @@ export function paramsForm({ params, values, problems, change }) {
   const others = problems.filter((one) => !named.has(one.param));
   if (!params.length && !others.length) return "";
   return html`<fieldset class="params"><legend>Parameters</legend>
-    ${others.map((one) => html`<p class="problem">${foreign(one.message)}
+    ${others.map((one) => html`<p class="problem">${sentence(one.message)}
       ${one.param !== null && one.param in values
         ? html`<button type="button" @click=${() => change(one.param, undefined)}>Leave ${foreign(one.param)} out</button>` : ""}</p>`)}
     ${params.map((one) => field(one, values[one.name], problems.filter((found) => found.param === one.name), change))}
@@ -34,7 +34,7 @@ function field(param, given, problems, change) {
       ${parts.isGiven ? html`<button type="button" @click=${() => change(param.name, undefined)}>
         ${param.value !== null ? "As it was" : param.required ? "Clear" : "Use the default"}<span class="unseen"> for ${param.name}</span></button>` : ""}
     </div>
-    ${problems.map((one) => html`<p class="problem" id="${id}-problem">${foreign(one.message)}</p>`)}
+    ${problems.map((one) => html`<p class="problem" id="${id}-problem">${sentence(one.message)}</p>`)}
   </div>`;
 }
 
@@ -46,7 +46,7 @@ function input(param, { id, type, text, problems }, change) {
   if (choices.length) {
     const all = choices.includes(text) ? choices : [text, ...choices];
     return html`<select id=${id} aria-describedby=${about} aria-invalid=${invalid} @change=${set}>${all.map(
-      (one) => html`<option value=${one} .selected=${one === text}>${one || "(choose)"}</option>`,
+      (one) => html`<option value=${one} .selected=${one === text}>${clean(one) || "(choose)"}</option>`,
     )}</select>`;
   }
   if (type === "json" || type === "any" || /^[[{]/.test(type)) {

@@ -3,7 +3,7 @@
 import { get, path, post } from "./api.js";
 import { openAction } from "./dialog.js";
 import { drawFindings } from "./findings.js";
-import { foreign } from "./format.js";
+import { foreign, sentence } from "./format.js";
 import { notify } from "./notices.js";
 import { paramsForm } from "./params.js";
 import { Source } from "./source.js";
@@ -44,7 +44,7 @@ function fields(state, form, options, change, dialog) {
     edited(true);
   };
   const problems = dialog.plan?.param_problems ?? [];
-  return html`${state.problem && !state.source.file ? html`<p>${foreign(state.problem)}</p>` : ""}
+  return html`${state.problem && !state.source.file ? html`<p>${sentence(state.problem)}</p>` : ""}
     <details ?open=${!form.file}><summary>The file</summary>${state.source.render()}</details>
     ${paramsForm({ params: state.params, values: state.values, problems, change: set })}`;
 }

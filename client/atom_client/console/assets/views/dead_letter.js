@@ -2,7 +2,7 @@
 
 import { toolbar } from "../actions.js";
 import { get, path } from "../api.js";
-import { foreign } from "../format.js";
+import { foreign, sentence } from "../format.js";
 import { openDrop, openReplay } from "../letters.js";
 import { html } from "../vendor/lit-html/lit-html.js";
 
@@ -24,5 +24,5 @@ function draw(letter) {
     <dl class="facts">${letter.facts.map(([name, value]) => html`<dt>${name}</dt><dd>${foreign(value)}</dd>`)}</dl>
     ${letter.run_id ? html`<p><a href="#/runs/${encodeURIComponent(letter.run_id)}">Run ${foreign(letter.run_id)}</a></p>` : ""}
     <h2>Event</h2><pre tabindex="0" aria-label="The event">${letter.body_text}</pre>
-    <h2>What to do</h2>${letter.advice.map((line) => html`<p>${foreign(line)}</p>`)}`;
+    <h2>What to do</h2>${letter.advice.map((line) => html`<p>${sentence(line)}</p>`)}`;
 }

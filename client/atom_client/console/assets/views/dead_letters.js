@@ -2,7 +2,7 @@
 
 import { toolbar } from "../actions.js";
 import { get } from "../api.js";
-import { counted, foreign, moment } from "../format.js";
+import { counted, foreign, moment, sentence } from "../format.js";
 import { openDrop, openReplay } from "../letters.js";
 import { html } from "../vendor/lit-html/lit-html.js";
 
@@ -50,7 +50,7 @@ class LettersPage {
       <p class="quiet">Events that could not be handled. Reading them holds them for a moment: a letter that another
         command is reading now is missing here. <button type="button" ?disabled=${this.isReading} @click=${after}>${
           this.isReading ? "Reading …" : "Read again"}</button></p>
-      ${this.error ? html`<p class="problem" role="alert">${foreign(this.error)}</p>` : ""}
+      ${this.error ? html`<p class="problem" role="alert">${sentence(this.error)}</p>` : ""}
       ${toolbar("Actions on dead letters", [
         [`Replay ${ids.length ? counted(ids.length, "letter") : "chosen"} …`, () => openReplay({ ids }, after), none],
         [`Drop ${ids.length ? counted(ids.length, "letter") : "chosen"} …`, () => openDrop({ ids }, after), none],
@@ -72,7 +72,7 @@ class LettersPage {
         <th scope="row"><a href="#/dead-letters/${encodeURIComponent(one.id)}">${foreign(one.id)}</a></th>
         <td>${foreign(one.topic)}</td><td>${moment(one.dead_since)}</td><td>${one.deliveries ?? ""}</td>
         <td>${one.run_id ? html`<a href="#/runs/${encodeURIComponent(one.run_id)}">${foreign(one.run_id)}</a>` : ""}</td>
-        <td>${foreign(one.reason)}${one.replay_may_succeed ? "" : html` <span class="quiet">(a replay cannot help)</span>`}</td>
+        <td>${sentence(one.reason)}${one.replay_may_succeed ? "" : html` <span class="quiet">(a replay cannot help)</span>`}</td>
       </tr>`)}</tbody></table></div>`;
   }
 }

@@ -2,7 +2,7 @@
 
 import { post } from "../api.js";
 import { drawExamined, drawPlan, drawSteps } from "../examined.js";
-import { foreign } from "../format.js";
+import { foreign, sentence } from "../format.js";
 import { paramsForm } from "../params.js";
 import { Source } from "../source.js";
 import { html } from "../vendor/lit-html/lit-html.js";
@@ -58,7 +58,7 @@ class FilePage {
     const { check } = this;
     return html`<h1>A workflow file</h1>
       ${this.source.render()}
-      ${this.error ? html`<p class="problem" role="alert">${foreign(this.error)}</p>` : ""}
+      ${this.error ? html`<p class="problem" role="alert">${sentence(this.error)}</p>` : ""}
       <section aria-labelledby="file-problems" aria-live="polite"><h2 id="file-problems">Problems</h2>
         ${check ? drawExamined(check) : html`<p class="quiet">Choose a file or paste one: nothing is started, and nothing is sent elsewhere.</p>`}
       </section>

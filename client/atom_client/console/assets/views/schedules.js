@@ -3,7 +3,7 @@
 import { toolbar } from "../actions.js";
 import { get } from "../api.js";
 import { openAction, reasonField } from "../dialog.js";
-import { foreign, moment } from "../format.js";
+import { clean, foreign, moment, sentence } from "../format.js";
 import { html } from "../vendor/lit-html/lit-html.js";
 
 const MORE = 20;
@@ -40,7 +40,7 @@ class SchedulesPage {
     return html`<h1>Schedules</h1>
       <p><a href=${this.withDeleted ? "#/schedules" : "#/schedules?deleted=1"}>${
         this.withDeleted ? "Without those of deleted files" : "With those of deleted files"}</a></p>
-      ${this.error ? html`<p class="problem" role="alert">${foreign(this.error)}</p>` : ""}
+      ${this.error ? html`<p class="problem" role="alert">${sentence(this.error)}</p>` : ""}
       ${this.files.length
         ? this.files.map((file) => this.renderFile(file))
         : html`<p>There are no schedules. Upload a file that has <code>schedules</code> to register them.</p>`}`;
@@ -68,13 +68,13 @@ class SchedulesPage {
   }
 
   renderInstants(file, instants, isPaused) {
-    return html`<div class="scroll" tabindex="0" role="region" aria-label="Next runs of ${file.path}"><table>
+    return html`<div class="scroll" tabindex="0" role="region" aria-label="Next runs of ${clean(file.path)}"><table>
         <caption>${isPaused ? "Next runs, if the schedules were resumed now" : "Next runs"}</caption>
         <thead><tr><th scope="col">In ${foreign(file.timezone)}</th><th scope="col">Here</th><th scope="col">Cron</th>
           <th scope="col">Note</th></tr></thead>
         <tbody>${instants.map((one) => html`<tr><td>${foreign(one.shown)}</td><td>${moment(one.at)}</td>
           <td><code>${foreign(one.cron)}</code></td><td>${foreign(one.note)}</td></tr>`)}</tbody></table></div>
-      <button type="button" @click=${() => this.readMore(file)}>More next runs<span class="unseen"> of ${file.path}</span></button>`;
+      <button type="button" @click=${() => this.readMore(file)}>More next runs<span class="unseen"> of ${clean(file.path)}</span></button>`;
   }
 
   open(file, verb, confirm) {

@@ -3,7 +3,7 @@
 import { about, READ_ONLY } from "../about.js";
 import { get, path, post } from "../api.js";
 import { drawExamined, drawPlan } from "../examined.js";
-import { foreign } from "../format.js";
+import { foreign, sentence } from "../format.js";
 import { paramsForm } from "../params.js";
 import { Source } from "../source.js";
 import { html } from "../vendor/lit-html/lit-html.js";
@@ -110,7 +110,7 @@ class StartPage {
     const of = (field) => (this.plan?.problems ?? []).filter((one) => one.field === field);
     return html`<h1>Start a run</h1>
       ${about.read_only ? html`<p class="problem">${READ_ONLY}</p>` : ""}
-      <form @submit=${(event) => event.preventDefault()}>
+      <form aria-label="Start a run" @submit=${(event) => event.preventDefault()}>
         <label class="field"><span>In a bucket <span class="quiet">(instead of a file from here)</span></span>
           <input type="text" spellcheck="false" autocomplete="off" placeholder="gs://BUCKET/workflows/nightly.yaml"
             .value=${live(this.path)} @change=${(event) => this.changed(false, { path: event.target.value.trim() })}></label>
@@ -124,11 +124,11 @@ class StartPage {
         ${this.renderOptions(check, of)}
         <section aria-labelledby="start-preview" aria-live="polite" aria-busy=${this.hasSource && this.isStale}>
           <h2 id="start-preview">What it will do</h2>
-          ${this.plan?.lines.map((line) => html`<p>${foreign(line)}</p>`) ?? ""}
+          ${this.plan?.lines.map((line) => html`<p>${sentence(line)}</p>`) ?? ""}
           ${of("request").map(problem)}
           ${check ? drawPlan(check) : html`<p class="quiet">Choose a file first.</p>`}
         </section>
-        ${this.error ? html`<p class="problem" role="alert">${foreign(this.error)}</p>` : ""}
+        ${this.error ? html`<p class="problem" role="alert">${sentence(this.error)}</p>` : ""}
         <p role="status">${foreign(this.sending)}</p>
         <button type="button" class="main" ?disabled=${!this.canStart} @click=${() => this.start()}>Start the run</button>
       </form>`;
@@ -156,5 +156,5 @@ class StartPage {
 }
 
 function problem(one) {
-  return html`<p class="problem">${foreign(one.message)}</p>`;
+  return html`<p class="problem">${sentence(one.message)}</p>`;
 }
