@@ -56,7 +56,7 @@ def test_cancelling_with_or_without_finally_is_chosen(open_console: OpenConsole)
     page = open_console(world.services, path=f"/runs/{run_id}/act")
     act(page, "Cancel …")
     preview = page.get_by_role("region", name="What it will do")
-    expect(preview).to_contain_text("Its steps under `finally` run first.")
+    expect(preview).to_contain_text("Its steps under finally run first.")
     page.get_by_label("do not run; end now").check()
     expect(preview).to_contain_text("end with it, or never begin")
     act(page, "Cancel the run")
@@ -96,9 +96,9 @@ def test_a_retry_of_one_step_may_add_what_failed(open_console: OpenConsole) -> N
     page = open_console(world.services, path=f"/runs/{run_id}/act")
     page.get_by_role("row", name="a SUCCEEDED").get_by_role("button", name="Retry only this …").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("`b` stays unsuccessful")
+    expect(dialog).to_contain_text("b stays unsuccessful")
     dialog.get_by_label("also what did not succeed").check()
-    expect(dialog).not_to_contain_text("`b` stays unsuccessful")
+    expect(dialog).not_to_contain_text("b stays unsuccessful")
     act(page, "Run these steps again")
     expect(page.get_by_role("heading", level=1)).to_contain_text("RUNNING")
     assert world.run(run_id).changes[-1].what == "retry --only a --failed"
@@ -111,7 +111,7 @@ def test_an_unknown_step_is_answered_with_the_one_that_was_meant(open_console: O
     act(page, "Retry …")
     page.get_by_label("these steps and everything after them").check()
     page.get_by_role("textbox", name="Steps").fill("s11")
-    expect(page.get_by_role("alert")).to_contain_text("did you mean `s1`?")
+    expect(page.get_by_role("alert")).to_contain_text("did you mean s1?")
     expect(page.get_by_role("button", name="Run these steps again")).to_be_disabled()
 
 
@@ -163,6 +163,20 @@ def test_a_changed_parameter_reruns_the_steps_that_read_it(open_console: OpenCon
     expect(dialog).to_contain_text("params.limit: 3 is now 4")
     act(page, "Start the new run")
     expect(page.get_by_role("status").first).to_contain_text("Requested run")
+
+
+def test_typing_asks_for_one_preview(open_console: OpenConsole) -> None:
+    """A preview is asked for once no key was pressed for a moment."""
+    earlier = ended_run(script=FAILING)
+    page = open_console(earlier.world.services, path=f"/runs/{earlier.run_id}/act")
+    act(page, "Retry with an edited file or parameters …")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("alert")).to_be_visible()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    dialog.get_by_label("Text").press_sequentially("steps: []", delay=5)
+    expect(dialog).to_contain_text("pasted.yaml:1:")
+    assert 1 <= len(asked) <= 3
 
 
 def test_escape_closes_a_dialog_and_gives_the_focus_back(open_console: OpenConsole) -> None:

@@ -22,7 +22,7 @@ def test_each_problem_is_shown_with_its_line(open_console: OpenConsole) -> None:
     page.get_by_label("Text").fill(FLOW.replace("dependsOn: [load]", "dependsOn: [lode]"))
     problems = page.get_by_role("region", name="Problems")
     expect(problems).to_contain_text("pasted.yaml:5:")
-    expect(problems).to_contain_text("did you mean `load`?")
+    expect(problems).to_contain_text("did you mean load?")
     expect(problems.locator("pre")).to_contain_text("^")
 
 

@@ -17,7 +17,7 @@ from atom_client.deployment import with_place
 from atom_client.errors import Misuse
 from atom_client.planning.repairs import FoundFile, find_own_file, plan_repair, text_of
 from atom_client.views.cancellation import cancelled_lines, plan_cancellation
-from atom_client.views.param_forms import param_objects, param_problems, typed_values
+from atom_client.views.param_forms import param_objects, param_problems
 from atom_client.views.queries import read_run
 from atom_client.views.rerun_plan import HEADING, Chosen, plan_rerun
 from atom_client.views.reuse import requested_line, reuse_lines, reuse_object, reuse_warnings
@@ -25,7 +25,7 @@ from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.reuse import require_reusable
 from atom_workflows.core.states import RunState
-from atom_workflows.errors import AtomWorkflowsError, InvalidParams, RunNotFound
+from atom_workflows.errors import AtomWorkflowsError, InvalidParams, RunNotFound, RunStateError
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.ports import Message
@@ -85,13 +85,7 @@ def show_form(run_id: str) -> Response:
     """Answer with the file with which a run was started, and its parameters as fields."""
     services, run = this_console().services, _read(run_id)
     require_reusable(run, (), now=services.clock.now())
-    found: dict[str, Any] = {
-        "run_id": run.id,
-        "file": None,
-        "problem": None,
-        "params": [],
-        "values": typed_values(run.params),
-    }
+    found: dict[str, Any] = {"run_id": run.id, "file": None, "problem": None, "params": []}
     try:
         file = find_own_file(services, run, advice="choose or paste the file")
         workflow = parse_workflow(file.content, filename=file.name)
@@ -119,12 +113,19 @@ def repair(run_id: str) -> Response:
         file = FoundFile(content=sent.content, name=sent.name, fields=fields)
     try:
         workflow = parse_workflow(file.content, filename=file.name)
-        plan, body = plan_repair(services, run, file, workflow, given.named_texts("params"))
     except InvalidWorkflow as error:
-        return answer({"problems": shown_problems(error, file.content, file.name), "param_problems": []})
+        return answer({"problems": shown_problems(error, file.content, file.name)})
+    form = {"params": param_objects(workflow.params, run.params)}
+    try:
+        plan, body = plan_repair(services, run, file, workflow, given.named_texts("params"))
     except InvalidParams as error:
-        return answer({"problems": [], "param_problems": param_problems(error.problems)})
-    shown = {"run_id": plan.run.id, **reuse_object(plan)}
+        return answer({**form, "param_problems": param_problems(error.problems)})
+    except RunStateError as error:
+        if not given.flag("dry_run"):
+            raise
+        # Other parameters may be what makes the new run possible.
+        return answer({**form, "refused": str(error)})
+    shown = {"run_id": plan.run.id, **form, **reuse_object(plan)}
     if given.flag("dry_run"):
         lines = [*reuse_lines(plan), *reuse_warnings(plan), *workflow.warnings]
         return answer({**shown, "lines": lines, "seen": plan.judgment.digest, "dry_run": True})

@@ -36,11 +36,6 @@ def param_objects(params: Iterable[Param], values: Mapping[str, JsonValue] | Non
     ]
 
 
-def typed_values(values: Mapping[str, JsonValue]) -> dict[str, str]:
-    """Return values by name as a person would type them."""
-    return {name: as_typed(value) for name, value in values.items()}
-
-
 def as_typed(value: Any) -> str:
     """Return a value as a person would type it for `--param`."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

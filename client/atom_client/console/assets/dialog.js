@@ -81,7 +81,7 @@ class ActionDialog {
 
   get canConfirm() {
     const { plan } = this;
-    return plan !== null && !this.sending && !plan.problems?.length && !plan.param_problems?.length;
+    return plan !== null && !this.sending && !plan.refused && !plan.problems?.length && !plan.param_problems?.length;
   }
 
   async confirm() {
@@ -94,7 +94,7 @@ class ActionDialog {
       const answer = await post(this.action.path, { ...this.action.body(this.options), ...named });
       this.close();
       notify(answer.lines, this.action.link?.(answer));
-      this.action.after(answer);
+      await this.action.after(answer);
     } catch (error) {
       this.sending = false;
       if (opened !== this) notify([error.message]);
@@ -123,7 +123,8 @@ class ActionDialog {
 
 // The sentences of a preview, and the table of what is affected.
 function drawPlan(plan) {
-  return html`${(plan.lines ?? []).map((line) => html`<p>${sentence(line)}</p>`)}
+  return html`${plan.refused ? html`<p class="problem">${sentence(plan.refused)}</p>` : ""}
+    ${(plan.lines ?? []).map((line) => html`<p>${sentence(line)}</p>`)}
     ${plan.table?.rows.length ? drawTable(plan.table) : ""}`;
 }
 

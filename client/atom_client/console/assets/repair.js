@@ -1,6 +1,6 @@
 // Retry with an edited file or other parameters: a new run that keeps the unchanged steps of an ended one.
 
-import { get, path, post } from "./api.js";
+import { get, path } from "./api.js";
 import { openAction } from "./dialog.js";
 import { drawFindings } from "./findings.js";
 import { foreign, sentence } from "./format.js";
@@ -34,10 +34,9 @@ export async function openRepair(run, redraw) {
 
 function fields(state, form, options, change, dialog) {
   const edited = (soon) => change({ edits: options.edits + 1 }, { soon });
-  state.source ??= new Source((soon) => {
-    edited(soon);
-    readParams(state, form, edited);
-  }, form.file ?? {});
+  state.source ??= new Source(edited, form.file ?? {});
+  // Another file may declare other parameters.
+  state.params = dialog.plan?.params ?? state.params;
   const set = (name, text) => {
     if (text === undefined) delete state.values[name];
     else state.values[name] = text;
@@ -53,16 +52,6 @@ function fields(state, form, options, change, dialog) {
 function editedFile(state, form) {
   const file = state.source?.file ?? null;
   return file && file.text === form.file?.text ? null : file;
-}
-
-// Another file may declare other parameters.
-async function readParams(state, form, edited) {
-  const file = state.source.file;
-  if (!file) return;
-  const found = await post("/files/check", { file }).catch(() => null);
-  if (!found?.valid || file.text !== state.source.file?.text) return;
-  state.params = found.params.map((one) => ({ ...one, value: form.values[one.name] ?? null }));
-  edited(false);
 }
 
 function show(plan) {
