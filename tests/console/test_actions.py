@@ -193,6 +193,19 @@ def test_escape_closes_a_dialog_and_gives_the_focus_back(open_console: OpenConso
     assert world.run(run_id).retries == 0
 
 
+def test_actions_are_on_the_pages_of_runs_and_steps(open_console: OpenConsole) -> None:
+    """A step is retried from its own page, and the run's page shows that it continues."""
+    world, run_id = failed_run()
+    page = open_console(world.services, path=f"/runs/{run_id}/steps/s1")
+    act(page, "Retry only this …")
+    expect(page.get_by_role("dialog").get_by_role("row", name="s1 FAILED --only")).to_be_visible()
+    act(page, "Run these steps again")
+    expect(page.get_by_role("button", name="Retry only this …")).to_be_disabled()
+    page.evaluate("path => { location.hash = path; }", f"/runs/{run_id}")
+    expect(page.get_by_role("button", name="Cancel …")).to_be_enabled()
+    assert world.run(run_id).changes[-1].what == "retry --only s1"
+
+
 def test_a_read_only_console_disables_actions_and_says_why(open_console: OpenConsole) -> None:
     """No button of a read-only console can be pressed."""
     world, run_id = failed_run()
