@@ -21,10 +21,10 @@ from urllib.parse import urlsplit
 import click
 
 from atom_client.cli.mock_script import read_mock_script
-from atom_client.cli.params import pairs_of
 from atom_client.cli.platform import ask_no_proxy
 from atom_client.deployment import PROJECT_FOLDER
 from atom_client.errors import INTERRUPTED, Failure, Misuse
+from atom_client.planning.params import pairs_of
 from atom_client.text import clean, listing, name_of, one_line
 from atom_client.views.as_json import json_document
 from atom_workflows.errors import SettingsError, TaskRunnerError
