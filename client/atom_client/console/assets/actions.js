@@ -71,6 +71,7 @@ function openRetry(run, redraw, preset = {}) {
     path: path`/runs/${run.id}/retry`,
     options: { mode: succeeded ? "from" : "rest", names: "", failed: false, reason: "", ...preset },
     body: retryBody,
+    missing: ({ mode, names }) => (mode === "rest" || names.trim() ? "" : "Name the steps first."),
     fields: (options, change) => retryFields(options, change, succeeded),
     after: redraw,
   });
