@@ -20,6 +20,7 @@ class View(NamedTuple):
 
     def open(self, page: Page, shown: Showcase) -> None:
         """Open the view on a page of the console, and wait until it is complete."""
+        page.keyboard.press("Escape")
         page.evaluate("path => { location.hash = path; }", self.path(shown))
         expect(page.locator("main h1")).to_have_count(1)
         self.act(page)
