@@ -41,18 +41,18 @@ class MemoryStore:
 
         A missing document is None. The documents have all their fields unless some are named.
         """
-        with _translate_errors():
+        with translate_errors():
             records, _ = self.database.get(paths)
         if fields is not None:
             selected = tuple((name,) for name in fields)
             records = [record and project(record, selected) for record in records]
-        return [_to_document(record) if record else None for record in records]
+        return [to_document(record) if record else None for record in records]
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         """Apply all the writes or none, and return results in their order."""
         if len({write.path for write in writes}) != len(writes):
             raise NotStorable("a commit names a document twice")
-        with _translate_errors():
+        with translate_errors():
             done = self.database.commit([_to_core(write) for write in writes])
         return [
             WriteResult(
@@ -73,19 +73,20 @@ class MemoryStore:
 
         They have all their fields unless the query selects some.
         """
-        with _translate_errors():
-            records, _ = self.database.query(_to_core_query(query))
-        return [_to_document(record) for record in records]
+        with translate_errors():
+            records, _ = self.database.query(to_core_query(query))
+        return [to_document(record) for record in records]
 
     def count(self, query: Query) -> int:
         """Return how many documents match."""
-        with _translate_errors():
-            values, _, _ = self.database.aggregate(_to_core_query(query), [_COUNT])
+        with translate_errors():
+            values, _, _ = self.database.aggregate(to_core_query(query), [_COUNT])
         return int(values[0] or 0)
 
 
 @contextmanager
-def _translate_errors() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
+    """Raise the port's errors for those of the database."""
     try:
         yield
     except errors.AlreadyExists as error:
@@ -98,7 +99,8 @@ def _translate_errors() -> Iterator[None]:
         raise NotStorable(str(error)) from error
 
 
-def _to_document(record: Record) -> Document:
+def to_document(record: Record) -> Document:
+    """Return a document of the port, which shares nothing with the stored one."""
     return Document(path=record.path, fields=_copy(record.fields), version=record.updated)
 
 
@@ -152,7 +154,8 @@ def _guard(write: Update | Upsert) -> Precondition:
     return Precondition(updated=write.guard)
 
 
-def _to_core_query(query: Query) -> queries.Query:
+def to_core_query(query: Query) -> queries.Query:
+    """Return a query of the port as one of the database."""
     parent, _, collection = query.collection.rpartition("/")
     conditions = tuple(
         Compare(parse_field_path(name), Op(operator), _normalize(value)) for name, operator, value in query.where
