@@ -49,9 +49,7 @@ def read_nodes_of_steps(store: Store, run: RunRecord, *, with_jobs: bool = True)
     The items of a step with `forEach` are left out: there may be thousands, so they are not even read. Without their
     jobs, the nodes are read much faster, and only with the fields that show how a step of this run is doing.
     """
-    # The first versions did not store kinds, and knew no items.
-    where: list[Condition] = [("kind", "in", _OF_STEPS)] if may_have_items(run) else []
-    query = Query(collection=steps_path(run.id), where=where, limit=PAGE)
+    query = Query(collection=steps_path(run.id), where=of_steps(run), limit=PAGE)
     if not with_jobs:
         query = replace(query, limit=_PAGE_OF_OUTLINES, fields=_fields_shown(run))
     return {document.id: step_record(document) for document in _read_ahead(store, query)}
@@ -66,6 +64,12 @@ def _fields_shown(run: RunRecord) -> list[str]:
     if run.state.is_terminal:
         unused |= {"policies", "due_at", "claimed_at", "answered", "deferrals", "missing_since", "hinted_at"}
     return [name for name in (*OUTLINE_FIELDS, "outputs") if name not in unused]
+
+
+def of_steps(run: RunRecord) -> list[Condition]:
+    """Return the conditions for the nodes of a run's steps without their items."""
+    # The first versions did not store kinds, and knew no items.
+    return [("kind", "in", _OF_STEPS)] if may_have_items(run) else []
 
 
 def may_have_items(run: RunRecord) -> bool:
@@ -191,8 +195,7 @@ def is_step_id(text: str) -> bool:
 
 def similar_step(store: Store, run: RunRecord, text: str) -> str | None:
     """Return the run's step whose id resembles the string."""
-    where: list[Condition] = [("kind", "in", _OF_STEPS)] if may_have_items(run) else []
-    query = Query(collection=steps_path(run.id), where=where, limit=PAGE, fields=("state",))
+    query = Query(collection=steps_path(run.id), where=of_steps(run), limit=PAGE, fields=("state",))
     names = Names(document.id for document in read_pages(store, query) if not is_internal(document.id))
     return Suggestions().nearest(text, names)
 

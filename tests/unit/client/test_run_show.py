@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -116,7 +117,11 @@ def ended() -> tuple[World, str]:
     world = World(script(bad={"always_fail": True}, odd={"always_fail": True}))
     retried = {"retry": {"maxAttempts": 2}}
     edges = {"ok": [], "bad": ["ok"], "odd": [], "never": ["bad"], "idle": ["ok"]}
-    options = {"bad": retried, "odd": {"allowFailure": True}, "idle": {"when": "params.n == 2"}}
+    options: dict[str, dict[str, Any]] = {
+        "bad": retried,
+        "odd": {"allowFailure": True},
+        "idle": {"when": "params.n == 2"},
+    }
     flow = json.loads(definition(edges, **options))
     job = {"task": {"imageUri": "i"}}
     flow["params"] = {"n": 1}
