@@ -336,6 +336,29 @@ def test_an_outlier_among_ids_leaves_room_for_messages() -> None:
     assert "x" * 90 + "-end" in drawn(view, width=200)[-1]
 
 
+def test_a_count_is_never_parted_from_its_state() -> None:
+    """Counts that need two lines are broken between two states, and the rows leave room for them."""
+    states = ("SUCCEEDED", "FAILED", "RUNNING", "DISPATCHING", "RETRYING", "SKIPPED", "CANCELLED")
+    changes = [change(f"step-{i:03}", states[i % 7]) for i in range(280)]
+    lines = drawn(RunView(run_id="r1", total=300).with_changes(changes), width=60, height=12)
+    assert lines[2:5] == [
+        "160 of 300 ended: 20 PENDING, 40 DISPATCHING, 40 RUNNING,",
+        "40 RETRYING, 40 SUCCEEDED, 40 FAILED, 40 SKIPPED,",
+        "40 CANCELLED",
+    ]
+    assert len(lines) < 12
+
+
+def test_an_id_that_does_not_fit_gets_what_a_short_remark_leaves() -> None:
+    """An id that is wider than the screen is cut no shorter than its remark requires."""
+    changes = [*ROWS, change("x" * 60, "RETRYING", attempt=2)]
+    lines = drawn(
+        RunView(run_id="r1", total=4, order=tuple(one["step"] for one in changes)).with_changes(changes), width=60
+    )
+    assert lines[-1].endswith("RETRYING   attempt 2")
+    assert len(lines[-1]) == 60
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_names_and_states_of_a_large_run_are_readable(width: int) -> None:
     """With 300 steps and long messages, every line has a whole id and its state, at any width."""
