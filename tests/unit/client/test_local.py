@@ -10,20 +10,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from atom_client.cli import local
+from atom_client.cli import local_up
 from atom_client.cli.commands import cli
-from atom_client.cli.local import (
-    PlatformChoice,
-    disk_full_note,
-    exports,
-    function_environment,
-    keep_up,
-    local_platform,
-    local_up,
-    require_log_dir,
-    runner_note,
-    token_for,
-)
+from atom_client.cli.local import disk_full_note, exports, keep_up, local_platform, require_log_dir
+from atom_client.cli.platform_choice import PlatformChoice, function_environment, runner_note, token_for
 from atom_client.deployment import EMULATORS, PROJECTS
 from atom_client.errors import Misuse
 from atom_emulator.platform.errors import PartCrashed
@@ -122,9 +112,9 @@ def test_local_up_reports_an_interrupted_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`local up` ends with 0 only when a platform that was up is stopped."""
-    monkeypatch.setattr(local, "local_platform", lambda *_, **__: Interrupted())
+    monkeypatch.setattr(local_up, "local_platform", lambda *_, **__: Interrupted())
     with pytest.raises(click.exceptions.Exit) as caught:
-        local_up(PlatformChoice(), as_json=False)
+        local_up.local_up(PlatformChoice(), as_json=False)
     assert (caught.value.exit_code, capsys.readouterr().err) == (130, "Interrupted; nothing was started.\n")
 
 
