@@ -43,6 +43,9 @@ DESCRIBE_EVERY_S: Final = 10.0
 
 WAIT_FOR_EVENTS_S: Final = 0.25
 LAST_EVENTS_WITHIN_S: Final = 1.0
+_LOOKS_AFTER_THE_END: Final = 40
+"""How often to look for the end of a run in the history once the run's platform is gone: for ten seconds."""
+
 APPEARS_WITHIN_S: Final = 60.0
 PATIENCE_S: Final = 300.0
 """How long the store may be unreachable while a run is followed.
@@ -207,7 +210,8 @@ class Ended:
 class Waiting:
     """A command that waits for a run; `view` is the latest known state of the run.
 
-    If `outlives` is True, the run continues after the command has ended. For `superseded`, see `follow`.
+    If `outlives` is True, the run continues after the command has ended. If `reads_history` is True, the run is read
+    from the history, which remains when its platform has ended. For `superseded`, see `follow`.
     """
 
     services: Services
@@ -216,6 +220,7 @@ class Waiting:
     as_json: bool = False
     timeout_s: float | None = None
     outlives: bool = True
+    reads_history: bool = False
     superseded: RunRecord | None = None
     more_json: Mapping[str, Any] = field(default_factory=dict)
 
@@ -288,13 +293,18 @@ class Waiting:
             return read_run(self.services.store, self.view.run_id)
 
         def read_if_up() -> RunRecord | None:
-            if _refuses(address):
-                raise Failure(
-                    f"the local platform at {address} has stopped, and run {self.view.run_id} with it. "
-                    "`atom-workflows local up` in the same folder resumes the run, unless the platform was started "
-                    "with --in-memory."
-                )
-            return read()
+            # The platform of a single run ends with it, or, if it is interrupted, ends it once its parts have ended.
+            for _ in range(_LOOKS_AFTER_THE_END if self.reads_history else 1):
+                is_up = not _refuses(address)
+                run = read() if is_up or self.reads_history else None
+                if is_up or (run is not None and run.state.is_terminal):
+                    return run
+                time.sleep(WAIT_FOR_EVENTS_S)
+            raise Failure(
+                f"the local platform at {address} has stopped, and run {self.view.run_id} with it. "
+                "`atom-workflows local up` in the same folder resumes the run, unless the platform was started "
+                "with --in-memory."
+            )
 
         return read_if_up if self.outlives and address and not _refuses(address) else read
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import click
 
-from atom_client.cli.history import has_history, history_services, refuse, require_platform
+from atom_client.cli.history import NoPlatform, has_history, history_services, refuse, require_platform
 from atom_client.deployment import DEPLOYED_PREFIX, PROJECTS, chosen_project, remember_project
 from atom_client.errors import Failure, Misuse, explain
 from atom_workflows.coordinator.services import Services
@@ -148,6 +149,29 @@ def desk_of(services: Services, *, is_local: bool) -> Desk:
         is_local=is_local,
         topic_prefix=settings.topic_prefix,
     )
+
+
+def services_for_run(services: Services, run_id: str) -> Services:
+    """Return services that can change a run. See `find_services_for_run`; raises `Failure` if there are none."""
+    return find_services_for_run(services, run_id) or refuse()
+
+
+def find_services_for_run(services: Services, run_id: str) -> Services | None:
+    """Return services that can change a run or follow it.
+
+    If the given ones only read the history, these are the services of the platform that `run` started for this run, or
+    None if that is not up.
+    """
+    if not isinstance(services.bus, NoPlatform):
+        return services
+    from atom_emulator.platform.project_folder import ProjectFolder  # noqa: PLC0415 (not installed everywhere)
+
+    found = ProjectFolder.of(Path.cwd()).platform_of_run(run_id)
+    if found is None:
+        return None
+    # Google's clients read these from the process's own environment.
+    os.environ.update(found)
+    return services_on(platform_of(os.environ))
 
 
 def services_on(place: Mapping[str, str]) -> Services:

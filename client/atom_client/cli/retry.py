@@ -9,8 +9,8 @@ import click
 
 from atom_client.cli.actor import current_actor
 from atom_client.cli.follow import AS_STARTED, Waiting
-from atom_client.cli.history import require_platform
 from atom_client.cli.output import Output
+from atom_client.cli.platform import services_for_run
 from atom_client.cli.tables import MOST_ROWS, Sheet
 from atom_client.deployment import with_place
 from atom_client.errors import RUN_FAILED, Failure, Misuse
@@ -86,7 +86,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
         if options.as_json:
             click.echo(json_document({**_counts(run, plan, count), "dry_run": True}))
         return 0
-    require_platform(services)
+    services = services_for_run(services, run.id)
     # A script that does not give --yes is not asked, as by no other command.
     is_asked = options.is_selective and not options.yes and Output(aside=options.as_json).has_reader
     if is_asked and not click.confirm("Run these steps again?", err=options.as_json):

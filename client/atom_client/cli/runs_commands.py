@@ -24,7 +24,8 @@ def runs() -> None:
     """List, show, watch, cancel, retry and repair runs.
 
     The runs are those of the local platform that is up in this folder, or whose variables are exported, or those of a
-    project. While no platform is up, commands that only read show the history that this folder keeps.
+    project. While no platform is up, commands that only read show the history that this folder keeps. A run that `run`
+    has started on a platform of its own can be watched, cancelled and repaired from the same folder.
 
     RUN is a run's id, its first characters if no other id begins with them, or the name or the file of a workflow,
     which means its newest run. --last means the newest run of all.
@@ -152,10 +153,11 @@ def show(run_id: str, step: str | None, items: str | None, *, with_outputs: bool
 def watch(timeout: str | None, **chosen: Any) -> None:
     """Show a run's progress until it has ended, however it was started.
 
-    The view is the same as that of `run` and of `start --wait`. A run that has ended is shown with its result. Ctrl-C
-    ends the view, and the run continues.
+    The view is the same as that of `run` and of `start --wait`. A run that has ended is shown with its result, and an
+    open one as it was last known if no platform is up. Ctrl-C ends the view, and the run continues.
 
-    Exit code: the same as for `run`; also 1 if --timeout was reached first.
+    Exit code: the same as for `run`; also 1 if --timeout was reached first, or if no platform is up that could end the
+    run.
     """
     from atom_client.cli.watch import WatchOptions, watch_run  # noqa: PLC0415 (imported only when needed)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from atom_client.cli.follow import Waiting, exit_code
 from atom_client.cli.live import counts_line
 from atom_client.cli.output import Output
+from atom_client.cli.platform import find_services_for_run
 from atom_client.text import local_time, one_line
 from atom_client.views.progress import RunView, progress_of
 from atom_client.views.queries import in_order, read_outlines
@@ -23,15 +25,24 @@ class WatchOptions:
     as_json: bool = False
 
 
+_NOTHING_MOVES: Final = (
+    "This is the last known state: no platform is up in this folder, so nothing moves. `atom-workflows local up` in "
+    "another terminal resumes the run; then repeat the command to follow it."
+)
+
+
 def watch_run(services: Services, options: WatchOptions) -> int:
     """Show a run until it ends, and return the exit code.
 
-    A run that has ended is shown as it was left.
+    A run that has ended is shown as it was left, and so is an open one while no platform is up.
     """
     run = require_run(services.store, options.run_id)
     output = Output(aside=options.as_json)
+    # The history is there when the platform of a single run has ended with it, so that is what is read.
+    found = services if run.state.is_terminal else find_services_for_run(services, run.id)
     waiting = Waiting(
-        services=services,
+        services=services if found is None else replace(found, store=services.store),
+        reads_history=found is not services,
         view=RunView(run_id=run.id),
         output=output,
         as_json=options.as_json,
@@ -51,7 +62,11 @@ def watch_run(services: Services, options: WatchOptions) -> int:
             output.say(counts_line(view))
         return view
 
-    ended = waiting.read_result(run) if run.state.is_terminal else waiting.to_end(begin, catch_up=catch_up)
+    is_moving = found is not None and not run.state.is_terminal
+    ended = waiting.to_end(begin, catch_up=catch_up) if is_moving else waiting.read_result(run)
     waiting.print_result(ended)
+    if found is None:
+        output.say(_NOTHING_MOVES)
+        return exit_code(ended.run)
     waiting.print_next_steps(ended.run)
     return exit_code(ended.run)
