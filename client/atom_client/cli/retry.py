@@ -22,6 +22,7 @@ from atom_client.views.queries import in_order, read_outlines, read_run, similar
 from atom_client.views.rerun_plan import HEADING, RerunPlan
 from atom_client.views.run_references import require_run_to_change
 from atom_workflows.coordinator.commands import retry_run
+from atom_workflows.coordinator.reopening import require_alone
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.item_ids import parse_item_id
 from atom_workflows.core.kinds import NodeKind
@@ -115,6 +116,7 @@ def _plan(services: Services, run: RunRecord, nodes: Mapping[str, StepRecord], o
     Raises `Failure` if a named step does not exist, and `RunStateError` if the run cannot be retried.
     """
     require_retriable(run, now=services.clock.now(), is_selective=options.is_selective)
+    require_alone(services, run)
     try:
         selection = select(nodes, first=options.first, only=options.only, failed=options.failed)
     except SelectionError as error:

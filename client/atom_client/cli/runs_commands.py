@@ -250,13 +250,16 @@ def retry(timeout: str | None, *, source: str | None, params: tuple[str, ...], *
 
     With --with or --param, the run stays as it is, and a new run is started instead, even if the run has SUCCEEDED. The
     new run keeps each step that succeeded and is unchanged, provided that the same is true of all steps before it.
-    Before it starts, the steps that it keeps are shown, and for every other step the reason why it is not kept.
+    Before it starts, the steps that it keeps are shown, and for every other step the reason why it is not kept. The run
+    records who started the new one.
+
+    A run is not retried while another one is open that repairs it, or the same run as it does.
 
     Exit code: 0 if the run continues or a new one is requested; with --wait, the same as for `run`.
     """
     chosen["timeout_s"] = timeout_of(timeout)
     if source is not None or params:
-        in_place = [name for name in ("first", "only", "failed", "reason") if chosen.pop(name)]
+        in_place = [name for name in ("first", "only", "failed") if chosen.pop(name)]
         if in_place:
             option = f"--{in_place[0]}".replace("--first", "--from")
             raise Misuse(
