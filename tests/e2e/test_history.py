@@ -227,7 +227,11 @@ def test_open_runs_that_need_different_runners_are_no_dead_end(project: Project)
     for words in (UP, (*UP, "--runner", "process")):
         refused = project.ask(*words)
         assert (refused.code, "--cancel-others" in refused.stderr) == (1, True)
-    with project.up("--mock-duration", FOREVER, "--cancel-others"):
+    with project.up("--mock-duration", FOREVER, "--cancel-others") as process:
+        assert process.stdout is not None
+        printed = json.loads("{" + "".join(iter(process.stdout.readline, "}\n")) + "}")
+        assert printed["cancelled"] == sorted(run["id"] for run in project.runs() if run["state"] == "CANCELLED")
+        assert ended in printed["cancelled"]
         states = sorted((run["workflow"], run["state"]) for run in project.runs())
         assert states == [("flow", "RUNNING"), ("sleep", "CANCELLED"), ("sleep", "CANCELLED")]
         told = project.ask("runs", "show", ended).succeeded()

@@ -70,6 +70,7 @@ def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
                 "commands": {recipe.name: recipe.command for recipe in recipes(platform)},
                 "log_dir": str(platform.log_dir),
                 "resumed": platform.resumed,
+                "cancelled": platform.cancelled,
                 **({"jobs_dir": str(platform.jobs_dir)} if choice.runs_jobs else {}),
             }
             click.echo(json_document(described))

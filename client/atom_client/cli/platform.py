@@ -22,6 +22,12 @@ FIRESTORE_HOST: Final = "FIRESTORE_EMULATOR_HOST"
 PUBSUB_HOST: Final = "PUBSUB_EMULATOR_HOST"
 PREFIX: Final = "WORKFLOW_TOPIC_PREFIX"
 _CONNECT_TIMEOUT_S: Final = 2.0
+LOCAL_PATIENCE_S: Final = 5.0
+"""How long a call to a local platform is repeated.
+
+A part that was killed is up again by then. What else keeps it from answering, such as a full disk, lasts.
+"""
+
 
 Connect: TypeAlias = Callable[[Mapping[str, str]], Services]
 """Connects to the services that an environment names. Tests pass their own function to the command line as `obj`."""
@@ -182,4 +188,5 @@ def services_on(place: Mapping[str, str]) -> Services:
     from atom_workflows.bootstrap import connect  # noqa: PLC0415 (Google's clients take a second to import)
     from atom_workflows.settings import from_environment  # noqa: PLC0415 (imported only when needed)
 
-    return connect(from_environment(place))
+    settings = from_environment(place)
+    return connect(settings, patience_s=LOCAL_PATIENCE_S) if names_local_platform(place) else connect(settings)
