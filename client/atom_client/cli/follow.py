@@ -25,7 +25,7 @@ from atom_client.deployment import with_place
 from atom_client.errors import INVALID_USE, RUN_FAILED, Failure
 from atom_client.text import counted, lasted
 from atom_client.views.as_json import json_document, run_with_steps
-from atom_client.views.items import read_loops
+from atom_client.views.items import count_anew, read_loops
 from atom_client.views.lines import line_text, read_line
 from atom_client.views.loops import LoopView
 from atom_client.views.progress import RunView
@@ -39,7 +39,7 @@ from atom_workflows.errors import AtomWorkflowsError, StoreUnavailable
 
 LOOK_EVERY_S: Final = 1.0
 DESCRIBE_EVERY_S: Final = 10.0
-"""How often to look up a QUEUED run's position in line."""
+"""How often to look up a QUEUED run's position in line, or to count the items of a run that has very many."""
 
 WAIT_FOR_EVENTS_S: Final = 0.25
 LAST_EVENTS_WITHIN_S: Final = 1.0
@@ -75,12 +75,14 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
     patience_s: float = PATIENCE_S,
     superseded: RunRecord | None = None,
     describe_wait: Callable[[RunRecord], str] = lambda _: "",
+    recount: Callable[[RunView], RunView] = lambda view: view,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> RunRecord:
     """Show the run until it has ended or time is up.
 
     Returns the run as last read. `superseded` is an INVALID run from an earlier start: as long as the store holds it,
-    the new run has not yet replaced it. `describe_wait` describes a QUEUED run's position in line.
+    the new run has not yet replaced it. `describe_wait` describes a QUEUED run's position in line, and `recount` counts
+    items whose changes alone do not tell how many have ended.
 
     Raises `Failure` if the run is deleted, or does not appear because no function handled the start message. Raises
     `StoreUnavailable` if the store is unreachable at the start, or later stays unreachable for longer than
@@ -104,9 +106,9 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
             if run is not None and run.state.is_terminal:
                 view = _take_last_events(view, feed, monotonic)
             view = view if run is None else view.with_run(run)
-            if run is not None and run.state is RunState.QUEUED and now - described_at >= DESCRIBE_EVERY_S:
+            if run is not None and not run.state.is_terminal and now - described_at >= DESCRIBE_EVERY_S:
                 described_at = now
-                view = replace(view, waits=describe_wait(run))
+                view = replace(view, waits=describe_wait(run)) if run.state is RunState.QUEUED else recount(view)
             is_time_up = timeout_s is not None and now - started >= timeout_s
             if run is not None and (run.state.is_terminal or is_time_up):
                 show.finish(view)
@@ -260,6 +262,7 @@ class Waiting:
                         patience_s=0 if os.environ.get(FIRESTORE_HOST) else PATIENCE_S,
                         superseded=self.superseded,
                         describe_wait=self._describe_wait,
+                        recount=self._recount,
                     )
         return self.read_result(run)
 
@@ -314,6 +317,12 @@ class Waiting:
         except StoreUnavailable:
             return ""
         return "" if line is None else line_text(run, line, self.services.clock.now())
+
+    def _recount(self, view: RunView) -> RunView:
+        try:
+            return view if not view.counted else count_anew(self.services.store, view)
+        except StoreUnavailable:
+            return view
 
     def print_result(self, ended: Ended) -> None:
         """Print the table of steps and a summary of the run.

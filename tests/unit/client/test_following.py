@@ -204,6 +204,21 @@ def test_the_document_is_read_once_a_second() -> None:
     assert scene.now == pytest.approx(10.25 + LAST_EVENTS_WITHIN_S)
 
 
+def test_items_that_were_not_read_are_counted_every_ten_seconds() -> None:
+    """A view of a run with very many items is corrected rarely, and never while the run waits."""
+    scene = Scene([], [*[replace(RUNNING, state=RunState.QUEUED)] * 5, *[RUNNING] * 20, SUCCEEDED])
+    counted_at = list[float]()
+
+    def recount(view: RunView) -> RunView:
+        counted_at.append(scene.now)
+        return view
+
+    view = RunView(run_id="r1", total=2)
+    with redirect_stdout(io.StringIO()), Lines(Output(), view, scene.monotonic) as show:
+        follow(view, feed=scene, read_run=scene.read_run, show=show, recount=recount, monotonic=scene.monotonic)
+    assert counted_at == pytest.approx([10.25, 20.25], abs=1)
+
+
 def test_the_last_events_are_waited_for() -> None:
     """Events that come after the document's end are still printed."""
     last = [change("b", "FAILED", at=2), run_change("FAILED")]

@@ -325,10 +325,14 @@ def test_a_retry_of_the_run_before_its_steps_were_copied_fails_the_new_run() -> 
     """
     earlier = ended_run(script=FAILING)
     world = earlier.world
+
+    def retried() -> None:
+        world.store.commit([Update(path=run_path(earlier.run_id), fields={"retries": 1})])
+
     moment = meanwhile(
         world,
         lambda name, argument: name == "get" and any("/definition/" in path for path in argument),
-        lambda: world.store.commit([Update(path=run_path(earlier.run_id), fields={"retries": 1})]),
+        retried,
     )
     run_id = start_repair(world, request(earlier.run_id, CHANGED)).run_id
     assert moment.happened
