@@ -8,8 +8,8 @@ import click
 
 from atom_client.cli.actor import current_actor
 from atom_client.cli.follow import Waiting
-from atom_client.cli.history import require_platform
 from atom_client.cli.output import Output
+from atom_client.cli.platform import services_for_run
 from atom_client.cli.tables import MOST_ROWS, Sheet
 from atom_client.deployment import with_place
 from atom_client.errors import RUN_FAILED, Misuse
@@ -58,14 +58,14 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
     if options.failed and not options.chosen.is_selective:
         raise Misuse("--failed adds to --from and --only; without them, `runs retry` already runs what did not succeed")
     run = require_run_to_change(services.store, options.run_id)
-    plan = plan_rerun(services.store, run, options.chosen, now=services.clock.now())
+    plan = plan_rerun(services, run, options.chosen)
     if (options.chosen.is_selective or options.dry_run) and not plan.has_never_begun:
         _show_plan(plan, options)
     if options.dry_run:
         if options.as_json:
             click.echo(json_document({**plan.as_fields(), "dry_run": True}))
         return 0
-    require_platform(services)
+    services = services_for_run(services, run.id)
     # A script that does not give --yes is not asked, as by no other command.
     is_asked = options.chosen.is_selective and not options.yes and Output(aside=options.as_json).has_reader
     if is_asked and not click.confirm("Run these steps again?", err=options.as_json):

@@ -11,8 +11,8 @@ from typing import Any, Final
 import click
 
 from atom_client.cli.actor import current_actor
-from atom_client.cli.history import require_platform
 from atom_client.cli.output import Output
+from atom_client.cli.platform import services_for_run
 from atom_client.cli.tables import MOST_ROWS, show_steps
 from atom_client.deployment import with_place
 from atom_client.errors import Misuse
@@ -26,6 +26,7 @@ from atom_client.views.queries import (
     may_have_items,
     read_nodes_of_steps,
     read_outputs_of_steps,
+    read_run,
 )
 from atom_client.views.run_facts import run_facts
 from atom_client.views.run_references import require_run, require_run_to_change
@@ -181,8 +182,14 @@ def cancel_named(services: Services, text: str, *, now: bool = False, reason: st
 
     With `now`, its steps under `finally` end with it or are not started.
     """
-    require_platform(services)
     run_id = require_run_to_change(services.store, text).id
-    cancel_run(services, run_id, now=now, actor=current_actor(), reason=reason)
+    live = services_for_run(services, run_id)
+
+    def has_ended() -> bool:
+        # The platform of a single run ends with it, but its history stays.
+        run = None if live is services else read_run(services.store, run_id)
+        return run is not None and run.state.is_terminal
+
+    cancel_run(live, run_id, now=now, actor=current_actor(), reason=reason, has_ended=has_ended)
     for line in cancelled_lines(services.store, run_id):
         click.echo(line)

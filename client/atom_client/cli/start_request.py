@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from atom_client.cli.given_time import read_given_time
-from atom_client.cli.local import check_url
 from atom_client.cli.params import read_given
 from atom_client.cli.platform import names_local_platform
+from atom_client.cli.platform_choice import check_url
 from atom_client.cli.sources import request_for
 from atom_client.deployment import environment
 from atom_client.errors import Misuse

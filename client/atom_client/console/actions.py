@@ -57,7 +57,7 @@ def retry(run_id: str) -> Response:
     if chosen.failed and not chosen.is_selective:
         raise Misuse("`failed` adds to `from` and `only`; without them, what did not succeed runs again anyway")
     run = _read(run_id)
-    plan = plan_rerun(services.store, run, chosen, now=services.clock.now())
+    plan = plan_rerun(services, run, chosen)
     if given.flag("dry_run"):
         rows = [] if plan.has_never_begun else list(plan.rows())
         table = {"heading": list(HEADING), "rows": [list(row) for row in rows]}
@@ -84,7 +84,7 @@ def retry(run_id: str) -> Response:
 def show_form(run_id: str) -> Response:
     """Answer with the file with which a run was started, and its parameters as fields."""
     services, run = this_console().services, _read(run_id)
-    require_reusable(run, (), now=services.clock.now())
+    require_reusable(run, now=services.clock.now())
     found: dict[str, Any] = {"run_id": run.id, "file": None, "problem": None, "params": []}
     try:
         file = find_own_file(services, run, advice="choose or paste the file")
@@ -104,7 +104,7 @@ def repair(run_id: str) -> Response:
     """Start a new run that keeps unchanged steps of an ended one, or say which."""
     console, given = this_console(), Given()
     services, run = console.services, _read(run_id)
-    require_reusable(run, (), now=services.clock.now())
+    require_reusable(run, now=services.clock.now())
     sent = given.file()
     if sent is None:
         file = find_own_file(services, run, advice="choose or paste the file")
@@ -130,7 +130,9 @@ def repair(run_id: str) -> Response:
         lines = [*reuse_lines(plan), *reuse_warnings(plan), *workflow.warnings]
         return answer({**shown, "lines": lines, "seen": plan.judgment.digest, "dry_run": True})
     given.require_seen(plan.judgment.digest, f"run {run.id}, or the platform's environment,")
-    services.bus.publish([Message(topic="start", body=body)])
+    reason = given.text("reason")
+    who = {"actor": console.actor, **({"reason": reason} if reason else {})}
+    services.bus.publish([Message(topic="start", body={**body, **who})])
     return answer({**shown, "lines": [requested_line(plan)]})
 
 

@@ -183,7 +183,7 @@ def reason(letter: DeadLetter) -> str:
         return one_line(letter.reason)
     if not letter.topic:
         return "its origin is unknown"
-    times = f"{letter.deliveries} times" if letter.deliveries else "repeatedly"
+    times = counted(letter.deliveries, "time") if letter.deliveries else "repeatedly"
     return f"delivered {times} without success; the log of the {FUNCTIONS[letter.topic]} function shows why"
 
 

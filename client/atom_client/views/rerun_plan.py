@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from atom_client.deployment import with_place
@@ -14,6 +13,8 @@ from atom_client.errors import Failure
 from atom_client.text import counted, listing
 from atom_client.views.loops import count_nodes, is_shown, origin_text
 from atom_client.views.queries import in_order, read_outlines, similar_step
+from atom_workflows.coordinator.reopening import require_alone
+from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.item_ids import expander_id, parse_item_id, shown_id
 from atom_workflows.core.kinds import NodeKind, Phase
@@ -22,7 +23,6 @@ from atom_workflows.core.rerun import dependents_of, find_unsuccessful, require_
 from atom_workflows.core.selection import Selection, select
 from atom_workflows.core.states import StepState
 from atom_workflows.errors import SelectionError
-from atom_workflows.ports import Store
 
 HEADING: Final = ("STEP", "STATE", "RUNS AGAIN BECAUSE")
 _DIGEST_LENGTH: Final = 16
@@ -177,13 +177,15 @@ class RerunPlan:
                 yield name
 
 
-def plan_rerun(store: Store, run: RunRecord, chosen: Chosen, *, now: datetime) -> RerunPlan:
+def plan_rerun(services: Services, run: RunRecord, chosen: Chosen) -> RerunPlan:
     """Determine what a retry would run again.
 
     Raises `Failure` if a named step does not exist, and `RunStateError` if the run cannot be retried.
     """
+    store = services.store
     nodes = read_outlines(store, run.id)
-    require_retriable(run, now=now, is_selective=chosen.is_selective)
+    require_retriable(run, now=services.clock.now(), is_selective=chosen.is_selective)
+    require_alone(services, run)
     try:
         selection = select(nodes, first=chosen.first, only=chosen.only, failed=chosen.failed)
     except SelectionError as error:

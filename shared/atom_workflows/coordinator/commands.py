@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -30,14 +30,22 @@ CANCELLED_BY_USER: Final = "cancelled by the user"
 
 
 def cancel_run(  # noqa: PLR0913 (each may be left out)
-    services: Services, run_id: str, *, actor: str, reason: str = "", now: bool = False, retries: int | None = None
+    services: Services,
+    run_id: str,
+    *,
+    actor: str,
+    reason: str = "",
+    now: bool = False,
+    retries: int | None = None,
+    has_ended: Callable[[], bool] = lambda: False,
 ) -> None:
     """End the run as CANCELLED.
 
     After this, no more steps of the run are claimed. The checker requests that the running jobs be stopped, and this
     function waits until they have ended; after half a minute, the run ends even if some are still running. The results
     of these jobs are discarded. The run records who cancelled it, and why. If `retries` is given, only a run that has
-    been retried exactly that many times is cancelled.
+    been retried exactly that many times is cancelled. `has_ended` says if the run need not be read again because the
+    checker has ended it, as the platform of a single run ends with it.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended.
     """
@@ -55,6 +63,8 @@ def cancel_run(  # noqa: PLR0913 (each may be left out)
             break
         outbox.flush()
         services.clock.sleep(LOOK_AGAIN_S)
+        if has_ended():
+            return
         closing = close_run(outbox, run_id)
     outbox.flush()
 

@@ -1,7 +1,7 @@
 // Retry with an edited file or other parameters: a new run that keeps the unchanged steps of an ended one.
 
 import { get, path } from "./api.js";
-import { openAction } from "./dialog.js";
+import { openAction, reasonField } from "./dialog.js";
 import { drawFindings } from "./findings.js";
 import { foreign, sentence } from "./format.js";
 import { notify } from "./notices.js";
@@ -23,8 +23,8 @@ export async function openRepair(run, redraw) {
     title: `Retry run ${run.id} with an edited file or parameters`,
     confirm: "Start the new run",
     path: path`/runs/${run.id}/repair`,
-    options: { edits: 0 },
-    body: () => ({ file: editedFile(state, form), params: state.values }),
+    options: { edits: 0, reason: "" },
+    body: ({ reason }) => ({ file: editedFile(state, form), params: state.values, reason }),
     fields: (options, change, dialog) => fields(state, form, options, change, dialog),
     show,
     link: (answer) => [`#/runs/${encodeURIComponent(answer.run_id)}`, `Run ${answer.run_id}`],
@@ -45,7 +45,8 @@ function fields(state, form, options, change, dialog) {
   const problems = dialog.plan?.param_problems ?? [];
   return html`${state.problem && !state.source.file ? html`<p>${sentence(state.problem)}</p>` : ""}
     <details ?open=${!form.file}><summary>The file</summary>${state.source.render()}</details>
-    ${paramsForm({ params: state.params, values: state.values, problems, change: set })}`;
+    ${paramsForm({ params: state.params, values: state.values, problems, change: set })}
+    ${reasonField(options, change)}`;
 }
 
 // Unless it was edited, the run's own file is meant, in the generation that its bucket may keep.
