@@ -2,5 +2,5 @@
 
 `guard` decides which requests are answered, and `app` puts the page together from `assets` and what the other modules
 answer: `runs` the lists and a run, `graphs` where each step of a run is drawn (`known_pictures` keeps what was read for
-that), ... `server` serves it on loopback. What is shown comes from `views`.
+that), `timelines` when steps waited and ran, ... `server` serves it on loopback. What is shown comes from `views`.
 """

@@ -26,25 +26,24 @@ class KnownPictures:
 
     def of_run(self, store: Store, run: RunRecord) -> Picture:
         """Return a run's picture, and read its steps if it is not known."""
-        with self._lock:
-            if (picture := self._known.get(run.id)) is not None:
-                self._known.move_to_end(run.id)
-                return picture
-        return self._add(run, read_outlines_without_items(store, run))
+        return self._find(run) or self._add(run, read_outlines_without_items(store, run))
 
-    def keep(self, run: RunRecord, nodes: Mapping[str, StepRecord]) -> None:
-        """Keep the picture of a run whose nodes have been read for another purpose."""
+    def keep(self, run: RunRecord, nodes: Mapping[str, StepRecord]) -> Picture:
+        """Keep and return the picture of a run whose nodes have been read for another purpose."""
+        return self._find(run) or self._add(run, nodes)
+
+    def _find(self, run: RunRecord) -> Picture | None:
         with self._lock:
-            is_known = run.id in self._known
-        if not is_known and nodes:
-            self._add(run, nodes)
+            if run.id in self._known:
+                self._known.move_to_end(run.id)
+            return self._known.get(run.id)
 
     def _add(self, run: RunRecord, nodes: Mapping[str, StepRecord]) -> Picture:
         # The counts of items change, so the page has them from the steps.
         picture = picture_run(run, nodes, {})
         picture = replace(picture, main=_plain(picture.main), under_finally=_plain(picture.under_finally))
         # Until a run has begun, steps are still being created.
-        if run.started_at is not None and len(picture.steps) >= run.step_count:
+        if picture.steps and run.started_at is not None and len(picture.steps) >= run.step_count:
             with self._lock:
                 self._known[run.id] = picture
                 while len(self._known) > _MOST_KNOWN:

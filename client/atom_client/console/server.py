@@ -15,12 +15,13 @@ from atom_client.console.letters import letters
 from atom_client.console.runs import runs
 from atom_client.console.schedules import schedules
 from atom_client.console.starts import starts
+from atom_client.console.timelines import timelines
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 HOST: Final = "127.0.0.1"
-BLUEPRINTS: Final = [runs, graphs, actions, starts, files, schedules, letters]
+BLUEPRINTS: Final = [runs, graphs, timelines, actions, starts, files, schedules, letters]
 
 
 class _Quiet(WSGIRequestHandler):

@@ -172,7 +172,7 @@ export class Plot {
 }
 
 // Name several steps by what most of them begin with: `load-…` for `load-1` and `load-2`.
-function commonName(ids) {
+export function commonName(ids) {
   const stems = new Map();
   for (const id of ids) {
     const stem = id.replace(/\d+$/u, "");

@@ -6,9 +6,11 @@
 import { details } from "./run_details.js";
 import { graph } from "./run_graph.js";
 import { steps } from "./run_steps.js";
+import { timeline } from "./run_timeline.js";
 
 export const RUN_TABS = [
   { name: "steps", title: "Steps", open: steps },
   { name: "graph", title: "Graph", open: graph },
+  { name: "timeline", title: "Timeline", open: timeline },
   { name: "details", title: "Details", open: details },
 ];
