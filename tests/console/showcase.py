@@ -98,7 +98,8 @@ def build_showcase() -> Showcase:
     with no_logs():
         succeeded = [_run_day(world, day) for day in ("2026-11-25", "2026-11-26")]
         failed = _run_day(world, "2026-11-27", model="large")
-        invalid = _start(world, SALES.replace("dependsOn: [clean]", "dependsOn: [cleaned]"), day="2026-11-29", path=OTHER)
+        wrong = SALES.replace("dependsOn: [clean]", "dependsOn: [cleaned]")
+        invalid = _start(world, wrong, day="2026-11-29", path=OTHER)
         running = _start(world, SALES, day="2026-11-28", model="large")
         for _ in range(38):
             world.settle_down()

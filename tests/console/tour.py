@@ -46,6 +46,7 @@ VIEWS: Final = (
     View("invalid", lambda shown: f"/runs/{shown.invalid}/details", "section[aria-label=Errors]"),
     View("details", lambda shown: f"/runs/{shown.failed}/details", "section[aria-label=Facts]"),
     View("graph", lambda shown: f"/runs/{shown.running}/graph", ".graph[data-ready]"),
+    View("timeline", lambda shown: f"/runs/{shown.failed}/timeline", "section[aria-label='Critical path']"),
     View("step", lambda shown: f"/runs/{shown.failed}/steps/train", "table[aria-label=Attempts]"),
     View("items", lambda shown: f"/runs/{shown.failed}/steps/load", "table[aria-label='Items of load']"),
     View("item", lambda shown: f"/runs/{shown.failed}/steps/load[7]", "table[aria-label=Attempts]"),

@@ -44,6 +44,8 @@ export async function step({ params: [runId, stepId], redraw }) {
 function draw(view) {
   const { data, items } = view;
   const { step: shown, run } = data;
+  // The attempts have a table of their own.
+  const facts = data.facts.filter(([name]) => name !== "attempts" || !data.attempts.length);
   const link = (id) => html`<a href=${to("runs", run, "steps", id)}>${foreign(id)}</a>`;
   return html`${crumbs(
       html`<a href=${to("workflows", data.workflow)}>${foreign(data.workflow)}</a>`,
@@ -54,7 +56,7 @@ function draw(view) {
     ${asOf({ time: data.as_of, isBusy: view.isBusy, error: view.error, refresh: view.refresh })}
     ${stepActions({ id: run, state: data.run_state }, shown, view.refresh)}
     <section aria-label="Why it is where it is" class="why"><p>${sentence(data.text)}</p>
-      ${factList(data.facts, (name, value) => (name === "log" ? outside(value) : sentence(value)))}
+      ${factList(facts, (name, value) => (name === "log" ? outside(value) : sentence(value)))}
       ${data.notes.map((note) => html`<p class="warning">${sentence(note)}</p>`)}</section>
     ${times(data)} ${message(data)}
     ${neighbors("Blocked by", data.blocked_by.map((one) => one.step), link)}
