@@ -29,7 +29,7 @@ override THERE := --region="$$REGION" $(NAMED)
 # Split a variable into words without expanding file patterns in them.
 override WORDS := set -f;
 
-.PHONY: run test e2e simulate simulate-mutations chaos kills lint types check docs bench bench-places bench-peers dist clean stage pins plan \
+.PHONY: run test e2e simulate simulate-mutations chaos kills lint types check docs pictures bench bench-places bench-peers dist clean stage pins plan \
 	deploy destroy deployer doctor says-region
 
 run: $(VENV)/.local
@@ -75,6 +75,10 @@ docs: $(VENV)/.docs
 	@rm -rf build/site build/doctrees  # An incremental build would not repeat its warnings.
 	@$(BIN)/python -m sphinx --quiet --fail-on-warning --conf-dir docs --doctree-dir build/doctrees . build/site
 	@echo "The site is in build/site/index.html"
+
+# Take the pictures of the console in docs/how-to/console.md again; this needs Chromium.
+pictures: $(VENV)/.dev
+	@PYTHONPATH=tests $(BIN)/python docs/console_pictures.py
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m bench --jobs --large --write
