@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from atom_client.console.app import Console
 from atom_client.console.guard import new_token
@@ -50,7 +50,7 @@ def open_console(browser: Browser) -> Iterator[OpenConsole]:
             stack.callback(context.close)
             page = context.new_page()
             page.on("pageerror", lambda error: errors.append(str(error)))
-            page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+            page.on("console", lambda said: errors.append(said.text) if is_own_error(said) else None)
             page.goto(server.address)
             page.wait_for_selector("main h1, main [role=alert]")
             if path != "/runs":
@@ -59,6 +59,11 @@ def open_console(browser: Browser) -> Iterator[OpenConsole]:
 
         yield opened
     assert errors == []
+
+
+def is_own_error(said: ConsoleMessage) -> bool:
+    """Return True if a message reports an error of the page itself, not a request that was refused with a sentence."""
+    return said.type == "error" and not said.text.startswith("Failed to load resource: the server responded")
 
 
 @pytest.fixture

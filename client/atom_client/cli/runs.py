@@ -16,7 +16,7 @@ from atom_client.cli.output import Output
 from atom_client.cli.tables import MOST_ROWS, show_steps
 from atom_client.deployment import with_place
 from atom_client.errors import Misuse
-from atom_client.text import clean, counted, listing, one_line, pages_text
+from atom_client.text import clean, counted, one_line, pages_text
 from atom_client.views.as_json import json_document, run_with_steps
 from atom_client.views.items import read_loops
 from atom_client.views.lines import line_text, read_line
@@ -31,7 +31,7 @@ from atom_client.views.queries import (
 )
 from atom_client.views.run_facts import run_facts
 from atom_client.views.run_references import require_run, require_run_to_change
-from atom_client.views.step_list import RUNNING_STATES, StepFilter, StepOrder, count_line
+from atom_client.views.step_list import RUNNING_STATES, StepFilter, StepOrder, count_line, unstopped_jobs
 from atom_client.views.summary import verdict
 from atom_workflows.coordinator.commands import cancel_run
 from atom_workflows.coordinator.services import Services
@@ -173,14 +173,6 @@ def job_logs(steps: Sequence[StepRecord]) -> Iterator[str]:
         yield f"log of `{shown_id(step.id)}`: {clean(step.logs_url)}"
     if len(logged) > MOST_ROWS:
         yield f"and {counted(len(logged) - MOST_ROWS, 'more log')}; --json shows all of them"
-
-
-def unstopped_jobs(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """Yield lines about jobs that may still be running."""
-    for step in steps:
-        if step.unstopped:
-            named, jobs = shown_id(step.id), listing(step.unstopped)
-            yield f"Warning: the Task Runner did not stop these jobs of `{named}`, which may still be running: {jobs}"
 
 
 def _json_line(value: Any) -> str:

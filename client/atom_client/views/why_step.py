@@ -161,13 +161,18 @@ def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
 
     The same label may occur several times in a row.
     """
+    yield from deciding_facts(seen)
+    yield from inputs_and_outputs(seen)
+
+
+def deciding_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
+    """Yield the facts that explain a step's state, each with a label."""
     yield from item_facts(seen.step, seen.loop) if seen.is_item and seen.loop else ()
     if origin := seen.step.kept_from:
         explains = with_place(f"why {origin} {quote(seen.step.id)}")
         yield "kept from", f"run {origin}, in which it ended; `{explains}` explains what happened there"
     yield from _what_decides(seen)
     yield from loop_facts(seen.loop, seen.items, seen.now) if seen.loop and not seen.is_item else _attempts(seen)
-    yield from inputs_and_outputs(seen)
 
 
 def inputs_and_outputs(seen: StepSeen) -> Iterator[tuple[str, str]]:

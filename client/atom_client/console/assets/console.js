@@ -1,48 +1,62 @@
 // The page: one view at a time, chosen by the address's fragment.
 
+import { address } from "./address.js";
 import { adoptToken, get } from "./api.js";
-import { ZONE } from "./format.js";
+import { clean, ZONE } from "./format.js";
 import { html, render } from "./vendor/lit-html/lit-html.js";
+import { history } from "./views/history.js";
+import { run } from "./views/run.js";
 import { runs } from "./views/runs.js";
+import { step } from "./views/step.js";
 
 // Each view has a pattern of its address, and opens as an object with `title`, `render()` and, if needed, `close()`.
-const VIEWS = [{ pattern: /^\/runs$/, open: runs }];
+// A view with `update({ params, query })` stays open when only its own address changes; it returns false to be reopened.
+const VIEWS = [
+  { pattern: /^\/runs$/, open: runs },
+  { pattern: /^\/runs\/([^/]+)(?:\/(?!steps\/)([^/]+))?$/, open: run },
+  { pattern: /^\/runs\/([^/]+)\/steps\/([^/]+)$/, open: step },
+  { pattern: /^\/workflows\/([^/]+)$/, open: history },
+];
 const TABS = [["/runs", "Runs"]];
 
 const state = { about: null, view: null, opened: null, error: null, number: 0 };
 const place = (id) => document.getElementById(id);
 
-function address() {
-  const [path, query = ""] = location.hash.slice(1).split("?");
-  return { path: path || "/runs", query: new URLSearchParams(query) };
-}
-
 async function show() {
   const number = ++state.number;
-  state.opened?.close?.();
-  Object.assign(state, { opened: null, error: null });
+  const isCurrent = () => number === state.number;
   const { path, query } = address();
-  draw();
+  const view = VIEWS.find(({ pattern }) => pattern.test(path));
   try {
-    for (const { pattern, open } of VIEWS) {
-      const found = pattern.exec(path);
-      if (!found) continue;
-      const params = found.slice(1).map(decodeURIComponent);
-      const opened = await open({ params, query, about: state.about, redraw: () => number === state.number && draw() });
-      if (number !== state.number) return opened.close?.();
-      state.opened = opened;
-      document.title = `${opened.title} · Atom Workflows`;
-      return draw();
+    const params = view ? view.pattern.exec(path).slice(1).map((part) => part && decodeURIComponent(part)) : [];
+    if (view && view === state.view && state.opened?.update && (await state.opened.update({ params, query })) !== false) {
+      return isCurrent() && draw();
     }
-    state.error = "There is no such page.";
+    if (!isCurrent()) return;
+    state.opened?.close?.();
+    const isFirst = state.view === null;
+    Object.assign(state, { view, opened: null, error: view ? null : "There is no such page." });
+    draw();
+    if (!view) return;
+    let opened = null;
+    const redraw = () => opened && state.opened === opened && draw();
+    opened = await view.open({ params, query, about: state.about, redraw });
+    if (!isCurrent()) return opened.close?.();
+    state.opened = opened;
+    draw();
+    // As on any page that a link opens: reading begins at its top.
+    if (!isFirst) place("content").focus({ preventScroll: true });
+    if (!isFirst) scrollTo(0, 0);
   } catch (error) {
-    if (number === state.number) state.error = error.message;
+    if (!isCurrent()) return;
+    Object.assign(state, { opened: null, error: error.message });
+    draw();
   }
-  draw();
 }
 
 function draw() {
   const { path } = address();
+  document.title = state.opened ? `${clean(state.opened.title)} · Atom Workflows` : "Atom Workflows";
   render(
     html`<a class="brand" href="#/runs">Atom Workflows</a>
       <nav aria-label="Views"><ul>${TABS.map(
@@ -52,7 +66,7 @@ function draw() {
     place("header"),
   );
   const content = state.error
-    ? html`<p class="problem" role="alert">${state.error}</p>`
+    ? html`<h1>Not shown</h1><p class="problem" role="alert">${clean(state.error)}</p>`
     : state.opened
       ? state.opened.render()
       : html`<p class="quiet">Loading …</p>`;
