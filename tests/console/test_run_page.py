@@ -129,7 +129,7 @@ def test_details_have_facts_outputs_and_what_people_did(open_console: OpenConsol
     world.settle_down()
     page = open_console(world.services, path=f"/runs/{run_id}/details")
     expect(page.get_by_label("Facts")).to_contain_text("source")
-    expect(page.get_by_label("Parameters")).to_contain_text('day"2026-03-01" default')
+    expect(page.get_by_label("Parameters")).to_contain_text('"2026-03-01" default')
     change = page.get_by_label("Changes by people").get_by_role("row").last
     expect(change).to_contain_text("ana@example.com")
     expect(change).to_contain_text("the wrong day")

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 from atom_client.console.app import answer, this_console
 from atom_client.errors import Failure, Misuse
 from atom_client.text import clip, name_of
-from atom_client.views.as_json import items_object, moment_text, run_object, step_object
+from atom_client.views.as_json import items_object, moment_text, step_object
 from atom_client.views.attempts import step_details, time_attempts, unlisted_attempts
 from atom_client.views.explanations import look_at_run, look_at_step
 from atom_client.views.items import read_loop, read_page
@@ -24,7 +24,7 @@ from atom_client.views.run_list import (
     count_progress,
     describe_none,
     read_runs_page,
-    time_taken,
+    timed_run,
 )
 from atom_client.views.run_references import require_run
 from atom_client.views.since import since_of
@@ -36,7 +36,7 @@ from atom_client.views.workflow_history import MOST_RUNS, read_workflow_history
 from atom_workflows.core.states import RunState
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from atom_client.views.loops import LoopView
     from atom_workflows.core.records import StepRecord
@@ -66,8 +66,7 @@ def list_runs() -> Response:
         {
             "runs": [
                 {
-                    **run_object(run),
-                    "taken_s": _seconds(time_taken(run, now)),
+                    **timed_run(run, now),
                     "progress": progress[run.id]._asdict() if run.id in progress else None,
                 }
                 for run in page.runs
@@ -82,10 +81,6 @@ def list_runs() -> Response:
             "as_of": moment_text(now),
         }
     )
-
-
-def _seconds(duration: timedelta | None) -> float | None:
-    return None if duration is None else round(duration.total_seconds(), 3)
 
 
 def _wanted_runs(now: datetime) -> RunFilter:
@@ -127,7 +122,7 @@ def show_run(run_id: str) -> Response:
     line = [] if seen.line is None else [line_text(run, seen.line, seen.now)]
     return answer(
         {
-            "run": {**run_object(run), "taken_s": _seconds(time_taken(run, seen.now))},
+            "run": timed_run(run, seen.now),
             "steps": step_rows(steps, seen.loops),
             "facts": [list(fact) for fact in run_facts(run, now=seen.now)],
             "verdict": [*verdict(run, steps, now=seen.now, loops=seen.loops), *line],

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from atom_client.errors import Misuse
 from atom_client.text import between, local_time, name_of, pages_text
+from atom_client.views.as_json import run_object
 from atom_client.views.items import count_ended_items
 from atom_client.views.queries import PAGE, read_pages
 from atom_client.views.reasons import last_start
@@ -244,6 +245,12 @@ def time_taken(run: RunRecord, now: datetime) -> timedelta | None:
     # A run may have been closed for days before its retry. One that waits has not begun.
     has_begun = run.started_at is not None if run.reopened_at is None else run.state is not RunState.QUEUED
     return between(last_start(run), run.finished_at if run.state.is_terminal else now) if has_begun else None
+
+
+def timed_run(run: RunRecord, now: datetime) -> dict[str, Any]:
+    """Return a run as an object for JSON output, with `taken_s`, the seconds it took, or has taken so far."""
+    taken = time_taken(run, now)
+    return {**run_object(run), "taken_s": None if taken is None else round(taken.total_seconds(), 3)}
 
 
 class Progress(NamedTuple):

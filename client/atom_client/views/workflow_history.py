@@ -8,9 +8,8 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Final
 
-from atom_client.views.as_json import run_object
 from atom_client.views.queries import PAGE, in_order, may_have_items, read_pages
-from atom_client.views.run_list import known_runs
+from atom_client.views.run_list import known_runs, timed_run
 from atom_client.views.run_references import LONGEST_NAME
 from atom_client.views.step_list import taken_by
 from atom_workflows.core.kinds import NodeKind
@@ -65,7 +64,7 @@ class WorkflowHistory:
             "steps": list(ids),
             "runs": [
                 {
-                    **run_object(past.run),
+                    **timed_run(past.run, now),
                     "cells": None if past.steps is None else {step.id: _cell(step, now) for step in past.steps},
                 }
                 for past in self.runs

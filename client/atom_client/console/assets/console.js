@@ -49,6 +49,7 @@ async function show() {
     if (!isFirst) scrollTo(0, 0);
   } catch (error) {
     if (!isCurrent()) return;
+    state.opened?.close?.();
     Object.assign(state, { opened: null, error: error.message });
     draw();
   }

@@ -1,5 +1,6 @@
 // Parts that several views have: a bar to refresh, pages, choices of states, and tables that arrow keys move in.
 
+import { go, withQuery } from "./address.js";
 import { counted, moment, state } from "./format.js";
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 
@@ -18,13 +19,45 @@ export function pager({ page, size, total, noun, open, label }) {
   const pages = Math.max(1, Math.ceil(total / size));
   if (pages === 1) return nothing;
   const begin = (page - 1) * size;
+  const number = (one) => one.toLocaleString("en");
   const button = (name, to, isOff) =>
     html`<button type="button" aria-disabled=${isOff ? "true" : "false"} @click=${() => isOff || open(to)}>${name}</button>`;
   return html`<nav class="pager" aria-label=${label}>
     ${button("First", 1, page === 1)} ${button("Previous", page - 1, page === 1)}
-    <span>${(begin + 1).toLocaleString("en")} to ${Math.min(begin + size, total).toLocaleString("en")} of ${counted(total, noun)}</span>
+    <span>${number(begin + 1)} to ${number(Math.min(begin + size, total))} of ${counted(total, noun)}</span>
     ${button("Next", page + 1, page === pages)} ${button("Last", pages, page === pages)}
   </nav>`;
+}
+
+// The number of the page that the address asks for, or of the last one.
+export function pageNumber(query, total, size) {
+  const asked = Number.parseInt(query.get("page") ?? "1", 10) || 1;
+  return Math.min(Math.max(1, Math.ceil(total / size)), Math.max(1, asked));
+}
+
+export function goToPage(number) {
+  go(withQuery({ page: number === 1 ? null : number }));
+}
+
+// A part of a view with a heading.
+export function section(title, content) {
+  return html`<section aria-label=${title}><h2>${title}</h2>${content}</section>`;
+}
+
+// The headings of columns by which nothing is sorted.
+export function headings(...names) {
+  return html`<thead><tr>${names.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>`;
+}
+
+// The views above one, as links.
+export function crumbs(...links) {
+  const all = [html`<a href="#/runs">Runs</a>`, ...links];
+  return html`<nav class="crumbs" aria-label="Where this is">${all.map((link) => html`${link} › `)}</nav>`;
+}
+
+// A mark beside a name or a state.
+export function tag(word, isShown = true) {
+  return isShown ? html` <span class="tag">${word}</span>` : nothing;
 }
 
 // Buttons that choose states; `counts` are shown if they are known.
@@ -39,8 +72,9 @@ export function stateChoice({ states, chosen, counts = null, choose }) {
 // The heading of a column by which rows can be sorted. `order` names the current one.
 export function sortable({ name, key, order, direction = "descending", sort }) {
   const isCurrent = order === key;
+  const sign = isCurrent ? (direction === "ascending" ? " ▲" : " ▼") : " ↕";
   return html`<th scope="col" aria-sort=${isCurrent ? direction : "none"}><button type="button" class="sort"
-    @click=${() => sort(key)}>${name}<span aria-hidden="true">${isCurrent ? (direction === "ascending" ? " ▲" : " ▼") : " ↕"}</span></button></th>`;
+    @click=${() => sort(key)}>${name}<span aria-hidden="true">${sign}</span></button></th>`;
 }
 
 // Arrow keys, Home and End move between the links that begin a table's rows, while one of them has the focus.

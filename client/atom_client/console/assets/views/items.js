@@ -3,7 +3,7 @@
 import { to } from "../address.js";
 import { get, path } from "../api.js";
 import { clean, duration, foreign, secondsBetween, state } from "../format.js";
-import { moveInRows, pager } from "../parts.js";
+import { headings, moveInRows, pager } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
 const LONGEST_VALUE = 120;
@@ -26,14 +26,18 @@ export class Items {
   render() {
     if (this.error) return html`<p class="problem" role="alert">${this.error}</p>`;
     if (!this.page) return html`<p class="quiet">Loading the items …</p>`;
-    const { items, text, page, page_size, step } = this.page;
+    const { items, text, page, page_size: size, step } = this.page;
+    const total = step.items.total ?? items.length;
+    const open = (number) => this.open(number);
     const label = `Items of ${clean(this.stepId)}`;
-    if (!items.length) return html`<p class="quiet">${foreign(text || "There are no items yet.")}${origin(step, this.stepId)}</p>`;
+    if (!items.length) {
+      return html`<p class="quiet">${foreign(text || "There are no items yet.")}${origin(step, this.stepId)}</p>`;
+    }
     return html`<table class="cards items" aria-label=${label} @keydown=${moveInRows}>
-        <thead><tr><th scope="col">Item</th><th scope="col">State</th><th scope="col">Attempts</th><th scope="col">Duration</th><th scope="col">Value</th><th scope="col">Message</th></tr></thead>
+        ${headings("Item", "State", "Attempts", "Duration", "Value", "Message")}
         <tbody>${items.map((item) => this.row(item))}</tbody>
       </table>
-      ${pager({ page, size: page_size, total: step.items.total ?? items.length, noun: "item", label: `Pages of ${label}`, open: (number) => this.open(number) })}`;
+      ${pager({ page, size, total, noun: "item", label: `Pages of ${label}`, open })}`;
   }
 
   row(item) {
@@ -53,5 +57,6 @@ export class Items {
 
 function origin(step, stepId) {
   if (!step.kept_from) return nothing;
-  return html` They ran in <a href=${to("runs", step.kept_from, "steps", stepId)}>${foreign(step.kept_from)}</a>, from which the step was kept.`;
+  const link = html`<a href=${to("runs", step.kept_from, "steps", stepId)}>${foreign(step.kept_from)}</a>`;
+  return html` They ran in ${link}, from which the step was kept.`;
 }

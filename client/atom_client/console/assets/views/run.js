@@ -1,8 +1,8 @@
 // A run: where it is and why, and its tabs.
 
 import { go, to } from "../address.js";
-import { foreign, sentence, state } from "../format.js";
-import { asOf } from "../parts.js";
+import { clean, foreign, sentence, state } from "../format.js";
+import { asOf, crumbs } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { RunModel } from "./run_model.js";
 import { RUN_TABS } from "./run_tabs.js";
@@ -54,13 +54,14 @@ function tabOf(name) {
 function draw(view) {
   const { model } = view;
   const { run, why } = model.data;
-  return html`<p class="crumbs"><a href="#/runs">Runs</a> › ${run.workflow ? html`<a href=${to("workflows", run.workflow)}>${foreign(run.workflow)}</a> ›` : nothing}</p>
+  const above = run.workflow ? [html`<a href=${to("workflows", run.workflow)}>${foreign(run.workflow)}</a>`] : [];
+  const warnings = [...run.warnings.map((one) => `Warning: ${one}`), ...model.data.unstopped];
+  const time = { time: model.data.as_of, isBusy: model.isBusy, isLive: model.isLive, error: model.error };
+  return html`${crumbs(...above)}
     <h1>${foreign(run.id)} ${state(run.state)}${run.late ? html` <strong class="late">late</strong>` : nothing}</h1>
-    ${asOf({ time: model.data.as_of, isBusy: model.isBusy, isLive: model.isLive, error: model.error, refresh: () => model.refresh() })}
+    ${asOf({ ...time, refresh: () => model.refresh() })}
     <section aria-label="Why it is where it is" class="why"><p>${sentence(why.text)}</p>${reasons(view)}</section>
-    ${run.warnings.length || model.data.unstopped.length
-      ? html`<section aria-label="Warnings">${[...run.warnings.map((one) => `Warning: ${one}`), ...model.data.unstopped].map((one) => html`<p class="warning">${sentence(one)}</p>`)}</section>`
-      : nothing}
+    ${warnings.map((one) => html`<p class="warning">${sentence(one)}</p>`)}
     <nav class="tabs" aria-label="Views of the run"><ul>${RUN_TABS.map((tab, number) => html`<li><a
       href=${number ? to("runs", run.id, tab.name) : to("runs", run.id)}
       aria-current=${tab === view.tab ? "page" : "false"}>${tab.title}</a></li>`)}</ul></nav>
@@ -70,18 +71,26 @@ function draw(view) {
 // The reasons, a few under each heading, with links to the steps that they name.
 function reasons(view) {
   const { why, run } = view.model.data;
-  const kinds = Map.groupBy(why.reasons, (reason) => reason.kind);
-  const parts = [...kinds].map(([kind, all]) => {
-    const shown = view.hasAll ? all : all.slice(0, MOST_OF_A_KIND);
-    const lines = shown.map((reason) => html`<li>${sentence(reason.text)} ${reason.step ? html`<a href=${to("runs", run.id, "steps", reason.step)} aria-label="Step ${reason.step}">→</a>` : nothing}</li>`);
-    const more = all.length - shown.length;
-    const heading = why.headings[kind];
-    return html`${heading ? html`<p>${heading}</p>` : nothing}<ul class=${heading ? "" : "plain"}>${lines}${more ? html`<li class="quiet">… and ${more.toLocaleString("en")} more</li>` : nothing}</ul>`;
-  });
-  const isCut = [...kinds.values()].some((all) => all.length > MOST_OF_A_KIND);
+  const kinds = [...Map.groupBy(why.reasons, (reason) => reason.kind)];
   const toggle = () => {
     view.hasAll = !view.hasAll;
     view.redraw();
   };
-  return html`${parts}${isCut ? html`<button type="button" aria-expanded=${view.hasAll ? "true" : "false"} @click=${toggle}>${view.hasAll ? "Show fewer reasons" : "Show all reasons"}</button>` : nothing}`;
+  return html`${kinds.map(([kind, all]) => {
+    const shown = view.hasAll ? all : all.slice(0, MOST_OF_A_KIND);
+    const more = all.length - shown.length;
+    const heading = why.headings[kind];
+    return html`${heading ? html`<p>${heading}</p>` : nothing}
+      <ul class=${heading ? "" : "plain"}>${shown.map((reason) => line(run, reason))}
+        ${more ? html`<li class="quiet">… and ${more.toLocaleString("en")} more</li>` : nothing}</ul>`;
+  })}
+  ${kinds.some(([, all]) => all.length > MOST_OF_A_KIND)
+    ? html`<button type="button" aria-expanded=${view.hasAll ? "true" : "false"} @click=${toggle}
+        >${view.hasAll ? "Show fewer reasons" : "Show all reasons"}</button>`
+    : nothing}`;
+}
+
+function line(run, { text, step }) {
+  const link = html` <a href=${to("runs", run.id, "steps", step)} aria-label="Step ${clean(step)}">→</a>`;
+  return html`<li>${sentence(text)}${step ? link : nothing}</li>`;
 }

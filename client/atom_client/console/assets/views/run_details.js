@@ -2,7 +2,7 @@
 
 import { to } from "../address.js";
 import { foreign, json, moment, sentence } from "../format.js";
-import { factList } from "../parts.js";
+import { factList, headings, section } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
 // What has a section or a place of its own.
@@ -12,45 +12,50 @@ export function details({ model }) {
   return { render: () => draw(model.data) };
 }
 
-function draw(data) {
-  const { run } = data;
+function draw({ run, verdict, count, facts }) {
+  const shown = facts.filter(([name]) => !ELSEWHERE.has(name));
   return html`
-    <section aria-label="Summary"><h2>Summary</h2>${data.verdict.map((text) => html`<p class="said">${sentence(text)}</p>`)}
-      ${data.count ? html`<p>${data.count}</p>` : nothing}</section>
-    <section aria-label="Facts"><h2>Facts</h2>${factList(data.facts.filter(([name]) => !ELSEWHERE.has(name)), (name, value) => fact(run, name, value))}</section>
-    ${values("Parameters", run.params, (name) => (run.defaulted.includes(name) ? "default" : ""))}
+    ${section("Summary", [...verdict, count].map((text) => html`<p class="said">${sentence(text)}</p>`))}
+    ${section("Facts", factList(shown, (name, value) => fact(run, name, value)))}
+    ${values("Parameters", run.params, run.defaulted)}
     ${values("Outputs", run.outputs)}
     ${values("Environment", run.env)}
-    ${errors(run)} ${changes(run)}`;
+    ${run.errors.length ? section("Errors", html`<ul class="lines">${run.errors.map((one) => error(run, one))}</ul>`) : nothing}
+    ${changes(run)}`;
 }
 
 function fact(run, name, value) {
+  const link = (id) => html`<a href=${to("runs", id)}>${foreign(id)}</a> `;
   if (name === "workflow") return html`<a href=${to("workflows", run.workflow)}>${foreign(value)}</a>`;
-  if (name === "repairs") return html`${foreign(value)} <a href=${to("runs", run.repairs)} aria-label="The run that this one repairs">→</a>`;
-  if (name === "repaired by") return [...run.repaired_by].reverse().map((id) => html`<a href=${to("runs", id)}>${foreign(id)}</a> `);
+  if (name === "repairs") return html`${link(run.repairs)}${foreign(value.slice(run.repairs.length))}`;
+  if (name === "repaired by") return run.repaired_by.toReversed().map(link);
   return foreign(value);
 }
 
-function values(title, found, remark = () => "") {
+function values(title, found, defaulted = []) {
   const names = Object.keys(found);
   if (!names.length) return nothing;
-  return html`<section aria-label=${title}><h2>${title}</h2><dl class="facts">${names.map(
-    (name) => html`<div><dt>${foreign(name)}</dt><dd><code><bdi>${json(found[name])}</bdi></code> <span class="quiet">${remark(name)}</span></dd></div>`,
-  )}</dl></section>`;
+  const row = (name) => html`<div><dt>${foreign(name)}</dt>
+    <dd><code><bdi>${json(found[name])}</bdi></code>${defaulted.includes(name) ? html` <span class="quiet">default</span>` : nothing}</dd></div>`;
+  return section(title, html`<dl class="facts">${names.map(row)}</dl>`);
 }
 
-function errors(run) {
-  if (!run.errors.length) return nothing;
-  return html`<section aria-label="Errors"><h2>Errors</h2><ul class="lines">${run.errors.map((error) => {
-    const place = ["file", "line", "column"].map((name) => error[name]).filter(Boolean).join(":");
-    return html`<li>${error.step ? html`<a href=${to("runs", run.id, "steps", error.step)}>${foreign(error.step)}</a> ` : nothing}${place ? html`<code>${foreign(place)}</code> ` : nothing}${foreign(error.message)}${error.suggestion ? html`; ${foreign(error.suggestion)}` : nothing}</li>`;
-  })}</ul></section>`;
+function error(run, { step, file, line, column, message, suggestion }) {
+  const place = [file, line, column].filter(Boolean).join(":");
+  return html`<li>${step ? html`<a href=${to("runs", run.id, "steps", step)}>${foreign(step)}</a> ` : nothing}
+    ${place ? html`<code>${foreign(place)}</code> ` : nothing}
+    ${foreign(message)}${suggestion ? html`; ${foreign(suggestion)}` : nothing}</li>`;
 }
 
 function changes(run) {
   if (!run.changes.length) return nothing;
-  return html`<section aria-label="Changes by people"><h2>Changes by people</h2><div class="scroll"><table>
-    <thead><tr><th scope="col">When</th><th scope="col">Who</th><th scope="col">What</th><th scope="col">Why</th></tr></thead>
-    <tbody>${run.changes.toReversed().map((one) => html`<tr><td>${moment(one.at)}</td><td>${foreign(one.actor)}</td><td>${foreign(one.what)}</td><td>${foreign(one.why)}</td></tr>`)}</tbody>
-  </table></div></section>`;
+  const row = (one) => html`<tr>
+    <th scope="row">${moment(one.at)}</th>
+    <td data-name="Who">${foreign(one.actor)}</td>
+    <td data-name="What">${foreign(one.what)}</td>
+    <td data-name="Why">${one.why ? foreign(one.why) : nothing}</td>
+  </tr>`;
+  const table = html`<table class="cards" aria-label="Changes by people">
+    ${headings("When", "Who", "What", "Why")}<tbody>${run.changes.toReversed().map(row)}</tbody></table>`;
+  return section("Changes by people", table);
 }

@@ -14,6 +14,8 @@ export class RunModel {
     this.isBusy = false;
     this.isLive = false;
     this.error = null;
+    // How often the run was read again.
+    this.refreshes = 0;
     this.#onChange = onceAFrame(onChange);
   }
 
@@ -39,6 +41,7 @@ export class RunModel {
     try {
       this.data = await get(path`/runs/${this.run.id}`);
       this.error = null;
+      this.refreshes += 1;
     } catch (error) {
       this.error = error.message;
     }

@@ -1,8 +1,8 @@
 // The steps of a run as a table: filtered, searched and sorted here, since all of them have been read.
 
 import { go, to, withQuery } from "../address.js";
-import { duration, foreign, secondsBetween, state } from "../format.js";
-import { afterTyping, moveInRows, pager, sortable, stateChoice } from "../parts.js";
+import { clean, duration, foreign, secondsBetween, state } from "../format.js";
+import { afterTyping, goToPage, moveInRows, pageNumber, pager, sortable, stateChoice, tag } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 import { Items } from "./items.js";
@@ -20,14 +20,18 @@ const ORDERS = {
 const ASCENDING = new Set(["step", "state"]);
 
 export function steps({ model, query, redraw }) {
-  const view = { model, query, redraw, loops: new Map() };
+  const view = { model, query, redraw, loops: new Map(), refreshes: model.refreshes };
   return {
     render: () => draw(view),
     update: (changed) => {
       view.query = changed.query;
     },
-    // Loops that are open show what was read of them; when the run is read again, they are, too.
-    changed: () => model.isBusy && view.loops.forEach((items) => items.open()),
+    // When the run has been read again, so are the items of its open loops.
+    changed: () => {
+      if (view.refreshes === model.refreshes) return;
+      view.refreshes = model.refreshes;
+      view.loops.forEach((items) => items.open());
+    },
   };
 }
 
@@ -60,19 +64,21 @@ function draw(view) {
   const chosen = choose(all, query, data.as_of);
   const counts = Object.fromEntries(STATES.map((name) => [name, 0]));
   for (const step of all) counts[step.state] += 1;
-  const pages = Math.max(1, Math.ceil(chosen.length / PAGE));
-  const page = Math.min(pages, Math.max(1, Number.parseInt(query.get("page") ?? "1", 10) || 1));
+  const states = query.getAll("state");
+  const offered = STATES.filter((name) => counts[name] || states.includes(name));
+  const page = pageNumber(query, chosen.length, PAGE);
   const shown = chosen.slice((page - 1) * PAGE, page * PAGE);
   return html`<section aria-label="Steps">
     <search><form class="filters" aria-label="Which steps are listed" @submit=${(event) => event.preventDefault()}>
-      <label class="field">Search ids and messages<input type="search" name="q" maxlength="300" autocomplete="off" spellcheck="false"
-        .value=${live(query.get("q") ?? "")} @input=${afterTyping((value) => change({ q: value }, { replace: true }), 100)}></label>
-      ${stateChoice({ states: STATES.filter((name) => counts[name] || query.getAll("state").includes(name)), chosen: query.getAll("state"), counts, choose: (state) => change({ state }) })}
+      <label class="field">Search ids and messages<input type="search" name="q" maxlength="300" autocomplete="off"
+        spellcheck="false" .value=${live(query.get("q") ?? "")}
+        @input=${afterTyping((value) => change({ q: value }, { replace: true }), 100)}></label>
+      ${stateChoice({ states: offered, chosen: states, counts, choose: (chosenStates) => change({ state: chosenStates }) })}
       ${query.has("q") || query.has("state") ? html`<a href=${to("runs", data.run.id)}>Show all steps</a>` : nothing}
     </form></search>
     <p class="quiet" role="status">${describe(chosen, all, query, data)}</p>
     ${shown.length ? table(view, shown) : nothing}
-    ${pager({ page, size: PAGE, total: chosen.length, noun: "step", label: "Pages of steps", open: (number) => go(withQuery({ page: number === 1 ? null : number })) })}
+    ${pager({ page, size: PAGE, total: chosen.length, noun: "step", label: "Pages of steps", open: goToPage })}
   </section>`;
 }
 
@@ -80,17 +86,22 @@ function describe(chosen, all, query, data) {
   const states = query.getAll("state");
   const text = query.get("q");
   if (!states.length && !text) return data.count;
-  const what = [states.length ? `is ${states.join(" or ")}` : "", text ? "has this text in its id or message" : ""].filter(Boolean).join(" and ");
+  const conditions = [states.length ? `is ${states.join(" or ")}` : "", text ? "has this text in its id or message" : ""];
+  const what = conditions.filter(Boolean).join(" and ");
   if (!chosen.length) return html`No step ${foreign(what)}.`;
   return `${chosen.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} steps`;
 }
 
 function table(view, shown) {
   const order = view.query.get("sort") ?? "started";
+  const sort = (chosen) => change({ sort: chosen === order ? null : chosen });
   const column = (name, key) =>
-    sortable({ name, key, order, direction: ASCENDING.has(key) ? "ascending" : "descending", sort: (chosen) => change({ sort: chosen === order ? null : chosen }) });
+    sortable({ name, key, order, direction: ASCENDING.has(key) ? "ascending" : "descending", sort });
   return html`<table class="cards" aria-label="Steps" @keydown=${moveInRows}>
-    <thead><tr>${column("Step", "step")}${column("State", "state")}${column("Attempts", "attempts")}${column("Duration", "duration")}<th scope="col">Message</th></tr></thead>
+    <thead><tr>
+      ${column("Step", "step")}${column("State", "state")}${column("Attempts", "attempts")}${column("Duration", "duration")}
+      <th scope="col">Message</th>
+    </tr></thead>
     <tbody>${shown.map((step) => row(view, step))}</tbody>
   </table>`;
 }
@@ -98,9 +109,10 @@ function table(view, shown) {
 function row(view, step) {
   const { run, as_of } = view.model.data;
   const items = view.loops.get(step.id);
+  const link = html`<a href=${to("runs", run.id, "steps", step.id)}>${foreign(step.id)}</a>`;
   return html`<tr>
-      <th scope="row"><a href=${to("runs", run.id, "steps", step.id)}>${foreign(step.id)}</a>${step.phase === "finally" ? html` <span class="tag">finally</span>` : nothing}</th>
-      <td data-name="State">${state(step.state)}${step.tolerated ? html` <span class="tag">tolerated</span>` : nothing}</td>
+      <th scope="row">${link}${tag("finally", step.phase === "finally")}</th>
+      <td data-name="State">${state(step.state)}${tag("tolerated", step.tolerated)}</td>
       <td data-name="Attempts" class="number">${step.attempts || ""}</td>
       <td data-name="Duration" class="number">${duration(taken(step, as_of))}</td>
       <td data-name="Message">${step.items ? fold(view, step, items) : nothing}${step.remark ? foreign(step.remark) : nothing}</td>
@@ -119,6 +131,6 @@ function fold(view, step, items) {
     }
     view.redraw();
   };
-  return html`<button type="button" class="fold" aria-expanded=${items ? "true" : "false"} aria-label="Items of ${step.id}" @click=${toggle}
-    ><span aria-hidden="true">${items ? "▾" : "▸"}</span> Items</button> `;
+  return html`<button type="button" class="fold" aria-expanded=${items ? "true" : "false"}
+    aria-label="Items of ${clean(step.id)}" @click=${toggle}><span aria-hidden="true">${items ? "▾" : "▸"}</span> Items</button> `;
 }

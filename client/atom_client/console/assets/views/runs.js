@@ -2,8 +2,8 @@
 
 import { go, to, withQuery } from "../address.js";
 import { get } from "../api.js";
-import { counted, duration, foreign, moment, state } from "../format.js";
-import { afterTyping, asOf, moveInRows, pager, sortable, stateChoice } from "../parts.js";
+import { clean, counted, duration, foreign, moment, state } from "../format.js";
+import { afterTyping, asOf, goToPage, moveInRows, pager, sortable, stateChoice } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 
@@ -52,8 +52,8 @@ function draw(view) {
 
 function filters(query) {
   const text = (name, label, more = {}) => html`<label class="field">${label}
-    <input type=${more.type ?? "text"} name=${name} .value=${live(query.get(name) ?? "")} maxlength="300" autocomplete="off" spellcheck="false"
-      list=${more.list ?? nothing} placeholder=${more.hint ?? nothing}
+    <input type=${more.type ?? "text"} name=${name} .value=${live(query.get(name) ?? "")} maxlength="300"
+      autocomplete="off" spellcheck="false" list=${more.list ?? nothing} placeholder=${more.hint ?? nothing}
       @input=${afterTyping((value) => change({ [name]: value.trim() }, { replace: true }))}></label>`;
   const labels = query.getAll("label");
   const addLabel = (event) => {
@@ -66,15 +66,17 @@ function filters(query) {
     ${text("workflow", "Workflow or file")}
     ${text("since", "Created since", { list: "since", hint: "such as 24h or 2026-03-01" })}
     <datalist id="since">${SINCE.map((one) => html`<option value=${one}></option>`)}</datalist>
-    <label class="field">Label<input type="text" name="label" placeholder="NAME=VALUE, then Enter" autocomplete="off" @change=${addLabel}></label>
-    <label class="field">Sorted by<select name="sort" .value=${live(query.get("sort") ?? "created")} @change=${(event) => change({ sort: event.target.value })}>
+    <label class="field">Label
+      <input type="text" name="label" placeholder="NAME=VALUE, then Enter" autocomplete="off" @change=${addLabel}></label>
+    <label class="field">Sorted by<select name="sort" .value=${live(query.get("sort") ?? "created")}
+      @change=${(event) => change({ sort: event.target.value })}>
       <option value="created">newest</option><option value="started">latest start</option><option value="duration">longest</option>
     </select></label>
     ${stateChoice({ states: STATES, chosen: query.getAll("state"), choose: (chosen) => change({ state: chosen }) })}
     ${labels.length
       ? html`<ul class="chips" aria-label="Labels">${labels.map(
-          (one) => html`<li>${foreign(one)} <button type="button" aria-label="Remove the label ${one}" @click=${() =>
-            change({ label: labels.filter((other) => other !== one) })}>✕</button></li>`,
+          (one) => html`<li>${foreign(one)} <button type="button" aria-label="Remove the label ${clean(one)}"
+            @click=${() => change({ label: labels.filter((other) => other !== one) })}>✕</button></li>`,
         )}</ul>`
       : nothing}
     ${query.size ? html`<a href="#/runs">Show all runs</a>` : nothing}
@@ -97,18 +99,20 @@ function list(page, query) {
       </tr></thead>
       <tbody>${page.runs.map(row)}</tbody>
     </table>
-    ${pager({ page: page.page, size: page.page_size, total: page.total, noun: "run", label: "Pages of runs", open: (number) => go(withQuery({ page: number === 1 ? null : number })) })}`;
+    ${pager({ page: page.page, size: page.page_size, total: page.total, noun: "run", label: "Pages of runs", open: goToPage })}`;
 }
 
 function heading(name, key, query) {
-  return sortable({ name, key, order: query.get("sort") ?? "created", sort: (order) => change({ sort: order === "created" ? null : order }) });
+  const sort = (order) => change({ sort: order === "created" ? null : order });
+  return sortable({ name, key, order: query.get("sort") ?? "created", sort });
 }
 
 function row(run) {
   return html`<tr>
     <th scope="row"><a href=${to("runs", run.id)}>${foreign(run.id)}</a>${labelsOf(run)}</th>
     <td data-name="State">${state(run.state)}${run.late ? html` <strong class="late">late</strong>` : nothing}</td>
-    <td data-name="Workflow">${run.workflow ? html`<a href=${to("workflows", run.workflow)}>${foreign(run.workflow)}</a>` : nothing}</td>
+    <td data-name="Workflow">${
+      run.workflow ? html`<a href=${to("workflows", run.workflow)}>${foreign(run.workflow)}</a>` : nothing}</td>
     <td data-name="Created">${moment(run.created_at)}</td>
     <td data-name="Duration" class="number">${duration(run.taken_s)}</td>
     <td data-name="Steps" class="number">${size(run)}</td>
@@ -125,8 +129,12 @@ function labelsOf(run) {
 }
 
 // As in `runs list`: `4 of 6, 273 of 300 items`.
-export function size({ step_count, item_count, progress }) {
-  const part = (ended, total, noun) =>
-    total ? `${ended === null || ended === undefined ? "" : `${ended.toLocaleString("en")} of `}${noun ? counted(total, noun) : total.toLocaleString("en")}` : "";
-  return [part(progress?.steps, step_count), part(progress?.items, item_count, "item")].filter(Boolean).join(", ");
+function size({ step_count, item_count, progress }) {
+  const part = (ended, total, words) => {
+    if (!total) return "";
+    return typeof ended === "number" ? `${ended.toLocaleString("en")} of ${words}` : words;
+  };
+  const steps = part(progress?.steps, step_count, step_count.toLocaleString("en"));
+  const items = part(progress?.items, item_count, counted(item_count, "item"));
+  return [steps, items].filter(Boolean).join(", ");
 }
