@@ -74,7 +74,10 @@ class RunFilter:
         return bool(self.states or self.workflow or self.labels or self.since or self.id_begins)
 
     def matches(self, run: Mapping[str, Any]) -> bool:
-        """Return True if the run with these stored fields is to be listed."""
+        """Return True if the run with these stored fields is to be listed.
+
+        The beginning of its id is not checked, since an id is not a field.
+        """
         labels = run.get("labels") or {}
         return (
             (not self.states or run["state"] in self.states)
