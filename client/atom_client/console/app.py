@@ -11,6 +11,7 @@ import click
 from flask import Blueprint, Flask, Response, abort, current_app, jsonify, request, send_from_directory
 from werkzeug.exceptions import HTTPException
 
+from atom_client.console.feeds import Feeds
 from atom_client.console.guard import RESPONSE_HEADERS, explain_foreign, has_token
 from atom_client.errors import INVALID_USE, Failure, explain
 from atom_client.views.as_json import VERSION
@@ -36,6 +37,8 @@ class Console:
     actor: str = ""
     read_only: bool = False
     desk: Callable[[], Desk] | None = None
+    # What is watched; None if nothing changes.
+    feeds: Feeds | None = None
 
 
 def create_app(console: Console, blueprints: list[Blueprint]) -> Flask:
@@ -118,4 +121,11 @@ def _asset(name: str) -> Response:
 
 def _about() -> Response:
     console = this_console()
-    return answer({"place": console.place, "read_only": console.read_only, "actor": console.actor})
+    return answer(
+        {
+            "place": console.place,
+            "read_only": console.read_only,
+            "actor": console.actor,
+            "live": console.feeds is not None,
+        }
+    )

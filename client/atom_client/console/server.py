@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Final, Self
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from atom_client.console.app import Console, create_app
+from atom_client.console.live import live
 from atom_client.console.runs import runs
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 HOST: Final = "127.0.0.1"
-BLUEPRINTS: Final = [runs]
+BLUEPRINTS: Final = [runs, live]
 
 
 class _Quiet(WSGIRequestHandler):
@@ -31,6 +32,7 @@ class ConsoleServer:
         self._server = make_server(HOST, port, create_app(console, BLUEPRINTS), threaded=True, request_handler=_Quiet)
         self._server.daemon_threads = True  # type: ignore[attr-defined]  # of socketserver.ThreadingMixIn
         self._thread = threading.Thread(target=self._server.serve_forever, name="console", daemon=True)
+        self._feeds = console.feeds
         # A fragment is never sent to a server, and so appears in no log.
         self.address = f"http://{HOST}:{self._server.server_port}/#token={console.token}"
 
@@ -41,6 +43,8 @@ class ConsoleServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._feeds is not None:
+            self._feeds.close()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

@@ -17,7 +17,7 @@ from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import RUNS, run_path, steps_path
-from atom_workflows.ports import Condition, Document, Query, Store, Write, WriteResult
+from atom_workflows.ports import Condition, Document, Query, Store
 from atom_workflows.run_documents import run_record
 from atom_workflows.step_documents import step_record
 
