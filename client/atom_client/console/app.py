@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from atom_client.console.feeds import Feeds
 from atom_client.console.guard import RESPONSE_HEADERS, explain_foreign, has_token
+from atom_client.console.known_pictures import KnownPictures
 from atom_client.errors import INVALID_USE, Failure, explain
 from atom_client.views.as_json import VERSION
 from atom_client.views.dead_letters import Desk
@@ -39,6 +40,7 @@ class Console:
     desk: Callable[[], Desk] | None = None
     # What is watched; None if nothing changes.
     feeds: Feeds | None = None
+    pictures: KnownPictures = field(default_factory=KnownPictures)
 
 
 def create_app(console: Console, blueprints: list[Blueprint]) -> Flask:

@@ -19,7 +19,7 @@ from atom_client.views.counted_reads import CountedReads
 from atom_client.views.explanations import look_around_nodes
 from atom_client.views.live_run import THE_RUN, LiveRun, steps_among
 from atom_client.views.live_runs import LiveDocuments, LiveRuns
-from atom_client.views.queries import in_order
+from atom_client.views.queries import in_order, read_nodes_with_attempts
 from atom_client.views.run_list import OPEN_STATES, RunFilter, known_runs, timed_run
 from atom_client.views.run_references import require_run
 from atom_workflows.core.item_ids import expander_id, item_id, parse_item_id
@@ -30,10 +30,11 @@ from atom_workflows.step_documents import step_record
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
 
+    from atom_client.console.app import Console
     from atom_client.console.feeds import Feed, Feeds, News
     from atom_client.views.loops import LoopView
     from atom_workflows.coordinator.services import Services
-    from atom_workflows.core.records import RunRecord
+    from atom_workflows.core.records import RunRecord, StepRecord
     from atom_workflows.ports import Document, Store
 
 live = Blueprint("live", __name__)
@@ -100,19 +101,31 @@ def run_key(run_id: str) -> Hashable:
     return "run", run_id
 
 
-def read_watched_run(services: Services, feeds: Feeds, run: RunRecord) -> dict[str, Any]:
+def read_watched_run(console: Console, feeds: Feeds, run: RunRecord) -> dict[str, Any]:
     """Return everything about a run from its feed, so that what is shown is read only once."""
     with feeds.watch(run_key(run.id), lambda: WatchedRun(run)) as feed:
         version = feed.wait_until_known()
-        explained = feed.state.explain(services, feed, anew=True)
+        explained = feed.state.explain(console.services, feed, anew=True)
         with feed.locked() as state:
-            steps = in_order(state.nodes.values())
+            nodes = dict(state.nodes)
+            steps = in_order(nodes.values())
+        console.pictures.keep(feed.state.run, nodes)
         return {
             **explained.answer,
             "steps": step_rows(steps, explained.loops),
             "at": f"{feed.name}.{version}",
             "reads": feed.documents_read + feed.state.reads,
         }
+
+
+def nodes_of(console: Console, run: RunRecord) -> dict[str, StepRecord]:
+    """Return a run's nodes with their attempts, but without items: from its feed, if the console has feeds."""
+    if console.feeds is None:
+        return read_nodes_with_attempts(console.services.store, run)
+    with console.feeds.watch(run_key(run.id), lambda: WatchedRun(run)) as feed:
+        feed.wait_until_known()
+        with feed.locked() as state:
+            return dict(state.nodes)
 
 
 @live.get("/runs/<run_id>/live")

@@ -89,9 +89,10 @@ def show_run(run_id: str) -> Response:
     console = this_console()
     run = require_run(console.services.store, run_id)
     if console.feeds is not None:
-        return answer(read_watched_run(console.services, console.feeds, run))
+        return answer(read_watched_run(console, console.feeds, run))
     has_steps = run.state not in {RunState.INVALID, RunState.SKIPPED}
     nodes = read_outlines_without_items(console.services.store, run) if has_steps else {}
+    console.pictures.keep(run, nodes)
     seen = look_around_nodes(console.services, run, nodes)
     return answer({**run_answer(seen), "steps": step_rows(seen.steps, seen.loops)})
 

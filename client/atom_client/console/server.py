@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Final, Self
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from atom_client.console.app import Console, create_app
+from atom_client.console.graphs import graphs
 from atom_client.console.live import live
 from atom_client.console.runs import runs
+from atom_client.console.timelines import timelines
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 HOST: Final = "127.0.0.1"
-BLUEPRINTS: Final = [runs, live]
+BLUEPRINTS: Final = [runs, live, graphs, timelines]
 
 
 class _Quiet(WSGIRequestHandler):
