@@ -217,23 +217,28 @@ def follow_runs() -> Response:
 
     def lines() -> Iterator[dict[str, Any]]:
         with feeds.watch(key, lambda: LiveRuns(listened)) as feed:
-            yield from _runs_lines(services, feed, wanted, _since(feed, after))
+            yield from _runs_lines(services, feed, (wanted, listened), _since(feed, after))
 
     return _stream(lines())
 
 
-def _runs_lines(services: Services, feed: Feed[LiveRuns], wanted: RunFilter, since: int) -> Iterator[dict[str, Any]]:
-    problem = None
+def _runs_lines(
+    services: Services, feed: Feed[LiveRuns], filters: tuple[RunFilter, RunFilter], since: int
+) -> Iterator[dict[str, Any]]:
+    """Yield the runs that have changed, given which are wanted and which are listened to."""
+    (wanted, listened), problem = filters, None
     while not feed.is_stopping:
         news = feed.wait(since, 0.0 if problem is None else KEEP_ALIVE_S)
         line: dict[str, Any] = {}
         with feed.locked() as state:
-            changed = {key: state.runs.get(key) for key in news.keys}
-        there = list(known_runs([one for one in changed.values() if one is not None], []))
-        listed = [one for one in there if wanted.matches(one.fields) and one.id.startswith(wanted.id_begins)]
+            there = [state.runs[key] for key in news.keys if key in state.runs]
+        known = list(known_runs(there, []))
+        listed = [one for one in known if wanted.matches(one.fields) and one.id.startswith(wanted.id_begins)]
         if listed:
             line["runs"] = run_rows(services.store, [run_record(one) for one in listed], services.clock.now())
-        if gone := changed.keys() - {one.id for one in listed}:
+        # From the newest runs, one goes because newer ones have come; from the open ones, because it has ended.
+        left = news.keys if listened.states else [one.id for one in known]
+        if gone := set(left) - {one.id for one in listed}:
             line["gone"] = sorted(gone)
         if news.problem != problem:
             line["problem"] = problem = news.problem
