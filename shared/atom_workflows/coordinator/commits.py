@@ -69,7 +69,8 @@ class Decision:
         because = self.change.fields.get("because")
         if self.step.kind is NodeKind.EXPAND and self.change.is_terminal and because:
             # Users see the step, and not the node whose condition was evaluated. If that was marked, the step is.
-            mark = {"mark": self.step.mark} if self.change.event is StepEvent.MARK_SKIPPED else {}
+            marked = self.change.event is StepEvent.MARK_SKIPPED
+            mark = {"mark": self.change.fields["mark"]} if marked else {}
             object.__setattr__(self, "additions", {self.step.each: Addition(fields={"because": because, **mark})})
         if self.change.outputs is not None:
             path = outputs_path(self.step.run_id, self.step.id)

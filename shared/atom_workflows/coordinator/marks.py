@@ -23,7 +23,7 @@ from atom_workflows.core.endings import require_retries
 from atom_workflows.core.expansion import is_current
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.item_ids import expander_id, item_id, parse_item_id, shown_id
-from atom_workflows.core.kinds import NodeKind
+from atom_workflows.core.kinds import NodeKind, Phase
 from atom_workflows.core.marks import WORDS, Effect, Mark, check_given, judge_mark, put_mark, read_mark
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.selection import select_marked
@@ -123,7 +123,9 @@ def mark_step(outbox: Outbox, run_id: str, wish: Wish, change: UserChange, *, re
         named, effect, outputs = judge_wish(outbox.services, stored.run, wish)
         mark = Mark.of(wish.state, change, outputs=outputs)
         if effect is Effect.REOPENS:
-            _reopen(outbox, stored.run, named.step, mark, change)
+            # Steps under `finally` run again in any case, and so do their items.
+            is_last = named.step.phase is Phase.FINALLY
+            _reopen(outbox, stored.run, named.target.step if is_last else named.step, mark, change)
             return effect
         if _put(outbox, stored, named.target, mark, change):
             return effect

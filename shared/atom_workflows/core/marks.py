@@ -35,7 +35,7 @@ from atom_workflows.core.attempts import STOPPED, SUCCEEDED, keep_attempt
 from atom_workflows.core.changes import StepChange, change, clear, end_step
 from atom_workflows.core.evaluation import read_declared
 from atom_workflows.core.item_ids import shown_id
-from atom_workflows.core.kinds import NodeKind
+from atom_workflows.core.kinds import NodeKind, Phase
 from atom_workflows.core.outcomes import clip
 from atom_workflows.core.outputs import read_outputs
 from atom_workflows.core.records import RunRecord, StepRecord
@@ -126,6 +126,8 @@ def judge_mark(
         require_retriable(run, now=now, is_selective=True)
         if run.started_at is None:
             raise RunStateError(f"run {run.id} has never begun; `runs retry` starts it")
+        if step.kind is NodeKind.ITEM and step.phase is Phase.FINALLY:
+            raise MarkError(f"{_named(step)} is under `finally`, where a run that continues creates all items again")
         return Effect.REOPENS
     if run.stop is not None:
         raise RunStateError(f"run {run.id} is being ended ({run.stop.reason}); mark the step once the run has ended")
@@ -229,7 +231,9 @@ def end_marked(
     assert mark is not None  # noqa: S101 (callers have checked)
     fields = dict(learnt or {})
     kept = keep_attempt(step, SUCCEEDED if has_succeeded else STOPPED, now=now, fields=fields)
-    own = {"message": mark.sentence, "mark": mark._replace(outputs="").stored(), **clear(step, "stop_for")}
+    # The node that would create items hands the outputs on to its step.
+    left = mark if step.kind is NodeKind.EXPAND else mark._replace(outputs="")
+    own = {"message": mark.sentence, "mark": left.stored(), **clear(step, "stop_for")}
     if step.reason or fields.get("reason"):
         own["reason"] = ""
     if step.cause:

@@ -398,6 +398,30 @@ def test_a_loop_that_has_not_begun_may_be_marked(state: str) -> None:
     assert read_mark(marked) is not None
 
 
+def test_a_loop_that_is_released_may_be_marked() -> None:
+    """It ends in the commit of the mark, although no dispatcher has come to it yet."""
+    loop = step("train", for_each=each([1, 2]), outputs={"n": INT})
+    world = World()
+    start(world, workflow(loop, step("sum", "train", args={"n": "steps.train.outputs.n"})))
+    assert mark_step(world.services, RUN, "train", outputs={"n": [4]}) is Effect.ENDS
+    assert to_end(world, RUN) is RunState.SUCCEEDED
+    assert args(world) == [{"n": [4]}]
+    assert read_mark(world.steps(RUN)["train"]) is not None
+
+
+def test_steps_under_finally_are_marked_with_what_runs_again() -> None:
+    """Their items are created anew, so a mark of the step prevents that, and one of an item is refused."""
+    loop = step("clean", for_each=each([1, 2]))
+    world = World(json.dumps({"rules": [{"step": "clean[1]", "always_fail": True}]}))
+    start(world, workflow(step("work"), finally_steps=(loop,)))
+    assert world.run_to_end(RUN).state is RunState.FAILED
+    with pytest.raises(MarkError, match="creates all items again"):
+        mark_step(world.services, RUN, "clean[1]")
+    mark_step(world.services, RUN, "clean")
+    assert to_end(world, RUN) is RunState.SUCCEEDED
+    assert [name.partition("/")[0] for name in world.submissions()] == ["work", "clean[0]", "clean[1]"]
+
+
 def test_a_loop_whose_items_have_begun_is_refused_until_its_run_has_ended() -> None:
     """Single items may be marked, and the step in the ended run."""
     loop = step("train", for_each=each([1, 2]))
