@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from atom_emulator.task_runner.script_file import parse_script
 from atom_emulator.testing.world import World
 from atom_workflows.core.attempts import list_attempts
 from atom_workflows.core.consistency import find_flaws
@@ -22,6 +23,7 @@ from atom_workflows.ports import Update
 from atom_workflows.run_documents import stop_fields
 from support.commands import ACTOR, cancel_run, mark_step, retry_run
 from support.loops import RUN, args, each, start, step, workflow
+from support.repairs import BASE, FAILING, edited, ended_run, repair
 from support.workflows import chain, definition, fan, script
 
 SECOND = timedelta(seconds=1)
@@ -446,3 +448,23 @@ def test_an_item_condition_is_not_asked() -> None:
     assert mark_step(world.services, RUN, "train[0]") is Effect.REOPENS
     assert to_end(world, RUN) is RunState.SUCCEEDED
     assert world.steps(RUN)["train[0]"].state is StepState.SUCCEEDED
+
+
+# -- repairs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["succeeded", "skipped"])
+def test_a_repair_with_an_edited_file_keeps_a_marked_step(state: str) -> None:
+    """With who marked it, and the outputs that a person supplied."""
+    rules = [{"step": "extract", "always_fail": True}, {"step": "publish", "always_fail": True}]
+    earlier = ended_run(script=json.dumps({"rules": rules}))
+    outputs = {"rows": 12} if state == "succeeded" else {}
+    mark_step(earlier.world.services, earlier.run_id, "extract", state, outputs=outputs)
+    earlier.world.task_runner.jobs.script = parse_script(FAILING)
+    earlier.world.run_to_end(earlier.run_id)
+    repaired = repair(earlier, edited(BASE, {"publish:1": "publish:2", "clean:1": "clean:2"}))
+    kept = repaired.steps["extract"]
+    assert (kept.state, kept.kept_from, "extract" in repaired.jobs) == (state.upper(), earlier.run_id, False)
+    mark = read_mark(kept)
+    assert mark is not None
+    assert (mark.actor, mark.retries, kept.message) == (ACTOR, 0, f"marked as {state} by {ACTOR}")
