@@ -79,7 +79,8 @@ def count_end(step: StepRecord, end: StepChange | None = None) -> Counts:
     is_skipped = state is StepState.SKIPPED and by_choice
     has_failed = state is not StepState.SUCCEEDED and not is_skipped and not tolerated
     # A step that was marked although a failure stands behind it. In the first schema, nothing else counts as stained.
-    is_stained = step.stained > 0 or (step.schema < FORWARDING_SCHEMA and step.unsuccessful > 0)
+    is_marked = fields.get("mark", step.mark) is not None
+    is_stained = step.stained > 0 or (is_marked and step.schema < FORWARDING_SCHEMA and step.unsuccessful > 0)
     # A blocked step passes on the failure that blocks it.
     cause = ((step.cause if state is StepState.SKIPPED else None) or step.id) if has_failed else None
     return Counts(
