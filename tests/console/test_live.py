@@ -124,14 +124,14 @@ def test_other_views_of_a_run_are_live(open_console: OpenConsole, world: World, 
 
 def test_many_steps_are_read_once_and_change_alone(open_console: OpenConsole) -> None:
     """A run of 10,000 steps is read once; a change is on the screen within a second and costs a read."""
-    world = World(script(**{"mid-1": {"duration": 60}}))
+    world = World(script(leaf7777={"duration": 60}))
     run_id = world.start(fan(9_998))
     world.settle_down()
     nodes = len(world.steps(run_id))
-    opened = Opened(world, open_console, f"/runs/{run_id}?q=mid-1")
+    opened = Opened(world, open_console, f"/runs/{run_id}?q=leaf7777")
     assert nodes <= opened.reads <= nodes + 2
     before = opened.reads
-    world.store.commit([Update(path=step_path(run_id, "mid-1"), fields={"message": "halfway there"})])
+    world.store.commit([Update(path=step_path(run_id, "leaf7777"), fields={"message": "halfway there"})])
     opened.appears("main tbody tr", "halfway there")
     assert opened.reads - before == 1
     opened.page.reload()
