@@ -169,7 +169,7 @@ def test_changes_that_are_sent_appear(open_console: OpenConsole) -> None:
         {"steps": [{"id": "s0", "state": "SUCCEEDED", "duration_s": 61.0}, {"id": "s9", "state": "PENDING"}]},
     ]
     page.route("**/api/console", lambda route: route.fulfill(json={"place": "a test", "read_only": True, "live": True}))
-    page.route("**/live", lambda route: route.fulfill(body="".join(f"{json.dumps(one)}\n" for one in lines)))
+    page.route("**/live?*", lambda route: route.fulfill(body="".join(f"{json.dumps(one)}\n" for one in lines)))
     page.reload()
     page.evaluate("path => { location.hash = path; }", f"/runs/{run_id}")
     expect(page.get_by_role("heading", level=1)).to_contain_text("SUCCEEDED")

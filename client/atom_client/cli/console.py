@@ -12,8 +12,9 @@ import click
 
 from atom_client.cli.actor import current_actor
 from atom_client.cli.history import NoPlatform
-from atom_client.cli.platform import connect_services, desk_of, names_local_platform
+from atom_client.cli.platform import connect_services, desk_of, listener_of, names_local_platform
 from atom_client.console.app import Console
+from atom_client.console.feeds import Feeds
 from atom_client.console.guard import new_token
 from atom_client.console.server import ConsoleServer
 from atom_client.deployment import environment, project_meant
@@ -42,6 +43,7 @@ def serve_console(options: ConsoleOptions) -> None:
         place="the local platform" if is_local else "this folder's history" if is_history else project_meant(),
         actor="" if read_only else current_actor(),
         read_only=read_only,
+        feeds=None if is_history else Feeds(listener_of(services)),
         # Its clients are made when dead letters are first asked for, and then used by all requests.
         desk=None if is_history else cache(lambda: desk_of(services, is_local=is_local)),
     )

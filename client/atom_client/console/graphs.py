@@ -7,6 +7,7 @@ from typing import Final
 from flask import Blueprint, Response, request
 
 from atom_client.console.app import answer, this_console
+from atom_client.console.live import nodes_of
 from atom_client.errors import Misuse
 from atom_client.graph.folding import Fold
 from atom_client.graph.plot import plot_picture
@@ -28,5 +29,5 @@ def show_graph(run_id: str) -> Response:
     if fold not in _FOLDS:
         raise Misuse(f"graphs cannot be folded by {name_of(fold)}, only by {', '.join(_FOLDS)}")
     run = require_run(console.services.store, run_id)
-    picture = console.pictures.of_run(console.services.store, run)
+    picture = console.pictures.of_run(run, lambda: nodes_of(console, run))
     return answer({"run_id": run.id, **plot_picture(picture, Fold(fold), frozenset(request.args.getlist("open")))})

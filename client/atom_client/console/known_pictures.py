@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from threading import Lock
 from typing import Final
 
 from atom_client.graph.picture import Picture, PicturedStep, picture_run
-from atom_client.views.queries import read_outlines_without_items
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.ports import Store
 
 _MOST_KNOWN: Final = 8
 """A picture of 10,000 steps takes up some 10 MB."""
@@ -24,9 +22,9 @@ class KnownPictures:
         self._known: OrderedDict[str, Picture] = OrderedDict()
         self._lock = Lock()
 
-    def of_run(self, store: Store, run: RunRecord) -> Picture:
-        """Return a run's picture, and read its steps if it is not known."""
-        return self._find(run) or self._add(run, read_outlines_without_items(store, run))
+    def of_run(self, run: RunRecord, read: Callable[[], Mapping[str, StepRecord]]) -> Picture:
+        """Return a run's picture, and read its nodes if it is not known."""
+        return self._find(run) or self._add(run, read())
 
     def keep(self, run: RunRecord, nodes: Mapping[str, StepRecord]) -> Picture:
         """Keep and return the picture of a run whose nodes have been read for another purpose."""

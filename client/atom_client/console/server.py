@@ -12,6 +12,7 @@ from atom_client.console.app import Console, create_app
 from atom_client.console.files import files
 from atom_client.console.graphs import graphs
 from atom_client.console.letters import letters
+from atom_client.console.live import live
 from atom_client.console.runs import runs
 from atom_client.console.schedules import schedules
 from atom_client.console.starts import starts
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 HOST: Final = "127.0.0.1"
-BLUEPRINTS: Final = [runs, graphs, timelines, actions, starts, files, schedules, letters]
+BLUEPRINTS: Final = [runs, live, graphs, timelines, actions, starts, files, schedules, letters]
 
 
 class _Quiet(WSGIRequestHandler):
@@ -39,6 +40,7 @@ class ConsoleServer:
         self._server = make_server(HOST, port, self.app, threaded=True, request_handler=_Quiet)
         self._server.daemon_threads = True  # type: ignore[attr-defined]  # of socketserver.ThreadingMixIn
         self._thread = threading.Thread(target=self._server.serve_forever, name="console", daemon=True)
+        self._feeds = console.feeds
         # A fragment is never sent to a server, and so appears in no log.
         self.address = f"http://{HOST}:{self._server.server_port}/#token={console.token}"
 
@@ -49,6 +51,8 @@ class ConsoleServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._feeds is not None:
+            self._feeds.close()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

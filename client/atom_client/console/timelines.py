@@ -9,10 +9,10 @@ from typing import Final
 from flask import Blueprint, Response
 
 from atom_client.console.app import answer, this_console
+from atom_client.console.live import nodes_of
 from atom_client.graph.folding import Fold, fold_steps
 from atom_client.graph.picture import Picture
 from atom_client.views.as_json import moment_text
-from atom_client.views.queries import read_nodes_with_attempts
 from atom_client.views.run_references import require_run
 from atom_client.views.timeline import (
     WORDS,
@@ -37,7 +37,7 @@ def show_timeline(run_id: str) -> Response:
     """
     console, now = this_console(), this_console().services.clock.now()
     run = require_run(console.services.store, run_id)
-    nodes = read_nodes_with_attempts(console.services.store, run)
+    nodes = nodes_of(console, run)
     timeline = lay_out_times(run, nodes, now)
     path = find_critical_path(timeline)
     picture = console.pictures.keep(run, nodes)

@@ -115,10 +115,21 @@ def read_outlines(store: Store, run_id: str, *, but_succeeded: bool = False) -> 
     return current_nodes(_read_outlines(store, run_id, where))
 
 
+_BUT_ITEMS: Final = [kind.value for kind in NodeKind if kind is not NodeKind.ITEM]
+
+
 def read_outlines_without_items(store: Store, run: RunRecord) -> dict[str, StepRecord]:
     """Return a run's nodes by id, without items and jobs."""
-    kinds = [kind.value for kind in NodeKind if kind is not NodeKind.ITEM]
-    return _read_outlines(store, run.id, [("kind", "in", kinds)] if run.item_count else [])
+    return _read_outlines(store, run.id, [("kind", "in", _BUT_ITEMS)] if run.item_count else [])
+
+
+def outlines_without_items(run: RunRecord) -> Query:
+    """Return the query for a run's nodes with their attempts, but without items and jobs.
+
+    It stays the same when the run gets items.
+    """
+    where: list[Condition] = [("kind", "in", _BUT_ITEMS)] if may_have_items(run) else []
+    return Query(collection=steps_path(run.id), where=where, fields=(*OUTLINE_FIELDS, "attempts"))
 
 
 def read_nodes_with_attempts(store: Store, run: RunRecord) -> dict[str, StepRecord]:

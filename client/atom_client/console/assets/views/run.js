@@ -29,6 +29,7 @@ export async function run({ params, query, about, redraw }) {
   await openTab(view.tab, query);
   // The reference may have been the beginning of an id, or a workflow's name.
   if (ref !== model.run.id) go(location.hash.replace(/^#\/runs\/[^/?]+/, to("runs", model.run.id)), { replace: true });
+  model.canFollow = about.live;
   if (about.live && model.isOpen) model.follow();
   return {
     title: model.run.id,
@@ -57,7 +58,8 @@ function draw(view) {
   const { run, why } = model.data;
   const above = run.workflow ? [html`<a href=${to("workflows", run.workflow)}>${foreign(run.workflow)}</a>`] : [];
   const warnings = [...run.warnings.map((one) => `Warning: ${one}`), ...model.data.unstopped];
-  const time = { time: model.data.as_of, isBusy: model.isBusy, isLive: model.isLive, error: model.error };
+  const { isBusy, status, problem, error } = model;
+  const time = { time: model.data.as_of, isBusy, status, problem, error };
   return html`${crumbs(...above)}
     <h1>${foreign(run.id)} ${state(run.state)}${run.late ? html` <strong class="late">late</strong>` : nothing}</h1>
     ${asOf({ ...time, refresh: () => model.refresh() })}

@@ -10,6 +10,8 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 
 const PAGE = 100;
+// A timeline is computed again after so many milliseconds at the earliest.
+const AGAIN = 2000;
 const MOST_ON_PATH = 30;
 const ZOOMS = [1, 2, 4, 8, 16];
 
@@ -23,20 +25,33 @@ export async function timeline({ model, query, redraw }) {
       view.query = changed;
       show(view);
     },
-    // The times of all steps are read again when the run is, and once it has ended.
+    // The times of all steps are computed again when the run is read again, and while it is followed, now and then.
     changed: () => {
       const hasEnded = view.wasOpen && !model.isOpen;
       view.wasOpen = model.isOpen;
       if (model.isBusy || hasEnded) read(view);
+      else if (model.isLive) readSoon(view);
     },
-    close: () => view.chart.close(),
+    close: () => {
+      clearTimeout(view.timer);
+      view.chart.close();
+    },
   };
 }
 
+function readSoon(view) {
+  view.timer ||= setTimeout(async () => {
+    await read(view);
+    view.timer = 0;
+  }, Math.max(AGAIN, 5 * (view.took ?? 0)));
+}
+
 async function read(view) {
+  const began = performance.now();
   try {
     view.all = new Rows(await get(path`/runs/${view.model.run.id}/timeline`));
     view.error = null;
+    view.took = performance.now() - began;
     show(view);
   } catch (error) {
     if (!view.all) throw error;
