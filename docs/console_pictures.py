@@ -20,7 +20,9 @@ from console.showcase import Showcase, build_showcase
 from console.tour import VIEWS
 
 FOLDER: Final = Path(__file__).parent / "how-to" / "console"
-PICTURED: Final = [view for view in VIEWS if view.name not in {"running", "invalid", "item", "cancel", "error"}]
+PICTURED: Final = [
+    view for view in VIEWS if view.name not in {"actions", "running", "invalid", "item", "letter", "cancel", "error"}
+]
 """The others look like one of these."""
 
 SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
@@ -57,7 +59,9 @@ if __name__ == "__main__":
         desk=lambda: showcase.desk,
     )
     with sync_playwright() as tool, ConsoleServer(program) as server:
-        chromium = tool.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+        chromium = tool.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
         take_pictures(chromium, server.address, showcase)
         chromium.close()
     sys.stdout.write(f"{FOLDER} has {len(list(FOLDER.iterdir()))} pictures\n")

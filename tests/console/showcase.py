@@ -90,6 +90,7 @@ class Showcase:
     failed: str
     running: str
     invalid: str
+    letter: str
 
 
 def build_showcase() -> Showcase:
@@ -108,7 +109,9 @@ def build_showcase() -> Showcase:
         world.upload(SALES, path=FILE)
         _give_up(world)
     desk = Desk(bus=world.bus, box=MemoryDeadLetters(world.bus, world.clock), project="acme")
-    return Showcase(world, desk, succeeded[-1], failed, running, invalid)
+    held = desk.box.take(1)
+    desk.box.release(held)
+    return Showcase(world, desk, succeeded[-1], failed, running, invalid, held[0].id)
 
 
 def _run_day(world: World, day: str, **params: str) -> str:
