@@ -15,8 +15,8 @@ let opened = null;
 
 // An action has a `title`, the words of its `confirm` button, the `path` to post to, the first `options`, and
 // `fields(options, change)`, which draws what can be chosen. `body(options)` makes the request of the options, `show`
-// draws a preview if its words are not all of it, `missing(options)` says what has to be given before there is one, and
-// `after` is called with the answer.
+// draws a preview if its words are not all of it, `missing(options)` says what has to be given before there is one,
+// `words` may change its sentences, and `after` is called with the answer.
 export function openAction(action) {
   opened?.close();
   opened = new ActionDialog(action);
@@ -28,7 +28,7 @@ export function closeDialog() {
 
 class ActionDialog {
   constructor(action) {
-    this.action = { fields: () => "", body: (options) => options, show: () => "", missing: () => "", after: () => {}, ...action };
+    this.action = { fields: () => "", body: (options) => options, show: () => "", missing: () => "", words: (text) => text, after: () => {}, ...action };
     this.options = { ...action.options };
     Object.assign(this, { plan: null, error: "", sending: false, asking: null, timer: 0 });
     this.element = document.createElement("dialog");
@@ -112,7 +112,7 @@ class ActionDialog {
     const content = html`<h2 id="action-title" tabindex="-1" autofocus>${foreign(action.title)}</h2>
       <div class="fields">${action.fields(options, (...args) => this.change(...args), this)}</div>
       <section class="preview" aria-label="What it will do" aria-live="polite" aria-busy=${!plan && !error && !missing}>
-        ${plan ? [drawPlan(plan), action.show(plan)] : error ? "" : html`<p class="quiet">${missing || "Asking what it will do …"}</p>`}
+        ${plan ? [drawPlan(plan, action.words), action.show(plan)] : error ? "" : html`<p class="quiet">${missing || "Asking what it will do …"}</p>`}
       </section>
       ${error ? html`<p class="problem" role="alert">${sentence(error)}</p>` : ""}
       <div class="buttons">
@@ -125,10 +125,10 @@ class ActionDialog {
 }
 
 // The sentences of a preview, and the table of what is affected.
-function drawPlan(plan) {
+function drawPlan(plan, words) {
   return html`${plan.refused ? html`<p class="problem">${sentence(plan.refused)}</p>` : ""}
-    ${(plan.lines ?? []).map((line) => html`<p>${sentence(line)}</p>`)}
-    ${plan.table?.rows.length ? drawTable(plan.table) : ""}`;
+    ${(plan.lines ?? []).map((line) => html`<p>${sentence(words(line))}</p>`)}
+    ${plan.table?.rows.length ? drawTable({ ...plan.table, rows: plan.table.rows.map((row) => row.map(words)) }) : ""}`;
 }
 
 export function drawTable({ heading, rows }) {
