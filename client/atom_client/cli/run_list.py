@@ -11,9 +11,9 @@ from typing import Final
 import click
 
 from atom_client.cli.output import Output
-from atom_client.cli.params import pairs_of
 from atom_client.cli.tables import runs_sheet
 from atom_client.deployment import with_place
+from atom_client.planning.params import pairs_of
 from atom_client.text import listing
 from atom_client.views.as_json import json_document, run_object
 from atom_client.views.run_list import (

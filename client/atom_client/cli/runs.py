@@ -11,21 +11,20 @@ from typing import Any, Final
 import click
 
 from atom_client.cli.actor import current_actor
-from atom_client.cli.history import require_platform
 from atom_client.cli.output import Output
+from atom_client.cli.platform import services_for_run
 from atom_client.cli.tables import MOST_ROWS, show_steps
 from atom_client.deployment import with_place
 from atom_client.errors import Misuse
 from atom_client.text import clean, counted, one_line, pages_text
 from atom_client.views.as_json import json_document, run_with_steps
+from atom_client.views.cancellation import cancelled_lines
 from atom_client.views.items import read_loops
 from atom_client.views.lines import line_text, read_line
-from atom_client.views.loops import count_nodes
 from atom_client.views.queries import (
     in_order,
     may_have_items,
     read_nodes_of_steps,
-    read_outlines,
     read_outputs_of_steps,
     read_run,
 )
@@ -36,7 +35,6 @@ from atom_client.views.summary import verdict
 from atom_workflows.coordinator.commands import cancel_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.item_ids import shown_id
-from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 
@@ -184,23 +182,14 @@ def cancel_named(services: Services, text: str, *, now: bool = False, reason: st
 
     With `now`, its steps under `finally` end with it or are not started.
     """
-    require_platform(services)
     run_id = require_run_to_change(services.store, text).id
-    cancel_run(services, run_id, now=now, actor=current_actor(), reason=reason)
-    run = read_run(services.store, run_id)
-    if run is not None and not run.state.is_terminal:
-        show = with_place(f"runs show {run_id}")
-        click.echo(
-            f"Run {run_id} is being cancelled: no more jobs from its main part will be submitted, and its steps under "
-            f"`finally` will run. `{show}` shows them; --now ends the run without them."
-        )
-        return
-    click.echo(f"Run {run_id} is cancelled: no more jobs will be submitted.")
-    nodes = {} if run is None else read_outlines(services.store, run_id)
-    unstopped = [step for step in nodes.values() if step.unstopped]
-    if unstopped:
-        show = with_place(f"runs show {run_id}")
-        items = [shown_id(step.id) for step in unstopped if step.kind is NodeKind.ITEM]
-        of_items = f", and `--items STEP` lists the jobs of items such as `{items[0]}`" if items else ""
-        lists = f"`{show}` lists them{of_items}"
-        click.echo(f"Jobs of {count_nodes(unstopped)} could not be stopped and may still be running; {lists}.")
+    live = services_for_run(services, run_id)
+
+    def has_ended() -> bool:
+        # The platform of a single run ends with it, but its history stays.
+        run = None if live is services else read_run(services.store, run_id)
+        return run is not None and run.state.is_terminal
+
+    cancel_run(live, run_id, now=now, actor=current_actor(), reason=reason, has_ended=has_ended)
+    for line in cancelled_lines(services.store, run_id):
+        click.echo(line)

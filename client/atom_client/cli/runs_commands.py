@@ -21,10 +21,11 @@ _STEP_STATES = ("PENDING", "DISPATCHING", "RUNNING", "RETRYING", "SUCCEEDED", "F
 
 @click.group()
 def runs() -> None:
-    """List, show, watch, cancel, retry and repair runs.
+    """List, show, watch, cancel, retry, mark and repair runs.
 
     The runs are those of the local platform that is up in this folder, or whose variables are exported, or those of a
-    project. While no platform is up, commands that only read show the history that this folder keeps.
+    project. While no platform is up, commands that only read show the history that this folder keeps. A run that `run`
+    has started on a platform of its own can be watched, cancelled and repaired from the same folder.
 
     RUN is a run's id, its first characters if no other id begins with them, or the name or the file of a workflow,
     which means its newest run. --last means the newest run of all.
@@ -152,10 +153,11 @@ def show(run_id: str, step: str | None, items: str | None, *, with_outputs: bool
 def watch(timeout: str | None, **chosen: Any) -> None:
     """Show a run's progress until it has ended, however it was started.
 
-    The view is the same as that of `run` and of `start --wait`. A run that has ended is shown with its result. Ctrl-C
-    ends the view, and the run continues.
+    The view is the same as that of `run` and of `start --wait`. A run that has ended is shown with its result, and an
+    open one as it was last known if no platform is up. Ctrl-C ends the view, and the run continues.
 
-    Exit code: the same as for `run`; also 1 if --timeout was reached first.
+    Exit code: the same as for `run`; also 1 if --timeout was reached first, or if no platform is up that could end the
+    run.
     """
     from atom_client.cli.watch import WatchOptions, watch_run  # noqa: PLC0415 (imported only when needed)
 
@@ -248,13 +250,16 @@ def retry(timeout: str | None, *, source: str | None, params: tuple[str, ...], *
 
     With --with or --param, the run stays as it is, and a new run is started instead, even if the run has SUCCEEDED. The
     new run keeps each step that succeeded and is unchanged, provided that the same is true of all steps before it.
-    Before it starts, the steps that it keeps are shown, and for every other step the reason why it is not kept.
+    Before it starts, the steps that it keeps are shown, and for every other step the reason why it is not kept. The run
+    records who started the new one.
+
+    A run is not retried while another one is open that repairs it, or the same run as it does.
 
     Exit code: 0 if the run continues or a new one is requested; with --wait, the same as for `run`.
     """
     chosen["timeout_s"] = timeout_of(timeout)
     if source is not None or params:
-        in_place = [name for name in ("first", "only", "failed", "reason") if chosen.pop(name)]
+        in_place = [name for name in ("first", "only", "failed") if chosen.pop(name)]
         if in_place:
             option = f"--{in_place[0]}".replace("--first", "--from")
             raise Misuse(
@@ -267,6 +272,51 @@ def retry(timeout: str | None, *, source: str | None, params: tuple[str, ...], *
     from atom_client.cli.retry import RetryOptions, retry_unsuccessful  # noqa: PLC0415 (imported only when needed)
 
     raise click.exceptions.Exit(retry_unsuccessful(_services(), RetryOptions(**chosen)))
+
+
+@runs.command()
+@run_argument
+@click.argument("step_id", metavar="STEP", required=False)
+@click.argument("state_text", metavar="[succeeded|skipped]", required=False)
+@click.option(
+    "--output",
+    "outputs",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="An output that the step declares; may be repeated. A value that is not text is written as JSON.",
+)
+@click.option(
+    "--outputs",
+    "outputs_file",
+    type=FILE,
+    metavar="FILE",
+    help="A JSON object with the outputs, or - for stdin; --output overrides it.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what the mark would do, but change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask. Without a terminal, mark never asks.")
+@reason_option
+@json_option
+@place_options
+def mark(step_id: str | None, state_text: str | None, **chosen: Any) -> None:
+    """Decide how a step ends: as succeeded or as skipped.
+
+    A step that has not begun ends as marked once it would begin, without a job; the steps before it still come first. A
+    step that is RUNNING has its job stopped first. If the run has ended, it is continued, and the steps after the step
+    that did not succeed are decided again. STEP may be an item of a step with `forEach`, such as 'train[3]'. What the
+    mark does is shown first.
+
+    A step that is marked as succeeded needs all the outputs that it declares, of the declared types. A step that is
+    marked as skipped has no outputs, and steps all of whose dependencies were skipped are skipped, too, unless their
+    trigger says otherwise. The run and the step record who marked it, and why.
+
+    Exit code: 0 if the step is marked; 1 if it cannot be, or if you answer no.
+    """
+    if step_id is None or state_text is None:
+        raise click.UsageError("give RUN, STEP and the state: `succeeded` or `skipped`")
+    from atom_client.cli.mark import MarkOptions, mark_named  # noqa: PLC0415 (imported only when needed)
+
+    options = MarkOptions(step_id=step_id, state_text=state_text, **chosen)
+    raise click.exceptions.Exit(mark_named(_services(), options))
 
 
 @click.command()

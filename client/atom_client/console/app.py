@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 from flask import Blueprint, Flask, Response, abort, current_app, jsonify, request, send_from_directory
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from atom_client.console.guard import RESPONSE_HEADERS, explain_foreign, has_token
+from atom_client.console.guard import RESPONSE_HEADERS, refuse
 from atom_client.console.known_pictures import KnownPictures
 from atom_client.errors import INVALID_USE, Failure, explain
 from atom_client.views.as_json import VERSION
@@ -20,8 +21,12 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.errors import RunNotFound, StoreUnavailable
 
 ASSETS: Final = Path(__file__).with_name("assets")
-_MOST_BYTES: Final = 2 * 1024 * 1024
+MOST_BYTES: Final = 8 * 1024 * 1024
+"""The largest request: a workflow file of 4 MB, whose line ends and quotes take twice the space in JSON."""
+
 _EXTENSION: Final = "atom_console"
+
+View = TypeVar("View", bound=Callable[..., Response])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +43,16 @@ class Console:
     read_only: bool = False
     desk: Callable[[], Desk] | None = None
     pictures: KnownPictures = field(default_factory=KnownPictures)
+    # Only one request at a time may hold dead letters: they would hide them from each other.
+    desk_lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 def create_app(console: Console, blueprints: list[Blueprint]) -> Flask:
     """Return the application; `blueprints` answer what the page asks for under `/api`."""
     app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = _MOST_BYTES
+    # A path with two slashes is another path, and not redirected.
+    app.url_map.merge_slashes = False
+    app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
     app.extensions[_EXTENSION] = console
     app.before_request(_refuse_foreign)
     app.after_request(_add_headers)
@@ -62,6 +71,12 @@ def this_console() -> Console:
     return console
 
 
+def changes_nothing(view: View) -> View:
+    """Mark a view whose POST only examines what it is sent, so that a read-only console answers it, too."""
+    view.changes_nothing = True  # type: ignore[attr-defined]  # read by `_is_change`
+    return view
+
+
 def answer(members: dict[str, Any]) -> Response:
     """Return a JSON answer, in the shape that the command line prints with `--json`."""
     return jsonify({"version": VERSION, **members})
@@ -69,17 +84,17 @@ def answer(members: dict[str, Any]) -> Response:
 
 def _refuse_foreign() -> Response | None:
     headers = {name.lower(): value for name, value in request.headers.items()}
-    if sentence := explain_foreign(headers):
-        return _refusal(sentence, 403)
-    if not request.path.startswith("/api/"):
-        return None
-    if not has_token(headers, this_console().token):
-        return _refusal("open the address that `atom-workflows console` printed; it holds this console's token", 401)
-    if request.method == "POST" and this_console().read_only:
+    refused = refuse(request.method, request.path, headers, token=this_console().token)
+    if refused is not None:
+        return _refusal(refused.sentence, refused.status)
+    if this_console().read_only and _is_change():
         return _refusal("this console is read-only; start it without --read-only to change runs", 403)
-    if request.method == "POST" and not request.is_json:
-        return _refusal("send application/json", 415)
     return None
+
+
+def _is_change() -> bool:
+    view = current_app.view_functions.get(request.endpoint or "")
+    return request.method == "POST" and not getattr(view, "changes_nothing", False)
 
 
 def _add_headers(response: Response) -> Response:
@@ -95,6 +110,8 @@ def _refusal(sentence: str, status: int) -> Response:
 
 def _explain_error(error: Exception) -> Response:
     """Answer with a sentence; a bug in the console is logged, and its details stay here."""
+    if isinstance(error, RequestEntityTooLarge):
+        return _refusal(f"the request is larger than {MOST_BYTES:,} bytes", 413)
     if isinstance(error, HTTPException):
         return _refusal(error.description or error.name, error.code or 500)
     if isinstance(error, click.ClickException):

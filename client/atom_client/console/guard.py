@@ -10,11 +10,13 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from atom_workflows.hosts import is_this_machine
 
 TOKEN_HEADER: Final = "x-atom-token"  # noqa: S105 (a header's name)
+_METHODS: Final = frozenset({"GET", "POST"})
 _OWN_SITE: Final = frozenset({"same-origin", "none"})
 
 RESPONSE_HEADERS: Final[Mapping[str, str]] = {
@@ -36,6 +38,38 @@ RESPONSE_HEADERS: Final[Mapping[str, str]] = {
 def new_token() -> str:
     """Return a token that cannot be guessed."""
     return secrets.token_urlsafe(32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A sentence that says why a request is refused, and the status of the answer."""
+
+    sentence: str
+    status: int
+
+
+def refuse(  # noqa: PLR0911 (a kind of request each)
+    method: str, path: str, headers: Mapping[str, str], *, token: str
+) -> Refusal | None:
+    """Return why a request is not answered, or None if it comes from the console's own page and user.
+
+    The names in `headers` are in lower case. The page itself needs no token: it holds nothing, and asks for the rest.
+    """
+    if sentence := explain_foreign(headers):
+        return Refusal(sentence=sentence, status=403)
+    if method not in _METHODS:
+        return Refusal(sentence=f"the console does not answer {method!r:.40}", status=405)
+    if "upgrade" in headers:
+        return Refusal(sentence="the console speaks no other protocol than HTTP", status=400)
+    if not path.startswith("/api/"):
+        return None
+    if not has_token(headers, token):
+        where = "open the address that `atom-workflows console` printed; it holds this console's token"
+        return Refusal(sentence=where, status=401)
+    # A form of another page cannot send this type without asking first.
+    if method == "POST" and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        return Refusal(sentence="send application/json", status=415)
+    return None
 
 
 def explain_foreign(headers: Mapping[str, str]) -> str:

@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, Final, Self
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from atom_client.console.actions import actions
 from atom_client.console.app import Console, create_app
+from atom_client.console.files import files
 from atom_client.console.graphs import graphs
+from atom_client.console.letters import letters
 from atom_client.console.runs import runs
+from atom_client.console.schedules import schedules
+from atom_client.console.starts import starts
 from atom_client.console.timelines import timelines
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 HOST: Final = "127.0.0.1"
-BLUEPRINTS: Final = [runs, graphs, timelines]
+BLUEPRINTS: Final = [runs, graphs, timelines, actions, starts, files, schedules, letters]
 
 
 class _Quiet(WSGIRequestHandler):
@@ -30,7 +35,8 @@ class ConsoleServer:
     """Serves the console in a thread until it is closed; port 0 means any free one."""
 
     def __init__(self, console: Console, *, port: int = 0) -> None:
-        self._server = make_server(HOST, port, create_app(console, BLUEPRINTS), threaded=True, request_handler=_Quiet)
+        self.app = create_app(console, BLUEPRINTS)
+        self._server = make_server(HOST, port, self.app, threaded=True, request_handler=_Quiet)
         self._server.daemon_threads = True  # type: ignore[attr-defined]  # of socketserver.ThreadingMixIn
         self._thread = threading.Thread(target=self._server.serve_forever, name="console", daemon=True)
         # A fragment is never sent to a server, and so appears in no log.

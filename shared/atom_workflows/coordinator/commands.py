@@ -1,11 +1,11 @@
-"""Cancel a run, or retry its unsuccessful steps, at a user's request."""
+"""Cancel a run, retry its unsuccessful steps, or mark a step, at a user's request."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from atom_workflows.coordinator import seed
 from atom_workflows.coordinator.close import Closing, close_run, request_stop
@@ -18,6 +18,10 @@ from atom_workflows.core.user_changes import UserChange
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.messages.internal import TickOrigin, tick_message
 
+if TYPE_CHECKING:
+    from atom_workflows.coordinator.marks import Wish
+    from atom_workflows.core.marks import Effect
+
 LOOK_AGAIN_S: Final = 2.0
 """The pause between two checks of a run whose jobs are being stopped."""
 
@@ -29,19 +33,31 @@ CANCELLED_BY_USER: Final = "cancelled by the user"
 """The reason recorded for a run and its steps if the person who cancelled the run gave none."""
 
 
-def cancel_run(services: Services, run_id: str, *, actor: str, reason: str = "", now: bool = False) -> None:
+def cancel_run(  # noqa: PLR0913 (each may be left out)
+    services: Services,
+    run_id: str,
+    *,
+    actor: str,
+    reason: str = "",
+    now: bool = False,
+    retries: int | None = None,
+    has_ended: Callable[[], bool] = lambda: False,
+) -> None:
     """End the run as CANCELLED.
 
     After this, no more steps of the run are claimed. The checker requests that the running jobs be stopped, and this
     function waits until they have ended; after half a minute, the run ends even if some are still running. The results
-    of these jobs are discarded. The run records who cancelled it, and why.
+    of these jobs are discarded. The run records who cancelled it, and why. If `retries` is given, only a run that has
+    been retried exactly that many times is cancelled. `has_ended` says if the run need not be read again because the
+    checker has ended it, as the platform of a single run ends with it.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended.
     """
     outbox = Outbox(services)
     at, what = services.clock.now(), "cancel --now" if now else "cancel"
     stop = Stop(kind=StopKind.CANCEL, reason=reason or CANCELLED_BY_USER, requested_at=at, now=now)
-    closing = request_stop(outbox, run_id, stop, change=UserChange(at=at, actor=actor, what=what, why=reason))
+    change = UserChange(at=at, actor=actor, what=what, why=reason)
+    closing = request_stop(outbox, run_id, stop, change=change, retries=retries)
     if closing is Closing.WAITS:
         # Users may lack the permission for this topic; the scheduler's next tick comes within a minute.
         with suppress(BusUnavailable):
@@ -51,6 +67,8 @@ def cancel_run(services: Services, run_id: str, *, actor: str, reason: str = "",
             break
         outbox.flush()
         services.clock.sleep(LOOK_AGAIN_S)
+        if has_ended():
+            return
         closing = close_run(outbox, run_id)
     outbox.flush()
 
@@ -70,11 +88,13 @@ def retry_run(  # noqa: PLR0913 (each may be left out)
     first: Sequence[str] = (),
     only: Sequence[str] = (),
     failed: bool = False,
+    retries: int | None = None,
 ) -> None:
     """Rerun the steps that did not succeed, and all steps after them.
 
     Other steps keep their results (see rerun.py). If steps or items are named in `first` and `only`, those run again
-    instead, as selection.py says, or in addition if `failed` is True. The run records who retried it, and why.
+    instead, as selection.py says, or in addition if `failed` is True. The run records who retried it, and why. If
+    `retries` is given, only a run that has been retried exactly that many times is retried.
 
     Raises `RunNotFound`, `SelectionError`, or `RunStateError` if the run has not ended, has never begun, has SUCCEEDED
     and no step is named, or will soon be deleted.
@@ -82,6 +102,32 @@ def retry_run(  # noqa: PLR0913 (each may be left out)
     outbox = Outbox(services)
     what = describe_retry(first, only, failed=failed)
     chooses = partial(select, first=first, only=only, failed=failed) if first or only else None
-    reopen_run(outbox, run_id, UserChange(at=services.clock.now(), actor=actor, what=what, why=reason), chooses)
+    change = UserChange(at=services.clock.now(), actor=actor, what=what, why=reason)
+    reopen_run(outbox, run_id, change, chooses, retries=retries)
     seed.resume(outbox, run_id)
     outbox.flush()
+
+
+def mark_step(services: Services, run_id: str, wish: Wish, *, actor: str, reason: str = "") -> Effect:
+    """Mark a step as succeeded or skipped, and return what that did first.
+
+    A job of the step is stopped by the checker, for which this function does not wait. The run records who marked the
+    step, and why.
+
+    Raises `RunNotFound`, `MarkError`, or `RunStateError` if the run's state does not allow the mark.
+    """
+    # Imported here because the other commands need none of this.
+    from atom_workflows.coordinator import marks  # noqa: PLC0415 - see above
+    from atom_workflows.core.marks import Effect  # noqa: PLC0415 - see above
+
+    outbox = Outbox(services)
+    change = UserChange(at=services.clock.now(), actor=actor, what=wish.command, why=reason)
+    effect = marks.mark_step(outbox, run_id, wish, change)
+    if effect is Effect.REOPENS:
+        seed.resume(outbox, run_id)
+    outbox.flush()
+    if effect is Effect.STOPS_JOB:
+        # Users may lack the permission for this topic; the scheduler's next tick comes within a minute.
+        with suppress(BusUnavailable):
+            services.bus.publish([tick_message(TickOrigin.DISPATCHER)])
+    return effect

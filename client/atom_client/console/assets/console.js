@@ -1,23 +1,43 @@
 // The page: one view at a time, chosen by the address's fragment.
 
+import { learnAbout } from "./about.js";
 import { address } from "./address.js";
 import { adoptToken, get } from "./api.js";
+import { closeDialog } from "./dialog.js";
 import { clean, ZONE } from "./format.js";
 import { html, render } from "./vendor/lit-html/lit-html.js";
+import { actions } from "./views/act.js";
+import { deadLetter } from "./views/dead_letter.js";
+import { deadLetters } from "./views/dead_letters.js";
+import { file } from "./views/file.js";
 import { history } from "./views/history.js";
 import { run } from "./views/run.js";
 import { runs } from "./views/runs.js";
+import { schedules } from "./views/schedules.js";
+import { start } from "./views/start.js";
 import { step } from "./views/step.js";
 
 // Each view has a pattern of its address, and opens as an object with `title`, `render()` and, if needed, `close()`.
 // A view with `update({ params, query })` stays open when only its own address changes; it returns false to be reopened.
 const VIEWS = [
   { pattern: /^\/runs$/, open: runs },
+  { pattern: /^\/runs\/([^/]+)\/act$/, open: actions },
   { pattern: /^\/runs\/([^/]+)(?:\/(?!steps\/)([^/]+))?$/, open: run },
   { pattern: /^\/runs\/([^/]+)\/steps\/([^/]+)$/, open: step },
   { pattern: /^\/workflows\/([^/]+)$/, open: history },
+  { pattern: /^\/start$/, open: start },
+  { pattern: /^\/file$/, open: file },
+  { pattern: /^\/schedules$/, open: schedules },
+  { pattern: /^\/dead-letters$/, open: deadLetters },
+  { pattern: /^\/dead-letters\/([^/]+)$/, open: deadLetter },
 ];
-const TABS = [["/runs", "Runs"]];
+const TABS = [
+  ["/runs", "Runs"],
+  ["/start", "Start"],
+  ["/file", "File"],
+  ["/schedules", "Schedules"],
+  ["/dead-letters", "Dead letters"],
+];
 
 const state = { about: null, view: null, opened: null, error: null, number: 0 };
 const place = (id) => document.getElementById(id);
@@ -33,6 +53,7 @@ async function show() {
       return isCurrent() && draw();
     }
     if (!isCurrent()) return;
+    closeDialog();
     state.opened?.close?.();
     const isFirst = state.view === null;
     Object.assign(state, { view, opened: null, error: view ? null : "There is no such page." });
@@ -82,6 +103,7 @@ async function begin() {
   }
   try {
     state.about = await get("/console");
+    learnAbout(state.about);
   } catch (error) {
     state.error = error.message;
     return draw();

@@ -1,5 +1,6 @@
 // A step or an item: its state and why, its times, its attempts, what was sent, and its outputs.
 
+import { stepActions } from "../actions.js";
 import { to } from "../address.js";
 import { get, path } from "../api.js";
 import { clean, duration, foreign, json, moment, outside, sentence, state } from "../format.js";
@@ -51,6 +52,7 @@ function draw(view) {
     )}
     <h1>${foreign(shown.id)} ${state(shown.state)}${tag("tolerated", shown.tolerated)}</h1>
     ${asOf({ time: data.as_of, isBusy: view.isBusy, error: view.error, refresh: view.refresh })}
+    ${stepActions({ id: run, state: data.run_state }, shown, view.refresh)}
     <section aria-label="Why it is where it is" class="why"><p>${sentence(data.text)}</p>
       ${factList(data.facts, (name, value) => (name === "log" ? outside(value) : sentence(value)))}
       ${data.notes.map((note) => html`<p class="warning">${sentence(note)}</p>`)}</section>
