@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from atom_client.graph.folding import Fold
 from atom_client.graph.picture import Picture, PicturedStep
+from atom_client.graph.plot import plot_picture
 from atom_emulator.testing.world import World
 from console.conftest import OpenConsole
 from console.graph_data import draw, layered, rows_of
-from console.test_hostile_runs import HOSTILE
+from support.hostile import HOSTILE
 from support.workflows import chain, fan, script
 
 
@@ -265,3 +267,23 @@ def test_a_run_without_steps_says_so(open_console: OpenConsole) -> None:
     world = World()
     page = open_console(world.services, path=f"/runs/{world.start('name: bad')}/graph")
     expect(page.get_by_text("The run has no steps to show.")).to_be_visible()
+
+
+def test_what_is_looked_at_stays_when_places_change(open_console: OpenConsole) -> None:
+    """When a node is unfolded, or steps are added, the chosen step stays where it is in the window."""
+    few, many = layered(3, 5), layered(6, 50)
+    page = open_console(World().services)
+    page.emulate_media(reduced_motion="reduce")
+    draw(page, few)
+    page.evaluate("() => graph.choose(7)")
+    page.get_by_role("button", name="Zoom in").click()
+    where = """() => {
+      const { plot, surface, chosen } = graph;
+      const { k, x, y } = surface.view;
+      return [plot.ids[chosen], plot.middle(chosen) * k + x, plot.y[chosen] * k + y];
+    }"""
+    before = page.evaluate(where)
+    page.evaluate("([data, steps]) => graph.setData(data, steps)", [plot_picture(many, Fold.NONE), rows_of(many)])
+    after = page.evaluate(where)
+    assert after[0] == before[0] == "layer-1-step-2"
+    assert after[1:] == pytest.approx(before[1:])

@@ -30,6 +30,8 @@ class Graph {
   constructor(element, data, options, d3) {
     Object.assign(this, { element, options, d3, chosen: null, near: null, hits: new Set(), found: [], query: "", said: "", shownOf: {} });
     element.classList.add("graph");
+    // For measurements, and for whoever looks into the page with the browser's tools.
+    element.graph = this;
     this.canvas = document.createElement("canvas");
     this.holder = document.createElement("div");
     this.holder.className = "graph-picture";
