@@ -2,5 +2,6 @@
 
 `guard` decides which requests are answered, and `app` puts the page together from `assets` and what the other modules
 answer: `runs` the lists and a run, `graphs` where each step of a run is drawn (`known_pictures` keeps what was read for
-that), `timelines` when steps waited and ran, ... `server` serves it on loopback. What is shown comes from `views`.
+that), `timelines` when steps waited and ran, ... `feeds` listens to what someone watches, and `live` streams what
+changes. `server` serves it on loopback. What is shown comes from `views`.
 """
