@@ -61,7 +61,7 @@ export function crumbs(...links) {
 }
 
 // A mark beside a name or a state.
-export function tag(word, isShown = true) {
+export function tag(word, isShown) {
   return isShown ? html` <span class="tag">${word}</span>` : nothing;
 }
 

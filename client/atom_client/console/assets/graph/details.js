@@ -1,8 +1,8 @@
 // What is said about the node that is chosen: its state, what it depends on, and the way to its step.
 
-import { clean, foreign } from "../format.js";
+import { foreign } from "../format.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
-import { nameOf, stateText } from "./painter.js";
+import { stateText } from "./painter.js";
 
 const MOST_NEIGHBORS = 12;
 const MOST_MEMBERS = 50;
@@ -14,9 +14,9 @@ export function details({ plot, node, options, choose, unfold }) {
   const { before, behind } = plot.around(node);
   const remark = members ? "" : options.remarkOf?.(id);
   return html`<section class="graph-details" aria-label="Chosen step">
-    <h2>${members ? foreign(nameOf(plot, node)) : link(options, id)}</h2>
+    <h2>${members ? foreign(plot.name(node)) : link(options, id)}</h2>
     <p>${foreign(stateText(plot, node, { isLong: true }))}</p>
-    ${(plot.data.notes[node] ?? []).map((note) => html`<p class="quiet">${foreign(note)}</p>`)}
+    <p class="quiet">${foreign(plot.note(node))}</p>
     ${remark ? html`<p>${foreign(remark)}</p>` : nothing}
     ${members ? html`<p><button type="button" @click=${() => unfold(node)}>Unfold ${members.length.toLocaleString("en")} steps</button></p>${memberList(members, options)}` : nothing}
     ${neighbors("After", before, plot, choose)} ${neighbors("Before", behind, plot, choose)}
@@ -38,6 +38,6 @@ function neighbors(word, nodes, plot, choose) {
   if (!nodes.length) return nothing;
   const more = nodes.length - MOST_NEIGHBORS;
   return html`<p class="graph-near"><span class="quiet">${word}</span> ${nodes.slice(0, MOST_NEIGHBORS).map(
-    (node) => html`<button type="button" aria-label="${word} ${clean(nameOf(plot, node))}" @click=${() => choose(node)}>${foreign(nameOf(plot, node))}</button> `,
+    (node) => html`<button type="button" aria-label="${word} ${plot.name(node)}" @click=${() => choose(node)}>${foreign(plot.name(node))}</button> `,
   )}${more > 0 ? html`<span class="quiet">and ${more.toLocaleString("en")} more</span>` : nothing}</p>`;
 }

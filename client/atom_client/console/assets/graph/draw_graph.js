@@ -6,7 +6,7 @@ import { Camera } from "./camera.js";
 import { loadD3 } from "./d3.js";
 import { details } from "./details.js";
 import { NodeList } from "./node_list.js";
-import { addLine, nameOf, paint } from "./painter.js";
+import { addLine, paint } from "./painter.js";
 import { Plot } from "./plot.js";
 import { Surface } from "./surface.js";
 import { legend, readTheme } from "./theme.js";
@@ -30,6 +30,8 @@ class Graph {
   constructor(element, data, options, d3) {
     Object.assign(this, { element, options, d3, chosen: null, near: null, hits: new Set(), found: [], query: "", said: "", shownOf: {} });
     element.classList.add("graph");
+    // For measurements, and for whoever looks into the page with the browser's tools.
+    element.graph = this;
     this.canvas = document.createElement("canvas");
     this.holder = document.createElement("div");
     this.holder.className = "graph-picture";
@@ -60,7 +62,7 @@ class Graph {
     canvas.addEventListener("dblclick", (event) => at(event) !== null && this.#open(at(event)));
     canvas.addEventListener("pointermove", (event) => {
       const node = event.buttons ? null : at(event);
-      canvas.title = node === null ? "" : clean(nameOf(this.plot, node));
+      canvas.title = node === null ? "" : this.plot.name(node);
     });
     canvas.addEventListener("keydown", (event) => this.#press(event));
   }
@@ -73,7 +75,7 @@ class Graph {
     this.camera.resized();
     if (this.chosen !== null && !this.element.dataset.ready) this.camera.toNode(this.chosen, { isAtOnce: true });
     this.surface.paintAtOnce();
-    this.list.draw();
+    this.list.mark(this.chosen);
     this.element.dataset.ready = "true";
   }
 

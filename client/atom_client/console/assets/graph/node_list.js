@@ -3,7 +3,7 @@
 
 import { foreign } from "../format.js";
 import { html, render } from "../vendor/lit-html/lit-html.js";
-import { nameOf, stateText } from "./painter.js";
+import { stateText } from "./painter.js";
 
 const ROW = 46;
 const SPARE = 6;
@@ -96,6 +96,6 @@ export class NodeList {
     const state = this.plot.state(node);
     return html`<div role="option" id="graph-row-${row}" data-row=${row} data-state=${state ?? ""} aria-selected=${row === this.at ? "true" : "false"}
       aria-posinset=${row + 1} aria-setsize=${this.nodes.length} .style=${`top:${row * ROW}px`}
-      ><span class="graph-name">${foreign(nameOf(this.plot, node))}</span><span class="graph-said">${foreign(stateText(this.plot, node, { isLong: true }) || (this.plot.data.notes[node] ?? []).join(", "))}</span></div>`;
+      ><span class="graph-name">${foreign(this.plot.name(node))}</span><span class="graph-said">${foreign(stateText(this.plot, node, { isLong: true }) || this.plot.note(node))}</span></div>`;
   }
 }

@@ -170,7 +170,7 @@ function* paintSigns(context, { plot, view, state, nodes, colors }) {
   context.textBaseline = "middle";
   for (let at = 0; at < nodes.length; at++) {
     const node = nodes[at];
-    const text = hasNames ? `${sign} ${cut(nameOf(plot, node), letters)}`.trimStart() : sign;
+    const text = hasNames ? `${sign} ${cut(plot.name(node), letters)}`.trimStart() : sign;
     context.fillText(text, (hasNames ? plot.left[node] * k + 4 : plot.middle(node) * k) + view.x, plot.y[node] * k + view.y);
     if (at % 300 === 299) yield;
   }
@@ -185,8 +185,8 @@ function* paintTexts(context, { plot, view, nodes, colors }) {
   for (let at = 0; at < nodes.length; at++) {
     const node = nodes[at];
     const [x, y] = [(plot.left[node] + 9) * k + view.x, plot.y[node] * k + view.y];
-    const second = cut(stateText(plot, node) || (plot.data.notes[node] ?? []).join(", "), MOST_LETTERS + 1);
-    context.fillText(cut(nameOf(plot, node), MOST_LETTERS), x, second ? y - 8 * k : y);
+    const second = cut(stateText(plot, node) || plot.note(node), MOST_LETTERS + 1);
+    context.fillText(cut(plot.name(node), MOST_LETTERS), x, second ? y - 8 * k : y);
     if (second) context.fillText(second, x, y + 8 * k);
     if (at % 200 === 199) yield;
   }
@@ -203,11 +203,7 @@ function* paintHits(context, { plot, theme, view, hits, nodes }) {
   yield;
 }
 
-// The words of a node: the name, and the state with its sign, or the counts of what it stands for.
-export function nameOf(plot, node) {
-  return plot.names.get(node) ?? plot.ids[node];
-}
-
+// The state of a node with its sign, or the counts of what it stands for.
 export function stateText(plot, node, { isLong = false } = {}) {
   const counts = plot.counts.get(node);
   if (!counts) {

@@ -1,10 +1,14 @@
 // What is drawn: places from the server, which stay as they are, and the states of steps, which change.
 
+import { clean } from "../format.js";
+
 export const STATES = ["PENDING", "DISPATCHING", "RUNNING", "RETRYING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"];
 // The state of a node that stands for several steps is the first of these that one of them is in.
 const WORST_FIRST = ["FAILED", "RETRYING", "RUNNING", "DISPATCHING", "CANCELLED", "PENDING", "SKIPPED", "SUCCEEDED"].map((name) => STATES.indexOf(name));
 
 const CELL = 1024;
+
+const onOneLine = (text) => clean(text).replaceAll(/\s+/gu, " ");
 
 export class Plot {
   constructor(data, d3) {
@@ -15,6 +19,8 @@ export class Plot {
     this.width = Math.max(data.size[0], this.boxWidth);
     this.height = Math.max(data.size[1], this.boxHeight);
     this.members = new Map(Object.entries(data.members).map(([index, ids]) => [Number(index), ids]));
+    // A canvas isolates no text, so nothing that is invisible or turns the writing direction may reach it.
+    this.notes = new Map(Object.entries(data.notes).map(([index, notes]) => [Number(index), onOneLine(notes.join(", "))]));
     this.names = new Map([...this.members].map(([index, ids]) => [index, `${ids.length.toLocaleString("en")} × ${commonName(ids)}`]));
     this.nodeOf = new Map(this.ids.map((id, index) => [id, index]));
     for (const [index, ids] of this.members) for (const id of ids) this.nodeOf.set(id, index);
@@ -72,6 +78,14 @@ export class Plot {
         }
       }
     }
+  }
+
+  name(node) {
+    return this.names.get(node) ?? onOneLine(this.ids[node]);
+  }
+
+  note(node) {
+    return this.notes.get(node) ?? "";
   }
 
   middle(node) {
@@ -179,5 +193,5 @@ export function commonName(ids) {
     stems.set(stem, (stems.get(stem) ?? 0) + 1);
   }
   const [stem, count] = [...stems].reduce((best, one) => (one[1] > best[1] ? one : best));
-  return `${count > 1 ? `${stem}…` : ids[0]}${count < ids.length ? ", …" : ""}`;
+  return onOneLine(`${count > 1 ? `${stem}…` : ids[0]}${count < ids.length ? ", …" : ""}`);
 }

@@ -11,25 +11,7 @@ const AGAIN = 2000;
 export async function graph({ model, query, redraw }) {
   const view = { model, redraw, element: document.createElement("div"), drawn: null, wanted: foldOf(query), error: null, readAt: 0, isClosed: false };
   view.data = await read(view);
-  const rows = () => new Map(model.steps.map((step) => [step.id, step]));
-  let [byId, of] = [rows(), model.steps];
-  const step = (id) => {
-    if (of !== model.steps) [byId, of] = [rows(), model.steps];
-    return byId.get(id);
-  };
-  if (view.data.steps) {
-    view.drawn = await drawGraph(view.element, view.data, {
-      steps: model.steps,
-      label: `Graph of run ${model.run.id}`,
-      chosen: query.get("step"),
-      hrefOf: (id) => to("runs", model.run.id, "steps", id),
-      openStep: (id) => go(to("runs", model.run.id, "steps", id)),
-      remarkOf: (id) => step(id)?.remark,
-      stateOf: (id) => step(id)?.state,
-      onChoose: (id) => go(withQuery({ step: id }), { replace: true }),
-      changeFold: ({ fold, opened }) => go(withQuery({ fold: fold === "alike" ? null : fold, open: opened })),
-    });
-  }
+  await place(view, query.get("step"));
   return {
     render: () => html`<section aria-label="Graph">${view.error ? html`<p class="problem" role="alert">${view.error}</p>` : nothing}
       ${view.drawn ? view.element : html`<p>The run has no steps to show.</p>`}</section>`,
@@ -50,6 +32,29 @@ export async function graph({ model, query, redraw }) {
   };
 }
 
+// Draw what was read: the first time with all that the graph asks of the run, later with other places.
+async function place(view, chosen = null) {
+  const { model, data } = view;
+  if (!data.steps) return;
+  if (view.drawn) return view.drawn.setData(data, model.steps);
+  let [known, byId] = [null, null];
+  const step = (id) => {
+    if (known !== model.steps) [known, byId] = [model.steps, new Map(model.steps.map((one) => [one.id, one]))];
+    return byId.get(id);
+  };
+  view.drawn = await drawGraph(view.element, data, {
+    steps: model.steps,
+    label: `Graph of run ${model.run.id}`,
+    chosen,
+    hrefOf: (id) => to("runs", model.run.id, "steps", id),
+    openStep: (id) => go(to("runs", model.run.id, "steps", id)),
+    remarkOf: (id) => step(id)?.remark,
+    stateOf: (id) => step(id)?.state,
+    onChoose: (id) => go(withQuery({ step: id }), { replace: true }),
+    changeFold: ({ fold, opened }) => go(withQuery({ fold: fold === "alike" ? null : fold, open: opened })),
+  });
+}
+
 function foldOf(query) {
   return new URLSearchParams([["fold", query.get("fold") ?? "alike"], ...query.getAll("open").map((id) => ["open", id])]);
 }
@@ -65,7 +70,7 @@ async function readAgain(view) {
     const data = await read(view);
     if (wanted !== view.wanted || view.isClosed) return;
     Object.assign(view, { data, error: null });
-    view.drawn?.setData(data, view.model.steps);
+    await place(view);
   } catch (error) {
     view.error = error.message;
   }

@@ -140,7 +140,7 @@ function table(view) {
     <tbody>${shown.map((row) => {
       const [id, sums] = [data.steps[row.steps[0]], all.sums(row)];
       const isOnPath = row.steps.some((one) => all.onPath.has(data.steps[one]));
-      return html`<tr><th scope="row">${row.fan ? html`${foreign(row.name)} <button type="button" class="fold" aria-expanded=${row.isOpened ? "true" : "false"} aria-label="Steps of ${row.name}" @click=${() => toggle(view, row)}>${row.isOpened ? "Fold" : "Unfold"}</button>` : html`<a href=${to("runs", view.model.run.id, "steps", id)}>${foreign(id)}</a>`}</th>
+      return html`<tr><th scope="row">${row.fan ? html`${foreign(row.name)} <button type="button" class="fold" aria-expanded=${row.isOpened ? "true" : "false"} aria-label="${row.isOpened ? "Fold" : "Unfold"} ${row.name}" @click=${() => toggle(view, row)}>${row.isOpened ? "Fold" : "Unfold"}</button>` : html`<a href=${to("runs", view.model.run.id, "steps", id)}>${foreign(id)}</a>`}</th>
         <td>${row.fan ? "" : state(data.states[row.steps[0]])}</td><td>${isOnPath ? "◆ yes" : ""}</td>${parts.map(({ name }) => html`<td class="number">${sums[name] ? duration(sums[name] / 1000) : ""}</td>`)}</tr>`;
     })}</tbody></table></div>
     ${pager({ page, size: PAGE, total: rows.length, noun: "row", label: "Pages of the timeline", open: (number) => go(withQuery({ page: number === 1 ? null : number })) })}`;
