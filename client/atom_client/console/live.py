@@ -45,6 +45,9 @@ KEEP_ALIVE_S: Final = 15.0
 LEAST_PAUSE_S: Final = 0.1
 """Changes that follow each other faster become one line."""
 
+COUNT_EVERY_S: Final = 60.0
+"""The steps of open runs in a list are counted anew after this long: their ends do not change the runs."""
+
 READS_PER_S: Final = 2.0
 """What explains a run is read again no faster than this, however fast the run changes."""
 
@@ -227,22 +230,25 @@ def _runs_lines(
 ) -> Iterator[dict[str, Any]]:
     """Yield the runs that have changed, given which are wanted and which are listened to."""
     (wanted, listened), problem = filters, None
+    counted_at = time.monotonic()
     while not feed.is_stopping:
         news = feed.wait(since, 0.0 if problem is None else KEEP_ALIVE_S)
-        line: dict[str, Any] = {}
+        since = news.version
+        keys = set(news.keys)
         with feed.locked() as state:
-            there = [state.runs[key] for key in news.keys if key in state.runs]
-        known = list(known_runs(there, []))
+            if time.monotonic() - counted_at >= COUNT_EVERY_S:
+                counted_at = time.monotonic()
+                keys |= state.open_ids()
+            known = list(known_runs([state.runs[key] for key in keys if key in state.runs], []))
         listed = [one for one in known if wanted.matches(one.fields) and one.id.startswith(wanted.id_begins)]
+        # From the newest runs, one goes because newer ones have come; from the open ones, because it has ended.
+        left = keys if listened.states else {one.id for one in known}
+        gone = sorted(left - {one.id for one in listed})
+        line: dict[str, Any] = {"gone": gone} if gone else {}
         if listed:
             line["runs"] = run_rows(services.store, [run_record(one) for one in listed], services.clock.now())
-        # From the newest runs, one goes because newer ones have come; from the open ones, because it has ended.
-        left = news.keys if listened.states else [one.id for one in known]
-        if gone := set(left) - {one.id for one in listed}:
-            line["gone"] = sorted(gone)
         if news.problem != problem:
             line["problem"] = problem = news.problem
-        since = news.version
         if line:
             line |= {"at": f"{feed.name}.{since}", "reads": feed.documents_read}
             line["as_of"] = moment_text(services.clock.now())

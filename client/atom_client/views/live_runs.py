@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
 from atom_client.views.live_queries import listen_to_runs
-from atom_client.views.run_list import RunFilter
+from atom_client.views.run_list import OPEN_STATES, RunFilter
 from atom_workflows.listening import Batch, Bookmark, Listener, Listening
 from atom_workflows.ports import Document
 
@@ -40,6 +40,10 @@ class LiveRuns:
         news = {document.id: document for document in (*batch.added, *batch.changed)}
         self.runs |= news
         return [*news, *(path.rpartition("/")[2] for path in batch.removed)]
+
+    def open_ids(self) -> set[str]:
+        """Return the ids of the runs that have not ended."""
+        return {one.id for one in self.runs.values() if one.fields.get("state") in OPEN_STATES}
 
     def newest(self) -> list[Document]:
         """Return the runs, newest first."""

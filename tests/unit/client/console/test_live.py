@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from atom_client.console import feeds as feeds_module
+from atom_client.console import live
 from atom_emulator.testing.world import World
 from support.watched import WatchedConsole
 from support.workflows import chain, fan, script
@@ -154,6 +155,21 @@ def test_a_new_run_and_its_end_are_lines_of_the_list(console: WatchedConsole, wo
         stream.until(lambda: [one["id"] for one in stream.said.get("runs", ())] == [run_id])
         world.run_to_end(run_id)
         stream.until(lambda: stream.said.get("gone") == [run_id])
+
+
+def test_the_progress_of_open_runs_is_counted_now_and_then(
+    console: WatchedConsole, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps that end do not change their run, so a list counts them from time to time."""
+    monkeypatch.setattr(live, "COUNT_EVERY_S", 0.0)
+    monkeypatch.setattr(live, "KEEP_ALIVE_S", 0.1)
+    run_id = world.start(chain(2))
+    world.settle_down()
+    opened = console.ask("/runs")
+    with console.follow("/live/runs", after=opened["at"]) as stream:
+        step_on(world)
+        stream.until(lambda: [one["progress"] for one in stream.said.get("runs", ())] == [{"steps": 1, "items": None}])
+        assert stream.said["runs"][0]["id"] == run_id
 
 
 def test_a_list_of_all_runs_is_read_once(console: WatchedConsole, world: World) -> None:
