@@ -53,7 +53,7 @@ VIEWS: Final = (
     View("item", "/runs/{shown.failed}/steps/load[7]", "table[aria-label=Attempts]"),
     View("history", "/workflows/sales", "table.history"),
     View("start", "/start", "[aria-label='The plan']", _paste(SALES)),
-    View("file", "/file", "[aria-labelledby=file-graph]", _paste(SALES)),
+    View("file", "/file", ".graph[data-ready]", _paste(SALES)),
     View("problems", "/file", ".findings", _paste(SALES.replace("[clean]", "[cleaned]"))),
     View("schedules", "/schedules", ".schedule table"),
     View("letters", "/dead-letters", ".letters"),
