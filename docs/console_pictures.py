@@ -25,6 +25,16 @@ PICTURED: Final = [
 ]
 """The others look like one of these."""
 
+SCROLLED: Final = {
+    "graph": ".tabs",
+    "timeline": ".tabs",
+    "details": ".tabs",
+    "start": "form fieldset",
+    "file": "#file-graph",
+    "problems": "#file-problems",
+}
+"""What stands at the top of a picture, where that is not the top of the page."""
+
 SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 WIDTH: Final = 1100
 HEIGHT: Final = 720
@@ -42,6 +52,8 @@ def take_pictures(browser: Browser, address: str, shown: Showcase) -> None:
         camera = context.new_cdp_session(page)
         for view in PICTURED:
             view.open(page, shown)
+            if where := SCROLLED.get(view.name):
+                page.locator(where).first.evaluate("one => one.scrollIntoView()")
             taken = camera.send("Page.captureScreenshot", {"format": "webp", "quality": QUALITY})
             (FOLDER / f"{view.name}-{scheme}.webp").write_bytes(base64.b64decode(taken["data"]))
         context.close()

@@ -84,14 +84,15 @@ function reasons(view) {
     view.redraw();
   };
   return html`${kinds.map(([kind, all]) => {
-    const shown = view.hasAll ? all : all.slice(0, most);
+    // One more takes no more room than the line that would stand for it.
+    const shown = view.hasAll || all.length <= most + 1 ? all : all.slice(0, most);
     const more = all.length - shown.length;
     const heading = why.headings[kind];
     return html`${heading ? html`<p>${heading}</p>` : nothing}
       <ul class=${heading ? "" : "plain"}>${shown.map((reason) => line(run, reason))}
         ${more ? html`<li class="quiet">… and ${more.toLocaleString("en")} more</li>` : nothing}</ul>`;
   })}
-  ${kinds.some(([, all]) => all.length > most)
+  ${kinds.some(([, all]) => all.length > most + 1)
     ? html`<button type="button" aria-expanded=${view.hasAll ? "true" : "false"} @click=${toggle}
         >${view.hasAll ? "Show fewer reasons" : "Show all reasons"}</button>`
     : nothing}`;
