@@ -10,6 +10,10 @@ from playwright.sync_api import Page, expect
 from console.showcase import SALES, Showcase
 
 
+PATIENCE_MS: Final = 20_000
+"""A plan is estimated by playing it, which takes a busy machine seconds."""
+
+
 class View(NamedTuple):
     """A view: its address, what is done there, and a text or selector that shows that it is complete."""
 
@@ -24,7 +28,7 @@ class View(NamedTuple):
         page.evaluate("path => { location.hash = path; }", self.address.format(shown=shown))
         expect(page.locator("main h1")).to_have_count(1)
         self.act(page)
-        expect(page.locator(self.ready).first).to_be_visible()
+        expect(page.locator(self.ready).first).to_be_visible(timeout=PATIENCE_MS)
 
 
 def _press(name: str) -> Callable[[Page], None]:
