@@ -15,7 +15,7 @@ from atom_client.graph.plot import plot_picture
 from atom_emulator.testing.world import World
 from console.conftest import OpenConsole
 from console.graph_data import draw, layered, rows_of
-from console.test_hostile_runs import HOSTILE
+from support.hostile import HOSTILE
 from support.workflows import chain, fan, script
 
 

@@ -76,6 +76,7 @@ function draw(view) {
 
 // The reasons, a few under each heading, with links to the steps that they name.
 function reasons(view) {
+  const most = view.tab === RUN_TABS[0] ? MOST_OF_A_KIND : MOST_ABOVE_A_PICTURE;
   const { why, run } = view.model.data;
   const kinds = [...Map.groupBy(why.reasons, (reason) => reason.kind)];
   const toggle = () => {
