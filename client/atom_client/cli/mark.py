@@ -26,8 +26,9 @@ from atom_client.views.rerun_plan import HEADING
 from atom_client.views.run_references import require_run_to_change
 from atom_workflows.coordinator.commands import mark_step
 from atom_workflows.coordinator.marks import Wish, find_named, judge_wish
+from atom_workflows.coordinator.reopening import require_alone
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.marks import STATES, Effect
+from atom_workflows.core.marks import STATES, Effect, require_markable
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import MarkError, SelectionError, ValueMismatch
@@ -56,11 +57,14 @@ def mark_named(services: Services, options: MarkOptions) -> int:
     texts = pairs_of("--output", options.outputs)
     values = {} if options.outputs_file is None else _read_object(options.outputs_file)
     run = require_run_to_change(services.store, options.run_id)
+    require_markable(run, now=services.clock.now())
     try:
         named = find_named(services, run.id, options.step_id)
         given = {**values, **{name: _read_value(named.step, name, text) for name, text in texts.items()}}
         wish = Wish(step=options.step_id, state=state, outputs=given)
         _, effect, _ = judge_wish(services, run, wish)
+        if effect is Effect.REOPENS:
+            require_alone(services, run)
         plan = MarkPlan.of(run, read_outlines(services.store, run.id), named.step, state, effect)
     except MarkError as error:
         raise _explain(services, run, error) from error

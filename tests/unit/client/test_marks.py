@@ -14,6 +14,8 @@ from atom_client.cli.output import Output
 from atom_emulator.testing.world import World
 from atom_workflows.core.states import RunState
 from support.command_line import call_runs
+from support.groups import limited
+from support.groups import start as start_limited
 from support.loops import RUN, each, start, step, workflow
 from support.workflows import definition, script
 
@@ -156,6 +158,17 @@ def test_outputs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert "step list needs the outputs that it declares (rows, day, files): `rows`" in shown.stderr
     assert "`files` is missing" in shown.stderr
     assert "A skipped step has no outputs" in mark(world, run_id, "list", "skipped", "--dry-run").stdout
+
+
+def test_a_run_that_waits_in_line_is_refused_for_that() -> None:
+    """Its steps do not exist yet, but are not unknown."""
+    world = World(script(s0={"duration": 100}))
+    for key in ("first", "second"):
+        queued = start_limited(world, limited(), key)
+        world.settle_down()
+    refused = mark(world, queued, "s0", "skipped")
+    assert refused.exit_code != 0
+    assert "is QUEUED; its steps can be marked once it is RUNNING" in refused.stderr
 
 
 def test_json_says_what_the_mark_does() -> None:
