@@ -197,7 +197,9 @@ def _repeat(outbox: Outbox, run_id: str, wish: Wish, change: UserChange) -> Effe
         # Those of a mark that has taken effect are stored with the step's outputs.
         if _values_in(outputs) != (_values_in(made.outputs) or _stored_outputs(outbox.services, node)):
             continue
-        if node.state.is_terminal and node.state in {wish.state, StepState.SKIPPED}:
+        ended_as = StepState.SKIPPED if node.kind is NodeKind.EXPAND else wish.state
+        # An item that waited for its place may have been blocked instead.
+        if node.state is ended_as and (node.by_choice or ended_as is StepState.SUCCEEDED):
             republish_below(outbox, run_id, [node])
             return Effect.ENDS
         if not node.state.is_terminal:

@@ -404,6 +404,22 @@ def test_an_item_may_be_marked() -> None:
     assert [key for key, _ in world.task_runner.submitted] == [f"{RUN}/train[0]/1", f"{RUN}/train[2]/1", f"{RUN}/sum/1"]
 
 
+@pytest.mark.parametrize("state", ["succeeded", "skipped"])
+def test_a_marked_item_that_is_blocked_has_not_ended_as_marked(state: str) -> None:
+    """It was not given its place, because too many others failed, so the same mark again is refused."""
+    loop = step("train", for_each=each([1, 2, 3], max_parallel=1, of=INT))
+    world = World(script(train={"always_fail": True, "duration": 5}, beside=LONG))
+    start(world, workflow(loop, step("beside")))
+    world.settle_down()
+    mark_step(world.services, RUN, "train[2]", state)
+    while world.steps(RUN)["train"].state is not StepState.FAILED:
+        world.clock.move(timedelta(seconds=20))
+        world.tick()
+    assert world.states(RUN)["train[2]"] == "SKIPPED"
+    with pytest.raises(MarkError, match=r"item train\[2\] is SKIPPED, and the steps after it have been decided"):
+        mark_step(world.services, RUN, "train[2]", state)
+
+
 def test_a_failed_item_of_an_ended_run_may_be_marked() -> None:
     """Its step gathers once more, and no other item runs again."""
     loop = step("train", for_each=each([1, 2, 3]))
