@@ -25,7 +25,7 @@ from atom_client.views.queries import read_outlines, read_run, similar_step
 from atom_client.views.rerun_plan import HEADING
 from atom_client.views.run_references import require_run_to_change
 from atom_workflows.coordinator.commands import mark_step
-from atom_workflows.coordinator.marks import Wish, find_named, judge_wish
+from atom_workflows.coordinator.marks import Accepted, Wish, find_named, judge_wish
 from atom_workflows.coordinator.reopening import require_alone
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.marks import STATES, Effect, require_markable
@@ -70,6 +70,7 @@ def mark_named(services: Services, options: MarkOptions) -> int:
         raise _explain(services, run, error) from error
     except SelectionError as error:
         raise Failure(f"step {options.step_id} cannot be marked in run {run.id}: {error}") from error
+    accepted = Accepted.of(run, named, effect, now=services.clock.now())
     _show(plan, options)
     if options.dry_run:
         if options.as_json:
@@ -80,7 +81,7 @@ def mark_named(services: Services, options: MarkOptions) -> int:
     if is_asked and not click.confirm("Mark this step?", err=options.as_json):
         click.echo("Nothing was changed.", err=options.as_json)
         return RUN_FAILED
-    done = mark_step(services, run.id, wish, actor=current_actor(), reason=options.reason)
+    done = mark_step(services, run.id, wish, actor=current_actor(), reason=options.reason, accepted=accepted)
     reopened = read_run(services.store, run.id) if done is Effect.REOPENS else None
     waits = reopened is not None and reopened.state is RunState.QUEUED
     if options.as_json:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -60,16 +61,6 @@ class Wish(NamedTuple):
         return f"mark {self.step} {WORDS[self.state]}"
 
 
-class Accepted(NamedTuple):
-    """What a caller was told when a mark was accepted, which may be some time before it is made.
-
-    `retries` is the number of the run's retries, and `reopens` is True if the run had ended.
-    """
-
-    retries: int
-    reopens: bool
-
-
 class Named(NamedTuple):
     """A step or an item that a person named, and the nodes of its loop, if it belongs to one."""
 
@@ -95,6 +86,25 @@ class Named(NamedTuple):
         """The node that is marked in a run that goes on: of a step with `forEach`, the one that creates its items."""
         is_loop = self.step.kind is NodeKind.GATHER and self.expander is not None
         return self.expander if is_loop and self.expander is not None else self.stored
+
+
+class Accepted(NamedTuple):
+    """What a person was told when a mark was accepted, which may be some time before it is made.
+
+    `retries` is the number of the run's retries, and `reopens` is True if the run had ended. `at` is later than any
+    mark that the step had then, even if that was made by a clock that is ahead.
+    """
+
+    retries: int
+    reopens: bool
+    at: datetime
+
+    @classmethod
+    def of(cls, run: RunRecord, named: Named, effect: Effect, *, now: datetime) -> Accepted:
+        """Accept a mark that `judge_wish` allowed."""
+        made = read_mark(named.target.step)
+        at = now if made is None else max(now, made.at + timedelta(microseconds=1))
+        return cls(retries=run.retries, reopens=effect is Effect.REOPENS, at=at)
 
 
 def find_named(services: Services, run_id: str, name: str) -> Named:
@@ -147,8 +157,8 @@ def mark_step(
 
     A mark that has already been made is not made again, but what it released is published once more. If the run is
     reopened, the caller continues it with `seed.resume`. If a job is to be stopped, the caller wakes the checker.
-    A mark that was `accepted` at the time of `change` may come late: it does nothing once the run has ended or been
-    retried, and replaces no later mark.
+    A mark that was `accepted` may come late: it does nothing once the run has ended or been retried, and replaces no
+    mark that was made later than `change`.
 
     Raises `RunNotFound`, `MarkError`, or `RunStateError` if the run's state does not allow the mark or, as
     `RunContended`, may soon allow it.

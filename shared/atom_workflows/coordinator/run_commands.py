@@ -8,7 +8,6 @@ most once, and not at all on a run that has been retried in the meantime.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -87,16 +86,14 @@ def _check_mark(services: Services, run: RunRecord, command: RunCommand) -> RunC
     Raises `SelectionError`, `MarkError` or `RunStateError` if the mark is not possible.
     """
     # Imported here because people mark few steps.
-    from atom_workflows.coordinator.marks import judge_wish, require_reopenable  # noqa: PLC0415 - see above
-    from atom_workflows.core.marks import Effect, read_mark  # noqa: PLC0415 - see above
+    from atom_workflows.coordinator.marks import Accepted, judge_wish, require_reopenable  # noqa: PLC0415 - see above
+    from atom_workflows.core.marks import Effect  # noqa: PLC0415 - see above
 
     named, effect, _ = judge_wish(services, run, _wish(command))
     if effect is Effect.REOPENS:
         require_reopenable(services, run, named)
-    # It also replaces a mark of a clock that is ahead.
-    made, now = read_mark(named.target.step), services.clock.now()
-    at = now if made is None else max(now, made.at + timedelta(microseconds=1))
-    return command._replace(at=at, reopens=effect is Effect.REOPENS)
+    accepted = Accepted.of(run, named, effect, now=services.clock.now())
+    return command._replace(at=accepted.at, reopens=accepted.reopens)
 
 
 def handle_command(services: Services, command: RunCommand) -> None:
@@ -170,7 +167,7 @@ def _mark(outbox: Outbox, command: RunCommand) -> None:
         at=command.at or outbox.services.clock.now(), actor=command.actor, what=wish.command, why=command.reason
     )
     try:
-        accepted = Accepted(retries=command.retries, reopens=command.reopens)
+        accepted = Accepted(retries=command.retries, reopens=command.reopens, at=change.at)
         effect = mark_step(outbox, command.run_id, wish, change, accepted=accepted)
     except RunStateError:
         if not _was_reopened(outbox.services, command):
