@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from atom_workflows import log
 from atom_workflows.adapters.firestore.store import FirestoreStore
@@ -19,6 +20,9 @@ from atom_workflows.coordinator.limits import HintLimit, WakeLimit
 from atom_workflows.coordinator.services import Services
 from atom_workflows.ports import DeadLetterBox
 from atom_workflows.settings import Settings, from_environment, misspelled_credentials
+
+if TYPE_CHECKING:
+    from atom_workflows.listening import Listener
 
 
 def connect(settings: Settings) -> Services:
@@ -45,6 +49,14 @@ def dead_letters(settings: Settings) -> DeadLetterBox:
     from atom_workflows.adapters.pubsub.dead_letters import PubsubDeadLetters  # noqa: PLC0415 - see above
 
     return PubsubDeadLetters(project=settings.project, topic_prefix=settings.topic_prefix)
+
+
+def listener(settings: Settings) -> Listener:
+    """Return what listens to documents, for programs that show runs live."""
+    # Imported here, since no cloud function needs it.
+    from atom_workflows.adapters.firestore.listener import FirestoreListener  # noqa: PLC0415 - see above
+
+    return FirestoreListener(project=settings.project, database=settings.database)
 
 
 @lru_cache(maxsize=1)

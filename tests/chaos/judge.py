@@ -63,9 +63,13 @@ class Ended:
 
 @dataclass(slots=True)
 class Verdict:
-    """All that was found. `again` counts the jobs that were asked for once more, by reason."""
+    """All that was found. `again` counts the jobs that were asked for once more, by reason.
+
+    `findings` are about runs, each of which it names first, and `logged` are warnings that no fault explains.
+    """
 
     findings: list[str] = field(default_factory=list)
+    logged: list[str] = field(default_factory=list)
     again: Counter[Reason] = field(default_factory=Counter)
     submitted: int = 0
     in_the_storm: int = 0

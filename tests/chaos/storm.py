@@ -32,10 +32,16 @@ EXPECTED: Final = frozenset(
     {
         "event.failed",
         "event.given_up",
+        "group.contended",
+        "notice.failed",
         "run.fail",  # Some jobs fail whatever the weather, and a run that failed is for a person to see.
+        "run.finally.contended",
         "run.finish.contended",
         "run.seed.repair",
+        "step.expand.deferred",
+        "step.gather.deferred",
         "step.ready.again",
+        "sweep.page.unpublished",
         "task_runner.unavailable",
     }
 )
@@ -87,7 +93,11 @@ class Result:
     @property
     def problems(self) -> list[str]:
         """Why the storm was not weathered, or was none."""
-        return [*self.verdict.findings, *(f"there were no {fault}" for fault in self.never_struck)]
+        return [
+            *self.verdict.findings,
+            *self.verdict.logged,
+            *(f"there were no {fault}" for fault in self.never_struck),
+        ]
 
 
 def play(plan: Plan, folder: Path) -> Result:
@@ -183,7 +193,7 @@ def _judge_runs(there: Site, flight: Flight, calm_at: float) -> Verdict:
     verdict.findings += crowded_groups(ended, judge.log)
     for line in _warnings(there.platform.log_dir):
         if line["action"] not in EXPECTED or "Traceback" in line["message"]:
-            verdict.findings.append(f"a function logged {line['action']}: {line['message']:.500}")
+            verdict.logged.append(f"a function logged {line['action']}: {line['message']:.500}")
     return verdict
 
 

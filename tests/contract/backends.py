@@ -6,20 +6,22 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import pytest
-from google.cloud import pubsub_v1
+from google.cloud import firestore, pubsub_v1
 
 from atom_emulator.firestore.database import Database
 from atom_emulator.firestore.history import History
-from atom_emulator.firestore.memory import MemoryStore
+from atom_emulator.firestore.memory import MemoryListener, MemoryStore
 from atom_emulator.platform.options import PartName
 from atom_emulator.pubsub.memory import TOPICS, MemoryBus
+from atom_workflows.adapters.firestore.listener import FirestoreListener
 from atom_workflows.adapters.firestore.store import FirestoreStore
 from atom_workflows.adapters.pubsub.bus import LIMITS, PubsubBus
 from atom_workflows.adapters.pubsub.retries import Limits
 from atom_workflows.adapters.system import SystemClock
+from atom_workflows.listening import Listener
 from atom_workflows.ports import Bus, Store
 from contract.subscriptions import Subscriptions
 
@@ -67,6 +69,43 @@ STORES: Final[Mapping[str, Callable[[pytest.FixtureRequest], Store]]] = {
     "kept in a file": _kept,
     "embedded": _embedded,
     "google": _google,
+}
+
+
+# -- Listener --------------------------------------------------------------------------------------------------------
+
+
+class Watched(NamedTuple):
+    """A listener, a store of the documents that it listens to, and Google's client where there is a server."""
+
+    backend: str
+    listener: Listener
+    store: Store
+    delete: Callable[[str], object]
+    client: Any
+    address: str
+    project: str
+
+
+def _listener_at(backend: str, address: str, request: pytest.FixtureRequest) -> Watched:
+    patch, project = request.getfixturevalue("monkeypatch"), request.getfixturevalue("project")
+    store = firestore_at(address, patch, project, **_PATIENT)
+    client: Any = firestore.Client(project=project)
+    listener = FirestoreListener(project=project, database="(default)")
+    return Watched(backend, listener, store, lambda path: client.document(path).delete(), client, address, project)
+
+
+def _listener_in_process(_request: pytest.FixtureRequest) -> Watched:
+    store = MemoryStore()
+    return Watched("in-process", MemoryListener(store), store, store.delete, None, "", "")
+
+
+LISTENERS: Final[Mapping[str, Callable[[pytest.FixtureRequest], Watched]]] = {
+    "in-process": _listener_in_process,
+    "embedded": lambda request: _listener_at("embedded", request.getfixturevalue("firestore_address"), request),
+    "google": lambda request: _listener_at(
+        "google", request.getfixturevalue("google_addresses")[PartName.FIRESTORE], request
+    ),
 }
 
 

@@ -16,8 +16,9 @@ from atom_emulator.firestore.memory import MemoryStore
 from atom_emulator.firestore.server import FirestoreServer
 from atom_emulator.platform.options import PartName
 from atom_workflows.ports import Store
-from contract.backends import BUSES, STORES, BusUnderTest
+from contract.backends import BUSES, LISTENERS, STORES, BusUnderTest, Watched
 from contract.refusing import Refusing
+from contract.relay import Relay
 from support.google_emulators import google_emulators
 from support.services import need
 from unit.emulator.pubsub.running import start_process
@@ -101,3 +102,16 @@ def store(request: pytest.FixtureRequest) -> Store:
 def bus(request: pytest.FixtureRequest) -> BusUnderTest:
     """Return a bus of each kind, with empty subscriptions."""
     return BUSES[request.param](request)
+
+
+@pytest.fixture(params=list(LISTENERS))
+def watched(request: pytest.FixtureRequest) -> Watched:
+    """Return a listener of each kind on an empty store."""
+    return LISTENERS[request.param](request)
+
+
+@pytest.fixture
+def relay(watched: Watched) -> Iterator[Relay]:
+    """Run a relay before the server that can be cut off."""
+    with Relay.to(watched.address) as relay:
+        yield relay

@@ -18,6 +18,11 @@ class Refusing(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: Any) -> Any:
         """Refuse this call, whatever it is."""
+        if handler_call_details.method.endswith("/Listen"):
+            return grpc.stream_stream_rpc_method_handler(self._refuse)
         streaming = handler_call_details.method.rpartition("/")[2] in _STREAMING
         make = grpc.unary_stream_rpc_method_handler if streaming else grpc.unary_unary_rpc_method_handler
-        return make(lambda _request, context: context.abort(self.code, self.text))
+        return make(self._refuse)
+
+    def _refuse(self, _request: Any, context: grpc.ServicerContext) -> Any:
+        context.abort(self.code, self.text)

@@ -28,7 +28,10 @@ OTHERS = {
 }
 """What only another function needs."""
 
-NOBODY_S = ("atom_client", "atom_emulator", "rich", "atom_workflows.adapters.pubsub.dead_letters")
+NOBODY_S = (
+    *("atom_client", "atom_emulator", "rich", "atom_workflows.adapters.pubsub.dead_letters"),
+    *("atom_workflows.listening", "atom_workflows.adapters.firestore.listener"),
+)
 LIST_MODULES = "import runpy, sys; runpy.run_path(sys.argv[1]); print(*sys.modules, sep='\\n')"
 
 

@@ -42,6 +42,7 @@ class Rung:
 LADDER: Final[dict[str, Rung]] = {
     "errors": Rung(not_of_python=CLOCKS_AND_IO),
     "ports": Rung(not_of_python=CLOCKS_AND_IO),
+    "listening": Rung(of_library=frozenset({"ports"}), not_of_python=CLOCKS_AND_IO),
     "expressions": Rung(of_library=frozenset({"expressions", "errors"}), not_of_python=CLOCKS_AND_IO),
     "core": Rung(
         of_library=frozenset({"core", "errors", "expressions"}),
@@ -92,7 +93,7 @@ LADDER: Final[dict[str, Rung]] = {
     ),
     "adapters": Rung(
         of_library=frozenset({"adapters", "bounded_json", "core", "errors", "hosts", "messages", "ports", "settings"})
-        | {"runner"},
+        | {"listening", "runner"},
         # urllib3 is what requests is made of: some of its errors come through.
         of_others=frozenset({"google", "requests", "urllib3"}),
     ),
@@ -101,7 +102,7 @@ LADDER: Final[dict[str, Rung]] = {
         # A lock keeps the sweeps of an instance apart; `http` and `urllib` write statuses and URLs.
         not_of_python=CLOCKS_AND_IO - {"http", "threading", "urllib"},
     ),
-    "bootstrap": Rung(of_library=frozenset({"adapters", "coordinator", "log", "ports", "settings"})),
+    "bootstrap": Rung(of_library=frozenset({"adapters", "coordinator", "listening", "log", "ports", "settings"})),
     "runner_bootstrap": Rung(of_library=frozenset({"adapters", "handlers", "ports", "runner"})),
     "closed_pipe": Rung(),
 }
@@ -182,7 +183,9 @@ def test_every_part_of_the_library_has_a_rung() -> None:
     assert parts - {"__init__"} == set(LADDER)
 
 
-@pytest.mark.parametrize("part", ["core", "expressions", "messages", "documents", "step_documents", "ports", "errors"])
+@pytest.mark.parametrize(
+    "part", ["core", "expressions", "messages", "documents", "step_documents", "ports", "listening", "errors"]
+)
 def test_pure_parts_have_neither_clock_nor_io(part: str) -> None:
     """Pure parts use neither clock nor I/O."""
     for path in sources(LIBRARY / part):

@@ -20,6 +20,7 @@ import atom_workflows
 
 ROOT: Final = Path(__file__).parents[2]
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+VENDORED: Final = sorted((ROOT / "client/atom_client/console/assets/vendor").iterdir())
 PACKAGES: Final = [ROOT / path for path in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
 
 
@@ -52,7 +53,8 @@ def test_the_wheel_holds_the_packages_and_nothing_else(files: set[str]) -> None:
     assert {path.name for path in PACKAGES} >= {"atom_workflows", "atom_emulator"}
     assert not {path.parent.name for path in PACKAGES} & {"tests", "bench", "deploy", "docs"}
     assert {name.partition("/")[0] for name in files} == {path.name for path in PACKAGES} | {"atom_functions", _info()}
-    assert {Path(name).suffix for name in files if not name.startswith(_info())} == {".py", ".md", ".typed"}
+    code = {name for name in files if not name.startswith((_info(), "atom_client/console/assets/"))}
+    assert {Path(name).suffix for name in code} == {".py", ".md", ".typed"}
 
 
 def test_the_wheel_holds_every_module(files: set[str]) -> None:
@@ -63,12 +65,20 @@ def test_the_wheel_holds_every_module(files: set[str]) -> None:
     assert {f"{package.name}/py.typed" for package in PACKAGES} <= files
 
 
-def test_the_wheel_brings_its_license(wheel: Path, metadata: Message) -> None:
-    """The wheel holds the repository's license under its standard name."""
-    assert metadata["License-Expression"] == "Apache-2.0"
-    assert metadata.get_all("License-File") == ["LICENSE"]
+def test_the_wheel_holds_the_libraries_of_the_console(files: set[str]) -> None:
+    """An installation needs neither a build nor a network to show the console."""
+    assert VENDORED
+    assert {path.relative_to(ROOT / "client").as_posix() for path in VENDORED} <= files
+
+
+def test_the_wheel_brings_its_licenses(wheel: Path, metadata: Message) -> None:
+    """The metadata names the licenses of the repository and of the console's libraries, and the wheel holds each."""
+    licenses = [ROOT / "LICENSE", *(path for path in VENDORED if path.name.endswith(".LICENSE.txt"))]
+    assert metadata["License-Expression"] == "Apache-2.0 AND BSD-3-Clause AND ISC"
+    assert set(metadata.get_all("License-File", [])) == {path.relative_to(ROOT).as_posix() for path in licenses}
     with ZipFile(wheel) as archive:
-        assert archive.read(f"{_info()}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+        for path in licenses:
+            assert archive.read(f"{_info()}/licenses/{path.relative_to(ROOT).as_posix()}") == path.read_bytes()
 
 
 def test_the_version_is_said_once(metadata: Message) -> None:
@@ -91,5 +101,6 @@ def test_the_source_archive_builds_and_runs(tmp_path: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "Makefile", "constraints.txt", "LICENSE", "examples/fork_join.yaml"} <= names
     assert not {name for name in names if name.startswith(("tests/", "bench/", ".venv/", ".ci/"))}
+    assert {path.relative_to(ROOT).as_posix() for path in VENDORED} <= names
     linked = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert {name for name in linked if (ROOT / name).is_file()} <= names

@@ -75,7 +75,7 @@ def read_loop(store: Store, run: RunRecord, step_id: str) -> LoopView | None:
 
 def _in_state(expander: StepRecord, state: StepState, **options: Any) -> Query:
     """Return the query for the items in one state."""
-    where: list[Condition] = [*_items_of(expander), ("state", "==", state.value)]
+    where: list[Condition] = [*items_of(expander), ("state", "==", state.value)]
     return Query(collection=steps_path(expander.run_id), where=where, **options)
 
 
@@ -91,7 +91,8 @@ def count_ended_items(store: Store, run: RunRecord) -> int:
     return store.count(Query(collection=steps_path(run.id), where=where))
 
 
-def _items_of(expander: StepRecord) -> list[Condition]:
+def items_of(expander: StepRecord) -> list[Condition]:
+    """Return the conditions for the items that a node created."""
     return [
         ("each", "==", expander.each),
         ("expansion", "==", expander.expansion),
@@ -146,6 +147,6 @@ def read_page(store: Store, loop: LoopView, *, number: int, size: int) -> ItemsP
 
 def _rank(store: Store, loop: LoopView, states: Sequence[StepState], *, rank: int) -> dict[int, int]:
     """Map the indexes of the items in these states to `rank`."""
-    where: list[Condition] = [*_items_of(loop.expander), ("state", "in", [state.value for state in states])]
+    where: list[Condition] = [*items_of(loop.expander), ("state", "in", [state.value for state in states])]
     query = Query(collection=steps_path(loop.step.run_id), where=where, limit=_MOST_RANKED, fields=("index",))
     return {document.fields["index"]: rank for document in store.query(query)}

@@ -49,15 +49,22 @@ def read_nodes_of_steps(store: Store, run: RunRecord, *, with_jobs: bool = True)
     jobs, the nodes are read much faster.
     """
     fields = None if with_jobs else (*OUTLINE_FIELDS, "outputs")
-    # The first versions did not store kinds, and knew no items.
-    where: list[Condition] = [("kind", "in", _OF_STEPS)] if may_have_items(run) else []
     documents = read_pages(
         store,
         Query(
-            collection=steps_path(run.id), where=where, limit=PAGE if with_jobs else _PAGE_OF_OUTLINES, fields=fields
+            collection=steps_path(run.id),
+            where=of_steps(run),
+            limit=PAGE if with_jobs else _PAGE_OF_OUTLINES,
+            fields=fields,
         ),
     )
     return {document.id: step_record(document) for document in documents}
+
+
+def of_steps(run: RunRecord) -> list[Condition]:
+    """Return the conditions for the nodes of a run's steps without their items."""
+    # The first versions did not store kinds, and knew no items.
+    return [("kind", "in", _OF_STEPS)] if may_have_items(run) else []
 
 
 def may_have_items(run: RunRecord) -> bool:
@@ -183,8 +190,7 @@ def is_step_id(text: str) -> bool:
 
 def similar_step(store: Store, run: RunRecord, text: str) -> str | None:
     """Return the run's step whose id resembles the string."""
-    where: list[Condition] = [("kind", "in", _OF_STEPS)] if may_have_items(run) else []
-    query = Query(collection=steps_path(run.id), where=where, limit=PAGE, fields=("state",))
+    query = Query(collection=steps_path(run.id), where=of_steps(run), limit=PAGE, fields=("state",))
     names = Names(document.id for document in read_pages(store, query) if not is_internal(document.id))
     return Suggestions().nearest(text, names)
 

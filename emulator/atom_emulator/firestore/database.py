@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from atom_emulator.firestore.aggregation import Aggregation, aggregate
 from atom_emulator.firestore.errors import Aborted, InvalidArgument
 from atom_emulator.firestore.execution import run
+from atom_emulator.firestore.listening import Listener, Listeners, Look, ResumePoint, Target, Watched
 from atom_emulator.firestore.paths import document_segments
 from atom_emulator.firestore.queries import Query
 from atom_emulator.firestore.storage import Storage
@@ -60,6 +61,7 @@ class Database:
             self._last = max([kept.last_commit(), *(self._load(record) for record in kept.records())])
         self._open: dict[bytes, Transaction] = {}
         self._prefix = secrets.token_hex(4)
+        self._listeners = Listeners(self._prefix, self._read_time())
         self._numbers = itertools.count(1)
 
     def _load(self, record: Record) -> int:
@@ -138,6 +140,7 @@ class Database:
                 old = self._storage.install(path, document_segments(path), record)
                 for other in self._open.values():
                     other.before.setdefault(path, old)
+                self._listeners.note(old, record, time)
             return Committed(time, outcomes)
 
     def _stage(self, write: Write, staged: dict[str, Record | None], time: int) -> Outcome:
@@ -197,6 +200,40 @@ class Database:
     def _forget_expired(self, now: int) -> None:
         for identity in [name for name, one in self._open.items() if one.is_expired(now)]:
             del self._open[identity]
+
+    # -- listening ---------------------------------------------------------------------------------
+
+    def listen(self, listener: Listener, number: int, target: Target, since: ResumePoint | int | None = None) -> None:
+        """Add a target to a listener, under a number that it does not use yet.
+
+        `since` is what to resume from: a point that `look` returned, or a time in microseconds since 1970.
+        """
+        point = ResumePoint(self._listeners.instance, since) if isinstance(since, int) else since
+        with self._lock:
+            listener.targets[number] = Watched(target, point)
+            self._listeners.open(listener)
+
+    def look(self, listener: Listener) -> tuple[Look, ResumePoint]:
+        """Return what has changed for a listener since it looked last, and the point up to which that goes.
+
+        A new target is shown everything, or what has changed since the point from which it resumes. Raises
+        `Unavailable` if the listener is too slow.
+        """
+        with self._lock:
+            # The next commit is later than what the listener has seen, even if the clock stands still.
+            self._last = self._read_time()
+            return self._listeners.look(listener, self._storage, self._last)
+
+    def stop_listening(self, listener: Listener, number: int | None = None) -> None:
+        """Remove a target, or the whole listener.
+
+        Nothing happens if it has been removed before.
+        """
+        with self._lock:
+            if number is None:
+                self._listeners.close(listener)
+            else:
+                listener.targets.pop(number, None)
 
     # -- time --------------------------------------------------------------------------------------
 

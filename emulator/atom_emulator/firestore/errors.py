@@ -33,3 +33,7 @@ class Unimplemented(FirestoreError, NotImplementedError):
 
 class Unavailable(FirestoreError):
     """The documents' file cannot be read or written at the moment."""
+
+
+class ResourceExhausted(FirestoreError):
+    """The server has as many listeners as it can serve."""

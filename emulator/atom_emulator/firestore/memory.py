@@ -1,7 +1,9 @@
-"""The coordinator's Store on the embedded database, in process, for unit and simulation tests."""
+"""The coordinator's Store on the embedded database, in process, for unit and simulation tests; and its Listener."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,11 +13,13 @@ from atom_emulator.firestore import errors, queries, writes
 from atom_emulator.firestore.aggregation import Aggregation, AggregationKind
 from atom_emulator.firestore.database import Database
 from atom_emulator.firestore.execution import project
+from atom_emulator.firestore.listening import Changes, DocumentsTarget, Listener, QueryTarget, Target, decode_token
 from atom_emulator.firestore.paths import parse_field_path
 from atom_emulator.firestore.queries import Compare, Cursor, Op, Order
-from atom_emulator.firestore.values import Fields, Reference
+from atom_emulator.firestore.values import Fields, Reference, from_micros
 from atom_emulator.firestore.writes import Precondition, Put, Record, Remove, Transform, TransformKind
 from atom_workflows.errors import AlreadyExists, Conflict, NotStorable, StoreError, StoreUnavailable
+from atom_workflows.listening import Batch, Bookmark
 from atom_workflows.ports import Create, Document, Query, Update, Upsert, Write, WriteResult
 
 _COUNT: Final = Aggregation(kind=AggregationKind.COUNT)
@@ -82,6 +86,99 @@ class MemoryStore:
         with _translate_errors():
             values, _, _ = self.database.aggregate(_to_core_query(query), [_COUNT])
         return int(values[0] or 0)
+
+
+class MemoryListener:
+    """Implements `atom_workflows.listening.Listener` on the documents of a store in process."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._database = store.database
+
+    def listen(self, query: Query, *, since: Bookmark | None = None) -> MemoryListening:
+        """See `listening.Listener.listen`."""
+        return MemoryListening(self._database, lambda: QueryTarget(_to_core_query(query)), since)
+
+    def listen_to(self, paths: Sequence[str], *, since: Bookmark | None = None) -> MemoryListening:
+        """See `listening.Listener.listen_to`."""
+        if not paths:
+            raise ValueError("there is no document to listen to")
+        return MemoryListening(self._database, lambda: DocumentsTarget(paths), since)
+
+
+_TARGET: Final = 1
+
+
+class MemoryListening:
+    """Looks at the database when it is asked for a batch, so it needs no thread. Only `close` may be called by others.
+
+    A time to wait is one of the real clock, so where time is virtual, give 0.
+    """
+
+    def __init__(self, database: Database, make_target: Callable[[], Target], since: Bookmark | None) -> None:
+        self.documents_read = 0
+        self._database = database
+        self._changed = threading.Condition()
+        self._is_woken = self._is_first = True
+        self._is_closed = False
+        self._refusal: StoreError | None = None
+        self._token = since.token if since else b""
+        self._versions: dict[str, int] = dict(since.versions) if since else {}
+        self._listener = Listener(self._wake)
+        try:
+            database.listen(self._listener, _TARGET, make_target(), decode_token(self._token) if since else None)
+        except errors.FirestoreError as error:
+            self._refusal = StoreError(f"Firestore refused to listen: {error}")
+
+    def take(self, within_s: float) -> Batch | None:
+        """See `listening.Listening.take`."""
+        until = time.monotonic() + within_s
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_woken or self._is_closed, max(0.0, until - time.monotonic()))
+                if self._is_closed or not self._is_woken:
+                    return None
+                if self._refusal is not None:
+                    raise self._refusal
+                self._is_woken = False
+            batch = self._look()
+            if self._is_first or any(batch[:3]):
+                self._is_first = False
+                return batch
+
+    def _look(self) -> Batch:
+        looked, point = self._database.look(self._listener)
+        changes = looked.get(_TARGET, Changes())
+        self.documents_read += len(changes.shown)
+        self._token = point.encode()
+        news = [_to_document(one) for one in changes.shown if self._versions.get(one.path) != one.updated]
+        there = {one.path for one in changes.shown}
+        gone = self._versions.keys() - there if changes.is_reset else {*changes.left, *changes.deleted}
+        batch = Batch(
+            added=[one for one in news if one.path not in self._versions],
+            changed=[one for one in news if one.path in self._versions],
+            removed=[path for path in gone if path in self._versions],
+            read_time=from_micros(point.time),
+        )
+        for path in batch.removed:
+            del self._versions[path]
+        self._versions |= {one.path: one.updated for one in changes.shown}
+        return batch
+
+    def bookmark(self) -> Bookmark | None:
+        """See `listening.Listening.bookmark`."""
+        return Bookmark(self._token, dict(self._versions)) if self._token else None
+
+    def close(self) -> None:
+        """See `listening.Listening.close`."""
+        self._database.stop_listening(self._listener)
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._is_woken = True
+            self._changed.notify_all()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from atom_emulator.firestore.database import Committed, Database
 from atom_emulator.firestore.errors import FirestoreError, InvalidArgument, NotFound, Unimplemented
 from atom_emulator.firestore.execution import project
 from atom_emulator.firestore.history import History
+from atom_emulator.firestore.listen_stream import ListenStream
 from atom_emulator.firestore.paths import FieldPath
 from atom_emulator.firestore.queries import Query
 from atom_emulator.firestore.request_codec import (
@@ -259,6 +260,12 @@ class Service:
         page, token = _page(self.database(database).collection_ids(parent), request)
         self._counters.count_reads(1)
         return pb.ListCollectionIdsResponse(collection_ids=page, next_page_token=token)
+
+    # -- listening ----------------------------------------------------------------------------------
+
+    def listen(self) -> ListenStream:
+        """Return a new stream of a listener; see `ListenStream`."""
+        return ListenStream(self.database, self._counters)
 
 
 def _encode_outcome(outcome: Outcome, into: Any) -> None:

@@ -14,6 +14,7 @@ _CODES: Final = {
     errors.FailedPrecondition: StatusCode.FAILED_PRECONDITION,
     errors.InvalidArgument: StatusCode.INVALID_ARGUMENT,
     errors.NotFound: StatusCode.NOT_FOUND,
+    errors.ResourceExhausted: StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: StatusCode.UNAVAILABLE,
     errors.Unimplemented: StatusCode.UNIMPLEMENTED,
 }

@@ -60,6 +60,14 @@ class ServiceCalls:
         read = _wrap_errors(stub)
         return self._bound(retry(lambda request, **bounds: list(read(request, **bounds))))
 
+    def both_ways(self, method: str, answer: Any) -> Call:
+        """Prepare a method that takes a stream of messages, and returns one that is read as it arrives."""
+        stub = self._channel.stream_stream(
+            f"/{self._service}/{method}", request_serializer=_serialize, response_deserializer=answer.FromString
+        )
+        stub._prefetch_first_result_ = False
+        return self._bound(_wrap_errors(stub))
+
     def _bound(self, call: Call) -> Call:
         def call_bounded(request: Any, **routed_by: str) -> Any:
             metadata = (*self._metadata, _route(routed_by))

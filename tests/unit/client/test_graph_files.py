@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from itertools import combinations, pairwise
+from random import Random
 from typing import Final
 from xml.etree import ElementTree as ET
 
@@ -65,6 +66,25 @@ def test_places_keep_apart_and_lines_lead_to_the_right(edges: dict[str, list[str
         if segment.end.step is not None:
             shown.add((start.step.id, segment.end.step.id))
     assert shown == {(one, step) for step, after in edges.items() for one in after}
+
+
+def test_few_lines_cross_whatever_the_order_of_the_file() -> None:
+    """A band of steps, each after its neighbors in the layer before, is drawn as a band if its file is shuffled."""
+    width, depth = 30, 20
+    names = [f"{layer}-{place}" for layer in range(depth) for place in range(width)]
+    after = {
+        f"{layer}-{place}": [f"{layer - 1}-{near}" for near in range(place - 1, place + 2) if 0 <= near < width]
+        for layer in range(1, depth)
+        for place in range(width)
+    }
+    Random(7).shuffle(names)  # noqa: S311 (a fixed order)
+    placed = place_steps(picture({name: after.get(name, []) for name in names}).main)
+    lines: dict[int, list[tuple[float, float]]] = {}
+    for start, end in placed.segments:
+        lines.setdefault(start.layer, []).append((start.y, end.y))
+    crossings = sum((a - c) * (b - d) < 0 for ends in lines.values() for (a, b), (c, d) in combinations(ends, 2))
+    # In the band itself, only the two diagonals between each pair of neighbors cross.
+    assert crossings <= 4 * (width - 1) * (depth - 1)
 
 
 def test_lines_of_one_step_share_their_bends() -> None:

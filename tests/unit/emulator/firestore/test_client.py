@@ -316,6 +316,6 @@ def test_recursive_delete(client: Any) -> None:
 
 
 def test_what_is_not_emulated_says_so(client: Any) -> None:
-    """Listening answers UNIMPLEMENTED rather than something wrong."""
+    """Partitioning a query answers UNIMPLEMENTED rather than something wrong."""
     with pytest.raises(exceptions.MethodNotImplemented):
         list(client._firestore_api.partition_query({"parent": client._database_string + "/documents"}))

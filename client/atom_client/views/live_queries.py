@@ -1,0 +1,72 @@
+"""What a page that shows runs live listens to: runs, a run and its steps, items of a loop, schedules.
+
+A listener pays a read for each document that it is sent: all of them at first, and then those that change. So items are
+listened to only where they are shown, and a page that comes back within 30 minutes goes on from its bookmark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from atom_client.views.queries import of_steps
+from atom_client.views.run_list import OPEN_STATES, RunFilter
+from atom_workflows.core.item_ids import item_id
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.documents import RUNS, run_path, step_path, steps_path
+from atom_workflows.listening import Bookmark, Listener, Listening
+from atom_workflows.ports import Query
+from atom_workflows.schedule_documents import SCHEDULES, tick_path
+
+MOST_RUNS: Final = 200
+"""The runs that are listened to if no number is given."""
+
+_OPEN: Final = frozenset(OPEN_STATES)
+
+
+def listen_to_runs(
+    listener: Listener, wanted: RunFilter, *, most: int = MOST_RUNS, since: Bookmark | None = None
+) -> Listening:
+    """Listen to the runs among which those that are wanted are; choose them by `RunFilter.matches`.
+
+    Runs are also sent if they are not wanted, since there is no index on time together with state or workflow. If only
+    open runs are wanted, of which there are few, these are sent, however old they are; otherwise the newest ones.
+    """
+    if wanted.states and _OPEN.issuperset(wanted.states):
+        return listener.listen(Query(collection=RUNS, where=wanted.conditions(), limit=most), since=since)
+    newest = Query(collection=RUNS, order_by=[("created_at", "descending")], limit=most)
+    return listener.listen(newest, since=since)
+
+
+def listen_to_run(listener: Listener, run_id: str, *, since: Bookmark | None = None) -> Listening:
+    """Listen to a run's own document."""
+    return listener.listen_to([run_path(run_id)], since=since)
+
+
+def listen_to_steps(listener: Listener, run: RunRecord, *, since: Bookmark | None = None) -> Listening:
+    """Listen to the nodes of a run's steps without their items.
+
+    These are up to 10,000 documents at first, with their jobs: a listener cannot leave fields out.
+    """
+    return listener.listen(Query(collection=steps_path(run.id), where=of_steps(run)), since=since)
+
+
+def listen_to_items(
+    listener: Listener, expander: StepRecord, indexes: Iterable[int], *, since: Bookmark | None = None
+) -> Listening:
+    """Listen to some items of a step with `forEach`, such as those on a page.
+
+    `expander` is the node that created them.
+    """
+    paths = [step_path(expander.run_id, item_id(expander.each, index, expander.expansion)) for index in indexes]
+    return listener.listen_to(paths, since=since)
+
+
+def listen_to_schedule_names(listener: Listener, *, since: Bookmark | None = None) -> Listening:
+    """Listen to which files have schedules."""
+    return listener.listen(Query(collection=SCHEDULES), since=since)
+
+
+def listen_to_schedules(listener: Listener, file_ids: Iterable[str], *, since: Bookmark | None = None) -> Listening:
+    """Listen to the schedules of one or more files, which are named by the ids of their documents."""
+    return listener.listen_to([tick_path(one) for one in file_ids], since=since)
