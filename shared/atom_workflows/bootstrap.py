@@ -10,8 +10,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from atom_workflows import log
-from atom_workflows.adapters.firestore.store import FirestoreStore
+from atom_workflows.adapters.firestore.store import TOTAL_TIMEOUT_S, FirestoreStore
 from atom_workflows.adapters.pubsub.bus import PubsubBus
+from atom_workflows.adapters.pubsub.retries import Limits
 from atom_workflows.adapters.storage.source import StorageSource
 from atom_workflows.adapters.system import SystemClock, ThreadWorkers
 from atom_workflows.adapters.task_runner.client import TaskRunnerClient
@@ -25,14 +26,15 @@ if TYPE_CHECKING:
     from atom_workflows.listening import Listener
 
 
-def connect(settings: Settings) -> Services:
+def connect(settings: Settings, *, patience_s: float = TOTAL_TIMEOUT_S) -> Services:
     """Connect to the services that the settings name.
 
-    The client libraries' own environment variables determine whether Google's servers or emulators are used.
+    The client libraries' own environment variables determine whether Google's servers or emulators are used. A call
+    that Firestore or Pub/Sub cannot answer is not repeated once `patience_s` are over.
     """
     return Services(
-        store=FirestoreStore(project=settings.project, database=settings.database),
-        bus=PubsubBus(project=settings.project, topic_prefix=settings.topic_prefix),
+        store=FirestoreStore(project=settings.project, database=settings.database, total_timeout_s=patience_s),
+        bus=PubsubBus(project=settings.project, topic_prefix=settings.topic_prefix, limits=Limits(total_s=patience_s)),
         task_runner=TaskRunnerClient(tokens_for(settings)),
         source=StorageSource(),
         clock=SystemClock(),

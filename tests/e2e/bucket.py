@@ -14,7 +14,7 @@ from urllib.parse import quote
 import requests
 from google.cloud.firestore_v1.base_query import FieldFilter
 
-from atom_client.cli.local import recipes
+from atom_client.cli.local_up import recipes
 from e2e.site import Site
 from support.deadline import eventually
 

@@ -29,6 +29,8 @@ FOREVER: Final = "600"
 """Seconds that no test lasts."""
 
 GOES_ON_WITHIN_S: Final = 10.0
+SOON_S: Final = 25.0
+"""Less than a client tries to reach a platform that is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,11 @@ def test_open_runs_that_need_different_runners_are_no_dead_end(project: Project)
     for words in (UP, (*UP, "--runner", "process")):
         refused = project.ask(*words)
         assert (refused.code, "--cancel-others" in refused.stderr) == (1, True)
-    with project.up("--mock-duration", FOREVER, "--cancel-others"):
+    with project.up("--mock-duration", FOREVER, "--cancel-others") as process:
+        assert process.stdout is not None
+        printed = json.loads("{" + "".join(iter(process.stdout.readline, "}\n")) + "}")
+        assert printed["cancelled"] == sorted(run["id"] for run in project.runs() if run["state"] == "CANCELLED")
+        assert ended in printed["cancelled"]
         states = sorted((run["workflow"], run["state"]) for run in project.runs())
         assert states == [("flow", "RUNNING"), ("sleep", "CANCELLED"), ("sleep", "CANCELLED")]
         told = project.ask("runs", "show", ended).succeeded()
@@ -243,6 +249,62 @@ def test_an_interrupted_run_is_cancelled(project: Project) -> None:
     run = project.run()
     assert (run["state"], set(run["steps"].values())) == ("CANCELLED", {"CANCELLED"})
     assert "may still be running" not in project.ask("runs", "show", "--last").succeeded()
+
+
+def test_commands_find_the_platform_of_a_run(project: Project) -> None:
+    """In another terminal, a run on a platform of its own can be watched and cancelled, and no other one joins it."""
+    with started(None, "run", "flow.json", "--mock-duration", FOREVER, cwd=project.folder) as process:
+        assert process.stdout is not None
+        assert any("first RUNNING" in line for line in process.stdout)
+        run_id = project.run()["id"]
+        listed = project.ask("runs", "list")
+        assert f"Each `run` has a platform of its own, now for `{run_id}`; " in listed.stderr
+        project.ask("run", "flow.json").succeeded()
+        with started(None, "runs", "watch", run_id, cwd=project.folder) as watcher:
+            assert watcher.stdout is not None
+            assert any("steps ended" in line for line in watcher.stdout)
+            began = time.monotonic()
+            cancelled = project.ask("runs", "cancel", run_id, "--reason", "the wrong day")
+            assert f"Run {run_id} is cancelled" in cancelled.succeeded()
+            assert time.monotonic() - began < SOON_S
+            said, _ = watcher.communicate(timeout=60)
+        assert (watcher.returncode, "CANCELLED" in said) == (1, True), said
+        process.communicate(timeout=60)
+    assert process.returncode == 1
+    run = json.loads(project.ask("runs", "show", run_id, "--json").succeeded())["run"]
+    assert (run["state"], run["changes"][0]["why"]) == ("CANCELLED", "the wrong day")
+    assert not list((project.folder / ".atom-workflows").glob("run-*"))
+
+
+def test_an_interrupted_run_ends_for_those_who_watch_it(project: Project) -> None:
+    """Whoever watches a run whose platform is stopped is told that the run is CANCELLED."""
+    with started(None, "run", "flow.json", "--mock-duration", FOREVER, cwd=project.folder) as process:
+        assert process.stdout is not None
+        assert any("first RUNNING" in line for line in process.stdout)
+        with started(None, "runs", "watch", "--last", cwd=project.folder) as watcher:
+            assert watcher.stdout is not None
+            assert any("steps ended" in line for line in watcher.stdout)
+            process.send_signal(signal.SIGINT)
+            said, problem = watcher.communicate(timeout=60)
+        process.communicate(timeout=60)
+    assert (watcher.returncode, "CANCELLED" in said) == (1, True), (said, problem)
+
+
+def test_an_open_run_without_a_platform_is_shown_as_it_was_left(project: Project) -> None:
+    """`runs watch` shows the last known state, says that nothing moves, and ends with 1."""
+    with started(None, "run", "flow.json", "--mock-duration", FOREVER, cwd=project.folder) as process:
+        assert process.stdout is not None
+        assert any("first RUNNING" in line for line in process.stdout)
+        project.kill(process)
+    run_id = project.run()["id"]
+    shown = project.ask("runs", "watch", run_id)
+    assert (shown.code, "first" in shown.stdout) == (1, True)
+    assert "nothing moves. `atom-workflows local up` in another terminal resumes the run" in shown.stdout
+    as_json = project.ask("runs", "watch", run_id, "--json")
+    assert (as_json.code, json.loads(as_json.stdout)["run"]["state"]) == (1, "RUNNING")
+    assert project.ask("runs", "cancel", run_id).code == 1
+    with project.up():
+        assert not list((project.folder / ".atom-workflows").glob("run-*"))
 
 
 def test_a_failed_run_is_retried_by_a_later_platform(project: Project) -> None:

@@ -30,7 +30,7 @@ from atom_client.errors import RUN_FAILED, explain_errors
 from atom_workflows import __version__
 
 if TYPE_CHECKING:
-    from atom_client.cli.local import PlatformChoice
+    from atom_client.cli.platform_choice import PlatformChoice
 
 
 class Explained(click.Group):
@@ -285,7 +285,7 @@ def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
     Exit code: 0 when stopped with Ctrl-C (the normal way to stop it), 1 if part of the platform fails, 2 if the
     options are invalid.
     """
-    from atom_client.cli.local import local_up  # noqa: PLC0415 (imported only when needed)
+    from atom_client.cli.local_up import local_up  # noqa: PLC0415 (imported only when needed)
 
     local_up(_choice(**platform, bucket=None if no_bucket else bucket), as_json=as_json)
 
@@ -299,7 +299,7 @@ def env_of_platform(*, as_json: bool) -> None:
 
     Exit code: 0, or 1 if no platform is up in this folder.
     """
-    from atom_client.cli.local import print_variables  # noqa: PLC0415 (imported only when needed)
+    from atom_client.cli.local_up import print_variables  # noqa: PLC0415 (imported only when needed)
 
     print_variables(as_json=as_json)
 
@@ -411,6 +411,6 @@ def _choice(**chosen: Any) -> PlatformChoice:
 
     Each option has the same name as its field.
     """
-    from atom_client.cli.local import PlatformChoice  # noqa: PLC0415 (imported only when needed)
+    from atom_client.cli.platform_choice import PlatformChoice  # noqa: PLC0415 (imported only when needed)
 
     return PlatformChoice(**chosen)

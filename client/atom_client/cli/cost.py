@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import click
 
-from atom_client.cli.local import env_of
 from atom_client.cli.output import Output
 from atom_client.cli.params import known_params, print_param_problems, provisional_run, read_given
+from atom_client.cli.platform_choice import env_of
 from atom_client.cli.sources import content_of, shown_name
 from atom_client.cli.tables import Sheet
 from atom_client.cli.validate import problem_lines

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import click
 
-from atom_client.cli.local import check_url
 from atom_client.cli.platform import desk_of, names_local_platform, platform_of, services_on
+from atom_client.cli.platform_choice import check_url
 from atom_client.deployment import DEPLOYED_PREFIX
 from atom_client.doctor.findings import Finding, Verdict, ok, run_check, summary, wrong
 from atom_client.doctor.firestore import letters_findings, newest_run, state_findings

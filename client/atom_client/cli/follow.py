@@ -25,7 +25,7 @@ from atom_client.deployment import with_place
 from atom_client.errors import INVALID_USE, RUN_FAILED, Failure
 from atom_client.text import counted, lasted
 from atom_client.views.as_json import json_document, run_with_steps
-from atom_client.views.items import read_loops
+from atom_client.views.items import count_anew, read_loops
 from atom_client.views.lines import line_text, read_line
 from atom_client.views.loops import LoopView
 from atom_client.views.progress import RunView
@@ -39,10 +39,13 @@ from atom_workflows.errors import AtomWorkflowsError, StoreUnavailable
 
 LOOK_EVERY_S: Final = 1.0
 DESCRIBE_EVERY_S: Final = 10.0
-"""How often to look up a QUEUED run's position in line."""
+"""How often to look up a QUEUED run's position in line, or to count the items of a run that has very many."""
 
 WAIT_FOR_EVENTS_S: Final = 0.25
 LAST_EVENTS_WITHIN_S: Final = 1.0
+_LOOKS_AFTER_THE_END: Final = 40
+"""How often to look for the end of a run in the history once the run's platform is gone: for ten seconds."""
+
 APPEARS_WITHIN_S: Final = 60.0
 PATIENCE_S: Final = 300.0
 """How long the store may be unreachable while a run is followed.
@@ -72,12 +75,14 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
     patience_s: float = PATIENCE_S,
     superseded: RunRecord | None = None,
     describe_wait: Callable[[RunRecord], str] = lambda _: "",
+    recount: Callable[[RunView], RunView] = lambda view: view,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> RunRecord:
     """Show the run until it has ended or time is up.
 
     Returns the run as last read. `superseded` is an INVALID run from an earlier start: as long as the store holds it,
-    the new run has not yet replaced it. `describe_wait` describes a QUEUED run's position in line.
+    the new run has not yet replaced it. `describe_wait` describes a QUEUED run's position in line, and `recount` counts
+    items whose changes alone do not tell how many have ended.
 
     Raises `Failure` if the run is deleted, or does not appear because no function handled the start message. Raises
     `StoreUnavailable` if the store is unreachable at the start, or later stays unreachable for longer than
@@ -101,9 +106,9 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
             if run is not None and run.state.is_terminal:
                 view = _take_last_events(view, feed, monotonic)
             view = view if run is None else view.with_run(run)
-            if run is not None and run.state is RunState.QUEUED and now - described_at >= DESCRIBE_EVERY_S:
+            if run is not None and not run.state.is_terminal and now - described_at >= DESCRIBE_EVERY_S:
                 described_at = now
-                view = replace(view, waits=describe_wait(run))
+                view = replace(view, waits=describe_wait(run)) if run.state is RunState.QUEUED else recount(view)
             is_time_up = timeout_s is not None and now - started >= timeout_s
             if run is not None and (run.state.is_terminal or is_time_up):
                 show.finish(view)
@@ -207,7 +212,8 @@ class Ended:
 class Waiting:
     """A command that waits for a run; `view` is the latest known state of the run.
 
-    If `outlives` is True, the run continues after the command has ended. For `superseded`, see `follow`.
+    If `outlives` is True, the run continues after the command has ended. If `reads_history` is True, the run is read
+    from the history, which remains when its platform has ended. For `superseded`, see `follow`.
     """
 
     services: Services
@@ -216,6 +222,7 @@ class Waiting:
     as_json: bool = False
     timeout_s: float | None = None
     outlives: bool = True
+    reads_history: bool = False
     superseded: RunRecord | None = None
     more_json: Mapping[str, Any] = field(default_factory=dict)
 
@@ -255,6 +262,7 @@ class Waiting:
                         patience_s=0 if os.environ.get(FIRESTORE_HOST) else PATIENCE_S,
                         superseded=self.superseded,
                         describe_wait=self._describe_wait,
+                        recount=self._recount,
                     )
         return self.read_result(run)
 
@@ -288,13 +296,18 @@ class Waiting:
             return read_run(self.services.store, self.view.run_id)
 
         def read_if_up() -> RunRecord | None:
-            if _refuses(address):
-                raise Failure(
-                    f"the local platform at {address} has stopped, and run {self.view.run_id} with it. "
-                    "`atom-workflows local up` in the same folder resumes the run, unless the platform was started "
-                    "with --in-memory."
-                )
-            return read()
+            # The platform of a single run ends with it, or, if it is interrupted, ends it once its parts have ended.
+            for _ in range(_LOOKS_AFTER_THE_END if self.reads_history else 1):
+                is_up = not _refuses(address)
+                run = read() if is_up or self.reads_history else None
+                if is_up or (run is not None and run.state.is_terminal):
+                    return run
+                time.sleep(WAIT_FOR_EVENTS_S)
+            raise Failure(
+                f"the local platform at {address} has stopped, and run {self.view.run_id} with it. "
+                "`atom-workflows local up` in the same folder resumes the run, unless the platform was started "
+                "with --in-memory."
+            )
 
         return read_if_up if self.outlives and address and not _refuses(address) else read
 
@@ -304,6 +317,12 @@ class Waiting:
         except StoreUnavailable:
             return ""
         return "" if line is None else line_text(run, line, self.services.clock.now())
+
+    def _recount(self, view: RunView) -> RunView:
+        try:
+            return view if not view.counted else count_anew(self.services.store, view)
+        except StoreUnavailable:
+            return view
 
     def print_result(self, ended: Ended) -> None:
         """Print the table of steps and a summary of the run.

@@ -9,6 +9,7 @@ import click
 
 from atom_client.deployment import PROJECT_FOLDER, names_no_place
 from atom_client.errors import Failure
+from atom_client.text import listing
 from atom_workflows.coordinator.limits import WakeLimit
 from atom_workflows.coordinator.services import Services
 from atom_workflows.settings import Settings
@@ -79,5 +80,9 @@ def history_services() -> Services:
         wake_limit=WakeLimit(settings.check_interval),
     )
     if not click.get_current_context().resilient_parsing:  # The shell is completing a command.
-        click.echo(f"No platform is up; this is the history in {PROJECT_FOLDER}.", err=True)
+        under_way = ProjectFolder.of(Path.cwd()).runs_under_way()
+        also = (
+            f"Each `run` has a platform of its own, now for {listing(under_way)}" if under_way else "No platform is up"
+        )
+        click.echo(f"{also}; this is the history in {PROJECT_FOLDER}.", err=True)
     return services

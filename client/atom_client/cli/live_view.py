@@ -40,24 +40,40 @@ def picture(view: RunView, *, elapsed_s: float, screen: Screen, now: datetime | 
 
     With `now`, steps under way show how long their attempts have taken so far.
     """
-    rows = view.rows(max(1, min(screen.height - _LINES_AROUND, _MOST_STEPS)))
+    progress = _progress(view, screen)
+    rows = view.rows(max(1, min(screen.height - _LINES_AROUND - len(progress) + 1, _MOST_STEPS)))
     length = min(screen.width, _LONGEST_BAR)
     done = length * view.ended // max(1, view.total)
     bar = Text.assemble((screen.sign("━") * done, "green"), (screen.sign("─") * (length - done), "dim"))
-    counts = [Text(f"{count:,} {state}", style=COLORS.get(state, "")) for state, count in view.counts.items()]
-    progress = Text.assemble(f"{view.ended:,} of {view.total:,} ended: ", Text(", ").join(counts))
     clock = f"  {_clock(timedelta(seconds=elapsed_s))}"
     if view.main_state is not None and not view.state.is_terminal:
         clock = f" (main part {view.main_state}, `finally` running){clock}"
     state = Text(view.state.value, style=COLORS.get(view.state, ""))
     room = screen.width - len("Run ") - len(" ") - len(state) - len(clock)
     heading = Text.assemble("Run ", (screen.ends(view.run_id, max(room, 1)), "bold"), " ", state, clock)
-    parts: list[RenderableType] = [_cut(heading, screen), bar, progress]
+    parts: list[RenderableType] = [_cut(heading, screen), bar, *progress]
     if view.waits:
         parts.append(_cut(Text(screen.head(view.waits, screen.width)), screen))
     if rows:
         parts += [Text(), *_steps(rows, screen, now)]
     return Group(*parts)
+
+
+def _progress(view: RunView, screen: Screen) -> list[Text]:
+    """Return the number of steps in each state, on as many lines as it takes.
+
+    No line is broken between a number and its state.
+    """
+    lines = [Text(f"{view.ended:,} of {view.total:,} ended:")]
+    counts = list(view.counts.items())
+    for place, (state, count) in enumerate(counts, start=1):
+        comma = "," if place < len(counts) else ""
+        part = Text.assemble((f"{count:,} {state}", COLORS.get(state, "")), comma)
+        if len(lines[-1]) + 1 + len(part) <= screen.width:
+            lines[-1].append(" ").append_text(part)
+        else:
+            lines.append(part)
+    return [_cut(line, screen) for line in lines]
 
 
 def _steps(rows: Sequence[StepView], screen: Screen, now: datetime | None) -> list[Text]:
@@ -71,8 +87,10 @@ def _steps(rows: Sequence[StepView], screen: Screen, now: datetime | None) -> li
     gap = " " * _GAP
     lines = []
     for step, remark, length in zip(rows, remarks, lengths, strict=True):
-        # An id that is longer than the column takes what it needs from its own remark.
-        taken = max(ids, length) if length <= widest else ids
+        # An id that is longer than the column takes what it needs from its own remark, or, if it does not fit at all,
+        # what a short remark leaves.
+        spared = widest - (_GAP + min(cell_len(remark), _ROOM_FOR_REMARKS) if remark else 0)
+        taken = max(ids, length if length <= widest else spared)
         name = set_cell_size(screen.ends(step.id, taken), taken)
         state = (step.state.value.ljust(states), COLORS.get(step.state, ""))
         left = max(screen.width - taken - states - 2 * _GAP, 0)

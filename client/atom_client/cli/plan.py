@@ -12,9 +12,9 @@ from typing import Final
 import click
 
 from atom_client.cli.given_time import read_given_time
-from atom_client.cli.local import env_of, read_env
 from atom_client.cli.output import Output
 from atom_client.cli.params import bind_values, checked_params, print_param_problems, provisional_run, read_given
+from atom_client.cli.platform_choice import env_of, read_env
 from atom_client.cli.sources import STDIN, STDIN_NAME, content_of, shown_name
 from atom_client.cli.validate import print_warnings
 from atom_client.errors import INVALID_USE, RUN_FAILED, Misuse

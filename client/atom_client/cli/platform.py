@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import click
 
-from atom_client.cli.history import has_history, history_services, refuse, require_platform
+from atom_client.cli.history import NoPlatform, has_history, history_services, refuse, require_platform
 from atom_client.deployment import DEPLOYED_PREFIX, PROJECTS, chosen_project, remember_project
 from atom_client.errors import Failure, Misuse, explain
 from atom_workflows.coordinator.services import Services
@@ -21,6 +22,12 @@ FIRESTORE_HOST: Final = "FIRESTORE_EMULATOR_HOST"
 PUBSUB_HOST: Final = "PUBSUB_EMULATOR_HOST"
 PREFIX: Final = "WORKFLOW_TOPIC_PREFIX"
 _CONNECT_TIMEOUT_S: Final = 2.0
+LOCAL_PATIENCE_S: Final = 5.0
+"""How long a call to a local platform is repeated.
+
+A part that was killed is up again by then. What else keeps it from answering, such as a full disk, lasts.
+"""
+
 
 Connect: TypeAlias = Callable[[Mapping[str, str]], Services]
 """Connects to the services that an environment names. Tests pass their own function to the command line as `obj`."""
@@ -150,6 +157,29 @@ def desk_of(services: Services, *, is_local: bool) -> Desk:
     )
 
 
+def services_for_run(services: Services, run_id: str) -> Services:
+    """Return services that can change a run. See `find_services_for_run`; raises `Failure` if there are none."""
+    return find_services_for_run(services, run_id) or refuse()
+
+
+def find_services_for_run(services: Services, run_id: str) -> Services | None:
+    """Return services that can change a run or follow it.
+
+    If the given ones only read the history, these are the services of the platform that `run` started for this run, or
+    None if that is not up.
+    """
+    if not isinstance(services.bus, NoPlatform):
+        return services
+    from atom_emulator.platform.project_folder import ProjectFolder  # noqa: PLC0415 (not installed everywhere)
+
+    found = ProjectFolder.of(Path.cwd()).platform_of_run(run_id)
+    if found is None:
+        return None
+    # Google's clients read these from the process's own environment.
+    os.environ.update(found)
+    return services_on(platform_of(os.environ))
+
+
 def services_on(place: Mapping[str, str]) -> Services:
     """Return the services for an environment that `platform_of` completed."""
     given: Connect | None = click.get_current_context().obj
@@ -158,4 +188,5 @@ def services_on(place: Mapping[str, str]) -> Services:
     from atom_workflows.bootstrap import connect  # noqa: PLC0415 (Google's clients take a second to import)
     from atom_workflows.settings import from_environment  # noqa: PLC0415 (imported only when needed)
 
-    return connect(from_environment(place))
+    settings = from_environment(place)
+    return connect(settings, patience_s=LOCAL_PATIENCE_S) if names_local_platform(place) else connect(settings)

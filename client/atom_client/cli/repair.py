@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from atom_client.cli.actor import current_actor
-from atom_client.cli.history import require_platform
+from atom_client.cli.platform import services_for_run
 from atom_client.views.as_json import json_document
 from atom_client.views.examinations import examination_lines, examination_object, is_anything_wrong
 from atom_client.views.run_references import full_run_id
@@ -18,9 +18,9 @@ def repair(services: Services, text: str, *, dry_run: bool, as_json: bool) -> bo
 
     Returns True if no problem remains.
     """
-    if not dry_run:
-        require_platform(services)
     run_id = full_run_id(services.store, text)
+    if not dry_run:
+        services = services_for_run(services, run_id)
     examination = examine(services, run_id, fixing=not dry_run, actor="" if dry_run else current_actor())
     if as_json:
         click.echo(json_document(examination_object(examination)))

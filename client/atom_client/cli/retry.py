@@ -9,8 +9,8 @@ import click
 
 from atom_client.cli.actor import current_actor
 from atom_client.cli.follow import AS_STARTED, Waiting
-from atom_client.cli.history import require_platform
 from atom_client.cli.output import Output
+from atom_client.cli.platform import services_for_run
 from atom_client.cli.tables import MOST_ROWS, Sheet
 from atom_client.deployment import with_place
 from atom_client.errors import RUN_FAILED, Failure, Misuse
@@ -22,6 +22,7 @@ from atom_client.views.queries import in_order, read_outlines, read_run, similar
 from atom_client.views.rerun_plan import HEADING, RerunPlan
 from atom_client.views.run_references import require_run_to_change
 from atom_workflows.coordinator.commands import retry_run
+from atom_workflows.coordinator.reopening import require_alone
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.item_ids import parse_item_id
 from atom_workflows.core.kinds import NodeKind
@@ -86,7 +87,7 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
         if options.as_json:
             click.echo(json_document({**_counts(run, plan, count), "dry_run": True}))
         return 0
-    require_platform(services)
+    services = services_for_run(services, run.id)
     # A script that does not give --yes is not asked, as by no other command.
     is_asked = options.is_selective and not options.yes and Output(aside=options.as_json).has_reader
     if is_asked and not click.confirm("Run these steps again?", err=options.as_json):
@@ -115,6 +116,7 @@ def _plan(services: Services, run: RunRecord, nodes: Mapping[str, StepRecord], o
     Raises `Failure` if a named step does not exist, and `RunStateError` if the run cannot be retried.
     """
     require_retriable(run, now=services.clock.now(), is_selective=options.is_selective)
+    require_alone(services, run)
     try:
         selection = select(nodes, first=options.first, only=options.only, failed=options.failed)
     except SelectionError as error:

@@ -12,7 +12,9 @@ from typing import Any
 
 import click
 
+from atom_client.cli.actor import current_actor
 from atom_client.cli.follow import Waiting
+from atom_client.cli.history import require_platform
 from atom_client.cli.output import Output
 from atom_client.cli.params import GivenParams, pairs_of, print_param_problems, read_params
 from atom_client.cli.run import print_problems
@@ -57,6 +59,7 @@ class ReuseOptions:
     yes: bool = False
     wait: bool = False
     timeout_s: float | None = None
+    reason: str = ""
     as_json: bool = False
 
 
@@ -78,7 +81,7 @@ def repair_by_new_run(services: Services, options: ReuseOptions) -> int:
         raise Misuse("--timeout requires --wait; give both, or leave out --timeout")
     earlier = require_run_to_change(services.store, options.run_id)
     # Only a run that was started is known to have had a file.
-    require_reusable(earlier, (), now=services.clock.now())
+    require_reusable(earlier, now=services.clock.now())
     file = find_file(services, earlier, options.source)
     try:
         workflow = parse_workflow(file.content, filename=file.name)
@@ -101,7 +104,9 @@ def repair_by_new_run(services: Services, options: ReuseOptions) -> int:
     if not options.yes and output.has_reader and not click.confirm("Start it?", err=options.as_json):
         click.echo("Nothing was started.", err=True)
         return RUN_FAILED
-    return _start(services, plan, {**body, "kept_digest": plan.judgment.digest}, options)
+    require_platform(services)
+    who = {"actor": current_actor(), **({"reason": options.reason} if options.reason else {})}
+    return _start(services, plan, {**body, "kept_digest": plan.judgment.digest, **who}, options)
 
 
 def _plan(

@@ -11,22 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from atom_client.cli.follow import INTERRUPTIONS, Waiting, exit_code, report_if_interrupted
-from atom_client.cli.local import (
-    LOCAL_RUNNER,
-    PlatformChoice,
-    credential_problem,
-    disk_full_note,
-    emulators_used,
-    env_variables,
-    exports,
-    keep_up,
-    local_platform,
-    runner_note,
-)
+from atom_client.cli.local import disk_full_note, emulators_used, exports, keep_up, local_platform
 from atom_client.cli.mock_script import check_mock_script, find_unmatched_rules, warn_of_mock
 from atom_client.cli.output import Output
 from atom_client.cli.params import print_param_problems, read_given
 from atom_client.cli.platform import FIRESTORE_HOST, PUBSUB_HOST, connect_services, names_local_platform
+from atom_client.cli.platform_choice import LOCAL_RUNNER, PlatformChoice, credential_problem, env_variables, runner_note
 from atom_client.cli.sources import RunRequest, request_for
 from atom_client.cli.validate import print_warnings, problem_lines
 from atom_client.deployment import EMULATORS, adopt_platform, is_adopted

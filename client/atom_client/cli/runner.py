@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from atom_client.cli.local import check_url
+from atom_client.cli.platform_choice import check_url
 from atom_client.errors import RUN_FAILED, Misuse
 from atom_client.runner_check.optional import check_optional, check_token
 from atom_client.runner_check.required import check_required

@@ -11,8 +11,8 @@ from typing import Any, Final
 import click
 
 from atom_client.cli.actor import current_actor
-from atom_client.cli.history import require_platform
 from atom_client.cli.output import Output
+from atom_client.cli.platform import services_for_run
 from atom_client.cli.tables import MOST_ROWS, show_steps
 from atom_client.deployment import with_place
 from atom_client.errors import Misuse
@@ -192,9 +192,15 @@ def cancel_named(services: Services, text: str, *, now: bool = False, reason: st
 
     With `now`, its steps under `finally` end with it or are not started.
     """
-    require_platform(services)
     run_id = require_run_to_change(services.store, text).id
-    cancel_run(services, run_id, now=now, actor=current_actor(), reason=reason)
+    live = services_for_run(services, run_id)
+
+    def has_ended() -> bool:
+        # The platform of a single run ends with it, but its history stays.
+        run = None if live is services else read_run(services.store, run_id)
+        return run is not None and run.state.is_terminal
+
+    cancel_run(live, run_id, now=now, actor=current_actor(), reason=reason, has_ended=has_ended)
     run = read_run(services.store, run_id)
     if run is not None and not run.state.is_terminal:
         show = with_place(f"runs show {run_id}")

@@ -24,7 +24,8 @@ def runs() -> None:
     """List, show, watch, cancel, retry and repair runs.
 
     The runs are those of the local platform that is up in this folder, or whose variables are exported, or those of a
-    project. While no platform is up, commands that only read show the history that this folder keeps.
+    project. While no platform is up, commands that only read show the history that this folder keeps. A run that `run`
+    has started on a platform of its own can be watched, cancelled and repaired from the same folder.
 
     RUN is a run's id, its first characters if no other id begins with them, or the name or the file of a workflow,
     which means its newest run. --last means the newest run of all.
@@ -152,10 +153,11 @@ def show(run_id: str, step: str | None, items: str | None, *, with_outputs: bool
 def watch(timeout: str | None, **chosen: Any) -> None:
     """Show a run's progress until it has ended, however it was started.
 
-    The view is the same as that of `run` and of `start --wait`. A run that has ended is shown with its result. Ctrl-C
-    ends the view, and the run continues.
+    The view is the same as that of `run` and of `start --wait`. A run that has ended is shown with its result, and an
+    open one as it was last known if no platform is up. Ctrl-C ends the view, and the run continues.
 
-    Exit code: the same as for `run`; also 1 if --timeout was reached first.
+    Exit code: the same as for `run`; also 1 if --timeout was reached first, or if no platform is up that could end the
+    run.
     """
     from atom_client.cli.watch import WatchOptions, watch_run  # noqa: PLC0415 (imported only when needed)
 
@@ -248,13 +250,16 @@ def retry(timeout: str | None, *, source: str | None, params: tuple[str, ...], *
 
     With --with or --param, the run stays as it is, and a new run is started instead, even if the run has SUCCEEDED. The
     new run keeps each step that succeeded and is unchanged, provided that the same is true of all steps before it.
-    Before it starts, the steps that it keeps are shown, and for every other step the reason why it is not kept.
+    Before it starts, the steps that it keeps are shown, and for every other step the reason why it is not kept. The run
+    records who started the new one.
+
+    A run is not retried while another one is open that repairs it, or the same run as it does.
 
     Exit code: 0 if the run continues or a new one is requested; with --wait, the same as for `run`.
     """
     chosen["timeout_s"] = timeout_of(timeout)
     if source is not None or params:
-        in_place = [name for name in ("first", "only", "failed", "reason") if chosen.pop(name)]
+        in_place = [name for name in ("first", "only", "failed") if chosen.pop(name)]
         if in_place:
             option = f"--{in_place[0]}".replace("--first", "--from")
             raise Misuse(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from atom_client.cli.earlier_start import find_earlier_start
-from atom_client.cli.local import PlatformChoice
 from atom_client.cli.output import Output
 from atom_client.cli.params import print_param_problems
 from atom_client.cli.platform import connect_services, platform_of
+from atom_client.cli.platform_choice import PlatformChoice
 from atom_client.cli.run import Running, RunOptions, print_problems, run_to_end, warn_of_programs_on_platform
 from atom_client.cli.start_request import StartOptions, check_message, read_request, warn_of_group
 from atom_client.cli.validate import print_warnings

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from atom_client.cli.given_time import read_given_time
-from atom_client.cli.local import check_url
 from atom_client.cli.params import pairs_of, read_given
 from atom_client.cli.platform import names_local_platform
+from atom_client.cli.platform_choice import check_url
 from atom_client.cli.sources import BUCKET_PREFIX, RunRequest, request_for, require_object
 from atom_client.deployment import environment
 from atom_client.errors import Misuse

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from textwrap import wrap
+from textwrap import TextWrapper, wrap
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -47,6 +47,9 @@ _GAP: Final = 2
 _LEAST_MESSAGE: Final = 20
 """The minimum width of a column of sentences; a narrower column would be unreadable."""
 
+_LEAST_LINES: Final = 2
+"""The number of lines that a sentence may take in a table that does not fit the screen."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
@@ -84,6 +87,12 @@ class Sheet:
         if kept[:2] != [0, self.state_column]:
             return self._stack(screen)
         heading, *rows = (tuple(row[column] for column in kept) for row in (self.heading, *self.rows))
+        if kept[-1] == len(self.heading) - 1:
+            # Otherwise, long sentences in a narrow column would fill many screens.
+            room = screen.width - sum(widths[column] + _GAP for column in kept[:-1])
+            each = max(_LEAST_LINES, screen.height // max(1, len(rows)))
+            cut = TextWrapper(room, max_lines=each, placeholder=screen.sign("…"), break_on_hyphens=False)
+            rows = [(*row[:-1], cut.fill(row[-1])) for row in rows]
         table = _table_of(replace(self, heading=heading, rows=tuple(rows)), screen)
         hidden = [name for column, name in enumerate(self.heading) if column not in kept]
         if not hidden:

@@ -15,7 +15,7 @@ import click
 
 from atom_client.deployment import with_place
 from atom_client.errors import Failure
-from atom_client.text import clip, escaped, listing, local_time, one_line
+from atom_client.text import clip, counted, escaped, listing, local_time, one_line
 from atom_client.views.as_json import moment_text
 from atom_workflows.errors import BusUnavailable, NewerVersion
 from atom_workflows.messages.dead_letters import DeadLetter, read_dead_letter
@@ -153,7 +153,7 @@ def reason(letter: DeadLetter) -> str:
         return one_line(letter.reason)
     if not letter.topic:
         return "its origin is unknown"
-    times = f"{letter.deliveries} times" if letter.deliveries else "repeatedly"
+    times = counted(letter.deliveries, "time") if letter.deliveries else "repeatedly"
     return f"delivered {times} without success; the log of the {FUNCTIONS[letter.topic]} function shows why"
 
 

@@ -18,7 +18,8 @@ from atom_client.views.loops import (
     count_states,
     counts_of_ended,
 )
-from atom_client.views.queries import OUTLINE_FIELDS, is_step_id
+from atom_client.views.progress import RunView
+from atom_client.views.queries import OUTLINE_FIELDS, is_step_id, read_run
 from atom_client.views.reasons import Fate, fate_of, stop_reasons
 from atom_workflows.core.consistency import UNDER_WAY
 from atom_workflows.core.item_ids import expander_id, item_id
@@ -71,6 +72,13 @@ def read_loop(store: Store, run: RunRecord, step_id: str) -> LoopView | None:
     paths = [step_path(run.id, one) for one in (step_id, expander_id(step_id))]
     nodes = [step_record(document) for document in store.get(paths) if document is not None]
     return read_loops(store, run, {node.id: node for node in nodes}).get(step_id)
+
+
+def count_anew(store: Store, view: RunView) -> RunView:
+    """Return the view of a run with the present counts of its steps in `counted`."""
+    run = read_run(store, view.run_id)
+    loops = {} if run is None else {step_id: read_loop(store, run, step_id) for step_id in view.counted}
+    return replace(view, counted={**view.counted, **{name: loop.counts for name, loop in loops.items() if loop}})
 
 
 def _in_state(expander: StepRecord, state: StepState, **options: Any) -> Query:

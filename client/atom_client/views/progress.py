@@ -90,6 +90,8 @@ class RunView:
     waits: str = ""
     items: Mapping[str, Mapping[str, StepView]] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
+    # The counts of steps with too many items to read when the run was first seen, as last counted.
+    counted: Mapping[str, ItemCounts] = field(default_factory=dict)
     item_count: int = 0
     # The time that the run had taken when it was first seen.
     already_s: float = 0.0
@@ -141,6 +143,8 @@ class RunView:
 
         Returns None if it is not known to have any.
         """
+        if step_id in self.counted:
+            return self.counted[step_id]
         if step_id not in self.items and step_id not in self.sizes:
             return None
         size = self.sizes.get(step_id)

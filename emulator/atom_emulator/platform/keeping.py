@@ -114,11 +114,11 @@ class Keeping:
 
     @contextmanager
     def announced(self, environment: Mapping[str, str]) -> Iterator[None]:
-        """Let commands find the platform by these variables while the block lasts, unless it is for a single run."""
-        if self.alone:
-            with self.folder.announced(environment):
-                yield
-        else:
+        """Let commands find the platform by these variables while the block lasts.
+
+        That of a single run is only found by commands about the run.
+        """
+        with self.folder.announced(environment, only_run=self._options.only_run):
             yield
 
 

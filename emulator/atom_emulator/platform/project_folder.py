@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,8 @@ ENDS_WITHIN_S: Final = 5.0
 _LOOK_EVERY_S: Final = 0.05
 _LOWEST_DESCRIPTOR: Final = 10
 _MOST_BYTES: Final = 100_000
+_OF_A_RUN: Final = "run-{}.json"
+"""The name of the file by which the platform of a single run is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ class ProjectFolder:
             if alone:
                 # It is what a platform left that was killed.
                 with self._usable():
-                    self._state.unlink(missing_ok=True)
+                    for left in (self._state, *self.path.glob(_OF_A_RUN.format("*"))):
+                        left.unlink(missing_ok=True)
             yield lock
         finally:
             os.close(lock)
@@ -120,52 +123,76 @@ class ProjectFolder:
         return [one for one in holders if one.get("pid") != os.getpid() and _is_running(one.get("pid"))]
 
     @contextmanager
-    def announced(self, environment: Mapping[str, str]) -> Iterator[None]:
-        """Let commands in this project find the platform by these variables while the block lasts."""
-        partial = self._state.with_suffix(".partial")
-        with self._usable():
-            partial.unlink(missing_ok=True)
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+    def announced(self, environment: Mapping[str, str], *, only_run: str = "") -> Iterator[None]:
+        """Let commands in this project find the platform by these variables while the block lasts.
+
+        With `only_run`, only commands about that run find it: there may be other platforms, with a run each.
+        """
+        state = self.path / _OF_A_RUN.format(only_run) if only_run else self._state
+        partial = state.with_suffix(".partial")
+        with ExitStack() as stack:
+            with self._usable():
+                partial.unlink(missing_ok=True)
+                descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                file = stack.enter_context(os.fdopen(descriptor, "w", encoding="utf-8"))
+                # It is locked as long as this process lives, so what one left that was killed is not taken for it.
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 json.dump({"pid": os.getpid(), "environment": dict(environment)}, file)
-            partial.replace(self._state)
-        try:
-            yield
-        finally:
-            # If the folder was removed or renamed, there may be another platform's in its place.
-            if self._announcement().get("pid") == os.getpid():
-                with suppress(OSError):
-                    self._state.unlink(missing_ok=True)
+                file.flush()
+                partial.replace(state)
+            try:
+                yield
+            finally:
+                # If the folder was removed or renamed, there may be another platform's in its place.
+                if _announcement(state).get("pid") == os.getpid():
+                    with suppress(OSError):
+                        state.unlink(missing_ok=True)
 
     def running_platform(self) -> dict[str, str] | None:
         """Return the variables of the platform that is up in this folder, or None.
 
         What a platform left that was killed is ignored, even while its parts are still ending.
         """
-        state = self._announcement()
-        found = state.get("environment")
-        if not isinstance(found, dict) or not _is_running(state.get("pid")) or not self._is_held_alone():
-            return None
-        return {name: value for name, value in found.items() if isinstance(value, str)}
+        state = _announcement(self._state)
+        return _variables_in(state) if _is_running(state.get("pid")) and _is_held_alone(self._lock) else None
 
-    def _announcement(self) -> dict[str, Any]:
-        found = _read_json(self._state)
-        return found if isinstance(found, dict) else {}
+    def platform_of_run(self, run_id: str) -> dict[str, str] | None:
+        """Return the variables of the platform that was started for this run alone and is up, or None."""
+        state = self.path / _OF_A_RUN.format(run_id)
+        return _variables_in(_announcement(state)) if _is_held_alone(state) else None
 
-    def _is_held_alone(self) -> bool:
-        try:
-            lock = os.open(self._lock, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        finally:
-            os.close(lock)
+    def runs_under_way(self) -> list[str]:
+        """Return the runs for each of which a platform was started that is up."""
+        before, _, after = _OF_A_RUN.partition("{}")
+        found = [file for file in self.path.glob(_OF_A_RUN.format("*")) if _is_held_alone(file)]
+        return sorted(file.name.removeprefix(before).removesuffix(after) for file in found)
+
+
+def _announcement(state: Path) -> dict[str, Any]:
+    found = _read_json(state)
+    return found if isinstance(found, dict) else {}
+
+
+def _variables_in(announcement: Mapping[str, Any]) -> dict[str, str] | None:
+    found = announcement.get("environment")
+    return {k: v for k, v in found.items() if isinstance(v, str)} if isinstance(found, dict) else None
+
+
+def _is_held_alone(file: Path) -> bool:
+    """Return True if a process has the file locked for itself."""
+    try:
+        lock = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
         return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(lock)
+    return False
 
 
 def _read_json(file: Path) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -29,12 +29,21 @@ CANCELLED_BY_USER: Final = "cancelled by the user"
 """The reason recorded for a run and its steps if the person who cancelled the run gave none."""
 
 
-def cancel_run(services: Services, run_id: str, *, actor: str, reason: str = "", now: bool = False) -> None:
+def cancel_run(  # noqa: PLR0913 (each may be left out)
+    services: Services,
+    run_id: str,
+    *,
+    actor: str,
+    reason: str = "",
+    now: bool = False,
+    has_ended: Callable[[], bool] = lambda: False,
+) -> None:
     """End the run as CANCELLED.
 
     After this, no more steps of the run are claimed. The checker requests that the running jobs be stopped, and this
     function waits until they have ended; after half a minute, the run ends even if some are still running. The results
-    of these jobs are discarded. The run records who cancelled it, and why.
+    of these jobs are discarded. The run records who cancelled it, and why. `has_ended` says if the run need not be read
+    again because the checker has ended it, as the platform of a single run ends with it.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended.
     """
@@ -51,6 +60,8 @@ def cancel_run(services: Services, run_id: str, *, actor: str, reason: str = "",
             break
         outbox.flush()
         services.clock.sleep(LOOK_AGAIN_S)
+        if has_ended():
+            return
         closing = close_run(outbox, run_id)
     outbox.flush()
 

@@ -14,12 +14,13 @@ from atom_workflows import log
 from atom_workflows.coordinator.groups import Entry, enter_again, first_look, pause
 from atom_workflows.coordinator.loading import StoredRun, iter_steps, load_run
 from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.services import Services
 from atom_workflows.core.endings import require_retries
 from atom_workflows.core.expansion import current_nodes
 from atom_workflows.core.graph import END_ID
 from atom_workflows.core.groups import Admission
 from atom_workflows.core.polling import first_audit
-from atom_workflows.core.records import StepRecord
+from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.rerun import require_retriable
 from atom_workflows.core.selection import Selection
 from atom_workflows.core.states import RunEvent, RunState, next_run_state
@@ -44,7 +45,8 @@ def reopen_run(
     is given, only a run that has been retried exactly that many times is reopened.
 
     Raises `RunNotFound`, `SelectionError`, or `RunStateError` if the run is in another state, will soon be deleted,
-    belongs to a group that is full and in which it may not wait, or (`RunContended`) keeps changing.
+    belongs to a group that is full and in which it may not wait, has a relative that is open (see `require_alone`), or
+    (`RunContended`) keeps changing.
     A run that SUCCEEDED needs a selection.
     """
     for tries in range(1, _TRIES + 1):
@@ -53,6 +55,7 @@ def reopen_run(
             raise RunNotFound(run_id)
         require_retries(stored.run, retries)
         require_retriable(stored.run, now=outbox.services.clock.now(), is_selective=select is not None)
+        require_alone(outbox.services, stored.run)
         selection: Selection | None = None
         if select is not None:
             if stored.run.started_at is None:
@@ -69,6 +72,19 @@ def reopen_run(
         elif select is None:
             break
     raise RunContended(f"run {run_id} is being changed by someone else; check its state and try again")
+
+
+def require_alone(services: Services, run: RunRecord) -> None:
+    """Raise `RunStateError` if another run that repairs this one, or the same run, is open.
+
+    Of two commands given at the same moment, both may find no other.
+    """
+    if run.repairs or run.repaired_by:
+        # Imported here because only a few runs repair others.
+        from atom_workflows.coordinator.reuse import relatives_of  # noqa: PLC0415 - see above
+        from atom_workflows.core.reuse import require_no_other  # noqa: PLC0415 - see above
+
+        require_no_other(run, relatives_of(services, run))
 
 
 def _reopen(outbox: Outbox, stored: StoredRun, entry: Entry, change: UserChange, selection: Selection | None) -> bool:

@@ -34,12 +34,14 @@ from atom_workflows.core.reuse import (
     judge,
     kept_nodes,
     nothing_differs,
+    require_no_other,
     require_reusable,
 )
 from atom_workflows.core.run_values import digest_of
 from atom_workflows.core.states import StepState
+from atom_workflows.core.user_changes import UserChange
 from atom_workflows.core.workflow import Workflow
-from atom_workflows.documents import definition_path, outputs_path, run_path, step_path, to_json
+from atom_workflows.documents import changes_fields, definition_path, outputs_path, run_path, step_path, to_json
 from atom_workflows.errors import DefinitionUnusable, RunNotFound, RunStateError
 from atom_workflows.messages.fields import MAX_LABELS
 from atom_workflows.messages.start import StartRequested
@@ -152,8 +154,8 @@ def plan_reuse(
     if stored is None:
         raise RunNotFound(event.repairs)
     earlier = stored.run
-    others = [load_run(services, run_id) for run_id in earlier.repaired_by if run_id != run.id]
-    require_reusable(earlier, [one.run for one in others if one is not None], now=services.clock.now())
+    require_reusable(earlier, now=services.clock.now())
+    require_no_other(earlier, (one for one in relatives_of(services, earlier) if one.id != run.id))
     run = _inherit(services, run, earlier, event, workflow)
     # Defaults are computed as of the first of the runs that repair each other.
     first = _first_of(services, earlier)
@@ -183,6 +185,7 @@ def plan_reuse(
             f"the steps of run {earlier.id} that would be kept are no longer the ones that were shown, because that "
             "run, or the deployment's environment, has changed since then; request the new run again"
         )
+    change = UserChange(at=services.clock.now(), actor=event.actor, what=f"retry as {run.id}", why=event.reason)
     reuse = Reuse(
         run_id=earlier.id,
         retries=earlier.retries,
@@ -191,11 +194,25 @@ def plan_reuse(
         skipped=judgment.skipped,
         link=Update(
             path=run_path(earlier.id),
-            fields={"repaired_by": [*(one for one in earlier.repaired_by if one != run.id), run.id][-MOST_REPAIRS:]},
+            fields={
+                "repaired_by": [*(one for one in earlier.repaired_by if one != run.id), run.id][-MOST_REPAIRS:],
+                **(changes_fields(earlier.changes, change) if event.actor else {}),
+            },
             guard=stored.version,
         ),
     )
     return ReusePlan(run=ready, earlier=earlier, judgment=judgment, reuse=reuse)
+
+
+def relatives_of(services: Services, run: RunRecord) -> Iterator[RunRecord]:
+    """Yield the run that a run repairs, the others that repair the same run, and those that repair this one."""
+    stored = load_run(services, run.repairs) if run.repairs else None
+    earlier = None if stored is None else stored.run
+    if earlier is not None:
+        yield earlier
+    ids = (*(() if earlier is None else earlier.repaired_by), *run.repaired_by)
+    found = (load_run(services, run_id) for run_id in dict.fromkeys(ids) if run_id != run.id)
+    yield from (one.run for one in found if one is not None)
 
 
 def _first_of(services: Services, earlier: RunRecord) -> RunRecord:

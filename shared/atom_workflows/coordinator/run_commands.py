@@ -17,7 +17,7 @@ from atom_workflows.coordinator.commands import CANCELLED_BY_USER, describe_retr
 from atom_workflows.coordinator.limits import Budget
 from atom_workflows.coordinator.loading import iter_steps, load_run
 from atom_workflows.coordinator.outbox import Outbox
-from atom_workflows.coordinator.reopening import Select, reopen_run
+from atom_workflows.coordinator.reopening import Select, reopen_run, require_alone
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.endings import require_retries, require_stoppable
 from atom_workflows.core.expansion import current_nodes
@@ -57,6 +57,7 @@ def accept_command(services: Services, command: RunCommand, *, retries: int | No
     else:
         chooses = _selection(command)
         require_retriable(run, now=services.clock.now(), is_selective=chooses is not None)
+        require_alone(services, run)
         if chooses is not None and run.started_at is not None:
             chooses(current_nodes({one.step.id: one.step for one in iter_steps(services, run.id)}))
     services.bus.publish([command_message(command._replace(retries=run.retries))])

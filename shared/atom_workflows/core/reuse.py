@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -53,11 +53,8 @@ _ANY: Final = ""
 # -- whether a run can be repaired -----------------------------------------------------------------------------------
 
 
-def require_reusable(run: RunRecord, others: Sequence[RunRecord], *, now: datetime) -> None:
-    """Raise `RunStateError` if a new run cannot keep steps of this one.
-
-    `others` are the earlier repairs of the run.
-    """
+def require_reusable(run: RunRecord, *, now: datetime) -> None:
+    """Raise `RunStateError` if a new run cannot keep steps of this one."""
     if not run.state.is_terminal:
         raise RunStateError(f"run {run.id} is {run.state}; wait for it to end, or cancel it first")
     if run.state in {RunState.INVALID, RunState.SKIPPED} or run.started_at is None:
@@ -65,11 +62,18 @@ def require_reusable(run: RunRecord, others: Sequence[RunRecord], *, now: dateti
     if is_nearly_gone(run.expire_at, now=now):
         gone_at = f"{run.expire_at:%Y-%m-%d %H:%M} UTC"
         raise RunStateError(f"run {run.id} will be deleted at {gone_at}, too soon to keep its steps; start it again")
-    for other in others:
+
+
+def require_no_other(run: RunRecord, relatives: Iterable[RunRecord]) -> None:
+    """Raise `RunStateError` if a relative of this run is open.
+
+    Relatives are the run that it repairs, other repairs of that, and its own repairs. They stand for the same scheduled
+    time and would run the same steps at once, whose jobs write to the same places.
+    """
+    for other in relatives:
         if not other.state.is_terminal:
-            raise RunStateError(
-                f"run {other.id} already repairs run {run.id}, and is {other.state}; wait for it to end, or cancel it"
-            )
+            how = f"already repairs run {other.repairs}" if other.repairs else f"is the one that run {run.id} repairs"
+            raise RunStateError(f"run {other.id} {how}, and is {other.state}; wait for it to end, or cancel it")
 
 
 # -- what is compared ------------------------------------------------------------------------------------------------

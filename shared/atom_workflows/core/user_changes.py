@@ -20,8 +20,8 @@ LONGEST_WORDS: Final = 500
 class UserChange(NamedTuple):
     """A change that a person requested, directly or through a program.
 
-    `what` is the command as typed, without the run: `cancel`, `retry --from load`. `why` is the reason that the
-    person gave, or "".
+    `what` is the command as typed, without the run: `cancel`, `retry --from load`; or `retry as RUN` if a new run keeps
+    steps of this one. `why` is the reason that the person gave, or "".
     """
 
     at: datetime

@@ -66,6 +66,8 @@ _FIELDS: Final = (
     "no_queue",
     "repairs",
     "kept_digest",
+    "actor",
+    "reason",
 )
 _KNOWN: Final = {*_FIELDS, *(name for names in _SPELLINGS.values() for name in names), "generation", "schema", "type"}
 _TOKENS: Final = {"tr_auth_jwt", "tr-auth-jwt"}
@@ -114,6 +116,9 @@ class StartRequested:
     # a digest, the run starts only if exactly the steps are kept that its user has seen.
     repairs: str = ""
     kept_digest: str = ""
+    # Who has the run repaired, and why, as the ended run records it.
+    actor: str = ""
+    reason: str = ""
 
     @property
     def is_scheduled(self) -> bool:
@@ -167,8 +172,10 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
         raise MalformedEvent("; ".join([needed, *_warnings(body)]))
     run_key = read_optional_key(body, "run_key")
     kept_digest = read_optional_text(body, "kept_digest", longest=_LONGEST_DIGEST) or ""
-    if kept_digest and body.get("repairs") is None:
-        raise MalformedEvent("a start message's kept_digest applies to the run that `repairs` names; send both")
+    actor, reason = (read_optional_text(body, name) or "" for name in ("actor", "reason"))
+    for name, value in {"kept_digest": kept_digest, "actor": actor, "reason": reason}.items():
+        if value and body.get("repairs") is None:
+            raise MalformedEvent(f"a start message's {name} applies to the run that `repairs` names; send both")
     return StartRequested(
         key=("key", run_key) if run_key else (kind, require_storable("id", event_id)),
         workflow_path=require_storable("workflow_path", path or INLINE_NAME, longest=MAX_PATH_BYTES),
@@ -187,6 +194,8 @@ def read_start_event(body: Any, *, event_id: str, kind: str = "message") -> Star
         scheduled_at=None if body.get("scheduled_at") is None else read_time(body, "scheduled_at"),
         repairs="" if body.get("repairs") is None else read_id(body, "repairs"),
         kept_digest=kept_digest,
+        actor=actor,
+        reason=reason,
     )
 
 

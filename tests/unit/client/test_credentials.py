@@ -5,7 +5,7 @@ from __future__ import annotations
 import google.auth.compute_engine._metadata
 import pytest
 
-from atom_client.cli.local import NO_TOKEN, PlatformChoice, credential_problem
+from atom_client.cli.platform_choice import NO_TOKEN, PlatformChoice, credential_problem
 
 URL = "https://runner.invalid"
 

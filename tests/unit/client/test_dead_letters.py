@@ -15,10 +15,10 @@ from atom_client.cli.commands import cli
 from atom_client.cli.dead_letters import drop_letters, list_letters, replay_letters, show_letter
 from atom_client.errors import Failure, Misuse
 from atom_client.text import escaped
-from atom_client.views.dead_letters import Desk
-from atom_emulator.testing.world import World
+from atom_client.views.dead_letters import Desk, reason
+from atom_emulator.testing.world import START, World
 from atom_workflows.errors import BusUnavailable
-from atom_workflows.messages.dead_letters import REPLAY_OF, REPLAYED_BY, GivenUp, dead_letter_message
+from atom_workflows.messages.dead_letters import REPLAY_OF, REPLAYED_BY, DeadLetter, GivenUp, dead_letter_message
 from atom_workflows.ports import DEAD_LETTERS, HeldMessage, Message
 from support.commands import ACTOR
 from support.letters import MemoryDeadLetters
@@ -101,6 +101,23 @@ def test_list_shows_where_each_came_from_and_why(platform: Platform) -> None:
     assert "flow-1" in native
     assert "delivered 10 times without success; the log of the dispatcher function shows why" in native
     assert ours.endswith("the store is away")
+
+
+def test_one_delivery_is_one_time() -> None:
+    """A letter that was delivered once was delivered one time."""
+    letter = DeadLetter(
+        id="1",
+        topic="steps",
+        reason="",
+        error="",
+        deliveries=1,
+        event_id="e-1",
+        published_at="",
+        dead_since=START,
+        data=b"",
+        attributes={},
+    )
+    assert reason(letter).startswith("delivered 1 time without success; ")
 
 
 @dataclass(slots=True)

@@ -204,6 +204,21 @@ def test_the_document_is_read_once_a_second() -> None:
     assert scene.now == pytest.approx(10.25 + LAST_EVENTS_WITHIN_S)
 
 
+def test_items_that_were_not_read_are_counted_every_ten_seconds() -> None:
+    """A view of a run with very many items is corrected rarely, and never while the run waits."""
+    scene = Scene([], [*[replace(RUNNING, state=RunState.QUEUED)] * 5, *[RUNNING] * 20, SUCCEEDED])
+    counted_at = list[float]()
+
+    def recount(view: RunView) -> RunView:
+        counted_at.append(scene.now)
+        return view
+
+    view = RunView(run_id="r1", total=2)
+    with redirect_stdout(io.StringIO()), Lines(Output(), view, scene.monotonic) as show:
+        follow(view, feed=scene, read_run=scene.read_run, show=show, recount=recount, monotonic=scene.monotonic)
+    assert counted_at == pytest.approx([10.25, 20.25], abs=1)
+
+
 def test_the_last_events_are_waited_for() -> None:
     """Events that come after the document's end are still printed."""
     last = [change("b", "FAILED", at=2), run_change("FAILED")]
@@ -334,6 +349,29 @@ def test_an_outlier_among_ids_leaves_room_for_messages() -> None:
     assert lines[-1].split()[0].startswith("xxx")
     assert lines[-1].split()[0].endswith("-end")
     assert "x" * 90 + "-end" in drawn(view, width=200)[-1]
+
+
+def test_a_count_is_never_parted_from_its_state() -> None:
+    """Counts that need two lines are broken between two states, and the rows leave room for them."""
+    states = ("SUCCEEDED", "FAILED", "RUNNING", "DISPATCHING", "RETRYING", "SKIPPED", "CANCELLED")
+    changes = [change(f"step-{i:03}", states[i % 7]) for i in range(280)]
+    lines = drawn(RunView(run_id="r1", total=300).with_changes(changes), width=60, height=12)
+    assert lines[2:5] == [
+        "160 of 300 ended: 20 PENDING, 40 DISPATCHING, 40 RUNNING,",
+        "40 RETRYING, 40 SUCCEEDED, 40 FAILED, 40 SKIPPED,",
+        "40 CANCELLED",
+    ]
+    assert len(lines) < 12
+
+
+def test_an_id_that_does_not_fit_gets_what_a_short_remark_leaves() -> None:
+    """An id that is wider than the screen is cut no shorter than its remark requires."""
+    changes = [*ROWS, change("x" * 60, "RETRYING", attempt=2)]
+    lines = drawn(
+        RunView(run_id="r1", total=4, order=tuple(one["step"] for one in changes)).with_changes(changes), width=60
+    )
+    assert lines[-1].endswith("RETRYING   attempt 2")
+    assert len(lines[-1]) == 60
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

@@ -72,7 +72,6 @@ def test_commands_that_read_need_no_platform(words: tuple[str, ...]) -> None:
     [
         ("runs", "cancel", "nightly"),
         ("runs", "doctor", "nightly"),
-        ("runs", "watch", "nightly"),
         ("dead-letters", "list"),
         ("doctor",),
     ],
@@ -95,6 +94,12 @@ def test_the_newest_state_is_read_while_a_run_goes_on(history: Path) -> None:
         MemoryStore(database=database).commit([Create(path="runs/nightly-11cfe846bce2", fields=changed)])
         listed = call("runs", "list").stdout
     assert listed.index("nightly-11cfe846bce2") < listed.index("nightly-00cfe846bce2")
+
+
+def test_an_open_run_is_watched_as_it_was_left() -> None:
+    """Watching an open run while no platform is up shows the last known state, and ends with 1."""
+    result = call("runs", "watch", "nightly")
+    assert (result.exit_code, "This is the last known state: no platform is up" in result.stdout) == (1, True)
 
 
 def test_completion_reads_the_history_without_a_word() -> None:

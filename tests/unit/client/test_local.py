@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import NoReturn, cast
 
@@ -10,24 +11,18 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from atom_client.cli import local
+from atom_client.cli import local_up, platform
 from atom_client.cli.commands import cli
-from atom_client.cli.local import (
-    PlatformChoice,
-    disk_full_note,
-    exports,
-    function_environment,
-    keep_up,
-    local_platform,
-    local_up,
-    require_log_dir,
-    runner_note,
-    token_for,
-)
+from atom_client.cli.local import disk_full_note, exports, keep_up, local_platform, require_log_dir
+from atom_client.cli.platform import services_on
+from atom_client.cli.platform_choice import PlatformChoice, function_environment, runner_note, token_for
 from atom_client.deployment import EMULATORS, PROJECTS
 from atom_client.errors import Misuse
 from atom_emulator.platform.errors import PartCrashed
 from atom_emulator.platform.local import LocalPlatform
+from atom_workflows.adapters.firestore.store import TOTAL_TIMEOUT_S
+from atom_workflows.errors import BusUnavailable, StoreUnavailable
+from atom_workflows.ports import Message
 
 
 def test_the_functions_get_what_files_read_as_env() -> None:
@@ -122,10 +117,26 @@ def test_local_up_reports_an_interrupted_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`local up` ends with 0 only when a platform that was up is stopped."""
-    monkeypatch.setattr(local, "local_platform", lambda *_, **__: Interrupted())
+    monkeypatch.setattr(local_up, "local_platform", lambda *_, **__: Interrupted())
     with pytest.raises(click.exceptions.Exit) as caught:
-        local_up(PlatformChoice(), as_json=False)
+        local_up.local_up(PlatformChoice(), as_json=False)
     assert (caught.value.exit_code, capsys.readouterr().err) == (130, "Interrupted; nothing was started.\n")
+
+
+def test_a_platform_that_cannot_answer_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What keeps a local platform from answering, such as a full disk, is not waited for like an outage of Google's."""
+    place = dict.fromkeys(EMULATORS, "127.0.0.1:1") | {"GOOGLE_CLOUD_PROJECT": "atom-local"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(platform, "LOCAL_PATIENCE_S", 0.2)
+    with click.Context(cli):
+        services = services_on(place)
+    began = time.monotonic()
+    with pytest.raises(BusUnavailable):
+        services.bus.publish([Message(topic="start", body={})])
+    with pytest.raises(StoreUnavailable):
+        services.store.get(["runs/flow"])
+    assert time.monotonic() - began < TOTAL_TIMEOUT_S
 
 
 def test_a_crash_is_no_interruption(capsys: pytest.CaptureFixture[str]) -> None:

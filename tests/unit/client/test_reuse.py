@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,18 @@ def file(tmp_path: Path) -> str:
     path = tmp_path / "edited.yaml"
     path.write_text(CHANGED)
     return str(path)
+
+
+def test_who_has_a_run_repaired_is_shown_and_why(earlier: EndedRun, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ended run has a line with the new one, as it has one for a retry in place."""
+    monkeypatch.setenv("LOGNAME", "ana")
+    monkeypatch.setattr(socket, "gethostname", lambda: "laptop")
+    words = ("retry", earlier.run_id, "--with", file, "--yes", "--reason", "the wrong image")
+    assert call_runs(earlier.world, *words).exit_code == 0
+    [new] = new_runs(earlier)
+    shown = call_runs(earlier.world, "show", earlier.run_id).stdout
+    assert f"changed      retried (as {new.id}) by ana@laptop at " in shown
+    assert ": the wrong image\n" in shown
 
 
 def new_runs(earlier: EndedRun) -> list[RunRecord]:

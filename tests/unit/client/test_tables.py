@@ -42,6 +42,17 @@ def test_ids_are_whole_and_messages_take_what_is_left(width: int) -> None:
     assert max(map(len, lines)) <= width
 
 
+def test_long_messages_of_many_steps_do_not_fill_many_screens() -> None:
+    """If not everything fits on the screen, a message takes two lines, and one that is cut says so."""
+    rows = tuple((f"load-{number:03}", "FAILED", "no space is left on the device " * 9) for number in range(50))
+    lines = printed(replace(SHEET, rows=rows), 60)
+    assert len(lines) == 1 + 2 * len(rows)
+    assert lines[1::2] == [
+        f"load-{number:03}  FAILED  no space is left on the device no space is" for number in range(50)
+    ]
+    assert set(lines[2::2]) == {" " * 18 + "left on the device no space is left on…"}
+
+
 @pytest.mark.parametrize(
     ("width", "shown"),
     [

@@ -7,6 +7,9 @@ from datetime import timedelta
 
 import pytest
 
+from atom_client.cli import watch
+from atom_client.cli.watch import view_from_documents
+from atom_client.views.items import count_anew
 from atom_client.views.progress import RunView, progress_of
 from atom_client.views.queries import in_order, read_outlines
 from atom_emulator.testing.world import World
@@ -65,6 +68,22 @@ def test_items_under_way_are_counted_from_the_documents() -> None:
     counts = seen(world, run_id).count_items("train")
     assert counts is not None
     assert (counts.total, counts.states.get(StepState.RUNNING)) == (3, 2)
+
+
+def test_very_many_items_are_counted_instead_of_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The counts are those of the store, however many changes were missed, and are taken again from time to time."""
+    monkeypatch.setattr(watch, "MOST_ITEMS_READ", 4)
+    world = World(script(train={"duration": 600}))
+    run_id = loops.start(
+        world, loops.workflow(loops.step("train", for_each=loops.each([1, 2, 3, 4, 5], max_parallel=2)))
+    )
+    world.settle_down()
+    view = view_from_documents(world.services, run_id)
+    assert (view.items, view.loops[0].message) == ({}, "0 of 5 ended, 2 running")
+    later = view.with_changes([change("train[0]", "SUCCEEDED", at=5)])
+    assert later.count_items("train") == view.count_items("train")
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    assert count_anew(world.store, later).loops[0].message == "5 items"
 
 
 def test_a_run_that_waits_has_no_steps_yet() -> None:

@@ -15,11 +15,15 @@ from atom_emulator.task_runner.script_file import parse_script
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.coordinator.preparation import Refusal
+from atom_workflows.coordinator.run_commands import accept_command
 from atom_workflows.core.consistency import find_flaws
 from atom_workflows.core.gathering import count_items
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.documents import outputs_path, run_path, steps_path
+from atom_workflows.errors import RunStateError
 from atom_workflows.handlers.start import on_start
+from atom_workflows.messages.internal import RunCommand
+from atom_workflows.ports import Update
 from support.meanwhile import meanwhile
 from support.mortal import Died, Fate, make_mortal
 from support.repairs import BASE, FAILING, WORKING, EndedRun, edited, ended_run, plan, repair, request, start_repair
@@ -113,6 +117,41 @@ def test_a_run_has_one_open_repair_at_a_time() -> None:
     second = start_repair(world, request(earlier.run_id, CHANGED, key="two"))
     assert second.refusal is None
     assert world.run(earlier.run_id).repaired_by == (first, second.run_id)
+
+
+def test_no_relative_of_an_open_repair_is_retried() -> None:
+    """Neither the run that it repairs nor an earlier repair of that run runs the same steps beside it."""
+    earlier = ended_run(script=FAILING)
+    world = earlier.world
+    first = start_repair(world, request(earlier.run_id, CHANGED, key="one")).run_id
+    cancel_run(world.services, first, actor="me")
+    second = start_repair(world, request(earlier.run_id, CHANGED, key="two")).run_id
+    said = f"run {second} already repairs run {earlier.run_id}, and is RUNNING; wait for it to end, or cancel it"
+    for run_id in (earlier.run_id, first):
+        with pytest.raises(RunStateError) as refused:
+            retry_run(world.services, run_id, actor="me")
+        assert str(refused.value) == said
+        with pytest.raises(RunStateError, match=f"run {second} already repairs"):
+            accept_command(world.services, RunCommand(run_id, "retry", retries=0, actor="me"))
+    assert said in refusal(world, request(first, edited(CHANGED, {"publish:1": "publish:2"}), key="three"))
+    cancel_run(world.services, second, actor="me")
+    retry_run(world.services, earlier.run_id, actor="me")
+    for run_id in (first, second):
+        with pytest.raises(RunStateError, match=f"run {earlier.run_id} is the one that run {run_id} repairs, and is"):
+            retry_run(world.services, run_id, actor="me")
+    assert world.run_to_end(earlier.run_id).state is RunState.SUCCEEDED
+    retry_run(world.services, first, actor="me")
+
+
+def test_the_ended_run_records_who_had_it_repaired() -> None:
+    """The change names the new run, whoever asked for it, and why; a request that names no one records none."""
+    earlier = ended_run()
+    first = start_repair(earlier.world, request(earlier.run_id, CHANGED, key="a", actor="ana", reason="the wrong day"))
+    [change] = earlier.world.run(earlier.run_id).changes
+    assert (change.actor, change.what, change.why) == ("ana", f"retry as {first.run_id}", "the wrong day")
+    cancel_run(earlier.world.services, first.run_id, actor="me")
+    start_repair(earlier.world, request(earlier.run_id, CHANGED, key="b"))
+    assert earlier.world.run(earlier.run_id).changes == (change,)
 
 
 def test_of_two_repairs_at_the_same_moment_one_is_refused() -> None:
@@ -280,20 +319,26 @@ def test_a_retry_of_a_repair_keeps_what_it_kept() -> None:
 
 
 def test_a_retry_of_the_run_before_its_steps_were_copied_fails_the_new_run() -> None:
-    """What was decided about an earlier version of the run is not mixed with a later one."""
+    """What was decided about an earlier version of the run is not mixed with a later one.
+
+    A function of another version may retry the run, or a command that was given at the same moment.
+    """
     earlier = ended_run(script=FAILING)
     world = earlier.world
+
+    def retried() -> None:
+        world.store.commit([Update(path=run_path(earlier.run_id), fields={"retries": 1})])
+
     moment = meanwhile(
         world,
         lambda name, argument: name == "get" and any("/definition/" in path for path in argument),
-        lambda: retry_run(world.services, earlier.run_id, actor="me"),
+        retried,
     )
     run_id = start_repair(world, request(earlier.run_id, CHANGED)).run_id
     assert moment.happened
     run = world.run_to_end(run_id)
     said = f"run {earlier.run_id} was changed or deleted before the steps to keep were copied from it"
     assert (run.state, run.errors[0]["message"]) == (RunState.FAILED, said)
-    assert world.run_to_end(earlier.run_id).state is RunState.SUCCEEDED
 
 
 LIMITED = f"concurrency: {{limit: 1}}\n{BASE}"

@@ -26,7 +26,7 @@ from pathlib import Path
 from atom_emulator.platform.project_folder import ProjectFolder
 folder = ProjectFolder(Path(sys.argv[1]))
 with folder.held(alone=sys.argv[2] == "alone", by="atom-workflows local up"):
-    with folder.announced({"FIRESTORE_EMULATOR_HOST": "127.0.0.1:1"}):
+    with folder.announced({"FIRESTORE_EMULATOR_HOST": "127.0.0.1:1"}, only_run=sys.argv[3]):
         print(flush=True)
         threading.Event().wait()
 """
@@ -40,9 +40,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectFolder:
 
 
 @contextmanager
-def another(folder: ProjectFolder, how: str = "alone") -> Iterator[subprocess.Popen[str]]:
+def another(folder: ProjectFolder, how: str = "alone", only_run: str = "") -> Iterator[subprocess.Popen[str]]:
     """Let another process hold the folder."""
-    command = [sys.executable, "-c", HOLD, str(folder.path), how]
+    command = [sys.executable, "-c", HOLD, str(folder.path), how, only_run]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -145,6 +145,24 @@ def test_a_killed_platform_is_not_found_while_its_parts_end(folder: ProjectFolde
     with folder.held(alone=True, by="a part"):
         (folder.path / "platform.json").write_text(state)
         assert folder.running_platform() is None
+
+
+def test_the_platform_of_a_run_is_found_by_its_run_alone(folder: ProjectFolder) -> None:
+    """Platforms of single runs stand beside each other, none is that of the folder, and a killed one is not found."""
+    with another(folder, "shared", "flow-1") as one, another(folder, "shared", "flow-2"):
+        assert folder.platform_of_run("flow-1") == {"FIRESTORE_EMULATOR_HOST": "127.0.0.1:1"}
+        assert (folder.platform_of_run("flow-3"), folder.running_platform()) == (None, None)
+        assert folder.runs_under_way() == ["flow-1", "flow-2"]
+        assert (folder.path / "run-flow-1.json").stat().st_mode & 0o777 == 0o600
+        one.kill()
+        one.wait()
+        assert folder.platform_of_run("flow-1") is None
+        assert folder.runs_under_way() == ["flow-2"]
+    with folder.held(alone=True, by="next"):
+        assert not list(folder.path.glob("run-*"))
+    with folder.held(alone=False, by="run"), folder.announced({"A": "b"}, only_run="flow-4"):
+        assert folder.platform_of_run("flow-4") == {"A": "b"}
+    assert not list(folder.path.glob("run-*"))
 
 
 def test_nothing_is_left_of_a_platform_that_ends(folder: ProjectFolder) -> None:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from atom_client.cli.local import recipes
+from atom_client.cli.local_up import recipes
 from atom_emulator.platform.errors import PlatformError, StorageMissing
 from atom_emulator.platform.local import LocalPlatform
 from atom_emulator.platform.options import PartName, PlatformOptions
