@@ -84,7 +84,7 @@ GRANTS: Final = (
     *_publishes(
         "start",
         start="hands over work that exceeds one invocation's budget",
-        steps="publishes the first steps as ready, and commands to cancel or retry a run",
+        steps="publishes the first steps as ready, and commands to cancel or retry a run or to mark a step",
         tick="triggers the checker for a job to be stopped",
         events=_CHANGES,
         dead_letters=_LETTERS,

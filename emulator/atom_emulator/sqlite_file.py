@@ -20,12 +20,16 @@ _LOG_PAGES: Final = 4_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileKind:
-    """A kind of file: its name in messages, the marks in its header, and the statements that create its tables."""
+    """A kind of file: its name in messages, the marks in its header, and the statements that create its tables.
+
+    `indexes` are created in files that were made without them, too.
+    """
 
     what: str
     application_id: int
     version: int
     schema: Sequence[str]
+    indexes: Sequence[str] = ()
 
 
 class SqliteFileError(Exception):
@@ -53,7 +57,7 @@ def open_file(file: Path, kind: FileKind, *, read_only: bool = False) -> sqlite3
         try:
             connection.execute("PRAGMA trusted_schema = OFF")  # The file may be someone else's.
             if not read_only:
-                _prepare(connection, kind)
+                _prepare(connection, file, kind)
             elif _is_empty(connection):
                 connection.close()
                 connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
@@ -65,13 +69,16 @@ def open_file(file: Path, kind: FileKind, *, read_only: bool = False) -> sqlite3
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, kind: FileKind) -> None:
+def _prepare(connection: sqlite3.Connection, file: Path, kind: FileKind) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
     with transaction(connection):  # Another process may be creating the tables, too.
         if _is_empty(connection):
             _create_tables(connection, kind)
+        _require_kind(connection, file, kind)
+        for statement in kind.indexes:
+            connection.execute(statement)
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:

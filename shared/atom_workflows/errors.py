@@ -22,6 +22,17 @@ class SelectionError(AtomWorkflowsError, ValueError):
         self.name = name
 
 
+class MarkError(AtomWorkflowsError, ValueError):
+    """A step cannot be marked as succeeded or skipped.
+
+    `name` is the step that does not exist, or "".
+    """
+
+    def __init__(self, reason: str, name: str = "") -> None:
+        super().__init__(reason)
+        self.name = name
+
+
 # -- the ports -------------------------------------------------------------------------------------------------------
 
 

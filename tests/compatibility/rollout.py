@@ -21,7 +21,7 @@ from atom_workflows.documents import SCHEMAS
 from atom_workflows.errors import NewerVersion
 from atom_workflows.messages import fields, internal
 from atom_workflows.messages import start as start_events
-from atom_workflows.messages.fields import SCHEMA_OF_COMMANDS, SCHEMA_OF_ITEMS
+from atom_workflows.messages.fields import SCHEMA_OF_COMMANDS, SCHEMA_OF_ITEMS, SCHEMA_OF_MARKS
 from atom_workflows.ports import Bus, Create, Document, Message, Query, Store, Write, WriteResult
 
 ADDED: Final = "added_later"
@@ -100,13 +100,14 @@ class Seen:
 class Version:
     """What a version writes and reads: the schemas of its events, of the runs that it starts, and of documents.
 
-    `items` is the schema of events that name items, and `commands` that of commands about runs, if the version knows
-    these.
+    `items` is the schema of events that name items, `commands` that of commands about runs, and `marks` that of those
+    that mark steps, if the version knows these.
     """
 
     events: int = 1
     items: int = SCHEMA_OF_ITEMS
     commands: int = SCHEMA_OF_COMMANDS
+    marks: int = SCHEMA_OF_MARKS
     new_runs: int = 1
     reads: tuple[int, ...] = SCHEMAS
 
@@ -174,6 +175,7 @@ class Rollout(World):
             for reader in (documents, due_steps):
                 patch.setattr(reader, "SCHEMAS", version.reads)
             patch.setattr(internal, "SCHEMA_OF_COMMANDS", version.commands)
+            patch.setattr(internal, "SCHEMA_OF_MARKS", version.marks)
             patch.setattr(preparation, "SCHEMA_OF_NEW_RUNS", version.new_runs)
             self.services = self._newer if name == "newer" else self._older
             yield

@@ -12,7 +12,7 @@ from atom_workflows.coordinator.run_commands import accept_command
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import run_path, steps_path
 from atom_workflows.expressions.types import INT
-from atom_workflows.messages.internal import RETRY, RunCommand
+from atom_workflows.messages.internal import MARK, RETRY, RunCommand
 from atom_workflows.ports import Query
 from compatibility.rollout import ADDED, Rollout, Version
 from support import loops
@@ -76,7 +76,7 @@ def test_a_rollout_that_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("seed", SEEDS[:8])
 def test_commands_that_an_older_dispatcher_does_not_know(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """An older dispatcher leaves a command to a newer one, and no version loses it or carries it out twice."""
-    older = Version(commands=2)
+    older = Version(commands=2, marks=2)
     world = Rollout(seed, monkeypatch, older=older, script="rules: [{step: l1x1, always_fail: true}]")
     run_id = world.start(layers(2, 2))
     assert world.run_to_end(run_id).state == "FAILED"
@@ -92,6 +92,23 @@ def test_commands_that_an_older_dispatcher_does_not_know(monkeypatch: pytest.Mon
     world.clock.move(timedelta(minutes=5))
     assert world.run_to_end(run_id).state == "FAILED"
     assert world.run(run_id).retries == 1
+    assert world.bus.take_all("dead-letters") == []
+
+
+@pytest.mark.parametrize("seed", SEEDS[:4])
+def test_marks_that_an_older_dispatcher_does_not_know(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """An older dispatcher that knows other commands leaves a mark to a newer one."""
+    world = Rollout(seed, monkeypatch, older=Version(marks=3), script="rules: [{step: l1x1, always_fail: true}]")
+    run_id = world.start(layers(2, 2))
+    assert world.run_to_end(run_id).state == "FAILED"
+    world.newer_share = 0
+    mark = RunCommand(run_id, MARK, retries=0, actor="ana@example.com", step="l1x1", state="skipped")
+    accept_command(world.services, mark)
+    [taken] = world.bus.take_all("steps")
+    assert not world.deliver(taken)
+    world.newer_share = 1
+    world.clock.move(timedelta(minutes=5))
+    assert world.run_to_end(run_id).state == "SUCCEEDED"
     assert world.bus.take_all("dead-letters") == []
 
 

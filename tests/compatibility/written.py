@@ -118,6 +118,16 @@ STEP: Final = StepRecord(
     finished_at=LATER,
     expire_at=LATER,
 )
+MARKED_STEP: Final = replace(
+    STEP,
+    mark={
+        "state": "SKIPPED",
+        "at": NOW,
+        "actor": "ana@example.com",
+        "why": "not on Sundays",
+        "retries": 1,
+    },
+)
 PLAIN_STEP: Final = StepRecord(
     run_id="flow-1",
     id="~end",
@@ -320,6 +330,17 @@ COMMAND: Final = RunCommand(
     failed=True,
 )
 
+MARK: Final = RunCommand(
+    run_id="flow-1",
+    command="mark",
+    retries=2,
+    actor="ana@example.com",
+    reason="loaded by hand",
+    step="load[3]",
+    state="succeeded",
+    outputs='{"rows":12}',
+)
+
 MESSAGES: Final[Mapping[str, tuple[Message, Callable[[Any], object], object]]] = {
     "steps-step.ready": (
         ready_messages("flow-1", [ReadyStep(step_id="extract"), ReadyStep(step_id="load", attempt=2)])[0],
@@ -347,6 +368,7 @@ MESSAGES: Final[Mapping[str, tuple[Message, Callable[[Any], object], object]]] =
         StepsCompleted(run_id="flow-1", outcomes=(replace(OUTCOME, step_id="load[7]~2"),)),
     ),
     "steps-run.command": (command_message(COMMAND), read_steps_event, COMMAND),
+    "steps-run.command-mark": (command_message(MARK), read_steps_event, MARK),
     "tick-sweep.page-items": (page_message(PAGE_OF_ITEMS), read_tick_event, PAGE_OF_ITEMS),
     "tick-tick": (tick_message("dispatcher"), read_tick_event, Tick(is_scheduled=False)),
     "tick-sweep.page": (page_message(PAGE), read_tick_event, PAGE),
@@ -373,6 +395,7 @@ MESSAGES: Final[Mapping[str, tuple[Message, Callable[[Any], object], object]]] =
 
 DOCUMENTS: Final[Mapping[str, tuple[str, Fields, Callable[[Document], object], object]]] = {
     "step": (step_path("flow-1", "load"), step_fields(STEP), step_record, STEP),
+    "step-marked": (step_path("flow-1", "load"), step_fields(MARKED_STEP), step_record, MARKED_STEP),
     "step-plain": (step_path("flow-1", "~end"), step_fields(PLAIN_STEP), step_record, PLAIN_STEP),
     "run": (run_path("flow-1"), run_fields(RUN), run_record, RUN),
     "step-forwarding": (step_path("flow-1", "load"), step_fields(FORWARDING_STEP), step_record, FORWARDING_STEP),

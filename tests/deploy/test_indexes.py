@@ -17,6 +17,7 @@ import pytest
 
 from atom_client.doctor.firestore import state_findings
 from atom_client.graph.reading import read_nodes_to_draw
+from atom_client.views import live_queries
 from atom_client.views.items import count_ended_items, read_loops, read_page, read_some
 from atom_client.views.queries import (
     newest_runs,
@@ -26,9 +27,10 @@ from atom_client.views.queries import (
     read_outputs_of_steps,
     similar_step,
 )
-from atom_client.views.run_list import RunFilter, count_ended_steps, read_runs_page
+from atom_client.views.run_list import OPEN_STATES, RunFilter, count_ended_steps, read_runs_page
 from atom_client.views.run_references import LAST, full_run_id, runs_to_offer
 from atom_deploy.resources.firestore import declared
+from atom_emulator.firestore.memory import MemoryListener
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.coordinator.schedules import list_schedules
@@ -115,6 +117,7 @@ def live(world: World) -> str:
     read_nodes_of_steps(world.store, world.run(run_id))
     newest_runs(world.store, limit=10)
     list_in_every_way(world)
+    listen_in_every_way(world)
     world.start(json.dumps({**json.loads(chain(1)), "name": "flow-0a"}), run_key="named like a run")
     full_run_id(world.store, "flow-0a")
     for name in (LAST, run_id[:-1], "flow", "flow.yaml"):
@@ -140,6 +143,16 @@ def list_in_every_way(world: World) -> None:
         read_runs_page(world.store, RunFilter(**wanted), number=1, size=1, now=world.clock.now())
     read_runs_page(world.store, RunFilter(), number=2, size=1, now=world.clock.now())
     count_ended_steps(world.store, newest_runs(world.store, limit=1)[0])
+
+
+def listen_in_every_way(world: World) -> None:
+    """Listen to runs by every condition, and to a run's steps and to schedules."""
+    listener = MemoryListener(world.store.inner)
+    run = newest_runs(world.store, limit=1)[0]
+    for wanted in (RunFilter(), RunFilter(states=OPEN_STATES), RunFilter(states=OPEN_STATES, workflow="flow")):
+        live_queries.listen_to_runs(listener, wanted).close()
+    live_queries.listen_to_steps(listener, run).close()
+    live_queries.listen_to_schedule_names(listener).close()
 
 
 def live_in_loops(world: World) -> None:
@@ -273,8 +286,8 @@ def test_what_is_exempted_is_stored() -> None:
     }
     # Of jobs that were accepted late, or had to wait in their Task Runner.
     rare |= {("steps", "submitted_at"), ("steps", "running_at")}
-    # Of loops without a list.
-    rare |= {("steps", "problem")}
+    # Of loops without a list, and of steps that a person marked.
+    rare |= {("steps", "problem"), ("steps", "mark")}
     assert {(group, name) for group, name in exempted - rare if name not in stored[group]} == set()
     assert {group for group in stored if "expire_at" in stored[group]} == set(stored)
 

@@ -44,7 +44,7 @@ def test_the_commands_print_what_the_page_shows(monkeypatch: pytest.MonkeyPatch)
         return world.services
 
     blocks = BLOCK.findall(PAGE)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for command, shown in blocks:
         result = CliRunner().invoke(cli, shlex.split(command), obj=connect, catch_exceptions=False)
         printed = "\n".join(compared(result.stdout))

@@ -250,7 +250,7 @@ def test_a_body_that_is_too_large_is_not_read(*, chunked: bool) -> None:
     sent = Sent(method="POST", path=f"/runs/{run_id}/retry", raw=raw, content_length=None if chunked else len(raw))
     headers = {**JSON, "ce-type": "x", "User-Agent": "APIs-Google"}
     text, status, _ = answer_request("start", on_start, world.services, headers, sent)
-    assert (status, "the function accepts up to 16,384" in json.loads(text)["error"]) == (413, True)
+    assert (status, "the function accepts up to 65,536" in json.loads(text)["error"]) == (413, True)
     assert world.bus.take_all("dead-letters") == []
 
 
@@ -362,3 +362,39 @@ def test_the_function_itself_answers(functions: Deployed, world: World, run_id: 
     assert client.post("/", json={"definition": "steps: [{id: a, task: {url: u}}]"}).status_code == 202
     assert client.post("/runsaway", json={"definition": "steps: [{id: a, task: {url: u}}]"}).status_code == 202
     assert client.get("/").status_code == 405
+
+
+def test_a_step_is_marked() -> None:
+    """A mark is accepted, and carried out by a dispatcher."""
+    world, run_id = failed()
+    mark = {"step": "s1", "as": "succeeded", "reason": "done by hand", "retries": 0}
+    accepted = call(world, "POST", f"/runs/{run_id}/mark", mark)
+    assert (accepted.status, accepted.body["command"]) == (202, "mark")
+    world.settle_down()
+    run = world.run_to_end(run_id)
+    assert run.state is RunState.SUCCEEDED
+    assert [(one.actor, one.what, one.why) for one in run.changes] == [(UNNAMED, "mark s1 succeeded", "done by hand")]
+    assert world.submissions() == ["s0/1", "s1/1", "s2/1"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "error"),
+    [
+        (None, 400, "an event's step must be text, not nothing"),
+        ({"step": "s1"}, 400, "an event's as must be text"),
+        ({"step": "s1", "as": "failed"}, 400, "a step can be marked as succeeded or skipped, not 'failed'"),
+        ({"step": "s1", "as": "skipped", "now": True}, 400, 'a mark has no field "now"'),
+        ({"step": "s1", "as": "succeeded", "outputs": [1]}, 400, "an event's outputs must be an object"),
+        ({"step": "s1", "as": "succeeded", "outputs": {"n": 1}}, 409, "step s1 does not declare the output n"),
+        ({"step": "s9", "as": "skipped"}, 409, "there is no step s9 in run"),
+        ({"step": "s0", "as": "skipped"}, 409, "step s0 is already SUCCEEDED"),
+        ({"step": "s1", "as": "skipped", "retries": 3}, 409, "the request says that `retries` is 3"),
+    ],
+)
+def test_a_mark_that_is_impossible_is_refused(body: dict[str, Any] | None, status: int, error: str) -> None:
+    """The answer says why, and nothing is published."""
+    world, run_id = failed()
+    answered = call(world, "POST", f"/runs/{run_id}/mark", body)
+    assert answered.status == status
+    assert answered.body["error"].startswith(error)
+    assert not world.bus.take_all("steps")

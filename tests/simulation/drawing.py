@@ -51,6 +51,7 @@ _WITH_LANGUAGE: Final = 0.45
 """The share of workflows that use what plain ones do not: conditions, outputs, steps under `finally`, …"""
 
 _SELECTIONS: Final = (*[0] * 5, 1, 2, 3)
+_MARKS: Final = (*[0] * 6, 1, 2, 3, 5)
 """How many retries of named steps a run gets once all is over."""
 
 _STOPS: Final = (*[Stops.AT_ONCE] * 4, *[Stops.SLOWLY] * 3, Stops.NEVER, Stops.CANNOT, Stops.CANNOT)
@@ -189,6 +190,7 @@ def _draw_scenarios(seed: int) -> Iterator[Scenario]:
         scenario = _with_task_runner(scenario, dice(seed, "task runner", scenario.task_runner_url))
         scenario = _with_lookups(scenario, dice(seed, "lookups", scenario.task_runner_url))
         scenario = replace(scenario, selections=dice(seed, "selections", name).choice(_SELECTIONS))
+        scenario = replace(scenario, marks=dice(seed, "marks", name).choice(_MARKS))
         yield _perhaps_with_language(scenario, dice(seed, "language", name), Loops(seed, "loops", name))
 
 

@@ -25,6 +25,7 @@ class Rule(StrEnum):
     PLACES = "no more items of a loop are under way than it has places, and none of these is lost"
     FINALLY = "steps under finally run once a round and always, when the main part has ended, unless nothing started"
     RERUN = "a retry runs again what failed, was blocked or stopped, all behind it, and nothing else"
+    MARKED = "a step ends as a person marked it only if one did, after what it waits for, and then without a job"
     HELD = "a submission is for the attempt that the step is at"
     ONCE = "a job is asked for again if none was accepted; if that is unknown, with onLost: retry alone"
     WINDOW = "nothing is submitted with too little of a lease left"

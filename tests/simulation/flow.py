@@ -32,6 +32,7 @@ class Flow:
     cancels: int = field(init=False)
     retries: int = field(init=False)
     selections: int = field(init=False)
+    marks: int = field(init=False)
     doctors: int = field(init=False)
     next_doctor: float = 0.0
 
@@ -39,6 +40,7 @@ class Flow:
         self.cancels, self.retries, self.doctors = self.scenario.cancels, self.scenario.retries, self.scenario.doctors
         # In a group, the others would have to wait; what was deleted or has expired cannot run again.
         self.selections = 0 if self.scenario.limit else self.scenario.selections
+        self.marks = 0 if self.scenario.limit else self.scenario.marks
 
     @property
     def run_id(self) -> str:
@@ -62,6 +64,13 @@ class Flow:
         run, watch = self.watch.run, self.watch
         is_whole = run is not None and run.started_at is not None and not (watch.gone or watch.forgotten)
         return bool(self.selections) and run is not None and is_whole and run.state in {*_RETRIED, RunState.SUCCEEDED}
+
+    @property
+    def may_mark(self) -> bool:
+        """True if its users may mark steps of it."""
+        run, watch = self.watch.run, self.watch
+        is_whole = run is not None and run.started_at is not None and not (watch.gone or watch.forgotten)
+        return bool(self.marks) and is_whole
 
     def may_retry(self, now: datetime) -> bool:
         """Return True once the users have decided to retry the run."""

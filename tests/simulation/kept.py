@@ -54,7 +54,7 @@ class KeptAttempts:
             return
         kept = [json.loads(line) for line in step.attempts.split("\n") if line]
         # A step that a person marked as SUCCEEDED has kept how its latest attempt ended.
-        is_marked = before is not None and step.state is StepState.SUCCEEDED and before.state not in _NOT_KEPT
+        is_marked = step.state is StepState.SUCCEEDED and step.is_marked
         due = begun[:-1] if step.state in _NOT_KEPT and not is_marked else begun
         numbers = [one["number"] for one in kept]
         if numbers != due[-_MOST:]:
@@ -76,7 +76,12 @@ class KeptAttempts:
             watch.report(Rule.ATTEMPTS, f"{what}, although its Task Runner named one")
         is_latest = of.attempt == step.attempt and step.state is not StepState.PENDING
         last = (kind, kept.get("reason", ""))
-        if is_latest and step.last_kind and kind != "stopped" and last != (step.last_kind, step.last_reason):
+        if (
+            is_latest
+            and step.last_kind
+            and kind not in {"stopped", "succeeded"}
+            and last != (step.last_kind, step.last_reason)
+        ):
             watch.report(Rule.ATTEMPTS, f"{what} for {last[1]!r}; it was {(step.last_kind, step.last_reason)}")
-        if kind == "stopped" and not watch.stops:
+        if kind == "stopped" and not watch.stops and not step.is_marked:
             watch.report(Rule.ATTEMPTS, f"{what}, although no one stopped the run")

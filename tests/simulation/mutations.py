@@ -37,6 +37,7 @@ from simulation import (
     planted_language,
     planted_lines,
     planted_loops,
+    planted_marks,
     planted_places,
     planted_selections,
     planted_stopping,
@@ -288,6 +289,10 @@ MUTATIONS: Final = (
     _in_code(
         "a step that runs alone takes all behind it", (selection, "choose", planted_selections.run_all_behind), seed=11
     ),
+    _at_port("a dispatcher begins a marked step", planted_marks.forget_marks, seed=7),
+    _at_port("a mark counts in later rounds", planted_marks.keep_marks, seed=24),
+    _at_port("a marked job is not stopped", planted_marks.end_marked_at_once, seed=84),
+    _at_port("the outputs of a mark get lost", planted_marks.forget_outputs, seed=72),
     _in_code("jobs that notify are never polled", (polling, "NOTIFIED_POLL", planted_stopping.AGES), seed=65),
 )
 

@@ -116,15 +116,21 @@ class Fate(StrEnum):
 
 def fate(scenario: Scenario, plan: StepPlan, facts: Facts) -> Fate:
     """Return what becomes of a step whose dependencies have all ended."""
-    if plan.id in scenario.finally_ids and facts.is_nothing_started:
+    needs = [facts.ends[need] for need in plan.depends_on]
+    # A person may have marked a step before it as succeeded, although nothing was started.
+    if plan.id in scenario.finally_ids and facts.is_nothing_started and not any(map(_has_succeeded, needs)):
         return Fate.IS_SKIPPED
-    fated = triggered(plan.trigger, [facts.ends[need] for need in plan.depends_on])
+    fated = triggered(plan.trigger, needs)
     if fated is not Fate.RUNS or plan.own_condition is None:
         return fated
     try:
         return Fate.RUNS if holds(plan.own_condition, facts) else Fate.IS_SKIPPED
     except NoAnswerError:
         return Fate.FAILS
+
+
+def _has_succeeded(end: End) -> bool:
+    return end.state is StepState.SUCCEEDED
 
 
 def triggered(trigger: Trigger, needs: Sequence[End]) -> Fate:

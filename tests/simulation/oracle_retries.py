@@ -18,11 +18,15 @@ class Names(NamedTuple):
     first: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     failed: bool = False
+    # True if the step is not run, but ends as a person says.
+    is_mark: bool = False
 
     @classmethod
     def read(cls, command: str) -> Names | None:
         """Read the names in a command; None if it has none."""
         words = command.split()
+        if words[0] == "mark":
+            return cls(only=(words[1],), is_mark=True)
         pairs = list(pairwise(words))
         first, only = (tuple(name for word, name in pairs if word == option) for option in ("--from", "--only"))
         return cls(first=first, only=only, failed="--failed" in words) if first or only else None
@@ -89,9 +93,10 @@ def _named_again(
         again.add(plan.id)
         if opens:
             opened.add(plan.id)
-        if plan.loop is not None and (is_open or is_only):
+        is_marked = names.is_mark and plan.id in names.only
+        if plan.loop is not None and (is_open or (is_only and not is_marked)):
             again.add(expander_id(plan.id))
-        elif plan.loop is not None:
+        elif plan.loop is not None and not is_marked:
             again |= of_items | (_items_again(plan, own_items) if is_retried else set())
     return again
 

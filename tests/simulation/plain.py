@@ -25,6 +25,7 @@ OF_ALL: Final[Mapping[str, OfAll]] = {
     "cancels": _of_scenarios(lambda one: replace(one, cancels=0)),
     "retries": _of_scenarios(lambda one: replace(one, retries=0)),
     "selections": _of_scenarios(lambda one: replace(one, selections=0)),
+    "marks": _of_scenarios(lambda one: replace(one, marks=0)),
     "doctors": _of_scenarios(lambda one: replace(one, doctors=0)),
     "timeout": _of_scenarios(lambda one: replace(one, timeout_s=None)),
     "files": _of_scenarios(lambda one: replace(one, is_file=False)),
@@ -35,9 +36,9 @@ OF_ALL: Final[Mapping[str, OfAll]] = {
     "clocks": lambda drawn: replace(drawn, weather=replace(drawn.weather, skew_s=0)),
     "limits": lambda drawn: replace(drawn, limits=Limits()),
 }
-"""No outputs of the run, no cancels, no retries, none of named steps, no doctor, no timeout of the workflow, no limit
-on its runs, no files, jobs that stop at once, are found by their keys at once and whose ends no one reports, right
-clocks, and sizes as deployed.
+"""No outputs of the run, no cancels, no retries, none of named steps, no marks, no doctor, no timeout of the workflow,
+no limit on its runs, no files, jobs that stop at once, are found by their keys at once and whose ends no one reports,
+right clocks, and sizes as deployed.
 """
 
 OF_STEP: Final[Mapping[str, OfStep]] = {

@@ -224,7 +224,9 @@ class Play:
 
         What was played until then does not depend on it. A run that repairs another one is left alone with that.
         """
-        if not any(flow.may_select for flow in self.flows) or any(flow.repairs is not None for flow in self.flows):
+        if not any(flow.may_select or flow.may_mark for flow in self.flows) or any(
+            flow.repairs is not None for flow in self.flows
+        ):
             return False
         self._are_steps_named, self.faults.is_calm, self.evidence.calm_at = True, False, None
         self.scheduler.pause_s = self.drawn.weather.pause_s

@@ -211,7 +211,7 @@ class Scenario:
 
     `name` distinguishes the runs of a simulation. `cancels`, `retries` and `doctors` are how often users ask for these
     at the most, while anything goes wrong. They think it over for `retry_after_s` before they retry a run. Once all is
-    over, they name steps to run again, in `selections` more retries.
+    over, they name steps to run again, in `selections` more retries, and mark steps, `marks` times at the most.
 
     The definition is part of the message that starts it, or of a file. A file may be replaced by `newer`.
 
@@ -248,6 +248,7 @@ class Scenario:
     retries: int = 0
     retry_after_s: float = 0.0
     selections: int = 0
+    marks: int = 0
     doctors: int = 0
     limit: int = 0
     when_full: WhenFull = WhenFull.QUEUE

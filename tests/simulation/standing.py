@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from atom_workflows.coordinator.marks import Wish
 from atom_workflows.core.graph import MAIN_END_ID, is_internal
 from atom_workflows.core.item_ids import EXPANDER_PREFIX, expander_id, item_id, parse_item_id
 from atom_workflows.core.kinds import NodeKind
@@ -32,10 +33,11 @@ class Standing:
     `kept` are steps that the run keeps of another one, and how they ended there.
 
     `outputs` are those of steps as they are stored. `reruns` are the steps that each retry has to run again, by its
-    number. `was_stopped` says that the run was, in this round, and `stops` how, one after the other; a handler may not
-    know of the latest. `names` are the steps that a person named for this round, if one did, and `left` are the steps
-    that were left as they are although what they depend on may have run again. `is_nothing_started` says that no step
-    had run or failed when the main part ended, as far as the store then knew.
+    number. `was_stopped` says that the run was, in this round, and `stops` how, one after the other; a handler may
+    not know of the latest. `names` are the steps that a person named for this round, if one did, and `left` are the
+    steps that were left as they are although what they depend on may have run again. `marks` are those that people
+    asked for, in any round. `is_nothing_started` says that no step had run or failed when the main part ended, as
+    far as the store then knew.
     """
 
     def __init__(self, scenario: Scenario) -> None:
@@ -51,6 +53,7 @@ class Standing:
         self.is_nothing_started = False
         self.names: Names | None = None
         self.left: set[str] = set()
+        self.marks: list[Wish] = []
 
     def see_outputs(self, document: Document) -> None:
         """Note the outputs of a step as they were written; those of an earlier round are void."""
@@ -251,7 +254,13 @@ class Standing:
         if step is not None and step.kind is NodeKind.GATHER and not self._has_items_ended(owner):
             return None
         facts = self.facts(plan)
+        if facts is not None and step is not None and step.is_marked:
+            return Fate.IS_SKIPPED if self.ends_skipped(step) else Fate.RUNS
         return None if facts is None else fate(self.scenario, plan, facts)
+
+    def ends_skipped(self, step: StepRecord) -> bool:
+        """Return True if a marked step ends as skipped; a node that would create items does so in any case."""
+        return step.kind is NodeKind.EXPAND or (step.mark or {}).get("state") == StepState.SKIPPED
 
     def _has_items_ended(self, loop_id: str) -> bool:
         """Return True if nothing is left for which a loop waits."""
@@ -285,7 +294,9 @@ class Standing:
             if end is None:
                 counters["remaining"] += 1
             elif need.schema == 1:
-                counters["unsuccessful"] += end.is_failure
+                # Without marks, no step is skipped by choice, and none succeeds behind a failure.
+                is_behind = not end.is_failure and bool(need.stained or need.unsuccessful)
+                counters += Counter(unsuccessful=end.is_failure, skipped=end.by_choice, stained=is_behind)
             elif need.id == MAIN_END_ID:
                 # Whatever became of the main steps, those under `finally` run, unless none was started.
                 counters += Counter(total=1, skipped=end.by_choice)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from atom_emulator.testing.world import START
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
+from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA, NodeKind
 from atom_workflows.core.outcomes import NOT_STOPPED, OutcomeKind
 from atom_workflows.core.polling import HINT_GAP
@@ -91,6 +92,7 @@ class StepRules:
             self._check_hint(before, step)
             self._note_timeout(before, step)
             self._check_list_is_open(before, step)
+            self._check_mark(before, step)
         if before is None and self._watch.is_kept(step):
             return
         if before is None:
@@ -102,6 +104,8 @@ class StepRules:
             self._check_claim(before, step)
         elif step.attempt != before.attempt:
             self._watch.report(Rule.STEP_STATE, f"{step.id} went from attempt {before.attempt} to {step.attempt}")
+        elif step.state is not before.state and self._ends_as_marked(step):
+            self._check_marked(before, step)
         elif step.state is not before.state:
             self._changes.get((before.state, step.state), self._report_change)(before, step)
 
@@ -127,6 +131,47 @@ class StepRules:
         assert plan is not None
         return plan
 
+    # -- marks -----------------------------------------------------------------------------------------------------
+
+    def _check_mark(self, before: StepRecord, step: StepRecord) -> None:
+        """Check that someone asked for a mark that a step now has."""
+        if not step.is_marked or step.mark == before.mark:
+            return
+        assert step.mark is not None
+        name, state = step.each if step.kind is NodeKind.EXPAND else shown_id(step.id), step.mark["state"]
+        if not any((wish.step, wish.state.value) == (name, state) for wish in self._watch.marks):
+            self._watch.report(Rule.MARKED, f"{step.id} is marked as {state}, for which no one asked")
+
+    def _ends_as_marked(self, step: StepRecord) -> bool:
+        if not step.is_marked or step.state not in {StepState.SUCCEEDED, StepState.SKIPPED}:
+            return False
+        skips = self._watch.ends_skipped(step)
+        return step.by_choice is skips and (step.state is StepState.SKIPPED) is skips
+
+    def _check_marked(self, before: StepRecord, step: StepRecord) -> None:
+        """Check the end of a step that a person marked: what it waits for has ended, and so has its job."""
+        watch, of = self._watch, Try(step.run_id, step.id, before.attempt)
+        self._require(before.state is not StepState.DISPATCHING or before.answered, step, before)
+        owner = step.each or step.id
+        if before.state is StepState.PENDING and not watch.gone and watch.fate_of(step.id) is None:
+            watch.report(Rule.MARKED, f"{step.id} ended as marked, and {self._fate_in_words(step)}")
+        if before.state is StepState.PENDING and owner in watch.scenario.finally_ids:
+            self._require(watch.run is not None and watch.run.main_state is not None, step, before)
+        if before.state in _AT_WORK:
+            self._ended.add(of)
+            self.overtaken.add(of)
+        self.excused.add(step.id)
+        if before.state is not StepState.RUNNING:
+            return
+        words = {one.word for one in watch.evidence.looks.get(step.job_id, ())}
+        has_ended = bool(words & {"SUCCEEDED", "FAILED", "CANCELLED", UNKNOWN})
+        waited_s = (watch.latest_now - (before.stop_since or watch.latest_now) + watch.skew).total_seconds()
+        may_go_on = watch.scenario.stops is Stops.CANNOT or waited_s >= STOP_TIMEOUT_S - _ROUNDING_S
+        if not has_ended and not may_go_on:
+            watch.report(Rule.MARKED, f"{step.id} ended as marked after {waited_s:.0f} s, while {step.job_id} runs")
+        if not has_ended and step.job_id not in step.unstopped:
+            watch.report(Rule.MARKED, f"{step.id} ended as marked, and does not say that {step.job_id} may run")
+
     # -- one kind of change each -----------------------------------------------------------------------------------
 
     def _check_claim(self, before: StepRecord, step: StepRecord) -> None:
@@ -135,6 +180,8 @@ class StepRules:
         again = before.state is StepState.DISPATCHING
         self._require(before.state in {StepState.PENDING, StepState.RETRYING, StepState.DISPATCHING}, step, before)
         self._require(step.attempt == before.attempt + (not again), step, before)
+        if before.is_marked:
+            watch.report(Rule.MARKED, f"{step.id} was claimed, though it is marked")
         if watch.run is None or watch.run.state.is_terminal:
             watch.report(Rule.STOP, f"{step.id} was claimed for a run that has ended")
         # A loop whose condition has no answer fails as any other whose list has none.
@@ -210,7 +257,10 @@ class StepRules:
             watch.report(Rule.DEPENDENCIES, f"{step.id} is {step.state} before what it depends on has ended")
         elif step.id != END_ID:
             has_failure = bool(watch.implied(step)["unsuccessful"])
-            self._require(step.state is (StepState.SKIPPED if has_failure else StepState.SUCCEEDED), step, before)
+            # In the first schema, a barrier is a step like any other.
+            is_skipped = step.schema == 1 and all(end is not None and end.by_choice for end in ended) and bool(ended)
+            is_blocked = has_failure or is_skipped
+            self._require(step.state is (StepState.SKIPPED if is_blocked else StepState.SUCCEEDED), step, before)
 
     def _check_stop(self, before: StepRecord, step: StepRecord) -> None:
         if not self._fits_stop(before, step):
@@ -229,6 +279,8 @@ class StepRules:
             watch.report(Rule.RERUN, f"{step.id} was reset by retry {step.retries}, and nothing before it failed")
         if step.by_choice or step.tolerated or step.because or step.last_kind:
             watch.report(Rule.RERUN, f"{step.id} was reset, and remembers how it ended")
+        if step.mark is not None and (not step.is_marked or step.mark != before.mark):
+            watch.report(Rule.RERUN, f"{step.id} was reset, and remembers a mark of another round")
 
     def _check_outcome(self, before: StepRecord, step: StepRecord) -> None:
         of = Try(step.run_id, step.id, before.attempt)

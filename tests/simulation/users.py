@@ -1,4 +1,4 @@
-"""Users start runs, cancel them and retry them, at any moment and twice at once, and die meanwhile."""
+"""Users start runs, cancel them, retry them and mark steps, at any moment and twice at once, and die meanwhile."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from random import Random
 from typing import Any, Final, TypeAlias
 
 from atom_workflows.coordinator import commands
+from atom_workflows.coordinator.marks import Wish
 from atom_workflows.coordinator.repair import examine
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.records import RunRecord
-from atom_workflows.core.states import RunState
-from atom_workflows.errors import RunNotFound, RunStateError, SelectionError
+from atom_workflows.core.states import RunState, StepState
+from atom_workflows.errors import MarkError, RunNotFound, RunStateError, SelectionError
 from atom_workflows.ports import Message
 from simulation.bus import FaultyBus
 from simulation.calls import Calls
@@ -34,11 +35,15 @@ _DOCTOR_EVERY_S: Final = 60.0
 
 ACTOR: Final = "ana@example.com"
 
-_REFUSED: Final = (RunStateError, RunNotFound, SelectionError)
+_REFUSED: Final = (RunStateError, RunNotFound, SelectionError, MarkError)
 
 _FROM: Final = (0, 0, 0, 1, 2)
 _ONLY: Final = (0, 1, 1, 2, 3)
 _FAILED_TOO: Final = 0.3
+
+_MARKED: Final = 0.03
+_ITEMS_OF_NONE: Final = 2
+"""The length of the lists that a person supplies for a loop without items."""
 
 OnFailure: TypeAlias = Callable[[BaseException], None]
 
@@ -82,8 +87,30 @@ class Users:
                 flow.selections -= 1
                 self._bus.echo(flow.run_id)
                 self._run_commands(flow, "retry", partial(commands.retry_run, actor=ACTOR, **self._draw_names(flow)))
+            elif flow.may_mark and self._chance.random() < _MARKED:
+                flow.marks -= 1
+                wish = self._draw_mark(flow)
+                flow.watch.marks.append(wish)
+                self._bus.echo(flow.run_id)
+                self._run_commands(flow, "mark", partial(commands.mark_step, wish=wish, actor=ACTOR))
             else:
                 self._act(flow)
+
+    def _draw_mark(self, flow: Flow) -> Wish:
+        """Return a step or an item to mark, mostly one that has not succeeded, with the outputs that it declares."""
+        watch = flow.watch
+        items = [one.id for step in flow.scenario.by_id for one in watch.items_of(step) or ()]
+        names = [*flow.scenario.by_id, *items]
+        others = [name for name in names if name in watch.steps and watch.steps[name].state is not StepState.SUCCEEDED]
+        name = self._chance.choice(others or names)
+        state, plan = self._chance.choice([StepState.SUCCEEDED, StepState.SKIPPED]), watch.plan_of(name)
+        outputs: dict[str, Any] = {}
+        if state is StepState.SUCCEEDED and plan is not None and plan.numbers:
+            outputs = {"n": self._chance.randint(0, 9), "job": "by hand"}
+            if plan.loop is not None and plan.index is None:
+                gathered = flow.watch.scenario.gathers[name]
+                outputs = {one: [value] * _ITEMS_OF_NONE for one, value in outputs.items() if one in gathered}
+        return Wish(step=shown_id(name), state=state, outputs=outputs)
 
     def _draw_names(self, flow: Flow) -> dict[str, Any]:
         """Return steps and items to name: one or a few, in any of the ways that there are."""
@@ -137,11 +164,11 @@ class Users:
     def _wants_cancel(self, state: RunState) -> bool:
         return not self._calls.faults.is_calm and self._chance.random() < _CANCELLED_WHILE[state]
 
-    def _run_commands(self, flow: Flow, name: str, command: Callable[[Services, str], None]) -> None:
+    def _run_commands(self, flow: Flow, name: str, command: Callable[[Services, str], object]) -> None:
         for _ in range(self._chance.choice([1, 1, 2])):
             self._run_command(flow, name, command)
 
-    def _run_command(self, flow: Flow, name: str, command: Callable[[Services, str], None]) -> None:
+    def _run_command(self, flow: Flow, name: str, command: Callable[[Services, str], object]) -> None:
         instance, services = self._instances.one_of("user")
         run = flow.watch.run
         assert run is not None
@@ -161,7 +188,7 @@ class Users:
         self._on_command(flow)
         if error is None:
             is_done = run is not None and (run.retries > round_before or (name == "cancel" and _is_cancelled(run)))
-            if not is_done and name != "doctor":
+            if not is_done and name not in {"doctor", "mark"}:
                 flow.watch.report(Rule.COMMAND, f"{name} returned, and nothing came of it")
         elif not isinstance(error, _REFUSED):
             flow.watch.leave_all_to_audit()

@@ -11,6 +11,7 @@ from typing import Any, Final
 from atom_emulator.firestore.memory import MemoryStore
 from atom_workflows.coordinator.submission import SUBMIT_BUDGET
 from atom_workflows.core.graph import END_ID, MAIN_END_ID
+from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
@@ -153,6 +154,9 @@ class Watch(Standing):
             due = self.evidence.returned.get(step.job_id) if has_outputs else None
             if has_outputs and step.kind is NodeKind.GATHER:
                 due = self.end_due(name).outputs
+            if step.is_marked and has_outputs:
+                given = [wish.outputs for wish in self.marks if wish.step == shown_id(name) and wish.outputs]
+                due = found if found in given else next(iter(given), None)
             if found != due:
                 self.report(Rule.OUTPUTS, f"{name} is {step.state} with the outputs {found}; they should be {due}")
 
@@ -355,6 +359,8 @@ class Watch(Standing):
         plan = self.plan_of(of.step)
         assert plan is not None
         self._check_turn(submission, step, plan)
+        if step.is_marked and submission.of not in self._step_rules.overtaken:
+            self.report(Rule.MARKED, f"{key} was submitted, though the step is marked")
         asked = (body["labels"]["workflow"], body["job_name"])
         if asked != (self.scenario.label, plan.id):
             self.report(Rule.HELD, f"{key} was submitted with the body of {asked}")

@@ -24,7 +24,7 @@ reason_option = click.option(
 def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the argument RUN and the option --last, which name a run in the parameter `run_id`.
 
-    With --last, an argument that precedes `step_id` is the step.
+    With --last, the arguments that follow RUN take its place.
     """
 
     @click.argument("run_id", type=RUN, metavar="RUN", required=False)
@@ -33,8 +33,11 @@ def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_run(*, run_id: str | None, last: bool, **chosen: Any) -> Any:
         from atom_client.views.run_references import LAST  # noqa: PLC0415 (imported only when needed)
 
-        if last and run_id is not None and chosen.get("step_id", run_id) is None:
-            chosen["step_id"], run_id = run_id, None
+        following = [name for name in ("step_id", "state_text") if name in chosen]
+        if last and run_id is not None and following and chosen[following[-1]] is None:
+            given = (run_id, *(chosen[name] for name in following[:-1]))
+            chosen.update(zip(following, given, strict=True))
+            run_id = None
         if last and run_id is not None:
             raise Misuse("both RUN and --last name a run; give one of them")
         if not last and run_id is None:

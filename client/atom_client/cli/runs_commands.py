@@ -21,7 +21,7 @@ _STEP_STATES = ("PENDING", "DISPATCHING", "RUNNING", "RETRYING", "SUCCEEDED", "F
 
 @click.group()
 def runs() -> None:
-    """List, show, watch, cancel, retry and repair runs.
+    """List, show, watch, cancel, retry, mark and repair runs.
 
     The runs are those of the local platform that is up in this folder, or whose variables are exported, or those of a
     project. While no platform is up, commands that only read show the history that this folder keeps. A run that `run`
@@ -272,6 +272,51 @@ def retry(timeout: str | None, *, source: str | None, params: tuple[str, ...], *
     from atom_client.cli.retry import RetryOptions, retry_unsuccessful  # noqa: PLC0415 (imported only when needed)
 
     raise click.exceptions.Exit(retry_unsuccessful(_services(), RetryOptions(**chosen)))
+
+
+@runs.command()
+@run_argument
+@click.argument("step_id", metavar="STEP", required=False)
+@click.argument("state_text", metavar="[succeeded|skipped]", required=False)
+@click.option(
+    "--output",
+    "outputs",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="An output that the step declares; may be repeated. A value that is not text is written as JSON.",
+)
+@click.option(
+    "--outputs",
+    "outputs_file",
+    type=FILE,
+    metavar="FILE",
+    help="A JSON object with the outputs, or - for stdin; --output overrides it.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what the mark would do, but change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask. Without a terminal, mark never asks.")
+@reason_option
+@json_option
+@place_options
+def mark(step_id: str | None, state_text: str | None, **chosen: Any) -> None:
+    """Decide how a step ends: as succeeded or as skipped.
+
+    A step that has not begun ends as marked once it would begin, without a job; the steps before it still come first. A
+    step that is RUNNING has its job stopped first. If the run has ended, it is continued, and the steps after the step
+    that did not succeed are decided again. STEP may be an item of a step with `forEach`, such as 'train[3]'. What the
+    mark does is shown first.
+
+    A step that is marked as succeeded needs all the outputs that it declares, of the declared types. A step that is
+    marked as skipped has no outputs, and steps all of whose dependencies were skipped are skipped, too, unless their
+    trigger says otherwise. The run and the step record who marked it, and why.
+
+    Exit code: 0 if the step is marked; 1 if it cannot be, or if you answer no.
+    """
+    if step_id is None or state_text is None:
+        raise click.UsageError("give RUN, STEP and the state: `succeeded` or `skipped`")
+    from atom_client.cli.mark import MarkOptions, mark_named  # noqa: PLC0415 (imported only when needed)
+
+    options = MarkOptions(step_id=step_id, state_text=state_text, **chosen)
+    raise click.exceptions.Exit(mark_named(_services(), options))
 
 
 @click.command()

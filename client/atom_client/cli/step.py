@@ -27,7 +27,7 @@ from atom_client.views.attempts import (
 from atom_client.views.run_references import require_run
 from atom_client.views.seen import StepSeen
 from atom_client.views.step_list import taken_by
-from atom_client.views.why_step import attempts_text, inputs_and_outputs, step_explanation, step_headline
+from atom_client.views.why_step import attempts_text, inputs_and_outputs, mark_facts, step_explanation, step_headline
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.attempts import MOST_KEPT
 from atom_workflows.core.item_ids import shown_id
@@ -64,6 +64,7 @@ def _facts(seen: StepSeen, attempts: Sequence[TimedAttempt]) -> Iterator[tuple[s
     for name, moment in (("started", step.started_at), ("finished", step.finished_at)):
         if moment is not None:
             yield name, local_time(moment)
+    yield from mark_facts(step)
     durations = time_step(seen, attempts)
     if waited := durations_text(durations, WAITS):
         yield "waited", waited

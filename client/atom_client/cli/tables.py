@@ -209,7 +209,7 @@ def remark(step: StepRecord, loop: LoopView | None = None) -> str:
     The message is preceded by those of the following that apply: the run from which the step was kept, a note that the
     failure is tolerated, the state of a job that the Task Runner has not started yet, the reason why the step ended,
     and the counts of its items. The counts replace the message if the step has not ended, or if it failed because too
-    many of its items did.
+    many of its items did. The message of a step that waits is the mark with which it will end, if there is one.
     """
     job_state = one_line(step.job_state) if step.state is StepState.RUNNING else ""
     not_running = job_state if job_state != StepState.RUNNING.value else ""
@@ -217,6 +217,10 @@ def remark(step: StepRecord, loop: LoopView | None = None) -> str:
     marks = (kept, "tolerated" if step.tolerated else "", not_running, one_line(step.reason))
     items = "" if loop is None else loop.describe()
     message = "" if items and (not step.state.is_terminal or loop_failed(step)) else one_line(step.message)
+    if step.is_marked and step.state is StepState.PENDING:
+        from atom_workflows.core.marks import read_mark  # noqa: PLC0415 (people mark few steps)
+
+        message = "" if (mark := read_mark(step)) is None else one_line(mark.sentence)
     return ": ".join(filter(None, (*marks, items, message)))
 
 

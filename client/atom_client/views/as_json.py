@@ -114,12 +114,24 @@ def step_object(step: StepRecord) -> dict[str, Any]:
         "skipped_by_choice": step.by_choice,
         "tolerated": step.tolerated,
         "because": step.because,
+        "mark": _mark_object(step),
         "kept_from": step.kept_from or None,
         "phase": step.phase.value,
         "trigger": step.trigger.value,
         "when": step.when.text if step.when else None,
         **_times(step.started_at, step.finished_at),
     }
+
+
+def _mark_object(step: StepRecord) -> dict[str, Any] | None:
+    """Return a person's decision about the step's end, for which the step may still wait."""
+    if not step.is_marked:
+        return None
+    from atom_workflows.core.marks import read_mark  # noqa: PLC0415 (people mark few steps)
+
+    mark = read_mark(step)
+    assert mark is not None  # noqa: S101 (checked above)
+    return {"state": mark.state.value, "at": moment_text(mark.at), "actor": mark.actor, "why": mark.why or None}
 
 
 def run_with_steps(

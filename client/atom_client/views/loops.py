@@ -190,6 +190,8 @@ def as_seen(step: StepRecord, nodes: Mapping[str, StepRecord]) -> StepRecord:
         trigger=expander.trigger,
         when=expander.when,
         because=step.because or expander.because,
+        # Until it ends, that node has the mark.
+        mark=step.mark if step.is_marked or not expander.is_marked else expander.mark,
         started_at=expander.started_at,
         claimed_at=expander.claimed_at,
     )

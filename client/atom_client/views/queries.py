@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from typing import Any, Final
 from atom_client.views.loops import as_seen, is_shown
 from atom_workflows.core.expansion import current_nodes
 from atom_workflows.core.graph import is_internal
-from atom_workflows.core.kinds import LOOPS_SCHEMA, NodeKind, Phase
+from atom_workflows.core.kinds import LANGUAGE_SCHEMA, LOOPS_SCHEMA, NodeKind, Phase
 from atom_workflows.core.places import NUMBERS
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import StepState
@@ -46,19 +47,23 @@ def read_nodes_of_steps(store: Store, run: RunRecord, *, with_jobs: bool = True)
     """Return the nodes of the user's steps by id.
 
     The items of a step with `forEach` are left out: there may be thousands, so they are not even read. Without their
-    jobs, the nodes are read much faster.
+    jobs, the nodes are read much faster, and only with the fields that show how a step of this run is doing.
     """
-    fields = None if with_jobs else (*OUTLINE_FIELDS, "outputs")
-    documents = read_pages(
-        store,
-        Query(
-            collection=steps_path(run.id),
-            where=of_steps(run),
-            limit=PAGE if with_jobs else _PAGE_OF_OUTLINES,
-            fields=fields,
-        ),
-    )
-    return {document.id: step_record(document) for document in documents}
+    query = Query(collection=steps_path(run.id), where=of_steps(run), limit=PAGE)
+    if not with_jobs:
+        query = replace(query, limit=_PAGE_OF_OUTLINES, fields=_fields_shown(run))
+    return {document.id: step_record(document) for document in _read_ahead(store, query)}
+
+
+def _fields_shown(run: RunRecord) -> list[str]:
+    """Return the fields that show how the run's steps are doing, which are few once it has ended."""
+    unused = {"dependents", "expire_at"}
+    if run.schema < LANGUAGE_SCHEMA:
+        # Only a step under `finally` is shown with what it depends on.
+        unused.add("depends_on")
+    if run.state.is_terminal:
+        unused |= {"policies", "due_at", "claimed_at", "answered", "deferrals", "missing_since", "hinted_at"}
+    return [name for name in (*OUTLINE_FIELDS, "outputs") if name not in unused]
 
 
 def of_steps(run: RunRecord) -> list[Condition]:
@@ -118,7 +123,7 @@ def read_outlines_without_items(store: Store, run: RunRecord) -> dict[str, StepR
 
 def _read_outlines(store: Store, run_id: str, where: Sequence[Condition]) -> dict[str, StepRecord]:
     query = Query(collection=steps_path(run_id), where=where, limit=_PAGE_OF_OUTLINES, fields=OUTLINE_FIELDS)
-    return {document.id: step_record(document) for document in read_pages(store, query)}
+    return {document.id: step_record(document) for document in _read_ahead(store, query)}
 
 
 class NodeReader:
@@ -197,11 +202,30 @@ def similar_step(store: Store, run: RunRecord, text: str) -> str | None:
 
 def read_pages(store: Store, query: Query) -> Iterator[Document]:
     """Yield all documents of a query, page by page."""
-    while True:
-        page = store.query(query)
+    following: Query | None = query
+    while following is not None:
+        page = store.query(following)
         yield from page
-        if query.limit is None or len(page) < query.limit:
-            return
-        last = page[-1]
-        after = [*(last.fields[name] for name, _ in query.order_by), last.path]
-        query = replace(query, after=after)
+        following = _following(following, page)
+
+
+def _read_ahead(store: Store, query: Query) -> Iterator[Document]:
+    """Yield all documents of a query, reading the next page while the caller works on the last one.
+
+    The caller must take all of them, or the next page has been read in vain.
+    """
+    with ThreadPoolExecutor(1) as ahead:
+        page = store.query(query)
+        while (following := _following(query, page)) is not None:
+            query, reading = following, ahead.submit(store.query, following)
+            yield from page
+            page = reading.result()
+        yield from page
+
+
+def _following(query: Query, page: Sequence[Document]) -> Query | None:
+    """Return the query for the page after this one, or None if this is the last."""
+    if query.limit is None or len(page) < query.limit:
+        return None
+    after = [*(page[-1].fields[name] for name, _ in query.order_by), page[-1].path]
+    return replace(query, after=after)

@@ -11,6 +11,7 @@ from atom_workflows.core.user_changes import UserChange
 _VERBS: Final[Mapping[str, str]] = {
     "cancel": "cancelled",
     "retry": "retried",
+    "mark": "marked",
     "doctor": "repaired",
     "pause": "paused",
     "resume": "resumed",

@@ -11,7 +11,7 @@ from shlex import quote
 from typing import Any, Final
 
 from atom_client.deployment import with_place
-from atom_client.text import between, clean, clip, counted, lasted, one_line
+from atom_client.text import between, clean, clip, counted, lasted, local_time, one_line
 from atom_client.views.as_json import moment_text, step_object
 from atom_client.views.queries import NodeReader
 from atom_client.views.reasons import (
@@ -105,7 +105,7 @@ def step_headline(seen: StepSeen) -> str:
     why = "since too many others failed" if is_too_many else "as the run was stopped"
     where = {
         Fate.OPEN: lambda: _open_text(seen),
-        Fate.SUCCEEDED: lambda: f"SUCCEEDED{f' after {took}' if took else ''}",
+        Fate.SUCCEEDED: lambda: f"SUCCEEDED{_how_it_succeeded(step, took)}",
         Fate.SKIPPED: lambda: f"was skipped by choice: {why_skipped(step)}",
         Fate.BLOCKED: lambda: f"was blocked by {_chain_text(seen)}",
         Fate.STOPPED: lambda: f"{how}, {why}: {reason}",
@@ -113,6 +113,12 @@ def step_headline(seen: StepSeen) -> str:
     }
     name = f"Item `{shown_id(step.id)}`" if seen.is_item else f"Step `{step.id}`"
     return f"{name} {where.get(fate, lambda: failure_text(step))()}."
+
+
+def _how_it_succeeded(step: StepRecord, took: str) -> str:
+    if step.is_marked:
+        return f": {message_of(step)}"
+    return f" after {took}" if took else ""
 
 
 def _open_text(seen: StepSeen) -> str:
@@ -165,9 +171,24 @@ def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
     if origin := seen.step.kept_from:
         explains = with_place(f"why {origin} {quote(seen.step.id)}")
         yield "kept from", f"run {origin}, in which it ended; `{explains}` explains what happened there"
+    yield from mark_facts(seen.step)
     yield from _what_decides(seen)
     yield from loop_facts(seen.loop, seen.items, seen.now) if seen.loop and not seen.is_item else _attempts(seen)
     yield from inputs_and_outputs(seen)
+
+
+def mark_facts(step: StepRecord) -> Iterator[tuple[str, str]]:
+    """Yield who decided how a step ends, when and why, if a person did."""
+    if not step.is_marked:
+        return
+    from atom_workflows.core.marks import WORDS, read_mark  # noqa: PLC0415 (people mark few steps)
+
+    mark = read_mark(step)
+    assert mark is not None  # noqa: S101 (checked above)
+    why = f": {one_line(mark.why)}" if mark.why else ""
+    waits = {StepState.RUNNING: "; its job is being stopped first", StepState.PENDING: "; it has not been released yet"}
+    when = f"{local_time(mark.at)}{why}{waits.get(step.state, '')}"
+    yield "marked", f"as {WORDS[mark.state]} by {one_line(mark.actor)} at {when}"
 
 
 def inputs_and_outputs(seen: StepSeen) -> Iterator[tuple[str, str]]:
@@ -199,7 +220,9 @@ def _what_decides(seen: StepSeen) -> Iterator[tuple[str, str]]:
         yield "trigger", f"{step.trigger.value}: {TRIGGERS[step.trigger]}"
     if step.when is not None:
         place = f"(line {step.when.line})"
-        if step.because and not (step.by_choice and "trigger" in step.because):
+        if step.is_marked:
+            yield "when", f"`{one_line(step.when.text)}` {place}: not asked, since the step is marked"
+        elif step.because and not (step.by_choice and "trigger" in step.because):
             yield "when", f"{one_line(step.because)} {place}"
         else:
             result = "it was not reached" if step.state.is_terminal or step.attempt else "not evaluated yet"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from itertools import islice
 from typing import TypeAlias
 
@@ -24,16 +25,27 @@ def run(storage: Storage, query: Query, overlay: Overlay) -> list[Record]:
 
     The documents are as of the overlay's snapshot.
     """
+    changed = {path: record for path, record in overlay.items() if _concerns(storage, query, path, record)}
+    plan = None if changed else choose_plan(storage, query, full_order(query))
+    candidates = _find_candidates(storage, query, plan, changed)
+    return choose(candidates, query, in_order=plan is not None and plan.ordered)
+
+
+def choose(candidates: Iterable[Record], query: Query, *, in_order: bool = False) -> list[Record]:
+    """Return the matches among some documents in order, with the selected fields.
+
+    If the documents are given in the order of the results, no more of them are taken than the limit asks for.
+    """
     if query.offset < 0 or (query.limit or 0) < 0:
         raise InvalidArgument("offset and limit must not be negative")
     orders = full_order(query)
-    changed = {path: record for path, record in overlay.items() if _concerns(storage, query, path, record)}
-    plan = None if changed else choose_plan(storage, query, orders)
-    found = match(_find_candidates(storage, query, plan, changed), query, orders)
-    rows = (record for record, _ in found) if plan and plan.ordered else sort_matches(found, orders)
+    found = match(candidates, query, orders)
+    rows = (record for record, _ in found) if in_order else sort_matches(found, orders)
     stop = None if query.limit is None else query.offset + query.limit
     page = islice(rows, query.offset, stop)
-    return list(page) if query.select is None else [project(record, query.select) for record in page]
+    if query.select is None:
+        return list(page)
+    return [project(record, query.select) for record in page]
 
 
 def concerns(storage: Storage, query: Query, overlay: Overlay) -> bool:
@@ -62,16 +74,20 @@ def _find_candidates(storage: Storage, query: Query, plan: Plan | None, changed:
 
 def project(record: Record, select: Iterable[FieldPath]) -> Record:
     """Return a document with the selected fields only."""
-    fields: Fields = {}
     # A document of a history decodes its fields each time that they are asked for.
     own = record.fields
-    for path in select:
-        if len(path) == 1 and path != NAME:
-            # Most fields are not nested, and most queries select many of them.
-            if path[0] in own:
-                fields[path[0]] = own[path[0]]
-            continue
-        value = MISSING if path == NAME else look_up(own, path)
+    names, nested = _split_selection(tuple(select))
+    # Most fields are not nested, and most queries select many more of them than a document has.
+    fields: Fields = {name: value for name, value in own.items() if name in names}
+    for path in nested:
+        value = look_up(own, path)
         if value is not MISSING:
             put(fields, path, value)
     return Record(record.path, record.segments, fields, record.created, record.updated)
+
+
+@lru_cache(maxsize=64)
+def _split_selection(select: tuple[FieldPath, ...]) -> tuple[frozenset[str], tuple[FieldPath, ...]]:
+    """Return the names of whole fields, and the paths into others."""
+    whole = frozenset(path[0] for path in select if len(path) == 1 and path != NAME)
+    return whole, tuple(path for path in select if len(path) > 1)

@@ -10,16 +10,27 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from atom_emulator.firestore.errors import Unavailable
 from atom_emulator.firestore.stored_fields import decode_stored, encode_stored
 from atom_emulator.firestore.values import Fields
 from atom_emulator.firestore.writes import Record
 from atom_emulator.sqlite_file import FileKind, SqliteFileError, check, explain, explained, open_file, transaction
+
+_IS_RUN: Final = "instr(substr(path, 6), '/') = 0 AND substr(path, 1, 5) = 'runs/'"
+_CREATED_AT: Final = """
+    coalesce(CAST(substr(fields, nullif(instr(fields, '"created_at":{"":["time",'), 0) + 25, 20) AS INTEGER), 0)
+"""
+"""When a run was created, in microseconds since 1970; 0 if its text does not say (see stored_fields.py).
+
+Nothing else in a run is a time of that name. SQLite's functions for JSON may not be used in an index.
+"""
+
+_RUNS_BY_TIME: Final = "runs_by_time"
 
 HISTORY: Final = FileKind(
     what="history",
@@ -38,6 +49,10 @@ HISTORY: Final = FileKind(
         """,
         "CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     ),
+    # Lists of runs are read without a server, which would have indexes of its own. Only runs are in it.
+    indexes=(
+        f"CREATE INDEX IF NOT EXISTS {_RUNS_BY_TIME} ON documents (database, {_CREATED_AT}, path) WHERE {_IS_RUN}",
+    ),
 )
 
 _TABLES: Final = ("documents", "notes")
@@ -46,6 +61,9 @@ _LAST_COMMIT: Final = "last commit"
 
 _MOST_ROWS: Final = 500
 """Documents in one statement; SQLite limits its values."""
+
+_ROWS_READ: Final = 1_000
+"""Documents of a collection that are read together; the reader may need no more of them."""
 
 _DELETE: Final = "DELETE FROM documents WHERE database = ? AND path = ?"
 _NOTE: Final = "INSERT INTO notes VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
@@ -65,6 +83,14 @@ class Kept(Protocol):
 
         Raises `Unavailable`.
         """
+
+
+class Span(NamedTuple):
+    """The first `limit` runs by time, behind the one with the time and path `after`."""
+
+    descending: bool
+    after: tuple[int, str] | None
+    limit: int
 
 
 class StoredRecord(Record):
@@ -133,11 +159,18 @@ class History:
 
         Raises `Unavailable`.
         """
-        query = f"SELECT path, fields, created, updated FROM documents WHERE {condition}"  # noqa: S608 - no one else's words
-        with self._lock:
-            rows = self.call(lambda: self._connection.execute(query, values).fetchall())
-        for path, text, created, updated in rows:
+        for path, text, created, updated in self.rows("path, fields, created, updated", condition, *values):
             yield StoredRecord(path, text, created, updated)
+
+    def rows(self, columns: str, condition: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return some columns of the documents that a condition of SQL chooses.
+
+        Raises `Unavailable`.
+        """
+        query = f"SELECT {columns} FROM documents WHERE {condition}"  # noqa: S608 - no one else's words
+        with self._lock:
+            rows: list[tuple[Any, ...]] = self.call(lambda: self._connection.execute(query, values).fetchall())
+        return rows
 
     def write(self, changes: Callable[[Any], None]) -> None:
         """Call a function with the connection, in a transaction.
@@ -211,19 +244,47 @@ class KeptDatabase:
         """See `Kept.last_commit`."""
         return int(self._history.note(self._last) or 0)
 
-    def get(self, paths: Sequence[str]) -> Iterator[Record]:
+    def get(self, paths: Iterable[str]) -> Iterator[Record]:
         """Yield the documents at these paths that exist."""
         for path in paths:
             yield from self._history.select("database = ? AND path = ?", self._name, path)
 
-    def collection(self, path: str) -> Iterator[Record]:
-        """Yield the documents directly in a collection."""
-        prefix = f"{path}/"
-        return self._history.select(
-            # A slash is followed by a zero in ASCII.
-            "database = ? AND path > ? AND path < ? AND instr(substr(path, ?), '/') = 0",
-            *(self._name, prefix, f"{path}0", len(prefix) + 1),
+    def collection(self, path: str, after: str = "") -> Iterator[Record]:
+        """Yield the documents directly in a collection, or those behind one of them, in the order of their names."""
+        condition, values = self._directly_in(path)
+        while True:
+            page = list(
+                self._history.select(f"{condition} AND path > ? ORDER BY path LIMIT ?", *values, after, _ROWS_READ)
+            )
+            yield from page
+            if len(page) < _ROWS_READ:
+                return
+            after = page[-1].path
+
+    def size(self, path: str) -> int:
+        """Return how many documents are directly in a collection."""
+        condition, values = self._directly_in(path)
+        if path == "runs":
+            condition, values = f"{_IS_RUN} AND database = ?", [self._name]
+        return int(self._history.rows("count(*)", condition, *values)[0][0])
+
+    def runs(self, span: Span) -> Iterator[Record]:
+        """Yield the runs of a span in its order, and any run whose time is not known."""
+        yield from self._history.select(f"{_IS_RUN} AND database = ? AND {_CREATED_AT} <= 0", self._name)
+        direction, beyond = ("DESC", "<") if span.descending else ("ASC", ">")
+        begin = "" if span.after is None else f"AND ({_CREATED_AT}, path) {beyond} (?, ?)"
+        yield from self._history.select(
+            f"{_IS_RUN} AND database = ? AND {_CREATED_AT} > 0 {begin} "
+            f"ORDER BY {_CREATED_AT} {direction}, path {direction} LIMIT ?",
+            *(self._name, *(span.after or ()), span.limit),
         )
+
+    def _directly_in(self, path: str) -> tuple[str, list[Any]]:
+        """Return the condition for a collection's own documents, and its values."""
+        prefix = f"{path}/"
+        # A slash is followed by a zero in ASCII.
+        condition = "database = ? AND path > ? AND path < ? AND instr(substr(path, ?), '/') = 0"
+        return condition, [self._name, prefix, f"{path}0", len(prefix) + 1]
 
     def below(self, path: str) -> Iterator[Record]:
         """Yield the documents below a document, at any depth."""

@@ -45,18 +45,18 @@ class MemoryStore:
 
         A missing document is None. The documents have all their fields unless some are named.
         """
-        with _translate_errors():
+        with translate_errors():
             records, _ = self.database.get(paths)
         if fields is not None:
             selected = tuple((name,) for name in fields)
             records = [record and project(record, selected) for record in records]
-        return [_to_document(record) if record else None for record in records]
+        return [to_document(record) if record else None for record in records]
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
         """Apply all the writes or none, and return results in their order."""
         if len({write.path for write in writes}) != len(writes):
             raise NotStorable("a commit names a document twice")
-        with _translate_errors():
+        with translate_errors():
             done = self.database.commit([_to_core(write) for write in writes])
         return [
             WriteResult(
@@ -77,14 +77,14 @@ class MemoryStore:
 
         They have all their fields unless the query selects some.
         """
-        with _translate_errors():
-            records, _ = self.database.query(_to_core_query(query))
-        return [_to_document(record) for record in records]
+        with translate_errors():
+            records, _ = self.database.query(to_core_query(query))
+        return [to_document(record) for record in records]
 
     def count(self, query: Query) -> int:
         """Return how many documents match."""
-        with _translate_errors():
-            values, _, _ = self.database.aggregate(_to_core_query(query), [_COUNT])
+        with translate_errors():
+            values, _, _ = self.database.aggregate(to_core_query(query), [_COUNT])
         return int(values[0] or 0)
 
 
@@ -96,7 +96,7 @@ class MemoryListener:
 
     def listen(self, query: Query, *, since: Bookmark | None = None) -> MemoryListening:
         """See `listening.Listener.listen`."""
-        return MemoryListening(self._database, lambda: QueryTarget(_to_core_query(query)), since)
+        return MemoryListening(self._database, lambda: QueryTarget(to_core_query(query)), since)
 
     def listen_to(self, paths: Sequence[str], *, since: Bookmark | None = None) -> MemoryListening:
         """See `listening.Listener.listen_to`."""
@@ -150,7 +150,7 @@ class MemoryListening:
         changes = looked.get(_TARGET, Changes())
         self.documents_read += len(changes.shown)
         self._token = point.encode()
-        news = [_to_document(one) for one in changes.shown if self._versions.get(one.path) != one.updated]
+        news = [to_document(one) for one in changes.shown if self._versions.get(one.path) != one.updated]
         there = {one.path for one in changes.shown}
         gone = self._versions.keys() - there if changes.is_reset else {*changes.left, *changes.deleted}
         batch = Batch(
@@ -182,7 +182,8 @@ class MemoryListening:
 
 
 @contextmanager
-def _translate_errors() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
+    """Raise the port's errors for those of the database."""
     try:
         yield
     except errors.AlreadyExists as error:
@@ -195,7 +196,8 @@ def _translate_errors() -> Iterator[None]:
         raise NotStorable(str(error)) from error
 
 
-def _to_document(record: Record) -> Document:
+def to_document(record: Record) -> Document:
+    """Return a document of the port, which shares nothing with the stored one."""
     return Document(path=record.path, fields=_copy(record.fields), version=record.updated)
 
 
@@ -249,7 +251,8 @@ def _guard(write: Update | Upsert) -> Precondition:
     return Precondition(updated=write.guard)
 
 
-def _to_core_query(query: Query) -> queries.Query:
+def to_core_query(query: Query) -> queries.Query:
+    """Return a query of the port as one of the database."""
     parent, _, collection = query.collection.rpartition("/")
     conditions = tuple(
         Compare(parse_field_path(name), Op(operator), _normalize(value)) for name, operator, value in query.where

@@ -47,7 +47,7 @@ def _plan_by_order(storage: Storage, query: Query, orders: Sequence[Order]) -> I
 
     This pays off only if a limit asks for the first few results.
     """
-    if query.limit is None or orders[0].field == NAME:
+    if query.limit is None:
         return
     index = storage.index(query, orders[0].field)
     if index:
@@ -57,8 +57,8 @@ def _plan_by_order(storage: Storage, query: Query, orders: Sequence[Order]) -> I
 
 
 def _make_plan(index: FieldIndex, span: Span, query: Query, orders: Sequence[Order]) -> Plan:
-    is_by_field = [order.field for order in orders] == [index.field, NAME]
-    if not is_by_field or orders[0].descending != orders[1].descending:
+    is_by_field = tuple(order.field for order in orders) in {(NAME,), (index.field, NAME)}
+    if not is_by_field or orders[0].field != index.field or orders[0].descending != orders[-1].descending:
         return Plan(index, span, ordered=False, cost=span[1] - span[0])
     start, stop = _within_cursors(index, span, query, orders)
     cost = stop - start

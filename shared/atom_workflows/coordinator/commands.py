@@ -1,11 +1,11 @@
-"""Cancel a run, or retry its unsuccessful steps, at a user's request."""
+"""Cancel a run, retry its unsuccessful steps, or mark a step, at a user's request."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from atom_workflows.coordinator import seed
 from atom_workflows.coordinator.close import Closing, close_run, request_stop
@@ -17,6 +17,10 @@ from atom_workflows.core.selection import select
 from atom_workflows.core.user_changes import UserChange
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.messages.internal import TickOrigin, tick_message
+
+if TYPE_CHECKING:
+    from atom_workflows.coordinator.marks import Wish
+    from atom_workflows.core.marks import Effect
 
 LOOK_AGAIN_S: Final = 2.0
 """The pause between two checks of a run whose jobs are being stopped."""
@@ -96,3 +100,28 @@ def retry_run(  # noqa: PLR0913 (each may be left out)
     reopen_run(outbox, run_id, UserChange(at=services.clock.now(), actor=actor, what=what, why=reason), chooses)
     seed.resume(outbox, run_id)
     outbox.flush()
+
+
+def mark_step(services: Services, run_id: str, wish: Wish, *, actor: str, reason: str = "") -> Effect:
+    """Mark a step as succeeded or skipped, and return what that did first.
+
+    A job of the step is stopped by the checker, for which this function does not wait. The run records who marked the
+    step, and why.
+
+    Raises `RunNotFound`, `MarkError`, or `RunStateError` if the run's state does not allow the mark.
+    """
+    # Imported here because the other commands need none of this.
+    from atom_workflows.coordinator import marks  # noqa: PLC0415 - see above
+    from atom_workflows.core.marks import Effect  # noqa: PLC0415 - see above
+
+    outbox = Outbox(services)
+    change = UserChange(at=services.clock.now(), actor=actor, what=wish.command, why=reason)
+    effect = marks.mark_step(outbox, run_id, wish, change)
+    if effect is Effect.REOPENS:
+        seed.resume(outbox, run_id)
+    outbox.flush()
+    if effect is Effect.STOPS_JOB:
+        # Users may lack the permission for this topic; the scheduler's next tick comes within a minute.
+        with suppress(BusUnavailable):
+            services.bus.publish([tick_message(TickOrigin.DISPATCHER)])
+    return effect

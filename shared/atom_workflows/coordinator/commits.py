@@ -68,8 +68,10 @@ class Decision:
     def __post_init__(self) -> None:
         because = self.change.fields.get("because")
         if self.step.kind is NodeKind.EXPAND and self.change.is_terminal and because:
-            # Users see the step, and not the node whose condition was evaluated.
-            object.__setattr__(self, "additions", {self.step.each: Addition(fields={"because": because})})
+            # Users see the step, and not the node whose condition was evaluated. If that was marked, the step is.
+            marked = self.change.event is StepEvent.MARK_SKIPPED
+            mark = {"mark": self.change.fields["mark"]} if marked else {}
+            object.__setattr__(self, "additions", {self.step.each: Addition(fields={"because": because, **mark})})
         if self.change.outputs is not None:
             path = outputs_path(self.step.run_id, self.step.id)
             own = Upsert(path=path, fields=outputs_fields(self.step, self.change.outputs))
@@ -368,7 +370,10 @@ def _released(
         kind = kind_of(step_id, has_task=step_id not in barriers)
         # In runs with the first schema, only the first two counters are written.
         known = Counters(0, counters["unsuccessful"], counters.get("skipped", 0), counters.get("total", 0))
-        yield step_id, decide_release(kind, known)
+        release = decide_release(kind, known)
+        # Those counters do not show whether all of the dependencies were skipped, so the step has to be read.
+        is_unknown = release is Release.SKIP and "total" not in counters
+        yield step_id, Release.DECIDE if is_unknown else release
 
 
 def in_parts(decisions: Sequence[Decision], *, counting: bool = True) -> Iterator[list[Decision]]:

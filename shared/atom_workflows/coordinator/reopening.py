@@ -6,7 +6,7 @@ that any instance can continue it; see retry.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
@@ -36,13 +36,19 @@ Select: TypeAlias = Callable[[Mapping[str, StepRecord]], Selection | None]
 _TRIES: Final = 5
 
 
-def reopen_run(
-    outbox: Outbox, run_id: str, change: UserChange, select: Select | None = None, *, retries: int | None = None
+def reopen_run(  # noqa: PLR0913 (what runs again, in which round, and what else is written)
+    outbox: Outbox,
+    run_id: str,
+    change: UserChange,
+    select: Select | None = None,
+    *,
+    retries: int | None = None,
+    writes: Sequence[Update] = (),
 ) -> None:
     """Set a run that has ended back to SEEDING, and record the change that a person asked for.
 
     If it has to wait for a place in its group, it is QUEUED instead. `seed.resume` then continues the run. If `retries`
-    is given, only a run that has been retried exactly that many times is reopened.
+    is given, only a run that has been retried exactly that many times is reopened. `writes` are made in that commit.
 
     Raises `RunNotFound`, `SelectionError`, or `RunStateError` if the run is in another state, will soon be deleted,
     belongs to a group that is full and in which it may not wait, has a relative that is open (see `require_alone`), or
@@ -64,7 +70,7 @@ def reopen_run(
             nodes = current_nodes({one.step.id: one.step for one in iter_steps(outbox.services, run_id)})
             selection = select(nodes)
         entry = enter_again(outbox.services, stored.run)
-        if _reopen(outbox, stored, entry, change, selection):
+        if _reopen(outbox, stored, entry._replace(writes=[*entry.writes, *writes]), change, selection):
             return
         # Someone else may have given the place away, rather than changed the run.
         if entry.writes:

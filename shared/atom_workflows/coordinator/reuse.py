@@ -328,7 +328,7 @@ class ReuseGraph(RunGraph):
     def _create_steps(self, paths: list[str]) -> Iterator[Create]:
         copied = [path for path in paths if self._nodes[path].id in self._kept and self._nodes[path].id in self._steps]
         there = [step_path(self._reuse.run_id, self._nodes[path].id) for path in copied]
-        fields = ("state", "kept_from", *_COPIED, *_COPIED_OF_LOOPS[NodeKind.GATHER])
+        fields = ("state", "kept_from", "mark", "retries", *_COPIED, *_COPIED_OF_LOOPS[NodeKind.GATHER])
         found = dict(zip(copied, self._services.store.get(there, fields=fields) if there else [], strict=True))
         for path in paths:
             create = self.create(path)
@@ -341,6 +341,9 @@ class ReuseGraph(RunGraph):
             ended = document.fields
             names = (*_COPIED, *_COPIED_OF_LOOPS.get(self._nodes[path].kind, ()))
             own: dict[str, Any] = {name: ended[name] for name in names if ended.get(name)}
+            if (mark := ended.get("mark")) and mark["retries"] == ended.get("retries", 0):
+                # Its end was a person's decision, also in the first round of this run.
+                own["mark"] = {**mark, "retries": 0}
             if origin := ended.get("kept_from"):
                 own["kept_from"] = origin
             yield replace(create, fields={**create.fields, **own})

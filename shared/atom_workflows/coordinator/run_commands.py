@@ -1,4 +1,4 @@
-"""Cancel or retry a run for a caller of the start function.
+"""Cancel or retry a run, or mark a step of it, for a caller of the start function.
 
 The start function only checks the command and publishes it, and changes no document; a dispatcher carries it out. The
 command may be delivered twice, late, or after other commands. It names the number of retries that the run had when it
@@ -9,7 +9,7 @@ most once, and not at all on a run that has been retried in the meantime.
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from atom_workflows import log
 from atom_workflows.coordinator.close import Closing, request_stop
@@ -26,8 +26,20 @@ from atom_workflows.core.rerun import require_retriable
 from atom_workflows.core.selection import select
 from atom_workflows.core.states import RunState
 from atom_workflows.core.user_changes import UserChange
-from atom_workflows.errors import RunContended, RunNotFound, RunStateError, SelectionError
-from atom_workflows.messages.internal import CANCEL, RunCommand, TickOrigin, command_message, seed_message, tick_message
+from atom_workflows.errors import MalformedEvent, MarkError, RunContended, RunNotFound, RunStateError, SelectionError
+from atom_workflows.messages.fields import read_json_body, require_object
+from atom_workflows.messages.internal import (
+    CANCEL,
+    MARK,
+    RunCommand,
+    TickOrigin,
+    command_message,
+    seed_message,
+    tick_message,
+)
+
+if TYPE_CHECKING:
+    from atom_workflows.coordinator.marks import Wish
 
 _REOPENED: Final = frozenset({RunState.SEEDING, RunState.QUEUED})
 
@@ -48,12 +60,17 @@ def accept_command(services: Services, command: RunCommand, *, retries: int | No
 
     The command gets the run's current number of retries. If `retries` is given, it must be equal to that number.
 
-    Raises `RunNotFound`, `SelectionError`, or `RunStateError` if the run's state does not allow the command.
+    Raises `RunNotFound`, `SelectionError`, `MarkError`, or `RunStateError` if the run's state does not allow the
+    command.
     """
     run = read_run(services, command.run_id)
     require_retries(run, retries)
     if command.command == CANCEL:
         require_stoppable(run, kind=StopKind.CANCEL, now=command.now)
+    elif command.command == MARK:
+        from atom_workflows.coordinator.marks import judge_wish  # noqa: PLC0415 (people mark few steps)
+
+        judge_wish(services, run, _wish(command))
     else:
         chooses = _selection(command)
         require_retriable(run, now=services.clock.now(), is_selective=chooses is not None)
@@ -75,11 +92,13 @@ def handle_command(services: Services, command: RunCommand) -> None:
     try:
         if command.command == CANCEL:
             _cancel(outbox, command)
+        elif command.command == MARK:
+            _mark(outbox, command)
         else:
             _retry(outbox, command)
     except RunContended:
         raise
-    except (RunStateError, SelectionError) as error:
+    except (RunStateError, SelectionError, MarkError) as error:
         # The caller was told that the command was accepted, and finds out from the run that something else happened.
         log.warning("run.command.refused", str(error), run_id=command.run_id, actor=command.actor)
     outbox.flush()
@@ -112,12 +131,51 @@ def _retry(outbox: Outbox, command: RunCommand) -> None:
     try:
         reopen_run(outbox, command.run_id, change, _selection(command), retries=command.retries)
     except RunStateError:
-        # An earlier delivery of the command may have died after it reopened the run, so publish once more.
-        run = read_run(outbox.services, command.run_id)
-        if run.retries != command.retries + 1 or run.state not in _REOPENED:
+        if not _was_reopened(outbox.services, command):
             raise
     # The start function resets and publishes the steps: a dispatcher's memory is not meant for whole graphs.
     outbox.add([seed_message(command.run_id)])
+
+
+def _was_reopened(services: Services, command: RunCommand) -> bool:
+    """Return True if an earlier delivery of the command may have died after it reopened the run."""
+    run = read_run(services, command.run_id)
+    return run.retries == command.retries + 1 and run.state in _REOPENED
+
+
+def _mark(outbox: Outbox, command: RunCommand) -> None:
+    # Imported here because people mark few steps.
+    from atom_workflows.coordinator.marks import mark_step  # noqa: PLC0415 - see above
+    from atom_workflows.core.marks import Effect  # noqa: PLC0415 - see above
+
+    wish = _wish(command)
+    change = UserChange(at=outbox.services.clock.now(), actor=command.actor, what=wish.command, why=command.reason)
+    try:
+        effect = mark_step(outbox, command.run_id, wish, change, retries=command.retries)
+    except RunStateError:
+        if not _was_reopened(outbox.services, command):
+            raise
+        effect = Effect.REOPENS
+    if effect is Effect.REOPENS:
+        outbox.add([seed_message(command.run_id)])
+    elif effect is Effect.STOPS_JOB:
+        # The checker has the job stopped.
+        outbox.add([tick_message(TickOrigin.DISPATCHER)])
+
+
+def _wish(command: RunCommand) -> Wish:
+    """Return what a command marks.
+
+    Raises `MalformedEvent`.
+    """
+    # Imported here because people mark few steps.
+    from atom_workflows.coordinator.marks import Wish  # noqa: PLC0415 - see above
+    from atom_workflows.core.marks import STATES  # noqa: PLC0415 - see above
+
+    if command.state not in STATES:
+        raise MalformedEvent(f"a step can be marked as {' or '.join(STATES)}, not {command.state!r:.40}")
+    outputs = require_object(read_json_body(command.outputs)) if command.outputs else {}
+    return Wish(step=command.step, state=STATES[command.state], outputs=outputs)
 
 
 def _selection(command: RunCommand) -> Select | None:

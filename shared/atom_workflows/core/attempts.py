@@ -35,7 +35,7 @@ SUCCEEDED: Final = "succeeded"
 """The kind of an attempt that did not fail. The others are the kinds of failures, and `STOPPED`."""
 
 STOPPED: Final = "stopped"
-"""The kind of an attempt that ended because its run was stopped."""
+"""The kind of an attempt that ended because its run was stopped, or its step was marked."""
 
 _AT_WORK: Final = (StepState.DISPATCHING, StepState.RUNNING)
 _TIMES: Final = ("claimed_at", "submitted_at", "running_at", "ended_at")

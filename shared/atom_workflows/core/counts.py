@@ -15,6 +15,8 @@ A failure that its step allows (`tolerated`) counts as a success.
 An internal barrier represents the nodes above it, so it passes on its own counters instead of counting as one node:
 even below a tree of barriers, a step's counters show how many of a thousand steps failed. In runs with the first
 schema, an internal barrier counts as one node like any other, and only `remaining` and `unsuccessful` are stored.
+There, no step is skipped by choice or reacts to a failure, unless a person marks it (see marks.py): only then is
+`skipped` stored as well, or `stained` for the failures that stand behind steps that were marked.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ class Counts:
     def counters(self, schema: int) -> dict[str, int]:
         """Return the schema's counters, except `remaining`."""
         if schema < FORWARDING_SCHEMA:
-            return {"unsuccessful": self.unsuccessful}
+            of_marks = {"skipped": self.skipped, "stained": max(self.stained - self.unsuccessful, 0)}
+            return {"unsuccessful": self.unsuccessful, **{name: count for name, count in of_marks.items() if count}}
         return {name: getattr(self, name) for name in ("unsuccessful", "skipped", "total", "stained")}
 
 
@@ -75,6 +78,9 @@ def count_end(step: StepRecord, end: StepChange | None = None) -> Counts:
         return Counts(ended=1, **own, cause=step.cause)
     is_skipped = state is StepState.SKIPPED and by_choice
     has_failed = state is not StepState.SUCCEEDED and not is_skipped and not tolerated
+    # A step that was marked although a failure stands behind it. In the first schema, nothing else counts as stained.
+    is_marked = fields.get("mark", step.mark) is not None
+    is_stained = step.stained > 0 or (is_marked and step.schema < FORWARDING_SCHEMA and step.unsuccessful > 0)
     # A blocked step passes on the failure that blocks it.
     cause = ((step.cause if state is StepState.SKIPPED else None) or step.id) if has_failed else None
     return Counts(
@@ -83,7 +89,7 @@ def count_end(step: StepRecord, end: StepChange | None = None) -> Counts:
         skipped=int(is_skipped),
         total=1,
         # The failures of a step's items fail the run only if they fail the step.
-        stained=0 if step.kind is NodeKind.ITEM else int(has_failed or step.stained > 0),
+        stained=0 if step.kind is NodeKind.ITEM else int(has_failed or is_stained),
         cause=cause,
     )
 

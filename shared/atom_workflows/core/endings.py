@@ -42,12 +42,16 @@ def require_retries(run: RunRecord, retries: int | None) -> None:
 
 
 def end_without_job(step: StepRecord, *, now: datetime, verdict: Verdict | None = None) -> StepChange | None:
-    """Skip a released step that will not run, or end a barrier.
+    """Skip a released step that will not run, or end a barrier or a step that a person marked.
 
     `verdict` is the result of the step's condition. Returns None if the step needs a job, if its condition has to be
     evaluated first, or if it is not (or no longer) released.
     """
     release = step.release
+    if step.is_marked and release is not Release.WAIT:
+        from atom_workflows.core.marks import end_marked  # noqa: PLC0415 (people mark few steps)
+
+        return end_marked(step, now=now)
     if release is Release.BLOCK:
         return _block(step, now)
     if release is Release.SKIP:
@@ -171,7 +175,7 @@ def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expir
     """Make a step PENDING again.
 
     `remaining` is the number of its dependencies that will also run again; the others are counted in `kept`. The latest
-    attempt is kept like those before it.
+    attempt is kept like those before it, and a mark if it is for this round.
     """
     set_since = {name: empty for name, empty in _DECIDED.items() if getattr(step, name) != empty}
     if step.schema >= LANGUAGE_SCHEMA and step.attempt:
@@ -183,6 +187,11 @@ def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expir
         set_since["unresolved"] = unresolved
     if unresolved:
         set_since["unresolved_since"] = step.finished_at
+    if step.mark is not None and step.mark["retries"] != retries:
+        set_since["mark"] = None
+    counters = kept.counters(step.schema)
+    # In the first schema, these are stored only if marks have set them.
+    set_since |= {name: 0 for name in ("skipped", "stained") if name not in counters and getattr(step, name)}
     if step.attempt:
         from atom_workflows.core.attempts import keep_latest  # noqa: PLC0415 (needed by retries of runs only)
 
@@ -191,7 +200,7 @@ def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expir
         step,
         StepEvent.RESET,
         remaining=remaining,
-        **kept.counters(step.schema),
+        **counters,
         cause=None,
         first_attempt=step.attempt + 1,
         losses=0,

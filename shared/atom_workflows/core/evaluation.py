@@ -304,9 +304,28 @@ def check_outputs(step: StepRecord, outputs: str, problem: str) -> Mapping[str, 
         return {}
     if problem:
         return problem
+    found = json.loads(outputs) if outputs else {}
+    values = read_declared(step, found)
+    if not isinstance(values, str):
+        # A member that is left out is stored as null.
+        size = len(json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode())
+        if size <= MAX_OUTPUTS_BYTES:
+            return values
+        largest = f"more than the {MAX_OUTPUTS_BYTES:,} allowed: {WRITE_ELSEWHERE}"
+        return f"its outputs are {size:,} bytes as JSON (with null for each member that is left out), {largest}"
+    said = ", ".join(list(found)[:20]) or "none"
+    return f"the job succeeded without the outputs that its step declares: {values}; the job returned: {said}"
+
+
+def read_declared(step: StepRecord, found: Mapping[str, Any]) -> dict[str, JsonValue] | str:
+    """Return the outputs that a step declares as JSON values, or an error message.
+
+    `found` are the parsed values. Those that the step does not declare are dropped.
+    """
+    if not step.outputs:
+        return {}
     from atom_workflows.expressions.types import OrNull, read_value, write_value  # noqa: PLC0415 (see above)
 
-    found = json.loads(outputs) if outputs else {}
     zone = zone_of(step.constants)
     values: dict[str, JsonValue] = {}
     wrong: list[str] = []
@@ -318,12 +337,6 @@ def check_outputs(step: StepRecord, outputs: str, problem: str) -> Mapping[str, 
             values[name] = write_value(read_value(found.get(name), kind, zone=zone, drop_unknown=True))
         except ValueMismatch as error:
             wrong.append(f"`{name}{error.path}` {error}")
-    if not wrong:
-        # A member that is left out is stored as null.
-        size = len(json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode())
-        if size <= MAX_OUTPUTS_BYTES:
-            return values
-        largest = f"more than the {MAX_OUTPUTS_BYTES:,} allowed: {WRITE_ELSEWHERE}"
-        return f"its outputs are {size:,} bytes as JSON (with null for each member that is left out), {largest}"
-    said = ", ".join(list(found)[:20]) or "none"
-    return f"the job succeeded without the outputs that its step declares: {'; '.join(wrong)}; the job returned: {said}"
+    if wrong:
+        return "; ".join(wrong)
+    return values

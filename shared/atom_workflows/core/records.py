@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from atom_workflows.core.groups import Group
 from atom_workflows.core.kinds import (
+    FORWARDING_SCHEMA,
     KINDS,
     Counters,
     KindRules,
@@ -136,7 +137,7 @@ class StepRecord:
     unsuccessful: int = 0
     cause: str | None = None
     # From the second schema on, the numbers of dependencies that were skipped by choice, that have ended in any way,
-    # and that make the run fail.
+    # and that make the run fail. In the first one, only marks set the first and the last (see counts.py).
     skipped: int = 0
     total: int = 0
     stained: int = 0
@@ -148,6 +149,8 @@ class StepRecord:
     tolerated: bool = False
     # The reason for the step's own decision: its condition, and the values that decided it.
     because: str = ""
+    # What a person decided about how it ends, as marks.py stores it; None if no one did.
+    mark: Mapping[str, Any] | None = None
     # The run in which it ended, if this run repairs that one and keeps the step; see reuse.py.
     kept_from: str = ""
 
@@ -239,14 +242,26 @@ class StepRecord:
         if self.state is not StepState.PENDING or self.remaining > 0:
             return Release.WAIT
         counters = Counters(self.remaining, self.unsuccessful, self.skipped, self.total)
+        if self.skipped and self.schema < FORWARDING_SCHEMA:
+            # A person marked some as skipped. There, an internal barrier is like any other, and no total is counted.
+            kind = NodeKind.BARRIER if self.kind is NodeKind.INTERNAL else self.kind
+            return decide_release(kind, counters._replace(total=len(self.depends_on)), self.trigger)
         return decide_release(self.kind, counters, self.trigger)
 
     def release_after(self, unsuccessful: int, skipped: int, total: int) -> Release:
-        """Return what will happen to the step once its only open dependency adds these counters."""
-        if self.state is not StepState.PENDING or self.remaining != 1:
+        """Return what will happen to the step once its only open dependency adds these counters.
+
+        A marked step has to be read first, so WAIT is returned.
+        """
+        if self.state is not StepState.PENDING or self.remaining != 1 or self.is_marked:
             return Release.WAIT
         counters = Counters(0, self.unsuccessful + unsuccessful, self.skipped + skipped, self.total + total)
         return decide_release(self.kind, counters, self.trigger)
+
+    @property
+    def is_marked(self) -> bool:
+        """True if a person decided how the step ends in this round of its run; see marks.py."""
+        return self.mark is not None and self.mark["retries"] == self.retries
 
     @property
     def awaits_place(self) -> bool:
@@ -256,13 +271,13 @@ class StepRecord:
     @property
     def awaits_condition(self) -> bool:
         """True if the step would run now, but its condition has not been evaluated yet."""
-        return self.when is not None and self.release in {Release.CLAIM, Release.SUCCEED}
+        return self.when is not None and not self.is_marked and self.release in {Release.CLAIM, Release.SUCCEED}
 
     @property
     def may_be_idle(self) -> bool:
         """True if the step would run under `finally` although every step that it depends on was skipped by choice."""
         runs_anyway = self.phase is Phase.FINALLY and self.trigger is Trigger.ALWAYS and self.is_released
-        return runs_anyway and 0 < self.total <= self.skipped
+        return runs_anyway and not self.is_marked and 0 < self.total <= self.skipped
 
     @property
     def fails_run(self) -> bool:
@@ -322,6 +337,8 @@ class StopFor(StrEnum):
     TIMEOUT = "timeout"
     # The run is being closed.
     RUN = "run"
+    # A person marked the step as succeeded or skipped.
+    MARK = "mark"
 
 
 class StopStage(StrEnum):

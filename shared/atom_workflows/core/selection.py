@@ -75,7 +75,21 @@ def select(
     chosen = [tuple(dict.fromkeys(_find(steps, name) for name in names)) for names in (first, only)]
     loops = dict.fromkeys(step.each for names in chosen for step in map(steps.__getitem__, names) if is_item_node(step))
     settled = tuple(each for each in loops if each in steps and steps[each].state is StepState.SUCCEEDED)
-    found = Selection(first=chosen[0], only=chosen[1], failed=failed, settled=settled)
+    return _require_possible(steps, Selection(first=chosen[0], only=chosen[1], failed=failed, settled=settled))
+
+
+def select_marked(steps: Mapping[str, StepRecord], *, node_id: str) -> Selection:
+    """Return the selection with which a run is reopened after a person marked one of its nodes.
+
+    The node is reset, and so is what did not succeed after it. Raises `SelectionError`.
+    """
+    if node_id not in steps:
+        raise SelectionError(f"there is no step {shown_id(node_id)} that could be marked", shown_id(node_id))
+    return _require_possible(steps, Selection(only=(node_id,)))
+
+
+def _require_possible(steps: Mapping[str, StepRecord], found: Selection) -> Selection:
+    """Return the selection unless no retry can carry it out."""
     again = choose(steps, found, retries=-1)
     below = dependents_of(steps)
     edges = open_before_kept(steps, below, again)

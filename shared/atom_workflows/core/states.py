@@ -50,6 +50,9 @@ class StepEvent(StrEnum):
     CANCEL = "cancel"
     RESET = "reset"
     REFILL = "refill"
+    MARK = "mark"
+    MARK_SUCCEEDED = "mark_succeeded"
+    MARK_SKIPPED = "mark_skipped"
 
 
 STEP_TRANSITIONS: Final[Mapping[tuple[StepState, StepEvent], StepState]] = MappingProxyType(
@@ -93,6 +96,18 @@ STEP_TRANSITIONS: Final[Mapping[tuple[StepState, StepEvent], StepState]] = Mappi
         (StepState.SUCCEEDED, StepEvent.RESET): StepState.PENDING,
         # A node that hands out places deals them out again to the items that are reset.
         (StepState.SUCCEEDED, StepEvent.REFILL): StepState.SUCCEEDED,
+        # A person decides how the step will end: once it is released, or once its job has been stopped.
+        (StepState.PENDING, StepEvent.MARK): StepState.PENDING,
+        (StepState.RUNNING, StepEvent.MARK): StepState.RUNNING,
+        # The step ends as a person decided.
+        (StepState.PENDING, StepEvent.MARK_SUCCEEDED): StepState.SUCCEEDED,
+        (StepState.DISPATCHING, StepEvent.MARK_SUCCEEDED): StepState.SUCCEEDED,
+        (StepState.RUNNING, StepEvent.MARK_SUCCEEDED): StepState.SUCCEEDED,
+        (StepState.RETRYING, StepEvent.MARK_SUCCEEDED): StepState.SUCCEEDED,
+        (StepState.PENDING, StepEvent.MARK_SKIPPED): StepState.SKIPPED,
+        (StepState.DISPATCHING, StepEvent.MARK_SKIPPED): StepState.SKIPPED,
+        (StepState.RUNNING, StepEvent.MARK_SKIPPED): StepState.SKIPPED,
+        (StepState.RETRYING, StepEvent.MARK_SKIPPED): StepState.SKIPPED,
     }
 )
 

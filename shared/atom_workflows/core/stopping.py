@@ -1,11 +1,13 @@
 """Decide when a job that is being stopped holds its step back, and for how long.
 
-A job is stopped in three situations:
+A job is stopped in four situations:
 
 - Its attempt has timed out (`StopFor.TIMEOUT`). The step stays RUNNING until the job has ended; only then does the
   timeout count, and the next attempt may begin.
 - Its run is being closed (`StopFor.RUN`). The step stays RUNNING until the job has ended, but for no longer than
   `RUN_WAIT`: closing a run ends its steps in any case.
+- A person has marked its step as succeeded or skipped (`StopFor.MARK`). The step stays RUNNING until the job has ended,
+  and then ends as marked (see marks.py), whatever the job reports.
 - A new attempt begins although earlier ones may have left jobs running (`leftovers`), for example after a user has
   retried a cancelled run. The attempt waits until these have ended, one after the other, before it submits its own.
 
@@ -28,7 +30,8 @@ polling.py).
 
 Stopping is best effort. Each wait is bounded, whatever the Task Runner does: after `stop_timeout`, the step fails if
 the Task Runner had accepted the request, because another attempt would run beside the job; otherwise, the step goes on
-as if the Task Runner could not stop jobs.
+as if the Task Runner could not stop jobs. A step that was marked ends then, and its job is listed as one that may still
+run.
 """
 
 from __future__ import annotations
@@ -116,6 +119,11 @@ def stop_with_run(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange 
     return None
 
 
+def stop_for_mark(step: StepRecord, reason: str, *, now: datetime) -> StepChange:
+    """Begin to stop the job of a step that a person marked."""
+    return _begin(step, StopFor.MARK, reason, now)
+
+
 def waits_for_stop(step: StepRecord, *, now: datetime) -> bool:
     """Return True if the end of the step's run has to wait for the step's job."""
     if step.being_stopped_for != StopFor.RUN or step.is_stop_over or step.stop_since is None:
@@ -163,7 +171,8 @@ def judge_stop(
 ) -> StepChange | Outcome | None:
     """Decide how to proceed after checking a job that is being stopped.
 
-    A job that turns out to have succeeded counts as a success. Returns None if there is nothing new.
+    A job that turns out to have succeeded counts as a success, unless a person marked its step. Returns None if there
+    is nothing new.
     """
     if report.outcome is not None and report.outcome.kind is OutcomeKind.SUCCEEDED:
         return report.outcome
@@ -171,11 +180,13 @@ def judge_stop(
         report = replace(report, fate=JobFate.UNANSWERED if _may_be_too_new(step, now) else JobFate.GONE)
     is_open = report.fate in {JobFate.ACCEPTED, JobFate.UNANSWERED}
     is_new = report.fate is JobFate.ACCEPTED and step.stop_stage != StopStage.ACCEPTED
-    is_late = now - (step.stop_since or now) >= stop_timeout and step.being_stopped_for == StopFor.TIMEOUT
+    is_late = now - (step.stop_since or now) >= stop_timeout and step.being_stopped_for != StopFor.RUN
     if is_open and (is_new or not is_late):
         return _record_stage(step, report, now)
     if step.being_stopped_for == StopFor.RUN:
         return _end_wait(step, report, now)
+    if step.being_stopped_for == StopFor.MARK:
+        return report.outcome or _leave(step, report)
     return _time_out(step, report, stop_timeout)
 
 
@@ -184,7 +195,7 @@ def _may_be_too_new(step: StepRecord, now: datetime) -> bool:
 
     Returns False if the attempt has timed out: its job has either been listed before or had minutes to appear.
     """
-    if step.being_stopped_for != StopFor.RUN or step.claimed_at is None:
+    if step.being_stopped_for == StopFor.TIMEOUT or step.claimed_at is None:
         return False
     was_submitted_late = step.deferrals > 0 or step.is_unsure
     return was_submitted_late or now - step.claimed_at < MISSING_GRACE + _LONGEST_SUBMISSION
@@ -199,7 +210,7 @@ def _record_stage(step: StepRecord, report: StopReport, now: datetime) -> StepCh
     fields: dict[str, Any] = {}
     if report.fate is JobFate.ACCEPTED and step.stop_stage != StopStage.ACCEPTED:
         fields["stop_stage"] = StopStage.ACCEPTED.value
-        if step.being_stopped_for == StopFor.TIMEOUT:
+        if step.being_stopped_for != StopFor.RUN:
             fields["stop_since"] = now
     if report.job_state and report.job_state != step.job_state:
         fields["job_state"] = report.job_state
@@ -214,6 +225,21 @@ def _end_wait(step: StepRecord, report: StopReport, now: datetime) -> StepChange
     due_at = now + RUN_WAIT
     return change(
         step, StepEvent.OBSERVE, stop_stage=StopStage.OVER.value, job_state=job_state, due_at=due_at, **unstopped
+    )
+
+
+def _leave(step: StepRecord, report: StopReport) -> Outcome:
+    """Return the outcome of a marked step's job that did not end, or is gone."""
+    may_run = report.fate is not JobFate.GONE
+    what = "could not be stopped" if may_run else "is no longer known to its Task Runner"
+    return Outcome(
+        step_id=step.id,
+        attempt=step.attempt,
+        kind=OutcomeKind.CANCELLED,
+        message=f"job {step.job_id} {what}",
+        job_id=step.job_id,
+        job_state=report.job_state or step.job_state,
+        may_run=may_run,
     )
 
 

@@ -188,13 +188,18 @@ def _submit_later(
 
 
 def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
-    """End or retry a step according to the outcome of its attempt.
+    """End or retry a step according to the outcome of its attempt, or as a person marked it.
 
     Returns None if the outcome is stale: it belongs to another attempt, the step has already ended or is being ended
     with its run, or the lost dispatcher or job has reappeared.
     """
     if _is_stale(step, outcome, now):
         return None
+    if step.being_stopped_for == StopFor.MARK and step.is_marked:
+        from atom_workflows.core.marks import end_marked  # noqa: PLC0415 (people mark few steps)
+
+        has_succeeded = outcome.kind is OutcomeKind.SUCCEEDED
+        return end_marked(step, now=now, learnt=_learn(step, outcome), has_succeeded=has_succeeded)
     if step.being_stopped_for and outcome.kind is not OutcomeKind.SUCCEEDED:
         outcome = time_out_stopped(step, outcome)
     elif ended_by_time_limit(step, outcome, now):

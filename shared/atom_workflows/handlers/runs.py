@@ -1,4 +1,4 @@
-"""Requests to the start function about runs: show one, cancel it, or retry it.
+"""Requests to the start function about runs: show one, cancel it, retry it, or mark a step of it.
 
 Whoever may start runs may call these; Cloud Run has checked that before a request gets here. A run is changed by a
 dispatcher: a request that changes one is answered once the command is published, with 202.
@@ -7,6 +7,7 @@ dispatcher: a request that changes one is answered once the command is published
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -20,6 +21,7 @@ from atom_workflows.errors import (
     AtomWorkflowsError,
     BusUnavailable,
     MalformedEvent,
+    MarkError,
     NewerVersion,
     RunNotFound,
     RunStateError,
@@ -33,16 +35,20 @@ from atom_workflows.messages.fields import (
     read_count,
     read_json_body,
     read_optional_flag,
+    read_optional_object,
     read_optional_text,
+    read_step_id,
     read_step_ids,
     require_object,
     require_storable,
+    require_text,
     show,
 )
-from atom_workflows.messages.internal import CANCEL, RETRY, RunCommand
+from atom_workflows.messages.internal import CANCEL, MARK, RETRY, RunCommand
 
-MAX_BODY: Final = 16 * 1024
-"""Room for a reason of at most `MAX_REASON` characters, a hundred step ids, and some short fields."""
+MAX_BODY: Final = 64 * 1024
+"""Room for a reason of at most `MAX_REASON` characters, a hundred step ids or the outputs of a step, and some short
+fields."""
 
 MAX_REASON: Final = 500
 MAX_ACTOR: Final = 200
@@ -55,13 +61,15 @@ _PRINTABLE: Final = re.compile(r"[ -~]+")
 _FIELDS: Final[Mapping[str, frozenset[str]]] = {
     CANCEL: frozenset({"reason", "now", "retries"}),
     RETRY: frozenset({"reason", "from", "only", "failed", "retries"}),
+    MARK: frozenset({"reason", "step", "as", "outputs", "retries"}),
 }
-_ROUTES: Final = "GET /runs/RUN, POST /runs/RUN/cancel and POST /runs/RUN/retry"
+_ROUTES: Final = "GET /runs/RUN, POST /runs/RUN/cancel, POST /runs/RUN/retry and POST /runs/RUN/mark"
 
 _STATUS: Final[Mapping[type[AtomWorkflowsError], HTTPStatus]] = {
     RunNotFound: HTTPStatus.NOT_FOUND,
     RunStateError: HTTPStatus.CONFLICT,
     SelectionError: HTTPStatus.CONFLICT,
+    MarkError: HTTPStatus.CONFLICT,
     MalformedEvent: HTTPStatus.BAD_REQUEST,
     NewerVersion: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -166,7 +174,14 @@ def read_options(command: str, headers: Mapping[str, str], raw: bytes) -> dict[s
         "only": read_step_ids(body, "only"),
         "failed": read_optional_flag(body, "failed"),
         "retries": None if body.get("retries") is None else read_count(body, "retries"),
+        **(_read_mark(body) if command == MARK else {}),
     }
+
+
+def _read_mark(body: Mapping[str, Any]) -> dict[str, str]:
+    outputs = read_optional_object(body, "outputs")
+    text = json.dumps(outputs, ensure_ascii=False, separators=(",", ":")) if outputs else ""
+    return {"step": read_step_id(body, "step"), "state": require_text(body, "as"), "outputs": text}
 
 
 def _refuse(status: HTTPStatus, reason: Exception) -> Answer:

@@ -15,12 +15,14 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from atom_workflows.core.outcomes import Outcome
+from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES
 from atom_workflows.errors import MalformedEvent
 from atom_workflows.messages.fields import (
     MAX_TEXT,
     SCHEMA,
     SCHEMA_OF_COMMANDS,
     SCHEMA_OF_ITEMS,
+    SCHEMA_OF_MARKS,
     read_attempt,
     read_attempt_key,
     read_count,
@@ -54,6 +56,7 @@ MAX_LIST_BYTES: Final = 200_000
 _LATE_ID: Final = 20
 _JOB_ENDED: Final = "job.ended"
 _RUN_COMMAND: Final = "run.command"
+_OF_MARKS: Final = frozenset({"step", "state", "outputs"})
 
 
 class ReadyStep(NamedTuple):
@@ -102,7 +105,7 @@ class JobEnded(NamedTuple):
 
 
 class RunCommand(NamedTuple):
-    """A command about a run, `CANCEL` or `RETRY`, that the start function has accepted from a caller.
+    """A command about a run, `CANCEL`, `RETRY` or `MARK`, that the start function has accepted from a caller.
 
     `retries` is the number of times that the run had been retried when the command was accepted. The command applies
     only to that try of the run: however late or often it is delivered, it does nothing once the run has been retried.
@@ -119,10 +122,15 @@ class RunCommand(NamedTuple):
     first: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     failed: bool = False
+    # The step or item to mark, its state as in core/marks.py, and its outputs as JSON text. Only for `MARK`.
+    step: str = ""
+    state: str = ""
+    outputs: str = ""
 
 
 CANCEL: Final = "cancel"
 RETRY: Final = "retry"
+MARK: Final = "mark"
 
 StepsEvent: TypeAlias = StepsReady | StepsCompleted | RunCommand
 TickEvent: TypeAlias = Tick | SweepPage
@@ -221,7 +229,9 @@ def command_message(command: RunCommand) -> Message:
 
     An earlier version, which does not know commands, lets the event be redelivered to this version.
     """
-    return _message("steps", _RUN_COMMAND, schema=SCHEMA_OF_COMMANDS, **command._asdict())
+    is_mark = command.command == MARK
+    body = {name: value for name, value in command._asdict().items() if is_mark or name not in _OF_MARKS}
+    return _message("steps", _RUN_COMMAND, schema=SCHEMA_OF_MARKS if is_mark else SCHEMA_OF_COMMANDS, **body)
 
 
 def changes_messages(run_id: str, changes: Sequence[Mapping[str, Any]]) -> list[Message]:
@@ -301,10 +311,14 @@ def read_steps_event(body: Any) -> StepsEvent:
 
 
 def _read_command(body: Mapping[str, Any]) -> RunCommand:
-    require_known_schema(body, newest=SCHEMA_OF_COMMANDS)
+    require_known_schema(body, newest=SCHEMA_OF_MARKS)
     command = require_text(body, "command")
-    if command not in {CANCEL, RETRY}:
-        raise MalformedEvent(f"a command must be {CANCEL} or {RETRY}, not {show(command)}")
+    if command not in {CANCEL, RETRY, MARK}:
+        raise MalformedEvent(f"a command must be {CANCEL}, {RETRY} or {MARK}, not {show(command)}")
+    of_mark: dict[str, str] = {}
+    if command == MARK:
+        of_mark = {"step": read_step_id(body, "step"), "state": require_text(body, "state")}
+        of_mark["outputs"] = read_optional_text(body, "outputs", longest=MAX_OUTPUTS_BYTES) or ""
     return RunCommand(
         run_id=read_id(body, "run_id"),
         command=command,
@@ -315,6 +329,7 @@ def _read_command(body: Mapping[str, Any]) -> RunCommand:
         first=read_step_ids(body, "first"),
         only=read_step_ids(body, "only"),
         failed=read_optional_flag(body, "failed"),
+        **of_mark,
     )
 
 

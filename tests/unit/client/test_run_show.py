@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from atom_emulator.testing.world import World
+from atom_emulator.testing.world import CountingStore, World
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.documents import run_path, step_path
-from atom_workflows.ports import Create
+from atom_workflows.ports import Create, Document, Query
+from support import loops
 from support.command_line import call_runs
 from support.workflows import definition, script
 
@@ -98,3 +102,75 @@ def test_a_run_of_ten_thousand_steps_is_shown_a_page_at_a_time() -> None:
     assert "Steps 1 to 200 of 10,000; next: `atom-workflows runs show huge --sort duration --page 2`" in text
     assert "10,000 of 10,000 steps ended: 10,000 SUCCEEDED." in text
     assert sum(line.startswith("s0") for line in text.splitlines()) == 200
+
+
+class WholeDocuments(CountingStore):
+    """A store whose queries return all fields of documents, whatever they select."""
+
+    def query(self, query: Query) -> list[Document]:
+        """See `ports.Store.query`."""
+        return super().query(replace(query, fields=None))
+
+
+def ended() -> tuple[World, str]:
+    """Return a run that failed, with steps that were retried, tolerated, skipped and never started."""
+    world = World(script(bad={"always_fail": True}, odd={"always_fail": True}))
+    retried = {"retry": {"maxAttempts": 2}}
+    edges = {"ok": [], "bad": ["ok"], "odd": [], "never": ["bad"], "idle": ["ok"]}
+    options: dict[str, dict[str, Any]] = {
+        "bad": retried,
+        "odd": {"allowFailure": True},
+        "idle": {"when": "params.n == 2"},
+    }
+    flow = json.loads(definition(edges, **options))
+    job = {"task": {"imageUri": "i"}}
+    flow["params"] = {"n": 1}
+    flow["finally"] = [{"id": "last", **job}, {"id": "no", "when": "params.n == 2", **job}]
+    run_id = world.start(json.dumps(flow))
+    world.run_to_end(run_id)
+    return world, run_id
+
+
+def idle() -> tuple[World, str]:
+    """Return a run of which nothing ran, so that there was nothing to clean up."""
+    world = World()
+    flow = json.loads(definition({"a": []}, a={"when": "params.n == 2"}))
+    flow["params"] = {"n": 1}
+    run_id = world.start(json.dumps({**flow, "finally": [{"id": "last", "task": {"imageUri": "i"}}]}))
+    world.run_to_end(run_id)
+    return world, run_id
+
+
+def of_the_first_schema() -> tuple[World, str]:
+    """Return an ended run whose file uses nothing of the language."""
+    world = World(script(bad={"always_fail": True}))
+    run_id = world.start(definition({"ok": [], "bad": ["ok"], "later": ["bad"]}))
+    world.run_to_end(run_id)
+    return world, run_id
+
+
+def with_items() -> tuple[World, str]:
+    """Return an ended run with a step for each item of a list, of which some failed."""
+    world = World(script(train={"always_fail": True}))
+    flow = loops.workflow(loops.step("train", for_each=loops.each([1, 2, 3])), loops.step("then", "train"))
+    return world, loops.run(world, flow).id
+
+
+def refused() -> tuple[World, str]:
+    """Return an open run with a step whose submission is refused for now."""
+    world = World(script(a={"submit_errors": [503]}))
+    run_id = world.start(definition({"a": []}))
+    world.settle_down()
+    return world, run_id
+
+
+@pytest.mark.parametrize("make", [half_way, ended, idle, of_the_first_schema, with_items, refused])
+@pytest.mark.parametrize("options", ["", "--json"])
+def test_fields_that_are_not_read_change_nothing(make: Callable[[], tuple[World, str]], options: str) -> None:
+    """What is shown of a run is the same if the store returns whole documents."""
+    world, run_id = make()
+    usual = call_runs(world, "show", run_id, *options.split()).stdout
+    world.services = replace(world.services, store=WholeDocuments(world.store.inner))
+    assert call_runs(world, "show", run_id, *options.split()).stdout == usual
+    assert run_id in usual
+    assert "INVALID" not in usual

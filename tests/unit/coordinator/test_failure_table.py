@@ -31,7 +31,7 @@ from atom_workflows.messages.internal import JobEnded, Tick, read_steps_event, s
 from atom_workflows.ports import Query
 from atom_workflows.run_documents import run_record
 from support import groups, loops
-from support.commands import cancel_run, retry_run
+from support.commands import cancel_run, mark_step, retry_run
 from support.gauge import lose
 from support.meanwhile import refuse
 from support.mortal import Died, Fate, make_mortal
@@ -456,6 +456,27 @@ def test_renew_dies_among_its_steps(commits: int) -> None:
     assert min(before.values()) == before[f"runs/{run_id}"]
     assert time_until(world, lambda: expiries(world)[f"runs/{run_id}"] > before[f"runs/{run_id}"]) <= AUDIT
     assert len(set(expiries(world).values())) == 1
+
+
+def test_mark_dies_after_it_ended_a_step() -> None:
+    """The audit finds what the marked step released."""
+    backoff = {"retry": {"maxAttempts": 9, "backoff": {"initial": "5m", "max": "5m"}}}
+    world = World("rules: [{step: a, always_fail: true}]")
+    run_id = world.start(definition({"a": [], "b": ["a"]}, a=backoff))
+    world.settle_down()
+    dies(world, lambda: mark_step(world.services, run_id, "a"), "commit", 1)
+    assert world.states(run_id) == {"a": "SUCCEEDED", "b": "PENDING"}
+    assert time_until(world, has_ended(world, run_id)) <= AUDIT
+
+
+def test_mark_dies_before_it_woke_the_checker() -> None:
+    """The step is due, so the next look has its job stopped."""
+    world = World(SLOW)
+    run_id = world.start(definition({"a": []}))
+    world.settle_down()
+    dies(world, lambda: mark_step(world.services, run_id, "a"), "commit", 1)
+    assert time_until(world, has_ended(world, run_id)) <= NEXT_LOOK
+    assert len(world.task_runner.stopped) == 1
 
 
 @pytest.mark.parametrize("commits", [1, 2])

@@ -38,7 +38,7 @@ _NEVER_READ: Final = (
     {"run_id", "id", "request", "depends_on", "dependents", "barriers", "heirs", "message"}
     | {"cause", "skipped", "total", "stained", "templates", "constants", "outputs", "conditional", "trigger", "when"}
     | {"phase", "allow_failure", "by_choice", "tolerated", "because", "reason", "sent", "last_kind", "last_reason"}
-    | {"attempts", "submitted_at"}
+    | {"attempts", "submitted_at", "mark"}
     | {"loop", "each", "expansion", "index", "item", "item_type", "items", "written", "counted", "problem", "tolerate"}
 )  # fmt: skip
 

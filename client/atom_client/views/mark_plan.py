@@ -1,0 +1,170 @@
+"""What marking a step would do, before it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from atom_client.text import counted, listing
+from atom_client.views.loops import is_shown
+from atom_client.views.queries import in_order
+from atom_client.views.rerun_plan import RerunPlan
+from atom_workflows.core.graph import END_ID, MAIN_END_ID, is_internal
+from atom_workflows.core.item_ids import shown_id
+from atom_workflows.core.kinds import NodeKind
+from atom_workflows.core.marks import Effect
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.rerun import dependents_of, find_unsuccessful, steps_to_rerun
+from atom_workflows.core.selection import select_marked
+from atom_workflows.core.states import StepState
+
+_MOST: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkPlan:
+    """A mark, the nodes of its run by id, and what it releases.
+
+    `again` are the user's steps that are decided again if the run is reopened. In a run that goes on, `released` are
+    those that wait for nothing but the marked step, and `waiting` those that also wait for others, by id.
+    """
+
+    run: RunRecord
+    step: StepRecord
+    state: StepState
+    effect: Effect
+    rerun: RerunPlan
+    released: Sequence[str] = ()
+    waiting: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def of(
+        cls, run: RunRecord, nodes: Mapping[str, StepRecord], step: StepRecord, state: StepState, effect: Effect
+    ) -> MarkPlan:
+        """Find out what a mark releases.
+
+        Raises `SelectionError` if the run cannot be reopened with it.
+        """
+        if effect is Effect.REOPENS:
+            selection = select_marked(nodes, node_id=step.id)
+            again = steps_to_rerun(nodes, retries=run.retries + 1, selection=selection)
+            rerun = RerunPlan(nodes=nodes, again=frozenset(again), selection=selection)
+            return cls(run=run, step=step, state=state, effect=effect, rerun=rerun, waiting={})
+        rerun = RerunPlan(nodes=nodes, again=frozenset(), selection=None)
+        below = dependents_of(nodes)
+        open_before = {
+            name: [need for need in _shown_before(nodes, name) if need != step.id and not nodes[need].state.is_terminal]
+            for name in dict.fromkeys(_shown_below(nodes, below, step.id))
+            if not nodes[name].state.is_terminal
+        }
+        return cls(
+            run=run,
+            step=step,
+            state=state,
+            effect=effect,
+            rerun=rerun,
+            released=[name for name, needs in open_before.items() if not needs],
+            waiting={name: needs for name, needs in open_before.items() if needs},
+        )
+
+    @property
+    def again(self) -> list[str]:
+        """The ids of the other steps that are decided again."""
+        return [step.id for step in self.rerun.steps if step.id != self.step.id]
+
+    def rows(self) -> Iterator[tuple[str, str, str]]:
+        """Yield the cells of a table with the other steps that are decided again."""
+        return (row for row in self.rerun.rows() if row[0] != self.step.id)
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the plan as fields for JSON output."""
+        return {
+            "run_id": self.run.id,
+            "run": self.run.id,
+            "step": shown_id(self.step.id),
+            "state": self.state.value,
+            "effect": self.effect.value,
+            "again": self.again,
+            "released": list(self.released),
+            "waiting": {name: list(needs) for name, needs in self.waiting.items()},
+        }
+
+    def sentences(self) -> Iterator[str]:
+        """Yield sentences about what the mark does, first to the step and then to others."""
+        yield self._about_step()
+        if self.state is StepState.SKIPPED and self.step.outputs:
+            yield (
+                f"A skipped step has no outputs: expressions that read {listing(list(self.step.outputs))} of it find "
+                "null, and a step whose expressions need a value fails."
+            )
+        yield from self._about_reopened() if self.effect is Effect.REOPENS else self._about_others()
+
+    def _about_step(self) -> str:
+        step, state = self._named, self.state
+        if self.effect is Effect.ENDS:
+            unsure = f" Attempt {self.step.attempt} may have started a job, which is not stopped."
+            return f"{step} is {self.step.state}, and will be {state} at once.{unsure if self.step.is_unsure else ''}"
+        if self.effect is Effect.STOPS_JOB:
+            return (
+                f"{step} is RUNNING: its job {self.step.job_id} will be stopped first, and then the step will be "
+                f"{state}. If the job cannot be stopped, the step ends anyway, usually within ten minutes."
+            )
+        if self.effect is Effect.REOPENS:
+            return (
+                f"{step} is {self.step.state}, and run {self.run.id} is {self.run.state}. The run will be continued, "
+                f"and the step will be {state} without being run."
+            )
+        waits = "is given a place" if self.step.awaits_place else "would begin"
+        return f"{step} has not begun. It will be {state} once it {waits}, without being run."
+
+    def _about_others(self) -> Iterator[str]:
+        when = "Then" if self.effect is not Effect.ENDS else "At once"
+        if self.released:
+            goes_on = "will be decided" if self.state is StepState.SKIPPED else "will begin"
+            yield f"{when}, what waits only for it {goes_on}: {listing(list(self.released))}."
+        for name, needs in list(self.waiting.items())[:_MOST]:
+            yield f"{listing([name])} will still be waiting for {listing(list(needs))}."
+        if not self.released and not self.waiting:
+            yield "No other step is waiting for it."
+
+    def _about_reopened(self) -> Iterator[str]:
+        nodes = self.rerun.nodes
+        kept = [step for step in in_order(nodes.values()) if step.id not in self.rerun.again]
+        failed = [step.id for step in kept if step.id in find_unsuccessful(nodes) and step.id != self.step.id]
+        if kept:
+            yield f"{counted(len(kept), 'other step')} will be kept."
+        if failed:
+            stay = "stays" if len(failed) == 1 else "stay"
+            yield (
+                f"{listing(failed)} {stay} unsuccessful, so the run will fail again; `runs retry` then runs again what "
+                "did not succeed."
+            )
+
+    @property
+    def _named(self) -> str:
+        kind = "Item" if self.step.kind is NodeKind.ITEM else "Step"
+        return f"{kind} {listing([shown_id(self.step.id)])}"
+
+
+def _shown_below(nodes: Mapping[str, StepRecord], below: Mapping[str, Sequence[str]], step_id: str) -> Iterator[str]:
+    """Yield the user's steps that depend on a step, through nodes that users do not see."""
+    for name in below.get(step_id, ()):
+        node = nodes[name]
+        if node.kind is NodeKind.EXPAND:
+            yield node.each
+        elif is_shown(node):
+            yield name
+        elif name not in {END_ID, MAIN_END_ID}:
+            yield from _shown_below(nodes, below, name)
+
+
+def _shown_before(nodes: Mapping[str, StepRecord], step_id: str) -> Iterator[str]:
+    """Yield the user's steps and items that a step depends on, through nodes that users do not see."""
+    for name in nodes[step_id].depends_on:
+        if name not in nodes:
+            continue
+        if is_internal(name):
+            yield from _shown_before(nodes, name)
+        else:
+            yield name

@@ -1,0 +1,185 @@
+"""Mark a step of a run as succeeded or skipped, at a person's request; core/marks.py says what that means.
+
+The mark is saved with the step, under a guard on the step and on the run, whose document records who marked it. What
+the mark releases is published afterwards; if this instance dies before, a repeated command or the run's audit does so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from atom_workflows import log
+from atom_workflows.coordinator.commits import Decision, save
+from atom_workflows.coordinator.dispatch import republish_below
+from atom_workflows.coordinator.groups import pause
+from atom_workflows.coordinator.loading import StoredRun, StoredStep, load_run, load_steps
+from atom_workflows.coordinator.outbox import Outbox
+from atom_workflows.coordinator.places import hand_on_places
+from atom_workflows.coordinator.reopening import reopen_run
+from atom_workflows.coordinator.services import Services
+from atom_workflows.core.endings import require_retries
+from atom_workflows.core.expansion import is_current
+from atom_workflows.core.graph import is_internal
+from atom_workflows.core.item_ids import expander_id, item_id, parse_item_id, shown_id
+from atom_workflows.core.kinds import NodeKind, Phase
+from atom_workflows.core.marks import WORDS, Effect, Mark, check_given, judge_mark, put_mark, read_mark
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.selection import select_marked
+from atom_workflows.core.states import RunState, StepState
+from atom_workflows.core.user_changes import UserChange
+from atom_workflows.documents import changes_fields, run_path, step_path
+from atom_workflows.errors import MarkError, RunContended, RunNotFound
+from atom_workflows.messages.internal import ReadyStep
+from atom_workflows.ports import Update
+
+_TRIES: Final = 5
+
+
+class Wish(NamedTuple):
+    """What a person wants: the step or item by its name, its state, and its outputs by name."""
+
+    step: str
+    state: StepState
+    outputs: Mapping[str, Any] = {}
+
+    @property
+    def command(self) -> str:
+        """The command as typed, without the run's id."""
+        return f"mark {self.step} {WORDS[self.state]}"
+
+
+class Named(NamedTuple):
+    """A step or an item that a person named, and the nodes of its loop, if it belongs to one."""
+
+    stored: StoredStep
+    expander: StoredStep | None = None
+    gathers: StepRecord | None = None
+
+    @property
+    def step(self) -> StepRecord:
+        """The step itself."""
+        return self.stored.step
+
+    @property
+    def target(self) -> StoredStep:
+        """The node that is marked in a run that goes on: of a step with `forEach`, the one that creates its items."""
+        is_loop = self.step.kind is NodeKind.GATHER and self.expander is not None
+        return self.expander if is_loop and self.expander is not None else self.stored
+
+
+def find_named(services: Services, run_id: str, name: str) -> Named:
+    """Return the step or item that a person named.
+
+    Raises `MarkError` if there is none.
+    """
+    missing = MarkError(f"there is no step {name} in run {run_id}", name)
+    item = parse_item_id(name)
+    each = name if item is None else item.each
+    if is_internal(each) or shown_id(name) != name:
+        raise missing
+    found = {one.step.id: one for one in load_steps(services, run_id, [each, expander_id(each)])}
+    expander = found.get(expander_id(each))
+    if each not in found or (item is not None and expander is None):
+        raise missing
+    if item is None:
+        return Named(found[each], expander)
+    assert expander is not None  # noqa: S101 (checked above)
+    items = load_steps(services, run_id, [item_id(each, item.index, expander.step.expansion)])
+    if not items or not is_current(items[0].step, expander.step):
+        raise missing
+    return Named(items[0], expander, found[each].step)
+
+
+def judge_wish(services: Services, run: RunRecord, wish: Wish) -> tuple[Named, Effect, str]:
+    """Return the named step, what its mark would do first, and its outputs as JSON text.
+
+    Raises `MarkError`, or `RunStateError` if the run's state does not allow the mark.
+    """
+    named = find_named(services, run.id, wish.step)
+    expander = None if named.expander is None else named.expander.step
+    effect = judge_mark(run, named.step, wish.state, expander=expander, now=services.clock.now())
+    return named, effect, check_given(named.step, wish.state, wish.outputs, gathers=named.gathers)
+
+
+def mark_step(outbox: Outbox, run_id: str, wish: Wish, change: UserChange, *, retries: int | None = None) -> Effect:
+    """Mark a step, and return what that did first.
+
+    A mark that has already been made is not made again, but what it released is published once more. If the run is
+    reopened, the caller continues it with `seed.resume`. If a job is to be stopped, the caller wakes the checker.
+    If `retries` is given, only a run that has been retried exactly that many times is changed.
+
+    Raises `RunNotFound`, `MarkError`, or `RunStateError` if the run's state does not allow the mark or, as
+    `RunContended`, may soon allow it.
+    """
+    for tries in range(1, _TRIES + 1):
+        stored = load_run(outbox.services, run_id)
+        if stored is None:
+            raise RunNotFound(run_id)
+        require_retries(stored.run, retries)
+        if stored.run.state is RunState.RUNNING and (repeated := _repeat(outbox, run_id, wish, change)):
+            return repeated
+        named, effect, outputs = judge_wish(outbox.services, stored.run, wish)
+        mark = Mark.of(wish.state, change, outputs=outputs)
+        if effect is Effect.REOPENS:
+            # Steps under `finally` run again in any case, and so do their items.
+            is_last = named.step.phase is Phase.FINALLY
+            _reopen(outbox, stored.run, named.target.step if is_last else named.step, mark, change)
+            return effect
+        if _put(outbox, stored, named.target, mark, change):
+            return effect
+        outbox.services.clock.sleep(pause(run_id, tries))
+    raise RunContended(f"step {wish.step} of run {run_id} is being changed by someone else; check it and try again")
+
+
+def _repeat(outbox: Outbox, run_id: str, wish: Wish, change: UserChange) -> Effect | None:
+    """Publish what follows from a mark that has been made before.
+
+    Returns None if it has not.
+    """
+    named = find_named(outbox.services, run_id, wish.step)
+    for step in dict.fromkeys((named.step.id, named.target.step.id)):
+        node = named.step if step == named.step.id else named.target.step
+        mark = Mark.of(wish.state, change)._replace(retries=node.retries)
+        if not mark.is_same(read_mark(node)):
+            continue
+        if node.state.is_terminal and node.state in {wish.state, StepState.SKIPPED}:
+            republish_below(outbox, run_id, [node])
+            return Effect.ENDS
+        if not node.state.is_terminal:
+            _publish_waiting(outbox, node)
+            return Effect.STOPS_JOB if node.state is StepState.RUNNING else Effect.WAITS
+    return None
+
+
+def _put(outbox: Outbox, stored: StoredRun, target: StoredStep, mark: Mark, change: UserChange) -> bool:
+    """Save a mark in a run that goes on, and publish what it releases.
+
+    Returns False if the run or the step has changed since it was read.
+    """
+    run = stored.run
+    recorded = Update(path=run_path(run.id), fields=changes_fields(run.changes, change), guard=stored.version)
+    marked = put_mark(target.step, mark, now=outbox.services.clock.now())
+    saved = save(outbox, [Decision(stored=target, change=marked, companions=[recorded])])
+    if saved.refused:
+        return False
+    log.info("step.marked", f"step {target.step.id} was {mark.sentence}", actor=mark.actor, **target.step.names)
+    released = [*saved.released, *hand_on_places(outbox, saved.freed)]
+    outbox.add_ready(run.id, [ReadyStep(step_id=step_id) for step_id in released])
+    _publish_waiting(outbox, target.step)
+    return True
+
+
+def _publish_waiting(outbox: Outbox, step: StepRecord) -> None:
+    """Publish an item that waits for its place, since it may have been handed it while it was marked."""
+    if step.awaits_place or step.is_released:
+        outbox.add_ready(step.run_id, [ReadyStep(step_id=step.id)])
+
+
+def _reopen(outbox: Outbox, run: RunRecord, step: StepRecord, mark: Mark, change: UserChange) -> None:
+    """Reopen a run that has ended, with the mark for its next round."""
+    marked = mark._replace(retries=run.retries + 1).stored()
+    writes = [Update(path=step_path(run.id, step.id), fields={"mark": marked})]
+    reopen_run(outbox, run.id, change, partial(select_marked, node_id=step.id), retries=run.retries, writes=writes)
+    log.info("step.marked", f"step {step.id} was {mark.sentence}", actor=mark.actor, **step.names)

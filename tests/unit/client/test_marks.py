@@ -1,0 +1,215 @@
+"""`runs mark`: what is shown before it is done, what is done, and how it is shown afterwards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import Result
+
+from atom_client.cli.output import Output
+from atom_emulator.testing.world import World
+from atom_workflows.core.states import RunState
+from support.command_line import call_runs
+from support.loops import RUN, each, start, step, workflow
+from support.workflows import definition, script
+
+DIAMOND = definition({"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"], "x": []})
+TYPED = definition(
+    {"list": [], "load": ["list"]},
+    list={"outputs": {"rows": "int", "day": "text", "files": "[gsUri]"}},
+    load={"task": {"imageUri": "image", "args": {"rows": "${{ steps.list.outputs.rows }}"}}},
+)
+
+
+def begun(flow: str = DIAMOND, **steps: Any) -> tuple[World, str]:
+    """Return a world with a run that has gone as far as it can without time passing."""
+    world = World(script(**steps))
+    run_id = world.start(flow)
+    world.settle_down()
+    return world, run_id
+
+
+def mark(world: World, run_id: str, *args: str) -> Result:
+    """Mark a step."""
+    return call_runs(world, "mark", run_id, *args)
+
+
+def test_a_failed_step_of_an_ended_run_is_marked() -> None:
+    """What is decided again is shown first, and what stays unsuccessful."""
+    world, run_id = begun(b={"always_fail": True}, x={"always_fail": True})
+    world.run_to_end(run_id)
+    shown = mark(world, run_id, "b", "succeeded", "--reason", "loaded by hand")
+    assert shown.exit_code == 0
+    assert shown.stdout.splitlines() == [
+        "STEP  STATE    RUNS AGAIN BECAUSE",
+        "d     SKIPPED  it is SKIPPED",
+        "",
+        (
+            f"Step `b` is FAILED, and run {run_id} is FAILED. The run will be continued, and the step will be "
+            "SUCCEEDED without being run."
+        ),
+        "3 other steps will be kept.",
+        "`x` stays unsuccessful, so the run will fail again; `runs retry` then runs again what did not succeed.",
+        f"Marked. `atom-workflows runs show {run_id}` shows the run.",
+    ]
+    assert world.run_to_end(run_id).state is RunState.FAILED
+    assert world.states(run_id)["d"] == "SUCCEEDED"
+    assert "loaded by hand" in call_runs(world, "show", run_id).stdout
+
+
+def test_a_dry_run_changes_nothing() -> None:
+    """Neither does a user who says no."""
+    world, run_id = begun(b={"duration": 900})
+    before = world.store.writes
+    shown = mark(world, run_id, "b", "skipped", "--dry-run")
+    assert shown.exit_code == 0
+    assert shown.stdout.splitlines() == [
+        (
+            f"Step `b` is RUNNING: its job {world.steps(run_id)['b'].job_id} will be stopped first, and then the step "
+            "will be SKIPPED. If the job cannot be stopped, the step ends anyway, usually within ten minutes."
+        ),
+        "Then, what waits only for it will be decided: `d`.",
+    ]
+    assert world.store.writes == before
+
+
+def test_a_person_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless --yes is given."""
+    world, run_id = begun(b={"duration": 900}, c={"duration": 900})
+    monkeypatch.setattr(Output, "has_reader", property(lambda _: True))
+    monkeypatch.setattr(click, "confirm", lambda *_, **__: False)
+    shown = mark(world, run_id, "d", "skipped")
+    assert (shown.exit_code, shown.stdout.splitlines()[-1]) == (1, "Nothing was changed.")
+    assert not world.run(run_id).changes
+    assert mark(world, run_id, "d", "skipped", "--yes").exit_code == 0
+    assert world.run(run_id).changes
+
+
+def test_what_still_waits_for_others_is_named() -> None:
+    """And so is a step that waits itself."""
+    world, run_id = begun(
+        definition({"a": [], "b": ["a"], "c": [], "d": ["b", "c"]}), a={"duration": 99}, c={"duration": 99}
+    )
+    lines = mark(world, run_id, "b", "succeeded", "--dry-run").stdout.splitlines()
+    assert lines == [
+        "Step `b` has not begun. It will be SUCCEEDED once it would begin, without being run.",
+        "`d` will still be waiting for `c`.",
+    ]
+
+
+@pytest.mark.parametrize("words", [["--last", "b", "succeeded"], ["flow", "b", "Succeeded"]])
+def test_a_run_is_named_as_for_other_commands(words: list[str]) -> None:
+    """By --last or by the name of its workflow."""
+    world, run_id = begun(b={"duration": 900})
+    assert call_runs(world, "mark", *words).exit_code == 0
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["b"], "give RUN, STEP and the state"),
+        (["b", "failed"], "the state is failed; a step can be marked as succeeded or skipped"),
+        (["lood", "skipped"], "there is no step lood in run RUN; did you mean `load`?"),
+        (["zebra", "skipped"], "there is no step zebra in run RUN; `atom-workflows runs show RUN` lists its steps"),
+        (["a", "skipped"], "step a is already SUCCEEDED"),
+        (["b", "succeeded", "--output", "rows"], "--output is 'rows'; it must be NAME=VALUE"),
+        (["b", "succeeded", "--output", "rows=1"], "step b does not declare the output rows; it declares none"),
+    ],
+)
+def test_what_is_impossible_is_refused(args: list[str], message: str) -> None:
+    """With what to do instead."""
+    world, run_id = begun(definition({"a": [], "b": ["a"], "load": ["b"]}), b={"duration": 900})
+    shown = mark(world, run_id, *args)
+    assert shown.exit_code != 0
+    assert message.replace("RUN", run_id) in shown.stderr or message in shown.stderr
+    assert not world.run(run_id).changes
+
+
+def test_outputs_are_given_by_name_or_as_a_file(tmp_path: Path) -> None:
+    """A text is taken as it is, and anything else is read as JSON; a name overrides the file."""
+    world, run_id = begun(TYPED, list={"always_fail": True})
+    world.run_to_end(run_id)
+    file = tmp_path / "outputs.json"
+    file.write_text('{"rows": 1, "files": ["gs://b/a"]}')
+    args = ["list", "succeeded", "--outputs", str(file), "--output", "rows=7", "--output", "day=20260101"]
+    assert mark(world, run_id, *args).exit_code == 0
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED
+    shown = json.loads(call_runs(world, "show", run_id, "--step", "list", "--json").stdout)
+    assert shown["outputs"] == {"rows": 7, "day": "20260101", "files": ["gs://b/a"]}
+
+
+def test_outputs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    """As those of a job would be."""
+    world, run_id = begun(TYPED, list={"always_fail": True})
+    world.run_to_end(run_id)
+    file = tmp_path / "outputs.json"
+    file.write_text("[1]")
+    assert "--outputs must be a JSON object" in mark(world, run_id, "list", "succeeded", "--outputs", str(file)).stderr
+    file.write_text("{")
+    assert "--outputs is not JSON" in mark(world, run_id, "list", "succeeded", "--outputs", str(file)).stderr
+    shown = mark(world, run_id, "list", "succeeded", "--output", "rows=many", "--output", "day=x")
+    assert "step list needs the outputs that it declares (rows, day, files): `rows`" in shown.stderr
+    assert "`files` is missing" in shown.stderr
+    assert "A skipped step has no outputs" in mark(world, run_id, "list", "skipped", "--dry-run").stdout
+
+
+def test_json_says_what_the_mark_does() -> None:
+    """Before and after."""
+    world, run_id = begun(b={"always_fail": True})
+    world.run_to_end(run_id)
+    plan = json.loads(mark(world, run_id, "b", "skipped", "--json", "--dry-run").stdout)
+    assert plan == {
+        "version": 1,
+        "run_id": run_id,
+        "run": run_id,
+        "step": "b",
+        "state": "SKIPPED",
+        "effect": "reopens",
+        "again": ["d"],
+        "released": [],
+        "waiting": {},
+        "queued": False,
+        "dry_run": True,
+    }
+    done = json.loads(mark(world, run_id, "b", "skipped", "--json").stdout)
+    assert {**done, "dry_run": True} == plan
+
+
+def test_a_marked_step_is_shown_with_who_when_and_why() -> None:
+    """Before it has ended and afterwards, by `show`, `why` and JSON, with the attempts that it had."""
+    world, run_id = begun(b={"duration": 900})
+    mark(world, run_id, "d", "skipped", "--reason", "not on Sundays")
+    step_shown = call_runs(world, "show", run_id, "--step", "d").stdout
+    assert "marked       as skipped by " in step_shown
+    assert "not on Sundays; it has not been released yet" in step_shown
+    assert "marked as skipped by" in call_runs(world, "show", run_id).stdout
+    mark(world, run_id, "b", "succeeded")
+    assert "its job is being stopped first" in call_runs(world, "show", run_id, "--step", "b").stdout
+    world.run_to_end(run_id)
+    of_b = json.loads(call_runs(world, "show", run_id, "--step", "b", "--json").stdout)
+    assert (of_b["step"]["mark"]["state"], of_b["attempts"][0]["kind"]) == ("SUCCEEDED", "stopped")
+    assert call_runs(world, "show", run_id, "--step", "b").stdout.startswith(
+        "Step `b` SUCCEEDED: marked as succeeded by "
+    )
+    why = call_runs(world, "why", run_id, "d").stdout
+    assert why.startswith("Step `d` was skipped by choice: marked as skipped by ")
+    steps = {one["id"]: one for one in json.loads(call_runs(world, "show", run_id, "--json").stdout)["steps"]}
+    assert steps["a"]["mark"] is None
+    assert (steps["d"]["mark"]["why"], steps["d"]["skipped_by_choice"]) == ("not on Sundays", True)
+
+
+def test_an_item_and_a_loop_are_marked_by_their_names() -> None:
+    """A loop that has not begun shows its mark, although another node has it until then."""
+    world = World(script(first={"duration": 60}))
+    start(world, workflow(step("first"), step("train", "first", for_each=each([1, 2]))))
+    world.settle_down()
+    shown = mark(world, RUN, "train", "skipped")
+    assert "Step `train` has not begun." in shown.stdout
+    assert "marked as skipped by" in call_runs(world, "show", RUN).stdout
+    assert "marked       as skipped by" in call_runs(world, "show", RUN, "--step", "train").stdout
+    assert "there is no step train[0]" in mark(world, RUN, "train[0]", "skipped").stderr
