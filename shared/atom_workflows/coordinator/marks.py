@@ -139,15 +139,18 @@ def _repeat(outbox: Outbox, run_id: str, wish: Wish, change: UserChange) -> Effe
     Returns None if it has not.
     """
     named = find_named(outbox.services, run_id, wish.step)
-    for step in dict.fromkeys((named.step.id, named.target.step.id)):
-        node = named.step if step == named.step.id else named.target.step
+    for node in {one.id: one for one in (named.step, named.target.step)}.values():
+        made = read_mark(node)
         mark = Mark.of(wish.state, change)._replace(retries=node.retries)
-        if not mark.is_same(read_mark(node)):
+        if made is None or not mark.is_same(made):
             continue
         if node.state.is_terminal and node.state in {wish.state, StepState.SKIPPED}:
             republish_below(outbox, run_id, [node])
             return Effect.ENDS
         if not node.state.is_terminal:
+            outputs = check_given(named.step, wish.state, wish.outputs, gathers=named.gathers)
+            if made.outputs != outputs:
+                return None
             _publish_waiting(outbox, node)
             return Effect.STOPS_JOB if node.state is StepState.RUNNING else Effect.WAITS
     return None

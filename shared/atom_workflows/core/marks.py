@@ -77,9 +77,12 @@ class Mark(NamedTuple):
         fields = {name: value for name, value in self._asdict().items() if value != ""}
         return {**fields, "state": self.state.value}
 
-    def is_same(self, other: Mark | None) -> bool:
-        """Return True if the other one is the same decision of the same person, whenever it was made."""
-        return other is not None and self._replace(at=other.at, outputs="") == other._replace(outputs="")
+    def is_same(self, other: Mark) -> bool:
+        """Return True if the other one is the same decision of the same person, whenever it was made.
+
+        The outputs are not compared, since a step that has ended does not keep them in its mark.
+        """
+        return self._replace(at=other.at, outputs="") == other._replace(outputs="")
 
     @property
     def sentence(self) -> str:
