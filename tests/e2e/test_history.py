@@ -276,6 +276,20 @@ def test_commands_find_the_platform_of_a_run(project: Project) -> None:
     assert not list((project.folder / ".atom-workflows").glob("run-*"))
 
 
+def test_a_step_of_a_run_on_a_platform_of_its_own_is_marked(project: Project) -> None:
+    """In another terminal, a person decides how a step of `run` ends, and the run goes on."""
+    with started(None, "run", "flow.json", "--mock-duration", FOREVER, cwd=project.folder) as process:
+        assert process.stdout is not None
+        assert any("first RUNNING" in line for line in process.stdout)
+        run_id = project.run()["id"]
+        marked = project.ask("runs", "mark", run_id, "first", "skipped", "--reason", "not today")
+        assert "Marked." in marked.succeeded()
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    run = json.loads(project.ask("runs", "show", run_id, "--json").succeeded())["run"]
+    assert (run["state"], run["changes"][0]["why"]) == ("SUCCEEDED", "not today")
+
+
 def test_an_interrupted_run_ends_for_those_who_watch_it(project: Project) -> None:
     """Whoever watches a run whose platform is stopped is told that the run is CANCELLED."""
     with started(None, "run", "flow.json", "--mock-duration", FOREVER, cwd=project.folder) as process:

@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from atom_client.cli.actor import current_actor
-from atom_client.cli.history import require_platform
 from atom_client.cli.output import Output
 from atom_client.cli.params import pairs_of
+from atom_client.cli.platform import services_for_run
 from atom_client.cli.sources import content_of
 from atom_client.cli.tables import MOST_ROWS, Sheet
 from atom_client.deployment import with_place
@@ -71,7 +71,7 @@ def mark_named(services: Services, options: MarkOptions) -> int:
         if options.as_json:
             click.echo(json_document({**plan.as_fields(), "queued": False, "dry_run": True}))
         return 0
-    require_platform(services)
+    services = services_for_run(services, run.id)
     is_asked = not options.yes and Output(aside=options.as_json).has_reader
     if is_asked and not click.confirm("Mark this step?", err=options.as_json):
         click.echo("Nothing was changed.", err=options.as_json)
