@@ -81,8 +81,12 @@ class Snapshots:
             self._reset()
         elif change.target_change_type == _Kind.CURRENT:
             self._is_current = True
-        elif change.target_change_type == _Kind.NO_CHANGE and not change.target_ids and self._is_current:
-            self.token = change.resume_token
+        elif change.target_change_type == _Kind.NO_CHANGE and self._is_current:
+            # Only at a moment does a report about all targets have a time.
+            if change.target_ids or not change.HasField("read_time"):
+                return False
+            # Not every report has a token. An older one is still good, and has sent again what is known.
+            self.token = change.resume_token or self.token
             self.read_time = change.read_time.ToDatetime(tzinfo=UTC)
             self._settle()
             return True
